@@ -1,0 +1,44 @@
+"""The picture that travels through the engine: planar Y'CbCr 4:2:0, as decoders give it and encoders take it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from animevid.pixels.colour import Colour
+
+Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True, slots=True)
+class PlanesYUV420:
+    """One picture as three planes (four with alpha).
+
+    ``y`` is ``(H, W)``; ``u`` and ``v`` are ``(ceil(H / 2), ceil(W / 2))``; ``alpha``, if any, is ``(H, W)``.
+    ``uint8`` for ``bit_depth`` 8, ``uint16`` with the value in the low bits for 9..16 (as ``yuv420p10le``).
+    Rows may be padded: only the last axis is contiguous (``stride[-1] == itemsize``). Planes may be views
+    into a decoder's buffer, which ``owner`` keeps alive; they are read-only to every stage but the one that made them.
+    """
+
+    y: Plane
+    u: Plane
+    v: Plane
+    bit_depth: int = 8
+    colour: Colour = field(default_factory=Colour)
+    alpha: Plane | None = None
+    owner: Any = field(default=None, repr=False, compare=False)
+
+    @property
+    def height(self) -> int:
+        return int(self.y.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.y.shape[1])
+
+    def with_planes(self, y: Plane, u: Plane, v: Plane, **changes: Any) -> PlanesYUV420:
+        """A picture with the same tags and other pixels."""
+        return replace(self, y=y, u=u, v=v, owner=None, **changes)
