@@ -1,0 +1,46 @@
+"""One named step of a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage(Generic[In, Out]):
+    """A step: a list of 1 to ``batch_limit`` items in, as many items out, in the same order.
+
+    ``batch_limit`` above 1 means "give me what already waits, up to so many": a stage never waits to fill a batch.
+    """
+
+    name: str
+    function: Callable[[list[In]], Sequence[Out]]
+    batch_limit: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_limit < 1:
+            raise ValueError(f"{self.batch_limit = } must be 1 or more")
+
+    @classmethod
+    def each(cls, name: str, function: Callable[[In], Out]) -> Self:
+        """A stage that treats items one by one."""
+
+        def run_one(items: list[Any]) -> list[Any]:
+            return [function(items[0])]
+
+        return cls(name, run_one)
+
+    def __call__(self, items: list[In]) -> Sequence[Out]:
+        """Run the step here and now, as the pipeline would.
+
+        Raises:
+            RuntimeError: the function gave back another number of items than it got.
+        """
+        results = self.function(items)
+        if len(results) != len(items):
+            raise RuntimeError(f"stage {self.name!r} was given {len(items)} items and gave back {len(results)}")
+        return results

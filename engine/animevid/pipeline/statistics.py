@@ -1,0 +1,88 @@
+"""Where the time goes: one counter a stage, read while the pipeline runs."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatistics:
+    """What one stage's thread has done so far.
+
+    ``items``: items that left the stage. ``busy_seconds``: wall time inside the stage's function; ``cpu_seconds``: CPU
+    time of the stage's own thread there (threads that a codec or a runtime starts for itself are not in it).
+    ``wait_in_seconds``: wall time waiting for an item; ``wait_out_seconds``: for room behind. ``dropped``: items that
+    were dropped from the queue behind it because newer ones came.
+    """
+
+    name: str
+    items: int = 0
+    busy_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    wait_in_seconds: float = 0.0
+    wait_out_seconds: float = 0.0
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineStatistics:
+    """A snapshot of all stages, source first. ``elapsed_seconds`` is wall time since the start."""
+
+    elapsed_seconds: float
+    stages: tuple[StageStatistics, ...]
+
+    @property
+    def items(self) -> int:
+        """Items that left the last stage."""
+        return self.stages[-1].items
+
+    def load(self, name: str) -> float:
+        """The share of elapsed time, 0..1, that stage ``name`` was busy; the largest is the bottleneck."""
+        busy = sum(stage.busy_seconds for stage in self.stages if stage.name == name)
+        return min(busy / self.elapsed_seconds, 1.0) if self.elapsed_seconds > 0 else 0.0
+
+
+class StageMeter:
+    """Counts for one stage. Written by that stage's thread only; a snapshot from elsewhere may be one item behind."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.items = 0
+        self._busy_seconds = 0.0
+        self._cpu_seconds = 0.0
+        self._wait_in_seconds = 0.0
+        self._wait_out_seconds = 0.0
+        self._wall = time.perf_counter()
+        self._cpu = 0.0
+
+    def start(self) -> None:
+        """Begin, in the stage's own thread: the CPU clock is that thread's."""
+        self._wall, self._cpu = time.perf_counter(), time.thread_time()
+
+    def waited_in(self) -> None:
+        self._wait_in_seconds += self._lap()
+
+    def worked(self) -> None:
+        cpu = time.thread_time()
+        self._cpu_seconds += cpu - self._cpu
+        self._busy_seconds += self._lap()
+
+    def waited_out(self) -> None:
+        self._wait_out_seconds += self._lap()
+
+    def snapshot(self, *, dropped: int) -> StageStatistics:
+        return StageStatistics(
+            self.name,
+            self.items,
+            self._busy_seconds,
+            self._cpu_seconds,
+            self._wait_in_seconds,
+            self._wait_out_seconds,
+            dropped,
+        )
+
+    def _lap(self) -> float:
+        now = time.perf_counter()
+        seconds, self._wall, self._cpu = now - self._wall, now, time.thread_time()
+        return seconds
