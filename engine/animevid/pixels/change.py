@@ -1,0 +1,101 @@
+"""Did the picture change since the last one that was stylized? Static scenes need no network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from animevid.pixels import native
+from animevid.pixels.planes import Plane, PlanesYUV420
+
+#: Side of a block in samples of its own plane.
+BLOCK_PX = 8
+
+
+class Difference(NamedTuple):
+    """How far two planes lie apart, in 8-bit code values (codes of deeper planes are scaled down)."""
+
+    largest: float  #: of all samples: |a - b|
+    block_absolute: float  #: of all blocks: mean of |a - b|
+    block_signed: float  #: of all blocks: |mean of a - b|; noise cancels out in it, drift does not
+    mean: float  #: of the plane: mean of |a - b|
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseFloor:
+    """Differences up to these count as noise of codec or camera (8-bit code values, see :class:`Difference`)."""
+
+    largest: float = 10.0
+    block_absolute: float = 2.5
+    block_signed: float = 1.25
+
+
+def plane_difference(first: Plane, second: Plane, *, bit_depth: int = 8) -> Difference:
+    """The :class:`Difference` of two planes (H, W) of one shape and dtype. Blocks at the edges may be smaller."""
+    if native.kernels is None:
+        return plane_difference_ref(first, second, bit_depth=bit_depth)
+    return Difference(*native.kernels.plane_difference(first, second, 1.0 / (1 << (bit_depth - 8))))
+
+
+def plane_difference_ref(first: Plane, second: Plane, *, bit_depth: int = 8) -> Difference:
+    """Twin of :func:`plane_difference`."""
+    height, width = first.shape
+    signed = first.astype(np.int32) - second.astype(np.int32)
+    absolute = np.abs(signed)
+    counts = _block_sums_ref(np.ones_like(signed))
+    scale = 1.0 / (1 << (bit_depth - 8))
+    return Difference(
+        float(absolute.max()) * scale,
+        float((_block_sums_ref(absolute) / counts).max()) * scale,
+        float((np.abs(_block_sums_ref(signed)) / counts).max()) * scale,
+        float(absolute.sum(dtype=np.int64)) / (height * width) * scale,
+    )
+
+
+def _block_sums_ref(values: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
+    height, width = values.shape
+    whole = np.pad(values, ((0, -height % BLOCK_PX), (0, -width % BLOCK_PX)))
+    rows, columns = whole.shape[0] // BLOCK_PX, whole.shape[1] // BLOCK_PX
+    return np.asarray(whole.reshape(rows, BLOCK_PX, columns, BLOCK_PX).sum(axis=(1, 3), dtype=np.int64))
+
+
+def has_changed(reference: PlanesYUV420, planes: PlanesYUV420, *, floor: NoiseFloor | None = None) -> bool:
+    """Whether ``planes`` differs from ``reference`` (same size and depth, else: yes) by more than noise."""
+    floor = floor or NoiseFloor()
+    if (reference.y.shape, reference.bit_depth, reference.colour) != (planes.y.shape, planes.bit_depth, planes.colour):
+        return True
+    for before, now in ((reference.y, planes.y), (reference.u, planes.u), (reference.v, planes.v)):
+        difference = plane_difference(before, now, bit_depth=planes.bit_depth)
+        if (
+            difference.largest > floor.largest
+            or difference.block_absolute > floor.block_absolute
+            or difference.block_signed > floor.block_signed
+        ):
+            return True
+    return False
+
+
+class ChangeDetector:
+    """Remembers the last picture that was stylized and says whether the next one must be.
+
+    Each picture is held against the last one for which the answer was yes, never against its predecessor: slow motion
+    adds up until it shows, and what is on the screen is at most one noise floor away from what it should be.
+    """
+
+    def __init__(self, *, floor: NoiseFloor | None = None) -> None:
+        self._floor = floor or NoiseFloor()
+        self._stylized: PlanesYUV420 | None = None
+
+    def must_stylize(self, planes: PlanesYUV420) -> bool:
+        """True for the first picture and for each that differs; the picture is then the new reference and is kept."""
+        if self._stylized is not None and not has_changed(self._stylized, planes, floor=self._floor):
+            return False
+        self._stylized = planes
+        return True
+
+    def forget(self) -> None:
+        """Stylize the next picture whatever it is: the style, its strength or the scene was switched."""
+        self._stylized = None

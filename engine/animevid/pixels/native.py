@@ -1,0 +1,36 @@
+"""Loads the compiled kernels, or says once that their NumPy/OpenCV twins run instead.
+
+``ANIMEVID_NO_NATIVE=1`` forces the twins. ``kernels`` is ``None`` where there is nothing compiled to call.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib import import_module
+from typing import Any
+
+_log = logging.getLogger(__name__)
+
+
+def _load() -> Any:
+    if os.environ.get("ANIMEVID_NO_NATIVE", "") not in ("", "0"):
+        _log.info("ANIMEVID_NO_NATIVE is set: pixels are converted by NumPy and OpenCV, which is slower")
+        return None
+    try:
+        return import_module("animevid._native")
+    except ImportError as error:
+        _log.warning(
+            "the compiled kernels are not there (%s): pixels are converted by NumPy and OpenCV, which is slower; "
+            "install a C++17 compiler and reinstall animevid to get them",
+            error,
+        )
+        return None
+
+
+kernels: Any = _load()
+
+
+def is_native() -> bool:
+    """Whether the compiled kernels are in use."""
+    return kernels is not None
