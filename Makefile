@@ -1,0 +1,51 @@
+# make demo    install into .venv and stylize the clip that the package ships
+# make test    install with the development and training extras, run the tests
+# make check   ruff, mypy, pytest
+# make bench   a short set of benchmarks; writes benchmarks/RESULTS.md
+# make clean   remove what these made
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := $(shell find engine plugins CMakeLists.txt -type f -not -name '*.pyc' 2>/dev/null)
+
+.DEFAULT_GOAL := demo
+.PHONY: demo test check bench clean install install-dev
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade pip
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml $(SOURCES)
+	$(PIP) install --constraint constraints-dev.txt .
+	@touch $@
+
+$(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints-dev.txt $(SOURCES)
+	$(PIP) install --constraint constraints-dev.txt ".[dev,train,live]"
+	@touch $@ $(VENV)/.installed
+
+install: $(VENV)/.installed
+
+install-dev: $(VENV)/.installed-dev
+
+demo: install
+	@mkdir -p out
+	$(BIN)/animevid --demo out/demo.mp4 --compare split --overwrite
+	@echo "The result is out/demo.mp4: the original on the left of the line, the style on the right."
+
+test: install-dev
+	$(BIN)/python -m pytest
+
+check: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+bench: install-dev
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
