@@ -14,7 +14,8 @@ naming in the file            input the weights expect
 Feature scale: the published loss weights of CartoonGAN and AnimeGAN belong to Caffe features (input in 0..255). A
 network of convolutions and ReLU with scaled biases is positively homogeneous, so a torchvision VGG expressed in 0..255
 units is the same network with its features multiplied by 255 * 0.226 = 57.63; ``features`` returns them in that unit,
-so that a weight means the same whichever file is used. ResNet features (batch-normalized inside) are left as they are.
+so that a weight means the same whichever file is used. ``unit="normalized"`` divides by that number instead, for losses
+whose weights were set on normalized input. ResNet features (batch-normalized inside) are left as they are.
 
 Layers: ``convB_I`` is before the ReLU (what CartoonGAN and AnimeGAN compare), ``reluB_I`` after it; ResNet-50 has
 ``stem`` and ``layer1`` .. ``layer4``.
@@ -42,6 +43,7 @@ from torch.nn import functional as F
 _LOG = logging.getLogger(__name__)
 
 NetworkName = Literal["vgg19", "vgg16", "resnet50"]
+FeatureUnit = Literal["caffe", "normalized"]
 
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 _IMAGENET_MEAN_RGB = (0.485, 0.456, 0.406)
@@ -138,7 +140,7 @@ class Vgg(Perceptual):
     input_mean: Tensor
     input_scale: Tensor
 
-    def __init__(self, name: str, state: Mapping[str, Tensor], *, bf16: bool) -> None:
+    def __init__(self, name: str, state: Mapping[str, Tensor], *, unit: FeatureUnit, bf16: bool) -> None:
         caffe = "conv1_1.weight" in state
         convs = _vgg_conv_names(name)
         key_of = {conv: conv if caffe else f"features.{index}" for conv, index in convs.items()}
@@ -172,7 +174,8 @@ class Vgg(Perceptual):
         else:
             mean = torch.tensor(_IMAGENET_MEAN_RGB) / torch.tensor(_IMAGENET_STD_RGB)
             scale = 0.5 / torch.tensor(_IMAGENET_STD_RGB)
-            self.feature_scale = _TORCHVISION_FEATURE_SCALE
+        if caffe != (unit == "caffe"):
+            self.feature_scale = _TORCHVISION_FEATURE_SCALE if unit == "caffe" else 1.0 / _TORCHVISION_FEATURE_SCALE
         # normalized = (x + 1) * scale - mean
         self.register_buffer("input_mean", mean.view(1, 3, 1, 1), persistent=False)
         self.register_buffer("input_scale", scale.view(1, 3, 1, 1), persistent=False)
@@ -280,12 +283,17 @@ class ResNet50(Perceptual):
 
 
 def make_perceptual(
-    name: str, *, weights: Path | str | None = None, bf16: bool = False, device: torch.device | str = "cpu"
+    name: str,
+    *,
+    weights: Path | str | None = None,
+    unit: FeatureUnit = "caffe",
+    bf16: bool = False,
+    device: torch.device | str = "cpu",
 ) -> Perceptual:
     """The network called ``name`` ("vgg19", "vgg16" or "resnet50"), frozen, with ImageNet weights.
 
     ``weights`` is a ``.safetensors`` or ``.pth`` file; ``None`` takes the published checkpoint from the cache
-    (``$ANIMEVID_CACHE`` or ``~/.cache/animevid``), downloading it first where it is not there yet.
+    (``$ANIMEVID_CACHE`` or ``~/.cache/animevid``), downloading it first where it is not there yet. ``unit``: see above.
 
     Raises:
         TrainingError: an unknown name, a file that cannot be read or does not fit, a download that fails or whose
@@ -296,7 +304,7 @@ def make_perceptual(
     path = Path(weights).expanduser() if weights is not None else download_weights(name)
     state = _read_state(path)
     try:
-        network = ResNet50(state, bf16=bf16) if name == "resnet50" else Vgg(name, state, bf16=bf16)
+        network = ResNet50(state, bf16=bf16) if name == "resnet50" else Vgg(name, state, unit=unit, bf16=bf16)
     except TrainingError as error:
         raise TrainingError(f"{str(path)!r} is not a {name} checkpoint: {error}") from error
     network.to(device)

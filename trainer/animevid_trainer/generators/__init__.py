@@ -1,0 +1,57 @@
+"""Generators: photo in, picture out. One module each, made by name.
+
+Every generator is an ``nn.Module`` with ``size_multiple`` (H and W in pixels must be multiples of it), ``layout`` (of
+``animevid.styles.card``), ``tileable`` and ``receptive_field_px`` (see ``StyleCard``). Except for ``nano`` they take
+and give RGB in [-1, 1], ``N, 3, H, W``.
+
+================  ==========  ==============================================================
+name              parameters  what
+================  ==========  ==============================================================
+animegan          3,956,096   AnimeGAN v1
+animegan2         2,143,552   AnimeGANv2
+animegan2-lite      707,040   AnimeGANv2's published lite generator
+cartoongan       11,129,667   CartoonGAN (batch or instance norm, ReLU or LeakyReLU)
+cyclegan         11,378,179   CycleGAN's ResNet generator with 9 blocks
+nano              see nano    ours, on packed YUV 4:2:0
+================  ==========  ==============================================================
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+
+from animevid.errors import TrainingError
+from torch import nn
+
+#: name -> (module, class, options that the name stands for)
+_REGISTRY: dict[str, tuple[str, str]] = {
+    "animegan": ("animegan", "AnimeGan"),
+    "animegan2": ("animegan2", "AnimeGan2"),
+    "animegan2-lite": ("animegan2", "AnimeGan2Lite"),
+    "cartoongan": ("cartoongan", "CartoonGan"),
+    "cyclegan": ("cyclegan", "CycleGan"),
+    "nano": ("nano", "Nano"),
+}
+
+GENERATOR_NAMES: tuple[str, ...] = tuple(_REGISTRY)
+
+
+def make_generator(name: str, **options: bool | int | float | str) -> nn.Module:
+    """A generator with fresh weights. ``options`` are its class's keyword arguments.
+
+    Raises:
+        TrainingError: an unknown name or option, or a value that the generator refuses.
+    """
+    if name not in _REGISTRY:
+        raise TrainingError(f"generator {name = }: allowed are {', '.join(GENERATOR_NAMES)}")
+    module_name, class_name = _REGISTRY[name]
+    kind = getattr(importlib.import_module(f"{__name__}.{module_name}"), class_name)
+    known = [parameter for parameter in inspect.signature(kind.__init__).parameters if parameter != "self"]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        allowed = ", ".join(known) or "none"
+        raise TrainingError(f"option {unknown[0]!r} of generator {name!r}: allowed are {allowed}")
+    generator = kind(**options)
+    assert isinstance(generator, nn.Module)
+    return generator
