@@ -744,11 +744,11 @@ _FREE_TABLES = ("generator_options", "discriminator_options")
 
 def _build(kind: type[_T], raw: Mapping[str, Any], *, path: str) -> _T:
     hints = get_type_hints(kind)
-    known = {field_.name for field_ in fields(kind)}  # type: ignore[arg-type]
+    known = [field_.name for field_ in fields(kind)]  # type: ignore[arg-type]
     for key in raw:
         if key not in known:
             raise TrainingError(
-                f"{path + key!r} is not a key of a recipe; allowed here: {', '.join(sorted(known))}{_nearest(key, sorted(known))}"
+                f"{path + key!r} is not a key of a recipe; allowed here: {', '.join(known)}{_nearest(key, known)}"
             )
     values = {key: _convert(hints[key], value, path=path + key) for key, value in raw.items()}
     try:
