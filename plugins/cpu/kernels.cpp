@@ -1,0 +1,548 @@
+// The kernels themselves, in portable C++17 that compilers vectorize: one row at a time, restrict pointers, float
+// arithmetic or narrow integers, no branches in inner loops. Compiled once per instruction set (ANIMEVID_ISA names the
+// table); see kernels.hpp for why only C headers are included. The readable twins are animevid/pixels/*.py (`*_ref`).
+
+#include "kernels.hpp"
+
+#include <cstring>
+#include <type_traits>
+
+#ifndef ANIMEVID_ISA
+#error "compile with -DANIMEVID_ISA=<name>"
+#endif
+
+#if defined(_MSC_VER)
+#define RESTRICT __restrict
+#define ANIMEVID_INLINE __forceinline
+#else
+#define RESTRICT __restrict__
+#define ANIMEVID_INLINE inline __attribute__((always_inline))
+#endif
+
+namespace animevid {
+namespace {
+
+using std::int16_t;
+using std::int32_t;
+using std::ptrdiff_t;
+using std::uint16_t;
+using std::uint32_t;
+using std::uint64_t;
+using std::uint8_t;
+
+template <class T>
+ANIMEVID_INLINE T load(const void* address) {
+    T value;
+    std::memcpy(&value, address, sizeof value);
+    return value;
+}
+
+// NaN fails the first comparison and becomes 0: no float, however odd, leaves the range of the integer type.
+ANIMEVID_INLINE int32_t to_code(float value, float max_code) {
+    value = value > 0.0f ? value : 0.0f;
+    value = value < max_code ? value : max_code;
+    return static_cast<int32_t>(value + 0.5f);
+}
+
+ANIMEVID_INLINE int smaller(int a, int b) { return a < b ? a : b; }
+ANIMEVID_INLINE int clamped(int value, int size) { return value < 0 ? 0 : (value < size ? value : size - 1); }
+
+// Index i of a row of `size` samples continued by reflection (the edge sample is not repeated), for any i >= 0.
+ANIMEVID_INLINE int reflected(int i, int size) {
+    if (size == 1) return 0;
+    const int period = 2 * (size - 1);
+    i %= period;
+    return i < size ? i : period - i;
+}
+
+template <class T>
+void pad_row(T* row, int width, int padded_width) {
+    for (int x = width; x < padded_width; ++x) row[x] = row[reflected(x, width)];
+}
+
+// ---- resize: the weighted sum of rows, then of columns -------------------------------------------------------------
+
+template <class T>
+void weighted_rows(Plane<const T> source, const Axis& rows, int row, float* RESTRICT out) {
+    const int width = source.width;
+    const T* first = source.data + rows.start[row] * source.stride;
+    const float* weight = rows.weight + row;
+    int k = 0;
+    bool fresh = true;
+    for (; rows.taps - k >= 3; k += 3, fresh = false) {
+        const T* RESTRICT r0 = first + (k + 0) * source.stride;
+        const T* RESTRICT r1 = first + (k + 1) * source.stride;
+        const T* RESTRICT r2 = first + (k + 2) * source.stride;
+        const float w0 = weight[(k + 0) * rows.target], w1 = weight[(k + 1) * rows.target];
+        const float w2 = weight[(k + 2) * rows.target];
+        if (fresh) {
+            for (int x = 0; x < width; ++x) out[x] = w0 * r0[x] + w1 * r1[x] + w2 * r2[x];
+        } else {
+            for (int x = 0; x < width; ++x) out[x] += w0 * r0[x] + w1 * r1[x] + w2 * r2[x];
+        }
+    }
+    for (; k < rows.taps; ++k, fresh = false) {
+        const T* RESTRICT r0 = first + k * source.stride;
+        const float w0 = weight[k * rows.target];
+        if (fresh) {
+            for (int x = 0; x < width; ++x) out[x] = w0 * r0[x];
+        } else {
+            for (int x = 0; x < width; ++x) out[x] += w0 * r0[x];
+        }
+    }
+}
+
+template <int N>
+void mean_of_columns(const float* RESTRICT in, int width, float* RESTRICT out) {
+    for (int x = 0; x < width; ++x) {
+        float sum = in[N * x];
+        for (int k = 1; k < N; ++k) sum += in[N * x + k];
+        out[x] = sum * (1.0f / N);
+    }
+}
+
+// Bilinear by exactly two; `in` has one valid sample before and after the row.
+void doubled_columns(const float* RESTRICT in, int width, float* RESTRICT out) {
+    for (int x = 0; x < width; ++x) {
+        out[2 * x] = 0.25f * in[x - 1] + 0.75f * in[x];
+        out[2 * x + 1] = 0.75f * in[x] + 0.25f * in[x + 1];
+    }
+}
+
+void weighted_columns(const float* RESTRICT in, const Axis& columns, float* RESTRICT out) {
+    const int width = columns.target;
+    if (columns.uniform) {
+        switch (columns.taps) {
+            case 1: std::memcpy(out, in, sizeof(float) * width); return;
+            case 2: mean_of_columns<2>(in, width, out); return;
+            case 3: mean_of_columns<3>(in, width, out); return;
+            case 4: mean_of_columns<4>(in, width, out); return;
+            default: break;
+        }
+    }
+    const int32_t* RESTRICT start = columns.start;
+    const float* RESTRICT weight = columns.weight;
+    if (columns.taps == 2) {
+        const float* RESTRICT second = weight + width;
+        for (int x = 0; x < width; ++x) out[x] = weight[x] * in[start[x]] + second[x] * in[start[x] + 1];
+        return;
+    }
+    for (int x = 0; x < width; ++x) out[x] = weight[x] * in[start[x]];
+    for (int k = 1; k < columns.taps; ++k) {
+        const float* RESTRICT w = weight + static_cast<ptrdiff_t>(k) * width;
+        for (int x = 0; x < width; ++x) out[x] += w[x] * in[start[x] + k];
+    }
+}
+
+bool is_identity(const Axis& axis) { return axis.source == axis.target; }
+
+template <class T>
+void resize(Plane<const T> source, const Axis& rows, const Axis& columns, Plane<T> target, float* scratch) {
+    float* sums = scratch;
+    float* row = is_identity(columns) ? sums : scratch + source.width;
+    const float max_code = sizeof(T) == 1 ? 255.0f : 65535.0f;
+    for (int y = 0; y < target.height; ++y) {
+        weighted_rows(source, rows, y, sums);
+        if (row != sums) weighted_columns(sums, columns, row);
+        const float* RESTRICT in = row;
+        T* RESTRICT out = target.data + y * target.stride;
+        for (int x = 0; x < target.width; ++x) out[x] = static_cast<T>(to_code(in[x], max_code));
+    }
+}
+
+// ---- pack ----------------------------------------------------------------------------------------------------------
+
+// One row to `Factor` channel rows, `plane` floats apart. Integers are read as words of `Factor` samples, so that the
+// loop needs shifts and masks but no shuffles (little-endian; the fallback below is for everything else).
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+constexpr bool kLittleEndian = false;
+#else
+constexpr bool kLittleEndian = true;
+#endif
+
+template <int Factor, class T>
+void space_to_depth_row(const T* RESTRICT in, int width, float* out, ptrdiff_t plane, Affine affine) {
+    const float scale = affine.scale, offset = affine.offset;
+    float* RESTRICT o0 = out;
+    float* RESTRICT o1 = out + plane;
+    float* RESTRICT o2 = out + (Factor == 4 ? 2 : 0) * plane;
+    float* RESTRICT o3 = out + (Factor == 4 ? 3 : 0) * plane;
+    if constexpr (kLittleEndian && sizeof(T) == 1 && Factor == 4) {
+        for (int x = 0; x < width; ++x) {
+            const uint32_t word = load<uint32_t>(in + 4 * x);
+            o0[x] = static_cast<float>(static_cast<int32_t>(word & 255)) * scale + offset;
+            o1[x] = static_cast<float>(static_cast<int32_t>(word >> 8 & 255)) * scale + offset;
+            o2[x] = static_cast<float>(static_cast<int32_t>(word >> 16 & 255)) * scale + offset;
+            o3[x] = static_cast<float>(static_cast<int32_t>(word >> 24)) * scale + offset;
+        }
+    } else if constexpr (kLittleEndian && sizeof(T) == 2 && Factor == 4) {
+        for (int x = 0; x < width; ++x) {
+            const uint32_t low = load<uint32_t>(in + 4 * x), high = load<uint32_t>(in + 4 * x + 2);
+            o0[x] = static_cast<float>(static_cast<int32_t>(low & 65535)) * scale + offset;
+            o1[x] = static_cast<float>(static_cast<int32_t>(low >> 16)) * scale + offset;
+            o2[x] = static_cast<float>(static_cast<int32_t>(high & 65535)) * scale + offset;
+            o3[x] = static_cast<float>(static_cast<int32_t>(high >> 16)) * scale + offset;
+        }
+    } else if constexpr (kLittleEndian && sizeof(T) == 1) {
+        for (int x = 0; x < width; ++x) {
+            const uint16_t word = load<uint16_t>(in + 2 * x);
+            o0[x] = static_cast<float>(word & 255) * scale + offset;
+            o1[x] = static_cast<float>(word >> 8) * scale + offset;
+        }
+    } else if constexpr (kLittleEndian && sizeof(T) == 2) {
+        for (int x = 0; x < width; ++x) {
+            const uint32_t word = load<uint32_t>(in + 2 * x);
+            o0[x] = static_cast<float>(static_cast<int32_t>(word & 65535)) * scale + offset;
+            o1[x] = static_cast<float>(static_cast<int32_t>(word >> 16)) * scale + offset;
+        }
+    } else {
+        for (int x = 0; x < width; ++x) {
+            o0[x] = static_cast<float>(in[Factor * x]) * scale + offset;
+            o1[x] = static_cast<float>(in[Factor * x + 1]) * scale + offset;
+            if constexpr (Factor == 4) {
+                o2[x] = static_cast<float>(in[4 * x + 2]) * scale + offset;
+                o3[x] = static_cast<float>(in[4 * x + 3]) * scale + offset;
+            }
+        }
+    }
+}
+
+// Sums of 2x2 samples, at most 4 * 255.
+void sum_2x2_row(const uint8_t* RESTRICT upper, const uint8_t* RESTRICT lower, int width, uint16_t* RESTRICT out) {
+    for (int x = 0; x < width; ++x) {
+        const uint16_t a = load<uint16_t>(upper + 2 * x), b = load<uint16_t>(lower + 2 * x);
+        out[x] = static_cast<uint16_t>((a & 255) + (a >> 8) + (b & 255) + (b >> 8));
+    }
+}
+
+template <int Factor, class T>
+void pack_by(Plane<const T> source, const Axis& rows, const Axis& columns, float* target, int padded_height,
+             int padded_width, Affine affine, float* scratch) {
+    const int height = rows.target, width = columns.target, out_width = padded_width / Factor;
+    const ptrdiff_t plane = static_cast<ptrdiff_t>(padded_height / Factor) * out_width;
+    const bool same_size = is_identity(rows) && is_identity(columns);
+    const bool half_size = sizeof(T) == 1 && rows.uniform && columns.uniform && rows.taps == 2 && columns.taps == 2;
+    float* row = scratch + source.width;
+    for (int padded_y = 0; padded_y < padded_height; ++padded_y) {
+        const int y = reflected(padded_y, height);
+        float* out = target + (padded_y % Factor) * Factor * plane + (padded_y / Factor) * out_width;
+        if (same_size) {
+            const T* in = source.data + y * source.stride;
+            if (width != padded_width) {
+                T* copy = reinterpret_cast<T*>(scratch);
+                std::memcpy(copy, in, sizeof(T) * width);
+                pad_row(copy, width, padded_width);
+                in = copy;
+            }
+            space_to_depth_row<Factor>(in, out_width, out, plane, affine);
+        } else if (half_size) {
+            uint16_t* sums = reinterpret_cast<uint16_t*>(scratch);
+            const T* in = source.data + 2 * y * source.stride;
+            sum_2x2_row(reinterpret_cast<const uint8_t*>(in), reinterpret_cast<const uint8_t*>(in + source.stride),
+                        width, sums);
+            pad_row(sums, width, padded_width);
+            space_to_depth_row<Factor>(sums, out_width, out, plane, Affine{affine.scale * 0.25f, affine.offset});
+        } else {
+            weighted_rows(source, rows, y, scratch);
+            weighted_columns(scratch, columns, row);
+            pad_row(row, width, padded_width);
+            space_to_depth_row<Factor>(row, out_width, out, plane, affine);
+        }
+    }
+}
+
+template <class T>
+void pack(Plane<const T> source, const Axis& rows, const Axis& columns, int factor, float* target, int padded_height,
+          int padded_width, Affine affine, float* scratch) {
+    if (factor == 4)
+        pack_by<4>(source, rows, columns, target, padded_height, padded_width, affine, scratch);
+    else
+        pack_by<2>(source, rows, columns, target, padded_height, padded_width, affine, scratch);
+}
+
+// ---- unpack --------------------------------------------------------------------------------------------------------
+
+template <int Factor, class T>
+void depth_to_space_row(const float* in, ptrdiff_t plane, int width, T* RESTRICT out, Affine affine, float max_code) {
+    const float scale = affine.scale, offset = affine.offset;
+    const float* RESTRICT i0 = in;
+    const float* RESTRICT i1 = in + plane;
+    const float* RESTRICT i2 = in + (Factor == 4 ? 2 : 0) * plane;
+    const float* RESTRICT i3 = in + (Factor == 4 ? 3 : 0) * plane;
+    if constexpr (kLittleEndian && sizeof(T) == 1 && Factor == 4) {
+        for (int x = 0; x < width; ++x) {
+            const int32_t word = to_code(i0[x] * scale + offset, max_code) | to_code(i1[x] * scale + offset, max_code) << 8 |
+                                 to_code(i2[x] * scale + offset, max_code) << 16 |
+                                 static_cast<int32_t>(static_cast<uint32_t>(to_code(i3[x] * scale + offset, max_code)) << 24);
+            std::memcpy(out + 4 * x, &word, 4);
+        }
+    } else if constexpr (kLittleEndian && Factor == 2) {
+        using Word = std::conditional_t<sizeof(T) == 1, uint16_t, uint32_t>;
+        for (int x = 0; x < width; ++x) {
+            const uint32_t low = static_cast<uint32_t>(to_code(i0[x] * scale + offset, max_code));
+            const uint32_t high = static_cast<uint32_t>(to_code(i1[x] * scale + offset, max_code));
+            const Word word = static_cast<Word>(low | high << (8 * sizeof(T)));
+            std::memcpy(out + 2 * x, &word, sizeof word);
+        }
+    } else {
+        for (int x = 0; x < width; ++x) {
+            out[Factor * x] = static_cast<T>(to_code(i0[x] * scale + offset, max_code));
+            out[Factor * x + 1] = static_cast<T>(to_code(i1[x] * scale + offset, max_code));
+            if constexpr (Factor == 4) {
+                out[4 * x + 2] = static_cast<T>(to_code(i2[x] * scale + offset, max_code));
+                out[4 * x + 3] = static_cast<T>(to_code(i3[x] * scale + offset, max_code));
+            }
+        }
+    }
+}
+
+template <int Factor, class T>
+void unpack_by(const float* source, int padded_height, int padded_width, Plane<T> target, Affine affine, float max_code,
+               float* scratch) {
+    const int in_width = padded_width / Factor;
+    const ptrdiff_t plane = static_cast<ptrdiff_t>(padded_height / Factor) * in_width;
+    const bool whole = target.width % Factor == 0;
+    for (int y = 0; y < target.height; ++y) {
+        const float* in = source + (y % Factor) * Factor * plane + (y / Factor) * in_width;
+        T* out = target.data + y * target.stride;
+        if (whole) {
+            depth_to_space_row<Factor>(in, plane, target.width / Factor, out, affine, max_code);
+        } else {  // the last group reaches beyond the plane's row
+            T* row = reinterpret_cast<T*>(scratch);
+            depth_to_space_row<Factor>(in, plane, (target.width + Factor - 1) / Factor, row, affine, max_code);
+            std::memcpy(out, row, sizeof(T) * target.width);
+        }
+    }
+}
+
+template <class T>
+void unpack(const float* source, int padded_height, int padded_width, int factor, Plane<T> target, Affine affine,
+            float max_code, float* scratch) {
+    if (factor == 4)
+        unpack_by<4>(source, padded_height, padded_width, target, affine, max_code, scratch);
+    else
+        unpack_by<2>(source, padded_height, padded_width, target, affine, max_code, scratch);
+}
+
+// ---- blend and difference ------------------------------------------------------------------------------------------
+
+template <class T>
+void blend(Plane<const T> first, Plane<const T> second, Plane<T> target, int weight) {
+    using Wide = std::conditional_t<sizeof(T) == 1, uint16_t, uint32_t>;  // 255 * 256 + 128 fits 16 bits
+    const Wide w1 = static_cast<Wide>(256 - weight), w2 = static_cast<Wide>(weight);
+    for (int y = 0; y < target.height; ++y) {
+        const T* RESTRICT a = first.data + y * first.stride;
+        const T* RESTRICT b = second.data + y * second.stride;
+        T* RESTRICT out = target.data + y * target.stride;
+        for (int x = 0; x < target.width; ++x)
+            out[x] = static_cast<T>(static_cast<Wide>(static_cast<Wide>(a[x] * w1) + static_cast<Wide>(b[x] * w2) + 128) >> 8);
+    }
+}
+
+template <class T>
+Difference difference(Plane<const T> first, Plane<const T> second, float* scratch) {
+    constexpr int kBlock = 8;
+    using Sum = std::conditional_t<sizeof(T) == 1, int16_t, int32_t>;  // 8 * 255 fits 16 bits
+    const int width = first.width;
+    Sum* RESTRICT absolute = reinterpret_cast<Sum*>(scratch);
+    Sum* RESTRICT signed_ = reinterpret_cast<Sum*>(scratch + width);
+    Sum* RESTRICT largest = reinterpret_cast<Sum*>(scratch + 2 * width);
+    for (int x = 0; x < width; ++x) largest[x] = 0;
+    double total = 0.0, max_absolute = 0.0, max_signed = 0.0;
+    for (int top = 0; top < first.height; top += kBlock) {
+        const int rows = smaller(kBlock, first.height - top);
+        for (int y = top; y < top + rows; ++y) {
+            const T* RESTRICT a = first.data + y * first.stride;
+            const T* RESTRICT b = second.data + y * second.stride;
+            const Sum keep = y == top ? 0 : 1;
+            for (int x = 0; x < width; ++x) {
+                const Sum delta = static_cast<Sum>(a[x] - b[x]);
+                const Sum magnitude = static_cast<Sum>(delta < 0 ? -delta : delta);
+                absolute[x] = static_cast<Sum>(absolute[x] * keep + magnitude);
+                signed_[x] = static_cast<Sum>(signed_[x] * keep + delta);
+                largest[x] = largest[x] > magnitude ? largest[x] : magnitude;
+            }
+        }
+        for (int left = 0; left < width; left += kBlock) {
+            const int columns = smaller(kBlock, width - left);
+            int32_t sum_absolute = 0, sum_signed = 0;
+            for (int x = left; x < left + columns; ++x) {
+                sum_absolute += absolute[x];
+                sum_signed += signed_[x];
+            }
+            sum_signed = sum_signed < 0 ? -sum_signed : sum_signed;
+            const double count = static_cast<double>(rows * columns);
+            const double block_absolute = sum_absolute / count, block_signed = sum_signed / count;
+            total += sum_absolute;
+            max_absolute = max_absolute > block_absolute ? max_absolute : block_absolute;
+            max_signed = max_signed > block_signed ? max_signed : block_signed;
+        }
+    }
+    Sum peak = 0;
+    for (int x = 0; x < width; ++x) peak = peak > largest[x] ? peak : largest[x];
+    return {static_cast<double>(peak), max_absolute, max_signed,
+            total / (static_cast<double>(first.height) * static_cast<double>(width))};
+}
+
+// ---- R'G'B' --------------------------------------------------------------------------------------------------------
+
+// Row `y` of a chroma plane at luma resolution, codes * affine; `row` is scratch with room for one sample around it.
+template <class T>
+void chroma_row(Plane<const T> plane, int y, Affine affine, float* row, float* out) {
+    const int i = y / 2;
+    const T* RESTRICT near_ = plane.data + i * plane.stride;
+    const T* RESTRICT far_ = plane.data + clamped(y % 2 ? i + 1 : i - 1, plane.height) * plane.stride;
+    float* RESTRICT middle = row + 1;
+    for (int x = 0; x < plane.width; ++x)
+        middle[x] = (0.75f * near_[x] + 0.25f * far_[x]) * affine.scale + affine.offset;
+    row[0] = row[1];
+    row[plane.width + 1] = row[plane.width];
+    doubled_columns(middle, plane.width, out);
+}
+
+ANIMEVID_INLINE float unit(float value) {
+    value = value > 0.0f ? value : 0.0f;
+    return value < 1.0f ? value : 1.0f;
+}
+
+template <class T>
+void to_rgb(Plane<const T> y, Plane<const T> u, Plane<const T> v, uint8_t* bytes, float* floats,
+            const RgbTransform& transform, float* scratch) {
+    const int width = y.width, room = width + 4;
+    const ptrdiff_t plane = static_cast<ptrdiff_t>(y.height) * width;
+    float* row_u = scratch;
+    float* row_v = scratch + room;
+    float* narrow = scratch + 2 * room;
+    const Affine chroma{1.0f / transform.chroma_span, -transform.chroma_mid / transform.chroma_span};
+    const float luma_scale = 1.0f / transform.luma_span, luma_offset = -transform.black / transform.luma_span;
+    const float kr = transform.kr, kb = transform.kb, kg = 1.0f - kr - kb;
+    const float red_v = 2.0f * (1.0f - kr), blue_u = 2.0f * (1.0f - kb);
+    const float green_u = -kb * blue_u / kg, green_v = -kr * red_v / kg;
+    const float span = transform.span, low = transform.low;
+    for (int row = 0; row < y.height; ++row) {
+        chroma_row(u, row, chroma, narrow, row_u);
+        chroma_row(v, row, chroma, narrow, row_v);
+        const T* RESTRICT luma = y.data + row * y.stride;
+        const float* RESTRICT uu = row_u;
+        const float* RESTRICT vv = row_v;
+        float* RESTRICT first = scratch + 3 * room;
+        float* RESTRICT second = scratch + 4 * room;
+        float* RESTRICT third = scratch + 5 * room;
+        if (floats && transform.planar) {
+            first = floats + static_cast<ptrdiff_t>(row) * width;
+            second = first + plane;
+            third = second + plane;
+        }
+        float* RESTRICT red = transform.reversed ? third : first;
+        float* RESTRICT blue = transform.reversed ? first : third;
+        for (int x = 0; x < width; ++x) {
+            const float l = luma[x] * luma_scale + luma_offset;
+            red[x] = unit(l + red_v * vv[x]) * span + low;
+            second[x] = unit(l + green_u * uu[x] + green_v * vv[x]) * span + low;
+            blue[x] = unit(l + blue_u * uu[x]) * span + low;
+        }
+        if (bytes) {
+            uint8_t* RESTRICT out = bytes + static_cast<ptrdiff_t>(row) * width * 3;
+            for (int x = 0; x < width; ++x) {
+                out[3 * x] = static_cast<uint8_t>(static_cast<int32_t>(first[x] + 0.5f));
+                out[3 * x + 1] = static_cast<uint8_t>(static_cast<int32_t>(second[x] + 0.5f));
+                out[3 * x + 2] = static_cast<uint8_t>(static_cast<int32_t>(third[x] + 0.5f));
+            }
+        } else if (!transform.planar) {
+            float* RESTRICT out = floats + static_cast<ptrdiff_t>(row) * width * 3;
+            for (int x = 0; x < width; ++x) {
+                out[3 * x] = first[x];
+                out[3 * x + 1] = second[x];
+                out[3 * x + 2] = third[x];
+            }
+        }
+    }
+}
+
+// One row of (H, W, 3) or (3, H, W) as three rows in [0, 1].
+template <class S>
+void unit_rows(const S* RESTRICT in, ptrdiff_t step, int width, Affine affine, float* RESTRICT first,
+               float* RESTRICT second, float* RESTRICT third) {
+    const float scale = affine.scale, offset = affine.offset;
+    if (step == 0) {
+        for (int x = 0; x < width; ++x) {
+            first[x] = unit(in[3 * x] * scale + offset);
+            second[x] = unit(in[3 * x + 1] * scale + offset);
+            third[x] = unit(in[3 * x + 2] * scale + offset);
+        }
+    } else {
+        for (int x = 0; x < width; ++x) {
+            first[x] = unit(in[x] * scale + offset);
+            second[x] = unit(in[step + x] * scale + offset);
+            third[x] = unit(in[2 * step + x] * scale + offset);
+        }
+    }
+}
+
+template <class T>
+void from_rgb(const uint8_t* bytes, const float* floats, Plane<T> y, Plane<T> u, Plane<T> v,
+              const RgbTransform& transform, float* scratch) {
+    const int width = y.width, room = width + 4;
+    const ptrdiff_t plane = transform.planar ? static_cast<ptrdiff_t>(y.height) * width : 0;
+    const ptrdiff_t pitch = transform.planar ? width : 3 * static_cast<ptrdiff_t>(width);
+    const Affine affine{1.0f / transform.span, -transform.low / transform.span};
+    const float kr = transform.kr, kb = transform.kb, kg = 1.0f - kr - kb;
+    const float to_u = 1.0f / (2.0f * (1.0f - kb)), to_v = 1.0f / (2.0f * (1.0f - kr));
+    for (int top = 0; top < y.height; top += 2) {
+        const int rows = smaller(2, y.height - top);
+        float* RESTRICT sum_u = scratch + 3 * room;
+        float* RESTRICT sum_v = scratch + 4 * room;
+        for (int row = 0; row < rows; ++row) {
+            float* first = scratch;
+            float* second = scratch + room;
+            float* third = scratch + 2 * room;
+            if (bytes)
+                unit_rows(bytes + (top + row) * pitch, plane, width, affine, first, second, third);
+            else
+                unit_rows(floats + (top + row) * pitch, plane, width, affine, first, second, third);
+            const float* RESTRICT red = transform.reversed ? third : first;
+            const float* RESTRICT green = second;
+            const float* RESTRICT blue = transform.reversed ? first : third;
+            T* RESTRICT out = y.data + (top + row) * y.stride;
+            if (row == 0)
+                for (int x = 0; x < width; ++x) sum_u[x] = sum_v[x] = 0.0f;
+            for (int x = 0; x < width; ++x) {
+                const float luma = kr * red[x] + kg * green[x] + kb * blue[x];
+                out[x] = static_cast<T>(to_code(luma * transform.luma_span + transform.black, transform.max_code));
+                sum_u[x] += (blue[x] - luma) * to_u;
+                sum_v[x] += (red[x] - luma) * to_v;
+            }
+        }
+        if (width % 2) {  // a last column on its own counts twice
+            sum_u[width] = sum_u[width - 1];
+            sum_v[width] = sum_v[width - 1];
+        }
+        const float scale = transform.chroma_span / (2.0f * static_cast<float>(rows)), mid = transform.chroma_mid;
+        T* RESTRICT out_u = u.data + (top / 2) * u.stride;
+        T* RESTRICT out_v = v.data + (top / 2) * v.stride;
+        for (int x = 0; x < u.width; ++x) {
+            out_u[x] = static_cast<T>(to_code((sum_u[2 * x] + sum_u[2 * x + 1]) * scale + mid, transform.max_code));
+            out_v[x] = static_cast<T>(to_code((sum_v[2 * x] + sum_v[2 * x + 1]) * scale + mid, transform.max_code));
+        }
+    }
+}
+
+// LIFT
+
+template <class T>
+constexpr SampleKernels<T> table() {
+    return {pack<T>,       unpack<T>, resize<T>,   blend<T>,     difference<T>,
+            to_rgb<T>, from_rgb<T>, nullptr, nullptr};
+}
+
+}  // namespace
+
+#define ANIMEVID_JOIN(a, b) a##b
+#define ANIMEVID_TABLE(isa) ANIMEVID_JOIN(kernels_, isa)
+#define ANIMEVID_TEXT_(isa) #isa
+#define ANIMEVID_TEXT(isa) ANIMEVID_TEXT_(isa)
+
+extern const Kernels ANIMEVID_TABLE(ANIMEVID_ISA);
+const Kernels ANIMEVID_TABLE(ANIMEVID_ISA) = {ANIMEVID_TEXT(ANIMEVID_ISA), table<uint8_t>(), table<uint16_t>()};
+
+}  // namespace animevid
