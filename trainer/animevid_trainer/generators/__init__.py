@@ -9,7 +9,7 @@ name              parameters  what
 ================  ==========  ==============================================================
 animegan          3,956,096   AnimeGAN v1
 animegan2         2,143,552   AnimeGANv2
-animegan2-lite      707,040   AnimeGANv2's published lite generator
+animegan2-lite      698,240   AnimeGANv2's published lite generator
 cartoongan       11,129,667   CartoonGAN (batch or instance norm, ReLU or LeakyReLU)
 cyclegan         11,378,179   CycleGAN's ResNet generator with 9 blocks
 nano              see nano    ours, on packed YUV 4:2:0

@@ -1,0 +1,120 @@
+"""AnimeGAN v1's generator (Chen, Liu, Chen, ISICA 2019, figure 2)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from animevid_trainer.generators.base import Generator, check_rgb, make_norm, reflection_pad, upsample
+
+
+class _Conv(nn.Sequential):
+    """Convolution, instance norm, LeakyReLU 0.2, reflection padding, no bias."""
+
+    def __init__(self, inputs: int, outputs: int, *, kernel: int = 3) -> None:
+        super().__init__(
+            reflection_pad(kernel, 1),
+            nn.Conv2d(inputs, outputs, kernel, bias=False),
+            make_norm("instance", outputs),
+            nn.LeakyReLU(0.2),
+        )
+
+
+class _Separable(nn.Sequential):
+    """Depthwise 3x3 then pointwise convolution (DSConv), instance norm, LeakyReLU 0.2, no bias."""
+
+    def __init__(self, inputs: int, outputs: int, *, stride: int = 1) -> None:
+        super().__init__(
+            reflection_pad(3, stride),
+            nn.Conv2d(inputs, inputs, 3, stride=stride, groups=inputs, bias=False),
+            nn.Conv2d(inputs, outputs, 1, bias=False),
+            make_norm("instance", outputs),
+            nn.LeakyReLU(0.2),
+        )
+
+
+class _Down(nn.Module):
+    """Down-Conv: a strided DSConv plus a DSConv of the halved map, so that nothing is lost by striding alone."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.strided = _Separable(inputs, outputs, stride=2)
+        self.resized = _Separable(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Bilinear at half size samples between four pixels: their mean.
+        strided: Tensor = self.strided(x)
+        resized: Tensor = self.resized(F.avg_pool2d(x, 2))
+        return strided + resized
+
+
+class _Up(nn.Module):
+    """Up-Conv: bilinear to twice the size, then DSConv; no transposed convolution, so no checkerboard."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.separable = _Separable(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.separable(upsample(x, "half_pixel"))
+        return y
+
+
+class _InvertedResidual(nn.Module):
+    """Inverted residual block (Sandler et al., arXiv:1801.04381) 256 -> 512 -> 512 depthwise -> 256, plus the input."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__()
+        self.expand = _Conv(channels, hidden, kernel=1)
+        self.depthwise = nn.Sequential(
+            reflection_pad(3, 1),
+            nn.Conv2d(hidden, hidden, 3, groups=hidden, bias=False),
+            make_norm("instance", hidden),
+            nn.LeakyReLU(0.2),
+        )
+        self.project = nn.Sequential(nn.Conv2d(hidden, channels, 1, bias=False), make_norm("instance", channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.project(self.depthwise(self.expand(x)))
+        return x + y
+
+
+class AnimeGan(Generator):
+    """3,956,096 parameters. RGB in [-1, 1], ``N, 3, H, W``, H and W multiples of 4 -> the same shape.
+
+    The authors' second Up-Conv has 128 channels, where the paper's figure says 64; the count above is with 128.
+    Weights start Glorot-uniform.
+    """
+
+    size_multiple: ClassVar[int] = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            _Conv(3, 64),
+            _Conv(64, 64),
+            _Down(64, 128),
+            _Conv(128, 128),
+            _Separable(128, 128),
+            _Down(128, 256),
+        )
+        self.body = nn.Sequential(_Conv(256, 256), *(_InvertedResidual(256, 512) for _ in range(8)), _Conv(256, 256))
+        self.decoder = nn.Sequential(
+            _Up(256, 128),
+            _Separable(128, 128),
+            _Conv(128, 128),
+            _Up(128, 128),
+            _Conv(128, 64),
+            _Conv(64, 64),
+        )
+        self.to_rgb = nn.Conv2d(64, 3, 1, bias=False)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.xavier_uniform_(module.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_rgb(x, multiple=self.size_multiple)
+        y: Tensor = self.to_rgb(self.decoder(self.body(self.encoder(x))))
+        return y.tanh()

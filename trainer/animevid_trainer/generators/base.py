@@ -1,0 +1,75 @@
+"""What every generator is, and the convolution blocks that AnimeGAN v1 and v2 share."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from animevid.errors import TrainingError
+from animevid.styles.card import Layout
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NormKind = Literal["instance", "layer"]
+Upsampling = Literal["half_pixel", "align_corners", "asymmetric"]
+
+
+class Generator(nn.Module):
+    """Photo in, picture out, of the same shape, dtype and range: RGB in [-1, 1], ``N, 3, H, W``.
+
+    ``size_multiple``: H and W in pixels must be multiples of it. ``tileable``: no statistic of the whole picture is
+    used, so that tiles overlapping by ``receptive_field_px`` equal the whole.
+    """
+
+    layout: ClassVar[Layout] = Layout.NCHW
+    size_multiple: ClassVar[int]
+    tileable: bool = False
+    receptive_field_px: int = 0
+
+
+def make_norm(kind: NormKind, channels: int) -> nn.Module:
+    """Instance norm or layer norm over C, H and W, each with a scale and a shift for every channel, epsilon 1e-5."""
+    if kind == "instance":
+        return nn.InstanceNorm2d(channels, affine=True)
+    if kind == "layer":
+        return nn.GroupNorm(1, channels)
+    raise TrainingError(f"norm {kind = }: allowed are instance, layer")
+
+
+def reflection_pad(kernel: int, stride: int) -> nn.Module:
+    """AnimeGAN's padding: reflected on all sides for stride 1, only below and right for stride 2 (3x3)."""
+    if stride == 2:
+        return nn.ReflectionPad2d((0, 1, 0, 1))
+    return nn.ReflectionPad2d(kernel // 2) if kernel > 1 else nn.Identity()
+
+
+def upsample(x: Tensor, mode: Upsampling) -> Tensor:
+    """Twice the size, bilinear. ``N, C, H, W`` -> ``N, C, 2H, 2W``.
+
+    ``half_pixel`` samples at pixel centres (no shift; what new training should use). ``align_corners`` and
+    ``asymmetric`` reproduce networks that were trained elsewhere: PyTorch ports of AnimeGANv2 (corners on corners), and
+    TensorFlow 1, whose resize puts output pixel i at input position i / 2 and so shifts by half a pixel.
+    """
+    if mode == "half_pixel":
+        return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+    height, width = x.shape[-2:]
+    if mode == "align_corners":
+        return F.interpolate(x, size=(2 * height, 2 * width), mode="bilinear", align_corners=True)
+    if mode == "asymmetric":
+        # One repeated row and column make corner-aligned positions exactly i / 2.
+        padded = F.pad(x, (0, 1, 0, 1), mode="replicate")
+        size = (2 * height + 1, 2 * width + 1)
+        return F.interpolate(padded, size=size, mode="bilinear", align_corners=True)[..., :-1, :-1]
+    raise TrainingError(f"upsample {mode = }: allowed are half_pixel, align_corners, asymmetric")
+
+
+def check_rgb(x: Tensor, *, multiple: int) -> None:
+    """Refuse what the generator would answer with another size. Not traced into exported graphs.
+
+    Raises:
+        TrainingError: not ``N, 3, H, W``, or H or W not a multiple.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % multiple or x.shape[3] % multiple:
+        raise TrainingError(f"{tuple(x.shape) = }: N, 3, H, W with H and W multiples of {multiple}")

@@ -1,0 +1,69 @@
+"""CycleGAN's ResNet generator (Zhu et al., arXiv:1703.10593, appendix 7.2; after Johnson et al., arXiv:1603.08155)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from animevid.errors import TrainingError
+from torch import Tensor, nn
+
+from animevid_trainer.generators.base import Generator, check_rgb
+
+
+class _Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            nn.InstanceNorm2d(channels),
+            nn.ReLU(),
+            nn.ReflectionPad2d(1),
+            nn.Conv2d(channels, channels, 3),
+            nn.InstanceNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layers(x)
+        return x + y
+
+
+class CycleGan(Generator):
+    """11,378,179 parameters with 9 blocks and width 64 (c7s1-64, d128, d256, R256 x 9, u128, u64, c7s1-3).
+
+    RGB in [-1, 1], ``N, 3, H, W``, H and W multiples of 4 -> the same shape. Instance norm without parameters;
+    weights start from N(0, 0.02^2).
+    """
+
+    size_multiple: ClassVar[int] = 4
+
+    def __init__(self, *, width: int = 64, blocks: int = 9) -> None:
+        super().__init__()
+        if width < 1 or blocks < 1:
+            raise TrainingError(f"{width = }, {blocks = }: 1 or more")
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), nn.InstanceNorm2d(width), nn.ReLU()]
+        for channels in (width, 2 * width):
+            layers += [
+                nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1),
+                nn.InstanceNorm2d(2 * channels),
+                nn.ReLU(),
+            ]
+        layers += [_Residual(4 * width) for _ in range(blocks)]
+        for channels in (4 * width, 2 * width):
+            layers += [
+                nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1),
+                nn.InstanceNorm2d(channels // 2),
+                nn.ReLU(),
+            ]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                nn.init.normal_(module.weight, std=0.02)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_rgb(x, multiple=self.size_multiple)
+        y: Tensor = self.layers(x)
+        return y
