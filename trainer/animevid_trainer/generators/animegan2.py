@@ -135,7 +135,7 @@ class AnimeGan2Lite(Generator):
         full = self.stem(x)
         half = self.down1(full)
         quarter = self.down2(half)
-        y = self.body(self.down3(quarter))
+        y: Tensor = self.body(self.down3(quarter))
         y = self.merge2(self.up2(upsample(y, self.upsampling)) + quarter)
         y = self.merge1(self.up1(upsample(y, self.upsampling)) + half)
         y = self.merge0(self.up0(upsample(y, self.upsampling)) + full)
