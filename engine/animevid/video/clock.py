@@ -1,0 +1,61 @@
+"""Exact time: ticks of a time base to seconds and back, always as ``Fraction``; never a frame count, never a float."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+#: Containers whose clock starts anywhere (a broadcast's, a camera's): their first time stamp says nothing to a viewer,
+#: so the source's start is taken as zero for every stream alike. Elsewhere a late first frame is meant and is kept.
+ARBITRARY_CLOCK_FORMATS = frozenset({"mpegts", "mpeg", "hls", "rtsp", "rtp", "sdp", "flv", "live_flv", "dash"})
+
+_LONGEST_GUESSED_FRAME_SECONDS = Fraction(1, 10)
+
+
+def seconds_from_ticks(ticks: int, time_base: Fraction) -> Fraction:
+    """``ticks`` of ``time_base`` (seconds a tick) as exact seconds."""
+    return ticks * time_base
+
+
+def ticks_from_seconds(seconds: Fraction, time_base: Fraction) -> int:
+    """The nearest tick of ``time_base`` to ``seconds`` (exact where it falls on one; ties to even)."""
+    return round(seconds / time_base)
+
+
+class FrameClock:
+    """Gives each decoded frame an exact, strictly increasing time, whatever the file forgot to say.
+
+    A missing or repeated time stamp is placed one frame after its predecessor (the last step that was seen, else the
+    nominal rate, else a tenth of a second); ``repaired`` counts these.
+    """
+
+    def __init__(self, *, time_base: Fraction, nominal_rate: Fraction | None) -> None:
+        self._time_base = time_base
+        self._step = 1 / nominal_rate if nominal_rate else _LONGEST_GUESSED_FRAME_SECONDS
+        self._last: Fraction | None = None
+        self.repaired = 0
+
+    def stamp(self, pts: int | None, *, duration_seconds: Fraction | None) -> Fraction:
+        """Seconds of a frame whose decoder said ``pts`` (ticks, or ``None`` for unknown)."""
+        last = self._last
+        if pts is not None:
+            seconds = pts * self._time_base
+            if last is None or seconds > last:
+                if last is not None and seconds - last <= 4 * self._step:
+                    self._step = seconds - last
+                self._last = seconds
+                return seconds
+        self.repaired += 1
+        seconds = Fraction(0) if last is None else last + (duration_seconds or self._step)
+        self._last = seconds
+        return seconds
+
+
+def output_time_base(source: Fraction | None, *, rate: Fraction | None) -> Fraction:
+    """Seconds a tick for the encoder: the source's own, so that every time stamp stays exact.
+
+    A source without one (a folder of images) gets one tick a frame of ``rate``. Where the source's ticks are finer than
+    a microsecond they are coarsened to 1/90000 s, since encoders and MP4 count them in 32 bits.
+    """
+    if source is None or source <= 0:
+        return 1 / rate if rate else Fraction(1, 90000)
+    return source if source >= Fraction(1, 1_000_000) else Fraction(1, 90000)

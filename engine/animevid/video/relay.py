@@ -1,0 +1,50 @@
+"""Packets that only pass by: from the thread that reads the source to the one that writes the output, in order."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+
+class PacketRelay:
+    """Carries undecoded packets (audio, subtitles, further video, data) from a source to one sink.
+
+    The source ``put``s what it meets while it looks for pictures, the sink ``take``s before each picture that it
+    writes, so the relay holds as much as lies between the two in the file: bounded by the pipeline's queues, not by the
+    clip. Streams nobody asked for are dropped at once. Safe between two threads.
+    """
+
+    def __init__(self) -> None:
+        self._packets: deque[Any] = deque()
+        self._lock = threading.Lock()
+        self._wanted: frozenset[int] | None = None  # None: a sink may still come, keep everything
+
+    def subscribe(self, stream_indices: frozenset[int]) -> None:
+        """Keep only packets of these streams from now on, and of what waits already."""
+        with self._lock:
+            self._wanted = stream_indices
+            self._packets = deque(packet for packet in self._packets if packet.stream_index in stream_indices)
+
+    def close_if_unclaimed(self) -> None:
+        """Called when pictures start to flow: without a sink by then, nothing is kept."""
+        if self._wanted is None:
+            self.subscribe(frozenset())
+
+    @property
+    def wanted(self) -> frozenset[int] | None:
+        return self._wanted
+
+    def put(self, packet: Any) -> None:
+        with self._lock:
+            if self._wanted is None or packet.stream_index in self._wanted:
+                self._packets.append(packet)
+
+    def take(self) -> list[Any]:
+        """Everything that waits, oldest first."""
+        with self._lock:
+            if not self._packets:
+                return []
+            taken = list(self._packets)
+            self._packets.clear()
+            return taken

@@ -1,0 +1,422 @@
+"""Writing video: frames to packets to a container that appears under its name only when it is whole."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+
+from animevid.errors import OutputError, UsageError
+from animevid.video.clock import output_time_base, ticks_from_seconds
+from animevid.video.encoders import EncoderPlan, EncoderSettings, PictureKind, choose_encoder, open_context
+from animevid.video.frame import Frame
+from animevid.video.planes_io import PlaneWriter
+from animevid.video.protocols import Spec, is_local_file, local_path, output_error, output_url, redacted
+from animevid.video.source import VideoSource
+from animevid.video.streams import Carrier, StreamAction, StreamDecision, add_carrier, decide_streams, lasting_metadata
+
+log = logging.getLogger(__name__)
+
+#: Output name's suffix -> FFmpeg's muxer.
+MUXERS: dict[str, str] = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".ts": "mpegts",
+    ".avi": "avi",
+    ".flv": "flv",
+}
+_FILE_CODEC_TAGS = {("hevc", "mp4"): "hvc1", ("hevc", "mov"): "hvc1"}  # what Apple's players insist on
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """How a video is to be written. ``muxer`` overrides what the name's suffix says (needed for ``-``)."""
+
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    overwrite: bool = False
+    copy_streams: bool = True
+    muxer: str | None = None
+    muxer_options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SinkReport:
+    """What was written."""
+
+    path: str
+    frames_written: int
+    duration_seconds: Fraction
+    bytes_written: int | None
+    encoder: str
+    decisions: tuple[StreamDecision, ...]
+    packets_copied: int
+    packets_lost: int
+    notices: tuple[str, ...]
+
+
+def muxer_for(path: Spec) -> str:
+    """FFmpeg's muxer for an output name.
+
+    Raises:
+        UsageError: a suffix that is not a video container's.
+    """
+    suffix = Path(os.fspath(path)).suffix.lower()
+    if suffix not in MUXERS:
+        raise UsageError(f"{suffix = } is no video container: use one of {', '.join(MUXERS)}")
+    return MUXERS[suffix]
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Refuse a target that cannot or must not be written, before any work is done.
+
+    Raises:
+        OutputError: it exists, is a folder, or its folder is missing or read-only.
+    """
+    if path.is_dir():
+        raise OutputError(f"path = {str(path)!r} is a folder: give a file name")
+    if not path.parent.is_dir():
+        raise OutputError(f"path = {str(path)!r} cannot be written: its folder does not exist; make it first")
+    if path.exists() and not overwrite:
+        raise OutputError(f"path = {str(path)!r} exists already: choose another name or allow overwriting")
+    if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise OutputError(f"path = {str(path)!r} may not be written: check the folder's permissions or choose another")
+
+
+def refuse_own_input(target: Path, source: Spec) -> None:
+    """The input is never overwritten, whatever the caller allows.
+
+    Raises:
+        OutputError: both names mean one file.
+    """
+    if is_local_file(source) and target.exists() and target.samefile(local_path(source)):
+        raise OutputError(f"path = {str(target)!r} is the input itself: choose another name")
+
+
+def temporary_name(path: Path) -> Path:
+    """A new hidden name beside ``path`` with the same suffix (muxers go by it)."""
+    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
+
+
+class VideoSink:
+    """One output video: frames in order in, a whole file or nothing out.
+
+    ::
+
+        with VideoSource("in.mp4") as source, VideoSink("out.mp4", template=source) as sink:
+            for frame in source:
+                sink.write(frame)
+            report = sink.finish()
+
+    Made before the first frame is taken from ``template``, it also carries the template's other streams, chapters and
+    metadata, shifted by the template's ``origin_seconds`` like the pictures. Leaving the ``with`` block without
+    ``finish()`` aborts: nothing is left behind and an earlier file of that name stays as it was.
+
+    One thread calls ``write`` and ``finish``.
+
+    Args:
+        path: a file name (``.mp4``, ``.mov``, ``.mkv``, ``.webm``, ...), a URL to publish to, or ``-``.
+        template: the source whose time base, rate, shape, tags and streams the output takes over.
+        settings: encoder, overwriting and container.
+        picture: what the frames will be like, where they differ from the template's (another size) or there is none.
+
+    Raises:
+        UsageError: container, codec or settings that do not fit together.
+        OutputError: the target exists, or cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Spec,
+        *,
+        template: VideoSource | None = None,
+        settings: OutputSettings | None = None,
+        picture: PictureKind | None = None,
+    ) -> None:
+        self.path = path
+        self._settings = settings = settings or OutputSettings()
+        self._template = template
+        if picture is None:
+            if template is None:
+                raise UsageError("a VideoSink needs a template source or a picture kind: give one of them")
+            picture = picture_kind_of(template)
+        url = output_url(path)
+        self._target = None if url is not None else local_path(path)
+        if self._target is not None:
+            check_target(self._target, overwrite=settings.overwrite)
+            if template is not None:
+                refuse_own_input(self._target, template.spec)
+        self.muxer = settings.muxer or (url[1] if url is not None else muxer_for(path))
+        self._file: Path | None = None
+        self._name = url[0] if url is not None else ""
+        self.decisions: tuple[StreamDecision, ...] = ()
+        if template is not None:
+            wanted: frozenset[int] = frozenset()
+            if settings.copy_streams:
+                self.decisions = decide_streams(template, muxer=self.muxer)
+                wanted = frozenset(
+                    decision.stream.index for decision in self.decisions if decision.action is not StreamAction.DROP
+                )
+            template.packets.subscribe(wanted)
+        self._picture = picture
+        self.encoder: EncoderPlan = choose_encoder(settings.encoder, picture, container=self.muxer)
+        self._container: Any = None
+        self._stream: Any = None
+        self._writer: PlaneWriter | None = None
+        self._carriers: dict[int, Carrier] = {}
+        self._last_ticks: int | None = None
+        self._first_seconds: Fraction | None = None
+        self._end_seconds = Fraction(0)
+        self._done = False
+        self.frames_written = 0
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """One-line remarks about the encoder for people."""
+        return self.encoder.notices
+
+    @property
+    def origin_seconds(self) -> Fraction:
+        """The moment of the source's clock that is zero in the output."""
+        return self._template.origin_seconds if self._template is not None else Fraction(0)
+
+    # --- life cycle -------------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if not self._done:
+            self.abort()
+
+    def abort(self) -> None:
+        """Throw away what was written. Safe to call twice, and after ``finish``."""
+        if self._done:
+            return
+        self._done = True
+        if self._file is not None:
+            # First the name, then the file: the muxer's closing work (faststart reads it all again) is spared.
+            with suppress(OSError):
+                self._file.unlink()
+        self._close_quietly()
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+
+    def _close_quietly(self) -> None:
+        container, self._container, self._stream, self._carriers = self._container, None, None, {}
+        if container is not None:
+            with suppress(av.FFmpegError, OSError, ValueError):
+                container.close()
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def write(self, frame: Frame) -> None:
+        """Encode ``frame`` and pass on the packets of other streams that have come in so far.
+
+        The first frame's size decides that of the output where it differs from what was announced.
+
+        Raises:
+            OutputError: the disk is full or the target cannot be written (nothing is left behind).
+            UsageError: the frame's size differs from the first one's, or the sink is finished.
+        """
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        try:
+            if self._container is None:
+                self._open(frame)
+            self._check_size(frame)
+            self._carry_packets()
+            self._encode(frame)
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise output_error(self.path, error) from error
+
+    def finish(self) -> SinkReport:
+        """Flush everything, close the container and give it its name.
+
+        Raises:
+            OutputError: no frame was written, or the target cannot be written (nothing is left behind).
+        """
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        if self._container is None:
+            self.abort()
+            raise OutputError(f"path = {redacted(self.path)!r} is not written: no frame came")
+        try:
+            self._carry_packets()
+            self._mux(self._stream.encode(None))
+            for carrier in self._carriers.values():
+                self._mux(carrier.flush())
+            container, self._container = self._container, None
+            container.close()
+            size = self._publish()
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise output_error(self.path, error) from error
+        self._done = True
+        carriers = self._carriers.values()
+        return SinkReport(
+            path=redacted(self.path),
+            frames_written=self.frames_written,
+            duration_seconds=self._end_seconds - (self._first_seconds or 0),
+            bytes_written=size,
+            encoder=self.encoder.description,
+            decisions=self.decisions,
+            packets_copied=sum(carrier.packets_written for carrier in carriers),
+            packets_lost=sum(carrier.packets_lost for carrier in carriers),
+            notices=self.notices,
+        )
+
+    def _publish(self) -> int | None:
+        if self._file is None or self._target is None:
+            return None
+        size = self._file.stat().st_size
+        if self._target.exists() and not self._settings.overwrite:
+            raise OutputError(f"path = {str(self._target)!r} has come into being meanwhile: choose another name")
+        os.replace(self._file, self._target)
+        return size
+
+    def _open(self, frame: Frame) -> None:
+        planes = frame.planes
+        actual = replace(
+            self._picture,
+            width=planes.width,
+            height=planes.height,
+            bit_depth=planes.bit_depth,
+            has_alpha=planes.alpha is not None,
+            colour=planes.colour,
+        )
+        if actual != self._picture:
+            self._picture = actual
+            self.encoder = choose_encoder(self._settings.encoder, actual, container=self.muxer)
+        plan, picture = self.encoder, self._picture
+        if self._target is not None:
+            self._file = temporary_name(self._target)
+            self._name = f"file:{self._file}"
+            self._file.touch(exist_ok=False)  # says at once if the folder cannot be written
+        options = dict(self._settings.muxer_options)
+        if self.muxer in ("mp4", "mov") and self._target is not None:
+            options.setdefault("movflags", "+faststart")
+        elif self.muxer in ("mp4", "mov"):
+            options.setdefault("movflags", "+frag_keyframe+empty_moov+default_base_moof")
+        self._container = av.open(self._name, "w", format=self.muxer, container_options=options)
+        self._writer = PlaneWriter(
+            width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=picture.colour
+        )
+        self._add_streams(plan, picture)
+        self._container.start_encoding()
+
+    def _add_streams(self, plan: EncoderPlan, picture: PictureKind) -> None:
+        """The picture's stream and all carried ones, in the template's order."""
+        output, template = self._container, self._template
+        if template is None:
+            self._add_picture_stream(plan, picture)
+            return
+        decisions = {decision.stream.index: decision for decision in self.decisions}
+        for stream in template.container.streams:
+            if stream.index == template.info.stream_index:
+                self._add_picture_stream(plan, picture)
+                self._stream.metadata.update(lasting_metadata(dict(stream.metadata)))
+                self._stream.disposition = stream.disposition
+            elif stream.index in decisions:
+                carrier = add_carrier(output, stream, decisions[stream.index], origin_seconds=self.origin_seconds)
+                if carrier is not None:
+                    self._carriers[stream.index] = carrier
+        output.metadata.update(lasting_metadata(template.info.metadata))
+        output.set_chapters(_shifted_chapters(template))
+
+    def _add_picture_stream(self, plan: EncoderPlan, picture: PictureKind) -> None:
+        self._stream = self._container.add_stream(plan.encoder, rate=picture.rate or 25)
+        open_context(self._stream.codec_context, plan, picture)
+        self._stream.time_base = picture.time_base
+        tag = _FILE_CODEC_TAGS.get((plan.codec, self.muxer))
+        if tag is not None:
+            self._stream.codec_context.codec_tag = tag
+
+    def _check_size(self, frame: Frame) -> None:
+        planes = frame.planes
+        if (planes.width, planes.height) != (self._picture.width, self._picture.height):
+            raise UsageError(
+                f"frame {frame.index} is {planes.width}x{planes.height}, the first one was "
+                f"{self._picture.width}x{self._picture.height}: the picture size must not change within an output"
+            )
+
+    def _encode(self, frame: Frame) -> None:
+        assert self._writer is not None
+        base = self._picture.time_base
+        seconds = frame.pts_seconds - self.origin_seconds
+        ticks = ticks_from_seconds(seconds, base)
+        if self._last_ticks is not None and ticks <= self._last_ticks:
+            ticks = self._last_ticks + 1  # a coarser clock than the source's: order is kept, the time off by a tick
+        self._last_ticks = ticks
+        raw = self._writer.write(frame.planes)
+        raw.pts = ticks
+        raw.time_base = base
+        raw.duration = 0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, base)
+        raw.pict_type = 0
+        self._mux(self._stream.encode(raw))
+        self.frames_written += 1
+        if self._first_seconds is None:
+            self._first_seconds = seconds
+        self._end_seconds = seconds + (frame.duration_seconds or 0)
+
+    def _carry_packets(self) -> None:
+        if self._template is None or not self._carriers:
+            return
+        carriers = self._carriers
+        for packet in self._template.packets.take():
+            self._mux(carriers[packet.stream_index].carry(packet))
+
+    def _mux(self, packets: Any) -> None:
+        mux = self._container.mux_one
+        for packet in packets:
+            mux(packet)
+
+
+def picture_kind_of(source: VideoSource) -> PictureKind:
+    """What ``source`` gives an encoder."""
+    info = source.info
+    return PictureKind(
+        width=info.display_width,
+        height=info.display_height,
+        bit_depth=info.bit_depth,
+        has_alpha=info.has_alpha,
+        colour=info.colour,
+        rate=info.average_rate,
+        time_base=output_time_base(info.time_base, rate=info.average_rate),
+        sample_aspect_ratio=info.sample_aspect_ratio,
+    )
+
+
+def _shifted_chapters(source: VideoSource) -> list[dict[str, Any]]:
+    """The chapters of a source's cut on the output's clock, in milliseconds (MP4 and Matroska both hold that)."""
+    base = Fraction(1, 1000)
+    chapters = []
+    for number, chapter in enumerate(source.info.chapters):
+        start = max(chapter.start_seconds, source.origin_seconds) - source.origin_seconds
+        end = chapter.end_seconds - source.origin_seconds
+        if source.end_seconds is not None:
+            end = min(end, source.end_seconds - source.origin_seconds)
+        if end > start:
+            chapters.append(
+                {
+                    "id": number,
+                    "start": ticks_from_seconds(start, base),
+                    "end": ticks_from_seconds(end, base),
+                    "time_base": base,
+                    "metadata": dict(chapter.metadata),
+                }
+            )
+    return chapters

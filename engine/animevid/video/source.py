@@ -1,0 +1,471 @@
+"""Reading video: packets to upright planar frames with exact time, everything else handed on untouched."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import chain, pairwise
+from types import TracebackType
+from typing import Any, Self
+
+import av
+from av.codec.context import Flags as CodecFlags
+from av.stream import Disposition
+
+from animevid.errors import AnimevidError, InputError, UnsupportedInputError, UsageError
+from animevid.pixels.colour import Colour
+from animevid.pixels.planes import PlanesYUV420
+from animevid.video.clock import ARBITRARY_CLOCK_FORMATS, FrameClock, ticks_from_seconds
+from animevid.video.colour import colour_of
+from animevid.video.frame import Frame
+from animevid.video.hdr import open_tone_mapper
+from animevid.video.orientation import Orientation, orientation_of, turn_upright
+from animevid.video.planes_io import PlaneReader
+from animevid.video.protocols import Spec, input_error, is_local_file, open_input, redacted
+from animevid.video.relay import PacketRelay
+
+log = logging.getLogger(__name__)
+
+_MICROSECOND = Fraction(1, 1_000_000)
+_PROBED_INDEX_ENTRIES = 600
+#: After the end of a cut, packets of other streams may still lie within this time of the last picture.
+_INTERLEAVE_SECONDS = Fraction(2)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """One stream of a container, as it is listed."""
+
+    index: int
+    kind: str  # "video", "audio", "subtitle", "attachment", "data" or "unknown"
+    codec: str
+    language: str | None = None
+    title: str | None = None
+    is_default: bool = False
+    is_cover: bool = False  # an attached picture, not a film
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A named span on the source's clock."""
+
+    start_seconds: Fraction
+    end_seconds: Fraction
+    title: str
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a source is, known when it is open.
+
+    ``width`` and ``height`` are the stored picture's; ``display_width`` and ``display_height`` those of the frames that
+    the source gives (turned upright where it does so), in pixels that are ``sample_aspect_ratio`` wide for each high
+    (also after the turn). ``colour``, ``bit_depth`` and ``has_alpha`` describe those frames. ``is_variable_rate`` is a
+    hint: time stamps rule in either case. ``duration_seconds`` and ``frame_count`` are ``None`` where the container
+    does not say (``frame_count`` is an estimate elsewhere). ``notices`` are one-line remarks for people.
+    """
+
+    width: int
+    height: int
+    display_width: int
+    display_height: int
+    rotation_degrees: int
+    sample_aspect_ratio: Fraction
+    average_rate: Fraction | None
+    is_variable_rate: bool
+    time_base: Fraction
+    duration_seconds: Fraction | None
+    frame_count: int | None
+    colour: Colour
+    bit_depth: int
+    pixel_format: str
+    has_alpha: bool
+    codec: str
+    container: str
+    stream_index: int
+    other_streams: tuple[StreamInfo, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+class VideoSource:
+    """One video stream of a file, URL or standard input, as an iterator of :class:`Frame`.
+
+    ::
+
+        with VideoSource("in.mp4") as source:
+            for frame in source: ...
+
+    Opening reads as far as the first picture, so ``info`` is about real frames. ``start_seconds`` and ``end_seconds``
+    cut: frames whose time lies in ``[start, end)``, counted from the beginning of the file. ``Frame.pts_seconds`` stays
+    on the source's clock; ``origin_seconds`` is the moment that becomes zero in an output.
+
+    The source reads each packet once; those of other streams go to ``packets`` for a sink made with
+    ``template=source`` before the first frame is taken. One thread may iterate while another takes packets.
+
+    Args:
+        spec: a file name, a URL (http, https, rtsp, rtmp, srt, udp, ...) or ``-``.
+        stream_index: the container's index of the video stream; ``None`` takes FFmpeg's best.
+        upright: apply rotation and mirroring; otherwise rotation is left on ``Frame.rotation_degrees``.
+        threads: decoder threads; 0 lets the decoder choose.
+        options: FFmpeg options for the container or protocol.
+        format_name: FFmpeg's demuxer, where it cannot be guessed.
+        tone_map: bring HDR (PQ, HLG) to SDR BT.709; without it HDR is refused.
+
+    Raises:
+        InputError: missing, unreadable, without a picture.
+        UnsupportedInputError: encrypted, or colours that cannot be honoured.
+        UsageError: a stream or a time that the file does not have.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        stream_index: int | None = None,
+        start_seconds: Fraction | None = None,
+        end_seconds: Fraction | None = None,
+        threads: int = 0,
+        options: dict[str, str] | None = None,
+        format_name: str | None = None,
+        upright: bool = True,
+        tone_map: bool = True,
+    ) -> None:
+        self.spec = spec
+        self.packets = PacketRelay()
+        self.frames_decoded = 0
+        self.frames_concealed = 0
+        self.read_error: str | None = None
+        self._start = start_seconds
+        self._end = end_seconds
+        self._upright = upright
+        self._reader = PlaneReader()
+        self._finished = False
+        self._iterated = False
+        self._encrypted = False
+        if start_seconds is not None and end_seconds is not None and end_seconds <= start_seconds:
+            raise UsageError(f"end = {float(end_seconds)} s must lie after start = {float(start_seconds)} s")
+        self._container = open_input(spec, options=options, format_name=format_name)
+        try:
+            self._stream = self._choose_stream(stream_index)
+            self._decoder = self._open_decoder(threads)
+            self._time_base: Fraction = self._stream.time_base or _MICROSECOND
+            self._clock = FrameClock(time_base=self._time_base, nominal_rate=self._stream.average_rate)
+            self.origin_seconds = self._seek_start()
+            self._demuxed = self._demux()
+            self._frames = self._decode()
+            self._first = next(self._frames, None)
+            if self._first is None:
+                raise self._no_picture_error()
+            self._orientation = orientation_of(self._first)
+            self._tone_mapper = open_tone_mapper(colour_of(self._first), allowed=tone_map)
+            self.info = self._describe(self._first)
+        except BaseException:
+            self._container.close()
+            raise
+
+    # --- life cycle -------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Free the file. Safe to call twice."""
+        self._finished = True
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def container(self) -> Any:
+        """The open ``av`` input container, for whoever copies its streams."""
+        return self._container
+
+    @property
+    def end_seconds(self) -> Fraction | None:
+        """Where the cut ends on the source's clock."""
+        return None if self._end is None else self._end + self._file_start
+
+    @property
+    def is_finite(self) -> bool:
+        """False for what may never end (a camera, a live stream)."""
+        return is_local_file(self.spec) or self._container.duration is not None
+
+    # --- frames -----------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in order of time, each with its exact ``pts_seconds``. A source is read once.
+
+        Raises:
+            UsageError: iterated a second time.
+            UnsupportedInputError: the picture's kind changes to one that cannot be honoured.
+        """
+        if self._iterated:
+            raise UsageError("a VideoSource is read once: open it again")
+        self._iterated = True
+        self.packets.close_if_unclaimed()
+        return self._iterate()
+
+    def _iterate(self) -> Iterator[Frame]:
+        index = 0
+        raw = self._first
+        self._first = None
+        while raw is not None:
+            duration = raw.duration * self._time_base if raw.duration else None
+            seconds = self._clock.stamp(raw.pts, duration_seconds=duration)
+            if self._end is not None and seconds >= self._end + self._file_start:
+                self._pass_remaining_packets()
+                return
+            concealed = raw.is_corrupt
+            self.frames_concealed += concealed
+            planes = self._picture(raw)
+            rotation = self._orientation.rotation_degrees
+            if self._upright:
+                planes, rotation = turn_upright(planes, self._orientation), 0
+            elif self._orientation.mirrored:
+                planes = turn_upright(planes, Orientation(0, mirrored=True))
+            yield Frame(planes, index, seconds, duration, rotation, concealed)
+            index += 1
+            self.frames_decoded = index
+            raw = next(self._frames, None)
+
+    def _picture(self, raw: Any) -> PlanesYUV420:
+        planes = self._reader.read(raw)
+        return planes if self._tone_mapper is None else self._tone_mapper(planes)
+
+    def _decode(self) -> Iterator[Any]:
+        """Raw decoded frames from ``start`` on; other streams' packets go to the relay."""
+        start_ticks = None
+        if self._start is not None:
+            start_ticks = ticks_from_seconds(self._start + self._file_start, self._time_base)
+        video = self._stream.index
+        put = self.packets.put
+        for packet in chain(self._demuxed, (None,)):
+            if packet is not None and packet.stream_index != video:
+                if self._belongs(packet):
+                    put(packet)
+                continue
+            if packet is not None and not self.frames_decoded and packet.has_sidedata("encryption_info"):
+                self._encrypted = True
+                return
+            for frame in self._decode_packet(packet):
+                if start_ticks is None or frame.pts is None or frame.pts >= start_ticks:
+                    yield frame
+
+    def _decode_packet(self, packet: Any) -> list[Any]:
+        """The frames that ``packet`` completes (``None``: those still under way); damage is counted, not raised."""
+        try:
+            decoded: list[Any] = self._decoder.decode(packet)
+        except av.error.InvalidDataError as error:
+            self.frames_concealed += 1
+            log.debug("a packet cannot be decoded: %s", error)
+            return []
+        except av.FFmpegError as error:
+            raise input_error(self.spec, error) from error
+        return decoded
+
+    def _belongs(self, packet: Any) -> bool:
+        """Whether a packet of another stream lies in the cut (a subtitle on screen at its start does)."""
+        if self._start is None and self._end is None:
+            return True
+        if packet.pts is None:
+            return True
+        seconds = packet.pts * packet.time_base
+        end = self.end_seconds
+        if end is not None and seconds >= end:
+            return False
+        if self._start is None or seconds >= self.origin_seconds:
+            return True
+        lasting = packet.stream.type == "subtitle" and packet.duration
+        return bool(lasting and seconds + packet.duration * packet.time_base > self.origin_seconds)
+
+    def _demux(self) -> Iterator[Any]:
+        """Packets of all streams; a file that breaks off ends there, and ``read_error`` says so."""
+        packets = self._container.demux()
+        while not self._finished:
+            try:
+                packet = next(packets, None)
+            except (av.FFmpegError, OSError) as error:
+                self.read_error = str(input_error(self.spec, error))
+                log.warning("reading stops early: %s", self.read_error)
+                return
+            if packet is None:
+                return
+            if packet.size:  # PyAV's own flush packets do not say whose they are
+                yield packet
+
+    def _pass_remaining_packets(self) -> None:
+        """After the last picture of a cut: hand on what other streams still have before the cut's end."""
+        if not self.packets.wanted or self._end is None:
+            return
+        end = self._end + self._file_start
+        for packet in self._demuxed:
+            if packet.stream_index != self._stream.index:
+                if self._belongs(packet):
+                    self.packets.put(packet)
+            elif packet.dts is not None and packet.dts * self._time_base > end + _INTERLEAVE_SECONDS:
+                return
+
+    # --- opening ----------------------------------------------------------------------------------------------------
+
+    def _choose_stream(self, index: int | None) -> Any:
+        streams = self._container.streams
+        films = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
+        if index is not None:
+            chosen = next((stream for stream in streams.video if stream.index == index), None)
+            if chosen is None:
+                known = ", ".join(str(stream.index) for stream in streams.video) or "none"
+                raise UsageError(f"stream_index = {index} is not a video stream of this file: it has {known}")
+        elif films:
+            best = streams.best("video")
+            chosen = best if best in films else films[0]
+        else:
+            kinds = ", ".join(sorted({stream.type for stream in streams})) or "nothing"
+            raise InputError(
+                f"path = {redacted(self.spec)!r} has no video stream (it has {kinds}): give a video or an image"
+            )
+        if chosen.codec_context is None:
+            raise UnsupportedInputError(
+                f"path = {redacted(self.spec)!r} is coded in a way this FFmpeg cannot decode: convert it first"
+            )
+        return chosen
+
+    def _open_decoder(self, threads: int) -> Any:
+        decoder = self._stream.codec_context
+        if self._stream.metadata.get("alpha_mode") == "1" and decoder.name in ("vp8", "vp9"):
+            # FFmpeg's own VP8/VP9 decoders leave the alpha plane behind; libvpx reads it.
+            try:
+                decoder = av.CodecContext.create(f"libvpx{'-vp9' if decoder.name == 'vp9' else ''}", "r")
+            except (av.FFmpegError, ValueError):
+                log.warning("the alpha channel is lost: this FFmpeg has no libvpx decoder")
+        decoder.thread_count = threads
+        decoder.thread_type = "AUTO"
+        decoder.flags |= CodecFlags.output_corrupt
+        return decoder
+
+    def _seek_start(self) -> Fraction:
+        """Go to the key frame before ``start``; returns the origin on the source's clock."""
+        container = self._container
+        self._file_start = Fraction(0)
+        if container.start_time is not None and container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS:
+            self._file_start = container.start_time * _MICROSECOND
+        if self._start is None:
+            return self._file_start
+        if self._start < 0:
+            raise UsageError(f"start = {float(self._start)} s must not be negative")
+        if container.duration is not None and self._start >= container.duration * _MICROSECOND:
+            length = container.duration / 1_000_000
+            raise UsageError(f"start = {float(self._start)} s lies after the end of the file ({length:.3f} s)")
+        origin = self._start + self._file_start
+        if self._start > 0:
+            try:
+                container.seek(ticks_from_seconds(origin, self._time_base), stream=self._stream, backward=True)
+            except av.FFmpegError as error:  # a pipe or a live stream: read on until the time comes
+                log.debug("cannot seek: %s", error)
+        return origin
+
+    def _no_picture_error(self) -> AnimevidError:
+        name = redacted(self.spec)
+        if self._encrypted:
+            return UnsupportedInputError(f"path = {name!r} is encrypted: decrypt it first, animevid takes no keys")
+        if self._start:
+            return UsageError(f"start = {float(self._start)} s: {name!r} has no picture at or after it")
+        if self.read_error:
+            return InputError(self.read_error)
+        return InputError(f"path = {name!r} holds no picture that can be decoded: it is empty or damaged")
+
+    def _describe(self, frame: Any) -> SourceInfo:
+        container, stream = self._container, self._stream
+        planes = self._picture(frame)
+        orientation = self._orientation
+        width, height = frame.width, frame.height
+        turned = self._upright and orientation.swaps_sides
+        ratio = stream.sample_aspect_ratio or Fraction(1)
+        rate = stream.average_rate or stream.guessed_rate
+        duration = _duration_seconds(container, stream)
+        count = stream.frames or (round(duration * rate) if duration and rate else None)
+        if self._start is not None or self._end is not None:
+            first, last = self._start or Fraction(0), self._end
+            if duration is not None:
+                last = duration if last is None else min(last, duration)
+            duration = last - first if last is not None else None
+            count = round(duration * rate) if duration is not None and rate else None
+        return SourceInfo(
+            width=width,
+            height=height,
+            display_width=height if turned else width,
+            display_height=width if turned else height,
+            rotation_degrees=orientation.rotation_degrees,
+            sample_aspect_ratio=1 / ratio if turned else ratio,
+            average_rate=rate,
+            is_variable_rate=_is_variable_rate(stream),
+            time_base=self._time_base,
+            duration_seconds=duration,
+            frame_count=count,
+            colour=planes.colour,
+            bit_depth=planes.bit_depth,
+            pixel_format=frame.format.name,
+            has_alpha=planes.alpha is not None,
+            codec=stream.codec_context.codec.canonical_name,
+            container=container.format.name,
+            stream_index=stream.index,
+            other_streams=tuple(describe_stream(other) for other in container.streams if other.index != stream.index),
+            chapters=tuple(_chapters(container)),
+            metadata=dict(container.metadata),
+            notices=tuple(self._notices(frame)),
+        )
+
+    def _notices(self, frame: Any) -> Iterator[str]:
+        if self._tone_mapper is not None:
+            yield f"HDR ({self._tone_mapper.name}) is tone-mapped to SDR BT.709"
+        if frame.interlaced_frame:
+            yield "the source is interlaced: its fields are treated as one picture"
+
+
+def describe_stream(stream: Any) -> StreamInfo:
+    """What a stream of an open ``av`` container is."""
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context is not None else stream.name or "unknown"
+    return StreamInfo(
+        index=stream.index,
+        kind=stream.type,
+        codec=codec,
+        language=stream.metadata.get("language"),
+        title=stream.metadata.get("title"),
+        is_default=bool(stream.disposition & Disposition.default),
+        is_cover=bool(stream.disposition & Disposition.attached_pic),
+    )
+
+
+def _duration_seconds(container: Any, stream: Any) -> Fraction | None:
+    if stream.duration:
+        return Fraction(stream.duration * stream.time_base)
+    if container.duration:
+        return Fraction(container.duration) * _MICROSECOND
+    return None
+
+
+def _is_variable_rate(stream: Any) -> bool:
+    """Whether the index (or, without one, the two rates FFmpeg derives) shows steps that differ by more than a tick."""
+    entries = stream.index_entries
+    stamps = sorted(entries[i].timestamp for i in range(min(len(entries), _PROBED_INDEX_ENTRIES)))
+    steps = [later - earlier for earlier, later in pairwise(stamps)]
+    if len(steps) > 1 and len(entries) == stream.frames:
+        return bool(max(steps) - min(steps) > 1 and max(steps) > 1.1 * min(steps))
+    average, base = stream.average_rate, stream.base_rate
+    return bool(average and base and abs(average - base) > base / 100)
+
+
+def _chapters(container: Any) -> Iterator[Chapter]:
+    for chapter in container.chapters():
+        base = chapter["time_base"]
+        metadata = chapter["metadata"]
+        yield Chapter(
+            chapter["start"] * base, chapter["end"] * base, metadata.get("title", ""), tuple(sorted(metadata.items()))
+        )
