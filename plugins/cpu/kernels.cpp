@@ -405,6 +405,44 @@ ANIMEVID_INLINE float unit(float value) {
     return value < 1.0f ? value : 1.0f;
 }
 
+struct RgbFactors {
+    explicit RgbFactors(const RgbTransform& t)
+        : luma{1.0f / t.luma_span, -t.black / t.luma_span}, red_v(2.0f * (1.0f - t.kr)), blue_u(2.0f * (1.0f - t.kb)),
+          green_u(-t.kb * blue_u / (1.0f - t.kr - t.kb)), green_v(-t.kr * red_v / (1.0f - t.kr - t.kb)), span(t.span),
+          low(t.low) {}
+    Affine luma;
+    float red_v, blue_u, green_u, green_v, span, low;
+};
+
+template <class T>
+void rgb_row(const T* RESTRICT luma, const float* RESTRICT u, const float* RESTRICT v, int width, const RgbFactors f,
+             float* RESTRICT red, float* RESTRICT green, float* RESTRICT blue) {
+    for (int x = 0; x < width; ++x) {
+        const float l = luma[x] * f.luma.scale + f.luma.offset;
+        red[x] = unit(l + f.red_v * v[x]) * f.span + f.low;
+        green[x] = unit(l + f.green_u * u[x] + f.green_v * v[x]) * f.span + f.low;
+        blue[x] = unit(l + f.blue_u * u[x]) * f.span + f.low;
+    }
+}
+
+void interleave_row(const float* RESTRICT first, const float* RESTRICT second, const float* RESTRICT third, int width,
+                    uint8_t* RESTRICT out) {
+    for (int x = 0; x < width; ++x) {
+        out[3 * x] = static_cast<uint8_t>(static_cast<int32_t>(first[x] + 0.5f));
+        out[3 * x + 1] = static_cast<uint8_t>(static_cast<int32_t>(second[x] + 0.5f));
+        out[3 * x + 2] = static_cast<uint8_t>(static_cast<int32_t>(third[x] + 0.5f));
+    }
+}
+
+void interleave_row(const float* RESTRICT first, const float* RESTRICT second, const float* RESTRICT third, int width,
+                    float* RESTRICT out) {
+    for (int x = 0; x < width; ++x) {
+        out[3 * x] = first[x];
+        out[3 * x + 1] = second[x];
+        out[3 * x + 2] = third[x];
+    }
+}
+
 template <class T>
 void to_rgb(Plane<const T> y, Plane<const T> u, Plane<const T> v, uint8_t* bytes, float* floats,
             const RgbTransform& transform, float* scratch) {
@@ -414,48 +452,24 @@ void to_rgb(Plane<const T> y, Plane<const T> u, Plane<const T> v, uint8_t* bytes
     float* row_v = scratch + room;
     float* narrow = scratch + 2 * room;
     const Affine chroma{1.0f / transform.chroma_span, -transform.chroma_mid / transform.chroma_span};
-    const float luma_scale = 1.0f / transform.luma_span, luma_offset = -transform.black / transform.luma_span;
-    const float kr = transform.kr, kb = transform.kb, kg = 1.0f - kr - kb;
-    const float red_v = 2.0f * (1.0f - kr), blue_u = 2.0f * (1.0f - kb);
-    const float green_u = -kb * blue_u / kg, green_v = -kr * red_v / kg;
-    const float span = transform.span, low = transform.low;
+    const RgbFactors factors(transform);
     for (int row = 0; row < y.height; ++row) {
         chroma_row(u, row, chroma, narrow, row_u);
         chroma_row(v, row, chroma, narrow, row_v);
-        const T* RESTRICT luma = y.data + row * y.stride;
-        const float* RESTRICT uu = row_u;
-        const float* RESTRICT vv = row_v;
-        float* RESTRICT first = scratch + 3 * room;
-        float* RESTRICT second = scratch + 4 * room;
-        float* RESTRICT third = scratch + 5 * room;
+        float* first = scratch + 3 * room;
+        float* second = scratch + 4 * room;
+        float* third = scratch + 5 * room;
         if (floats && transform.planar) {
             first = floats + static_cast<ptrdiff_t>(row) * width;
             second = first + plane;
             third = second + plane;
         }
-        float* RESTRICT red = transform.reversed ? third : first;
-        float* RESTRICT blue = transform.reversed ? first : third;
-        for (int x = 0; x < width; ++x) {
-            const float l = luma[x] * luma_scale + luma_offset;
-            red[x] = unit(l + red_v * vv[x]) * span + low;
-            second[x] = unit(l + green_u * uu[x] + green_v * vv[x]) * span + low;
-            blue[x] = unit(l + blue_u * uu[x]) * span + low;
-        }
-        if (bytes) {
-            uint8_t* RESTRICT out = bytes + static_cast<ptrdiff_t>(row) * width * 3;
-            for (int x = 0; x < width; ++x) {
-                out[3 * x] = static_cast<uint8_t>(static_cast<int32_t>(first[x] + 0.5f));
-                out[3 * x + 1] = static_cast<uint8_t>(static_cast<int32_t>(second[x] + 0.5f));
-                out[3 * x + 2] = static_cast<uint8_t>(static_cast<int32_t>(third[x] + 0.5f));
-            }
-        } else if (!transform.planar) {
-            float* RESTRICT out = floats + static_cast<ptrdiff_t>(row) * width * 3;
-            for (int x = 0; x < width; ++x) {
-                out[3 * x] = first[x];
-                out[3 * x + 1] = second[x];
-                out[3 * x + 2] = third[x];
-            }
-        }
+        rgb_row(y.data + row * y.stride, row_u, row_v, width, factors, transform.reversed ? third : first, second,
+                transform.reversed ? first : third);
+        if (bytes)
+            interleave_row(first, second, third, width, bytes + static_cast<ptrdiff_t>(row) * width * 3);
+        else if (!transform.planar)
+            interleave_row(first, second, third, width, floats + static_cast<ptrdiff_t>(row) * width * 3);
     }
 }
 
@@ -479,6 +493,32 @@ void unit_rows(const S* RESTRICT in, ptrdiff_t step, int width, Affine affine, f
     }
 }
 
+// Luma of one row, and its U and V added to the sums of two rows (which the upper one begins).
+template <class T>
+void yuv_row(const float* RESTRICT red, const float* RESTRICT green, const float* RESTRICT blue, int width,
+             const RgbTransform t, bool upper, T* RESTRICT luma, float* RESTRICT sum_u, float* RESTRICT sum_v) {
+    const float kr = t.kr, kb = t.kb, kg = 1.0f - kr - kb;
+    const float to_u = 1.0f / (2.0f * (1.0f - kb)), to_v = 1.0f / (2.0f * (1.0f - kr));
+    const float scale = t.luma_span, offset = t.black, max_code = t.max_code;
+    if (upper) {
+        std::memset(sum_u, 0, sizeof(float) * width);
+        std::memset(sum_v, 0, sizeof(float) * width);
+    }
+    for (int x = 0; x < width; ++x) {
+        const float y = kr * red[x] + kg * green[x] + kb * blue[x];
+        luma[x] = static_cast<T>(to_code(y * scale + offset, max_code));
+        sum_u[x] += (blue[x] - y) * to_u;
+        sum_v[x] += (red[x] - y) * to_v;
+    }
+}
+
+template <class T>
+void chroma_from_sums(const float* RESTRICT sums, int width, float scale, float offset, float max_code,
+                      T* RESTRICT out) {
+    for (int x = 0; x < width; ++x)
+        out[x] = static_cast<T>(to_code((sums[2 * x] + sums[2 * x + 1]) * scale + offset, max_code));
+}
+
 template <class T>
 void from_rgb(const uint8_t* bytes, const float* floats, Plane<T> y, Plane<T> u, Plane<T> v,
               const RgbTransform& transform, float* scratch) {
@@ -486,12 +526,10 @@ void from_rgb(const uint8_t* bytes, const float* floats, Plane<T> y, Plane<T> u,
     const ptrdiff_t plane = transform.planar ? static_cast<ptrdiff_t>(y.height) * width : 0;
     const ptrdiff_t pitch = transform.planar ? width : 3 * static_cast<ptrdiff_t>(width);
     const Affine affine{1.0f / transform.span, -transform.low / transform.span};
-    const float kr = transform.kr, kb = transform.kb, kg = 1.0f - kr - kb;
-    const float to_u = 1.0f / (2.0f * (1.0f - kb)), to_v = 1.0f / (2.0f * (1.0f - kr));
     for (int top = 0; top < y.height; top += 2) {
         const int rows = smaller(2, y.height - top);
-        float* RESTRICT sum_u = scratch + 3 * room;
-        float* RESTRICT sum_v = scratch + 4 * room;
+        float* sum_u = scratch + 3 * room;
+        float* sum_v = scratch + 4 * room;
         for (int row = 0; row < rows; ++row) {
             float* first = scratch;
             float* second = scratch + room;
@@ -500,30 +538,16 @@ void from_rgb(const uint8_t* bytes, const float* floats, Plane<T> y, Plane<T> u,
                 unit_rows(bytes + (top + row) * pitch, plane, width, affine, first, second, third);
             else
                 unit_rows(floats + (top + row) * pitch, plane, width, affine, first, second, third);
-            const float* RESTRICT red = transform.reversed ? third : first;
-            const float* RESTRICT green = second;
-            const float* RESTRICT blue = transform.reversed ? first : third;
-            T* RESTRICT out = y.data + (top + row) * y.stride;
-            if (row == 0)
-                for (int x = 0; x < width; ++x) sum_u[x] = sum_v[x] = 0.0f;
-            for (int x = 0; x < width; ++x) {
-                const float luma = kr * red[x] + kg * green[x] + kb * blue[x];
-                out[x] = static_cast<T>(to_code(luma * transform.luma_span + transform.black, transform.max_code));
-                sum_u[x] += (blue[x] - luma) * to_u;
-                sum_v[x] += (red[x] - luma) * to_v;
-            }
+            yuv_row(transform.reversed ? third : first, second, transform.reversed ? first : third, width, transform,
+                    row == 0, y.data + (top + row) * y.stride, sum_u, sum_v);
         }
         if (width % 2) {  // a last column on its own counts twice
             sum_u[width] = sum_u[width - 1];
             sum_v[width] = sum_v[width - 1];
         }
         const float scale = transform.chroma_span / (2.0f * static_cast<float>(rows)), mid = transform.chroma_mid;
-        T* RESTRICT out_u = u.data + (top / 2) * u.stride;
-        T* RESTRICT out_v = v.data + (top / 2) * v.stride;
-        for (int x = 0; x < u.width; ++x) {
-            out_u[x] = static_cast<T>(to_code((sum_u[2 * x] + sum_u[2 * x + 1]) * scale + mid, transform.max_code));
-            out_v[x] = static_cast<T>(to_code((sum_v[2 * x] + sum_v[2 * x + 1]) * scale + mid, transform.max_code));
-        }
+        chroma_from_sums(sum_u, u.width, scale, mid, transform.max_code, u.data + (top / 2) * u.stride);
+        chroma_from_sums(sum_v, v.width, scale, mid, transform.max_code, v.data + (top / 2) * v.stride);
     }
 }
 
