@@ -1,0 +1,351 @@
+"""From a recipe and folders of pictures to a run that can start: the one place where the parts meet."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from animevid.errors import TrainingError
+from animevid.styles.card import Layout
+from torch import Tensor, nn
+
+from animevid_trainer.data.batches import ArtCrops, BatchSource, CropCache, PhotoCrops, Pictures
+from animevid_trainer.data.brightness import StyleStatistics, balance, compensate_exposure, measure_style
+from animevid_trainer.data.crops import CropSettings
+from animevid_trainer.data.pictures import Picture, PictureStore, find_pictures, open_pictures
+from animevid_trainer.data.sampler import SeededSampler
+from animevid_trainer.data.split import split_by_name
+from animevid_trainer.data.targets import Teacher, target_of
+from animevid_trainer.discriminators import make_discriminator
+from animevid_trainer.distributed import SINGLE, World
+from animevid_trainer.generators import make_generator
+from animevid_trainer.objectives import CycleObjective, StylizeObjective, TemporalSettings, Weights
+from animevid_trainer.perceptual import Perceptual, make_perceptual
+from animevid_trainer.plan import Plan, make_plan
+from animevid_trainer.recipes import Recipe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DataSettings:
+    """Where pictures come from and how they are kept.
+
+    ``photo_crops``/``art_crops``: 0 draws fresh crops; k draws from k fixed crops of each picture, whose VGG features
+    (photos) and Gram matrices (art) are then computed once and cached in ``cache_bytes`` of memory.
+    ``target_sizes_px``: longest sides at which a teacher draws each photo; a crop is taken from one of them.
+    """
+
+    photos: Path
+    art: Path | None = None
+    validation_fraction: float = 0.05
+    seed: int = 1
+    photo_crops: int = 0
+    art_crops: int = 16
+    memory_bytes: int = 8 << 30
+    cache_bytes: int = 2 << 30
+    longest_px: int = 0
+    target_sizes_px: tuple[int, ...] = ()
+    target_cache: Path | None = None
+    threads: int = 2
+
+
+@dataclass
+class RunData:
+    """Pictures of a run. ``validation`` photos are never trained on."""
+
+    photos: Pictures
+    validation: PictureStore | list[Picture]
+    art: Pictures | None = None
+    targets: Pictures | None = None
+    statistics: StyleStatistics | None = None
+    unreadable: list[str] = field(default_factory=list)
+
+
+class RgbGenerator(nn.Module):
+    """A generator on packed YUV 4:2:0 seen as one from RGB to RGB, differentiable, for losses that speak RGB."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, photo: Tensor) -> Tensor:
+        """(N, 3, H, W) RGB in [-1, 1] -> the same shape."""
+        from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
+
+        # Colour conversion is exact whatever the network runs in.
+        with torch.autocast(photo.device.type, enabled=False):
+            packed = rgb_to_packed(photo)
+        packed = self.generator(packed).float()
+        with torch.autocast(photo.device.type, enabled=False):
+            output: Tensor = packed_to_rgb(packed)
+        return output
+
+
+def as_rgb(generator: nn.Module) -> nn.Module:
+    """The generator itself, or :class:`RgbGenerator` around one that works on packed YUV."""
+    return RgbGenerator(generator) if getattr(generator, "layout", None) == Layout.PACKED_YUV420 else generator
+
+
+def bare(generator: nn.Module) -> nn.Module:
+    """The network that is exported: undoes :func:`as_rgb`."""
+    return generator.generator if isinstance(generator, RgbGenerator) else generator
+
+
+def open_data(
+    recipe: Recipe,
+    settings: DataSettings,
+    *,
+    teacher: Teacher | None = None,
+    teacher_key: str = "",
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> RunData:
+    """Read the folders, keep the validation photos aside, prepare the art, make the teacher's pictures.
+
+    Raises:
+        TrainingError: an empty or unreadable folder, no art where the recipe needs some.
+    """
+
+    def report(what: str) -> Callable[[int, int], None] | None:
+        return None if on_progress is None else lambda done, total: on_progress(what, done, total)
+
+    training, validation = split_by_name(
+        find_pictures(settings.photos), validation_fraction=settings.validation_fraction
+    )
+    if not training:
+        raise TrainingError(
+            f"all {len(validation)} photos in {str(settings.photos)!r} fall into the validation split "
+            f"({settings.validation_fraction = }); give more photos or a smaller fraction"
+        )
+
+    def read(paths: Sequence[Path], what: str, longest_px: int = settings.longest_px) -> PictureStore:
+        return open_pictures(
+            paths,
+            what=what,
+            budget_bytes=settings.memory_bytes,
+            longest_px=longest_px,
+            threads=settings.threads,
+            on_progress=report(what),
+        )
+
+    photos = read(training, "photos")
+    data = RunData(photos, read(validation, "validation photos", 1024) if validation else [])
+    data.unreadable += photos.unreadable
+    smallest = min(place.crop_px for place in make_plan_of(recipe, photos=len(photos)).stretches)
+    small = sum(min(photos[index].shape[:2]) < smallest for index in range(len(photos)))
+    if small:
+        log.warning("%d of %d photos are smaller than a crop (%d px) and are enlarged", small, len(photos), smallest)
+    if recipe.needs_art:
+        if settings.art is None:
+            raise TrainingError(f"recipe {recipe.name!r} learns from art; give a folder of drawings with --art")
+        art = read(find_pictures(settings.art), "art")
+        data.unreadable += art.unreadable
+        if len(art) == 1:
+            log.warning("one art picture only: the style will be that picture's; give a few dozen for a style")
+        data.statistics = measure_style(art[index] for index in range(len(art)))
+        data.art = prepare_art(art, recipe, data.statistics)
+    if recipe.needs_teacher:
+        if teacher is None:
+            raise TrainingError(f"recipe {recipe.name!r} learns from a teacher; give one with --teacher")
+        data.photos, data.targets = draw_targets(
+            photos, teacher, teacher_key=teacher_key, settings=settings, on_progress=report("targets")
+        )
+    return data
+
+
+def prepare_art(art: PictureStore, recipe: Recipe, statistics: StyleStatistics) -> list[Picture]:
+    """The art as it is trained on: lifted where too dark, freed of the set's colour cast, as the recipe says."""
+    prepared: list[Picture] = []
+    for index in range(len(art)):
+        picture = art[index]
+        if recipe.data.lowest_art_brightness:
+            picture = compensate_exposure(picture, lowest_brightness=recipe.data.lowest_art_brightness)
+        if recipe.data.balance_art:
+            picture = balance(picture, statistics)
+        prepared.append(picture)
+    return prepared
+
+
+def draw_targets(
+    photos: Pictures,
+    teacher: Teacher,
+    *,
+    teacher_key: str,
+    settings: DataSettings,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Picture], list[Picture]]:
+    """Photos at each of the sizes, and the teacher's picture of each (from the cache where it is there)."""
+    from animevid_trainer.data.pictures import shrink_to
+
+    sizes = settings.target_sizes_px or (0,)
+    sources: list[Picture] = []
+    targets: list[Picture] = []
+    for index in range(len(photos)):
+        for size in sizes:
+            photo = shrink_to(photos[index], size) if size else photos[index]
+            sources.append(photo)
+            targets.append(target_of(photo, teacher, teacher_key=teacher_key, cache_folder=settings.target_cache))
+        if on_progress is not None:
+            on_progress(index + 1, len(photos))
+    return sources, targets
+
+
+def make_plan_of(recipe: Recipe, *, photos: int) -> Plan:
+    """The recipe's phases for a set of ``photos`` photos."""
+    return make_plan(recipe.phases, photos=photos, batch=recipe.data.batch, crop_px=recipe.data.crop_px)
+
+
+def make_source(
+    recipe: Recipe, data: RunData, plan: Plan, settings: DataSettings, *, world: World = SINGLE
+) -> BatchSource:
+    """Batches of ``data`` for the plan; this process's share of each."""
+    crop = CropSettings(recipe.data.crop_px, (recipe.data.crop_scale_low, recipe.data.crop_scale_high))
+
+    def sampler(count: int, stream: str) -> SeededSampler:
+        return SeededSampler(count, recipe.data.batch, settings.seed, stream, world.rank, world.size)
+
+    for place in plan.stretches:
+        if place.batch % world.size:
+            raise TrainingError(
+                f"a batch of {place.batch} cannot be split over {world.size} processes; change data.batch"
+            )
+    photos = PhotoCrops(data.photos, sampler(len(data.photos), "photos"), crop, data.targets, settings.photo_crops)
+    if data.art is None:
+        return BatchSource(photos, plan)
+    with_edges = recipe.discriminator_losses.smooth > 0 and recipe.uses_discriminator
+    art = ArtCrops(
+        data.art,
+        sampler(len(data.art), "art"),
+        crop,
+        with_edges=with_edges,
+        crops_per_picture=settings.art_crops,
+        cache=CropCache(settings.cache_bytes // 2),
+    )
+    return BatchSource(photos, plan, art)
+
+
+def make_weights(recipe: Recipe) -> Weights:
+    """The recipe's weights as the objective takes them."""
+    ours, judge = recipe.losses, recipe.discriminator_losses
+    content_layer = recipe.perceptual.content_layer
+    distils = recipe.needs_teacher
+    return Weights(
+        init_content=getattr(ours, "init_content", 0.0) or ours.content or 1.0,
+        content=0.0 if distils else ours.content,
+        colour=ours.colour,
+        flatness=ours.flatness,
+        adversarial=ours.adversarial if recipe.uses_discriminator else 0.0,
+        style=ours.style,
+        pixel=ours.pixel,
+        gradient=ours.gradient,
+        perceptual=((content_layer, ours.content),) if distils and ours.content else (),
+        total_variation=ours.total_variation,
+        temporal=ours.temporal,
+        discriminator=judge.overall,
+        real=judge.real,
+        fake=judge.fake,
+        gray=judge.gray,
+        smooth=judge.smooth,
+    )
+
+
+def make_perceptual_of(recipe: Recipe, *, device: torch.device) -> Perceptual:
+    """The perceptual network that the recipe names."""
+    choice = recipe.perceptual
+    network = make_perceptual(choice.network, weights=choice.weights or None, bf16=choice.bf16, device=device)
+    return network
+
+
+def make_objective(
+    recipe: Recipe, plan: Plan, *, device: torch.device, cache_bytes: int = 2 << 30
+) -> StylizeObjective | CycleObjective:
+    """Fresh networks and their losses as the recipe says.
+
+    Raises:
+        TrainingError: a network or layer that does not exist, weights that cannot be read.
+    """
+    perceptual = make_perceptual_of(recipe, device=device) if recipe.uses_perceptual else None
+    weights = make_weights(recipe)
+    layer = recipe.perceptual.content_layer or (perceptual.default_layer if perceptual is not None else "")
+    if weights.perceptual:
+        weights = replace_perceptual(weights, layer)
+    betas = (recipe.optimizer.beta1, recipe.optimizer.beta2)
+    generator = as_rgb(make_generator(recipe.generator, **recipe.generator_options))
+    augment = make_augment(recipe)
+    if recipe.cycle:
+        return CycleObjective(
+            generator,
+            as_rgb(make_generator(recipe.generator, **recipe.generator_options)),
+            make_discriminator(recipe.discriminator, **recipe.discriminator_options),
+            make_discriminator(recipe.discriminator, **recipe.discriminator_options),
+            plan=plan,
+            weights=weights,
+            cycle=recipe.losses.cycle,
+            identity=recipe.losses.identity,
+            adversarial=recipe.adversarial,
+            smooth_in_colour=recipe.smooth_negatives == "colour",
+            pool_size=recipe.image_pool,
+            perceptual=perceptual,
+            content_layer=layer,
+            betas=betas,
+            augment=augment,
+        )
+    discriminator = (
+        make_discriminator(recipe.discriminator, **recipe.discriminator_options) if recipe.uses_discriminator else None
+    )
+    temporal = TemporalSettings(
+        recipe.temporal.largest_shift_px, recipe.temporal.noise_std, recipe.temporal.largest_exposure
+    )
+    return StylizeObjective(
+        generator,
+        plan=plan,
+        weights=weights,
+        perceptual=perceptual,
+        content_layer=layer,
+        style_layers=tuple((name, 1.0) for name in recipe.perceptual.style_layers),
+        style_on_gray=recipe.style_on == "gray",
+        discriminator=discriminator,
+        adversarial=recipe.adversarial,
+        smooth_in_colour=recipe.smooth_negatives == "colour",
+        discriminator_every=recipe.optimizer.discriminator_every,
+        betas=betas,
+        augment=augment,
+        colour_pool_px=recipe.colour_pool_px,
+        temporal=temporal,
+        cache_bytes=cache_bytes,
+    )
+
+
+def replace_perceptual(weights: Weights, layer: str) -> Weights:
+    """The weights with the perceptual term at ``layer``."""
+    from dataclasses import replace
+
+    return replace(weights, perceptual=tuple((name or layer, weight) for name, weight in weights.perceptual))
+
+
+def make_augment(recipe: Recipe) -> Any:
+    """Adaptive discriminator augmentation where the recipe has it on."""
+    if not recipe.ada.enabled:
+        return None
+    raise TrainingError("ada.enabled = true: augmentation is not available in this version")
+
+
+def config_of(recipe: Recipe, settings: DataSettings, *, teacher_key: str = "") -> Mapping[str, Any]:
+    """What a resumed run must have in common with its start."""
+    return {
+        "recipe": recipe.name,
+        "numbers": recipe.to_dict(),
+        "seed": settings.seed,
+        "teacher": teacher_key,
+        "data": {
+            "validation_fraction": settings.validation_fraction,
+            "photo_crops": settings.photo_crops,
+            "art_crops": settings.art_crops,
+            "longest_px": settings.longest_px,
+            "target_sizes_px": list(settings.target_sizes_px),
+        },
+    }

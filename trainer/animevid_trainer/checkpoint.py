@@ -1,0 +1,202 @@
+"""Checkpoints: everything a run needs to go on as if it had never stopped, in safetensors and JSON.
+
+A checkpoint is a folder ``step-00001000`` with ``tensors.safetensors`` and ``state.json``; the JSON holds the tree of
+the state, in which ``{"$tensor": name}`` stands for a tensor. It is written under another name, flushed to the disk and
+renamed, so a folder of that name is always whole. Nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from animevid.errors import TrainingError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+FORMAT = 1
+_TENSORS = "tensors.safetensors"
+_STATE = "state.json"
+_BEST = "best.json"
+_NAME = re.compile(r"^step-(\d{8})$")
+
+State = Any  # a tree of dict, list, tuple, str, int, float, bool, None, Tensor and NumPy array
+
+
+def encode_tree(tree: State, tensors: dict[str, torch.Tensor], path: str = "") -> Any:
+    """The JSON form of ``tree``; its tensors are put into ``tensors`` under their paths."""
+    match tree:
+        case torch.Tensor():
+            # safetensors stores contiguous memory; the layout is noted, so that a resumed run computes in the same one.
+            channels_last = tree.dim() == 4 and not tree.is_contiguous()
+            # clone: two names for one memory (tied weights) are refused by the format.
+            tensors[path] = tree.detach().cpu().contiguous().clone()
+            return {"$tensor": path, "channels_last": True} if channels_last else {"$tensor": path}
+        case np.ndarray():
+            tensors[path] = torch.from_numpy(tree.view(np.int32) if tree.dtype == np.uint32 else tree.copy())
+            return {"$array": path, "dtype": tree.dtype.name}
+        case Mapping():
+            items = {
+                str(key): encode_tree(value, tensors, f"{path}/{key}" if path else str(key))
+                for key, value in tree.items()
+            }
+            if all(isinstance(key, str) for key in tree):
+                return items
+            return {"$integer_keys": items}
+        case tuple():
+            return {"$tuple": [encode_tree(value, tensors, f"{path}/{index}") for index, value in enumerate(tree)]}
+        case list():
+            return [encode_tree(value, tensors, f"{path}/{index}") for index, value in enumerate(tree)]
+        case None | bool() | int() | float() | str():
+            return tree
+        case _:
+            raise TypeError(f"{path}: a checkpoint cannot hold a {type(tree).__name__}")
+
+
+def decode_tree(encoded: Any, tensors: Mapping[str, torch.Tensor]) -> State:
+    """Undo :func:`encode_tree`."""
+    match encoded:
+        case {"$tensor": path}:
+            tensor = tensors[path]
+            return tensor.contiguous(memory_format=torch.channels_last) if encoded.get("channels_last") else tensor
+        case {"$array": path, "dtype": dtype}:
+            array = tensors[path].numpy()
+            return array.view(np.uint32) if dtype == "uint32" else array
+        case {"$integer_keys": items}:
+            return {int(key): decode_tree(value, tensors) for key, value in items.items()}
+        case {"$tuple": values}:
+            return tuple(decode_tree(value, tensors) for value in values)
+        case dict():
+            return {key: decode_tree(value, tensors) for key, value in encoded.items()}
+        case list():
+            return [decode_tree(value, tensors) for value in encoded]
+        case _:
+            return encoded
+
+
+def _write_flushed(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def save_checkpoint(folder: Path, step: int, state: State) -> Path:
+    """Write ``folder/step-XXXXXXXX`` whole or not at all.
+
+    Raises:
+        TrainingError: the disk is full or not writable; what was there before is untouched.
+    """
+    final = folder / f"step-{step:08d}"
+    unfinished = folder / f".unfinished-{step:08d}-{os.getpid()}"
+    tensors: dict[str, torch.Tensor] = {}
+    encoded = encode_tree(state, tensors)
+    try:
+        unfinished.mkdir(parents=True, exist_ok=True)
+        _write_flushed(unfinished / _TENSORS, save(tensors))
+        text = json.dumps({"format": FORMAT, "step": step, "state": encoded}, sort_keys=True)
+        _write_flushed(unfinished / _STATE, text.encode())
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(unfinished, final)
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        last = latest_checkpoint(folder)
+        reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+        raise TrainingError(
+            f"the checkpoint of step {step} cannot be written to {str(folder)!r} ({reason}); "
+            f"{f'step {step_of(last)} is kept' if last else 'there is none yet'}: free some space and resume"
+        ) from error
+    return final
+
+
+def load_checkpoint(path: Path) -> tuple[int, State]:
+    """(step, state) of one checkpoint folder; tensors on the CPU.
+
+    Raises:
+        TrainingError: not a checkpoint, damaged, or from a newer version.
+    """
+    try:
+        raw = json.loads((path / _STATE).read_bytes())
+        if int(raw["format"]) > FORMAT:
+            raise TrainingError(
+                f"{str(path)!r} has format {raw['format']}, newer than this trainer reads ({FORMAT}); upgrade animevid"
+            )
+        return int(raw["step"]), decode_tree(raw["state"], load_file(path / _TENSORS))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise TrainingError(
+            f"{str(path)!r} is not a readable checkpoint ({error}); remove it to resume from the one before"
+        ) from error
+
+
+def step_of(path: Path) -> int:
+    """The step in a checkpoint folder's name."""
+    found = _NAME.match(path.name)
+    if found is None:
+        raise ValueError(f"{path.name = } is not step-XXXXXXXX")
+    return int(found[1])
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _NAME.match(path.name) and (path / _STATE).exists())
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    found = list_checkpoints(folder)
+    return found[-1] if found else None
+
+
+def best_checkpoint(folder: Path) -> tuple[Path, float] | None:
+    """The checkpoint with the lowest validation score so far, and that score."""
+    try:
+        raw = json.loads((folder / _BEST).read_bytes())
+        path, score = folder / str(raw["checkpoint"]), float(raw["score"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return (path, score) if path.is_dir() else None
+
+
+def note_score(folder: Path, checkpoint: Path, score: float) -> bool:
+    """Remember ``checkpoint`` as the best if its score (lower is better) is; says whether it is."""
+    before = best_checkpoint(folder)
+    if before is not None and before[1] <= score:
+        return False
+    unfinished = folder / f".{_BEST}.{os.getpid()}"
+    unfinished.write_text(json.dumps({"checkpoint": checkpoint.name, "score": score}))
+    os.replace(unfinished, folder / _BEST)
+    return True
+
+
+def prune_checkpoints(folder: Path, *, keep_last: int) -> list[Path]:
+    """Remove all but the newest ``keep_last`` and the best; and what a killed run left unfinished."""
+    best = best_checkpoint(folder)
+    removed = list_checkpoints(folder)[: -max(1, keep_last)]
+    removed = [path for path in removed if best is None or path != best[0]]
+    for path in removed + sorted(folder.glob(".unfinished-*")):
+        shutil.rmtree(path, ignore_errors=True)
+    return removed
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two configurations: ``["crop_px: 256 -> 128", ...]``."""
+    # Through JSON, because that is what the older one has been through: tuples are lists there.
+    before, now = json.loads(json.dumps(before)), json.loads(json.dumps(now))
+    changes: list[str] = []
+    for key in sorted({*before, *now}):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changes += changed_settings(old, new, f"{prefix}{key}.")
+        elif old != new:
+            changes.append(f"{prefix}{key}: {old} -> {new}")
+    return changes

@@ -1,0 +1,1 @@
+"""Pictures for training: folders, crops, S(e), samplers, batches."""

@@ -1,0 +1,248 @@
+"""Batches of crops: a pure function of the step number, prepared ahead by one thread.
+
+Tensors are float32 in [-1, 1], shape (N, 3, H, W), RGB, ``channels_last`` in memory (which is how pictures lie anyway).
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from animevid_trainer.data.crops import CropSettings, draw_crop, prepare
+from animevid_trainer.data.edge_smoothing import EdgeSmoothing, edge_smooth, gray_of
+from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.sampler import SeededSampler
+from animevid_trainer.plan import Plan, Stretch
+
+# Names a crop that will come again: (picture, crop). None where crops are fresh each time.
+CropKeys = tuple[tuple[int, int], ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One step's pictures, each (N, 3, H, W) in [-1, 1] or None where the recipe has no use for it.
+
+    ``photo``/``target``: a photo and its teacher's picture, the same crop of both. ``art`` with ``art_gray`` S(x),
+    ``smooth`` S(e) (art with blurred edges) and ``smooth_gray`` S(y). ``photo_keys``/``art_keys`` name crops that
+    return, for caches of their features.
+    """
+
+    step: int
+    photo: Tensor
+    target: Tensor | None = None
+    art: Tensor | None = None
+    art_gray: Tensor | None = None
+    smooth: Tensor | None = None
+    smooth_gray: Tensor | None = None
+    photo_keys: CropKeys = None
+    art_keys: CropKeys = None
+
+    def to(self, device: torch.device) -> Batch:
+        if device.type == "cpu":
+            return self
+        moved: dict[str, Any] = {
+            item.name: value.to(device, non_blocking=True)
+            for item in fields(self)
+            if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        return replace(self, **moved)
+
+
+def tensor_of(pictures: Sequence[Picture]) -> Tensor:
+    """Pictures (H, W, 3) uint8 of one size -> (N, 3, H, W) float32 in [-1, 1], channels_last."""
+    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+    return stacked.to(torch.float32).mul_(1.0 / 127.5).sub_(1.0)
+
+
+def pictures_of(tensor: Tensor) -> list[Picture]:
+    """(N, 3, H, W) in [-1, 1] -> N pictures (H, W, 3) uint8, rounded and clamped."""
+    codes = tensor.detach().float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    return [np.ascontiguousarray(picture) for picture in codes.permute(0, 2, 3, 1).cpu().numpy()]
+
+
+class Pictures(Protocol):
+    """Anything that gives picture ``index``: a list, a PictureStore."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Picture: ...
+
+
+@dataclass
+class CropCache:
+    """Crops that return, kept while ``budget_bytes`` lasts; the longest unused goes first."""
+
+    budget_bytes: int
+    _kept: OrderedDict[tuple[int, int, int], tuple[Picture, ...]] = field(default_factory=OrderedDict, repr=False)
+    _used_bytes: int = 0
+
+    def get(self, key: tuple[int, int, int]) -> tuple[Picture, ...] | None:
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def put(self, key: tuple[int, int, int], pictures: tuple[Picture, ...]) -> None:
+        if key in self._kept:
+            return
+        self._kept[key] = pictures
+        self._used_bytes += sum(picture.nbytes for picture in pictures)
+        while self._used_bytes > self.budget_bytes and len(self._kept) > 1:
+            _, dropped = self._kept.popitem(last=False)
+            self._used_bytes -= sum(picture.nbytes for picture in dropped)
+
+
+@dataclass
+class PhotoCrops:
+    """Photo crops, with the same crop of the teacher's picture where ``targets`` is given.
+
+    ``crops_per_picture``: 0 draws a fresh crop each time; k draws from k fixed crops of each photo, so that features of
+    them can be cached.
+    """
+
+    photos: Pictures
+    sampler: SeededSampler
+    crop: CropSettings
+    targets: Pictures | None = None
+    crops_per_picture: int = 0
+
+    def draw(self, place: Stretch, step: int) -> tuple[list[Picture], list[Picture], CropKeys]:
+        settings = replace(self.crop, size_px=place.crop_px)
+        photos: list[Picture] = []
+        targets: list[Picture] = []
+        keys: list[tuple[int, int]] = []
+        self.sampler.batch, self.sampler.position = place.batch, place.sample_at(step)
+        for number in self.sampler.draw():
+            index = self.sampler.index_of(number)
+            random = self.sampler.random_of(number)
+            if self.crops_per_picture:
+                chosen = int(random.integers(self.crops_per_picture))
+                random = self.sampler.random_of_crop(index, chosen)
+                keys.append((index, chosen))
+            photo = prepare(self.photos[index], settings)
+            crop = draw_crop(photo, random, settings)
+            photos.append(crop.of(photo))
+            if self.targets is not None:
+                targets.append(crop.of(prepare(self.targets[index], settings)))
+        return photos, targets, tuple(keys) if keys else None
+
+
+@dataclass
+class ArtCrops:
+    """Art crops with their gray and, where ``with_edges``, their edge-smoothed twins S(e) and S(y).
+
+    Edges are smoothed after the crop is scaled, so that the blurred band is as wide for a large drawing as for a small
+    one. Fixed crops (``crops_per_picture`` > 0) are made once and kept.
+    """
+
+    art: Pictures
+    sampler: SeededSampler
+    crop: CropSettings
+    with_edges: bool = True
+    smoothing: EdgeSmoothing = field(default_factory=EdgeSmoothing)
+    crops_per_picture: int = 0
+    cache: CropCache = field(default_factory=lambda: CropCache(2 << 30))
+
+    def draw(self, place: Stretch, step: int) -> tuple[list[tuple[Picture, ...]], CropKeys]:
+        """Per sample (art, gray) or (art, gray, smooth, smooth gray), and the crops' names."""
+        settings = replace(self.crop, size_px=place.crop_px)
+        drawn: list[tuple[Picture, ...]] = []
+        keys: list[tuple[int, int]] = []
+        self.sampler.batch, self.sampler.position = place.batch, place.sample_at(step)
+        for number in self.sampler.draw():
+            index = self.sampler.index_of(number)
+            random = self.sampler.random_of(number)
+            if not self.crops_per_picture:
+                drawn.append(self._make(index, random, settings))
+                continue
+            chosen = int(random.integers(self.crops_per_picture))
+            keys.append((index, chosen))
+            kept = self.cache.get((index, chosen, place.crop_px))
+            if kept is None:
+                kept = self._make(index, self.sampler.random_of_crop(index, chosen), settings)
+                self.cache.put((index, chosen, place.crop_px), kept)
+            drawn.append(kept)
+        return drawn, tuple(keys) if keys else None
+
+    def _make(self, index: int, random: np.random.Generator, settings: CropSettings) -> tuple[Picture, ...]:
+        picture = prepare(self.art[index], settings)
+        art = draw_crop(picture, random, settings).of(picture)
+        if not self.with_edges:
+            return art, gray_of(art)
+        smooth = edge_smooth(art, self.smoothing)
+        return art, gray_of(art), smooth, gray_of(smooth)
+
+
+@dataclass
+class BatchSource:
+    """Photos (with targets) and art together, in the batches and crop sizes of the plan."""
+
+    photos: PhotoCrops
+    plan: Plan
+    art: ArtCrops | None = None
+
+    def batch(self, step: int) -> Batch:
+        """What step ``step`` sees, however the run got there."""
+        place = self.plan.at(step)
+        photos, targets, photo_keys = self.photos.draw(place, step)
+        batch = Batch(step, tensor_of(photos), target=tensor_of(targets) if targets else None, photo_keys=photo_keys)
+        if self.art is None:
+            return batch
+        drawn, art_keys = self.art.draw(place, step)
+        columns = [tensor_of(column) for column in zip(*drawn, strict=True)]
+        names = ("art", "art_gray", "smooth", "smooth_gray")
+        return replace(batch, art_keys=art_keys, **dict(zip(names, columns, strict=False)))  # type: ignore[arg-type]
+
+
+class Prefetcher:
+    """Batches from ``first_step`` on, made ``depth`` ahead by one thread (OpenCV and torch release the GIL there).
+
+    A context manager; leaving it ends the thread. An error in the thread is raised where the batch would have come.
+    """
+
+    def __init__(self, source: BatchSource, *, first_step: int, depth: int = 3) -> None:
+        self._source = source
+        self._next_step = first_step
+        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=depth)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._fill, name="animevid-batches", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        while self._thread.is_alive():
+            try:
+                self._ready.get_nowait()
+            except queue.Empty:
+                self._thread.join(0.01)
+
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            item = self._ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def _fill(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                item: Batch | BaseException = self._source.batch(self._next_step)
+            except BaseException as error:
+                item = error
+            self._next_step += 1
+            self._ready.put(item)
+            if isinstance(item, BaseException):
+                return

@@ -1,0 +1,80 @@
+"""Brightness and colour balance of a style's pictures, and what the authors advise to do about them.
+
+AnimeGAN adds to its drawings what each channel lacks to the mean of the three ("data_mean"), so that a style's overall
+cast is not learned as style; and it advises to lift under-exposed drawings, since a dark style makes every photo dark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from animevid_trainer.data.pictures import Picture, shrink_to
+
+# ITU-R BT.601 luma, as everywhere in this family of trainers.
+_LUMA = np.array([0.299, 0.587, 0.114])
+_MEASURE_LONGEST_PX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class StyleStatistics:
+    """Over all pictures, each weighing the same; 0..255.
+
+    ``channel_offset``: what to add to R, G, B so that all three have the same mean.
+    """
+
+    mean_rgb: tuple[float, float, float]
+    brightness: float
+    brightness_spread: float
+    count: int
+
+    @property
+    def channel_offset(self) -> tuple[float, float, float]:
+        middle = sum(self.mean_rgb) / 3.0
+        red, green, blue = self.mean_rgb
+        return middle - red, middle - green, middle - blue
+
+
+def brightness_of(picture: Picture) -> float:
+    """Mean BT.601 luma, 0..255."""
+    return float(shrink_to(picture, _MEASURE_LONGEST_PX).reshape(-1, 3).mean(0) @ _LUMA)
+
+
+def measure_style(pictures: Iterable[Picture]) -> StyleStatistics:
+    """Statistics of a set of pictures; each is shrunk first, which changes no mean."""
+    means = np.array([shrink_to(picture, _MEASURE_LONGEST_PX).reshape(-1, 3).mean(0) for picture in pictures])
+    if not len(means):
+        raise ValueError("measure_style needs at least one picture")
+    brightness = means @ _LUMA
+    red, green, blue = (float(value) for value in means.mean(0))
+    return StyleStatistics((red, green, blue), float(brightness.mean()), float(brightness.std()), len(means))
+
+
+def balance(picture: Picture, statistics: StyleStatistics) -> Picture:
+    """Add the style's channel offset, so that the set as a whole has no colour cast."""
+    shifted = picture.astype(np.float32) + np.array(statistics.channel_offset, np.float32)
+    return np.rint(np.clip(shifted, 0, 255)).astype(np.uint8)
+
+
+def compensate_exposure(picture: Picture, *, lowest_brightness: float, largest_gain: float = 2.0) -> Picture:
+    """Lift a picture darker than ``lowest_brightness`` (mean luma, 0..255) to it, or as far as the gain allows.
+
+    A gamma curve, so that black and white stay. ``largest_gain`` bounds the rise of the mean luma; a night scene stays
+    a night scene.
+    """
+    before = brightness_of(picture)
+    if before >= lowest_brightness or before <= 0.0:
+        return picture
+    wanted = min(lowest_brightness, before * largest_gain)
+    small = shrink_to(picture, _MEASURE_LONGEST_PX).astype(np.float32) / 255.0
+    low, high = 0.1, 1.0
+    # Mean luma falls as gamma rises: halve the interval until a code value no longer matters.
+    for _ in range(16):
+        gamma = 0.5 * (low + high)
+        lifted = float((small**gamma).reshape(-1, 3).mean(0) @ _LUMA) * 255.0
+        low, high = (gamma, high) if lifted > wanted else (low, gamma)
+    table = np.rint(255.0 * (np.arange(256) / 255.0) ** (0.5 * (low + high))).astype(np.uint8)
+    return np.asarray(cv2.LUT(picture, table), np.uint8)

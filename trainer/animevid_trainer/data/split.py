@@ -1,0 +1,21 @@
+"""Which pictures are kept from training: decided by the file's name alone, so that it never changes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def name_fraction(name: str) -> float:
+    """A number in [0, 1) that depends on nothing but ``name``: the first 8 bytes of its SHA-256, as a fraction."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2.0**64
+
+
+def split_by_name(paths: Sequence[Path], *, validation_fraction: float) -> tuple[list[Path], list[Path]]:
+    """(training, validation). A file stays on its side when others are added, removed, or moved to another folder."""
+    training: list[Path] = []
+    validation: list[Path] = []
+    for path in paths:
+        (validation if name_fraction(path.name) < validation_fraction else training).append(path)
+    return training, validation

@@ -1,0 +1,52 @@
+"""A teacher's pictures, made once for each photo and kept as PNG, for recipes that learn from a teacher."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+
+from animevid_trainer.data.pictures import Picture, UnreadablePictureError, content_key, read_picture
+
+log = logging.getLogger(__name__)
+
+# Photo (H, W, 3) uint8 RGB -> target of the same shape.
+Teacher = Callable[[Picture], Picture]
+
+
+def target_path(folder: Path, photo: Picture, teacher_key: str) -> Path:
+    """Where the target of ``photo`` by the teacher with these settings lies."""
+    teacher = hashlib.sha256(teacher_key.encode()).hexdigest()[:16]
+    return folder / teacher / f"{content_key(photo)}.png"
+
+
+def target_of(photo: Picture, teacher: Teacher, *, teacher_key: str, cache_folder: Path | None) -> Picture:
+    """``teacher(photo)``, read from ``cache_folder`` if an earlier run made it.
+
+    ``teacher_key`` names the teacher and every setting that changes its pictures.
+
+    Raises:
+        ValueError: the teacher's picture has another shape than the photo.
+    """
+    path = None if cache_folder is None else target_path(cache_folder, photo, teacher_key)
+    if path is not None and path.exists():
+        try:
+            kept = read_picture(path)
+            if kept.shape == photo.shape:
+                return kept
+        except UnreadablePictureError as error:
+            log.warning("a cached target is not readable and is made anew (%s)", error)
+    target = teacher(photo)
+    if target.shape != photo.shape:
+        raise ValueError(f"{target.shape = } from the teacher, for a photo of {photo.shape = }")
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(f".{os.getpid()}.part.png")
+        if not cv2.imwrite(str(unfinished), cv2.cvtColor(target, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+            raise OSError(f"cannot write {unfinished}")
+        os.replace(unfinished, path)
+    return target

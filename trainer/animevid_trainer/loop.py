@@ -1,0 +1,529 @@
+"""The training loop: one plain loop that knows no loss and no recipe.
+
+An *objective* (see ``objectives``) owns the networks and says, for each batch, which updates to make: an optimizer's
+name and a function that computes its loss terms. The loop does the rest: precision, guards, clipping, averaging over
+processes, EMA, schedules, log, sheets, checkpoints, and stopping when asked.
+
+A run is a folder::
+
+    run.json          what is trained, with which settings, versions, revision, seed, on what machine
+    log.jsonl         one line for each logged step
+    sheets/           photo | output for the fixed validation photos
+    checkpoints/      step-XXXXXXXX: the last K and the best
+    tensorboard/      the same figures, where TensorBoard is installed
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import platform
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from animevid.errors import TrainingError
+from torch import Tensor, nn
+
+from animevid_trainer.checkpoint import (
+    changed_settings,
+    latest_checkpoint,
+    load_checkpoint,
+    note_score,
+    prune_checkpoints,
+    save_checkpoint,
+    step_of,
+)
+from animevid_trainer.data.batches import Batch, BatchSource, Prefetcher
+from animevid_trainer.data.pictures import Picture
+from animevid_trainer.distributed import SINGLE, World, average, average_gradients, broadcast_weights, gather
+from animevid_trainer.ema import Ema
+from animevid_trainer.progress import Progress
+from animevid_trainer.sheets import write_sheet
+
+log = logging.getLogger(__name__)
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Terms = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerSettings:
+    """Adam for the parameters of some networks. ``rate_at(step)`` is pure: a schedule has no state to lose."""
+
+    networks: tuple[str, ...]
+    rate_at: Callable[[int], float]
+    betas: tuple[float, float] = (0.5, 0.999)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One optimizer step. ``compute`` gives the loss terms, weighted; their sum is minimized."""
+
+    optimizer: str
+    compute: Callable[[], Terms]
+
+
+class Objective(Protocol):
+    """What is learned. ``networks``: everything with trained weights, by name; "generator" is the one that is shown,
+    averaged (EMA) and exported. ``compute_dtype``: what they run in; the loop sets it."""
+
+    networks: dict[str, nn.Module]
+    optimizers: dict[str, OptimizerSettings]
+    compute_dtype: torch.dtype
+
+    def updates(self, batch: Batch) -> Iterator[Update]:
+        """The updates to make for this batch, in order. The loop makes each one before asking for the next."""
+        ...
+
+    def stylize(self, photo: Tensor) -> Tensor:
+        """(N, 3, H, W) RGB in [-1, 1] -> the same shape, by the generator; H and W are multiples of 32."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """State beside the networks (an image pool, an augmentation probability)."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """How a run is carried out. ``steps`` is the total; a resumed run may have more.
+
+    ``precision``: "auto" is bf16 where the processor has instructions for it, else fp32 (GPUs without bf16: fp16).
+    ``ema_decay`` 0 keeps no average; ``clip_norm`` 0 clips nothing; ``threads`` 0 leaves torch's choice.
+    """
+
+    steps: int
+    seed: int = 1
+    precision: Precision = "fp32"
+    device: str = "auto"
+    threads: int = 0
+    ema_decay: float = 0.999
+    clip_norm: float = 0.0
+    log_every: int = 20
+    checkpoint_every: int = 500
+    keep_last: int = 2
+    sheet_every: int = 500
+    prefetch: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """How a run ended. ``finished`` is False where it was asked to stop; it can be resumed from ``checkpoint``."""
+
+    step: int
+    finished: bool
+    checkpoint: Path
+    terms: dict[str, float]
+    seconds: float
+    images_per_second: float
+
+
+@dataclass
+class _Stop:
+    """Set by SIGTERM and SIGINT: finish the step, save, leave. A second signal acts as it always does."""
+
+    asked: bool = False
+    _before: dict[signal.Signals, Any] = field(default_factory=dict)
+
+    def __enter__(self) -> _Stop:
+        with contextlib.suppress(ValueError):  # only the main thread may set handlers
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.signal(number, self._before[signal.Signals(number)])
+
+
+def choose_device(name: str, world: World) -> torch.device:
+    """ "auto": this process's CUDA device where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda", world.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    return torch.device(name)
+
+
+def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
+    """The type that convolutions compute in."""
+    if name == "auto":
+        if device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        has_bf16 = (
+            getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
+            or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+        )
+        return torch.bfloat16 if has_bf16 else torch.float32
+    if name == "fp16" and device.type == "cpu":
+        raise TrainingError(f"precision {name = } needs a GPU; on a CPU there are fp32 and bf16")
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+
+
+def random_states() -> dict[str, Any]:
+    """Where the random numbers of Python, NumPy, torch and CUDA stand."""
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    states: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": (name, np.asarray(keys), int(position), int(has_gauss), float(cached)),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def restore_random_states(states: Mapping[str, Any]) -> None:
+    random.setstate(states["python"])
+    np.random.set_state(states["numpy"])
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+def seed_everything(seed: int, rank: int = 0) -> None:
+    """Seed Python, NumPy and torch; each process of a run on its own."""
+    random.seed(seed + 7919 * rank)
+    np.random.seed((seed + 7919 * rank) % 2**32)
+    torch.manual_seed(seed + 7919 * rank)
+
+
+class Trainer:
+    """One run of one objective in one folder.
+
+    ``config``: what is trained, as plain JSON; a resumed run must have the same (except ``steps`` and how often things
+    are logged). ``validate`` returns figures for the log; the one named "score" (lower is better) picks the best
+    checkpoint. ``sheet_photos`` are the fixed photos of the validation sheet.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        source: BatchSource,
+        folder: Path,
+        settings: LoopSettings,
+        *,
+        config: Mapping[str, Any],
+        world: World = SINGLE,
+        sheet_photos: Iterable[Picture] = (),
+        validate: Callable[[], Mapping[str, float]] | None = None,
+        progress: Progress | None = None,
+        accept_changes: bool = False,
+    ) -> None:
+        self.objective = objective
+        self.source = source
+        self.folder = folder
+        self.settings = settings
+        self.config = dict(config)
+        self.world = world
+        self.sheet_photos = list(sheet_photos)
+        self.validate = validate
+        self.progress = progress or Progress()
+        self.accept_changes = accept_changes
+        self.step = 0
+
+        self.device = choose_device(settings.device, world)
+        self.dtype = choose_precision(settings.precision, self.device)
+        objective.compute_dtype = self.dtype
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        for network in objective.networks.values():
+            network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        broadcast_weights(objective.networks.values(), world)
+        self.optimizers = {
+            name: torch.optim.Adam(self._parameters(item), lr=item.rate_at(0), betas=item.betas)
+            for name, item in objective.optimizers.items()
+        }
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        generator = objective.networks["generator"]
+        self.ema = Ema(generator, settings.ema_decay) if settings.ema_decay else None
+
+    # ---- state
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def _parameters(self, item: OptimizerSettings) -> list[nn.Parameter]:
+        return [p for name in item.networks for p in self.objective.networks[name].parameters()]
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "config": self.config,
+            "networks": {name: dict(network.state_dict()) for name, network in self.objective.networks.items()},
+            "ema": self.ema.state_dict() if self.ema else None,
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "scaler": self.scaler.state_dict(),
+            "objective": self.objective.state_dict(),
+            "random": gather(random_states(), self.world),
+            "data": {"next_step": self.step},
+        }
+
+    def load_state(self, step: int, state: Mapping[str, Any]) -> None:
+        """Take up a checkpoint's state.
+
+        Raises:
+            TrainingError: it belongs to another recipe, or its configuration differs and changes are not accepted.
+        """
+        self._check_config(step, state["config"])
+        for name, network in self.objective.networks.items():
+            network.load_state_dict(state["networks"][name])
+        if self.ema and state["ema"]:
+            self.ema.load_state_dict(state["ema"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        if self.scaler.is_enabled() and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        self.objective.load_state_dict(state["objective"])
+        if self.world.rank < len(state["random"]):
+            restore_random_states(state["random"][self.world.rank])
+        else:
+            seed_everything(self.settings.seed + step, self.world.rank)
+        self.step = int(state["data"]["next_step"])
+
+    def _check_config(self, step: int, before: Mapping[str, Any]) -> None:
+        if before.get("recipe") != self.config.get("recipe"):
+            raise TrainingError(
+                f"{str(self.folder)!r} holds a run of recipe {before.get('recipe')!r}, "
+                f"not {self.config.get('recipe')!r}; give another --out, or the recipe it was started with"
+            )
+        changes = changed_settings(before, self.config)
+        if changes and not self.accept_changes:
+            raise TrainingError(
+                f"the run in {str(self.folder)!r} was started with other settings ({'; '.join(changes)}); "
+                "give the same ones, another --out, or --accept-changes"
+            )
+        for change in changes:
+            log.warning("from step %d on: %s", step, change)
+
+    # ---- the loop
+
+    def run(self) -> TrainReport:
+        """Train from the folder's latest checkpoint, or from the start, to ``settings.steps``.
+
+        Raises:
+            TrainingError: a loss or gradient is not finite (step and term named; the last checkpoint is kept), a
+                checkpoint that does not belong to this run, or a disk that is full.
+        """
+        found = latest_checkpoint(self.checkpoints)
+        if found is not None:
+            self.load_state(*load_checkpoint(found))
+            log.info("resuming after step %d", self.step)
+        first_step = self.step
+        if self.world.is_first:
+            self._describe_run(resumed_from=first_step)
+        started = last_time = time.perf_counter()
+        last_step = self.step
+        sums: dict[str, float] = {}
+        means: dict[str, float] = {}
+        saved_step = self.step if found else -1
+        asked = False
+        pictures = last_pictures = 0
+        with (
+            _Stop() as stop,
+            self.progress.open(self.folder if self.world.is_first else None, first_step, self.settings.steps),
+            Prefetcher(self.source, first_step=self.step, depth=self.settings.prefetch) as batches,
+        ):
+            for batch in batches if self.step < self.settings.steps else ():
+                terms, asked = self._train_step(batch.to(self.device), asked=stop.asked)
+                self.step += 1
+                pictures += len(batch.photo)
+                for name, value in terms.items():
+                    sums[name] = sums.get(name, 0.0) + value
+                ends = self.step >= self.settings.steps or asked
+                if self.step % self.settings.log_every == 0 or ends:
+                    now = time.perf_counter()
+                    taken = self.step - last_step
+                    means = {name: value / taken for name, value in sums.items()}
+                    rate = (pictures - last_pictures) * self.world.size / max(now - last_time, 1e-9)
+                    self.progress.report(self.step, means, self._learning_rates(), images_per_second=rate)
+                    last_time, last_step, last_pictures, sums = now, self.step, pictures, {}
+                if self.world.is_first and (
+                    self.step % self.settings.sheet_every == 0 or self.step == self.settings.steps
+                ):
+                    self._draw_sheet()
+                if self.step % self.settings.checkpoint_every == 0 or ends:
+                    self._save()
+                    saved_step = self.step
+                if ends:
+                    break
+        if saved_step < 0:
+            self._save()
+        seconds = time.perf_counter() - started
+        return TrainReport(
+            self.step,
+            self.step >= self.settings.steps,
+            self.checkpoints / f"step-{self.step:08d}",
+            means,
+            seconds,
+            pictures * self.world.size / max(seconds, 1e-9),
+        )
+
+    def _train_step(self, batch: Batch, *, asked: bool) -> tuple[dict[str, float], bool]:
+        """Make one batch's updates. Returns the terms, averaged over processes, and whether any process must stop."""
+        figures: dict[str, float] = {}
+        for update in self.objective.updates(batch):
+            asked = self._make_update(update, figures, asked=asked)
+        if self.ema is not None:
+            self.ema.update(self.objective.networks["generator"])
+        return figures, asked
+
+    def _make_update(self, update: Update, figures: dict[str, float], *, asked: bool) -> bool:
+        item = self.objective.optimizers[update.optimizer]
+        optimizer = self.optimizers[update.optimizer]
+        rate = item.rate_at(self.step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        others = [n for name, n in self.objective.networks.items() if name not in item.networks]
+        with _frozen(others):
+            terms = update.compute()
+            names = list(terms)
+            values = [terms[name] for name in names]
+            seen = torch.stack([value.detach() for value in values] + [values[0].new_tensor(float(asked))])
+            # One small copy to the CPU for each update: it feeds the log and the guard alike.
+            numbers = average(seen, self.world).tolist()
+            for name, number in zip(names, numbers[:-1], strict=True):
+                figures[f"{update.optimizer}/{name}"] = number
+                if not math.isfinite(number):
+                    raise self._not_finite(f"loss term {name!r} of {update.optimizer!r} is {number}")
+            optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(torch.stack(values).sum()).backward()  # type: ignore[no-untyped-call]
+        parameters = self._parameters(item)
+        average_gradients(parameters, self.world)
+        self.scaler.unscale_(optimizer)
+        limit = self.settings.clip_norm or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        figures[f"{update.optimizer}/gradient_norm"] = norm
+        # fp16 overflows now and then by design: the scaler skips that step and lowers its scale.
+        if not math.isfinite(norm) and not self.scaler.is_enabled():
+            raise self._not_finite(f"the gradient of {update.optimizer!r} is {norm}")
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        return asked or numbers[-1] > 0.0
+
+    def _not_finite(self, what: str) -> TrainingError:
+        last = latest_checkpoint(self.checkpoints)
+        kept = f"the checkpoint of step {step_of(last)} is kept" if last else "no checkpoint was made yet"
+        return TrainingError(
+            f"step {self.step}: {what}; {kept}; resume with a lower learning rate, --clip-norm, or --precision fp32"
+        )
+
+    def _learning_rates(self) -> dict[str, float]:
+        return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in self.optimizers.items()}
+
+    def stylize(self, photo: Tensor) -> Tensor:
+        """(N, 3, H, W) in [-1, 1] through the averaged generator, without gradients; on the CPU, float32."""
+        generator = self.objective.networks["generator"]
+        applied = self.ema.applied_to(generator) if self.ema else contextlib.nullcontext()
+        with torch.no_grad(), applied:
+            return self.objective.stylize(photo.to(self.device)).cpu()
+
+    def _draw_sheet(self) -> None:
+        if not self.sheet_photos:
+            return
+        # Sheets are looked at, not trained on: they must not move the random numbers of the run.
+        states = random_states()
+        sheet = write_sheet(self.folder / "sheets" / f"step-{self.step:08d}.png", self.sheet_photos, self.stylize)
+        self.progress.picture("sheet", sheet, self.step)
+        restore_random_states(states)
+
+    def _save(self) -> None:
+        state = self.state()
+        if not self.world.is_first:
+            return
+        path = save_checkpoint(self.checkpoints, self.step, state)
+        if self.validate is not None:
+            states = random_states()
+            figures = dict(self.validate())
+            restore_random_states(states)
+            self.progress.report_validation(self.step, figures)
+            if "score" in figures:
+                note_score(self.checkpoints, path, figures["score"])
+        prune_checkpoints(self.checkpoints, keep_last=self.settings.keep_last)
+
+    def _describe_run(self, *, resumed_from: int) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "run.json"
+        history: list[dict[str, Any]] = []
+        if path.exists():
+            with contextlib.suppress(ValueError, KeyError):
+                history = json.loads(path.read_text())["sessions"]
+        sizes = {
+            name: sum(p.numel() for p in network.parameters()) for name, network in self.objective.networks.items()
+        }
+        history.append({"from_step": resumed_from, **describe_session(self.settings.threads)})
+        description = {
+            "config": self.config,
+            "settings": asdict(self.settings),
+            "precision": str(self.dtype).removeprefix("torch."),
+            "device": str(self.device),
+            "processes": self.world.size,
+            "parameters": sizes,
+            "sessions": history,
+        }
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+        os.replace(unfinished, path)
+
+
+@contextlib.contextmanager
+def _frozen(networks: Iterable[nn.Module]) -> Iterator[None]:
+    """No gradients for these networks' weights inside the block (they are not asked for, and cost time)."""
+    frozen = [p for network in networks for p in network.parameters() if p.requires_grad]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(True)
+
+
+def describe_session(threads: int = 0) -> dict[str, Any]:
+    """When, where and with which versions a session of a run began."""
+    versions: dict[str, str] = {"python": platform.python_version()}
+    for package in ("animevid", "torch", "numpy", "opencv-python-headless", "safetensors"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "command": sys.argv,
+        "git_revision": git_revision(),
+        "versions": versions,
+        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs, {threads or torch.get_num_threads()} threads",
+    }
+
+
+def git_revision() -> str:
+    """The revision of the trainer's own source, "+changes" where it differs, "" outside a repository."""
+    here = Path(__file__).parent
+    try:
+        revision = subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "-C", str(here), "status", "--porcelain", "--", str(here)],
+            capture_output=True, text=True, check=True, timeout=10,
+        ).stdout.strip()  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return revision + ("+changes" if dirty else "")

@@ -1,0 +1,67 @@
+"""A run's phases laid end to end: which phase, batch and crop a step belongs to, and how many samples came before."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from animevid.errors import TrainingError
+
+from animevid_trainer.recipes import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One phase in its place: steps ``first_step`` to ``first_step + steps - 1``, the first of which draws sample
+    number ``first_sample``. ``batch`` is the global batch."""
+
+    phase: Phase
+    first_step: int
+    steps: int
+    batch: int
+    crop_px: int
+    first_sample: int
+
+    def lr_factor(self, step: int) -> float:
+        """What the phase's rates are multiplied with at the run's ``step``."""
+        return self.phase.lr_factor(step - self.first_step, steps=self.steps)
+
+    def sample_at(self, step: int) -> int:
+        """The number of the first sample that ``step`` draws."""
+        return self.first_sample + (step - self.first_step) * self.batch
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The phases of a run. Steps beyond the end belong to the last phase."""
+
+    stretches: tuple[Stretch, ...]
+
+    @property
+    def steps(self) -> int:
+        last = self.stretches[-1]
+        return last.first_step + last.steps
+
+    def at(self, step: int) -> Stretch:
+        firsts = [stretch.first_step for stretch in self.stretches]
+        return self.stretches[max(0, bisect_right(firsts, step) - 1)]
+
+
+def make_plan(phases: Sequence[Phase], *, photos: int, batch: int, crop_px: int) -> Plan:
+    """Lay ``phases`` end to end; ``batch`` and ``crop_px`` hold where a phase names none.
+
+    Raises:
+        TrainingError: no phase.
+    """
+    if not phases:
+        raise TrainingError("a run needs at least one phase")
+    stretches: list[Stretch] = []
+    step = sample = 0
+    for phase in phases:
+        steps = phase.steps(photos=photos, batch=batch)
+        own_batch = phase.batch or batch
+        stretches.append(Stretch(phase, step, steps, own_batch, phase.crop_px or crop_px, sample))
+        step += steps
+        sample += steps * own_batch
+    return Plan(tuple(stretches))

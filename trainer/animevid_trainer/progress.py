@@ -1,0 +1,121 @@
+"""What a run says while it goes: log.jsonl, TensorBoard where installed, and a callback for whoever shows it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from animevid_trainer.data.pictures import Picture
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressLine:
+    """One report. ``eta_seconds`` assumes the speed of this session's steps so far."""
+
+    step: int
+    steps: int
+    terms: Mapping[str, float]
+    learning_rates: Mapping[str, float]
+    images_per_second: float
+    eta_seconds: float
+
+    def __str__(self) -> str:
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
+        hours, rest = divmod(round(self.eta_seconds), 3600)
+        return (
+            f"{self.step}/{self.steps}  {self.images_per_second:.2f} img/s  "
+            f"eta {hours}:{rest // 60:02d}:{rest % 60:02d}  {figures}"
+        )
+
+
+class Progress:
+    """Reports of one run. ``on_line`` is called for each; the library itself prints nothing."""
+
+    def __init__(self, on_line: Callable[[ProgressLine], None] | None = None, *, tensorboard: bool = True) -> None:
+        self._on_line = on_line
+        self._wants_tensorboard = tensorboard
+        self._file: TextIO | None = None
+        self._board: Any = None
+        self._first_step = self._steps = 0
+        self._started = 0.0
+
+    @contextmanager
+    def open(self, folder: Path | None, first_step: int, steps: int) -> Iterator[None]:
+        """Reports go to ``folder`` inside the block; with None (another process writes them) nowhere."""
+        self._first_step, self._steps, self._started = first_step, steps, time.perf_counter()
+        if folder is None:
+            yield
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        # Line-buffered, so that a killed run loses no line.
+        with (folder / "log.jsonl").open("a", buffering=1) as self._file:
+            if self._wants_tensorboard:
+                self._board = _open_tensorboard(folder / "tensorboard", first_step)
+            try:
+                yield
+            finally:
+                self._file = None
+                if self._board is not None:
+                    self._board.close()
+                    self._board = None
+
+    def report(
+        self, step: int, terms: Mapping[str, float], learning_rates: Mapping[str, float], *, images_per_second: float
+    ) -> None:
+        if self._file is None:
+            return
+        elapsed = time.perf_counter() - self._started
+        eta = elapsed / max(1, step - self._first_step) * (self._steps - step)
+        line = ProgressLine(step, self._steps, terms, learning_rates, images_per_second, eta)
+        self._write(
+            {
+                "step": step,
+                "terms": {name: float(f"{value:.6g}") for name, value in terms.items()},
+                "learning_rates": dict(learning_rates),
+                "images_per_second": round(images_per_second, 3),
+                "seconds": round(elapsed, 1),
+            }
+        )
+        if self._board is not None:
+            for name, value in terms.items():
+                self._board.add_scalar(name, value, step)
+            for name, value in learning_rates.items():
+                self._board.add_scalar(f"learning_rate/{name}", value, step)
+            self._board.add_scalar("images_per_second", images_per_second, step)
+        if self._on_line is not None:
+            self._on_line(line)
+
+    def report_validation(self, step: int, figures: Mapping[str, float]) -> None:
+        if self._file is None:
+            return
+        self._write({"step": step, "validation": dict(figures)})
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(f"validation/{name}", value, step)
+
+    def picture(self, name: str, picture: Picture, step: int) -> None:
+        """An image grid (H, W, 3)."""
+        if self._board is not None:
+            self._board.add_image(name, picture, step, dataformats="HWC")
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        assert self._file is not None
+        self._file.write(json.dumps(record) + "\n")
+
+
+def _open_tensorboard(folder: Path, first_step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log.info("TensorBoard is not installed; figures go to log.jsonl only")
+        return None
+    # A resumed run repeats steps after its checkpoint: those of the killed session are purged from the plots.
+    return SummaryWriter(str(folder), purge_step=first_step)

@@ -1,0 +1,98 @@
+"""Contact sheets: the same photos each time, photo beside output."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from torch import Tensor
+
+from animevid_trainer.data.batches import pictures_of, tensor_of
+from animevid_trainer.data.pictures import Picture
+
+_GAP_PX = 6
+_MULTIPLE = 32
+
+
+def fit(picture: Picture, longest_px: int, *, multiple: int = _MULTIPLE) -> Picture:
+    """Scale to ``longest_px`` at most and crop the middle so that both sides are multiples of ``multiple``."""
+    height, width = picture.shape[:2]
+    factor = min(1.0, longest_px / max(height, width))
+    if factor < 1.0:
+        size = (round(width * factor), round(height * factor))
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+        height, width = picture.shape[:2]
+    if min(height, width) < multiple:
+        size = (max(width, multiple), max(height, multiple))
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        height, width = picture.shape[:2]
+    keep_h, keep_w = height // multiple * multiple, width // multiple * multiple
+    top, left = (height - keep_h) // 2, (width - keep_w) // 2
+    return np.ascontiguousarray(picture[top : top + keep_h, left : left + keep_w])
+
+
+def stylize_picture(picture: Picture, stylize: Callable[[Tensor], Tensor]) -> Picture:
+    """One picture (H, W, 3) through a function of (1, 3, H, W) in [-1, 1]."""
+    return pictures_of(stylize(tensor_of([picture])))[0]
+
+
+def grid(rows: Sequence[Sequence[Picture]], *, columns: int = 1) -> Picture:
+    """Cells of a row side by side, rows below each other in ``columns`` columns, white between; sizes may differ."""
+    strips = [_beside(row) for row in rows]
+    width = max(strip.shape[1] for strip in strips)
+    strips = [_padded(strip, strip.shape[0], width) for strip in strips]
+    height_of_column = -(-len(strips) // columns)
+    stacks = []
+    for first in range(0, len(strips), height_of_column):
+        stack: list[Picture] = []
+        for strip in strips[first : first + height_of_column]:
+            stack += [strip, np.full((_GAP_PX, width, 3), 255, np.uint8)]
+        stacks.append(np.concatenate(stack[:-1]))
+    return _beside(stacks)
+
+
+def _beside(cells: Sequence[Picture]) -> Picture:
+    height = max(cell.shape[0] for cell in cells)
+    parts: list[Picture] = []
+    for cell in cells:
+        parts += [_padded(cell, height, cell.shape[1]), np.full((height, _GAP_PX, 3), 255, np.uint8)]
+    return np.concatenate(parts[:-1], axis=1)
+
+
+def _padded(picture: Picture, height: int, width: int) -> Picture:
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    canvas[: picture.shape[0], : picture.shape[1]] = picture
+    return canvas
+
+
+def write_sheet(
+    path: Path,
+    photos: Sequence[Picture],
+    stylize: Callable[[Tensor], Tensor],
+    *,
+    longest_px: int = 512,
+    columns: int = 2,
+) -> Picture:
+    """Write photo | output for each photo to ``path`` (PNG, whole or not at all) and return the sheet."""
+    rows = []
+    for photo in photos:
+        fitted = fit(photo, longest_px)
+        rows.append((fitted, stylize_picture(fitted, stylize)))
+    sheet = grid(rows, columns=columns)
+    write_png(path, sheet)
+    return sheet
+
+
+def write_png(path: Path, picture: Picture) -> None:
+    """Raises:
+    OSError: not writable.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, encoded = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    assert done
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_bytes(encoded.tobytes())
+    os.replace(unfinished, path)
