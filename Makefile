@@ -22,7 +22,7 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml $(SOURCES)
 	@touch $@
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints-dev.txt $(SOURCES)
-	$(PIP) install --constraint constraints-dev.txt ".[dev,train]"
+	$(PIP) install --constraint constraints-dev.txt ".[dev,train,live]"
 	@touch $@ $(VENV)/.installed
 
 install: $(VENV)/.installed

@@ -29,3 +29,27 @@ def shared() -> Path:
 def clips(shared: Path) -> Path:
     """The folder of real clips."""
     return shared / "clips"
+
+
+@pytest.fixture(scope="session")
+def packed_style(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A style file that posterizes packed YUV 4:2:0 and is run near 320x180."""
+    from small_styles import PACKED, save_style
+
+    return save_style(tmp_path_factory.mktemp("styles") / "packed.onnx", PACKED)
+
+
+@pytest.fixture(scope="session")
+def nchw_style(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A style file that posterizes RGB, ``(N, 3, H, W)``."""
+    from small_styles import NCHW, save_style
+
+    return save_style(tmp_path_factory.mktemp("styles") / "nchw.onnx", NCHW)
+
+
+@pytest.fixture(scope="session")
+def nhwc_style(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A style file that posterizes BGR, ``(N, H, W, 3)``."""
+    from small_styles import NHWC, save_style
+
+    return save_style(tmp_path_factory.mktemp("styles") / "nhwc.onnx", NHWC)

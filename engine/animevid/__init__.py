@@ -1,0 +1,52 @@
+"""animevid: anime stylization of video, in real time on a CPU.
+
+::
+
+    import animevid
+
+    animevid.stylize("in.mp4", "out.mp4")                    # everything but the picture is carried over
+
+    with animevid.Stylizer() as stylizer:                    # uint8 RGB (H, W, 3) in, the same out
+        picture = stylizer(picture)
+
+    for frame in animevid.stylized_frames("in.mp4"):         # Frame: planes and exact time
+        ...
+
+``animevid.errors`` is the tree of everything raised on purpose. Names are loaded when they are first used, so
+``import animevid`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from animevid import errors
+
+if TYPE_CHECKING:
+    from animevid.convert import stylize, stylized_frames
+    from animevid.styles import Style
+    from animevid.stylizer import Stylizer
+
+__version__ = "0.1.0"
+
+__all__ = ["Style", "Stylizer", "__version__", "errors", "stylize", "stylized_frames"]
+
+_HOMES = {
+    "Style": "animevid.styles",
+    "Stylizer": "animevid.stylizer",
+    "stylize": "animevid.convert",
+    "stylized_frames": "animevid.convert",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

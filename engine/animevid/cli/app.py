@@ -1,0 +1,166 @@
+"""Finds the command, runs it, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
+
+from animevid.errors import AnimevidError, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A sub-command: the module that registers with ``add_parser(subparsers)`` and runs with ``run(args)``.
+
+    Modules are imported only when their command is called: ``animevid --help`` must not load a decoder.
+    The trainer keeps several commands in one module, as ``COMMANDS[name]`` with the same two functions.
+    """
+
+    module: str
+    help: str
+
+
+class CommandModule(Protocol):
+    """What a command's module offers."""
+
+    def add_parser(self, subparsers: Any) -> None: ...
+
+    def run(self, args: argparse.Namespace) -> int: ...
+
+
+COMMANDS: dict[str, Command] = {
+    "convert": Command("animevid.cli.convert", "stylize a video, GIF, image or folder (the default command)"),
+    "styles": Command("animevid.cli.styles", "list the styles, or show one"),
+    "webcam": Command("animevid.cli.webcam", "stylize a camera live, in a window or as a virtual camera"),
+    "serve": Command("animevid.cli.serve", "stylize in the browser"),
+    "train": Command("animevid_trainer.cli", "train a style"),
+    "export": Command("animevid_trainer.cli", "turn a checkpoint into a style file"),
+    "evaluate": Command("animevid_trainer.cli", "measure and look at a style"),
+    "import": Command("animevid_trainer.cli", "bring in published weights"),
+    "build": Command("animevid.cli.build", "build an engine for this GPU from a style"),
+    "completion": Command("animevid.cli.completion", "print the completion script of a shell"),
+}
+
+EXIT_CODES = """\
+exit codes:
+  0    done                              5    style: unknown, or not a stylizer
+  1    an error of animevid's own        6    the runtime or device failed
+  2    an option cannot be used so       7    camera, window or server
+  3    input: missing or unreadable      8    training
+  4    output: exists, not writable      130  stopped by Ctrl-C; nothing was written"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line, as all errors here are."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"animevid: error: {_one_line(message)}; see {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line ``argv`` (default: the process's) and return its exit code. Never raises for bad input."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except SystemExit as exit_:  # argparse: --help, --version, a usage error
+        return exit_.code if isinstance(exit_.code, int) else 1
+    except AnimevidError as error:
+        _complain(str(error), error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("stopped by Ctrl-C; nothing was written", None)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone. Point stdout elsewhere, or Python complains again while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except MemoryError as error:
+        _complain("out of memory: give a smaller --size or --net-size", error)
+        return 1
+    except Exception as error:
+        _complain(f"unexpected {type(error).__name__}: {error} (run again with -v for the trace, and report it)", error)
+        return 1
+
+
+def build_parser(name: str) -> Parser:
+    """The parser of command ``name``, as ``main`` uses it (completion and docs read its options).
+
+    Raises:
+        UsageError, BackendError ...: what a command says when something it needs is not installed.
+    """
+    parser = Parser(prog="animevid", formatter_class=argparse.RawDescriptionHelpFormatter)
+    subparsers = parser.add_subparsers(dest="command", parser_class=Parser)
+    module = _import_command(name)
+    module.add_parser(subparsers)
+    command_parser: Parser = subparsers.choices[name]
+    command_parser.set_defaults(command=name, run=module.run)
+    return command_parser
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments:
+        _print_overview()
+        return 2
+    if arguments[0] in ("-h", "--help"):
+        arguments[0:1] = ["convert", "--help"]
+    if arguments[0] in COMMANDS:
+        name, arguments = arguments[0], arguments[1:]
+    else:
+        name = "convert"
+    args = build_parser(name).parse_args(arguments)
+    _set_up_logging(getattr(args, "verbose", 0))
+    code: int = args.run(args)
+    return code
+
+
+def _import_command(name: str) -> CommandModule:
+    module = COMMANDS[name].module
+    try:
+        imported: Any = importlib.import_module(module)
+        commands: dict[str, CommandModule] = getattr(imported, "COMMANDS", {})
+        return commands.get(name, imported)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if module.startswith("animevid_trainer") and missing in ("torch", "onnx", "safetensors"):
+            raise UsageError(f'animevid {name} needs {missing}: pip install "animevid[train]"') from error
+        if missing and (module == missing or module.startswith(missing + ".")):
+            raise UsageError(f"animevid {name} is not part of this installation ({missing} is missing)") from error
+        raise
+
+
+def _print_overview() -> None:
+    print("usage: animevid INPUT OUTPUT [options]   (animevid --help tells all)", file=sys.stderr)
+    print("   or: animevid COMMAND ...\n", file=sys.stderr)
+    for name, command in COMMANDS.items():
+        print(f"  {name:<11}{command.help}", file=sys.stderr)
+
+
+def command_list() -> str:
+    """The commands, for the end of ``--help``."""
+    return "commands:\n" + "\n".join(f"  animevid {name:<11}{command.help}" for name, command in COMMANDS.items())
+
+
+def _set_up_logging(verbosity: int) -> None:
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
+    logging.basicConfig(level=level, format="animevid: %(message)s", stream=sys.stderr, force=True)
+    logging.getLogger("animevid").setLevel(level)
+
+
+def _complain(message: str, error: BaseException | None) -> None:
+    if error is not None and logging.getLogger("animevid").isEnabledFor(logging.INFO):
+        import traceback
+
+        traceback.print_exception(error)
+    with suppress(OSError):  # nobody listens; the exit code still tells
+        print(f"animevid: error: {_one_line(message)}", file=sys.stderr, flush=True)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,106 @@
+"""What options accept: times, sizes, shares. Each function raises what argparse turns into one line."""
+
+from __future__ import annotations
+
+import re
+from argparse import ArgumentTypeError
+from dataclasses import dataclass
+from fractions import Fraction
+
+
+def parse_time(text: str) -> Fraction:
+    """``90``, ``12.5``, ``1:30`` or ``1:02:03.25`` as exact seconds."""
+    if not re.fullmatch(r"(?:(?:\d+:)?[0-5]?\d:)?\d+(?:\.\d+)?", text):
+        raise ArgumentTypeError(f"{text!r} is not a time; give seconds (12.5) or [hours:]minutes:seconds (1:02:03.25)")
+    seconds = Fraction(0)
+    for part in text.split(":"):
+        seconds = seconds * 60 + Fraction(part)
+    return seconds
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSize:
+    """A picture size as people say it: both sides, one side, or a share of the original."""
+
+    width: int | None = None
+    height: int | None = None
+    scale: Fraction | None = None
+
+    def of(self, width: int, height: int) -> tuple[int, int]:
+        """(width, height) for a source of that size, keeping its shape where only one side is given; always even."""
+        if self.scale is not None:
+            target = width * self.scale, height * self.scale
+        elif self.width is not None and self.height is not None:
+            target = Fraction(self.width), Fraction(self.height)
+        elif self.height is not None:
+            target = Fraction(width * self.height, height), Fraction(self.height)
+        else:
+            assert self.width is not None
+            target = Fraction(self.width), Fraction(height * self.width, width)
+        return max(round(target[0] / 2), 1) * 2, max(round(target[1] / 2), 1) * 2
+
+
+def parse_size(text: str) -> PictureSize:
+    """``1280x720``, ``720p`` (height, shape kept), ``1280x`` (width, shape kept) or ``50%``."""
+    if match := re.fullmatch(r"(\d+)x(\d+)", text):
+        size = PictureSize(width=int(match[1]), height=int(match[2]))
+    elif match := re.fullmatch(r"(\d+)p|x(\d+)", text):
+        size = PictureSize(height=int(match[1] or match[2]))
+    elif match := re.fullmatch(r"(\d+)x", text):
+        size = PictureSize(width=int(match[1]))
+    elif match := re.fullmatch(r"(\d+(?:\.\d+)?)%", text):
+        size = PictureSize(scale=Fraction(match[1]) / 100)
+    else:
+        raise ArgumentTypeError(f"{text!r} is not a size; give 1280x720, 720p, 1280x or 50%")
+    sides = [side for side in (size.width, size.height, size.scale) if side is not None]
+    if any(side <= 0 for side in sides) or any(side > 16384 for side in (size.width or 0, size.height or 0)):
+        raise ArgumentTypeError(f"{text!r} is out of limits; a side has 1 to 16384 pixels")
+    return size
+
+
+def parse_net_size(text: str) -> int:
+    """``640x360`` as a number of pixels; ``full`` as 0."""
+    if text == "full":
+        return 0
+    if match := re.fullmatch(r"(\d+)x(\d+)", text):
+        pixels = int(match[1]) * int(match[2])
+        if pixels >= 32 * 32:
+            return pixels
+    raise ArgumentTypeError(f"{text!r} is not a size for the network; give 640x360 (32x32 or more) or full")
+
+
+def parse_share(text: str) -> float:
+    """A number 0..1, or 0 %..100 %."""
+    try:
+        share = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise ArgumentTypeError(f"{text!r} is not a share; give 0 to 1")
+    return share
+
+
+def parse_count(text: str) -> int:
+    """A whole number, 0 or more."""
+    if not re.fullmatch(r"\d{1,6}", text):
+        raise ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def parse_bitrate(text: str) -> int:
+    """``2500k``, ``4M`` or bits per second."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKM]?)", text)
+    bits = round(Fraction(match[1]) * {"": 1, "k": 1000, "M": 1_000_000}[match[2].replace("K", "k")]) if match else 0
+    if bits <= 0:
+        raise ArgumentTypeError(f"{text!r} is not a bit rate; give 2500k, 4M or bits per second")
+    return bits
+
+
+def parse_compare(text: str) -> tuple[str, float]:
+    """``side``, ``split`` or ``split:0.3`` as (mode, position of the line)."""
+    mode, _, position = text.partition(":")
+    if mode == "side" and not position:
+        return "side", 0.5
+    if mode == "split":
+        return "split", parse_share(position) if position else 0.5
+    raise ArgumentTypeError(f"{text!r} is not a comparison; give side, split or split:0.3")

@@ -1,0 +1,443 @@
+"""Source, stylizer and sink tied together: ``stylize`` writes a file, ``stylized_frames`` hands over pictures."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+
+from animevid.errors import UsageError
+from animevid.pipeline import Pipeline, PipelineStatistics, Stage
+from animevid.pixels import PlanesYUV420, compare_side_by_side, compare_split, resize_planes
+from animevid.styles import Style
+from animevid.stylizer import StaticSkip, Steps, Stylizer
+from animevid.video.base import SourceInfo
+from animevid.video.encoders import EncoderSettings, PictureKind
+from animevid.video.frame import Frame
+from animevid.video.sink import OutputSettings, picture_kind_of
+from animevid.video.sink import VideoSink as open_sink
+from animevid.video.source import VideoSource as open_source
+
+PathLike: TypeAlias = str | os.PathLike[str]
+Comparison: TypeAlias = Literal["side", "split"]
+
+#: A change of shape below this is rounding to even sides, not a wish.
+_SHAPE_TOLERANCE = Fraction(1, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a conversion is. ``frames_total`` is an estimate, ``None`` where the source does not say."""
+
+    frames_done: int
+    frames_total: int | None
+    statistics: PipelineStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionPlan:
+    """What a conversion is about to do, in the words of its parts. Sizes are (height, width) in pixels."""
+
+    source: str
+    output: str
+    style: str
+    network: str
+    size: tuple[int, int]
+    output_size: tuple[int, int]
+    net_size: tuple[int, int]
+    frames_total: int | None
+    encoder: str
+    decisions: tuple[str, ...]
+    notices: tuple[str, ...]
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """The decisions about streams that are not simply copied."""
+        return tuple(line for line in self.decisions if not line.endswith(": copied"))
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionReport:
+    """What a conversion did. ``elapsed_seconds`` runs from the first frame asked for to the finished file.
+
+    ``speed`` is seconds of film per second of work, ``None`` for pictures.
+    """
+
+    output: str
+    frames_in: int
+    frames_out: int
+    frames_concealed: int
+    frames_reused: int
+    elapsed_seconds: float
+    film_seconds: Fraction | None
+    network: str
+    notices: tuple[str, ...]
+    statistics: PipelineStatistics
+
+    @property
+    def fps(self) -> float:
+        return self.frames_out / self.elapsed_seconds if self.elapsed_seconds > 0 else 0.0
+
+    @property
+    def speed(self) -> float | None:
+        if not self.film_seconds or self.elapsed_seconds <= 0:
+            return None
+        return float(self.film_seconds) / self.elapsed_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionOptions:
+    """Everything about a conversion but its two ends; see ``stylize`` for what each field means."""
+
+    style: str | os.PathLike[str] | Style | Stylizer | None = None
+    quality: str = "fast"
+    strength: float = 1.0
+    net_pixels: int | None = None
+    backend: str = "auto"
+    device: str = "auto"
+    threads: int = 0
+    size: tuple[int, int] | Callable[[int, int], tuple[int, int]] | None = None
+    start_seconds: Fraction | None = None
+    end_seconds: Fraction | None = None
+    stream_index: int | None = None
+    compare: Comparison | None = None
+    split_position: float = 0.5
+    skip_static: bool = True
+    overwrite: bool = False
+    copy_streams: bool = True
+    tone_map: bool = True
+    muxer: str | None = None
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+
+
+def stylize(
+    src: PathLike,
+    dst: PathLike,
+    *,
+    style: str | os.PathLike[str] | Style | Stylizer | None = None,
+    quality: str = "fast",
+    strength: float = 1.0,
+    net_pixels: int | None = None,
+    backend: str = "auto",
+    device: str = "auto",
+    threads: int = 0,
+    size: tuple[int, int] | None = None,
+    start_seconds: Fraction | float | None = None,
+    end_seconds: Fraction | float | None = None,
+    stream_index: int | None = None,
+    compare: Comparison | None = None,
+    split_position: float = 0.5,
+    skip_static: bool = True,
+    overwrite: bool = False,
+    copy_streams: bool = True,
+    tone_map: bool = True,
+    encoder: EncoderSettings | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> ConversionReport:
+    """Stylize ``src`` (video, GIF, image, folder, glob or URL) into ``dst``; nothing of the original is lost.
+
+    ``dst`` appears under its name only when it is whole. Audio, subtitles, attachments, chapters and metadata are
+    carried over unless ``copy_streams`` is false.
+
+    Args:
+        style: a name, an ONNX file, a URL, a loaded ``Style`` or an open ``Stylizer`` (which then keeps its own
+            quality, strength, net_pixels, backend, device and threads); ``None`` is the default style.
+        quality: ``"fast"`` or ``"high"``.
+        strength: 0 (original) to 1 (style alone).
+        net_pixels: pixels per frame that the network sees at most; larger pictures are lifted from there to full size.
+            ``None`` follows the style, 0 means full size.
+        backend, device, threads: what runs the network, where, on how many threads (0: the backend chooses).
+        size: (height, width) of the output; ``None`` keeps the source's.
+        start_seconds, end_seconds: the part to convert, counted from the beginning.
+        stream_index: which video stream, where there are several; ``None`` takes the best.
+        compare: ``"side"`` puts the original beside the result, ``"split"`` to the left of a line at
+            ``split_position`` (0..1).
+        skip_static: reuse the last picture where the source did not change beyond codec noise.
+        overwrite: replace an existing ``dst``.
+        tone_map: bring HDR to SDR; otherwise HDR is refused.
+        encoder: codec, quality and hardware; ``None`` takes H.264 at a good quality.
+        on_progress: called a few times a second in this thread.
+
+    Raises:
+        InputError, OutputError, StyleError, BackendError, UsageError: see ``animevid.errors``; ``dst`` is untouched.
+        Cancelled: Ctrl-C.
+    """
+    options = ConversionOptions(
+        style=style,
+        quality=quality,
+        strength=strength,
+        net_pixels=net_pixels,
+        backend=backend,
+        device=device,
+        threads=threads,
+        size=size,
+        start_seconds=_seconds(start_seconds),
+        end_seconds=_seconds(end_seconds),
+        stream_index=stream_index,
+        compare=compare,
+        split_position=split_position,
+        skip_static=skip_static,
+        overwrite=overwrite,
+        copy_streams=copy_streams,
+        tone_map=tone_map,
+        encoder=encoder or EncoderSettings(),
+    )
+    with Conversion(src, dst, options) as conversion:
+        return conversion.run(on_progress=on_progress)
+
+
+def stylized_frames(
+    src: PathLike,
+    *,
+    style: str | os.PathLike[str] | Style | Stylizer | None = None,
+    strength: float = 1.0,
+    net_pixels: int | None = None,
+    start_seconds: Fraction | float | None = None,
+    end_seconds: Fraction | float | None = None,
+    skip_static: bool = True,
+    threads: int = 0,
+) -> Iterator[Frame]:
+    """The stylized frames of ``src``, in order, decoded and stylized ahead in other threads.
+
+    Each ``Frame`` has its exact ``pts_seconds`` and its picture as planes; ``animevid.pixels.planes_to_rgb`` turns
+    those into ``uint8`` RGB ``(H, W, 3)``. Leaving the loop early stops the threads.
+
+    Raises:
+        InputError, StyleError, BackendError, UsageError: see ``animevid.errors``.
+    """
+    with ExitStack() as stack:
+        source = stack.enter_context(
+            open_source(src, start_seconds=_seconds(start_seconds), end_seconds=_seconds(end_seconds))
+        )
+        stylizer = style
+        if not isinstance(stylizer, Stylizer):
+            stylizer = stack.enter_context(
+                Stylizer(stylizer, strength=strength, net_pixels=net_pixels, threads=threads)
+            )
+        steps: Steps[Any, Any] = StaticSkip(stylizer) if skip_static else stylizer
+        yield from Pipeline(source, stylizing_stages(steps), source_name="decode")
+
+
+def stylizing_stages(
+    steps: Steps[Any, Any],
+    *,
+    size: tuple[int, int] | None = None,
+    finish: Callable[[PlanesYUV420, PlanesYUV420], PlanesYUV420] | None = None,
+) -> list[Stage[Any, Any]]:
+    """The three stages between decoder and encoder: ``Frame`` in, ``Frame`` out.
+
+    ``size`` (height, width): what pictures are brought to first. ``finish(original, stylized)`` makes the picture that
+    goes on (a comparison, say).
+    """
+
+    def preprocess(frame: Frame) -> tuple[Frame, Any]:
+        if size is not None:
+            frame = frame.with_planes(resize_planes(frame.planes, size))
+        return frame, steps.preprocess(frame.planes)
+
+    def infer(items: list[tuple[Frame, Any]]) -> list[tuple[Frame, Any]]:
+        outputs = steps.infer([network_input for _, network_input in items])
+        return [(frame, output) for (frame, _), output in zip(items, outputs, strict=True)]
+
+    def postprocess(item: tuple[Frame, Any]) -> Frame:
+        frame, output = item
+        stylized = steps.postprocess(frame.planes, output)
+        return frame.with_planes(stylized if finish is None else finish(frame.planes, stylized))
+
+    return [
+        Stage.each("preprocess", preprocess),
+        Stage("infer", infer, batch_limit=steps.batch_limit),
+        Stage.each("postprocess", postprocess),
+    ]
+
+
+class Conversion:
+    """One conversion, opened: ``plan`` says what ``run`` will do. A context manager.
+
+    Opening reads the source's headers and loads the style; nothing is written before ``run``.
+    """
+
+    def __init__(self, src: PathLike, dst: PathLike, options: ConversionOptions | None = None) -> None:
+        self._options = options = options or ConversionOptions()
+        if options.compare not in (None, "side", "split"):
+            raise UsageError(f"{options.compare = } is no comparison; give 'side', 'split' or None")
+        self._dst = os.fspath(dst)
+        self._stopped = threading.Event()
+        self._pipeline: Pipeline | None = None
+        # The style loads while the source opens: both take time, mostly in native code.
+        with ExitStack() as stack, ThreadPoolExecutor(1, thread_name_prefix="animevid-open") as executor:
+            opening = executor.submit(self._open_stylizer)
+            if not isinstance(options.style, Stylizer):
+                stack.callback(lambda: opening.exception() or opening.result().close())
+            self._source = stack.enter_context(
+                open_source(
+                    src,
+                    stream_index=options.stream_index,
+                    start_seconds=options.start_seconds,
+                    end_seconds=options.end_seconds,
+                    tone_map=options.tone_map,
+                )
+            )
+            self._size = self._wanted_size()
+            self._sink = stack.enter_context(
+                open_sink(
+                    dst,
+                    template=self._source,
+                    settings=OutputSettings(
+                        encoder=options.encoder,
+                        overwrite=options.overwrite,
+                        copy_streams=options.copy_streams,
+                        muxer=options.muxer,
+                    ),
+                    picture=self._picture_kind(),
+                )
+            )
+            self._stylizer = opening.result()
+            self._stack = stack.pop_all()
+
+    @property
+    def is_endless(self) -> bool:
+        """True for a source that may never end by itself (a live stream): ``stop`` is then the normal end."""
+        return not self._source.is_finite
+
+    @property
+    def plan(self) -> ConversionPlan:
+        """What ``run`` will do."""
+        source, sink = self._source, self._sink
+        return ConversionPlan(
+            source=describe_source(source.info),
+            output=self._dst,
+            style=self._stylizer.card.name,
+            network=self._stylizer.description,
+            size=self._size,
+            net_size=self._stylizer.net_size(*self._size),
+            output_size=self._output_size(),
+            frames_total=source.info.frame_count,
+            encoder=sink.description,
+            decisions=sink.decision_lines,
+            notices=self._notices(),
+        )
+
+    def run(self, *, on_progress: Callable[[Progress], None] | None = None) -> ConversionReport:
+        """Convert everything. ``on_progress`` is called a few times a second in this thread.
+
+        Raises:
+            AnimevidError: of any part; the output's name then holds what it held before.
+        """
+        source, sink, options = self._source, self._sink, self._options
+        skipping = StaticSkip(self._stylizer) if options.skip_static else None
+        stages = stylizing_stages(skipping or self._stylizer, size=self._size, finish=self._finish)
+        self._pipeline = Pipeline(self._frames(), [*stages, Stage.each("encode", sink.write)], source_name="decode")
+        total = source.info.frame_count
+        started_at = time.perf_counter()
+        watch = None
+        if on_progress is not None:
+            watch = lambda statistics: on_progress(Progress(sink.frames_written, total, statistics))  # noqa: E731
+        statistics = self._pipeline.run(watch=watch)
+        written = sink.finish()
+        return ConversionReport(
+            output=written.path,
+            frames_in=source.frames_decoded,
+            frames_out=written.frames_written,
+            frames_concealed=source.frames_concealed,
+            frames_reused=skipping.skipped if skipping is not None else 0,
+            elapsed_seconds=time.perf_counter() - started_at,
+            film_seconds=written.duration_seconds,
+            network=self._stylizer.description,
+            notices=self._notices(),
+            statistics=statistics,
+        )
+
+    def stop(self) -> None:
+        """End the source after the frame at hand and finish the output as usual. From any thread or signal handler."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Free everything; an unfinished output is removed. Safe to call twice."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_stylizer(self) -> Stylizer:
+        options = self._options
+        if isinstance(options.style, Stylizer):
+            return options.style
+        return Stylizer(
+            options.style,
+            quality=options.quality,
+            strength=options.strength,
+            net_pixels=options.net_pixels,
+            backend=options.backend,
+            device=options.device,
+            threads=options.threads,
+        )
+
+    def _frames(self) -> Iterator[Frame]:
+        for frame in self._source:
+            if self._stopped.is_set():
+                return
+            yield frame
+
+    def _finish(self, original: PlanesYUV420, stylized: PlanesYUV420) -> PlanesYUV420:
+        if self._options.compare == "side":
+            return compare_side_by_side(original, stylized)
+        if self._options.compare == "split":
+            return compare_split(original, stylized, position=self._options.split_position)
+        return stylized
+
+    def _wanted_size(self) -> tuple[int, int]:
+        info, size = self._source.info, self._options.size
+        if size is None:
+            return info.display_height, info.display_width
+        if callable(size):
+            return size(info.display_height, info.display_width)
+        return size
+
+    def _output_size(self) -> tuple[int, int]:
+        height, width = self._size
+        return height, width // 2 * 4 if self._options.compare == "side" else width
+
+    def _picture_kind(self) -> PictureKind:
+        kind = picture_kind_of(self._source)
+        height, width = self._output_size()
+        # The shape on the screen stays what it was: what the size takes, the sample aspect ratio gives back.
+        shape = Fraction(kind.width, kind.height) / Fraction(self._size[1], self._size[0])
+        ratio = kind.sample_aspect_ratio
+        if abs(shape - 1) > _SHAPE_TOLERANCE:
+            ratio = (ratio * shape).limit_denominator(255)
+        return replace(kind, width=width, height=height, sample_aspect_ratio=ratio)
+
+    def _notices(self) -> tuple[str, ...]:
+        notices = [*self._source.info.notices, *self._sink.notices]
+        if self._source.read_error:
+            notices.append(f"reading stopped early: {self._source.read_error}")
+        return tuple(dict.fromkeys(notices))
+
+
+def describe_source(info: SourceInfo) -> str:
+    """A source in one line."""
+    parts = [f"{info.codec} {info.width}x{info.height}", info.pixel_format]
+    if info.rotation_degrees:
+        parts.append(f"turned {info.rotation_degrees} degrees")
+    if info.average_rate:
+        parts.append(f"{float(info.average_rate):.5g} fps" + (" (variable)" if info.is_variable_rate else ""))
+    if info.duration_seconds is not None:
+        parts.append(f"{float(info.duration_seconds):.1f} s")
+    return ", ".join(parts)
+
+
+def _seconds(value: Fraction | float | None) -> Fraction | None:
+    return None if value is None else Fraction(value)

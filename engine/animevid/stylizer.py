@@ -1,0 +1,322 @@
+"""A style that is ready to run: pictures in, stylized pictures out.
+
+One call does everything (``stylizer(frame)``); the pipeline runs the three steps of ``Steps`` in three threads.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Protocol, Self, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from animevid.backends import open_backend
+from animevid.backends.base import Backend, Tensor
+from animevid.errors import UsageError
+from animevid.pixels import (
+    ChangeDetector,
+    Colour,
+    ColourRange,
+    NoiseFloor,
+    PlanesYUV420,
+    blend,
+    lift,
+    pack_yuv420,
+    planes_to_rgb,
+    planes_to_tensor,
+    resize_planes,
+    rgb_to_planes,
+    tensor_to_planes,
+    unpack_yuv420,
+)
+from animevid.styles import Style, load_style
+from animevid.styles.card import Layout, StyleCard
+from animevid.tiles import run_tiled
+
+Size: TypeAlias = tuple[int, int]
+RGBFrames: TypeAlias = npt.NDArray[np.uint8]
+
+#: A picture this much larger than the style's ``net_pixels`` still runs whole: lifting it would gain nothing.
+_NET_PIXELS_SLACK = 1.25
+#: Tileable networks see at most about this square of pixels at once, which bounds the memory of their activations.
+_TILE_PX = 1280
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInput:
+    """One picture as the network reads it.
+
+    ``tensor``: float32, in the card's layout without N (``(C, H, W)`` or ``(H, W, C)``), padded to the size multiple.
+    ``size``: (height, width) of the picture in it, in pixels.
+    """
+
+    tensor: Tensor
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOutput:
+    """One picture as the network gave it, with the input that it came from (the guided lift compares the two)."""
+
+    tensor: Tensor
+    source: NetworkInput
+
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Steps(Protocol[In, Out]):
+    """What the pipeline needs of a stylizer. Each step is called by one thread, with pictures in order."""
+
+    @property
+    def batch_limit(self) -> int:
+        """How many inputs ``infer`` likes to be given at once."""
+        ...
+
+    def preprocess(self, planes: PlanesYUV420) -> In: ...
+
+    def infer(self, inputs: Sequence[In]) -> list[Out]: ...
+
+    def postprocess(self, planes: PlanesYUV420, output: Out) -> PlanesYUV420: ...
+
+
+class Stylizer:
+    """A style, opened on a backend. A context manager; ``close`` frees the backend.
+
+    ``style`` is a name, the path of an ONNX file, a URL or a loaded ``Style``; ``None`` is the default style.
+    ``quality`` is ``"fast"`` or ``"high"``. ``threads`` 0 lets the backend choose. ``strength`` 0..1 blends with the
+    original and may be set between frames, from any thread. ``net_pixels`` overrides the card's: pictures with more
+    pixels run near that number and are lifted to full size; 0 runs them at full size.
+
+    Called on ``uint8`` RGB, ``(H, W, 3)`` or ``(N, H, W, 3)``, it gives the same shape and dtype. Colour is sampled as
+    in video (4:2:0) on the way. Calls from several threads are safe.
+
+    Raises:
+        StyleError: no such style, or not a stylizer.
+        BackendError: no backend can run it here.
+        UsageError: a value outside its limits.
+    """
+
+    def __init__(
+        self,
+        style: str | os.PathLike[str] | Style | None = None,
+        *,
+        backend: str = "auto",
+        device: str = "auto",
+        threads: int = 0,
+        quality: str = "fast",
+        strength: float = 1.0,
+        net_pixels: int | None = None,
+    ) -> None:
+        if net_pixels is not None and net_pixels < 0:
+            raise UsageError(f"{net_pixels = } must be 0 (full size) or a number of pixels such as {640 * 360}")
+        self._strength = _checked_strength(strength)
+        self.style = style if isinstance(style, Style) else load_style(style, quality=quality)
+        self.card: StyleCard = self.style.card
+        self._net_pixels = self.card.net_pixels if net_pixels is None else net_pixels
+        self._packed = self.card.layout is Layout.PACKED_YUV420
+        # A cell of the packed tensor is 4 pixels wide: padding must fill whole cells.
+        self._multiple = math.lcm(self.card.size_multiple, 4) if self._packed else self.card.size_multiple
+        self._backend: Backend = open_backend(
+            self.style.model, self.card, backend=backend, threads=threads, device=device
+        )
+
+    @property
+    def strength(self) -> float:
+        """How much of the style is seen: 0 (original) to 1 (style alone)."""
+        return self._strength
+
+    @strength.setter
+    def strength(self, strength: float) -> None:
+        self._strength = _checked_strength(strength)
+
+    @property
+    def batch_limit(self) -> int:
+        """How many pictures the backend likes to be given at once."""
+        return self._backend.preferred_batch
+
+    @property
+    def description(self) -> str:
+        """What runs where, for people: ``onnxruntime 1.23 CPU, 2 threads``."""
+        return self._backend.description
+
+    def net_size(self, height: int, width: int) -> Size:
+        """(height, width) in pixels at which the network runs a picture of that size, before padding."""
+        if not self._net_pixels or height * width <= self._net_pixels * _NET_PIXELS_SLACK:
+            return height, width
+        scale = math.sqrt(self._net_pixels / (height * width))
+        multiple = self._multiple
+        return (
+            max(round(height * scale / multiple), 1) * multiple,
+            max(round(width * scale / multiple), 1) * multiple,
+        )
+
+    def preprocess(self, planes: PlanesYUV420) -> NetworkInput:
+        """``planes`` at the network's size, in its layout and range, padded by reflection to its multiple."""
+        size = self.net_size(planes.height, planes.width)
+        if self._packed:
+            tensor = pack_yuv420(planes, size=size, multiple=self._multiple)
+        else:
+            tensor = planes_to_tensor(
+                planes,
+                layout=self.card.layout.value,
+                order=self.card.colour_order.value,
+                value_range=self.card.input_range,
+                size=size,
+                multiple=self._multiple,
+            )
+        return NetworkInput(tensor, size)
+
+    def infer(self, inputs: Sequence[NetworkInput]) -> list[NetworkOutput]:
+        """The network's pictures, in order. Neighbours of one shape run as one batch.
+
+        Raises:
+            BackendError, DeviceError: the runtime failed.
+        """
+        outputs: list[NetworkOutput] = []
+        for batch in _runs_of_one_shape(inputs):
+            tensors = [item.tensor for item in batch]
+            results = self._run(tensors[0][np.newaxis] if len(tensors) == 1 else np.stack(tensors))
+            outputs += [NetworkOutput(result, item) for result, item in zip(results, batch, strict=True)]
+        return outputs
+
+    def postprocess(self, planes: PlanesYUV420, output: NetworkOutput) -> PlanesYUV420:
+        """The network's picture of ``planes`` at the size, depth and tags of ``planes``, blended by ``strength``."""
+        strength = self._strength
+        size = output.source.size
+        if strength == 0.0:
+            return planes
+        if size == (planes.height, planes.width):
+            stylized = self._to_planes(output.tensor, like=planes, size=size)
+        else:
+            if self._packed:
+                low_in: PlanesYUV420 | Tensor = output.source.tensor
+                low_out: PlanesYUV420 | Tensor = output.tensor
+            else:
+                low_in = resize_planes(planes, size)
+                low_out = self._to_planes(output.tensor, like=planes, size=size)
+            stylized = lift(planes, low_in, low_out, size=size, epsilon=self.card.lift_epsilon)
+        return blend(planes, stylized, strength=strength)
+
+    def stylize_planes(self, planes: PlanesYUV420) -> PlanesYUV420:
+        """All three steps, here and now."""
+        return self.postprocess(planes, self.infer([self.preprocess(planes)])[0])
+
+    def __call__(self, frames: RGBFrames) -> RGBFrames:
+        """``frames``: uint8 RGB, ``(H, W, 3)`` or ``(N, H, W, 3)``; the result has the same shape and dtype.
+
+        Raises:
+            UsageError: another dtype or shape.
+        """
+        if frames.dtype != np.uint8 or frames.ndim not in (3, 4) or frames.shape[-1] != 3 or 0 in frames.shape:
+            raise UsageError(f"{frames.dtype = }, {frames.shape = }: give uint8 RGB of shape (H, W, 3) or (N, H, W, 3)")
+        if frames.ndim == 3:
+            return self._call_each([frames])[0]
+        return np.stack(self._call_each(frames))
+
+    def close(self) -> None:
+        """Free the backend. Safe to call twice."""
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call_each(self, frames: Iterable[RGBFrames]) -> list[RGBFrames]:
+        # Full range keeps all 256 levels; an untagged matrix is guessed by size, as it is for video.
+        pictures = [rgb_to_planes(frame, colour=Colour(range=ColourRange.FULL)) for frame in frames]
+        outputs: list[NetworkOutput] = []
+        for start in range(0, len(pictures), self.batch_limit):
+            outputs += self.infer([self.preprocess(picture) for picture in pictures[start : start + self.batch_limit]])
+        return [planes_to_rgb(self.postprocess(*pair)) for pair in zip(pictures, outputs, strict=True)]
+
+    def _run(self, batch: Tensor) -> Tensor:
+        if not self.card.tileable:
+            return self._backend.run(batch)
+        cell_px = 4 if self._packed else 1
+        return run_tiled(
+            self._backend.run,
+            batch,
+            spatial_axes=(1, 2) if self.card.layout is Layout.NHWC else (2, 3),
+            tile=_TILE_PX // cell_px,
+            margin=-(-self.card.receptive_field_px // cell_px),
+            step=self._multiple // cell_px,
+        )
+
+    def _to_planes(self, tensor: Tensor, *, like: PlanesYUV420, size: Size) -> PlanesYUV420:
+        if self._packed:
+            return unpack_yuv420(tensor, like=like, size=size)
+        return tensor_to_planes(
+            tensor,
+            like=like,
+            layout=self.card.layout.value,
+            order=self.card.colour_order.value,
+            value_range=self.card.output_range,
+            size=size,
+        )
+
+
+class StaticSkip:
+    """The steps of ``stylizer``, with the network skipped for pictures that did not change beyond codec noise.
+
+    One for each stream: it remembers. A picture is compared with the last one that was *stylized*, so slow motion adds
+    up until it is seen and is never frozen. An unchanged picture travels as ``None``; ``skipped`` counts them.
+    """
+
+    def __init__(self, stylizer: Stylizer, *, floor: NoiseFloor | None = None) -> None:
+        self._stylizer = stylizer
+        self._detector = ChangeDetector(floor=floor)
+        self._output: NetworkOutput | None = None
+        self._shown: tuple[float, PlanesYUV420] | None = None
+        self.skipped = 0
+
+    @property
+    def batch_limit(self) -> int:
+        return self._stylizer.batch_limit
+
+    def preprocess(self, planes: PlanesYUV420) -> NetworkInput | None:
+        if self._detector.must_stylize(planes):
+            return self._stylizer.preprocess(planes)
+        self.skipped += 1
+        return None
+
+    def infer(self, inputs: Sequence[NetworkInput | None]) -> list[NetworkOutput | None]:
+        outputs = iter(self._stylizer.infer([item for item in inputs if item is not None]))
+        return [None if item is None else next(outputs) for item in inputs]
+
+    def postprocess(self, planes: PlanesYUV420, output: NetworkOutput | None) -> PlanesYUV420:
+        strength = self._stylizer.strength
+        if output is None and self._shown is not None and self._shown[0] == strength:
+            # The very picture that was shown: an encoder spends almost nothing on it, and noise does not shimmer.
+            return replace(self._shown[1], alpha=planes.alpha)
+        self._output = output or self._output
+        assert self._output is not None  # the first picture of a stream always counts as changed
+        shown = self._stylizer.postprocess(planes, self._output)
+        self._shown = (strength, shown)
+        return shown
+
+
+def _runs_of_one_shape(inputs: Iterable[NetworkInput]) -> list[list[NetworkInput]]:
+    runs: list[list[NetworkInput]] = []
+    for item in inputs:
+        if runs and runs[-1][0].tensor.shape == item.tensor.shape:
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+    return runs
+
+
+def _checked_strength(strength: float) -> float:
+    if not 0.0 <= strength <= 1.0:
+        raise UsageError(f"{strength = } must be 0 (the original) to 1 (the style alone)")
+    return float(strength)
