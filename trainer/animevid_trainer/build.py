@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,23 @@ from animevid.errors import TrainingError
 from animevid.styles.card import Layout
 from torch import Tensor, nn
 
+from animevid_trainer.checkpoint import latest_checkpoint, load_checkpoint
 from animevid_trainer.data.batches import ArtCrops, BatchSource, CropCache, PhotoCrops, Pictures
 from animevid_trainer.data.brightness import StyleStatistics, balance, compensate_exposure, measure_style
 from animevid_trainer.data.crops import CropSettings
-from animevid_trainer.data.pictures import Picture, PictureStore, find_pictures, open_pictures
+from animevid_trainer.data.pictures import Picture, PictureStore, find_pictures, open_pictures, shrink_to
 from animevid_trainer.data.sampler import SeededSampler
 from animevid_trainer.data.split import split_by_name
 from animevid_trainer.data.targets import Teacher, target_of
 from animevid_trainer.discriminators import make_discriminator
 from animevid_trainer.distributed import SINGLE, World
 from animevid_trainer.generators import make_generator
+from animevid_trainer.loop import LoopSettings, Trainer, choose_device, seed_everything
 from animevid_trainer.objectives import CycleObjective, StylizeObjective, TemporalSettings, Weights
 from animevid_trainer.perceptual import Perceptual, make_perceptual
 from animevid_trainer.plan import Plan, make_plan
-from animevid_trainer.recipes import Recipe
+from animevid_trainer.progress import Progress
+from animevid_trainer.recipes import Recipe, recipe_from_dict
 
 log = logging.getLogger(__name__)
 
@@ -179,8 +182,6 @@ def draw_targets(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Picture], list[Picture]]:
     """Photos at each of the sizes, and the teacher's picture of each (from the cache where it is there)."""
-    from animevid_trainer.data.pictures import shrink_to
-
     sizes = settings.target_sizes_px or (0,)
     sources: list[Picture] = []
     targets: list[Picture] = []
@@ -234,7 +235,7 @@ def make_weights(recipe: Recipe) -> Weights:
     content_layer = recipe.perceptual.content_layer
     distils = recipe.needs_teacher
     return Weights(
-        init_content=getattr(ours, "init_content", 0.0) or ours.content or 1.0,
+        init_content=recipe.init_content_weight,
         content=0.0 if distils else ours.content,
         colour=ours.colour,
         flatness=ours.flatness,
@@ -256,8 +257,8 @@ def make_weights(recipe: Recipe) -> Weights:
 def make_perceptual_of(recipe: Recipe, *, device: torch.device) -> Perceptual:
     """The perceptual network that the recipe names."""
     choice = recipe.perceptual
-    network = make_perceptual(choice.network, weights=choice.weights or None, bf16=choice.bf16, device=device)
-    return network
+    weights = choice.weights or None
+    return make_perceptual(choice.network, weights=weights, unit=choice.unit, bf16=choice.bf16, device=device)
 
 
 def make_objective(
@@ -322,8 +323,6 @@ def make_objective(
 
 def replace_perceptual(weights: Weights, layer: str) -> Weights:
     """The weights with the perceptual term at ``layer``."""
-    from dataclasses import replace
-
     return replace(weights, perceptual=tuple((name or layer, weight) for name, weight in weights.perceptual))
 
 
@@ -349,3 +348,79 @@ def config_of(recipe: Recipe, settings: DataSettings, *, teacher_key: str = "") 
             "target_sizes_px": list(settings.target_sizes_px),
         },
     }
+
+
+def start_run(
+    recipe: Recipe,
+    folder: Path,
+    data_settings: DataSettings,
+    loop_settings: LoopSettings,
+    *,
+    teacher: str | None = None,
+    start_from: Path | None = None,
+    world: World = SINGLE,
+    progress: Progress | None = None,
+    on_data: Callable[[str, int, int], None] | None = None,
+    accept_changes: bool = False,
+) -> Trainer:
+    """A trainer ready to ``run()``. ``loop_settings.steps`` is taken from the recipe.
+
+    ``start_from``: a run whose averaged generator this one starts from (not its optimizers).
+
+    Raises:
+        TrainingError: as its parts do.
+    """
+    seed_everything(loop_settings.seed)
+    draw, key = open_teacher_of(teacher) if teacher else (None, "")
+    data = open_data(recipe, data_settings, teacher=draw, teacher_key=key, on_progress=on_data)
+    plan = make_plan_of(recipe, photos=len(data.photos))
+    source = make_source(recipe, data, plan, data_settings, world=world)
+    device = choose_device(loop_settings.device, world)
+    objective = make_objective(recipe, plan, device=device, cache_bytes=data_settings.cache_bytes // 2)
+    if start_from is not None:
+        bare(objective.networks["generator"]).load_state_dict(load_generator(start_from).state_dict())
+    seed_everything(loop_settings.seed, world.rank)
+    return Trainer(
+        objective,
+        source,
+        folder,
+        replace(loop_settings, steps=plan.steps),
+        config=config_of(recipe, data_settings, teacher_key=key),
+        world=world,
+        sheet_photos=pick_sheet_photos(data),
+        progress=progress,
+        accept_changes=accept_changes,
+    )
+
+
+def pick_sheet_photos(data: RunData, *, count: int = 8) -> list[Picture]:
+    """Validation photos spread over the set, the same ones each time; training photos where none are kept aside."""
+    pictures: Pictures = data.validation if len(data.validation) else data.photos
+    count = min(count, len(pictures))
+    return [pictures[index * len(pictures) // count] for index in range(count)]
+
+
+def open_teacher_of(spec: str) -> tuple[Teacher, str]:
+    """The teacher called ``spec`` (a name or a weights file) and a key that names its settings."""
+    from animevid_trainer.teachers import open_teacher
+
+    teacher = open_teacher(spec)
+    return teacher, teacher.key
+
+
+def load_generator(run: Path, *, step: int | None = None, averaged: bool = True) -> nn.Module:
+    """The generator of a run, bare (in its own layout), with its averaged weights where there are any; on the CPU.
+
+    Raises:
+        TrainingError: no checkpoint there, or a recipe that this version does not know.
+    """
+    folder = run / "checkpoints"
+    path = latest_checkpoint(folder) if step is None else folder / f"step-{step:08d}"
+    if path is None:
+        raise TrainingError(f"{str(run)!r} holds no checkpoint; give the folder that was --out")
+    _, state = load_checkpoint(path)
+    recipe = recipe_from_dict(state["config"]["numbers"])
+    generator = as_rgb(make_generator(recipe.generator, **recipe.generator_options))
+    weights = state["ema"]["shadow"] if averaged and state["ema"] else state["networks"]["generator"]
+    generator.load_state_dict(weights)
+    return bare(generator).eval()

@@ -86,11 +86,10 @@ def read_picture(path: Path | str) -> Picture:
             if raw is not None and raw.ndim == 3 and raw.shape[2] == 4 and raw.shape[:2] == bgr.shape[:2]:
                 opaque = 65535.0 if raw.dtype == np.uint16 else 255.0
                 opacity = raw[..., 3:].astype(np.float32) / opaque
-                bgr = np.asarray(np.rint(bgr * opacity + 255.0 * (1.0 - opacity)), np.uint8)
+                bgr = np.rint(bgr * opacity + 255.0 * (1.0 - opacity)).astype(np.uint8)
     except cv2.error as error:
         raise UnreadablePictureError(f"{path.name}: {error.err}") from error
-    rgb: Picture = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-    return rgb
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def content_key(picture: Picture) -> str:
