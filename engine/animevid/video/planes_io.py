@@ -22,6 +22,9 @@ _VIEWABLE = {
     "yuv420p10le": 10,
     "yuva420p10le": 10,
 }
+#: What R'G'B' becomes: as video has it, and as JPEG (JFIF) has it.
+VIDEO_RGB = Colour(Matrix.BT709, ColourRange.LIMITED)
+STILL_RGB = Colour(Matrix.BT601, ColourRange.FULL)
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
 
 
@@ -66,20 +69,28 @@ def _view_frame(frame: av.VideoFrame, *, bit_depth: int, colour: Colour) -> Plan
 class PlaneReader:
     """Brings decoded frames to planar 4:2:0: a view where they already are, swscale where not.
 
-    Holds swscale's context, so one reader serves one thread.
+    Holds swscale's context, so one reader serves one thread. ``rgb_colour`` is what R'G'B' becomes (its matrix and
+    range): BT.709 limited, as video has it, unless something else is given. With ``keep_alpha`` false an alpha channel
+    is flattened over black (for sources whose format has one that they do not use).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, rgb_colour: Colour = VIDEO_RGB, keep_alpha: bool = True) -> None:
         self._reformatter = VideoReformatter()
+        self._rgb_colour = rgb_colour
+        self.keep_alpha = keep_alpha
 
     def read(self, frame: av.VideoFrame) -> PlanesYUV420:
         """The picture of ``frame``: 8 bits stay 8, more become 10; range and matrix are kept.
 
-        Chroma of 4:2:2 and 4:4:4 is filtered down (bicubic). R'G'B' becomes Y'CbCr: BT.709, limited range.
+        Chroma of 4:2:2 and 4:4:4 is filtered down (bicubic). R'G'B' becomes Y'CbCr as ``rgb_colour`` says.
 
         Raises:
             UnsupportedInputError: a colour matrix that cannot be honoured.
         """
+        planes = self._read(frame)
+        return planes if self.keep_alpha or planes.alpha is None else flatten_alpha(planes)
+
+    def _read(self, frame: av.VideoFrame) -> PlanesYUV420:
         name = frame.format.name
         colour = colour_of(frame)
         depth = _VIEWABLE.get(name)
@@ -99,8 +110,8 @@ class PlaneReader:
         source = colour.resolved(height=frame.height)
         source_matrix, source_range = swscale_matrix(source.matrix), int(source.range)
         if frame.format.is_rgb or frame.format.name == "pal8" or frame.colorspace == 0:
-            colour = replace(colour, matrix=Matrix.BT709, range=ColourRange.LIMITED)
-            source_matrix, source_range = int(Matrix.BT709), int(ColourRange.FULL)
+            colour = replace(colour, matrix=self._rgb_colour.matrix, range=self._rgb_colour.range)
+            source_matrix, source_range = swscale_matrix(colour.matrix), int(ColourRange.FULL)
         elif frame.colorspace in CONVERTED_MATRICES:
             colour = replace(colour, matrix=Matrix.BT709, range=ColourRange.LIMITED)
             source_matrix = frame.colorspace
@@ -166,7 +177,7 @@ class PlaneWriter:
         _copy_extended(targets.v, planes.v)
         if planes.alpha is not None and targets.alpha is not None:
             _copy_extended(targets.alpha, planes.alpha)
-        if frame.format.name == self.pixel_format:
+        if frame.format.name == self.pixel_format and _same_code(planes.colour, self._colour, height=self.height):
             return frame
         return self._convert(frame, planes.colour)
 
@@ -201,6 +212,14 @@ class PlaneWriter:
         return converted
 
 
+def _same_code(one: Colour, other: Colour, *, height: int) -> bool:
+    """Whether the same numbers mean the same picture under both tags."""
+    if one is other or one == other:
+        return True
+    one, other = one.resolved(height=height), other.resolved(height=height)
+    return one.range == other.range and swscale_matrix(one.matrix) == swscale_matrix(other.matrix)
+
+
 def _copy_extended(target: Plane, source: Plane) -> None:
     """Copy ``source`` into the larger or equal ``target``, repeating the last row and column into the margin."""
     height, width = source.shape
@@ -213,11 +232,18 @@ def _copy_extended(target: Plane, source: Plane) -> None:
     target[height:] = target[height - 1]
 
 
+def is_opaque(planes: PlanesYUV420) -> bool:
+    """Whether nothing of the picture is see-through."""
+    return planes.alpha is None or int(planes.alpha.min()) >= (1 << planes.bit_depth) - 1
+
+
 def flatten_alpha(planes: PlanesYUV420) -> PlanesYUV420:
     """The picture over black, without alpha: ``Y = a Y + (1 - a) black``, chroma likewise towards neutral."""
     if planes.alpha is None:
         return planes
     top = (1 << planes.bit_depth) - 1
+    if is_opaque(planes):
+        return replace(planes, alpha=None)
     scale = 1 << (planes.bit_depth - 8)
     black = 0 if planes.colour.range is ColourRange.FULL else 16 * scale
     opacity = planes.alpha.astype(np.float32) / top

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import av
 
 from animevid.errors import OutputError, UsageError
+from animevid.video.base import Sink, SinkReport, Source
 from animevid.video.clock import output_time_base, ticks_from_seconds
 from animevid.video.encoders import EncoderPlan, EncoderSettings, PictureKind, choose_encoder, open_context
 from animevid.video.frame import Frame
+from animevid.video.pending import PendingFile, check_target
 from animevid.video.planes_io import PlaneWriter
-from animevid.video.protocols import Spec, is_local_file, local_path, output_error, output_url, redacted
-from animevid.video.source import VideoSource
+from animevid.video.protocols import Spec, local_path, output_error, output_url, redacted
 from animevid.video.streams import Carrier, StreamAction, StreamDecision, add_carrier, decide_streams, lasting_metadata
 
 log = logging.getLogger(__name__)
@@ -50,21 +49,6 @@ class OutputSettings:
     muxer_options: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class SinkReport:
-    """What was written."""
-
-    path: str
-    frames_written: int
-    duration_seconds: Fraction
-    bytes_written: int | None
-    encoder: str
-    decisions: tuple[StreamDecision, ...]
-    packets_copied: int
-    packets_lost: int
-    notices: tuple[str, ...]
-
-
 def muxer_for(path: Spec) -> str:
     """FFmpeg's muxer for an output name.
 
@@ -77,38 +61,7 @@ def muxer_for(path: Spec) -> str:
     return MUXERS[suffix]
 
 
-def check_target(path: Path, *, overwrite: bool) -> None:
-    """Refuse a target that cannot or must not be written, before any work is done.
-
-    Raises:
-        OutputError: it exists, is a folder, or its folder is missing or read-only.
-    """
-    if path.is_dir():
-        raise OutputError(f"path = {str(path)!r} is a folder: give a file name")
-    if not path.parent.is_dir():
-        raise OutputError(f"path = {str(path)!r} cannot be written: its folder does not exist; make it first")
-    if path.exists() and not overwrite:
-        raise OutputError(f"path = {str(path)!r} exists already: choose another name or allow overwriting")
-    if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise OutputError(f"path = {str(path)!r} may not be written: check the folder's permissions or choose another")
-
-
-def refuse_own_input(target: Path, source: Spec) -> None:
-    """The input is never overwritten, whatever the caller allows.
-
-    Raises:
-        OutputError: both names mean one file.
-    """
-    if is_local_file(source) and target.exists() and target.samefile(local_path(source)):
-        raise OutputError(f"path = {str(target)!r} is the input itself: choose another name")
-
-
-def temporary_name(path: Path) -> Path:
-    """A new hidden name beside ``path`` with the same suffix (muxers go by it)."""
-    return path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part{path.suffix}")
-
-
-class VideoSink:
+class VideoSink(Sink):
     """One output video: frames in order in, a whole file or nothing out.
 
     ::
@@ -139,7 +92,7 @@ class VideoSink:
         self,
         path: Spec,
         *,
-        template: VideoSource | None = None,
+        template: Source | None = None,
         settings: OutputSettings | None = None,
         picture: PictureKind | None = None,
     ) -> None:
@@ -153,11 +106,10 @@ class VideoSink:
         url = output_url(path)
         self._target = None if url is not None else local_path(path)
         if self._target is not None:
-            check_target(self._target, overwrite=settings.overwrite)
-            if template is not None:
-                refuse_own_input(self._target, template.spec)
+            own = template.spec if template is not None else None
+            check_target(self._target, overwrite=settings.overwrite, source=own)
         self.muxer = settings.muxer or (url[1] if url is not None else muxer_for(path))
-        self._file: Path | None = None
+        self._file: PendingFile | None = None
         self._name = url[0] if url is not None else ""
         self.decisions: tuple[StreamDecision, ...] = ()
         if template is not None:
@@ -181,8 +133,15 @@ class VideoSink:
         self.frames_written = 0
 
     @property
+    def description(self) -> str:
+        return self.encoder.description
+
+    @property
+    def decision_lines(self) -> tuple[str, ...]:
+        return tuple(str(decision) for decision in self.decisions)
+
+    @property
     def notices(self) -> tuple[str, ...]:
-        """One-line remarks about the encoder for people."""
         return self.encoder.notices
 
     @property
@@ -192,15 +151,6 @@ class VideoSink:
 
     # --- life cycle -------------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if not self._done:
-            self.abort()
-
     def abort(self) -> None:
         """Throw away what was written. Safe to call twice, and after ``finish``."""
         if self._done:
@@ -208,11 +158,10 @@ class VideoSink:
         self._done = True
         if self._file is not None:
             # First the name, then the file: the muxer's closing work (faststart reads it all again) is spared.
-            with suppress(OSError):
-                self._file.unlink()
+            self._file.discard()
         self._close_quietly()
         if self._file is not None:
-            self._file.unlink(missing_ok=True)
+            self._file.discard()
 
     def _close_quietly(self) -> None:
         container, self._container, self._stream, self._carriers = self._container, None, None, {}
@@ -261,7 +210,7 @@ class VideoSink:
                 self._mux(carrier.flush())
             container, self._container = self._container, None
             container.close()
-            size = self._publish()
+            size = self._file.publish() if self._file is not None else None
         except (av.FFmpegError, OSError) as error:
             self.abort()
             raise output_error(self.path, error) from error
@@ -273,20 +222,11 @@ class VideoSink:
             duration_seconds=self._end_seconds - (self._first_seconds or 0),
             bytes_written=size,
             encoder=self.encoder.description,
-            decisions=self.decisions,
+            decisions=self.decision_lines,
             packets_copied=sum(carrier.packets_written for carrier in carriers),
             packets_lost=sum(carrier.packets_lost for carrier in carriers),
             notices=self.notices,
         )
-
-    def _publish(self) -> int | None:
-        if self._file is None or self._target is None:
-            return None
-        size = self._file.stat().st_size
-        if self._target.exists() and not self._settings.overwrite:
-            raise OutputError(f"path = {str(self._target)!r} has come into being meanwhile: choose another name")
-        os.replace(self._file, self._target)
-        return size
 
     def _open(self, frame: Frame) -> None:
         planes = frame.planes
@@ -303,9 +243,8 @@ class VideoSink:
             self.encoder = choose_encoder(self._settings.encoder, actual, container=self.muxer)
         plan, picture = self.encoder, self._picture
         if self._target is not None:
-            self._file = temporary_name(self._target)
-            self._name = f"file:{self._file}"
-            self._file.touch(exist_ok=False)  # says at once if the folder cannot be written
+            self._file = PendingFile(self._target, overwrite=self._settings.overwrite)
+            self._name = f"file:{self._file.path}"
         options = dict(self._settings.muxer_options)
         if self.muxer in ("mp4", "mov") and self._target is not None:
             options.setdefault("movflags", "+faststart")
@@ -321,11 +260,11 @@ class VideoSink:
     def _add_streams(self, plan: EncoderPlan, picture: PictureKind) -> None:
         """The picture's stream and all carried ones, in the template's order."""
         output, template = self._container, self._template
-        if template is None:
+        if template is None or not template.media_streams:
             self._add_picture_stream(plan, picture)
             return
         decisions = {decision.stream.index: decision for decision in self.decisions}
-        for stream in template.container.streams:
+        for stream in template.media_streams:
             if stream.index == template.info.stream_index:
                 self._add_picture_stream(plan, picture)
                 self._stream.metadata.update(lasting_metadata(dict(stream.metadata)))
@@ -385,7 +324,7 @@ class VideoSink:
             mux(packet)
 
 
-def picture_kind_of(source: VideoSource) -> PictureKind:
+def picture_kind_of(source: Source) -> PictureKind:
     """What ``source`` gives an encoder."""
     info = source.info
     return PictureKind(
@@ -400,7 +339,7 @@ def picture_kind_of(source: VideoSource) -> PictureKind:
     )
 
 
-def _shifted_chapters(source: VideoSource) -> list[dict[str, Any]]:
+def _shifted_chapters(source: Source) -> list[dict[str, Any]]:
     """The chapters of a source's cut on the output's clock, in milliseconds (MP4 and Matroska both hold that)."""
     base = Fraction(1, 1000)
     chapters = []

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, pairwise
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import av
 from av.codec.context import Flags as CodecFlags
 from av.stream import Disposition
 
 from animevid.errors import AnimevidError, InputError, UnsupportedInputError, UsageError
-from animevid.pixels.colour import Colour
 from animevid.pixels.planes import PlanesYUV420
+from animevid.video.base import Chapter, Source, SourceInfo, StreamInfo
 from animevid.video.clock import ARBITRARY_CLOCK_FORMATS, FrameClock, ticks_from_seconds
 from animevid.video.colour import colour_of
 from animevid.video.frame import Frame
 from animevid.video.hdr import open_tone_mapper
 from animevid.video.orientation import Orientation, orientation_of, turn_upright
-from animevid.video.planes_io import PlaneReader
+from animevid.video.planes_io import PlaneReader, is_opaque
 from animevid.video.protocols import Spec, input_error, is_local_file, open_input, redacted
 from animevid.video.relay import PacketRelay
 
@@ -34,65 +32,7 @@ _PROBED_INDEX_ENTRIES = 600
 _INTERLEAVE_SECONDS = Fraction(2)
 
 
-@dataclass(frozen=True, slots=True)
-class StreamInfo:
-    """One stream of a container, as it is listed."""
-
-    index: int
-    kind: str  # "video", "audio", "subtitle", "attachment", "data" or "unknown"
-    codec: str
-    language: str | None = None
-    title: str | None = None
-    is_default: bool = False
-    is_cover: bool = False  # an attached picture, not a film
-
-
-@dataclass(frozen=True, slots=True)
-class Chapter:
-    """A named span on the source's clock."""
-
-    start_seconds: Fraction
-    end_seconds: Fraction
-    title: str
-    metadata: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SourceInfo:
-    """What a source is, known when it is open.
-
-    ``width`` and ``height`` are the stored picture's; ``display_width`` and ``display_height`` those of the frames that
-    the source gives (turned upright where it does so), in pixels that are ``sample_aspect_ratio`` wide for each high
-    (also after the turn). ``colour``, ``bit_depth`` and ``has_alpha`` describe those frames. ``is_variable_rate`` is a
-    hint: time stamps rule in either case. ``duration_seconds`` and ``frame_count`` are ``None`` where the container
-    does not say (``frame_count`` is an estimate elsewhere). ``notices`` are one-line remarks for people.
-    """
-
-    width: int
-    height: int
-    display_width: int
-    display_height: int
-    rotation_degrees: int
-    sample_aspect_ratio: Fraction
-    average_rate: Fraction | None
-    is_variable_rate: bool
-    time_base: Fraction
-    duration_seconds: Fraction | None
-    frame_count: int | None
-    colour: Colour
-    bit_depth: int
-    pixel_format: str
-    has_alpha: bool
-    codec: str
-    container: str
-    stream_index: int
-    other_streams: tuple[StreamInfo, ...] = ()
-    chapters: tuple[Chapter, ...] = ()
-    metadata: dict[str, str] = field(default_factory=dict)
-    notices: tuple[str, ...] = ()
-
-
-class VideoSource:
+class VideoSource(Source):
     """One video stream of a file, URL or standard input, as an iterator of :class:`Frame`.
 
     ::
@@ -162,6 +102,8 @@ class VideoSource:
             if self._first is None:
                 raise self._no_picture_error()
             self._orientation = orientation_of(self._first)
+            # GIF and RGBA formats have an alpha channel whether it is used or not; the first picture tells.
+            self._reader.keep_alpha = not is_opaque(self._reader.read(self._first))
             self._tone_mapper = open_tone_mapper(colour_of(self._first), allowed=tone_map)
             self.info = self._describe(self._first)
         except BaseException:
@@ -175,18 +117,12 @@ class VideoSource:
         self._finished = True
         self._container.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     @property
-    def container(self) -> Any:
-        """The open ``av`` input container, for whoever copies its streams."""
-        return self._container
+    def media_streams(self) -> Sequence[Any]:
+        """The open ``av`` streams in the container's order, for whoever copies them."""
+        if self._finished:
+            raise UsageError("the source is closed: make the sink while it is open")
+        return tuple(self._container.streams)
 
     @property
     def end_seconds(self) -> Fraction | None:

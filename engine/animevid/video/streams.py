@@ -15,8 +15,9 @@ from typing import Any
 import av
 from av.stream import Disposition
 
+from animevid.video.base import Source, StreamInfo
 from animevid.video.clock import ticks_from_seconds
-from animevid.video.source import StreamInfo, VideoSource, describe_stream
+from animevid.video.source import describe_stream
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +85,10 @@ def lasting_metadata(metadata: dict[str, str]) -> dict[str, str]:
     }
 
 
-def decide_streams(source: VideoSource, *, muxer: str) -> tuple[StreamDecision, ...]:
+def decide_streams(source: Source, *, muxer: str) -> tuple[StreamDecision, ...]:
     """What becomes of each stream of ``source`` but its picture, in FFmpeg's ``muxer``. Nothing is written."""
     return tuple(
-        _decide(stream, muxer=muxer) for stream in source.container.streams if stream.index != source.info.stream_index
+        _decide(stream, muxer=muxer) for stream in source.media_streams if stream.index != source.info.stream_index
     )
 
 

@@ -1,0 +1,119 @@
+"""Outputs that appear under their name only when they are whole."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from animevid.errors import OutputError
+from animevid.video.protocols import Spec, is_local_file, local_path, output_error
+
+
+def check_target(path: Path, *, overwrite: bool, source: Spec | None = None) -> None:
+    """Refuse a target that cannot or must not be written, before any work is done.
+
+    Raises:
+        OutputError: it exists, is a folder, is ``source`` itself, or its folder is missing or read-only.
+    """
+    if path.is_dir():
+        raise OutputError(f"path = {str(path)!r} is a folder: give a file name")
+    if not path.parent.is_dir():
+        raise OutputError(f"path = {str(path)!r} cannot be written: its folder does not exist; make it first")
+    if source is not None and is_local_file(source) and path.exists() and _same_file(path, local_path(source)):
+        raise OutputError(f"path = {str(path)!r} is the input itself: choose another name")
+    if path.exists() and not overwrite:
+        raise OutputError(f"path = {str(path)!r} exists already: choose another name or allow overwriting")
+    if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise OutputError(f"path = {str(path)!r} may not be written: check the folder's permissions or choose another")
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:  # a glob, or gone
+        return False
+
+
+class PendingFile:
+    """A file written under a hidden name beside its target (same suffix: muxers go by it), renamed by ``publish``."""
+
+    def __init__(self, target: Path, *, overwrite: bool) -> None:
+        self.target = target
+        self._overwrite = overwrite
+        self.path = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.part{target.suffix}")
+        try:
+            self.path.touch(exist_ok=False)  # says at once if the folder cannot be written
+        except OSError as error:
+            raise output_error(target, error) from error
+
+    def publish(self) -> int:
+        """Give the file its name; returns its size in bytes.
+
+        Raises:
+            OutputError: a file of that name has come into being meanwhile, or the rename fails.
+        """
+        try:
+            size = self.path.stat().st_size
+            if not self._overwrite:
+                os.link(self.path, self.target)  # fails if the name is taken, without a moment in between
+                self.path.unlink()
+            else:
+                os.replace(self.path, self.target)
+        except FileExistsError as error:
+            self.discard()
+            raise OutputError(
+                f"path = {str(self.target)!r} has come into being meanwhile: choose another name or allow overwriting"
+            ) from error
+        except OSError:
+            if self.target.exists() and not self._overwrite:
+                self.discard()
+                raise OutputError(f"path = {str(self.target)!r} exists already: choose another name") from None
+            os.replace(self.path, self.target)  # a file system without hard links
+        return size
+
+    def discard(self) -> None:
+        """Remove the hidden file, if it is still there."""
+        with suppress(OSError):
+            self.path.unlink()
+
+
+class PendingFolder:
+    """A folder of files written under a hidden name beside its target, moved into place by ``publish``."""
+
+    def __init__(self, target: Path, *, overwrite: bool) -> None:
+        self.target = target
+        self.path = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.part")
+        if target.exists() and not target.is_dir():
+            raise OutputError(f"path = {str(target)!r} is a file where a folder is expected: choose another name")
+        if target.is_dir() and any(target.iterdir()) and not overwrite:
+            raise OutputError(f"path = {str(target)!r} has files in it: choose another folder or allow overwriting")
+        if not target.parent.is_dir():
+            raise OutputError(f"path = {str(target)!r} cannot be written: the folder around it does not exist")
+        if not os.access(target if target.is_dir() else target.parent, os.W_OK | os.X_OK):
+            raise OutputError(f"path = {str(target)!r} may not be written: check permissions or choose another folder")
+
+    def create(self) -> None:
+        """Make the hidden folder."""
+        try:
+            self.path.mkdir()
+        except OSError as error:
+            raise output_error(self.target, error) from error
+
+    def publish(self) -> None:
+        """Move everything into place (into an existing folder: file by file, replacing)."""
+        try:
+            if not self.target.exists():
+                os.replace(self.path, self.target)
+                return
+            for path in sorted(self.path.iterdir()):
+                os.replace(path, self.target / path.name)
+            self.path.rmdir()
+        except OSError as error:
+            raise output_error(self.target, error) from error
+
+    def discard(self) -> None:
+        """Remove the hidden folder, if it is still there."""
+        shutil.rmtree(self.path, ignore_errors=True)
