@@ -1,0 +1,317 @@
+"""A trained generator -> an ONNX style with its card, refused unless it draws what PyTorch draws.
+
+The graph has a float32 input and output called ``input`` and ``output`` with free N, H and W, opset 18 (taken by ONNX
+Runtime, OpenVINO and TensorRT 10's parser) and batch norm folded into its convolution by the exporter. ``fp16`` holds
+weights and activations in half precision inside, with the statistics of every norm layer taken in float32: a mean of
+10^5 squares does not fit half precision.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from animevid.errors import OutputError, TrainingError
+from animevid.styles.card import CARD_KEY, ColourOrder, Layout, StyleCard
+from torch import Tensor, nn
+
+_LOG = logging.getLogger(__name__)
+
+OPSET = 18
+Precision = Literal["fp32", "fp16"]
+
+_NORMS = (nn.GroupNorm, nn.InstanceNorm2d, nn.LayerNorm)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What the ONNX model may differ from PyTorch by, on outputs in [-1, 1] (one 8-bit code is 2/255 = 0.0078)."""
+
+    largest: float
+    mean: float
+
+
+#: float32: half a code anywhere, a sixteenth on average. fp16: a code on average; where an edge is, more.
+BOUNDS: dict[str, Bound] = {"fp32": Bound(4e-3, 5e-4), "fp16": Bound(0.1, 8e-3)}
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Absolute difference between PyTorch and ONNX Runtime over all outputs of all ``pictures``."""
+
+    largest: float
+    mean: float
+    pictures: int
+
+    def __str__(self) -> str:
+        return f"max {self.largest:.2e}, mean {self.mean:.2e} over {self.pictures} pictures (range [-1, 1])"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was written."""
+
+    path: Path
+    bytes_written: int
+    card: StyleCard
+    parity: Parity
+
+
+def make_card(generator: nn.Module, *, name: str, precision: Precision = "fp32", **provenance: str) -> StyleCard:
+    """The card of ``generator``: its limits from its attributes, ``provenance`` as ``StyleCard`` names it.
+
+    ``weights_sha256`` is over the parameters and buffers, in name order, as float32.
+    """
+    layout = Layout(getattr(generator, "layout", Layout.NCHW))
+    return StyleCard(
+        name=name,
+        layout=layout,
+        colour_order=ColourOrder.YUV if layout is Layout.PACKED_YUV420 else ColourOrder.RGB,
+        size_multiple=int(getattr(generator, "size_multiple", 32)),
+        tileable=bool(getattr(generator, "tileable", False)),
+        receptive_field_px=int(getattr(generator, "receptive_field_px", 0)),
+        precision=precision,
+        weights_sha256=weights_sha256(generator),
+        **provenance,  # type: ignore[arg-type]
+    )
+
+
+def weights_sha256(module: nn.Module) -> str:
+    """SHA-256 over names and float32 values of all parameters and buffers, in name order."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp32") -> bytes:
+    """``generator`` as a serialized ONNX model with ``card`` in its metadata. The generator itself is left as it is.
+
+    Raises:
+        TrainingError: an unknown precision, or a generator that cannot be exported with free N, H and W.
+    """
+    if precision not in BOUNDS:
+        raise TrainingError(f"{precision = }: allowed are {', '.join(BOUNDS)}")
+    module = copy.deepcopy(generator).cpu().float().eval().requires_grad_(False)
+    if precision == "fp16":
+        module = _HalfInside(module).eval()
+    free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+    try:
+        with _quiet_exporter():
+            program = torch.onnx.export(
+                module,
+                (_example(card),),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_shapes=(free,),
+                verbose=False,
+            )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TrainingError(f"{type(generator).__name__} cannot be exported to ONNX ({reason})") from error
+    assert program is not None
+    model = program.model_proto
+    _name_dimensions(model, card.layout)
+    # Doc strings of the exporter name source files and lines of this machine: three times the graph's size, no use.
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    del model.graph.value_info[:]
+    del model.graph.metadata_props[:]
+    del model.metadata_props[:]
+    model.producer_name = "animevid"
+    onnx.checker.check_model(model)
+    return with_card(model.SerializeToString(), replace(card, precision=precision))
+
+
+def with_card(model: bytes, card: StyleCard) -> bytes:
+    """The same model with ``card`` in its metadata, replacing one that is there."""
+    proto = onnx.load_from_string(model)
+    kept = [(entry.key, entry.value) for entry in proto.metadata_props if entry.key != CARD_KEY]
+    onnx.helper.set_model_props(proto, {**dict(kept), CARD_KEY: card.to_json()})
+    return bytes(proto.SerializeToString())
+
+
+def measure_parity(generator: nn.Module, model: bytes, inputs: Sequence[Tensor]) -> Parity:
+    """Run both on ``inputs`` (each a batch in the generator's layout; sizes may differ) and compare every value.
+
+    Raises:
+        TrainingError: no inputs, a model that ONNX Runtime refuses, or outputs of different shape.
+    """
+    if not inputs:
+        raise TrainingError("parity needs at least one picture; give real photos")
+    try:
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's own exception classes share no base
+        raise TrainingError(f"ONNX Runtime refuses the model ({str(error).splitlines()[0]})") from error
+    name = session.get_inputs()[0].name
+    module = copy.deepcopy(generator).cpu().float().eval()
+    largest, total, count = 0.0, 0.0, 0
+    for batch in inputs:
+        with torch.inference_mode():
+            expected = module(batch.float()).numpy()
+        try:
+            (got,) = session.run(None, {name: batch.float().numpy()})
+        except Exception as error:
+            raise TrainingError(f"ONNX Runtime fails on {tuple(batch.shape)} ({str(error).splitlines()[0]})") from error
+        if got.shape != expected.shape:
+            raise TrainingError(f"{got.shape = } from ONNX Runtime, {expected.shape} from PyTorch")
+        difference = np.abs(got.astype(np.float64) - expected.astype(np.float64))
+        # A NaN on either side must not pass as "no difference".
+        largest = max(largest, float(np.max(np.where(np.isnan(difference), np.inf, difference))))
+        total += float(difference.sum())
+        count += difference.size
+    return Parity(largest, total / count, sum(batch.shape[0] for batch in inputs))
+
+
+def check_parity(parity: Parity, bound: Bound, *, what: str) -> None:
+    """Raises:
+    TrainingError: ``parity`` is above ``bound``, or not a number.
+    """
+    if not (parity.largest <= bound.largest and parity.mean <= bound.mean):
+        raise TrainingError(
+            f"{what} differs from PyTorch: {parity}; allowed are max {bound.largest:.0e}, mean {bound.mean:.0e}; "
+            "nothing was written"
+        )
+
+
+def parity_inputs(pictures: Sequence[np.ndarray], card: StyleCard, *, longest_px: int = 256) -> list[Tensor]:
+    """Real photos (uint8 RGB, ``H, W, 3``) as a network's inputs, cropped to ``longest_px`` and whole multiples.
+
+    Raises:
+        TrainingError: a picture smaller than one ``size_multiple``.
+    """
+    inputs = []
+    for picture in pictures:
+        multiple = card.size_multiple
+        height, width = (min(side, longest_px) // multiple * multiple for side in picture.shape[:2])
+        if not height or not width:
+            raise TrainingError(f"a picture of {picture.shape[:2]} pixels is smaller than {card.size_multiple = }")
+        crop = np.ascontiguousarray(picture[:height, :width])
+        rgb = torch.from_numpy(crop).permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1.0
+        if card.layout is Layout.PACKED_YUV420:
+            from animevid_trainer.colourspace import rgb_to_packed
+
+            rgb = rgb_to_packed(rgb)
+        inputs.append(rgb)
+    return inputs
+
+
+def export_style(
+    generator: nn.Module,
+    path: Path | str,
+    *,
+    card: StyleCard,
+    pictures: Sequence[np.ndarray],
+    precision: Precision = "fp32",
+    bound: Bound | None = None,
+) -> ExportReport:
+    """Export, compare on real ``pictures`` (uint8 RGB, ``H, W, 3``), and write only what passes ``bound``.
+
+    ``bound`` defaults to ``BOUNDS[precision]``. The file appears whole or not at all.
+
+    Raises:
+        TrainingError: the export fails or the parity is above the bound.
+        OutputError: the file cannot be written.
+    """
+    target = Path(path)
+    model = to_onnx(generator, card=card, precision=precision)
+    parity = measure_parity(generator, model, parity_inputs(pictures, card))
+    check_parity(parity, bound or BOUNDS[precision], what=f"{target.name} ({precision})")
+    partial = target.with_name(f".{target.name}.part{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(model)
+        os.replace(partial, target)
+    except OSError as error:
+        raise OutputError(f"{str(target)!r} cannot be written ({error.strerror})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    _LOG.info("%s: %d bytes, %s", target, len(model), parity)
+    return ExportReport(target, len(model), replace(card, precision=precision), parity)
+
+
+class _FloatNorm(nn.Module):
+    """A norm layer in float32 between half-precision neighbours."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm.float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.norm(x.float())
+        return y.half()
+
+
+class _HalfInside(nn.Module):
+    """float32 in and out, half precision inside, norms in float32."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.inner = module.half()
+        _float_norms(self.inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.inner(x.half())
+        return y.float()
+
+
+def _float_norms(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, _NORMS):
+            setattr(module, name, _FloatNorm(child))
+        else:
+            _float_norms(child)
+
+
+def _example(card: StyleCard) -> Tensor:
+    # N, H and W all different and above 1, so that the exporter cannot mistake one for another or for a constant
+    height, width = (card.size_multiple * max(1, -(-side // card.size_multiple)) for side in (64, 96))
+    if height == width:
+        width += card.size_multiple
+    if card.layout is Layout.PACKED_YUV420:
+        return torch.rand(2, 24, height // 4, width // 4) * 2.0 - 1.0
+    return torch.rand(2, 3, height, width) * 2.0 - 1.0
+
+
+def _name_dimensions(model: onnx.ModelProto, layout: Layout) -> None:
+    names = ("N", None, "H/4", "W/4") if layout is Layout.PACKED_YUV420 else ("N", None, "H", "W")
+    for value in (*model.graph.input, *model.graph.output):
+        for dimension, name in zip(value.type.tensor_type.shape.dim, names, strict=True):
+            if name is None:
+                continue
+            if dimension.HasField("dim_value"):
+                raise TrainingError(
+                    f"{value.name!r} came out with {name} fixed at {dimension.dim_value}; "
+                    "the generator's forward must not depend on the size of its example"
+                )
+            dimension.dim_param = name
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    # It warns of torchvision operators that are not installed and not needed.
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
