@@ -551,12 +551,316 @@ void from_rgb(const uint8_t* bytes, const float* floats, Plane<T> y, Plane<T> u,
     }
 }
 
-// LIFT
+// ---- lift ----------------------------------------------------------------------------------------------------------
+
+// `Factor` channel rows to one row, values * affine.
+template <int Factor>
+void interleave_channels(const float* in, ptrdiff_t plane, int groups, Affine affine, float* RESTRICT out) {
+    const float scale = affine.scale, offset = affine.offset;
+    const float* RESTRICT i0 = in;
+    const float* RESTRICT i1 = in + plane;
+    const float* RESTRICT i2 = in + (Factor == 4 ? 2 : 0) * plane;
+    const float* RESTRICT i3 = in + (Factor == 4 ? 3 : 0) * plane;
+    for (int x = 0; x < groups; ++x) {
+        out[Factor * x] = i0[x] * scale + offset;
+        out[Factor * x + 1] = i1[x] * scale + offset;
+        if constexpr (Factor == 4) {
+            out[4 * x + 2] = i2[x] * scale + offset;
+            out[4 * x + 3] = i3[x] * scale + offset;
+        }
+    }
+}
+
+// Row y of a packed plane (Factor^2 channels of padded_height x padded_width) at `out`, `pad` edge samples around it.
+template <int Factor>
+void unpacked_row(const float* packed, int y, int width, int padded_height, int padded_width, int pad, Affine affine,
+                  float* out) {
+    const int groups = padded_width / Factor;
+    const ptrdiff_t plane = static_cast<ptrdiff_t>(padded_height / Factor) * groups;
+    interleave_channels<Factor>(packed + (y % Factor) * Factor * plane + static_cast<ptrdiff_t>(y / Factor) * groups,
+                                plane, (width + Factor - 1) / Factor, affine, out);
+    for (int i = 1; i <= pad; ++i) {
+        out[-i] = out[0];
+        out[width - 1 + i] = out[width - 1];
+    }
+}
+
+ANIMEVID_INLINE float least(float a, float b) { return a < b ? a : b; }
+ANIMEVID_INLINE float most(float a, float b) { return a > b ? a : b; }
+
+// middle + amount * (middle - its [1 2 1] x [1 2 1] / 16 mean), held between the extremes of its 3x3 neighbourhood.
+void sharpened_row(const float* RESTRICT upper, const float* RESTRICT middle, const float* RESTRICT lower, int width,
+                   float amount, float* RESTRICT out) {
+    for (int x = 0; x < width; ++x) {
+        float mean = 0.0f, low = middle[x], high = middle[x];
+        for (int dx = -1; dx <= 1; ++dx) {
+            const float a = upper[x + dx], b = middle[x + dx], c = lower[x + dx];
+            mean += (a + 2.0f * b + c) * (dx == 0 ? 2.0f / 16.0f : 1.0f / 16.0f);
+            low = least(low, least(a, least(b, c)));
+            high = most(high, most(a, most(b, c)));
+        }
+        out[x] = least(most(middle[x] + amount * (middle[x] - mean), low), high);
+    }
+}
+
+void padded_edges(float* row, int width, int pad) {
+    for (int i = 1; i <= pad; ++i) {
+        row[-i] = row[0];
+        row[width - 1 + i] = row[width - 1];
+    }
+}
+
+// Sums over 2 * Radius + 1 rows of I, P, I * I and I * P; `Radius` 0 means: take the argument.
+template <int Radius>
+void moment_rows(const float* const* guide, const float* const* target, int radius, int width, float* RESTRICT sum_i,
+                 float* RESTRICT sum_p, float* RESTRICT sum_ii, float* RESTRICT sum_ip) {
+    const int rows = 2 * (Radius ? Radius : radius) + 1;
+    if constexpr (Radius != 0) {
+        const float* i[2 * Radius + 1];
+        const float* p[2 * Radius + 1];
+        for (int k = 0; k < rows; ++k) i[k] = guide[k], p[k] = target[k];
+        for (int x = 0; x < width; ++x) {
+            float s = 0.0f, t = 0.0f, ss = 0.0f, st = 0.0f;
+            for (int k = 0; k < 2 * Radius + 1; ++k) {
+                const float a = i[k][x], b = p[k][x];
+                s += a;
+                t += b;
+                ss += a * a;
+                st += a * b;
+            }
+            sum_i[x] = s;
+            sum_p[x] = t;
+            sum_ii[x] = ss;
+            sum_ip[x] = st;
+        }
+    } else {
+        for (int x = 0; x < width; ++x) sum_i[x] = sum_p[x] = sum_ii[x] = sum_ip[x] = 0.0f;
+        for (int k = 0; k < rows; ++k) {
+            const float* RESTRICT a = guide[k];
+            const float* RESTRICT b = target[k];
+            for (int x = 0; x < width; ++x) {
+                sum_i[x] += a[x];
+                sum_p[x] += b[x];
+                sum_ii[x] += a[x] * a[x];
+                sum_ip[x] += a[x] * b[x];
+            }
+        }
+    }
+}
+
+template <int Radius>
+ANIMEVID_INLINE float window_sum(const float* RESTRICT row, int radius) {
+    float sum = 0.0f;
+    if constexpr (Radius != 0)
+        for (int k = -Radius; k <= Radius; ++k) sum += row[k];
+    else
+        for (int k = -radius; k <= radius; ++k) sum += row[k];
+    return sum;
+}
+
+// Slope and offset of the local line P = slope * I + offset, from the moments' column sums (which start `radius` early).
+template <int Radius>
+void line_row(const float* RESTRICT sum_i, const float* RESTRICT sum_p, const float* RESTRICT sum_ii,
+              const float* RESTRICT sum_ip, int radius, int width, float epsilon, float* RESTRICT slope,
+              float* RESTRICT offset) {
+    const int r = Radius ? Radius : radius;
+    const float weight = 1.0f / static_cast<float>((2 * r + 1) * (2 * r + 1));
+    for (int x = 0; x < width; ++x) {
+        const float i = window_sum<Radius>(sum_i + x + r, r) * weight, p = window_sum<Radius>(sum_p + x + r, r) * weight;
+        const float ii = window_sum<Radius>(sum_ii + x + r, r) * weight;
+        const float ip = window_sum<Radius>(sum_ip + x + r, r) * weight;
+        const float a = (ip - i * p) / (ii - i * i + epsilon);
+        slope[x] = a;
+        offset[x] = p - a * i;
+    }
+}
+
+// Mean over (2 * radius + 1)^2 of rows that have `radius` edge samples around them. `sums` starts `radius` early.
+template <int Radius>
+void box_row(const float* const* rows, int radius, int width, float* RESTRICT sums, float* RESTRICT out) {
+    const int r = Radius ? Radius : radius, whole = width + 2 * r;
+    const float weight = 1.0f / static_cast<float>((2 * r + 1) * (2 * r + 1));
+    if constexpr (Radius != 0) {
+        const float* p[2 * Radius + 1];
+        for (int k = 0; k < 2 * Radius + 1; ++k) p[k] = rows[k] - r;
+        for (int x = 0; x < whole; ++x) {
+            float sum = 0.0f;
+            for (int k = 0; k < 2 * Radius + 1; ++k) sum += p[k][x];
+            sums[x] = sum;
+        }
+    } else {
+        std::memset(sums, 0, sizeof(float) * whole);
+        for (int k = 0; k < 2 * r + 1; ++k) {
+            const float* RESTRICT p = rows[k] - r;
+            for (int x = 0; x < whole; ++x) sums[x] += p[x];
+        }
+    }
+    for (int x = 0; x < width; ++x) out[x] = window_sum<Radius>(sums + x + r, r) * weight;
+}
+
+// What is added to slope * code: detail keeps the network's own sample and adds the guide's detail times the slope.
+void detail_row(const float* RESTRICT guide, const float* RESTRICT target, int width, float span, float black,
+                float* RESTRICT slope, float* RESTRICT offset) {
+    for (int x = 0; x < width; ++x) {
+        const float a = least(most(slope[x], 0.0f), kLargestSlope);
+        slope[x] = a;
+        offset[x] = (target[x] - a * guide[x]) * span + black - a * black;
+    }
+}
+
+void guided_row(const float* RESTRICT slope, int width, float span, float black, float* RESTRICT offset) {
+    for (int x = 0; x < width; ++x) offset[x] = offset[x] * span + black - slope[x] * black;
+}
+
+// A row that has one edge sample on each side, at the width of `columns`.
+void enlarged_columns(const float* in, const Axis& columns, float* out) {
+    if (is_identity(columns))
+        std::memcpy(out, in, sizeof(float) * columns.target);
+    else if (columns.target == 2 * columns.source)
+        doubled_columns(in, columns.source, out);
+    else
+        weighted_columns(in, columns, out);
+}
+
+template <class T>
+void applied_row(const T* RESTRICT full, const float* RESTRICT a0, const float* RESTRICT a1, const float* RESTRICT b0,
+                 const float* RESTRICT b1, float w0, float w1, int width, float max_code, T* RESTRICT out) {
+    for (int x = 0; x < width; ++x) {
+        const float value = (w0 * a0[x] + w1 * a1[x]) * full[x] + (w0 * b0[x] + w1 * b1[x]);
+        out[x] = static_cast<T>(to_code(value, max_code));
+    }
+}
+
+template <class T>
+void mixed_row(const float* RESTRICT b0, const float* RESTRICT b1, float w0, float w1, int width, float max_code,
+               T* RESTRICT out) {
+    for (int x = 0; x < width; ++x) out[x] = static_cast<T>(to_code(w0 * b0[x] + w1 * b1[x], max_code));
+}
+
+template <int Radius, class T>
+void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out, Plane<T> target, const Axis& rows,
+                  const Axis& columns, const LiftParameters& q, float* scratch) {
+    const int height = q.height, width = q.width, r = q.radius, window = 2 * r + 1;
+    const ptrdiff_t pitch = lift_pitch(width, r);
+    const Affine unit_range{0.5f, 0.5f};  // [-1, 1] -> [0, 1]
+    auto take = [&scratch](ptrdiff_t floats) {
+        float* memory = scratch;
+        scratch += floats;
+        return memory;
+    };
+    float* guide = take(height * pitch) + r;
+    float* net = take(height * pitch) + r;
+    float* raw = take(3 * pitch) + r;
+    float* slopes = take(window * pitch) + r;
+    float* offsets = take(window * pitch) + r;
+    float* sum_i = take(pitch);
+    float* sum_p = take(pitch);
+    float* sum_ii = take(pitch);
+    float* sum_ip = take(pitch);
+    float* slope = take(pitch) + r;
+    float* offset = take(pitch) + r;
+    float* wide_slopes = take(2 * static_cast<ptrdiff_t>(target.width));
+    float* wide_offsets = take(2 * static_cast<ptrdiff_t>(target.width));
+
+    auto read_net = [&](int y, float* out) {
+        unpacked_row<4>(low_out, y, width, q.padded_height, q.padded_width, r, unit_range, out);
+    };
+    for (int y = 0; y < height; ++y)
+        unpacked_row<4>(low_in, y, width, q.padded_height, q.padded_width, r, unit_range, guide + y * pitch);
+    if (q.sharpen > 0.0f) {
+        auto raw_row = [&](int y) { return raw + clamped(y, height) % 3 * pitch; };
+        read_net(0, raw_row(0));
+        for (int y = 0; y < height; ++y) {
+            if (y + 1 < height) read_net(y + 1, raw_row(y + 1));
+            float* out = net + y * pitch;
+            sharpened_row(raw_row(y - 1), raw_row(y), raw_row(y + 1), width, q.sharpen, out);
+            padded_edges(out, width, r);
+        }
+    } else {
+        for (int y = 0; y < height; ++y) read_net(y, net + y * pitch);
+    }
+
+    const float* rows_a[2 * kMaxRadius + 1];
+    const float* rows_b[2 * kMaxRadius + 1];
+    int done = 0;     // slopes and offsets of rows below this one are in the ring
+    int written = 0;  // rows of the target
+    for (int y = 0; y < height; ++y) {
+        for (; done < height && done <= y + r; ++done) {
+            for (int k = 0; k < window; ++k) {
+                const int row = clamped(done - r + k, height);
+                rows_a[k] = guide + row * pitch - r;
+                rows_b[k] = net + row * pitch - r;
+            }
+            moment_rows<Radius>(rows_a, rows_b, r, width + 2 * r, sum_i, sum_p, sum_ii, sum_ip);
+            float* a = slopes + done % window * pitch;
+            float* b = offsets + done % window * pitch;
+            line_row<Radius>(sum_i, sum_p, sum_ii, sum_ip, r, width, q.epsilon, a, b);
+            padded_edges(a, width, r);
+            padded_edges(b, width, r);
+        }
+        for (int k = 0; k < window; ++k) {
+            const ptrdiff_t row = clamped(y - r + k, height) % window * pitch;
+            rows_a[k] = slopes + row;
+            rows_b[k] = offsets + row;
+        }
+        box_row<Radius>(rows_a, r, width, sum_i, slope);
+        if (q.keep_detail) {
+            detail_row(guide + y * pitch, net + y * pitch, width, q.luma_span, q.black, slope, offset);
+        } else {
+            box_row<Radius>(rows_b, r, width, sum_p, offset);
+            guided_row(slope, width, q.luma_span, q.black, offset);
+        }
+        padded_edges(slope, width, 1);
+        padded_edges(offset, width, 1);
+        enlarged_columns(slope, columns, wide_slopes + y % 2 * static_cast<ptrdiff_t>(target.width));
+        enlarged_columns(offset, columns, wide_offsets + y % 2 * static_cast<ptrdiff_t>(target.width));
+        for (; written < target.height && rows.start[written] + rows.taps - 1 <= y; ++written) {
+            const int upper = rows.start[written], lower = upper + rows.taps - 1;
+            const ptrdiff_t first = upper % 2 * static_cast<ptrdiff_t>(target.width);
+            const ptrdiff_t second = lower % 2 * static_cast<ptrdiff_t>(target.width);
+            applied_row(full.data + written * full.stride, wide_slopes + first, wide_slopes + second,
+                        wide_offsets + first, wide_offsets + second, rows.weight[written],
+                        rows.taps == 2 ? rows.weight[rows.target + written] : 0.0f, target.width, q.max_code,
+                        target.data + written * target.stride);
+        }
+    }
+}
+
+template <class T>
+void lift_luma(Plane<const T> full, const float* low_in, const float* low_out, Plane<T> target, const Axis& rows,
+               const Axis& columns, const LiftParameters& parameters, float* scratch) {
+    switch (parameters.radius) {
+        case 1: lift_luma_by<1>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
+        case 2: lift_luma_by<2>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
+        case 3: lift_luma_by<3>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
+        case 4: lift_luma_by<4>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
+        default: lift_luma_by<0>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
+    }
+}
+
+template <class T>
+void lift_chroma(const float* low_out, Plane<T> target, const Axis& rows, const Axis& columns, int padded_height,
+                 int padded_width, Affine affine, float max_code, float* scratch) {
+    const int width = columns.source;
+    float* low = scratch + 1;
+    float* wide = scratch + padded_width + 4;
+    int written = 0;
+    for (int y = 0; y < rows.source; ++y) {
+        unpacked_row<2>(low_out, y, width, padded_height, padded_width, 1, affine, low);
+        enlarged_columns(low, columns, wide + y % 2 * static_cast<ptrdiff_t>(target.width));
+        for (; written < target.height && rows.start[written] + rows.taps - 1 <= y; ++written) {
+            const int upper = rows.start[written], lower = upper + rows.taps - 1;
+            mixed_row(wide + upper % 2 * static_cast<ptrdiff_t>(target.width),
+                      wide + lower % 2 * static_cast<ptrdiff_t>(target.width), rows.weight[written],
+                      rows.taps == 2 ? rows.weight[rows.target + written] : 0.0f, target.width, max_code,
+                      target.data + written * target.stride);
+        }
+    }
+}
 
 template <class T>
 constexpr SampleKernels<T> table() {
-    return {pack<T>,       unpack<T>, resize<T>,   blend<T>,     difference<T>,
-            to_rgb<T>, from_rgb<T>, nullptr, nullptr};
+    return {pack<T>, unpack<T>, resize<T>, blend<T>, difference<T>, to_rgb<T>, from_rgb<T>, lift_luma<T>, lift_chroma<T>};
 }
 
 }  // namespace

@@ -53,15 +53,19 @@ struct RgbTransform {
     bool reversed;  // B, G, R
 };
 
+// See animevid/pixels/lift.py for the formulas.
 struct LiftParameters {
-    int height, width;              // of the low picture inside its packed tensors
+    int height, width;                // of the low picture inside its packed tensors
     int padded_height, padded_width;  // of the packed tensors, in pixels
-    int radius;
+    int radius;                       // 1 .. kMaxRadius
     float epsilon;
-    Affine luma_forward;   // codes -> [0, 1]
-    Affine luma_backward;  // [0, 1] -> codes
-    float max_code;
+    float sharpen;
+    float black, luma_span, max_code;
+    bool keep_detail;  // else the classic guided filter
 };
+
+constexpr int kMaxRadius = 16;
+constexpr float kLargestSlope = 2.0f;
 
 template <class T>
 struct SampleKernels {
@@ -84,10 +88,10 @@ struct SampleKernels {
     // In: exactly one of `bytes` and `floats`. scratch: 8 * (width + 4) floats.
     void (*from_rgb)(const std::uint8_t* bytes, const float* floats, Plane<T> y, Plane<T> u, Plane<T> v,
                      const RgbTransform& transform, float* scratch);
-    // Luma of `full` led by the packed luma (16 channels) of what the network read and wrote.
+    // Luma of `full` led by the packed luma (16 channels) of what the network read and wrote. scratch: lift_scratch().
     void (*lift_luma)(Plane<const T> full, const float* low_in, const float* low_out, Plane<T> target, const Axis& rows,
                       const Axis& columns, const LiftParameters& parameters, float* scratch);
-    // A packed chroma plane (4 channels), enlarged bilinearly.
+    // A packed chroma plane (4 channels), enlarged bilinearly. scratch: padded_width + 4 + 2 * target.width floats.
     void (*lift_chroma)(const float* low_out, Plane<T> target, const Axis& rows, const Axis& columns, int padded_height,
                         int padded_width, Affine affine, float max_code, float* scratch);
 };
@@ -98,12 +102,15 @@ struct Kernels {
     SampleKernels<std::uint16_t> words;
 };
 
-// Floats of scratch memory that a kernel may use.
-inline std::size_t pack_scratch(int source_width, int padded_width) {
-    return static_cast<std::size_t>(source_width) + 2 * static_cast<std::size_t>(padded_width) + 64;
+// Floats of scratch memory that a kernel needs.
+constexpr std::size_t pack_scratch(int source_width, int padded_width) {
+    return static_cast<std::size_t>(source_width) + static_cast<std::size_t>(padded_width) + 16;
 }
-
-constexpr int kMaxRadius = 16;
+constexpr std::ptrdiff_t lift_pitch(int width, int radius) { return width + 2 * radius + 4; }
+constexpr std::size_t lift_scratch(int height, int width, int radius, int full_width) {
+    return static_cast<std::size_t>((2 * height + 2 * (2 * radius + 1) + 9) * lift_pitch(width, radius)) +
+           4 * static_cast<std::size_t>(full_width);
+}
 
 // The table for this machine; `select` (nullptr: the best) chooses by name and returns false if there is none.
 const Kernels& active_kernels();

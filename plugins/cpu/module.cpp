@@ -212,7 +212,40 @@ void rgb_to_yuv420(const Array& rgb, const OutPlane& y, const OutPlane& u, const
     });
 }
 
-// LIFT
+void lift_yuv420(const InPlane& full_y, const InTensor& low_in, const InTensor& low_out, const OutPlane& y,
+                 const OutPlane& u, const OutPlane& v, int height, int width, bool keep_detail, float epsilon, int radius,
+                 float sharpen, float black, float luma_span, float chroma_mid, float chroma_span, float max_code) {
+    by_depth(full_y, [&](auto sample) {
+        using T = decltype(sample);
+        const Plane<const T> full = plane_of<const T>(full_y);
+        const Plane<T> planes[] = {plane_of<T>(y), plane_of<T>(u), plane_of<T>(v)};
+        require_chroma(planes[0], planes[1], planes[2]);
+        require(full.height == planes[0].height && full.width == planes[0].width, "y must have the size of full_y");
+        for (int axis = 0; axis < 3; ++axis)
+            require(low_in.shape(axis) == low_out.shape(axis), "low_in and low_out must have one shape");
+        const int padded_height = static_cast<int>(low_out.shape(1)) * 4;
+        const int padded_width = static_cast<int>(low_out.shape(2)) * 4;
+        require(low_out.shape(0) == 24 && height >= 1 && width >= 1 && height <= padded_height && width <= padded_width,
+                "the tensors must be (24, h/4, w/4) with h, w at least height, width");
+        require(height <= full.height && width <= full.width, "the network's picture must not be larger than the full");
+        require(radius >= 1 && radius <= animevid::kMaxRadius, "radius must be 1 .. 16");
+        const float* in = low_in.data();
+        const float* out = low_out.data();
+        const nb::gil_scoped_release release;
+        const animevid::LiftParameters parameters{height,  width, padded_height, padded_width, radius,     epsilon,
+                                                  sharpen, black, luma_span,     max_code,     keep_detail};
+        const AxisWeights rows(height, full.height), columns(width, full.width);
+        kernels<T>().lift_luma(full, in, out, planes[0], rows.get(), columns.get(), parameters,
+                               scratch(animevid::lift_scratch(height, width, radius, full.width)));
+        const AxisWeights chroma_rows((height + 1) / 2, planes[1].height);
+        const AxisWeights chroma_columns((width + 1) / 2, planes[1].width);
+        const std::size_t plane = static_cast<std::size_t>(low_out.shape(1)) * low_out.shape(2);
+        for (int i = 1; i < 3; ++i)
+            kernels<T>().lift_chroma(out + (12 + 4 * i) * plane, planes[i], chroma_rows.get(), chroma_columns.get(),
+                                     padded_height / 2, padded_width / 2, Affine{chroma_span / 2, chroma_mid}, max_code,
+                                     scratch(static_cast<std::size_t>(padded_width) + 4 + 2 * static_cast<std::size_t>(full.width)));
+    });
+}
 
 std::vector<std::string> instruction_sets() {
     const char* names[8];
@@ -247,6 +280,8 @@ NB_MODULE(_native, m) {
     m.def("rgb_to_yuv420", &rgb_to_yuv420<InBytes>, exact, exact, exact, exact, number, number, number, number, number,
           number, number, number, number, number, number);
     m.def("rgb_to_yuv420", &rgb_to_yuv420<InTensor>, exact, exact, exact, exact, number, number, number, number, number,
+          number, number, number, number, number, number);
+    m.def("lift_yuv420", &lift_yuv420, exact, exact, exact, exact, exact, exact, number, number, number, number, number,
           number, number, number, number, number, number);
     m.def("instruction_sets", &instruction_sets, "What this machine can run, best first.");
     m.def("instruction_set", &instruction_set, "What is in use.");
