@@ -9,6 +9,7 @@ import av
 from animevid.errors import UnsupportedInputError
 from animevid.pixels.colour import Colour, ColourRange, Matrix
 
+UNSPECIFIED = 2  # primaries and transfer
 TRANSFER_PQ = 16  # SMPTE ST 2084
 TRANSFER_HLG = 18  # ARIB STD-B67
 
@@ -52,18 +53,26 @@ def colour_from_tags(*, matrix: int, colour_range: int, primaries: int, transfer
     return Colour(known_matrix, known_range, primaries, transfer)
 
 
-def colour_of(frame: av.VideoFrame) -> Colour:
-    """The tags of a decoded frame.
+def colour_of(frame: av.VideoFrame, *, container: Colour | None = None) -> Colour:
+    """The tags of a decoded frame; what the picture leaves open is taken from the ``container``'s tags.
 
     Raises:
         UnsupportedInputError: as :func:`colour_from_tags`.
     """
-    return colour_from_tags(
+    colour = colour_from_tags(
         matrix=frame.colorspace,
         colour_range=frame.color_range,
         primaries=frame.color_primaries,
         transfer=frame.color_trc,
         pixel_format=frame.format.name,
+    )
+    if container is None or container == colour:
+        return colour
+    return Colour(
+        container.matrix if colour.matrix is Matrix.UNSPECIFIED else colour.matrix,
+        container.range if colour.range is ColourRange.UNSPECIFIED else colour.range,
+        container.primaries if colour.primaries == UNSPECIFIED else colour.primaries,
+        container.transfer if colour.transfer == UNSPECIFIED else colour.transfer,
     )
 
 

@@ -70,14 +70,16 @@ class PlaneReader:
     """Brings decoded frames to planar 4:2:0: a view where they already are, swscale where not.
 
     Holds swscale's context, so one reader serves one thread. ``rgb_colour`` is what R'G'B' becomes (its matrix and
-    range): BT.709 limited, as video has it, unless something else is given. With ``keep_alpha`` false an alpha channel
-    is flattened over black (for sources whose format has one that they do not use).
+    range): BT.709 limited, as video has it, unless something else is given. ``container_colour`` has tags for what the
+    pictures leave open. Set ``keep_alpha`` false and an alpha channel is flattened over black (for sources whose format
+    has one that they do not use).
     """
 
-    def __init__(self, *, rgb_colour: Colour = VIDEO_RGB, keep_alpha: bool = True) -> None:
+    def __init__(self, *, rgb_colour: Colour = VIDEO_RGB, container_colour: Colour | None = None) -> None:
         self._reformatter = VideoReformatter()
         self._rgb_colour = rgb_colour
-        self.keep_alpha = keep_alpha
+        self._container_colour = container_colour
+        self.keep_alpha = True
 
     def read(self, frame: av.VideoFrame) -> PlanesYUV420:
         """The picture of ``frame``: 8 bits stay 8, more become 10; range and matrix are kept.
@@ -92,7 +94,7 @@ class PlaneReader:
 
     def _read(self, frame: av.VideoFrame) -> PlanesYUV420:
         name = frame.format.name
-        colour = colour_of(frame)
+        colour = colour_of(frame, container=self._container_colour)
         depth = _VIEWABLE.get(name)
         if depth is not None:
             planes = _view_frame(frame, bit_depth=depth, colour=colour)

@@ -13,10 +13,11 @@ from av.codec.context import Flags as CodecFlags
 from av.stream import Disposition
 
 from animevid.errors import AnimevidError, InputError, UnsupportedInputError, UsageError
+from animevid.pixels.colour import Colour
 from animevid.pixels.planes import PlanesYUV420
 from animevid.video.base import Chapter, Source, SourceInfo, StreamInfo
 from animevid.video.clock import ARBITRARY_CLOCK_FORMATS, FrameClock, ticks_from_seconds
-from animevid.video.colour import colour_of
+from animevid.video.colour import colour_from_tags, colour_of
 from animevid.video.frame import Frame
 from animevid.video.hdr import open_tone_mapper
 from animevid.video.orientation import Orientation, orientation_of, turn_upright
@@ -83,7 +84,6 @@ class VideoSource(Source):
         self._start = start_seconds
         self._end = end_seconds
         self._upright = upright
-        self._reader = PlaneReader()
         self._finished = False
         self._iterated = False
         self._encrypted = False
@@ -102,9 +102,11 @@ class VideoSource(Source):
             if self._first is None:
                 raise self._no_picture_error()
             self._orientation = orientation_of(self._first)
+            tags = container_colour(self._stream)
+            self._reader = PlaneReader(container_colour=tags)
             # GIF and RGBA formats have an alpha channel whether it is used or not; the first picture tells.
             self._reader.keep_alpha = not is_opaque(self._reader.read(self._first))
-            self._tone_mapper = open_tone_mapper(colour_of(self._first), allowed=tone_map)
+            self._tone_mapper = open_tone_mapper(colour_of(self._first, container=tags), allowed=tone_map)
             self.info = self._describe(self._first)
         except BaseException:
             self._container.close()
@@ -376,6 +378,22 @@ def describe_stream(stream: Any) -> StreamInfo:
         title=stream.metadata.get("title"),
         is_default=bool(stream.disposition & Disposition.default),
         is_cover=bool(stream.disposition & Disposition.attached_pic),
+    )
+
+
+def container_colour(stream: Any) -> Colour:
+    """The colour tags that a container declares for a video stream.
+
+    Raises:
+        UnsupportedInputError: a matrix that cannot be honoured.
+    """
+    context = stream.codec_context
+    return colour_from_tags(
+        matrix=context.colorspace,
+        colour_range=context.color_range,
+        primaries=context.color_primaries,
+        transfer=context.color_trc,
+        pixel_format=context.pix_fmt or "",
     )
 
 
