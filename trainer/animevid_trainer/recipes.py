@@ -129,6 +129,9 @@ class Ada:
     interval_steps: int = 4
     pictures_to_full: int = 500_000  # p moves from 0 to 1 over this many real pictures at most
     largest_p: float = 0.85  # leaks above this (section 2, figure 3)
+    blit: bool = True  # mirror, quarter turns, shifts
+    geometric: bool = True  # scale, rotation, stretch
+    colour: bool = True  # brightness, contrast, luma flip, hue
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,39 @@
+"""CycleGAN's 70x70 PatchGAN (Zhu et al., arXiv:1703.10593, appendix 7.2; Isola et al., arXiv:1611.07004)."""
+
+from __future__ import annotations
+
+from animevid.errors import TrainingError
+from torch import Tensor, nn
+
+
+class CycleGanDiscriminator(nn.Module):
+    """C64-C128-C256-C512: RGB in [-1, 1], ``N, 3, H, W`` (64 or more) -> logits ``N, 1, H/8 - 2, W/8 - 2``.
+
+    4x4 convolutions, three of stride 2 and two of stride 1; instance norm without parameters except in the first;
+    LeakyReLU 0.2. Each logit sees 70 x 70 pixels. 2,764,737 parameters with width 64; weights start from N(0, 0.02^2).
+    """
+
+    size_multiple = 8
+
+    def __init__(self, *, width: int = 64) -> None:
+        super().__init__()
+        if width < 1:
+            raise TrainingError(f"{width = }: 1 or more")
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        for inputs, stride in ((width, 2), (2 * width, 2), (4 * width, 1)):
+            layers += [
+                nn.Conv2d(inputs, 2 * inputs, 4, stride=stride, padding=1),
+                nn.InstanceNorm2d(2 * inputs),
+                nn.LeakyReLU(0.2),
+            ]
+        layers.append(nn.Conv2d(8 * width, 1, 4, padding=1))
+        self.layers = nn.Sequential(*layers)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.02)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layers(images)
+        return logits
