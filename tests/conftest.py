@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,3 +55,22 @@ def nhwc_style(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from small_styles import NHWC, save_style
 
     return save_style(tmp_path_factory.mktemp("styles") / "nhwc.onnx", NHWC)
+
+
+@pytest.fixture(scope="session")
+def make_clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function that writes a small clip once per session: ``make_clip("odd.mp4", width=63)``; see ``ClipSpec``."""
+    from small_clips import ClipSpec, write_clip
+
+    folder = tmp_path_factory.mktemp("clips")
+    made: dict[tuple[str, str], Path] = {}
+
+    def make(name: str, **changes: Any) -> Path:
+        key = (name, repr(changes))
+        if key not in made:
+            place = folder / f"{len(made):03d}"
+            place.mkdir()
+            made[key] = write_clip(place / name, ClipSpec(**changes))
+        return made[key]
+
+    return make

@@ -14,7 +14,7 @@ LEVELS = 4  # per unit: posterized values are multiples of 1 / LEVELS
 
 
 def save_style(path: Path, card: StyleCard, *, effect: str = "posterize", with_card: bool = True) -> Path:
-    """Write a network of ``card.layout``: ``"copy"``, ``"posterize"``, ``"negative"`` or ``"blur"`` (3x3, zero-padded)."""
+    """Write a network of ``card.layout``: ``"copy"``, ``"posterize"``, ``"negative"`` or ``"blur"`` (3x3)."""
     channels = 24 if card.layout is Layout.PACKED_YUV420 else 3
     shape: list[object] = ["N", channels, "H", "W"]
     if card.layout is Layout.NHWC:

@@ -6,24 +6,30 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
-from animevid.errors import UsageError
+from animevid.errors import Cancelled, UsageError
 from animevid.pipeline import Pipeline, PipelineStatistics, Stage
 from animevid.pixels import PlanesYUV420, compare_side_by_side, compare_split, resize_planes
 from animevid.styles import Style
 from animevid.stylizer import StaticSkip, Steps, Stylizer
-from animevid.video.base import SourceInfo
-from animevid.video.encoders import EncoderSettings, PictureKind
-from animevid.video.frame import Frame
-from animevid.video.sink import OutputSettings, picture_kind_of
-from animevid.video.sink import VideoSink as open_sink
-from animevid.video.source import VideoSource as open_source
+from animevid.video import (
+    EncoderSettings,
+    Frame,
+    ImageFolderSink,
+    OutputSettings,
+    PictureKind,
+    SourceInfo,
+    VideoSource,
+    open_sink,
+    open_source,
+    picture_kind_of,
+)
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Comparison: TypeAlias = Literal["side", "split"]
@@ -228,18 +234,18 @@ def stylized_frames(
 def stylizing_stages(
     steps: Steps[Any, Any],
     *,
-    size: tuple[int, int] | None = None,
+    fit: Callable[[PlanesYUV420], PlanesYUV420] | None = None,
     finish: Callable[[PlanesYUV420, PlanesYUV420], PlanesYUV420] | None = None,
 ) -> list[Stage[Any, Any]]:
     """The three stages between decoder and encoder: ``Frame`` in, ``Frame`` out.
 
-    ``size`` (height, width): what pictures are brought to first. ``finish(original, stylized)`` makes the picture that
+    ``fit(original)`` brings a picture to the size that is wanted; ``finish(original, stylized)`` makes the picture that
     goes on (a comparison, say).
     """
 
     def preprocess(frame: Frame) -> tuple[Frame, Any]:
-        if size is not None:
-            frame = frame.with_planes(resize_planes(frame.planes, size))
+        if fit is not None:
+            frame = frame.with_planes(fit(frame.planes))
         return frame, steps.preprocess(frame.planes)
 
     def infer(items: list[tuple[Frame, Any]]) -> list[tuple[Frame, Any]]:
@@ -275,7 +281,7 @@ class Conversion:
         with ExitStack() as stack, ThreadPoolExecutor(1, thread_name_prefix="animevid-open") as executor:
             opening = executor.submit(self._open_stylizer)
             if not isinstance(options.style, Stylizer):
-                stack.callback(lambda: opening.exception() or opening.result().close())
+                stack.callback(_close_if_opened, opening)
             self._source = stack.enter_context(
                 open_source(
                     src,
@@ -285,7 +291,8 @@ class Conversion:
                     tone_map=options.tone_map,
                 )
             )
-            self._size = self._wanted_size()
+            info = self._source.info
+            self._size = self._wanted_size(info.display_height, info.display_width)
             self._sink = stack.enter_context(
                 open_sink(
                     dst,
@@ -305,7 +312,7 @@ class Conversion:
     @property
     def is_endless(self) -> bool:
         """True for a source that may never end by itself (a live stream): ``stop`` is then the normal end."""
-        return not self._source.is_finite
+        return isinstance(self._source, VideoSource) and not self._source.is_finite
 
     @property
     def plan(self) -> ConversionPlan:
@@ -333,14 +340,17 @@ class Conversion:
         """
         source, sink, options = self._source, self._sink, self._options
         skipping = StaticSkip(self._stylizer) if options.skip_static else None
-        stages = stylizing_stages(skipping or self._stylizer, size=self._size, finish=self._finish)
+        stages = stylizing_stages(skipping or self._stylizer, fit=self._fit, finish=self._finish)
         self._pipeline = Pipeline(self._frames(), [*stages, Stage.each("encode", sink.write)], source_name="decode")
         total = source.info.frame_count
         started_at = time.perf_counter()
         watch = None
         if on_progress is not None:
             watch = lambda statistics: on_progress(Progress(sink.frames_written, total, statistics))  # noqa: E731
-        statistics = self._pipeline.run(watch=watch)
+        try:
+            statistics = self._pipeline.run(watch=watch)
+        except Cancelled as error:
+            raise Cancelled(f"stopped before the end: {self._dst!r} is not written") from error
         written = sink.finish()
         return ConversionReport(
             output=written.path,
@@ -349,7 +359,7 @@ class Conversion:
             frames_concealed=source.frames_concealed,
             frames_reused=skipping.skipped if skipping is not None else 0,
             elapsed_seconds=time.perf_counter() - started_at,
-            film_seconds=written.duration_seconds,
+            film_seconds=None if source.info.is_still else written.duration_seconds,
             network=self._stylizer.description,
             notices=self._notices(),
             statistics=statistics,
@@ -398,13 +408,16 @@ class Conversion:
             return compare_split(original, stylized, position=self._options.split_position)
         return stylized
 
-    def _wanted_size(self) -> tuple[int, int]:
-        info, size = self._source.info, self._options.size
+    def _wanted_size(self, height: int, width: int) -> tuple[int, int]:
+        size = self._options.size
         if size is None:
-            return info.display_height, info.display_width
-        if callable(size):
-            return size(info.display_height, info.display_width)
-        return size
+            return height, width
+        return size(height, width) if callable(size) else size
+
+    def _fit(self, planes: PlanesYUV420) -> PlanesYUV420:
+        # Separate images may differ in size; within one video all pictures take that of the first.
+        separate = isinstance(self._sink, ImageFolderSink)
+        return resize_planes(planes, self._wanted_size(planes.height, planes.width) if separate else self._size)
 
     def _output_size(self) -> tuple[int, int]:
         height, width = self._size
@@ -425,6 +438,11 @@ class Conversion:
         if self._source.read_error:
             notices.append(f"reading stopped early: {self._source.read_error}")
         return tuple(dict.fromkeys(notices))
+
+
+def _close_if_opened(opening: Future[Stylizer]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
 
 
 def describe_source(info: SourceInfo) -> str:

@@ -152,10 +152,12 @@ class Stylizer:
             return height, width
         scale = math.sqrt(self._net_pixels / (height * width))
         multiple = self._multiple
-        return (
-            max(round(height * scale / multiple), 1) * multiple,
-            max(round(width * scale / multiple), 1) * multiple,
-        )
+
+        def side(length: int) -> int:
+            # A thin picture may be less than the multiple high: padding fills it then.
+            return min(max(round(length * scale / multiple), 1) * multiple, length)
+
+        return side(height), side(width)
 
     def preprocess(self, planes: PlanesYUV420) -> NetworkInput:
         """``planes`` at the network's size, in its layout and range, padded by reflection to its multiple."""

@@ -124,8 +124,8 @@ def _import_command(name: str) -> CommandModule:
     module = COMMANDS[name].module
     try:
         imported: Any = importlib.import_module(module)
-        commands: dict[str, CommandModule] = getattr(imported, "COMMANDS", {})
-        return commands.get(name, imported)
+        module_of_command: CommandModule = getattr(imported, "COMMANDS", {}).get(name, imported)
+        return module_of_command
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if module.startswith("animevid_trainer") and missing in ("torch", "onnx", "safetensors"):

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
     from animevid.cli.progress import open_reporter, summary_line
     from animevid.convert import Conversion, ConversionOptions
-    from animevid.video.encoders import EncoderSettings
+    from animevid.video import EncoderSettings
 
     compare, position = args.compare or (None, 0.5)
     options = ConversionOptions(
@@ -209,7 +209,7 @@ def _signals(conversion: Conversion) -> Iterator[None]:
         elif presses <= (2 if conversion.is_endless else 1):
             raise KeyboardInterrupt
         else:
-            conversion.remove_unfinished()
+            # At once, and without a word to threads that may hang in a codec: a hidden .part file may stay.
             os._exit(130)
 
     try:
