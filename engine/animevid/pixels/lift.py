@@ -1,8 +1,8 @@
 """Full resolution from a network that ran smaller: the picture's own luma leads the network's to full size.
 
-With I the luma that the network read, P the luma that it wrote (both small), Y the picture's luma (full), all in [0, 1],
-and the local line P ~ a I + b fitted in windows of (2 radius + 1)^2 samples with regularization epsilon (He, Sun, Tang,
-"Guided Image Filtering", 2010; its small-coefficients form is He and Sun, "Fast Guided Filter", 2015):
+With I the luma that the network read, P the luma that it wrote (both small), Y the picture's luma (full), all in
+[0, 1], and the local line P ~ a I + b fitted in windows of (2 radius + 1)^2 samples with regularization epsilon
+(He, Sun, Tang, "Guided Image Filtering", 2010; He, Sun, "Fast Guided Filter", 2015, for small coefficients):
 
 ``"guided"``
     the fast guided filter, ``up(mean a) Y + up(mean b)``. A small epsilon brings the photo's texture back, a large one
