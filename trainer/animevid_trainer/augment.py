@@ -108,7 +108,7 @@ def sample_colour(n: int, p: float, *, generator: torch.Generator | None = None,
 
 
 def apply_colour(images: Tensor, matrices: Tensor) -> Tensor:
-    """``images`` with ``matrices`` (``sample_colour``) applied to every pixel; not clamped, which would stop gradients."""
+    """``images`` with ``matrices`` (``sample_colour``) applied to each pixel; clamping would stop gradients."""
     matrix = matrices.to(images.dtype)
     return torch.einsum("nkc,nchw->nkhw", matrix[:, :3, :3], images) + matrix[:, :3, 3].view(-1, 3, 1, 1)
 
@@ -172,6 +172,31 @@ class AdaController:
         self._sign_sum = float(state["sign_sum"])
         self._steps = int(state["steps"])
         self._pictures = int(state["pictures"])
+
+
+class AdaptiveAugment:
+    """What a training loop holds: ``augment`` with the p of an ``AdaController``, its state for the checkpoint.
+
+    Draws from torch's global random state, which a checkpoint keeps anyway.
+    """
+
+    def __init__(self, controller: AdaController, *, kinds: AugmentKinds = AugmentKinds()) -> None:
+        self.controller = controller
+        self.kinds = kinds
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """The pictures as D is to see them; shapes as ``augment``."""
+        return augment(images, self.controller.p, kinds=self.kinds)
+
+    def update(self, real_logits: Tensor) -> None:
+        """D's logits of augmented real pictures, once a D step."""
+        self.controller.update(real_logits)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.controller.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.controller.load_state_dict(state)
 
 
 class _Draws:

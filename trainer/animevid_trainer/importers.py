@@ -1,0 +1,231 @@
+"""Published weights -> these generators: AnimeGANv2 checkpoints of PyTorch ports, and CartoonGAN's.
+
+==============================================  ==================================================================
+what is given                                   what it becomes
+==============================================  ==================================================================
+``.pt``/``.pth`` with ``block_a.0.1.weight``    ``animegan2`` (the widespread PyTorch port's layer names)
+``.pth``, ``.safetensors`` or a folder of       ``cartoongan`` with instance norm, turned from the published
+``.npy`` with ``conv01_1.weight``               weights' BGR into RGB
+==============================================  ==================================================================
+
+Checkpoints are read with ``weights_only=True`` and arrays without pickle: a downloaded file runs no code.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from animevid.errors import TrainingError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from animevid_trainer.export import Bound, Parity, check_parity
+from animevid_trainer.generators import make_generator
+from animevid_trainer.generators.base import Upsampling
+
+#: An imported network and its ONNX twin may differ by half an 8-bit code anywhere (outputs in [-1, 1]).
+TWIN_BOUND = Bound(4e-3, 5e-4)
+
+_UPSAMPLINGS: tuple[Upsampling, ...] = ("half_pixel", "align_corners", "asymmetric")
+#: where checkpoints of training scripts keep the generator
+_WRAPPERS = ("generator", "G", "g_ema", "params_ema", "state_dict", "model_state_dict", "model")
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A generator that holds published weights. ``parity`` is against the ONNX twin, where one was given."""
+
+    generator: nn.Module
+    name: str
+    options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
+    parity: Parity | None = None
+    twin_colour_order: str = ""
+
+
+def import_weights(
+    path: Path | str,
+    *,
+    twin: Path | str | None = None,
+    pictures: Sequence[np.ndarray] = (),
+    upsampling: Upsampling | None = None,
+    bound: Bound = TWIN_BOUND,
+) -> Imported:
+    """Read published weights from ``path`` (see the module's table).
+
+    ``twin`` is an ONNX file of the same network: both are run on ``pictures`` (uint8 RGB, ``H, W, 3``) and must agree
+    within ``bound``. A checkpoint does not say how its AnimeGANv2 enlarges: without ``upsampling`` the twin decides,
+    and without a twin it is ``half_pixel``, as the ports' own test script draws. Nor does a twin say its channel order:
+    both are tried.
+
+    Raises:
+        TrainingError: unreadable, unknown layers, missing or superfluous weights, or a twin that differs.
+    """
+    source = Path(path).expanduser()
+    state = read_state(source)
+    if "block_a.0.1.weight" in state:
+        choices = (upsampling,) if upsampling else (_UPSAMPLINGS if twin is not None else _UPSAMPLINGS[:1])
+        candidates = [_load("animegan2", state, source, upsampling=choice) for choice in choices]
+    elif "conv01_1.weight" in state:
+        candidates = [_load("cartoongan", cartoongan_state(state), source, norm="instance", norm_epsilon=1e-9)]
+    else:
+        raise TrainingError(
+            f"{str(source)!r} has no layer names that are known: AnimeGANv2 ports begin with block_a.0.1.weight, "
+            f"CartoonGAN with conv01_1.weight; found {', '.join(list(state)[:3]) or 'nothing'}"
+        )
+    if twin is None:
+        return candidates[0]
+    if not pictures:
+        raise TrainingError("comparing with an ONNX twin needs at least one picture; name some with --photos")
+    opened = _Twin(Path(twin).expanduser())
+    best: Imported | None = None
+    for candidate in candidates:
+        compared = _against_twin(candidate, opened, pictures)
+        assert compared.parity is not None
+        if best is None or best.parity is None or compared.parity.mean < best.parity.mean:
+            best = compared
+    assert best is not None and best.parity is not None
+    check_parity(best.parity, bound, what=f"the twin {str(twin)!r}")
+    return best
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors by name, as float32, from a checkpoint file or a folder of ``NAME.npy``.
+
+    Takes the generator out of a training script's checkpoint and drops ``module.`` of data-parallel wrappers.
+
+    Raises:
+        TrainingError: missing, unreadable, or not tensors by name.
+    """
+    if path.is_dir():
+        files = sorted(path.glob("*.npy"))
+        if not files:
+            raise TrainingError(f"{str(path)!r} has no .npy files")
+        return {file.stem: _read_array(file) for file in files}
+    if not path.is_file():
+        raise TrainingError(f"{str(path)!r}: no such file or folder")
+    try:
+        if path.suffix == ".safetensors":
+            raw: Any = load_file(path)
+        else:
+            raw = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise TrainingError(
+            f"{str(path)!r} holds more than tensors and is not opened, since it could run code; "
+            "have its owner save the state_dict alone"
+        ) from error
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TrainingError(f"{str(path)!r} cannot be read ({reason})") from error
+    for _ in range(2):
+        if isinstance(raw, Mapping) and not any(isinstance(value, Tensor) for value in raw.values()):
+            inner = next((raw[key] for key in _WRAPPERS if isinstance(raw.get(key), Mapping)), None)
+            raw = raw if inner is None else inner
+    if not isinstance(raw, Mapping) or not raw or not all(isinstance(value, Tensor) for value in raw.values()):
+        raise TrainingError(f"{str(path)!r} is not a dictionary of tensors")
+    return {str(name).removeprefix("module."): value.float() for name, value in raw.items()}
+
+
+def cartoongan_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published CartoonGAN weights with this project's names, and RGB instead of BGR at both ends.
+
+    Instance norms come as ``inXX_Y.scale`` and ``.shift``. The first kernel's input channels and the last one's output
+    channels (with their biases) are turned round, so the network takes and gives RGB.
+    """
+    renamed = {name.replace(".scale", ".weight").replace(".shift", ".bias"): value for name, value in state.items()}
+    for name, axis in (("conv01_1.weight", 1), ("deconv03_1.weight", 0), ("deconv03_1.bias", 0)):
+        if name in renamed and renamed[name].ndim > axis:
+            renamed[name] = renamed[name].flip(axis)
+    return renamed
+
+
+def _load(name: str, state: Mapping[str, Tensor], source: Path, **options: bool | int | float | str) -> Imported:
+    generator = make_generator(name, **options)
+    expected = generator.state_dict()
+    for key, value in expected.items():
+        arrived = state.get(key)
+        if arrived is None or arrived.shape != value.shape:
+            found = "missing" if arrived is None else f"of shape {tuple(arrived.shape)}"
+            raise TrainingError(f"{str(source)!r}: {key!r} is {found}, {name} needs {tuple(value.shape)}")
+    superfluous = [key for key in state if key not in expected]
+    if superfluous:
+        raise TrainingError(
+            f"{str(source)!r}: {len(superfluous)} weights that {name} has no place for: {superfluous[0]!r}"
+        )
+    generator.load_state_dict(dict(state))
+    return Imported(generator.eval().requires_grad_(False), name, options)
+
+
+class _Twin:
+    """An ONNX file of the same network: RGB or BGR, channels first or last, free or fixed size."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own exception classes share no base
+            raise TrainingError(f"the twin {str(path)!r} cannot be opened ({str(error).splitlines()[0]})") from error
+        entry = self._session.get_inputs()[0]
+        self._name = entry.name
+        shape = list(entry.shape)
+        if len(shape) != 4 or 3 not in (shape[1], shape[3]):
+            raise TrainingError(f"the twin {str(path)!r} takes {shape}, not pictures of three channels")
+        self._channels_last = shape[1] != 3
+        self._size = shape[1:3] if self._channels_last else shape[2:4]
+
+    def crop(self, picture: np.ndarray) -> Tensor:
+        """The top left of ``picture`` at the size that the twin takes: RGB in [-1, 1], ``1, 3, H, W``."""
+        wanted = [
+            side if isinstance(side, int) else min(available, 512) // 32 * 32
+            for side, available in zip(self._size, picture.shape[:2], strict=True)
+        ]
+        if min(wanted) < 32 or wanted[0] > picture.shape[0] or wanted[1] > picture.shape[1]:
+            raise TrainingError(f"a picture of {picture.shape[:2]} is too small for the twin, which takes {self._size}")
+        pixels = np.ascontiguousarray(picture[: wanted[0], : wanted[1]])
+        return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1.0
+
+    def run(self, rgb: Tensor, *, order: str) -> np.ndarray:
+        """Its answer to ``rgb``, as RGB ``1, 3, H, W``, if it works in ``order``."""
+        planes = rgb.numpy() if order == "RGB" else rgb.numpy()[:, ::-1]
+        fed = np.ascontiguousarray(planes.transpose(0, 2, 3, 1) if self._channels_last else planes)
+        try:
+            answer = np.asarray(self._session.run(None, {self._name: fed})[0])
+        except Exception as error:
+            raise TrainingError(f"the twin {str(self.path)!r} fails ({str(error).splitlines()[0]})") from error
+        answer = answer.transpose(0, 3, 1, 2) if self._channels_last else answer
+        return answer if order == "RGB" else answer[:, ::-1]
+
+
+def _against_twin(imported: Imported, twin: _Twin, pictures: Sequence[np.ndarray]) -> Imported:
+    """``imported`` with its difference from ``twin``, in the channel order that agrees better."""
+    differences: dict[str, list[np.ndarray]] = {"RGB": [], "BGR": []}
+    for picture in pictures:
+        rgb = twin.crop(picture)
+        with torch.inference_mode():
+            ours = imported.generator(rgb).numpy().astype(np.float64)
+        for order, found in differences.items():
+            theirs = twin.run(rgb, order=order)
+            if theirs.shape != ours.shape:
+                raise TrainingError(f"the twin {str(twin.path)!r} gives {theirs.shape}, the import {ours.shape}")
+            difference = np.abs(ours - theirs)
+            found.append(np.where(np.isnan(difference), np.inf, difference).ravel())
+    measured = {
+        order: Parity(float(values.max()), float(values.mean()), len(pictures))
+        for order, values in ((order, np.concatenate(found)) for order, found in differences.items())
+    }
+    order = min(measured, key=lambda key: measured[key].mean)
+    return replace(imported, parity=measured[order], twin_colour_order=order)
+
+
+def _read_array(file: Path) -> Tensor:
+    try:
+        return torch.from_numpy(np.asarray(np.load(file, allow_pickle=False), np.float32).copy())
+    except (OSError, ValueError, EOFError) as error:
+        raise TrainingError(f"{str(file)!r} is not an array of numbers ({str(error).splitlines()[0]})") from error
