@@ -91,7 +91,8 @@ def import_weights(
         assert compared.parity is not None
         if best is None or best.parity is None or compared.parity.mean < best.parity.mean:
             best = compared
-    assert best is not None and best.parity is not None
+    assert best is not None
+    assert best.parity is not None
     check_parity(best.parity, bound, what=f"the twin {str(twin)!r}")
     return best
 
