@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,7 @@ def make_clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def make(name: str, **changes: Any) -> Path:
         key = (name, repr(changes))
         if key not in made:
-            place = folder / f"{len(made):03d}"
-            place.mkdir()
+            place = Path(tempfile.mkdtemp(dir=folder))
             made[key] = write_clip(place / name, ClipSpec(**changes))
         return made[key]
 

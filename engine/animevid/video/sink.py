@@ -35,6 +35,14 @@ MUXERS: dict[str, str] = {
     ".avi": "avi",
     ".flv": "flv",
 }
+#: Muxers with a clock of their own: frames are put on it by us, so that none falls together with its neighbour.
+_MUXER_TICKS = {
+    "matroska": Fraction(1, 1000),
+    "webm": Fraction(1, 1000),
+    "flv": Fraction(1, 1000),
+    "mpegts": Fraction(1, 90000),
+    "rtp_mpegts": Fraction(1, 90000),
+}
 _FILE_CODEC_TAGS = {("hevc", "mp4"): "hvc1", ("hevc", "mov"): "hvc1"}  # what Apple's players insist on
 
 
@@ -120,6 +128,8 @@ class VideoSink(Sink):
                     decision.stream.index for decision in self.decisions if decision.action is not StreamAction.DROP
                 )
             template.packets.subscribe(wanted)
+        if self.muxer in _MUXER_TICKS:
+            picture = replace(picture, time_base=_MUXER_TICKS[self.muxer])
         self._picture = picture
         self.encoder: EncoderPlan = choose_encoder(settings.encoder, picture, container=self.muxer)
         self._container: Any = None
@@ -250,6 +260,9 @@ class VideoSink(Sink):
             options.setdefault("movflags", "+faststart")
         elif self.muxer in ("mp4", "mov"):
             options.setdefault("movflags", "+frag_keyframe+empty_moov+default_base_moof")
+        if self.muxer in ("mp4", "mov"):
+            # Edit lists, which hold the streams' starts, count in this clock: milliseconds unless told otherwise.
+            options.setdefault("movie_timescale", str(min(max(picture.time_base.denominator, 1000), 1_000_000)))
         self._container = av.open(self._name, "w", format=self.muxer, container_options=options)
         self._writer = PlaneWriter(
             width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=picture.colour

@@ -292,8 +292,9 @@ class VideoSource(Source):
         """Go to the key frame before ``start``; returns the origin on the source's clock."""
         container = self._container
         self._file_start = Fraction(0)
-        if container.start_time is not None and container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS:
-            self._file_start = container.start_time * _MICROSECOND
+        if container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS:
+            starts = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
+            self._file_start = min(starts, default=Fraction(0))
         if self._start is None:
             return self._file_start
         if self._start < 0:
