@@ -1,0 +1,258 @@
+"""Teachers that paint by hand-written rules: flatten areas, choose colours, ink the lines.
+
+Too slow for video (about a second a picture), which does not matter: a student learns to do it in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.float32]  # (H, W, 3) BGR or Lab
+Map = npt.NDArray[np.float32]  # (H, W)
+
+
+@dataclass(frozen=True, slots=True)
+class Ink:
+    """How lines are found and drawn. Lengths in pixels of the picture that is painted."""
+
+    sigma_px: float = 1.1  # of the inner Gaussian across the line; sets its width
+    along_px: float = 3.0  # smoothing along the line's direction
+    threshold: float = -0.004  # of the difference of Gaussians on [0, 1] lightness
+    slope: float = 60.0
+    shortest_px: float = 24.0  # strokes with a smaller extent fade out: grass and gravel are not outlined
+    flat_share: float = 0.5  # lines come from this much of the flattened picture, the rest from the photo
+    opacity: float = 0.85
+    darkness: float = 0.25  # ink is this share of the colour beside it
+
+
+@dataclass(frozen=True, slots=True)
+class Paint:
+    """One look. Lightness ``L`` is Lab's on [0, 1], chroma Lab's own units."""
+
+    name: str
+    flatten: float  # lambda of L0 smoothing
+    shading_lightness: float = 0.0  # share of the shading network's lightness
+    shading_chroma: float = 0.0  # and of its chroma (little: its casts are its worst fault)
+    tones: int = 0  # lightness steps; 0 keeps gradients
+    tone_share: float = 0.6
+    saturation: float = 1.4
+    lift: float = 0.06  # of middle lightness; black and white stay
+    contrast: float = 0.0
+    cool_shadows: float = 3.0
+    warm_lights: float = 3.0
+    vivid: float = 1.0  # extra chroma of skies and foliage, not of skin
+    ink: Ink = Ink()
+
+
+AOZORA = Paint(
+    "aozora",
+    flatten=0.008,
+    shading_lightness=1.0,
+    shading_chroma=0.3,
+    saturation=1.5,
+    lift=0.09,
+    contrast=0.12,
+    cool_shadows=4.0,
+    vivid=1.4,
+    ink=Ink(opacity=0.75, darkness=0.3),
+)
+CEL = Paint(
+    "cel",
+    flatten=0.02,
+    tones=6,
+    tone_share=0.8,
+    saturation=1.35,
+    lift=0.12,
+    contrast=0.1,
+    ink=Ink(sigma_px=1.4, threshold=-0.004, opacity=1.0, darkness=0.12),
+)
+
+
+class Painter:
+    """A teacher made of one :class:`Paint`, over the photo or over what a ``shading`` teacher makes of it."""
+
+    def __init__(self, paint: Paint, *, shading: Callable[[Picture], Picture] | None = None) -> None:
+        self._paint = paint if shading is not None else replace(paint, shading_lightness=0.0, shading_chroma=0.0)
+        self._shading = shading
+        self.key = f"paint 2 {asdict(self._paint)} over {getattr(shading, 'key', 'the photo')}"
+
+    def __call__(self, photo: Picture) -> Picture:
+        """``(H, W, 3)`` uint8 RGB -> the same shape."""
+        return draw(photo, self._paint, shading=self._shading(photo) if self._shading is not None else None)
+
+
+class BilateralTeacher:
+    """The cartoon filter of tutorials: bilateral filter, adaptive-threshold edges. What a style must be better than."""
+
+    key = "bilateral 1"
+
+    def __call__(self, photo: Picture) -> Picture:
+        smooth = photo
+        for _ in range(3):
+            smooth = np.asarray(cv2.bilateralFilter(smooth, 9, 40, 7), np.uint8)
+        gray = cv2.medianBlur(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), 5)
+        edges = cv2.adaptiveThreshold(gray, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, 9, 5)
+        return np.asarray(cv2.bitwise_and(smooth, smooth, mask=edges), np.uint8)
+
+
+def draw(photo: Picture, paint: Paint, *, shading: Picture | None = None) -> Picture:
+    """Paint ``photo`` (``H, W, 3`` uint8 RGB); ``shading`` of the same shape lends lightness and chroma."""
+    bgr = np.ascontiguousarray(photo[..., ::-1], np.float32) / 255.0
+    lab = _lab(bgr)
+    if shading is not None:
+        shaded = _lab(np.ascontiguousarray(shading[..., ::-1], np.float32) / 255.0)
+        lab[..., 0] += paint.shading_lightness * (shaded[..., 0] - lab[..., 0])
+        lab[..., 1:] += paint.shading_chroma * (shaded[..., 1:] - lab[..., 1:])
+    flat = np.clip(l0_smooth(np.clip(_bgr(lab), 0, 1), strength=paint.flatten), 0, 1)
+    toned = choose_colours(flat, paint)
+    painted = ink(toned, find_lines(bgr, paint.ink), paint.ink)
+    return np.ascontiguousarray((np.clip(painted, 0, 1) * 255.0).round().astype(np.uint8)[..., ::-1])
+
+
+def l0_smooth(image: Image, *, strength: float, kappa: float = 2.0, beta_max: float = 1e4) -> Image:
+    """Flatten areas and keep edges: L0 gradient minimization of ``(H, W, 3)`` on [0, 1], by half-quadratic splitting.
+
+    Source: Xu, Lu, Xu and Jia 2011, "Image Smoothing via L0 Gradient Minimization", equations 8 to 12, algorithm 1;
+    ``strength`` is its lambda. Borders wrap, so the picture is mirrored around itself first.
+    """
+    height, width = image.shape[:2]
+    margin = 8
+    smooth = np.asarray(cv2.copyMakeBorder(image, *(margin,) * 4, cv2.BORDER_REFLECT), np.float32)
+    rows, columns = smooth.shape[:2]
+    kernel = np.zeros((2, rows, columns), np.float32)
+    kernel[0, 0, 0], kernel[0, 0, -1] = -1, 1
+    kernel[1, 0, 0], kernel[1, -1, 0] = -1, 1
+    gradient_power = (np.abs(np.fft.rfft2(kernel)) ** 2).sum(0)[..., None]
+    source = np.fft.rfft2(smooth, axes=(0, 1))
+    beta = 2.0 * strength
+    while beta < beta_max:
+        horizontal, vertical = np.roll(smooth, -1, 1) - smooth, np.roll(smooth, -1, 0) - smooth
+        small = (horizontal**2 + vertical**2).sum(2) < strength / beta
+        horizontal[small] = 0
+        vertical[small] = 0
+        divergence = np.roll(horizontal, 1, 1) - horizontal + np.roll(vertical, 1, 0) - vertical
+        spectrum = (source + beta * np.fft.rfft2(divergence, axes=(0, 1))) / (1.0 + beta * gradient_power)
+        smooth = np.fft.irfft2(spectrum, s=(rows, columns), axes=(0, 1)).astype(np.float32)
+        beta *= kappa
+    return smooth[margin : margin + height, margin : margin + width]
+
+
+def choose_colours(flat: Image, paint: Paint) -> Image:
+    """Tones and colours of a flattened picture, BGR on [0, 1]. Black, white and gray order are kept."""
+    lab = _lab(flat)
+    light, a, b = lab[..., 0] / 100.0, lab[..., 1], lab[..., 2]
+    if paint.tones:
+        steps = cv2.GaussianBlur(soft_steps(light, paint.tones), (0, 0), 0.7)
+        light = light + paint.tone_share * (steps - light)
+    light = np.clip(light, 0, 1)
+    middle = 4.0 * light * (1.0 - light)
+    light = light + paint.lift * middle + paint.contrast * middle * (2.0 * light - 1.0)
+    chroma = np.hypot(a, b)
+    # grays are not coloured by saturation, and what is vivid already is not pushed out of gamut
+    gain = 1.0 + (paint.saturation - 1.0) * np.exp(-((chroma / 75.0) ** 2)) * np.minimum(1.0, chroma / 4.0)
+    shadow, lights = middle * (1.0 - light), middle * light
+    a = a * gain + 0.28 * paint.cool_shadows * shadow
+    b = b * gain - paint.cool_shadows * shadow + 0.6 * paint.warm_lights * lights
+    blue = np.clip(-b / 25.0, 0, 1)
+    green = np.clip(-a / 20.0, 0, 1) * np.clip(b / 15.0, 0, 1)
+    push = 1.0 + 0.2 * paint.vivid * (blue * np.clip(1.0 - a / 20.0, 0, 1) + green)  # both axes: hue is kept
+    a, b = a * push, b * push
+    return np.clip(_bgr(np.dstack((np.clip(light, 0, 1) * 100.0, a, b)).astype(np.float32)), 0, 1)
+
+
+def soft_steps(light: Map, tones: int, *, sharpness: float = 4.0) -> Map:
+    """Lightness in ``tones`` soft steps: Winnemoeller, Olsen and Gooch 2006, "Real-Time Video Abstraction", equation 4."""
+    nearest = np.round(light * tones) / tones
+    ramp = np.tanh(sharpness * (light - nearest) * tones) / np.tanh(sharpness / 2.0)
+    return (nearest + ramp / (2.0 * tones)).astype(np.float32)
+
+
+def find_lines(bgr: Image, settings: Ink) -> Map:
+    """Where ink goes, 0..1: a difference of Gaussians across the edge flow, smoothed along it, short strokes faded.
+
+    Source: Kang, Lee and Chui 2007, "Coherent Line Drawing", equations 6 to 9, with the soft threshold of
+    Winnemoeller, Kyprianidis and Olsen 2012, "XDoG", equation 5; the flow is the smoothed structure tensor's.
+    """
+    flat = np.clip(l0_smooth(bgr, strength=0.006), 0, 1)
+    soft = cv2.bilateralFilter(bgr, 7, 0.08, 3)
+    light = _lab(settings.flat_share * flat + (1.0 - settings.flat_share) * soft)[..., 0] / 100.0
+    light = np.asarray(cv2.GaussianBlur(light.astype(np.float32), (0, 0), 0.6), np.float32)
+    response = _along_flow(light, settings)
+    line = np.clip(-np.tanh(settings.slope * np.minimum(response - settings.threshold, 0)), 0, 1).astype(np.float32)
+    if settings.shortest_px <= 0:
+        return line
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats((line > 0.25).astype(np.uint8), connectivity=8)
+    extent = np.hypot(boxes[:, cv2.CC_STAT_WIDTH], boxes[:, cv2.CC_STAT_HEIGHT])
+    keep = np.clip((extent - 0.6 * settings.shortest_px) / (0.8 * settings.shortest_px), 0, 1).astype(np.float32)
+    keep[0] = 0
+    mask = cv2.dilate(keep[labels], np.ones((3, 3), np.uint8))
+    mask = np.where(labels > 0, keep[labels], cv2.GaussianBlur(mask, (0, 0), 0.8)) if count > 1 else mask
+    return np.asarray(line * mask, np.float32)
+
+
+def ink(image: Image, line: Map, settings: Ink) -> Image:
+    """Draw ``line`` over ``image`` (BGR on [0, 1]) in a dark, slightly cool shade of the colour beside it."""
+    beside = cv2.GaussianBlur(image, (0, 0), 2.0)
+    shade = beside * settings.darkness * np.array([1.25, 0.95, 0.95], np.float32)
+    cover = (line * settings.opacity)[..., None]
+    return np.asarray(image * (1.0 - cover) + np.minimum(shade, image) * cover, np.float32)
+
+
+def _along_flow(light: Map, settings: Ink) -> Map:
+    """Difference of Gaussians across the local edge direction, averaged along it."""
+    height, width = light.shape
+    along_x, along_y = _edge_flow(light, sigma_px=2.5)
+    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+
+    def sample(values: Map, x: Map, y: Map, interpolation: int = cv2.INTER_LINEAR) -> Map:
+        return np.asarray(cv2.remap(values, x, y, interpolation, borderMode=cv2.BORDER_REFLECT), np.float32)
+
+    def across(sigma_px: float) -> Map:
+        total, weights = light.copy(), 1.0
+        for step in range(1, int(np.ceil(2 * sigma_px)) + 1):
+            weight = float(np.exp(-(step**2) / (2 * sigma_px**2)))
+            for side in (step, -step):
+                total += weight * sample(light, columns - side * along_y, rows + side * along_x)
+            weights += 2 * weight
+        return total / weights
+
+    difference = across(settings.sigma_px) - across(1.6 * settings.sigma_px)
+    total, weights = difference.copy(), 1.0
+    for direction in (1.0, -1.0):
+        x, y, step_x, step_y = columns.copy(), rows.copy(), direction * along_x, direction * along_y
+        for step in range(1, int(np.ceil(2 * settings.along_px)) + 1):
+            x += step_x
+            y += step_y
+            weight = float(np.exp(-(step**2) / (2 * settings.along_px**2)))
+            total += weight * sample(difference, x, y)
+            weights += weight
+            next_x, next_y = (sample(flow, x, y, cv2.INTER_NEAREST) for flow in (along_x, along_y))
+            same_way = np.where(next_x * step_x + next_y * step_y < 0, -1.0, 1.0).astype(np.float32)
+            step_x, step_y = next_x * same_way, next_y * same_way
+    return np.asarray(total / weights, np.float32)
+
+
+def _edge_flow(light: Map, *, sigma_px: float) -> tuple[Map, Map]:
+    """Unit vectors along the edges: the minor eigenvector of the smoothed structure tensor; (0, 1) where it is flat."""
+    dx, dy = cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1)
+    xx, xy, yy = (cv2.GaussianBlur(product, (0, 0), sigma_px) for product in (dx * dx, dx * dy, dy * dy))
+    largest = 0.5 * (xx + yy + np.sqrt((xx - yy) ** 2 + 4.0 * xy**2))
+    x, y = largest - xx, -xy
+    length = np.hypot(x, y)
+    flat = length < 1e-5
+    safe = np.where(flat, 1.0, length)
+    return np.where(flat, 0.0, x / safe).astype(np.float32), np.where(flat, 1.0, y / safe).astype(np.float32)
+
+
+def _lab(bgr: Image) -> Image:
+    return np.asarray(cv2.cvtColor(np.asarray(bgr, np.float32), cv2.COLOR_BGR2LAB), np.float32)
+
+
+def _bgr(lab: Image) -> Image:
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2BGR), np.float32)
