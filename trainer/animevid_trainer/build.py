@@ -13,7 +13,9 @@ from animevid.errors import TrainingError
 from animevid.styles.card import Layout
 from torch import Tensor, nn
 
+from animevid_trainer.augment import AdaController, AdaptiveAugment
 from animevid_trainer.checkpoint import latest_checkpoint, load_checkpoint
+from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
 from animevid_trainer.data.batches import ArtCrops, BatchSource, CropCache, PhotoCrops, Pictures
 from animevid_trainer.data.brightness import StyleStatistics, balance, compensate_exposure, measure_style
 from animevid_trainer.data.crops import CropSettings
@@ -78,8 +80,6 @@ class RgbGenerator(nn.Module):
 
     def forward(self, photo: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in [-1, 1] -> the same shape."""
-        from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
-
         # Colour conversion is exact whatever the network runs in.
         with torch.autocast(photo.device.type, enabled=False):
             packed = rgb_to_packed(photo)
@@ -326,11 +326,20 @@ def replace_perceptual(weights: Weights, layer: str) -> Weights:
     return replace(weights, perceptual=tuple((name or layer, weight) for name, weight in weights.perceptual))
 
 
-def make_augment(recipe: Recipe) -> Any:
+def make_augment(recipe: Recipe) -> AdaptiveAugment | None:
     """Adaptive discriminator augmentation where the recipe has it on."""
-    if not recipe.ada.enabled:
+    ada = recipe.ada
+    if not ada.enabled:
         return None
-    raise TrainingError("ada.enabled = true: augmentation is not available in this version")
+    return AdaptiveAugment(
+        AdaController(
+            kind=recipe.adversarial,
+            target=ada.target,
+            interval_steps=ada.interval_steps,
+            pictures_to_full=ada.pictures_to_full,
+            largest_p=ada.largest_p,
+        )
+    )
 
 
 def config_of(recipe: Recipe, settings: DataSettings, *, teacher_key: str = "") -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ A run is a folder::
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import math
@@ -513,6 +514,7 @@ def describe_session(threads: int = 0) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def git_revision() -> str:
     """The revision of the trainer's own source, "+changes" where it differs, "" outside a repository."""
     here = Path(__file__).parent
