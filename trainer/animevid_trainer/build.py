@@ -19,6 +19,7 @@ from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
 from animevid_trainer.data.batches import ArtCrops, BatchSource, CropCache, PhotoCrops, Pictures
 from animevid_trainer.data.brightness import StyleStatistics, balance, compensate_exposure, measure_style
 from animevid_trainer.data.crops import CropSettings
+from animevid_trainer.data.flats import flat_pictures
 from animevid_trainer.data.pictures import Picture, PictureStore, find_pictures, open_pictures, shrink_to
 from animevid_trainer.data.sampler import SeededSampler
 from animevid_trainer.data.split import split_by_name
@@ -54,6 +55,7 @@ class DataSettings:
     memory_bytes: int = 8 << 30
     cache_bytes: int = 2 << 30
     longest_px: int = 0
+    flat_pictures: int = 24  # with a teacher: even colours and gradients among the photos (``data.flats``)
     target_sizes_px: tuple[int, ...] = ()
     target_cache: Path | None = None
     threads: int = 2
@@ -157,6 +159,9 @@ def open_data(
         data.photos, data.targets = draw_targets(
             photos, teacher, teacher_key=teacher_key, settings=settings, on_progress=report("targets")
         )
+        flats = flat_pictures(settings.flat_pictures, seed=settings.seed)
+        data.photos += flats
+        data.targets += [teacher(flat) for flat in flats]
     return data
 
 

@@ -1,9 +1,9 @@
-"""Differentiable RGB <-> packed Y'CbCr 4:2:0, so that a network may live in the codec's layout and losses stay in RGB.
+"""Differentiable RGB <-> packed Y'CbCr 4:2:0: a network lives in the codec's layout while losses stay in RGB.
 
-The packed layout is the engine's (``animevid.pixels.packed``): ``(N, 24, H / 4, W / 4)`` with channels 0..15 the luma of a
-4x4 cell (channel ``4 * dy + dx``), 16..19 the Cb and 20..23 the Cr of its 2x2 chroma samples (``2 * dy + dx``). Luma is
-``2 Y' - 1``; chroma is ``2 Cb``, ``2 Cr``: all in [-1, 1]. The matrix is BT.601 (K_R 0.299, K_B 0.114, H.273 table 4); the
-network sees BT.709 material in its own matrix, which differs by less than the augmentation of a run.
+The packed layout is the engine's (``animevid.pixels.packed``): ``(N, 24, H / 4, W / 4)`` with channels 0..15 the luma
+of a 4x4 cell (channel ``4 * dy + dx``), 16..19 the Cb and 20..23 the Cr of its 2x2 chroma samples (``2 * dy + dx``).
+Luma is ``2 Y' - 1``; chroma is ``2 Cb``, ``2 Cr``: all in [-1, 1]. The matrix is BT.601 (K_R 0.299, K_B 0.114, H.273
+table 4); the network sees BT.709 material in its own matrix, a hue shift too small to change a style.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KG = 1.0 - KR - KB
 
 
 def rgb_to_ycbcr(rgb: Tensor) -> Tensor:
-    """``(N, 3, H, W)`` RGB in [-1, 1] -> luma ``2 Y' - 1`` and chroma ``2 Cb``, ``2 Cr``, same shape, all in [-1, 1]."""
+    """``(N, 3, H, W)`` RGB in [-1, 1] -> luma ``2 Y' - 1``, chroma ``2 Cb``, ``2 Cr``: same shape, all in [-1, 1]."""
     red, green, blue = rgb.unbind(1)
     luma = KR * red + KG * green + KB * blue
     return torch.stack((luma, (blue - luma) / (2 * (1 - KB)), (red - luma) / (2 * (1 - KR))), 1)
@@ -40,7 +40,7 @@ def rgb_to_packed(rgb: Tensor) -> Tensor:
 
 
 def packed_to_rgb(packed: Tensor) -> Tensor:
-    """``(N, 24, H / 4, W / 4)`` -> ``(N, 3, H, W)`` RGB in about [-1, 1], not clamped. Chroma is enlarged bilinearly."""
+    """``(N, 24, H / 4, W / 4)`` -> ``(N, 3, H, W)`` RGB in about [-1, 1], not clamped; chroma enlarged bilinearly."""
     luma = functional.pixel_shuffle(packed[:, :16], 4)
     chroma = functional.pixel_shuffle(packed[:, 16:], 2)
     chroma = functional.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)

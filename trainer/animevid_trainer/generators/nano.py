@@ -14,6 +14,13 @@ from torch.nn import functional
 PACKED_CHANNELS = 24
 
 
+def zero(conv: nn.Conv2d) -> None:
+    """Let a branch start as nothing."""
+    nn.init.zeros_(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+
+
 class ResidualBlock(nn.Module):
     """``x + conv(relu(conv(x)))``, 3x3, zero padding."""
 
@@ -21,11 +28,11 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        zero(self.conv2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(functional.relu(self.conv1(x)))
+        branch: Tensor = self.conv2(functional.relu(self.conv1(x)))
+        return x + branch
 
 
 class Nano(nn.Module):
@@ -50,9 +57,7 @@ class Nano(nn.Module):
         self.tail = nn.Conv2d(width, PACKED_CHANNELS, 3, padding=1)
         for conv in (self.stem, self.down, self.merge):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        zero(self.tail)
         # in 1/4-resolution pixels: stem, shallow, down, deep (twice as far a pixel), merge, tail; then 4 pixels each
         reach = 1 + 2 * shallow_blocks + 1 + 2 * 2 * deep_blocks + 1 + 1 + 1
         self.receptive_field_px = 4 * (2 * reach + 1)
@@ -62,4 +67,5 @@ class Nano(nn.Module):
         deep = self.deep(functional.relu(self.down(shallow)))
         back = functional.interpolate(self.up(deep), scale_factor=2, mode="nearest")
         merged = functional.relu(self.merge(shallow + back))
-        return packed + self.tail(merged)
+        change: Tensor = self.tail(merged)
+        return packed + change

@@ -25,7 +25,10 @@ TEACHER_NAMES: tuple[str, ...] = ("cartoongan", "aozora", "cel", "bilateral")
 
 
 class Teacher(Protocol):
-    """Draws a photo, ``(H, W, 3)`` uint8 RGB, as a picture of the same shape. ``key`` names every setting that matters."""
+    """Draws a photo, ``(H, W, 3)`` uint8 RGB, as a picture of the same shape.
+
+    ``key`` names every setting that changes its pictures.
+    """
 
     @property
     def key(self) -> str: ...

@@ -80,11 +80,12 @@ class Painter:
     def __init__(self, paint: Paint, *, shading: Callable[[Picture], Picture] | None = None) -> None:
         self._paint = paint if shading is not None else replace(paint, shading_lightness=0.0, shading_chroma=0.0)
         self._shading = shading
-        self.key = f"paint 2 {asdict(self._paint)} over {getattr(shading, 'key', 'the photo')}"
+        self.key = f"paint 3 {asdict(self._paint)} over {getattr(shading, 'key', 'the photo')}"
 
     def __call__(self, photo: Picture) -> Picture:
         """``(H, W, 3)`` uint8 RGB -> the same shape."""
-        return draw(photo, self._paint, shading=self._shading(photo) if self._shading is not None else None)
+        shade = self._shading is not None and not without_texture(photo.astype(np.float32) / 255.0)
+        return draw(photo, self._paint, shading=self._shading(photo) if shade and self._shading else None)
 
 
 class BilateralTeacher:
@@ -104,15 +105,28 @@ class BilateralTeacher:
 def draw(photo: Picture, paint: Paint, *, shading: Picture | None = None) -> Picture:
     """Paint ``photo`` (``H, W, 3`` uint8 RGB); ``shading`` of the same shape lends lightness and chroma."""
     bgr = np.ascontiguousarray(photo[..., ::-1], np.float32) / 255.0
+    if without_texture(bgr):
+        painted = choose_colours(bgr, replace(paint, tones=0))
+        return np.ascontiguousarray((painted * 255.0).round().astype(np.uint8)[..., ::-1])
     lab = _lab(bgr)
     if shading is not None:
         shaded = _lab(np.ascontiguousarray(shading[..., ::-1], np.float32) / 255.0)
         lab[..., 0] += paint.shading_lightness * (shaded[..., 0] - lab[..., 0])
         lab[..., 1:] += paint.shading_chroma * (shaded[..., 1:] - lab[..., 1:])
     flat = np.clip(l0_smooth(np.clip(_bgr(lab), 0, 1), strength=paint.flatten), 0, 1)
+    # L0 leaves faint steps in skies and walls, which would show as bands
+    flat = np.asarray(cv2.bilateralFilter(flat, 13, 0.05, 5.0), np.float32)
     toned = choose_colours(flat, paint)
     painted = ink(toned, find_lines(bgr, paint.ink), paint.ink)
     return np.ascontiguousarray((np.clip(painted, 0, 1) * 255.0).round().astype(np.uint8)[..., ::-1])
+
+
+def without_texture(image: Image) -> bool:
+    """Whether there is nothing to draw in a picture on [0, 1]: one colour, or gradients. Its colours alone are chosen.
+
+    Flattening would turn a gradient into bands, and a network with instance norm paints noise on an even picture.
+    """
+    return float(np.abs(cv2.Laplacian(image, cv2.CV_32F)).mean()) < 0.004
 
 
 def l0_smooth(image: Image, *, strength: float, kappa: float = 2.0, beta_max: float = 1e4) -> Image:
@@ -140,7 +154,7 @@ def l0_smooth(image: Image, *, strength: float, kappa: float = 2.0, beta_max: fl
         spectrum = (source + beta * np.fft.rfft2(divergence, axes=(0, 1))) / (1.0 + beta * gradient_power)
         smooth = np.fft.irfft2(spectrum, s=(rows, columns), axes=(0, 1)).astype(np.float32)
         beta *= kappa
-    return smooth[margin : margin + height, margin : margin + width]
+    return np.asarray(smooth[margin : margin + height, margin : margin + width], np.float32)
 
 
 def choose_colours(flat: Image, paint: Paint) -> Image:
@@ -167,10 +181,13 @@ def choose_colours(flat: Image, paint: Paint) -> Image:
 
 
 def soft_steps(light: Map, tones: int, *, sharpness: float = 4.0) -> Map:
-    """Lightness in ``tones`` soft steps: Winnemoeller, Olsen and Gooch 2006, "Real-Time Video Abstraction", equation 4."""
+    """Lightness in ``tones`` soft steps.
+
+    Source: Winnemoeller, Olsen and Gooch 2006, "Real-Time Video Abstraction", equation 4.
+    """
     nearest = np.round(light * tones) / tones
     ramp = np.tanh(sharpness * (light - nearest) * tones) / np.tanh(sharpness / 2.0)
-    return (nearest + ramp / (2.0 * tones)).astype(np.float32)
+    return np.asarray(nearest + ramp / (2.0 * tones), np.float32)
 
 
 def find_lines(bgr: Image, settings: Ink) -> Map:

@@ -1,0 +1,35 @@
+"""Pictures with nothing in them: even colours and gradients, so that a style learns to leave them clean.
+
+Photos have none, and a student trained on photos alone draws blotches on a black frame and bands on a gray ramp.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from animevid_trainer.data.pictures import Picture
+
+
+def flat_pictures(count: int, *, height: int = 256, width: int = 256, seed: int = 1) -> list[Picture]:
+    """``count`` pictures, ``(height, width, 3)`` uint8 RGB: black, white, grays, colours, then gradients, in turn."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
+    pictures: list[Picture] = []
+    for index in range(count):
+        start, end = random.uniform(0, 255, (2, 3))
+        kind = index % 6
+        if kind == 0:
+            start = end = np.full(3, 0.0 if index % 12 == 0 else 255.0)
+        elif kind == 1:
+            start = end = np.full(3, start[0])
+        elif kind == 2:
+            end = start
+        elif kind in (3, 4):  # gray ramps, from black to white every other time
+            start, end = (np.zeros(3), np.full(3, 255.0)) if kind == 3 else (np.full(3, start[0]), np.full(3, end[0]))
+        angle = random.uniform(0, 2 * np.pi)
+        place = np.cos(angle) * columns + np.sin(angle) * rows
+        share = (place - place.min()) / max(float(np.ptp(place)), 1.0)
+        gradient = start + share[..., None] * (end - start)
+        dithered = gradient + random.uniform(-0.5, 0.5, (height, width, 1)) if kind >= 3 else gradient
+        pictures.append(np.clip(np.round(dithered), 0, 255).astype(np.uint8))
+    return pictures
