@@ -53,6 +53,24 @@ def write_clip(
     return path
 
 
+def loop_clip(clip: Path, path: Path, *, times: int) -> Path:
+    """``clip`` played ``times`` times, without re-encoding (its video stream only; no B-frames)."""
+    with av.open(str(clip)) as source, av.open(str(path), "w") as container:
+        stream = source.streams.video[0]
+        copy = container.add_stream_from_template(stream)
+        packets = [(packet.pts, bytes(packet), packet.is_keyframe) for packet in source.demux(stream) if packet.size]
+        step = packets[1][0] - packets[0][0]
+        for index in range(times * len(packets)):
+            _, payload, is_keyframe = packets[index % len(packets)]
+            packet = av.Packet(payload)
+            packet.stream, packet.time_base = copy, stream.time_base
+            packet.pts = packet.dts = index * step
+            packet.duration = step
+            packet.is_keyframe = is_keyframe
+            container.mux(packet)
+    return path
+
+
 def frame_times(path: Path) -> list[Fraction]:
     """The exact time of each frame, in seconds."""
     with av.open(str(path)) as container:

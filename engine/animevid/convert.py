@@ -71,7 +71,8 @@ class ConversionPlan:
 
 @dataclass(frozen=True, slots=True)
 class ConversionReport:
-    """What a conversion did. ``elapsed_seconds`` runs from the first frame asked for to the finished file.
+    """What a conversion did. ``elapsed_seconds`` runs from the first frame asked for to the finished file,
+    ``first_frame_seconds`` from there to the first frame that the encoder took.
 
     ``speed`` is seconds of film per second of work, ``None`` for pictures.
     """
@@ -82,6 +83,7 @@ class ConversionReport:
     frames_concealed: int
     frames_reused: int
     elapsed_seconds: float
+    first_frame_seconds: float
     film_seconds: Fraction | None
     network: str
     notices: tuple[str, ...]
@@ -341,9 +343,16 @@ class Conversion:
         source, sink, options = self._source, self._sink, self._options
         skipping = StaticSkip(self._stylizer) if options.skip_static else None
         stages = stylizing_stages(skipping or self._stylizer, fit=self._fit, finish=self._finish)
-        self._pipeline = Pipeline(self._frames(), [*stages, Stage.each("encode", sink.write)], source_name="decode")
         total = source.info.frame_count
-        started_at = time.perf_counter()
+        started_at = first_frame_at = time.perf_counter()
+
+        def encode(frame: Frame) -> None:
+            nonlocal first_frame_at
+            sink.write(frame)
+            if sink.frames_written == 1:
+                first_frame_at = time.perf_counter()
+
+        self._pipeline = Pipeline(self._frames(), [*stages, Stage.each("encode", encode)], source_name="decode")
         watch = None
         if on_progress is not None:
             watch = lambda statistics: on_progress(Progress(sink.frames_written, total, statistics))  # noqa: E731
@@ -359,6 +368,7 @@ class Conversion:
             frames_concealed=source.frames_concealed,
             frames_reused=skipping.skipped if skipping is not None else 0,
             elapsed_seconds=time.perf_counter() - started_at,
+            first_frame_seconds=first_frame_at - started_at,
             film_seconds=None if source.info.is_still else written.duration_seconds,
             network=self._stylizer.description,
             notices=self._notices(),

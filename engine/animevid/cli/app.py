@@ -35,15 +35,17 @@ class CommandModule(Protocol):
     def run(self, args: argparse.Namespace) -> int: ...
 
 
+_TRAINER = "animevid_trainer.cli"
+
 COMMANDS: dict[str, Command] = {
     "convert": Command("animevid.cli.convert", "stylize a video, GIF, image or folder (the default command)"),
     "styles": Command("animevid.cli.styles", "list the styles, or show one"),
     "webcam": Command("animevid.cli.webcam", "stylize a camera live, in a window or as a virtual camera"),
     "serve": Command("animevid.cli.serve", "stylize in the browser"),
-    "train": Command("animevid_trainer.cli", "train a style"),
-    "export": Command("animevid_trainer.cli", "turn a checkpoint into a style file"),
-    "evaluate": Command("animevid_trainer.cli", "measure and look at a style"),
-    "import": Command("animevid_trainer.cli", "bring in published weights"),
+    "train": Command(_TRAINER, "train a style"),
+    "export": Command(_TRAINER, "turn a checkpoint into a style file"),
+    "evaluate": Command(_TRAINER, "measure and look at a style"),
+    "import": Command(_TRAINER, "bring in published weights"),
     "build": Command("animevid.cli.build", "build an engine for this GPU from a style"),
     "completion": Command("animevid.cli.completion", "print the completion script of a shell"),
 }
@@ -124,8 +126,8 @@ def _import_command(name: str) -> CommandModule:
     module = COMMANDS[name].module
     try:
         imported: Any = importlib.import_module(module)
-        module_of_command: CommandModule = getattr(imported, "COMMANDS", {}).get(name, imported)
-        return module_of_command
+        found: CommandModule = imported.COMMANDS[name] if module == _TRAINER else imported
+        return found
     except ModuleNotFoundError as error:
         missing = error.name or ""
         if module.startswith("animevid_trainer") and missing in ("torch", "onnx", "safetensors"):

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from animevid.cli.app import EXIT_CODES, command_list
 from animevid.cli.options import add_common_options, add_style_options
 from animevid.cli.values import parse_bitrate, parse_compare, parse_count, parse_size, parse_time
+from animevid.errors import AnimevidError, UsageError
 
 if TYPE_CHECKING:
-    from animevid.convert import Conversion, ConversionPlan
+    from animevid.cli.progress import Reporter
+    from animevid.convert import Conversion, ConversionOptions, ConversionPlan
 
 _EPILOG = f"""\
 INPUT is a video, a GIF, an image, a folder or a glob of images (quote it), a URL, or - for standard input.
@@ -101,8 +103,8 @@ def run(args: argparse.Namespace) -> int:
         return print_styles(as_json=args.progress == "json")
     source, target = _ends(args)
 
-    from animevid.cli.progress import open_reporter, summary_line
-    from animevid.convert import Conversion, ConversionOptions
+    from animevid.cli.progress import open_reporter
+    from animevid.convert import ConversionOptions
     from animevid.video import EncoderSettings
 
     compare, position = args.compare or (None, 0.5)
@@ -135,15 +137,29 @@ def run(args: argparse.Namespace) -> int:
         ),
     )
     reporter = open_reporter("none" if args.quiet else args.progress, output_is_stdout=target == "-")
+    try:
+        _convert(source, target, options, args, reporter)
+    except AnimevidError as error:
+        reporter.failed(error)
+        raise
+    return 0
+
+
+def _convert(
+    source: str, target: str, options: ConversionOptions, args: argparse.Namespace, reporter: Reporter
+) -> None:
+    from animevid.cli.progress import summary_line
+    from animevid.convert import Conversion
+
+    speaks = not args.quiet and args.progress != "json"
     talk = sys.stderr if target == "-" or args.progress == "json" else sys.stdout
     with Conversion(source, target, options) as conversion:
         plan = conversion.plan
         if args.dry_run:
             print("\n".join(plan_lines(plan)), file=talk)
-            return 0
-        if not args.quiet and args.progress != "json":
-            remarks = plan_lines(plan) if args.verbose else [*plan.losses, *plan.notices]
-            for line in remarks:
+            return
+        if speaks:
+            for line in plan_lines(plan) if args.verbose else [*plan.losses, *plan.notices]:
                 print(line, file=sys.stderr)
         with _signals(conversion):
             try:
@@ -151,12 +167,11 @@ def run(args: argparse.Namespace) -> int:
             finally:
                 reporter.clear()
     reporter.done(report)
-    if not args.quiet and args.progress != "json":
+    if speaks:
         for notice in report.notices:
             if notice not in plan.notices:
                 print(notice, file=sys.stderr)
         print(f"{report.output}: {summary_line(report)}", file=talk)
-    return 0
 
 
 def plan_lines(plan: ConversionPlan) -> list[str]:
@@ -177,8 +192,6 @@ def plan_lines(plan: ConversionPlan) -> list[str]:
 
 def _ends(args: argparse.Namespace) -> tuple[str, str]:
     """INPUT and OUTPUT; with ``--demo`` the one word given is OUTPUT."""
-    from animevid.errors import UsageError
-
     if args.demo:
         if args.input is None or args.output is not None:
             raise UsageError("--demo takes OUTPUT alone: animevid --demo out.mp4")

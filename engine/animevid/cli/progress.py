@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from animevid.errors import AnimevidError
+
 if TYPE_CHECKING:
     from animevid.convert import ConversionReport, Progress
 
@@ -26,6 +28,8 @@ class Reporter(Protocol):
 
     def done(self, report: ConversionReport) -> None: ...
 
+    def failed(self, error: AnimevidError) -> None: ...
+
     def clear(self) -> None:
         """Leave the terminal clean for whatever is printed next."""
         ...
@@ -38,6 +42,9 @@ class QuietReporter:
         pass
 
     def done(self, report: ConversionReport) -> None:
+        pass
+
+    def failed(self, error: AnimevidError) -> None:
         pass
 
     def clear(self) -> None:
@@ -69,7 +76,7 @@ class BarReporter(QuietReporter):
 
 
 class JsonReporter(QuietReporter):
-    """One JSON object a line: ``{"event": "progress", ...}`` now and then, ``{"event": "done", ...}`` at the end."""
+    """JSON lines: ``{"event": "progress", ...}`` now and then, ``"done"`` or ``"error"`` at the end."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -95,6 +102,9 @@ class JsonReporter(QuietReporter):
 
     def done(self, report: ConversionReport) -> None:
         self._write(event="done", **report_fields(report))
+
+    def failed(self, error: AnimevidError) -> None:
+        self._write(event="error", kind=type(error).__name__, message=str(error), exit_code=error.exit_code)
 
     def _write(self, **fields: Any) -> None:
         self._stream.write(json.dumps(fields) + "\n")

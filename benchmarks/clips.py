@@ -1,0 +1,35 @@
+"""Clips to measure on: a real one brought to a size and a number of frames, the same bytes every time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from animevid.pixels import resize_planes
+from animevid.video import EncoderSettings, Frame, OutputSettings, VideoSink, open_source, picture_kind_of
+
+DEMO_CLIP = Path(__file__).resolve().parent.parent / "engine" / "animevid" / "demo" / "demo.mp4"
+
+
+def prepare_clip(source: Path, target: Path, *, width: int, height: int, frames: int, rate: int = 30) -> Path:
+    """``source``, looped forth and back to ``frames`` frames at a constant ``rate``, as H.264 without sound."""
+    with open_source(source) as opened:
+        kind = picture_kind_of(opened)
+        pictures = [resize_planes(frame.planes, (height, width)) for frame in opened]
+    order = [*pictures, *reversed(pictures)]
+    kind = replace(
+        kind,
+        width=width,
+        height=height,
+        rate=Fraction(rate),
+        time_base=Fraction(1, rate),
+        sample_aspect_ratio=Fraction(1),
+    )
+    settings = OutputSettings(encoder=EncoderSettings(crf=18, preset="veryfast"), overwrite=True)
+    with VideoSink(target, picture=kind, settings=settings) as sink:
+        for index in range(frames):
+            seconds = Fraction(index, rate)
+            sink.write(Frame(order[index % len(order)], index, seconds, Fraction(1, rate)))
+        sink.finish()
+    return target

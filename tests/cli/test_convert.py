@@ -1,0 +1,298 @@
+"""``animevid INPUT OUTPUT``: what is printed where, what the options do, and how it ends when it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import pytest
+from animevid.cli import main
+from animevid.video import open_source
+from media import frame_times, loop_clip, write_clip
+
+ANIMEVID = [sys.executable, "-m", "animevid"]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return write_clip(tmp_path_factory.mktemp("cli") / "clip.mp4", frames=30)
+
+
+@pytest.fixture(scope="module")
+def long_clip(clip):
+    """Two minutes: long enough to be interrupted."""
+    big = write_clip(clip.with_name("big.mp4"), frames=60, height=240, width=320, audio=False)
+    return loop_clip(big, clip.with_name("long.mp4"), times=50)
+
+
+def _run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_a_conversion_prints_one_summary_line_and_nothing_else_in_a_pipe(clip, packed_style, tmp_path, capfd):
+    assert _run(clip, tmp_path / "out.mp4", "--style", packed_style) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert len(out.splitlines()) == 1
+    assert "30 frames in, 30 out" in out
+    assert "fps" in out
+    assert "infer" in out
+
+
+def test_quiet_says_nothing_at_all(clip, packed_style, tmp_path, capfd):
+    assert _run(clip, tmp_path / "out.mp4", "--style", packed_style, "-q") == 0
+    assert capfd.readouterr() == ("", "")
+
+
+def test_json_is_one_object_a_line(clip, packed_style, tmp_path, capfd):
+    assert _run(clip, tmp_path / "out.mp4", "--style", packed_style, "--json") == 0
+    out, err = capfd.readouterr()
+    events = [json.loads(line) for line in out.splitlines()]
+    assert err == ""
+    assert events[-1]["event"] == "done"
+    assert events[-1]["frames_in"] == events[-1]["frames_out"] == 30
+    assert {stage["name"] for stage in events[-1]["stages"]} >= {"decode", "infer", "encode"}
+
+
+def test_json_progress_goes_by_while_frames_do(long_clip, packed_style, tmp_path, capfd):
+    assert _run(long_clip, tmp_path / "out.mp4", "--style", packed_style, "--progress", "json", "--end", "40") == 0
+    events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    progress = [event for event in events if event["event"] == "progress"]
+    assert progress
+    assert [event["frames"] for event in progress] == sorted(event["frames"] for event in progress)
+    assert all(event["frames_total"] == 960 for event in progress)
+    assert all(0 <= load <= 1 for event in progress for load in event["load"].values())
+
+
+def test_an_error_is_one_json_object_too(packed_style, tmp_path, capfd):
+    assert _run(tmp_path / "no.mp4", tmp_path / "out.mp4", "--style", packed_style, "--json") == 3
+    out, err = capfd.readouterr()
+    event = json.loads(out)
+    assert (event["event"], event["exit_code"]) == ("error", 3)
+    assert "does not exist" in event["message"]
+    assert err.startswith("animevid: error: ")
+
+
+def test_a_dry_run_tells_the_plan_and_writes_nothing(clip, packed_style, tmp_path, capfd):
+    assert _run(clip, tmp_path / "out.mp4", "--style", packed_style, "--dry-run", "--size", "200%") == 0
+    out = capfd.readouterr().out
+    assert "h264 160x96" in out
+    assert "320x192" in out
+    assert "libx264" in out
+    assert "audio stream 1 (aac): copied" in out
+    assert os.listdir(tmp_path) == []
+
+
+def test_verbose_tells_the_plan_before_it_converts(clip, packed_style, tmp_path, capfd):
+    assert _run(clip, tmp_path / "out.mp4", "--style", packed_style, "-v") == 0
+    assert "network:" in capfd.readouterr().err
+
+
+def test_a_stream_that_cannot_be_copied_is_named(clip, packed_style, tmp_path, capfd):
+    assert _run(clip, tmp_path / "out.webm", "--style", packed_style, "--end", "0.2") == 0
+    assert "re-encoded as libopus" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "codec", "size"),
+    [
+        (["--codec", "hevc"], "hevc", (160, 96)),
+        (["--crf", "30", "--preset", "ultrafast"], "h264", (160, 96)),
+        (["--bitrate", "200k"], "h264", (160, 96)),
+        (["--size", "48p"], "h264", (80, 48)),
+        (["--compare", "side"], "h264", (320, 96)),
+        (["--compare", "split:0.3"], "h264", (160, 96)),
+        (["--strength", "40%"], "h264", (160, 96)),
+        (["--net-size", "64x64"], "h264", (160, 96)),
+        (["--net-size", "full", "--every-frame", "--threads", "1"], "h264", (160, 96)),
+        (["--encoder-threads", "1", "--no-copy"], "h264", (160, 96)),
+        (["--hardware", "auto"], "h264", (160, 96)),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_options_do_what_they_say(clip, packed_style, tmp_path, options, codec, size):
+    target = tmp_path / "out.mp4"
+    assert _run(clip, target, "--style", packed_style, "--end", "0.3", *options) == 0
+    with open_source(target) as output:
+        assert output.info.codec == codec
+        assert (output.info.display_width, output.info.display_height) == size
+        assert bool(output.info.other_streams) is ("--no-copy" not in options)
+
+
+def test_an_image_becomes_an_image(clip, packed_style, tmp_path):
+    _picture(tmp_path / "in.png")
+    assert _run(tmp_path / "in.png", tmp_path / "out.png", "--style", packed_style) == 0
+    with open_source(tmp_path / "out.png") as output:
+        assert (output.info.display_width, output.info.display_height) == (160, 96)
+
+
+def test_a_folder_of_images_of_several_sizes_becomes_a_folder_of_the_same(packed_style, tmp_path):
+    (tmp_path / "in").mkdir()
+    _picture(tmp_path / "in" / "a.png", width=160)
+    _picture(tmp_path / "in" / "b.png", width=120)
+    assert _run(tmp_path / "in", tmp_path / "out", "--style", packed_style) == 0
+    sizes = []
+    for path in sorted((tmp_path / "out").iterdir()):
+        with open_source(path) as output:
+            sizes.append(output.info.display_width)
+    assert sizes == [160, 120]
+
+
+def test_a_glob_becomes_a_gif(packed_style, tmp_path):
+    for index in range(3):
+        _picture(tmp_path / f"in{index}.png", index=index)
+    assert _run(str(tmp_path / "in*.png"), tmp_path / "out.gif", "--style", packed_style) == 0
+    assert len(frame_times(tmp_path / "out.gif")) == 3
+
+
+def test_standard_input_and_output(clip, packed_style, tmp_path):
+    stream = clip.with_name("clip.mkv")
+    with av.open(str(clip)) as source, av.open(str(stream), "w") as container:
+        copy = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = copy
+                container.mux(packet)
+    with stream.open("rb") as piped:
+        command = [*ANIMEVID, "-", "-", "--style", packed_style, "--format", "matroska"]
+        done = subprocess.run(command, stdin=piped, capture_output=True, check=True)
+    (tmp_path / "out.mkv").write_bytes(done.stdout)
+    assert len(frame_times(tmp_path / "out.mkv")) == 30
+    assert b"30 frames in" in done.stderr
+
+
+def test_the_clip_that_is_shipped_converts(packed_style, tmp_path):
+    assert _run("--demo", tmp_path / "demo.mp4", "--style", packed_style, "--end", "0.5") == 0
+    with open_source(tmp_path / "demo.mp4") as output:
+        assert (output.info.display_width, output.info.display_height) == (640, 360)
+        assert [stream.kind for stream in output.info.other_streams] == ["audio"]
+
+
+def _until_it_writes(folder: Path, process: subprocess.Popen) -> None:
+    """Wait until a hidden file beside the target has grown: the conversion is under way."""
+    for _ in range(600):
+        if any(path.stat().st_size > 1000 for path in folder.glob(".*.part*")):
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    pytest.fail("the conversion did not begin to write")
+
+
+def test_ctrl_c_ends_cleanly_and_keeps_the_earlier_output(long_clip, packed_style, tmp_path):
+    target = tmp_path / "out.mkv"
+    target.write_bytes(b"earlier")
+    command = [*ANIMEVID, long_clip, target, "--style", packed_style, "--overwrite"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _until_it_writes(tmp_path, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == ""
+    assert err.splitlines() == [f"animevid: error: stopped before the end: '{target}' is not written"]
+    assert target.read_bytes() == b"earlier"
+    assert os.listdir(tmp_path) == ["out.mkv"]
+
+
+def test_a_killed_process_leaves_input_and_earlier_output_alone(long_clip, packed_style, tmp_path):
+    target = tmp_path / "out.mkv"
+    target.write_bytes(b"earlier")
+    before = long_clip.read_bytes()
+    command = [*ANIMEVID, long_clip, target, "--style", packed_style, "--overwrite"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _until_it_writes(tmp_path, process)
+    process.kill()
+    process.wait(timeout=30)
+    assert target.read_bytes() == b"earlier"
+    assert long_clip.read_bytes() == before
+
+
+def test_a_terminal_shows_a_bar_and_leaves_no_trace_of_it(long_clip, packed_style, tmp_path):
+    """In a real pseudo-terminal: frames, fps, ETA and stage load on one line, wiped at the end."""
+    parent, child = pty.openpty()
+    command = [*ANIMEVID, long_clip, tmp_path / "out.mp4", "--style", packed_style, "--end", "60"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "24"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=child, env=environment, text=True)
+    os.close(child)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(parent, 4096)
+        except OSError:  # Linux says so when the other end is closed
+            break
+        if not piece:
+            break
+        shown += piece
+    out, _ = process.communicate(timeout=60)
+    os.close(parent)
+    text = shown.decode()
+    assert process.returncode == 0
+    assert "/1440" in text
+    assert "fps" in text
+    assert "ETA" in text
+    assert "%" in text
+    assert text.endswith("\r\x1b[K")
+    assert "\n" not in text
+    assert "1440 frames in, 1440 out" in out
+
+
+def test_help_is_complete_and_loads_no_codec():
+    code = (
+        "import sys\n"
+        "from animevid.cli import main\n"
+        "assert main(['--help']) == 0\n"
+        "heavy = {'numpy', 'av', 'onnxruntime', 'cv2', 'torch'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for word in ("--style", "--list-styles", "--size", "--start", "--end", "--compare", "--strength", "--threads"):
+        assert word in done.stdout
+    assert "exit codes" in done.stdout
+    assert "animevid webcam" in done.stdout
+
+
+def test_nothing_at_all_prints_how_to_begin(capfd):
+    assert main([]) == 2
+    assert "animevid INPUT OUTPUT" in capfd.readouterr().err
+
+
+def test_the_version(capfd):
+    import animevid
+
+    assert main(["--version"]) == 0
+    assert capfd.readouterr().out == f"animevid {animevid.__version__}\n"
+
+
+def test_styles_are_listed(capfd):
+    assert main(["--list-styles"]) == 0
+    assert capfd.readouterr().out
+
+
+def test_the_card_of_a_style_is_shown(packed_style, capfd):
+    assert main(["styles", str(packed_style)]) == 0
+    out = capfd.readouterr().out
+    assert "test-packed" in out
+    assert "packed_yuv420" in out
+    assert main(["styles", str(packed_style), "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["name"] == "test-packed"
+
+
+def test_a_reader_that_goes_away_is_no_error(clip):
+    """``animevid --help | head -1``"""
+    command = f"{sys.executable} -m animevid --help | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def _picture(path: Path, *, index: int = 0, width: int = 160) -> None:
+    import cv2
+    from media import moving_picture
+
+    cv2.imwrite(str(path), moving_picture(index, width=width)[..., ::-1])

@@ -1,0 +1,241 @@
+"""The library as a program uses it: convert, iterate, be told, be stopped."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import animevid
+import numpy as np
+import pytest
+from animevid.convert import Conversion, ConversionOptions, Progress
+from animevid.errors import Cancelled, OutputError, UsageError
+from animevid.pixels import planes_to_rgb
+from animevid.stylizer import Stylizer
+from animevid.video import open_source
+from media import audio_packets, frame_times, loop_clip, write_clip
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return write_clip(tmp_path_factory.mktemp("api") / "clip.mp4", frames=36)
+
+
+def test_everything_but_the_picture_stays(clip, packed_style, tmp_path):
+    report = animevid.stylize(clip, tmp_path / "out.mp4", style=packed_style)
+    assert report.frames_in == report.frames_out == 36
+    assert report.frames_concealed == 0
+    assert frame_times(tmp_path / "out.mp4") == frame_times(clip)
+    assert audio_packets(tmp_path / "out.mp4") == audio_packets(clip)
+    assert [stage.name for stage in report.statistics.stages] == [
+        "decode",
+        "preprocess",
+        "infer",
+        "postprocess",
+        "encode",
+    ]
+
+
+def test_the_output_is_what_the_stylizer_gives_frame_by_frame(clip, packed_style, tmp_path):
+    animevid.stylize(clip, tmp_path / "out.mkv", style=packed_style, encoder=_lossless(), skip_static=False)
+    with Stylizer(packed_style) as stylizer, open_source(clip) as source, open_source(tmp_path / "out.mkv") as output:
+        for before, after in zip(source, output, strict=True):
+            np.testing.assert_array_equal(stylizer.stylize_planes(before.planes).y, after.planes.y)
+
+
+def test_frames_come_one_by_one_with_their_exact_time(clip, packed_style):
+    frames = list(animevid.stylized_frames(clip, style=packed_style))
+    assert [frame.pts_seconds for frame in frames] == [Fraction(index, 24) for index in range(36)]
+    assert [frame.index for frame in frames] == list(range(36))
+    picture = planes_to_rgb(frames[0].planes)
+    assert (picture.dtype, picture.shape) == (np.uint8, (96, 160, 3))
+
+
+def test_leaving_the_frames_early_leaves_no_thread(clip, packed_style):
+    for frame in animevid.stylized_frames(clip, style=packed_style):
+        if frame.index == 3:
+            break
+    del frame
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("animevid-")]
+
+
+def test_a_cut_and_another_size(clip, packed_style, tmp_path):
+    report = animevid.stylize(
+        clip, tmp_path / "out.mp4", style=packed_style, start_seconds=0.5, end_seconds=1.0, size=(48, 80)
+    )
+    assert report.frames_out == 12
+    with open_source(tmp_path / "out.mp4") as output:
+        assert (output.info.display_height, output.info.display_width) == (48, 80)
+        assert output.info.sample_aspect_ratio == 1
+
+
+def test_another_shape_keeps_its_look_on_the_screen(clip, packed_style, tmp_path):
+    animevid.stylize(clip, tmp_path / "out.mp4", style=packed_style, size=(96, 96))
+    with open_source(tmp_path / "out.mp4") as output:
+        assert output.info.sample_aspect_ratio == Fraction(160, 96)
+
+
+@pytest.mark.parametrize(("mode", "width"), [("side", 320), ("split", 160)])
+def test_a_comparison_shows_the_original_too(clip, packed_style, tmp_path, mode, width):
+    animevid.stylize(clip, tmp_path / "out.mkv", style=packed_style, compare=mode, encoder=_lossless())
+    with open_source(clip) as source, open_source(tmp_path / "out.mkv") as output:
+        assert output.info.display_width == width
+        before, after = next(iter(source)).planes, next(iter(output)).planes
+        np.testing.assert_array_equal(before.y[:, :70], after.y[:, :70])
+        assert (before.y[:, 90:160] != after.y[:, -70:]).any()
+
+
+def test_an_unknown_comparison_is_refused(clip, packed_style, tmp_path):
+    with pytest.raises(UsageError, match="compare"):
+        animevid.stylize(clip, tmp_path / "out.mp4", style=packed_style, compare="up")
+
+
+def test_a_still_clip_runs_the_network_once(packed_style, tmp_path):
+    clip = write_clip(tmp_path / "still.mp4", frames=24, still=True, audio=False)
+    report = animevid.stylize(clip, tmp_path / "out.mp4", style=packed_style)
+    assert report.frames_out == 24
+    assert report.frames_reused >= 20
+    every = animevid.stylize(clip, tmp_path / "every.mp4", style=packed_style, skip_static=False)
+    assert every.frames_reused == 0
+
+
+def test_progress_is_told_in_the_callers_thread(clip, packed_style, tmp_path):
+    told: list[Progress] = []
+    threads = set()
+
+    def on_progress(progress: Progress) -> None:
+        told.append(progress)
+        threads.add(threading.current_thread())
+
+    long = write_clip(tmp_path / "long.mp4", frames=240, height=240, width=320, audio=False)
+    animevid.stylize(long, tmp_path / "out.mp4", style=packed_style, on_progress=on_progress)
+    assert threads == {threading.current_thread()}
+    assert [progress.frames_done for progress in told] == sorted(progress.frames_done for progress in told)
+    assert {progress.frames_total for progress in told} == {240}
+
+
+def test_an_open_stylizer_serves_several_conversions_and_stays_open(clip, packed_style, tmp_path):
+    with Stylizer(packed_style) as stylizer:
+        for name in ("one.mp4", "two.mp4"):
+            animevid.stylize(clip, tmp_path / name, style=stylizer)
+        stylizer(np.zeros((8, 8, 3), np.uint8))
+    assert (tmp_path / "one.mp4").stat().st_size == (tmp_path / "two.mp4").stat().st_size
+
+
+def test_an_existing_output_needs_leave(clip, packed_style, tmp_path):
+    (tmp_path / "out.mp4").write_bytes(b"precious")
+    with pytest.raises(OutputError, match="exists"):
+        animevid.stylize(clip, tmp_path / "out.mp4", style=packed_style)
+    assert (tmp_path / "out.mp4").read_bytes() == b"precious"
+    animevid.stylize(clip, tmp_path / "out.mp4", style=packed_style, overwrite=True)
+    assert frame_times(tmp_path / "out.mp4")
+
+
+def test_an_error_in_the_middle_leaves_nothing_behind(clip, packed_style, tmp_path):
+    def on_progress(_: Progress) -> None:
+        raise Cancelled("the caller has had enough")
+
+    long = write_clip(tmp_path / "long.mp4", frames=400, height=240, width=320, audio=False)
+    with pytest.raises(Cancelled):
+        animevid.stylize(long, tmp_path / "out.mp4", style=packed_style, on_progress=on_progress)
+    assert os.listdir(tmp_path) == ["long.mp4"]
+
+
+def test_stopping_finishes_the_file_early(packed_style, tmp_path):
+    long = write_clip(tmp_path / "long.mp4", frames=400, height=240, width=320, audio=False)
+    with Conversion(long, tmp_path / "out.mp4", ConversionOptions(style=packed_style)) as conversion:
+        report = conversion.run(on_progress=lambda _: conversion.stop())
+    assert 0 < report.frames_out < 400
+    assert len(frame_times(tmp_path / "out.mp4")) == report.frames_out
+
+
+def test_a_plan_says_what_will_happen_and_writes_nothing(clip, packed_style, tmp_path):
+    options = ConversionOptions(style=packed_style, compare="side")
+    with Conversion(clip, tmp_path / "out.mp4", options) as conversion:
+        plan = conversion.plan
+    assert (plan.size, plan.output_size, plan.net_size) == ((96, 160), (96, 320), (96, 160))
+    assert plan.style == "test-packed"
+    assert plan.frames_total == 36
+    assert len(plan.decisions) == 1
+    assert not plan.losses
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "name",
+    [
+        "av1.mkv",
+        "bt709_full_range.mp4",
+        "hevc_10bit.mp4",
+        "no_duration.webm",
+        "phone_vfr_rotated180_aac.mp4",
+        "portrait_540x960_aac.mp4",
+        "transparent_vp9.webm",
+    ],
+)
+def test_real_clips_keep_their_times(clips, packed_style, tmp_path, name):
+    suffix = ".webm" if name.endswith(".webm") else ".mkv" if name.endswith(".mkv") else ".mp4"
+    target = tmp_path / f"out{suffix}"
+    report = animevid.stylize(clips / name, target, style=packed_style, end_seconds=1, size=(90, 160))
+    with open_source(clips / name, end_seconds=Fraction(1)) as source:
+        wanted = [frame.pts_seconds - source.origin_seconds for frame in source]
+    with open_source(target) as output:
+        written = [frame.pts_seconds - output.origin_seconds for frame in output]
+    assert report.frames_out == len(wanted) == len(written)
+    for before, after in zip(wanted, written, strict=True):
+        assert abs(before - after) <= Fraction(1, 1000)  # Matroska counts in milliseconds
+
+
+def test_names_are_loaded_when_they_are_used():
+    """``import animevid`` loads no codec, no runtime and no array library."""
+    code = (
+        "import sys, animevid\n"
+        "heavy = {'numpy', 'av', 'onnxruntime', 'cv2', 'torch'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert set(animevid.__all__) <= set(dir(animevid))\n"
+        "animevid.Stylizer\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'stilize'"):
+        animevid.stilize  # noqa: B018
+
+
+def test_the_version_is_that_of_the_package():
+    import tomllib
+
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    assert animevid.__version__ == project["version"]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length_of_a_clip(packed_style, tmp_path):
+    """A clip of 20 times the length takes the memory of the short one, give or take a few buffers."""
+    short = write_clip(tmp_path / "short.mp4", frames=100, height=180, width=320, audio=False)
+    long = loop_clip(short, tmp_path / "long.mp4", times=20)
+    code = (
+        "import sys, animevid\n"
+        "animevid.stylize(sys.argv[1], sys.argv[2], style=sys.argv[3], overwrite=True, skip_static=False)\n"
+        "print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])\n"
+    )
+
+    def peak_megabytes(clip: Path) -> float:
+        command = [sys.executable, "-c", code, clip, tmp_path / "out.mp4", packed_style]
+        return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout) / 1024
+
+    # 2000 frames of 320x180 would be 170 MB if they piled up.
+    assert peak_megabytes(long) < peak_megabytes(short) + 30
+
+
+def _lossless():
+    from animevid.video import EncoderSettings
+
+    return EncoderSettings(codec="h264", crf=0, preset="ultrafast")
