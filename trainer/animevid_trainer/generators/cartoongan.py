@@ -41,7 +41,7 @@ class CartoonGan(Generator):
             raise TrainingError(f"{activation = }: allowed are relu, leaky_relu")
         self.slope = 0.2 if activation == "leaky_relu" else 0.0
         self.tileable = norm == "batch"
-        self.receptive_field_px = 187 if self.tileable else 0
+        self.receptive_field_px = 171 if self.tileable else 0
 
         def make(channels: int) -> nn.Module:
             if norm == "batch":
