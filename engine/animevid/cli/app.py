@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TextIO
 
 from animevid.errors import AnimevidError, UsageError
 
@@ -50,6 +50,18 @@ COMMANDS: dict[str, Command] = {
     "completion": Command("animevid.cli.completion", "print the completion script of a shell"),
 }
 
+#: What is imported on demand -> the extra of the package that brings it.
+_EXTRAS = {
+    "torch": "train",
+    "onnx": "train",
+    "safetensors": "train",
+    "tensorboard": "train",
+    "aiohttp": "live",
+    "aiortc": "live",
+    "pyvirtualcam": "live",
+    "cuda": "gpu",
+}
+
 EXIT_CODES = """\
 exit codes:
   0    done                              5    style: unknown, or not a stylizer
@@ -83,6 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has gone. Point stdout elsewhere, or Python complains again while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        way_out = f'pip install "animevid[{extra}]"' if extra else "install animevid again"
+        _complain(f"{error.name} is not installed: {way_out}", error)
+        return UsageError.exit_code
     except MemoryError as error:
         _complain("out of memory: give a smaller --size or --net-size", error)
         return 1
@@ -126,15 +143,17 @@ def _import_command(name: str) -> CommandModule:
     module = COMMANDS[name].module
     try:
         imported: Any = importlib.import_module(module)
-        found: CommandModule = imported.COMMANDS[name] if module == _TRAINER else imported
-        return found
     except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if module.startswith("animevid_trainer") and missing in ("torch", "onnx", "safetensors"):
-            raise UsageError(f'animevid {name} needs {missing}: pip install "animevid[train]"') from error
-        if missing and (module == missing or module.startswith(missing + ".")):
-            raise UsageError(f"animevid {name} is not part of this installation ({missing} is missing)") from error
-        raise
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise UsageError(f"animevid {name} is not part of this installation ({error.name} is missing)") from error
+    if module != _TRAINER:
+        found: CommandModule = imported
+    elif name in imported.COMMANDS:
+        found = imported.COMMANDS[name]
+    else:
+        raise UsageError(f"animevid {name} is not part of this installation")
+    return found
 
 
 def _print_overview() -> None:
@@ -149,10 +168,28 @@ def command_list() -> str:
     return "commands:\n" + "\n".join(f"  animevid {name:<11}{command.help}" for name, command in COMMANDS.items())
 
 
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what ``sys.stderr`` is at the moment, and is installed once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("animevid: %(message)s"))
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _: TextIO) -> None:
+        pass
+
+
 def _set_up_logging(verbosity: int) -> None:
-    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
-    logging.basicConfig(level=level, format="animevid: %(message)s", stream=sys.stderr, force=True)
-    logging.getLogger("animevid").setLevel(level)
+    for name in ("animevid", "animevid_trainer"):
+        logger = logging.getLogger(name)
+        logger.setLevel((logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)])
+        if not any(isinstance(handler, _StderrHandler) for handler in logger.handlers):
+            logger.addHandler(_StderrHandler())
 
 
 def _complain(message: str, error: BaseException | None) -> None:
