@@ -107,7 +107,7 @@ def open_input(
 def input_error(spec: Spec, error: Exception) -> InputError:
     """FFmpeg's complaint about reading ``spec``, as one line that says the way out."""
     name = redacted(spec)
-    if isinstance(error, av.error.InvalidDataError):
+    if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
         return InputError(
             f"path = {name!r} is not a video, image or GIF that FFmpeg can read, or it is cut off: check the file"
         )

@@ -87,6 +87,7 @@ class VideoSource(Source):
         self._finished = False
         self._iterated = False
         self._encrypted = False
+        self._damaged_pts: set[int | None] = set()
         if start_seconds is not None and end_seconds is not None and end_seconds <= start_seconds:
             raise UsageError(f"end = {float(end_seconds)} s must lie after start = {float(start_seconds)} s")
         self._container = open_input(spec, options=options, format_name=format_name)
@@ -161,7 +162,8 @@ class VideoSource(Source):
             if self._end is not None and seconds >= self._end + self._file_start:
                 self._pass_remaining_packets()
                 return
-            concealed = raw.is_corrupt
+            concealed = raw.is_corrupt or raw.pts in self._damaged_pts
+            self._damaged_pts.discard(raw.pts)
             self.frames_concealed += concealed
             planes = self._picture(raw)
             rotation = self._orientation.rotation_degrees
@@ -193,6 +195,8 @@ class VideoSource(Source):
             if packet is not None and not self.frames_decoded and packet.has_sidedata("encryption_info"):
                 self._encrypted = True
                 return
+            if packet is not None and packet.is_corrupt:  # the container knows of a gap that the decoder may not see
+                self._damaged_pts.add(packet.pts)
             for frame in self._decode_packet(packet):
                 if start_ticks is None or frame.pts is None or frame.pts >= start_ticks:
                     yield frame
@@ -235,9 +239,21 @@ class VideoSource(Source):
                 log.warning("reading stops early: %s", self.read_error)
                 return
             if packet is None:
+                self._note_cut_off()
                 return
             if packet.size:  # PyAV's own flush packets do not say whose they are
                 yield packet
+
+    def _note_cut_off(self) -> None:
+        """Say so if the container's index points beyond the end of the file."""
+        entries = self._stream.index_entries
+        if not len(entries) or not is_local_file(self.spec):
+            return
+        last = entries[len(entries) - 1]
+        size = self._container.size
+        if 0 < size < last.pos + last.size:
+            self.read_error = f"path = {redacted(self.spec)!r} is cut off: its last pictures are missing"
+            log.warning("%s", self.read_error)
 
     def _pass_remaining_packets(self) -> None:
         """After the last picture of a cut: hand on what other streams still have before the cut's end."""
