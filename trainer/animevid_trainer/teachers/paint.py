@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy import fft
 
 Picture = npt.NDArray[np.uint8]
 Image = npt.NDArray[np.float32]  # (H, W, 3) BGR or Lab
@@ -80,7 +81,7 @@ class Painter:
     def __init__(self, paint: Paint, *, shading: Callable[[Picture], Picture] | None = None) -> None:
         self._paint = paint if shading is not None else replace(paint, shading_lightness=0.0, shading_chroma=0.0)
         self._shading = shading
-        self.key = f"paint 3 {asdict(self._paint)} over {getattr(shading, 'key', 'the photo')}"
+        self.key = f"paint 4 {asdict(self._paint)} over {getattr(shading, 'key', 'the photo')}"
 
     def __call__(self, photo: Picture) -> Picture:
         """``(H, W, 3)`` uint8 RGB -> the same shape."""
@@ -137,24 +138,27 @@ def l0_smooth(image: Image, *, strength: float, kappa: float = 2.0, beta_max: fl
     """
     height, width = image.shape[:2]
     margin = 8
-    smooth = np.asarray(cv2.copyMakeBorder(image, *(margin,) * 4, cv2.BORDER_REFLECT), np.float32)
-    rows, columns = smooth.shape[:2]
+    rows, columns = (fft.next_fast_len(side + 2 * margin, real=True) for side in (height, width))
+    below, right = rows - height - margin, columns - width - margin
+    bordered = cv2.copyMakeBorder(image, margin, below, margin, right, cv2.BORDER_REFLECT)
+    smooth = np.ascontiguousarray(bordered.transpose(2, 0, 1), np.float32)  # (3, H, W)
     kernel = np.zeros((2, rows, columns), np.float32)
     kernel[0, 0, 0], kernel[0, 0, -1] = -1, 1
     kernel[1, 0, 0], kernel[1, -1, 0] = -1, 1
-    gradient_power = (np.abs(np.fft.rfft2(kernel)) ** 2).sum(0)[..., None]
-    source = np.fft.rfft2(smooth, axes=(0, 1))
+    gradient_power = (np.abs(fft.rfft2(kernel)) ** 2).sum(0)
+    source = fft.rfft2(smooth)
     beta = 2.0 * strength
     while beta < beta_max:
-        horizontal, vertical = np.roll(smooth, -1, 1) - smooth, np.roll(smooth, -1, 0) - smooth
-        small = (horizontal**2 + vertical**2).sum(2) < strength / beta
-        horizontal[small] = 0
-        vertical[small] = 0
-        divergence = np.roll(horizontal, 1, 1) - horizontal + np.roll(vertical, 1, 0) - vertical
-        spectrum = (source + beta * np.fft.rfft2(divergence, axes=(0, 1))) / (1.0 + beta * gradient_power)
-        smooth = np.fft.irfft2(spectrum, s=(rows, columns), axes=(0, 1)).astype(np.float32)
+        horizontal, vertical = np.roll(smooth, -1, 2) - smooth, np.roll(smooth, -1, 1) - smooth
+        large = (horizontal**2 + vertical**2).sum(0) >= strength / beta
+        horizontal *= large
+        vertical *= large
+        divergence = np.roll(horizontal, 1, 2) - horizontal + np.roll(vertical, 1, 1) - vertical
+        spectrum = (source + np.float32(beta) * fft.rfft2(divergence)) / (1.0 + np.float32(beta) * gradient_power)
+        smooth = fft.irfft2(spectrum, s=(rows, columns))
         beta *= kappa
-    return np.asarray(smooth[margin : margin + height, margin : margin + width], np.float32)
+    inner = smooth[:, margin : margin + height, margin : margin + width]
+    return np.ascontiguousarray(inner.transpose(1, 2, 0), np.float32)
 
 
 def choose_colours(flat: Image, paint: Paint) -> Image:
