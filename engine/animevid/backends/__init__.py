@@ -1,0 +1,87 @@
+"""What executes a style's network. ``open_backend`` picks one; every one keeps the promises of ``base.Backend``.
+
+A backend is a module with one class; adding one is a line in ``_HOMES`` (and in ``_AUTO_ORDER`` where ``auto`` should
+take it). Modules are imported when they are asked for, so a runtime that is not installed costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+from animevid.backends.base import Backend, Tensor
+from animevid.errors import BackendError, UsageError
+from animevid.styles.card import StyleCard
+
+__all__ = ["Backend", "BackendStatus", "Tensor", "available_backends", "backend_names", "open_backend"]
+
+_HOMES: dict[str, tuple[str, str]] = {
+    "onnxruntime": ("animevid.backends.onnxruntime", "OnnxRuntimeBackend"),
+    "openvino": ("animevid.backends.openvino", "OpenVinoBackend"),
+    "mnn": ("animevid.backends.mnn", "MnnBackend"),
+}
+
+#: What ``auto`` tries, first come first served. ONNX Runtime is always installed; the others are asked for by name.
+_AUTO_ORDER: tuple[str, ...] = ("onnxruntime", "openvino", "mnn")
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStatus:
+    """``unavailable_reason``: one line with the way out; ``None`` where the backend can be used."""
+
+    name: str
+    unavailable_reason: str | None
+
+    @property
+    def available(self) -> bool:
+        return self.unavailable_reason is None
+
+
+def backend_names() -> tuple[str, ...]:
+    """Every backend that animevid knows, installed or not."""
+    return tuple(_HOMES)
+
+
+def backend_class(name: str) -> type[Backend]:
+    """Raises:
+    UsageError: no backend of that name.
+    """
+    if name not in _HOMES:
+        raise UsageError(f"backend = {name!r}: allowed are auto, {', '.join(_HOMES)}")
+    module, attribute = _HOMES[name]
+    found: type[Backend] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def available_backends() -> tuple[BackendStatus, ...]:
+    """All of them, each with the reason why it cannot be used here, if any. Imports no runtime."""
+    return tuple(BackendStatus(name, backend_class(name).unavailable_reason()) for name in _HOMES)
+
+
+def open_backend(
+    model: bytes, card: StyleCard, *, backend: str = "auto", threads: int = 0, device: str = "auto"
+) -> Backend:
+    """Open ``model`` (a serialized ONNX file).
+
+    ``backend`` ``"auto"`` takes the first that is installed; ``threads`` 0 lets it choose; ``device`` is ``"auto"``,
+    ``"cpu"`` or what the backend knows (``"cuda:0"``).
+
+    Raises:
+        UsageError: an unknown backend or device, or a negative number of threads.
+        BackendError: the runtime is missing or refuses the model.
+        DeviceError: the device is not there.
+    """
+    if threads < 0:
+        raise UsageError(f"{threads = } must be 0 (the backend chooses) or more")
+    if backend != "auto":
+        chosen = backend_class(backend)
+        reason = chosen.unavailable_reason()
+        if reason is not None:
+            raise BackendError(reason)
+    else:
+        candidates = [backend_class(name) for name in _AUTO_ORDER]
+        usable = [candidate for candidate in candidates if candidate.unavailable_reason() is None]
+        if not usable:
+            raise BackendError(f"no backend is installed; one of {', '.join(_AUTO_ORDER)} is needed (pip install NAME)")
+        chosen = usable[0]
+    return chosen.open(model, card, threads=threads, device=device)

@@ -9,6 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from animevid.errors import BackendError, UsageError
 from animevid.styles.card import StyleCard
 
 Tensor = npt.NDArray[np.float32]
@@ -68,3 +69,37 @@ class Backend(ABC):
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_batch(batch: Tensor, card: StyleCard) -> None:
+    """Raises:
+    UsageError: ``batch`` is not float32, not C-contiguous, or of a shape outside ``card``.
+    """
+    layout = card.layout
+    if batch.dtype != np.float32 or not batch.flags.c_contiguous:
+        contiguous = batch.flags.c_contiguous
+        raise UsageError(f"{batch.dtype = }, {contiguous = }: give a C-contiguous float32 batch")
+    axes = {"NHWC": "N, H, W, 3", "NCHW": "N, 3, H, W"}.get(layout.value, "N, 24, H / 4, W / 4")
+    if batch.ndim != 4 or 0 in batch.shape or batch.shape[layout.channel_axis] != layout.channels:
+        raise UsageError(f"{batch.shape = }: the style {card.name!r} takes ({axes})")
+    height, width = (batch.shape[axis] * layout.cell_px for axis in layout.spatial_axes)
+    if card.fixed_size_px is not None and (height, width) != card.fixed_size_px:
+        raise UsageError(f"{(height, width) = } px: the style {card.name!r} takes {card.fixed_size_px} only")
+    if height % card.size_multiple or width % card.size_multiple:
+        raise UsageError(f"{(height, width) = } px: the style {card.name!r} takes multiples of {card.size_multiple}")
+
+
+def check_output(output: Tensor, batch: Tensor, card: StyleCard) -> None:
+    """Raises:
+    BackendError: the network gave another shape than it was given.
+    """
+    if output.shape != batch.shape:
+        raise BackendError(
+            f"the style {card.name!r} gave {output.shape} for {batch.shape}; its card or its file is wrong for this use"
+        )
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of a runtime's message, without its source locations' trail, for an error of ours."""
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__

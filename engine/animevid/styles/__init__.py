@@ -1,0 +1,23 @@
+"""Styles: the card that says what a network expects, and where networks are found."""
+
+from __future__ import annotations
+
+from animevid.styles.card import ColourOrder, Layout, StyleCard, read_card, write_card
+from animevid.styles.folders import user_styles_folder
+from animevid.styles.inspect import CardHints, infer_card
+from animevid.styles.registry import DEFAULT_STYLE, Style, list_styles, load_style
+
+__all__ = [
+    "DEFAULT_STYLE",
+    "CardHints",
+    "ColourOrder",
+    "Layout",
+    "Style",
+    "StyleCard",
+    "infer_card",
+    "list_styles",
+    "load_style",
+    "read_card",
+    "user_styles_folder",
+    "write_card",
+]

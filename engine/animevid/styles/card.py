@@ -7,14 +7,18 @@ them from a name. A model without a card gets one inferred from its graph (``ani
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
 
 from animevid.errors import StyleError
+from animevid.styles.onnx_file import read_metadata
 
 CARD_KEY = "animevid.card"
 CARD_VERSION = 1
+QUALITIES = ("fast", "high")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 class Layout(StrEnum):
@@ -23,6 +27,23 @@ class Layout(StrEnum):
     NCHW = "NCHW"  # (N, 3, H, W)
     NHWC = "NHWC"  # (N, H, W, 3)
     PACKED_YUV420 = "packed_yuv420"  # (N, 24, H/4, W/4): see animevid.pixels.packed
+
+    @property
+    def channels(self) -> int:
+        return 24 if self is Layout.PACKED_YUV420 else 3
+
+    @property
+    def channel_axis(self) -> int:
+        return 3 if self is Layout.NHWC else 1
+
+    @property
+    def spatial_axes(self) -> tuple[int, int]:
+        return (1, 2) if self is Layout.NHWC else (2, 3)
+
+    @property
+    def cell_px(self) -> int:
+        """Pixels along a side of one element of the tensor."""
+        return 4 if self is Layout.PACKED_YUV420 else 1
 
 
 class ColourOrder(StrEnum):
@@ -37,10 +58,12 @@ class StyleCard:
 
     ``size_multiple``: H and W in *pixels* must be multiples of it (pictures are padded by reflection and cropped).
     ``input_range``/``output_range``: the numbers that black and white map to.
-    ``tileable``: no statistic of the whole picture is used, so tiles with ``receptive_field_px`` overlap equal the whole.
-    ``net_pixels``: the number of pixels per frame at which the style looks as it was drawn; larger pictures are run near
-    it and lifted to full size (0: run at full size).
+    ``tileable``: no statistic of the whole picture is used, so tiles with ``receptive_field_px`` overlap equal the
+    whole.
+    ``net_pixels``: the number of pixels per frame at which the style looks as it was drawn; larger pictures are run
+    near it and lifted to full size (0: run at full size).
     ``lift_epsilon``: the guided lift's regularization for this style, on [0, 1] luma.
+    ``fixed_size_px``: the one (H, W) in pixels that the graph accepts, for a model exported with a fixed size.
     """
 
     name: str
@@ -61,10 +84,45 @@ class StyleCard:
     trained_on: str = ""
     recipe: str = ""
     weights_sha256: str = ""
+    fixed_size_px: tuple[int, int] | None = None
     card_version: int = CARD_VERSION
+
+    def __post_init__(self) -> None:
+        """Raises:
+        StyleError: a value that no network can have.
+        """
+        for problem, holds in (
+            ("name must not be empty", not self.name),
+            ("size_multiple must be 1 or more", self.size_multiple < 1),
+            ("receptive_field_px must be 0 or more", self.receptive_field_px < 0),
+            ("net_pixels must be 0 (full size) or more", self.net_pixels < 0),
+            ("lift_epsilon must be above 0", not self.lift_epsilon > 0),
+            ("input_range must be (black, white), two different numbers", not _is_range(self.input_range)),
+            ("output_range must be (black, white), two different numbers", not _is_range(self.output_range)),
+            (f"quality must be one of {', '.join(QUALITIES)}", self.quality not in QUALITIES),
+            (f"precision must be one of {', '.join(PRECISIONS)}", self.precision not in PRECISIONS),
+            (
+                "packed_yuv420 and the colour order YUV belong together",
+                (self.layout is Layout.PACKED_YUV420) != (self.colour_order is ColourOrder.YUV),
+            ),
+            (
+                "fixed_size_px must be (height, width), 1 or more",
+                self.fixed_size_px is not None and min(self.fixed_size_px) < 1,
+            ),
+        ):
+            if holds:
+                raise StyleError(f"the style card of {self.name!r} is not valid: {problem}")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
+
+    def tensor_shape(self, count: int, height_px: int, width_px: int) -> tuple[int, int, int, int]:
+        """The shape of a batch of ``count`` pictures of that size, in this layout."""
+        cell = self.layout.cell_px
+        height, width, channels = height_px // cell, width_px // cell, self.layout.channels
+        if self.layout is Layout.NHWC:
+            return count, height, width, channels
+        return count, channels, height, width
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -87,6 +145,40 @@ class StyleCard:
                 if key in values:
                     low, high = values[key]
                     values[key] = (float(low), float(high))
+            if values.get("fixed_size_px") is not None:
+                height, width = values["fixed_size_px"]
+                values["fixed_size_px"] = (int(height), int(width))
             return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StyleError(f"the style card in the model's metadata is not readable ({error})") from error
+
+
+def read_card(model: bytes) -> StyleCard | None:
+    """The card in ``model`` (a serialized ONNX file); ``None`` where it carries none.
+
+    Raises:
+        StyleError: not an ONNX model, or a card that cannot be read.
+    """
+    text = read_metadata(model).get(CARD_KEY)
+    return None if text is None else StyleCard.from_json(text)
+
+
+def write_card(model: bytes, card: StyleCard) -> bytes:
+    """``model`` with ``card`` in its metadata, replacing one that is there. Needs the ``onnx`` package.
+
+    Raises:
+        StyleError: not an ONNX model.
+    """
+    import onnx
+
+    try:
+        proto = onnx.load_from_string(model)
+    except Exception as error:  # protobuf's DecodeError: no class of ours to import
+        raise StyleError(f"the file is not an ONNX model ({error})") from error
+    kept = {entry.key: entry.value for entry in proto.metadata_props}
+    onnx.helper.set_model_props(proto, {**kept, CARD_KEY: card.to_json()})
+    return bytes(proto.SerializeToString())
+
+
+def _is_range(values: tuple[float, float]) -> bool:
+    return len(values) == 2 and all(math.isfinite(value) for value in values) and values[0] != values[1]

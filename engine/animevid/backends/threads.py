@@ -1,0 +1,17 @@
+"""How many threads a network gets where nobody said."""
+
+from __future__ import annotations
+
+import os
+
+#: A network of a few milliseconds is cut into slices too thin to share among more threads than this.
+_MOST_THREADS = 16
+
+
+def default_threads() -> int:
+    """The cores that this process may run on (affinity and cgroup cpusets count), at most 16."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, min(cores, _MOST_THREADS))

@@ -1,0 +1,274 @@
+"""A card for an ONNX file that carries none: what can be read from its graph, and the rest from running it small.
+
+Made for what is published: AnimeGANv2 and AnimeGANv3 (``1, H, W, 3`` in [-1, 1]), their PyTorch ports and CartoonGAN
+(``N, 3, H, W``). Order of evidence: what the caller says (``CardHints``), the graph (shapes, the last operator), the
+behaviour on a small picture. What is not a stylizer is refused: classifiers, two inputs, other channel counts, networks
+that change the size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from animevid.errors import StyleError
+from animevid.styles.card import ColourOrder, Layout, StyleCard
+from animevid.styles.onnx_file import FLOAT32, Graph, TensorInfo, read_graph
+
+Array = npt.NDArray[np.float32]
+Range = tuple[float, float]
+
+#: The ranges that image networks use, the commonest first.
+RANGES: tuple[Range, ...] = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
+#: Another range than the expected one is believed only where the picture comes out this much nearer to the given one.
+_CLEARLY_BETTER = 0.6
+_MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
+_PASSING = {"Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Cast", "DepthToSpace", "Slice", "Dropout"}
+
+
+@dataclass(frozen=True, slots=True)
+class CardHints:
+    """What the user knows better. ``None`` is inferred; ``input_range`` and ``output_range`` are (black, white)."""
+
+    layout: Layout | None = None
+    colour_order: ColourOrder | None = None
+    input_range: Range | None = None
+    output_range: Range | None = None
+    size_multiple: int | None = None
+
+
+def infer_card(model: bytes, *, name: str, hints: CardHints | None = None) -> StyleCard:
+    """The card of ``model`` (a serialized ONNX file). Runs it on small pictures, with ONNX Runtime on one thread.
+
+    Raises:
+        StyleError: not ONNX, not a stylizer, or it fails on every picture.
+    """
+    hints = hints or CardHints()
+    graph = read_graph(model)
+    given, got = _only_tensors(graph, name)
+    layout = hints.layout or _layout_of(given, got, name)
+    probe = _Probe(model, given, layout, name)
+    colour_order = hints.colour_order or _colour_order(graph, layout)
+    multiple = hints.size_multiple or probe.size_multiple()
+    output_range = hints.output_range or _output_range_of(graph, layout)
+    if hints.input_range and output_range:
+        input_range: Range = hints.input_range
+    else:
+        input_range, output_range = probe.ranges(hints.input_range, output_range, multiple=multiple)
+    return StyleCard(
+        name=name,
+        description="no card in the file: limits inferred",
+        layout=layout,
+        colour_order=colour_order,
+        input_range=input_range,
+        output_range=output_range,
+        size_multiple=multiple,
+        fixed_size_px=probe.fixed_size_px,
+        precision="int8" if any(node.op_type == "DequantizeLinear" for node in graph.nodes) else "fp32",
+        weights_sha256=hashlib.sha256(model).hexdigest(),
+    )
+
+
+def _only_tensors(graph: Graph, name: str) -> tuple[TensorInfo, TensorInfo]:
+    if graph.has_external_weights:
+        raise StyleError(f"{name!r} keeps its weights in a second file; save it as one ONNX file (onnx.save does)")
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
+        raise StyleError(f"{name!r} is not a stylizer: it has {counts}; allowed is one picture in, one out")
+    given, got = graph.inputs[0], graph.outputs[0]
+    for tensor in (given, got):
+        if tensor.element_type != FLOAT32:
+            raise StyleError(
+                f"{name!r} has {tensor.element_type = } (onnx.TensorProto) at {tensor.name!r}; allowed is float32 (1)"
+            )
+        if tensor.shape is not None and len(tensor.shape) != 4:
+            raise StyleError(
+                f"{name!r} is not a stylizer: {tensor.name!r} has the shape {_said(tensor)}; "
+                "allowed are (N, 3, H, W) and (N, H, W, 3)"
+            )
+    return given, got
+
+
+def _layout_of(given: TensorInfo, got: TensorInfo, name: str) -> Layout:
+    first = last = None
+    for tensor in (given, got):
+        if tensor.shape is not None:
+            first = tensor.shape[1] if isinstance(tensor.shape[1], int) else first
+            last = tensor.shape[3] if isinstance(tensor.shape[3], int) else last
+            ends = {size for size in (tensor.shape[1], tensor.shape[3]) if isinstance(size, int)}
+            if ends and 3 not in ends and 24 not in ends and len(ends) == 2:
+                raise _wrong_channels(name, given, got)
+    if 3 in (first, last):
+        return Layout.NCHW if first == 3 else Layout.NHWC
+    if first == 24:
+        return Layout.PACKED_YUV420
+    if first is not None and last is None:
+        raise _wrong_channels(name, given, got)
+    raise StyleError(
+        f"{name!r} does not say where its 3 channels are: {_said(given)} to {_said(got)}; give the layout: NCHW or NHWC"
+    )
+
+
+def _wrong_channels(name: str, given: TensorInfo, got: TensorInfo) -> StyleError:
+    return StyleError(
+        f"{name!r} is not a stylizer: it takes {_said(given)} and gives {_said(got)}; allowed are 3 channels in and out"
+    )
+
+
+def _said(tensor: TensorInfo) -> str:
+    if tensor.shape is None:
+        return "(?)"
+    return f"({', '.join('?' if size is None else str(size) for size in tensor.shape)})"
+
+
+def _colour_order(graph: Graph, layout: Layout) -> ColourOrder:
+    if layout is Layout.PACKED_YUV420:
+        return ColourOrder.YUV
+    # The published CartoonGAN reads and gives BGR. Its decoder alone, of the known stylizers, follows each of its two
+    # transposed convolutions by a 3x3 convolution; CycleGAN (RGB), which it grew from, does not.
+    kinds = [node.op_type for node in graph.nodes if node.op_type in ("Conv", "ConvTranspose")]
+    kernels = [
+        graph.weights.get(node.inputs[1], ())[2:]
+        for node in graph.nodes
+        if node.op_type == "Conv" and len(node.inputs) > 1
+    ]
+    decoder = ["ConvTranspose", "Conv", "ConvTranspose", "Conv", "Conv"]
+    if layout is Layout.NCHW and kinds[-5:] == decoder and kernels[0] == kernels[-1] == (7, 7):
+        return ColourOrder.BGR
+    return ColourOrder.RGB
+
+
+def _output_range_of(graph: Graph, layout: Layout) -> Range | None:
+    """What the last operator bounds the output to, where it is Tanh or Sigmoid."""
+    if layout is Layout.PACKED_YUV420:
+        return (-1.0, 1.0)
+    makers = {output: node for node in graph.nodes for output in node.outputs}
+    node = makers.get(graph.outputs[0].name)
+    while node is not None and node.op_type in _PASSING and node.inputs:
+        node = makers.get(node.inputs[0])
+    if node is None:
+        return None
+    return {"Tanh": (-1.0, 1.0), "Sigmoid": (0.0, 1.0)}.get(node.op_type)
+
+
+class _Probe:
+    """Runs the model on small pictures."""
+
+    def __init__(self, model: bytes, given: TensorInfo, layout: Layout, name: str) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 1
+        # A graph that runs once is not worth optimizing.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        try:
+            self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exception classes share no base but Exception
+            raise StyleError(f"{name!r} is not a model that ONNX Runtime reads ({_first_line(error)})") from error
+        self._layout = layout
+        self._name = name
+        self._given = given.name
+        shape = given.shape or (None,) * 4
+        self._count = shape[0] if isinstance(shape[0], int) else 1
+        height, width = (shape[axis] for axis in layout.spatial_axes)
+        self.fixed_size_px: tuple[int, int] | None = None
+        if isinstance(height, int) and isinstance(width, int):
+            self.fixed_size_px = (height * layout.cell_px, width * layout.cell_px)
+        elif isinstance(height, int) or isinstance(width, int):
+            raise StyleError(
+                f"{name!r} has one side fixed: {_said(given)}; allowed are both free or both fixed: export it again"
+            )
+
+    def size_multiple(self) -> int:
+        """The smallest power of two that pictures must be a multiple of, in pixels, to come out as large as they went
+        in. Of a model with a fixed size: 1.
+
+        Raises:
+            StyleError: none up to 64 does.
+        """
+        cell = self._layout.cell_px
+        if self.fixed_size_px is not None:
+            self._run_of_size(*self.fixed_size_px)
+            return 1
+        failure: StyleError | None = None
+        for multiple in _MULTIPLES:
+            # An odd number of multiples on both sides, so that a larger multiple cannot pass for this one.
+            height, width = ((least // multiple | 1) * multiple * cell for least in (33, 65))
+            try:
+                self._run_of_size(height, width)
+                return multiple * cell
+            except StyleError as error:
+                failure = error
+        assert failure is not None
+        raise failure
+
+    def ranges(self, input_range: Range | None, output_range: Range | None, *, multiple: int) -> tuple[Range, Range]:
+        """The ranges with which a soft picture comes out most like itself: a stylizer keeps what is in the picture.
+
+        A network that is linear looks the same in every range, so the expected one (that of the last operator, or
+        [-1, 1]) stands unless another is clearly better.
+        """
+        size = self.fixed_size_px or tuple(max(1, 64 // multiple) * multiple for _ in range(2))
+        picture = _soft_picture(size[0] // self._layout.cell_px, size[1] // self._layout.cell_px, self._layout)
+        batch = np.repeat(picture[np.newaxis], self._count, axis=0)
+        outputs: dict[Range, Array] = {}
+        expected = output_range or input_range or RANGES[0]
+        best: tuple[float, Range, Range] | None = None
+        for into, out in self._pairs(input_range, output_range, expected):
+            if into not in outputs:
+                outputs[into] = self._run(into[0] + (into[1] - into[0]) * batch)
+            shown = (outputs[into] - out[0]) / (out[1] - out[0])
+            distance = float(np.mean(np.abs(np.clip(shown, -1.0, 2.0) - batch)))
+            if best is None or distance < best[0] * _CLEARLY_BETTER:
+                best = (distance, into, out)
+        assert best is not None
+        return best[1], best[2]
+
+    @staticmethod
+    def _pairs(input_range: Range | None, output_range: Range | None, expected: Range) -> Iterator[tuple[Range, Range]]:
+        """The expected pair, then pairs of equal ranges, then the rest."""
+        inputs = (input_range,) if input_range else (expected, *(r for r in RANGES if r != expected))
+        outputs = (output_range,) if output_range else (expected, *(r for r in RANGES if r != expected))
+        pairs = [(into, out) for into in inputs for out in outputs]
+        yield from sorted(pairs, key=lambda pair: pair[0] != pair[1])
+
+    def _run_of_size(self, height: int, width: int) -> Array:
+        cell = self._layout.cell_px
+        picture = _soft_picture(height // cell, width // cell, self._layout)
+        return self._run(np.repeat(picture[np.newaxis] * 2.0 - 1.0, self._count, axis=0))
+
+    def _run(self, batch: Array) -> Array:
+        """Raises:
+        StyleError: it fails on this size or gives another shape.
+        """
+        try:
+            output = np.asarray(self._session.run(None, {self._given: np.ascontiguousarray(batch, np.float32)})[0])
+        except Exception as error:
+            raise StyleError(f"{self._name!r} fails on a picture of {batch.shape} ({_first_line(error)})") from error
+        if output.shape != batch.shape:
+            raise StyleError(
+                f"{self._name!r} is not a stylizer: it gives {output.shape} for a picture of {batch.shape}; "
+                "allowed is a picture of the same size"
+            )
+        result: Array = output.astype(np.float32)
+        return result
+
+
+def _soft_picture(height: int, width: int, layout: Layout) -> Array:
+    """Smooth, coloured, from black to white: ``(C, H, W)`` or ``(H, W, C)`` in [0, 1]."""
+    y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
+    waves = [0.5 + 0.5 * np.sin(2 * np.pi * (x * (1 + c % 3) * 0.7 + y * (1.6 - c % 3 * 0.4)) + c) for c in range(3)]
+    picture = np.stack([waves[c % 3] for c in range(layout.channels)])
+    ordered = np.moveaxis(picture, 0, -1) if layout is Layout.NHWC else picture
+    return np.ascontiguousarray(ordered, np.float32)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:200] if text else type(error).__name__

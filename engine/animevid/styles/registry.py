@@ -1,0 +1,176 @@
+"""Where styles come from: a name, a file, a URL. Names are looked up in the user's folder, then in the package.
+
+A style ``NAME`` is the file ``NAME.onnx``; its larger, better-looking variant is ``NAME-high.onnx``, a quantized one
+``NAME-int8.onnx`` (or ``NAME-high-int8.onnx``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from animevid.errors import StyleError, UsageError
+from animevid.styles.card import PRECISIONS, QUALITIES, StyleCard, read_card
+from animevid.styles.folders import cache_folder, user_styles_folder
+from animevid.styles.inspect import CardHints, infer_card
+
+_LOG = logging.getLogger(__name__)
+
+#: What is used where nobody says: a bright landscape look.
+DEFAULT_STYLE = "aozora"
+
+_SHIPPED = Path(__file__).resolve().parent
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
+
+
+@dataclass(frozen=True)
+class Style:
+    """A style that was found: its card, and the ONNX file, which is read when ``model`` is first asked for."""
+
+    card: StyleCard
+    path: Path
+
+    @cached_property
+    def model(self) -> bytes:
+        """The serialized ONNX file.
+
+        Raises:
+            StyleError: it cannot be read any more.
+        """
+        return _read(self.path)
+
+
+def load_style(
+    spec: str | os.PathLike[str] | None = None,
+    *,
+    quality: str = "fast",
+    precision: str | None = None,
+    sha256: str | None = None,
+    hints: CardHints | None = None,
+) -> Style:
+    """The style ``spec``: a name, the path of an ONNX file, or an http(s) URL with its ``sha256``; ``None`` is the
+    default style.
+
+    ``quality`` (``"fast"`` or ``"high"``) and ``precision`` (``None``: as shipped; ``"int8"``) choose among the files
+    of a name and mean nothing for a path or a URL. A file without a card is inspected; ``hints`` overrides what would
+    be inferred, and is refused for a file with a card.
+
+    Raises:
+        UsageError: a quality, precision or checksum that there is not.
+        StyleError: no such style, or not a stylizer.
+    """
+    if quality not in QUALITIES:
+        raise UsageError(f"{quality = }: allowed are {', '.join(QUALITIES)}")
+    if precision is not None and precision not in PRECISIONS:
+        raise UsageError(f"{precision = }: allowed are {', '.join(PRECISIONS)}")
+    if spec is None:
+        spec = DEFAULT_STYLE
+    text = os.fspath(spec)
+    if isinstance(spec, str) and _URL.match(text):
+        from animevid.styles.download import fetch  # urllib takes 40 ms to import, which only a download needs
+
+        return _open(fetch(text, cache_folder() / "styles", sha256=sha256), hints=hints, name=_name_in_url(text))
+    if sha256 is not None:
+        raise UsageError(f"{sha256 = } goes with a URL, not with {text!r}")
+    if not isinstance(spec, str) or text.endswith(".onnx") or os.sep in text or "/" in text:
+        return _open(Path(text), hints=hints, name=Path(text).stem)
+    return _open(_find(text, quality=quality, precision=precision), hints=hints, name=text)
+
+
+def list_styles() -> tuple[Style, ...]:
+    """Every style with a name, the default one first, each followed by its ``high`` variant. No model is run.
+
+    A file that is not a style is left out, with a warning in the log.
+    """
+    styles = []
+    for name, path in _named_files().items():
+        try:
+            model = _read(path)
+            card = read_card(model)
+        except StyleError as error:
+            _LOG.warning("%s is left out: %s", path, error)
+            continue
+        base, quality, precision = _split(name)
+        if precision is not None:
+            continue
+        card = card or StyleCard(name=base, description="no card in the file: limits are inferred when it is used")
+        styles.append(Style(replace(card, name=base, quality=quality), path))
+    return tuple(sorted(styles, key=lambda s: (s.card.name != DEFAULT_STYLE, s.card.name, s.card.quality)))
+
+
+def _open(path: Path, *, hints: CardHints | None, name: str) -> Style:
+    model = _read(path)
+    card = read_card(model)
+    if card is None:
+        card = infer_card(model, name=name, hints=hints)
+        _LOG.info("%s has no card; inferred: %s", path, card)
+    elif hints is not None and hints != CardHints():
+        raise UsageError(f"{str(path)!r} says itself what it expects; leave out {_named(hints)}")
+    style = Style(card, path)
+    style.__dict__["model"] = model  # it is in memory already: fills the cached property
+    return style
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise StyleError(f"{str(path)!r} does not exist; give a style's name, an .onnx file or a URL") from error
+    except OSError as error:
+        raise StyleError(f"{str(path)!r} cannot be read ({error.strerror})") from error
+
+
+def _find(name: str, *, quality: str, precision: str | None) -> Path:
+    files = _named_files()
+    suffix = "-high" if quality == "high" else ""
+    if precision == "int8":
+        suffix += "-int8"
+    wanted = name + suffix
+    if wanted in files:
+        return files[wanted]
+    names = sorted({_split(found)[0] for found in files})
+    if name in names:
+        variants = ", ".join(sorted(found for found in files if _split(found)[0] == name))
+        raise StyleError(f"the style {name!r} has no variant with {quality = }, {precision = }; there is {variants}")
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    question = f"; did you mean {near[0]!r}?" if near else ""
+    raise StyleError(
+        f"there is no style {name!r}{question} There are: {', '.join(names) or 'none installed'}; or give an .onnx file"
+    )
+
+
+def _named_files() -> dict[str, Path]:
+    """File stem -> path; the user's own files hide shipped ones of the same name."""
+    return {path.stem: path for folder in (_SHIPPED, user_styles_folder()) for path in _onnx_files(folder)}
+
+
+def _onnx_files(folder: Path) -> Iterator[Path]:
+    try:
+        yield from sorted(path for path in folder.glob("*.onnx") if path.is_file())
+    except OSError as error:
+        _LOG.warning("%s cannot be read: %s", folder, error)
+
+
+def _split(stem: str) -> tuple[str, str, str | None]:
+    """``"ehon-high-int8"`` -> ``("ehon", "high", "int8")``."""
+    precision = None
+    if stem.endswith("-int8"):
+        stem, precision = stem.removesuffix("-int8"), "int8"
+    if stem.endswith("-high"):
+        return stem.removesuffix("-high"), "high", precision
+    return stem, "fast", precision
+
+
+def _name_in_url(url: str) -> str:
+    return Path(url.partition("#")[0].partition("?")[0]).stem or "style"
+
+
+def _named(hints: CardHints) -> str:
+    names = ("layout", "colour_order", "input_range", "output_range", "size_multiple")
+    return ", ".join(name for name in names if getattr(hints, name) is not None)
