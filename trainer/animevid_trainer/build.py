@@ -237,18 +237,18 @@ def make_source(
 def make_weights(recipe: Recipe) -> Weights:
     """The recipe's weights as the objective takes them."""
     ours, judge = recipe.losses, recipe.discriminator_losses
-    content_layer = recipe.perceptual.content_layer
-    distils = recipe.needs_teacher
+    choice = recipe.perceptual
+    teacher_layer = choice.teacher_layer or choice.content_layer
     return Weights(
         init_content=recipe.init_content_weight,
-        content=0.0 if distils else ours.content,
+        content=ours.content,
         colour=ours.colour,
         flatness=ours.flatness,
         adversarial=ours.adversarial if recipe.uses_discriminator else 0.0,
         style=ours.style,
         pixel=ours.pixel,
         gradient=ours.gradient,
-        perceptual=((content_layer, ours.content),) if distils and ours.content else (),
+        perceptual=((teacher_layer, ours.perceptual),) if ours.perceptual else (),
         total_variation=ours.total_variation,
         temporal=ours.temporal,
         discriminator=judge.overall,

@@ -34,7 +34,8 @@ class LossWeights:
     """What each term of G's loss is multiplied with; 0 leaves the term out. Equations: ``losses``."""
 
     adversarial: float = 0.0  # D's opinion of G(p)
-    content: float = 0.0  # features of G(p) against those of the photo (distill: of the teacher's picture)
+    content: float = 0.0  # features of G(p) against those of the photo
+    perceptual: float = 0.0  # features of G(p) against those of the teacher's picture, at ``perceptual.teacher_layer``
     init_content: float = 0.0  # the same in content-only phases; 0 takes ``content``
     style: float = 0.0  # Gram matrices of G(p) against those of art (``style_on``: gray or colour)
     colour: float = 0.0  # Y'UV of G(p) against the photo
@@ -99,6 +100,7 @@ class Phase:
 class PerceptualChoice:
     """Which network measures content and style. ``unit`` is the unit of its features (see ``perceptual``).
 
+    ``teacher_layer``: where a student is compared with its teacher; empty takes the content layer.
     ``weights``: a file; empty downloads the published one with a checksum. ``content_layer`` empty: the network's own
     (VGG19 conv4_4, VGG16 conv4_3, ResNet-50 layer3).
     """
@@ -106,6 +108,7 @@ class PerceptualChoice:
     network: Literal["vgg19", "vgg16", "resnet50"] = "vgg19"
     weights: str = ""
     content_layer: str = ""
+    teacher_layer: str = ""
     style_layers: tuple[str, ...] = ()  # empty: the content layer
     unit: Literal["caffe", "normalized"] = "caffe"
     bf16: bool = False
@@ -202,7 +205,8 @@ class Recipe:
     @property
     def uses_perceptual(self) -> bool:
         weights = self.losses
-        return weights.content > 0.0 or weights.style > 0.0 or any(phase.content_only for phase in self.phases)
+        features = weights.content + weights.perceptual + weights.style
+        return features > 0.0 or any(phase.content_only for phase in self.phases)
 
     @property
     def init_content_weight(self) -> float:
@@ -211,7 +215,7 @@ class Recipe:
 
     @property
     def needs_teacher(self) -> bool:
-        return self.losses.pixel > 0.0
+        return self.losses.pixel > 0.0 or self.losses.perceptual > 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries, lists and scalars, for JSON and for ``recipe_from_dict``."""
@@ -306,7 +310,8 @@ class Recipe:
         )
         if self.uses_perceptual:
             known = tuple(layer_names(self.perceptual.network))
-            for layer in (*self.perceptual.style_layers, self.perceptual.content_layer or known[0]):
+            choice = self.perceptual
+            for layer in (*choice.style_layers, choice.content_layer or known[0], choice.teacher_layer or known[0]):
                 _require(
                     layer in known, "perceptual layers", layer, f"for {self.perceptual.network}: {', '.join(known)}"
                 )
@@ -432,7 +437,7 @@ def _distill() -> Recipe:
         summary="a student learns a teacher's pictures: L1, features and Sobel gradients; +gan adds a discriminator",
         generator="nano",
         discriminator="none",
-        losses=LossWeights(pixel=10.0, content=1.0, gradient=20.0),
+        losses=LossWeights(pixel=10.0, perceptual=1.0, gradient=20.0),
         perceptual=PerceptualChoice(network="vgg16", unit="normalized", bf16=True),
         phases=(
             Phase(

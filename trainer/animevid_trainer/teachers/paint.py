@@ -207,7 +207,7 @@ def find_lines(bgr: Image, settings: Ink) -> Map:
     response = _along_flow(light, settings)
     line = np.clip(-np.tanh(settings.slope * np.minimum(response - settings.threshold, 0)), 0, 1).astype(np.float32)
     if settings.shortest_px <= 0:
-        return line
+        return np.asarray(line, np.float32)
     count, labels, boxes, _ = cv2.connectedComponentsWithStats((line > 0.25).astype(np.uint8), connectivity=8)
     extent = np.hypot(boxes[:, cv2.CC_STAT_WIDTH], boxes[:, cv2.CC_STAT_HEIGHT])
     keep = np.clip((extent - 0.6 * settings.shortest_px) / (0.8 * settings.shortest_px), 0, 1).astype(np.float32)
