@@ -201,8 +201,8 @@ CASES: dict[str, tuple[int, str, Arguments]] = {
     ),
     "unknown codec": (2, "codec", lambda d: _convert(d.clip, d.out, d, "--codec", "wmv")),
     "unknown comparison": (2, "compare", lambda d: _convert(d.clip, d.out, d, "--compare", "up")),
-    "unknown backend": (6, "abacus", lambda d: _convert(d.clip, d.out, d, "--backend", "abacus")),
-    "unknown device": (6, "warp", lambda d: _convert(d.clip, d.out, d, "--device", "warp:9")),
+    "unknown backend": (2, "abacus", lambda d: _convert(d.clip, d.out, d, "--backend", "abacus")),
+    "unknown device": (2, "warp", lambda d: _convert(d.clip, d.out, d, "--device", "warp:9")),
     "unknown container": (2, "", lambda d: _convert(d.clip, "-", d, "--format", "nonsense")),
 }
 

@@ -113,6 +113,17 @@ def test_large_pictures_run_near_the_size_of_the_style_and_come_back_at_their_ow
         assert stylizer.net_size(1080, 1920) == (1080, 1920)
 
 
+@pytest.mark.parametrize("size", [(96, 160), (48, 64), (360, 640)])
+def test_a_network_of_one_fixed_size_takes_every_picture(make_style, size):
+    picture = _picture(*size, alpha=True)
+    with Stylizer(make_style(NCHW, "copy", fixed_size_px=(64, 96))) as stylizer:
+        assert stylizer.net_size(*size) == (64, 96)
+        result = stylizer.stylize_planes(picture)
+    assert result.y.shape == picture.y.shape
+    assert result.alpha is picture.alpha
+    assert np.abs(result.y.astype(int) - picture.y).mean() < 12
+
+
 @pytest.mark.parametrize("card", [PACKED, NCHW], ids=lambda card: card.layout.value)
 def test_a_lifted_copy_keeps_the_detail_of_the_full_picture(make_style, card):
     picture = _picture(360, 640)

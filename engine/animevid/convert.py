@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, TypeAlias
 from animevid.errors import Cancelled, UsageError
 from animevid.pipeline import Pipeline, PipelineStatistics, Stage
 from animevid.pixels import PlanesYUV420, compare_side_by_side, compare_split, resize_planes
-from animevid.styles import Style
+from animevid.styles import CardHints, Style
 from animevid.stylizer import StaticSkip, Steps, Stylizer
 from animevid.video import (
     EncoderSettings,
@@ -106,6 +106,9 @@ class ConversionOptions:
 
     style: str | os.PathLike[str] | Style | Stylizer | None = None
     quality: str = "fast"
+    precision: str | None = None
+    sha256: str | None = None
+    hints: CardHints | None = None
     strength: float = 1.0
     net_pixels: int | None = None
     backend: str = "auto"
@@ -398,6 +401,9 @@ class Conversion:
         return Stylizer(
             options.style,
             quality=options.quality,
+            precision=options.precision,
+            sha256=options.sha256,
+            hints=options.hints,
             strength=options.strength,
             net_pixels=options.net_pixels,
             backend=options.backend,

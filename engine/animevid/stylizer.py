@@ -34,7 +34,7 @@ from animevid.pixels import (
     tensor_to_planes,
     unpack_yuv420,
 )
-from animevid.styles import Style, load_style
+from animevid.styles import CardHints, Style, load_style
 from animevid.styles.card import Layout, StyleCard
 from animevid.tiles import run_tiled
 
@@ -90,9 +90,10 @@ class Stylizer:
     """A style, opened on a backend. A context manager; ``close`` frees the backend.
 
     ``style`` is a name, the path of an ONNX file, a URL or a loaded ``Style``; ``None`` is the default style.
-    ``quality`` is ``"fast"`` or ``"high"``. ``threads`` 0 lets the backend choose. ``strength`` 0..1 blends with the
-    original and may be set between frames, from any thread. ``net_pixels`` overrides the card's: pictures with more
-    pixels run near that number and are lifted to full size; 0 runs them at full size.
+    ``quality`` (``"fast"``, ``"high"``), ``precision``, ``sha256`` and ``hints`` are those of
+    ``animevid.styles.load_style`` and mean nothing for a loaded style. ``threads`` 0 lets the backend choose.
+    ``strength`` 0..1 blends with the original and may be set between frames, from any thread. ``net_pixels`` overrides
+    the card's: pictures with more pixels run near that number and are lifted to full size; 0 runs them at full size.
 
     Called on ``uint8`` RGB, ``(H, W, 3)`` or ``(N, H, W, 3)``, it gives the same shape and dtype. Colour is sampled as
     in video (4:2:0) on the way. Calls from several threads are safe.
@@ -111,18 +112,24 @@ class Stylizer:
         device: str = "auto",
         threads: int = 0,
         quality: str = "fast",
+        precision: str | None = None,
+        sha256: str | None = None,
+        hints: CardHints | None = None,
         strength: float = 1.0,
         net_pixels: int | None = None,
     ) -> None:
         if net_pixels is not None and net_pixels < 0:
             raise UsageError(f"{net_pixels = } must be 0 (full size) or a number of pixels such as {640 * 360}")
         self._strength = _checked_strength(strength)
-        self.style = style if isinstance(style, Style) else load_style(style, quality=quality)
+        if not isinstance(style, Style):
+            style = load_style(style, quality=quality, precision=precision, sha256=sha256, hints=hints)
+        self.style = style
         self.card: StyleCard = self.style.card
         self._net_pixels = self.card.net_pixels if net_pixels is None else net_pixels
         self._packed = self.card.layout is Layout.PACKED_YUV420
-        # A cell of the packed tensor is 4 pixels wide: padding must fill whole cells.
-        self._multiple = math.lcm(self.card.size_multiple, 4) if self._packed else self.card.size_multiple
+        # Padding must fill whole cells of the tensor. A network of one size is always given that size, unpadded.
+        multiple = 1 if self.card.fixed_size_px is not None else self.card.size_multiple
+        self._multiple = math.lcm(multiple, self.card.layout.cell_px)
         self._backend: Backend = open_backend(
             self.style.model, self.card, backend=backend, threads=threads, device=device
         )
@@ -148,6 +155,8 @@ class Stylizer:
 
     def net_size(self, height: int, width: int) -> Size:
         """(height, width) in pixels at which the network runs a picture of that size, before padding."""
+        if self.card.fixed_size_px is not None:
+            return self.card.fixed_size_px
         if not self._net_pixels or height * width <= self._net_pixels * _NET_PIXELS_SLACK:
             return height, width
         scale = math.sqrt(self._net_pixels / (height * width))
@@ -196,6 +205,10 @@ class Stylizer:
             return planes
         if size == (planes.height, planes.width):
             stylized = self._to_planes(output.tensor, like=planes, size=size)
+        elif size[0] > planes.height or size[1] > planes.width:
+            # A network of one fixed size, larger than the picture: there is nothing to lift.
+            whole = self._to_planes(output.tensor, like=planes, size=size)
+            stylized = replace(resize_planes(whole, (planes.height, planes.width)), alpha=planes.alpha)
         else:
             if self._packed:
                 low_in: PlanesYUV420 | Tensor = output.source.tensor
@@ -243,13 +256,13 @@ class Stylizer:
         return [planes_to_rgb(self.postprocess(*pair)) for pair in zip(pictures, outputs, strict=True)]
 
     def _run(self, batch: Tensor) -> Tensor:
-        if not self.card.tileable:
+        if not self.card.tileable or self.card.fixed_size_px is not None:
             return self._backend.run(batch)
-        cell_px = 4 if self._packed else 1
+        cell_px = self.card.layout.cell_px
         return run_tiled(
             self._backend.run,
             batch,
-            spatial_axes=(1, 2) if self.card.layout is Layout.NHWC else (2, 3),
+            spatial_axes=self.card.layout.spatial_axes,
             tile=_TILE_PX // cell_px,
             margin=-(-self.card.receptive_field_px // cell_px),
             step=self._multiple // cell_px,

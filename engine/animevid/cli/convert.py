@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from animevid.cli.app import EXIT_CODES, command_list
-from animevid.cli.options import add_common_options, add_style_options
+from animevid.cli.options import add_common_options, add_style_options, style_hints
 from animevid.cli.values import parse_bitrate, parse_compare, parse_count, parse_size, parse_time
 from animevid.errors import AnimevidError, UsageError
 
@@ -111,6 +111,9 @@ def run(args: argparse.Namespace) -> int:
     options = ConversionOptions(
         style=args.style,
         quality=args.quality,
+        precision=args.precision,
+        sha256=args.sha256,
+        hints=style_hints(args),
         strength=args.strength,
         net_pixels=args.net_size,
         backend=args.backend,

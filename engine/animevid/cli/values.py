@@ -96,6 +96,18 @@ def parse_bitrate(text: str) -> int:
     return bits
 
 
+def parse_range(text: str) -> tuple[float, float]:
+    """``-1:1`` as (black, white)."""
+    black, _, white = text.partition(":")
+    try:
+        low, high = float(black), float(white)
+    except ValueError:
+        low = high = 0.0
+    if low == high or not (abs(low) <= 1e6 and abs(high) <= 1e6):
+        raise ArgumentTypeError(f"{text!r} is not a range; give black and white as -1:1, 0:1 or 0:255")
+    return low, high
+
+
 def parse_compare(text: str) -> tuple[str, float]:
     """``side``, ``split`` or ``split:0.3`` as (mode, position of the line)."""
     mode, _, position = text.partition(":")
