@@ -29,25 +29,23 @@ class FrameClock:
     """
 
     def __init__(self, *, time_base: Fraction, nominal_rate: Fraction | None) -> None:
+        # Whole ticks inside: sums of Fractions for each frame would cost more than everything else here.
         self._time_base = time_base
-        self._step = 1 / nominal_rate if nominal_rate else _LONGEST_GUESSED_FRAME_SECONDS
-        self._last: Fraction | None = None
+        step = 1 / nominal_rate if nominal_rate else _LONGEST_GUESSED_FRAME_SECONDS
+        self._step = max(1, ticks_from_seconds(step, time_base))
+        self._last: int | None = None
         self.repaired = 0
 
-    def stamp(self, pts: int | None, *, duration_seconds: Fraction | None) -> Fraction:
-        """Seconds of a frame whose decoder said ``pts`` (ticks, or ``None`` for unknown)."""
+    def stamp(self, pts: int | None, *, duration: int) -> Fraction:
+        """Seconds of a frame whose decoder said ``pts`` and ``duration`` in ticks (``None`` and 0 for unknown)."""
         last = self._last
-        if pts is not None:
-            seconds = pts * self._time_base
-            if last is None or seconds > last:
-                if last is not None and seconds - last <= 4 * self._step:
-                    self._step = seconds - last
-                self._last = seconds
-                return seconds
-        self.repaired += 1
-        seconds = Fraction(0) if last is None else last + (duration_seconds or self._step)
-        self._last = seconds
-        return seconds
+        if pts is None or (last is not None and pts <= last):
+            self.repaired += 1
+            pts = 0 if last is None else last + (duration or self._step)
+        elif last is not None and pts - last <= 4 * self._step:
+            self._step = pts - last
+        self._last = pts
+        return pts * self._time_base
 
 
 def output_time_base(source: Fraction | None, *, rate: Fraction | None) -> Fraction:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import av
@@ -29,6 +30,7 @@ _UNSUPPORTED_MATRICES = {
 }
 
 
+@lru_cache(maxsize=64)
 def colour_from_tags(*, matrix: int, colour_range: int, primaries: int, transfer: int, pixel_format: str) -> Colour:
     """Tags as H.273 code points to a :class:`Colour`. The ``yuvj`` formats are full range whatever the tag says.
 

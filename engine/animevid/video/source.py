@@ -153,13 +153,16 @@ class VideoSource(Source):
         return self._iterate()
 
     def _iterate(self) -> Iterator[Frame]:
-        index = 0
+        index, end = 0, self.end_seconds
+        known_ticks, duration = 0, None
         raw = self._first
         self._first = None
         while raw is not None:
-            duration = raw.duration * self._time_base if raw.duration else None
-            seconds = self._clock.stamp(raw.pts, duration_seconds=duration)
-            if self._end is not None and seconds >= self._end + self._file_start:
+            ticks = raw.duration
+            if ticks != known_ticks:
+                known_ticks, duration = ticks, (ticks * self._time_base if ticks else None)
+            seconds = self._clock.stamp(raw.pts, duration=ticks)
+            if end is not None and seconds >= end:
                 self._pass_remaining_packets()
                 return
             concealed = raw.is_corrupt or raw.pts in self._damaged_pts
