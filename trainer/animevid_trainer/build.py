@@ -400,11 +400,38 @@ def start_run(
         folder,
         replace(loop_settings, steps=plan.steps),
         config=config_of(recipe, data_settings, teacher_key=key),
+        about=about_run(recipe, data_settings, data, teacher=teacher, start_from=start_from),
         world=world,
         sheet_photos=pick_sheet_photos(data),
         progress=progress,
         accept_changes=accept_changes,
     )
+
+
+def about_run(
+    recipe: Recipe, settings: DataSettings, data: RunData, *, teacher: str | None, start_from: Path | None
+) -> dict[str, Any]:
+    """What ``run.json`` says beside the configuration: where the pictures lay, how many, what could not be read."""
+    return {
+        "summary": recipe.summary,
+        "how_to": {
+            "resume": "the same command again",
+            "export": "animevid export RUN style.onnx",
+            "change": "see the numbers under config; animevid train --print-recipe prints them as TOML",
+        },
+        "data": {
+            "photos": str(settings.photos.resolve()),
+            "art": None if settings.art is None else str(settings.art.resolve()),
+            "photos_trained_on": len(data.photos),
+            "photos_kept_for_validation": len(data.validation),
+            "art_pictures": 0 if data.art is None else len(data.art),
+            "art_brightness": None if data.statistics is None else round(data.statistics.brightness, 1),
+            "art_channel_offset": None if data.statistics is None else list(data.statistics.channel_offset),
+            "unreadable": data.unreadable,
+            "teacher": teacher,
+            "started_from": None if start_from is None else str(start_from),
+        },
+    }
 
 
 def pick_sheet_photos(data: RunData, *, count: int = 8) -> list[Picture]:

@@ -9,11 +9,12 @@ codes: 0 done, 130 asked to stop (the run can be resumed), else the error's own.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,8 @@ def recipe_from_args(args: argparse.Namespace) -> Recipe:
 
 
 def _run_train(args: argparse.Namespace) -> int:
+    # Threads that spin while they wait take the processor from whatever else runs here. Read when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if args.list_recipes:
         print(list_recipes())
         return 0
@@ -186,10 +189,182 @@ def _show_data(what: str, done: int, total: int) -> None:
         print(f"{what}: {done}/{total}", file=sys.stderr)
 
 
+# -------------------------------------------------------------------------------------------------------------- export
+
+
+def _add_card_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", help="style name (default: the file's)")
+    parser.add_argument("--title", default="", help="how the style is presented")
+    parser.add_argument("--description", default="")
+    parser.add_argument("--licence", default="unknown", help="licence of the weights, e.g. CC-BY-4.0")
+    parser.add_argument("--trained-on", default="", help="what the weights were trained on")
+    parser.add_argument("--net-pixels", type=int, default=0, help="pixels a frame at which the style looks as drawn")
+    parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32")
+    parser.add_argument("--photos", type=Path, help="real photos for the parity check (default: the run's own)")
+
+
+def _fill_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="run folder (--out of train)")
+    parser.add_argument("style", type=Path, metavar="STYLE.onnx")
+    parser.add_argument("--step", type=int, help="checkpoint to take (default: the latest)")
+    parser.add_argument("--raw", action="store_true", help="the weights themselves instead of their average")
+    _add_card_flags(parser)
+
+
+def _run_export(args: argparse.Namespace) -> int:
+    from animevid_trainer.build import load_generator
+
+    generator = load_generator(args.run_folder, step=args.step, averaged=not args.raw)
+    about = _about(args.run_folder)
+    photos = args.photos or Path(about.get("data", {}).get("photos", ""))
+    recipe = str(about.get("config", {}).get("recipe", ""))
+    return _export(generator, args, photos=photos, recipe=recipe)
+
+
+def _about(run: Path) -> dict[str, Any]:
+    """run.json, or nothing where it is missing or damaged: a run can be exported without it."""
+    try:
+        about = json.loads((run / "run.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}
+
+
+def _export(generator: Any, args: argparse.Namespace, *, photos: Path, recipe: str) -> int:
+    from animevid_trainer.export import export_style, make_card
+
+    pictures = _some_photos(photos, count=4)
+    card = make_card(
+        generator,
+        name=args.name or args.style.stem,
+        precision=args.precision,
+        title=args.title,
+        description=args.description,
+        licence=args.licence,
+        trained_on=args.trained_on,
+        recipe=recipe,
+    )
+    card = replace(card, net_pixels=args.net_pixels)
+    report = export_style(generator, args.style, card=card, pictures=pictures, precision=args.precision)
+    print(f"{report.path}: {report.bytes_written:,} bytes; torch and ONNX Runtime differ by {report.parity}")
+    return 0
+
+
+def _some_photos(folder: Path, *, count: int) -> list[Any]:
+    """``count`` photos spread over the folder.
+
+    Raises:
+        TrainingError: none there.
+    """
+    from animevid_trainer.data.pictures import find_pictures, open_pictures
+
+    if folder == Path():
+        raise TrainingError("real photos are needed to compare with; give a folder with --photos")
+    paths = find_pictures(folder)
+    chosen = [paths[index * len(paths) // count] for index in range(min(count, len(paths)))]
+    store = open_pictures(chosen, what="photos", longest_px=1024)
+    return [store[index] for index in range(len(store))]
+
+
+# -------------------------------------------------------------------------------------------------------------- import
+
+
+def _fill_import(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", type=Path, help="AnimeGANv2 .pt/.pth, CartoonGAN .pth, .safetensors or .npy folder")
+    parser.add_argument("style", type=Path, metavar="STYLE.onnx")
+    parser.add_argument("--twin", type=Path, help="ONNX file of the same network to agree with")
+    parser.add_argument("--upsampling", choices=("half_pixel", "align_corners", "asymmetric"))
+    _add_card_flags(parser)
+
+
+def _run_import(args: argparse.Namespace) -> int:
+    from animevid_trainer.importers import import_weights
+
+    if args.photos is None:
+        raise TrainingError("real photos are needed to compare with; give a folder with --photos")
+    pictures = _some_photos(args.photos, count=4)
+    imported = import_weights(args.weights, twin=args.twin, pictures=pictures, upsampling=args.upsampling)
+    if imported.parity is not None:
+        print(f"{imported.name} agrees with {args.twin.name}: {imported.parity}")
+    return _export(imported.generator, args, photos=args.photos, recipe=f"imported: {imported.name}")
+
+
+# ------------------------------------------------------------------------------------------------------------ evaluate
+
+
+def _fill_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "candidates",
+        nargs="+",
+        metavar="[LABEL=]CANDIDATE",
+        help="STYLE.onnx, a style's name, run:DIR, teacher:SPEC (teacher:bilateral is the baseline), or photo",
+    )
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos")
+    parser.add_argument("--art", type=Path, help="folder of drawings to be compared with")
+    parser.add_argument("--out", type=Path, required=True, metavar="REPORT.html")
+    parser.add_argument("--clip", type=Path, help="video for flicker")
+    parser.add_argument("--all", action="store_true", help="every photo, not only those kept from training")
+    parser.add_argument("--validation", type=float, default=0.05, metavar="FRACTION", help="as it was given to train")
+    parser.add_argument("--limit", type=int, default=48, help="photos at most")
+    parser.add_argument("--longest", type=int, default=640, metavar="PX", help="longest side that photos are shown at")
+    parser.add_argument("--network", default="vgg16", choices=("vgg16", "vgg19", "resnet50"), help="feature network")
+    parser.add_argument("--network-weights", type=Path, help="its weights (.safetensors or .pth)")
+    parser.add_argument("--sheet", type=int, default=12, metavar="N", help="photos shown in the page")
+
+
+def _run_evaluate(args: argparse.Namespace) -> int:
+    from contextlib import ExitStack
+
+    from animevid_trainer.data.pictures import find_pictures, open_pictures
+    from animevid_trainer.data.split import split_by_name
+    from animevid_trainer.evaluate.candidates import open_candidate
+    from animevid_trainer.evaluate.measure import evaluate_candidates, read_clip
+    from animevid_trainer.evaluate.report import markdown_table, write_report
+    from animevid_trainer.perceptual import make_perceptual
+
+    paths = find_pictures(args.photos)
+    if not args.all:
+        _, kept = split_by_name(paths, validation_fraction=args.validation)
+        if not kept:
+            raise TrainingError(
+                f"none of the {len(paths)} photos falls into the validation split ({args.validation}); give --all"
+            )
+        paths = kept
+    paths = (
+        [paths[index * len(paths) // args.limit] for index in range(args.limit)] if args.limit < len(paths) else paths
+    )
+    photos = open_pictures(paths, what="photos", longest_px=args.longest)
+    art = open_pictures(find_pictures(args.art), what="art", longest_px=args.longest) if args.art else None
+    network = make_perceptual(args.network, weights=args.network_weights)
+    clip = read_clip(args.clip) if args.clip else []
+    with ExitStack() as stack:
+        candidates = [stack.enter_context(open_candidate(spec)) for spec in args.candidates]
+        evaluation = evaluate_candidates(
+            candidates,
+            [photos[index] for index in range(len(photos))],
+            [] if art is None else [art[index] for index in range(len(art))],
+            network,
+            clip=clip,
+            sheet_count=args.sheet,
+            on_progress=_show_data,
+        )
+    write_report(args.out, evaluation)
+    print(markdown_table(evaluation), end="")
+    print(f"\n{args.out}")
+    return 0
+
+
 COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
         Command("train", "train a style from a folder of photos and a folder of drawings", _fill_train, _run_train),
+        Command(
+            "export", "turn a run into a style file, compared with PyTorch on real photos", _fill_export, _run_export
+        ),
+        Command(
+            "evaluate", "measure styles side by side and show them in one HTML page", _fill_evaluate, _run_evaluate
+        ),
+        Command("import", "turn published weights into a style file", _fill_import, _run_import),
     )
 }
 

@@ -210,8 +210,8 @@ def seed_everything(seed: int, rank: int = 0) -> None:
 class Trainer:
     """One run of one objective in one folder.
 
-    ``config``: what is trained, as plain JSON; a resumed run must have the same (except ``steps`` and how often things
-    are logged). ``validate`` returns figures for the log; the one named "score" (lower is better) picks the best
+    ``config``: what is trained, as plain JSON; a resumed run must have the same. ``about``: what else ``run.json``
+    should say. ``validate`` returns figures for the log; the one named "score" (lower is better) picks the best
     checkpoint. ``sheet_photos`` are the fixed photos of the validation sheet.
     """
 
@@ -223,6 +223,7 @@ class Trainer:
         settings: LoopSettings,
         *,
         config: Mapping[str, Any],
+        about: Mapping[str, Any] | None = None,
         world: World = SINGLE,
         sheet_photos: Iterable[Picture] = (),
         validate: Callable[[], Mapping[str, float]] | None = None,
@@ -234,6 +235,7 @@ class Trainer:
         self.folder = folder
         self.settings = settings
         self.config = dict(config)
+        self.about = dict(about or {})
         self.world = world
         self.sheet_photos = list(sheet_photos)
         self.validate = validate
@@ -473,6 +475,7 @@ class Trainer:
         }
         history.append({"from_step": resumed_from, **describe_session(self.settings.threads)})
         description = {
+            **self.about,
             "config": self.config,
             "settings": asdict(self.settings),
             "precision": str(self.dtype).removeprefix("torch."),

@@ -1,0 +1,79 @@
+"""Distances between two sets of feature vectors (n, d), float64."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Features = NDArray[np.float64]
+
+# Below this many pictures a Fréchet distance says more about the number than about the pictures (Heusel et al. use
+# 50,000 and ask for at least 2,048, the feature dimension, so that covariances have full rank).
+ENOUGH_PICTURES = 2048
+
+
+def frechet_distance(first: Features, second: Features) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), Heusel et al. 2017, equation 6.
+
+    The trace of the root is the sum of the singular values of C1^(1/2) C2^(1/2), here through the centred features
+    themselves: with C = A'A, they are those of A1 A2'. Exact also where there are fewer pictures than dimensions.
+    """
+    means = first.mean(0) - second.mean(0)
+    centred = [(values - values.mean(0)) / np.sqrt(max(1, len(values) - 1)) for values in (first, second)]
+    traces = sum(float((values**2).sum()) for values in centred)
+    root = float(np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum())
+    return float(means @ means) + traces - 2.0 * root
+
+
+def kernel_distance(first: Features, second: Features) -> float:
+    """Unbiased squared MMD with the kernel (x.y / d + 1)^3: KID, Binkowski et al. 2018, section 4. May be below 0."""
+
+    def kernel(left: Features, right: Features) -> Features:
+        return np.asarray((left @ right.T / left.shape[1] + 1.0) ** 3, np.float64)
+
+    def within(values: Features) -> float:
+        inner = kernel(values, values)
+        count = len(values)
+        return float(inner.sum() - np.trace(inner)) / (count * (count - 1))
+
+    if min(len(first), len(second)) < 2:
+        raise ValueError(f"{len(first) = }, {len(second) = }: a kernel distance needs two of each")
+    return within(first) + within(second) - 2.0 * float(kernel(first, second).mean())
+
+
+def likeness(output: Features, photos: Features, art: Features) -> float:
+    """Where the outputs stand between photos (0) and art (1): d(photos) / (d(photos) + d(art)), d the root of KID."""
+    to_photos, to_art = (np.sqrt(max(0.0, kernel_distance(output, other))) for other in (photos, art))
+    return float(to_photos / (to_photos + to_art)) if to_photos + to_art > 0 else 0.0
+
+
+def inception_style_score(probabilities: Features) -> float:
+    """exp(mean KL(p(y|x) || p(y))), Salimans et al. 2016: 1 (all alike, or undecided) to the number of classes."""
+    clipped = np.clip(probabilities, 1e-12, None)
+    marginal = clipped.mean(0)
+    return float(np.exp((clipped * (np.log(clipped) - np.log(marginal))).sum(1).mean()))
+
+
+def cluster_probabilities(features: Features, reference: Features, *, clusters: int = 16, seed: int = 0) -> Features:
+    """Class probabilities for :func:`inception_style_score` without a classifier: (n, clusters).
+
+    Classes are the ``clusters`` centres of k-means over ``reference``; p(y|x) is the softmax of minus the squared
+    distance over the reference's mean squared distance to its centre.
+    """
+    clusters = min(clusters, len(reference))
+    random = np.random.default_rng(seed)
+    centres = reference[random.permutation(len(reference))[:clusters]].copy()
+
+    def squared(values: Features) -> Features:
+        distances = (values**2).sum(1)[:, None] - 2.0 * values @ centres.T + (centres**2).sum(1)[None]
+        return np.asarray(np.maximum(distances, 0.0), np.float64)
+
+    for _ in range(20):
+        nearest = squared(reference).argmin(1)
+        for index in range(clusters):
+            if (nearest == index).any():
+                centres[index] = reference[nearest == index].mean(0)
+    scale = float(squared(reference).min(1).mean()) + 1e-12
+    logits = -squared(features) / scale
+    exponent = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(exponent / exponent.sum(1, keepdims=True), np.float64)

@@ -1,0 +1,256 @@
+"""Every figure of every candidate over the same photos."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from animevid_trainer.data.batches import tensor_of
+from animevid_trainer.data.pictures import Picture
+from animevid_trainer.evaluate import pictures as figures
+from animevid_trainer.evaluate.candidates import COST_SIZE, Candidate
+from animevid_trainer.evaluate.distances import (
+    ENOUGH_PICTURES,
+    Features,
+    cluster_probabilities,
+    frechet_distance,
+    inception_style_score,
+    kernel_distance,
+    likeness,
+)
+from animevid_trainer.perceptual import Perceptual
+
+log = logging.getLogger(__name__)
+
+_FEATURE_PX = 224
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One figure: how it is headed, what it means, and which way is better (+1 up, -1 down, 0 neither)."""
+
+    key: str
+    title: str
+    meaning: str
+    better: int = 0
+    digits: int = 3
+
+
+COLUMNS: tuple[Column, ...] = (
+    Column(
+        "content", "content distance", "feature distance to the photo over the photo's own size; 0 is the photo", -1
+    ),
+    Column(
+        "likeness", "anime-likeness", "0 where photos are, 1 where the art is: d(photos) / (d(photos) + d(art))", +1
+    ),
+    Column("kid_art", "KID to art", "kernel distance to the art, x 1000; lower is more like it", -1, 1),
+    Column("kid_photos", "KID to photos", "kernel distance to the photos, x 1000", 0, 1),
+    Column("fid_art", "Fréchet to art", "Fréchet distance to the art", -1, 1),
+    Column("fid_photos", "Fréchet to photos", "Fréchet distance to the photos", 0, 1),
+    Column("variety", "IS-style", "exp KL over clusters of the reference's features; higher is more varied", +1, 2),
+    Column("line_contrast", "line contrast", "99th percentile of the luma gradient", +1),
+    Column("line_sparsity", "line sparsity", "Hoyer: 1 if few pixels carry all edges", +1),
+    Column(
+        "edge_sharpness", "edge sharpness", "gradient of edges over that of the same edges blurred by 1.5 px", +1, 2
+    ),
+    Column("total_variation", "total variation", "mean difference of neighbours", 0),
+    Column("flatness", "region texture", "texture inside flat regions over the photo's; below 1 is flatter", -1, 2),
+    Column("lightness_shift", "lightness shift", "mean |dL| of 16-px blocks, CIE Lab", -1, 1),
+    Column("chroma_shift", "chroma shift", "mean |d(a, b)| of 16-px blocks, CIE Lab", -1, 1),
+    Column("grid", "grid, dB", "how far periods of 2, 4, 8 px stand out of the spectrum; 0 is none", -1, 1),
+    Column("flat_texture", "texture on gray", "deviation of the output of a flat gray frame, codes", -1, 2),
+    Column("flicker_noise", "flicker (noise)", "change of the output over that of the photo under sensor noise", -1, 2),
+    Column("flicker_clip", "flicker (clip)", "the same in still areas of a real clip", -1, 2),
+    Column("milliseconds", "ms a frame", f"one {COST_SIZE[1]}x{COST_SIZE[0]} frame on this machine, median", -1, 1),
+    Column("parameters", "parameters", "trained numbers", 0, 0),
+    Column("mmacs", "MMAC", f"million multiply-accumulates at {COST_SIZE[1]}x{COST_SIZE[0]}", -1, 0),
+    Column("kilobytes", "KB", "size of the file", -1, 0),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One candidate's figures (NaN where one does not apply) and its pictures of the sheet's photos."""
+
+    label: str
+    note: str
+    figures: dict[str, float]
+    pictures: list[Picture] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured and with what. ``warnings`` say what the figures cannot."""
+
+    rows: list[Row]
+    photos: list[Picture] = field(repr=False)
+    photo_count: int
+    art_count: int
+    network: str
+    warnings: list[str]
+
+
+def feature_vectors(pictures: Iterable[Picture], network: Perceptual) -> Features:
+    """(n, d): each picture's whole, and its two middle squares, at 224 px; the deepest layer averaged over space."""
+    layer = network.layers[-1]
+    rows: list[Features] = []
+    for picture in pictures:
+        views = [cv2.resize(view, (_FEATURE_PX, _FEATURE_PX), interpolation=cv2.INTER_AREA) for view in _views(picture)]
+        with torch.no_grad():
+            found = network.features(tensor_of([np.asarray(view, np.uint8) for view in views]), (layer,))[layer]
+        rows.append(found.mean((2, 3)).double().numpy())
+    return np.concatenate(rows)
+
+
+def _views(picture: Picture) -> list[Picture]:
+    """The largest square at each end of the longer side (scaled whole), and the middle at twice the scale."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    middle = picture[(height - side // 2) // 2 :, (width - side // 2) // 2 :][: side // 2, : side // 2]
+    return [picture[:side, :side], picture[height - side :, width - side :], middle]
+
+
+def content_distance(photo: Picture, output: Picture, network: Perceptual) -> float:
+    """Mean |F(output) - F(photo)| over mean |F(photo)|, F the network's default layer at the pictures' own size."""
+    with torch.no_grad():
+        before, after = (network.features(tensor_of([picture]))[network.default_layer] for picture in (photo, output))
+    return float((after - before).abs().mean() / before.abs().mean())
+
+
+def evaluate_candidates(
+    candidates: Iterable[Candidate],
+    photos: Sequence[Picture],
+    art: Sequence[Picture],
+    network: Perceptual,
+    *,
+    clip: Sequence[Picture] = (),
+    sheet_count: int = 12,
+    seed: int = 0,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Evaluation:
+    """Run every candidate over ``photos`` and measure. ``clip``: successive frames for flicker, all of one size."""
+    warnings: list[str] = []
+    fewest = min(len(photos), len(art)) if art else len(photos)
+    if fewest < ENOUGH_PICTURES:
+        warnings.append(
+            f"{len(photos)} photos and {len(art)} art pictures: below {ENOUGH_PICTURES}, Fréchet distances are biased "
+            "upwards and comparable only between the columns of this table; kernel distances are unbiased but noisy"
+        )
+    photo_features = feature_vectors(photos, network)
+    art_features = feature_vectors(art, network) if len(art) > 1 else None
+    rows = []
+    for candidate in candidates:
+        outputs: list[Picture] = []
+        for index, photo in enumerate(photos):
+            outputs.append(candidate.stylize(photo))
+            if on_progress is not None:
+                on_progress(candidate.label, index + 1, len(photos))
+        measured = _measure_pictures(photos, outputs, network)
+        measured |= _measure_sets(feature_vectors(outputs, network), photo_features, art_features)
+        measured |= _measure_stability(candidate, photos[: min(8, len(photos))], clip, seed=seed)
+        measured |= _measure_cost(candidate)
+        rows.append(Row(candidate.label, candidate.note, measured, outputs[:sheet_count]))
+    for warning in warnings:
+        log.warning("%s", warning)
+    return Evaluation(
+        rows, list(photos[:sheet_count]), len(photos), len(art), f"{network.name}, {network.layers[-1]}", warnings
+    )
+
+
+def _measure_pictures(photos: Sequence[Picture], outputs: Sequence[Picture], network: Perceptual) -> dict[str, float]:
+    each: list[dict[str, float]] = []
+    for photo, output in zip(photos, outputs, strict=True):
+        lightness, chroma = figures.colour_shift(photo, output)
+        each.append(
+            {
+                "content": content_distance(photo, output, network),
+                "line_contrast": figures.line_contrast(output),
+                "line_sparsity": figures.line_sparsity(output),
+                "edge_sharpness": figures.edge_sharpness(output),
+                "total_variation": figures.total_variation(output),
+                "flatness": figures.flatness(photo, output),
+                "lightness_shift": lightness,
+                "chroma_shift": chroma,
+                "grid": figures.grid_strength(output),
+            }
+        )
+    return {key: float(np.mean([row[key] for row in each])) for key in each[0]}
+
+
+def _measure_sets(output: Features, photos: Features, art: Features | None) -> dict[str, float]:
+    found = {
+        "kid_photos": 1000.0 * kernel_distance(output, photos),
+        "fid_photos": frechet_distance(output, photos),
+        "variety": inception_style_score(cluster_probabilities(output, photos if art is None else art)),
+    }
+    if art is not None:
+        found |= {
+            "kid_art": 1000.0 * kernel_distance(output, art),
+            "fid_art": frechet_distance(output, art),
+            "likeness": likeness(output, photos, art),
+        }
+    return found
+
+
+def _measure_stability(
+    candidate: Candidate, photos: Sequence[Picture], clip: Sequence[Picture], *, seed: int
+) -> dict[str, float]:
+    random = np.random.default_rng(seed)
+    under_noise = []
+    for photo in photos:
+        twin = figures.disturbed(photo, random)
+        under_noise.append(figures.flicker(photo, twin, candidate.stylize(photo), candidate.stylize(twin)))
+    gray = np.full((*COST_SIZE, 3), 128, np.uint8)
+    # The outermost pixels are left out: a border is another fault than a texture.
+    flat = candidate.stylize(gray)[16:-16, 16:-16].astype(np.float64)
+    found = {
+        "flicker_noise": float(np.nanmean(under_noise)) if np.isfinite(under_noise).any() else float("nan"),
+        "flat_texture": float(flat.reshape(-1, 3).std(0).mean()),
+    }
+    if len(clip) > 1:
+        outputs = [candidate.stylize(frame) for frame in clip]
+        pairs = zip(clip, clip[1:], outputs, outputs[1:], strict=False)
+        between = [figures.flicker(*pair) for pair in pairs]
+        found["flicker_clip"] = float(np.nanmean(between)) if np.isfinite(between).any() else float("nan")
+    return found
+
+
+def _measure_cost(candidate: Candidate, *, repeats: int = 3) -> dict[str, float]:
+    frame = np.random.default_rng(0).integers(0, 256, (*COST_SIZE, 3), np.uint8)
+    candidate.stylize(frame)
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        candidate.stylize(frame)
+        seconds.append(time.perf_counter() - started)
+    found = {"milliseconds": 1000.0 * float(np.median(seconds))}
+    if candidate.parameters is not None:
+        found["parameters"] = float(candidate.parameters)
+    if candidate.macs is not None:
+        found["mmacs"] = candidate.macs / 1e6
+    if candidate.file_bytes is not None:
+        found["kilobytes"] = candidate.file_bytes / 1000.0
+    return found
+
+
+def read_clip(path: Path, *, frames: int = 12, longest_px: int = 480) -> list[Picture]:
+    """The first ``frames`` frames of a video, uint8 RGB, shrunk to even sides of at most ``longest_px``."""
+    import av
+
+    found: list[Picture] = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            scale = min(1.0, longest_px / max(frame.width, frame.height))
+            width, height = (max(2, round(side * scale) // 2 * 2) for side in (frame.width, frame.height))
+            picture = frame.to_ndarray(format="rgb24")
+            found.append(np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8))
+            if len(found) == frames:
+                break
+    return found

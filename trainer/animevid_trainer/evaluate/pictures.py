@@ -1,0 +1,159 @@
+"""Figures of one output beside its photo; all on uint8 RGB (H, W, 3), each a plain number.
+
+Luma is BT.601 on [0, 1]. "The photo's flat half" are the pixels where the photo, blurred by 2 px, varies least.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from animevid_trainer.data.pictures import Picture
+
+Map = NDArray[np.float32]
+
+# Periods, in pixels, that the strides and shuffles of generators leave behind.
+_GRID_PERIODS_PX = (2, 4, 8)
+_SPECTRUM_PX = 128
+
+
+def luma_of(picture: Picture) -> Map:
+    """(H, W) float32 on [0, 1]."""
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
+
+
+def gradient_of(luma: Map) -> Map:
+    """(H, W) magnitude of the Sobel gradient over 8: the difference of neighbours on a ramp."""
+    across = cv2.Sobel(luma, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
+    down = cv2.Sobel(luma, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+    return np.asarray(np.hypot(across, down), np.float32)
+
+
+def total_variation(picture: Picture) -> float:
+    """Mean absolute difference of neighbours, both directions added, RGB on [0, 1]."""
+    values = picture.astype(np.float32) / 255.0
+    return float(np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean())
+
+
+def line_contrast(picture: Picture) -> float:
+    """How strong the strongest lines are: the 99th percentile of the luma gradient."""
+    return float(np.percentile(gradient_of(luma_of(picture)), 99.0))
+
+
+def line_sparsity(picture: Picture) -> float:
+    """How few pixels carry the lines, 0 (all alike) to 1 (one pixel): Hoyer's measure of the luma gradient.
+
+    (sqrt n - L1 / L2) / (sqrt n - 1); Hoyer, JMLR 5 (2004), section 3. 0 for a flat picture.
+    """
+    gradient = gradient_of(luma_of(picture)).ravel().astype(np.float64)
+    energy = float(np.sqrt((gradient**2).sum()))
+    if energy == 0.0:
+        return 0.0
+    root = float(np.sqrt(gradient.size))
+    return (root - float(gradient.sum()) / energy) / (root - 1.0)
+
+
+def edge_sharpness(picture: Picture) -> float:
+    """How narrow edges are: gradient at the strongest 2 % of pixels over that of the picture blurred by 1.5 px.
+
+    1 for edges that are soft already; about 2.5 for steps of one pixel.
+    """
+    luma = luma_of(picture)
+    gradient = gradient_of(luma)
+    strong = gradient >= np.percentile(gradient, 98.0)
+    blurred = gradient_of(np.asarray(cv2.GaussianBlur(luma, (0, 0), 1.5), np.float32))
+    below = float(blurred[strong].mean())
+    return float(gradient[strong].mean()) / below if below > 1e-6 else 1.0
+
+
+def flat_half(photo: Picture) -> NDArray[np.bool_]:
+    """(H, W): where the photo has no structure of its own."""
+    smooth = np.asarray(cv2.GaussianBlur(luma_of(photo), (0, 0), 2.0), np.float32)
+    gradient = gradient_of(smooth)
+    return np.asarray(gradient <= np.median(gradient), np.bool_)
+
+
+def _deviation(luma: Map) -> Map:
+    """Standard deviation in 5x5 windows."""
+    mean = cv2.blur(luma, (5, 5))
+    return np.asarray(np.sqrt(np.maximum(cv2.blur(luma * luma, (5, 5)) - mean * mean, 0.0)), np.float32)
+
+
+def flatness(photo: Picture, output: Picture) -> float:
+    """Texture left inside regions: mean local deviation of the output over the photo's, in the photo's flat half.
+
+    Below 1: flatter than the photo, as paint is; above 1: texture was added.
+    """
+    region = flat_half(photo)
+    before = float(_deviation(luma_of(photo))[region].mean())
+    after = float(_deviation(luma_of(output))[region].mean())
+    return after / max(before, 1.0 / 255.0)
+
+
+def colour_shift(photo: Picture, output: Picture) -> tuple[float, float]:
+    """(lightness, chroma) distance in CIE Lab after averaging over 16-px blocks: means of |dL| and of |d(a, b)|."""
+
+    def lab_of(picture: Picture) -> NDArray[np.float32]:
+        height, width = (max(1, side // 16) for side in picture.shape[:2])
+        small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
+        return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2Lab), np.float32)
+
+    difference = lab_of(output) - lab_of(photo)
+    return float(np.abs(difference[..., 0]).mean()), float(np.hypot(difference[..., 1], difference[..., 2]).mean())
+
+
+def grid_strength(picture: Picture) -> float:
+    """How far a regular grid stands out of the picture's own spectrum, in dB; about 0 without one.
+
+    The power spectrum of the luma's fine residue (luma minus its 3x3 median), averaged over windowed 128-px tiles; at
+    each harmonic of the periods 2, 4 and 8 px on both axes, the power over the median of its surroundings. The largest
+    counts.
+    """
+    luma = luma_of(picture)
+    residue = luma - np.asarray(cv2.medianBlur(luma, 3), np.float32)
+    height, width = luma.shape
+    size = _SPECTRUM_PX
+    if min(height, width) < size:
+        residue = np.pad(residue, ((0, max(0, size - height)), (0, max(0, size - width))))
+        height, width = residue.shape
+    window = np.outer(np.hanning(size), np.hanning(size))
+    power = np.zeros((size, size))
+    for top in range(0, height - size + 1, size):
+        for left in range(0, width - size + 1, size):
+            power += np.abs(np.fft.fft2(residue[top : top + size, left : left + size] * window)) ** 2
+    floor = float(power.mean()) * 1e-3 + 1e-12
+    steps = {0} | {size * k // period for period in _GRID_PERIODS_PX for k in range(1, period)}
+    strongest = 1.0
+    for row in steps:
+        for column in steps:
+            # Straight lines of the scene put power on the axes' low end; there a grid cannot be told from them.
+            if min(row, size - row) + min(column, size - column) < size // 8:
+                continue
+            near = np.array(
+                [[power[(row + dy) % size, (column + dx) % size] for dx in range(-5, 6)] for dy in range(-5, 6)]
+            )
+            around = np.concatenate((near[:3].ravel(), near[8:].ravel(), near[3:8, :3].ravel(), near[3:8, 8:].ravel()))
+            strongest = max(strongest, float(near[4:7, 4:7].max()) / (float(np.median(around)) + floor))
+    # The largest of the peaks' 3x3 bins exceeds the median of noise by this much on its own (exponential law).
+    return max(0.0, 10.0 * float(np.log10(strongest)) - 10.0)
+
+
+def disturbed(photo: Picture, random: np.random.Generator, *, noise_codes: float = 2.0) -> Picture:
+    """The photo as a camera would see it again: Gaussian sensor noise of ``noise_codes`` standard deviation."""
+    noisy = photo.astype(np.float32) + random.normal(0.0, noise_codes, photo.shape)
+    return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
+
+
+def flicker(first_photo: Picture, second_photo: Picture, first: Picture, second: Picture) -> float:
+    """How much more two outputs differ than their photos where the scene stands still: mean |d out| / mean |d photo|.
+
+    Still is where the photos, blurred by 2 px, differ by less than 3 codes. 1: noise passes unchanged; 0 damps it all.
+    """
+    blurred = [cv2.GaussianBlur(photo, (0, 0), 2.0).astype(np.float32) for photo in (first_photo, second_photo)]
+    still = np.abs(blurred[0] - blurred[1]).max(axis=2) < 3.0
+    if still.mean() < 0.02:
+        return float("nan")
+    before = np.abs(first_photo.astype(np.float32) - second_photo.astype(np.float32)).mean(axis=2)
+    after = np.abs(first.astype(np.float32) - second.astype(np.float32)).mean(axis=2)
+    return float(after[still].mean()) / max(float(before[still].mean()), 0.05)
