@@ -33,6 +33,19 @@ _HARDWARE_CODECS = ("h264", "hevc", "av1")
 _EVEN_SIZE_ENCODERS = frozenset({"libx264", "libx265", "libsvtav1", "prores_ks"})
 _DEFAULT_CRF = {"libx264": 20, "libx265": 23, "libsvtav1": 30, "libvpx-vp9": 30}
 _DEFAULT_PRESET = {"libx264": "veryfast", "libx265": "fast", "libsvtav1": "8", "libvpx-vp9": "5"}
+_X26X_PRESETS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+)
+_NAMED_PRESETS = {"libx264": _X26X_PRESETS, "libx265": _X26X_PRESETS}
 _HIGHEST_CRF = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
 _DEFAULT_CODEC = {"webm": "vp9"}
 _ALPHA_FORMATS = {"libvpx-vp9": "yuva420p", "prores_ks": "yuva444p10le"}
@@ -106,6 +119,8 @@ def choose_encoder(settings: EncoderSettings, picture: PictureKind, *, container
         raise UsageError(f"hardware = {settings.hardware!r} is unknown: off, auto, {', '.join(HARDWARE_FAMILIES)}")
     if settings.crf is not None and settings.bitrate_bps is not None:
         raise UsageError("crf and bitrate exclude each other: give one of them")
+    if container not in av.formats_available:
+        raise UsageError(f"{container = } is no container that FFmpeg writes: give matroska, mp4, mpegts ...")
     if not container_holds(container, SOFTWARE_ENCODERS[codec]):
         fitting = ", ".join(name for name, encoder in SOFTWARE_ENCODERS.items() if container_holds(container, encoder))
         raise UsageError(f"{container = } cannot hold {codec = }: use {fitting or 'another container'}")
@@ -236,6 +251,9 @@ def _options(encoder: str, settings: EncoderSettings, *, has_alpha: bool) -> dic
             raise UsageError(f"{crf = }: {encoder} has no constant quality setting; leave it out")
         if not 0 <= crf <= highest:
             raise UsageError(f"{crf = } is out of range for {encoder}: 0 (best) to {highest}")
+    if encoder in _NAMED_PRESETS and preset is not None and preset not in _NAMED_PRESETS[encoder]:
+        # Asked here, since the encoder itself would complain on the terminal.
+        raise UsageError(f"{preset = } is not one that {encoder} knows: {', '.join(_NAMED_PRESETS[encoder])}")
     if highest is not None:
         if settings.bitrate_bps is None:
             options["crf"] = f"{crf if crf is not None else _DEFAULT_CRF[encoder]:g}"

@@ -17,6 +17,7 @@ from animevid.errors import InputError, UsageError
 from animevid.pixels.planes import PlanesYUV420
 from animevid.video.base import Source, SourceInfo
 from animevid.video.colour import colour_of
+from animevid.video.exif import exif_orientation
 from animevid.video.frame import Frame
 from animevid.video.hdr import open_tone_mapper
 from animevid.video.orientation import orientation_of, turn_upright
@@ -76,6 +77,7 @@ class ImageReader:
             InputError: not an image, or damaged beyond decoding.
         """
         demuxer = still_demuxer(path)
+        declared = None if demuxer in (None, "mov") else exif_orientation(path.read_bytes())
         if demuxer is None:
             raise InputError(f"path = {str(path)!r} is not an image: JPEG, PNG, WebP, AVIF, TIFF and BMP are read")
         try:
@@ -94,7 +96,7 @@ class ImageReader:
             planes = replace(planes, alpha=None)
         if mapper is not None:
             planes = mapper(planes)
-        orientation = orientation_of(frame)
+        orientation = declared or orientation_of(frame)
         facts = ImageFacts(
             width=frame.width,
             height=frame.height,
@@ -209,16 +211,19 @@ class ImageSource(Source):
             yield Frame(planes, number, (self._first_index + number) * step, step, 0, damaged)
 
     def _first_readable(self) -> tuple[PlanesYUV420, ImageFacts]:
-        failure: InputError | None = None
+        failures: list[InputError] = []
         while self._chosen:
             try:
-                return self._reader.read(self._chosen[0])
+                found = self._reader.read(self._chosen[0])
             except InputError as error:
-                failure = failure or error
-                self.frames_concealed += 1
-                log.warning("an image is skipped: %s", error)
+                failures.append(error)
                 self._chosen = self._chosen[1:]
-        raise failure or InputError(f"path = {os.fspath(self.spec)!r} holds no image")
+                continue
+            for failure in failures:  # only now: where no image can be read, the error says it
+                log.warning("an image is skipped: %s", failure)
+            self.frames_concealed += len(failures)
+            return found
+        raise failures[0] if failures else InputError(f"path = {os.fspath(self.spec)!r} holds no image")
 
 
 def _first_index(seconds: Fraction | None, *, rate: Fraction) -> int:
