@@ -206,7 +206,8 @@ class PlaneWriter:
             dst_colorspace=swscale_matrix(source.matrix if to_rgb else goal.matrix),
             src_color_range=int(source.range),
             dst_color_range=int(ColourRange.FULL if to_rgb else goal.range),
-            interpolation=_SCALING,
+            # Without full chroma interpolation swscale's fast paths to RGB are off by one or two levels of green.
+            interpolation=_SCALING | Interpolation.FULL_CHR_H_INT if to_rgb else _SCALING,
             threads=1,
         )
         if not to_rgb:

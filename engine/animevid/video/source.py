@@ -333,6 +333,8 @@ class VideoSource(Source):
         name = redacted(self.spec)
         if self._encrypted:
             return UnsupportedInputError(f"path = {name!r} is encrypted: decrypt it first, animevid takes no keys")
+        if self._stream.codec_context.name == "webp":
+            return UnsupportedInputError(f"path = {name!r} is an animated WebP, which is not read: convert it first")
         if self._start:
             return UsageError(f"start = {float(self._start)} s: {name!r} has no picture at or after it")
         if self.read_error:

@@ -49,16 +49,13 @@ def encode_image(planes: PlanesYUV420, suffix: str, *, quality: int = DEFAULT_QU
         # libjpeg's scale to mjpeg's quantiser: 92 is about 3, 100 is 1, 75 about 8.
         scale = max(1, round((100 - quality) * 0.32 + 0.6))
         jfif = replace(planes.colour, matrix=Matrix.BT601, range=ColourRange.FULL)
-        options = {"qmin": "1", "qmax": "31", "global_quality": str(scale * 118), "huffman": "optimal"}
-        return _encode_still(planes, "mjpeg", "yuvj420p", options, colour=jfif, constant_quantiser=True)
+        options = {"qmin": str(scale), "qmax": str(scale), "huffman": "optimal"}
+        return _encode_still(planes, "mjpeg", "yuvj420p", options, colour=jfif)
     if suffix == ".webp":
         return _encode_still(planes, "libwebp", "bgra", {"quality": str(quality)}, colour=planes.colour)
     if suffix == ".avif":
         return _encode_avif(planes, quality=quality)
     raise UsageError(f"{suffix = } is no image that is written: use one of {', '.join(STILL_SUFFIXES)}")
-
-
-_QSCALE_FLAG = 2  # AV_CODEC_FLAG_QSCALE
 
 
 def _encode_still(
@@ -68,7 +65,6 @@ def _encode_still(
     options: dict[str, str],
     *,
     colour: Colour,
-    constant_quantiser: bool = False,
 ) -> bytes:
     writer = PlaneWriter(width=planes.width, height=planes.height, pixel_format=pixel_format, colour=colour)
     try:
@@ -77,9 +73,8 @@ def _encode_still(
         context.time_base = Fraction(1, 25)
         context.options = options
         context.thread_count = 1
-        if constant_quantiser:
-            context.flags |= _QSCALE_FLAG
-        write_tags(context, colour) if pixel_format.startswith("yuv") else None
+        if pixel_format.startswith("yuv"):
+            write_tags(context, colour)
         frame = writer.write(planes)
         frame.pts = 0
         return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
