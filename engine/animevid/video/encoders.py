@@ -119,8 +119,6 @@ def choose_encoder(settings: EncoderSettings, picture: PictureKind, *, container
         raise UsageError(f"hardware = {settings.hardware!r} is unknown: off, auto, {', '.join(HARDWARE_FAMILIES)}")
     if settings.crf is not None and settings.bitrate_bps is not None:
         raise UsageError("crf and bitrate exclude each other: give one of them")
-    if container not in av.formats_available:
-        raise UsageError(f"{container = } is no container that FFmpeg writes: give matroska, mp4, mpegts ...")
     if not container_holds(container, SOFTWARE_ENCODERS[codec]):
         fitting = ", ".join(name for name, encoder in SOFTWARE_ENCODERS.items() if container_holds(container, encoder))
         raise UsageError(f"{container = } cannot hold {codec = }: use {fitting or 'another container'}")

@@ -117,6 +117,8 @@ class VideoSink(Sink):
             own = template.spec if template is not None else None
             check_target(self._target, overwrite=settings.overwrite, source=own)
         self.muxer = settings.muxer or (url[1] if url is not None else muxer_for(path))
+        if self.muxer not in av.formats_available:
+            raise UsageError(f"muxer = {self.muxer!r} is none of FFmpeg's: give matroska, mp4, mpegts ...")
         self._file: PendingFile | None = None
         self._name = url[0] if url is not None else ""
         self.decisions: tuple[StreamDecision, ...] = ()
