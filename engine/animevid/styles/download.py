@@ -83,11 +83,12 @@ def _receive(url: str, part: Path, *, timeout_seconds: float) -> bool:
                 return False
             length = response.headers.get("Content-Length")
             with open(part, "ab" if resumed else "wb") as file:
-                try:
-                    received = _copy(response, file, room=MOST_BYTES - (have if resumed else 0), url=url)
-                except (http.client.HTTPException, OSError) as error:
-                    _LOG.info("%s: %s", url, error)
-                    return False
+                received = 0
+                while chunk := _next_chunk(response, url):
+                    received += len(chunk)
+                    if received + (have if resumed else 0) > MOST_BYTES:
+                        raise StyleError(f"{url} is larger than {MOST_BYTES} bytes; no style is")
+                    file.write(chunk)
             return length is None or received == int(length)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is longer than the file: start again
@@ -101,14 +102,13 @@ def _receive(url: str, part: Path, *, timeout_seconds: float) -> bool:
         ) from error
 
 
-def _copy(response: http.client.HTTPResponse, file: object, *, room: int, url: str) -> int:
-    received = 0
-    while chunk := response.read(_CHUNK):
-        received += len(chunk)
-        if received > room:
-            raise StyleError(f"{url} is larger than {MOST_BYTES} bytes; no style is")
-        file.write(chunk)  # type: ignore[attr-defined]
-    return received
+def _next_chunk(response: http.client.HTTPResponse, url: str) -> bytes:
+    """Nothing at the end or where the connection broke; the number of bytes tells one from the other."""
+    try:
+        return response.read(_CHUNK)
+    except (http.client.HTTPException, OSError) as error:
+        _LOG.info("%s: %s", url, error)
+        return b""
 
 
 def _starts_at(content_range: str) -> int:

@@ -1,0 +1,173 @@
+"""Styles from a URL, served by a real HTTP server that can break off, ignore ranges, or lie."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from animevid.errors import StyleError, UsageError
+from animevid.styles import StyleCard, load_style, write_card
+from animevid.styles.download import fetch
+from small_networks import packed_network, rgb_network
+
+CARD = StyleCard(name="far", size_multiple=2)
+CONTENT = write_card(rgb_network(), CARD)
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves ``content``; ``break_after`` bytes of each answer it hangs up, ``breaks`` times."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.content = CONTENT
+        self.honours_range = True
+        self.break_after = 0
+        self.breaks = 0
+        self.asked: list[str | None] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/folder/far.onnx"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        server = self.server
+        wanted = self.headers.get("Range")
+        server.asked.append(wanted)
+        if "far.onnx" not in self.path:
+            self.send_error(404)
+            return
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.honours_range else 0
+        if start and start >= len(server.content):
+            self.send_error(416)
+            return
+        body = server.content[start:]
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if server.breaks > 0:
+            server.breaks -= 1
+            body = body[: server.break_after]
+        self.wfile.write(body)
+        self.close_connection = True
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_a_url_with_its_checksum_is_a_style_and_is_fetched_once(server):
+    style = load_style(server.url, sha256=DIGEST)
+    assert (style.card, style.model) == (CARD, CONTENT)
+    assert load_style(f"{server.url}#sha256={DIGEST.upper()}").model == CONTENT
+    assert server.asked == [None]
+
+
+def test_a_file_without_a_card_is_named_after_its_url(server):
+    server.content = packed_network()
+    digest = hashlib.sha256(server.content).hexdigest()
+    assert load_style(f"{server.url}?download=1", sha256=digest).card.name == "far"
+
+
+def test_what_was_fetched_is_there_without_a_network(server, tmp_path):
+    first = fetch(server.url, tmp_path, sha256=DIGEST)
+    server.shutdown()
+    server.server_close()
+    assert fetch(server.url, tmp_path, sha256=DIGEST) == first
+
+
+def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path):
+    server.break_after, server.breaks = 3000, 2
+    assert fetch(server.url, tmp_path, sha256=DIGEST).read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=3000-", "bytes=6000-"]
+
+
+def test_after_three_breaks_it_says_so_and_the_next_call_goes_on(server, tmp_path):
+    server.break_after, server.breaks = 1000, 3
+    with pytest.raises(StyleError, match="interrupted at 3000 bytes"):
+        fetch(server.url, tmp_path, sha256=DIGEST)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    assert fetch(server.url, tmp_path, sha256=DIGEST).read_bytes() == CONTENT
+    assert server.asked[-1] == "bytes=3000-"
+
+
+def test_a_server_that_ignores_ranges_starts_again(server, tmp_path):
+    server.break_after, server.breaks, server.honours_range = 2000, 1, False
+    assert fetch(server.url, tmp_path, sha256=DIGEST).read_bytes() == CONTENT
+
+
+def test_a_part_that_is_too_long_is_thrown_away(server, tmp_path):
+    (tmp_path / f"{DIGEST}.part").write_bytes(CONTENT + b"more")
+    assert fetch(server.url, tmp_path, sha256=DIGEST).read_bytes() == CONTENT
+
+
+def test_a_part_of_another_file_ends_in_a_wrong_checksum_and_is_not_kept(server, tmp_path):
+    (tmp_path / f"{DIGEST}.part").write_bytes(b"\0" * 500)
+    with pytest.raises(StyleError, match="nothing was kept"):
+        fetch(server.url, tmp_path, sha256=DIGEST)
+    assert list(tmp_path.iterdir()) == []
+    assert fetch(server.url, tmp_path, sha256=DIGEST).read_bytes() == CONTENT
+
+
+def test_another_content_than_promised_is_refused_and_not_kept(server, tmp_path):
+    with pytest.raises(StyleError, match=f"sha256 {DIGEST}, not 0000"):
+        fetch(server.url, tmp_path, sha256="0" * 64)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_file_in_the_folder_is_fetched_again(server, tmp_path):
+    fetch(server.url, tmp_path, sha256=DIGEST).write_bytes(b"rot")
+    assert fetch(server.url, tmp_path, sha256=DIGEST).read_bytes() == CONTENT
+
+
+def test_a_missing_file_says_404(server, tmp_path):
+    with pytest.raises(StyleError, match="404"):
+        fetch(server.url.replace("far", "gone"), tmp_path, sha256=DIGEST)
+
+
+def test_offline_is_one_clear_line(server, tmp_path):
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(StyleError) as caught:
+        fetch(server.url, tmp_path, sha256=DIGEST)
+    assert "are you offline?" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "sha256"),
+    [
+        ("http://127.0.0.1:9/x.onnx", None),
+        ("http://127.0.0.1:9/x.onnx", "12ab"),
+        ("http://127.0.0.1:9/x.onnx#sha256=xyz", None),
+        ("file:///etc/passwd", "0" * 64),
+        ("ftp://127.0.0.1/x.onnx", "0" * 64),
+    ],
+)
+def test_a_url_without_a_checksum_or_of_another_kind_is_refused(tmp_path: Path, url, sha256):
+    with pytest.raises(UsageError):
+        fetch(url, tmp_path, sha256=sha256)
+    with pytest.raises(UsageError):
+        load_style(url, sha256=sha256)
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line(server, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StyleError, match="cannot hold"):
+        fetch(server.url, tmp_path / "file" / "styles", sha256=DIGEST)
