@@ -145,6 +145,8 @@ def _to_tensor(
     height, width = checked_size(size or (planes.height, planes.width))
     if multiple < 1:
         raise UsageError(f"{multiple = } is no size multiple; give 1 or more")
+    if layout not in ("NCHW", "NHWC"):
+        raise UsageError(f"{layout = } is not a layout of RGB tensors; give 'NCHW' or 'NHWC'")
     low, high = value_range
     # The matrix is guessed from the size of the picture that arrived, not from the network's.
     planes = replace(planes, colour=planes.colour.resolved(height=planes.height), alpha=None)
@@ -152,7 +154,7 @@ def _to_tensor(
     if by_twin:
         unit = np.clip(_to_unit_rgb_ref(resized)[..., _channel_order(order)], 0, 1)
         rgb = unit * np.float32(high - low) + np.float32(low)
-        tensor = np.ascontiguousarray(_as_layout(rgb, layout))
+        tensor = np.ascontiguousarray(np.moveaxis(rgb, -1, 0) if layout == "NCHW" else rgb)
     else:
         tensor = np.empty((3, height, width) if layout == "NCHW" else (height, width, 3), np.float32)
         _native_to_rgb(resized, tensor, layout=layout, order=order, value_range=value_range)
@@ -243,12 +245,6 @@ def _channel_order(order: str) -> list[int]:
     if order not in ("RGB", "BGR"):
         raise UsageError(f"{order = } is not a colour order of RGB; give 'RGB' or 'BGR'")
     return [0, 1, 2] if order == "RGB" else [2, 1, 0]
-
-
-def _as_layout(rgb: Float32, layout: str) -> Float32:
-    if layout not in ("NCHW", "NHWC"):
-        raise UsageError(f"{layout = } is not a layout of RGB tensors; give 'NCHW' or 'NHWC'")
-    return np.moveaxis(rgb, -1, 0) if layout == "NCHW" else rgb
 
 
 def _check_picture(rgb: UInt8) -> None:

@@ -1,0 +1,188 @@
+"""What does each pixel kernel cost? Compiled against its NumPy/OpenCV twin, one thread, best of several rounds.
+
+    python benchmarks/kernels.py [--sizes 1280x720,1920x1080] [--bit-depth 8] [--json FILE] [--instruction-set avx2]
+
+GB/s counts each input byte read once and each output byte written once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from animevid.pixels import PlanesYUV420, chroma_size, native
+from animevid.pixels.blend import blend, blend_ref
+from animevid.pixels.change import plane_difference, plane_difference_ref
+from animevid.pixels.lift import lift, lift_ref
+from animevid.pixels.packed import pack_yuv420, pack_yuv420_ref, unpack_yuv420, unpack_yuv420_ref
+from animevid.pixels.resize import resize_plane, resize_plane_ref
+from animevid.pixels.rgb import (
+    planes_to_rgb,
+    planes_to_rgb_ref,
+    planes_to_tensor,
+    planes_to_tensor_ref,
+    rgb_to_planes,
+    rgb_to_planes_ref,
+    tensor_to_planes,
+    tensor_to_planes_ref,
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    kernel: str
+    size: str
+    native_ms: float
+    twin_ms: float
+    gigabytes_per_second: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="1280x720,1920x1080")
+    parser.add_argument("--bit-depth", type=int, choices=(8, 10), default=8)
+    parser.add_argument(
+        "--instruction-set", default="", help="one of native.kernels.instruction_sets(); default: the best"
+    )
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    if not native.is_native():
+        raise SystemExit("kernels.py: the compiled kernels are not there; run plugins/cpu/build_inplace.sh")
+    native.kernels.use_instruction_set(args.instruction_set)
+    cv2.setNumThreads(1)
+    print(f"{platform.processor() or platform.machine()}, {native.kernels.instruction_set()}, {args.bit_depth} bits")
+    print(f"{'kernel':<28}{'size':>11}{'native ms':>11}{'twin ms':>10}{'ratio':>8}{'GB/s':>7}")
+    rows = []
+    for text in args.sizes.split(","):
+        width, height = map(int, text.split("x"))
+        for row in measured(height, width, args.bit_depth, args.rounds):
+            rows.append(row)
+            print(
+                f"{row.kernel:<28}{row.size:>11}{row.native_ms:>11.3f}{row.twin_ms:>10.2f}"
+                f"{row.twin_ms / row.native_ms:>7.0f}x{row.gigabytes_per_second:>7.1f}"
+            )
+    if args.json:
+        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+
+
+def measured(height: int, width: int, bit_depth: int, rounds: int) -> list[Row]:
+    """One row per kernel."""
+    picture, other = noise(height, width, bit_depth, 1), noise(height, width, bit_depth, 2)
+    half = height // 2, width // 2
+    packed, low, rgb, tensor = (
+        pack_yuv420(picture),
+        pack_yuv420(picture, size=half),
+        planes_to_rgb(picture),
+        planes_to_tensor(picture),
+    )
+    lift_how = {"size": half}
+    samples = height * width
+    frame, floats = picture.y.nbytes + picture.u.nbytes + picture.v.nbytes, 4 * samples * 3 // 2
+    cases: list[tuple[str, Callable[[], object], Callable[[], object], int]] = [
+        (
+            "pack",
+            lambda: pack_yuv420(picture, out=packed),
+            lambda: pack_yuv420_ref(picture, out=packed),
+            frame + floats,
+        ),
+        (
+            "pack to half size",
+            lambda: pack_yuv420(picture, size=half, out=low),
+            lambda: pack_yuv420_ref(picture, size=half, out=low),
+            frame + floats // 4,
+        ),
+        (
+            "unpack",
+            lambda: unpack_yuv420(packed, like=picture),
+            lambda: unpack_yuv420_ref(packed, like=picture),
+            frame + floats,
+        ),
+        (
+            "lift from half size, detail",
+            lambda: lift(picture, low, low, **lift_how),
+            lambda: lift_ref(picture, low, low, **lift_how),
+            picture.y.nbytes + frame + floats // 2,
+        ),
+        (
+            "lift from half size, guided",
+            lambda: lift(picture, low, low, mode="guided", **lift_how),
+            lambda: lift_ref(picture, low, low, mode="guided", **lift_how),
+            picture.y.nbytes + frame + floats // 2,
+        ),
+        (
+            "blend",
+            lambda: blend(picture, other, strength=0.5),
+            lambda: blend_ref(picture, other, strength=0.5),
+            3 * frame,
+        ),
+        (
+            "luma difference",
+            lambda: plane_difference(picture.y, other.y, bit_depth=bit_depth),
+            lambda: plane_difference_ref(picture.y, other.y, bit_depth=bit_depth),
+            2 * picture.y.nbytes,
+        ),
+        (
+            "resize luma to half size",
+            lambda: resize_plane(picture.y, half),
+            lambda: resize_plane_ref(picture.y, half),
+            picture.y.nbytes * 5 // 4,
+        ),
+        ("planes to RGB", lambda: planes_to_rgb(picture), lambda: planes_to_rgb_ref(picture), frame + rgb.nbytes),
+        (
+            "RGB to planes",
+            lambda: rgb_to_planes(rgb, bit_depth=bit_depth),
+            lambda: rgb_to_planes_ref(rgb, bit_depth=bit_depth),
+            frame + rgb.nbytes,
+        ),
+        (
+            "planes to NCHW",
+            lambda: planes_to_tensor(picture),
+            lambda: planes_to_tensor_ref(picture),
+            frame + tensor.nbytes,
+        ),
+        (
+            "NCHW to planes",
+            lambda: tensor_to_planes(tensor, like=picture),
+            lambda: tensor_to_planes_ref(tensor, like=picture),
+            frame + tensor.nbytes,
+        ),
+    ]
+    result = []
+    for name, compiled, twin, traffic in cases:
+        native_seconds, twin_seconds = best_of(compiled, rounds), best_of(twin, rounds)
+        result.append(
+            Row(name, f"{width}x{height}", native_seconds * 1e3, twin_seconds * 1e3, traffic / native_seconds / 1e9)
+        )
+    return result
+
+
+def best_of(call: Callable[[], object], rounds: int) -> float:
+    """Seconds of the fastest of ``rounds`` calls: what the machine can do when nothing else wants it."""
+    call()
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def noise(height: int, width: int, bit_depth: int, seed: int) -> PlanesYUV420:
+    """The worst picture for branches and caches alike."""
+    rng = np.random.default_rng(seed)
+    dtype = np.uint8 if bit_depth == 8 else np.uint16
+    chroma = chroma_size((height, width))
+    y, u, v = (rng.integers(0, 1 << bit_depth, size).astype(dtype) for size in ((height, width), chroma, chroma))
+    return PlanesYUV420(y, u, v, bit_depth)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Guards of the kernels' speed, for ``pytest --benchmark-compare``; nothing here asserts an absolute time.
+
+One thread, one 1280x720 frame. ``benchmarks/kernels.py`` prints the same as a table, with the twins beside it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from animevid.pixels import (
+    blend,
+    has_changed,
+    lift,
+    native,
+    pack_yuv420,
+    planes_to_rgb,
+    planes_to_tensor,
+    resize_planes,
+    rgb_to_planes,
+    tensor_to_planes,
+    unpack_yuv420,
+)
+from pixels.pictures import noise
+
+pytest.importorskip("pytest_benchmark", reason="pip install pytest-benchmark")
+pytestmark = pytest.mark.skipif(not native.is_native(), reason="no compiled kernels: see plugins/cpu")
+
+PICTURE = noise(720, 1280, seed=1)
+OTHER = noise(720, 1280, seed=2)
+LOW = noise(360, 640, seed=3)
+
+KERNELS = {
+    "pack": lambda: pack_yuv420(PICTURE, out=_PACKED),
+    "pack to half size": lambda: pack_yuv420(PICTURE, size=(360, 640), out=_LOW_PACKED),
+    "unpack": lambda: unpack_yuv420(_PACKED, like=PICTURE),
+    "lift by detail": lambda: lift(PICTURE, _LOW_PACKED, _LOW_PACKED),
+    "lift by guided filter": lambda: lift(PICTURE, _LOW_PACKED, _LOW_PACKED, mode="guided"),
+    "blend": lambda: blend(PICTURE, OTHER, strength=0.5),
+    "change": lambda: has_changed(PICTURE, PICTURE),
+    "resize to half size": lambda: resize_planes(PICTURE, (360, 640)),
+    "planes to RGB": lambda: planes_to_rgb(PICTURE),
+    "RGB to planes": lambda: rgb_to_planes(_RGB),
+    "planes to NCHW": lambda: planes_to_tensor(PICTURE),
+    "NCHW to planes": lambda: tensor_to_planes(_NCHW, like=PICTURE),
+}
+_PACKED = np.zeros((24, 180, 320), np.float32)
+_LOW_PACKED = pack_yuv420(LOW)
+_RGB = np.zeros((720, 1280, 3), np.uint8)
+_NCHW = np.zeros((3, 720, 1280), np.float32)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_kernel(benchmark, kernel: str):
+    benchmark.pedantic(KERNELS[kernel], rounds=10, warmup_rounds=1)
