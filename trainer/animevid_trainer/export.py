@@ -14,7 +14,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -24,7 +24,7 @@ import onnx
 import onnxruntime
 import torch
 from animevid.errors import OutputError, TrainingError
-from animevid.styles.card import CARD_KEY, ColourOrder, Layout, StyleCard
+from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from torch import Tensor, nn
 
 _LOG = logging.getLogger(__name__)
@@ -136,15 +136,7 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
     del model.metadata_props[:]
     model.producer_name = "animevid"
     onnx.checker.check_model(model)
-    return with_card(model.SerializeToString(), replace(card, precision=precision))
-
-
-def with_card(model: bytes, card: StyleCard) -> bytes:
-    """The same model with ``card`` in its metadata, replacing one that is there."""
-    proto = onnx.load_from_string(model)
-    kept = [(entry.key, entry.value) for entry in proto.metadata_props if entry.key != CARD_KEY]
-    onnx.helper.set_model_props(proto, {**dict(kept), CARD_KEY: card.to_json()})
-    return bytes(proto.SerializeToString())
+    return write_card(model.SerializeToString(), replace(card, precision=precision))
 
 
 def measure_parity(generator: nn.Module, model: bytes, inputs: Sequence[Tensor]) -> Parity:
@@ -240,7 +232,8 @@ def export_style(
     except OSError as error:
         raise OutputError(f"{str(target)!r} cannot be written ({error.strerror})") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
     _LOG.info("%s: %d bytes, %s", target, len(model), parity)
     return ExportReport(target, len(model), replace(card, precision=precision), parity)
 

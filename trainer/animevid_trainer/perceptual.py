@@ -29,6 +29,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -351,7 +352,8 @@ def download_weights(name: str, *, published: PublishedWeights | None = None) ->
             "fetch the file elsewhere and name it with --perceptual-weights"
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
     return target
 
 
