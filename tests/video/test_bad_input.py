@@ -184,3 +184,22 @@ def test_a_whole_film_has_nothing_concealed(make_clip):
         assert len(list(source)) == 10
         assert source.frames_concealed == 0
         assert source.read_error is None
+
+
+def test_a_source_may_be_closed_while_another_thread_reads(make_clip):
+    import threading
+
+    clip = make_clip("long.mp4", frames=200, audio_codec="aac", audio_seconds=Fraction(8))
+    for _ in range(5):
+        source = VideoSource(clip)
+        started = threading.Event()
+
+        def read(source=source, started=started):
+            for _ in source:
+                started.set()
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        started.wait()
+        source.close()
+        reader.join()

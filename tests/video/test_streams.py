@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from fractions import Fraction
 
 import av
 import pytest
 from animevid.video import OutputSettings, StreamAction, VideoSink, VideoSource
+from animevid.video.stills import encode_image
 from animevid.video.streams import subtitle_text
-from passing import pass_through
+from passing import pass_through, read_frames
 
 CHAPTERS = ((Fraction(0), Fraction(1, 5), "Opening"), (Fraction(1, 5), Fraction(2, 5), "Ending"))
 
@@ -177,3 +180,40 @@ def test_without_a_sink_nothing_is_kept_back(make_clip):
     with VideoSource(make_clip("a.mp4", audio_codec="aac")) as source:
         list(source)
         assert source.packets.take() == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_cover_picture_stays_one_or_is_named_as_dropped(make_clip, tmp_path, suffix):
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed: it makes the file with a cover")
+    clip, cover = tmp_path / "film.mp4", tmp_path / "cover.png"
+    cover.write_bytes(encode_image(read_frames(make_clip("even.mp4"))[0].planes, ".png"))
+    command = ["ffmpeg", "-v", "error", "-i", str(make_clip("even.mp4")), "-i", str(cover), "-map", "0", "-map", "1"]
+    subprocess.run([*command, "-c", "copy", "-disposition:v:1", "attached_pic", str(clip)], check=True)
+    with VideoSource(clip) as source:
+        assert [stream.is_cover for stream in source.info.other_streams] == [True]
+    output = tmp_path / f"out{suffix}"
+    report = pass_through(clip, output)
+    assert report.frames_written == 10
+    with VideoSource(output) as source:
+        covers = [stream.is_cover for stream in source.info.other_streams]
+        assert source.info.codec == "h264"
+    assert covers == ([True] if suffix == ".mp4" else [])
+    (line,) = report.decisions
+    assert line.startswith("cover picture")
+    assert ("copied" if covers else "dropped") in line
+
+
+@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
+def test_a_time_code_track_does_not_stand_in_the_way(make_clip, tmp_path, suffix):
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg is not installed: it makes the file with a time code")
+    clip, output = tmp_path / "film.mov", tmp_path / f"out{suffix}"
+    command = ["ffmpeg", "-v", "error", "-i", str(make_clip("even.mp4")), "-c", "copy", "-timecode", "01:00:00:00"]
+    subprocess.run([*command, str(clip)], check=True)
+    report = pass_through(clip, output)
+    assert report.frames_written == 10
+    assert all("data" in line for line in report.decisions)
+    with av.open(str(output)) as container:
+        tags = {**container.metadata, **container.streams.video[0].metadata}
+    assert "01:00:00:00" in tags.values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import chain, pairwise
@@ -86,6 +87,7 @@ class VideoSource(Source):
         self._upright = upright
         self._finished = False
         self._iterated = False
+        self._reading = threading.Lock()
         self._encrypted = False
         self._damaged_pts: set[int | None] = set()
         if start_seconds is not None and end_seconds is not None and end_seconds <= start_seconds:
@@ -93,6 +95,8 @@ class VideoSource(Source):
         self._container = open_input(spec, options=options, format_name=format_name)
         try:
             self._stream = self._choose_stream(stream_index)
+            self._video_index = self._stream.index
+            self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
             self._decoder = self._open_decoder(threads)
             self._time_base: Fraction = self._stream.time_base or _MICROSECOND
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=self._stream.average_rate)
@@ -116,9 +120,10 @@ class VideoSource(Source):
     # --- life cycle -------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Free the file. Safe to call twice."""
+        """Free the file. Safe to call twice, and from another thread than the one that iterates (which then ends)."""
         self._finished = True
-        self._container.close()
+        with self._reading:  # FFmpeg's structures must not go away under a read
+            self._container.close()
 
     @property
     def media_streams(self) -> Sequence[Any]:
@@ -188,7 +193,7 @@ class VideoSource(Source):
         start_ticks = None
         if self._start is not None:
             start_ticks = ticks_from_seconds(self._start + self._file_start, self._time_base)
-        video = self._stream.index
+        video = self._video_index
         put = self.packets.put
         for packet in chain(self._demuxed, (None,)):
             if packet is not None and packet.stream_index != video:
@@ -228,7 +233,7 @@ class VideoSource(Source):
             return False
         if self._start is None or seconds >= self.origin_seconds:
             return True
-        lasting = packet.stream.type == "subtitle" and packet.duration
+        lasting = packet.stream_index in self._subtitle_indices and packet.duration
         return bool(lasting and seconds + packet.duration * packet.time_base > self.origin_seconds)
 
     def _demux(self) -> Iterator[Any]:
@@ -236,7 +241,8 @@ class VideoSource(Source):
         packets = self._container.demux()
         while not self._finished:
             try:
-                packet = next(packets, None)
+                with self._reading:
+                    packet = None if self._finished else next(packets, None)
             except (av.FFmpegError, OSError) as error:
                 self.read_error = str(input_error(self.spec, error))
                 log.warning("reading stops early: %s", self.read_error)
@@ -249,11 +255,11 @@ class VideoSource(Source):
 
     def _note_cut_off(self) -> None:
         """Say so if the container's index points beyond the end of the file."""
-        entries = self._stream.index_entries
-        if not len(entries) or not is_local_file(self.spec):
-            return
-        last = entries[len(entries) - 1]
-        size = self._container.size
+        with self._reading:
+            if self._finished or not is_local_file(self.spec) or not len(self._stream.index_entries):
+                return
+            entries = self._stream.index_entries
+            last, size = entries[len(entries) - 1], self._container.size
         if 0 < size < last.pos + last.size:
             self.read_error = f"path = {redacted(self.spec)!r} is cut off: its last pictures are missing"
             log.warning("%s", self.read_error)
@@ -264,7 +270,7 @@ class VideoSource(Source):
             return
         end = self._end + self._file_start
         for packet in self._demuxed:
-            if packet.stream_index != self._stream.index:
+            if packet.stream_index != self._video_index:
                 if self._belongs(packet):
                     self.packets.put(packet)
             elif packet.dts is not None and packet.dts * self._time_base > end + _INTERLEAVE_SECONDS:

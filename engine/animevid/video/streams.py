@@ -98,6 +98,9 @@ def _decide(stream: Any, *, muxer: str) -> StreamDecision:
         if muxer == "matroska":
             return StreamDecision(info, StreamAction.COPY)
         return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} holds no attachments (.mkv does)")
+    if info.kind == "data" and "timecode" in stream.metadata:
+        # MOV's muxer makes this track itself from the picture's tag, and breaks off over a second one.
+        return StreamDecision(info, StreamAction.DROP, reason="the time code is kept as a tag of the picture")
     if _muxer_takes(stream, muxer=muxer):
         return StreamDecision(info, StreamAction.COPY)
     if info.kind == "audio" and stream.codec_context is not None:
