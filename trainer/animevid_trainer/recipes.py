@@ -829,5 +829,7 @@ def _toml_value(value: Any) -> str:
         return repr(value) if math.isfinite(value) else ("nan" if math.isnan(value) else f"{'-' * (value < 0)}inf")
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    # JSON's escapes are TOML's; ASCII output keeps DEL and control characters out of the file
-    return json.dumps(value) if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        # JSON's escapes are TOML's, but for pairs of surrogates (so no ASCII) and DEL, which TOML wants escaped.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value)
