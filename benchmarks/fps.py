@@ -36,7 +36,7 @@ _PEER_FRAMES = 3
 
 
 def main() -> int:
-    args = _parse()
+    args = parse()
     if args.measure:
         print(json.dumps(_measure_here(args)))
         return 0
@@ -206,7 +206,7 @@ def _process_age_seconds() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _parse(argv: list[str] | None = None) -> argparse.Namespace:
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="benchmarks.fps", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _EPILOG = f"""\
 INPUT is a video, a GIF, an image, a folder or a glob of images (quote it), a URL, or - for standard input.
 OUTPUT's suffix says what is written: .mp4 .mkv .mov .webm .gif .png .jpg ..., or a folder for images.
+Ctrl-C stops cleanly and leaves an earlier OUTPUT as it was (a live stream is finished instead); a second one ends at
+once, and may leave a hidden .part file beside OUTPUT.
 
 {command_list()}
 
@@ -79,7 +81,7 @@ def add_parser(subparsers: Any) -> None:
     group.add_argument("--no-copy", action="store_true", help="leave sound, subtitles and other streams out")
     group.add_argument("--format", metavar="NAME", help="container where OUTPUT's name does not say (for -)")
 
-    group = parser.add_argument_group("talk")
+    group = parser.add_argument_group("messages")
     group.add_argument("--dry-run", action="store_true", help="say what would happen, write nothing")
     group.add_argument(
         "--progress",

@@ -28,14 +28,16 @@ def add_style_options(parser: argparse.ArgumentParser) -> None:
         help="how large the network sees a frame (as many pixels; larger frames are lifted from there); "
         "default: what the style was made for",
     )
-    group = parser.add_argument_group("style without a card", "what it expects, where a look at it is wrong")
+    group = parser.add_argument_group("style without a card", "what it expects, if a look at it is wrong")
     group.add_argument("--layout", choices=("NCHW", "NHWC", "packed_yuv420"), help="the order of its axes")
     group.add_argument("--colour-order", choices=("RGB", "BGR", "YUV"), help="the order of its channels")
     group.add_argument("--input-range", type=parse_range, metavar="A:B", help="black and white as it takes them: -1:1")
     group.add_argument("--output-range", type=parse_range, metavar="A:B", help="and as it gives them: 0:255")
     group.add_argument("--size-multiple", type=parse_count, metavar="N", help="what its sides must divide by")
     group = parser.add_argument_group("machine")
-    group.add_argument("--backend", default="auto", metavar="NAME", help="what runs the network (default auto)")
+    group.add_argument(
+        "--backend", default="auto", metavar="NAME", help="auto, onnxruntime, openvino, mnn (default auto)"
+    )
     group.add_argument("--device", default="auto", metavar="NAME", help="where: auto, cpu, cuda:0 (default auto)")
     group.add_argument(
         "--threads", type=parse_count, default=0, metavar="N", help="threads for the network (default 0: all that pay)"
