@@ -12,7 +12,7 @@ animegan2         2,143,552   AnimeGANv2
 animegan2-lite      698,240   AnimeGANv2's published lite generator
 cartoongan       11,129,667   CartoonGAN (batch or instance norm, ReLU or LeakyReLU)
 cyclegan         11,378,179   CycleGAN's ResNet generator with 9 blocks
-nano              see nano    ours, on packed YUV 4:2:0
+nano                261,704   ours, on packed YUV 4:2:0 (default widths)
 ================  ==========  ==============================================================
 """
 
