@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from animevid.convert import Conversion, ConversionOptions, Progress
 from animevid.errors import Cancelled, OutputError, UsageError
-from animevid.pixels import planes_to_rgb
+from animevid.pixels import Matrix, planes_to_rgb
 from animevid.stylizer import Stylizer
 from animevid.video import open_source
 from media import audio_packets, frame_times, loop_clip, write_clip
@@ -77,6 +77,17 @@ def test_another_shape_keeps_its_look_on_the_screen(clip, packed_style, tmp_path
     animevid.stylize(clip, tmp_path / "out.mp4", style=packed_style, size=(96, 96))
     with open_source(tmp_path / "out.mp4") as output:
         assert output.info.sample_aspect_ratio == Fraction(160, 96)
+
+
+def test_an_untagged_matrix_is_named_where_another_size_would_change_its_meaning(packed_style, tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", frames=3, height=720, width=320, audio=False)
+    with open_source(clip) as source:
+        assert source.info.colour.matrix is Matrix.UNSPECIFIED
+    for height, matrix in ((720, Matrix.UNSPECIFIED), (360, Matrix.BT709)):
+        target = tmp_path / f"{height}.mp4"
+        animevid.stylize(clip, target, style=packed_style, size=(height, 160))
+        with open_source(target) as output:
+            assert output.info.colour.matrix is matrix
 
 
 @pytest.mark.parametrize(("mode", "width"), [("side", 320), ("split", 160)])

@@ -134,6 +134,18 @@ def test_a_lifted_copy_keeps_the_detail_of_the_full_picture(make_style, card):
     assert error < 0.7 * np.abs(small - picture.y).mean()
 
 
+@pytest.mark.parametrize("fixed_size_px", [None, (360, 640), (720, 1280)])
+def test_an_untagged_picture_keeps_its_colours_when_it_runs_at_another_size(make_style, fixed_size_px):
+    """Untagged means BT.709 at 720 lines and BT.601 below: both ways must take the picture's own height."""
+    picture = _picture(720, 640, colour=Colour())
+    with Stylizer(make_style(NCHW, "copy", net_pixels=320 * 180, fixed_size_px=fixed_size_px)) as stylizer:
+        result = stylizer.stylize_planes(picture)
+    assert result.colour == Colour()
+    for before, after in ((picture.u, result.u), (picture.v, result.v)):
+        assert abs(before.astype(float).mean() - after.mean()) < 0.5
+        assert np.abs(before.astype(int) - after).mean() < 2.5
+
+
 def test_strength_blends_with_the_original_and_may_change_between_frames(make_style):
     picture = _picture()
     with Stylizer(make_style(PACKED, "negative", net_pixels=0)) as stylizer:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 from animevid.errors import Cancelled, UsageError
 from animevid.pipeline import Pipeline, PipelineStatistics, Stage
-from animevid.pixels import PlanesYUV420, compare_side_by_side, compare_split, resize_planes
+from animevid.pixels import Colour, PlanesYUV420, compare_side_by_side, compare_split, resize_planes
 from animevid.styles import CardHints, Style
 from animevid.stylizer import StaticSkip, Steps, Stylizer
 from animevid.video import (
@@ -433,7 +433,9 @@ class Conversion:
     def _fit(self, planes: PlanesYUV420) -> PlanesYUV420:
         # Separate images may differ in size; within one video all pictures take that of the first.
         separate = isinstance(self._sink, ImageFolderSink)
-        return resize_planes(planes, self._wanted_size(planes.height, planes.width) if separate else self._size)
+        size = self._wanted_size(planes.height, planes.width) if separate else self._size
+        fitted = resize_planes(planes, size)
+        return replace(fitted, colour=_lasting_colour(planes.colour, height=planes.height, new_height=size[0]))
 
     def _output_size(self) -> tuple[int, int]:
         height, width = self._size
@@ -447,13 +449,20 @@ class Conversion:
         ratio = kind.sample_aspect_ratio
         if abs(shape - 1) > _SHAPE_TOLERANCE:
             ratio = (ratio * shape).limit_denominator(255)
-        return replace(kind, width=width, height=height, sample_aspect_ratio=ratio)
+        colour = _lasting_colour(kind.colour, height=kind.height, new_height=height)
+        return replace(kind, colour=colour, width=width, height=height, sample_aspect_ratio=ratio)
 
     def _notices(self) -> tuple[str, ...]:
         notices = [*self._source.info.notices, *self._sink.notices]
         if self._source.read_error:
             notices.append(f"reading stopped early: {self._source.read_error}")
         return tuple(dict.fromkeys(notices))
+
+
+def _lasting_colour(colour: Colour, *, height: int, new_height: int) -> Colour:
+    """Tags that mean at ``new_height`` what ``colour`` meant at ``height``: players guess an untagged one by size."""
+    meant = colour.resolved(height=height).matrix
+    return colour if colour.resolved(height=new_height).matrix is meant else replace(colour, matrix=meant)
 
 
 def _close_if_opened(opening: Future[Stylizer]) -> None:
