@@ -136,9 +136,9 @@ def test_a_film_that_breaks_off_is_converted_as_far_as_it_goes(clips, tmp_path, 
     cut = tmp_path / f"cut_{name}"
     cut.write_bytes(data[: len(data) // 2])
     whole = len(read_frames(clips / name))
-    report = pass_through(cut, tmp_path / f"out_{name}")
+    report = pass_through(cut, tmp_path / "out.mkv")
     assert 0 < report.frames_written < whole
-    assert len(read_frames(tmp_path / f"out_{name}")) == report.frames_written
+    assert len(read_frames(tmp_path / "out.mkv")) == report.frames_written
 
 
 def test_an_mp4_that_breaks_off_after_its_index_is_converted_as_far_as_it_goes(make_clip, tmp_path):

@@ -10,7 +10,7 @@ from animevid.pixels.planes import PlanesYUV420
 from animevid.video import EncoderSettings, OutputSettings, VideoSource
 from animevid.video.colour import colour_from_tags
 from animevid.video.hdr import ToneMapper, eetf_bt2390, hlg_to_scene, nits_to_pq, pq_to_nits
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from passing import corner_colours, pass_through, read_frames
 
@@ -144,6 +144,16 @@ def test_reference_white_comes_out_bright_and_grey(transfer, code):
     assert float(mapped.u.mean()) == pytest.approx(512, abs=2)
     assert float(mapped.v.mean()) == pytest.approx(512, abs=2)
     assert mapped.colour == Colour(Matrix.BT709, ColourRange.LIMITED, 1, 1)
+
+
+@settings(deadline=None, max_examples=30)
+@given(code=st.floats(0.02, 0.75))
+def test_the_tables_of_the_tone_mapper_equal_the_formulas_they_stand_for(code):
+    grey = _grey(code, 16)
+    nits = pq_to_nits(np.asarray((grey.y[0, 0] - 64) / 876))
+    shown = eetf_bt2390(np.minimum(nits, 1000), source_peak=1000, target_peak=203) / 203
+    expected = 64 + 876 * float(np.clip(shown, 0, 1)) ** (1 / 2.4)
+    assert float(ToneMapper(grey.colour)(grey).y[0, 0]) == pytest.approx(expected, abs=4)
 
 
 @pytest.mark.parametrize("transfer", [16, 18], ids=["PQ", "HLG"])
