@@ -21,7 +21,9 @@ def frechet_distance(first: Features, second: Features) -> float:
     means = first.mean(0) - second.mean(0)
     centred = [(values - values.mean(0)) / np.sqrt(max(1, len(values) - 1)) for values in (first, second)]
     traces = sum(float((values**2).sum()) for values in centred)
-    root = float(np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum())
+    # A = QR has the same singular values as R in such a product, and R has no more rows than there are dimensions.
+    small = [np.linalg.qr(values, mode="r") if len(values) > values.shape[1] else values for values in centred]
+    root = float(np.linalg.svd(small[0] @ small[1].T, compute_uv=False).sum())
     return float(means @ means) + traces - 2.0 * root
 
 
