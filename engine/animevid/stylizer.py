@@ -175,7 +175,7 @@ class Stylizer:
             tensor = pack_yuv420(planes, size=size, multiple=self._multiple)
         else:
             tensor = planes_to_tensor(
-                _resolved(planes),
+                planes,
                 layout=self.card.layout.value,
                 order=self.card.colour_order.value,
                 value_range=self.card.input_range,
@@ -207,7 +207,7 @@ class Stylizer:
             stylized = self._to_planes(output.tensor, like=planes, size=size)
         elif size[0] > planes.height or size[1] > planes.width:
             # A network of one fixed size, larger than the picture: there is nothing to lift.
-            whole = self._to_planes(output.tensor, like=_resolved(planes), size=size)
+            whole = self._to_planes(output.tensor, like=planes, size=size)
             fitted = resize_planes(whole, (planes.height, planes.width))
             stylized = planes.with_planes(fitted.y, fitted.u, fitted.v)
         else:
@@ -215,8 +215,8 @@ class Stylizer:
                 low_in: PlanesYUV420 | Tensor = output.source.tensor
                 low_out: PlanesYUV420 | Tensor = output.tensor
             else:
-                low_in = resize_planes(_resolved(planes), size)
-                low_out = self._to_planes(output.tensor, like=_resolved(planes), size=size)
+                low_in = resize_planes(planes, size)
+                low_out = self._to_planes(output.tensor, like=planes, size=size)
             stylized = lift(planes, low_in, low_out, size=size, epsilon=self.card.lift_epsilon)
         return blend(planes, stylized, strength=strength)
 
@@ -330,12 +330,6 @@ def _runs_of_one_shape(inputs: Iterable[NetworkInput]) -> list[list[NetworkInput
         else:
             runs.append([item])
     return runs
-
-
-def _resolved(planes: PlanesYUV420) -> PlanesYUV420:
-    """The same picture with its matrix and range spelled out: what untagged ones mean hangs on the height, and the
-    network's picture has another one."""
-    return replace(planes, colour=planes.colour.resolved(height=planes.height))
 
 
 def _checked_strength(strength: float) -> float:
