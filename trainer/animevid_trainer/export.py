@@ -2,8 +2,8 @@
 
 The graph has a float32 input and output called ``input`` and ``output`` with free N, H and W, opset 18 (taken by ONNX
 Runtime, OpenVINO and TensorRT 10's parser) and batch norm folded into its convolution by the exporter. ``fp16`` holds
-weights and activations in half precision inside, with the statistics of every norm layer taken in float32: a mean of
-10^5 squares does not fit half precision.
+weights and activations in half precision inside, as ``animevid.backends.precision`` makes it: statistics of every norm
+layer stay in float32.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from animevid.backends.precision import BOUNDS, Bound, Parity, to_half
 from animevid.errors import OutputError, TrainingError
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from torch import Tensor, nn
@@ -31,32 +32,6 @@ _LOG = logging.getLogger(__name__)
 
 OPSET = 18
 Precision = Literal["fp32", "fp16"]
-
-_NORMS = (nn.GroupNorm, nn.InstanceNorm2d, nn.LayerNorm)
-
-
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """What the ONNX model may differ from PyTorch by, on outputs in [-1, 1] (one 8-bit code is 2/255 = 0.0078)."""
-
-    largest: float
-    mean: float
-
-
-#: float32: half a code anywhere, a sixteenth on average. fp16: a code on average; where an edge is, more.
-BOUNDS: dict[str, Bound] = {"fp32": Bound(4e-3, 5e-4), "fp16": Bound(0.1, 8e-3)}
-
-
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """Absolute difference between PyTorch and ONNX Runtime over all outputs of all ``pictures``."""
-
-    largest: float
-    mean: float
-    pictures: int
-
-    def __str__(self) -> str:
-        return f"max {self.largest:.2e}, mean {self.mean:.2e} over {self.pictures} pictures (range [-1, 1])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +81,6 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
     if precision not in BOUNDS:
         raise TrainingError(f"{precision = }: allowed are {', '.join(BOUNDS)}")
     module = copy.deepcopy(generator).cpu().float().eval().requires_grad_(False)
-    if precision == "fp16":
-        module = _HalfInside(module).eval()
     free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     try:
         with _quiet_exporter():
@@ -136,7 +109,8 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
     del model.metadata_props[:]
     model.producer_name = "animevid"
     onnx.checker.check_model(model)
-    return write_card(model.SerializeToString(), replace(card, precision=precision))
+    exported = write_card(model.SerializeToString(), replace(card, precision="fp32"))
+    return to_half(exported) if precision == "fp16" else exported
 
 
 def measure_parity(generator: nn.Module, model: bytes, inputs: Sequence[Tensor]) -> Parity:
@@ -153,7 +127,7 @@ def measure_parity(generator: nn.Module, model: bytes, inputs: Sequence[Tensor])
         raise TrainingError(f"ONNX Runtime refuses the model ({str(error).splitlines()[0]})") from error
     name = session.get_inputs()[0].name
     module = copy.deepcopy(generator).cpu().float().eval()
-    largest, total, count = 0.0, 0.0, 0
+    pairs = []
     for batch in inputs:
         with torch.inference_mode():
             expected = module(batch.float()).numpy()
@@ -163,19 +137,15 @@ def measure_parity(generator: nn.Module, model: bytes, inputs: Sequence[Tensor])
             raise TrainingError(f"ONNX Runtime fails on {tuple(batch.shape)} ({str(error).splitlines()[0]})") from error
         if got.shape != expected.shape:
             raise TrainingError(f"{got.shape = } from ONNX Runtime, {expected.shape} from PyTorch")
-        difference = np.abs(got.astype(np.float64) - expected.astype(np.float64))
-        # A NaN on either side must not pass as "no difference".
-        largest = max(largest, float(np.max(np.where(np.isnan(difference), np.inf, difference))))
-        total += float(difference.sum())
-        count += difference.size
-    return Parity(largest, total / count, sum(batch.shape[0] for batch in inputs))
+        pairs.append((expected, got))
+    return Parity.between(pairs)
 
 
 def check_parity(parity: Parity, bound: Bound, *, what: str) -> None:
     """Raises:
     TrainingError: ``parity`` is above ``bound``, or not a number.
     """
-    if not (parity.largest <= bound.largest and parity.mean <= bound.mean):
+    if not parity.within(bound):
         raise TrainingError(
             f"{what} differs from PyTorch: {parity}; allowed are max {bound.largest:.0e}, mean {bound.mean:.0e}"
         )
@@ -236,39 +206,6 @@ def export_style(
             partial.unlink()
     _LOG.info("%s: %d bytes, %s", target, len(model), parity)
     return ExportReport(target, len(model), replace(card, precision=precision), parity)
-
-
-class _FloatNorm(nn.Module):
-    """A norm layer in float32 between half-precision neighbours."""
-
-    def __init__(self, norm: nn.Module) -> None:
-        super().__init__()
-        self.norm = norm.float()
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.norm(x.float())
-        return y.half()
-
-
-class _HalfInside(nn.Module):
-    """float32 in and out, half precision inside, norms in float32."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.inner = module.half()
-        _float_norms(self.inner)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.inner(x.half())
-        return y.float()
-
-
-def _float_norms(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, _NORMS):
-            setattr(module, name, _FloatNorm(child))
-        else:
-            _float_norms(child)
 
 
 def _example(card: StyleCard) -> Tensor:

@@ -1,0 +1,404 @@
+"""A float32 ONNX graph -> the same graph in half precision, by construction: every tensor's type is in the file.
+
+TensorRT 11 and TensorRT for RTX are strongly typed: they run what the graph says and have no FP16 flag. ``to_half``
+therefore writes the types itself. Convolutions, activations, padding and resizing become float16. In float32 stay:
+
+- ``FLOAT32_OPS``: normalization layers, reductions (means, sums, norms), exponentials and roots, because a sum of 10^5
+  squares or a variance of 10^-9 does not fit half precision;
+- arithmetic between them: the squares that go into a mean and the differences and quotients made from it
+  (``ARITHMETIC`` operators whose result feeds, or whose input comes from, an operator above);
+- a node with a weight beyond 65504, and arithmetic with one number below 2^-14, where half precision loses bits (the
+  epsilon of a norm);
+- the graph's inputs and outputs, unless ``half_io`` is set, and sizes and scales of ``Resize``.
+
+Operators and opset are kept; ``Cast`` nodes join the two precisions, one a tensor. Needs the package ``onnx``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from animevid.backends.base import Tensor, one_line
+from animevid.errors import BackendError, StyleError
+from animevid.styles.card import read_card, write_card
+
+if TYPE_CHECKING:
+    import onnx
+
+HALF_MAX = 65504.0
+#: The least normal number of half precision; below it, bits are lost.
+HALF_TINY = 2.0**-14
+
+#: Operators that are computed in float32: norm statistics, sums, exponentials, roots.
+FLOAT32_OPS: frozenset[str] = frozenset(
+    [
+        "BatchNormalization",
+        "GroupNormalization",
+        "InstanceNormalization",
+        "LayerNormalization",
+        "LpNormalization",
+        "LRN",
+        "MeanVarianceNormalization",
+        "RMSNormalization",
+        "SimplifiedLayerNormalization",
+        "CumSum",
+        "Einsum",
+        "GlobalAveragePool",
+        "GlobalLpPool",
+        "LogSoftmax",
+        "Softmax",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceLogSum",
+        "ReduceLogSumExp",
+        "ReduceMean",
+        "ReduceProd",
+        "ReduceSum",
+        "ReduceSumSquare",
+        "Exp",
+        "Log",
+        "Pow",
+        "Reciprocal",
+        "Softplus",
+        "Sqrt",
+    ]
+)
+#: Of these, the layers that end with what they normalized: what follows is a picture again, no statistic.
+WHOLE_NORMS: frozenset[str] = frozenset(
+    [
+        "BatchNormalization",
+        "GroupNormalization",
+        "InstanceNormalization",
+        "LayerNormalization",
+        "LpNormalization",
+        "LRN",
+        "MeanVarianceNormalization",
+        "RMSNormalization",
+        "SimplifiedLayerNormalization",
+        "LogSoftmax",
+        "Softmax",
+    ]
+)
+#: Elementwise operators that follow their neighbours into float32.
+ARITHMETIC: frozenset[str] = frozenset(["Abs", "Add", "Div", "Identity", "Max", "Min", "Mul", "Neg", "Sub", "Sum"])
+
+#: Inputs that are sizes and coordinates, not pictures; they stay as they are.
+_UNTOUCHED_INPUTS: dict[str, frozenset[int]] = {"Resize": frozenset({1, 2}), "Upsample": frozenset({1})}
+#: Operators that make or spell out a type of their own.
+_TYPED = frozenset(
+    ["Cast", "CastLike", "ConstantOfShape", "RandomNormal", "RandomUniform", "EyeLike", "Range", "Shape", "Size"]
+)
+#: Of these, the ones that take a tensor of any type.
+_ANY_INPUT = frozenset(["Cast", "Shape", "Size"])
+_QUANTIZED = frozenset(["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"])
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What two runs of one network may differ by, on outputs in [-1, 1] (one 8-bit code is 2/255 = 0.0078)."""
+
+    largest: float
+    mean: float
+
+
+#: float32: half a code anywhere, a sixteenth on average. fp16: a code on average; where an edge is, more.
+BOUNDS: dict[str, Bound] = {"fp32": Bound(4e-3, 5e-4), "fp16": Bound(0.1, 8e-3)}
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """Absolute difference between two runs over all outputs of all ``pictures``, on outputs in [-1, 1]."""
+
+    largest: float
+    mean: float
+    pictures: int
+
+    def __str__(self) -> str:
+        return f"max {self.largest:.2e}, mean {self.mean:.2e} over {self.pictures} pictures (range [-1, 1])"
+
+    def within(self, bound: Bound) -> bool:
+        """Whether both figures are at most the bound's; a NaN is not."""
+        return self.largest <= bound.largest and self.mean <= bound.mean
+
+    @classmethod
+    def between(cls, pairs: Iterable[tuple[Tensor, Tensor]], *, unit: float = 1.0) -> Parity:
+        """Over pairs of (expected, got), batches of one shape; differences are divided by ``unit``.
+
+        A NaN on either side counts as an infinite difference.
+        """
+        largest, total, values, pictures = 0.0, 0.0, 0, 0
+        for expected, got in pairs:
+            difference = np.abs(got.astype(np.float64) - expected.astype(np.float64)) / unit
+            largest = max(largest, float(np.max(np.where(np.isnan(difference), np.inf, difference))))
+            total, values, pictures = total + float(difference.sum()), values + difference.size, pictures + len(got)
+        return cls(largest, total / max(values, 1), pictures)
+
+
+def to_half(model: bytes, *, half_io: bool = False) -> bytes:
+    """``model`` (a serialized float32 ONNX file) in half precision inside; names, shapes, opset and metadata stay.
+
+    A card in the metadata says ``precision`` ``"fp16"`` afterwards. ``half_io`` makes the float32 inputs and outputs
+    float16 too, for engines that are fed by kernels. A model that has float16 tensors already is returned as it is.
+
+    Raises:
+        StyleError: not an ONNX model, or one that this pass does not take (quantized, control flow).
+    """
+    onnx = _onnx()
+    try:
+        proto = onnx.load_from_string(model)
+        onnx.checker.check_model(proto)
+        if proto.functions:
+            proto = onnx.inliner.inline_local_functions(proto)
+        proto = onnx.shape_inference.infer_shapes(proto, strict_mode=False)
+    except Exception as error:  # protobuf's and the checker's classes share no base
+        raise StyleError(f"the file is not a valid ONNX model ({one_line(error)})") from error
+    graph = proto.graph
+    quantized = sorted({node.op_type for node in graph.node} & _QUANTIZED)
+    if quantized:
+        raise StyleError(f"the style is quantized ({', '.join(quantized)}); half precision is made from its fp32 file")
+    nested = next((node.op_type for node in graph.node if any(a.type in (5, 10) for a in node.attribute)), None)
+    if nested is not None:
+        raise StyleError(f"the style has control flow ({nested}), which cannot be made half precision; use fp32")
+    if any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in graph.initializer):
+        return model
+    typed = {value.name for value in (*graph.output, *graph.value_info)}
+    foreign = next(
+        (node for node in graph.node if node.op_type != "Constant" and not typed.issuperset(_outputs(node))), None
+    )
+    if foreign is not None:
+        raise StyleError(
+            f"the style has an operator of unknown result ({foreign.domain or 'ai.onnx'}.{foreign.op_type}), which "
+            "cannot be made half precision; use fp32"
+        )
+    _Pass(proto, half_io=half_io).apply()
+    try:
+        onnx.checker.check_model(proto)
+        onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
+    except Exception as error:
+        raise StyleError(f"the style cannot be made half precision ({one_line(error)}); use fp32") from error
+    result = bytes(proto.SerializeToString())
+    card = read_card(result)
+    return result if card is None else write_card(result, replace(card, precision="fp16"))
+
+
+def measure_parity(reference: bytes, candidate: bytes, batches: Sequence[Tensor], *, unit: float = 1.0) -> Parity:
+    """Run both models in ONNX Runtime on ``batches`` (float32, in the style's layout) and compare every value.
+
+    ``unit`` is half the card's output range: 1 for [-1, 1], 127.5 for [0, 255].
+
+    Raises:
+        BackendError: no batches, or ONNX Runtime refuses a model or a batch.
+    """
+    if not batches:
+        raise BackendError("parity needs at least one picture; give real photos")
+    first, second = _session(reference), _session(candidate)
+    return Parity.between(((first(batch), second(batch)) for batch in batches), unit=unit)
+
+
+def check_parity(parity: Parity, bound: Bound, *, what: str) -> None:
+    """Raises:
+    BackendError: ``parity`` is above ``bound``, or not a number.
+    """
+    if not parity.within(bound):
+        raise BackendError(
+            f"{what} differs from float32: {parity}; allowed are max {bound.largest:.0e}, mean {bound.mean:.0e}; "
+            "use --precision fp32"
+        )
+
+
+class _Pass:
+    """One walk over a graph in its (topological) order. Changes the graph that it was made on."""
+
+    def __init__(self, proto: onnx.ModelProto, *, half_io: bool) -> None:
+        self._onnx = _onnx()
+        self._float, self._half = self._onnx.TensorProto.FLOAT, self._onnx.TensorProto.FLOAT16
+        self._proto, self._graph, self._half_io = proto, proto.graph, half_io
+        self._lift_constants()
+        self._weights = {tensor.name: tensor for tensor in self._graph.initializer}
+        typed = (*self._graph.input, *self._graph.output, *self._graph.value_info)
+        self._types: dict[str, int] = {value.name: value.type.tensor_type.elem_type for value in typed}
+        self._types |= {name: tensor.data_type for name, tensor in self._weights.items()}
+        self._nodes: list[onnx.NodeProto] = []
+        self._casts: dict[tuple[str, int], str] = {}
+        self._names = {name for node in self._graph.node for name in (*node.input, *node.output)} | set(self._types)
+        self._half_weights: list[onnx.TensorProto] = []
+
+    def apply(self) -> None:
+        nodes = list(self._graph.node)
+        floats = {name for name, kind in self._types.items() if kind == self._float}
+        in_float = _float32_nodes(nodes, self._weight_array)
+        outputs = {value.name for value in self._graph.output}
+        declared = self._half if self._half_io else self._float
+        for value in (*self._graph.input, *self._graph.output):
+            if value.name in floats and value.name not in self._weights:
+                value.type.tensor_type.elem_type = declared
+                self._types[value.name] = declared
+        for index, node in enumerate(nodes):
+            want = self._float if index in in_float or node.op_type in _TYPED else self._half
+            if node.op_type not in _ANY_INPUT:
+                self._convert_inputs(node, want)
+            self._nodes.append(node)
+            for position, name in enumerate(node.output):
+                if name in floats:
+                    self._types[name] = want
+                    if name in outputs and want != declared:
+                        self._declare(node, position, declared)
+        self._replace_contents()
+
+    def _declare(self, node: onnx.NodeProto, position: int, declared: int) -> None:
+        """The graph's output number ``position`` of ``node`` is cast to the type that the graph promises."""
+        name = node.output[position]
+        made = self._types[name]
+        node.output[position] = self._fresh(f"{name}_inside")
+        self._types[node.output[position]] = made
+        self._nodes.append(self._cast(node.output[position], name, declared))
+        self._types[name] = declared
+        # Whoever else reads it finds the value as it was made.
+        self._casts[name, made] = node.output[position]
+
+    def _replace_contents(self) -> None:
+        del self._graph.node[:]
+        self._graph.node.extend(self._nodes)
+        del self._graph.value_info[:]
+        used = {name for node in self._nodes for name in node.input} | {value.name for value in self._graph.output}
+        kept = [tensor for tensor in (*self._graph.initializer, *self._half_weights) if tensor.name in used]
+        del self._graph.initializer[:]
+        self._graph.initializer.extend(kept)
+        # Weights that are listed as inputs too (IR version 3) would keep a stale type there.
+        free = [value for value in self._graph.input if value.name not in self._weights]
+        del self._graph.input[:]
+        self._graph.input.extend(free)
+
+    def _weight_array(self, name: str) -> Tensor | None:
+        tensor = self._weights.get(name)
+        if tensor is None or tensor.data_type != self._float:
+            return None
+        return np.asarray(self._onnx.numpy_helper.to_array(tensor), np.float32)
+
+    def _convert_inputs(self, node: onnx.NodeProto, want: int) -> None:
+        untouched = _UNTOUCHED_INPUTS.get(node.op_type, frozenset())
+        for position, name in enumerate(node.input):
+            if not name or position in untouched or self._types.get(name) not in (self._float, self._half):
+                continue
+            if self._types[name] != want:
+                node.input[position] = self._converted(name, want)
+
+    def _converted(self, name: str, want: int) -> str:
+        known = self._casts.get((name, want))
+        if known is not None:
+            return known
+        target = self._fresh(f"{name}_{'fp16' if want == self._half else 'fp32'}")
+        weight = self._weight_array(name)
+        if weight is not None and want == self._half:
+            self._half_weights.append(self._onnx.numpy_helper.from_array(weight.astype(np.float16), target))
+        else:
+            self._nodes.append(self._cast(name, target, want))
+        self._types[target] = want
+        self._casts[name, want] = target
+        return target
+
+    def _cast(self, source: str, target: str, to: int) -> onnx.NodeProto:
+        node: onnx.NodeProto = self._onnx.helper.make_node("Cast", [source], [target], name=f"cast_{target}", to=to)
+        return node
+
+    def _fresh(self, wish: str) -> str:
+        name, count = wish, 1
+        while name in self._names:
+            name, count = f"{wish}_{count}", count + 1
+        self._names.add(name)
+        return name
+
+    def _lift_constants(self) -> None:
+        """``Constant`` nodes become initializers, so that there is one kind of weight."""
+        kept = []
+        for node in self._graph.node:
+            value = next((a for a in node.attribute if a.name == "value"), None)
+            if node.op_type == "Constant" and value is not None:
+                tensor = self._graph.initializer.add()
+                tensor.CopyFrom(value.t)
+                tensor.name = node.output[0]
+            elif node.op_type == "Constant":
+                (attribute,) = node.attribute  # value_float, value_ints, ...
+                array = np.asarray(self._onnx.helper.get_attribute_value(attribute))
+                array = array.astype(np.float32 if attribute.name.startswith("value_float") else np.int64)
+                self._graph.initializer.append(self._onnx.numpy_helper.from_array(array, node.output[0]))
+            else:
+                kept.append(node)
+        del self._graph.node[:]
+        self._graph.node.extend(kept)
+
+
+def _float32_nodes(nodes: Sequence[onnx.NodeProto], weight: Callable[[str], Tensor | None]) -> set[int]:
+    """Indices of the nodes that stay in float32; see the module's text for the rules."""
+    made_by = {name: index for index, node in enumerate(nodes) for name in node.output}
+    chosen = {index for index, node in enumerate(nodes) if node.op_type in FLOAT32_OPS}
+    statistics = {index for index in chosen if nodes[index].op_type not in WHOLE_NORMS}
+    for index, node in enumerate(nodes):
+        for values in filter(None, map(_magnitudes, map(weight, node.input))):
+            is_epsilon = node.op_type in ARITHMETIC and values.scalar and 0 < values.largest < HALF_TINY
+            if values.largest > HALF_MAX or is_epsilon:
+                chosen.add(index)
+                statistics.add(index)
+    # Backwards: what goes into a sum or a root is made in float32 ...
+    for index in range(len(nodes) - 1, -1, -1):
+        if index in statistics:
+            sources = {made_by[name] for name in nodes[index].input if name in made_by}
+            statistics |= {source for source in sources if nodes[source].op_type in ARITHMETIC}
+    # ... and forwards: what is made of a statistic too, up to the next layer or to a residual sum.
+    for index, node in enumerate(nodes):
+        is_residual = node.op_type in ("Add", "Sum") and all(name in made_by for name in node.input)
+        if node.op_type in ARITHMETIC and not is_residual and any(made_by.get(n) in statistics for n in node.input):
+            statistics.add(index)
+    return chosen | statistics
+
+
+@dataclass(frozen=True, slots=True)
+class _Magnitudes:
+    largest: float
+    scalar: bool
+
+
+def _magnitudes(values: Tensor | None) -> _Magnitudes | None:
+    return None if values is None or not values.size else _Magnitudes(float(np.abs(values).max()), values.size == 1)
+
+
+def _outputs(node: onnx.NodeProto) -> set[str]:
+    return {name for name in node.output if name}
+
+
+def _session(model: bytes) -> Callable[[Tensor], Tensor]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exception classes share no base but Exception
+        raise BackendError(f"ONNX Runtime refuses the model ({one_line(error)})") from error
+    given = session.get_inputs()[0]
+    dtype = np.float16 if "16" in given.type else np.float32
+
+    def run(batch: Tensor) -> Tensor:
+        try:
+            output = session.run(None, {given.name: batch.astype(dtype, copy=False)})[0]
+        except Exception as error:
+            raise BackendError(f"ONNX Runtime failed on {batch.shape} ({one_line(error)})") from error
+        return np.asarray(output, np.float32)
+
+    return run
+
+
+def _onnx() -> Any:
+    try:
+        import onnx
+        import onnx.checker
+        import onnx.inliner
+        import onnx.numpy_helper
+        import onnx.shape_inference
+    except ModuleNotFoundError as error:
+        raise BackendError('half precision needs the package onnx; pip install "animevid[gpu]"') from error
+    return onnx

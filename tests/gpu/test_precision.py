@@ -1,0 +1,204 @@
+"""The half-precision pass: which node runs in which precision, and what the picture loses by it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from animevid.backends.precision import BOUNDS, FLOAT32_OPS, Bound, Parity, check_parity, measure_parity, to_half
+from animevid.errors import BackendError, StyleError
+from animevid.pixels import pack_yuv420, rgb_to_planes
+from animevid.styles.card import ColourOrder, Layout, StyleCard, read_card, write_card
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+from small_networks import Builder, cartoongan, packed_network, rgb_network
+
+
+def _types_at(model: bytes) -> dict[str, set[tuple[int, ...]]]:
+    """Operator -> the element types of its picture inputs (inputs of floating type), over all such nodes."""
+    proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), check_type=True, strict_mode=True)
+    graph = proto.graph
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)}
+    types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    found: dict[str, set[tuple[int, ...]]] = {}
+    for node in graph.node:
+        kinds = tuple(types[name] for name in node.input if name and types[name] in (1, 10))
+        found.setdefault(node.op_type, set()).add(kinds)
+    return found
+
+
+def _reference(model: bytes, batch: np.ndarray) -> np.ndarray:
+    """ONNX's own evaluator rounds after every node, as strongly typed hardware does; ONNX Runtime may not."""
+    return ReferenceEvaluator(onnx.load_from_string(model)).run(None, {"input": batch})[0]
+
+
+def _decomposed_norm(*, amplitude: float = 1.0) -> bytes:
+    """Layer norm over C, H, W written out: (x - mean) / sqrt(mean((x - mean)^2) + 1e-6) * 0.5, between two layers."""
+    net = Builder()
+    x = net.op("Mul", net.conv("input", 3, 8), net.constant(np.float32([amplitude])))
+    centred = net.op("Sub", x, net.op("ReduceMean", x, axes=[1, 2, 3]))
+    variance = net.op("ReduceMean", net.op("Mul", centred, centred), axes=[1, 2, 3])
+    deviation = net.op("Sqrt", net.op("Add", variance, net.constant(np.float32([1e-6]))))
+    y = net.op("Mul", net.op("Div", centred, deviation), net.constant(np.float32([0.5])))
+    return _rgb(net, net.conv(net.op("Relu", net.op("Add", y, x)), 8, 3))
+
+
+def _rgb(net: Builder, output: str) -> bytes:
+    return net.model(output, ["N", 3, "H", "W"])
+
+
+def _photos(shared: Path, count: int = 3) -> list[np.ndarray]:
+    files = sorted((shared / "photos").glob("coco-*"))[:count]
+    return [np.ascontiguousarray(cv2.resize(cv2.imread(str(file)), (160, 128))[..., ::-1]) for file in files]
+
+
+def test_layers_are_half_and_the_ends_float32_under_their_names():
+    model = to_half(packed_network())
+    proto = onnx.load_from_string(model)
+    assert [(v.name, v.type.tensor_type.elem_type) for v in (*proto.graph.input, *proto.graph.output)] == [
+        ("input", TensorProto.FLOAT), ("output", TensorProto.FLOAT)]  # fmt: skip
+    types = _types_at(model)
+    assert types["Conv"] == {(TensorProto.FLOAT16,) * 3}
+    assert types["Relu"] == {(TensorProto.FLOAT16,)}
+    assert types["Resize"] == {(TensorProto.FLOAT16, TensorProto.FLOAT)}  # the scales are no picture
+    assert proto.opset_import[0].version == 17
+
+
+def test_half_ends_are_half_without_a_cast():
+    proto = onnx.load_from_string(to_half(packed_network(), half_io=True))
+    ends = [value.type.tensor_type.elem_type for value in (*proto.graph.input, *proto.graph.output)]
+    assert ends == [TensorProto.FLOAT16] * 2
+    assert "Cast" not in {node.op_type for node in proto.graph.node}
+
+
+def test_norm_layers_stay_in_float32_and_their_neighbours_do_not():
+    net = Builder()
+    scale, shift = net.constant(np.ones(8, np.float32)), net.constant(np.zeros(8, np.float32))
+    x = net.op("InstanceNormalization", net.conv("input", 3, 8), scale, shift, epsilon=1e-5)
+    x = net.op("Add", x, net.conv(net.op("Relu", x), 8, 8))
+    types = _types_at(to_half(_rgb(net, net.conv(x, 8, 3))))
+    assert types["InstanceNormalization"] == {(TensorProto.FLOAT,) * 3}
+    assert types["Add"] == {(TensorProto.FLOAT16,) * 2}
+    assert types["Conv"] == {(TensorProto.FLOAT16,) * 3}
+
+
+def test_a_norm_written_out_stays_whole_in_float32_up_to_the_residual_sum():
+    types = _types_at(to_half(_decomposed_norm()))
+    full, half = TensorProto.FLOAT, TensorProto.FLOAT16
+    for operator in ("ReduceMean", "Sqrt"):
+        assert types[operator] == {(full,)}
+    for operator in ("Sub", "Div"):
+        assert types[operator] == {(full, full)}
+    assert types["Add"] == {(full, full), (half, half)}  # variance + epsilon; the residual sum
+    assert types["Relu"] == {(half,)}
+
+
+def test_squares_beyond_half_precision_do_not_overflow():
+    batch = np.random.default_rng(0).uniform(-1, 1, (1, 3, 16, 16)).astype(np.float32)
+    loud = _decomposed_norm(amplitude=2000.0)
+    expected, got = _reference(loud, batch), _reference(to_half(loud), batch)
+    scale = np.abs(expected).max()
+    assert np.isfinite(got).all()
+    assert np.abs(got - expected).max() < 0.01 * scale
+
+
+def test_every_float32_operator_is_one_that_onnx_knows():
+    # A misspelt name would silently run in half precision.
+    known = {schema.name for schema in onnx.defs.get_all_schemas_with_history()}
+    assert FLOAT32_OPS - known <= {"SimplifiedLayerNormalization", "RMSNormalization"}
+
+
+def test_a_weight_beyond_half_precision_keeps_its_node_in_float32():
+    net = Builder()
+    x = net.op("Mul", net.conv("input", 3, 3), net.constant(np.float32([1e5])))
+    x = net.op("Mul", x, net.constant(np.float32([1e-5])))
+    model = _rgb(net, net.conv(x, 3, 3))
+    assert _types_at(to_half(model))["Mul"] == {(TensorProto.FLOAT,) * 2}
+    batch = np.random.default_rng(0).uniform(-1, 1, (1, 3, 16, 16)).astype(np.float32)
+    assert np.abs(_reference(model, batch) - _reference(to_half(model), batch)).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    "model", [packed_network(), rgb_network(), rgb_network(nhwc=True)], ids=["packed", "nchw", "nhwc"]
+)
+def test_rounding_after_every_node_costs_less_than_a_code_on_average(model):
+    shape = (2, 24, 8, 12) if model == packed_network() else (2, 3, 32, 48)
+    if model == rgb_network(nhwc=True):
+        shape = (2, 32, 48, 3)
+    batch = np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
+    parity = Parity.between([(_reference(model, batch), _reference(to_half(model), batch))])
+    assert parity.within(BOUNDS["fp16"])
+    assert parity.largest > 0.0  # float32 throughout would show as nothing
+
+
+def test_an_output_that_is_read_inside_too_reaches_both():
+    net = Builder()
+    first = net.conv("input", 3, 3)
+    proto = onnx.load_from_string(_rgb(net, net.op("Relu", first)))
+    proto.graph.output.append(helper.make_tensor_value_info(first, TensorProto.FLOAT, ["N", 3, "H", "W"]))
+    model = proto.SerializeToString()
+    batch = np.random.default_rng(0).uniform(-1, 1, (1, 3, 8, 8)).astype(np.float32)
+    for expected, got in zip(
+        ReferenceEvaluator(onnx.load_from_string(model)).run(None, {"input": batch}),
+        ReferenceEvaluator(onnx.load_from_string(to_half(model))).run(None, {"input": batch}),
+        strict=True,
+    ):
+        assert got.dtype == np.float32
+        np.testing.assert_allclose(got, expected, atol=5e-3)
+
+
+def test_the_card_says_fp16_and_a_second_pass_changes_nothing():
+    card = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
+    once = to_half(write_card(packed_network(), card))
+    assert read_card(once).precision == "fp16"
+    assert to_half(once) == once
+
+
+def test_quantized_foreign_and_broken_models_are_refused_in_one_line():
+    net = Builder()
+    scale, zero = net.constant(np.float32(0.1)), net.constant(np.uint8(128))
+    quantized = net.op("DequantizeLinear", net.op("QuantizeLinear", "input", scale, zero), scale, zero)
+    for model, what in (
+        (net.model(quantized, ["N", 3, "H", "W"]), "quantized"),
+        (b"not a model" * 10, "not a valid ONNX"),
+        (_with_foreign_operator(), r"unknown result \(com\.example\.Glow\)"),
+    ):
+        with pytest.raises(StyleError, match=what) as caught:
+            to_half(model)
+        assert "\n" not in str(caught.value)
+
+
+def _with_foreign_operator() -> bytes:
+    net = Builder()
+    proto = onnx.load_from_string(net.model(net.op("Relu", net.conv("input", 3, 3)), ["N", 3, "H", "W"]))
+    proto.graph.node[1].op_type, proto.graph.node[1].domain = "Glow", "com.example"
+    proto.opset_import.append(helper.make_opsetid("com.example", 1))
+    return proto.SerializeToString()
+
+
+@pytest.mark.shared
+def test_a_published_network_with_norms_keeps_its_picture_on_real_photos(shared: Path):
+    model = cartoongan(shared / "weights" / "cartoongan_shinkai_fp16.safetensors")
+    batches = [photo.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1 for photo in _photos(shared, 2)]
+    half = to_half(model)
+    check_parity(measure_parity(model, half, batches), BOUNDS["fp16"], what="CartoonGAN")
+    assert len(half) < 0.55 * len(model)
+
+
+@pytest.mark.shared
+def test_a_packed_network_keeps_its_picture_on_real_photos(shared: Path):
+    batches = [pack_yuv420(rgb_to_planes(photo))[None] for photo in _photos(shared)]
+    model = packed_network()
+    check_parity(measure_parity(model, to_half(model), batches), BOUNDS["fp16"], what="packed")
+
+
+def test_the_gate_closes_above_the_bound_and_on_nan():
+    zeros, spoilt = np.zeros((1, 3, 4, 4), np.float32), np.zeros((1, 3, 4, 4), np.float32)
+    spoilt[0, 0, 0, 0] = np.nan
+    for parity in (Parity.between([(zeros, zeros + 0.2)]), Parity.between([(zeros, spoilt)])):
+        with pytest.raises(BackendError, match="differs from float32"):
+            check_parity(parity, Bound(0.1, 0.1), what="a style")
+    assert Parity.between([(zeros, zeros + 25.5)], unit=127.5).within(Bound(0.21, 0.21))
