@@ -213,10 +213,39 @@ def test_a_killed_process_leaves_input_and_earlier_output_alone(long_clip, packe
     assert long_clip.read_bytes() == before
 
 
+def test_ctrl_c_on_a_live_stream_finishes_the_file(long_clip, packed_style, tmp_path):
+    """A source that never ends by itself is stopped, not cancelled: what was seen so far is a whole file."""
+    stream, target = tmp_path / "live.mkv", tmp_path / "out.mkv"
+    with av.open(str(long_clip)) as source, av.open(str(stream), "w", options={"live": "1"}) as container:
+        copy = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = copy
+                container.mux(packet)
+    command = [*ANIMEVID, "-", target, "--style", packed_style]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    sent = False
+    for start in range(0, stream.stat().st_size, 2048):
+        try:
+            process.stdin.write(stream.read_bytes()[start : start + 2048])
+        except BrokenPipeError:
+            break  # it has read enough
+        if not sent and any(path.stat().st_size > 1000 for path in tmp_path.glob(".out*.part*")):
+            process.send_signal(signal.SIGINT)
+            sent = True
+        time.sleep(0.002)
+    out, err = process.communicate(timeout=60)
+    assert sent
+    assert (process.returncode, err) == (0, b"")
+    frames = int(out.decode().partition(": ")[2].split()[0])
+    assert 0 < frames < 3000
+    assert len(frame_times(target)) == frames
+
+
 def test_a_terminal_shows_a_bar_and_leaves_no_trace_of_it(long_clip, packed_style, tmp_path):
     """In a real pseudo-terminal: frames, fps, ETA and stage load on one line, wiped at the end."""
     parent, child = pty.openpty()
-    command = [*ANIMEVID, long_clip, tmp_path / "out.mp4", "--style", packed_style, "--end", "60"]
+    command = [*ANIMEVID, long_clip, tmp_path / "out.mp4", "--style", packed_style, "--end", "30"]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "24"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=child, env=environment, text=True)
     os.close(child)
@@ -233,13 +262,13 @@ def test_a_terminal_shows_a_bar_and_leaves_no_trace_of_it(long_clip, packed_styl
     os.close(parent)
     text = shown.decode()
     assert process.returncode == 0
-    assert "/1440" in text
+    assert "/720" in text
     assert "fps" in text
     assert "ETA" in text
     assert "%" in text
     assert text.endswith("\r\x1b[K")
     assert "\n" not in text
-    assert "1440 frames in, 1440 out" in out
+    assert "720 frames in, 720 out" in out
 
 
 def test_help_is_complete_and_loads_no_codec():
