@@ -47,6 +47,8 @@ class Paint:
     contrast: float = 0.0
     cool_shadows: float = 3.0
     warm_lights: float = 3.0
+    matched_lightness: float = 0.0  # share of the way to the photo's own tones (see match_tones): for shading that
+    matched_chroma: float = 0.0  # drifts; all of it would take the shading's contrast away
     vivid: float = 1.0  # extra chroma of skies and foliage, not of skin
     ink: Ink = Ink()
 
@@ -56,6 +58,8 @@ AOZORA = Paint(
     flatten=0.008,
     shading_lightness=1.0,
     shading_chroma=0.3,
+    matched_lightness=0.35,
+    matched_chroma=0.85,
     saturation=1.5,
     lift=0.09,
     contrast=0.12,
@@ -81,7 +85,7 @@ class Painter:
     def __init__(self, paint: Paint, *, shading: Callable[[Picture], Picture] | None = None) -> None:
         self._paint = paint if shading is not None else replace(paint, shading_lightness=0.0, shading_chroma=0.0)
         self._shading = shading
-        self.key = f"paint 4 {asdict(self._paint)} over {getattr(shading, 'key', 'the photo')}"
+        self.key = f"paint 5 {asdict(self._paint)} over {getattr(shading, 'key', 'the photo')}"
 
     def __call__(self, photo: Picture) -> Picture:
         """``(H, W, 3)`` uint8 RGB -> the same shape."""
@@ -107,8 +111,7 @@ def draw(photo: Picture, paint: Paint, *, shading: Picture | None = None) -> Pic
     """Paint ``photo`` (``H, W, 3`` uint8 RGB); ``shading`` of the same shape lends lightness and chroma."""
     bgr = np.ascontiguousarray(photo[..., ::-1], np.float32) / 255.0
     if without_texture(bgr):
-        painted = choose_colours(bgr, replace(paint, tones=0))
-        return np.ascontiguousarray((painted * 255.0).round().astype(np.uint8)[..., ::-1])
+        return _to_picture(choose_colours(bgr, replace(paint, tones=0)))
     lab = _lab(bgr)
     if shading is not None:
         shaded = _lab(np.ascontiguousarray(shading[..., ::-1], np.float32) / 255.0)
@@ -118,8 +121,40 @@ def draw(photo: Picture, paint: Paint, *, shading: Picture | None = None) -> Pic
     # L0 leaves faint steps in skies and walls, which would show as bands
     flat = np.asarray(cv2.bilateralFilter(flat, 13, 0.05, 5.0), np.float32)
     toned = choose_colours(flat, paint)
-    painted = ink(toned, find_lines(bgr, paint.ink), paint.ink)
-    return np.ascontiguousarray((np.clip(painted, 0, 1) * 255.0).round().astype(np.uint8)[..., ::-1])
+    painted = _to_picture(ink(toned, find_lines(bgr, paint.ink), paint.ink))
+    if not paint.matched_lightness and not paint.matched_chroma:
+        return painted
+    reference = _to_picture(choose_colours(bgr, replace(paint, tones=0)))
+    return match_tones(painted, reference, lightness=paint.matched_lightness, chroma=paint.matched_chroma)
+
+
+def match_tones(picture: Picture, reference: Picture, *, lightness: float, chroma: float) -> Picture:
+    """Move the tones of ``picture`` towards those of ``reference``, both ``(H, W, 3)`` uint8 RGB, by these shares.
+
+    A network with instance norm shifts the brightness and tint of each whole picture in a way that no student with a
+    local view can foresee. Lightness is mapped by the monotone curve that equalizes its quantiles, chroma by mean and
+    spread, so what is drawn stays and the drift goes.
+    """
+    ours = _lab(np.ascontiguousarray(picture[..., ::-1], np.float32) / 255.0)
+    theirs = _lab(np.ascontiguousarray(reference[..., ::-1], np.float32) / 255.0)
+    shares = np.linspace(0.01, 0.99, 33)
+    source, target = (np.quantile(lab[::2, ::2, 0], shares) for lab in (ours, theirs))
+    # ties (flat areas) keep the middle of what they map to
+    source, first = np.unique(np.round(source, 1), return_index=True)
+    curve = np.interp(ours[..., 0], np.r_[0.0, source, 100.0], np.r_[0.0, target[first], 100.0])
+    # steep pieces of the curve would bring noise back
+    gain = np.clip(curve - ours[..., 0], -18.0, 18.0)
+    moved = ours.copy()
+    moved[..., 0] += lightness * gain
+    for channel in (1, 2):
+        spread = np.clip(float(theirs[..., channel].std()) / max(float(ours[..., channel].std()), 1.0), 0.6, 1.6)
+        centred = (ours[..., channel] - ours[..., channel].mean()) * spread + theirs[..., channel].mean()
+        moved[..., channel] += chroma * (centred - ours[..., channel])
+    return _to_picture(np.clip(_bgr(moved), 0, 1))
+
+
+def _to_picture(bgr: Image) -> Picture:
+    return np.ascontiguousarray((np.clip(bgr, 0, 1) * 255.0).round().astype(np.uint8)[..., ::-1])
 
 
 def without_texture(image: Image) -> bool:
