@@ -106,12 +106,12 @@ def colour_shift(photo: Picture, output: Picture) -> tuple[float, float]:
 def grid_strength(picture: Picture) -> float:
     """How far a regular grid stands out of the picture's own spectrum, in dB; about 0 without one.
 
-    The power spectrum of the luma's fine residue (luma minus its 3x3 median), averaged over windowed 128-px tiles; at
+    The power spectrum of the luma's fine residue (luma minus its 5x5 median), averaged over windowed 128-px tiles; at
     each harmonic of the periods 2, 4 and 8 px on both axes, the power over the median of its surroundings. The largest
     counts.
     """
     luma = luma_of(picture)
-    residue = luma - np.asarray(cv2.medianBlur(luma, 3), np.float32)
+    residue = luma - np.asarray(cv2.medianBlur(luma, 5), np.float32)
     height, width = luma.shape
     size = _SPECTRUM_PX
     if min(height, width) < size:

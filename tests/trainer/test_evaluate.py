@@ -1,0 +1,279 @@
+"""Each figure answers what its name says, on pictures whose answer is known; the page holds all it shows."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from animevid.errors import UsageError
+from animevid_trainer.data.pictures import read_picture, shrink_to
+from animevid_trainer.evaluate import pictures as figures
+from animevid_trainer.evaluate.candidates import Candidate, count_macs, count_onnx, open_candidate, stylize_with
+from animevid_trainer.evaluate.distances import (
+    cluster_probabilities,
+    frechet_distance,
+    inception_style_score,
+    kernel_distance,
+    likeness,
+)
+from animevid_trainer.evaluate.measure import Evaluation, evaluate_candidates, feature_vectors
+from animevid_trainer.evaluate.report import markdown_table, page_of, write_report
+from animevid_trainer.generators import make_generator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_runs import pictures, tiny_perceptual
+from torch import nn
+
+
+@pytest.fixture(scope="module")
+def photo(shared: Path) -> np.ndarray:
+    return shrink_to(read_picture(min((shared / "photos").glob("coco-*.jpg"))), 256)
+
+
+def _blur(picture: np.ndarray, sigma: float) -> np.ndarray:
+    return cv2.GaussianBlur(picture, (0, 0), sigma)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Networks this small lose more by handing work to a second thread than they win."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# ------------------------------------------------------------------------------------------------------------- figures
+
+
+@pytest.mark.shared
+def test_blur_lowers_variation_contrast_and_sharpness(photo: np.ndarray) -> None:
+    soft = _blur(photo, 2.0)
+    for figure in (figures.total_variation, figures.line_contrast, figures.edge_sharpness):
+        assert figure(soft) < 0.8 * figure(photo), figure.__name__
+
+
+def test_total_variation_of_a_ramp_is_its_slope() -> None:
+    ramp = np.repeat(np.arange(64, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(8, axis=0)
+    assert figures.total_variation(ramp) == pytest.approx(1 / 255)
+
+
+def test_few_strong_lines_are_sparser_than_noise_and_a_flat_picture_has_none() -> None:
+    lines = np.full((128, 128, 3), 255, np.uint8)
+    lines[:, 64] = 0
+    noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
+    assert figures.line_sparsity(lines) > 0.8 > 0.4 > figures.line_sparsity(noise)
+    assert figures.line_sparsity(np.zeros((16, 16, 3), np.uint8)) == 0.0
+
+
+@pytest.mark.shared
+def test_a_smoother_output_is_flatter_than_its_photo_and_an_added_texture_is_not(photo: np.ndarray) -> None:
+    texture = np.random.default_rng(0).normal(0, 8, photo.shape)
+    grainy = np.clip(photo + texture, 0, 255).astype(np.uint8)
+    assert figures.flatness(photo, photo) == pytest.approx(1.0)
+    assert figures.flatness(photo, cv2.bilateralFilter(photo, 9, 60, 9)) < 0.8
+    assert figures.flatness(photo, grainy) > 1.1
+
+
+@pytest.mark.shared
+def test_colour_shift_tells_lightness_from_hue(photo: np.ndarray) -> None:
+    lighter = np.clip(photo.astype(int) + 20, 0, 255).astype(np.uint8)
+    swapped = np.ascontiguousarray(photo[..., ::-1])
+    assert figures.colour_shift(photo, photo) == (0.0, 0.0)
+    lightness, chroma = figures.colour_shift(photo, lighter)
+    assert lightness > 2 * chroma
+    assert figures.colour_shift(photo, swapped)[1] > 3.0
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("period_px", [2, 4, 8])
+def test_a_faint_grid_stands_out_of_a_real_photo_which_has_none(photo: np.ndarray, period_px: int) -> None:
+    y, x = np.mgrid[: photo.shape[0], : photo.shape[1]]
+    grid = 3.0 * np.cos(2 * np.pi * x / period_px) * np.cos(2 * np.pi * y / period_px)
+    patterned = np.clip(np.rint(_blur(photo, 1.0) + grid[..., None]), 0, 255).astype(np.uint8)
+    assert figures.grid_strength(_blur(photo, 1.0)) < 6.0
+    assert figures.grid_strength(patterned) > figures.grid_strength(_blur(photo, 1.0)) + 4.0
+
+
+@pytest.mark.shared
+def test_flicker_is_one_for_doing_nothing_and_less_for_a_filter_that_damps_noise(photo: np.ndarray) -> None:
+    twin = figures.disturbed(photo, np.random.default_rng(1))
+    assert figures.flicker(photo, twin, photo, twin) == pytest.approx(1.0)
+    assert figures.flicker(photo, twin, _blur(photo, 2.0), _blur(twin, 2.0)) < 0.5
+
+
+@pytest.mark.shared
+def test_flicker_is_unknown_where_nothing_stands_still(photo: np.ndarray) -> None:
+    assert math.isnan(figures.flicker(photo, 255 - photo, photo, 255 - photo))
+
+
+# ----------------------------------------------------------------------------------------------------------- distances
+
+
+def test_frechet_distance_of_gaussians_is_the_formulas() -> None:
+    random = np.random.default_rng(0)
+    first, second = random.normal(0, 1, (40_000, 3)), random.normal(2, 3, (40_000, 3))
+    # |m|^2 = 3 * 4; tr(1 + 9 - 2 * 3) = 3 * 4.
+    assert frechet_distance(first, second) == pytest.approx(24.0, rel=0.03)
+
+
+def test_frechet_distance_matches_the_matrix_root_where_covariances_have_no_full_rank() -> None:
+    from scipy.linalg import sqrtm
+
+    random = np.random.default_rng(1)
+    first, second = random.normal(size=(6, 20)), random.normal(1, 2, (9, 20))
+    covariances = [np.cov(values, rowvar=False) for values in (first, second)]
+    root = sqrtm(covariances[0] @ covariances[1]).real
+    expected = ((first.mean(0) - second.mean(0)) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root)
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), count=st.integers(3, 20))
+def test_frechet_distance_is_symmetric_and_zero_to_itself(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    first, second = random.normal(size=(count, 8)), random.normal(1, 2, (count, 8))
+    assert frechet_distance(first, first) == pytest.approx(0.0, abs=1e-8)
+    assert frechet_distance(first, second) == pytest.approx(frechet_distance(second, first))
+
+
+def test_kernel_distance_is_unbiased_between_halves_of_one_set_and_grows_with_a_shift() -> None:
+    random = np.random.default_rng(2)
+    same = [kernel_distance(*random.normal(size=(2, 30, 16))) for _ in range(60)]
+    assert abs(np.mean(same)) < 3 * np.std(same) / np.sqrt(len(same)) + 1e-9
+    near, far = (kernel_distance(random.normal(size=(30, 16)), random.normal(m, 1, (30, 16))) for m in (0.3, 1.0))
+    assert near < far
+
+
+def test_likeness_is_low_among_photos_and_high_among_art() -> None:
+    random = np.random.default_rng(3)
+    photos, art = random.normal(0, 1, (60, 16)), random.normal(2, 1, (60, 16))
+    assert likeness(random.normal(0, 1, (60, 16)), photos, art) < 0.3
+    assert likeness(random.normal(2, 1, (60, 16)), photos, art) > 0.7
+
+
+def test_the_inception_style_score_is_one_when_all_are_alike_and_the_number_of_classes_at_best() -> None:
+    assert inception_style_score(np.tile([0.2, 0.8], (10, 1))) == pytest.approx(1.0)
+    assert inception_style_score(np.eye(4).repeat(5, axis=0)) == pytest.approx(4.0, rel=1e-6)
+
+
+def test_clusters_of_the_reference_serve_as_classes() -> None:
+    random = np.random.default_rng(4)
+    reference = np.concatenate([random.normal(centre, 0.1, (20, 3)) for centre in (0.0, 5.0, 10.0)])
+    probabilities = cluster_probabilities(reference, reference, clusters=3)
+    assert probabilities.sum(1) == pytest.approx(np.ones(60))
+    one = cluster_probabilities(np.zeros((10, 3)), reference, clusters=3)
+    assert inception_style_score(one) == pytest.approx(1.0)
+
+
+# ---------------------------------------------------------------------------------------------------------- candidates
+
+
+def test_multiply_accumulates_are_those_worked_out_by_hand() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 3, stride=2, padding=1, groups=4))
+    assert count_macs(network, 16, 32) == 16 * 32 * 8 * 27 + 8 * 16 * 4 * 18
+
+
+def test_a_network_runs_at_any_size_and_gives_the_same_size() -> None:
+    network = make_generator("nano")
+    from animevid_trainer.build import as_rgb
+
+    picture = pictures(1, seed=1, side_px=64)[0][:45, :61]
+    output = stylize_with(as_rgb(network).eval(), picture, multiple=8)
+    assert output.shape == picture.shape
+    # An untrained nano is the identity but for 4:2:0 colour.
+    assert np.abs(output.astype(int) - picture.astype(int)).mean() < 6
+
+
+def test_an_exported_style_counts_what_its_network_counts(tmp_path: Path) -> None:
+    from animevid_trainer.build import as_rgb
+    from animevid_trainer.evaluate.candidates import COST_SIZE
+    from animevid_trainer.export import make_card, to_onnx
+
+    network = make_generator("nano", width=8, deep_width=8)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter)  # equal tensors, as zeros are, would be stored once
+    parameters, macs = count_onnx(to_onnx(network, card=make_card(network, name="tiny")))
+    assert parameters == pytest.approx(sum(p.numel() for p in network.parameters()), abs=8)
+    assert macs == count_macs(as_rgb(network), *COST_SIZE)
+
+
+def test_a_candidate_can_be_given_a_label_and_a_missing_one_is_named() -> None:
+    with open_candidate("nothing=photo") as candidate:
+        assert candidate.label == "nothing"
+    with pytest.raises(UsageError, match=r"missing.onnx' is not a file; candidates are STYLE.onnx, a style's name"):
+        open_candidate("missing.onnx").__enter__()
+
+
+@pytest.mark.shared
+def test_the_engine_runs_a_style_file_as_a_candidate(packed_style: Path, photo: np.ndarray) -> None:
+    with open_candidate(str(packed_style)) as candidate:
+        odd = photo[:101, :151]
+        assert candidate.stylize(odd).shape == odd.shape
+
+
+# -------------------------------------------------------------------------------------------------------- the whole
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    photos, art = pictures(4, seed=1, side_px=96), pictures(3, seed=2, side_px=96)
+    candidates = [
+        Candidate("photo", lambda picture: picture),
+        Candidate("soft", lambda picture: _blur(picture, 2.0), 10, 2_000_000, 1000, "<b>a note</b>"),
+    ]
+    clip = [np.roll(photos[0], shift, axis=1) for shift in (0, 1, 2)]
+    return evaluate_candidates(candidates, photos, art, tiny_perceptual(), clip=clip, sheet_count=2)
+
+
+def test_doing_nothing_scores_as_nothing_done(evaluation: Evaluation) -> None:
+    nothing = evaluation.rows[0].figures
+    for key in ("content", "lightness_shift", "chroma_shift", "flat_texture"):
+        assert nothing[key] == pytest.approx(0.0, abs=1e-6), key
+    for key in ("flatness", "flicker_noise"):
+        assert nothing[key] == pytest.approx(1.0), key
+    assert nothing["likeness"] < 0.2
+
+
+def test_a_filter_scores_as_what_it_does(evaluation: Evaluation) -> None:
+    soft = evaluation.rows[1].figures
+    assert soft["content"] > 0
+    assert soft["flicker_noise"] < 0.7
+    assert soft["mmacs"] == 2.0
+
+
+def test_few_pictures_are_warned_of(evaluation: Evaluation) -> None:
+    assert len(evaluation.warnings) == 1
+    assert evaluation.warnings[0].startswith("4 photos and 3 art pictures: below 2048, Fréchet distances are biased")
+
+
+def test_the_page_holds_every_picture_and_fetches_nothing(evaluation: Evaluation, tmp_path: Path) -> None:
+    write_report(tmp_path / "report.html", evaluation)
+    page = (tmp_path / "report.html").read_text()
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert len(sources) == 2 * 2  # two photos, each with one output beside it
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert "http" not in page
+    assert "&lt;b&gt;a note&lt;/b&gt;" in page
+    assert "Fréchet" in page
+    assert page == page_of(evaluation, title="animevid evaluation")
+
+
+def test_the_text_table_has_a_row_for_each_figure_and_a_column_for_each_candidate(evaluation: Evaluation) -> None:
+    lines = markdown_table(evaluation).splitlines()
+    assert lines[0] == "| figure | photo | soft |"
+    assert any(line.startswith("| content distance ↓ | 0.000 | 0.") for line in lines)
+    assert {line.count("|") for line in lines} == {4}
+
+
+def test_features_are_those_of_the_named_network_and_depend_on_the_picture() -> None:
+    vectors = feature_vectors(pictures(2, seed=1, side_px=64), tiny_perceptual())
+    assert vectors.shape == (6, 64)
+    assert not np.allclose(vectors[:3], vectors[3:])
+    assert torch.get_default_dtype() == torch.float32
