@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,6 @@ from animevid.styles.card import Layout, StyleCard, read_card, write_card
 _LOG = logging.getLogger(__name__)
 
 Picture = npt.NDArray[np.uint8]
-Method = Literal["minmax", "percentile"]
 
 #: A network is calibrated and compared at the pixels that it runs at, or near these.
 _DEFAULT_NET_PIXELS = 640 * 360
@@ -72,10 +71,12 @@ class QuantizeReport:
     distance: Distance
 
 
-def quantize_style(model: bytes, photos: Sequence[Picture], *, method: Method = "minmax") -> bytes:
+def quantize_style(model: bytes, photos: Sequence[Picture]) -> bytes:
     """``model`` (a serialized ONNX style with a float32 card) with INT8 weights and activations, and a card that says
-    so. ``photos``: uint8 RGB ``(H, W, 3)``, some dozens of what the style will see; ``method``: the whole range seen,
-    or all but its outermost 0.01 % ("percentile", which needs memory for histograms).
+    so. ``photos``: uint8 RGB ``(H, W, 3)``, some dozens of what the style will see.
+
+    The whole range seen is kept: cutting its outermost 0.01 % (``CalibrationMethod.Percentile``) came no nearer
+    (0.39 codes against 0.40 on ``nano``), with a largest difference twice as large.
 
     Raises:
         TrainingError: no photos, no card, a card that is not float32, or a graph that cannot be quantized.
@@ -83,9 +84,6 @@ def quantize_style(model: bytes, photos: Sequence[Picture], *, method: Method = 
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    methods = {"minmax": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
-    if method not in methods:
-        raise TrainingError(f"{method = }: allowed are {', '.join(methods)}")
     card = _float_card(model)
     tensors = network_inputs(photos, card)
     with tempfile.TemporaryDirectory() as scratch, _quiet_quantizer():
@@ -105,8 +103,7 @@ def quantize_style(model: bytes, photos: Sequence[Picture], *, method: Method = 
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 reduce_range=True,
-                calibrate_method=methods[method],
-                extra_options={"CalibPercentile": 99.99} if method == "percentile" else {},
+                calibrate_method=CalibrationMethod.MinMax,
             )
         except Exception as error:  # the quantizer raises whatever it meets
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -146,7 +143,6 @@ def quantize_file(
     photos: Sequence[Picture],
     held_out: Sequence[Picture],
     bound: Distance = BOUND,
-    method: Method = "minmax",
 ) -> QuantizeReport:
     """Quantize the style ``source`` on ``photos``, compare on ``held_out`` ones, and write what is within ``bound``.
 
@@ -164,12 +160,12 @@ def quantize_file(
         model = source.read_bytes()
     except OSError as error:
         raise StyleError(f"{str(source)!r} cannot be read ({error.strerror})") from error
-    quantized = quantize_style(model, photos, method=method)
+    quantized = quantize_style(model, photos)
     distance = measure_distance(model, quantized, held_out)
     if not (distance.mean <= bound.mean and distance.high <= bound.high and distance.largest <= bound.largest):
         raise TrainingError(
             f"{target.name} is too far from {source.name}: {distance}; allowed are mean {bound.mean:g} and "
-            f"99.9 % below {bound.high:g}; nothing was written: give more photos, or method='percentile'"
+            f"99.9 % below {bound.high:g}; nothing was written; give more photos of what it will see"
         )
     partial = target.with_name(f".{target.name}.part{os.getpid()}")
     try:
