@@ -118,8 +118,8 @@ class Stylizer:
         strength: float = 1.0,
         net_pixels: int | None = None,
     ) -> None:
-        if net_pixels is not None and net_pixels < 0:
-            raise UsageError(f"{net_pixels = } must be 0 (full size) or a number of pixels such as {640 * 360}")
+        if net_pixels is not None:
+            _check_net_pixels(net_pixels)
         self._strength = _checked_strength(strength)
         if not isinstance(style, Style):
             style = load_style(style, quality=quality, precision=precision, sha256=sha256, hints=hints)
@@ -142,6 +142,16 @@ class Stylizer:
     @strength.setter
     def strength(self, strength: float) -> None:
         self._strength = _checked_strength(strength)
+
+    @property
+    def net_pixels(self) -> int:
+        """How many pixels of a picture the network sees at most; 0 is all of them. May be set between frames."""
+        return self._net_pixels
+
+    @net_pixels.setter
+    def net_pixels(self, net_pixels: int) -> None:
+        _check_net_pixels(net_pixels)
+        self._net_pixels = net_pixels
 
     @property
     def batch_limit(self) -> int:
@@ -330,6 +340,11 @@ def _runs_of_one_shape(inputs: Iterable[NetworkInput]) -> list[list[NetworkInput
         else:
             runs.append([item])
     return runs
+
+
+def _check_net_pixels(net_pixels: int) -> None:
+    if net_pixels < 0:
+        raise UsageError(f"{net_pixels = } must be 0 (full size) or a number of pixels such as {640 * 360}")
 
 
 def _checked_strength(strength: float) -> float:

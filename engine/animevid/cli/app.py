@@ -59,6 +59,7 @@ _EXTRAS = {
     "aiohttp": "live",
     "aiortc": "live",
     "pyvirtualcam": "live",
+    "pygame": "live",
     "cuda": "gpu",
 }
 

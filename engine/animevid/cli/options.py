@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from animevid.styles import CardHints
 
 
-def add_style_options(parser: argparse.ArgumentParser) -> None:
-    """``--style``, ``--quality``, ``--strength``, ``--net-size``, ``--backend``, ``--device``, ``--threads``."""
+def add_style_options(parser: argparse.ArgumentParser, *, device_option: str = "--device") -> None:
+    """``--style``, ``--quality``, ``--strength``, ``--net-size``, ``--backend``, ``--device``, ``--threads``.
+
+    ``device_option`` names the network's device where ``--device`` is something else (a camera).
+    """
     group = parser.add_argument_group("style")
     group.add_argument("--style", metavar="NAME|FILE|URL", help="a style by name, an .onnx file or its URL")
     group.add_argument("--quality", choices=("fast", "high"), default="fast", help="which variant of the style")
@@ -38,7 +41,7 @@ def add_style_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--backend", default="auto", metavar="NAME", help="auto, onnxruntime, openvino, mnn (default auto)"
     )
-    group.add_argument("--device", default="auto", metavar="NAME", help="where: auto, cpu, cuda:0 (default auto)")
+    group.add_argument(device_option, default="auto", metavar="NAME", help="where: auto, cpu, cuda:0 (default auto)")
     group.add_argument(
         "--threads", type=parse_count, default=0, metavar="N", help="threads for the network (default 0: all that pay)"
     )

@@ -1,0 +1,120 @@
+"""Holding the rate: the network's resolution, then its quality, steps down when the machine is too slow, and up again.
+
+Two thresholds with room between them, two times, and a patience that doubles after each step up that did not hold:
+the picture settles instead of swinging.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from animevid.errors import UsageError
+
+#: Shares of the network's pixels. Each is 0.8 of the sides of the one before it.
+_SHARES = (1.0, 0.64, 0.41, 0.26)
+
+
+@dataclass(frozen=True, slots=True)
+class QualityStep:
+    """One rung: the share of the usual number of pixels that the network sees, and the variant of the style."""
+
+    net_share: float
+    quality: str
+
+    def __str__(self) -> str:
+        sides = f"{self.net_share**0.5:.0%} of the resolution"
+        return sides if self.quality == "fast" else f"{sides}, {self.quality} quality"
+
+
+def quality_ladder(quality: str) -> tuple[QualityStep, ...]:
+    """The rungs from best to cheapest: resolution goes first, then (from ``"high"``) the variant."""
+    rungs = tuple(QualityStep(share, quality) for share in _SHARES)
+    return rungs if quality == "fast" else (*rungs, *quality_ladder("fast")[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class GovernorLimits:
+    """When to move. Loads are seconds of work per frame over seconds between frames."""
+
+    load_too_high: float = 0.95
+    load_allowed_after_step_up: float = 0.75
+    seconds_before_down: float = 1.0
+    seconds_before_up: float = 5.0
+    longest_patience_seconds: float = 120.0
+    #: A step up that is taken back within this time was a mistake, and the next one waits longer.
+    regret_seconds: float = 15.0
+    window_seconds: float = 1.0
+
+
+class QualityGovernor:
+    """Chooses a rung of a ladder from what frames cost. Knows no clock: the caller says what time it is.
+
+    One thread uses it.
+    """
+
+    def __init__(
+        self, ladder: tuple[QualityStep, ...], *, frame_seconds: float, limits: GovernorLimits | None = None
+    ) -> None:
+        """``frame_seconds``: the time between frames at the rate that is to be held.
+
+        Raises:
+            UsageError: no rung, or a time that is not above 0.
+        """
+        if not ladder or not frame_seconds > 0:
+            raise UsageError(f"{len(ladder) = }, {frame_seconds = }: give at least one rung and a time above 0")
+        self.ladder = ladder
+        self.frame_seconds = frame_seconds
+        self._limits = limits or GovernorLimits()
+        self._patience = self._limits.seconds_before_up
+        self._costs: deque[tuple[float, float]] = deque()
+        self._index = 0
+        self._changed_at: float | None = None
+        self._stepped_up_at: float | None = None
+
+    @property
+    def step(self) -> QualityStep:
+        return self.ladder[self._index]
+
+    @property
+    def is_reduced(self) -> bool:
+        return self._index > 0
+
+    def observe(self, now_seconds: float, cost_seconds: float) -> QualityStep:
+        """Note that a frame at the current rung cost ``cost_seconds`` of work, and say how to do the next one."""
+        limits = self._limits
+        if self._changed_at is None:
+            self._changed_at = now_seconds
+        self._costs.append((now_seconds, cost_seconds))
+        while now_seconds - self._costs[0][0] > limits.window_seconds:
+            self._costs.popleft()
+        costs = sorted(cost for _, cost in self._costs)
+        load = costs[len(costs) // 2] / self.frame_seconds  # the median: one hiccup is no trend
+        settled = now_seconds - self._changed_at
+        if load > limits.load_too_high:
+            if settled >= limits.seconds_before_down and self._index + 1 < len(self.ladder):
+                self._step_down(now_seconds)
+        elif self._index > 0 and settled >= self._patience:
+            here, above = self.ladder[self._index], self.ladder[self._index - 1]
+            # Going back to the better variant has no known price: allow for three times the work.
+            price = above.net_share / here.net_share if above.quality == here.quality else 3.0
+            if load * price < limits.load_allowed_after_step_up:
+                self._index -= 1
+                self._stepped_up_at = now_seconds
+                self._note_change(now_seconds)
+        return self.step
+
+    def _step_down(self, now_seconds: float) -> None:
+        limits = self._limits
+        if self._stepped_up_at is not None:
+            if now_seconds - self._stepped_up_at < limits.regret_seconds:
+                self._patience = min(self._patience * 2, limits.longest_patience_seconds)
+            else:
+                self._patience = limits.seconds_before_up
+        self._stepped_up_at = None
+        self._index += 1
+        self._note_change(now_seconds)
+
+    def _note_change(self, now_seconds: float) -> None:
+        self._changed_at = now_seconds
+        self._costs.clear()  # what the old rung cost says nothing about the new one

@@ -1,0 +1,83 @@
+"""What travels live: a camera's picture with the moment it was taken, and what became of it."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+from animevid.pixels import Plane, PlanesYUV420
+
+#: Rates and latencies are those of the last seconds.
+_WINDOW_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFrame:
+    """A picture from a camera. ``captured_at_seconds`` is on ``time.monotonic``'s clock; ``index`` counts from 0."""
+
+    planes: PlanesYUV420
+    index: int
+    captured_at_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LiveResult:
+    """A stylized picture beside the original it was made of, both of one size."""
+
+    frame: LiveFrame
+    stylized: PlanesYUV420
+    finished_at_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStatistics:
+    """A moment's figures. Latency is from capture to ``Meter.note``; ``frames_dropped`` counts from the beginning."""
+
+    fps: float
+    latency_median_seconds: float
+    latency_p95_seconds: float
+    frames_dropped: int
+    frames_shown: int
+
+
+class Meter:
+    """Rate and latency over the last two seconds. One thread notes; any may ask."""
+
+    def __init__(self) -> None:
+        self._shown: deque[tuple[float, float]] = deque()
+        self.frames_shown = 0
+
+    def note(self, now_seconds: float, *, captured_at_seconds: float) -> None:
+        """A frame that was captured then is seen now."""
+        self._shown.append((now_seconds, now_seconds - captured_at_seconds))
+        self.frames_shown += 1
+        while now_seconds - self._shown[0][0] > _WINDOW_SECONDS:
+            self._shown.popleft()
+
+    def statistics(self, now_seconds: float, *, frames_dropped: int) -> LiveStatistics:
+        recent = [item for item in tuple(self._shown) if now_seconds - item[0] <= _WINDOW_SECONDS]
+        latencies = sorted(latency for _, latency in recent)
+        span = recent[-1][0] - recent[0][0] if len(recent) > 1 else 0.0
+        return LiveStatistics(
+            fps=(len(recent) - 1) / span if span > 0 else 0.0,
+            latency_median_seconds=percentile(latencies, 0.5),
+            latency_p95_seconds=percentile(latencies, 0.95),
+            frames_dropped=frames_dropped,
+            frames_shown=self.frames_shown,
+        )
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    """The value below which ``share`` of the ``ordered`` values lie (nearest rank); 0 for none."""
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
+
+
+def mirrored(planes: PlanesYUV420) -> PlanesYUV420:
+    """The picture as in a mirror: left and right exchanged."""
+
+    def flip(plane: Plane) -> Plane:
+        flipped: Plane = plane[:, ::-1].copy()
+        return flipped
+
+    return planes.with_planes(flip(planes.y), flip(planes.u), flip(planes.v), alpha=None)

@@ -1,0 +1,183 @@
+"""The webcam command with a real window, a synthetic camera, and its output read back from the window's pixels."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from animevid.cli import main
+from animevid.errors import LiveError
+from animevid.live.camera import TEST_PATTERN, CameraSettings
+from animevid.live.counter import read_counter
+from animevid.live.engine import LiveSettings
+from animevid.live.frames import LiveResult
+from animevid.live.recorder import Recorder
+from animevid.live.show import Webcam, WebcamOptions
+from animevid.live.virtual_camera import VirtualCamera
+from animevid.live.window import View, Window, pressed
+from animevid.pixels import PlanesYUV420
+
+PATTERN = CameraSettings(TEST_PATTERN, (180, 320), Fraction(30))
+
+
+def press(name: str) -> None:
+    import pygame
+
+    pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.key.key_code(name), mod=0))
+
+
+def webcam(style: Path, folder: Path, **changes: Any) -> Webcam:
+    options = {"camera": PATTERN, "live": LiveSettings(style=str(style)), "styles": (str(style),), "microphone": None}
+    return Webcam(WebcamOptions(folder=folder, **{**options, **changes}))
+
+
+@pytest.mark.usefixtures("no_monitor")
+def test_the_number_drawn_into_the_camera_is_read_from_the_window_soon_after(packed_style: Path, tmp_path: Path):
+    show = webcam(packed_style, tmp_path)
+    lags: list[int] = []
+
+    def seen(result: LiveResult, window: Window | None) -> None:
+        assert window is not None
+        if len(lags) == 0:
+            press("i")  # figures would cover the number
+        number = read_counter(window.pixels()[..., 1])
+        lags.append(-1 if number is None else result.frame.index - number)
+        if len(lags) >= 12:
+            show.stop()
+
+    figures = show.run(on_result=seen)
+    assert lags[3:] == [0] * len(lags[3:])
+    assert figures.latency_median_seconds > 0
+
+
+@pytest.mark.usefixtures("no_monitor")
+def test_keys_take_a_snapshot_and_record_what_is_seen(packed_style: Path, tmp_path: Path):
+    show = webcam(packed_style, tmp_path)
+    keys = {2: "c", 3: "p", 4: "r", 16: "r", 18: "q"}
+    count = 0
+
+    def seen(result: LiveResult, window: Window | None) -> None:
+        nonlocal count
+        count += 1
+        if count in keys:
+            press(keys[count])
+
+    show.run(on_result=seen)
+    snapshot, recording = show.files
+    with av.open(str(snapshot)) as picture:
+        assert (picture.streams.video[0].width, picture.streams.video[0].height) == (320, 180)
+    with av.open(str(recording)) as film:
+        frames = list(film.decode(video=0))
+    assert len(frames) >= 8
+    numbers = [read_counter(frame.to_ndarray(format="gray")) for frame in frames]
+    assert numbers == sorted(numbers)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in show.files)
+
+
+@pytest.mark.shared
+@pytest.mark.usefixtures("no_monitor")
+def test_a_recording_has_the_microphones_sound_beside_the_picture(packed_style: Path, tmp_path: Path, clips: Path):
+    sound = str(clips / "bbb_480p_30s_aac.mp4")
+    show = webcam(packed_style, tmp_path, record=True, microphone=sound, window=False, seconds=1.5)
+    show.run()
+    with av.open(str(show.files[0])) as film:
+        video, audio = (float(stream.duration * stream.time_base) for stream in (film.streams[0], film.streams[1]))
+    assert [stream.type for stream in av.open(str(show.files[0])).streams] == ["video", "audio"]
+    assert abs(video - audio) < 0.5
+
+
+def test_sound_and_picture_are_placed_by_the_clock_however_many_frames_are_missing(tmp_path: Path):
+    planes = PlanesYUV420(np.zeros((48, 64), np.uint8), *(np.full((24, 32), 128, np.uint8) for _ in range(2)))
+    with Recorder(tmp_path / "a.mp4", sound=True) as recorder:
+        moments = [100.0, 100.1, 100.9, 101.5, 102.0]
+        for index in range(100):
+            for moment in [moment for moment in moments if 100 + index / 50 <= moment < 100 + (index + 1) / 50]:
+                recorder.write(planes, at_seconds=moment)
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.float32), format="fltp", layout="mono")
+            frame.sample_rate = 48000
+            recorder.write_sound(frame, 100 + (index + 1) / 50)
+        recorder.finish()
+    with av.open(str(tmp_path / "a.mp4")) as film:
+        pictures = [frame.time for frame in film.decode(video=0)]
+    with av.open(str(tmp_path / "a.mp4")) as film:
+        sound = [(frame.time, frame.samples) for frame in film.decode(audio=0)]
+    assert pictures == pytest.approx([moment - 100 for moment in moments if moment < 102], abs=0.001)
+    assert abs(sound[-1][0] + sound[-1][1] / 48000 - 2.0) < 0.04
+
+
+def test_a_recording_that_is_not_finished_leaves_nothing(tmp_path: Path):
+    planes = PlanesYUV420(np.zeros((48, 64), np.uint8), *(np.full((24, 32), 128, np.uint8) for _ in range(2)))
+    with Recorder(tmp_path / "a.mp4") as recorder:
+        recorder.write(planes, at_seconds=time.monotonic())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_each_key_does_one_thing():
+    view = View()
+    assert pressed(view, "c", styles=1).compare
+    assert pressed(view, "left", styles=1).split_position == 0.45
+    assert pressed(view, "down", styles=1).strength == 0.9
+    assert pressed(view, "up", styles=1).strength == 1.0
+    assert pressed(view, "s", styles=3, shift=True).style_index == 2
+    assert pressed(view, "m", styles=1).mirror
+    assert not pressed(view, "escape", styles=1).open
+    assert pressed(view, "x", styles=1) == view
+
+
+def test_without_a_screen_the_error_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "no such driver")
+    with pytest.raises(LiveError, match="animevid serve"):
+        Window(size=(48, 64))
+
+
+def test_a_missing_virtual_camera_driver_is_one_line_with_the_command_that_installs_it():
+    pytest.importorskip("pyvirtualcam")
+    if os.path.exists("/dev/video0"):
+        pytest.skip("this machine may have the driver")
+    with pytest.raises(LiveError, match=r"modprobe v4l2loopback|brew install|winget") as caught:
+        VirtualCamera(size=(48, 64), fps=Fraction(30))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_pyvirtualcam_is_one_line_too(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
+    with pytest.raises(LiveError, match="pip install"):
+        VirtualCamera(size=(48, 64), fps=Fraction(30))
+
+
+def test_the_command_lists_devices_and_refuses_to_show_nothing(capsys: pytest.CaptureFixture[str]):
+    assert main(["webcam", "--list-devices"]) == 0
+    assert main(["webcam", "--no-window"]) == 2
+    assert "--virtual-camera" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="Xvfb is not installed: apt-get install xvfb")
+def test_the_command_runs_in_an_x_window_and_says_what_it_did(packed_style: Path, tmp_path: Path):
+    read, write = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(write), "-screen", "0", "800x600x24"], pass_fds=[write], stderr=subprocess.DEVNULL
+    )
+    try:
+        display = os.read(read, 16).decode().strip()
+        command = [sys.executable, "-m", "animevid", "webcam", "--device", "testpattern", "--size", "160x96"]
+        command += ["--style", str(packed_style), "--duration", "1.5", "--folder", str(tmp_path)]
+        done = subprocess.run(
+            command, env={**os.environ, "DISPLAY": f":{display}"}, capture_output=True, text=True, timeout=120
+        )
+    finally:
+        server.terminate()
+        server.wait()
+        os.close(read)
+        os.close(write)
+    assert done.returncode == 0, done.stderr
+    assert "latency" in done.stdout
