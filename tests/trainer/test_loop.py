@@ -225,6 +225,16 @@ def test_drawing_sheets_and_saving_do_not_change_what_is_learned(tmp_path: Path)
     assert differing(weights_of(often), weights_of(seldom)) == []
 
 
+def test_looking_at_a_network_with_batch_norm_teaches_it_nothing(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path, ema_decay=0.0)
+    generator = trainer.objective.networks["generator"]
+    generator[1] = torch.nn.BatchNorm2d(8)
+    before = {name: value.clone() for name, value in generator.state_dict().items()}
+    trainer.stylize(torch.randn(2, 3, 32, 32))
+    assert [name for name, value in generator.state_dict().items() if not torch.equal(value, before[name])] == []
+    assert generator.training
+
+
 def test_the_best_checkpoint_by_validation_is_kept(tmp_path: Path) -> None:
     scores = iter((3.0, 1.0, 2.0, 4.0))
     trainer = tiny_trainer(tmp_path, steps=8, checkpoint_every=2, keep_last=1, validate=lambda: {"score": next(scores)})

@@ -437,8 +437,13 @@ class Trainer:
         """(N, 3, H, W) in [-1, 1] through the averaged generator, without gradients; on the CPU, float32."""
         generator = self.objective.networks["generator"]
         applied = self.ema.applied_to(generator) if self.ema else contextlib.nullcontext()
-        with torch.no_grad(), applied:
-            return self.objective.stylize(photo.to(self.device)).cpu()
+        # Evaluation mode: batch norm shows what an export will draw, and learns nothing from being looked at.
+        generator.eval()
+        try:
+            with torch.no_grad(), applied:
+                return self.objective.stylize(photo.to(self.device)).cpu()
+        finally:
+            generator.train()
 
     def _draw_sheet(self) -> None:
         if not self.sheet_photos:
