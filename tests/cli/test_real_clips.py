@@ -63,7 +63,7 @@ def test_what_the_frames_mean_is_kept(converted):
         before, after = source.info, output.info
     assert (after.bit_depth, after.has_alpha) == (before.bit_depth, before.has_alpha)
     # H.264 says nothing where everything is as usual: unspecified then means the same.
-    assert after.colour.resolved(height=96) == before.colour.resolved(height=96)
+    assert after.colour.resolved(height=96) == before.colour.resolved(height=before.display_height)
     assert after.rotation_degrees == 0
     shape = Fraction(before.display_width, before.display_height) * before.sample_aspect_ratio
     written = Fraction(after.display_width, after.display_height) * after.sample_aspect_ratio

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: fps and ETA follow about this much of the recent past.
 _WINDOW_SECONDS = 4.0
 _JSON_INTERVAL_SECONDS = 0.5
+#: Beyond a hundred hours the time left is not known, it is just very long.
+_LONGEST_SECONDS = 100 * 3600.0
 
 
 class Reporter(Protocol):
@@ -204,7 +206,8 @@ class _RecentRate:
 def _seconds_left(progress: Progress, fps: float) -> float | None:
     if not progress.frames_total or fps <= 0:
         return None
-    return max(progress.frames_total - progress.frames_done, 0) / fps
+    left = max(progress.frames_total - progress.frames_done, 0) / fps
+    return left if left < _LONGEST_SECONDS else None
 
 
 def _clock(seconds: float) -> str:
