@@ -1,0 +1,143 @@
+"""The CUDA driver, called through ``cuda-bindings``: one device, opened and closed, and its errors in our tree."""
+
+from __future__ import annotations
+
+import importlib
+from types import TracebackType
+from typing import Any, Self
+
+from animevid.backends.base import one_line
+from animevid.errors import BackendError, DeviceError
+
+#: What the wheels that we use are made for: CUDA 13. The driver says its version as 1000 * major + 10 * minor.
+OLDEST_DRIVER = 13000
+_OLDEST_NAMED = "580"
+
+_OUT_OF_MEMORY = 2
+_NO_DEVICE = 100
+_INVALID_DEVICE = 101
+_MISMATCH = frozenset({36, 803, 804})
+#: After these, the context is dead and every later call fails: ECC error, illegal address, launch failure or timeout,
+#: a device that has fallen off the bus.
+_LOST = frozenset({46, 214, 220, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 999})
+
+
+class OutOfDeviceMemory(DeviceError):
+    """A device allocation failed: a smaller batch or size may fit."""
+
+
+class DeviceLost(DeviceError):
+    """The context is dead: nothing on this device can go on in this process."""
+
+
+def load_driver() -> Any:
+    """The module ``cuda.bindings.driver``, with the driver initialized.
+
+    Raises:
+        BackendError: ``cuda-bindings`` is not installed.
+        DeviceError: there is no driver, or it is too old.
+    """
+    try:
+        driver: Any = importlib.import_module("cuda.bindings.driver")
+    except ImportError as error:
+        raise BackendError('cuda-bindings is not installed; pip install "animevid[gpu]"') from error
+    try:
+        check(driver, driver.cuInit(0))
+        version = int(check(driver, driver.cuDriverGetVersion()))
+    except DeviceError:
+        raise
+    except Exception as error:  # the bindings' own: the library is not there, or has not the functions
+        raise DeviceError(
+            f"there is no usable NVIDIA driver here ({one_line(error)[:80]}); install driver {_OLDEST_NAMED} or later, "
+            "or use --backend onnxruntime"
+        ) from error
+    if version < OLDEST_DRIVER:
+        raise DeviceError(
+            f"the NVIDIA driver is too old (CUDA {version // 1000}.{version % 1000 // 10}; this needs CUDA 13, "
+            f"driver {_OLDEST_NAMED} or later); update it, or use --backend onnxruntime"
+        )
+    return driver
+
+
+def check(driver: Any, result: tuple[Any, ...]) -> Any:
+    """What a driver call gave besides its status: nothing, a value, or a tuple.
+
+    Raises:
+        OutOfDeviceMemory, DeviceLost, DeviceError: the status is not success.
+    """
+    status, *values = result
+    code = int(status)
+    if code == 0:
+        return values[0] if len(values) == 1 else tuple(values) or None
+    name = str(getattr(status, "name", code))
+    if code == _OUT_OF_MEMORY:
+        raise OutOfDeviceMemory(
+            f"the GPU is out of memory ({name}); give a smaller --net-size, or close other programs"
+        )
+    if code in (_NO_DEVICE, _INVALID_DEVICE):
+        raise DeviceError(f"there is no such NVIDIA GPU here ({name}); give another --device, or --backend onnxruntime")
+    if code in _MISMATCH:
+        raise DeviceError(
+            f"the NVIDIA driver does not fit ({name}); update it and restart, or use --backend onnxruntime"
+        )
+    if code in _LOST:
+        raise DeviceLost(f"the GPU stopped working ({name}); what was written is kept: start again, or --device cpu")
+    raise DeviceError(f"the GPU refused a call ({name}); run again with -v, or use --backend onnxruntime")
+
+
+class Device:
+    """One GPU, with its primary context (the one that torch, CuPy and PyCUDA's ``retain_primary_context`` share).
+
+    A context manager. ``make_current`` binds the context to the calling thread; every thread that calls the driver
+    needs it once.
+    """
+
+    def __init__(self, driver: Any, index: int) -> None:
+        self.driver = driver
+        self.index = index
+        self._device = check(driver, driver.cuDeviceGet(index))
+        attribute = driver.CUdevice_attribute
+        major, minor = (
+            int(check(driver, driver.cuDeviceGetAttribute(which, self._device)))
+            for which in (
+                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+                attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+            )
+        )
+        name: bytes = check(driver, driver.cuDeviceGetName(256, self._device))
+        self.name = name.split(b"\0", 1)[0].decode("ascii", "replace").strip()
+        self.compute_capability = f"{major}.{minor}"
+        version = int(check(driver, driver.cuDriverGetVersion()))
+        self.driver_version = f"{version // 1000}.{version % 1000 // 10}"
+        self._context: Any = check(driver, driver.cuDevicePrimaryCtxRetain(self._device))
+        self.make_current()
+
+    def make_current(self) -> None:
+        """Bind this device's context to the calling thread."""
+        check(self.driver, self.driver.cuCtxSetCurrent(self._context))
+
+    def call(self, name: str, *arguments: Any) -> Any:
+        """Call the driver's function ``name`` and check its status; see :func:`check`."""
+        return check(self.driver, getattr(self.driver, name)(*arguments))
+
+    def close(self) -> None:
+        """Let go of the context. Safe to call twice."""
+        if self._context is not None:
+            self._context = None
+            self.driver.cuDevicePrimaryCtxRelease(self._device)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_device(index: int = 0) -> Device:
+    """Raises:
+    BackendError: ``cuda-bindings`` is not installed.
+    DeviceError: no driver, one that is too old, or no such GPU.
+    """
+    return Device(load_driver(), index)
