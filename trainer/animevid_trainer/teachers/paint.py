@@ -20,16 +20,13 @@ Map = npt.NDArray[np.float32]  # (H, W)
 
 @dataclass(frozen=True, slots=True)
 class Ink:
-    """How lines are found and drawn. Lengths in pixels of the picture that is painted."""
+    """How lines are found and drawn. All of it looks a few pixels around only, so that a small network can learn it."""
 
-    sigma_px: float = 1.1  # of the inner Gaussian across the line; sets its width
-    along_px: float = 3.0  # smoothing along the line's direction
+    sigma_px: float = 1.2  # of the inner Gaussian; sets the line's width
     threshold: float = -0.004  # of the difference of Gaussians on [0, 1] lightness
-    slope: float = 60.0
-    shortest_px: float = 24.0  # strokes with a smaller extent fade out: grass and gravel are not outlined
-    flat_share: float = 0.5  # lines come from this much of the flattened picture, the rest from the photo
-    opacity: float = 0.85
-    darkness: float = 0.25  # ink is this share of the colour beside it
+    slope: float = 50.0
+    opacity: float = 0.9
+    darkness: float = 0.2  # ink is this share of the colour beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +52,25 @@ class Paint:
 
 AOZORA = Paint(
     "aozora",
-    flatten=0.008,
-    shading_lightness=1.0,
-    shading_chroma=0.3,
-    matched_lightness=0.35,
+    flatten=0.01,
+    shading_lightness=0.7,
+    shading_chroma=0.2,
+    matched_lightness=0.3,
     matched_chroma=0.85,
-    saturation=1.5,
-    lift=0.09,
+    saturation=1.6,
+    lift=0.12,
     contrast=0.12,
-    cool_shadows=4.0,
-    vivid=1.4,
-    ink=Ink(opacity=0.75, darkness=0.3),
+    vivid=1.8,
 )
 CEL = Paint(
     "cel",
     flatten=0.02,
     tones=6,
     tone_share=0.8,
-    saturation=1.35,
-    lift=0.12,
-    contrast=0.1,
-    ink=Ink(sigma_px=1.4, threshold=-0.004, opacity=1.0, darkness=0.12),
+    saturation=1.4,
+    lift=0.13,
+    contrast=0.12,
+    ink=Ink(sigma_px=1.5, opacity=1.0, darkness=0.08),
 )
 
 
@@ -85,7 +80,7 @@ class Painter:
     def __init__(self, paint: Paint, *, shading: Callable[[Picture], Picture] | None = None) -> None:
         self._paint = paint if shading is not None else replace(paint, shading_lightness=0.0, shading_chroma=0.0)
         self._shading = shading
-        self.key = f"paint 5 {asdict(self._paint)} over {getattr(shading, 'key', 'the photo')}"
+        self.key = f"paint 6 {asdict(self._paint)} over {getattr(shading, 'key', 'the photo')}"
 
     def __call__(self, photo: Picture) -> Picture:
         """``(H, W, 3)`` uint8 RGB -> the same shape."""
@@ -230,26 +225,19 @@ def soft_steps(light: Map, tones: int, *, sharpness: float = 4.0) -> Map:
 
 
 def find_lines(bgr: Image, settings: Ink) -> Map:
-    """Where ink goes, 0..1: a difference of Gaussians across the edge flow, smoothed along it, short strokes faded.
+    """Where ink goes, 0..1: a thresholded difference of Gaussians of the lightness, with fine texture smoothed before.
 
-    Source: Kang, Lee and Chui 2007, "Coherent Line Drawing", equations 6 to 9, with the soft threshold of
-    Winnemoeller, Kyprianidis and Olsen 2012, "XDoG", equation 5; the flow is the smoothed structure tensor's.
+    Source: Winnemoeller, Kyprianidis and Olsen 2012, "XDoG", equations 1 and 5, with tau = 1 and k = 1.6.
     """
-    flat = np.clip(l0_smooth(bgr, strength=0.006), 0, 1)
-    soft = cv2.bilateralFilter(bgr, 7, 0.08, 3)
-    light = _lab(settings.flat_share * flat + (1.0 - settings.flat_share) * soft)[..., 0] / 100.0
-    light = np.asarray(cv2.GaussianBlur(light.astype(np.float32), (0, 0), 0.6), np.float32)
-    response = _along_flow(light, settings)
-    line = np.clip(-np.tanh(settings.slope * np.minimum(response - settings.threshold, 0)), 0, 1).astype(np.float32)
-    if settings.shortest_px <= 0:
-        return np.asarray(line, np.float32)
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats((line > 0.25).astype(np.uint8), connectivity=8)
-    extent = np.hypot(boxes[:, cv2.CC_STAT_WIDTH], boxes[:, cv2.CC_STAT_HEIGHT])
-    keep = np.clip((extent - 0.6 * settings.shortest_px) / (0.8 * settings.shortest_px), 0, 1).astype(np.float32)
-    keep[0] = 0
-    mask = cv2.dilate(keep[labels], np.ones((3, 3), np.uint8))
-    mask = np.where(labels > 0, keep[labels], cv2.GaussianBlur(mask, (0, 0), 0.8)) if count > 1 else mask
-    return np.asarray(line * mask, np.float32)
+    soft = bgr
+    for _ in range(2):
+        soft = np.asarray(cv2.bilateralFilter(soft, 7, 0.1, 3), np.float32)
+    light = cv2.GaussianBlur(_lab(soft)[..., 0] / 100.0, (0, 0), 0.5)
+    response = cv2.GaussianBlur(light, (0, 0), settings.sigma_px) - cv2.GaussianBlur(
+        light, (0, 0), 1.6 * settings.sigma_px
+    )
+    line = -np.tanh(settings.slope * np.minimum(response - settings.threshold, 0))
+    return np.asarray(np.clip(line, 0, 1), np.float32)
 
 
 def ink(image: Image, line: Map, settings: Ink) -> Image:
@@ -258,52 +246,6 @@ def ink(image: Image, line: Map, settings: Ink) -> Image:
     shade = beside * settings.darkness * np.array([1.25, 0.95, 0.95], np.float32)
     cover = (line * settings.opacity)[..., None]
     return np.asarray(image * (1.0 - cover) + np.minimum(shade, image) * cover, np.float32)
-
-
-def _along_flow(light: Map, settings: Ink) -> Map:
-    """Difference of Gaussians across the local edge direction, averaged along it."""
-    height, width = light.shape
-    along_x, along_y = _edge_flow(light, sigma_px=2.5)
-    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-
-    def sample(values: Map, x: Map, y: Map, interpolation: int = cv2.INTER_LINEAR) -> Map:
-        return np.asarray(cv2.remap(values, x, y, interpolation, borderMode=cv2.BORDER_REFLECT), np.float32)
-
-    def across(sigma_px: float) -> Map:
-        total, weights = light.copy(), 1.0
-        for step in range(1, int(np.ceil(2 * sigma_px)) + 1):
-            weight = float(np.exp(-(step**2) / (2 * sigma_px**2)))
-            for side in (step, -step):
-                total += weight * sample(light, columns - side * along_y, rows + side * along_x)
-            weights += 2 * weight
-        return total / weights
-
-    difference = across(settings.sigma_px) - across(1.6 * settings.sigma_px)
-    total, weights = difference.copy(), 1.0
-    for direction in (1.0, -1.0):
-        x, y, step_x, step_y = columns.copy(), rows.copy(), direction * along_x, direction * along_y
-        for step in range(1, int(np.ceil(2 * settings.along_px)) + 1):
-            x += step_x
-            y += step_y
-            weight = float(np.exp(-(step**2) / (2 * settings.along_px**2)))
-            total += weight * sample(difference, x, y)
-            weights += weight
-            next_x, next_y = (sample(flow, x, y, cv2.INTER_NEAREST) for flow in (along_x, along_y))
-            same_way = np.where(next_x * step_x + next_y * step_y < 0, -1.0, 1.0).astype(np.float32)
-            step_x, step_y = next_x * same_way, next_y * same_way
-    return np.asarray(total / weights, np.float32)
-
-
-def _edge_flow(light: Map, *, sigma_px: float) -> tuple[Map, Map]:
-    """Unit vectors along the edges: the minor eigenvector of the smoothed structure tensor; (0, 1) where it is flat."""
-    dx, dy = cv2.Sobel(light, cv2.CV_32F, 1, 0), cv2.Sobel(light, cv2.CV_32F, 0, 1)
-    xx, xy, yy = (cv2.GaussianBlur(product, (0, 0), sigma_px) for product in (dx * dx, dx * dy, dy * dy))
-    largest = 0.5 * (xx + yy + np.sqrt((xx - yy) ** 2 + 4.0 * xy**2))
-    x, y = largest - xx, -xy
-    length = np.hypot(x, y)
-    flat = length < 1e-5
-    safe = np.where(flat, 1.0, length)
-    return np.where(flat, 0.0, x / safe).astype(np.float32), np.where(flat, 1.0, y / safe).astype(np.float32)
 
 
 def _lab(bgr: Image) -> Image:
