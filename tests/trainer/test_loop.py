@@ -171,6 +171,15 @@ def test_a_checkpoint_of_another_recipe_is_refused_by_name(tmp_path: Path) -> No
         tiny_trainer(tmp_path, "animegan", steps=2).run()
 
 
+def test_a_checkpoint_of_another_network_is_refused_in_one_line(tmp_path: Path) -> None:
+    tiny_trainer(tmp_path, steps=2).run()
+    trainer = tiny_trainer(tmp_path, steps=2)
+    trainer.objective.networks["generator"] = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1))
+    with pytest.raises(TrainingError, match=r"of another network than Sequential \(.* do not fit, first '") as caught:
+        trainer.run()
+    assert "\n" not in str(caught.value)
+
+
 def test_a_changed_setting_is_refused_by_name_unless_accepted(tmp_path: Path) -> None:
     def config(weight: float) -> dict[str, object]:
         return {"recipe": "animegan", "numbers": {"losses": {"content": weight}}}

@@ -14,7 +14,7 @@ from animevid.styles.card import Layout
 from torch import Tensor, nn
 
 from animevid_trainer.augment import AdaController, AdaptiveAugment
-from animevid_trainer.checkpoint import latest_checkpoint, load_checkpoint
+from animevid_trainer.checkpoint import latest_checkpoint, load_checkpoint, load_weights
 from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
 from animevid_trainer.data.batches import ArtCrops, BatchSource, CropCache, PhotoCrops, Pictures
 from animevid_trainer.data.brightness import StyleStatistics, balance, compensate_exposure, measure_style
@@ -392,7 +392,8 @@ def start_run(
     device = choose_device(loop_settings.device, world)
     objective = make_objective(recipe, plan, device=device, cache_bytes=data_settings.cache_bytes // 2)
     if start_from is not None:
-        bare(objective.networks["generator"]).load_state_dict(load_generator(start_from).state_dict())
+        start = load_generator(start_from).state_dict()
+        load_weights(bare(objective.networks["generator"]), start, where=repr(str(start_from)))
     seed_everything(loop_settings.seed, world.rank)
     return Trainer(
         objective,
@@ -463,5 +464,5 @@ def load_generator(run: Path, *, step: int | None = None, averaged: bool = True)
     recipe = recipe_from_dict(state["config"]["numbers"])
     generator = as_rgb(make_generator(recipe.generator, **recipe.generator_options))
     weights = state["ema"]["shadow"] if averaged and state["ema"] else state["networks"]["generator"]
-    generator.load_state_dict(weights)
+    load_weights(generator, weights, where=repr(str(path)))
     return bare(generator).eval()

@@ -21,6 +21,7 @@ import torch
 from animevid.errors import TrainingError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import nn
 
 FORMAT = 1
 _TENSORS = "tensors.safetensors"
@@ -134,6 +135,24 @@ def load_checkpoint(path: Path) -> tuple[int, State]:
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise TrainingError(
             f"{str(path)!r} is not a readable checkpoint ({error}); remove it to resume from the one before"
+        ) from error
+
+
+def load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor], *, where: str) -> None:
+    """``network.load_state_dict(weights)``, or one line that says that they do not belong together.
+
+    Raises:
+        TrainingError: the weights are of another network, or of another version of it.
+    """
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        own = network.state_dict()
+        odd = [name for name in {**own, **weights} if name not in own or name not in weights]
+        odd += [name for name, value in weights.items() if name in own and own[name].shape != value.shape]
+        raise TrainingError(
+            f"the weights in {where} are of another network than {type(network).__name__} "
+            f"({len(odd)} tensors do not fit, first {odd[0]!r}); start a new run, or use the version that made them"
         ) from error
 
 

@@ -43,6 +43,7 @@ from animevid_trainer.checkpoint import (
     changed_settings,
     latest_checkpoint,
     load_checkpoint,
+    load_weights,
     note_score,
     prune_checkpoints,
     save_checkpoint,
@@ -289,7 +290,7 @@ class Trainer:
         """
         self._check_config(step, state["config"])
         for name, network in self.objective.networks.items():
-            network.load_state_dict(state["networks"][name])
+            load_weights(network, state["networks"][name], where=f"{str(self.folder)!r} ({name})")
         if self.ema and state["ema"]:
             self.ema.load_state_dict(state["ema"])
         for name, optimizer in self.optimizers.items():

@@ -22,8 +22,9 @@ def frechet_distance(first: Features, second: Features) -> float:
     centred = [(values - values.mean(0)) / np.sqrt(max(1, len(values) - 1)) for values in (first, second)]
     traces = sum(float((values**2).sum()) for values in centred)
     # A = QR has the same singular values as R in such a product, and R has no more rows than there are dimensions.
-    small = [np.linalg.qr(values, mode="r") if len(values) > values.shape[1] else values for values in centred]
-    root = float(np.linalg.svd(small[0] @ small[1].T, compute_uv=False).sum())
+    small = [np.asarray(np.linalg.qr(v, mode="r") if len(v) > v.shape[1] else v, np.float64) for v in centred]
+    product = np.asarray(small[0] @ small[1].T, np.float64)
+    root = float(np.linalg.svd(product, compute_uv=False).sum())
     return float(means @ means) + traces - 2.0 * root
 
 
