@@ -1,0 +1,24 @@
+// What the kernels need of their compiler: nvcc, or any C++17 compiler with the block runner of cpu/block.hpp.
+//
+// Kernels are written once. Under nvcc they are CUDA; under g++ the same words (__global__, threadIdx, __syncthreads,
+// __shfl_down_sync, __shared__) come from cpu/block.hpp, which runs the threads of a block on the CPU.
+
+#pragma once
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#include <cuda_fp16.h>
+#define AV_CONSTANT __constant__ const
+namespace animevid {
+using Half = __half;
+__device__ __forceinline__ float to_float(Half value) { return __half2float(value); }
+__device__ __forceinline__ float to_float(float value) { return value; }
+template <typename T> __device__ __forceinline__ T from_float(float value);
+template <> __device__ __forceinline__ Half from_float<Half>(float value) { return __float2half_rn(value); }
+template <> __device__ __forceinline__ float from_float<float>(float value) { return value; }
+}  // namespace animevid
+#else
+#include "cpu/block.hpp"
+#include "cpu/half.hpp"
+#endif
