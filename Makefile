@@ -22,7 +22,7 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml $(SOURCES)
 	@touch $@
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints-dev.txt $(SOURCES)
-	$(PIP) install --constraint constraints-dev.txt ".[dev,train,live]"
+	$(PIP) install --constraint constraints-dev.txt ".[dev,train,live,gpu,openvino,mnn]"
 	@touch $@ $(VENV)/.installed
 
 install: $(VENV)/.installed
@@ -35,13 +35,13 @@ demo: install
 	@echo "The result is out/demo.mp4: the original on the left of the line, the style on the right."
 
 test: install-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --benchmark-disable
 
 check: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --benchmark-disable
 
 bench: install-dev
 	$(BIN)/python -m benchmarks
