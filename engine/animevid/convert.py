@@ -125,6 +125,8 @@ class ConversionOptions:
     copy_streams: bool = True
     tone_map: bool = True
     muxer: str | None = None
+    #: FFmpeg's options for opening the source: ``(("format_whitelist", "mp4"),)``.
+    input_options: tuple[tuple[str, str], ...] = ()
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
 
 
@@ -293,6 +295,7 @@ class Conversion:
                     stream_index=options.stream_index,
                     start_seconds=options.start_seconds,
                     end_seconds=options.end_seconds,
+                    options=dict(options.input_options) or None,
                     tone_map=options.tone_map,
                 )
             )

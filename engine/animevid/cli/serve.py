@@ -1,0 +1,138 @@
+"""``animevid serve``: a page that stylizes cameras and files in the browser."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from animevid.cli.options import add_common_options, add_style_options, style_hints
+from animevid.cli.values import parse_count, parse_size
+from animevid.cli.webcam import parse_fps
+from animevid.errors import LiveError, UsageError
+
+if TYPE_CHECKING:
+    from animevid.styles import Style
+
+_EPILOG = """\
+Without --host only this machine reaches the page. With another --host everybody must know the token, which travels
+unencrypted: put a proxy with TLS in front (and name it: --origin https://anime.example.org). Browsers lend their
+camera to https pages and to localhost only."""
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "serve",
+        description="Serve a page that stylizes the viewer's camera, this machine's camera, and files.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    group = parser.add_argument_group("server")
+    group.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default 127.0.0.1)")
+    group.add_argument("--port", type=parse_count, default=8080, metavar="N", help="default 8080; 0: any free one")
+    group.add_argument("--token", metavar="TEXT", help="what viewers must know (made up where --host needs one)")
+    group.add_argument("--origin", action="append", default=[], metavar="URL", help="a proxy's address in front")
+    group.add_argument("--max-viewers", type=parse_count, default=4, metavar="N", help="live at a time (default 4)")
+    group.add_argument("--max-upload", type=parse_count, default=512, metavar="MIB", help="of a file (default 512)")
+    group.add_argument("--max-minutes", type=parse_count, default=10, metavar="N", help="of a file (default 10)")
+    group = parser.add_argument_group("camera of this machine")
+    group.add_argument(
+        "--device",
+        metavar="NAME|NUMBER|FILE|URL|testpattern",
+        help="offer it to viewers (default: none is offered)",
+    )
+    group.add_argument("--size", type=parse_size, metavar="WxH", help="size of its picture (default 640x360; a file's)")
+    group.add_argument("--fps", type=parse_fps, metavar="N", help="pictures a second (default 30)")
+    group.add_argument("--no-adapt", action="store_true", help="keep resolution and quality even if the rate falls")
+    add_common_options(parser)
+    add_style_options(parser, device_option="--net-device")
+
+
+def run(args: argparse.Namespace) -> int:
+    from aiohttp import web
+
+    from animevid.live.camera import CameraSettings
+    from animevid.live.engine import EngineOptions, LiveSettings
+    from animevid.live.guard import Guard, is_loopback, new_token
+    from animevid.live.jail import JailLimits
+    from animevid.live.jobs import JobLimits
+    from animevid.live.server import ServerOptions, make_app
+
+    if args.max_viewers < 1 or args.port > 65535:
+        raise UsageError(f"{args.max_viewers = }, {args.port = }: give at least 1 viewer and a port up to 65535")
+    if args.token is not None and len(args.token) < 12:
+        raise UsageError("--token must have 12 characters or more: leave it out and a good one is made up")
+    away = not is_loopback(args.host)
+    token = args.token or (new_token() if away else None)
+    size = None
+    if args.size is not None:
+        width, height = args.size.of(640, 360)
+        size = (height, width)
+    seconds = 60.0 * args.max_minutes
+    jail = replace(JailLimits(), duration_seconds=seconds, film_pixels=round(1280 * 720 * 30 * seconds))
+    app = make_app(
+        ServerOptions(
+            styles=_styles(args),
+            guard=Guard(args.host, token, tuple(origin.rstrip("/") for origin in args.origin)),
+            live=LiveSettings(
+                quality=args.quality,
+                strength=args.strength,
+                net_pixels=args.net_size,
+                fps=args.fps or Fraction(30),
+                adaptive=not args.no_adapt,
+            ),
+            engine=EngineOptions(
+                backend=args.backend,
+                device=args.net_device,
+                threads=args.threads,
+                precision=args.precision,
+                sha256=args.sha256,
+                hints=style_hints(args),
+                max_sessions=args.max_viewers,
+            ),
+            camera=None if args.device is None else CameraSettings(args.device, size, args.fps),
+            jobs=JobLimits(upload_bytes=args.max_upload << 20, jail=jail),
+        )
+    )
+    if away:
+        print(
+            "everybody who can reach this machine sees this page and needs the token; token and pictures travel\n"
+            "unencrypted: TLS belongs in front (a proxy, and --origin https://its-name)"
+        )
+    listening = _listen(args.host, args.port)
+    name = f"[{args.host}]" if ":" in args.host else args.host
+    query = f"?token={token}" if token else ""
+
+    async def announce(_: web.Application) -> None:
+        print(f"animevid is at http://{name}:{listening.getsockname()[1]}/{query}  (Ctrl-C ends it)", flush=True)
+
+    app.on_startup.append(announce)
+    web.run_app(app, sock=listening, access_log=None, print=None)
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Raises:
+    LiveError: the address is not this machine's, or the port is taken.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LiveError(f"{host}:{port} cannot be listened on ({reason}): give another --host or --port") from error
+
+
+def _styles(args: argparse.Namespace) -> tuple[Style, ...]:
+    """The style asked for, then all that are installed; one of each name."""
+    from animevid.styles import list_styles, load_style
+
+    wanted = load_style(
+        args.style, quality=args.quality, precision=args.precision, sha256=args.sha256, hints=style_hints(args)
+    )
+    found = {wanted.card.name: wanted}
+    for style in list_styles():
+        found.setdefault(style.card.name, style)
+    return tuple(found.values())
