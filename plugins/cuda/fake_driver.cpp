@@ -1,0 +1,278 @@
+// A CUDA driver for tests, without a GPU: libcuda.so.1 as far as animevid calls it.
+//
+// Nothing runs when it is submitted. Every stream is a queue; work runs only while somebody waits (for a stream, an
+// event, or by asking whether one is done), one item at a time, from a stream that a seeded generator picks among those
+// whose next item may run. So everything that the order of streams and events allows does happen for some seed: a host
+// buffer that is read before its event, or overwritten before its copy ran, gives a wrong frame.
+//
+// Kernels are those of plugins/kernels, run on the CPU. Device memory is host memory, filled with 0xCB when allocated.
+// Captured graphs are lists of work. Not modelled: several contexts, peers, textures, capture across streams.
+
+#include "../kernels/cpu/library.cpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace fake {
+
+enum Status { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_HANDLE = 400,
+              NOT_FOUND = 500, NOT_READY = 600, LAUNCH_FAILED = 719, UNSUPPORTED = 801 };
+
+struct Event {
+    unsigned long long recorded = 0, reached = 0;  // how often; done when equal
+};
+struct Work {
+    std::function<bool()> may_run;
+    std::function<void()> run;
+};
+struct Graph {
+    std::vector<std::function<void(struct Stream&)>> submissions;
+};
+struct Stream {
+    std::deque<Work> queue;
+    Graph* capturing = nullptr;
+};
+struct Function {
+    std::string name;
+};
+
+std::recursive_mutex lock;
+std::set<Stream*> streams;
+std::map<std::uintptr_t, std::size_t> allocations;
+std::map<std::string, Function> functions;
+std::size_t memory_limit = SIZE_MAX, memory_used = 0;
+std::mt19937_64 chance(0);
+int failing_status = 0;       // what every call gives once the device is lost
+long long launches_left = -1;  // until it is lost; -1: never
+int driver_version = 13000;
+long long launched = 0, graphs_launched = 0, executed_while_waiting = 0;
+
+// Run one item of one stream. False: nothing may run.
+bool step() {
+    std::vector<Stream*> ready;
+    for (Stream* stream : streams)
+        if (!stream->queue.empty() && (!stream->queue.front().may_run || stream->queue.front().may_run()))
+            ready.push_back(stream);
+    if (ready.empty()) return false;
+    Stream* chosen = ready[chance() % ready.size()];
+    Work work = std::move(chosen->queue.front());
+    chosen->queue.pop_front();
+    work.run();
+    ++executed_while_waiting;
+    return true;
+}
+
+int submit(Stream* stream, std::function<void()> run, std::function<bool()> may_run = nullptr) {
+    if (failing_status) return failing_status;
+    if (streams.count(stream) == 0) return INVALID_HANDLE;  // the null stream too: animevid never uses it
+    if (stream->capturing)
+        stream->capturing->submissions.push_back([=](Stream& target) { target.queue.push_back({may_run, run}); });
+    else
+        stream->queue.push_back({may_run, run});
+    return SUCCESS;
+}
+
+}  // namespace fake
+
+using namespace fake;
+#define GUARD                                         \
+    std::lock_guard<std::recursive_mutex> hold(lock); \
+    if (failing_status) return failing_status
+
+// ---- for tests --------------------------------------------------------------------------------------------------
+
+EXPORT void fake_seed(unsigned long long seed) { chance.seed(seed); }
+EXPORT void fake_memory_limit(unsigned long long bytes) { memory_limit = bytes; }
+EXPORT void fake_lose_device_after(long long launches) { launches_left = launches; }
+EXPORT void fake_driver_version(int version) { driver_version = version; }
+EXPORT long long fake_launched() { return launched; }
+EXPORT long long fake_graphs_launched() { return graphs_launched; }
+EXPORT unsigned long long fake_memory_used() { return memory_used; }
+EXPORT long long fake_streams() { return static_cast<long long>(streams.size()); }
+
+// ---- the driver -------------------------------------------------------------------------------------------------
+
+EXPORT int cuInit(unsigned) { return SUCCESS; }
+EXPORT int cuDriverGetVersion(int* version) { return *version = driver_version, SUCCESS; }
+EXPORT int cuDeviceGetCount(int* count) { return *count = 1, SUCCESS; }
+EXPORT int cuDeviceGet(int* device, int index) {
+    if (index != 0) return INVALID_DEVICE;
+    return *device = 0, SUCCESS;
+}
+EXPORT int cuDeviceGetName(char* name, int length, int) {
+    std::strncpy(name, "Fake GPU for tests", length);
+    return SUCCESS;
+}
+EXPORT int cuDeviceGetAttribute(int* value, int attribute, int) {
+    *value = attribute == 75 ? 8 : attribute == 76 ? 6 : 0;  // compute capability 8.6
+    return SUCCESS;
+}
+EXPORT int cuDevicePrimaryCtxRetain(void** context, int) { return *context = &streams, SUCCESS; }
+EXPORT int cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+EXPORT int cuCtxSetCurrent(void*) { return SUCCESS; }
+EXPORT int cuCtxGetCurrent(void** context) { return *context = &streams, SUCCESS; }
+
+static int allocate(void** memory, std::size_t bytes) {
+    GUARD;
+    if (bytes == 0) return INVALID_VALUE;
+    if (memory_used + bytes > memory_limit) return OUT_OF_MEMORY;
+    *memory = std::malloc(bytes);
+    std::memset(*memory, 0xCB, bytes);
+    allocations[reinterpret_cast<std::uintptr_t>(*memory)] = bytes;
+    memory_used += bytes;
+    return SUCCESS;
+}
+static int release(std::uintptr_t memory) {
+    std::lock_guard<std::recursive_mutex> hold(lock);
+    const auto found = allocations.find(memory);
+    if (found == allocations.end()) return INVALID_VALUE;
+    memory_used -= found->second;
+    allocations.erase(found);
+    std::free(reinterpret_cast<void*>(memory));
+    return SUCCESS;
+}
+EXPORT int cuMemAlloc_v2(unsigned long long* memory, std::size_t bytes) {
+    return allocate(reinterpret_cast<void**>(memory), bytes);
+}
+EXPORT int cuMemFree_v2(unsigned long long memory) { return release(memory); }
+EXPORT int cuMemHostAlloc(void** memory, std::size_t bytes, unsigned) { return allocate(memory, bytes); }
+EXPORT int cuMemFreeHost(void* memory) { return release(reinterpret_cast<std::uintptr_t>(memory)); }
+
+static int copy(unsigned long long target, unsigned long long source, std::size_t bytes, Stream* stream) {
+    GUARD;
+    return submit(stream, [=] {
+        std::memcpy(reinterpret_cast<void*>(target), reinterpret_cast<const void*>(source), bytes);
+    });
+}
+EXPORT int cuMemcpyHtoDAsync_v2(unsigned long long target, const void* source, std::size_t bytes, Stream* stream) {
+    return copy(target, reinterpret_cast<std::uintptr_t>(source), bytes, stream);
+}
+EXPORT int cuMemcpyDtoHAsync_v2(void* target, unsigned long long source, std::size_t bytes, Stream* stream) {
+    return copy(reinterpret_cast<std::uintptr_t>(target), source, bytes, stream);
+}
+EXPORT int cuMemcpyDtoDAsync_v2(unsigned long long target, unsigned long long source, std::size_t bytes, Stream* stream) {
+    return copy(target, source, bytes, stream);
+}
+
+EXPORT int cuStreamCreate(Stream** stream, unsigned) {
+    GUARD;
+    streams.insert(*stream = new Stream);
+    return SUCCESS;
+}
+EXPORT int cuStreamDestroy_v2(Stream* stream) {
+    std::lock_guard<std::recursive_mutex> hold(lock);
+    if (!streams.count(stream)) return INVALID_HANDLE;
+    while (!failing_status && !stream->queue.empty() && step()) {
+    }
+    streams.erase(stream);
+    delete stream;
+    return SUCCESS;
+}
+EXPORT int cuStreamSynchronize(Stream* stream) {
+    GUARD;
+    if (!streams.count(stream)) return INVALID_HANDLE;
+    while (!stream->queue.empty())
+        if (!step() || failing_status) return failing_status ? failing_status : static_cast<int>(LAUNCH_FAILED);
+    return failing_status;
+}
+
+EXPORT int cuEventCreate(Event** event, unsigned) { return *event = new Event, SUCCESS; }
+EXPORT int cuEventDestroy_v2(Event* event) { return delete event, SUCCESS; }
+EXPORT int cuEventRecord(Event* event, Stream* stream) {
+    GUARD;
+    if (streams.count(stream) && stream->capturing) return UNSUPPORTED;
+    const auto number = ++event->recorded;
+    return submit(stream, [=] { event->reached = std::max(event->reached, number); });
+}
+EXPORT int cuStreamWaitEvent(Stream* stream, Event* event, unsigned) {
+    GUARD;
+    const auto number = event->recorded;
+    return submit(stream, [] {}, [=] { return event->reached >= number; });
+}
+EXPORT int cuEventQuery(Event* event) {
+    GUARD;
+    step();  // time passes
+    if (failing_status) return failing_status;
+    return event->reached == event->recorded ? SUCCESS : NOT_READY;
+}
+EXPORT int cuEventSynchronize(Event* event) {
+    GUARD;
+    while (event->reached != event->recorded)
+        if (!step() || failing_status) return failing_status ? failing_status : static_cast<int>(LAUNCH_FAILED);
+    return failing_status;
+}
+
+EXPORT int cuModuleLoadData(void** module, const void*) { return *module = &functions, SUCCESS; }
+EXPORT int cuModuleUnload(void*) { return SUCCESS; }
+EXPORT int cuModuleGetFunction(Function** function, void*, const char* name) {
+    GUARD;
+    if (animevid_params_bytes(name) == 0) return NOT_FOUND;
+    *function = &(functions[name] = Function{name});
+    return SUCCESS;
+}
+EXPORT int cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                          unsigned, Stream* stream, void** params, void**) {
+    GUARD;
+    ++launched;
+    // Parameters are taken at the launch, as the real driver does.
+    const auto* bytes = static_cast<const char*>(params[0]);
+    const std::string copied(bytes, animevid_params_bytes(function->name.c_str()));
+    const std::string name = function->name;
+    return submit(stream, [=] {
+        if (launches_left == 0) failing_status = LAUNCH_FAILED;
+        if (launches_left >= 0) --launches_left;
+        if (failing_status) return;
+        const unsigned grid[3] = {gx, gy, gz}, block[3] = {bx, by, bz};
+        alignas(16) char aligned[1024];
+        std::memcpy(aligned, copied.data(), copied.size());
+        if (animevid_launch(name.c_str(), grid, block, aligned, chance()) != nullptr) failing_status = LAUNCH_FAILED;
+    });
+}
+
+EXPORT int cuStreamBeginCapture_v2(Stream* stream, int) {
+    GUARD;
+    stream->capturing = new Graph;
+    return SUCCESS;
+}
+EXPORT int cuStreamEndCapture(Stream* stream, Graph** graph) {
+    GUARD;
+    *graph = stream->capturing;
+    stream->capturing = nullptr;
+    return SUCCESS;
+}
+EXPORT int cuGraphInstantiateWithFlags(Graph** executable, Graph* graph, unsigned long long) {
+    GUARD;
+    *executable = new Graph(*graph);
+    return SUCCESS;
+}
+EXPORT int cuGraphLaunch(Graph* executable, Stream* stream) {
+    GUARD;
+    ++graphs_launched;
+    for (const auto& again : executable->submissions) again(*stream);
+    return SUCCESS;
+}
+EXPORT int cuGraphDestroy(Graph* graph) { return delete graph, SUCCESS; }
+EXPORT int cuGraphExecDestroy(Graph* executable) { return delete executable, SUCCESS; }
+
+EXPORT int cuGetErrorName(int, const char** name) { return *name = "FAKE_ERROR", SUCCESS; }
+EXPORT int cuGetErrorString(int, const char** text) { return *text = "an error of the fake driver", SUCCESS; }
+
+// The bindings find every function through this one.
+#include <dlfcn.h>
+EXPORT int cuGetProcAddress_v2(const char* symbol, void** function, int, unsigned long long, int* found) {
+    const std::string name(symbol);
+    for (const std::string& candidate : {name + "_v3", name + "_v2", name})
+        if ((*function = dlsym(RTLD_DEFAULT, candidate.c_str())) != nullptr) break;
+    if (found != nullptr) *found = *function ? 0 : 1;
+    return *function ? SUCCESS : NOT_FOUND;
+}
+EXPORT int cuGetProcAddress(const char* symbol, void** function, int version, unsigned long long flags) {
+    return cuGetProcAddress_v2(symbol, function, version, flags, nullptr);
+}

@@ -1,0 +1,245 @@
+"""The device pipeline on a driver that delays and shuffles everything it may: order, overlap, memory, lost devices."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from animevid.backends.cuda import slots
+from animevid.backends.cuda.driver import Device, DeviceLost, OutOfDeviceMemory, open_device
+from animevid.backends.cuda.slots import DevicePipeline, SlotPlan, open_pipeline, plan_slots
+from animevid.errors import DeviceError, UsageError
+from animevid.pixels import Colour, ColourRange, PlanesYUV420, blend, lift, pack_yuv420, unpack_yuv420
+from animevid.styles.card import ColourOrder, Layout, StyleCard
+from gpu.fake_gpu import FakeGpu, in_child
+from pixels.pictures import furthest, noise
+
+CARD = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
+IMAGE = b"a fatbin would be here"
+SEEDS = range(6)
+
+
+class SwapChroma:
+    """A network made of copies on the device: U becomes V and V becomes U."""
+
+    half = True
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def enqueue(self, *, stream: int, source: int, target: int, shape: tuple[int, int, int, int]) -> None:
+        count, channels, height, width = shape
+        channel = 2 * height * width
+        for picture in range(count):
+            offset = picture * channels * channel
+            for first, to, channels_copied in ((0, 0, 16), (16, 20, 4), (20, 16, 4)):
+                self._device.call(
+                    "cuMemcpyDtoDAsync",
+                    target + offset + to * channel,
+                    source + offset + first * channel,
+                    channels_copied * channel,
+                    stream,
+                )
+
+
+def _open(device: Device, plan: SlotPlan) -> DevicePipeline:
+    return DevicePipeline(device, SwapChroma(device), plan, module=IMAGE)
+
+
+def _expected(picture: PlanesYUV420, plan: SlotPlan, strength: float = 1.0) -> PlanesYUV420:
+    """The same on the CPU: pixels' own functions around the same network."""
+    tensor = pack_yuv420(picture, size=plan.net_size).astype(np.float16).astype(np.float32)
+    drawn = np.concatenate([tensor[:16], tensor[20:], tensor[16:20]])
+    if plan.lifts:
+        stylized = lift(picture, tensor, drawn, size=plan.net_size, epsilon=plan.card.lift_epsilon)
+    else:
+        stylized = unpack_yuv420(drawn, like=picture)
+    return blend(picture, stylized, strength=strength)
+
+
+def _pictures(count: int, height: int = 22, width: int = 37, **options: Any) -> list[PlanesYUV420]:
+    return [noise(height, width, seed=seed, padding=3, **options) for seed in range(count)]
+
+
+def _same(results: list[PlanesYUV420], expected: list[PlanesYUV420], *, within: int = 1) -> bool:
+    return len(results) == len(expected) and all(
+        furthest(one, other) <= within for one, other in zip(results, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "no-graphs"])
+@pytest.mark.parametrize(("batch", "count"), [(1, 7), (3, 7), (2, 1)])
+@in_child
+def test_every_order_that_streams_allow_gives_the_right_pictures_in_order(fake_driver, batch, count, graphs):
+    gpu = FakeGpu(fake_driver)
+    pictures = _pictures(count)
+    plan = replace(plan_slots(pictures[0], CARD, batch=batch), use_graphs=graphs)
+    expected = [_expected(picture, plan) for picture in pictures]
+    for seed in SEEDS:
+        gpu.seed(seed)
+        with open_device() as device, _open(device, plan) as pipeline:
+            assert _same(list(pipeline.run(pictures)), expected)
+    assert (gpu.graphs_launched > 0) == graphs
+
+
+@in_child
+def test_a_small_network_is_lifted_and_blended_on_the_device(fake_driver):
+    gpu = FakeGpu(fake_driver)
+    pictures = _pictures(4, 40, 70, bit_depth=10, colour=Colour(range=ColourRange.FULL))
+    plan = plan_slots(pictures[0], CARD, net_size=(16, 32))
+    gpu.seed(3)
+    with open_device() as device, _open(device, plan) as pipeline:
+        for strength in (1.0, 0.3, 0.0):
+            pipeline.strength = strength
+            expected = [_expected(picture, plan, strength) for picture in pictures]
+            # 10 bits: half precision's own rounding is two codes of 1023.
+            assert _same(list(pipeline.run(pictures)), expected, within=6)
+
+
+@in_child
+def test_pictures_of_other_range_or_matrix_get_a_graph_of_their_own(fake_driver):
+    FakeGpu(fake_driver)
+    limited, full = _pictures(2)
+    pictures = [limited, replace(full, colour=Colour(range=ColourRange.FULL)), limited]
+    plan = plan_slots(limited, CARD, slots=1)
+    with open_device() as device, _open(device, plan) as pipeline:
+        assert _same(list(pipeline.run(pictures)), [_expected(picture, plan) for picture in pictures])
+
+
+def _moved(name: str, call: Callable[..., Any], stream: Any) -> Callable[..., Any]:
+    """``call``, with the driver's function ``name`` moved to ``stream``, its last argument."""
+    return lambda asked, *args: call(asked, *args[:-1], stream) if asked == name else call(asked, *args)
+
+
+@pytest.mark.parametrize("fault", ["results-before-the-event", "slot-reused-while-busy", "copies-on-another-stream"])
+@in_child
+def test_a_missing_synchronization_shows_as_a_wrong_picture(fake_driver, fault):
+    """The test of the tests: each fault is one that a real GPU would let through most of the time."""
+    gpu = FakeGpu(fake_driver)
+    pictures = _pictures(6)
+    plan = replace(plan_slots(pictures[0], CARD, slots=2), use_graphs=False)
+    expected = [_expected(picture, plan) for picture in pictures]
+    if fault == "results-before-the-event":
+        slots._Slot.wait = lambda self, device: None
+    wrong = 0
+    for seed in SEEDS:
+        gpu.seed(seed)
+        with open_device() as device, _open(device, plan) as pipeline:
+            if fault == "copies-on-another-stream":
+                other = device.call("cuStreamCreate", 1)
+                call = device.call
+                device.call = _moved("cuMemcpyDtoHAsync", call, other)
+            if fault == "slot-reused-while-busy":
+                slot = pipeline._free[0]
+                pipeline._free.clear()
+                pipeline._free.extend([slot, slot])
+            wrong += not _same(list(pipeline.run(pictures)), expected)
+            if fault == "copies-on-another-stream":
+                device.call = call
+                device.call("cuStreamSynchronize", other)
+    assert wrong > 0
+
+
+@in_child
+def test_slots_are_the_back_pressure(fake_driver):
+    FakeGpu(fake_driver)
+    pictures = _pictures(3)
+    plan = plan_slots(pictures[0], CARD, slots=2, batch=2)
+    with open_device() as device, _open(device, plan) as pipeline:
+        pipeline.submit(pictures[:2])
+        assert pipeline.free_slots == 1
+        pipeline.submit(pictures[2:])  # live: what is there, not a full batch
+        with pytest.raises(UsageError, match="collect first"):
+            pipeline.submit(pictures[:1])
+        assert _same(pipeline.collect(), [_expected(picture, plan) for picture in pictures[:2]])
+        assert pipeline.free_slots == 1
+        assert _same(pipeline.collect(), [_expected(pictures[2], plan)])
+        with pytest.raises(UsageError, match="nothing was submitted"):
+            pipeline.collect()
+
+
+@in_child
+def test_what_does_not_fit_the_plan_is_refused_and_the_next_picture_runs(fake_driver):
+    FakeGpu(fake_driver)
+    (picture,) = _pictures(1)
+    plan = plan_slots(picture, CARD)
+    with open_device() as device, _open(device, plan) as pipeline:
+        for wrong in ([], [picture, picture], [noise(20, 37)], [noise(22, 37, bit_depth=10)]):
+            with pytest.raises(UsageError) as caught:
+                pipeline.submit(wrong)
+            assert "\n" not in str(caught.value)
+        assert _same(list(pipeline.run([picture])), [_expected(picture, plan)])
+    with pytest.raises(UsageError, match="packed_yuv420"):
+        plan_slots(picture, StyleCard(name="rgb"))
+
+
+@in_child
+def test_out_of_memory_halves_the_batch_then_the_size_and_says_so(fake_driver):
+    gpu = FakeGpu(fake_driver)
+    said: list[str] = []
+    logger = logging.getLogger("animevid")
+    logger.addHandler(handler := logging.Handler())
+    handler.emit = lambda record: said.append(record.getMessage())
+    picture = noise(256, 256)
+    gpu.limit_memory(1_400_000)
+    plan = plan_slots(picture, CARD, batch=8, slots=1)
+    with open_device() as device, open_pipeline(lambda plan: _open(device, plan), plan) as pipeline:
+        assert pipeline.plan.batch < 8
+        assert _same(list(pipeline.run([picture])), [_expected(picture, pipeline.plan)])
+    assert gpu.memory_used == 0  # what failed attempts took was given back
+    assert any("batches of 4" in line for line in said)
+    gpu.limit_memory(800_000)
+    plan = plan_slots(picture, CARD, slots=1)
+    with (
+        open_device() as device,
+        open_pipeline(lambda plan: _open(device, plan), plan) as pipeline,
+    ):
+        assert pipeline.plan.net_size < (256, 256)
+    assert any("the network sees" in line for line in said)
+    gpu.limit_memory(1000)
+    with open_device() as device, pytest.raises(OutOfDeviceMemory, match="--net-size"):
+        open_pipeline(lambda plan: _open(device, plan), plan)
+
+
+@in_child
+def test_a_lost_device_ends_in_one_line_and_keeps_the_pictures_that_came_back(fake_driver):
+    gpu = FakeGpu(fake_driver)
+    pictures = _pictures(9)
+    plan = plan_slots(pictures[0], CARD, slots=1)
+    results = []
+    with open_device() as device, _open(device, plan) as pipeline:
+        gpu.lose_device_after(7)  # two kernels a picture: the eighth fails
+        with pytest.raises(DeviceLost, match="what was written is kept") as caught:  # noqa: PT012
+            for result in pipeline.run(pictures):
+                results.append(result)
+    assert "\n" not in str(caught.value)
+    assert len(results) == 3
+    assert _same(results, [_expected(picture, plan) for picture in pictures[: len(results)]])
+
+
+@in_child
+def test_everything_is_given_back(fake_driver):
+    gpu = FakeGpu(fake_driver)
+    pictures = _pictures(3)
+    plan = plan_slots(pictures[0], CARD)
+    with open_device() as device:
+        pipeline = _open(device, plan)
+        assert (gpu.memory_used > 0, gpu.streams) == (True, 3)
+        pipeline.close()
+        pipeline.close()
+    assert (gpu.memory_used, gpu.streams) == (0, 0)
+
+
+@in_child
+def test_an_old_driver_and_a_gpu_that_is_not_there_are_one_line(fake_driver):
+    gpu = FakeGpu(fake_driver)
+    with pytest.raises(DeviceError, match="no such NVIDIA GPU"):
+        open_device(7)
+    gpu.say_driver_version(12080)
+    with pytest.raises(DeviceError, match=r"too old \(CUDA 12.8; this needs CUDA 13") as caught:
+        open_device()
+    assert "\n" not in str(caught.value)
