@@ -19,10 +19,11 @@ _HOMES: dict[str, tuple[str, str]] = {
     "onnxruntime": ("animevid.backends.onnxruntime", "OnnxRuntimeBackend"),
     "openvino": ("animevid.backends.openvino", "OpenVinoBackend"),
     "mnn": ("animevid.backends.mnn", "MnnBackend"),
+    "torch": ("animevid.backends.torch", "TorchBackend"),
 }
 
 #: What ``auto`` tries, first come first served. ONNX Runtime is always installed; the others are asked for by name.
-_AUTO_ORDER: tuple[str, ...] = ("onnxruntime", "openvino", "mnn")
+_AUTO_ORDER: tuple[str, ...] = ("onnxruntime", "openvino", "mnn", "torch")
 
 
 @dataclass(frozen=True, slots=True)
