@@ -32,6 +32,10 @@ from animevid_trainer.recipes import (
 
 log = logging.getLogger(__name__)
 
+# Threads that spin while they wait take the processor from whatever else runs here. Read when torch is loaded, which
+# the commands below do and this module does not.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -114,8 +118,6 @@ def recipe_from_args(args: argparse.Namespace) -> Recipe:
 
 
 def _run_train(args: argparse.Namespace) -> int:
-    # Threads that spin while they wait take the processor from whatever else runs here. Read when torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if args.list_recipes:
         print(list_recipes())
         return 0
@@ -307,44 +309,70 @@ def _fill_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation", type=float, default=0.05, metavar="FRACTION", help="as it was given to train")
     parser.add_argument("--limit", type=int, default=48, help="photos at most")
     parser.add_argument("--longest", type=int, default=640, metavar="PX", help="longest side that photos are shown at")
+    parser.add_argument("--size", type=int, default=0, metavar="PX", help="instead: short side of the photos")
     parser.add_argument("--network", default="vgg16", choices=("vgg16", "vgg19", "resnet50"), help="feature network")
     parser.add_argument("--network-weights", type=Path, help="its weights (.safetensors or .pth)")
+    parser.add_argument("--bf16", action="store_true", help="feature network in bfloat16: faster where there is AMX")
+    parser.add_argument(
+        "--judge",
+        type=Path,
+        metavar="FOLDER",
+        help="network of the npm package nsfwjs (npm pack nsfwjs@4.4.0): "
+        "a second opinion, package/dist/models/NETWORK; its probe is fitted on --art and on training photos",
+    )
+    parser.add_argument("--judge-photos", type=int, default=100, metavar="N", help="training photos for the probe")
     parser.add_argument("--sheet", type=int, default=12, metavar="N", help="photos shown in the page")
 
 
 def _run_evaluate(args: argparse.Namespace) -> int:
     from contextlib import ExitStack
 
-    from animevid_trainer.data.pictures import find_pictures, open_pictures
+    import torch
+
+    from animevid_trainer.data.pictures import find_pictures, open_pictures, shrink_shortest_to
     from animevid_trainer.data.split import split_by_name
     from animevid_trainer.evaluate.candidates import open_candidate
+    from animevid_trainer.evaluate.judge import open_judge
     from animevid_trainer.evaluate.measure import evaluate_candidates, read_clip
     from animevid_trainer.evaluate.report import markdown_table, write_report
+    from animevid_trainer.loop import choose_precision
     from animevid_trainer.perceptual import make_perceptual
 
     paths = find_pictures(args.photos)
+    training: list[Path] = []
+    if args.judge and (args.all or not args.art):
+        raise TrainingError("--judge fits its probe on --art and on photos that are not judged: give --art, not --all")
     if not args.all:
-        _, kept = split_by_name(paths, validation_fraction=args.validation)
+        training, kept = split_by_name(paths, validation_fraction=args.validation)
         if not kept:
             raise TrainingError(
                 f"none of the {len(paths)} photos falls into the validation split ({args.validation}); give --all"
             )
         paths = kept
-    paths = (
-        [paths[index * len(paths) // args.limit] for index in range(args.limit)] if args.limit < len(paths) else paths
-    )
-    photos = open_pictures(paths, what="photos", longest_px=args.longest)
-    art = open_pictures(find_pictures(args.art), what="art", longest_px=args.longest) if args.art else None
-    network = make_perceptual(args.network, weights=args.network_weights)
+
+    def read(chosen: list[Path], what: str, limit: int) -> list[Any]:
+        spread = [chosen[index * len(chosen) // limit] for index in range(limit)] if limit < len(chosen) else chosen
+        store = open_pictures(spread, what=what, longest_px=0 if args.size else args.longest)
+        pictures = [store[index] for index in range(len(store))]
+        return [shrink_shortest_to(picture, args.size) for picture in pictures] if args.size else pictures
+
+    photos = read(paths, "photos", args.limit)
+    drawings = find_pictures(args.art) if args.art else []
+    art = read(drawings, "art", len(drawings)) if drawings else []
+    judge = open_judge(args.judge) if args.judge else None
+    bf16 = choose_precision(args.precision, torch.device("cpu")) is torch.bfloat16
+    network = make_perceptual(args.network, weights=args.network_weights, bf16=bf16)
     clip = read_clip(args.clip) if args.clip else []
     with ExitStack() as stack:
         candidates = [stack.enter_context(open_candidate(spec)) for spec in args.candidates]
         evaluation = evaluate_candidates(
             candidates,
-            [photos[index] for index in range(len(photos))],
-            [] if art is None else [art[index] for index in range(len(art))],
+            photos,
+            art,
             network,
             clip=clip,
+            judge=judge,
+            training_photos=read(training, "training photos", args.judge_photos) if judge else (),
             sheet_count=args.sheet,
             on_progress=_show_data,
         )

@@ -119,6 +119,12 @@ def shrink_to(picture: Picture, longest_px: int) -> Picture:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def shrink_shortest_to(picture: Picture, shortest_px: int) -> Picture:
+    """The picture itself, or one reduced (area average) so that its shortest side is ``shortest_px``."""
+    height, width = picture.shape[:2]
+    return shrink_to(picture, round(shortest_px * max(height, width) / min(height, width)))
+
+
 @dataclass
 class PictureStore:
     """Pictures by index; decoded once and kept while ``budget_bytes`` lasts, decoded anew each time after that.

@@ -11,9 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 
 from animevid_trainer.data.batches import tensor_of
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.pictures import Picture, shrink_to
 from animevid_trainer.evaluate import pictures as figures
 from animevid_trainer.evaluate.candidates import COST_SIZE, Candidate
 from animevid_trainer.evaluate.distances import (
@@ -25,11 +26,16 @@ from animevid_trainer.evaluate.distances import (
     kernel_distance,
     likeness,
 )
+from animevid_trainer.evaluate.judge import Judge, fit_probe
 from animevid_trainer.perceptual import Perceptual
 
 log = logging.getLogger(__name__)
 
 _FEATURE_PX = 224
+# Content is compared at no more than this longest side: the feature network costs most of an evaluation's time.
+_CONTENT_PX = 384
+# Candidates slower than this are shown fewer frames for flicker.
+_SLOW_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,17 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "likeness", "anime-likeness", "0 where photos are, 1 where the art is: d(photos) / (d(photos) + d(art))", +1
     ),
+    Column(
+        "judged_drawn", "judged drawn", "share that a judge network, used in no training, takes for a drawing", +1, 2
+    ),
+    Column(
+        "judged_likeness",
+        "judged anime-likeness",
+        "probability of art, not photo: linear probe on the judge's features",
+        +1,
+    ),
+    Column("judged_kid_art", "judge's KID to art", "kernel distance to the art in the judge's features, x 1000", -1, 1),
+    Column("judged_fid_art", "judge's Fréchet to art", "Fréchet distance to the art in the judge's features", -1, 1),
     Column("kid_art", "KID to art", "kernel distance to the art, x 1000; lower is more like it", -1, 1),
     Column("kid_photos", "KID to photos", "kernel distance to the photos, x 1000", 0, 1),
     Column("fid_art", "Fréchet to art", "Fréchet distance to the art", -1, 1),
@@ -117,11 +134,15 @@ def _views(picture: Picture) -> list[Picture]:
     return [picture[:side, :side], picture[height - side :, width - side :], middle]
 
 
-def content_distance(photo: Picture, output: Picture, network: Perceptual) -> float:
-    """Mean |F(output) - F(photo)| over mean |F(photo)|, F the network's default layer at the pictures' own size."""
+def content_features(picture: Picture, network: Perceptual) -> Tensor:
+    """(1, C, h, w): the network's default layer, of the picture shrunk to a longest side of 384 px."""
     with torch.no_grad():
-        before, after = (network.features(tensor_of([picture]))[network.default_layer] for picture in (photo, output))
-    return float((after - before).abs().mean() / before.abs().mean())
+        return network.features(tensor_of([shrink_to(picture, _CONTENT_PX)]))[network.default_layer].float()
+
+
+def content_distance(photo: Tensor, output: Tensor) -> float:
+    """Mean |F(output) - F(photo)| over mean |F(photo)|, both as :func:`content_features` gives them."""
+    return float((output - photo).abs().mean() / photo.abs().mean())
 
 
 def evaluate_candidates(
@@ -131,11 +152,19 @@ def evaluate_candidates(
     network: Perceptual,
     *,
     clip: Sequence[Picture] = (),
+    judge: Judge | None = None,
+    training_photos: Iterable[Picture] = (),
     sheet_count: int = 12,
     seed: int = 0,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
-    """Run every candidate over ``photos`` and measure. ``clip``: successive frames for flicker, all of one size."""
+    """Run every candidate over ``photos`` and measure. ``clip``: successive frames for flicker, all of one size.
+
+    ``judge``'s probe is fitted on ``art`` and ``training_photos``, which must not be among ``photos``.
+
+    Raises:
+        TrainingError: too few of either for the probe.
+    """
     warnings: list[str] = []
     fewest = min(len(photos), len(art)) if art else len(photos)
     if fewest < ENOUGH_PICTURES:
@@ -145,6 +174,10 @@ def evaluate_candidates(
         )
     photo_features = feature_vectors(photos, network)
     art_features = feature_vectors(art, network) if len(art) > 1 else None
+    contents = [content_features(photo, network) for photo in photos]
+    judged = None if judge is None else _Judged(judge, training_photos, art)
+    if judged is not None:
+        warnings.append(judged.note)
     rows = []
     for candidate in candidates:
         outputs: list[Picture] = []
@@ -152,25 +185,53 @@ def evaluate_candidates(
             outputs.append(candidate.stylize(photo))
             if on_progress is not None:
                 on_progress(candidate.label, index + 1, len(photos))
-        measured = _measure_pictures(photos, outputs, network)
+        measured = _measure_pictures(photos, outputs, contents, network)
         measured |= _measure_sets(feature_vectors(outputs, network), photo_features, art_features)
-        measured |= _measure_stability(candidate, photos[: min(8, len(photos))], clip, seed=seed)
-        measured |= _measure_cost(candidate)
+        measured |= {} if judged is None else judged(outputs)
+        cost = _measure_cost(candidate)
+        few = cost["milliseconds"] > 1000.0 * _SLOW_SECONDS
+        measured |= _measure_stability(candidate, photos[: 2 if few else 8], clip[: 3 if few else None], seed=seed)
+        measured |= cost
         rows.append(Row(candidate.label, candidate.note, measured, outputs[:sheet_count]))
+    precision = "bf16" if network.compute_dtype == torch.bfloat16 else "fp32"
+    described = f"{network.name}, {network.layers[-1]} (content: {network.default_layer}), {precision}"
     for warning in warnings:
         log.warning("%s", warning)
-    return Evaluation(
-        rows, list(photos[:sheet_count]), len(photos), len(art), f"{network.name}, {network.layers[-1]}", warnings
-    )
+    return Evaluation(rows, list(photos[:sheet_count]), len(photos), len(art), described, warnings)
 
 
-def _measure_pictures(photos: Sequence[Picture], outputs: Sequence[Picture], network: Perceptual) -> dict[str, float]:
+class _Judged:
+    """What ``judge`` says of a set of pictures, beside art and training photos that it was shown once."""
+
+    def __init__(self, judge: Judge, training_photos: Iterable[Picture], art: Sequence[Picture]) -> None:
+        self._judge = judge
+        self._art = judge(art).features if art else np.empty((0, 1))
+        photos = list(training_photos)
+        self._probe = fit_probe(judge(photos).features if photos else np.empty((0, 1)), self._art)
+        self.note = (
+            f"judge: {judge.name}; its probe was fitted on {len(art)} art pictures and {len(photos)} training photos "
+            f"and tells {self._probe.accuracy:.0%} of unseen ones apart (cross-validated)"
+        )
+
+    def __call__(self, pictures: Sequence[Picture]) -> dict[str, float]:
+        opinion = self._judge(pictures)
+        return {
+            "judged_drawn": float(opinion.drawn.mean()),
+            "judged_likeness": self._probe(opinion.features),
+            "judged_kid_art": 1000.0 * kernel_distance(opinion.features, self._art),
+            "judged_fid_art": frechet_distance(opinion.features, self._art),
+        }
+
+
+def _measure_pictures(
+    photos: Sequence[Picture], outputs: Sequence[Picture], contents: Sequence[Tensor], network: Perceptual
+) -> dict[str, float]:
     each: list[dict[str, float]] = []
-    for photo, output in zip(photos, outputs, strict=True):
+    for photo, output, content in zip(photos, outputs, contents, strict=True):
         lightness, chroma = figures.colour_shift(photo, output)
         each.append(
             {
-                "content": content_distance(photo, output, network),
+                "content": content_distance(content, content_features(output, network)),
                 "line_contrast": figures.line_contrast(output),
                 "line_sparsity": figures.line_sparsity(output),
                 "edge_sharpness": figures.edge_sharpness(output),
@@ -223,10 +284,10 @@ def _measure_stability(
 
 
 def _measure_cost(candidate: Candidate, *, repeats: int = 3) -> dict[str, float]:
+    # By now it has drawn every photo: nothing is left to warm up.
     frame = np.random.default_rng(0).integers(0, 256, (*COST_SIZE, 3), np.uint8)
-    candidate.stylize(frame)
-    seconds = []
-    for _ in range(repeats):
+    seconds: list[float] = []
+    while len(seconds) < repeats and sum(seconds) < 4 * _SLOW_SECONDS:
         started = time.perf_counter()
         candidate.stylize(frame)
         seconds.append(time.perf_counter() - started)
