@@ -24,8 +24,11 @@ from animevid.video import (
     ImageFolderSink,
     OutputSettings,
     PictureKind,
+    ReconnectingSource,
+    Source,
     SourceInfo,
     VideoSource,
+    may_come_back,
     open_sink,
     open_source,
     picture_kind_of,
@@ -127,6 +130,8 @@ class ConversionOptions:
     muxer: str | None = None
     #: FFmpeg's options for opening the source: ``(("format_whitelist", "mp4"),)``.
     input_options: tuple[tuple[str, str], ...] = ()
+    #: A live stream that breaks off is sought again for so long; 0: it ends there.
+    reconnect_seconds: float = 20.0
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
 
 
@@ -289,16 +294,7 @@ class Conversion:
             opening = executor.submit(self._open_stylizer)
             if not isinstance(options.style, Stylizer):
                 stack.callback(_close_if_opened, opening)
-            self._source = stack.enter_context(
-                open_source(
-                    src,
-                    stream_index=options.stream_index,
-                    start_seconds=options.start_seconds,
-                    end_seconds=options.end_seconds,
-                    options=dict(options.input_options) or None,
-                    tone_map=options.tone_map,
-                )
-            )
+            self._source = stack.enter_context(self._open_source(src))
             info = self._source.info
             self._size = self._wanted_size(info.display_height, info.display_width)
             self._sink = stack.enter_context(
@@ -320,7 +316,8 @@ class Conversion:
     @property
     def is_endless(self) -> bool:
         """True for a source that may never end by itself (a live stream): ``stop`` is then the normal end."""
-        return isinstance(self._source, VideoSource) and not self._source.is_finite
+        source = self._source
+        return isinstance(source, ReconnectingSource) or (isinstance(source, VideoSource) and not source.is_finite)
 
     @property
     def plan(self) -> ConversionPlan:
@@ -396,6 +393,24 @@ class Conversion:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _open_source(self, src: PathLike) -> Source:
+        options = self._options
+
+        def open_once() -> Source:
+            return open_source(
+                src,
+                stream_index=options.stream_index,
+                start_seconds=options.start_seconds,
+                end_seconds=options.end_seconds,
+                options=dict(options.input_options) or None,
+                tone_map=options.tone_map,
+            )
+
+        source = open_once()
+        if isinstance(source, VideoSource) and options.reconnect_seconds > 0 and may_come_back(source):
+            return ReconnectingSource(source, open_once, patience_seconds=options.reconnect_seconds, stop=self._stopped)
+        return source
 
     def _open_stylizer(self) -> Stylizer:
         options = self._options

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,13 @@ def add_parser(subparsers: Any) -> None:
     )
     group.add_argument(
         "--every-frame", action="store_true", help="run the network even where the picture did not change"
+    )
+    group.add_argument(
+        "--reconnect",
+        type=parse_time,
+        default=Fraction(20),
+        metavar="SECONDS",
+        help="look for a live stream that broke off for so long (default 20; 0: end there)",
     )
     group.add_argument("--no-tone-map", action="store_true", help="refuse HDR instead of bringing it to SDR")
 
@@ -132,6 +140,7 @@ def run(args: argparse.Namespace) -> int:
         copy_streams=not args.no_copy,
         tone_map=not args.no_tone_map,
         muxer=args.format,
+        reconnect_seconds=float(args.reconnect),
         encoder=EncoderSettings(
             codec=args.codec or "auto",
             crf=args.crf,

@@ -6,6 +6,7 @@ from animevid.video.encoders import EncoderPlan, EncoderSettings, PictureKind
 from animevid.video.frame import Frame
 from animevid.video.images import ImageSource
 from animevid.video.open import open_sink, open_source
+from animevid.video.reconnect import ReconnectingSource, may_come_back
 from animevid.video.sink import OutputSettings, VideoSink, picture_kind_of
 from animevid.video.source import VideoSource
 from animevid.video.stills import ImageFolderSink, ImageSink
@@ -22,6 +23,7 @@ __all__ = [
     "ImageSource",
     "OutputSettings",
     "PictureKind",
+    "ReconnectingSource",
     "Sink",
     "SinkReport",
     "Source",
@@ -31,6 +33,7 @@ __all__ = [
     "StreamInfo",
     "VideoSink",
     "VideoSource",
+    "may_come_back",
     "open_sink",
     "open_source",
     "picture_kind_of",

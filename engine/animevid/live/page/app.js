@@ -200,7 +200,7 @@ function draw() {
   const line = (key, top, colour, label, y) => {
     pen.strokeStyle = pen.fillStyle = colour; pen.lineWidth = 2; pen.beginPath();
     state.history.forEach((point, index) => {
-      const x = width - (state.history.length - index) * width / 60, level = height - 4 - (height - 12) * Math.min(1, point[key] / top);
+      const x = width - (state.history.length - index) * width / 60, level = height - 4 - (height - 42) * Math.min(1, point[key] / top);
       if (index) pen.lineTo(x, level); else pen.moveTo(x, level);
     });
     pen.stroke();
@@ -356,7 +356,7 @@ function convert(file) {
       text.textContent = job.state === "waiting" ? "Waiting for its turn" : `Drawing, ${Math.round(100 * job.progress)} %`;
       if (job.state === "done") {
         bar.remove();
-        text.textContent = `Done, ${(job.bytes / 2 ** 20).toFixed(1)} MiB`;
+        text.textContent = `Done, ${job.bytes < 2 ** 20 ? `${Math.ceil(job.bytes / 1024)} KiB` : `${(job.bytes / 2 ** 20).toFixed(1)} MiB`}`;
         item.dataset.state = "done";
         const film = Object.assign(document.createElement("video"), { src: `/api/jobs/${id}/result?inline`, controls: true, playsInline: true, preload: "metadata" });
         const link = Object.assign(document.createElement("a"), { href: `/api/jobs/${id}/result`, textContent: "Save the video", className: "button" });
