@@ -26,10 +26,10 @@ Picture = npt.NDArray[np.uint8]
 
 #: What is shown -> file names; ``NAME@SECONDS`` is the frame of a clip at that time.
 SUBJECTS: dict[str, tuple[str, ...]] = {
-    "faces": ("person_ccby.mp4@1", "signer_ccby.mkv@1", "coco-train2017-000000000510.jpg"),
-    "groups": ("scene-loc9.jpg", "portrait_540x960_aac.mp4@1"),
+    "faces": ("signer_ccby.mkv@1", "coco-train2017-000000000510.jpg", "scene-loc9.jpg"),
+    "groups": ("portrait_540x960_aac.mp4@1",),
     "streets": ("coco-train2017-000000000540.jpg", "coco-train2017-000000000071.jpg", "scene-city3.jpg"),
-    "interiors": ("coco-train2017-000000000612.jpg", "scene-space4.jpg"),
+    "interiors": ("person_ccby.mp4@15", "coco-train2017-000000000612.jpg", "scene-space4.jpg"),
     "night": ("scene-nasa5.jpg", "scene-nasa2.jpg"),
     "food": ("coco-train2017-000000000009.jpg",),
     "animals": (
@@ -103,6 +103,7 @@ def read_subject(name: str, *, photos: Path, clips: Path) -> Picture:
     if not at:
         return read_picture(photos / name)
     with av.open(str(clips / clip)) as container:
+        container.seek(int(float(seconds) * av.time_base))  # to the key frame before
         for frame in container.decode(video=0):
             if frame.time is not None and frame.time >= float(seconds):
                 return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)

@@ -143,7 +143,7 @@ def _fit(values: Features, classes: Features, balance: Features, strength: float
         total.backward()  # type: ignore[no-untyped-call]
         return float(total.detach())
 
-    solver.step(closure)
+    solver.step(closure)  # type: ignore[no-untyped-call]
     return Probe(mean, deviation, weights.detach().numpy(), float(bias.detach()), strength, accuracy)
 
 
