@@ -113,6 +113,11 @@ def test_flicker_is_unknown_where_nothing_stands_still(photo: np.ndarray) -> Non
     assert math.isnan(figures.flicker(photo, 255 - photo, photo, 255 - photo))
 
 
+@pytest.mark.shared
+def test_flicker_is_unknown_between_equal_frames(photo: np.ndarray) -> None:
+    assert math.isnan(figures.flicker(photo, photo, photo, 255 - photo))
+
+
 # ----------------------------------------------------------------------------------------------------------- distances
 
 
@@ -246,6 +251,16 @@ def test_a_filter_scores_as_what_it_does(evaluation: Evaluation) -> None:
     assert soft["content"] > 0
     assert soft["flicker_noise"] < 0.7
     assert soft["mmacs"] == 2.0
+
+
+def test_distances_do_not_depend_on_the_unit_of_the_features(evaluation: Evaluation) -> None:
+    larger = tiny_perceptual()
+    larger.feature_scale = 50.0
+    candidates = [Candidate("soft", lambda picture: _blur(picture, 2.0))]
+    photos, art = pictures(4, seed=1, side_px=96), pictures(3, seed=2, side_px=96)
+    (row,) = evaluate_candidates(candidates, photos, art, larger).rows
+    for key in ("kid_art", "fid_art", "likeness", "content"):
+        assert row.figures[key] == pytest.approx(evaluation.rows[1].figures[key], rel=1e-3), key
 
 
 def test_few_pictures_are_warned_of(evaluation: Evaluation) -> None:

@@ -170,10 +170,13 @@ def evaluate_candidates(
     if fewest < ENOUGH_PICTURES:
         warnings.append(
             f"{len(photos)} photos and {len(art)} art pictures: below {ENOUGH_PICTURES}, Fréchet distances are biased "
-            "upwards and comparable only between the columns of this table; kernel distances are unbiased but noisy"
+            "upwards and comparable only among the candidates of this table; kernel distances are unbiased but noisy"
         )
     photo_features = feature_vectors(photos, network)
-    art_features = feature_vectors(art, network) if len(art) > 1 else None
+    # The kernel's cube and the Fréchet distance depend on the features' unit: that of the photos is made 1.
+    unit = float(np.sqrt((photo_features**2).mean()))
+    photo_features /= unit
+    art_features = feature_vectors(art, network) / unit if len(art) > 1 else None
     contents = [content_features(photo, network) for photo in photos]
     judged = None if judge is None else _Judged(judge, training_photos, art)
     if judged is not None:
@@ -186,7 +189,7 @@ def evaluate_candidates(
             if on_progress is not None:
                 on_progress(candidate.label, index + 1, len(photos))
         measured = _measure_pictures(photos, outputs, contents, network)
-        measured |= _measure_sets(feature_vectors(outputs, network), photo_features, art_features)
+        measured |= _measure_sets(feature_vectors(outputs, network) / unit, photo_features, art_features)
         measured |= {} if judged is None else judged(outputs)
         cost = _measure_cost(candidate)
         few = cost["milliseconds"] > 1000.0 * _SLOW_SECONDS

@@ -149,11 +149,12 @@ def flicker(first_photo: Picture, second_photo: Picture, first: Picture, second:
     """How much more two outputs differ than their photos where the scene stands still: mean |d out| / mean |d photo|.
 
     Still is where the photos, blurred by 2 px, differ by less than 3 codes. 1: noise passes unchanged; 0 damps it all.
+    NaN where nothing stands still, or where the photos are the same.
     """
     blurred = [cv2.GaussianBlur(photo, (0, 0), 2.0).astype(np.float32) for photo in (first_photo, second_photo)]
     still = np.abs(blurred[0] - blurred[1]).max(axis=2) < 3.0
     if still.mean() < 0.02:
         return float("nan")
-    before = np.abs(first_photo.astype(np.float32) - second_photo.astype(np.float32)).mean(axis=2)
-    after = np.abs(first.astype(np.float32) - second.astype(np.float32)).mean(axis=2)
-    return float(after[still].mean()) / max(float(before[still].mean()), 0.05)
+    before = float(np.abs(first_photo.astype(np.float32) - second_photo.astype(np.float32)).mean(axis=2)[still].mean())
+    after = float(np.abs(first.astype(np.float32) - second.astype(np.float32)).mean(axis=2)[still].mean())
+    return after / before if before > 0.02 else float("nan")
