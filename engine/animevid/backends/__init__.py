@@ -20,6 +20,7 @@ _HOMES: dict[str, tuple[str, str]] = {
     "openvino": ("animevid.backends.openvino", "OpenVinoBackend"),
     "mnn": ("animevid.backends.mnn", "MnnBackend"),
     "torch": ("animevid.backends.torch", "TorchBackend"),
+    "tensorrt": ("animevid.backends.tensorrt", "TensorRtBackend"),
 }
 
 #: What ``auto`` tries, first come first served. ONNX Runtime is always installed; the others are asked for by name.

@@ -205,7 +205,7 @@ def build_engine(
     library = library or find_library()
     trt: Any = library.module
     graph = _graph_of(model, card, request)
-    logger = _make_logger(trt)
+    logger = make_logger(trt)
     target = _target_value(trt, library, request.target)
     try:
         builder = trt.Builder(logger)
@@ -451,7 +451,8 @@ def _io_tensor(trt: Any, tensor: Any) -> IoTensor:
     return IoTensor(str(tensor.name), tuple(int(side) for side in tensor.shape), dtype)
 
 
-def _make_logger(trt: Any) -> Any:
+def make_logger(trt: Any) -> Any:
+    """An ``ILogger`` of the library ``trt`` that writes into our log and keeps ``first_error``."""
     levels = {"INTERNAL_ERROR": logging.ERROR, "ERROR": logging.ERROR, "WARNING": logging.DEBUG}
 
     class Logger(trt.ILogger):  # type: ignore[misc]
