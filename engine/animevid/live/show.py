@@ -42,6 +42,7 @@ class WebcamOptions:
     folder: Path = Path()
     compare: bool = False
     record: bool = False
+    figures: bool = True
     seconds: float | None = None
 
 
@@ -55,6 +56,7 @@ class Webcam:
             compare=options.compare,
             mirror=options.live.mirror,
             recording=options.record,
+            figures=options.figures,
         )
         self._recorder: Recorder | None = None
         self._microphone: Microphone | None = None
