@@ -1,0 +1,159 @@
+"""Pictures for the README: photo and style side by side, and one short looping GIF with the dividing line moving.
+
+    python -m benchmarks.gallery --photos ../shared/photos
+
+Only photos that may be shown: all are held out from training, and ``SHOTS`` says whose each is and under which licence;
+``ATTRIBUTION.md`` beside the pictures is written from it. The GIF is made from the clip that the package ships.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from animevid import Stylizer
+from animevid.pixels import planes_to_rgb, resize_planes, rgb_to_planes
+from animevid.video import Frame, open_source
+from animevid.video.animation import AnimationSink
+from animevid_trainer.data.pictures import read_picture
+
+from benchmarks.clips import DEMO_CLIP
+from benchmarks.sheets import check_held_out
+
+Picture = npt.NDArray[np.uint8]
+
+GALLERY = Path(__file__).resolve().parent.parent / "docs" / "gallery"
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One photo of the gallery, the styles that it is shown in, and whose it is."""
+
+    photo: str
+    styles: tuple[str, ...]
+    author: str
+    licence: str
+
+    @property
+    def stem(self) -> str:
+        return Path(self.photo).stem.removeprefix("scene-").partition("-")[0]
+
+
+_PUBLIC = "public domain"
+#: Whose they are: the file ``copyright`` of the game Endless Sky, where they come from (images/land, images/scene).
+SHOTS = (
+    Shot("scene-bwerner0.jpg", ("aozora", "cel", "ehon"), "Berthold Werner, Wikimedia Commons", "CC BY-SA 3.0"),
+    Shot("scene-loc9.jpg", ("aozora", "cel", "ehon"), "Library of Congress", _PUBLIC),
+    Shot("scene-city3.jpg", ("aozora",), "donated to morguefile.com", _PUBLIC),
+    Shot("scene-water2.jpg", ("aozora",), "donated to morguefile.com", _PUBLIC),
+    Shot("scene-mountain20-harro.jpg", ("cel",), "@harro.eu", "CC BY-SA 4.0"),
+    Shot("scene-space4.jpg", ("cel",), "NASA", _PUBLIC),
+    Shot("scene-sea3.jpg", ("ehon",), "Emily Mell, after a picture of unsplash.com", _PUBLIC),
+)
+#: Of one half of a pair. 16:9, as in video.
+_HALF = (480, 270)
+_GAP_PX = 4
+# GIF holds every frame nearly whole: small and few, or the README loads slowly.
+_GIF_SIZE = (320, 180)
+_GIF_FRAMES, _GIF_RATE = 16, 8
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gallery", description=__doc__)
+    parser.add_argument("--photos", type=Path, required=True, help="folder that holds the photos of SHOTS")
+    parser.add_argument("--out", type=Path, default=GALLERY)
+    parser.add_argument("--style", action="append", default=[], metavar="NAME=FILE", help="a file in place of a name")
+    parser.add_argument("--only", nargs="*", help="styles to draw (default: all)")
+    args = parser.parse_args()
+    check_held_out([shot.photo for shot in SHOTS])
+    files = dict(text.split("=", 1) for text in args.style)
+    names = [name for name in dict.fromkeys(n for shot in SHOTS for n in shot.styles) if args.only in (None, [])]
+    names = names or list(args.only)
+    args.out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        styles = {name: stack.enter_context(Stylizer(files.get(name, name), threads=2)) for name in names}
+        for shot in SHOTS:
+            # Twice the size shown: a style is drawn for 640x360 and more, and shrinks well.
+            photo = fitted(read_picture(args.photos / shot.photo), 2 * _HALF[0], 2 * _HALF[1])
+            for name in (name for name in shot.styles if name in styles):
+                save(args.out / f"{shot.stem}-{name}.jpg", pair(photo, styles[name](photo)))
+        write_loop(args.out / "demo.gif", styles[names[0]])
+    (args.out / "ATTRIBUTION.md").write_text(attribution())
+    total = sum(path.stat().st_size for path in args.out.iterdir())
+    print(f"{args.out}: {total / 1e6:.2f} MB")
+    return 0
+
+
+def fitted(photo: Picture, width: int, height: int) -> Picture:
+    """The photo's middle at that size."""
+    scale = max(width / photo.shape[1], height / photo.shape[0])
+    sides = (max(width, round(photo.shape[1] * scale)), max(height, round(photo.shape[0] * scale)))
+    whole = cv2.resize(photo, sides, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    left, top = (sides[0] - width) // 2, (sides[1] - height) // 2
+    return np.ascontiguousarray(whole[top : top + height, left : left + width], np.uint8)
+
+
+def pair(photo: Picture, drawn: Picture) -> Picture:
+    halves = [cv2.resize(picture, _HALF, interpolation=cv2.INTER_AREA) for picture in (photo, drawn)]
+    gap = np.full((_HALF[1], _GAP_PX, 3), 255, np.uint8)
+    return np.hstack([halves[0], gap, halves[1]])
+
+
+def save(path: Path, picture: Picture) -> None:
+    options = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options):
+        sys.exit(f"{path} cannot be written")
+    print(path)
+
+
+def write_loop(path: Path, stylizer: Stylizer) -> None:
+    """The demo clip's first seconds, photo left and style right of a line that swings once there and back."""
+    with open_source(DEMO_CLIP) as source, AnimationSink(path, overwrite=True) as sink:
+        step = max(1, round(float(source.info.average_rate or 25) / _GIF_RATE))
+        frames = iter(source)
+        for index in range(_GIF_FRAMES):
+            planes = next(frames).planes
+            for _ in range(step - 1):
+                next(frames)
+            before, after = (
+                planes_to_rgb(resize_planes(p, _GIF_SIZE[::-1])) for p in (planes, stylizer.stylize_planes(planes))
+            )
+            column = round(_GIF_SIZE[0] * (0.5 + 0.42 * math.sin(2 * math.pi * index / _GIF_FRAMES)))
+            shown = np.concatenate([before[:, :column], after[:, column:]], axis=1)
+            shown[:, max(0, column - 1) : column + 1] = 255
+            frame = rgb_to_planes(np.ascontiguousarray(shown))
+            sink.write(Frame(frame, index, Fraction(index, _GIF_RATE), Fraction(1, _GIF_RATE)))
+        sink.finish()
+    print(path)
+
+
+def attribution() -> str:
+    rows = [f"| `{shot.stem}-*.jpg` | `{shot.photo}` | {shot.author} | {shot.licence} |" for shot in SHOTS]
+    return "\n".join(
+        [
+            "# Whose pictures these are",
+            "",
+            "Made by `python -m benchmarks.gallery`: left the photo, right what a style of animevid makes of it.",
+            "The photos come from the game [Endless Sky](https://github.com/endless-sky/endless-sky), whose file",
+            "`copyright` records author and licence; here they are cropped to 16:9 and shrunk. A stylized picture is",
+            "an adaptation of its photo and stands under the same licence.",
+            "",
+            "| picture | photo | author | licence |",
+            "|---|---|---|---|",
+            *rows,
+            "| `demo.gif` | `engine/animevid/demo/demo.mp4` | see its own attribution | public domain |",
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
