@@ -129,6 +129,14 @@ def test_a_cross_site_request_without_an_origin_is_refused_too(served: Callable[
     assert served(talk) == 403
 
 
+def test_a_picture_on_another_site_does_not_switch_the_hosts_camera_on(served: Callable[..., Any]):
+    async def talk(client: Any) -> list[int]:
+        headers = {"Sec-Fetch-Site": "cross-site"}
+        return [(await client.get(path, headers=headers)).status for path in ("/stream.mjpg", "/api/config", "/")]
+
+    assert served(talk, camera=CameraSettings(TEST_PATTERN, (48, 64))) == [403, 403, 200]
+
+
 def test_a_proxy_in_front_is_allowed_by_name(served: Callable[..., Any]):
     async def talk(client: Any) -> int:
         headers = {"Origin": "https://anime.example", "Host": "anime.example"}

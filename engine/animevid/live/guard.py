@@ -71,7 +71,9 @@ class Guard:
         if not self.host_allowed(request.host):
             # A foreign name that points here is how a web page elsewhere would reach a local server (DNS rebinding).
             raise web.HTTPMisdirectedRequest(text="this host name is not served here; see --origin\n")
-        if request.method not in _SAFE_METHODS and not self.origin_allowed(request):
+        # Reading counts too, but for the page itself: a picture on another site must not switch the host's camera on.
+        foreign = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and request.path != "/"
+        if foreign or (request.method not in _SAFE_METHODS and not self.origin_allowed(request)):
             raise web.HTTPForbidden(text="this page may not speak to this server; see --origin\n")
         if request.path not in _OPEN_PATHS:
             given = request.query.get("token")
