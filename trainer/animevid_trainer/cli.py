@@ -312,7 +312,7 @@ def _fill_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=0, metavar="PX", help="instead: short side of the photos")
     parser.add_argument("--network", default="vgg16", choices=("vgg16", "vgg19", "resnet50"), help="feature network")
     parser.add_argument("--network-weights", type=Path, help="its weights (.safetensors or .pth)")
-    parser.add_argument("--bf16", action="store_true", help="feature network in bfloat16: faster where there is AMX")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of the feature network")
     parser.add_argument(
         "--judge",
         type=Path,
