@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from animevid.errors import TrainingError
@@ -15,6 +17,8 @@ from animevid_trainer.augment import (
     sample_colour,
     sample_geometry,
 )
+from animevid_trainer.build import make_augment
+from animevid_trainer.recipes import load_recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,3 +151,11 @@ def test_a_resumed_controller_goes_on_as_if_it_had_not_stopped():
     assert second.state_dict() == whole.state_dict()
     torch.manual_seed(0)
     assert second(images()).shape == images().shape
+
+
+def test_a_recipe_chooses_what_is_augmented() -> None:
+    recipe = load_recipe("animegan2+ada")
+    assert make_augment(load_recipe("animegan2")) is None
+    chosen = make_augment(replace(recipe, ada=replace(recipe.ada, geometric=False, colour=False)))
+    assert chosen is not None
+    assert chosen.kinds == AugmentKinds(blit=True, geometric=False, colour=False)

@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 import torch
 from animevid.cli import main as engine_main
-from animevid.styles.card import CARD_KEY, StyleCard
+from animevid.styles.card import CARD_KEY, StyleCard, read_card
 from animevid_trainer.cli import main
 from small_runs import pictures
 
@@ -136,6 +136,7 @@ def test_a_run_can_start_from_another_runs_generator(run: Path, folders: Path) -
         (["train", "animegan"], 8, "--photos is missing: animevid train RECIPE --photos DIR --art DIR --out RUN"),
         (["train", "animegan", "--photos", "nowhere", "--out", "x"], 8, "is not a folder; give a folder of pictures"),
         (["train", "animegan", "--set", "losses.contnt=1"], 8, "did you mean 'content'?"),
+        (["export", "nowhere", "x.onnx", "--int8", "--precision", "fp16"], 8, "leave --precision out"),
         (["export", "nowhere", "x.onnx"], 8, "holds no checkpoint; give the folder that was --out"),
         (["evaluate", "photo", "--photos", "nowhere", "--out", "x.html"], 8, "is not a folder"),
         (["import", "nowhere.pt", "x.onnx"], 8, "give a folder with --photos"),
@@ -168,6 +169,18 @@ def test_the_module_runs_and_does_not_load_torch_to_list_recipes() -> None:
     done = subprocess.run([sys.executable, "-m", "animevid_trainer", "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert all(name in done.stdout for name in ("train", "export", "evaluate", "import"))
+
+
+def test_export_with_int8_writes_a_quantized_style_beside_the_float_one(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    style = tmp_path / "tiny.onnx"
+    assert main(["export", str(run), str(style), "--int8", "--calibration", "3"]) == 0
+    assert "tiny-int8.onnx" in capsys.readouterr().out
+    for name, precision in (("tiny.onnx", "fp32"), ("tiny-int8.onnx", "int8")):
+        card = read_card((tmp_path / name).read_bytes())
+        assert card is not None
+        assert card.precision == precision
 
 
 @pytest.mark.shared

@@ -13,7 +13,7 @@ from animevid.errors import TrainingError
 from animevid.styles.card import Layout
 from torch import Tensor, nn
 
-from animevid_trainer.augment import AdaController, AdaptiveAugment
+from animevid_trainer.augment import AdaController, AdaptiveAugment, AugmentKinds
 from animevid_trainer.checkpoint import latest_checkpoint, load_checkpoint, load_weights
 from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
 from animevid_trainer.data.batches import ArtCrops, BatchSource, CropCache, PhotoCrops, Pictures
@@ -343,7 +343,8 @@ def make_augment(recipe: Recipe) -> AdaptiveAugment | None:
             interval_steps=ada.interval_steps,
             pictures_to_full=ada.pictures_to_full,
             largest_p=ada.largest_p,
-        )
+        ),
+        kinds=AugmentKinds(blit=ada.blit, geometric=ada.geometric, colour=ada.colour),
     )
 
 

@@ -210,17 +210,39 @@ def _fill_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("style", type=Path, metavar="STYLE.onnx")
     parser.add_argument("--step", type=int, help="checkpoint to take (default: the latest)")
     parser.add_argument("--raw", action="store_true", help="the weights themselves instead of their average")
+    parser.add_argument("--int8", action="store_true", help="write STYLE-int8.onnx too, quantized on the photos")
+    parser.add_argument("--calibration", type=int, default=32, metavar="N", help="photos to quantize on (--int8)")
     _add_card_flags(parser)
 
 
 def _run_export(args: argparse.Namespace) -> int:
     from animevid_trainer.build import load_generator
 
+    if args.int8 and args.precision != "fp32":
+        raise TrainingError(f"{args.precision = }: --int8 starts from an fp32 style; leave --precision out")
+    if args.int8 and args.calibration < 1:
+        raise TrainingError(f"{args.calibration = }: give 1 photo or more, some dozens are good")
     generator = load_generator(args.run_folder, step=args.step, averaged=not args.raw)
     about = _about(args.run_folder)
     photos = args.photos or Path(about.get("data", {}).get("photos", ""))
     recipe = str(about.get("config", {}).get("recipe", ""))
-    return _export(generator, args, photos=photos, recipe=recipe)
+    code = _export(generator, args, photos=photos, recipe=recipe)
+    return _quantize(args.style, photos, count=args.calibration) if args.int8 else code
+
+
+def _quantize(style: Path, photos: Path, *, count: int) -> int:
+    from animevid_trainer.quantize import quantize_file
+
+    # every second one is kept from calibration, to compare on
+    pictures = _some_photos(photos, count=2 * count)
+    calibration, held_out = pictures[::2], pictures[1::2]
+    if not held_out:
+        raise TrainingError(
+            f"{len(pictures)} photo in {str(photos)!r}: --int8 needs some to quantize on, some to compare"
+        )
+    report = quantize_file(style, photos=calibration, held_out=held_out)
+    print(f"{report.path}: {report.bytes_written:,} bytes; from float32 by {report.distance}")
+    return 0
 
 
 def _about(run: Path) -> dict[str, Any]:

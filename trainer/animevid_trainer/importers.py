@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from animevid.backends.precision import Bound, Parity
 from animevid.errors import TrainingError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from animevid_trainer.export import Bound, Parity, check_parity
+from animevid_trainer.export import check_parity
 from animevid_trainer.generators import make_generator
 from animevid_trainer.generators.base import Upsampling
 
