@@ -202,3 +202,24 @@ def test_the_gate_closes_above_the_bound_and_on_nan():
         with pytest.raises(BackendError, match="differs from float32"):
             check_parity(parity, Bound(0.1, 0.1), what="a style")
     assert Parity.between([(zeros, zeros + 25.5)], unit=127.5).within(Bound(0.21, 0.21))
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["animegan2", "animegan2-lite"])
+def test_generators_with_layer_norms_keep_their_picture_on_real_photos(shared: Path, name):
+    torch = pytest.importorskip("torch")
+    from animevid_trainer.export import make_card, to_onnx
+    from animevid_trainer.generators import make_generator
+
+    torch.manual_seed(0)
+    generator = make_generator(name)
+    model = to_onnx(generator, card=make_card(generator, name=name))
+    half = to_half(model)
+    types = _types_at(half)
+    assert types["Conv"] <= {(TensorProto.FLOAT16,) * 2, (TensorProto.FLOAT16,) * 3}
+    assert types["InstanceNormalization"] == {(TensorProto.FLOAT,) * 3}
+    batches = [photo.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1 for photo in _photos(shared, 2)]
+    parity = measure_parity(model, half, batches)
+    check_parity(parity, BOUNDS["fp16"], what=name)
+    assert parity.largest > 0.0

@@ -18,6 +18,7 @@ import numpy as np
 from animevid.backends.base import Backend, Tensor, check_batch, check_output
 from animevid.backends.cuda.driver import Device, load_driver, open_device
 from animevid.backends.tensorrt_builder import (
+    DEFAULT_BATCH,
     LIBRARIES,
     MISSING,
     Engine,
@@ -25,16 +26,15 @@ from animevid.backends.tensorrt_builder import (
     EngineRequest,
     Gpu,
     Library,
-    Shape,
-    ShapeRange,
     find_library,
     make_logger,
+    shape_range,
 )
 from animevid.errors import AnimevidError, BackendError, DeviceError, UsageError
 from animevid.styles.card import StyleCard
 from animevid.styles.folders import cache_folder
+from animevid.styles.onnx_file import read_graph
 
-_LARGEST_BATCH = 4
 #: Picture sizes whose engine stays loaded.
 _MOST_ENGINES = 4
 
@@ -44,6 +44,7 @@ class TensorRtBackend(Backend):
 
     def __init__(self, model: bytes, card: StyleCard, *, device: Device, library: Library) -> None:
         self._model, self._card, self._library = model, card, library
+        self._batch = _batch_of(model)
         self._device: Device | None = device
         self._gpu = Gpu(device.name, device.compute_capability, device.driver_version)
         self._loaded: dict[tuple[int, int], _Loaded] = {}
@@ -73,7 +74,7 @@ class TensorRtBackend(Backend):
 
     @property
     def preferred_batch(self) -> int:
-        return _LARGEST_BATCH
+        return self._batch
 
     @property
     def description(self) -> str:
@@ -87,9 +88,7 @@ class TensorRtBackend(Backend):
             self._device.make_current()
             height, width = (batch.shape[axis] * self._card.layout.cell_px for axis in self._card.layout.spatial_axes)
             loaded = self._loaded.get((height, width)) or self._load(self._device, height, width)
-            pieces = [
-                loaded.run(batch[start : start + _LARGEST_BATCH]) for start in range(0, len(batch), _LARGEST_BATCH)
-            ]
+            pieces = [loaded.run(batch[start : start + self._batch]) for start in range(0, len(batch), self._batch)]
         output: Tensor = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         check_output(output, batch, self._card)
         return output
@@ -105,12 +104,19 @@ class TensorRtBackend(Backend):
     def _load(self, device: Device, height: int, width: int) -> _Loaded:
         if len(self._loaded) >= _MOST_ENGINES:
             self._loaded.pop(next(iter(self._loaded))).close()
-        one = Shape(1, height, width)
-        request = EngineRequest(ShapeRange(one, one, Shape(_LARGEST_BATCH, height, width)), half_io=False)
+        # What `animevid build STYLE --size WIDTHxHEIGHT` builds, so that nothing is built here after it.
+        shapes = shape_range(self._card, height_px=height, width_px=width, max_batch=self._batch)
+        request = EngineRequest(shapes, half_io=False)
         engine, _ = EngineCache().load_or_build(self._model, self._card, request, gpu=self._gpu, library=self._library)
-        loaded = _Loaded(engine, device, self._library, self._card.tensor_shape(_LARGEST_BATCH, height, width))
+        loaded = _Loaded(engine, device, self._library, self._card.tensor_shape(self._batch, height, width))
         self._loaded[height, width] = loaded
         return loaded
+
+
+def _batch_of(model: bytes) -> int:
+    """1 for a network that takes one picture at a time, else what engines are built for."""
+    shape = read_graph(model).inputs[0].shape
+    return 1 if shape and shape[0] == 1 else DEFAULT_BATCH
 
 
 class _Loaded:

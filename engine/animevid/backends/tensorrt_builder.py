@@ -39,6 +39,8 @@ LIBRARIES = ("tensorrt_rtx", "tensorrt")
 MISSING = "TensorRT is not installed; pip install tensorrt-rtx-cu13 (or tensorrt)"
 #: Scratch memory that the engine may use. Dynamic shapes up to 1080p are refused by the builder with less.
 DEFAULT_WORKSPACE_BYTES = 4 << 30
+#: Pictures that the backend ``tensorrt`` gives an engine at once, at most; ``animevid build`` builds for as many.
+DEFAULT_BATCH = 4
 #: Part of every engine's key; raised when the kernels or plugins that an engine calls change.
 PLUGIN_VERSION = 1
 
@@ -145,8 +147,7 @@ def shape_range(
 ) -> ShapeRange:
     """The shapes for pictures of ``height_px`` by ``width_px`` of a style: rounded up to its ``size_multiple``.
 
-    ``dynamic``: from 64 px up to that size, in batches of 1 to ``max_batch``; else that size in batches of
-    ``max_batch`` only.
+    In batches of 1 to ``max_batch``; that size only, or with ``dynamic`` every size from 64 px up to it.
 
     Raises:
         UsageError: a size or batch below 1, or another than the card's fixed one.
@@ -157,12 +158,12 @@ def shape_range(
         raise UsageError(f"{(height_px, width_px) = }: the style {card.name!r} takes {card.fixed_size_px} only")
     multiple = math.lcm(card.size_multiple, card.layout.cell_px) if card.fixed_size_px is None else 1
     height, width = (-(-side // multiple) * multiple for side in (height_px, width_px))
-    largest = Shape(max_batch, height, width)
+    one, largest = Shape(1, height, width), Shape(max_batch, height, width)
     if not dynamic or card.fixed_size_px is not None:
-        return ShapeRange(largest, largest, largest)
+        return ShapeRange(one, one, largest)
     low = -(-64 // multiple) * multiple
     smallest = Shape(1, min(low, height), min(low, width))
-    return ShapeRange(smallest, Shape(1, height, width), largest)
+    return ShapeRange(smallest, one, largest)
 
 
 def find_library(name: str = "auto") -> Library:
@@ -415,8 +416,8 @@ def _set_shapes(builder: Any, network: Any, config: Any, card: StyleCard, shapes
     for shape in (wanted[0], wanted[2]):
         if len(fixed) != 4 or any(side not in (-1, want) for side, want in zip(fixed, shape, strict=True)):
             raise UsageError(f"the style {card.name!r} takes {fixed}; an engine for {shape} cannot be built of it")
-    if shapes.is_static:
-        given.shape = wanted[1]
+    # A side that never changes is told as such: the fewer sides are free, the better the kernels that fit.
+    given.shape = tuple(low if low == high else -1 for low, high in zip(wanted[0], wanted[2], strict=True))
     if -1 in tuple(given.shape):
         profile = builder.create_optimization_profile()
         profile.set_shape(given.name, *wanted)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from animevid.backends.tensorrt_builder import DEFAULT_BATCH
 from animevid.cli.options import add_common_options
 from animevid.cli.values import parse_count
 
@@ -38,7 +39,17 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument("--dynamic", action="store_true", help="every size from 64x64 up to --size, not that one only")
     parser.add_argument(
-        "--batch", type=parse_count, default=1, metavar="N", help="pictures at once, at most (default 1)"
+        "--batch",
+        type=parse_count,
+        default=DEFAULT_BATCH,
+        metavar="N",
+        help=f"1 to N pictures at once (default {DEFAULT_BATCH}, as --backend tensorrt asks for)",
+    )
+    parser.add_argument(
+        "--io",
+        choices=("fp32", "fp16"),
+        default="fp32",
+        help="of an fp16 engine's input and output (default fp32, as --backend tensorrt feeds it; fp16 for kernels)",
     )
     parser.add_argument("--precision", choices=("fp16", "fp32"), default="fp16", help="default fp16")
     parser.add_argument(
@@ -68,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     shapes = shape_range(style.card, height_px=height, width_px=width, dynamic=args.dynamic, max_batch=args.batch)
     cache = EngineCache(args.out)
     for target in args.gpu:
-        request = EngineRequest(shapes, precision=args.precision, target=target)
+        request = EngineRequest(shapes, precision=args.precision, half_io=args.io == "fp16", target=target)
         begun = time.monotonic()
         progress, finish = _progress(f"{style.card.name} {target}")
         try:
