@@ -177,12 +177,9 @@ def test_the_clip_that_is_shipped_converts(packed_style, tmp_path):
 
 def _until_it_writes(folder: Path, process: subprocess.Popen) -> None:
     """Wait until a hidden file beside the target has grown: the conversion is under way."""
-    for _ in range(600):
-        if any(path.stat().st_size > 1000 for path in folder.glob(".*.part*")):
-            return
+    while not any(path.stat().st_size > 1000 for path in folder.glob(".*.part*")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    pytest.fail("the conversion did not begin to write")
 
 
 def test_ctrl_c_ends_cleanly_and_keeps_the_earlier_output(long_clip, packed_style, tmp_path):
@@ -192,7 +189,7 @@ def test_ctrl_c_ends_cleanly_and_keeps_the_earlier_output(long_clip, packed_styl
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _until_it_writes(tmp_path, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert out == ""
     assert err.splitlines() == [f"animevid: error: stopped before the end: '{target}' is not written"]
@@ -208,7 +205,7 @@ def test_a_killed_process_leaves_input_and_earlier_output_alone(long_clip, packe
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _until_it_writes(tmp_path, process)
     process.kill()
-    process.wait(timeout=30)
+    process.wait(timeout=300)
     assert target.read_bytes() == b"earlier"
     assert long_clip.read_bytes() == before
 
@@ -234,7 +231,7 @@ def test_ctrl_c_on_a_live_stream_finishes_the_file(long_clip, packed_style, tmp_
             process.send_signal(signal.SIGINT)
             sent = True
         time.sleep(0.002)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert sent
     assert (process.returncode, err) == (0, b"")
     frames = int(out.decode().partition(": ")[2].split()[0])
@@ -258,7 +255,7 @@ def test_a_terminal_shows_a_bar_and_leaves_no_trace_of_it(long_clip, packed_styl
         if not piece:
             break
         shown += piece
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=300)
     os.close(parent)
     text = shown.decode()
     assert process.returncode == 0

@@ -311,7 +311,7 @@ def test_cancelling_wakes_a_producer_and_a_consumer_that_wait():
     full.cancel()
     empty.cancel()
     for thread in threads:
-        thread.join(timeout=5)
+        thread.join(timeout=300)
     assert sorted(woken) == ["consumer", "producer"]
 
 
