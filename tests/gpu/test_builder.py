@@ -331,7 +331,7 @@ def _all_targets(model: bytes, card: StyleCard, library: tensorrt_builder.Librar
             height, width = shapes.maximum.height_px, shapes.maximum.width_px
             expected = card.tensor_shape(1, height, width)
             if dynamic:
-                expected = tuple(-1 if axis in (0, *card.layout.spatial_axes) else s for axis, s in enumerate(expected))
+                expected = tuple(-1 if axis in card.layout.spatial_axes else s for axis, s in enumerate(expected))
             assert (engine.input.shape, engine.output.shape) == (expected, expected)
             assert (engine.input.dtype, engine.output.dtype) == ("float16", "float16")
             if target == TARGETS[0] and not dynamic:
