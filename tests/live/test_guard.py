@@ -162,7 +162,7 @@ def test_every_answer_carries_the_security_headers_and_a_strict_policy(served: C
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert headers["X-Content-Type-Options"] == "nosniff"
-    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Referrer-Policy"] == "same-origin"
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_has_no_inline_code():
