@@ -210,6 +210,9 @@ def _fill_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("style", type=Path, metavar="STYLE.onnx")
     parser.add_argument("--step", type=int, help="checkpoint to take (default: the latest)")
     parser.add_argument("--raw", action="store_true", help="the weights themselves instead of their average")
+    parser.add_argument(
+        "--gain", type=float, default=1.0, help="nano: scale what the network changes (a student of a teacher hedges)"
+    )
     parser.add_argument("--int8", action="store_true", help="write STYLE-int8.onnx too, quantized on the photos")
     parser.add_argument("--calibration", type=int, default=32, metavar="N", help="photos to quantize on (--int8)")
     _add_card_flags(parser)
@@ -217,6 +220,7 @@ def _fill_export(parser: argparse.ArgumentParser) -> None:
 
 def _run_export(args: argparse.Namespace) -> int:
     from animevid_trainer.build import load_generator
+    from animevid_trainer.generators.nano import Nano
 
     if args.int8 and args.precision != "fp32":
         raise TrainingError(f"{args.precision = }: --int8 starts from an fp32 style; leave --precision out")
@@ -226,6 +230,11 @@ def _run_export(args: argparse.Namespace) -> int:
     about = _about(args.run_folder)
     photos = args.photos or Path(about.get("data", {}).get("photos", ""))
     recipe = str(about.get("config", {}).get("recipe", ""))
+    if args.gain != 1.0:
+        if not isinstance(generator, Nano):
+            raise TrainingError(f"{args.gain = }: only the nano generator says what it changes; leave --gain out")
+        generator.amplify(args.gain)
+        recipe = f"{recipe}, gain {args.gain:g}"
     code = _export(generator, args, photos=photos, recipe=recipe)
     return _quantize(args.style, photos, count=args.calibration) if args.int8 else code
 

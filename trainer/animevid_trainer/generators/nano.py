@@ -7,6 +7,8 @@ untrained network is the identity (Zhang et al. 2019, "Fixup Initialization", se
 
 from __future__ import annotations
 
+import torch
+from animevid.errors import TrainingError
 from animevid.styles.card import Layout
 from torch import Tensor, nn
 from torch.nn import functional
@@ -63,6 +65,18 @@ class Nano(nn.Module):
         # in 1/4-resolution cells on each side: stem, shallow, down, deep (each step two cells), the odd cell, head
         reach = 1 + 1 + 1 + 2 * 2 * deep_blocks + 1 + 1
         self.receptive_field_px = 4 * (2 * reach + 1)
+
+    @torch.no_grad()
+    def amplify(self, gain: float) -> None:
+        """Scale what the network changes in a picture by ``gain``, in place.
+
+        Raises:
+            TrainingError: a gain that is not within 0 and 4.
+        """
+        if not 0.0 <= gain <= 4.0:
+            raise TrainingError(f"{gain = }: give 0 (no change) to 4; 1 is as trained")
+        for parameter in self.tail.parameters():
+            parameter.mul_(gain)
 
     def forward(self, packed: Tensor) -> Tensor:
         shallow = functional.relu(self.stem(packed))
