@@ -1,0 +1,85 @@
+"""Where does a frame's time go? Every stage of a conversion at several sizes, one after the other.
+
+::
+
+    python -m benchmarks.stages --style FILE.onnx --sizes 640x360 1280x720
+
+``busy``: wall time a frame that the stage worked; the largest one bounds the frame rate. ``CPU``: what its own thread
+spent (threads of network and codec beside it are not in it). ``in``, ``out``: waiting for a frame, and for room.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks import fps
+from benchmarks.clips import prepare_clip
+
+SIZES = ("640x360", "1280x720", "1920x1080")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--style", default="")
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="WxH")
+    parser.add_argument("--frames", type=int, default=120)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    rows = []
+    for size in asked.sizes:
+        rows.append(
+            measure_at(
+                size,
+                style=asked.style,
+                frames=asked.frames,
+                runs=asked.runs,
+                threads=asked.threads,
+                measures=("engine",),
+            )
+        )
+        if not asked.json:
+            print(table(rows[-1]), end="\n\n", flush=True)
+    if asked.json:
+        print(json.dumps(rows, indent=2))
+    return 0
+
+
+def measure_at(
+    size: str, *, style: str, frames: int, runs: int, measures: tuple[str, ...], threads: int = 0
+) -> dict[str, Any]:
+    """``fps.measure`` of the demo clip brought to ``size`` ("1280x720")."""
+    numbers = ["--frames", str(frames), "--runs", str(runs), "--threads", str(threads)]
+    args = fps.parse(["--style", style, "--size", size, *numbers, "--measures", *measures])
+    width, height = (int(side) for side in size.split("x"))
+    with tempfile.TemporaryDirectory() as folder:
+        clip = prepare_clip(args.clip, Path(folder) / "clip.mp4", width=width, height=height, frames=frames)
+        return fps.measure(clip, Path(folder), args)
+
+
+def table(row: dict[str, Any]) -> str:
+    """One size for people; the stage that bounds the rate is marked."""
+    engine = row["engine"]
+    slowest = max(engine["stages"], key=lambda stage: stage["busy_ms"])
+    lines = [
+        f"{row['size']}: {engine['fps']:.1f} fps, {engine['cpu_ms']:.1f} ms of CPU a frame, {engine['network']}",
+        "",
+    ]
+    lines.append(f"  {'stage':<12} {'busy ms':>8} {'CPU ms':>8} {'in ms':>8} {'out ms':>8}")
+    for stage in engine["stages"]:
+        mark = "*" if stage is slowest else " "
+        lines.append(
+            f"{mark} {stage['name']:<12} {stage['busy_ms']:>8.2f} {stage['cpu_ms']:>8.2f} "
+            f"{stage['wait_in_ms']:>8.2f} {stage['wait_out_ms']:>8.2f}"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
