@@ -118,11 +118,16 @@ def _chart(series: dict[str, Points], left: int, x_label: str, y_label: str) -> 
         f"{escape(y_label)}</text>",
     ]
     for step in range(5):
-        x, y = x_end * step / 4, y_end * step / 4
-        across, up = place(x, 0)[0], place(0, y)[1]
+        y = y_end * step / 4
+        up = place(0, y)[1]
         parts.append(f'<path d="M{x0} {up:.1f}h{width}" stroke="#ddd"/>')
         parts.append(f'<text x="{x0 - 6}" y="{up + 4:.1f}" text-anchor="end">{y:.3g}</text>')
-        parts.append(f'<text x="{across:.1f}" y="268" text-anchor="middle">{x:.2g}</text>')
+    labelled = float("-inf")
+    for x, _ in next(iter(series.values())):
+        across = place(x, 0)[0]
+        if across - labelled >= 30:  # room for its number
+            parts.append(f'<text x="{across:.1f}" y="268" text-anchor="middle">{x:.2g}</text>')
+            labelled = across
     for index, ((name, points), colour) in enumerate(zip(series.items(), ("#06c", "#888"), strict=False)):
         spots = [place(x, y) for x, y in points]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)

@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import av
+import onnx
 import pytest
 from animevid.cli import main
 from animevid.video import open_source
 from media import frame_times, loop_clip, write_clip
+from small_networks import rgb_network
 
 ANIMEVID = [sys.executable, "-m", "animevid"]
 
@@ -173,6 +175,19 @@ def test_the_clip_that_is_shipped_converts(packed_style, tmp_path):
     with open_source(tmp_path / "demo.mp4") as output:
         assert (output.info.display_width, output.info.display_height) == (640, 360)
         assert [stream.kind for stream in output.info.other_streams] == ["audio"]
+
+
+def test_options_tell_what_a_style_without_a_card_expects(clip, tmp_path, capfd):
+    proto = onnx.load_from_string(rgb_network())
+    for value in (proto.graph.input[0], proto.graph.output[0]):
+        value.type.tensor_type.shape.dim[1].ClearField("dim_value")
+    style = tmp_path / "free.onnx"
+    style.write_bytes(proto.SerializeToString())
+    assert _run(clip, tmp_path / "a.mp4", "--style", style) == 5
+    assert "layout" in capfd.readouterr().err
+    hints = ["--layout", "NCHW", "--colour-order", "BGR", "--input-range", "0:1", "--size-multiple", "16"]
+    assert _run(clip, tmp_path / "b.mp4", "--style", style, *hints) == 0
+    assert len(frame_times(tmp_path / "b.mp4")) == 30
 
 
 def _until_it_writes(folder: Path, process: subprocess.Popen) -> None:
