@@ -75,8 +75,7 @@ def main() -> int:
     args = parser.parse_args()
     check_held_out([shot.photo for shot in SHOTS])
     files = dict(text.split("=", 1) for text in args.style)
-    names = [name for name in dict.fromkeys(n for shot in SHOTS for n in shot.styles) if args.only in (None, [])]
-    names = names or list(args.only)
+    names = args.only or list(dict.fromkeys(name for shot in SHOTS for name in shot.styles))
     args.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         styles = {name: stack.enter_context(Stylizer(files.get(name, name), threads=2)) for name in names}
@@ -86,7 +85,8 @@ def main() -> int:
             for name in (name for name in shot.styles if name in styles):
                 save(args.out / f"{shot.stem}-{name}.jpg", pair(photo, styles[name](photo)))
         write_loop(args.out / "demo.gif", styles[names[0]])
-    (args.out / "ATTRIBUTION.md").write_text(attribution())
+    shown = [shot for shot in SHOTS if any((args.out / f"{shot.stem}-{name}.jpg").exists() for name in shot.styles)]
+    (args.out / "ATTRIBUTION.md").write_text(attribution(shown))
     total = sum(path.stat().st_size for path in args.out.iterdir())
     print(f"{args.out}: {total / 1e6:.2f} MB")
     return 0
@@ -135,8 +135,8 @@ def write_loop(path: Path, stylizer: Stylizer) -> None:
     print(path)
 
 
-def attribution() -> str:
-    rows = [f"| `{shot.stem}-*.jpg` | `{shot.photo}` | {shot.author} | {shot.licence} |" for shot in SHOTS]
+def attribution(shots: list[Shot]) -> str:
+    rows = [f"| `{shot.stem}-*.jpg` | `{shot.photo}` | {shot.author} | {shot.licence} |" for shot in shots]
     return "\n".join(
         [
             "# Whose pictures these are",
