@@ -94,16 +94,32 @@ def test_a_process_killed_by_the_system_resumes_bit_equal(tmp_path: Path) -> Non
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_sigterm_saves_and_ends_and_the_run_goes_on_from_there(tmp_path: Path) -> None:
-    def on_line(line: ProgressLine) -> None:
-        if line.step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
+_TERMINATES_ITSELF = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from small_runs import tiny_trainer
 
-    report = tiny_trainer(tmp_path, on_line=on_line, checkpoint_every=100).run()
-    assert not report.finished
-    assert report.step == 5  # the step under way is finished, then saved
-    assert report.checkpoint.is_dir()
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+def on_line(line):
+    if line.step == 4:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+torch.set_num_threads(1)
+report = tiny_trainer(Path(sys.argv[1]), on_line=on_line, checkpoint_every=100).run()
+print(report.finished, report.step, report.checkpoint.is_dir(), signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+"""
+
+
+def test_sigterm_saves_and_ends_and_the_run_goes_on_from_there(tmp_path: Path) -> None:
+    # In a process of its own: what other tests loaded into this one may have opinions about signals.
+    done = subprocess.run(
+        [sys.executable, "-c", _TERMINATES_ITSELF, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_PROGRAM.parent), os.environ.get("PYTHONPATH", "")])},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    # The step under way (5) is finished, then saved; the handler that was there before is back.
+    assert done.stdout.split() == ["False", "5", "True", "True"]
     assert tiny_trainer(tmp_path, checkpoint_every=100).run().finished
 
 
