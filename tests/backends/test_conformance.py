@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -247,3 +248,28 @@ def test_every_shipped_style_gives_the_same_picture_on_every_backend(backend_nam
         expected = first.run(batch)
     with open_backend(style.model, card, backend=backend_name, threads=2) as other:
         np.testing.assert_allclose(other.run(batch), expected, atol=2e-2)
+
+
+def test_signals_are_handled_after_backends_were_closed_in_any_order(backend_name):
+    program = f"""
+import os, signal
+import numpy as np
+from animevid.backends import open_backend
+from small_networks import packed_network
+from small_styles import PACKED
+
+first, second = (open_backend(packed_network(), PACKED, backend={backend_name!r}) for _ in range(2))
+for backend in (first, second):
+    backend.run(np.zeros((1, 24, 8, 8), np.float32))
+first.close(); del first
+second.close(); del second, backend
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", program],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines()[-1:] == ["handled"], done.stderr

@@ -6,6 +6,7 @@ calls home for nobody, so that package is hidden while OpenVINO is imported; Ope
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import queue
@@ -55,7 +56,7 @@ class OpenVinoBackend(Backend):
             "INFERENCE_PRECISION_HINT": "f32",
         }
         try:
-            core = openvino.Core()
+            core = _core()
             network = core.read_model(model)
             if len(network.inputs) != 1 or not network.outputs:
                 raise BackendError(f"the style {card.name!r} has {len(network.inputs)} inputs; one picture is given")
@@ -114,6 +115,15 @@ def _import_without_telemetry() -> Any:
             finally:
                 del sys.modules["openvino_telemetry"]
         return importlib.import_module("openvino")
+
+
+@functools.cache
+def _core() -> Any:
+    """One for the process, never freed. On CPUs with AMX each gives the thread a stack for signal handlers and takes it
+    back at its end; two that end in the order in which they began leave a stack that is gone, and the next signal
+    (Ctrl-C) crashes.
+    """
+    return _import_without_telemetry().Core()
 
 
 def _infer(request: Any, batch: Tensor) -> Tensor:
