@@ -132,9 +132,12 @@ def test_progress_is_told_in_the_callers_thread(clip, packed_style, tmp_path):
 def test_an_open_stylizer_serves_several_conversions_and_stays_open(clip, packed_style, tmp_path):
     with Stylizer(packed_style) as stylizer:
         for name in ("one.mp4", "two.mp4"):
-            animevid.stylize(clip, tmp_path / name, style=stylizer)
+            animevid.stylize(clip, tmp_path / name, style=stylizer, encoder=_lossless())
         stylizer(np.zeros((8, 8, 3), np.uint8))
-    assert (tmp_path / "one.mp4").stat().st_size == (tmp_path / "two.mp4").stat().st_size
+    # Pictures, not bytes: an encoder with several threads need not write the same file twice.
+    with open_source(tmp_path / "one.mp4") as one, open_source(tmp_path / "two.mp4") as two:
+        for first, second in zip(one, two, strict=True):
+            np.testing.assert_array_equal(first.planes.y, second.planes.y)
 
 
 def test_an_existing_output_needs_leave(clip, packed_style, tmp_path):
