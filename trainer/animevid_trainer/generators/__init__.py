@@ -18,11 +18,9 @@ nano                261,704   ours, on packed YUV 4:2:0 (default widths)
 
 from __future__ import annotations
 
-import importlib
-import inspect
-
-from animevid.errors import TrainingError
 from torch import nn
+
+from animevid_trainer.registry import make_network
 
 #: name -> (module, class, options that the name stands for)
 _REGISTRY: dict[str, tuple[str, str]] = {
@@ -43,15 +41,4 @@ def make_generator(name: str, **options: bool | int | float | str) -> nn.Module:
     Raises:
         TrainingError: an unknown name or option, or a value that the generator refuses.
     """
-    if name not in _REGISTRY:
-        raise TrainingError(f"generator {name = }: allowed are {', '.join(GENERATOR_NAMES)}")
-    module_name, class_name = _REGISTRY[name]
-    kind = getattr(importlib.import_module(f"{__name__}.{module_name}"), class_name)
-    known = [parameter for parameter in inspect.signature(kind.__init__).parameters if parameter != "self"]
-    unknown = [option for option in options if option not in known]
-    if unknown:
-        allowed = ", ".join(known) or "none"
-        raise TrainingError(f"option {unknown[0]!r} of generator {name!r}: allowed are {allowed}")
-    generator = kind(**options)
-    assert isinstance(generator, nn.Module)
-    return generator
+    return make_network("generator", name, options, registry=_REGISTRY, package=__name__)
