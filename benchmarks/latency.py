@@ -1,11 +1,14 @@
 """Glass to glass: how long from a camera's picture to the same picture on the screen?
 
-A synthetic camera draws each frame's number into it; the number is read back from the window's own pixels, or from the
-two videos of the page in headless Chromium at one moment. Prints median and 95th percentile.
+A synthetic camera draws each frame's number into it; the number is read back from the window's own pixels, or from both
+videos of the page in headless Chromium as they are presented. Prints median and 95th percentile.
 
     python -m benchmarks.latency [--browser] [--style NAME|FILE] [--size 640x360] [--fps 30] [--seconds 10]
 
-The browser's figure has the resolution of a frame: it is the distance between the two videos in frames, over the rate.
+The window's line also says how many frames were lost and how much of the machine the process took, both after the
+first second, and how much of it everybody else had meanwhile (Linux): a figure from a busy machine is no figure.
+The browser's latency is from the moment that Chromium gives for a picture's capture to the one at which its stylized
+twin is due on the screen: encoding, the way there, decoding, the network, and all of that back.
 """
 
 from __future__ import annotations
@@ -15,12 +18,15 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from animevid.live.camera import TEST_PATTERN, CameraSettings
-from animevid.live.counter import read_counter
+from animevid.live.counter import MODULUS, read_counter
 from animevid.live.engine import LiveSettings
 from animevid.live.frames import LiveResult, percentile
 from animevid.live.show import Webcam, WebcamOptions
@@ -59,13 +65,20 @@ def measure_window(
     left: dict[int, float] = {}
     latencies: list[float] = []
     unread = 0
+    warm_up = int(fps)
+    usage: Usage | None = None
 
     def seen(result: LiveResult, window: Window | None) -> None:
-        nonlocal unread
+        nonlocal unread, usage
         assert window is not None
         now = time.monotonic()
-        # The number on the screen says which frame it is; the camera said when that one left it.
-        left[result.frame.index] = result.frame.captured_at_seconds
+        if len(left) == warm_up:
+            usage = Usage.now()
+        # The number in the camera's picture and the one on the screen are the same frame's; a number that is left out
+        # was lost, in the camera's thread or after it.
+        taken = read_counter(result.frame.planes.y)
+        assert taken is not None
+        left[taken] = result.frame.captured_at_seconds
         number = read_counter(window.pixels()[..., 1])
         if number in left:
             latencies.append(now - left[number])
@@ -82,39 +95,101 @@ def measure_window(
         )
     )
     figures = webcam.run(on_result=seen)
-    start = min(len(latencies) // 5, int(fps))  # the first second warms up
-    return latencies[start:], unread, f"{figures.fps:.1f} fps, {figures.frames_dropped} dropped"
+    if usage is None:
+        return [], unread, "too short"
+    numbers = list(left)[warm_up:]
+    lost = sum((later - one) % MODULUS - 1 for one, later in pairwise(numbers))
+    note = f"{figures.fps:.1f} fps, {lost} of {lost + len(numbers)} frames lost; {Usage.now().since(usage)}"
+    return latencies[warm_up:], unread, note
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much of the processors this process and all of the machine have used so far, in seconds."""
+
+    wall_seconds: float
+    own_seconds: float
+    machine_seconds: float | None
+
+    @classmethod
+    def now(cls) -> Usage:
+        machine = None
+        with suppress(OSError, ValueError):
+            user, nice, system = Path("/proc/stat").read_text().split("\n")[0].split()[1:4]
+            machine = (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
+        return cls(time.perf_counter(), time.process_time(), machine)
+
+    def since(self, before: Usage) -> str:
+        cores = os.cpu_count() or 1
+        seconds = (self.wall_seconds - before.wall_seconds) * cores
+        own = self.own_seconds - before.own_seconds
+        text = f"{own / seconds:.0%} of {cores} cores"
+        if self.machine_seconds is not None and before.machine_seconds is not None:
+            others = max(0.0, self.machine_seconds - before.machine_seconds - own)
+            text += f", others {others / seconds:.0%}"
+        return text
 
 
 def measure_browser(
     style: str | None, size: tuple[int, int], fps: Fraction, seconds: float
 ) -> tuple[list[float], int, str]:
-    """Seconds between a frame in the browser's own video and the same frame in the stylized one."""
+    """Seconds from a frame's leaving the browser's camera to the same frame, stylized, being due on the screen."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-    from live_browser import READ_STRIPS, chromium, serving, write_camera_film
+    from live_browser import NOTE_PICTURES, chromium, serving, write_camera_film
 
-    frames = 60
-    latencies: list[float] = []
-    unread = 0
     with tempfile.TemporaryDirectory() as folder:
         height, width = size
-        film = write_camera_film(Path(folder) / "c.y4m", width=width, height=height, frames=frames, rate=int(fps))
+        film = write_camera_film(Path(folder) / "c.y4m", width=width, height=height, frames=240, rate=int(fps))
         with serving(*(("--style", style) if style else ())) as url, chromium(film) as driver:
             driver.get(url)
             driver.execute_script("resolution.value = arguments[0]", f"{width}x{height}")
             time.sleep(1)
             driver.find_element("id", "start").click()
-            time.sleep(8)
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                strips = [np.array(strip, np.uint8).reshape(24, 320) for strip in driver.execute_script(READ_STRIPS)]
-                original, stylized = (read_counter(strip) for strip in strips)
-                if original is None or stylized is None:
-                    unread += 1
-                else:
-                    latencies.append(float((original - stylized) % frames / fps))
-            note = driver.execute_script("return document.getElementById('fps').textContent + ' fps on the page'")
-    return latencies, unread, note
+            time.sleep(_BROWSER_WARM_UP_SECONDS)
+            driver.execute_script(NOTE_PICTURES)
+            time.sleep(seconds)
+            seen = driver.execute_script("return window.seen")
+            stats = driver.execute_async_script(_PAGE_FIGURES)
+    # (moment, is it the stylized one, the line with the number)
+    pictures = [(captured, False, line) for captured, _, line in seen["original"] if captured is not None]
+    pictures += [(shown, True, line) for _, shown, line in seen["stylized"]]
+    taken: dict[int, float] = {}
+    latencies: list[float] = []
+    unread = 0
+    # The film starts again after eight seconds: a number belongs to the last picture that carried it.
+    for moment, stylized, line in sorted(pictures):
+        number = read_counter(np.tile(np.array(line, np.uint8), (10, 1)))
+        if number is None:
+            unread += 1
+        elif not stylized:
+            taken[number] = moment
+        elif number in taken:
+            latencies.append((moment - taken[number]) / 1000)
+    return latencies, unread, stats
+
+
+#: A browser's estimate of what the connection bears starts low and takes this long.
+_BROWSER_WARM_UP_SECONDS = 8.0
+#: The page's own figures, and where the time goes, as one line.
+_PAGE_FIGURES = """
+const done = arguments[0];
+(async () => {
+  const sum = {};
+  for (const entry of (await state.peer.getStats()).values()) {
+    if (entry.type === 'outbound-rtp') sum.encode = 1000 * entry.totalEncodeTime / entry.framesEncoded;
+    if (entry.type === 'inbound-rtp') {
+      sum.buffer = 1000 * entry.jitterBufferDelay / entry.jitterBufferEmittedCount;
+      sum.decode = 1000 * entry.totalDecodeTime / entry.framesDecoded;
+      sum.size = `${entry.frameWidth}x${entry.frameHeight}`;
+    }
+    if (entry.type === 'codec') sum.codec = entry.mimeType;
+  }
+  const tenth = (value) => value.toFixed(1);
+  done(`${fps.textContent} fps, ${sum.codec} ${sum.size}; encoding ${tenth(sum.encode)} ms, server ` +
+    `${state.server.serverMs} ms, buffering ${tenth(sum.buffer)} ms, decoding ${tenth(sum.decode)} ms; ` +
+    `the page itself says ${latency.textContent}`);
+})();
+"""
 
 
 if __name__ == "__main__":

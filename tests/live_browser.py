@@ -118,3 +118,22 @@ const strip = (video) => {
 };
 return [strip(document.getElementById('original')), strip(document.getElementById('stylized'))];
 """
+
+#: Notes, from now on, each picture that either video puts on the screen: ``window.seen.original`` and ``.stylized``
+#: are lists of [moment of capture or null, moment on the screen, a line of 160 luma samples], in milliseconds.
+NOTE_PICTURES = """
+window.seen = {original: [], stylized: []};
+const canvas = new OffscreenCanvas(160, 90);
+const pen = canvas.getContext('2d', {willReadFrequently: true});
+for (const name of ['original', 'stylized']) {
+  const video = document.getElementById(name);
+  const note = (now, about) => {
+    pen.drawImage(video, 0, 0, 160, 90);
+    const data = pen.getImageData(0, 5, 160, 1).data, line = [];
+    for (let i = 0; i < 640; i += 4) line.push(Math.round(0.3 * data[i] + 0.59 * data[i + 1] + 0.11 * data[i + 2]));
+    window.seen[name].push([about.captureTime ?? null, about.expectedDisplayTime, line]);
+    video.requestVideoFrameCallback(note);
+  };
+  video.requestVideoFrameCallback(note);
+}
+"""

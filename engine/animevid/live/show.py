@@ -64,6 +64,7 @@ class Webcam:
         self._notice, self._notice_until = "", 0.0
         self._last: LiveResult | None = None
         self._stopped = False
+        self._dropped_while_opening = 0
         #: Files that were written.
         self.files: list[Path] = []
 
@@ -101,7 +102,7 @@ class Webcam:
                 self._tell(f"virtual camera: {virtual.device}")
             stack.callback(self._stop_recording)
             self._loop(session, camera, window, virtual, first, on_status, on_result)
-            return self._meter.statistics(time.monotonic(), frames_dropped=session.frames_dropped)
+            return self._figures(session)
 
     def _loop(
         self,
@@ -127,6 +128,8 @@ class Webcam:
                 if window is not None:
                     shown_at = window.show(picture, self._lines(session, camera), view=self._view)
                 self._meter.note(shown_at, captured_at_seconds=result.frame.captured_at_seconds)
+                if self._meter.frames_shown == 1:
+                    self._dropped_while_opening = session.frames_dropped
                 if virtual is not None:
                     virtual.send(picture)
                 self._record(result)
@@ -141,8 +144,13 @@ class Webcam:
 
     # --- what is said -----------------------------------------------------------------------------------------------
 
+    def _figures(self, session: LiveSession) -> LiveStatistics:
+        # What the camera took before there was a window to show it is no loss.
+        dropped = session.frames_dropped - self._dropped_while_opening
+        return self._meter.statistics(time.monotonic(), frames_dropped=dropped)
+
     def _lines(self, session: LiveSession, camera: Camera) -> list[str]:
-        figures = self._meter.statistics(time.monotonic(), frames_dropped=session.frames_dropped)
+        figures = self._figures(session)
         lines = [
             f"{figures.fps:.0f} fps   {figures.latency_median_seconds * 1000:.0f} ms   "
             f"{figures.frames_dropped} dropped",
