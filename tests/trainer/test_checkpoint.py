@@ -142,4 +142,11 @@ def test_the_last_two_and_the_best_are_kept(tmp_path: Path) -> None:
 def test_changed_settings_are_named_with_both_values() -> None:
     before = {"losses": {"content": 1.5, "style": 3.0}, "sizes": (1, 2)}
     now = {"losses": {"content": 2.0, "style": 3.0}, "sizes": [1, 2], "new": True}
-    assert changed_settings(before, now) == ["losses.content: 1.5 -> 2.0", "new: None -> True"]
+    assert changed_settings(before, now) == ["losses.content: 1.5 -> 2.0", "new: absent -> True"]
+
+
+def test_a_changed_table_in_a_list_is_named_by_its_name_and_keys_can_be_left_out() -> None:
+    before = {"phases": [{"name": "init", "rate": 1.0, "steps": 5}, {"name": "train", "rate": 2.0, "steps": 9}]}
+    now = {"phases": [{"name": "init", "rate": 1.0, "steps": 6}, {"name": "train", "rate": 3.0, "steps": 9}]}
+    assert changed_settings(before, now) == ["phases.init.steps: 5 -> 6", "phases.train.rate: 2.0 -> 3.0"]
+    assert changed_settings(before, now, leaving_out={"steps"}) == ["phases.train.rate: 2.0 -> 3.0"]

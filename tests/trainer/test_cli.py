@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -72,7 +73,11 @@ def test_a_run_leaves_a_log_a_sheet_checkpoints_and_says_what_it_is(run: Path, f
     assert about["config"]["recipe"] == "distill"
     assert about["data"]["photos"] == str((folders / "photos").resolve())
     assert about["data"]["photos_kept_for_validation"] > 0
-    assert len((run / "log.jsonl").read_text().splitlines()) == 4
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "terms" in line] == [1, 2, 3, 4]
+    assert [line["step"] for line in lines if "validation" in line] == [2, 4]
+    best = json.loads((run / "checkpoints/best.json").read_text())
+    assert best["score"] == min(line["validation"]["score"] for line in lines if "validation" in line)
     assert sorted(path.name for path in (run / "sheets").iterdir()) == ["step-00000002.png", "step-00000004.png"]
     assert (run / "checkpoints/step-00000004/tensors.safetensors").stat().st_size > 0
 
@@ -86,6 +91,16 @@ def test_the_same_command_with_other_numbers_is_refused_in_one_line(
     assert error.startswith("animevid: error: the run in")
     assert "numbers.losses.pixel: 10.0 -> 3.5" in error
     assert error.endswith("give the same ones, another --out, or --accept-changes")
+
+
+def test_the_same_command_with_more_steps_goes_on(run: Path, folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folders / "runs" / "longer"
+    shutil.copytree(run, out)
+    command = ["train", "distill", "--teacher", "bilateral", "--set", "losses.perceptual=0", *_TINY]
+    assert main([*command, "--steps", "6", *_flags(folders, out)]) == 0
+    assert "done: step 6" in capsys.readouterr().out
+    assert main([*command, "--steps", "6", *_flags(folders, out)]) == 0
+    assert (out / "checkpoints/step-00000006").is_dir()
 
 
 def test_another_recipe_in_the_same_folder_is_refused_in_one_line(
@@ -115,6 +130,12 @@ def test_a_run_becomes_a_style_that_onnx_runtime_draws(run: Path, capsys: pytest
     assert (card.name, card.licence, card.recipe, card.net_pixels) == ("tiny", "CC0-1.0", "distill", 57600)
     (output,) = session.run(None, {session.get_inputs()[0].name: np.zeros((1, 24, 10, 14), np.float32)})
     assert output.shape == (1, 24, 10, 14)
+
+
+def test_the_best_checkpoint_can_be_exported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(run), str(run / "best.onnx"), "--best"]) == 0
+    assert main(["export", str(run), str(run / "none.onnx"), "--step", "3"]) == 8
+    assert "has no checkpoint of step 3; there are 2, 4" in capsys.readouterr().err
 
 
 def test_a_run_can_start_from_another_runs_generator(run: Path, folders: Path) -> None:

@@ -14,11 +14,13 @@ import cv2
 import pytest
 import torch
 from animevid.errors import TrainingError
-from animevid_trainer.checkpoint import list_checkpoints
+from animevid_trainer.checkpoint import changed_past, list_checkpoints
 from animevid_trainer.data.batches import Batch
-from animevid_trainer.loop import Update, choose_precision
+from animevid_trainer.loop import Trainer, Update, choose_precision
 from animevid_trainer.objectives import CycleObjective, FeatureCache, ImagePool, StylizeObjective
+from animevid_trainer.plan import make_plan
 from animevid_trainer.progress import ProgressLine
+from animevid_trainer.recipes import Phase
 from small_runs import KINDS, differing, tiny_objective, tiny_plan, tiny_source, tiny_trainer, weights_of
 from torch import Tensor
 
@@ -262,9 +264,52 @@ def test_looking_at_a_network_with_batch_norm_teaches_it_nothing(tmp_path: Path)
 
 def test_the_best_checkpoint_by_validation_is_kept(tmp_path: Path) -> None:
     scores = iter((3.0, 1.0, 2.0, 4.0))
-    trainer = tiny_trainer(tmp_path, steps=8, checkpoint_every=2, keep_last=1, validate=lambda: {"score": next(scores)})
+    trainer = tiny_trainer(
+        tmp_path, steps=8, checkpoint_every=2, keep_last=1, validate=lambda _: {"score": next(scores)}
+    )
     trainer.run()
     assert [path.name for path in list_checkpoints(tmp_path / "checkpoints")] == ["step-00000004", "step-00000008"]
+
+
+def test_a_run_may_be_made_longer_but_its_other_numbers_stay(tmp_path: Path) -> None:
+    def config(steps: int, rate: float = 1e-3) -> dict[str, object]:
+        phases = [{"name": "train", "length_steps": steps, "generator_lr": rate}]
+        return {"recipe": "distill", "numbers": {"phases": phases}, "plan": [["train", steps]]}
+
+    tiny_trainer(tmp_path, "distill", steps=3, config=config(3)).run()
+    assert tiny_trainer(tmp_path, "distill", steps=5, config=config(5)).run().step == 5
+    with pytest.raises(TrainingError, match=r"other settings \(numbers.phases.train.generator_lr: 0.001 -> 0.002\)"):
+        tiny_trainer(tmp_path, "distill", steps=6, config=config(6, 2e-3)).run()
+
+
+def test_a_run_made_longer_ends_as_one_that_was_so_long_from_the_start(tmp_path: Path) -> None:
+    def trainer(name: str, steps: int) -> Trainer:
+        plan = make_plan([Phase("train", length_steps=steps, generator_lr=2e-3)], photos=5, batch=4, crop_px=32)
+        torch.manual_seed(3)
+        objective = tiny_objective("distill", plan)
+        return tiny_trainer(tmp_path / name, "distill", steps=steps, objective=objective, config={"recipe": "distill"})
+
+    trainer("grown", 3).run()
+    (grown := trainer("grown", 7)).run()
+    (whole := trainer("whole", 7)).run()
+    assert differing(weights_of(grown), weights_of(whole)) == []
+
+
+@pytest.mark.parametrize(
+    ("now", "step", "message"),
+    [
+        ([["init", 10], ["train", 90]], 30, ""),
+        ([["init", 10], ["train", 40]], 60, ""),
+        ([["init", 20], ["train", 50]], 8, ""),
+        ([["init", 20], ["train", 50]], 10, ""),
+        ([["init", 20], ["train", 50]], 11, "phase 'init', which is over: 10 steps -> 20"),
+        ([["init", 5], ["train", 55]], 8, "phase 'init', which is over: 10 steps -> 5"),
+    ],
+)
+def test_only_a_phase_that_is_not_over_may_change_its_length(now: list[list[object]], step: int, message: str) -> None:
+    found = changed_past([["init", 10], ["train", 50]], now, step)
+    assert found == ([message] if message else [])
+    assert changed_past([], now, step) == []  # a run of an older version
 
 
 def test_rates_follow_the_phase_and_its_schedule(tmp_path: Path) -> None:

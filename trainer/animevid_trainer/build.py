@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from animevid.errors import TrainingError
@@ -14,9 +14,16 @@ from animevid.styles.card import Layout
 from torch import Tensor, nn
 
 from animevid_trainer.augment import AdaController, AdaptiveAugment, AugmentKinds
-from animevid_trainer.checkpoint import latest_checkpoint, load_checkpoint, load_weights
+from animevid_trainer.checkpoint import (
+    best_checkpoint,
+    latest_checkpoint,
+    list_checkpoints,
+    load_checkpoint,
+    load_weights,
+    step_of,
+)
 from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
-from animevid_trainer.data.batches import ArtCrops, BatchSource, CropCache, PhotoCrops, Pictures
+from animevid_trainer.data.batches import ArtCrops, BatchSource, CropCache, PhotoCrops, Pictures, tensor_of
 from animevid_trainer.data.brightness import StyleStatistics, balance, compensate_exposure, measure_style
 from animevid_trainer.data.crops import CropSettings
 from animevid_trainer.data.flats import flat_pictures
@@ -33,6 +40,7 @@ from animevid_trainer.perceptual import Perceptual, make_perceptual
 from animevid_trainer.plan import Plan, make_plan
 from animevid_trainer.progress import Progress
 from animevid_trainer.recipes import Recipe, recipe_from_dict
+from animevid_trainer.validation import StudentValidation, StyleValidation, Validate, middles, spread, squares
 
 log = logging.getLogger(__name__)
 
@@ -348,9 +356,10 @@ def make_augment(recipe: Recipe) -> AdaptiveAugment | None:
     )
 
 
-def config_of(recipe: Recipe, settings: DataSettings, *, teacher_key: str = "") -> Mapping[str, Any]:
-    """What a resumed run must have in common with its start."""
+def config_of(recipe: Recipe, settings: DataSettings, plan: Plan, *, teacher_key: str = "") -> Mapping[str, Any]:
+    """What a resumed run must have in common with its start (but for lengths, see ``Trainer``)."""
     return {
+        "plan": [[place.phase.name, place.steps] for place in plan.stretches],
         "recipe": recipe.name,
         "numbers": recipe.to_dict(),
         "seed": settings.seed,
@@ -401,12 +410,58 @@ def start_run(
         source,
         folder,
         replace(loop_settings, steps=plan.steps),
-        config=config_of(recipe, data_settings, teacher_key=key),
+        config=config_of(recipe, data_settings, plan, teacher_key=key),
         about=about_run(recipe, data_settings, data, teacher=teacher, start_from=start_from),
         world=world,
         sheet_photos=pick_sheet_photos(data),
+        validate=make_validation(recipe, data, plan, objective, data_settings, teacher=draw, teacher_key=key),
         progress=progress,
         accept_changes=accept_changes,
+    )
+
+
+def make_validation(
+    recipe: Recipe,
+    data: RunData,
+    plan: Plan,
+    objective: StylizeObjective | CycleObjective,
+    settings: DataSettings,
+    *,
+    teacher: Teacher | None = None,
+    teacher_key: str = "",
+    count: int = 16,
+) -> Validate | None:
+    """What picks the best checkpoint, on at most ``count`` of the photos kept aside (and as many drawings).
+
+    None where there is nothing to measure with: no photos kept aside, or no perceptual network (CycleGAN needs none;
+    one named with ``perceptual.weights`` is taken for this).
+    """
+    if not len(data.validation):
+        log.info("no photos are kept aside, so no checkpoint is called the best")
+        return None
+    size_px = plan.stretches[-1].crop_px
+    perceptual = objective.perceptual
+    if recipe.needs_teacher and teacher is not None and isinstance(objective, StylizeObjective):
+        sizes = settings.target_sizes_px or (settings.longest_px or 1024,)
+        photos = [shrink_to(photo, sizes[0]) for photo in spread(data.validation, count // 2)]
+        targets = (target_of(photo, teacher, teacher_key=teacher_key, cache_folder=settings.target_cache)
+                   for photo in photos)  # fmt: skip
+        pairs = [middles(photo, target, size_px) for photo, target in zip(photos, targets, strict=True)]
+        photo_squares, target_squares = (tensor_of(column) for column in zip(*pairs, strict=True))
+        return StudentValidation(photo_squares, target_squares, objective.weights, perceptual)
+    if perceptual is None and recipe.perceptual.weights:
+        perceptual = make_perceptual_of(recipe, device=next(objective.networks["generator"].parameters()).device)
+    if perceptual is None or data.art is None:
+        log.info("no checkpoint is called the best: that takes a perceptual network (--perceptual-weights) and art")
+        return None
+    content = recipe.perceptual.content_layer or perceptual.default_layer
+    return StyleValidation(
+        squares(spread(data.validation, count), size_px),
+        squares(spread(data.art, count), size_px),
+        perceptual,
+        content,
+        recipe.perceptual.style_layers or (content,),
+        on_gray=recipe.losses.style > 0 and recipe.style_on == "gray",
     )
 
 
@@ -451,16 +506,25 @@ def open_teacher_of(spec: str) -> tuple[Teacher, str]:
     return teacher, teacher.key
 
 
-def load_generator(run: Path, *, step: int | None = None, averaged: bool = True) -> nn.Module:
+def load_generator(run: Path, *, step: int | Literal["latest", "best"] = "latest", averaged: bool = True) -> nn.Module:
     """The generator of a run, bare (in its own layout), with its averaged weights where there are any; on the CPU.
 
+    ``step``: a step that is still there, the latest, or the best by validation.
+
     Raises:
-        TrainingError: no checkpoint there, or a recipe that this version does not know.
+        TrainingError: no such checkpoint there, or a recipe that this version does not know.
     """
     folder = run / "checkpoints"
-    path = latest_checkpoint(folder) if step is None else folder / f"step-{step:08d}"
-    if path is None:
+    latest = latest_checkpoint(folder)
+    if latest is None:
         raise TrainingError(f"{str(run)!r} holds no checkpoint; give the folder that was --out")
+    best = best_checkpoint(folder)
+    if step == "best" and best is None:
+        raise TrainingError(f"{str(run)!r} has no best checkpoint (nothing was validated); leave --best out")
+    path = latest if step == "latest" else best[0] if step == "best" and best else folder / f"step-{step:08d}"
+    if not path.is_dir():
+        there = ", ".join(str(step_of(kept)) for kept in list_checkpoints(folder))
+        raise TrainingError(f"{str(run)!r} has no checkpoint of step {step}; there are {there}")
     _, state = load_checkpoint(path)
     recipe = recipe_from_dict(state["config"]["numbers"])
     generator = as_rgb(make_generator(recipe.generator, **recipe.generator_options))

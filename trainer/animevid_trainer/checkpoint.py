@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,15 +207,49 @@ def prune_checkpoints(folder: Path, *, keep_last: int) -> list[Path]:
     return removed
 
 
-def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two configurations: ``["crop_px: 256 -> 128", ...]``."""
+def changed_settings(
+    before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "", *, leaving_out: Collection[str] = ()
+) -> list[str]:
+    """What differs between two configurations: ``["crop_px: 256 -> 128", ...]``.
+
+    Tables in a list go by their ``name``: ``phases.train.generator_lr``. Keys in ``leaving_out`` are not compared,
+    however deep they are.
+    """
     # Through JSON, because that is what the older one has been through: tuples are lists there.
     before, now = json.loads(json.dumps(before)), json.loads(json.dumps(now))
     changes: list[str] = []
-    for key in sorted({*before, *now}):
-        old, new = before.get(key), now.get(key)
+    for key in sorted({*before, *now} - {*leaving_out}):
+        old, new = _by_name(before.get(key)), _by_name(now.get(key))
         if isinstance(old, dict) and isinstance(new, dict):
-            changes += changed_settings(old, new, f"{prefix}{key}.")
+            changes += changed_settings(old, new, f"{prefix}{key}.", leaving_out=leaving_out)
         elif old != new:
-            changes.append(f"{prefix}{key}: {old} -> {new}")
+            changes.append(f"{prefix}{key}: {_shown(old)} -> {_shown(new)}")
     return changes
+
+
+def changed_past(before: Sequence[Sequence[Any]], now: Sequence[Sequence[Any]], step: int) -> list[str]:
+    """Phases that a run at ``step`` has left behind and that ``now`` would have ended elsewhere.
+
+    Both are ``[[name, steps], ...]`` in order. Where a phase that is still under way ends is free; nothing is said
+    where either is unknown (older runs did not note it).
+    """
+    if not before or not now:
+        return []
+    changes: list[str] = []
+    end_before = end_now = 0
+    # The last phase may even end before ``step``: then there is nothing left to do, and nothing that was done changes.
+    for (name, old), (_, new) in zip(before, now[:-1], strict=False):
+        end_before, end_now = end_before + old, end_now + new
+        if end_before != end_now and min(end_before, end_now) < step:
+            changes.append(f"phase {name!r}, which is over: {old} steps -> {new}")
+            break
+    return changes
+
+
+def _by_name(value: Any) -> Any:
+    tables = isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value)
+    return {item["name"]: item for item in value} if tables else value
+
+
+def _shown(value: Any) -> str:
+    return "absent" if value is None else "a table" if isinstance(value, dict) else str(value)

@@ -131,11 +131,14 @@ def _run_train(args: argparse.Namespace) -> int:
         if getattr(args, flag) is None:
             raise TrainingError(f"--{flag} is missing: animevid train RECIPE --photos DIR --art DIR --out RUN")
 
+    from animevid_trainer.allocator import keep_freed_memory
     from animevid_trainer.build import DataSettings, start_run
+    from animevid_trainer.checkpoint import best_checkpoint
     from animevid_trainer.distributed import join_world
     from animevid_trainer.loop import LoopSettings
     from animevid_trainer.progress import Progress
 
+    keep_freed_memory()
     sizes = tuple(int(size) for size in args.teacher_sizes.split(",") if size)
     data = DataSettings(
         photos=args.photos,
@@ -181,6 +184,8 @@ def _run_train(args: argparse.Namespace) -> int:
         return 0
     if report.finished:
         print(f"done: step {report.step}, {report.images_per_second:.2f} img/s; {report.checkpoint}")
+        if (best := best_checkpoint(trainer.checkpoints)) is not None:
+            print(f"best on the validation photos: {best[0].name}, score {best[1]:.4g} (export --best takes it)")
         return 0
     print(f"stopped after step {report.step}; the same command goes on from there", file=sys.stderr)
     return 130
@@ -208,7 +213,9 @@ def _add_card_flags(parser: argparse.ArgumentParser) -> None:
 def _fill_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="run folder (--out of train)")
     parser.add_argument("style", type=Path, metavar="STYLE.onnx")
-    parser.add_argument("--step", type=int, help="checkpoint to take (default: the latest)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--step", type=int, help="checkpoint to take (default: the latest)")
+    which.add_argument("--best", action="store_true", help="take the one with the best validation score")
     parser.add_argument("--raw", action="store_true", help="the weights themselves instead of their average")
     parser.add_argument(
         "--gain", type=float, default=1.0, help="nano: scale what the network changes (a student of a teacher hedges)"
@@ -226,7 +233,11 @@ def _run_export(args: argparse.Namespace) -> int:
         raise TrainingError(f"{args.precision = }: --int8 starts from an fp32 style; leave --precision out")
     if args.int8 and args.calibration < 1:
         raise TrainingError(f"{args.calibration = }: give 1 photo or more, some dozens are good")
-    generator = load_generator(args.run_folder, step=args.step, averaged=not args.raw)
+    generator = load_generator(
+        args.run_folder,
+        step="best" if args.best else "latest" if args.step is None else args.step,
+        averaged=not args.raw,
+    )
     about = _about(args.run_folder)
     photos = args.photos or Path(about.get("data", {}).get("photos", ""))
     recipe = str(about.get("config", {}).get("recipe", ""))

@@ -40,6 +40,7 @@ from animevid.errors import TrainingError
 from torch import Tensor, nn
 
 from animevid_trainer.checkpoint import (
+    changed_past,
     changed_settings,
     latest_checkpoint,
     load_checkpoint,
@@ -57,6 +58,10 @@ from animevid_trainer.progress import Progress
 from animevid_trainer.sheets import write_sheet
 
 log = logging.getLogger(__name__)
+
+#: Keys of a configuration that a resumed run may change: how long it lasts is no other experiment (but see
+#: ``changed_past``), nor is how its recipe is described.
+_LENGTHS = frozenset({"length_steps", "length_epochs", "plan", "summary"})
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Terms = Mapping[str, Tensor]
@@ -211,9 +216,10 @@ def seed_everything(seed: int, rank: int = 0) -> None:
 class Trainer:
     """One run of one objective in one folder.
 
-    ``config``: what is trained, as plain JSON; a resumed run must have the same. ``about``: what else ``run.json``
-    should say. ``validate`` returns figures for the log; the one named "score" (lower is better) picks the best
-    checkpoint. ``sheet_photos`` are the fixed photos of the validation sheet.
+    ``config``: what is trained, as plain JSON; a resumed run must have the same, but for how long the phases last that
+    it has not left yet. ``about``: what else ``run.json``
+    should say. ``validate`` is given ``stylize`` and returns figures for the log; the one named "score" (lower is
+    better) picks the best checkpoint. ``sheet_photos`` are the fixed photos of the validation sheet.
     """
 
     def __init__(
@@ -227,7 +233,7 @@ class Trainer:
         about: Mapping[str, Any] | None = None,
         world: World = SINGLE,
         sheet_photos: Iterable[Picture] = (),
-        validate: Callable[[], Mapping[str, float]] | None = None,
+        validate: Callable[[Callable[[Tensor], Tensor]], Mapping[str, float]] | None = None,
         progress: Progress | None = None,
         accept_changes: bool = False,
     ) -> None:
@@ -310,7 +316,8 @@ class Trainer:
                 f"{str(self.folder)!r} holds a run of recipe {before.get('recipe')!r}, "
                 f"not {self.config.get('recipe')!r}; give another --out, or the recipe it was started with"
             )
-        changes = changed_settings(before, self.config)
+        changes = changed_settings(before, self.config, leaving_out=_LENGTHS)
+        changes += changed_past(before.get("plan", ()), self.config.get("plan", ()), step)
         if changes and not self.accept_changes:
             raise TrainingError(
                 f"the run in {str(self.folder)!r} was started with other settings ({'; '.join(changes)}); "
@@ -318,6 +325,9 @@ class Trainer:
             )
         for change in changes:
             log.warning("from step %d on: %s", step, change)
+        for change in changed_settings(before, self.config):
+            if change not in changes:
+                log.info("from step %d on: %s", step, change)
 
     # ---- the loop
 
@@ -414,8 +424,11 @@ class Trainer:
         parameters = self._parameters(item)
         average_gradients(parameters, self.world)
         self.scaler.unscale_(optimizer)
-        limit = self.settings.clip_norm or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        total = torch.nn.utils.get_total_norm(grads)
+        if self.settings.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.settings.clip_norm, total)
+        norm = float(total)
         figures[f"{update.optimizer}/gradient_norm"] = norm
         # fp16 overflows now and then by design: the scaler skips that step and lowers its scale.
         if not math.isfinite(norm) and not self.scaler.is_enabled():
@@ -462,7 +475,7 @@ class Trainer:
         path = save_checkpoint(self.checkpoints, self.step, state)
         if self.validate is not None:
             states = random_states()
-            figures = dict(self.validate())
+            figures = dict(self.validate(self.stylize))
             restore_random_states(states)
             self.progress.report_validation(self.step, figures)
             if "score" in figures:

@@ -41,6 +41,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from animevid_trainer.layers import rectify
+
 _LOG = logging.getLogger(__name__)
 
 NetworkName = Literal["vgg19", "vgg16", "resnet50"]
@@ -199,7 +201,8 @@ class Vgg(Perceptual):
                 left.discard(conv)
                 if not left:
                     break
-            x = F.relu(x)
+            # What has just been given out must stay as it is (float32 features are not copied).
+            x = F.relu(x) if conv in wanted else rectify(x)
             rectified = conv.replace("conv", "relu")
             if rectified in left:
                 found[rectified] = self._emit(x)
@@ -229,9 +232,9 @@ class _Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        return F.relu(self.bn3(self.conv3(y)) + shortcut)
+        y = rectify(self.bn1(self.conv1(x)))
+        y = rectify(self.bn2(self.conv2(y)))
+        return rectify(self.bn3(self.conv3(y)) + shortcut)
 
 
 class ResNet50(Perceptual):
@@ -269,7 +272,7 @@ class ResNet50(Perceptual):
         found: dict[str, Tensor] = {}
         x = (images.float() + 1.0) * self.input_scale - self.input_mean
         x = x.to(self.compute_dtype, memory_format=torch.channels_last)
-        x = F.relu(self.bn1(self.conv1(x)))
+        x = rectify(self.bn1(self.conv1(x)))
         for layer in self.layers:
             if layer == "layer1":
                 x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)

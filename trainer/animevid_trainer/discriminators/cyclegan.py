@@ -5,6 +5,8 @@ from __future__ import annotations
 from animevid.errors import TrainingError
 from torch import Tensor, nn
 
+from animevid_trainer.layers import InstanceNorm, LeakyRelu
+
 
 class CycleGanDiscriminator(nn.Module):
     """C64-C128-C256-C512: RGB in [-1, 1], ``N, 3, H, W`` (64 or more) -> logits ``N, 1, H/8 - 2, W/8 - 2``.
@@ -19,12 +21,12 @@ class CycleGanDiscriminator(nn.Module):
         super().__init__()
         if width < 1:
             raise TrainingError(f"{width = }: 1 or more")
-        layers: list[nn.Module] = [nn.Conv2d(3, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 4, stride=2, padding=1), LeakyRelu(0.2)]
         for inputs, stride in ((width, 2), (2 * width, 2), (4 * width, 1)):
             layers += [
                 nn.Conv2d(inputs, 2 * inputs, 4, stride=stride, padding=1),
-                nn.InstanceNorm2d(2 * inputs),
-                nn.LeakyReLU(0.2),
+                InstanceNorm(2 * inputs),
+                LeakyRelu(0.2),
             ]
         layers.append(nn.Conv2d(8 * width, 1, 4, padding=1))
         self.layers = nn.Sequential(*layers)

@@ -6,6 +6,8 @@ from animevid.errors import TrainingError
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from animevid_trainer.layers import LeakyRelu
+
 
 class PatchDiscriminator(nn.Module):
     """Fully convolutional: RGB in [-1, 1], ``N, 3, H, W`` -> logits ``N, 1, H/2^(depth-1), W/2^(depth-1)``.
@@ -32,7 +34,7 @@ class PatchDiscriminator(nn.Module):
             return nn.GroupNorm(1, channels)  # layer norm over C, H and W, with a scale and shift for each channel
 
         def activation() -> nn.Module:
-            return nn.LeakyReLU(0.2)
+            return LeakyRelu(0.2)
 
         channels = width // 2
         layers: list[nn.Module] = [convolution(3, channels), activation()]

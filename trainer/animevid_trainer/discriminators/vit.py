@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
+from animevid_trainer.layers import LeakyRelu
+
 
 class _L2Attention(nn.Module):
     """Self-attention by distance, queries and keys tied: ``softmax(-|q_i - q_j|^2 / sqrt(d)) v``.
@@ -74,7 +76,7 @@ class VitDiscriminator(nn.Module):
         first = patch_px // 4
         self.stem = nn.Sequential(
             spectral_norm(nn.Conv2d(3, width // 2, 2 * first - 1, stride=first, padding=first - 1)),
-            nn.LeakyReLU(0.2),
+            LeakyRelu(0.2),
             spectral_norm(nn.Conv2d(width // 2, width, 7, stride=4, padding=3)),
         )
         self.blocks = nn.Sequential(*(_Block(width, heads) for _ in range(depth)))

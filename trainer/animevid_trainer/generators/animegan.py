@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from animevid_trainer.generators.base import Generator, check_rgb, make_norm, reflection_pad, upsample
+from animevid_trainer.layers import LeakyRelu
 
 
 class _Conv(nn.Sequential):
@@ -18,7 +19,7 @@ class _Conv(nn.Sequential):
             reflection_pad(kernel, 1),
             nn.Conv2d(inputs, outputs, kernel, bias=False),
             make_norm("instance", outputs),
-            nn.LeakyReLU(0.2),
+            LeakyRelu(0.2),
         )
 
 
@@ -31,7 +32,7 @@ class _Separable(nn.Sequential):
             nn.Conv2d(inputs, inputs, 3, stride=stride, groups=inputs, bias=False),
             nn.Conv2d(inputs, outputs, 1, bias=False),
             make_norm("instance", outputs),
-            nn.LeakyReLU(0.2),
+            LeakyRelu(0.2),
         )
 
 
@@ -72,7 +73,7 @@ class _InvertedResidual(nn.Module):
             reflection_pad(3, 1),
             nn.Conv2d(hidden, hidden, 3, groups=hidden, bias=False),
             make_norm("instance", hidden),
-            nn.LeakyReLU(0.2),
+            LeakyRelu(0.2),
         )
         self.project = nn.Sequential(nn.Conv2d(hidden, channels, 1, bias=False), make_norm("instance", channels))
 

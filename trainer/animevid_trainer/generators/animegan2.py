@@ -11,6 +11,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from animevid_trainer.generators.base import Generator, Upsampling, check_rgb, make_norm, reflection_pad, upsample
+from animevid_trainer.layers import LeakyRelu
 
 
 def _initialize(module: nn.Module) -> None:
@@ -29,7 +30,7 @@ class _Conv(nn.Sequential):
             reflection_pad(kernel, stride),
             nn.Conv2d(inputs, outputs, kernel, stride=stride, bias=False),
             make_norm("layer", outputs),
-            nn.LeakyReLU(0.2),
+            LeakyRelu(0.2),
         )
 
 
@@ -43,7 +44,7 @@ class _InvertedResidual(nn.Module):
             reflection_pad(3, 1),
             nn.Conv2d(hidden, hidden, 3, groups=hidden, bias=True),
             make_norm("layer", hidden),
-            nn.LeakyReLU(0.2),
+            LeakyRelu(0.2),
         )
         self.layers = nn.Sequential(
             _Conv(inputs, hidden, kernel=1),

@@ -10,6 +10,8 @@ from animevid.styles.card import Layout
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from animevid_trainer.layers import InstanceNorm, ReflectionPad, in_own_dtype
+
 NormKind = Literal["instance", "layer"]
 Upsampling = Literal["half_pixel", "align_corners", "asymmetric"]
 
@@ -30,7 +32,7 @@ class Generator(nn.Module):
 def make_norm(kind: NormKind, channels: int) -> nn.Module:
     """Instance norm or layer norm over C, H and W, each with a scale and a shift for every channel, epsilon 1e-5."""
     if kind == "instance":
-        return nn.InstanceNorm2d(channels, affine=True)
+        return InstanceNorm(channels, affine=True)
     if kind == "layer":
         return nn.GroupNorm(1, channels)
     raise TrainingError(f"norm {kind = }: allowed are instance, layer")
@@ -39,8 +41,8 @@ def make_norm(kind: NormKind, channels: int) -> nn.Module:
 def reflection_pad(kernel: int, stride: int) -> nn.Module:
     """AnimeGAN's padding: reflected on all sides for stride 1, only below and right for stride 2 (3x3)."""
     if stride == 2:
-        return nn.ReflectionPad2d((0, 1, 0, 1))
-    return nn.ReflectionPad2d(kernel // 2) if kernel > 1 else nn.Identity()
+        return ReflectionPad((0, 1, 0, 1))
+    return ReflectionPad(kernel // 2) if kernel > 1 else nn.Identity()
 
 
 def upsample(x: Tensor, mode: Upsampling) -> Tensor:
@@ -50,6 +52,11 @@ def upsample(x: Tensor, mode: Upsampling) -> Tensor:
     ``asymmetric`` reproduce networks that were trained elsewhere: PyTorch ports of AnimeGANv2 (corners on corners), and
     TensorFlow 1, whose resize puts output pixel i at input position i / 2 and so shifts by half a pixel.
     """
+    with in_own_dtype(x):
+        return _upsample(x, mode)
+
+
+def _upsample(x: Tensor, mode: Upsampling) -> Tensor:
     if mode == "half_pixel":
         return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
     height, width = x.shape[-2:]

@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 
 from animevid.errors import TrainingError
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from animevid_trainer.generators.base import Generator, check_rgb
+from animevid_trainer.layers import InstanceNorm, rectify, reflect
 
 _BLOCKS = range(4, 12)
 
@@ -46,7 +46,7 @@ class CartoonGan(Generator):
         def make(channels: int) -> nn.Module:
             if norm == "batch":
                 return nn.BatchNorm2d(channels, eps=norm_epsilon)
-            return nn.InstanceNorm2d(channels, eps=norm_epsilon, affine=True)
+            return InstanceNorm(channels, eps=norm_epsilon, affine=True)
 
         self.conv01_1 = nn.Conv2d(3, 64, 7)
         self.in01_1 = make(64)
@@ -74,22 +74,22 @@ class CartoonGan(Generator):
                 nn.init.zeros_(module.bias)
 
     def _activate(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
+        return rectify(x, self.slope)
 
     def forward(self, x: Tensor) -> Tensor:
         check_rgb(x, multiple=self.size_multiple)
-        y: Tensor = self._activate(self.in01_1(self.conv01_1(F.pad(x, (3, 3, 3, 3), mode="reflect"))))
+        y: Tensor = self._activate(self.in01_1(self.conv01_1(reflect(x, 3))))
         y = self._activate(self.in02_1(self.conv02_2(self.conv02_1(y))))
         y = self._activate(self.in03_1(self.conv03_2(self.conv03_1(y))))
         for block in _BLOCKS:
             z = y
             for half in (1, 2):
                 convolution = self.get_submodule(f"conv{block:02d}_{half}")
-                z = self.get_submodule(f"in{block:02d}_{half}")(convolution(F.pad(z, (1, 1, 1, 1), mode="reflect")))
+                z = self.get_submodule(f"in{block:02d}_{half}")(convolution(reflect(z, 1)))
                 if half == 1:
                     z = self._activate(z)
             y = y + z
         y = self._activate(self.in12_1(self.deconv01_2(self.deconv01_1(y))))
         y = self._activate(self.in13_1(self.deconv02_2(self.deconv02_1(y))))
-        y = self.deconv03_1(F.pad(y, (3, 3, 3, 3), mode="reflect"))
+        y = self.deconv03_1(reflect(y, 3))
         return y.tanh()

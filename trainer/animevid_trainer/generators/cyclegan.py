@@ -8,19 +8,20 @@ from animevid.errors import TrainingError
 from torch import Tensor, nn
 
 from animevid_trainer.generators.base import Generator, check_rgb
+from animevid_trainer.layers import InstanceNorm, ReflectionPad, Relu
 
 
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.ReflectionPad2d(1),
+            ReflectionPad(1),
             nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
-            nn.ReLU(),
-            nn.ReflectionPad2d(1),
+            InstanceNorm(channels),
+            Relu(),
+            ReflectionPad(1),
             nn.Conv2d(channels, channels, 3),
-            nn.InstanceNorm2d(channels),
+            InstanceNorm(channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -41,21 +42,21 @@ class CycleGan(Generator):
         super().__init__()
         if width < 1 or blocks < 1:
             raise TrainingError(f"{width = }, {blocks = }: 1 or more")
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(3, width, 7), nn.InstanceNorm2d(width), nn.ReLU()]
+        layers: list[nn.Module] = [ReflectionPad(3), nn.Conv2d(3, width, 7), InstanceNorm(width), Relu()]
         for channels in (width, 2 * width):
             layers += [
                 nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1),
-                nn.InstanceNorm2d(2 * channels),
-                nn.ReLU(),
+                InstanceNorm(2 * channels),
+                Relu(),
             ]
         layers += [_Residual(4 * width) for _ in range(blocks)]
         for channels in (4 * width, 2 * width):
             layers += [
                 nn.ConvTranspose2d(channels, channels // 2, 3, stride=2, padding=1, output_padding=1),
-                nn.InstanceNorm2d(channels // 2),
-                nn.ReLU(),
+                InstanceNorm(channels // 2),
+                Relu(),
             ]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, 3, 7), nn.Tanh()]
+        layers += [ReflectionPad(3), nn.Conv2d(width, 3, 7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

@@ -1,0 +1,69 @@
+"""Layers that generators and discriminators share, computed in the way that is cheapest in training on a CPU."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def in_own_dtype(x: Tensor) -> AbstractContextManager[object]:
+    """Inside, ``x`` keeps its type: autocast on CPUs would pad and resize bfloat16 in float32, there and back."""
+    autocast = torch.is_autocast_enabled(x.device.type)
+    return torch.autocast(x.device.type, enabled=False) if autocast else nullcontext()
+
+
+class InstanceNorm(nn.InstanceNorm2d):
+    """``nn.InstanceNorm2d``, three times as fast while training on a CPU.
+
+    Instance norm is group norm with a group for each channel, whose kernel takes ``channels_last`` as it is; that of
+    instance norm makes a copy in another layout, which the next convolution turns back. Graphs are exported from the
+    original, in evaluation.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or x.device.type != "cpu":
+            return super().forward(x)
+        with in_own_dtype(x):
+            # float32 in between: faster than the bfloat16 kernel, and sums over 10^5 pixels want it
+            y = F.group_norm(x.float(), self.num_features, self.weight, self.bias, self.eps)
+        return y.to(x.dtype)
+
+
+def rectify(x: Tensor, slope: float = 0.0) -> Tensor:
+    """ReLU, or LeakyReLU with ``slope``. What ``x`` held may be gone: give it what nothing else reads.
+
+    In place in float32, which halves the time; not in bfloat16, where torch's kernel takes two to three times as long.
+    """
+    in_place = x.dtype == torch.float32
+    return F.leaky_relu(x, slope, inplace=in_place) if slope else F.relu(x, inplace=in_place)
+
+
+class LeakyRelu(nn.LeakyReLU):
+    """``nn.LeakyReLU`` by :func:`rectify`, for what comes straight out of a convolution or norm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rectify(x, self.negative_slope)
+
+
+class Relu(nn.ReLU):
+    """``nn.ReLU`` by :func:`rectify`, for what comes straight out of a convolution or norm."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return rectify(x)
+
+
+def reflect(x: Tensor, pixels: int) -> Tensor:
+    """``x`` with ``pixels`` of reflection on all sides, in its own type."""
+    with in_own_dtype(x):
+        return F.pad(x, (pixels,) * 4, mode="reflect")
+
+
+class ReflectionPad(nn.ReflectionPad2d):
+    """``nn.ReflectionPad2d`` in the type of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with in_own_dtype(x):
+            return super().forward(x)
