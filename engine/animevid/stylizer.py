@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias, TypeVar
 
@@ -17,7 +18,8 @@ import numpy.typing as npt
 
 from animevid.backends import open_backend
 from animevid.backends.base import Backend, Tensor
-from animevid.errors import UsageError
+from animevid.backends.pictures import PendingPicture
+from animevid.errors import BackendError, UsageError
 from animevid.pixels import (
     ChangeDetector,
     Colour,
@@ -66,6 +68,25 @@ class NetworkOutput:
     tensor: Tensor
     source: NetworkInput
 
+
+@dataclass(frozen=True, slots=True)
+class DeviceInput:
+    """A picture for a backend that takes it whole; ``size`` is the network's, (height, width)."""
+
+    planes: PlanesYUV420
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOutput:
+    """A picture that such a backend is drawing, lifted and blended there."""
+
+    source: DeviceInput
+    pending: PendingPicture
+
+
+StepInput: TypeAlias = NetworkInput | DeviceInput
+StepOutput: TypeAlias = NetworkOutput | DeviceOutput
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -178,41 +199,39 @@ class Stylizer:
 
         return side(height), side(width)
 
-    def preprocess(self, planes: PlanesYUV420) -> NetworkInput:
-        """``planes`` at the network's size, in its layout and range, padded by reflection to its multiple."""
-        size = self.net_size(planes.height, planes.width)
-        if self._packed:
-            tensor = pack_yuv420(planes, size=size, multiple=self._multiple)
-        else:
-            tensor = planes_to_tensor(
-                planes,
-                layout=self.card.layout.value,
-                order=self.card.colour_order.value,
-                value_range=self.card.input_range,
-                size=size,
-                multiple=self._multiple,
-            )
-        return NetworkInput(tensor, size)
+    def preprocess(self, planes: PlanesYUV420) -> StepInput:
+        """``planes`` at the network's size, in its layout and range, padded by reflection to its multiple.
 
-    def infer(self, inputs: Sequence[NetworkInput]) -> list[NetworkOutput]:
+        As they are for a backend that takes whole pictures: the three steps are then one, on its device.
+        """
+        size = self.net_size(planes.height, planes.width)
+        runner = self._backend.pictures
+        if runner is not None and runner.takes(planes, size):
+            return DeviceInput(planes, size)
+        return self._to_tensor(planes, size)
+
+    def infer(self, inputs: Sequence[StepInput]) -> list[StepOutput]:
         """The network's pictures, in order. Neighbours of one shape run as one batch.
 
         Raises:
             BackendError, DeviceError: the runtime failed.
         """
-        outputs: list[NetworkOutput] = []
-        for batch in _runs_of_one_shape(inputs):
-            tensors = [item.tensor for item in batch]
-            results = self._run(tensors[0][np.newaxis] if len(tensors) == 1 else np.stack(tensors))
-            outputs += [NetworkOutput(result, item) for result, item in zip(results, batch, strict=True)]
+        outputs: list[StepOutput] = []
+        for form, batch in groupby(inputs, key=_form):
+            if form[0] is DeviceInput:
+                outputs += self._submit([item for item in batch if isinstance(item, DeviceInput)])
+            else:
+                outputs += self._infer([item for item in batch if isinstance(item, NetworkInput)])
         return outputs
 
-    def postprocess(self, planes: PlanesYUV420, output: NetworkOutput) -> PlanesYUV420:
+    def postprocess(self, planes: PlanesYUV420, output: StepOutput) -> PlanesYUV420:
         """The network's picture of ``planes`` at the size, depth and tags of ``planes``, blended by ``strength``."""
         strength = self._strength
-        size = output.source.size
         if strength == 0.0:
             return planes
+        if isinstance(output, DeviceOutput):
+            return self._from_device(planes, output)
+        size = output.source.size
         if size == (planes.height, planes.width):
             stylized = self._to_planes(output.tensor, like=planes, size=size)
         elif size[0] > planes.height or size[1] > planes.width:
@@ -246,6 +265,50 @@ class Stylizer:
             return self._call_each([frames])[0]
         return np.stack(self._call_each(frames))
 
+    def _to_tensor(self, planes: PlanesYUV420, size: Size) -> NetworkInput:
+        if self._packed:
+            tensor = pack_yuv420(planes, size=size, multiple=self._multiple)
+        else:
+            tensor = planes_to_tensor(
+                planes,
+                layout=self.card.layout.value,
+                order=self.card.colour_order.value,
+                value_range=self.card.input_range,
+                size=size,
+                multiple=self._multiple,
+            )
+        return NetworkInput(tensor, size)
+
+    def _infer(self, batch: Sequence[NetworkInput]) -> list[NetworkOutput]:
+        tensors = [item.tensor for item in batch]
+        results = self._run(tensors[0][np.newaxis] if len(tensors) == 1 else np.stack(tensors))
+        return [NetworkOutput(result, item) for result, item in zip(results, batch, strict=True)]
+
+    def _submit(self, batch: Sequence[DeviceInput]) -> list[StepOutput]:
+        runner = self._backend.pictures
+        if runner is not None:
+            try:
+                pending = runner.submit(
+                    [item.planes for item in batch], net_size=batch[0].size, strength=self._strength
+                )
+                return [DeviceOutput(*pair) for pair in zip(batch, pending, strict=True)]
+            except BackendError as error:
+                if not self._backend.fall_back(error):
+                    raise
+        # The device has gone since these pictures were meant for it.
+        return [output for item in batch for output in self._infer([self._to_tensor(item.planes, item.size)])]
+
+    def _from_device(self, planes: PlanesYUV420, output: DeviceOutput) -> PlanesYUV420:
+        if planes is not output.source.planes:
+            # An unchanged picture at another strength: what was drawn is blended already.
+            return self.stylize_planes(planes)
+        try:
+            return output.pending.result()
+        except BackendError as error:
+            if not self._backend.fall_back(error):
+                raise
+        return self.stylize_planes(planes)
+
     def close(self) -> None:
         """Free the backend. Safe to call twice."""
         self._backend.close()
@@ -261,7 +324,7 @@ class Stylizer:
     def _call_each(self, frames: Iterable[RGBFrames]) -> list[RGBFrames]:
         # Full range keeps all 256 levels; an untagged matrix is guessed by size, as it is for video.
         pictures = [rgb_to_planes(frame, colour=Colour(range=ColourRange.FULL)) for frame in frames]
-        outputs: list[NetworkOutput] = []
+        outputs: list[StepOutput] = []
         for start in range(0, len(pictures), self.batch_limit):
             outputs += self.infer([self.preprocess(picture) for picture in pictures[start : start + self.batch_limit]])
         return [planes_to_rgb(self.postprocess(*pair)) for pair in zip(pictures, outputs, strict=True)]
@@ -302,7 +365,7 @@ class StaticSkip:
     def __init__(self, stylizer: Stylizer, *, floor: NoiseFloor | None = None) -> None:
         self._stylizer = stylizer
         self._detector = ChangeDetector(floor=floor)
-        self._output: NetworkOutput | None = None
+        self._output: StepOutput | None = None
         self._shown: tuple[float, PlanesYUV420] | None = None
         self.skipped = 0
 
@@ -310,17 +373,17 @@ class StaticSkip:
     def batch_limit(self) -> int:
         return self._stylizer.batch_limit
 
-    def preprocess(self, planes: PlanesYUV420) -> NetworkInput | None:
+    def preprocess(self, planes: PlanesYUV420) -> StepInput | None:
         if self._detector.must_stylize(planes):
             return self._stylizer.preprocess(planes)
         self.skipped += 1
         return None
 
-    def infer(self, inputs: Sequence[NetworkInput | None]) -> list[NetworkOutput | None]:
+    def infer(self, inputs: Sequence[StepInput | None]) -> list[StepOutput | None]:
         outputs = iter(self._stylizer.infer([item for item in inputs if item is not None]))
         return [None if item is None else next(outputs) for item in inputs]
 
-    def postprocess(self, planes: PlanesYUV420, output: NetworkOutput | None) -> PlanesYUV420:
+    def postprocess(self, planes: PlanesYUV420, output: StepOutput | None) -> PlanesYUV420:
         strength = self._stylizer.strength
         if output is None and self._shown is not None and self._shown[0] == strength:
             # The very picture that was shown: an encoder spends almost nothing on it, and noise does not shimmer.
@@ -332,14 +395,9 @@ class StaticSkip:
         return shown
 
 
-def _runs_of_one_shape(inputs: Iterable[NetworkInput]) -> list[list[NetworkInput]]:
-    runs: list[list[NetworkInput]] = []
-    for item in inputs:
-        if runs and runs[-1][0].tensor.shape == item.tensor.shape:
-            runs[-1].append(item)
-        else:
-            runs.append([item])
-    return runs
+def _form(item: StepInput) -> tuple[type, tuple[int, ...]]:
+    """What pictures of one batch have in common."""
+    return type(item), item.size if isinstance(item, DeviceInput) else item.tensor.shape
 
 
 def _check_net_pixels(net_pixels: int) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import sys
 
 import numpy as np
 import pytest
-from animevid.backends import available_backends, backend_names, open_backend
+from animevid import backends
+from animevid.backends import auto, available_backends, backend_names, open_backend
 from animevid.backends.onnxruntime import OnnxRuntimeBackend
 from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, DeviceError, UsageError
@@ -19,6 +22,117 @@ CARD = StyleCard(name="rgb", size_multiple=2)
 def test_auto_opens_onnx_runtime_which_is_always_installed():
     with open_backend(rgb_network(), CARD) as backend:
         assert backend.name == "onnxruntime"
+
+
+@pytest.fixture
+def fresh_notices(monkeypatch):
+    monkeypatch.setattr(auto, "_said", set())
+
+
+class _Gpu(OnnxRuntimeBackend):
+    """A GPU's backend as ``auto`` sees one: it opens, and may fail when it is used."""
+
+    broken = False
+
+    @classmethod
+    def open(cls, model, card, *, threads=0, device="auto"):
+        return super().open(model, card, threads=threads, device="cpu")
+
+    def run(self, batch):
+        if _Gpu.broken:
+            raise DeviceError("the GPU stopped working")
+        return super().run(batch)
+
+    @property
+    def device_name(self):
+        return "GPU"
+
+
+@pytest.fixture
+def gpu_that_opens(monkeypatch, fresh_notices):
+    """A driver that answers, and one GPU backend; no GPU is touched."""
+    monkeypatch.setattr(auto, "driver_library_is_there", lambda: True)
+    monkeypatch.setattr(auto, "load_driver", lambda: None)
+    monkeypatch.setattr(backends, "_AUTO_GPU_ORDER", ("gpu",))
+    monkeypatch.setitem(backends._HOMES, "gpu", (__name__, "_Gpu"))
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[_Gpu.__module__])
+    monkeypatch.setattr(_Gpu, "broken", False)
+
+
+def test_auto_says_once_why_it_does_not_take_the_gpu_that_is_in_the_machine(caplog, monkeypatch, fresh_notices):
+    monkeypatch.setattr(auto, "driver_library_is_there", lambda: False)
+    monkeypatch.setattr(auto, "_nvidia_card_is_there", lambda: True)
+    with caplog.at_level(logging.INFO, logger="animevid"):
+        for _ in range(2):
+            with open_backend(rgb_network(), CARD) as backend:
+                assert backend.device_name == "CPU"
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith("--backend auto takes onnxruntime")
+    assert "no NVIDIA driver" in record.getMessage()
+    assert "\n" not in record.getMessage()
+
+
+def test_auto_is_silent_about_gpus_where_there_is_none(caplog, monkeypatch, fresh_notices):
+    monkeypatch.setattr(auto, "driver_library_is_there", lambda: False)
+    monkeypatch.setattr(auto, "_nvidia_card_is_there", lambda: False)
+    with caplog.at_level(logging.INFO, logger="animevid"):
+        open_backend(rgb_network(), CARD).close()
+    assert [record.levelno for record in caplog.records] == [logging.INFO]
+
+
+def test_an_nvidia_card_is_told_from_other_devices_by_its_ids(tmp_path, monkeypatch):
+    monkeypatch.setattr(auto, "_PCI_DEVICES", tmp_path)
+    for name, vendor, kind in (("audio", "0x10de", "0x040300"), ("display", "0x8086", "0x030000")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "vendor").write_text(vendor + "\n")
+        (tmp_path / name / "class").write_text(kind + "\n")
+    (tmp_path / "odd").mkdir()
+    assert not auto._nvidia_card_is_there()
+    (tmp_path / "display" / "vendor").write_text("0x10de\n")
+    assert auto._nvidia_card_is_there()
+
+
+def test_auto_takes_the_gpu_that_opens(gpu_that_opens, caplog):
+    with open_backend(rgb_network(), CARD) as backend:
+        assert backend.device_name == "GPU"
+        assert backend.run(np.zeros((1, 3, 16, 16), np.float32)).shape == (1, 3, 16, 16)
+    assert not caplog.records
+
+
+def test_auto_with_the_cpu_asked_for_looks_for_no_gpu(gpu_that_opens, caplog):
+    with open_backend(rgb_network(), CARD, device="cpu") as backend:
+        assert backend.device_name == "CPU"
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("reason", ["TensorRT is not installed; pip install it", "the engine is of another GPU"])
+def test_auto_says_why_a_gpu_backend_cannot_be_used(gpu_that_opens, caplog, monkeypatch, reason):
+    monkeypatch.setattr(_Gpu, "unavailable_reason", classmethod(lambda cls: reason))
+    with open_backend(rgb_network(), CARD) as backend:
+        assert backend.device_name == "CPU"
+    (record,) = caplog.records
+    assert reason in record.getMessage()
+
+
+def test_a_gpu_that_fails_in_the_middle_is_replaced_and_the_picture_is_not_lost(gpu_that_opens, caplog, monkeypatch):
+    batch = np.random.default_rng(0).uniform(-1, 1, (1, 3, 16, 16)).astype(np.float32)
+    with open_backend(rgb_network(), CARD) as backend:
+        expected = backend.run(batch)
+        monkeypatch.setattr(_Gpu, "broken", True)
+        for _ in range(2):
+            np.testing.assert_array_equal(backend.run(batch), expected)
+        assert backend.device_name == "CPU"
+    (record,) = caplog.records
+    assert "goes on with onnxruntime" in record.getMessage()
+    assert "stopped working" in record.getMessage()
+
+
+def test_a_gpu_that_was_asked_for_by_name_is_not_replaced(gpu_that_opens, monkeypatch):
+    with open_backend(rgb_network(), CARD, device="cuda:0") as backend:
+        monkeypatch.setattr(_Gpu, "broken", True)
+        with pytest.raises(DeviceError, match="stopped working"):
+            backend.run(np.zeros((1, 3, 16, 16), np.float32))
 
 
 def test_auto_passes_over_what_is_not_installed(monkeypatch):

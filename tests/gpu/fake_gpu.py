@@ -1,48 +1,74 @@
 """A GPU for tests that is none: ``plugins/cuda/fake_driver.cpp``, in a child process of its own.
 
 The driver library stays in the process that loads it, where other tests ask what happens without one; so a test that
-uses it runs in a fork.
+uses it runs in a child. Children are forked from a clean server, not from the process of the tests: decoders and
+networks of other tests have left threads there, and a fork of it may hang.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import importlib.util
+import multiprocessing
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+_TIMEOUT_SECONDS = 240
+
 
 def in_child(test: Callable[..., None]) -> Callable[..., None]:
-    """Run the test in a forked child, and fail as it fails."""
+    """Run the test in a child, and fail as it fails. Its arguments must pickle."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
-        read, write = os.pipe()
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                test(*args, **kwargs)
-                code = 0
-            except BaseException:
-                os.write(write, traceback.format_exc()[-8000:].encode())
-            finally:
-                sys.stdout.flush()
-                os._exit(code)
-        os.close(write)
-        with os.fdopen(read, "rb") as pipe:
-            said = pipe.read().decode()
-        _, status = os.waitpid(child, 0)
-        if status != 0:
-            pytest.fail(said or f"the child ended with status {status}", pytrace=False)
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["numpy", "cv2", "animevid", "onnxruntime", "cuda.bindings.driver", "pytest"])
+        ours, theirs = context.Pipe(duplex=False)
+        where = (test.__code__.co_filename, test.__name__)
+        child = context.Process(target=_run, args=(theirs, where, args, kwargs, dict(os.environ)))
+        child.start()
+        theirs.close()
+        said: str | None = "the child ended without a word"
+        try:
+            said = ours.recv() if ours.poll(_TIMEOUT_SECONDS) else f"no end after {_TIMEOUT_SECONDS} s"
+        except EOFError:
+            pass
+        finally:
+            child.kill()
+            child.join()
+        if said is not None:
+            pytest.fail(f"{said} (exit code {child.exitcode})", pytrace=False)
 
     return run
+
+
+def _run(
+    report: Connection, where: tuple[str, str], args: tuple[Any, ...], kwargs: dict[str, Any], env: dict[str, str]
+) -> None:
+    os.environ.clear()
+    os.environ.update(env)
+    said = None
+    try:
+        spec = importlib.util.spec_from_file_location(f"child_{Path(where[0]).stem}", where[0])
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        getattr(module, where[1]).__wrapped__(*args, **kwargs)
+    except BaseException:
+        said = traceback.format_exc()[-8000:]
+    report.send(said)
+    sys.stdout.flush()
+    os._exit(0)
 
 
 class FakeGpu:

@@ -23,7 +23,9 @@ _HOMES: dict[str, tuple[str, str]] = {
     "tensorrt": ("animevid.backends.tensorrt", "TensorRtBackend"),
 }
 
-#: What ``auto`` tries, first come first served. ONNX Runtime is always installed; the others are asked for by name.
+#: What ``auto`` tries on a machine with an NVIDIA GPU, and then everywhere; first come first served. ONNX Runtime is
+#: always installed; the others are asked for by name.
+_AUTO_GPU_ORDER: tuple[str, ...] = ("tensorrt", "torch")
 _AUTO_ORDER: tuple[str, ...] = ("onnxruntime", "openvino", "mnn", "torch")
 
 
@@ -65,8 +67,9 @@ def open_backend(
 ) -> Backend:
     """Open ``model`` (a serialized ONNX file).
 
-    ``backend`` ``"auto"`` takes the first that is installed; ``threads`` 0 lets it choose; ``device`` is ``"auto"``,
-    ``"cpu"`` or what the backend knows (``"cuda:0"``).
+    ``backend`` ``"auto"`` takes the GPU where one can be used, else the first CPU runtime that is installed, and says
+    why in one line of the log; a GPU that fails later is replaced in the same way (``backends.auto``). ``threads`` 0
+    lets it choose; ``device`` is ``"auto"``, ``"cpu"`` or what the backend knows (``"cuda:0"``).
 
     Raises:
         UsageError: an unknown backend or device, or a negative number of threads.
@@ -80,10 +83,22 @@ def open_backend(
         reason = chosen.unavailable_reason()
         if reason is not None:
             raise BackendError(reason)
-    else:
-        candidates = [backend_class(name) for name in _AUTO_ORDER]
-        usable = [candidate for candidate in candidates if candidate.unavailable_reason() is None]
+        return chosen.open(model, card, threads=threads, device=device)
+
+    def open_without_gpu(where: str) -> Backend:
+        usable = [home for home in map(backend_class, _AUTO_ORDER) if home.unavailable_reason() is None]
         if not usable:
             raise BackendError(f"no backend is installed; one of {', '.join(_AUTO_ORDER)} is needed (pip install NAME)")
-        chosen = usable[0]
-    return chosen.open(model, card, threads=threads, device=device)
+        return usable[0].open(model, card, threads=threads, device=where)
+
+    if device == "cpu":
+        return open_without_gpu(device)
+    from animevid.backends.auto import open_auto
+
+    on_gpu = "cuda" if device == "auto" else device
+    return open_auto(
+        [backend_class(name) for name in _AUTO_GPU_ORDER],
+        lambda home: home.open(model, card, threads=threads, device=on_gpu),
+        open_without_gpu,
+        device=device,
+    )

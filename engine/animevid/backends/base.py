@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from animevid.errors import BackendError, UsageError
 from animevid.styles.card import StyleCard
+
+if TYPE_CHECKING:
+    from animevid.backends.pictures import PictureRunner
 
 Tensor = npt.NDArray[np.float32]
 
@@ -47,6 +50,20 @@ class Backend(ABC):
     @abstractmethod
     def description(self) -> str:
         """What runs where, for ``-v`` and the summary line: e.g. ``onnxruntime 1.23 CPU, 2 threads``."""
+
+    @property
+    def device_name(self) -> str:
+        """Where it runs, as ``description`` says it: ``"CPU"``, or the GPU's name."""
+        return "CPU"
+
+    @property
+    def pictures(self) -> PictureRunner | None:
+        """What takes whole pictures and keeps them on its device throughout; ``None`` where only ``run`` is offered."""
+        return None
+
+    def fall_back(self, error: BackendError) -> bool:
+        """Go on with another runtime after ``error``, from the next call on; false where there is none."""
+        return False
 
     @abstractmethod
     def run(self, batch: Tensor) -> Tensor:

@@ -87,6 +87,10 @@ class OnnxRuntimeBackend(Backend):
     def description(self) -> str:
         return self._description
 
+    @property
+    def device_name(self) -> str:
+        return "CUDA" if self._on_gpu else "CPU"
+
     def run(self, batch: Tensor) -> Tensor:
         session = self._session  # held here, so that a concurrent close cannot free it under the run
         if session is None:

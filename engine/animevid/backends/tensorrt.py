@@ -1,13 +1,15 @@
-"""TensorRT (or TensorRT for RTX) on an NVIDIA GPU, in half precision. Asked for by name; ``auto`` does not take it yet.
+"""TensorRT (or TensorRT for RTX) on an NVIDIA GPU, in half precision: what ``auto`` takes where it can.
 
 The engine of each picture size is built at its first use (seconds) and kept on disk (``tensorrt_builder``); it takes
-batches of 1 to 4. Written against the documented API and checked as far as a machine without a GPU can: see
-docs/gpu.md for what that leaves open.
+batches of 1 to 4. Whole pictures run in slots (``cuda.slots``) with our kernels around the network; without the kernels
+only ``run`` is offered, which takes tensors from the host. Written against the documented API and checked as far as a
+machine without a GPU can: see docs/gpu.md for what that leaves open.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import re
 import threading
 from contextlib import ExitStack
@@ -16,7 +18,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from animevid.backends.base import Backend, Tensor, check_batch, check_output
-from animevid.backends.cuda.driver import Device, load_driver, open_device
+from animevid.backends.cuda.driver import Device, OutOfDeviceMemory, load_driver, open_device
+from animevid.backends.cuda.fatbin import load_fatbin
+from animevid.backends.cuda.runner import SlotRunner
+from animevid.backends.cuda.slots import SlotPlan
+from animevid.backends.pictures import PictureRunner
 from animevid.backends.tensorrt_builder import (
     DEFAULT_BATCH,
     LIBRARIES,
@@ -35,8 +41,12 @@ from animevid.styles.card import StyleCard
 from animevid.styles.folders import cache_folder
 from animevid.styles.onnx_file import read_graph
 
-#: Picture sizes whose engine stays loaded.
+_LOG = logging.getLogger(__name__)
+
+#: Picture sizes whose engine stays loaded for ``run``.
 _MOST_ENGINES = 4
+
+_Shape = tuple[int, int, int, int]
 
 
 class TensorRtBackend(Backend):
@@ -47,7 +57,12 @@ class TensorRtBackend(Backend):
         self._batch = _batch_of(model)
         self._device: Device | None = device
         self._gpu = Gpu(device.name, device.compute_capability, device.driver_version)
-        self._loaded: dict[tuple[int, int], _Loaded] = {}
+        self._loaded: dict[tuple[int, int], _HostFed] = {}
+        self._pictures: SlotRunner | None = None
+        try:
+            self._pictures = SlotRunner(device, card, self._open_network, kernels=load_fatbin(), batch=self._batch)
+        except BackendError as error:
+            _LOG.info("pictures are converted on the CPU: %s", error)
         # An execution context has one set of buffers: callers take turns.
         self._turn = threading.Lock()
 
@@ -78,22 +93,32 @@ class TensorRtBackend(Backend):
 
     @property
     def description(self) -> str:
-        return f"tensorrt ({self._library.name} {self._library.version}) {self._gpu.name}, fp16"
+        return f"tensorrt ({self._library.name} {self._library.version}) {self._gpu.name}, {self._precision}"
+
+    @property
+    def device_name(self) -> str:
+        return self._gpu.name
+
+    @property
+    def pictures(self) -> PictureRunner | None:
+        return self._pictures
 
     def run(self, batch: Tensor) -> Tensor:
         check_batch(batch, self._card)
         with self._turn:
-            if self._device is None:
-                raise BackendError(f"the backend of {self._card.name!r} is closed; open another")
-            self._device.make_current()
+            device = self._open_device()
+            device.make_current()
             height, width = (batch.shape[axis] * self._card.layout.cell_px for axis in self._card.layout.spatial_axes)
-            loaded = self._loaded.get((height, width)) or self._load(self._device, height, width)
+            loaded = self._loaded.get((height, width)) or self._load(device, height, width)
             pieces = [loaded.run(batch[start : start + self._batch]) for start in range(0, len(batch), self._batch)]
         output: Tensor = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
         check_output(output, batch, self._card)
         return output
 
     def close(self) -> None:
+        if self._pictures is not None:
+            self._pictures.close()
+            self._pictures = None
         with self._turn:
             while self._loaded:
                 self._loaded.popitem()[1].close()
@@ -101,16 +126,32 @@ class TensorRtBackend(Backend):
                 self._device.close()
                 self._device = None
 
-    def _load(self, device: Device, height: int, width: int) -> _Loaded:
+    @property
+    def _precision(self) -> str:
+        return "int8" if self._card.precision == "int8" else "fp16"
+
+    def _open_device(self) -> Device:
+        if self._device is None:
+            raise BackendError(f"the backend of {self._card.name!r} is closed; open another")
+        return self._device
+
+    def _load(self, device: Device, height: int, width: int) -> _HostFed:
         if len(self._loaded) >= _MOST_ENGINES:
             self._loaded.pop(next(iter(self._loaded))).close()
-        # What `animevid build STYLE --size WIDTHxHEIGHT` builds, so that nothing is built here after it.
-        shapes = shape_range(self._card, height_px=height, width_px=width, max_batch=self._batch)
-        request = EngineRequest(shapes, half_io=False)
-        engine, _ = EngineCache().load_or_build(self._model, self._card, request, gpu=self._gpu, library=self._library)
-        loaded = _Loaded(engine, device, self._library, self._card.tensor_shape(self._batch, height, width))
+        largest = self._card.tensor_shape(self._batch, height, width)
+        loaded = _HostFed(self._network(device, height, width), device, largest)
         self._loaded[height, width] = loaded
         return loaded
+
+    def _open_network(self, plan: SlotPlan) -> EngineNetwork:
+        return self._network(self._open_device(), *plan.padded)
+
+    def _network(self, device: Device, height: int, width: int) -> EngineNetwork:
+        # What `animevid build STYLE --size WIDTHxHEIGHT` builds, so that nothing is built here after it.
+        shapes = shape_range(self._card, height_px=height, width_px=width, max_batch=self._batch)
+        request = EngineRequest(shapes)
+        engine, _ = EngineCache().load_or_build(self._model, self._card, request, gpu=self._gpu, library=self._library)
+        return EngineNetwork(engine, device, self._library)
 
 
 def _batch_of(model: bytes) -> int:
@@ -119,58 +160,112 @@ def _batch_of(model: bytes) -> int:
     return 1 if shape and shape[0] == 1 else DEFAULT_BATCH
 
 
-class _Loaded:
-    """An engine with an execution context, a stream, and device memory for the largest batch."""
+class EngineNetwork:
+    """An engine as slots call it (``cuda.slots.Network``).
 
-    def __init__(self, engine: Engine, device: Device, library: Library, largest: tuple[int, ...]) -> None:
+    Each slot has scratch memory of its own, and an execution context for each shape: a captured graph is only good for
+    as long as nobody changes the context that it was captured from.
+    """
+
+    def __init__(self, engine: Engine, device: Device, library: Library) -> None:
         trt: Any = library.module
-        self._device, self._engine = device, engine
-        self._resources = ExitStack()
-        logger = make_logger(trt)
-        self._runtime = trt.Runtime(logger)
+        self.half = engine.input.dtype == "float16"
+        self._engine, self._device, self._trt = engine, device, trt
+        self._memory: dict[int, int] = {}
+        self._contexts: dict[tuple[int, _Shape], Any] = {}
+        self._logger = make_logger(trt)
+        self._runtime = trt.Runtime(self._logger)
         self._native = self._runtime.deserialize_cuda_engine(engine.plan)
         if self._native is None:
-            said = " ".join(logger.first_error.split())[:200]
+            self._refuse_out_of_memory()
             raise DeviceError(
-                f"the engine does not load on {device.name} ({said}); it may be of another GPU or library: "
+                f"the engine does not load on {device.name} ({self._said()}); it may be of another GPU or library: "
                 f"delete it from {str(cache_folder() / 'engines')!r}, and it is built again"
             )
-        self._context = self._native.create_execution_context()
-        if self._context is None:
-            raise DeviceError(f"the engine does not start on {device.name} (no memory?); give a smaller --net-size")
-        size = 4 * int(np.prod(largest))
+
+    def enqueue(self, *, slot: int, stream: int, source: int, target: int, shape: _Shape) -> None:
+        context = self._contexts.get((slot, shape))
+        if context is None:
+            context = self._contexts[slot, shape] = self._new_context(slot, shape)
+            context.set_tensor_address(self._engine.input.name, source)
+            context.set_tensor_address(self._engine.output.name, target)
+        if not context.execute_async_v3(stream):
+            self._refuse_out_of_memory()
+            raise DeviceError(f"TensorRT refused to run the engine ({self._said()}); run again with -v -v for its log")
+
+    def capturable(self, *, slot: int, stream: int, shape: _Shape) -> bool:
+        context = self._contexts.get((slot, shape))
+        # Only TensorRT for RTX asks: it compiles some kernels while it runs.
+        asked = getattr(context, "is_stream_capturable", None)
+        return asked is None or bool(asked(stream))
+
+    def close(self) -> None:
+        # Contexts before the engine before the runtime, as TensorRT asks.
+        self._contexts.clear()
+        self._native = self._runtime = None
+        while self._memory:
+            self._device.call("cuMemFree", self._memory.popitem()[1])
+
+    def _new_context(self, slot: int, shape: _Shape) -> Any:
+        strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        context = self._native.create_execution_context(strategy)
+        if context is None:
+            self._refuse_out_of_memory()
+            raise DeviceError(f"the engine does not start on {self._device.name} ({self._said()})")
+        size = int(self._native.device_memory_size_v2)
+        if size:
+            if slot not in self._memory:
+                self._memory[slot] = int(self._device.call("cuMemAlloc", size))
+            context.set_device_memory(self._memory[slot], size)
+        if not context.set_input_shape(self._engine.input.name, shape):
+            raise DeviceError(f"{shape = } is outside the engine's profile; build one for it: animevid build --size")
+        return context
+
+    def _refuse_out_of_memory(self) -> None:
+        if re.search(r"out ?of ?memory|MemoryAllocation", self._logger.first_error, re.IGNORECASE):
+            raise OutOfDeviceMemory(
+                f"the GPU is out of memory ({self._said()}); give a smaller --net-size, or close other programs"
+            )
+
+    def _said(self) -> str:
+        return " ".join(self._logger.first_error.split())[:200] or "it does not say why"
+
+
+class _HostFed:
+    """An engine with a stream and device memory for the largest batch, fed with tensors from the host."""
+
+    def __init__(self, network: EngineNetwork, device: Device, largest: tuple[int, ...]) -> None:
+        self._network, self._device = network, device
+        self._dtype = np.dtype(np.float16 if network.half else np.float32)
+        size = self._dtype.itemsize * int(np.prod(largest))
+        self._resources = ExitStack()
+        self._resources.callback(network.close)
         try:
             self._stream = device.call("cuStreamCreate", 1)
             self._resources.callback(device.call, "cuStreamDestroy", self._stream)
-            self._source, self._target = (self._memory(size) for _ in range(2))
+            self._source, self._target = (self._allocate(size) for _ in range(2))
         except BaseException:
             self._resources.close()
             raise
-        self._context.set_tensor_address(engine.input.name, self._source)
-        self._context.set_tensor_address(engine.output.name, self._target)
 
     def run(self, batch: Tensor) -> Tensor:
         call, stream = self._device.call, self._stream
-        if not self._context.set_input_shape(self._engine.input.name, batch.shape):
-            raise UsageError(
-                f"{batch.shape = } is outside the engine's profile; build one for it: animevid build --size"
-            )
-        output = np.empty(batch.shape, np.float32)
-        # The arrays are pageable: the driver stages them. Slots (cuda/slots.py) are for those who want overlap.
-        call("cuMemcpyHtoDAsync", self._source, batch.ctypes.data, batch.nbytes, stream)
-        if not self._context.execute_async_v3(int(stream)):
-            raise DeviceError("TensorRT refused to run the engine; run again with -v -v for its log")
+        given = np.ascontiguousarray(batch, self._dtype)
+        output = np.empty(batch.shape, self._dtype)
+        # The arrays are pageable: the driver stages them.
+        call("cuMemcpyHtoDAsync", self._source, given.ctypes.data, given.nbytes, stream)
+        self._network.enqueue(
+            slot=0, stream=int(stream), source=self._source, target=self._target, shape=(*batch.shape,)
+        )
         call("cuMemcpyDtoHAsync", output.ctypes.data, self._target, output.nbytes, stream)
         call("cuStreamSynchronize", stream)
-        return output
+        return output.astype(np.float32, copy=False)
 
     def close(self) -> None:
         self._device.make_current()
-        # Context before engine before runtime, as TensorRT asks.
-        self._context = self._native = self._runtime = None
         self._resources.close()
 
-    def _memory(self, size: int) -> int:
+    def _allocate(self, size: int) -> int:
         address = int(self._device.call("cuMemAlloc", size))
         self._resources.callback(self._device.call, "cuMemFree", address)
         return address

@@ -9,9 +9,11 @@ each shape. Nothing else in the engine imports torch.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import re
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
+    from animevid.backends.cuda.slots import SlotPlan
+    from animevid.backends.pictures import PictureRunner
+
+_LOG = logging.getLogger(__name__)
+
 #: Shapes whose captured graph is kept; each holds the activations of its shape.
 _MOST_GRAPHS = 4
 
@@ -38,7 +45,14 @@ class TorchBackend(Backend):
         self._card = card
         self._device = device
         self._description = description
-        self._captured: dict[tuple[int, ...], _Captured] = {}
+        self._captured: dict[tuple[int, ...], _HostFed] = {}
+        self._pictures: PictureRunner | None = None
+        self._resources = ExitStack()
+        if device.type == "cuda" and network.fixed_batch in (None, 1):
+            try:
+                self._pictures = self._open_slots()
+            except BackendError as error:
+                _LOG.info("pictures are converted on the CPU: %s", error)
         # A captured graph has one set of buffers: callers take turns on CUDA.
         self._turn = threading.Lock()
 
@@ -72,11 +86,22 @@ class TorchBackend(Backend):
 
     @property
     def preferred_batch(self) -> int:
-        return 4 if self._device.type == "cuda" else 1
+        fixed = self._network is not None and self._network.fixed_batch == 1
+        return 4 if self._device.type == "cuda" and not fixed else 1
 
     @property
     def description(self) -> str:
         return self._description
+
+    @property
+    def device_name(self) -> str:
+        import torch
+
+        return "CPU" if self._device.type == "cpu" else torch.cuda.get_device_name(self._device)
+
+    @property
+    def pictures(self) -> PictureRunner | None:
+        return self._pictures
 
     def run(self, batch: Tensor) -> Tensor:
         network = self._network
@@ -95,8 +120,27 @@ class TorchBackend(Backend):
         return np.concatenate(pieces)
 
     def close(self) -> None:
+        self._pictures = None
+        self._resources.close()
         self._network = None
         self._captured.clear()
+
+    def _open_slots(self) -> PictureRunner:
+        from animevid.backends.cuda.driver import open_device
+        from animevid.backends.cuda.fatbin import load_fatbin
+        from animevid.backends.cuda.runner import SlotRunner
+
+        fatbin = load_fatbin()
+        # The context of torch itself: both retain the device's primary one.
+        device = self._resources.enter_context(open_device(self._device.index or 0))
+        runner = SlotRunner(device, self._card, self._open_network, kernels=fatbin, batch=self.preferred_batch)
+        self._resources.callback(runner.close)
+        return runner
+
+    def _open_network(self, plan: SlotPlan) -> _SlotNetwork:
+        if self._network is None:
+            raise BackendError(f"the backend of {self._card.name!r} is closed; open another")
+        return _SlotNetwork(self._network, self._device)
 
     def _run_once(self, network: _Network, batch: Tensor) -> Tensor:
         import torch
@@ -122,7 +166,7 @@ class TorchBackend(Backend):
             if captured is None:
                 if len(self._captured) >= _MOST_GRAPHS:
                     self._captured.pop(next(iter(self._captured)))
-                captured = self._captured[batch.shape] = _Captured(network, batch.shape, self._device)
+                captured = self._captured[batch.shape] = _HostFed(network, batch.shape, self._device)
             return captured(batch)
 
 
@@ -132,26 +176,92 @@ class _Captured:
     def __init__(self, network: _Network, shape: tuple[int, ...], device: torch.device) -> None:
         import torch
 
-        self._pinned = torch.empty(shape, dtype=torch.float32, pin_memory=True)
-        self._source = torch.zeros(shape, dtype=torch.float32, device=device)
-        self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(self._stream):
+        self.source = torch.zeros(shape, dtype=torch.float32, device=device)
+        # Capturing needs a stream that is not the default one; replaying may be on any.
+        self.stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(self.stream), torch.inference_mode():
             for _ in range(3):  # lets cuDNN choose its algorithms before they are captured
-                network(self._source)
-            self._stream.synchronize()
+                network(self.source)
+            self.stream.synchronize()
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, stream=self._stream):
-                self._target = network(self._source)
+            with torch.cuda.graph(self._graph, stream=self.stream):
+                self.target = network(self.source)
+
+    def replay(self) -> None:
+        """Draw ``source`` into ``target``, on the current stream."""
+        self._graph.replay()
+
+
+class _HostFed:
+    """A captured graph that is fed from the host."""
+
+    def __init__(self, network: _Network, shape: tuple[int, ...], device: torch.device) -> None:
+        import torch
+
+        self._pinned = torch.empty(shape, dtype=torch.float32, pin_memory=True)
+        self._captured = _Captured(network, shape, device)
 
     def __call__(self, batch: Tensor) -> torch.Tensor:
         import torch
 
-        with torch.cuda.stream(self._stream):
+        captured = self._captured
+        with torch.cuda.stream(captured.stream):
             self._pinned.copy_(torch.from_numpy(batch))
-            self._source.copy_(self._pinned, non_blocking=True)
-            self._graph.replay()
-            output = self._target.to("cpu")  # waits for the stream
+            captured.source.copy_(self._pinned, non_blocking=True)
+            captured.replay()
+            output = captured.target.to("cpu")  # waits for the stream
         return output
+
+
+class _SlotNetwork:
+    """The network as slots call it (``cuda.slots.Network``): on their streams and memory. Never run on a GPU yet.
+
+    Each slot and shape has a graph of torch's own, with torch's memory; hence it cannot be captured into another.
+    """
+
+    half = False
+
+    def __init__(self, network: _Network, device: torch.device) -> None:
+        self._network, self._device = network, device
+        self._captured: dict[tuple[int, tuple[int, ...]], _Captured] = {}
+
+    def enqueue(self, *, slot: int, stream: int, source: int, target: int, shape: tuple[int, int, int, int]) -> None:
+        import torch
+
+        from animevid.backends.cuda.driver import OutOfDeviceMemory
+
+        try:
+            captured = self._captured.get((slot, shape))
+            if captured is None:
+                captured = self._captured[slot, shape] = _Captured(self._network, shape, self._device)
+            on: Any = torch.cuda.ExternalStream(stream, self._device)  # type: ignore[no-untyped-call]
+            with torch.cuda.stream(on), torch.inference_mode():
+                captured.source.copy_(_at(source, shape, self._device))
+                captured.replay()
+                _at(target, shape, self._device).copy_(captured.target)
+        except torch.OutOfMemoryError as error:
+            raise OutOfDeviceMemory(f"the GPU is out of memory for {shape}; give a smaller --net-size") from error
+        except RuntimeError as error:
+            raise DeviceError(f"torch failed on {shape} ({one_line(error)})") from error
+
+    def capturable(self, *, slot: int, stream: int, shape: tuple[int, int, int, int]) -> bool:
+        return False
+
+    def close(self) -> None:
+        self._captured.clear()
+
+
+class _Memory:
+    """Device memory that is not torch's, in the form that ``torch.as_tensor`` reads."""
+
+    def __init__(self, address: int, shape: tuple[int, ...]) -> None:
+        self.__cuda_array_interface__ = {"shape": shape, "typestr": "<f4", "data": (address, False), "version": 3}
+
+
+def _at(address: int, shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    import torch
+
+    return torch.as_tensor(_Memory(address, shape), device=device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,10 @@ def add_style_options(parser: argparse.ArgumentParser, *, device_option: str = "
     group.add_argument("--size-multiple", type=parse_count, metavar="N", help="what its sides must divide by")
     group = parser.add_argument_group("machine")
     group.add_argument(
-        "--backend", default="auto", metavar="NAME", help="auto, onnxruntime, openvino, mnn (default auto)"
+        "--backend",
+        default="auto",
+        metavar="NAME",
+        help="auto, onnxruntime, openvino, mnn, torch, tensorrt (default auto: the GPU if one can be used)",
     )
     group.add_argument(device_option, default="auto", metavar="NAME", help="where: auto, cpu, cuda:0 (default auto)")
     group.add_argument(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+import sys
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +30,15 @@ class OutOfDeviceMemory(DeviceError):
 
 class DeviceLost(DeviceError):
     """The context is dead: nothing on this device can go on in this process."""
+
+
+def driver_library_is_there() -> bool:
+    """Whether the system's loader finds NVIDIA's driver. Costs a millisecond, and says nothing of what it can do."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def load_driver() -> Any:
@@ -109,12 +120,13 @@ class Device:
         self.compute_capability = f"{major}.{minor}"
         version = int(check(driver, driver.cuDriverGetVersion()))
         self.driver_version = f"{version // 1000}.{version % 1000 // 10}"
-        self._context: Any = check(driver, driver.cuDevicePrimaryCtxRetain(self._device))
+        #: ``CUcontext``; ``None`` once closed.
+        self.context: Any = check(driver, driver.cuDevicePrimaryCtxRetain(self._device))
         self.make_current()
 
     def make_current(self) -> None:
         """Bind this device's context to the calling thread."""
-        check(self.driver, self.driver.cuCtxSetCurrent(self._context))
+        check(self.driver, self.driver.cuCtxSetCurrent(self.context))
 
     def call(self, name: str, *arguments: Any) -> Any:
         """Call the driver's function ``name`` and check its status; see :func:`check`."""
@@ -122,8 +134,8 @@ class Device:
 
     def close(self) -> None:
         """Let go of the context. Safe to call twice."""
-        if self._context is not None:
-            self._context = None
+        if self.context is not None:
+            self.context = None
             self.driver.cuDevicePrimaryCtxRelease(self._device)
 
     def __enter__(self) -> Self:

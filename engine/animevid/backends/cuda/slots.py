@@ -5,6 +5,9 @@ in -> preprocess -> network -> postprocess -> copy out. While one slot computes,
 empties pinned memory. The number of slots is the back-pressure: with all of them busy, ``run`` waits for the oldest.
 
 Nothing here waits for a full batch: a slot takes what is there, one picture or more.
+
+One thread submits and another may wait for results: a submission is finished by whoever asks for it first, or by the
+submitting thread when it needs the slot.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ from __future__ import annotations
 import ctypes
 import logging
 import math
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -30,7 +34,7 @@ from animevid.errors import DeviceError, UsageError
 from animevid.pixels.packed import padded_size
 from animevid.pixels.planes import Plane, PlanesYUV420
 from animevid.pixels.resize import Size, chroma_size
-from animevid.styles.card import Layout, StyleCard
+from animevid.styles.card import ColourOrder, Layout, StyleCard
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,19 +43,31 @@ _DISABLE_TIMING = 2  # CU_EVENT_DISABLE_TIMING: cheaper to wait for
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 #: Captured graphs that a slot keeps: some numbers of pictures, and the last few strengths.
 _MOST_GRAPHS = 8
+_MOST_FORMS = 64
+#: Out of memory, a network's sides are not made shorter than that.
+_SMALLEST_NETWORK_PX = 64
 
 
 class Network(Protocol):
     """What runs between the kernels. ``enqueue`` submits work to a stream and waits for nothing.
 
-    It may be captured into a CUDA graph: the addresses of one slot never change.
+    ``half``: whether its tensors are float16 (else float32). The addresses of one slot never change.
     """
 
     half: bool
 
-    def enqueue(self, *, stream: int, source: int, target: int, shape: tuple[int, int, int, int]) -> None:
-        """Read the tensor of ``shape`` at ``source``, write one of the same shape at ``target``."""
+    def enqueue(self, *, slot: int, stream: int, source: int, target: int, shape: tuple[int, int, int, int]) -> None:
+        """Read the tensor of ``shape`` at ``source``, write one of the same shape at ``target``.
+
+        The work of one ``slot`` (counted from 0) is never asked for while its last is still running; slots overlap.
+        """
         ...
+
+    def capturable(self, *, slot: int, stream: int, shape: tuple[int, int, int, int]) -> bool:
+        """Whether ``enqueue`` may be captured into a CUDA graph; asked after it ran once."""
+        ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +86,27 @@ class SlotPlan:
 
     @property
     def padded(self) -> Size:
-        return padded_size(self.net_size, multiple=math.lcm(self.card.size_multiple, 4))
+        return padded_size(self.net_size, multiple=self.multiple)
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of the tensor divide by, in pixels."""
+        multiple = 1 if self.card.fixed_size_px is not None else self.card.size_multiple
+        return math.lcm(multiple, self.card.layout.cell_px)
 
     @property
     def lifts(self) -> bool:
         return self.net_size != self.layout.size
+
+    @property
+    def small_layout(self) -> SurfaceLayout:
+        """An RGB network's small picture, before it is lifted."""
+        return surface_layout(*self.net_size, bit_depth=self.layout.bit_depth)
+
+    @property
+    def small_padded(self) -> Size:
+        """The packed tensors that an RGB network's small picture is lifted from."""
+        return padded_size(self.net_size, multiple=4)
 
 
 def plan_slots(
@@ -83,18 +115,52 @@ def plan_slots(
     """A plan for pictures like ``like``.
 
     Raises:
-        UsageError: a style that does not read packed 4:2:0, or numbers below 1.
+        UsageError: a network larger than the picture, or numbers below 1.
     """
-    if card.layout is not Layout.PACKED_YUV420:
-        raise UsageError(f"{card.layout = }: the device pipeline takes packed_yuv420 styles; others run as a backend")
     if batch < 1 or slots < 1:
         raise UsageError(f"{batch = }, {slots = } must be 1 or more")
     layout = surface_layout(like.height, like.width, bit_depth=like.bit_depth)
-    return SlotPlan(layout, card, net_size or layout.size, batch, slots)
+    net_size = net_size or layout.size
+    if net_size[0] > like.height or net_size[1] > like.width:
+        raise UsageError(f"{net_size = } is larger than the picture {layout.size}; such a style runs as a backend")
+    return SlotPlan(layout, card, net_size, batch, slots)
+
+
+class Submission:
+    """Pictures that are being drawn in one slot."""
+
+    def __init__(self, slot: _Slot, device: Device, give_back: Callable[[_Slot], None]) -> None:
+        self._slot: _Slot | None = slot
+        self._device, self._give_back = device, give_back
+        self._pictures: list[PlanesYUV420] = []
+        self._failure: DeviceError | None = None
+        self._turn = threading.Lock()
+
+    def results(self) -> list[PlanesYUV420]:
+        """Wait for the pictures. From any thread, any number of times.
+
+        Raises:
+            DeviceLost, DeviceError: the device failed.
+        """
+        with self._turn:
+            if self._slot is not None:
+                slot, self._slot = self._slot, None
+                try:
+                    self._device.make_current()
+                    slot.wait(self._device)
+                    self._pictures = slot.results()
+                except DeviceError as error:
+                    self._failure = error
+                self._give_back(slot)
+            if self._failure is not None:
+                raise self._failure
+            return self._pictures
 
 
 class DevicePipeline:
-    """Stylizes pictures on a device. A context manager; used by one thread at a time.
+    """Stylizes pictures on a device. A context manager.
+
+    One thread at a time submits; results may be waited for in others. ``close`` closes the network too.
 
     Raises:
         OutOfDeviceMemory: the slots do not fit; see :func:`open_pipeline`.
@@ -105,14 +171,18 @@ class DevicePipeline:
         self._device = device
         self._network = network
         self._strength = 1.0
+        self._lock = threading.Lock()
+        self._busy: deque[tuple[_Slot, Submission]] = deque()
         self._resources = ExitStack()
+        self._resources.callback(network.close)
         try:
             self._functions = _Functions(device, module, self._resources)
-            self._free = deque(_Slot(device, plan, self._resources, half=network.half) for _ in range(plan.slots))
+            self._free = deque(
+                _Slot(index, device, plan, self._resources, half=network.half) for index in range(plan.slots)
+            )
         except BaseException:
             self._resources.close()
             raise
-        self._busy: deque[_Slot] = deque()
 
     @property
     def strength(self) -> float:
@@ -127,17 +197,18 @@ class DevicePipeline:
 
     @property
     def free_slots(self) -> int:
-        """How many more calls of ``submit`` are taken before ``collect``."""
+        """How many more submissions are taken without waiting."""
         return len(self._free)
 
-    def submit(self, pictures: Sequence[PlanesYUV420]) -> None:
+    def submit(self, pictures: Sequence[PlanesYUV420]) -> Submission:
         """Start 1 to ``plan.batch`` pictures. Returns as soon as they are copied into pinned memory.
 
+        With all slots busy it waits for the oldest, whose results its submission then keeps.
+
         Raises:
-            UsageError: no slot is free, or pictures of another number, size or depth.
+            UsageError: pictures of another number, size or depth.
+            DeviceError: the device failed.
         """
-        if not self._free:
-            raise UsageError("all slots are busy; collect first")
         if not 1 <= len(pictures) <= self.plan.batch:
             raise UsageError(f"{len(pictures) = }: a slot takes 1 to {self.plan.batch}")
         layout = self.plan.layout
@@ -147,61 +218,76 @@ class DevicePipeline:
                     f"a picture of {(picture.height, picture.width, picture.bit_depth)} does not fit this pipeline, "
                     f"which was made for {(*layout.size, layout.bit_depth)}"
                 )
-        self._device.make_current()
+        slot = self._free_slot()
         weight = round(self._strength * 256)
-        slot = self._free.popleft()
+        self._device.make_current()
         try:
             slot.fill(pictures)
-            enqueue = partial(self._enqueue, slot, weight)
-            slot.start(self._device, enqueue, graph_key=weight if self.plan.use_graphs else None)
+            slot.start(
+                self._device,
+                partial(self._enqueue, slot, weight),
+                graph_key=weight if self.plan.use_graphs else None,
+                capturable=partial(
+                    self._network.capturable, slot=slot.index, stream=int(slot.stream), shape=self._shape(len(pictures))
+                ),
+            )
         except BaseException:
+            # Work may have been submitted before it failed: the slot is not free until its stream is empty.
+            _quietly(self._device, "cuStreamSynchronize", slot.stream)
             self._free.appendleft(slot)
             raise
-        self._busy.append(slot)
-
-    def collect(self) -> list[PlanesYUV420]:
-        """Wait for the oldest submission and give its pictures.
-
-        Raises:
-            UsageError: nothing was submitted.
-            DeviceLost, DeviceError: the device failed.
-        """
-        if not self._busy:
-            raise UsageError("nothing was submitted")
-        self._device.make_current()
-        slot = self._busy[0]
-        slot.wait(self._device)
-        self._busy.popleft()
-        results = slot.results()
-        self._free.append(slot)
-        return results
+        submission = Submission(slot, self._device, self._give_back)
+        with self._lock:
+            self._busy.append((slot, submission))
+        return submission
 
     def run(self, pictures: Iterable[PlanesYUV420]) -> Iterator[PlanesYUV420]:
         """All ``pictures``, in order, in full batches but for the last."""
         waiting: list[PlanesYUV420] = []
+        pending: deque[Submission] = deque()
         for picture in pictures:
             waiting.append(picture)
             if len(waiting) == self.plan.batch:
-                if not self._free:
-                    yield from self.collect()
-                self.submit(waiting)
+                while len(pending) >= self.plan.slots:
+                    yield from pending.popleft().results()
+                pending.append(self.submit(waiting))
                 waiting = []
         if waiting:
-            if not self._free:
-                yield from self.collect()
-            self.submit(waiting)
-        while self._busy:
-            yield from self.collect()
+            pending.append(self.submit(waiting))
+        while pending:
+            yield from pending.popleft().results()
 
     def close(self) -> None:
-        """Free everything. Safe to call twice, and after the device was lost."""
-        for slot in (*self._busy, *self._free):
+        """Free everything; submissions keep the results that came back. Safe to call twice, and after a lost device."""
+        with self._lock:
+            busy = list(self._busy)
+        for _, submission in busy:
+            with suppress(DeviceError):
+                submission.results()
+        if self._free:
+            _quietly(self._device, "cuCtxSetCurrent", self._device.context)
+        for slot in self._free:
             # The stream, not the event: work may have been submitted that never got as far as its event.
             _quietly(self._device, "cuStreamSynchronize", slot.stream)
             slot.forget_graphs(self._device)
-        self._busy.clear()
         self._free.clear()
         self._resources.close()
+
+    def _free_slot(self) -> _Slot:
+        while True:
+            with self._lock:
+                if self._free:
+                    return self._free.popleft()
+                if not self._busy:
+                    raise DeviceError("the device pipeline is closed; open another")
+                oldest = self._busy[0][1]
+            with suppress(DeviceError):  # told to whoever asks for those pictures
+                oldest.results()
+
+    def _give_back(self, slot: _Slot) -> None:
+        with self._lock:
+            self._busy = deque(pair for pair in self._busy if pair[0] is not slot)
+            self._free.append(slot)
 
     def __enter__(self) -> Self:
         return self
@@ -218,31 +304,57 @@ class DevicePipeline:
         bytes_in = count * plan.layout.total_bytes
         call("cuMemcpyHtoDAsync", slot.device_in, slot.host_in, bytes_in, stream)
         for index in range(count):
-            surface, tensor = slot.surface_in(index), slot.tensor_in + index * slot.tensor_bytes
-            self._launch(
-                kernels.pack(surface, tensor, size=plan.net_size, padded=plan.padded, half=self._network.half), slot
-            )
-        shape = plan.card.tensor_shape(count, *plan.padded)
-        self._network.enqueue(stream=int(stream), source=slot.tensor_in, target=slot.tensor_out, shape=shape)
+            self._launch(self._preprocess(slot, index), slot)
+        self._network.enqueue(
+            slot=slot.index, stream=int(stream), source=slot.tensor_in, target=slot.tensor_out, shape=self._shape(count)
+        )
         for index in range(count):
             for launch in self._postprocess(slot, index, weight):
                 self._launch(launch, slot)
         call("cuMemcpyDtoHAsync", slot.host_out, slot.device_out, bytes_in, stream)
 
+    def _shape(self, count: int) -> tuple[int, int, int, int]:
+        return self.plan.card.tensor_shape(count, *self.plan.padded)
+
+    def _preprocess(self, slot: _Slot, index: int) -> Launch:
+        plan, half = self.plan, self._network.half
+        surface, tensor = slot.surface_in(index), slot.tensor_in + index * slot.tensor_bytes
+        if plan.card.layout is Layout.PACKED_YUV420:
+            return kernels.pack(surface, tensor, size=plan.net_size, padded=plan.padded, half=half)
+        return kernels.to_rgb(
+            surface, tensor, size=plan.net_size, padded=plan.padded, half=half, value_range=plan.card.input_range,
+            **_rgb_order(plan.card),
+        )  # fmt: skip
+
     def _postprocess(self, slot: _Slot, index: int, weight: int) -> list[Launch]:
         plan, half = self.plan, self._network.half
-        offset = index * slot.tensor_bytes
+        read, written = (tensor + index * slot.tensor_bytes for tensor in (slot.tensor_in, slot.tensor_out))
         original, result = slot.surface_in(index), slot.surface_out(index)
-        if plan.lifts:
-            launches = list(
-                kernels.lift(
-                    original, result, low_in=slot.tensor_in + offset, low_out=slot.tensor_out + offset,
-                    size=plan.net_size, padded=plan.padded, scratch=slot.scratch, half=half,
-                    epsilon=plan.card.lift_epsilon,
+        packed = plan.card.layout is Layout.PACKED_YUV420
+        launches: list[Launch] = []
+        if not packed:
+            # The network's RGB becomes a picture at its own size: the result, or what is lifted to it.
+            drawn = slot.surface_small(index) if plan.lifts else result
+            launches.append(
+                kernels.from_rgb(
+                    written, drawn, padded=plan.padded, half=half, value_range=plan.card.output_range,
+                    **_rgb_order(plan.card),
                 )
             )  # fmt: skip
-        else:
-            launches = [kernels.unpack(slot.tensor_out + offset, result, padded=plan.padded, half=half)]
+            if plan.lifts:
+                read, written = slot.packed_in, slot.packed_out
+                for surface, tensor in ((original, read), (drawn, written)):
+                    launches.append(
+                        kernels.pack(surface, tensor, size=plan.net_size, padded=plan.small_padded, half=False)
+                    )
+        elif not plan.lifts:
+            launches.append(kernels.unpack(written, result, padded=plan.padded, half=half))
+        if plan.lifts:
+            launches += kernels.lift(
+                original, result, low_in=read, low_out=written, size=plan.net_size,
+                padded=plan.padded if packed else plan.small_padded, scratch=slot.scratch, half=half and packed,
+                epsilon=plan.card.lift_epsilon,
+            )  # fmt: skip
         if weight < 256:
             launches.append(kernels.blend(original, result, strength=weight / 256))
         return launches
@@ -255,12 +367,8 @@ class DevicePipeline:
         )  # fmt: skip
 
 
-def open_pipeline(
-    make: Callable[[SlotPlan], DevicePipeline], plan: SlotPlan, *, smallest_px: int = 64
-) -> DevicePipeline:
+def open_pipeline(make: Callable[[SlotPlan], DevicePipeline], plan: SlotPlan) -> DevicePipeline:
     """``make(plan)``, with half the batch and then half the network's pixels for as long as the device has no room.
-
-    Each step down is said in the log.
 
     Raises:
         OutOfDeviceMemory: not even the smallest fits.
@@ -269,15 +377,35 @@ def open_pipeline(
         try:
             return make(plan)
         except OutOfDeviceMemory:
-            height, width = (max(round(side * 0.7071 / 8) * 8, 8) for side in plan.net_size)
-            if plan.batch > 1:
-                plan = replace(plan, batch=plan.batch // 2)
-                _LOG.warning("the GPU is out of memory: going on with batches of %d", plan.batch)
-            elif min(height, width) >= smallest_px:
-                plan = replace(plan, net_size=(height, width))
-                _LOG.warning("the GPU is out of memory: the network sees %dx%d now", width, height)
-            else:
+            smaller = smaller_plan(plan)
+            if smaller is None:
                 raise
+            plan = smaller
+
+
+def smaller_plan(plan: SlotPlan) -> SlotPlan | None:
+    """Half the batch or, with a batch of one, half the network's pixels, said in the log; ``None``: that was all."""
+    if plan.batch > 1:
+        _LOG.warning("the GPU is out of memory: going on with batches of %d", plan.batch // 2)
+        return replace(plan, batch=plan.batch // 2)
+    net_size = _half_the_pixels(plan)
+    if min(net_size) < _SMALLEST_NETWORK_PX or plan.card.fixed_size_px is not None or net_size == plan.net_size:
+        return None
+    _LOG.warning("the GPU is out of memory: the network sees %dx%d now", net_size[1], net_size[0])
+    return replace(plan, net_size=net_size)
+
+
+def _half_the_pixels(plan: SlotPlan) -> Size:
+    multiple = plan.multiple
+
+    def side(length: int) -> int:
+        return min(max(round(length * math.sqrt(0.5) / multiple), 1) * multiple, length)
+
+    return side(plan.net_size[0]), side(plan.net_size[1])
+
+
+def _rgb_order(card: StyleCard) -> dict[str, bool]:
+    return {"nhwc": card.layout is Layout.NHWC, "bgr": card.colour_order is ColourOrder.BGR}
 
 
 class _Functions:
@@ -298,9 +426,11 @@ class _Functions:
 class _Slot:
     """One stream with its memory."""
 
-    def __init__(self, device: Device, plan: SlotPlan, resources: ExitStack, *, half: bool) -> None:
-        self._layout = plan.layout
+    def __init__(self, index: int, device: Device, plan: SlotPlan, resources: ExitStack, *, half: bool) -> None:
+        self.index = index
+        self._layout, self._small_layout = plan.layout, plan.small_layout
         self.pictures: list[PlanesYUV420] = []
+        self._seen: set[tuple[Any, ...]] = set()
         self._graphs: dict[tuple[Any, ...], Any] = {}
         # Pictures of a batch lie behind each other without a gap: the network sees one tensor.
         self.tensor_bytes = (2 if half else 4) * math.prod(plan.card.tensor_shape(1, *plan.padded))
@@ -324,13 +454,25 @@ class _Slot:
         self.host_out, self._view_out = host_memory(picture_bytes)
         self.device_in, self.device_out = device_memory(picture_bytes), device_memory(picture_bytes)
         self.tensor_in, self.tensor_out = (device_memory(plan.batch * self.tensor_bytes) for _ in range(2))
-        self.scratch = device_memory(kernels.lift_scratch_bytes(plan.net_size)) if plan.lifts else 0
+        self.scratch = self._small = self.packed_in = self.packed_out = 0
+        if plan.lifts:
+            # One picture after another: the pictures of a batch share what lies between.
+            self.scratch = device_memory(kernels.lift_scratch_bytes(plan.net_size))
+            if plan.card.layout is not Layout.PACKED_YUV420:
+                rows, columns = (side // 4 for side in plan.small_padded)
+                self._small = device_memory(self._small_layout.total_bytes)
+                self.packed_in, self.packed_out = (device_memory(4 * 24 * rows * columns) for _ in range(2))
 
     def surface_in(self, index: int) -> Surface:
         return self._surface(self.device_in, index)
 
     def surface_out(self, index: int) -> Surface:
         return self._surface(self.device_out, index)
+
+    def surface_small(self, index: int) -> Surface:
+        # The matrix of an untagged picture is guessed by its size: the small one means what the full one means.
+        colour = self.pictures[index].colour.resolved(height=self._layout.height)
+        return Surface(self._small_layout, self._small, colour)
 
     def fill(self, pictures: Sequence[PlanesYUV420]) -> None:
         """Copy into pinned memory. The slot is idle: nobody reads it."""
@@ -339,19 +481,33 @@ class _Slot:
             for view, plane in zip(self._planes(self._view_in, index), (picture.y, picture.u, picture.v), strict=True):
                 view[:] = plane
 
-    def start(self, device: Device, enqueue: Callable[[], None], *, graph_key: int | None) -> None:
-        """``graph_key``: what the work depends on besides the pictures; ``None``: no graph."""
-        if graph_key is not None:
-            # A graph holds the parameters of its launches: ranges and matrices are part of what it was made for.
-            key = (graph_key, *(picture.colour for picture in self.pictures))
+    def start(
+        self,
+        device: Device,
+        enqueue: Callable[[], None],
+        *,
+        graph_key: int | None,
+        capturable: Callable[[], bool],
+    ) -> None:
+        """``graph_key``: what the work depends on besides the pictures; ``None``: no graph.
+
+        Work of one form is captured when it comes the second time. TensorRT must have run a shape once before, and what
+        comes once (a slider on its way) is not worth a graph.
+        """
+        # A graph holds the parameters of its launches: ranges and matrices are part of what it was made for.
+        key = (graph_key, *(picture.colour for picture in self.pictures))
+        if graph_key is None or key not in self._seen or (key not in self._graphs and not capturable()):
+            enqueue()
+            if len(self._seen) >= _MOST_FORMS:
+                self._seen.clear()
+            self._seen.add(key)
+        else:
             if key not in self._graphs:
-                # The slot is idle, so none of its graphs is running. A slider makes many that never come back.
+                # The slot is idle, so none of its graphs is running.
                 if len(self._graphs) >= _MOST_GRAPHS:
                     self.forget_graphs(device)
                 self._graphs[key] = self._captured(device, enqueue)
             device.call("cuGraphLaunch", self._graphs[key], self.stream)
-        else:
-            enqueue()
         device.call("cuEventRecord", self._done, self.stream)
 
     def wait(self, device: Device) -> None:

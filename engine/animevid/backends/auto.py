@@ -1,0 +1,155 @@
+"""``--backend auto``: the GPU where one can be used, the CPU elsewhere, and one line in the log that says why.
+
+The line is a warning where there is an NVIDIA driver or card; elsewhere nobody waits for a GPU, and it is for ``-v``.
+
+The same holds later: a GPU that refuses its first picture (no engine can be built, no memory, an engine of another GPU)
+or is lost in the middle is replaced by the CPU, and the picture at hand is drawn again there, so nothing is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar, Self
+
+from animevid.backends.base import Backend, Tensor
+from animevid.backends.cuda.driver import driver_library_is_there, load_driver
+from animevid.backends.pictures import PictureRunner
+from animevid.errors import BackendError, DeviceError
+from animevid.styles.card import StyleCard
+
+_LOG = logging.getLogger(__name__)
+
+_PCI_DEVICES = Path("/sys/bus/pci/devices")
+
+_said: set[str] = set()
+
+
+def open_auto(
+    gpus: Sequence[type[Backend]],
+    open_gpu: Callable[[type[Backend]], Backend],
+    open_other: Callable[[str], Backend],
+    *,
+    device: str = "auto",
+) -> Backend:
+    """The first of ``gpus`` that opens, or what ``open_other`` gives for a device.
+
+    A GPU that was asked for by name (``device``) is not replaced later.
+
+    Raises:
+        BackendError: nothing opens.
+    """
+    reason = _no_driver()
+    if reason is None:
+        for home in gpus:
+            said = home.unavailable_reason()
+            if said is None:
+                try:
+                    opened = open_gpu(home)
+                except BackendError as error:
+                    said = str(error)
+                else:
+                    return AutoBackend(opened, lambda: open_other("cpu")) if device == "auto" else opened
+            # The first is the one that somebody with a GPU wants; what the others lack is for -v.
+            _LOG.debug("%s: %s", home.name, said)
+            reason = reason or said
+    backend = open_other(device)
+    _say(f"--backend auto takes {backend.description}: {reason}", expected=_gpu_is_expected())
+    return backend
+
+
+class AutoBackend(Backend):
+    """A GPU's backend that is replaced by the CPU's when it fails."""
+
+    name: ClassVar[str] = "auto"
+
+    def __init__(self, gpu: Backend, open_cpu: Callable[[], Backend]) -> None:
+        self._gpu, self._open_cpu = gpu, open_cpu
+        self._cpu: Backend | None = None
+        self._turn = threading.Lock()
+
+    @classmethod
+    def unavailable_reason(cls) -> str | None:
+        return None
+
+    @classmethod
+    def open(cls, model: bytes, card: StyleCard, *, threads: int = 0, device: str = "auto") -> Self:
+        raise BackendError("auto is opened by animevid.backends.open_backend")
+
+    @property
+    def preferred_batch(self) -> int:
+        return self._current.preferred_batch
+
+    @property
+    def description(self) -> str:
+        return self._current.description
+
+    @property
+    def device_name(self) -> str:
+        return self._current.device_name
+
+    @property
+    def pictures(self) -> PictureRunner | None:
+        return self._current.pictures
+
+    def fall_back(self, error: BackendError) -> bool:
+        with self._turn:
+            if self._cpu is None:
+                self._cpu = self._open_cpu()
+                # The GPU's backend stays open until the end: other threads may still hold its pictures.
+                _say(f"--backend auto goes on with {self._cpu.description}: {error}", expected=True)
+        return True
+
+    def run(self, batch: Tensor) -> Tensor:
+        if self._cpu is not None:
+            return self._cpu.run(batch)
+        try:
+            return self._gpu.run(batch)
+        except BackendError as error:
+            self.fall_back(error)
+            return self._current.run(batch)
+
+    def close(self) -> None:
+        self._gpu.close()
+        if self._cpu is not None:
+            self._cpu.close()
+
+    @property
+    def _current(self) -> Backend:
+        return self._cpu or self._gpu
+
+
+def _no_driver() -> str | None:
+    # Looked for by the system's loader first: a machine without a GPU must not pay for importing the bindings.
+    if not driver_library_is_there():
+        return "there is no NVIDIA driver here"
+    try:
+        load_driver()
+    except (BackendError, DeviceError) as error:
+        return str(error)
+    return None
+
+
+def _gpu_is_expected() -> bool:
+    """Whether whoever sits here would ask why the GPU is not used: there is a driver, or at least a card."""
+    return driver_library_is_there() or _nvidia_card_is_there()
+
+
+def _nvidia_card_is_there() -> bool:
+    """An NVIDIA display device on the PCI bus, as Linux lists it; false where it cannot be told."""
+    for device in _PCI_DEVICES.glob("*"):
+        with suppress(OSError):
+            vendor, kind = ((device / name).read_text() for name in ("vendor", "class"))
+            if vendor.startswith("0x10de") and kind.startswith("0x03"):
+                return True
+    return False
+
+
+def _say(line: str, *, expected: bool) -> None:
+    """Once in a process: a page that opens six styles tells it once."""
+    if line not in _said:
+        _said.add(line)
+        _LOG.log(logging.WARNING if expected else logging.INFO, "%s", line)

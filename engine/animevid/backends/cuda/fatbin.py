@@ -1,0 +1,29 @@
+"""Our kernels as a fatbin: one file with the code for every GPU from Turing on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from animevid.backends.tensorrt_builder import refuse_what_others_can_write
+from animevid.errors import BackendError
+
+#: Where a fatbin lies that is not the installation's own.
+VARIABLE = "ANIMEVID_KERNELS"
+_PACKAGED = Path(__file__).with_name("animevid_kernels.fatbin")
+
+
+def load_fatbin() -> bytes:
+    """The fatbin that ``ANIMEVID_KERNELS`` names, or the one that was installed (CMake: ``-DANIMEVID_CUDA=ON``).
+
+    Raises:
+        BackendError: there is none, or others can write it: it is code.
+    """
+    path = Path(os.environ.get(VARIABLE) or _PACKAGED)
+    if not path.is_file():
+        raise BackendError(
+            f"the CUDA kernels are not installed ({str(path)!r} is missing); make kernels (needs nvcc 13), "
+            f"or name a fatbin in {VARIABLE}"
+        )
+    refuse_what_others_can_write(path)
+    return path.read_bytes()

@@ -1,0 +1,132 @@
+"""Whole pictures on the device: one ``DevicePipeline`` for each form of picture, opened when it first comes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from animevid.backends.cuda.driver import Device, DeviceLost, OutOfDeviceMemory
+from animevid.backends.cuda.slots import (
+    DevicePipeline,
+    Network,
+    SlotPlan,
+    Submission,
+    open_pipeline,
+    plan_slots,
+    smaller_plan,
+)
+from animevid.errors import DeviceError
+from animevid.pixels.planes import PlanesYUV420
+from animevid.pixels.resize import Size
+from animevid.styles.card import StyleCard
+
+#: Forms of pictures whose slots stay open: a video has one, a window that changes its quality a few.
+_MOST_PIPELINES = 4
+
+#: Size and depth of the picture, and the network's size.
+_Form: TypeAlias = tuple[int, int, int, Size]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    submission: Submission
+    index: int
+
+    def result(self) -> PlanesYUV420:
+        return self.submission.results()[self.index]
+
+
+class SlotRunner:
+    """A ``backends.pictures.PictureRunner`` on slots. A context manager; closes what it opened, not the device.
+
+    ``open_network(plan)`` gives the network for the slots of a plan, which close it.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        card: StyleCard,
+        open_network: Callable[[SlotPlan], Network],
+        *,
+        kernels: bytes,
+        batch: int,
+        slots: int = 3,
+    ) -> None:
+        self._device, self._card, self._open_network = device, card, open_network
+        self._kernels, self._batch, self._slots = kernels, batch, slots
+        self._pipelines: dict[_Form, DevicePipeline] = {}
+        # Who submits takes turns; who waits for results does not wait for them.
+        self._turn = threading.Lock()
+
+    def takes(self, planes: PlanesYUV420, net_size: Size) -> bool:
+        return net_size[0] <= planes.height and net_size[1] <= planes.width
+
+    def submit(self, pictures: Sequence[PlanesYUV420], *, net_size: Size, strength: float) -> list[_Pending]:
+        pending: list[_Pending] = []
+        with self._turn:
+            waiting = list(pictures)
+            while waiting:
+                form = _form(waiting[0], net_size)
+                pipeline = self._pipeline(waiting[0], form)
+                count = 1
+                while count < min(len(waiting), pipeline.plan.batch) and _form(waiting[count], net_size) == form:
+                    count += 1
+                try:
+                    pipeline.strength = strength
+                    submission = pipeline.submit(waiting[:count])
+                except OutOfDeviceMemory as error:
+                    # Something of the network's own did not fit (an execution context, a graph).
+                    self._open_smaller(form, error)
+                    continue
+                pending += [_Pending(submission, index) for index in range(count)]
+                del waiting[:count]
+        return pending
+
+    def close(self) -> None:
+        """Free everything; what was submitted keeps its results. Safe to call twice."""
+        with self._turn:
+            self._close_all()
+
+    def _pipeline(self, like: PlanesYUV420, form: _Form) -> DevicePipeline:
+        known = self._pipelines.pop(form, None)
+        if known is None:
+            while len(self._pipelines) >= _MOST_PIPELINES:
+                self._pipelines.pop(next(iter(self._pipelines))).close()
+            plan = plan_slots(like, self._card, net_size=form[-1], batch=self._batch, slots=self._slots)
+            known = self._opened(plan)
+        self._pipelines[form] = known  # the last one used is the last one closed
+        return known
+
+    def _opened(self, plan: SlotPlan) -> DevicePipeline:
+        try:
+            return open_pipeline(self._make, plan)
+        except OutOfDeviceMemory:
+            if not self._pipelines:
+                raise
+            # Slots for other forms of pictures may be what fills the device.
+            self._close_all()
+            return open_pipeline(self._make, plan)
+
+    def _open_smaller(self, form: _Form, error: OutOfDeviceMemory) -> None:
+        pipeline = self._pipelines.pop(form)
+        pipeline.close()
+        plan = smaller_plan(pipeline.plan)
+        if plan is None:
+            raise error
+        self._pipelines[form] = self._opened(plan)
+
+    def _make(self, plan: SlotPlan) -> DevicePipeline:
+        self._device.make_current()
+        return DevicePipeline(self._device, self._open_network(plan), plan, module=self._kernels)
+
+    def _close_all(self) -> None:
+        while self._pipelines:
+            with suppress(DeviceLost, DeviceError):
+                self._pipelines.popitem()[1].close()
+
+
+def _form(planes: PlanesYUV420, net_size: Size) -> _Form:
+    return planes.height, planes.width, planes.bit_depth, net_size

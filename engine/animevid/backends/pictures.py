@@ -1,0 +1,41 @@
+"""What a backend promises that takes whole pictures: conversion, network, lift and blend all on its device.
+
+``Backend.run`` takes tensors that the host made. A ``PictureRunner`` takes the decoder's planes and gives the
+encoder's, so that only 1.5 bytes a pixel travel each way, and returns before the work is done: its callers overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from animevid.pixels.planes import PlanesYUV420
+from animevid.pixels.resize import Size
+
+
+class PendingPicture(Protocol):
+    """A picture that is being drawn."""
+
+    def result(self) -> PlanesYUV420:
+        """Wait for it. May be called again, from any thread; the picture has the tags and the alpha of its source.
+
+        Raises:
+            DeviceError: the device failed.
+        """
+        ...
+
+
+class PictureRunner(Protocol):
+    def takes(self, planes: PlanesYUV420, net_size: Size) -> bool:
+        """Whether it can draw such a picture with the network at ``net_size`` (height, width); else use ``run``."""
+        ...
+
+    def submit(self, pictures: Sequence[PlanesYUV420], *, net_size: Size, strength: float) -> Sequence[PendingPicture]:
+        """Start ``pictures``, which wait for nobody: neighbours of one form run as one batch.
+
+        Waits itself while the device has all the work that it can hold.
+
+        Raises:
+            DeviceError: the device failed, or has no room.
+        """
+        ...
