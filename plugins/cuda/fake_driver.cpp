@@ -90,6 +90,13 @@ using namespace fake;
 
 EXPORT void fake_seed(unsigned long long seed) { chance.seed(seed); }
 EXPORT void fake_memory_limit(unsigned long long bytes) { memory_limit = bytes; }
+// How many items of work wait in all streams.
+EXPORT long long fake_waiting() {
+    std::lock_guard<std::recursive_mutex> hold(lock);
+    std::size_t waiting = 0;
+    for (const Stream* stream : streams) waiting += stream->queue.size();
+    return static_cast<long long>(waiting);
+}
 EXPORT void fake_lose_device_after(long long launches) { launches_left = launches; }
 EXPORT void fake_driver_version(int version) { driver_version = version; }
 EXPORT long long fake_launched() { return launched; }
@@ -234,6 +241,12 @@ EXPORT int cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned
         std::memcpy(aligned, copied.data(), copied.size());
         if (animevid_launch(name.c_str(), grid, block, aligned, chance()) != nullptr) failing_status = LAUNCH_FAILED;
     });
+}
+
+// What stands in for a network: a test's own function, in the stream's order.
+EXPORT int cuLaunchHostFunc(Stream* stream, void (*function)(void*), void* data) {
+    GUARD;
+    return submit(stream, [=] { function(data); });
 }
 
 EXPORT int cuStreamBeginCapture_v2(Stream* stream, int) {

@@ -31,7 +31,6 @@ from animevid.backends.cuda import kernels
 from animevid.backends.cuda.driver import Device, DeviceLost, OutOfDeviceMemory
 from animevid.backends.cuda.kernels import Launch, Surface, SurfaceLayout, surface_layout
 from animevid.errors import DeviceError, UsageError
-from animevid.pixels.packed import padded_size
 from animevid.pixels.planes import Plane, PlanesYUV420
 from animevid.pixels.resize import Size, chroma_size
 from animevid.styles.card import ColourOrder, Layout, StyleCard
@@ -86,7 +85,7 @@ class SlotPlan:
 
     @property
     def padded(self) -> Size:
-        return padded_size(self.net_size, multiple=self.multiple)
+        return _padded(self.net_size, self.multiple)
 
     @property
     def multiple(self) -> int:
@@ -106,7 +105,7 @@ class SlotPlan:
     @property
     def small_padded(self) -> Size:
         """The packed tensors that an RGB network's small picture is lifted from."""
-        return padded_size(self.net_size, multiple=4)
+        return _padded(self.net_size, 4)
 
 
 def plan_slots(
@@ -368,7 +367,7 @@ class DevicePipeline:
 
 
 def open_pipeline(make: Callable[[SlotPlan], DevicePipeline], plan: SlotPlan) -> DevicePipeline:
-    """``make(plan)``, with half the batch and then half the network's pixels for as long as the device has no room.
+    """``make(plan)``, with less and less of a plan for as long as the device has no room; see :func:`smaller_plan`.
 
     Raises:
         OutOfDeviceMemory: not even the smallest fits.
@@ -384,15 +383,22 @@ def open_pipeline(make: Callable[[SlotPlan], DevicePipeline], plan: SlotPlan) ->
 
 
 def smaller_plan(plan: SlotPlan) -> SlotPlan | None:
-    """Half the batch or, with a batch of one, half the network's pixels, said in the log; ``None``: that was all."""
+    """Half the batch, then one slot alone, then half the network's pixels, said in the log; ``None``: that was all."""
     if plan.batch > 1:
         _LOG.warning("the GPU is out of memory: going on with batches of %d", plan.batch // 2)
         return replace(plan, batch=plan.batch // 2)
+    if plan.slots > 1:
+        _LOG.warning("the GPU is out of memory: going on with one picture at a time")
+        return replace(plan, slots=1)
     net_size = _half_the_pixels(plan)
     if min(net_size) < _SMALLEST_NETWORK_PX or plan.card.fixed_size_px is not None or net_size == plan.net_size:
         return None
     _LOG.warning("the GPU is out of memory: the network sees %dx%d now", net_size[1], net_size[0])
     return replace(plan, net_size=net_size)
+
+
+def _padded(size: Size, multiple: int) -> Size:
+    return -(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple
 
 
 def _half_the_pixels(plan: SlotPlan) -> Size:

@@ -1,0 +1,125 @@
+"""TensorRT for tests without a GPU: the part of its API that runs an engine, on the fake driver.
+
+A "plan" is the half-precision ONNX graph that the real builder would be given; executing it puts a host function on the
+stream, which runs ONNX Runtime on the memory that the context was given, in the stream's order. Everything around it
+(engines and contexts, slots, copies, kernels, graphs) is the code that runs on a GPU. Names and arguments are those of
+``tensorrt_rtx``, to which a test holds them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import types
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from animevid.backends import tensorrt_builder
+from animevid.backends.tensorrt_builder import Engine, IoTensor, Library
+from animevid.styles.onnx_file import read_graph
+
+_SCRATCH_BYTES = 4096
+_HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+class ExecutionContextAllocationStrategy(Enum):
+    STATIC = 0
+    ON_PROFILE_CHANGE = 1
+    USER_MANAGED = 2
+
+
+class ILogger:
+    def __init__(self) -> None:
+        pass
+
+
+class Runtime:
+    def __init__(self, logger: Any) -> None:
+        self.logger = logger
+
+    def deserialize_cuda_engine(self, plan: bytes) -> Any:
+        if not plan.startswith(b"\x08"):  # the first field of a serialized ONNX model
+            self.logger.log(types.SimpleNamespace(name="ERROR"), "the plan is of another device")
+            return None
+        return _NativeEngine(plan)
+
+
+class _NativeEngine:
+    device_memory_size_v2 = _SCRATCH_BYTES
+    contexts_made = 0
+
+    def __init__(self, plan: bytes) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(plan, options, providers=["CPUExecutionProvider"])
+
+    def create_execution_context(self, strategy: ExecutionContextAllocationStrategy) -> Any:
+        assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
+        _NativeEngine.contexts_made += 1
+        return _Context(self)
+
+
+class _Context:
+    def __init__(self, engine: _NativeEngine) -> None:
+        self._session = engine.session
+        self._addresses: dict[str, int] = {}
+        self._shape: tuple[int, ...] = ()
+        self._scratch = 0
+        self._functions: list[Any] = []  # a graph may call them as long as the context lives
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert size >= _SCRATCH_BYTES
+        self._scratch = memory
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self._shape = shape
+        return shape[0] <= tensorrt_builder.DEFAULT_BATCH
+
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        self._addresses[name] = memory
+        return True
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        return True
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        assert self._scratch, "no scratch memory"
+        given, drawn = self._session.get_inputs()[0], self._session.get_outputs()[0]
+        source, target, shape = self._addresses[given.name], self._addresses[drawn.name], self._shape
+        dtype = np.dtype(np.float16 if "16" in given.type else np.float32)
+
+        def run(_: Any) -> None:
+            batch = _array(source, shape, dtype)
+            _array(target, shape, dtype)[:] = self._session.run(None, {given.name: batch.copy()})[0]
+
+        function = _HOST_FUNCTION(run)
+        self._functions.append(function)
+        driver = ctypes.CDLL("libcuda.so.1")
+        driver.cuLaunchHostFunc.argtypes = (ctypes.c_void_p, _HOST_FUNCTION, ctypes.c_void_p)
+        return driver.cuLaunchHostFunc(stream_handle, function, None) == 0
+
+
+def _array(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    size = int(np.prod(shape)) * dtype.itemsize
+    return np.frombuffer((ctypes.c_uint8 * size).from_address(address), dtype).reshape(shape)
+
+
+def install() -> None:
+    """Make this process take this module for TensorRT. For children of ``in_child`` only: nothing is put back."""
+    from animevid.backends import tensorrt
+
+    module = types.ModuleType("tensorrt")
+    for part in (ExecutionContextAllocationStrategy, ILogger, Runtime):
+        setattr(module, part.__name__, part)
+    tensorrt.find_library = lambda: Library("tensorrt", "0.0-fake", module)
+    tensorrt_builder.build_engine = _build
+    tensorrt.load_fatbin = lambda: b"a fatbin would be here"
+
+
+def _build(model: bytes, card: Any, request: Any, **_: Any) -> Engine:
+    plan = tensorrt_builder._graph_of(model, card, request)
+    graph = read_graph(plan)
+    dtype = "float16" if request.half_io and card.precision != "int8" else "float32"
+    shape = (-1, *card.tensor_shape(1, request.shapes.maximum.height_px, request.shapes.maximum.width_px)[1:])
+    return Engine(plan, IoTensor(graph.inputs[0].name, shape, dtype), IoTensor(graph.outputs[0].name, shape, dtype))

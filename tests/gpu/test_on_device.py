@@ -1,0 +1,315 @@
+"""Conversions and live pictures through slots, end to end, on the fake driver with ONNX Runtime as the network."""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from animevid import Stylizer
+from animevid.backends.cuda import slots
+from animevid.cli import main
+from animevid.errors import BackendError, DeviceError
+from animevid.live.engine import EngineOptions, LiveEngine, LiveSettings
+from animevid.live.frames import LiveFrame
+from animevid.pixels import Colour, ColourRange, PlanesYUV420
+from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
+from animevid.video import open_source
+from gpu import fake_tensorrt
+from gpu.fake_gpu import FakeGpu, in_child
+from media import write_clip
+from pixels.pictures import furthest, noise
+from small_networks import packed_network, rgb_network
+
+PACKED = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
+RGB = StyleCard(name="rgb", size_multiple=2)
+NHWC = StyleCard(name="bgr", size_multiple=2, layout=Layout.NHWC, colour_order=ColourOrder.BGR)
+STYLES = {
+    "packed": (packed_network(), PACKED),
+    "rgb": (rgb_network(), RGB),
+    "nhwc-bgr": (rgb_network(nhwc=True), NHWC),
+}
+FIXED = "fixed"
+NETWORKS = {**STYLES, FIXED: (packed_network(n=1, h=24, w=32), replace(PACKED, fixed_size_px=(96, 128)))}
+#: Half precision against float32, rounded to 8-bit codes.
+CODES = 3
+
+
+def _style(folder: Path, name: str) -> Path:
+    model, card = NETWORKS[name]
+    path = folder / f"{name}.onnx"
+    path.write_bytes(write_card(model, card))
+    return path
+
+
+def _start(fake_driver: Path, folder: Path, *, seed: int = 1) -> FakeGpu:
+    gpu = FakeGpu(fake_driver)
+    gpu.seed(seed)
+    fake_tensorrt.install()
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    return gpu
+
+
+def _run(*arguments: object) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
+    return code, out.getvalue(), err.getvalue()
+
+
+def _pictures(path: Path) -> list[PlanesYUV420]:
+    with open_source(path) as source:
+        return [frame.planes for frame in source]
+
+
+def _apart(one: Path, other: Path) -> int:
+    pairs = list(zip(_pictures(one), _pictures(other), strict=True))
+    assert pairs
+    return max(furthest(replace(first, colour=second.colour), second) for first, second in pairs)
+
+
+def _convert(clip: Path, target: Path, style: Path, *options: object) -> tuple[int, str, str]:
+    return _run(clip, target, "--style", style, "--codec", "ffv1", *options)
+
+
+@pytest.mark.parametrize("style", sorted(STYLES))
+@pytest.mark.parametrize("size", ["full", "80x48"])
+@in_child
+def test_a_conversion_in_slots_gives_the_pictures_that_onnx_runtime_gives(fake_driver, tmp_path, style, size):
+    gpu = _start(fake_driver, tmp_path)
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=14), _style(tmp_path, style)
+    options = ("--net-size", size)
+    assert _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime", *options)[0] == 0
+    before = gpu.launched
+    code, out, err = _convert(clip, tmp_path / "gpu.mkv", file, "--backend", "tensorrt", *options)
+    assert (code, err) == (0, ""), err
+    assert "14 frames in, 14 out" in out
+    assert gpu.launched > before
+    assert gpu.graphs_launched > 0
+    # A lifted picture steepens what half precision moved.
+    assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= (CODES if size == "full" else 2 * CODES)
+    assert (gpu.memory_used, gpu.streams) == (0, 0)
+
+
+@pytest.mark.shared
+@in_child
+def test_a_real_clip_in_slots_gives_the_pictures_that_onnx_runtime_gives(fake_driver, shared, tmp_path):
+    gpu = _start(fake_driver, tmp_path)
+    clip = shared / "clips" / "person_ccby.mp4"
+    for name, backend in (("cpu", "onnxruntime"), ("gpu", "tensorrt")):
+        options = ("--backend", backend, "--end", "0.6", "--size", "160x90")
+        assert _run(clip, tmp_path / f"{name}.mkv", "--codec", "ffv1", *options)[0] == 0
+    assert gpu.launched > 0
+    assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
+
+
+@in_child
+def test_a_missing_wait_shows_in_the_converted_file(fake_driver, tmp_path):
+    """The test of the tests above: with the wait for the device left out, the file is wrong."""
+    _start(fake_driver, tmp_path)
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=14), _style(tmp_path, "packed")
+    _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime")
+    slots._Slot.wait = lambda self, device: None
+    _convert(clip, tmp_path / "gpu.mkv", file, "--backend", "tensorrt")
+    assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") > CODES
+
+
+@in_child
+def test_auto_takes_the_gpu_and_says_nothing(fake_driver, tmp_path):
+    gpu = _start(fake_driver, tmp_path)
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=3), _style(tmp_path, "packed")
+    code, _, err = _convert(clip, tmp_path / "gpu.mkv", file)
+    assert (code, err) == (0, ""), err
+    assert gpu.launched > 0
+
+
+@pytest.mark.parametrize("when", [0, 9])
+@in_child
+def test_auto_goes_on_with_the_cpu_when_the_device_is_lost_and_no_picture_is_missing(fake_driver, tmp_path, when):
+    gpu = _start(fake_driver, tmp_path)
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=14), _style(tmp_path, "packed")
+    _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime")
+    gpu.lose_device_after(when)
+    code, out, err = _convert(clip, tmp_path / "gpu.mkv", file)
+    assert code == 0
+    (line,) = err.splitlines()
+    assert "goes on with onnxruntime" in line
+    assert "the GPU stopped working" in line
+    assert "14 frames in, 14 out" in out
+    assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
+
+
+@in_child
+def test_a_device_that_is_lost_ends_a_conversion_that_asked_for_it_in_one_line(fake_driver, tmp_path):
+    gpu = _start(fake_driver, tmp_path)
+    clip, file, target = write_clip(tmp_path / "clip.mp4", frames=14), _style(tmp_path, "packed"), tmp_path / "o.mkv"
+    target.write_bytes(b"an earlier one")
+    gpu.lose_device_after(9)
+    code, _, err = _convert(clip, target, file, "--backend", "tensorrt", "--overwrite")
+    assert code == 6
+    assert len(err.splitlines()) == 1
+    assert "the GPU stopped working" in err
+    assert target.read_bytes() == b"an earlier one"
+    assert sorted(path.name for path in tmp_path.glob("*o.mkv*")) == ["o.mkv"]
+
+
+@pytest.mark.parametrize("room", [1_500_000, 600_000, 20_000])
+@in_child
+def test_a_small_gpu_takes_smaller_batches_then_smaller_networks_and_at_last_none(fake_driver, tmp_path, room):
+    gpu = _start(fake_driver, tmp_path)
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=9, height=192, width=256), _style(tmp_path, "packed")
+    gpu.limit_memory(room)
+    code, out, err = _convert(clip, tmp_path / "gpu.mkv", file)
+    assert code == 0
+    assert "9 frames in, 9 out" in out
+    assert "batches of 2" in err
+    assert "one picture at a time" in err
+    assert ("the network sees" in err) == (room < 1_000_000), err
+    assert ("goes on with onnxruntime" in err) == (room < 100_000), err
+    assert len(_pictures(tmp_path / "gpu.mkv")) == 9
+
+
+@in_child
+def test_an_engine_of_another_gpu_is_one_line_and_auto_goes_on_without(fake_driver, tmp_path):
+    _start(fake_driver, tmp_path)
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=3), _style(tmp_path, "packed")
+    from animevid.backends import tensorrt_builder
+
+    build = tensorrt_builder.build_engine
+    tensorrt_builder.build_engine = lambda *args, **options: replace(build(*args, **options), plan=b"not for this GPU")
+    code, _, err = _convert(clip, tmp_path / "one.mkv", file, "--backend", "tensorrt")
+    assert (code, len(err.splitlines())) == (6, 1)
+    assert "it may be of another GPU" in err
+    assert "delete it" in err
+    code, _, err = _convert(clip, tmp_path / "two.mkv", file)
+    assert (code, len(err.splitlines())) == (0, 1)
+    assert "goes on with onnxruntime" in err
+
+
+@in_child
+def test_without_the_kernels_the_network_still_runs_on_the_gpu_with_copies_from_the_host(fake_driver, tmp_path):
+    gpu = _start(fake_driver, tmp_path)
+    from animevid.backends import tensorrt
+
+    def missing() -> bytes:
+        raise BackendError("the CUDA kernels are not installed")
+
+    tensorrt.load_fatbin = missing
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=6), _style(tmp_path, "nhwc-bgr")
+    _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime")
+    code, _, err = _convert(clip, tmp_path / "gpu.mkv", file, "--backend", "tensorrt", "-v")
+    assert code == 0
+    assert "pictures are converted on the CPU: the CUDA kernels are not installed" in err
+    assert gpu.launched == 0
+    assert fake_tensorrt._NativeEngine.contexts_made > 0
+    assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
+
+
+def _open(folder: Path, name: str, backend: str) -> Stylizer:
+    return Stylizer(_style(folder, name), backend=backend)
+
+
+@in_child
+def test_pictures_of_changing_form_tags_and_strength_are_drawn_as_on_the_cpu(fake_driver, tmp_path):
+    _start(fake_driver, tmp_path)
+    full = Colour(range=ColourRange.FULL)
+    forms = [noise(48, 64), noise(50, 71), noise(48, 64, bit_depth=10), noise(48, 64, colour=full), noise(90, 120)]
+    alpha = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
+    pictures = [*forms, replace(forms[0], alpha=alpha), *forms]
+    with _open(tmp_path, "packed", "onnxruntime") as cpu, _open(tmp_path, "packed", "tensorrt") as gpu:
+        for strength in (1.0, 0.5, 0.0):
+            cpu.strength = gpu.strength = strength
+            drawn = gpu.infer([gpu.preprocess(picture) for picture in pictures])
+            for picture, output in zip(pictures, drawn, strict=True):
+                result, expected = gpu.postprocess(picture, output), cpu.stylize_planes(picture)
+                assert furthest(result, expected) <= CODES << (picture.bit_depth - 8)
+                assert (result.alpha is None) == (picture.alpha is None)
+
+
+@in_child
+def test_a_networks_own_size_larger_than_the_picture_runs_with_copies_from_the_host(fake_driver, tmp_path):
+    _start(fake_driver, tmp_path)
+    picture = noise(48, 64)
+    with _open(tmp_path, FIXED, "onnxruntime") as cpu, _open(tmp_path, FIXED, "tensorrt") as gpu:
+        assert furthest(gpu.stylize_planes(picture), cpu.stylize_planes(picture)) <= CODES
+        assert furthest(gpu.stylize_planes(noise(96, 128)), cpu.stylize_planes(noise(96, 128))) <= CODES
+
+
+@in_child
+def test_an_unchanged_picture_at_another_strength_is_drawn_again(fake_driver, tmp_path):
+    from animevid.stylizer import StaticSkip
+
+    _start(fake_driver, tmp_path)
+    picture = noise(48, 64)
+    with _open(tmp_path, "packed", "onnxruntime") as cpu, _open(tmp_path, "packed", "tensorrt") as gpu:
+        steps = StaticSkip(gpu)
+        for strength in (1.0, 0.25):
+            cpu.strength = gpu.strength = strength
+            shown = replace(picture)
+            (output,) = steps.infer([steps.preprocess(shown)])
+            assert furthest(steps.postprocess(shown, output), cpu.stylize_planes(picture)) <= CODES
+        assert steps.skipped == 1
+
+
+@in_child
+def test_a_live_picture_does_not_wait_for_a_full_batch(fake_driver, tmp_path):
+    gpu = _start(fake_driver, tmp_path)
+    style = _style(tmp_path, "packed")
+    with (
+        LiveEngine(EngineOptions(backend="tensorrt")) as engine,
+        engine.open_session(LiveSettings(style=style, adaptive=False)) as session,
+    ):
+        for seed in range(3):
+            session.offer(LiveFrame(noise(48, 64, seed=seed), seed, 0.0))
+            result = session.take(timeout_seconds=60)
+            assert result is not None, session.trouble
+            assert session.trouble is None
+    assert gpu.launched == 3 * 2  # one picture at a time: pack and unpack each
+
+
+@in_child
+def test_a_size_outside_the_profile_and_a_closed_backend_are_one_line(fake_driver, tmp_path):
+    _start(fake_driver, tmp_path)
+    stylizer = _open(tmp_path, "packed", "tensorrt")
+    picture = noise(48, 64)
+    stylizer.stylize_planes(picture)
+    fake_tensorrt._Context.set_input_shape = lambda *_: False
+    with pytest.raises(DeviceError, match=r"outside the engine's profile.*animevid build --size") as caught:
+        stylizer.stylize_planes(noise(64, 64))
+    assert "\n" not in str(caught.value)
+    stylizer.close()
+    stylizer.close()
+    with pytest.raises(BackendError, match="closed"):
+        stylizer.stylize_planes(picture)
+
+
+@in_child
+def test_an_old_driver_is_said_in_one_line_by_auto_and_refused_by_name(fake_driver, tmp_path):
+    gpu = _start(fake_driver, tmp_path)
+    gpu.say_driver_version(12040)
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=2), _style(tmp_path, "packed")
+    code, _, err = _convert(clip, tmp_path / "one.mkv", file)
+    assert (code, len(err.splitlines())) == (0, 1)
+    assert "--backend auto takes onnxruntime" in err
+    assert "too old (CUDA 12.4" in err
+    code, _, err = _convert(clip, tmp_path / "two.mkv", file, "--backend", "tensorrt")
+    assert (code, len(err.splitlines())) == (6, 1)
+
+
+def test_the_stand_in_has_the_names_of_the_real_library():
+    rtx = pytest.importorskip("tensorrt_rtx")
+    pairs = [
+        (fake_tensorrt.Runtime, rtx.Runtime),
+        (fake_tensorrt._NativeEngine, rtx.ICudaEngine),
+        (fake_tensorrt._Context, rtx.IExecutionContext),
+    ]
+    own = {"session", "contexts_made"}
+    for ours, theirs in pairs:
+        names = {name for name in vars(ours) if not name.startswith("_")} - own
+        assert names <= set(dir(theirs)), names - set(dir(theirs))
+    strategies = fake_tensorrt.ExecutionContextAllocationStrategy.__members__
+    assert set(strategies) <= set(rtx.ExecutionContextAllocationStrategy.__members__)
