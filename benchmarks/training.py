@@ -3,12 +3,16 @@
     python benchmarks/training.py animegan2 animegan2-nano --perceptual-weights VGG.pth [--precision bf16]
 
 Batches are prepared by another thread; "data" is what that costs a step (it must be far below the step itself). Time is
-processor time of one thread, so that what else runs on the machine does not count.
+processor time of one thread, so that what else runs on the machine does not count. "In convolutions" is the share of
+the operators' own time that convolutions take, forth and back (torch.profiler; the median of the profiled steps);
+``--profile`` shows what the rest is.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +20,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from animevid_trainer.allocator import keep_freed_memory
 from animevid_trainer.build import DataSettings, RunData, make_objective, make_plan_of, make_source
+from animevid_trainer.data.batches import Batch
 from animevid_trainer.loop import LoopSettings, Trainer
 from animevid_trainer.recipes import load_recipe, with_lengths, with_overrides
 from torch.profiler import ProfilerActivity, profile
@@ -55,15 +61,35 @@ def measure(name: str, args: argparse.Namespace) -> str:
         for batch in batches[1:]:
             trainer._train_step(batch, asked=False)
         step = (time.process_time() - started) / args.steps
-        with profile(activities=[ProfilerActivity.CPU]) as profiled:
-            trainer._train_step(batches[-1], asked=False)
-    events = profiled.key_averages()
-    whole = sum(event.self_cpu_time_total for event in events)
-    convolutions = sum(event.self_cpu_time_total for event in events if "convolution" in event.key)
+        shares = [profile_step(trainer, batches[-1]) for _ in range(args.profiled)]
+    convolutions = statistics.median(sum(v for key, v in share.items() if is_convolution(key)) for share in shares)
+    if args.profile:
+        print(operator_table(shares), file=sys.stderr)
     return (
         f"| {name} | {args.batch} x {args.crop} px | {args.precision} | {step:.2f} | {args.batch / step:.2f} "
-        f"| {convolutions / whole:.0%} | {1000 * preparing:.0f} |"
+        f"| {convolutions:.0%} | {1000 * preparing:.0f} |"
     )
+
+
+def profile_step(trainer: Trainer, batch: Batch) -> dict[str, float]:
+    """Each operator's share of the operators' own time in one training step."""
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        trainer._train_step(batch, asked=False)
+    events = profiled.key_averages()
+    whole = sum(event.self_cpu_time_total for event in events)
+    return {event.key: event.self_cpu_time_total / whole for event in events}
+
+
+def is_convolution(operator: str) -> bool:
+    """``aten::mkldnn_convolution``, ``aten::convolution_backward``, and 1x1 ones as ``aten::_slow_conv2d_forward``."""
+    return "convolution" in operator or "conv2d" in operator
+
+
+def operator_table(shares: list[dict[str, float]], *, rows: int = 12) -> str:
+    """The operators that take most of a step, as Markdown."""
+    medians = {key: statistics.median(share.get(key, 0.0) for share in shares) for key in shares[0]}
+    largest = sorted(medians, key=lambda key: -medians[key])[:rows]
+    return "\n".join(["| operator | share |", "|---|---:|", *(f"| {key} | {medians[key]:.1%} |" for key in largest)])
 
 
 def main() -> None:
@@ -74,10 +100,13 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--crop", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=2, help="steps that are timed")
+    parser.add_argument("--profiled", type=int, default=3, help="steps that are profiled, one after the other")
+    parser.add_argument("--profile", action="store_true", help="print the operators' shares to stderr")
     args = parser.parse_args()
+    keep_freed_memory()
     torch.set_num_threads(1)
-    print("| recipe | batch | precision | s a step | images a second | in convolutions | data, ms a step |")
+    print("| recipe | batch | precision | CPU s a step | images a second | in convolutions | data, ms a step |")
     print("|---|---|---|---:|---:|---:|---:|")
     for name in args.recipes:
         print(measure(name, args), flush=True)

@@ -24,9 +24,9 @@ Layers: ``convB_I`` is before the ReLU (what CartoonGAN and AnimeGAN compare), `
 from __future__ import annotations
 
 import hashlib
+import http.client
 import logging
 import os
-import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -348,7 +348,7 @@ def download_weights(name: str, *, published: PublishedWeights | None = None) ->
                 "fetch the file by hand and name it with --perceptual-weights"
             )
         os.replace(partial, target)
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:  # urllib's own are OSErrors
         reason = getattr(error, "reason", None) or error
         raise TrainingError(
             f"{source.url!r} cannot be downloaded ({reason}); "

@@ -117,5 +117,5 @@ def _open_tensorboard(folder: Path, first_step: int) -> Any:
     except ImportError:
         log.info("TensorBoard is not installed; figures go to log.jsonl only")
         return None
-    # A resumed run repeats steps after its checkpoint: those of the killed session are purged from the plots.
-    return SummaryWriter(str(folder), purge_step=first_step)
+    # A resumed run repeats the steps after its checkpoint: those of the killed session are purged from the plots.
+    return SummaryWriter(str(folder), purge_step=first_step + 1)
