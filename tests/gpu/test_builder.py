@@ -8,6 +8,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from animevid.backends import tensorrt_builder
 from animevid.backends.cuda.driver import open_device
@@ -31,7 +32,8 @@ from animevid.cli import main
 from animevid.errors import BackendError, DeviceError, OutputError, StyleError, UsageError
 from animevid.styles import list_styles
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
-from small_networks import packed_network, rgb_network
+from media import write_clip
+from small_networks import Builder, packed_network, rgb_network
 
 PACKED = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
 NCHW = StyleCard(name="nchw", size_multiple=2)
@@ -282,11 +284,42 @@ def test_the_command_builds_for_three_gpus_that_are_not_here(rtx, tmp_path, caps
     engines = sorted((tmp_path / "out").glob("*.engine"))
     assert len(engines) == 3
     inputs = {read_engine(engine).input for engine in engines}
-    assert inputs == {IoTensor("input", (-1, 24, 24, 34), "float32")}  # what --backend tensorrt asks for
-    said = capsys.readouterr().out
-    assert [line.split("  ")[0] for line in said.splitlines()] == [
+    assert inputs == {IoTensor("input", (-1, 24, 24, 34), "float16")}  # what --backend tensorrt asks for
+    parity, *said = capsys.readouterr().out.splitlines()
+    assert parity.startswith("half precision: max ")
+    assert "over 4 pictures" in parity
+    assert [line.split("  ")[0] for line in said] == [
         str(next(e for e in engines if e.stem.endswith(target))) for target in TARGETS
     ]
+
+
+def _too_large_for_half() -> bytes:
+    """A network whose middle is beyond 65504: infinite in half precision."""
+    net = Builder()
+    x = "input"
+    for factor in (300.0, 300.0, 1 / 300.0, 1 / 300.0):
+        x = net.op("Mul", x, net.constant(np.float32(factor)))
+    return net.model(x, ["N", 3, "H", "W"])
+
+
+def test_a_style_that_half_precision_spoils_is_refused_and_nothing_is_built(tmp_path, capsys):
+    style, out = tmp_path / "large.onnx", tmp_path / "out"
+    style.write_bytes(write_card(_too_large_for_half(), replace(NCHW, name="large")))
+    assert main(["build", str(style), "--gpu", "sm86", "--out", str(out), "--size", "64x64"]) == 6
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "differs from float32: max inf" in said
+    assert "--precision fp32" in said
+    assert not out.exists()
+
+
+def test_the_pictures_to_compare_with_can_be_chosen(tmp_path, capsys, rtx):
+    style = tmp_path / "mine.onnx"
+    style.write_bytes(write_card(packed_network(), PACKED))
+    arguments = ["build", str(style), "--gpu", "sm86", "--out", str(tmp_path / "out"), "--size", "64x64"]
+    assert main([*arguments, "--check-with", str(write_clip(tmp_path / "own.mp4", frames=9))]) == 0
+    assert "half precision: max" in capsys.readouterr().out
+    assert main([*arguments, "--check-with", str(tmp_path / "none.mp4")]) == 3
 
 
 @pytest.mark.parametrize(

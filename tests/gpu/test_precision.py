@@ -7,8 +7,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from animevid.backends.precision import BOUNDS, FLOAT32_OPS, Bound, Parity, check_parity, measure_parity, to_half
+from animevid.backends.precision import (
+    BOUNDS,
+    FLOAT32_OPS,
+    Bound,
+    Parity,
+    check_parity,
+    measure_parity,
+    spell_out_rounding,
+    to_half,
+)
 from animevid.errors import BackendError, StyleError
 from animevid.pixels import pack_yuv420, rgb_to_planes
 from animevid.styles.card import ColourOrder, Layout, StyleCard, read_card, write_card
@@ -148,6 +158,32 @@ def test_an_output_that_is_read_inside_too_reaches_both():
     ):
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("make", [packed_network, rgb_network], ids=["packed", "rgb"])
+def test_rounding_that_is_spelled_out_gives_what_onnx_says_of_half_precision(make):
+    channels = 24 if make is packed_network else 3
+    batch = np.random.default_rng(0).uniform(-1, 1, (1, channels, 8, 12)).astype(np.float32)
+    half = to_half(make())
+    spelled = spell_out_rounding(half)
+    assert all(tensor.data_type != TensorProto.FLOAT16 for tensor in onnx.load_from_string(spelled).graph.initializer)
+    session = onnxruntime.InferenceSession(spelled, providers=["CPUExecutionProvider"])
+    drawn = session.run(None, {"input": batch})[0]
+    exact = _reference(half, batch)
+    # Sums inside a convolution are taken in float32 here and in half precision by the reference.
+    assert np.abs(drawn - exact).max() < np.abs(exact).max() * 4e-3
+    assert drawn.astype(np.float16).astype(np.float32).tolist() == drawn.tolist()
+    assert spell_out_rounding(make()) == make()
+
+
+def test_parity_sees_what_overflows_half_precision_though_onnx_runtime_would_not():
+    net = Builder()
+    x = "input"
+    for factor in (300.0, 300.0, 1 / 300.0, 1 / 300.0):
+        x = net.op("Mul", x, net.constant(np.float32(factor)))
+    model = net.model(x, ["N", 3, "H", "W"])
+    batch = np.full((1, 3, 4, 4), 0.9, np.float32)
+    assert measure_parity(model, to_half(model), [batch]).largest == np.inf
 
 
 def test_the_card_says_fp16_and_a_second_pass_changes_nothing():

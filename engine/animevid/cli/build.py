@@ -48,10 +48,15 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--io",
         choices=("fp32", "fp16"),
-        default="fp32",
-        help="of an fp16 engine's input and output (default fp32, as --backend tensorrt feeds it; fp16 for kernels)",
+        default="fp16",
+        help="of an fp16 engine's input and output (default fp16, as --backend tensorrt feeds it)",
     )
     parser.add_argument("--precision", choices=("fp16", "fp32"), default="fp16", help="default fp16")
+    parser.add_argument(
+        "--check-with",
+        metavar="CLIP|FOLDER",
+        help="pictures on which half precision must draw what float32 draws (default: the demo clip)",
+    )
     parser.add_argument(
         "--gpu",
         type=_targets,
@@ -77,6 +82,11 @@ def run(args: argparse.Namespace) -> int:
     style = load_style(args.style, quality=args.quality, sha256=args.sha256)
     width, height = style.card.fixed_size_px[::-1] if style.card.fixed_size_px else args.size
     shapes = shape_range(style.card, height_px=height, width_px=width, dynamic=args.dynamic, max_batch=args.batch)
+    if args.precision == "fp16" and style.card.precision == "fp32":
+        from animevid.parity import DEMO_CLIP, check_half_precision, read_pictures
+
+        pictures = read_pictures(args.check_with or DEMO_CLIP)
+        print(f"half precision: {check_half_precision(style.model, style.card, pictures)}")
     cache = EngineCache(args.out)
     for target in args.gpu:
         request = EngineRequest(shapes, precision=args.precision, half_io=args.io == "fp16", target=target)

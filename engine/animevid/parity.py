@@ -1,0 +1,74 @@
+"""Whether a style in half precision still draws what it draws in float32: asked before an engine is built of it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from animevid.backends.base import Tensor
+from animevid.backends.precision import BOUNDS, Parity, check_parity, measure_parity, to_half
+from animevid.errors import InputError
+from animevid.pixels import PlanesYUV420, pack_yuv420, planes_to_tensor
+from animevid.styles.card import Layout, StyleCard
+from animevid.video import open_source
+
+_LOG = logging.getLogger(__name__)
+
+#: Real pictures that every installation has.
+DEMO_CLIP = Path(__file__).parent / "demo" / "demo.mp4"
+#: Pictures are compared at about so many pixels: ONNX Runtime computes half precision slowly on a CPU.
+_PIXELS = 320 * 180
+_PICTURES = 4
+
+
+def check_half_precision(model: bytes, card: StyleCard, pictures: Sequence[PlanesYUV420]) -> Parity:
+    """Draw ``pictures`` with ``model`` (a float32 ONNX file) and with its half, both in ONNX Runtime, and compare.
+
+    Raises:
+        BackendError: they differ by more than ``BOUNDS["fp16"]``: a code on average.
+        StyleError: the style cannot be made half precision.
+    """
+    unit = abs(card.output_range[1] - card.output_range[0]) / 2
+    batches = [network_batch(picture, card) for picture in pictures]
+    parity = measure_parity(model, to_half(model), batches, unit=unit)
+    check_parity(parity, BOUNDS["fp16"], what=f"the style {card.name!r} in half precision")
+    _LOG.info("half precision of %s: %s", card.name, parity)
+    return parity
+
+
+def network_batch(picture: PlanesYUV420, card: StyleCard) -> Tensor:
+    """``picture`` as a batch of one in the card's layout, near ``_PIXELS`` pixels or at the one size it takes."""
+    if card.fixed_size_px is not None:
+        size = card.fixed_size_px
+        multiple = card.layout.cell_px
+    else:
+        multiple = math.lcm(card.size_multiple, card.layout.cell_px)
+        scale = math.sqrt(_PIXELS / (picture.height * picture.width))
+        sides = (max(round(side * scale / multiple), 1) * multiple for side in (picture.height, picture.width))
+        size = (next(sides), next(sides))
+    if card.layout is Layout.PACKED_YUV420:
+        return pack_yuv420(picture, size=size, multiple=multiple)[np.newaxis]
+    return planes_to_tensor(
+        picture, layout=card.layout.value, order=card.colour_order.value, value_range=card.input_range, size=size,
+        multiple=multiple,
+    )[np.newaxis]  # fmt: skip
+
+
+def read_pictures(path: Path | str = DEMO_CLIP, *, count: int = _PICTURES) -> list[PlanesYUV420]:
+    """``count`` pictures, spread over a clip, a folder of images or whatever else ``open_source`` reads.
+
+    Raises:
+        InputError: it cannot be read, or holds no picture.
+    """
+    with open_source(path) as source:
+        step = max((source.info.frame_count or count) // count, 1)
+        pictures = [
+            frame.planes for index, frame in zip(range(step * count), source, strict=False) if index % step == 0
+        ]
+    if not pictures:
+        raise InputError(f"{str(path)!r} holds no picture to compare half precision with")
+    return pictures
