@@ -383,7 +383,11 @@ def _refuse_writable(status: os.stat_result, path: Path) -> None:
 
 
 def _graph_of(model: bytes, card: StyleCard, request: EngineRequest) -> bytes:
-    if request.precision == "fp32" or card.precision == "int8":
+    if card.precision == "int8":
+        from animevid.backends.quantized import to_symmetric
+
+        return to_symmetric(model)
+    if request.precision == "fp32":
         return model
     if request.precision != "fp16":
         raise UsageError(f"precision = {request.precision!r}: an engine is fp16 or fp32")
