@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 from animevid.cli import main
-from animevid.errors import LiveError
+from animevid.errors import LiveError, OutputError
 from animevid.live.camera import TEST_PATTERN, CameraSettings
 from animevid.live.counter import read_counter
 from animevid.live.engine import LiveSettings
@@ -112,6 +112,64 @@ def test_sound_and_picture_are_placed_by_the_clock_however_many_frames_are_missi
         sound = [(frame.time, frame.samples) for frame in film.decode(audio=0)]
     assert pictures == pytest.approx([moment - 100 for moment in moments if moment < 102], abs=0.001)
     assert abs(sound[-1][0] + sound[-1][1] / 48000 - 2.0) < 0.04
+
+
+@pytest.mark.parametrize("fault", [1.001, 0.999], ids=["fast", "slow"])
+def test_a_microphone_whose_clock_is_off_stays_with_the_picture(fault: float, tmp_path: Path):
+    planes = PlanesYUV420(np.zeros((48, 64), np.uint8), *(np.full((24, 32), 128, np.uint8) for _ in range(2)))
+    rate, seconds = 16_000, 120  # a thousandth: 120 ms in two minutes
+    with Recorder(tmp_path / "a.mkv", sound=True, fps=Fraction(2)) as recorder:
+        for index in range(seconds * 10):
+            now = 100 + index / 10
+            if index % 5 == 0:
+                recorder.write(planes, at_seconds=now)
+            begin, end = (round((index + step) * rate * fault / 10) for step in (0, 1))
+            moments = (begin + np.arange(end - begin)) / rate / fault
+            sound = np.where((moments + 5) % 10 < 0.02, np.sin(2 * np.pi * 1000 * moments), 0)
+            frame = av.AudioFrame.from_ndarray(sound.astype(np.float32)[None], format="fltp", layout="mono")
+            frame.sample_rate = rate
+            recorder.write_sound(frame, now + 0.1)
+        recorder.finish()
+    clicks = []
+    with av.open(str(tmp_path / "a.mkv")) as film:
+        for part in film.decode(audio=0):
+            loud = np.flatnonzero(np.abs(part.to_ndarray()[0]) > 0.3)
+            heard = part.time + loud[0] / part.sample_rate if len(loud) else 0
+            if len(loud) and (not clicks or heard - clicks[-1] > 1):
+                clicks.append(heard)
+    assert len(clicks) == seconds // 10
+    assert max(abs(heard - 10 * index - 5) for index, heard in enumerate(clicks)) < 0.04, clicks
+
+
+def test_a_recording_whose_sound_cannot_be_written_says_so_with_the_next_picture(tmp_path: Path):
+    planes = PlanesYUV420(np.zeros((48, 64), np.uint8), *(np.full((24, 32), 128, np.uint8) for _ in range(2)))
+    with Recorder(tmp_path / "a.mp4", sound=True) as recorder:
+        recorder.write(planes, at_seconds=100)
+        recorder.fail(OutputError("the disk is full"))
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48000
+        recorder.write_sound(frame, 101)
+        with pytest.raises(OutputError, match="disk is full"):
+            recorder.write(planes, at_seconds=101)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sound_that_comes_in_bursts_is_written_all_the_same(tmp_path: Path):
+    planes = PlanesYUV420(np.zeros((48, 64), np.uint8), *(np.full((24, 32), 128, np.uint8) for _ in range(2)))
+    random = np.random.default_rng(7)
+    with Recorder(tmp_path / "a.mp4", sound=True) as recorder:
+        recorder.write(planes, at_seconds=100)
+        arrived = 100.0
+        for index in range(400):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            frame.sample_rate = 44100
+            # As a busy machine hands it over: late by up to 50 ms, then two at once.
+            arrived = max(arrived, 100.1 + index * 1024 / 44100 + random.uniform(0, 0.05))
+            recorder.write_sound(frame, arrived)
+        recorder.write(planes, at_seconds=110)
+        recorder.finish()
+    with av.open(str(tmp_path / "a.mp4")) as film:
+        assert float(film.streams.audio[0].duration * film.streams.audio[0].time_base) == pytest.approx(9.3, abs=0.3)
 
 
 def test_a_recording_that_is_not_finished_leaves_nothing(tmp_path: Path):

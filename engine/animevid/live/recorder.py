@@ -13,6 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import av
+import av.error
+import av.filter
 
 from animevid.errors import LiveError, OutputError
 from animevid.pixels import PlanesYUV420, resize_planes
@@ -27,8 +29,8 @@ log = logging.getLogger(__name__)
 
 _VIDEO_TICK = Fraction(1, 90_000)
 _AUDIO_RATE_HZ = 48_000
-#: Sound that drifts further than this from the pictures' clock is put right by a jump.
-_MAX_DRIFT_SECONDS = 0.03
+#: How many samples a second may be added or left out to keep sound with the pictures: 0.4 %, which nobody hears.
+_SOUND_ELASTICITY = 200
 _MICROPHONE_FORMATS = {"linux": ("alsa", "default"), "darwin": ("avfoundation", ":default")}
 
 
@@ -125,16 +127,21 @@ class Recorder:
         self._lock = threading.Lock()
         self._start_seconds = 0.0
         self._last_ticks = -1
-        self._samples: int | None = None
+        self._sound_filter: Any = None
+        self._sound_kind: tuple[str, str, int] | None = None
+        self._sound_end = 0
+        self._failure: OutputError | None = None
         self.frames_written = 0
 
     def write(self, planes: PlanesYUV420, *, at_seconds: float) -> None:
         """The next picture and the moment it was captured, on ``time.monotonic``'s clock.
 
         Raises:
-            OutputError: the disk is full, or the like; the recording is thrown away.
+            OutputError: the disk is full, or the like, now or when sound was written; the recording is thrown away.
         """
         with self._lock, self._tidied():
+            if self._failure is not None:
+                raise self._failure
             if self._container is None:
                 self._open(planes, at_seconds)
             if (planes.height, planes.width) != self._size:
@@ -148,21 +155,51 @@ class Recorder:
             self.frames_written += 1
 
     def write_sound(self, frame: Any, arrived_at_seconds: float) -> None:
-        """An ``av.AudioFrame`` and the moment it arrived (its end)."""
-        with self._lock, self._tidied():
+        """An ``av.AudioFrame`` and the moment it arrived (its end). What fails here, the next ``write`` raises."""
+        with suppress(OutputError), self._lock, self._tidied():
             if self._container is None or self._audio is None:
                 return
             begin = arrived_at_seconds - frame.samples / frame.rate - self._start_seconds
             if begin < 0:
                 return
-            wanted = round(begin * _AUDIO_RATE_HZ)
-            if self._samples is None or abs(wanted - self._samples) > _MAX_DRIFT_SECONDS * _AUDIO_RATE_HZ:
-                self._samples = wanted if self._samples is None else max(wanted, self._samples)
-            frame.pts = None
-            for part in self._resampler.resample(frame):
-                part.pts, part.time_base = self._samples, Fraction(1, _AUDIO_RATE_HZ)
-                self._samples += part.samples
-                self._container.mux(self._audio.encode(part))
+            kind = (frame.format.name, frame.layout.name, frame.rate)
+            if self._sound_filter is None or self._sound_kind != kind:
+                self._sound_filter, self._sound_kind = self._elastic_sound(frame), kind
+            frame.pts, frame.time_base = round(begin * frame.rate), Fraction(1, frame.rate)
+            self._sound_filter.push(frame)
+            self._drain_sound()
+
+    def _drain_sound(self) -> None:
+        while True:
+            try:
+                part = self._sound_filter.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            # Where packets came in a burst, the filter steps back by a millisecond or two; a file's clock must not.
+            part.pts = max(part.pts, self._sound_end)
+            self._sound_end = part.pts + part.samples
+            self._container.mux(self._audio.encode(part))
+
+    def _elastic_sound(self, frame: Any) -> Any:
+        """Sound as the encoder wants it, on the clock of its arrival.
+
+        A microphone counts its samples by a crystal of its own, which is a few thousandths of a percent off, or more;
+        in half an hour that is heard. So it is stretched or squeezed a little all the time towards the clock (the
+        ``async`` of FFmpeg's resampler), and where sound is missing there is silence.
+        """
+        context = self._audio.codec_context
+        graph = av.filter.Graph()
+        steps = [
+            graph.add_abuffer(
+                sample_rate=frame.rate, format=frame.format, layout=frame.layout, time_base=Fraction(1, frame.rate)
+            ),
+            graph.add("aresample", f"{_AUDIO_RATE_HZ}:async={_SOUND_ELASTICITY}"),
+            graph.add("aformat", f"sample_fmts={context.format.name}:channel_layouts=stereo"),
+            graph.add("asetnsamples", f"n={context.frame_size or 1024}:p=0"),
+            graph.add("abuffersink"),
+        ]
+        graph.link_nodes(*steps).configure()
+        return graph
 
     def finish(self) -> Path | None:
         """Complete the file and give it its name; ``None`` if no picture came.
@@ -174,7 +211,9 @@ class Recorder:
             if self._container is None or self._file is None:
                 return None
             self._container.mux(self._video.encode(None))
-            if self._audio is not None and self._samples is not None:
+            if self._audio is not None and self._sound_filter is not None:
+                self._sound_filter.push(None)
+                self._drain_sound()
                 self._container.mux(self._audio.encode(None))
             self._container.close()
             self._container = None
@@ -189,6 +228,11 @@ class Recorder:
                 container.close()
             if self._file is not None:
                 self._file.discard()
+
+    def fail(self, failure: OutputError) -> None:
+        """Throw the recording away, and say why to whoever writes next."""
+        self._failure = failure
+        self.abort()
 
     def __enter__(self) -> Self:
         return self
@@ -223,11 +267,7 @@ class Recorder:
         if self._sound:
             codec = "libopus" if self._muxer == "webm" else "aac"
             self._audio = self._container.add_stream(codec, rate=_AUDIO_RATE_HZ, layout="stereo")
-            context = self._audio.codec_context
-            context.open()
-            self._resampler = av.AudioResampler(
-                format=context.format, layout="stereo", rate=_AUDIO_RATE_HZ, frame_size=context.frame_size or 1024
-            )
+            self._audio.codec_context.open()
         self._size = (planes.height, planes.width)
         self._start_seconds = at_seconds
 
@@ -245,5 +285,5 @@ class _Tidied:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if isinstance(exc, av.FFmpegError | OSError) and not isinstance(exc, OutputError):
-            self._recorder.abort()
+            self._recorder.fail(output_error(self._recorder.path, exc))
             raise output_error(self._recorder.path, exc) from exc
