@@ -106,7 +106,7 @@ def measured(height: int, width: int, bit_depth: int, rounds: int) -> list[Row]:
             frame + floats,
         ),
         (
-            "lift from half size, detail",
+            "lift from half size, contour",
             lambda: lift(picture, low, low, **lift_how),
             lambda: lift_ref(picture, low, low, **lift_how),
             picture.y.nbytes + frame + floats // 2,

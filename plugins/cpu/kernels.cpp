@@ -109,6 +109,16 @@ void doubled_columns(const float* RESTRICT in, int width, float* RESTRICT out) {
     }
 }
 
+// Bilinear by exactly three, likewise: 1080p from 360p.
+void tripled_columns(const float* RESTRICT in, int width, float* RESTRICT out) {
+    for (int x = 0; x < width; ++x) {
+        const float before = in[x - 1], here = in[x], after = in[x + 1];
+        out[3 * x] = (1.0f / 3.0f) * before + (2.0f / 3.0f) * here;
+        out[3 * x + 1] = here;
+        out[3 * x + 2] = (2.0f / 3.0f) * here + (1.0f / 3.0f) * after;
+    }
+}
+
 void weighted_columns(const float* RESTRICT in, const Axis& columns, float* RESTRICT out) {
     const int width = columns.target;
     if (columns.uniform) {
@@ -603,6 +613,32 @@ void sharpened_row(const float* RESTRICT upper, const float* RESTRICT middle, co
     }
 }
 
+// The row under [s, 1 - 2 s, s] x [s, 1 - 2 s, s], and the extremes of each 3x3 neighbourhood.
+void softened_row(const float* RESTRICT upper, const float* RESTRICT middle, const float* RESTRICT lower, int width,
+                  float* RESTRICT out) {
+    constexpr float side = kSoften, centre = 1.0f - 2.0f * kSoften;
+    for (int x = 0; x < width; ++x) {
+        float sum = 0.0f;
+        for (int dx = -1; dx <= 1; ++dx)
+            sum += (side * upper[x + dx] + centre * middle[x + dx] + side * lower[x + dx]) * (dx == 0 ? centre : side);
+        out[x] = sum;
+    }
+}
+
+void extremes_row(const float* RESTRICT upper, const float* RESTRICT middle, const float* RESTRICT lower, int width,
+                  float span, float black, float* RESTRICT lowest, float* RESTRICT highest) {
+    for (int x = 0; x < width; ++x) {
+        float low = middle[x], high = middle[x];
+        for (int dx = -1; dx <= 1; ++dx) {
+            const float a = upper[x + dx], b = middle[x + dx], c = lower[x + dx];
+            low = least(low, least(a, least(b, c)));
+            high = most(high, most(a, most(b, c)));
+        }
+        lowest[x] = low * span + black;
+        highest[x] = high * span + black;
+    }
+}
+
 void padded_edges(float* row, int width, int pad) {
     for (int i = 1; i <= pad; ++i) {
         row[-i] = row[0];
@@ -675,6 +711,38 @@ void line_row(const float* RESTRICT sum_i, const float* RESTRICT sum_p, const fl
     }
 }
 
+// Column sums of squares, for the variance of the target.
+void square_rows(const float* const* target, int rows, int width, float* RESTRICT sum_pp) {
+    std::memset(sum_pp, 0, sizeof(float) * width);
+    for (int k = 0; k < rows; ++k) {
+        const float* RESTRICT p = target[k];
+        for (int x = 0; x < width; ++x) sum_pp[x] += p[x] * p[x];
+    }
+}
+
+ANIMEVID_INLINE float smoothstep(float t) { return t * t * (3.0f - 2.0f * t); }
+
+// As line_row, each line weighted by how much of the target it explains; and that weight.
+template <int Radius>
+void vote_row(const float* RESTRICT sum_i, const float* RESTRICT sum_p, const float* RESTRICT sum_ii,
+              const float* RESTRICT sum_ip, const float* RESTRICT sum_pp, int radius, int width, float epsilon,
+              float* RESTRICT slope, float* RESTRICT offset, float* RESTRICT vote) {
+    const int r = Radius ? Radius : radius;
+    const float weight = 1.0f / static_cast<float>((2 * r + 1) * (2 * r + 1));
+    for (int x = 0; x < width; ++x) {
+        const float i = window_sum<Radius>(sum_i + x + r, r) * weight, p = window_sum<Radius>(sum_p + x + r, r) * weight;
+        const float variance = window_sum<Radius>(sum_ii + x + r, r) * weight - i * i;
+        const float covariance = window_sum<Radius>(sum_ip + x + r, r) * weight - i * p;
+        const float drawn = window_sum<Radius>(sum_pp + x + r, r) * weight - p * p;
+        const float explained = covariance * covariance / ((variance + kVarianceFloor) * (drawn + kVarianceFloor));
+        const float t = (explained - kExplainedLeast) * (1.0f / (kExplainedMost - kExplainedLeast));
+        const float c = smoothstep(least(most(t, 0.0f), 1.0f)), a = covariance / (variance + epsilon);
+        slope[x] = c * a;
+        offset[x] = c * (p - a * i);
+        vote[x] = c;
+    }
+}
+
 // Mean over (2 * radius + 1)^2 of rows that have `radius` edge samples around them. `sums` starts `radius` early.
 template <int Radius>
 void box_row(const float* const* rows, int radius, int width, float* RESTRICT sums, float* RESTRICT out) {
@@ -712,12 +780,20 @@ void guided_row(const float* RESTRICT slope, int width, float span, float black,
     for (int x = 0; x < width; ++x) offset[x] = offset[x] * span + black - slope[x] * black;
 }
 
+void contour_row(const float* RESTRICT target, const float* RESTRICT vote, const float* RESTRICT slope, int width,
+                 float span, float black, float* RESTRICT offset) {
+    for (int x = 0; x < width; ++x)
+        offset[x] = (offset[x] + (1.0f - vote[x]) * target[x]) * span + black - slope[x] * black;
+}
+
 // A row that has one edge sample on each side, at the width of `columns`.
 void enlarged_columns(const float* in, const Axis& columns, float* out) {
     if (is_identity(columns))
         std::memcpy(out, in, sizeof(float) * columns.target);
     else if (columns.target == 2 * columns.source)
         doubled_columns(in, columns.source, out);
+    else if (columns.target == 3 * columns.source)
+        tripled_columns(in, columns.source, out);
     else
         weighted_columns(in, columns, out);
 }
@@ -728,6 +804,28 @@ void applied_row(const T* RESTRICT full, const float* RESTRICT a0, const float* 
     for (int x = 0; x < width; ++x) {
         const float value = (w0 * a0[x] + w1 * a1[x]) * full[x] + (w0 * b0[x] + w1 * b1[x]);
         out[x] = static_cast<T>(to_code(value, max_code));
+    }
+}
+
+// applied_row, held between the extremes and steepened between them. Wide rows: slope, offset, lowest, highest.
+template <class T>
+void steepened_row(const T* RESTRICT full, const float* RESTRICT upper, const float* RESTRICT lower, float w0, float w1,
+                   int width, float steepness, float span, float max_code, T* RESTRICT out) {
+    const float* RESTRICT a0 = upper;
+    const float* RESTRICT a1 = lower;
+    const float* RESTRICT b0 = upper + width;
+    const float* RESTRICT b1 = lower + width;
+    const float* RESTRICT c0 = upper + 2 * width;
+    const float* RESTRICT c1 = lower + 2 * width;
+    const float* RESTRICT d0 = upper + 3 * width;
+    const float* RESTRICT d1 = lower + 3 * width;
+    const float per_range = 1.0f / (kFaintRange * span), least_range = kLeastRange * span;
+    for (int x = 0; x < width; ++x) {
+        const float value = (w0 * a0[x] + w1 * a1[x]) * full[x] + (w0 * b0[x] + w1 * b1[x]);
+        const float low = w0 * c0[x] + w1 * c1[x], range = w0 * d0[x] + w1 * d1[x] - low;
+        const float t = least(most((value - low) / most(range, least_range), 0.0f), 1.0f);
+        const float amount = steepness * least(range * per_range, 1.0f);
+        out[x] = static_cast<T>(to_code(low + range * (t + amount * (smoothstep(smoothstep(t)) - t)), max_code));
     }
 }
 
@@ -753,22 +851,36 @@ void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out
     float* raw = take(3 * pitch) + r;
     float* slopes = take(window * pitch) + r;
     float* offsets = take(window * pitch) + r;
+    float* votes = take(window * pitch) + r;
     float* sum_i = take(pitch);
     float* sum_p = take(pitch);
     float* sum_ii = take(pitch);
     float* sum_ip = take(pitch);
+    float* sum_pp = take(pitch);
     float* slope = take(pitch) + r;
     float* offset = take(pitch) + r;
-    float* wide_slopes = take(2 * static_cast<ptrdiff_t>(target.width));
-    float* wide_offsets = take(2 * static_cast<ptrdiff_t>(target.width));
+    float* lowest = take(pitch) + r;
+    float* highest = take(pitch) + r;
+    // Of the last two small rows each: slope, offset, lowest, highest.
+    const ptrdiff_t wide_pitch = 4 * static_cast<ptrdiff_t>(target.width);
+    float* wide = take(2 * wide_pitch);
+    const bool contour = q.mode == LiftMode::contour;
 
     auto read_net = [&](int y, float* out) {
         unpacked_row<4>(low_out, y, width, q.padded_height, q.padded_width, r, unit_range, out);
     };
     for (int y = 0; y < height; ++y)
         unpacked_row<4>(low_in, y, width, q.padded_height, q.padded_width, r, unit_range, guide + y * pitch);
-    if (q.sharpen > 0.0f) {
-        auto raw_row = [&](int y) { return raw + clamped(y, height) % 3 * pitch; };
+    auto raw_row = [&](int y) { return raw + clamped(y, height) % 3 * pitch; };
+    if (contour) {
+        read_net(0, raw_row(0));
+        for (int y = 0; y < height; ++y) {
+            if (y + 1 < height) read_net(y + 1, raw_row(y + 1));
+            float* out = net + y * pitch;
+            softened_row(raw_row(y - 1), raw_row(y), raw_row(y + 1), width, out);
+            padded_edges(out, width, r);
+        }
+    } else if (q.sharpen > 0.0f) {
         read_net(0, raw_row(0));
         for (int y = 0; y < height; ++y) {
             if (y + 1 < height) read_net(y + 1, raw_row(y + 1));
@@ -794,7 +906,14 @@ void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out
             moment_rows<Radius>(rows_a, rows_b, r, width + 2 * r, sum_i, sum_p, sum_ii, sum_ip);
             float* a = slopes + done % window * pitch;
             float* b = offsets + done % window * pitch;
-            line_row<Radius>(sum_i, sum_p, sum_ii, sum_ip, r, width, q.epsilon, a, b);
+            if (contour) {
+                float* c = votes + done % window * pitch;
+                square_rows(rows_b, window, width + 2 * r, sum_pp);
+                vote_row<Radius>(sum_i, sum_p, sum_ii, sum_ip, sum_pp, r, width, q.epsilon, a, b, c);
+                padded_edges(c, width, r);
+            } else {
+                line_row<Radius>(sum_i, sum_p, sum_ii, sum_ip, r, width, q.epsilon, a, b);
+            }
             padded_edges(a, width, r);
             padded_edges(b, width, r);
         }
@@ -804,24 +923,42 @@ void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out
             rows_b[k] = offsets + row;
         }
         box_row<Radius>(rows_a, r, width, sum_i, slope);
-        if (q.keep_detail) {
+        if (q.mode == LiftMode::detail) {
             detail_row(guide + y * pitch, net + y * pitch, width, q.luma_span, q.black, slope, offset);
         } else {
             box_row<Radius>(rows_b, r, width, sum_p, offset);
-            guided_row(slope, width, q.luma_span, q.black, offset);
+            if (contour) {
+                for (int k = 0; k < window; ++k) rows_b[k] = votes + clamped(y - r + k, height) % window * pitch;
+                box_row<Radius>(rows_b, r, width, sum_p, lowest);
+                contour_row(net + y * pitch, lowest, slope, width, q.luma_span, q.black, offset);
+            } else {
+                guided_row(slope, width, q.luma_span, q.black, offset);
+            }
         }
+        float* wide_row = wide + y % 2 * wide_pitch;
         padded_edges(slope, width, 1);
         padded_edges(offset, width, 1);
-        enlarged_columns(slope, columns, wide_slopes + y % 2 * static_cast<ptrdiff_t>(target.width));
-        enlarged_columns(offset, columns, wide_offsets + y % 2 * static_cast<ptrdiff_t>(target.width));
+        enlarged_columns(slope, columns, wide_row);
+        enlarged_columns(offset, columns, wide_row + target.width);
+        if (contour) {
+            for (int row = y == 0 ? 0 : y + 1; row <= y + 1 && row < height; ++row) read_net(row, raw_row(row));
+            extremes_row(raw_row(y - 1), raw_row(y), raw_row(y + 1), width, q.luma_span, q.black, lowest, highest);
+            padded_edges(lowest, width, 1);
+            padded_edges(highest, width, 1);
+            enlarged_columns(lowest, columns, wide_row + 2 * static_cast<ptrdiff_t>(target.width));
+            enlarged_columns(highest, columns, wide_row + 3 * static_cast<ptrdiff_t>(target.width));
+        }
         for (; written < target.height && rows.start[written] + rows.taps - 1 <= y; ++written) {
-            const int upper = rows.start[written], lower = upper + rows.taps - 1;
-            const ptrdiff_t first = upper % 2 * static_cast<ptrdiff_t>(target.width);
-            const ptrdiff_t second = lower % 2 * static_cast<ptrdiff_t>(target.width);
-            applied_row(full.data + written * full.stride, wide_slopes + first, wide_slopes + second,
-                        wide_offsets + first, wide_offsets + second, rows.weight[written],
-                        rows.taps == 2 ? rows.weight[rows.target + written] : 0.0f, target.width, q.max_code,
-                        target.data + written * target.stride);
+            const float* upper = wide + rows.start[written] % 2 * wide_pitch;
+            const float* lower = wide + (rows.start[written] + rows.taps - 1) % 2 * wide_pitch;
+            const float w0 = rows.weight[written], w1 = rows.taps == 2 ? rows.weight[rows.target + written] : 0.0f;
+            const T* source = full.data + written * full.stride;
+            T* out = target.data + written * target.stride;
+            if (contour)
+                steepened_row(source, upper, lower, w0, w1, target.width, q.steepness, q.luma_span, q.max_code, out);
+            else
+                applied_row(source, upper, lower, upper + target.width, lower + target.width, w0, w1, target.width,
+                            q.max_code, out);
         }
     }
 }

@@ -54,6 +54,8 @@ struct RgbTransform {
 };
 
 // See animevid/pixels/lift.py for the formulas.
+enum class LiftMode : int { guided, detail, contour };
+
 struct LiftParameters {
     int height, width;                // of the low picture inside its packed tensors
     int padded_height, padded_width;  // of the packed tensors, in pixels
@@ -61,11 +63,17 @@ struct LiftParameters {
     float epsilon;
     float sharpen;
     float black, luma_span, max_code;
-    bool keep_detail;  // else the classic guided filter
+    LiftMode mode;
+    float steepness;  // contour: 0 .. 1
 };
 
 constexpr int kMaxRadius = 16;
 constexpr float kLargestSlope = 2.0f;
+constexpr float kSoften = 0.1f;                            // weight of each neighbour, per axis
+constexpr float kExplainedLeast = 0.85f, kExplainedMost = 0.98f;  // of r^2: from here on the photo leads, from there alone
+constexpr float kVarianceFloor = 1e-4f;
+constexpr float kFaintRange = 0.08f;  // below it edges are steepened less: grain is no contour
+constexpr float kLeastRange = 1e-4f;
 
 template <class T>
 struct SampleKernels {
@@ -108,8 +116,8 @@ constexpr std::size_t pack_scratch(int source_width, int padded_width) {
 }
 constexpr std::ptrdiff_t lift_pitch(int width, int radius) { return width + 2 * radius + 4; }
 constexpr std::size_t lift_scratch(int height, int width, int radius, int full_width) {
-    return static_cast<std::size_t>((2 * height + 2 * (2 * radius + 1) + 9) * lift_pitch(width, radius)) +
-           4 * static_cast<std::size_t>(full_width);
+    return static_cast<std::size_t>((2 * height + 3 * (2 * radius + 1) + 13) * lift_pitch(width, radius)) +
+           8 * static_cast<std::size_t>(full_width);
 }
 
 // The table for this machine; `select` (nullptr: the best) chooses by name and returns false if there is none.

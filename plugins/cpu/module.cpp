@@ -213,8 +213,8 @@ void rgb_to_yuv420(const Array& rgb, const OutPlane& y, const OutPlane& u, const
 }
 
 void lift_yuv420(const InPlane& full_y, const InTensor& low_in, const InTensor& low_out, const OutPlane& y,
-                 const OutPlane& u, const OutPlane& v, int height, int width, bool keep_detail, float epsilon, int radius,
-                 float sharpen, float black, float luma_span, float chroma_mid, float chroma_span, float max_code) {
+                 const OutPlane& u, const OutPlane& v, int height, int width, int mode, float epsilon, int radius, float sharpen,
+                 float steepness, float black, float luma_span, float chroma_mid, float chroma_span, float max_code) {
     by_depth(full_y, [&](auto sample) {
         using T = decltype(sample);
         const Plane<const T> full = plane_of<const T>(full_y);
@@ -228,12 +228,14 @@ void lift_yuv420(const InPlane& full_y, const InTensor& low_in, const InTensor& 
         require(low_out.shape(0) == 24 && height >= 1 && width >= 1 && height <= padded_height && width <= padded_width,
                 "the tensors must be (24, h/4, w/4) with h, w at least height, width");
         require(height <= full.height && width <= full.width, "the network's picture must not be larger than the full");
+        require(mode >= 0 && mode <= 2, "mode must be 0 .. 2");
         require(radius >= 1 && radius <= animevid::kMaxRadius, "radius must be 1 .. 16");
         const float* in = low_in.data();
         const float* out = low_out.data();
         const nb::gil_scoped_release release;
-        const animevid::LiftParameters parameters{height,  width, padded_height, padded_width, radius,     epsilon,
-                                                  sharpen, black, luma_span,     max_code,     keep_detail};
+        const animevid::LiftParameters parameters{
+            height, width,     padded_height, padded_width, radius, epsilon, sharpen, black, luma_span,
+            max_code, static_cast<animevid::LiftMode>(mode), steepness};
         const AxisWeights rows(height, full.height), columns(width, full.width);
         kernels<T>().lift_luma(full, in, out, planes[0], rows.get(), columns.get(), parameters,
                                scratch(animevid::lift_scratch(height, width, radius, full.width)));
@@ -282,7 +284,7 @@ NB_MODULE(_native, m) {
     m.def("rgb_to_yuv420", &rgb_to_yuv420<InTensor>, exact, exact, exact, exact, number, number, number, number, number,
           number, number, number, number, number, number);
     m.def("lift_yuv420", &lift_yuv420, exact, exact, exact, exact, exact, exact, number, number, number, number, number,
-          number, number, number, number, number, number);
+          number, number, number, number, number, number, number);
     m.def("instruction_sets", &instruction_sets, "What this machine can run, best first.");
     m.def("instruction_set", &instruction_set, "What is in use.");
     m.def("use_instruction_set", &use_instruction_set, "name"_a, "For tests and benchmarks; '' takes the best.");

@@ -266,18 +266,24 @@ template <typename T> __device__ void norm_apply(const NormParams& p) {
 }
 
 // ---- guided lift (pixels/lift.py) -----------------------------------------------------------------------------------
-// lift_target: guide and (sharpened) target luma; lift_lines: the local line's slope and offset; lift_slopes: their
-// means; lift_apply: the full picture. Small planes are float (height, width).
+// lift_target: guide and (sharpened, softened) target luma; lift_lines: the local line's slope and offset; lift_slopes:
+// their means; lift_apply: the full picture. Small planes are float (height, width).
+
+constexpr int kLiftDetail = 1, kLiftContour = 2;
+constexpr float kSoften = 0.1f, kExplainedLeast = 0.85f, kExplainedMost = 0.98f, kVarianceFloor = 1e-4f;
+constexpr float kFaintRange = 0.08f, kLeastRange = 1e-4f;
+
+__device__ __forceinline__ float smoothstep(float t) { return t * t * (3 - 2 * t); }
 
 struct LiftParams {
     Surface full;                        // the picture, read
     Surface result;                      // of the same size and format, written
     unsigned long long low_in, low_out;  // packed (24, tensor_rows, tensor_columns)
-    unsigned long long guide, target, line, line_offset, slope, offset;
+    unsigned long long guide, target, line, line_offset, vote, slope, offset, low, high;
     int height, width;                   // of the small picture
     int tensor_rows, tensor_columns;
-    int radius, detail;
-    float epsilon, sharpen;
+    int radius, mode;                    // 0 guided, 1 detail, 2 contour
+    float epsilon, sharpen, steepness;
     Codes codes;
 };
 
@@ -296,16 +302,24 @@ template <typename T> __device__ void lift_target(const LiftParams& p) {
     at<float>(p.guide)[here] = packed_luma<T>(p, p.low_in, y, x);
     const float value = packed_luma<T>(p, p.low_out, y, x);
     float result = value;
-    if (p.sharpen > 0) {
+    if (p.mode == kLiftContour || p.sharpen > 0) {
+        const float centre = p.mode == kLiftContour ? 1 - 2 * kSoften : 0.5f;
+        const float side = p.mode == kLiftContour ? kSoften : 0.25f;
         float low = value, high = value, mean = 0;
         for (int dy = -1; dy <= 1; ++dy)
             for (int dx = -1; dx <= 1; ++dx) {
                 const float other = packed_luma<T>(p, p.low_out, y + dy, x + dx);
                 low = fminf(low, other);
                 high = fmaxf(high, other);
-                mean += other * (dy ? 0.25f : 0.5f) * (dx ? 0.25f : 0.5f);
+                mean += other * (dy ? side : centre) * (dx ? side : centre);
             }
-        result = fminf(fmaxf(value + p.sharpen * (value - mean), low), high);
+        if (p.mode == kLiftContour) {
+            result = mean;
+            at<float>(p.low)[here] = low;
+            at<float>(p.high)[here] = high;
+        } else {
+            result = fminf(fmaxf(value + p.sharpen * (value - mean), low), high);
+        }
     }
     at<float>(p.target)[here] = result;
 }
@@ -323,7 +337,7 @@ __device__ __forceinline__ void lift_lines(const LiftParams& p) {
     const float* target = at<const float>(p.target);
     // Moments around the window's own centre: E[g^2] - E[g]^2 would cancel in float32 where a window is flat.
     const float g0 = guide[clamped(p, y, x)], t0 = target[clamped(p, y, x)];
-    float g = 0, t = 0, gg = 0, gt = 0;
+    float g = 0, t = 0, gg = 0, gt = 0, tt = 0;
     for (int dy = -p.radius; dy <= p.radius; ++dy)
         for (int dx = -p.radius; dx <= p.radius; ++dx) {
             const long long there = clamped(p, y + dy, x + dx);
@@ -332,30 +346,43 @@ __device__ __forceinline__ void lift_lines(const LiftParams& p) {
             t += dt;
             gg += dg * dg;
             gt += dg * dt;
+            tt += dt * dt;
         }
     const float side = static_cast<float>(2 * p.radius + 1), share = 1 / (side * side);
     g *= share;
     t *= share;
-    const float line = (gt * share - g * t) / (gg * share - g * g + p.epsilon);
-    at<float>(p.line)[clamped(p, y, x)] = line;
-    at<float>(p.line_offset)[clamped(p, y, x)] = t0 + t - line * (g0 + g);
+    const long long here = clamped(p, y, x);
+    const float covariance = gt * share - g * t, variance = gg * share - g * g;
+    const float line = covariance / (variance + p.epsilon);
+    float vote = 1;
+    if (p.mode == kLiftContour) {
+        const float drawn = tt * share - t * t;
+        const float explained = covariance * covariance / ((variance + kVarianceFloor) * (drawn + kVarianceFloor));
+        const float step = (explained - kExplainedLeast) / (kExplainedMost - kExplainedLeast);
+        vote = smoothstep(fminf(fmaxf(step, 0.0f), 1.0f));
+    }
+    at<float>(p.line)[here] = vote * line;
+    at<float>(p.line_offset)[here] = vote * (t0 + t - line * (g0 + g));
+    at<float>(p.vote)[here] = vote;
 }
 
 __device__ __forceinline__ void lift_slopes(const LiftParams& p) {
     const int x = column_of_thread(), y = row_of_thread();
     if (y >= p.height || x >= p.width) return;
-    float slope = 0, offset = 0;
+    float slope = 0, offset = 0, vote = 0;
     for (int dy = -p.radius; dy <= p.radius; ++dy)
         for (int dx = -p.radius; dx <= p.radius; ++dx) {
             const long long there = clamped(p, y + dy, x + dx);
             slope += at<const float>(p.line)[there];
             offset += at<const float>(p.line_offset)[there];
+            vote += at<const float>(p.vote)[there];
         }
     const float side = static_cast<float>(2 * p.radius + 1), share = 1 / (side * side);
     slope *= share;
     offset *= share;
     const long long here = clamped(p, y, x);
-    if (p.detail) {
+    if (p.mode == kLiftContour) offset += (1 - vote * share) * at<const float>(p.target)[here];
+    if (p.mode == kLiftDetail) {
         slope = fminf(fmaxf(slope, 0.0f), 2.0f);
         offset = at<const float>(p.target)[here] - slope * at<const float>(p.guide)[here];
     }
@@ -395,7 +422,14 @@ template <typename T> __device__ void lift_apply(const LiftParams& p) {
             const float guide = (static_cast<float>(load_code(p.full, 0, y, x)) - c.black) / c.luma_span;
             const float slope = enlarge(at<const float>(p.slope), p.height, p.width, y, x, height, width);
             const float offset = enlarge(at<const float>(p.offset), p.height, p.width, y, x, height, width);
-            const float luma = slope * guide + offset;
+            float luma = slope * guide + offset;
+            if (p.mode == kLiftContour) {
+                const float low = enlarge(at<const float>(p.low), p.height, p.width, y, x, height, width);
+                const float range = enlarge(at<const float>(p.high), p.height, p.width, y, x, height, width) - low;
+                const float t = fminf(fmaxf((luma - low) / fmaxf(range, kLeastRange), 0.0f), 1.0f);
+                const float amount = p.steepness * fminf(range / kFaintRange, 1.0f);
+                luma = low + range * (t + amount * (smoothstep(smoothstep(t)) - t));
+            }
             store_code(p.result, 0, y, x, to_code(luma * c.luma_span + c.black, c.max_code));
         }
     for (int plane = 1; plane < 3; ++plane) {

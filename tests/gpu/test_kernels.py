@@ -14,7 +14,7 @@ import pytest
 from animevid.backends.cuda import kernels
 from animevid.pixels import Colour, ColourRange, Matrix, PlanesYUV420, padded_size
 from animevid.pixels.blend import blend_ref
-from animevid.pixels.lift import lift_ref
+from animevid.pixels.lift import MODES, lift_ref
 from animevid.pixels.packed import pack_yuv420_ref, unpack_yuv420_ref
 from animevid.pixels.rgb import planes_to_tensor_ref, tensor_to_planes_ref
 from gpu.cpu_kernels import CpuKernels, Picture
@@ -196,12 +196,12 @@ def test_the_order_in_which_threads_run_changes_nothing(cpu_kernels, seed):
     share=st.tuples(st.floats(0.2, 1), st.floats(0.2, 1)),
     seed=st.integers(0, 99),
     radius=st.integers(1, 4),
-    detail=st.booleans(),
+    mode=st.sampled_from(MODES),
     sharpen=st.sampled_from([0.0, 0.5]),
     half=st.booleans(),
     pixel_format=formats,
 )
-def test_lifting_is_what_the_twin_lifts(cpu_kernels, picture, share, seed, radius, detail, sharpen, half, pixel_format):
+def test_lifting_is_what_the_twin_lifts(cpu_kernels, picture, share, seed, radius, mode, sharpen, half, pixel_format):
     size = tuple(max(1, round(side * part)) for side, part in zip((picture.height, picture.width), share, strict=True))
     padded = padded_size(size)
     rng = np.random.default_rng(seed)
@@ -212,12 +212,12 @@ def test_lifting_is_what_the_twin_lifts(cpu_kernels, picture, share, seed, radiu
     result = Picture(picture, pixel_format=pixel_format, pitch_multiple=2)
     launches = kernels.lift(
         full.surface, result.surface, low_in=low_in.ctypes.data, low_out=low_out.ctypes.data, size=size, padded=padded,
-        scratch=scratch.ctypes.data, half=half, detail=detail, radius=radius, sharpen=sharpen,
+        scratch=scratch.ctypes.data, half=half, mode=mode, radius=radius, sharpen=sharpen,
     )  # fmt: skip
     cpu_kernels.run(launches)
     expected = lift_ref(
         picture, low_in.astype(np.float32), low_out.astype(np.float32), size=size,
-        mode="detail" if detail else "guided", radius=radius, sharpen=sharpen,
+        mode=mode, radius=radius, sharpen=sharpen,
     )  # fmt: skip
     # One code of 8 bits where the order of a sum decides; deep pictures have finer codes.
     assert furthest(result.planes(), expected) <= 1 << (picture.bit_depth - 8)

@@ -257,8 +257,8 @@ def test_a_style_that_reads_rgb_runs_in_slots_too(fake_driver, net_size, bit_dep
             open_device() as device,
             DevicePipeline(device, SwapRedAndBlue(device), plan, module=IMAGE) as pipeline,
         ):
-            # 8 bits: rounding in another order; lifted, the slopes see it too.
-            within = (1 if net_size is None else 3) << (bit_depth - 8)
+            # 8 bits: rounding in another order; lifted, noise becomes edges and the steepened ones see it most.
+            within = (1 if net_size is None else 8) << (bit_depth - 8)
             assert _same(list(pipeline.run(pictures)), [expected(picture) for picture in pictures], within=within)
 
 

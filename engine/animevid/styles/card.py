@@ -77,7 +77,7 @@ class StyleCard:
     tileable: bool = False
     receptive_field_px: int = 0
     net_pixels: int = 0
-    lift_epsilon: float = 1e-2
+    lift_epsilon: float = 1e-3
     quality: str = "fast"  # "fast" (default) | "high"
     precision: str = "fp32"  # "fp32" | "fp16" | "int8"
     licence: str = "unknown"

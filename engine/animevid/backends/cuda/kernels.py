@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from animevid.errors import UsageError
 from animevid.pixels.codes import CodeRange, code_range
 from animevid.pixels.colour import LUMA_COEFFICIENTS, Colour
+from animevid.pixels.lift import MODES, steepness
 from animevid.pixels.resize import Size, chroma_size
 
 _BLOCK_2D = (32, 8, 1)
@@ -99,15 +100,18 @@ class NormParams(ctypes.Structure):
     )
 
 
+#: The small float32 planes that a lift keeps in its scratch memory.
+_LIFT_PLANES = ("guide", "target", "line", "line_offset", "vote", "slope", "offset", "low", "high")
+
+
 class LiftParams(ctypes.Structure):
     _fields_ = (
         ("full", _Surface),
         ("result", _Surface),
         *((name, ctypes.c_uint64) for name in ("low_in", "low_out")),
-        *((name, ctypes.c_uint64) for name in ("guide", "target", "line", "line_offset", "slope", "offset")),
-        *((name, ctypes.c_int) for name in ("height", "width", "tensor_rows", "tensor_columns", "radius", "detail")),
-        ("epsilon", ctypes.c_float),
-        ("sharpen", ctypes.c_float),
+        *((name, ctypes.c_uint64) for name in _LIFT_PLANES),
+        *((name, ctypes.c_int) for name in ("height", "width", "tensor_rows", "tensor_columns", "radius", "mode")),
+        *((name, ctypes.c_float) for name in ("epsilon", "sharpen", "steepness")),
         ("codes", _Codes),
     )
 
@@ -276,8 +280,8 @@ def norm(
 
 
 def lift_scratch_bytes(size: Size) -> int:
-    """Scratch memory that ``lift`` needs for a small picture of ``size``: six float32 planes."""
-    return 6 * 4 * size[0] * size[1]
+    """Scratch memory that ``lift`` needs for a small picture of ``size``."""
+    return len(_LIFT_PLANES) * 4 * size[0] * size[1]
 
 
 def lift(
@@ -290,10 +294,10 @@ def lift(
     padded: Size,
     scratch: int,
     half: bool,
-    detail: bool = True,
-    epsilon: float = 1e-2,
+    mode: str = "contour",
+    epsilon: float = 1e-3,
     radius: int = 2,
-    sharpen: float = 0.5,
+    sharpen: float = 1.0,
 ) -> tuple[Launch, ...]:
     """``pixels.lift.lift``: the small packed picture ``low_out`` of ``low_in`` at the size of ``full``, in ``result``.
 
@@ -304,8 +308,10 @@ def lift(
         raise UsageError(f"{size = } is larger than the full {full.layout.size}; unpack and resize it instead")
     plane = 4 * size[0] * size[1]
     params = LiftParams(
-        _c_surface(full), _c_surface(result), low_in, low_out, *(scratch + i * plane for i in range(6)), *size,
-        padded[0] // 4, padded[1] // 4, radius, int(detail), epsilon, sharpen, _c_codes(full.codes),
+        _c_surface(full), _c_surface(result), low_in, low_out,
+        *(scratch + i * plane for i in range(len(_LIFT_PLANES))), *size,
+        padded[0] // 4, padded[1] // 4, radius, MODES.index(mode), epsilon, sharpen,
+        steepness(size, full.layout.size, sharpen), _c_codes(full.codes),
     )  # fmt: skip
     rows, columns = chroma_size(full.layout.size)
     return (
