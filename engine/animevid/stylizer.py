@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from types import TracebackType
-from typing import Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,10 @@ from animevid.pixels import (
 from animevid.styles import CardHints, Style, load_style
 from animevid.styles.card import Layout, StyleCard
 from animevid.tiles import run_tiled
+
+if TYPE_CHECKING:
+    from animevid.backends.cuda.interop import DevicePicture
+    from animevid.backends.cuda.slots import Submission
 
 Size: TypeAlias = tuple[int, int]
 RGBFrames: TypeAlias = npt.NDArray[np.uint8]
@@ -248,6 +252,25 @@ class Stylizer:
                 low_out = self._to_planes(output.tensor, like=planes, size=size)
             stylized = lift(planes, low_in, low_out, size=size, epsilon=self.card.lift_epsilon)
         return blend(planes, stylized, strength=strength)
+
+    def stylize_on_device(self, source: DevicePicture, target: DevicePicture, *, stream: int = 0) -> Submission:
+        """Draw ``source`` into ``target``, both in a GPU's memory, without touching the host; returns at once.
+
+        ``backends.cuda.interop.borrow_picture`` makes them of what PyCUDA, CuPy, torch or a decoder owns. ``stream`` is
+        a raw handle: the work comes after what that stream was given before, and before what it is given next.
+        ``results()`` of what comes back waits for it; until then both must live.
+
+        Raises:
+            UsageError: the backend has no GPU, or pictures that differ in size or depth.
+            DeviceError: the device failed, or has no room.
+        """
+        from animevid.backends.cuda.runner import SlotRunner
+
+        runner = self._backend.pictures
+        if not isinstance(runner, SlotRunner):
+            raise UsageError(f"{self.description} takes no pictures in a GPU's memory; use --backend tensorrt or torch")
+        size = self.net_size(*source.layout.size)
+        return runner.draw(source, target, net_size=size, strength=self._strength, stream=stream)
 
     def stylize_planes(self, planes: PlanesYUV420) -> PlanesYUV420:
         """All three steps, here and now."""

@@ -152,6 +152,17 @@ EXPORT int cuMemFree_v2(unsigned long long memory) { return release(memory); }
 EXPORT int cuMemHostAlloc(void** memory, std::size_t bytes, unsigned) { return allocate(memory, bytes); }
 EXPORT int cuMemFreeHost(void* memory) { return release(reinterpret_cast<std::uintptr_t>(memory)); }
 
+// What an address belongs to, as interop asks: 9 is the device's number, 2 the kind of memory (2: the device's).
+EXPORT int cuPointerGetAttribute(void* data, int attribute, unsigned long long address) {
+    GUARD;
+    const auto after = allocations.upper_bound(address);
+    if (after == allocations.begin()) return INVALID_VALUE;
+    const auto found = std::prev(after);
+    if (address >= found->first + found->second || (attribute != 9 && attribute != 2)) return INVALID_VALUE;
+    *static_cast<int*>(data) = attribute == 9 ? 0 : 2;
+    return SUCCESS;
+}
+
 static int copy(unsigned long long target, unsigned long long source, std::size_t bytes, Stream* stream) {
     GUARD;
     return submit(stream, [=] {

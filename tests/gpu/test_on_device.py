@@ -157,7 +157,7 @@ def test_a_device_that_is_lost_ends_a_conversion_that_asked_for_it_in_one_line(f
     assert sorted(path.name for path in tmp_path.glob("*o.mkv*")) == ["o.mkv"]
 
 
-@pytest.mark.parametrize("room", [1_500_000, 600_000, 20_000])
+@pytest.mark.parametrize("room", [1_500_000, 660_000, 20_000])
 @in_child
 def test_a_small_gpu_takes_smaller_batches_then_smaller_networks_and_at_last_none(fake_driver, tmp_path, room):
     gpu = _start(fake_driver, tmp_path)

@@ -8,7 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from animevid.backends.cuda.driver import Device, DeviceLost, OutOfDeviceMemory
+from animevid.backends.cuda.interop import DevicePicture
 from animevid.backends.cuda.slots import (
     DevicePipeline,
     Network,
@@ -20,7 +23,7 @@ from animevid.backends.cuda.slots import (
 )
 from animevid.errors import DeviceError
 from animevid.pixels.planes import PlanesYUV420
-from animevid.pixels.resize import Size
+from animevid.pixels.resize import Size, chroma_size
 from animevid.styles.card import StyleCard
 
 #: Forms of pictures whose slots stay open: a video has one, a window that changes its quality a few.
@@ -85,6 +88,22 @@ class SlotRunner:
                 del waiting[:count]
         return pending
 
+    def draw(
+        self, source: DevicePicture, target: DevicePicture, *, net_size: Size, strength: float = 1.0, stream: int = 0
+    ) -> Submission:
+        """Draw a picture that is on the device into another, without touching the host; ``DevicePipeline.draw``.
+
+        Raises:
+            UsageError: another size or depth of the two, or a network larger than the picture.
+            DeviceError: the device failed, or has no room.
+        """
+        with self._turn:
+            layout = source.layout
+            form = (*layout.size, layout.bit_depth, net_size)
+            pipeline = self._pipeline(_blank(source), form)
+            pipeline.strength = strength
+            return pipeline.draw([source], [target], stream=stream)
+
     def close(self) -> None:
         """Free everything; what was submitted keeps its results. Safe to call twice."""
         with self._turn:
@@ -126,6 +145,14 @@ class SlotRunner:
         while self._pipelines:
             with suppress(DeviceLost, DeviceError):
                 self._pipelines.popitem()[1].close()
+
+
+def _blank(picture: DevicePicture) -> PlanesYUV420:
+    """A picture of that form for planning: its planes have no memory of their own."""
+    layout = picture.layout
+    zero = np.zeros((), np.uint8 if layout.sample_bytes == 1 else np.uint16)
+    chroma = np.broadcast_to(zero, chroma_size(layout.size))
+    return PlanesYUV420(np.broadcast_to(zero, layout.size), chroma, chroma, layout.bit_depth, picture.surface.colour)
 
 
 def _form(planes: PlanesYUV420, net_size: Size) -> _Form:

@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 from animevid.backends.cuda import kernels
 from animevid.backends.cuda.driver import Device, DeviceLost, OutOfDeviceMemory
+from animevid.backends.cuda.interop import DevicePicture
 from animevid.backends.cuda.kernels import Launch, Surface, SurfaceLayout, surface_layout
 from animevid.errors import DeviceError, UsageError
 from animevid.pixels.planes import Plane, PlanesYUV420
@@ -240,6 +241,46 @@ class DevicePipeline:
             self._busy.append((slot, submission))
         return submission
 
+    def draw(
+        self, sources: Sequence[DevicePicture], targets: Sequence[DevicePicture], *, stream: int = 0
+    ) -> Submission:
+        """Draw ``sources`` into ``targets``, which others own, without touching the host. Returns before it is done.
+
+        Ordered after what the caller's ``stream`` (a raw handle; 0: the default stream) was given before, and before
+        what it is given next. ``results`` of what comes back waits, and is empty; the caller keeps the memory until
+        then.
+
+        Raises:
+            UsageError: pictures of another number, size or depth.
+            DeviceError: the device failed.
+        """
+        layout = self.plan.layout
+        if not 1 <= len(sources) <= self.plan.batch or len(sources) != len(targets):
+            raise UsageError(f"{len(sources) = }, {len(targets) = }: a slot takes 1 to {self.plan.batch} of each")
+        for picture in (*sources, *targets):
+            if (picture.layout.size, picture.layout.bit_depth) != (layout.size, layout.bit_depth):
+                raise UsageError(
+                    f"a picture of {(*picture.layout.size, picture.layout.bit_depth)} does not fit this pipeline, "
+                    f"which was made for {(*layout.size, layout.bit_depth)}"
+                )
+        slot = self._free_slot()
+        weight = round(self._strength * 256)
+        self._device.make_current()
+        try:
+            slot.borrow(sources, targets)
+            slot.order_after(self._device, stream)
+            self._enqueue_network(slot, weight)
+            slot.order_before(self._device, stream)
+        except BaseException:
+            _quietly(self._device, "cuStreamSynchronize", slot.stream)
+            slot.fill([])
+            self._free.appendleft(slot)
+            raise
+        submission = Submission(slot, self._device, self._give_back)
+        with self._lock:
+            self._busy.append((slot, submission))
+        return submission
+
     def run(self, pictures: Iterable[PlanesYUV420]) -> Iterator[PlanesYUV420]:
         """All ``pictures``, in order, in full batches but for the last."""
         waiting: list[PlanesYUV420] = []
@@ -298,19 +339,24 @@ class DevicePipeline:
 
     def _enqueue(self, slot: _Slot, weight: int) -> None:
         """Submit a slot's work: what a graph captures."""
-        plan, count, stream = self.plan, len(slot.pictures), slot.stream
-        call = self._device.call
-        bytes_in = count * plan.layout.total_bytes
-        call("cuMemcpyHtoDAsync", slot.device_in, slot.host_in, bytes_in, stream)
-        for index in range(count):
+        size = slot.count * self.plan.layout.total_bytes
+        self._device.call("cuMemcpyHtoDAsync", slot.device_in, slot.host_in, size, slot.stream)
+        self._enqueue_network(slot, weight)
+        self._device.call("cuMemcpyDtoHAsync", slot.host_out, slot.device_out, size, slot.stream)
+
+    def _enqueue_network(self, slot: _Slot, weight: int) -> None:
+        for index in range(slot.count):
             self._launch(self._preprocess(slot, index), slot)
         self._network.enqueue(
-            slot=slot.index, stream=int(stream), source=slot.tensor_in, target=slot.tensor_out, shape=self._shape(count)
+            slot=slot.index,
+            stream=int(slot.stream),
+            source=slot.tensor_in,
+            target=slot.tensor_out,
+            shape=self._shape(slot.count),
         )
-        for index in range(count):
+        for index in range(slot.count):
             for launch in self._postprocess(slot, index, weight):
                 self._launch(launch, slot)
-        call("cuMemcpyDtoHAsync", slot.host_out, slot.device_out, bytes_in, stream)
 
     def _shape(self, count: int) -> tuple[int, int, int, int]:
         return self.plan.card.tensor_shape(count, *self.plan.padded)
@@ -436,6 +482,7 @@ class _Slot:
         self.index = index
         self._layout, self._small_layout = plan.layout, plan.small_layout
         self.pictures: list[PlanesYUV420] = []
+        self._borrowed: list[tuple[DevicePicture, DevicePicture]] = []
         self._seen: set[tuple[Any, ...]] = set()
         self._graphs: dict[tuple[Any, ...], Any] = {}
         # Pictures of a batch lie behind each other without a gap: the network sees one tensor.
@@ -469,20 +516,25 @@ class _Slot:
                 self._small = device_memory(self._small_layout.total_bytes)
                 self.packed_in, self.packed_out = (device_memory(4 * 24 * rows * columns) for _ in range(2))
 
+    @property
+    def count(self) -> int:
+        """How many pictures are in work."""
+        return len(self.pictures) or len(self._borrowed)
+
     def surface_in(self, index: int) -> Surface:
-        return self._surface(self.device_in, index)
+        return self._borrowed[index][0].surface if self._borrowed else self._surface(self.device_in, index)
 
     def surface_out(self, index: int) -> Surface:
-        return self._surface(self.device_out, index)
+        return self._borrowed[index][1].surface if self._borrowed else self._surface(self.device_out, index)
 
     def surface_small(self, index: int) -> Surface:
         # The matrix of an untagged picture is guessed by its size: the small one means what the full one means.
-        colour = self.pictures[index].colour.resolved(height=self._layout.height)
+        colour = self.surface_in(index).colour.resolved(height=self._layout.height)
         return Surface(self._small_layout, self._small, colour)
 
     def fill(self, pictures: Sequence[PlanesYUV420]) -> None:
         """Copy into pinned memory. The slot is idle: nobody reads it."""
-        self.pictures = list(pictures)
+        self.pictures, self._borrowed = list(pictures), []
         for index, picture in enumerate(pictures):
             for view, plane in zip(self._planes(self._view_in, index), (picture.y, picture.u, picture.v), strict=True):
                 view[:] = plane
@@ -515,6 +567,21 @@ class _Slot:
                 self._graphs[key] = self._captured(device, enqueue)
             device.call("cuGraphLaunch", self._graphs[key], self.stream)
         device.call("cuEventRecord", self._done, self.stream)
+
+    def borrow(self, sources: Sequence[DevicePicture], targets: Sequence[DevicePicture]) -> None:
+        """Work on others' device memory, until ``fill``."""
+        self.pictures, self._borrowed = [], list(zip(sources, targets, strict=True))
+
+    def order_after(self, device: Device, stream: int) -> None:
+        """What is submitted next waits for what ``stream`` has now."""
+        # The event is of the slot's last work, which is done: it may be recorded again.
+        device.call("cuEventRecord", self._done, stream)
+        device.call("cuStreamWaitEvent", self.stream, self._done, 0)
+
+    def order_before(self, device: Device, stream: int) -> None:
+        """What ``stream`` is given next waits for what was submitted."""
+        device.call("cuEventRecord", self._done, self.stream)
+        device.call("cuStreamWaitEvent", stream, self._done, 0)
 
     def wait(self, device: Device) -> None:
         device.call("cuEventSynchronize", self._done)
