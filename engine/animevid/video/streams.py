@@ -52,6 +52,7 @@ _AUDIO_FALLBACK = {
     "ipod": "aac",
     "webm": "libopus",
     "flv": "aac",
+    "rtsp": "aac",
     "mpegts": "aac",
     "avi": "libmp3lame",
 }
@@ -114,8 +115,17 @@ def _decide(stream: Any, *, muxer: str) -> StreamDecision:
     return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} does not hold {info.codec}")
 
 
+#: Muxers that say what they hold only to a server: what RTP has a payload format for and FFmpeg packs.
+_HELD_BY_NETWORK_MUXERS = {
+    "rtsp": frozenset({"aac", "opus", "mp3", "mp2", "ac3", "vorbis", "pcm_mulaw", "pcm_alaw", "adpcm_g722", "amrnb"})
+}
+
+
 def _muxer_takes(stream: Any, *, muxer: str) -> bool:
     """Ask the muxer itself: whether it writes a header with this stream in it."""
+    if muxer in _HELD_BY_NETWORK_MUXERS:
+        codec = stream.codec_context.codec.canonical_name if stream.codec_context is not None else ""
+        return codec in _HELD_BY_NETWORK_MUXERS[muxer]
     trial = av.open(io.BytesIO(), "w", format=muxer)
     try:
         trial.add_stream_from_template(stream, opaque=True)
@@ -172,6 +182,44 @@ class Copier(Carrier):
         packet.stream = self.stream
         self.packets_written += 1
         return (packet,)
+
+
+#: Muxers that hold AAC as MPEG-TS does, each packet with its own header.
+_ADTS_MUXERS = frozenset({"mpegts", "rtp_mpegts", "adts"})
+#: ISO/IEC 14496-3, table 1.18: the sampling rates that have an index.
+_AAC_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+#: ISO/IEC 14496-3, table 1.19: number of channels -> configuration.
+_AAC_CHANNELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 8: 7}
+
+
+def aac_configuration(stream: Any) -> bytes | None:
+    """The AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1) of AAC with ADTS headers, which lacks one.
+
+    ``None``: the stream has one, is not AAC, or of a kind that its header does not tell exactly (HE-AAC).
+    """
+    context = stream.codec_context
+    if context is None or context.codec.canonical_name != "aac" or context.extradata or context.profile != "LC":
+        return None
+    channels = _AAC_CHANNELS.get(context.layout.nb_channels)
+    if channels is None or context.sample_rate not in _AAC_RATES_HZ:
+        return None
+    return (2 << 11 | _AAC_RATES_HZ.index(context.sample_rate) << 7 | channels << 3).to_bytes(2, "big")
+
+
+class AdtsCopier(Copier):
+    """Moves AAC packets over without their ADTS headers.
+
+    Where the output can be sought, FFmpeg's muxers do that themselves and write the configuration in afterwards; into
+    a pipe or the network they cannot.
+    """
+
+    def carry(self, packet: Any) -> Iterable[Any]:
+        data = bytes(packet)
+        if len(data) < 9 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
+            return super().carry(packet)
+        bare = av.Packet(data[7 if data[1] & 1 else 9 :])  # two bytes of checksum unless the flag says there is none
+        bare.pts, bare.dts, bare.duration, bare.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+        return super().carry(bare)
 
 
 class AudioReencoder(Carrier):
@@ -269,7 +317,12 @@ def add_carrier(
     carrier: Carrier | None = None
     if decision.action is StreamAction.COPY:
         stream = output.add_stream_from_template(source_stream, opaque=True)
-        carrier = Copier(stream, source=source_stream, origin_seconds=origin_seconds)
+        configuration = None if output.format.name in _ADTS_MUXERS else aac_configuration(source_stream)
+        if configuration is None:
+            carrier = Copier(stream, source=source_stream, origin_seconds=origin_seconds)
+        else:
+            stream.codec_context.extradata = configuration
+            carrier = AdtsCopier(stream, source=source_stream, origin_seconds=origin_seconds)
     elif decision.action is StreamAction.REENCODE and decision.stream.kind == "audio":
         rate = source_stream.codec_context.sample_rate
         if decision.target_codec == "libopus":
