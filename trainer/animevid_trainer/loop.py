@@ -441,7 +441,8 @@ class Trainer:
         last = latest_checkpoint(self.checkpoints)
         kept = f"the checkpoint of step {step_of(last)} is kept" if last else "no checkpoint was made yet"
         return TrainingError(
-            f"step {self.step}: {what}; {kept}; resume with a lower learning rate, --clip-norm, or --precision fp32"
+            f"step {self.step}: {what}; {kept}; resume with a lower learning rate, "
+            "--set optimizer.gradient_clip_norm=1, or --precision fp32 (--accept-changes)"
         )
 
     def _learning_rates(self) -> dict[str, float]:
