@@ -2,6 +2,8 @@
 # make test    install with the development and training extras, run the tests
 # make check   ruff, mypy, pytest
 # make bench   a short set of benchmarks; writes benchmarks/RESULTS.md
+# make kernels   build the fatbin of the CUDA kernels into the package (needs nvcc 13)
+# make gpu-check   what this machine's GPU does with ours; writes benchmarks/GPU.md
 # make clean   remove what these made
 
 PYTHON ?= python3
@@ -11,7 +13,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := $(shell find engine trainer plugins CMakeLists.txt -type f -not -name "*.pyc" -not -name "_native*.so" 2>/dev/null)
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test check bench clean install install-dev
+.PHONY: demo test check bench kernels gpu-check clean install install-dev
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +47,15 @@ check: install-dev
 
 bench: install-dev
 	$(BIN)/python -m benchmarks
+
+kernels:
+	cmake -S . -B build/cuda -DANIMEVID_CUDA=ON
+	cmake --build build/cuda --target animevid_fatbin
+	cp build/cuda/plugins/cuda/animevid_kernels.fatbin engine/animevid/backends/cuda/
+
+gpu-check: install-dev kernels
+	$(BIN)/python benchmarks/gpu_check.py
+	PYTHON=$(abspath $(BIN)/python) plugins/cuda/sanitize.sh
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

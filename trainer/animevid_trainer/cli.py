@@ -220,6 +220,9 @@ def _fill_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gain", type=float, default=1.0, help="nano: scale what the network changes (a student of a teacher hedges)"
     )
+    parser.add_argument(
+        "--paint", action="store_true", help="nano: flatten areas and ink outlines in the style itself (not trained)"
+    )
     parser.add_argument("--int8", action="store_true", help="write STYLE-int8.onnx too, quantized on the photos")
     parser.add_argument("--calibration", type=int, default=32, metavar="N", help="photos to quantize on (--int8)")
     _add_card_flags(parser)
@@ -228,6 +231,7 @@ def _fill_export(parser: argparse.ArgumentParser) -> None:
 def _run_export(args: argparse.Namespace) -> int:
     from animevid_trainer.build import load_generator
     from animevid_trainer.generators.nano import Nano
+    from animevid_trainer.generators.painted import Painted
 
     if args.int8 and args.precision != "fp32":
         raise TrainingError(f"{args.precision = }: --int8 starts from an fp32 style; leave --precision out")
@@ -246,6 +250,9 @@ def _run_export(args: argparse.Namespace) -> int:
             raise TrainingError(f"{args.gain = }: only the nano generator says what it changes; leave --gain out")
         generator.amplify(args.gain)
         recipe = f"{recipe}, gain {args.gain:g}"
+    if args.paint:
+        generator = Painted(generator)
+        recipe = f"{recipe}, painted"
     code = _export(generator, args, photos=photos, recipe=recipe)
     return _quantize(args.style, photos, count=args.calibration) if args.int8 else code
 

@@ -8,6 +8,7 @@ each shape. Nothing else in the engine imports torch.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import re
@@ -612,6 +613,42 @@ def _unsqueeze(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
     return run
 
 
+def _slice(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    def run(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
+        along = range(len(starts)) if axes is None else [int(axis) for axis in axes]
+        strides = [1] * len(starts) if steps is None else [int(step) for step in steps]
+        cut: list[slice] = [slice(None)] * x.ndim
+        for axis, start, end, step in zip(along, starts, ends, strides, strict=True):
+            if step < 1:
+                raise RuntimeError(f"Slice with {step = } is not known to the backend torch")
+            cut[axis] = slice(int(start), int(end), step)
+        return x[tuple(cut)]
+
+    return run
+
+
+def _average_pool(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    padded = any(attributes.get("pads", ())) or attributes.get("auto_pad", b"NOTSET").startswith(b"SAME")
+    if padded or attributes.get("ceil_mode", 0) or any(rate != 1 for rate in attributes.get("dilations", ())):
+        raise BackendError("AveragePool with padding or dilation is not known to the backend torch; use onnxruntime")
+    kernel = attributes["kernel_shape"]
+    return lambda x: functional.avg_pool2d(x, kernel, attributes.get("strides", [1, 1]))
+
+
+def _extreme(name: str) -> _Maker:
+    """``Min`` or ``Max`` of any number of tensors."""
+
+    def make(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+        import torch
+
+        pick: Callable[[Any, Any], Any] = getattr(torch, name)
+        return lambda *terms: functools.reduce(pick, terms)
+
+    return make
+
+
 def _clip(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
     def run(x: Any, low: Any = None, high: Any = None) -> Any:
         low = attributes.get("min") if low is None else float(low)
@@ -663,6 +700,7 @@ def _sum(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
 _OPERATORS: dict[str, _Maker] = {
     "Abs": _torch("abs"),
     "Add": _arithmetic("add"),
+    "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "Clip": _clip,
@@ -679,6 +717,8 @@ _OPERATORS: dict[str, _Maker] = {
     "InstanceNormalization": _instance_norm,
     "LayerNormalization": _layer_norm,
     "LeakyRelu": _leaky_relu,
+    "Max": _extreme("maximum"),
+    "Min": _extreme("minimum"),
     "Mul": _arithmetic("mul"),
     "Neg": _torch("neg"),
     "PRelu": _prelu,
@@ -691,6 +731,7 @@ _OPERATORS: dict[str, _Maker] = {
     "Resize": _resize,
     "Shape": _shape,
     "Sigmoid": _torch("sigmoid"),
+    "Slice": _slice,
     "Sqrt": _torch("sqrt"),
     "Sub": _arithmetic("sub"),
     "Sum": _sum,
