@@ -29,7 +29,7 @@ def test_flattening_removes_noise_and_leaves_the_step_where_it_is() -> None:
 
 
 def test_ink_lies_on_the_dark_side_of_an_edge_and_nowhere_else() -> None:
-    line = ink_lines(luma_step(), radius_px=2, threshold=0.05, slope=50.0)
+    line = ink_lines(luma_step(), radius_px=2, threshold=0.05, slope=50.0, calm=0.5)
     assert (line[..., 14:16] == 1).all()
     assert (line[..., :13] == 0).all()
     assert (line[..., 16:] == 0).all()

@@ -45,13 +45,20 @@ def kuwahara(luma: Tensor, *, radius_px: int, floor: float = 1e-3) -> Tensor:
     return total / weights
 
 
-def ink_lines(luma: Tensor, *, radius_px: int, threshold: float, slope: float) -> Tensor:
-    """Where ink goes, 0..1: pixels darker than the mean around them by more than ``threshold`` (of [-1, 1]).
+def ink_lines(luma: Tensor, *, radius_px: int, threshold: float, slope: float, calm: float) -> Tensor:
+    """Where ink goes, 0..1: pixels darker than the mean around them by more than a threshold.
 
-    ``luma``: ``(N, 1, H, W)``; the same shape comes back. ``slope`` is ink per unit of luma above the threshold.
+    The threshold is ``threshold`` (of [-1, 1]) and ``calm`` times how far luma is from that mean on average within
+    seven pixels: a line over an even area is inked, one of the many dark spots of gravel or foliage is not. ``luma``:
+    ``(N, 1, H, W)``; the same shape comes back. ``slope`` is ink per unit of luma above the threshold.
     """
-    around = functional.avg_pool2d(functional.pad(luma, (radius_px,) * 4, mode="replicate"), 2 * radius_px + 1, 1)
-    return torch.clamp((around - luma - threshold) * slope, 0.0, 1.0)
+    darker = _mean(luma, radius_px) - luma
+    busy = _mean(darker.abs(), 7)
+    return torch.clamp((darker - threshold - calm * busy) * slope, 0.0, 1.0)
+
+
+def _mean(field: Tensor, radius_px: int) -> Tensor:
+    return functional.avg_pool2d(functional.pad(field, (radius_px,) * 4, mode="replicate"), 2 * radius_px + 1, 1)
 
 
 class Painted(nn.Module):
@@ -75,8 +82,10 @@ class Painted(nn.Module):
         ink_px: int = 2,
         threshold: float = 0.05,
         slope: float = 50.0,
-        thin_threshold: float = 0.12,
+        thin_threshold: float = 0.08,
         thin_slope: float = 10.0,
+        calm: float = 1.0,
+        thin_calm: float = 3.0,
     ) -> None:
         super().__init__()
         if getattr(generator, "layout", None) is not Layout.PACKED_YUV420:
@@ -85,19 +94,22 @@ class Painted(nn.Module):
         self.flatten_px, self.rounds, self.ink_px = flatten_px, rounds, ink_px
         self.threshold, self.slope = threshold, slope
         self.thin_threshold, self.thin_slope = thin_threshold, thin_slope
+        self.calm, self.thin_calm = calm, thin_calm
         self.layout = Layout.PACKED_YUV420
         self.size_multiple = int(getattr(generator, "size_multiple", 8))
         self.tileable = bool(getattr(generator, "tileable", False))
-        reach = 2 * (rounds * flatten_px + ink_px)
+        reach = 2 * (rounds * flatten_px + ink_px + 7)
         self.receptive_field_px = int(getattr(generator, "receptive_field_px", 0)) + reach
 
     def forward(self, packed: Tensor) -> Tensor:
         painted = self.generator(packed)
         luma = torch.clamp(functional.pixel_shuffle(painted[:, :16], 4), -1.0, 1.0)
-        thin = ink_lines(luma, radius_px=self.ink_px, threshold=self.thin_threshold, slope=self.thin_slope)
+        thin = ink_lines(
+            luma, radius_px=self.ink_px, threshold=self.thin_threshold, slope=self.thin_slope, calm=self.thin_calm
+        )
         for _ in range(self.rounds):
             luma = kuwahara(luma, radius_px=self.flatten_px)
-        outline = ink_lines(luma, radius_px=self.ink_px, threshold=self.threshold, slope=self.slope)
+        outline = ink_lines(luma, radius_px=self.ink_px, threshold=self.threshold, slope=self.slope, calm=self.calm)
         bare = 1.0 - torch.maximum(outline, thin)
         luma = (luma + 1.0) * bare - 1.0
         beside = functional.pixel_unshuffle(functional.avg_pool2d(bare, 2), 2)
