@@ -104,7 +104,11 @@ def test_a_real_clip_in_slots_gives_the_pictures_that_onnx_runtime_gives(fake_dr
         options = ("--backend", backend, "--end", "0.6", "--size", "160x90")
         assert _run(clip, tmp_path / f"{name}.mkv", "--codec", "ffv1", *options)[0] == 0
     assert gpu.launched > 0
-    assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
+    # The shipped style inks by a steep threshold: a pixel at its edge may fall on either side, and few do.
+    pairs = list(zip(_pictures(tmp_path / "cpu.mkv"), _pictures(tmp_path / "gpu.mkv"), strict=True))
+    assert pairs
+    far = [np.abs(first.y.astype(int) - second.y.astype(int)) > CODES for first, second in pairs]
+    assert np.mean(far) < 0.01
 
 
 @in_child

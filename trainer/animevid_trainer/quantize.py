@@ -98,7 +98,7 @@ def quantize_style(model: bytes, photos: Sequence[Picture]) -> bytes:
                 _Reader(tensors, _input_name(model)),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=_QUANTIZED_OPS,
-                nodes_to_exclude=_last_sums(onnx.load(prepared)),
+                nodes_to_exclude=_last_sums(onnx.load(prepared)) + _after_convolutions(onnx.load(prepared)),
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 per_channel=True,
@@ -246,6 +246,13 @@ class _Reader:
 
     def set_range(self, start_index: int, end_index: int) -> None:
         """Asked for only with a calibration stride, which is not used."""
+
+
+def _after_convolutions(proto: onnx.ModelProto) -> list[str]:
+    """Names of the nodes behind the last convolution: filters on the picture itself, whose steps would be seen."""
+    nodes = list(proto.graph.node)
+    last = max((index for index, node in enumerate(nodes) if node.op_type.startswith("Conv")), default=len(nodes))
+    return [node.name for node in nodes[last + 1 :]]
 
 
 def _last_sums(proto: onnx.ModelProto) -> list[str]:
