@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks import fps
 from benchmarks.clips import DEMO_CLIP, prepare_clip
+from benchmarks.machine import processor
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 #: (size, frames): long enough that start-up does not count, short enough to be run often.
@@ -55,7 +56,7 @@ def report(sections: list[dict[str, Any]]) -> str:
         "runs, each in a process of its own. `naive` is the same network at the same size between OpenCV's reader and",
         "writer, one after the other; `animegan2` the same loop around the published AnimeGANv2 generator in torch.",
         "",
-        f"- {datetime.date.today().isoformat()}, {_processor()}, {len(os.sched_getaffinity(0))} cores, "
+        f"- {datetime.date.today().isoformat()}, {processor()}, {len(os.sched_getaffinity(0))} cores, "
         f"load average before {os.getloadavg()[2]:.1f}",
         f"- Python {platform.python_version()}, {versions}",
         f"- style: {sections[0]['style']}, {sections[0]['engine']['network']}",
@@ -89,14 +90,6 @@ def report(sections: list[dict[str, Any]]) -> str:
 def own_cost_ms(row: dict[str, Any]) -> float:
     """CPU milliseconds a frame that the engine's own threads spend beside network, decoder and encoder."""
     return sum(stage["cpu_ms"] for stage in row["engine"]["stages"] if stage["name"] in ("preprocess", "postprocess"))
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return text.partition("model name")[2].partition(":")[2].partition("\n")[0].strip() or platform.machine()
 
 
 if __name__ == "__main__":

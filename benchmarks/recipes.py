@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import signal
 import subprocess
@@ -37,6 +36,8 @@ import cv2
 import numpy as np
 from animevid_trainer.recipes import load_recipe
 from animevid_trainer.sheets import grid, write_png
+
+from benchmarks.machine import processor
 
 #: The shared perceptual weights are VGG16's, so every recipe that measures content does so with them.
 RECIPES = (
@@ -303,14 +304,6 @@ def report(found: list[Evidence], args: argparse.Namespace, *, load: float) -> s
         *(row(item) for item in found),
     ]
     return "\n".join(lines) + "\n"
-
-
-def processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return text.partition("model name")[2].partition(":")[2].partition("\n")[0].strip() or platform.machine()
 
 
 if __name__ == "__main__":

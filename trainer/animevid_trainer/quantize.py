@@ -92,13 +92,14 @@ def quantize_style(model: bytes, photos: Sequence[Picture]) -> bytes:
         try:
             # Symbolic shape inference needs sympy and finds nothing that a convolutional network lacks.
             quant_pre_process(source, prepared, skip_symbolic_shape=True)
+            graph = onnx.load(prepared)
             quantize_static(
                 prepared,
                 result,
                 _Reader(tensors, _input_name(model)),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=_QUANTIZED_OPS,
-                nodes_to_exclude=_last_sums(onnx.load(prepared)) + _after_convolutions(onnx.load(prepared)),
+                nodes_to_exclude=_last_sums(graph) + _after_convolutions(graph),
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 per_channel=True,

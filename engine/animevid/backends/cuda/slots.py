@@ -236,10 +236,7 @@ class DevicePipeline:
             _quietly(self._device, "cuStreamSynchronize", slot.stream)
             self._free.appendleft(slot)
             raise
-        submission = Submission(slot, self._device, self._give_back)
-        with self._lock:
-            self._busy.append((slot, submission))
-        return submission
+        return self._started(slot)
 
     def draw(
         self, sources: Sequence[DevicePicture], targets: Sequence[DevicePicture], *, stream: int = 0
@@ -276,6 +273,9 @@ class DevicePipeline:
             slot.fill([])
             self._free.appendleft(slot)
             raise
+        return self._started(slot)
+
+    def _started(self, slot: _Slot) -> Submission:
         submission = Submission(slot, self._device, self._give_back)
         with self._lock:
             self._busy.append((slot, submission))
