@@ -34,6 +34,7 @@ from animevid_trainer.data.targets import Teacher, target_of
 from animevid_trainer.discriminators import make_discriminator
 from animevid_trainer.distributed import SINGLE, World
 from animevid_trainer.generators import make_generator
+from animevid_trainer.generators.painted import Painted
 from animevid_trainer.loop import LoopSettings, Trainer, choose_device, seed_everything
 from animevid_trainer.objectives import CycleObjective, StylizeObjective, TemporalSettings, Weights
 from animevid_trainer.perceptual import Perceptual, make_perceptual
@@ -308,9 +309,10 @@ def make_objective(
             betas=betas,
             augment=augment,
         )
-    discriminator = (
-        make_discriminator(recipe.discriminator, **recipe.discriminator_options) if recipe.uses_discriminator else None
-    )
+    discriminator = None
+    if recipe.uses_discriminator:
+        sees = {"perceptual": perceptual} if recipe.discriminator == "projected" and perceptual is not None else {}
+        discriminator = make_discriminator(recipe.discriminator, **recipe.discriminator_options, **sees)
     temporal = TemporalSettings(
         recipe.temporal.largest_shift_px, recipe.temporal.noise_std, recipe.temporal.largest_exposure
     )
@@ -330,6 +332,7 @@ def make_objective(
         augment=augment,
         colour_pool_px=recipe.colour_pool_px,
         temporal=temporal,
+        feature_scale=recipe.perceptual.scale,
         cache_bytes=cache_bytes,
     )
 
@@ -402,8 +405,11 @@ def start_run(
     device = choose_device(loop_settings.device, world)
     objective = make_objective(recipe, plan, device=device, cache_bytes=data_settings.cache_bytes // 2)
     if start_from is not None:
-        start = load_generator(start_from).state_dict()
-        load_weights(bare(objective.networks["generator"]), start, where=repr(str(start_from)))
+        started = load_generator(start_from)
+        ours = bare(objective.networks["generator"])
+        if isinstance(ours, Painted) and not isinstance(started, Painted):
+            ours = ours.generator  # the filters have no weights
+        load_weights(ours, started.state_dict(), where=repr(str(start_from)))
     seed_everything(loop_settings.seed, world.rank)
     return Trainer(
         objective,

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import random as python_random
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from animevid.errors import TrainingError
 from torch import Tensor, nn
+from torch.nn import functional
 
 from animevid_trainer import losses
 from animevid_trainer.data.batches import Batch, CropKeys
+from animevid_trainer.discriminators.projected import ProjectedDiscriminator
 from animevid_trainer.loop import OptimizerSettings, Update
 from animevid_trainer.losses import AdversarialKind
 from animevid_trainer.perceptual import Perceptual
@@ -160,6 +162,17 @@ def draw_disturbance(settings: TemporalSettings) -> Disturbance:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Pictures ``(N, 3, H, W)`` and the features of them that were computed, by layer."""
+
+    images: Tensor
+    features: Mapping[str, Tensor]
+
+    def detach(self) -> Seen:
+        return Seen(self.images.detach(), {layer: feature.detach() for layer, feature in self.features.items()})
+
+
 class Networks:
     """Networks by name and the precision they run in; everything around them (losses, features) stays exact."""
 
@@ -195,7 +208,8 @@ class StylizeObjective(Networks):
     of its own; otherwise D (where ``adversarial`` has a weight and the phase is adversarial) and G take turns, D first.
 
     ``style_on_gray``: Gram matrices of gray art (AnimeGAN) or of art in colour. ``smooth_in_colour``: which negatives
-    with smoothed edges D sees. ``colour_pool_px``: colour is compared over blocks of that side.
+    with smoothed edges D sees. ``colour_pool_px``: colour is compared over blocks of that side. ``feature_scale``: the
+    perceptual network sees pictures shrunk by it, as a viewer sees them from further away, at less cost.
     """
 
     def __init__(
@@ -216,6 +230,7 @@ class StylizeObjective(Networks):
         augment: Augment | None = None,
         colour_pool_px: int = 1,
         temporal: TemporalSettings | None = None,
+        feature_scale: float = 1.0,
         cache_bytes: int = 2 << 30,
     ) -> None:
         super().__init__({"generator": generator})
@@ -231,6 +246,8 @@ class StylizeObjective(Networks):
         self.augment = augment
         self.colour_pool_px = colour_pool_px
         self.temporal = temporal or TemporalSettings()
+        self.feature_scale = feature_scale
+        self.judged_layers: tuple[str, ...] = ()  # of a discriminator of features
         self.cache = FeatureCache(cache_bytes)
         content_only = any(place.phase.content_only for place in plan.stretches)
         if (weights.content or weights.style or weights.perceptual or content_only) and perceptual is None:
@@ -241,6 +258,8 @@ class StylizeObjective(Networks):
         if weights.adversarial:
             if discriminator is None:
                 raise TrainingError("an adversarial weight needs a discriminator")
+            if isinstance(discriminator, ProjectedDiscriminator):
+                self.judged_layers = discriminator.layers
             self.networks["discriminator"] = discriminator
             self.optimizers["D"] = OptimizerSettings(("discriminator",), discriminator_rate(plan), betas)
 
@@ -259,10 +278,10 @@ class StylizeObjective(Networks):
             yield Update("G_init", lambda: self._initialization_terms(batch))
             return
         if not (self.weights.adversarial and phase.adversarial):
-            yield Update("G", lambda: self._generator_terms(batch, self.stylize(batch.photo), judged=False))
+            yield Update("G", lambda: self._generator_terms(batch, self._see(self.stylize(batch.photo)), judged=False))
             return
-        # One pass of G serves both updates: D's changes no weight of G.
-        output = self.stylize(batch.photo)
+        # One pass of G (and of the perceptual network over its output) serves both updates: D's changes no weight of G.
+        output = self._see(self.stylize(batch.photo), *self.judged_layers)
         if batch.step % self.discriminator_every == 0:
             yield Update("D", lambda: self._discriminator_terms(batch, output.detach()))
         yield Update("G", lambda: self._generator_terms(batch, output, judged=True))
@@ -273,17 +292,27 @@ class StylizeObjective(Networks):
         ours = self._features(output, (self.content_layer,))[self.content_layer]
         return {"content": self.weights.init_content * losses.content_loss(ours, photo)}
 
-    def _discriminator_terms(self, batch: Batch, output: Tensor) -> dict[str, Tensor]:
+    def _discriminator_terms(self, batch: Batch, output: Seen) -> dict[str, Tensor]:
         weights = self.weights
         art = _needed(batch.art, "art")
-        parts: list[tuple[str, Tensor]] = [("real", art), ("fake", output)]
+        parts: list[tuple[str, Tensor]] = [("real", art), ("fake", output.images)]
         if weights.gray:
             parts.append(("gray", _needed(batch.art_gray, "gray art")))
         if weights.smooth:
             smooth = batch.smooth if self.smooth_in_colour else batch.smooth_gray
             parts.append(("smooth", _needed(smooth, "edge-smoothed art")))
         # All of D's pictures in one pass: fuller convolutions, and (with spectral norm) one power iteration a step.
-        logits = self._judge(torch.cat([images for _, images in parts])).chunk(len(parts))
+        if self.judged_layers:
+            with torch.no_grad():
+                others = self._features(torch.cat([images for name, images in parts if name != "fake"]))
+            count = len(art)
+            seen = {
+                layer: torch.cat((others[layer][:count], output.features[layer], others[layer][count:]))
+                for layer in self.judged_layers
+            }
+            logits = self._judge(Seen(output.images, seen)).chunk(len(parts))
+        else:
+            logits = self._judge(Seen(torch.cat([images for _, images in parts]), {})).chunk(len(parts))
         terms: dict[str, Tensor] = {}
         for (name, _), logit in zip(parts, logits, strict=True):
             loss = losses.real_loss if name == "real" else losses.fake_loss
@@ -292,18 +321,28 @@ class StylizeObjective(Networks):
             self.augment.update(logits[0].detach())
         return terms
 
-    def _judge(self, images: Tensor) -> Tensor:
-        if self.augment is not None:
-            images = self.augment(images)
+    def _judge(self, seen: Seen) -> Tensor:
+        if self.judged_layers:
+            logits: Tensor = self.networks["discriminator"](seen.features)
+            return logits
+        images = seen.images if self.augment is None else self.augment(seen.images)
         return self.run("discriminator", images)
 
-    def _generator_terms(self, batch: Batch, output: Tensor, *, judged: bool) -> dict[str, Tensor]:
+    def _see(self, output: Tensor, *layers: str) -> Seen:
+        """The output with all features of it that a term needs, and those of ``layers``: one pass."""
         weights = self.weights
+        content = (self.content_layer,) if weights.content else ()
+        style = tuple(layer for layer, _ in self.style_layers) if weights.style else ()
+        wanted = tuple(dict.fromkeys((*content, *style, *(layer for layer, _ in weights.perceptual), *layers)))
+        return Seen(output, self._features(output, wanted) if wanted else {})
+
+    def _generator_terms(self, batch: Batch, seen: Seen, *, judged: bool) -> dict[str, Tensor]:
+        weights, output = self.weights, seen.images
         terms: dict[str, Tensor] = {}
         if judged:
-            adversarial = losses.generator_adversarial_loss(self._judge(output), kind=self.adversarial)
+            adversarial = losses.generator_adversarial_loss(self._judge(seen), kind=self.adversarial)
             terms["adversarial"] = weights.adversarial * adversarial
-        terms |= self._feature_terms(batch, output)
+        terms |= self._feature_terms(batch, seen.features)
         if weights.pixel:
             terms["pixel"] = weights.pixel * losses.pixel_loss(output, _needed(batch.target, "targets"))
         if weights.gradient:
@@ -321,16 +360,12 @@ class StylizeObjective(Networks):
             terms["temporal"] = weights.temporal * self._temporal_term(batch.photo, output)
         return terms
 
-    def _feature_terms(self, batch: Batch, output: Tensor) -> dict[str, Tensor]:
-        """Content, style and perceptual terms: one pass over the output for all of them."""
+    def _feature_terms(self, batch: Batch, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Content, style and perceptual terms, from the output's features by layer."""
         weights = self.weights
         content = (self.content_layer,) if weights.content else ()
         style = tuple(layer for layer, _ in self.style_layers) if weights.style else ()
         perceptual = tuple(layer for layer, _ in weights.perceptual)
-        wanted = tuple(dict.fromkeys((*content, *style, *perceptual)))
-        if not wanted:
-            return {}
-        ours = self._features(output, wanted)
         terms: dict[str, Tensor] = {}
         if content:
             (photo,) = self._photo_features(batch, content)
@@ -349,8 +384,12 @@ class StylizeObjective(Networks):
             terms["perceptual"] = torch.stack(parts).sum()
         return terms
 
-    def _features(self, images: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
+    def _features(self, images: Tensor, layers: tuple[str, ...] = ()) -> dict[str, Tensor]:
         assert self.perceptual is not None
+        layers = layers or self.judged_layers
+        if self.feature_scale != 1.0:
+            size = [max(8, round(side * self.feature_scale)) for side in images.shape[-2:]]
+            images = functional.interpolate(images, size=size, mode="bilinear", antialias=True)
         return self.perceptual.features(images, layers)
 
     def _photo_features(self, batch: Batch, layers: tuple[str, ...]) -> tuple[Tensor, ...]:

@@ -112,6 +112,7 @@ class PerceptualChoice:
     style_layers: tuple[str, ...] = ()  # empty: the content layer
     unit: Literal["caffe", "normalized"] = "caffe"
     bf16: bool = False
+    scale: float = 1.0  # pictures are shrunk to this before the network looks at them
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class Recipe:
     summary: str
     generator: str
     generator_options: Options = field(default_factory=dict)
-    discriminator: Literal["patch", "vit", "cyclegan", "none"] = "patch"
+    discriminator: Literal["patch", "vit", "cyclegan", "projected", "none"] = "patch"
     discriminator_options: Options = field(default_factory=dict)
     adversarial: Literal["lsgan", "bce", "hinge"] = "lsgan"
     smooth_negatives: Literal["gray", "colour"] = "gray"  # AnimeGAN's y or CartoonGAN's e
@@ -206,6 +207,8 @@ class Recipe:
     def uses_perceptual(self) -> bool:
         weights = self.losses
         features = weights.content + weights.perceptual + weights.style
+        if self.discriminator == "projected" and self.uses_discriminator:
+            return True
         return features > 0.0 or any(phase.content_only for phase in self.phases)
 
     @property
@@ -291,6 +294,9 @@ class Recipe:
             optimizer.discriminator_every,
             "1 or more",
         )
+        _require(0.0 < self.perceptual.scale <= 1.0, "perceptual.scale", self.perceptual.scale, "above 0, at most 1")
+        judged_twice = self.discriminator == "projected" and (self.ada.enabled or self.cycle)
+        _require(not judged_twice, "discriminator", self.discriminator, "patch, vit or cyclegan with ada or cycle")
         _require(self.image_pool >= 0, "image_pool", self.image_pool, "0 or more")
         _require(self.colour_pool_px >= 1, "colour_pool_px", self.colour_pool_px, "1 or more")
         _require(self.ada.interval_steps >= 1, "ada.interval_steps", self.ada.interval_steps, "1 or more")

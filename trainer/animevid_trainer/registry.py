@@ -14,7 +14,7 @@ Option = bool | int | float | str
 Registry = Mapping[str, tuple[str, str]]
 
 
-def make_network(what: str, name: str, options: Mapping[str, Option], *, registry: Registry, package: str) -> nn.Module:
+def make_network(what: str, name: str, options: Mapping[str, object], *, registry: Registry, package: str) -> nn.Module:
     """The network ``name`` of ``registry`` with fresh weights; its module is imported only now.
 
     ``what`` is the kind of network, for messages; ``options`` are its class's keyword arguments.

@@ -1,21 +1,26 @@
-"""Discriminators: RGB pictures in [-1, 1], ``N, 3, H, W`` in, logits out (a map for patches). Made by name."""
+"""Discriminators: RGB pictures in [-1, 1], ``N, 3, H, W`` in, logits out (a map for patches). Made by name.
+
+``projected`` takes features by layer in place of pictures.
+"""
 
 from __future__ import annotations
 
 from torch import nn
 
-from animevid_trainer.registry import make_network
+from animevid_trainer.perceptual import Perceptual
+from animevid_trainer.registry import Option, make_network
 
 _REGISTRY: dict[str, tuple[str, str]] = {
     "patch": ("patch", "PatchDiscriminator"),
     "vit": ("vit", "VitDiscriminator"),
     "cyclegan": ("cyclegan", "CycleGanDiscriminator"),
+    "projected": ("projected", "ProjectedDiscriminator"),
 }
 
 DISCRIMINATOR_NAMES: tuple[str, ...] = tuple(_REGISTRY)
 
 
-def make_discriminator(name: str, **options: bool | int | float | str) -> nn.Module:
+def make_discriminator(name: str, **options: Option | Perceptual) -> nn.Module:
     """A discriminator with fresh weights. ``options`` are its class's keyword arguments.
 
     Raises:

@@ -2,7 +2,7 @@
 
 A small student of a painting teacher hedges: it keeps some texture and draws grey lines. Both are mended here by two
 fixed filters that look a few pixels around. They are part of the exported graph, so every backend runs them. Nothing of
-it is trained.
+them is trained, but a network can be trained through them (:class:`PaintedNano`), and then paints what they need.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from animevid.errors import TrainingError
 from animevid.styles.card import Layout
 from torch import Tensor, nn
 from torch.nn import functional
+
+from animevid_trainer.generators.nano import Nano
 
 
 def kuwahara(luma: Tensor, *, radius_px: int, floor: float = 1e-3) -> Tensor:
@@ -26,23 +28,17 @@ def kuwahara(luma: Tensor, *, radius_px: int, floor: float = 1e-3) -> Tensor:
     """
     padded = functional.pad(luma, (radius_px,) * 4, mode="replicate")
     mean = functional.avg_pool2d(padded, radius_px + 1, 1)
-    variance = functional.relu(functional.avg_pool2d(padded * padded, radius_px + 1, 1) - mean * mean) + floor
-    first, last = slice(None, -radius_px), slice(radius_px, None)
-    corners = [(rows, columns) for rows in (first, last) for columns in (first, last)]
-    means = [mean[..., rows, columns] for rows, columns in corners]
-    variances = [variance[..., rows, columns] for rows, columns in corners]
-    least = torch.minimum(torch.minimum(variances[0], variances[1]), torch.minimum(variances[2], variances[3]))
-    total: Tensor | None = None
-    weights: Tensor | None = None
-    for square, spread in zip(means, variances, strict=True):
-        evenness = least / spread
-        squared = evenness * evenness
-        weight = squared * squared
-        total = weight * square if total is None else total + weight * square
-        weights = weight if weights is None else weights + weight
-    assert total is not None
-    assert weights is not None
-    return total / weights
+    variance = functional.relu(functional.avg_pool2d(padded * padded, radius_px + 1, 1) - mean * mean)
+    evenness = floor / (variance + floor)
+    squared = evenness * evenness
+    weight = squared * squared
+    return _of_four(weight * mean, radius_px) / _of_four(weight, radius_px)
+
+
+def _of_four(field: Tensor, radius_px: int) -> Tensor:
+    """Sum of the four squares that have a pixel in a corner, from what is known of the square at each place."""
+    rows = field[..., :-radius_px, :] + field[..., radius_px:, :]
+    return rows[..., :-radius_px] + rows[..., radius_px:]
 
 
 def ink_lines(luma: Tensor, *, radius_px: int, threshold: float, slope: float, calm: float) -> Tensor:
@@ -115,3 +111,43 @@ class Painted(nn.Module):
         beside = functional.pixel_unshuffle(functional.avg_pool2d(bare, 2), 2)
         chroma = painted[:, 16:] * torch.cat((beside, beside), 1)
         return torch.cat((functional.pixel_unshuffle(luma, 4), chroma), 1)
+
+
+class PaintedNano(Painted):
+    """:class:`Painted` over a :class:`~animevid_trainer.generators.nano.Nano`: trained through the filters."""
+
+    generator: Nano
+
+    def __init__(
+        self,
+        *,
+        width: int = 64,
+        deep_width: int = 64,
+        head_width: int = 96,
+        deep_blocks: int = 2,
+        flatten_px: int = 3,
+        rounds: int = 2,
+        ink_px: int = 2,
+        threshold: float = 0.05,
+        slope: float = 50.0,
+        thin_threshold: float = 0.08,
+        thin_slope: float = 10.0,
+        calm: float = 1.0,
+        thin_calm: float = 3.0,
+    ) -> None:
+        super().__init__(
+            Nano(width=width, deep_width=deep_width, head_width=head_width, deep_blocks=deep_blocks),
+            flatten_px=flatten_px,
+            rounds=rounds,
+            ink_px=ink_px,
+            threshold=threshold,
+            slope=slope,
+            thin_threshold=thin_threshold,
+            thin_slope=thin_slope,
+            calm=calm,
+            thin_calm=thin_calm,
+        )
+
+    def amplify(self, gain: float) -> None:
+        """As :meth:`Nano.amplify`, below the filters."""
+        self.generator.amplify(gain)
