@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from animevid.backends import precision
 from animevid.backends.precision import (
     BOUNDS,
     FLOAT32_OPS,
@@ -20,7 +21,9 @@ from animevid.backends.precision import (
     to_half,
 )
 from animevid.errors import BackendError, StyleError
+from animevid.parity import check_half_precision, read_pictures
 from animevid.pixels import pack_yuv420, rgb_to_planes
+from animevid.styles import list_styles
 from animevid.styles.card import ColourOrder, Layout, StyleCard, read_card, write_card
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
@@ -54,6 +57,39 @@ def _decomposed_norm(*, amplitude: float = 1.0) -> bytes:
     deviation = net.op("Sqrt", net.op("Add", variance, net.constant(np.float32([1e-6]))))
     y = net.op("Mul", net.op("Div", centred, deviation), net.constant(np.float32([0.5])))
     return _rgb(net, net.conv(net.op("Relu", net.op("Add", y, x)), 8, 3))
+
+
+def _flattened(*, floor: float = 1e-3, pow4: bool = False) -> bytes:
+    """A generalised Kuwahara filter on one channel that a convolution draws: the mean of the evenest of four squares.
+
+    Where all four are uneven, their weights are (floor / variance)^4 = 10^-12: half precision knows no such number.
+    """
+    net = Builder()
+    drawn = net.op("Clip", net.conv("input", 3, 1, size=1), net.constant(np.float32(-1)), net.constant(np.float32(1)))
+    padded = net.op("Pad", drawn, net.constant(np.int64([0, 0, 3, 3, 0, 0, 3, 3])), mode="edge")
+    mean, square = (
+        net.op("AveragePool", x, kernel_shape=[4, 4], strides=[1, 1]) for x in (padded, net.op("Mul", padded, padded))
+    )
+    variance = net.op("Relu", net.op("Sub", square, net.op("Mul", mean, mean)))
+    small = net.constant(np.float32(floor))
+    weight = net.op("Div", small, net.op("Add", variance, small))
+    for _ in range(0 if pow4 else 2):
+        weight = net.op("Mul", weight, weight)
+    if pow4:
+        weight = net.op("Pow", weight, net.constant(np.float32(4)))
+
+    def of_four(field: str) -> str:
+        for axis in (2, 3):
+            ends = [
+                net.op("Slice", field, *(net.constant(np.int64([value])) for value in (start, end, axis)))
+                for start, end in ((0, -3), (3, 2**31))
+            ]
+            field = net.op("Add", *ends)
+        return field
+
+    flat = net.op("Div", of_four(net.op("Mul", weight, mean)), of_four(weight))
+    grey = net.op("Concat", flat, flat, flat, axis=1)
+    return _rgb(net, net.conv(net.op("Relu", net.conv(grey, 3, 8)), 8, 3))
 
 
 def _rgb(net: Builder, output: str) -> bytes:
@@ -113,6 +149,66 @@ def test_squares_beyond_half_precision_do_not_overflow():
     scale = np.abs(expected).max()
     assert np.isfinite(got).all()
     assert np.abs(got - expected).max() < 0.01 * scale
+
+
+@pytest.mark.parametrize("pow4", [False, True], ids=["squared-twice", "pow"])
+def test_a_kuwahara_filter_stays_whole_in_float32_and_ends_at_the_next_layer(pow4):
+    types = _types_at(to_half(_flattened(pow4=pow4)))
+    full, half = TensorProto.FLOAT, TensorProto.FLOAT16
+    for operator in ("AveragePool", "Slice", "Pad"):
+        assert types[operator] == {(full,)}
+    for operator in ("Mul", "Sub", "Div", "Add"):
+        assert types[operator] == {(full, full)}
+    assert types["Concat"] == {(full,) * 3}
+    assert types["Conv"] == {(half,) * 3}
+    assert types["Relu"] == {(full,), (half,)}  # the variance; the layer behind the filter
+
+
+def test_a_kuwahara_filter_over_noise_draws_what_it_draws_in_float32():
+    noise = np.random.default_rng(0).uniform(-1, 1, (1, 3, 40, 56)).astype(np.float32)
+    model = _flattened()
+    check_parity(measure_parity(model, to_half(model), [noise]), Bound(2e-2, 1e-3), what="the filter")
+
+
+def test_without_the_rule_for_filters_their_weights_vanish_and_the_gate_closes(monkeypatch):
+    """The test of the test above."""
+    monkeypatch.setattr(precision, "_is_box_filter", lambda node: False)
+    noise = np.random.default_rng(0).uniform(-1, 1, (1, 3, 40, 56)).astype(np.float32)
+    model = _flattened()
+    parity = measure_parity(model, to_half(model), [noise])
+    assert not parity.within(BOUNDS["fp16"])
+    assert parity.largest > 0.1
+
+
+def test_a_mean_that_only_makes_a_picture_smaller_is_half():
+    net = Builder()
+    x = net.op("AveragePool", net.conv("input", 3, 8), kernel_shape=[2, 2], strides=[2, 2])
+    model = net.model(net.conv(net.twice_as_large(x), 8, 3), ["N", 3, "H", "W"])
+    assert _types_at(to_half(model))["AveragePool"] == {(TensorProto.FLOAT16,)}
+
+
+@pytest.mark.shared
+def test_a_painted_generator_keeps_its_picture_on_real_photos(shared: Path):
+    torch = pytest.importorskip("torch")
+    from animevid_trainer.export import make_card, to_onnx
+    from animevid_trainer.generators.painted import PaintedNano
+
+    torch.manual_seed(0)
+    generator = PaintedNano(width=32, head_width=64).eval()
+    model = to_onnx(generator, card=make_card(generator, name="painted"))
+    half = to_half(model)
+    types = _types_at(half)
+    assert types["Conv"] <= {(TensorProto.FLOAT16,) * 2, (TensorProto.FLOAT16,) * 3}
+    assert (TensorProto.FLOAT,) in types["AveragePool"]
+    assert types["Reciprocal"] == {(TensorProto.FLOAT,)}
+    batches = [pack_yuv420(rgb_to_planes(photo))[None] for photo in _photos(shared)]
+    check_parity(measure_parity(model, half, batches), BOUNDS["fp16"], what="painted")
+
+
+@pytest.mark.parametrize("style", list_styles(), ids=lambda style: style.card.name)
+def test_every_shipped_style_may_be_half(style):
+    if style.card.precision == "fp32":
+        check_half_precision(style.model, style.card, read_pictures(count=2))
 
 
 def test_every_float32_operator_is_one_that_onnx_knows():
@@ -238,6 +334,17 @@ def test_the_gate_closes_above_the_bound_and_on_nan():
         with pytest.raises(BackendError, match="differs from float32"):
             check_parity(parity, Bound(0.1, 0.1), what="a style")
     assert Parity.between([(zeros, zeros + 25.5)], unit=127.5).within(Bound(0.21, 0.21))
+
+
+def test_a_few_strays_are_let_through_but_no_more_and_no_infinity():
+    zeros, strays, more, endless = (np.zeros((1, 3, 100, 200), np.float32) for _ in "1234")
+    strays.flat[:6], more.flat[:7], endless[0, 0, 0, 0] = 0.5, 0.5, np.inf
+    bound = Bound(0.1, 0.1, 1e-4)  # 6 of 60 000
+    assert Parity.between([(zeros, strays), (zeros, zeros)]).within(bound)
+    assert Parity.between([(zeros, strays)]).within(bound)
+    assert not Parity.between([(zeros, strays)]).within(Bound(0.1, 0.1))
+    assert not Parity.between([(zeros, more)]).within(bound)
+    assert not Parity.between([(zeros, endless)]).within(bound)
 
 
 @pytest.mark.slow
