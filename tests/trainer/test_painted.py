@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from animevid.errors import TrainingError
+from animevid_trainer.build import as_rgb
 from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
 from animevid_trainer.generators.nano import Nano
-from animevid_trainer.generators.painted import Painted, ink_lines, kuwahara
+from animevid_trainer.generators.painted import Painted, PaintedNano, ends_kept, ink_lines, kuwahara
 from torch import Tensor, nn
 
 
@@ -52,6 +53,52 @@ def test_a_line_of_one_pixel_that_flattening_eats_is_inked() -> None:
         )
     assert painted[..., 30].mean() < -0.5
     assert (painted[..., 24].mean() - 0.6).abs() < 0.02
+
+
+def busy_generator(seed: int = 0) -> PaintedNano:
+    """Untrained, but it changes every picture a lot."""
+    torch.manual_seed(seed)
+    generator = PaintedNano(width=8, deep_width=8, head_width=8, deep_blocks=1).eval()
+    nn.init.normal_(generator.generator.tail.weight, std=0.3)
+    bias = generator.generator.tail.bias
+    assert bias is not None
+    nn.init.normal_(bias, std=0.3)
+    return generator
+
+
+@pytest.mark.parametrize("level", [-1.0, 1.0])
+def test_black_and_white_stay_whatever_the_generator_does(level: float) -> None:
+    packed = rgb_to_packed(torch.full((1, 3, 48, 64), level))
+    generator = busy_generator()
+    with torch.no_grad():
+        assert (generator.generator(packed) - packed).abs().mean() > 0.05
+        assert torch.allclose(generator(packed), packed, atol=1e-5)
+
+
+def test_a_change_counts_whole_away_from_black_and_white() -> None:
+    photo, painted = torch.full((1, 24, 4, 4), 0.3), torch.full((1, 24, 4, 4), -0.2)
+    assert torch.allclose(ends_kept(photo, painted), painted)
+
+
+def test_pictures_come_with_their_ground_where_it_is_asked_for() -> None:
+    photo = torch.rand((2, 3, 48, 64), generator=torch.Generator().manual_seed(1)) * 2 - 1
+    generator = as_rgb(busy_generator())
+    with torch.no_grad():
+        picture, ground = generator(photo, with_ground=True).chunk(2)
+        assert torch.equal(picture, generator(photo))
+    assert picture.shape == ground.shape == photo.shape
+    assert (picture - ground).abs().mean() > 0.05  # of noise: the filters flatten and ink it
+
+
+def test_no_gradient_goes_through_the_place_of_ink() -> None:
+    packed = rgb_to_packed(luma_step().repeat(1, 3, 1, 1))
+    generator = busy_generator()
+    generator.rounds = 0
+    ground = packed.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(generator.over(packed, ground).square().sum(), ground)
+    luma = torch.nn.functional.pixel_shuffle(gradient[:, :16], 4)
+    assert (luma[..., 15] == 0).all()  # under ink: nothing that the generator does there can be seen
+    assert torch.allclose(luma[..., 17], torch.tensor(2 * 0.5), atol=1e-5)  # beside it: as if there were no ink
 
 
 def test_a_generator_of_another_layout_is_refused() -> None:

@@ -88,13 +88,24 @@ class RgbGenerator(nn.Module):
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
+        self.has_ground = isinstance(generator, Painted)
 
-    def forward(self, photo: Tensor) -> Tensor:
-        """(N, 3, H, W) RGB in [-1, 1] -> the same shape."""
-        # Colour conversion is exact whatever the network runs in.
+    def forward(self, photo: Tensor, *, with_ground: bool = False) -> Tensor:
+        """(N, 3, H, W) RGB in [-1, 1] -> the same shape.
+
+        ``with_ground``, of a :class:`Painted` generator: ``(2 N, 3, H, W)``, the pictures and then their grounds.
+        """
+        # Colour conversion and filters are exact whatever the network runs in.
         with torch.autocast(photo.device.type, enabled=False):
             packed = rgb_to_packed(photo)
-        packed = self.generator(packed).float()
+        if isinstance(self.generator, Painted):
+            ground = self.generator.ground(packed).float()
+            with torch.autocast(photo.device.type, enabled=False):
+                packed = self.generator.over(packed, ground)
+            if with_ground:
+                packed = torch.cat((packed, ground))
+        else:
+            packed = self.generator(packed).float()
         with torch.autocast(photo.device.type, enabled=False):
             output: Tensor = packed_to_rgb(packed)
         return output

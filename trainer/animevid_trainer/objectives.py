@@ -44,8 +44,9 @@ class Weights:
 
     To the photo: ``content`` (at the content layer), ``colour``, ``flatness``. To the art: ``adversarial``, ``style``
     (Gram matrices at the style layers). To the teacher's picture: ``pixel``, ``perceptual``, and ``gradient`` (to the
-    photo where there is no teacher). Of the output alone: ``total_variation``, ``temporal``. ``discriminator`` is on
-    all of D's loss, ``real`` .. ``smooth`` on its terms. ``init_content`` is the content weight of content-only phases.
+    photo where there is no teacher). Of the output alone: ``total_variation``, ``temporal``. ``pixel``, ``gradient``
+    and ``total_variation`` are of its ground (:class:`Seen`). ``discriminator`` is on all of D's loss, ``real`` ..
+    ``smooth`` on its terms. ``init_content`` is the content weight of content-only phases.
     """
 
     init_content: float = 1.0
@@ -164,13 +165,19 @@ def draw_disturbance(settings: TemporalSettings) -> Disturbance:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Pictures ``(N, 3, H, W)`` and the features of them that were computed, by layer."""
+    """Pictures ``(N, 3, H, W)`` and the features of them that were computed, by layer.
+
+    ``ground``, of the same shape, is what lies under them: for a generator that paints under fixed filters what it
+    painted before these, else the pictures themselves.
+    """
 
     images: Tensor
     features: Mapping[str, Tensor]
+    ground: Tensor
 
     def detach(self) -> Seen:
-        return Seen(self.images.detach(), {layer: feature.detach() for layer, feature in self.features.items()})
+        features = {layer: feature.detach() for layer, feature in self.features.items()}
+        return Seen(self.images.detach(), features, self.ground.detach())
 
 
 class Networks:
@@ -180,10 +187,10 @@ class Networks:
         self.networks = networks
         self.compute_dtype = torch.float32
 
-    def run(self, name: str, images: Tensor) -> Tensor:
+    def run(self, name: str, images: Tensor, **options: bool) -> Tensor:
         """The network's float32 output. Its convolutions run in ``compute_dtype``, its weights stay as they are."""
         with torch.autocast(images.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32):
-            output: Tensor = self.networks[name](images)
+            output: Tensor = self.networks[name](images, **options)
         return output.float()
 
     def stylize(self, photo: Tensor) -> Tensor:
@@ -248,6 +255,7 @@ class StylizeObjective(Networks):
         self.temporal = temporal or TemporalSettings()
         self.feature_scale = feature_scale
         self.judged_layers: tuple[str, ...] = ()  # of a discriminator of features
+        self.has_ground = bool(getattr(generator, "has_ground", False))
         self.cache = FeatureCache(cache_bytes)
         content_only = any(place.phase.content_only for place in plan.stretches)
         if (weights.content or weights.style or weights.perceptual or content_only) and perceptual is None:
@@ -278,10 +286,10 @@ class StylizeObjective(Networks):
             yield Update("G_init", lambda: self._initialization_terms(batch))
             return
         if not (self.weights.adversarial and phase.adversarial):
-            yield Update("G", lambda: self._generator_terms(batch, self._see(self.stylize(batch.photo)), judged=False))
+            yield Update("G", lambda: self._generator_terms(batch, self._draw(batch.photo), judged=False))
             return
         # One pass of G (and of the perceptual network over its output) serves both updates: D's changes no weight of G.
-        output = self._see(self.stylize(batch.photo), *self.judged_layers)
+        output = self._draw(batch.photo, *self.judged_layers)
         if batch.step % self.discriminator_every == 0:
             yield Update("D", lambda: self._discriminator_terms(batch, output.detach()))
         yield Update("G", lambda: self._generator_terms(batch, output, judged=True))
@@ -310,9 +318,10 @@ class StylizeObjective(Networks):
                 layer: torch.cat((others[layer][:count], output.features[layer], others[layer][count:]))
                 for layer in self.judged_layers
             }
-            logits = self._judge(Seen(output.images, seen)).chunk(len(parts))
+            logits = self._judge(Seen(output.images, seen, output.ground)).chunk(len(parts))
         else:
-            logits = self._judge(Seen(torch.cat([images for _, images in parts]), {})).chunk(len(parts))
+            images = torch.cat([images for _, images in parts])
+            logits = self._judge(Seen(images, {}, images)).chunk(len(parts))
         terms: dict[str, Tensor] = {}
         for (name, _), logit in zip(parts, logits, strict=True):
             loss = losses.real_loss if name == "real" else losses.fake_loss
@@ -328,13 +337,17 @@ class StylizeObjective(Networks):
         images = seen.images if self.augment is None else self.augment(seen.images)
         return self.run("discriminator", images)
 
-    def _see(self, output: Tensor, *layers: str) -> Seen:
+    def _draw(self, photo: Tensor, *layers: str) -> Seen:
         """The output with all features of it that a term needs, and those of ``layers``: one pass."""
         weights = self.weights
         content = (self.content_layer,) if weights.content else ()
         style = tuple(layer for layer, _ in self.style_layers) if weights.style else ()
         wanted = tuple(dict.fromkeys((*content, *style, *(layer for layer, _ in weights.perceptual), *layers)))
-        return Seen(output, self._features(output, wanted) if wanted else {})
+        if self.has_ground:
+            output, ground = self.run("generator", photo, with_ground=True).chunk(2)
+        else:
+            output = ground = self.stylize(photo)
+        return Seen(output, self._features(output, wanted) if wanted else {}, ground)
 
     def _generator_terms(self, batch: Batch, seen: Seen, *, judged: bool) -> dict[str, Tensor]:
         weights, output = self.weights, seen.images
@@ -344,10 +357,10 @@ class StylizeObjective(Networks):
             terms["adversarial"] = weights.adversarial * adversarial
         terms |= self._feature_terms(batch, seen.features)
         if weights.pixel:
-            terms["pixel"] = weights.pixel * losses.pixel_loss(output, _needed(batch.target, "targets"))
+            terms["pixel"] = weights.pixel * losses.pixel_loss(seen.ground, _needed(batch.target, "targets"))
         if weights.gradient:
             terms["gradient"] = weights.gradient * losses.gradient_loss(
-                output, batch.photo if batch.target is None else batch.target
+                seen.ground, batch.photo if batch.target is None else batch.target
             )
         if weights.colour:
             colour = losses.colour_loss(output, batch.photo, pool_px=self.colour_pool_px)
@@ -355,7 +368,7 @@ class StylizeObjective(Networks):
         if weights.flatness:
             terms["flatness"] = weights.flatness * losses.flatness_loss(output, batch.photo)
         if weights.total_variation:
-            terms["total_variation"] = weights.total_variation * losses.total_variation_loss(output)
+            terms["total_variation"] = weights.total_variation * losses.total_variation_loss(seen.ground)
         if weights.temporal:
             terms["temporal"] = weights.temporal * self._temporal_term(batch.photo, output)
         return terms

@@ -57,13 +57,26 @@ def _mean(field: Tensor, radius_px: int) -> Tensor:
     return functional.avg_pool2d(functional.pad(field, (radius_px,) * 4, mode="replicate"), 2 * radius_px + 1, 1)
 
 
+def ends_kept(packed: Tensor, painted: Tensor) -> Tensor:
+    """``painted``, but black stays black and white stays white: a change fades out near both ends of luma.
+
+    ``(N, 24, H / 4, W / 4)`` each. From a quarter of half the range away from an end, all of a change counts.
+    """
+    luma = torch.clamp((1.0 - packed[:, :16].abs()) * 4.0, 0.0, 1.0)
+    chroma = functional.pixel_unshuffle(functional.avg_pool2d(functional.pixel_shuffle(luma, 4), 2), 2)
+    return packed + (painted - packed) * torch.cat((luma, chroma, chroma), 1)
+
+
 class Painted(nn.Module):
     """``(N, 24, H / 4, W / 4)`` -> the same: ``generator``, then its luma flattened, then ink.
 
     ``flatten_px`` and ``ink_px`` are radii in pixels of the network's picture, ``threshold`` and ``slope`` those of
     :func:`ink_lines`, ``rounds`` how often the luma is flattened. Flattening eats lines of a pixel or two (letters,
-    masts, panel joints): those are inked where the luma before it shows them, with ``thin_threshold``.
-    Black stays black, and white stays white.
+    masts, panel joints): those are inked where the photo shows them, with ``thin_threshold``.
+    Black stays black, and white stays white (:func:`ends_kept`).
+
+    In training no gradient passes through the place of ink: a generator that could would learn to keep under the
+    thresholds, since each line takes it further from the photo.
 
     Raises:
         TrainingError: a generator of another layout.
@@ -76,7 +89,7 @@ class Painted(nn.Module):
         flatten_px: int = 3,
         rounds: int = 2,
         ink_px: int = 2,
-        threshold: float = 0.05,
+        threshold: float = 0.03,
         slope: float = 50.0,
         thin_threshold: float = 0.08,
         thin_slope: float = 10.0,
@@ -98,18 +111,29 @@ class Painted(nn.Module):
         self.receptive_field_px = int(getattr(generator, "receptive_field_px", 0)) + reach
 
     def forward(self, packed: Tensor) -> Tensor:
-        painted = self.generator(packed)
-        luma = torch.clamp(functional.pixel_shuffle(painted[:, :16], 4), -1.0, 1.0)
-        thin = ink_lines(
-            luma, radius_px=self.ink_px, threshold=self.thin_threshold, slope=self.thin_slope, calm=self.thin_calm
-        )
+        return self.over(packed, self.ground(packed))
+
+    def ground(self, packed: Tensor) -> Tensor:
+        """What the generator paints, before the filters; the shape of ``packed``."""
+        painted: Tensor = self.generator(packed)
+        return ends_kept(packed, painted)
+
+    def over(self, packed: Tensor, ground: Tensor) -> Tensor:
+        """The filters' work on :meth:`ground`; the shape of both."""
+        luma = torch.clamp(functional.pixel_shuffle(ground[:, :16], 4), -1.0, 1.0)
         for _ in range(self.rounds):
             luma = kuwahara(luma, radius_px=self.flatten_px)
-        outline = ink_lines(luma, radius_px=self.ink_px, threshold=self.threshold, slope=self.slope, calm=self.calm)
+        photo = functional.pixel_shuffle(packed[:, :16], 4)
+        thin = ink_lines(
+            photo, radius_px=self.ink_px, threshold=self.thin_threshold, slope=self.thin_slope, calm=self.thin_calm
+        )
+        outline = ink_lines(
+            luma.detach(), radius_px=self.ink_px, threshold=self.threshold, slope=self.slope, calm=self.calm
+        )
         bare = 1.0 - torch.maximum(outline, thin)
         luma = (luma + 1.0) * bare - 1.0
         beside = functional.pixel_unshuffle(functional.avg_pool2d(bare, 2), 2)
-        chroma = painted[:, 16:] * torch.cat((beside, beside), 1)
+        chroma = ground[:, 16:] * torch.cat((beside, beside), 1)
         return torch.cat((functional.pixel_unshuffle(luma, 4), chroma), 1)
 
 
@@ -128,7 +152,7 @@ class PaintedNano(Painted):
         flatten_px: int = 3,
         rounds: int = 2,
         ink_px: int = 2,
-        threshold: float = 0.05,
+        threshold: float = 0.03,
         slope: float = 50.0,
         thin_threshold: float = 0.08,
         thin_slope: float = 10.0,
