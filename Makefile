@@ -2,7 +2,7 @@
 # make test    install with the development and training extras, run the tests
 # make check   ruff, mypy, pytest
 # make bench   a short set of benchmarks; writes benchmarks/RESULTS.md
-# make kernels   build the fatbin of the CUDA kernels into the package (needs nvcc 13)
+# make kernels   rebuild the fatbin of the CUDA kernels that the package ships (needs nvcc 13)
 # make gpu-check   what this machine's GPU does with ours; writes benchmarks/GPU.md
 # make clean   remove what these made
 
@@ -49,11 +49,12 @@ bench: install-dev
 	$(BIN)/python -m benchmarks
 
 kernels:
-	cmake -S . -B build/cuda -DANIMEVID_CUDA=ON
+	cmake -S . -B build/cuda -DANIMEVID_CUDA=ON -DPython_EXECUTABLE="$$(command -v $(PYTHON))"
 	cmake --build build/cuda --target animevid_fatbin
 	cp build/cuda/plugins/cuda/animevid_kernels.fatbin engine/animevid/backends/cuda/
+	$(PYTHON) plugins/cuda/manifest.py
 
-gpu-check: install-dev kernels
+gpu-check: install-dev
 	$(BIN)/python benchmarks/gpu_check.py
 	PYTHON=$(abspath $(BIN)/python) plugins/cuda/sanitize.sh
 

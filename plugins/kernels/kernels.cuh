@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include "norm_params.cuh"
 #include "surface.cuh"
 
 namespace animevid {
@@ -174,16 +175,6 @@ template <typename T> __device__ void from_rgb(const FromRgbParams& p) {
 // Two passes: norm_statistics leaves (count, mean, sum of squared deviations) of chunks of each group, merged by the
 // formula of Chan, Golub, LeVeque 1979; norm_apply merges the chunks and writes. All of it in float32: Welford's update
 // never forms a sum of squares, so nothing cancels.
-
-struct NormParams {
-    unsigned long long input, output;  // (groups, group_size), T; may be the same
-    unsigned long long partials;       // float (groups, chunks, 3)
-    unsigned long long scale, shift;   // float (channels)
-    int channels, channel_size;        // a channel's samples: H * W
-    int group_size;                    // samples normalized together: H * W, or C * H * W
-    int chunks;                        // blocks that share a group
-    float epsilon, slope;              // slope 1: no LeakyReLU
-};
 
 struct Moments {
     float count, mean, squares;

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import re
 import threading
 from contextlib import ExitStack
@@ -22,6 +23,7 @@ from animevid.backends.cuda.driver import Device, OutOfDeviceMemory, load_driver
 from animevid.backends.cuda.fatbin import load_fatbin
 from animevid.backends.cuda.runner import SlotRunner
 from animevid.backends.cuda.slots import SlotPlan
+from animevid.backends.norm_plugin import register
 from animevid.backends.pictures import PictureRunner
 from animevid.backends.tensorrt_builder import (
     DEFAULT_BATCH,
@@ -43,6 +45,8 @@ from animevid.styles.onnx_file import read_graph
 
 _LOG = logging.getLogger(__name__)
 
+#: "1": norms run in our kernel. Off until ``benchmarks/gpu_check.py`` has shown that it wins.
+NORM_PLUGIN_VARIABLE = "ANIMEVID_NORM_PLUGIN"
 #: Picture sizes whose engine stays loaded for ``run``.
 _MOST_ENGINES = 4
 
@@ -55,6 +59,9 @@ class TensorRtBackend(Backend):
     def __init__(self, model: bytes, card: StyleCard, *, device: Device, library: Library) -> None:
         self._model, self._card, self._library = model, card, library
         self._batch = _batch_of(model)
+        self._norm_plugin = os.environ.get(NORM_PLUGIN_VARIABLE) == "1" and card.precision != "int8"
+        if self._norm_plugin:
+            register(library)  # before an engine that holds it is read
         self._device: Device | None = device
         self._gpu = Gpu(device.name, device.compute_capability, device.driver_version)
         self._loaded: dict[tuple[int, int], _HostFed] = {}
@@ -149,7 +156,7 @@ class TensorRtBackend(Backend):
     def _network(self, device: Device, height: int, width: int) -> EngineNetwork:
         # What `animevid build STYLE --size WIDTHxHEIGHT` builds, so that nothing is built here after it.
         shapes = shape_range(self._card, height_px=height, width_px=width, max_batch=self._batch)
-        request = EngineRequest(shapes)
+        request = EngineRequest(shapes, norm_plugin=self._norm_plugin)
         engine, _ = EngineCache().load_or_build(self._model, self._card, request, gpu=self._gpu, library=self._library)
         return EngineNetwork(engine, device, self._library)
 

@@ -11,7 +11,9 @@ SHA-256 of the plan) and the plan; it appears whole or not at all.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import ctypes
 import hashlib
 import importlib
 import importlib.util
@@ -20,7 +22,9 @@ import logging
 import math
 import os
 import re
+import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +33,7 @@ from types import ModuleType
 from typing import Any
 
 from animevid.backends.base import one_line
+from animevid.backends.norm_plugin import NAME, VERSION, fuse_norms, register
 from animevid.errors import BackendError, OutputError, UsageError
 from animevid.styles.card import StyleCard
 from animevid.styles.folders import cache_folder
@@ -96,7 +101,8 @@ class EngineRequest:
     """Everything but the model that decides what an engine is.
 
     ``precision`` ``"fp16"`` engines also take and give float16 where ``half_io``. ``target`` is ``"sm86"`` and the like
-    (TensorRT for RTX, no GPU needed) or ``"current"``, the GPU in this machine.
+    (TensorRT for RTX, no GPU needed) or ``"current"``, the GPU in this machine. ``norm_plugin``: norms run in our
+    kernel, not in TensorRT's (see ``animevid.backends.norm_plugin``).
     """
 
     shapes: ShapeRange
@@ -104,6 +110,7 @@ class EngineRequest:
     half_io: bool = True
     target: str = "current"
     workspace_bytes: int = DEFAULT_WORKSPACE_BYTES
+    norm_plugin: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +185,33 @@ def find_library(name: str = "auto") -> Library:
         if importlib.util.find_spec(candidate) is None:
             continue
         try:
+            if candidate == "tensorrt_rtx":
+                _let_the_parser_find_its_library()
             module = importlib.import_module(candidate)
         except (ImportError, OSError) as error:
             raise BackendError(f"{candidate} cannot be loaded ({one_line(error)}); install it again") from error
         return Library(candidate, str(module.__version__), module)
     raise BackendError(MISSING)
+
+
+def _let_the_parser_find_its_library() -> None:
+    """Load TensorRT for RTX through a folder in which its library also has its name without a version.
+
+    Its parser opens ``libtensorrt_rtx.so`` when it meets a custom operator, beside itself and by that name, and ends
+    the process where there is only ``libtensorrt_rtx.so.1``, which is all that the wheel has. The parser lies where it
+    was loaded from first; the folder may go when the process ends.
+    """
+    spec = importlib.util.find_spec("tensorrt_rtx_libs")
+    for place in map(Path, (spec.submodule_search_locations or ()) if spec else ()):
+        parser, runtime = (place / f"lib{name}.so.1" for name in ("tensorrt_onnxparser_rtx", "tensorrt_rtx"))
+        if "tensorrt_rtx" in sys.modules or not (parser.is_file() and runtime.is_file()):
+            continue
+        folder = Path(tempfile.mkdtemp(prefix="animevid-tensorrt-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        for target, name in ((runtime, runtime.name), (runtime, runtime.stem), (parser, parser.name)):
+            (folder / name).symlink_to(target)
+        for name in (runtime.name, parser.name):
+            ctypes.CDLL(str(folder / name))
 
 
 def build_engine(
@@ -206,6 +235,8 @@ def build_engine(
     library = library or find_library()
     trt: Any = library.module
     graph = _graph_of(model, card, request)
+    if request.norm_plugin:
+        register(library)
     logger = make_logger(trt)
     target = _target_value(trt, library, request.target)
     try:
@@ -308,7 +339,7 @@ def engine_key(model: bytes, request: EngineRequest, *, library: Library, gpu: G
         "shapes": str(request.shapes),
         "precision": request.precision + ("-io" if request.half_io and request.precision == "fp16" else ""),
         "workspace_bytes": str(request.workspace_bytes),
-        "plugin_version": str(PLUGIN_VERSION),
+        "plugin_version": str(PLUGIN_VERSION) + (f" {NAME} {VERSION}" if request.norm_plugin else ""),
     }
 
 
@@ -387,6 +418,8 @@ def _graph_of(model: bytes, card: StyleCard, request: EngineRequest) -> bytes:
         from animevid.backends.quantized import to_symmetric
 
         return to_symmetric(model)
+    if request.norm_plugin:
+        model = fuse_norms(model)
     if request.precision == "fp32":
         return model
     if request.precision != "fp16":
@@ -513,7 +546,8 @@ def _file_name(card: StyleCard, key: Mapping[str, str]) -> str:
     """Of what a person chooses; what changes by itself (driver, library) replaces the file instead."""
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", card.name)[:60]
     gpu = re.sub(r"[^A-Za-z0-9_.-]", "_", key["gpu"]) or key["target"]
-    return f"{name}-{key['model_sha256'][:12]}-{key['shapes']}-{key['precision']}-{gpu}.engine"
+    norms = "-norms" if NAME in key["plugin_version"] else ""
+    return f"{name}-{key['model_sha256'][:12]}-{key['shapes']}-{key['precision']}{norms}-{gpu}.engine"
 
 
 def _write_whole(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ _PACKAGED = Path(__file__).with_name("animevid_kernels.fatbin")
 
 
 def load_fatbin() -> bytes:
-    """The fatbin that ``ANIMEVID_KERNELS`` names, or the one that was installed (CMake: ``-DANIMEVID_CUDA=ON``).
+    """The fatbin that ``ANIMEVID_KERNELS`` names, or the one that the package ships (``make kernels`` rebuilds it).
 
     Raises:
         BackendError: there is none, or others can write it: it is code.
