@@ -19,14 +19,24 @@ def luma_step(noise: float = 0.0) -> Tensor:
     return luma + noise * torch.randn(luma.shape, generator=torch.Generator().manual_seed(3))
 
 
-def test_flattening_removes_noise_and_leaves_the_step_where_it_is() -> None:
+@pytest.mark.parametrize("diagonal", [True, False])
+def test_flattening_removes_noise_and_leaves_the_step_where_it_is(diagonal: bool) -> None:
     noisy = luma_step(noise=0.03)
-    flat = kuwahara(noisy, radius_px=3)
+    flat = kuwahara(noisy, distance_px=2, diagonal=diagonal)
     left, right = flat[..., :14], flat[..., 18:]
     assert left.std() < 0.5 * noisy[..., :14].std()
     assert right.std() < 0.5 * noisy[..., 18:].std()
     assert (flat[..., 15].mean() + 0.5).abs() < 0.05
     assert (flat[..., 16].mean() - 0.5).abs() < 0.05
+
+
+@pytest.mark.parametrize("diagonal", [True, False])
+def test_flattening_treats_all_four_directions_alike(diagonal: bool) -> None:
+    luma = torch.rand((1, 1, 32, 32), generator=torch.Generator().manual_seed(2)) * 2 - 1
+    flat = kuwahara(luma, distance_px=2, diagonal=diagonal)
+    turned = kuwahara(torch.rot90(luma, 1, (2, 3)), distance_px=2, diagonal=diagonal)
+    assert flat.shape == luma.shape
+    assert torch.allclose(torch.rot90(flat, 1, (2, 3)), turned, atol=1e-5)
 
 
 def test_ink_lies_on_the_dark_side_of_an_edge_and_nowhere_else() -> None:

@@ -15,30 +15,47 @@ from torch.nn import functional
 
 from animevid_trainer.generators.nano import Nano
 
+PATCH_RADIUS_PX = 2  # of the patches that areas are flattened from
 
-def kuwahara(luma: Tensor, *, radius_px: int, floor: float = 1e-3) -> Tensor:
-    """Flatten areas and keep edges: each pixel takes the mean of the evenest of four squares around it.
 
-    ``luma``: ``(N, 1, H, W)`` on [-1, 1]; the same comes back. Squares are ``radius_px + 1`` wide and have the pixel in
-    a corner. They are mixed by the fourth power of their evenness, so that nothing flips between two alike; ``floor``
-    is a variance that counts as even.
+def kuwahara(luma: Tensor, *, distance_px: int, diagonal: bool, floor: float = 1e-3) -> Tensor:
+    """Flatten areas and keep edges: each pixel takes the mean of the evenest of four patches around it.
+
+    ``luma``: ``(N, 1, H, W)`` on [-1, 1]; the same comes back. Patches are round (a mean of means, 5 pixels wide) and
+    ``distance_px`` away along one axis (above, below, left and right) or, ``diagonal``, along both. At 2 the pixel is
+    just within each: further away, edges get soft. Square patches in the corners alone, as published, make areas
+    square too. Patches are mixed by the fourth power of their
+    evenness, so that nothing flips between two alike; ``floor`` is a variance that counts as even.
 
     Source: Kuwahara et al. 1976, "Processing of RI-angiocardiographic images"; mixing as in Papari, Petkov and Campisi
     2007, "Artistic edge and corner enhancing smoothing", equation 11.
     """
-    padded = functional.pad(luma, (radius_px,) * 4, mode="replicate")
-    mean = functional.avg_pool2d(padded, radius_px + 1, 1)
-    variance = functional.relu(functional.avg_pool2d(padded * padded, radius_px + 1, 1) - mean * mean)
+    padded = functional.pad(luma, (distance_px + PATCH_RADIUS_PX,) * 4, mode="replicate")
+    mean = _patches(padded)
+    variance = functional.relu(_patches(padded * padded) - mean * mean)
     evenness = floor / (variance + floor)
     squared = evenness * evenness
     weight = squared * squared
-    return _of_four(weight * mean, radius_px) / _of_four(weight, radius_px)
+    around = _corners if diagonal else _sides
+    return around(weight * mean, distance_px) / around(weight, distance_px)
 
 
-def _of_four(field: Tensor, radius_px: int) -> Tensor:
-    """Sum of the four squares that have a pixel in a corner, from what is known of the square at each place."""
-    rows = field[..., :-radius_px, :] + field[..., radius_px:, :]
-    return rows[..., :-radius_px] + rows[..., radius_px:]
+def _patches(field: Tensor) -> Tensor:
+    """The mean over the patch around each pixel, without a border of :data:`PATCH_RADIUS_PX`."""
+    return functional.avg_pool2d(functional.avg_pool2d(field, 3, 1), 3, 1)
+
+
+def _corners(field: Tensor, step: int) -> Tensor:
+    """Sum of the values ``step`` away in four diagonal directions, without a border of ``step``."""
+    rows = field[..., : -2 * step, :] + field[..., 2 * step :, :]
+    return rows[..., : -2 * step] + rows[..., 2 * step :]
+
+
+def _sides(field: Tensor, step: int) -> Tensor:
+    """Sum of the values ``step`` above, below, left and right, without a border of ``step``."""
+    columns, rows = field[..., step:-step], field[..., step:-step, :]
+    beside = rows[..., : -2 * step] + rows[..., 2 * step :]
+    return beside + columns[..., : -2 * step, :] + columns[..., 2 * step :, :]
 
 
 def ink_lines(luma: Tensor, *, radius_px: int, threshold: float, slope: float, calm: float) -> Tensor:
@@ -70,8 +87,9 @@ def ends_kept(packed: Tensor, painted: Tensor) -> Tensor:
 class Painted(nn.Module):
     """``(N, 24, H / 4, W / 4)`` -> the same: ``generator``, then its luma flattened, then ink.
 
-    ``flatten_px`` and ``ink_px`` are radii in pixels of the network's picture, ``threshold`` and ``slope`` those of
-    :func:`ink_lines`, ``rounds`` how often the luma is flattened. Flattening eats lines of a pixel or two (letters,
+    ``flatten_px`` is the distance of :func:`kuwahara`, ``rounds`` how often the luma is flattened: from corners and
+    from sides in turn, so that no direction is favoured. ``ink_px``, ``threshold`` and ``slope`` are those of
+    :func:`ink_lines`; all in pixels of the network's picture. Flattening eats lines of a pixel or two (letters,
     masts, panel joints): those are inked where the photo shows them, with ``thin_threshold``.
     Black stays black, and white stays white (:func:`ends_kept`).
 
@@ -86,7 +104,7 @@ class Painted(nn.Module):
         self,
         generator: nn.Module,
         *,
-        flatten_px: int = 3,
+        flatten_px: int = 2,
         rounds: int = 2,
         ink_px: int = 2,
         threshold: float = 0.03,
@@ -107,7 +125,7 @@ class Painted(nn.Module):
         self.layout = Layout.PACKED_YUV420
         self.size_multiple = int(getattr(generator, "size_multiple", 8))
         self.tileable = bool(getattr(generator, "tileable", False))
-        reach = 2 * (rounds * flatten_px + ink_px + 7)
+        reach = 2 * (rounds * (flatten_px + PATCH_RADIUS_PX) + ink_px + 7)
         self.receptive_field_px = int(getattr(generator, "receptive_field_px", 0)) + reach
 
     def forward(self, packed: Tensor) -> Tensor:
@@ -121,8 +139,8 @@ class Painted(nn.Module):
     def over(self, packed: Tensor, ground: Tensor) -> Tensor:
         """The filters' work on :meth:`ground`; the shape of both."""
         luma = torch.clamp(functional.pixel_shuffle(ground[:, :16], 4), -1.0, 1.0)
-        for _ in range(self.rounds):
-            luma = kuwahara(luma, radius_px=self.flatten_px)
+        for turn in range(self.rounds):
+            luma = kuwahara(luma, distance_px=self.flatten_px, diagonal=turn % 2 == 0)
         photo = functional.pixel_shuffle(packed[:, :16], 4)
         thin = ink_lines(
             photo, radius_px=self.ink_px, threshold=self.thin_threshold, slope=self.thin_slope, calm=self.thin_calm
@@ -149,7 +167,7 @@ class PaintedNano(Painted):
         deep_width: int = 64,
         head_width: int = 96,
         deep_blocks: int = 2,
-        flatten_px: int = 3,
+        flatten_px: int = 2,
         rounds: int = 2,
         ink_px: int = 2,
         threshold: float = 0.03,
