@@ -85,6 +85,17 @@ def test_black_and_white_stay_whatever_the_generator_does(level: float) -> None:
         assert torch.allclose(generator(packed), packed, atol=1e-5)
 
 
+def test_a_lift_brightens_tones_and_keeps_their_order_and_the_ends() -> None:
+    packed = torch.zeros((1, 24, 6, 8))
+    generator = Painted(Nano(width=8, deep_width=8, head_width=8, deep_blocks=1).eval(), lift=0.3)
+    tones = []
+    with torch.no_grad():
+        for level in (-1.0, -0.5, 0.0, 0.5, 1.0):
+            packed[:, :16] = level
+            tones.append(float(generator(packed)[0, 0, 3, 4]))
+    assert tones == pytest.approx([-1.0, -0.275, 0.3, 0.725, 1.0], abs=1e-5)
+
+
 def test_a_change_counts_whole_away_from_black_and_white() -> None:
     photo, painted = torch.full((1, 24, 4, 4), 0.3), torch.full((1, 24, 4, 4), -0.2)
     assert torch.allclose(ends_kept(photo, painted), painted)

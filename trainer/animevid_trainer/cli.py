@@ -231,7 +231,7 @@ def _fill_export(parser: argparse.ArgumentParser) -> None:
 def _run_export(args: argparse.Namespace) -> int:
     from animevid_trainer.build import load_generator
     from animevid_trainer.generators.nano import Nano
-    from animevid_trainer.generators.painted import Painted
+    from animevid_trainer.generators.painted import Painted, PaintedNano
 
     if args.int8 and args.precision != "fp32":
         raise TrainingError(f"{args.precision = }: --int8 starts from an fp32 style; leave --precision out")
@@ -246,7 +246,7 @@ def _run_export(args: argparse.Namespace) -> int:
     photos = args.photos or Path(about.get("data", {}).get("photos", ""))
     recipe = str(about.get("config", {}).get("recipe", ""))
     if args.gain != 1.0:
-        if not isinstance(generator, Nano):
+        if not isinstance(generator, Nano | PaintedNano):
             raise TrainingError(f"{args.gain = }: only the nano generator says what it changes; leave --gain out")
         generator.amplify(args.gain)
         recipe = f"{recipe}, gain {args.gain:g}"

@@ -91,7 +91,8 @@ class Painted(nn.Module):
     from sides in turn, so that no direction is favoured. ``ink_px``, ``threshold`` and ``slope`` are those of
     :func:`ink_lines`; all in pixels of the network's picture. Flattening eats lines of a pixel or two (letters,
     masts, panel joints): those are inked where the photo shows them, with ``thin_threshold``.
-    Black stays black, and white stays white (:func:`ends_kept`).
+    Black stays black, and white stays white (:func:`ends_kept`). ``lift``, 0 to 0.5, brightens the tones between them:
+    middle grey moves by that much.
 
     In training no gradient passes through the place of ink: a generator that could would learn to keep under the
     thresholds, since each line takes it further from the photo.
@@ -113,6 +114,7 @@ class Painted(nn.Module):
         thin_slope: float = 10.0,
         calm: float = 1.0,
         thin_calm: float = 3.0,
+        lift: float = 0.0,
     ) -> None:
         super().__init__()
         if getattr(generator, "layout", None) is not Layout.PACKED_YUV420:
@@ -122,6 +124,7 @@ class Painted(nn.Module):
         self.threshold, self.slope = threshold, slope
         self.thin_threshold, self.thin_slope = thin_threshold, thin_slope
         self.calm, self.thin_calm = calm, thin_calm
+        self.lift = lift
         self.layout = Layout.PACKED_YUV420
         self.size_multiple = int(getattr(generator, "size_multiple", 8))
         self.tileable = bool(getattr(generator, "tileable", False))
@@ -139,6 +142,8 @@ class Painted(nn.Module):
     def over(self, packed: Tensor, ground: Tensor) -> Tensor:
         """The filters' work on :meth:`ground`; the shape of both."""
         luma = torch.clamp(functional.pixel_shuffle(ground[:, :16], 4), -1.0, 1.0)
+        if self.lift:
+            luma = luma + self.lift * (1.0 - luma * luma)
         for turn in range(self.rounds):
             luma = kuwahara(luma, distance_px=self.flatten_px, diagonal=turn % 2 == 0)
         photo = functional.pixel_shuffle(packed[:, :16], 4)
@@ -176,6 +181,7 @@ class PaintedNano(Painted):
         thin_slope: float = 10.0,
         calm: float = 1.0,
         thin_calm: float = 3.0,
+        lift: float = 0.0,
     ) -> None:
         super().__init__(
             Nano(width=width, deep_width=deep_width, head_width=head_width, deep_blocks=deep_blocks),
@@ -188,6 +194,7 @@ class PaintedNano(Painted):
             thin_slope=thin_slope,
             calm=calm,
             thin_calm=thin_calm,
+            lift=lift,
         )
 
     def amplify(self, gain: float) -> None:
