@@ -97,8 +97,8 @@ def test_a_lift_brightens_tones_and_keeps_their_order_and_the_ends() -> None:
 
 
 def test_a_change_counts_whole_away_from_black_and_white() -> None:
-    photo, painted = torch.full((1, 24, 4, 4), 0.3), torch.full((1, 24, 4, 4), -0.2)
-    assert torch.allclose(ends_kept(photo, painted), painted)
+    photo, change = torch.full((1, 24, 4, 4), 0.3), torch.full((1, 24, 4, 4), -0.2)
+    assert torch.allclose(ends_kept(photo, change), photo + change)
 
 
 def test_pictures_come_with_their_ground_where_it_is_asked_for() -> None:

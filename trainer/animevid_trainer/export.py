@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -26,6 +26,7 @@ import torch
 from animevid.backends.precision import BOUNDS, Bound, Parity, to_half
 from animevid.errors import OutputError, TrainingError
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
+from onnxscript import opset18
 from torch import Tensor, nn
 
 _LOG = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
                 input_names=["input"],
                 output_names=["output"],
                 dynamic_shapes=(free,),
+                custom_translation_table={torch.ops.aten.pixel_unshuffle.default: _pixel_unshuffle},
                 verbose=False,
             )
     except Exception as error:
@@ -111,6 +113,16 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
     onnx.checker.check_model(model)
     exported = write_card(model.SerializeToString(), replace(card, precision="fp32"))
     return to_half(exported) if precision == "fp16" else exported
+
+
+def _pixel_unshuffle(image: Any, downscale_factor: int) -> Any:
+    """One operator in place of the exporter's six, a tenth of the time in ONNX Runtime. One channel only: of more, the
+    two order their channels differently."""
+    if image.shape is None or image.shape[1] != 1:
+        raise TrainingError(
+            f"pixel_unshuffle of {image.shape = } has no ONNX operator; unshuffle one channel at a time"
+        )
+    return opset18.SpaceToDepth(image, blocksize=downscale_factor)
 
 
 def measure_parity(generator: nn.Module, model: bytes, inputs: Sequence[Tensor]) -> Parity:

@@ -683,6 +683,19 @@ def _depth_to_space(attributes: dict[str, Any], opset: int) -> Callable[..., Any
     return lambda x: functional.pixel_shuffle(x, attributes["blocksize"])
 
 
+def _space_to_depth(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    def run(x: Any) -> Any:
+        if x.shape[1] != 1:  # of more channels, torch orders them differently
+            raise BackendError(
+                f"SpaceToDepth of {x.shape[1]} channels is not known to the backend torch; use onnxruntime"
+            )
+        return functional.pixel_unshuffle(x, attributes["blocksize"])
+
+    return run
+
+
 def _identity(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
     return lambda x: x
 
@@ -732,6 +745,7 @@ _OPERATORS: dict[str, _Maker] = {
     "Shape": _shape,
     "Sigmoid": _torch("sigmoid"),
     "Slice": _slice,
+    "SpaceToDepth": _space_to_depth,
     "Sqrt": _torch("sqrt"),
     "Sub": _arithmetic("sub"),
     "Sum": _sum,

@@ -79,9 +79,13 @@ class Nano(nn.Module):
             parameter.mul_(gain)
 
     def forward(self, packed: Tensor) -> Tensor:
+        return packed + self.change(packed)
+
+    def change(self, packed: Tensor) -> Tensor:
+        """What is added to ``packed``; the same shape."""
         shallow = functional.relu(self.stem(packed))
         shallow = shallow + functional.relu(self.shallow(shallow))
         deep = self.deep(functional.relu(self.down(shallow)))
         back = functional.interpolate(self.up(deep), scale_factor=2, mode="nearest")
         change: Tensor = self.tail(functional.relu(self.head(shallow + back)))
-        return packed + change
+        return change

@@ -74,14 +74,14 @@ def _mean(field: Tensor, radius_px: int) -> Tensor:
     return functional.avg_pool2d(functional.pad(field, (radius_px,) * 4, mode="replicate"), 2 * radius_px + 1, 1)
 
 
-def ends_kept(packed: Tensor, painted: Tensor) -> Tensor:
-    """``painted``, but black stays black and white stays white: a change fades out near both ends of luma.
+def ends_kept(packed: Tensor, change: Tensor) -> Tensor:
+    """``packed + change``, but black stays black and white stays white: a change fades out near both ends of luma.
 
     ``(N, 24, H / 4, W / 4)`` each. From a quarter of half the range away from an end, all of a change counts.
     """
     luma = torch.clamp((1.0 - packed[:, :16].abs()) * 4.0, 0.0, 1.0)
     chroma = functional.pixel_unshuffle(functional.avg_pool2d(functional.pixel_shuffle(luma, 4), 2), 2)
-    return packed + (painted - packed) * torch.cat((luma, chroma, chroma), 1)
+    return packed + change * torch.cat((luma, chroma, chroma), 1)
 
 
 class Painted(nn.Module):
@@ -136,8 +136,9 @@ class Painted(nn.Module):
 
     def ground(self, packed: Tensor) -> Tensor:
         """What the generator paints, before the filters; the shape of ``packed``."""
-        painted: Tensor = self.generator(packed)
-        return ends_kept(packed, painted)
+        generator = self.generator
+        change = generator.change(packed) if isinstance(generator, Nano) else generator(packed) - packed
+        return ends_kept(packed, change)
 
     def over(self, packed: Tensor, ground: Tensor) -> Tensor:
         """The filters' work on :meth:`ground`; the shape of both."""
