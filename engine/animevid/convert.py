@@ -27,6 +27,7 @@ from animevid.video import (
     ReconnectingSource,
     Source,
     SourceInfo,
+    VideoSink,
     VideoSource,
     may_come_back,
     open_sink,
@@ -294,7 +295,9 @@ class Conversion:
             opening = executor.submit(self._open_stylizer)
             if not isinstance(options.style, Stylizer):
                 stack.callback(_close_if_opened, opening)
-            self._source = stack.enter_context(self._open_source(src))
+            device_index = opening.result().device_index if self._may_stay_on_device() else None
+            self._source = stack.enter_context(self._open_source(src, device_index=device_index))
+            self._on_device = isinstance(self._source, VideoSource) and self._source.is_on_device
             info = self._source.info
             self._size = self._wanted_size(info.display_height, info.display_width)
             self._sink = stack.enter_context(
@@ -311,6 +314,8 @@ class Conversion:
                 )
             )
             self._stylizer = opening.result()
+            if device_index is not None and isinstance(self._sink, VideoSink):
+                self._stylizer.keep_results_on_device(self._sink.encodes_on_device)
             self._stack = stack.pop_all()
 
     @property
@@ -344,8 +349,12 @@ class Conversion:
             AnimevidError: of any part; the output's name then holds what it held before.
         """
         source, sink, options = self._source, self._sink, self._options
-        skipping = StaticSkip(self._stylizer) if options.skip_static else None
-        stages = stylizing_stages(skipping or self._stylizer, fit=self._fit, finish=self._finish)
+        # What stays on the device is neither compared nor resized by the CPU.
+        skipping = StaticSkip(self._stylizer) if options.skip_static and not self._on_device else None
+        if self._on_device:
+            stages = stylizing_stages(self._stylizer)
+        else:
+            stages = stylizing_stages(skipping or self._stylizer, fit=self._fit, finish=self._finish)
         total = source.info.frame_count
         started_at = first_frame_at = time.perf_counter()
 
@@ -394,7 +403,13 @@ class Conversion:
     ) -> None:
         self.close()
 
-    def _open_source(self, src: PathLike) -> Source:
+    def _may_stay_on_device(self) -> bool:
+        """Whether pictures need not touch the host's memory, if decoder, network and encoder are on one GPU."""
+        options = self._options
+        wanted = options.encoder.hardware in ("auto", "nvenc")
+        return wanted and options.compare is None and options.size is None
+
+    def _open_source(self, src: PathLike, *, device_index: int | None) -> Source:
         options = self._options
 
         def open_once() -> Source:
@@ -405,6 +420,7 @@ class Conversion:
                 end_seconds=options.end_seconds,
                 options=dict(options.input_options) or None,
                 tone_map=options.tone_map,
+                device_index=device_index,
             )
 
         source = open_once()

@@ -36,12 +36,14 @@ from animevid.pixels import (
     tensor_to_planes,
     unpack_yuv420,
 )
+from animevid.pixels.device import on_host
 from animevid.styles import CardHints, Style, load_style
 from animevid.styles.card import Layout, StyleCard
 from animevid.tiles import run_tiled
 
 if TYPE_CHECKING:
     from animevid.backends.cuda.interop import DevicePicture
+    from animevid.backends.cuda.runner import SlotRunner
     from animevid.backends.cuda.slots import Submission
 
 Size: TypeAlias = tuple[int, int]
@@ -188,6 +190,29 @@ class Stylizer:
         """What runs where, for people: ``onnxruntime 1.23 CPU, 2 threads``."""
         return self._backend.description
 
+    @property
+    def device_index(self) -> int | None:
+        """The CUDA device on which whole pictures run in slots; ``None`` where they are converted by the CPU."""
+        runner = self._device_runner()
+        return None if runner is None else runner.device_index
+
+    def keep_results_on_device(self, keep: bool = True) -> None:
+        """Leave results in the GPU's memory (``pixels.device.DevicePlanes``), for an encoder that reads them there.
+
+        Means nothing without a GPU. ``on_host`` makes a picture of the host's memory of either.
+        """
+        runner = self._device_runner()
+        if runner is not None:
+            runner.results_on_device = keep
+
+    def _device_runner(self) -> SlotRunner | None:
+        runner = self._backend.pictures
+        if runner is None:
+            return None
+        from animevid.backends.cuda.runner import SlotRunner
+
+        return runner if isinstance(runner, SlotRunner) else None
+
     def net_size(self, height: int, width: int) -> Size:
         """(height, width) in pixels at which the network runs a picture of that size, before padding."""
         if self.card.fixed_size_px is not None:
@@ -235,6 +260,7 @@ class Stylizer:
             return planes
         if isinstance(output, DeviceOutput):
             return self._from_device(planes, output)
+        planes = on_host(planes)
         size = output.source.size
         if size == (planes.height, planes.width):
             stylized = self._to_planes(output.tensor, like=planes, size=size)
@@ -264,10 +290,8 @@ class Stylizer:
             UsageError: the backend has no GPU, or pictures that differ in size or depth.
             DeviceError: the device failed, or has no room.
         """
-        from animevid.backends.cuda.runner import SlotRunner
-
-        runner = self._backend.pictures
-        if not isinstance(runner, SlotRunner):
+        runner = self._device_runner()
+        if runner is None:
             raise UsageError(f"{self.description} takes no pictures in a GPU's memory; use --backend tensorrt or torch")
         size = self.net_size(*source.layout.size)
         return runner.draw(source, target, net_size=size, strength=self._strength, stream=stream)
@@ -289,6 +313,7 @@ class Stylizer:
         return np.stack(self._call_each(frames))
 
     def _to_tensor(self, planes: PlanesYUV420, size: Size) -> NetworkInput:
+        planes = on_host(planes)
         if self._packed:
             tensor = pack_yuv420(planes, size=size, multiple=self._multiple)
         else:

@@ -17,6 +17,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -31,6 +32,7 @@ struct Event {
 struct Work {
     std::function<bool()> may_run;
     std::function<void()> run;
+    bool calls_out = false;  // into the tests' Python, which may wait for a thread that waits for us: runs unlocked
 };
 struct Graph {
     std::vector<std::function<void(struct Stream&)>> submissions;
@@ -38,6 +40,7 @@ struct Graph {
 struct Stream {
     std::deque<Work> queue;
     Graph* capturing = nullptr;
+    bool busy = false;  // a thread is in its calls_out work
 };
 struct Function {
     std::string name;
@@ -45,6 +48,10 @@ struct Function {
 
 std::recursive_mutex lock;
 std::set<Stream*> streams;
+Stream* default_stream() {
+    static Stream* const stream = new Stream;  // of whoever names none: a decoder of FFmpeg's, say
+    return stream;
+}
 std::map<std::uintptr_t, std::size_t> allocations;
 std::map<std::string, Function> functions;
 std::size_t memory_limit = SIZE_MAX, memory_used = 0;
@@ -54,28 +61,46 @@ long long launches_left = -1;  // until it is lost; -1: never
 int driver_version = 13000;
 long long launched = 0, graphs_launched = 0, executed_while_waiting = 0;
 
-// Run one item of one stream. False: nothing may run.
+// Run one item of one stream, or wait for a thread that runs one. False: nothing may run. The lock is held once.
 bool step() {
     std::vector<Stream*> ready;
-    for (Stream* stream : streams)
-        if (!stream->queue.empty() && (!stream->queue.front().may_run || stream->queue.front().may_run()))
+    std::vector<Stream*> all(streams.begin(), streams.end());
+    all.push_back(default_stream());
+    bool any_busy = false;
+    for (Stream* stream : all) any_busy |= stream->busy;
+    for (Stream* stream : all)
+        if (!stream->busy && !stream->queue.empty() && (!stream->queue.front().may_run || stream->queue.front().may_run()))
             ready.push_back(stream);
-    if (ready.empty()) return false;
+    if (ready.empty()) {
+        lock.unlock();
+        std::this_thread::yield();
+        lock.lock();
+        return any_busy;
+    }
     Stream* chosen = ready[chance() % ready.size()];
     Work work = std::move(chosen->queue.front());
     chosen->queue.pop_front();
-    work.run();
+    if (work.calls_out) {
+        chosen->busy = true;
+        lock.unlock();
+        work.run();
+        lock.lock();
+        chosen->busy = false;
+    } else {
+        work.run();
+    }
     ++executed_while_waiting;
     return true;
 }
 
-int submit(Stream* stream, std::function<void()> run, std::function<bool()> may_run = nullptr) {
+int submit(Stream* stream, std::function<void()> run, std::function<bool()> may_run = nullptr, bool calls_out = false) {
     if (failing_status) return failing_status;
-    if (streams.count(stream) == 0) return INVALID_HANDLE;  // the null stream too: animevid never uses it
+    if (stream == nullptr) stream = default_stream();
+    if (stream != default_stream() && streams.count(stream) == 0) return INVALID_HANDLE;
     if (stream->capturing)
-        stream->capturing->submissions.push_back([=](Stream& target) { target.queue.push_back({may_run, run}); });
+        stream->capturing->submissions.push_back([=](Stream& target) { target.queue.push_back({may_run, run, calls_out}); });
     else
-        stream->queue.push_back({may_run, run});
+        stream->queue.push_back({may_run, run, calls_out});
     return SUCCESS;
 }
 
@@ -95,6 +120,7 @@ EXPORT long long fake_waiting() {
     std::lock_guard<std::recursive_mutex> hold(lock);
     std::size_t waiting = 0;
     for (const Stream* stream : streams) waiting += stream->queue.size();
+    waiting += default_stream()->queue.size();
     return static_cast<long long>(waiting);
 }
 EXPORT void fake_lose_device_after(long long launches) { launches_left = launches; }
@@ -187,7 +213,7 @@ EXPORT int cuStreamCreate(Stream** stream, unsigned) {
 EXPORT int cuStreamDestroy_v2(Stream* stream) {
     std::lock_guard<std::recursive_mutex> hold(lock);
     if (!streams.count(stream)) return INVALID_HANDLE;
-    while (!failing_status && !stream->queue.empty() && step()) {
+    while (!failing_status && (stream->busy || !stream->queue.empty()) && step()) {
     }
     streams.erase(stream);
     delete stream;
@@ -195,8 +221,9 @@ EXPORT int cuStreamDestroy_v2(Stream* stream) {
 }
 EXPORT int cuStreamSynchronize(Stream* stream) {
     GUARD;
-    if (!streams.count(stream)) return INVALID_HANDLE;
-    while (!stream->queue.empty())
+    if (stream == nullptr) stream = default_stream();
+    if (stream != default_stream() && !streams.count(stream)) return INVALID_HANDLE;
+    while (stream->busy || !stream->queue.empty())
         if (!step() || failing_status) return failing_status ? failing_status : static_cast<int>(LAUNCH_FAILED);
     return failing_status;
 }
@@ -257,7 +284,7 @@ EXPORT int cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned
 // What stands in for a network: a test's own function, in the stream's order.
 EXPORT int cuLaunchHostFunc(Stream* stream, void (*function)(void*), void* data) {
     GUARD;
-    return submit(stream, [=] { function(data); });
+    return submit(stream, [=] { function(data); }, nullptr, true);
 }
 
 EXPORT int cuStreamBeginCapture_v2(Stream* stream, int) {
@@ -284,6 +311,72 @@ EXPORT int cuGraphLaunch(Graph* executable, Stream* stream) {
 }
 EXPORT int cuGraphDestroy(Graph* graph) { return delete graph, SUCCESS; }
 EXPORT int cuGraphExecDestroy(Graph* executable) { return delete executable, SUCCESS; }
+
+// ---- what FFmpeg asks of a driver before it opens one, and the copies by which it downloads a picture ---------------
+
+struct Copy2d {  // CUDA_MEMCPY2D; kinds: 1 the host's memory, 2 the device's
+    std::size_t source_x, source_y;
+    int source_kind;
+    const void* source_host;
+    unsigned long long source_device;
+    void* source_array;
+    std::size_t source_pitch, target_x, target_y;
+    int target_kind;
+    void* target_host;
+    unsigned long long target_device;
+    void* target_array;
+    std::size_t target_pitch, width, height;
+};
+EXPORT int cuMemcpy2DAsync_v2(const Copy2d* given, Stream* stream) {
+    GUARD;
+    const Copy2d c = *given;
+    return submit(stream, [c] {
+        const char* source = c.source_kind == 1 ? static_cast<const char*>(c.source_host)
+                                                : reinterpret_cast<const char*>(c.source_device);
+        char* target = c.target_kind == 1 ? static_cast<char*>(c.target_host) : reinterpret_cast<char*>(c.target_device);
+        for (std::size_t row = 0; row < c.height; ++row)
+            std::memcpy(target + (c.target_y + row) * c.target_pitch + c.target_x,
+                        source + (c.source_y + row) * c.source_pitch + c.source_x, c.width);
+    });
+}
+EXPORT int cuMemcpy2D_v2(const Copy2d* given) {
+    const int failed = cuMemcpy2DAsync_v2(given, nullptr);
+    return failed ? failed : cuStreamSynchronize(nullptr);
+}
+EXPORT int cuCtxPushCurrent_v2(void*) { return SUCCESS; }
+EXPORT int cuCtxPopCurrent_v2(void** context) {
+    if (context != nullptr) *context = &streams;
+    return SUCCESS;
+}
+EXPORT int cuCtxGetDevice(int* device) { return *device = 0, SUCCESS; }
+EXPORT int cuDevicePrimaryCtxGetState(int, unsigned* flags, int* active) { return *flags = 4, *active = 1, SUCCESS; }
+EXPORT int cuDevicePrimaryCtxSetFlags_v2(int, unsigned) { return SUCCESS; }
+#define UNSUPPORTED_CALL(name) \
+    EXPORT int name() { return UNSUPPORTED; }
+UNSUPPORTED_CALL(cuArray3DCreate_v2) UNSUPPORTED_CALL(cuArrayCreate_v2) UNSUPPORTED_CALL(cuArrayDestroy)
+UNSUPPORTED_CALL(cuCtxCreate_v2) UNSUPPORTED_CALL(cuCtxDestroy_v2) UNSUPPORTED_CALL(cuCtxSetLimit)
+UNSUPPORTED_CALL(cuDestroyExternalMemory) UNSUPPORTED_CALL(cuDestroyExternalSemaphore)
+UNSUPPORTED_CALL(cuDeviceComputeCapability) UNSUPPORTED_CALL(cuDeviceGetByPCIBusId)
+UNSUPPORTED_CALL(cuDeviceGetLuid) UNSUPPORTED_CALL(cuDeviceGetPCIBusId) UNSUPPORTED_CALL(cuDeviceGetUuid)
+UNSUPPORTED_CALL(cuDeviceGetUuid_v2) UNSUPPORTED_CALL(cuDevicePrimaryCtxReset)
+EXPORT int cuDevicePrimaryCtxRelease(int) { return SUCCESS; }
+UNSUPPORTED_CALL(cuDevicePrimaryCtxSetFlags)
+UNSUPPORTED_CALL(cuEGLStreamConsumerDisconnect) UNSUPPORTED_CALL(cuEGLStreamProducerConnect)
+UNSUPPORTED_CALL(cuEGLStreamProducerDisconnect) UNSUPPORTED_CALL(cuEGLStreamProducerPresentFrame)
+UNSUPPORTED_CALL(cuEGLStreamProducerReturnFrame) UNSUPPORTED_CALL(cuExternalMemoryGetMappedBuffer)
+UNSUPPORTED_CALL(cuExternalMemoryGetMappedMipmappedArray) UNSUPPORTED_CALL(cuGLGetDevices_v2)
+UNSUPPORTED_CALL(cuGraphicsGLRegisterImage) UNSUPPORTED_CALL(cuGraphicsMapResources)
+UNSUPPORTED_CALL(cuGraphicsResourceGetMappedPointer_v2) UNSUPPORTED_CALL(cuGraphicsSubResourceGetMappedArray)
+UNSUPPORTED_CALL(cuGraphicsUnmapResources) UNSUPPORTED_CALL(cuGraphicsUnregisterResource)
+UNSUPPORTED_CALL(cuImportExternalMemory) UNSUPPORTED_CALL(cuImportExternalSemaphore) UNSUPPORTED_CALL(cuLinkAddData)
+UNSUPPORTED_CALL(cuLinkComplete) UNSUPPORTED_CALL(cuLinkCreate) UNSUPPORTED_CALL(cuLinkDestroy)
+UNSUPPORTED_CALL(cuMemAllocManaged) UNSUPPORTED_CALL(cuMemAllocPitch_v2) UNSUPPORTED_CALL(cuMemcpy)
+UNSUPPORTED_CALL(cuMemcpyAsync) UNSUPPORTED_CALL(cuMemcpyDtoD_v2) UNSUPPORTED_CALL(cuMemcpyDtoH_v2)
+UNSUPPORTED_CALL(cuMemcpyHtoD_v2) UNSUPPORTED_CALL(cuMemsetD8Async) UNSUPPORTED_CALL(cuMipmappedArrayDestroy)
+UNSUPPORTED_CALL(cuMipmappedArrayGetLevel) UNSUPPORTED_CALL(cuModuleGetGlobal)
+UNSUPPORTED_CALL(cuSignalExternalSemaphoresAsync) UNSUPPORTED_CALL(cuStreamAddCallback) UNSUPPORTED_CALL(cuStreamQuery)
+UNSUPPORTED_CALL(cuTexObjectCreate) UNSUPPORTED_CALL(cuTexObjectDestroy)
+UNSUPPORTED_CALL(cuWaitExternalSemaphoresAsync)
 
 EXPORT int cuGetErrorName(int, const char** name) { return *name = "FAKE_ERROR", SUCCESS; }
 EXPORT int cuGetErrorString(int, const char** text) { return *text = "an error of the fake driver", SUCCESS; }

@@ -319,6 +319,32 @@ def test_tensorrt_loads_the_cpp_plugin_and_builds_an_engine_with_it(native_plugi
     assert int(done.stdout.split()[2]) >= 3
 
 
+_IMPORTS_IT_FIRST = """
+import sys, tensorrt_rtx
+from pathlib import Path
+from animevid.backends import tensorrt_builder as b
+from animevid.styles.card import StyleCard
+request = b.EngineRequest(b.ShapeRange.static(64, 96), target="sm89", norm_plugin=True)
+try:
+    b.build_engine(Path(sys.argv[1]).read_bytes(), StyleCard(name="n", size_multiple=2), request)
+except b.BackendError as error:
+    print(error)
+"""
+
+
+def test_a_library_whose_parser_would_crash_is_refused_in_one_line(tmp_path):
+    rtx_or_skip()
+    model = tmp_path / "normed.onnx"
+    model.write_bytes(normed_network())
+    done = subprocess.run(
+        [sys.executable, "-c", _IMPORTS_IT_FIRST, str(model)],
+        capture_output=True, text=True, check=False, env={**os.environ, "LD_LIBRARY_PATH": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "imported before" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
 def test_a_plugin_that_others_can_write_is_refused(native_plugin, tmp_path):
     open_to_all = tmp_path / "plugin.so"
     open_to_all.write_bytes(native_plugin.read_bytes())

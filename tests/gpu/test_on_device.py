@@ -20,6 +20,7 @@ from animevid.pixels import Colour, ColourRange, PlanesYUV420
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from animevid.video import open_source
 from gpu import fake_tensorrt
+from gpu.engines import rtx_or_skip
 from gpu.fake_gpu import FakeGpu, in_child
 from media import write_clip
 from pixels.pictures import furthest, noise
@@ -305,7 +306,7 @@ def test_an_old_driver_is_said_in_one_line_by_auto_and_refused_by_name(fake_driv
 
 
 def test_the_stand_in_has_the_names_of_the_real_library():
-    rtx = pytest.importorskip("tensorrt_rtx")
+    rtx = rtx_or_skip().module
     pairs = [
         (fake_tensorrt.Runtime, rtx.Runtime),
         (fake_tensorrt._NativeEngine, rtx.ICudaEngine),

@@ -201,8 +201,7 @@ def _let_the_parser_find_its_library() -> None:
     the process where there is only ``libtensorrt_rtx.so.1``, which is all that the wheel has. The parser lies where it
     was loaded from first; the folder may go when the process ends.
     """
-    spec = importlib.util.find_spec("tensorrt_rtx_libs")
-    for place in map(Path, (spec.submodule_search_locations or ()) if spec else ()):
+    for place in _rtx_libraries():
         parser, runtime = (place / f"lib{name}.so.1" for name in ("tensorrt_onnxparser_rtx", "tensorrt_rtx"))
         if "tensorrt_rtx" in sys.modules or not (parser.is_file() and runtime.is_file()):
             continue
@@ -212,6 +211,30 @@ def _let_the_parser_find_its_library() -> None:
             (folder / name).symlink_to(target)
         for name in (runtime.name, parser.name):
             ctypes.CDLL(str(folder / name))
+        _prepared.add(place)
+
+
+#: Where TensorRT for RTX lies that ``_let_the_parser_find_its_library`` has loaded.
+_prepared: set[Path] = set()
+
+
+def _rtx_libraries() -> list[Path]:
+    spec = importlib.util.find_spec("tensorrt_rtx_libs")
+    return [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+
+
+def _refuse_what_would_crash(library: Library) -> None:
+    """Raises:
+    BackendError: the parser of TensorRT for RTX would end the process at a custom operator.
+    """
+    if library.name != "tensorrt_rtx" or _prepared:
+        return
+    searched = [*_rtx_libraries(), *map(Path, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))]
+    if not any((place / "libtensorrt_rtx.so").exists() for place in searched):
+        raise BackendError(
+            "tensorrt_rtx was imported before animevid looked for it, and its parser would crash at our norm plugin; "
+            "call animevid.backends.tensorrt_builder.find_library() first, or unset ANIMEVID_NORM_PLUGIN"
+        )
 
 
 def build_engine(
@@ -236,6 +259,7 @@ def build_engine(
     trt: Any = library.module
     graph = _graph_of(model, card, request)
     if request.norm_plugin:
+        _refuse_what_would_crash(library)
         register(library)
     logger = make_logger(trt)
     target = _target_value(trt, library, request.target)

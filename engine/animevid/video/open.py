@@ -30,6 +30,7 @@ def open_source(
     upright: bool = True,
     tone_map: bool = True,
     image_rate: Fraction | None = None,
+    device_index: int | None = None,
 ) -> Source:
     """A source for a video, GIF or image file, a folder or glob of images, a URL, or ``-`` (standard input).
 
@@ -64,6 +65,7 @@ def open_source(
         format_name=format_name,
         upright=upright,
         tone_map=tone_map,
+        device_index=device_index,
     )
 
 

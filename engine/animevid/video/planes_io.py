@@ -13,6 +13,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from animevid.pixels.colour import Colour, ColourRange, Matrix
 from animevid.pixels.planes import Plane, PlanesYUV420
 from animevid.video.colour import CONVERTED_MATRICES, colour_of, swscale_matrix, write_tags
+from animevid.video.device import downloaded
 
 #: Pixel formats whose buffers are planar 4:2:0 already, with their bit depth.
 _VIEWABLE = {
@@ -93,8 +94,9 @@ class PlaneReader:
         return planes if self.keep_alpha or planes.alpha is None else flatten_alpha(planes)
 
     def _read(self, frame: av.VideoFrame) -> PlanesYUV420:
-        name = frame.format.name
         colour = colour_of(frame, container=self._container_colour)
+        frame = downloaded(frame)
+        name = frame.format.name
         depth = _VIEWABLE.get(name)
         if depth is not None:
             planes = _view_frame(frame, bit_depth=depth, colour=colour)

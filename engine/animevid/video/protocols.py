@@ -69,8 +69,9 @@ def open_input(
     options: dict[str, str] | None = None,
     format_name: str | None = None,
     timeout_seconds: float | None = 30.0,
+    hwaccel: Any = None,
 ) -> Any:
-    """An open ``av`` input container for a file, a URL or ``-`` (standard input).
+    """An open ``av`` input container for a file, a URL or ``-`` (standard input); ``hwaccel`` decodes on a device.
 
     Raises:
         UsageError: a scheme that is not on the list.
@@ -98,8 +99,9 @@ def open_input(
         wanted.setdefault("rtsp_transport", "tcp")  # a lost UDP packet costs half a picture; TCP only costs time
     try:
         return av.open(
-            name, "r", format=format_name, container_options=wanted, timeout=timeout, metadata_errors="replace"
-        )
+            name, "r", format=format_name, container_options=wanted, timeout=timeout, metadata_errors="replace",
+            hwaccel=hwaccel,
+        )  # fmt: skip
     except (av.FFmpegError, OSError, ValueError) as error:
         raise input_error(spec, error) from error
 

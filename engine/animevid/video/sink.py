@@ -13,8 +13,12 @@ from typing import Any
 import av
 
 from animevid.errors import OutputError, UsageError
+from animevid.pixels.device import DevicePlanes, on_host
+from animevid.pixels.planes import PlanesYUV420
 from animevid.video.base import Sink, SinkReport, Source
 from animevid.video.clock import output_time_base, ticks_from_seconds
+from animevid.video.colour import write_tags
+from animevid.video.device import DeviceWriter, cuda_encoding, device_index_of, encoder_format
 from animevid.video.encoders import EncoderPlan, EncoderSettings, PictureKind, choose_encoder, open_context
 from animevid.video.frame import Frame
 from animevid.video.pending import PendingFile, check_target
@@ -137,6 +141,7 @@ class VideoSink(Sink):
         self._container: Any = None
         self._stream: Any = None
         self._writer: PlaneWriter | None = None
+        self._device_writer: DeviceWriter | None = None
         self._carriers: dict[int, Carrier] = {}
         self._last_ticks: int | None = None
         self._first_seconds: Fraction | None = None
@@ -155,6 +160,13 @@ class VideoSink(Sink):
     @property
     def notices(self) -> tuple[str, ...]:
         return self.encoder.notices
+
+    @property
+    def encodes_on_device(self) -> bool:
+        """Whether pictures may stay in an NVIDIA GPU's memory (``DevicePlanes``): the encoder reads them there."""
+        plan, picture = self.encoder, self._picture
+        same_size = (plan.width, plan.height) == (picture.width, picture.height)
+        return plan.encoder.endswith("_nvenc") and same_size and not picture.has_alpha
 
     @property
     def origin_seconds(self) -> Fraction:
@@ -253,10 +265,26 @@ class VideoSink(Sink):
         if actual != self._picture:
             self._picture = actual
             self.encoder = choose_encoder(self._settings.encoder, actual, container=self.muxer)
-        plan, picture = self.encoder, self._picture
         if self._target is not None:
             self._file = PendingFile(self._target, overwrite=self._settings.overwrite)
             self._name = f"file:{self._file.path}"
+        if isinstance(planes, DevicePlanes) and self.encodes_on_device:
+            index = device_index_of(planes)
+            try:
+                self._open_container(device_index=index)
+                self._device_writer = DeviceWriter(device_index=index)
+                return
+            except (av.FFmpegError, NotImplementedError, ValueError) as error:
+                log.warning(
+                    "pictures go through the host's memory on their way to %s: %s",
+                    self.encoder.encoder,
+                    str(error).splitlines()[0] if str(error) else type(error).__name__,
+                )
+                self._close_quietly()
+        self._open_container()
+
+    def _open_container(self, *, device_index: int | None = None) -> None:
+        plan, picture = self.encoder, self._picture
         options = dict(self._settings.muxer_options)
         if self.muxer in ("mp4", "mov") and self._target is not None:
             options.setdefault("movflags", "+faststart")
@@ -269,19 +297,19 @@ class VideoSink(Sink):
         self._writer = PlaneWriter(
             width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=picture.colour
         )
-        self._add_streams(plan, picture)
+        self._add_streams(plan, picture, device_index=device_index)
         self._container.start_encoding()
 
-    def _add_streams(self, plan: EncoderPlan, picture: PictureKind) -> None:
+    def _add_streams(self, plan: EncoderPlan, picture: PictureKind, *, device_index: int | None) -> None:
         """The picture's stream and all carried ones, in the template's order."""
         output, template = self._container, self._template
         if template is None or not template.media_streams:
-            self._add_picture_stream(plan, picture)
+            self._add_picture_stream(plan, picture, device_index=device_index)
             return
         decisions = {decision.stream.index: decision for decision in self.decisions}
         for stream in template.media_streams:
             if stream.index == template.info.stream_index:
-                self._add_picture_stream(plan, picture)
+                self._add_picture_stream(plan, picture, device_index=device_index)
                 self._stream.metadata.update(lasting_metadata(dict(stream.metadata)))
                 self._stream.disposition = stream.disposition
             elif stream.index in decisions:
@@ -291,8 +319,14 @@ class VideoSink(Sink):
         output.metadata.update(lasting_metadata(template.info.metadata))
         output.set_chapters(_shifted_chapters(template))
 
-    def _add_picture_stream(self, plan: EncoderPlan, picture: PictureKind) -> None:
-        self._stream = self._container.add_stream(plan.encoder, rate=picture.rate or 25)
+    def _add_picture_stream(self, plan: EncoderPlan, picture: PictureKind, *, device_index: int | None) -> None:
+        rate = picture.rate or 25
+        if device_index is None:
+            self._stream = self._container.add_stream(plan.encoder, rate=rate)
+        else:
+            # The encoder's own format says what lies in the device's memory.
+            plan = replace(plan, pixel_format=encoder_format(picture.bit_depth))
+            self._stream = self._container.add_stream(plan.encoder, rate=rate, hwaccel=cuda_encoding(device_index))
         open_context(self._stream.codec_context, plan, picture)
         self._stream.time_base = picture.time_base
         tag = _FILE_CODEC_TAGS.get((plan.codec, self.muxer))
@@ -308,14 +342,13 @@ class VideoSink(Sink):
             )
 
     def _encode(self, frame: Frame) -> None:
-        assert self._writer is not None
         base = self._picture.time_base
         seconds = frame.pts_seconds - self.origin_seconds
         ticks = ticks_from_seconds(seconds, base)
         if self._last_ticks is not None and ticks <= self._last_ticks:
             ticks = self._last_ticks + 1  # a coarser clock than the source's: order is kept, the time off by a tick
         self._last_ticks = ticks
-        raw = self._writer.write(frame.planes)
+        raw = self._raw(frame.planes)
         raw.pts = ticks
         raw.time_base = base
         raw.duration = 0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, base)
@@ -325,6 +358,14 @@ class VideoSink(Sink):
         if self._first_seconds is None:
             self._first_seconds = seconds
         self._end_seconds = seconds + (frame.duration_seconds or 0)
+
+    def _raw(self, planes: PlanesYUV420) -> av.VideoFrame:
+        if self._device_writer is not None and isinstance(planes, DevicePlanes):
+            raw = self._device_writer.write(planes)
+            write_tags(raw, self._picture.colour)
+            return raw
+        assert self._writer is not None
+        return self._writer.write(on_host(planes))
 
     def _carry_packets(self) -> None:
         if self._template is None or not self._carriers:

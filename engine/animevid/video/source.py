@@ -19,6 +19,15 @@ from animevid.pixels.planes import PlanesYUV420
 from animevid.video.base import Chapter, Source, SourceInfo, StreamInfo
 from animevid.video.clock import ARBITRARY_CLOCK_FORMATS, FrameClock, ticks_from_seconds
 from animevid.video.colour import colour_from_tags, colour_of
+from animevid.video.device import (
+    ask_for_pictures,
+    cuda_decoding,
+    is_on_device,
+    planes_on_device,
+    software_format,
+    why_no_cuda,
+    why_not_on_device,
+)
 from animevid.video.frame import Frame
 from animevid.video.hdr import open_tone_mapper
 from animevid.video.orientation import Orientation, orientation_of, turn_upright
@@ -57,6 +66,8 @@ class VideoSource(Source):
         options: FFmpeg options for the container or protocol.
         format_name: FFmpeg's demuxer, where it cannot be guessed.
         tone_map: bring HDR (PQ, HLG) to SDR BT.709; without it HDR is refused.
+        device_index: decode on this CUDA device (NVDEC) and leave the pictures there, as
+            :class:`~animevid.pixels.device.DevicePlanes`; where that cannot be, ``info.notices`` says why in one line.
 
     Raises:
         InputError: missing, unreadable, without a picture.
@@ -76,6 +87,7 @@ class VideoSource(Source):
         format_name: str | None = None,
         upright: bool = True,
         tone_map: bool = True,
+        device_index: int | None = None,
     ) -> None:
         self.spec = spec
         self.packets = PacketRelay()
@@ -92,12 +104,19 @@ class VideoSource(Source):
         self._damaged_pts: set[int | None] = set()
         if start_seconds is not None and end_seconds is not None and end_seconds <= start_seconds:
             raise UsageError(f"end = {float(end_seconds)} s must lie after start = {float(start_seconds)} s")
-        self._container = open_input(spec, options=options, format_name=format_name)
+        self._device_trouble = None if device_index is None else why_no_cuda(device_index)
+        self._device_asked = on_device = device_index is not None and self._device_trouble is None
+        hwaccel = cuda_decoding(device_index) if on_device and device_index is not None else None
+        self._container = open_input(spec, options=options, format_name=format_name, hwaccel=hwaccel)
+        #: Whether the frames' pictures lie in the device's memory.
+        self.is_on_device = False
         try:
             self._stream = self._choose_stream(stream_index)
             self._video_index = self._stream.index
             self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
             self._decoder = self._open_decoder(threads)
+            if on_device:
+                ask_for_pictures(self._decoder)
             self._time_base: Fraction = self._stream.time_base or _MICROSECOND
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=self._stream.average_rate)
             self.origin_seconds = self._seek_start()
@@ -108,10 +127,14 @@ class VideoSource(Source):
                 raise self._no_picture_error()
             self._orientation = orientation_of(self._first)
             tags = container_colour(self._stream)
+            self._container_colour = tags
             self._reader = PlaneReader(container_colour=tags)
             # GIF and RGBA formats have an alpha channel whether it is used or not; the first picture tells.
             self._reader.keep_alpha = not is_opaque(self._reader.read(self._first))
             self._tone_mapper = open_tone_mapper(colour_of(self._first, container=tags), allowed=tone_map)
+            if on_device:
+                self._device_trouble = self._why_not_on_device(self._first)
+                self.is_on_device = self._device_trouble is None
             self.info = self._describe(self._first)
         except BaseException:
             self._container.close()
@@ -184,7 +207,20 @@ class VideoSource(Source):
             self.frames_decoded = index
             raw = next(self._frames, None)
 
+    def _why_not_on_device(self, frame: Any) -> str | None:
+        if self._orientation != Orientation():
+            return "pictures are turned by the CPU"
+        if self._tone_mapper is not None:
+            return "HDR is tone-mapped by the CPU"
+        return why_not_on_device(frame)
+
     def _picture(self, raw: Any) -> PlanesYUV420:
+        if self.is_on_device and is_on_device(raw):
+            tags = self._container_colour
+            # Whoever downloads is in another thread, and a reader serves one.
+            return planes_on_device(
+                raw, colour=colour_of(raw, container=tags), download=PlaneReader(container_colour=tags).read
+            )
         planes = self._reader.read(raw)
         return planes if self._tone_mapper is None else self._tone_mapper(planes)
 
@@ -377,7 +413,7 @@ class VideoSource(Source):
             frame_count=count,
             colour=planes.colour,
             bit_depth=planes.bit_depth,
-            pixel_format=frame.format.name,
+            pixel_format=software_format(frame).name,
             has_alpha=planes.alpha is not None,
             codec=stream.codec_context.codec.canonical_name,
             container=container.format.name,
@@ -391,6 +427,8 @@ class VideoSource(Source):
     def _notices(self, frame: Any) -> Iterator[str]:
         if self._tone_mapper is not None:
             yield f"HDR ({self._tone_mapper.name}) is tone-mapped to SDR BT.709"
+        if self._device_trouble is not None:
+            yield f"pictures go through the host's memory on their way to the GPU: {self._device_trouble}"
         if frame.interlaced_frame:
             yield "the source is interlaced: its fields are treated as one picture"
 

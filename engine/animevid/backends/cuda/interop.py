@@ -105,6 +105,19 @@ class _View:
         return list(self.strides[1:]) == inner and self.strides[0] >= self.shape[1] * inner[0]
 
 
+class _OrderedByCaller:
+    """A plane of PyAV's, which takes no stream to order itself after, not even "none"."""
+
+    def __init__(self, plane: Any) -> None:
+        self._plane = plane
+
+    def __dlpack_device__(self) -> Any:
+        return self._plane.__dlpack_device__()
+
+    def __dlpack__(self, **_: object) -> Any:
+        return self._plane.__dlpack__()
+
+
 def _view(array: Any) -> _View:
     try:
         from cuda.core.utils import StridedMemoryView
@@ -112,6 +125,8 @@ def _view(array: Any) -> _View:
         raise BackendError('cuda-core is not installed; pip install "animevid[gpu]"') from error
     if not (hasattr(array, "__cuda_array_interface__") or hasattr(array, "__dlpack__")):
         raise UsageError(f"{type(array).__name__} has neither __cuda_array_interface__ nor __dlpack__")
+    if not hasattr(array, "__cuda_array_interface__") and type(array).__module__.startswith("av."):
+        array = _OrderedByCaller(array)
     try:
         view: Any = StridedMemoryView.from_any_interface(array, stream_ptr=_NO_STREAM)
     except Exception as error:  # whatever the array's own library raises

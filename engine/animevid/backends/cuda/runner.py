@@ -11,7 +11,9 @@ from typing import TypeAlias
 import numpy as np
 
 from animevid.backends.cuda.driver import Device, DeviceLost, OutOfDeviceMemory
-from animevid.backends.cuda.interop import DevicePicture
+from animevid.backends.cuda.interop import DevicePicture, borrow_picture
+from animevid.backends.cuda.kernels import SurfaceLayout, surface_layout
+from animevid.backends.cuda.pool import LentPicture, PicturePool
 from animevid.backends.cuda.slots import (
     DevicePipeline,
     Network,
@@ -22,6 +24,8 @@ from animevid.backends.cuda.slots import (
     smaller_plan,
 )
 from animevid.errors import DeviceError
+from animevid.pixels.colour import Colour
+from animevid.pixels.device import DevicePlanes
 from animevid.pixels.planes import PlanesYUV420
 from animevid.pixels.resize import Size, chroma_size
 from animevid.styles.card import StyleCard
@@ -42,6 +46,17 @@ class _Pending:
         return self.submission.results()[self.index]
 
 
+@dataclass(frozen=True, slots=True)
+class _PendingOnDevice:
+    submission: Submission
+    target: LentPicture
+    colour: Colour
+
+    def result(self) -> PlanesYUV420:
+        self.submission.results()
+        return self.target.planes(self.colour)
+
+
 class SlotRunner:
     """A ``backends.pictures.PictureRunner`` on slots. A context manager; closes what it opened, not the device.
 
@@ -60,31 +75,54 @@ class SlotRunner:
     ) -> None:
         self._device, self._card, self._open_network = device, card, open_network
         self._kernels, self._batch, self._slots = kernels, batch, slots
+        #: Whether results stay in the device's memory (``pixels.device.DevicePlanes``), for an encoder that reads it.
+        self.results_on_device = False
         self._pipelines: dict[_Form, DevicePipeline] = {}
+        self._pools: dict[SurfaceLayout, PicturePool] = {}
         # Who submits takes turns; who waits for results does not wait for them.
         self._turn = threading.Lock()
 
     def takes(self, planes: PlanesYUV420, net_size: Size) -> bool:
         return net_size[0] <= planes.height and net_size[1] <= planes.width
 
-    def submit(self, pictures: Sequence[PlanesYUV420], *, net_size: Size, strength: float) -> list[_Pending]:
-        pending: list[_Pending] = []
+    @property
+    def device_index(self) -> int:
+        return self._device.index
+
+    def submit(
+        self, pictures: Sequence[PlanesYUV420], *, net_size: Size, strength: float
+    ) -> list[_Pending | _PendingOnDevice]:
+        pending: list[_Pending | _PendingOnDevice] = []
         with self._turn:
             waiting = list(pictures)
             while waiting:
-                form = _form(waiting[0], net_size)
+                form, kind = _form(waiting[0], net_size), type(waiting[0])
                 pipeline = self._pipeline(waiting[0], form)
                 count = 1
-                while count < min(len(waiting), pipeline.plan.batch) and _form(waiting[count], net_size) == form:
+                while (
+                    count < min(len(waiting), pipeline.plan.batch)
+                    and _form(waiting[count], net_size) == form
+                    and type(waiting[count]) is kind
+                ):
                     count += 1
                 try:
                     pipeline.strength = strength
-                    submission = pipeline.submit(waiting[:count])
+                    batch = waiting[:count]
+                    targets = self._targets(batch)
+                    submission = pipeline.submit(
+                        batch,
+                        sources=[_borrowed(picture) for picture in batch if isinstance(picture, DevicePlanes)],
+                        targets=[target.surface(one.colour) for target, one in zip(targets, batch, strict=False)],
+                    )
                 except OutOfDeviceMemory as error:
                     # Something of the network's own did not fit (an execution context, a graph).
                     self._open_smaller(form, error)
                     continue
-                pending += [_Pending(submission, index) for index in range(count)]
+                if targets:
+                    pairs = zip(targets, batch, strict=True)
+                    pending += [_PendingOnDevice(submission, target, one.colour) for target, one in pairs]
+                else:
+                    pending += [_Pending(submission, index) for index in range(count)]
                 del waiting[:count]
         return pending
 
@@ -108,6 +146,18 @@ class SlotRunner:
         """Free everything; what was submitted keeps its results. Safe to call twice."""
         with self._turn:
             self._close_all()
+
+    def _targets(self, pictures: Sequence[PlanesYUV420]) -> list[LentPicture]:
+        """Device memory for results that stay there; none where they do not."""
+        first = pictures[0]
+        if not self.results_on_device or any(picture.alpha is not None for picture in pictures):
+            return []
+        layout = surface_layout(first.height, first.width, bit_depth=first.bit_depth, pixel_format="nv12")
+        if layout not in self._pools:
+            self._device.make_current()
+            self._pools[layout] = PicturePool(self._device, layout)
+        self._device.make_current()
+        return [self._pools[layout].take() for _ in pictures]
 
     def _pipeline(self, like: PlanesYUV420, form: _Form) -> DevicePipeline:
         known = self._pipelines.pop(form, None)
@@ -142,9 +192,15 @@ class SlotRunner:
         return DevicePipeline(self._device, self._open_network(plan), plan, module=self._kernels)
 
     def _close_all(self) -> None:
+        while self._pools:
+            self._pools.popitem()[1].close()
         while self._pipelines:
             with suppress(DeviceLost, DeviceError):
                 self._pipelines.popitem()[1].close()
+
+
+def _borrowed(planes: DevicePlanes) -> DevicePicture:
+    return borrow_picture(planes.surfaces, colour=planes.colour, bit_depth=planes.bit_depth)
 
 
 def _blank(picture: DevicePicture) -> PlanesYUV420:

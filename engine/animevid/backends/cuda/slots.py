@@ -40,6 +40,7 @@ _LOG = logging.getLogger(__name__)
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: not ordered after the null stream, which belongs to others
 _DISABLE_TIMING = 2  # CU_EVENT_DISABLE_TIMING: cheaper to wait for
+_DEFAULT_STREAM = 0
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 #: Captured graphs that a slot keeps: some numbers of pictures, and the last few strengths.
 _MOST_GRAPHS = 8
@@ -200,10 +201,19 @@ class DevicePipeline:
         """How many more submissions are taken without waiting."""
         return len(self._free)
 
-    def submit(self, pictures: Sequence[PlanesYUV420]) -> Submission:
+    def submit(
+        self,
+        pictures: Sequence[PlanesYUV420],
+        *,
+        sources: Sequence[DevicePicture] = (),
+        targets: Sequence[DevicePicture] = (),
+    ) -> Submission:
         """Start 1 to ``plan.batch`` pictures. Returns as soon as they are copied into pinned memory.
 
-        With all slots busy it waits for the oldest, whose results its submission then keeps.
+        ``sources``: where the pictures lie on the device already, in the order of its default stream (a decoder's);
+        nothing is copied in then. ``targets``: where they are to be drawn; nothing is copied out then, and the results
+        are the ``pictures`` as they were given. With all slots busy it waits for the oldest, whose results its
+        submission then keeps.
 
         Raises:
             UsageError: pictures of another number, size or depth.
@@ -212,6 +222,7 @@ class DevicePipeline:
         if not 1 <= len(pictures) <= self.plan.batch:
             raise UsageError(f"{len(pictures) = }: a slot takes 1 to {self.plan.batch}")
         layout = self.plan.layout
+        self._check_borrowed((*sources, *targets))
         for picture in pictures:
             if (picture.height, picture.width, picture.bit_depth) != (*layout.size, layout.bit_depth):
                 raise UsageError(
@@ -222,11 +233,14 @@ class DevicePipeline:
         weight = round(self._strength * 256)
         self._device.make_current()
         try:
-            slot.fill(pictures)
+            slot.fill(pictures, sources=sources, targets=targets)
+            if sources:
+                slot.order_after(self._device, _DEFAULT_STREAM)
             slot.start(
                 self._device,
                 partial(self._enqueue, slot, weight),
-                graph_key=weight if self.plan.use_graphs else None,
+                # A graph holds addresses: others' pictures are never twice at the same.
+                graph_key=weight if self.plan.use_graphs and not sources and not targets else None,
                 capturable=partial(
                     self._network.capturable, slot=slot.index, stream=int(slot.stream), shape=self._shape(len(pictures))
                 ),
@@ -251,20 +265,14 @@ class DevicePipeline:
             UsageError: pictures of another number, size or depth.
             DeviceError: the device failed.
         """
-        layout = self.plan.layout
         if not 1 <= len(sources) <= self.plan.batch or len(sources) != len(targets):
             raise UsageError(f"{len(sources) = }, {len(targets) = }: a slot takes 1 to {self.plan.batch} of each")
-        for picture in (*sources, *targets):
-            if (picture.layout.size, picture.layout.bit_depth) != (layout.size, layout.bit_depth):
-                raise UsageError(
-                    f"a picture of {(*picture.layout.size, picture.layout.bit_depth)} does not fit this pipeline, "
-                    f"which was made for {(*layout.size, layout.bit_depth)}"
-                )
+        self._check_borrowed((*sources, *targets))
         slot = self._free_slot()
         weight = round(self._strength * 256)
         self._device.make_current()
         try:
-            slot.borrow(sources, targets)
+            slot.fill([], sources=sources, targets=targets)
             slot.order_after(self._device, stream)
             self._enqueue_network(slot, weight)
             slot.order_before(self._device, stream)
@@ -274,6 +282,15 @@ class DevicePipeline:
             self._free.appendleft(slot)
             raise
         return self._started(slot)
+
+    def _check_borrowed(self, pictures: Iterable[DevicePicture]) -> None:
+        layout = self.plan.layout
+        for picture in pictures:
+            if (picture.layout.size, picture.layout.bit_depth) != (layout.size, layout.bit_depth):
+                raise UsageError(
+                    f"a picture of {(*picture.layout.size, picture.layout.bit_depth)} does not fit this pipeline, "
+                    f"which was made for {(*layout.size, layout.bit_depth)}"
+                )
 
     def _started(self, slot: _Slot) -> Submission:
         submission = Submission(slot, self._device, self._give_back)
@@ -340,9 +357,11 @@ class DevicePipeline:
     def _enqueue(self, slot: _Slot, weight: int) -> None:
         """Submit a slot's work: what a graph captures."""
         size = slot.count * self.plan.layout.total_bytes
-        self._device.call("cuMemcpyHtoDAsync", slot.device_in, slot.host_in, size, slot.stream)
+        if not slot.sources:
+            self._device.call("cuMemcpyHtoDAsync", slot.device_in, slot.host_in, size, slot.stream)
         self._enqueue_network(slot, weight)
-        self._device.call("cuMemcpyDtoHAsync", slot.host_out, slot.device_out, size, slot.stream)
+        if not slot.targets:
+            self._device.call("cuMemcpyDtoHAsync", slot.host_out, slot.device_out, size, slot.stream)
 
     def _enqueue_network(self, slot: _Slot, weight: int) -> None:
         for index in range(slot.count):
@@ -482,7 +501,9 @@ class _Slot:
         self.index = index
         self._layout, self._small_layout = plan.layout, plan.small_layout
         self.pictures: list[PlanesYUV420] = []
-        self._borrowed: list[tuple[DevicePicture, DevicePicture]] = []
+        #: Others' memory, in place of the slot's own: none, or as many as there are pictures.
+        self.sources: list[DevicePicture] = []
+        self.targets: list[DevicePicture] = []
         self._seen: set[tuple[Any, ...]] = set()
         self._graphs: dict[tuple[Any, ...], Any] = {}
         # Pictures of a batch lie behind each other without a gap: the network sees one tensor.
@@ -519,22 +540,30 @@ class _Slot:
     @property
     def count(self) -> int:
         """How many pictures are in work."""
-        return len(self.pictures) or len(self._borrowed)
+        return len(self.pictures) or len(self.sources)
 
     def surface_in(self, index: int) -> Surface:
-        return self._borrowed[index][0].surface if self._borrowed else self._surface(self.device_in, index)
+        return self.sources[index].surface if self.sources else self._surface(self.device_in, index)
 
     def surface_out(self, index: int) -> Surface:
-        return self._borrowed[index][1].surface if self._borrowed else self._surface(self.device_out, index)
+        return self.targets[index].surface if self.targets else self._surface(self.device_out, index)
 
     def surface_small(self, index: int) -> Surface:
         # The matrix of an untagged picture is guessed by its size: the small one means what the full one means.
         colour = self.surface_in(index).colour.resolved(height=self._layout.height)
         return Surface(self._small_layout, self._small, colour)
 
-    def fill(self, pictures: Sequence[PlanesYUV420]) -> None:
-        """Copy into pinned memory. The slot is idle: nobody reads it."""
-        self.pictures, self._borrowed = list(pictures), []
+    def fill(
+        self,
+        pictures: Sequence[PlanesYUV420],
+        *,
+        sources: Sequence[DevicePicture] = (),
+        targets: Sequence[DevicePicture] = (),
+    ) -> None:
+        """Copy into pinned memory what is not on the device. The slot is idle: nobody reads it."""
+        self.pictures, self.sources, self.targets = list(pictures), list(sources), list(targets)
+        if self.sources:
+            return
         for index, picture in enumerate(pictures):
             for view, plane in zip(self._planes(self._view_in, index), (picture.y, picture.u, picture.v), strict=True):
                 view[:] = plane
@@ -568,10 +597,6 @@ class _Slot:
             device.call("cuGraphLaunch", self._graphs[key], self.stream)
         device.call("cuEventRecord", self._done, self.stream)
 
-    def borrow(self, sources: Sequence[DevicePicture], targets: Sequence[DevicePicture]) -> None:
-        """Work on others' device memory, until ``fill``."""
-        self.pictures, self._borrowed = [], list(zip(sources, targets, strict=True))
-
     def order_after(self, device: Device, stream: int) -> None:
         """What is submitted next waits for what ``stream`` has now."""
         # The event is of the slot's last work, which is done: it may be recorded again.
@@ -588,6 +613,8 @@ class _Slot:
 
     def results(self) -> list[PlanesYUV420]:
         """The pictures in pinned memory, copied out: the slot may be filled again at once."""
+        if self.targets:
+            return self.pictures
         results = []
         for index, picture in enumerate(self.pictures):
             y, u, v = (view.copy() for view in self._planes(self._view_out, index))

@@ -1,0 +1,257 @@
+"""Decoder and encoder on the GPU (NVDEC, NVENC), as far as a machine without them can tell.
+
+FFmpeg itself opens CUDA on the fake driver, so the frames are its own CUDA frames: what NVDEC would have left in the
+device's memory is uploaded there (on the default stream, and nobody waits), and what NVENC would have read there is
+downloaded and encoded by FFV1.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from animevid.backends.cuda import pool as pool_module
+from animevid.backends.cuda import slots
+from animevid.backends.cuda.driver import Device, open_device
+from animevid.backends.cuda.kernels import surface_layout
+from animevid.backends.cuda.pool import PicturePool
+from animevid.cli import main
+from animevid.pixels import Colour, PlanesYUV420
+from animevid.pixels.device import DevicePlanes, on_host
+from animevid.video import VideoSource, open_source, sink, source
+from animevid.video.device import DeviceWriter
+from animevid.video.planes_io import PlaneReader
+from gpu import fake_tensorrt
+from gpu.cpu_kernels import Picture
+from gpu.fake_gpu import FakeGpu, in_child
+from gpu.test_on_device import CODES, _style
+from media import write_clip
+from pixels.pictures import furthest, noise
+
+pytest.importorskip("cuda.core")
+
+
+class FakeNvdec:
+    """Puts what FFmpeg's CPU decoder gave where NVDEC would have put it."""
+
+    def __init__(self) -> None:
+        self.device: Device | None = None
+        self.pool: PicturePool | None = None
+        self.writer: DeviceWriter | None = None
+        self.kept: list[np.ndarray] = []
+        self.frames = 0
+
+    def upload(self, frame: av.VideoFrame, bit_depth: int) -> av.VideoFrame:
+        if self.device is None:
+            self.device = open_device()
+            layout = surface_layout(frame.height, frame.width, bit_depth=bit_depth, pixel_format="nv12")
+            self.pool, self.writer = PicturePool(self.device, layout), DeviceWriter(device_index=0)
+        lent = self.pool.take()
+        memory = np.zeros(self.pool.layout.total_bytes, np.uint8)
+        packed = frame.reformat(format="nv12" if bit_depth == 8 else "p010le")
+        for plane, offset, pitch in zip(
+            packed.planes, self.pool.layout.offsets, self.pool.layout.pitches, strict=False
+        ):
+            rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+            width = frame.width * self.pool.layout.sample_bytes
+            target = memory[offset : offset + pitch * plane.height].reshape(plane.height, pitch)
+            target[:, :width] = rows[:, :width]
+        self.kept.append(memory)
+        # On the default stream, as NVDEC does it; it has not happened when the frame is handed over.
+        self.device.call("cuMemcpyHtoDAsync", lent.address, memory.ctypes.data, memory.nbytes, 0)
+        made = self.writer.write(lent.planes(Colour()))
+        made.pts = frame.pts
+        made.colorspace, made.color_range = frame.colorspace, frame.color_range
+        self.frames += 1
+        return made
+
+
+class FakeNvenc:
+    """A stream whose encoder is given CUDA frames, and downloads them."""
+
+    def __init__(self, stream: Any) -> None:
+        object.__setattr__(self, "_stream", stream)
+        object.__setattr__(self, "on_device", 0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._stream, name, value)
+
+    def encode(self, frame: Any) -> Any:
+        if frame is None:
+            return self._stream.encode(None)
+        assert frame.format.name == "cuda"
+        FakeNvenc.encoded += 1
+        plain = frame.reformat(format=frame.sw_format.name).reformat(format=self._stream.codec_context.pix_fmt)
+        plain.pts, plain.time_base = frame.pts, frame.time_base
+        return self._stream.encode(plain)
+
+    encoded = 0
+
+
+def _install_nvdec(bit_depth: int = 8) -> FakeNvdec:
+    fake = FakeNvdec()
+    source.why_no_cuda = lambda index: None
+    source.cuda_decoding = lambda index: None
+    decode = VideoSource._decode_packet
+    VideoSource._decode_packet = lambda self, packet: [
+        fake.upload(frame, bit_depth) if self._device_asked else frame for frame in decode(self, packet)
+    ]
+    return fake
+
+
+def _install_nvenc() -> None:
+    sink.VideoSink.encodes_on_device = property(lambda self: True)
+    add = sink.VideoSink._add_picture_stream
+
+    def add_stream(self: Any, plan: Any, picture: Any, *, device_index: int | None) -> None:
+        add(self, plan, picture, device_index=None)
+        if device_index is not None:
+            self._stream = FakeNvenc(self._stream)
+
+    sink.VideoSink._add_picture_stream = add_stream
+
+
+def _start(fake_driver: Path, folder: Path, *, seed: int = 1) -> FakeGpu:
+    gpu = FakeGpu(fake_driver)
+    gpu.seed(seed)
+    fake_tensorrt.install()
+    os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
+    return gpu
+
+
+def _convert(clip: Path, target: Path, style: Path, *options: object) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    arguments = (clip, target, "--style", style, "--codec", "ffv1", *options)
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main([str(argument) for argument in arguments])
+    return code, out.getvalue(), err.getvalue()
+
+
+def _apart(one: Path, other: Path) -> int:
+    with open_source(one) as first, open_source(other) as second:
+        pairs = [(a.planes, b.planes) for a, b in zip(first, second, strict=True)]
+    assert pairs
+    return max(furthest(replace(a, colour=b.colour), b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("encoder", ["cpu", "nvenc"])
+@pytest.mark.parametrize("decoder", ["cpu", "nvdec"])
+@pytest.mark.parametrize("style", ["packed", "rgb"])
+@in_child
+def test_pictures_stay_on_the_device_from_decoder_to_encoder_where_those_are_there(
+    fake_driver, tmp_path, decoder, encoder, style
+):
+    gpu = _start(fake_driver, tmp_path)
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=11), _style(tmp_path, style)
+    assert _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime", "--every-frame")[0] == 0
+    nvdec = _install_nvdec() if decoder == "nvdec" else None
+    if encoder == "nvenc":
+        _install_nvenc()
+    for seed in range(3):
+        gpu.seed(seed)
+        options = ("--backend", "tensorrt", "--hardware", "auto", "--overwrite")
+        code, out, err = _convert(clip, tmp_path / "gpu.mkv", file, *options)
+        assert code == 0, err
+        assert "11 frames in, 11 out" in out
+        assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
+    assert FakeNvenc.encoded == (33 if encoder == "nvenc" else 0)
+    if nvdec is not None:
+        assert nvdec.frames >= 33
+    else:
+        assert "pictures go through the host's memory" in out + err
+
+
+@in_child
+def test_without_waiting_for_the_decoders_stream_a_picture_is_wrong(fake_driver, tmp_path):
+    """The test of the test above."""
+    gpu = _start(fake_driver, tmp_path)
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=11), _style(tmp_path, "packed")
+    _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime", "--every-frame")
+    _install_nvdec()
+    slots._Slot.order_after = lambda self, device, stream: None
+    wrong = 0
+    for seed in range(4):
+        gpu.seed(seed)
+        options = ("--backend", "tensorrt", "--hardware", "auto", "--overwrite")
+        assert _convert(clip, tmp_path / "gpu.mkv", file, *options)[0] == 0
+        wrong += _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") > CODES
+    assert wrong > 0
+
+
+@pytest.mark.parametrize("bit_depth", [8, 10])
+@in_child
+def test_ffmpeg_reads_lent_memory_where_it_is_and_gives_it_back(fake_driver, bit_depth):
+    FakeGpu(fake_driver)
+    picture = noise(22, 38, bit_depth=bit_depth)
+    with open_device() as device:
+        pool = PicturePool(device, surface_layout(22, 38, bit_depth=bit_depth, pixel_format="nv12"))
+        held = Picture.holding(picture, pixel_format="nv12", pitch_multiple=256)
+        lent = pool.take()
+        source_address = held.memory.ctypes.data + Picture.GUARD
+        device.call("cuMemcpyHtoDAsync", lent.address, source_address, pool.layout.total_bytes, 0)
+        device.call("cuStreamSynchronize", 0)
+        planes = lent.planes(picture.colour)
+        assert isinstance(planes, DevicePlanes)
+        assert furthest(on_host(planes), picture) == 0
+        frame = DeviceWriter(device_index=0).write(planes)
+        plain = frame.reformat(format=frame.sw_format.name)
+        luma = np.frombuffer(plain.planes[0], np.uint8 if bit_depth == 8 else np.uint16)
+        luma = luma.reshape(22, -1)[:, :38] >> (0 if bit_depth == 8 else 6)  # P010: in the high bits
+        assert (luma == picture.y).all()
+        assert furthest(replace(PlaneReader().read(frame), colour=picture.colour), picture) == 0
+        address = lent.address
+        del lent, planes
+        assert pool.take().address != address  # FFmpeg still holds it
+        assert pool_module._HELD
+        del frame, plain
+        assert not pool_module._HELD
+        assert address in (pool.take().address, pool.take().address)
+        pool.close()
+
+
+@in_child
+def test_a_stream_that_nvdec_does_not_decode_goes_through_the_host_and_one_line_says_why(fake_driver, tmp_path):
+    _start(fake_driver, tmp_path)
+    clip, file = write_clip(tmp_path / "clip.mkv", frames=3, codec="ffv1"), _style(tmp_path, "packed")
+    _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime", "--every-frame")
+    code, out, err = _convert(clip, tmp_path / "gpu.mkv", file, "--backend", "tensorrt", "--hardware", "auto")
+    assert code == 0, err
+    (line,) = (line for line in (out + err).splitlines() if "through the host" in line)
+    assert "NVDEC does not decode this stream" in line
+    assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU here")
+def test_without_a_gpu_a_source_that_is_asked_to_decode_on_one_decodes_here_and_says_why(tmp_path, caplog):
+    clip = write_clip(tmp_path / "clip.mp4", frames=3)
+    with caplog.at_level(logging.WARNING), VideoSource(clip, device_index=0) as opened:
+        assert not opened.is_on_device
+        (notice,) = opened.info.notices
+        pictures = [frame.planes for frame in opened]
+    assert "FFmpeg opens no CUDA device" in notice
+    assert "\n" not in notice
+    assert len(pictures) == 3
+    assert not any(isinstance(picture, DevicePlanes) for picture in pictures)
+    with open_source(clip) as plain:
+        for picture, frame in zip(pictures, plain, strict=True):
+            assert furthest(picture, frame.planes) == 0
+
+
+def test_planes_of_another_picture_are_of_the_host():
+    picture = noise(8, 8)
+    on_device = DevicePlanes(picture.y, picture.u, picture.v, 8, picture.colour, None, None, (), lambda: picture)
+    assert on_host(on_device) is picture
+    assert on_host(picture) is picture
+    other = on_device.with_planes(picture.y, picture.u, picture.v)
+    assert type(other) is PlanesYUV420
