@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from animevid.backends import open_backend
 from animevid.backends.base import Backend, Tensor
-from animevid.backends.pictures import PendingPicture
+from animevid.backends.pictures import PendingPicture, PictureRunner
 from animevid.errors import BackendError, UsageError
 from animevid.pixels import (
     ChangeDetector,
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 Size: TypeAlias = tuple[int, int]
 RGBFrames: TypeAlias = npt.NDArray[np.uint8]
 
+#: Shares of ``net_pixels`` that whoever changes it between frames may step to (``live.adaptive`` does).
+STEP_SHARES = (1.0, 0.64, 0.41, 0.26)
+_LEAST_STEP_PIXELS = 32 * 32
 #: A picture this much larger than the style's ``net_pixels`` still runs whole: lifting it would gain nothing.
 _NET_PIXELS_SLACK = 1.25
 #: Tileable networks see at most about this square of pixels at once, which bounds the memory of their activations.
@@ -153,6 +156,9 @@ class Stylizer:
         self.style = style
         self.card: StyleCard = self.style.card
         self._net_pixels = self.card.net_pixels if net_pixels is None else net_pixels
+        #: The largest ``net_pixels`` that was set since; ``None``: it stays what it was.
+        self._most_pixels: int | None = None
+        self._ready_sizes: dict[tuple[int, int, int], Size] = {}
         self._packed = self.card.layout is Layout.PACKED_YUV420
         # Padding must fill whole cells of the tensor. A network of one size is always given that size, unpadded.
         multiple = 1 if self.card.fixed_size_px is not None else self.card.size_multiple
@@ -172,13 +178,18 @@ class Stylizer:
 
     @property
     def net_pixels(self) -> int:
-        """How many pixels of a picture the network sees at most; 0 is all of them. May be set between frames."""
+        """How many pixels of a picture the network sees at most; 0 is all of them. May be set between frames.
+
+        Where a size takes long to open (TensorRT builds an engine for each), pictures go on at the size at hand until
+        the new one is ready; once this has been set, the sizes of ``STEP_SHARES`` are made ready in the background.
+        """
         return self._net_pixels
 
     @net_pixels.setter
     def net_pixels(self, net_pixels: int) -> None:
         _check_net_pixels(net_pixels)
         self._net_pixels = net_pixels
+        self._most_pixels = max(net_pixels, self._most_pixels or 0)
 
     @property
     def batch_limit(self) -> int:
@@ -213,13 +224,17 @@ class Stylizer:
 
         return runner if isinstance(runner, SlotRunner) else None
 
-    def net_size(self, height: int, width: int) -> Size:
-        """(height, width) in pixels at which the network runs a picture of that size, before padding."""
+    def net_size(self, height: int, width: int, *, net_pixels: int | None = None) -> Size:
+        """(height, width) in pixels at which the network runs a picture of that size, before padding.
+
+        ``net_pixels`` in place of what is set.
+        """
+        pixels = self._net_pixels if net_pixels is None else net_pixels
         if self.card.fixed_size_px is not None:
             return self.card.fixed_size_px
-        if not self._net_pixels or height * width <= self._net_pixels * _NET_PIXELS_SLACK:
+        if not pixels or height * width <= pixels * _NET_PIXELS_SLACK:
             return height, width
-        scale = math.sqrt(self._net_pixels / (height * width))
+        scale = math.sqrt(pixels / (height * width))
         multiple = self._multiple
 
         def side(length: int) -> int:
@@ -236,8 +251,26 @@ class Stylizer:
         size = self.net_size(planes.height, planes.width)
         runner = self._backend.pictures
         if runner is not None and runner.takes(planes, size):
-            return DeviceInput(planes, size)
+            return DeviceInput(planes, self._ready_size(runner, planes, size))
         return self._to_tensor(planes, size)
+
+    def _ready_size(self, runner: PictureRunner, planes: PlanesYUV420, size: Size) -> Size:
+        """``size``, or the last one that was ready where waiting for it would hold up a picture."""
+        if not self._most_pixels:
+            return size
+        form = (planes.height, planes.width, planes.bit_depth)
+        ready = runner.is_ready(planes, size)
+        if ready or form not in self._ready_sizes:
+            self._ready_sizes[form] = size
+        if ready:
+            # Not before the first is there: two engines are not built at once.
+            pixels = min(self._most_pixels, planes.height * planes.width)
+            steps = (max(_LEAST_STEP_PIXELS, round(pixels * share)) for share in STEP_SHARES)
+            sizes = [self.net_size(planes.height, planes.width, net_pixels=step) for step in steps]
+            runner.prepare(planes, [size for size in dict.fromkeys(sizes) if runner.takes(planes, size)])
+        else:
+            runner.prepare(planes, [size] if self._ready_sizes[form] != size else [])
+        return self._ready_sizes[form]
 
     def infer(self, inputs: Sequence[StepInput]) -> list[StepOutput]:
         """The network's pictures, in order. Neighbours of one shape run as one batch.

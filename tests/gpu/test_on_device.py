@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import io
 import os
+import threading
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 from animevid import Stylizer
+from animevid.backends import tensorrt_builder
 from animevid.backends.cuda import slots
+from animevid.backends.cuda.runner import SlotRunner
 from animevid.cli import main
 from animevid.errors import BackendError, DeviceError
+from animevid.live.adaptive import quality_ladder
 from animevid.live.engine import EngineOptions, LiveEngine, LiveSettings
 from animevid.live.frames import LiveFrame
 from animevid.pixels import Colour, ColourRange, PlanesYUV420
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
+from animevid.stylizer import STEP_SHARES
 from animevid.video import open_source
 from gpu import fake_tensorrt
 from gpu.engines import rtx_or_skip
@@ -182,8 +189,6 @@ def test_a_small_gpu_takes_smaller_batches_then_smaller_networks_and_at_last_non
 def test_an_engine_of_another_gpu_is_one_line_and_auto_goes_on_without(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)
     clip, file = write_clip(tmp_path / "clip.mp4", frames=3), _style(tmp_path, "packed")
-    from animevid.backends import tensorrt_builder
-
     build = tensorrt_builder.build_engine
     tensorrt_builder.build_engine = lambda *args, **options: replace(build(*args, **options), plan=b"not for this GPU")
     code, _, err = _convert(clip, tmp_path / "one.mkv", file, "--backend", "tensorrt")
@@ -263,6 +268,7 @@ def test_an_unchanged_picture_at_another_strength_is_drawn_again(fake_driver, tm
 @in_child
 def test_a_live_picture_does_not_wait_for_a_full_batch(fake_driver, tmp_path):
     gpu = _start(fake_driver, tmp_path)
+    SlotRunner.prepare = lambda *_: None  # what is made ready ahead draws pictures of its own
     style = _style(tmp_path, "packed")
     with (
         LiveEngine(EngineOptions(backend="tensorrt")) as engine,
@@ -274,6 +280,86 @@ def test_a_live_picture_does_not_wait_for_a_full_batch(fake_driver, tmp_path):
             assert result is not None, session.trouble
             assert session.trouble is None
     assert gpu.launched == 3 * 2  # one picture at a time: pack and unpack each
+
+
+def _watch_builds(gate: threading.Event | None = None) -> list[tuple[str, tuple[int, int]]]:
+    """(thread, network's height and width) of every engine built from now on; the gate holds back all but one."""
+    built: list[tuple[str, tuple[int, int]]] = []
+    build = tensorrt_builder.build_engine
+
+    def watched(model, card, request, **options):
+        if gate is not None and built:
+            assert gate.wait(60)
+        largest = request.shapes.maximum
+        built.append((threading.current_thread().name, (largest.height_px, largest.width_px)))
+        return build(model, card, request, **options)
+
+    tensorrt_builder.build_engine = watched
+    return built
+
+
+def _wait_for(reached) -> None:
+    until = time.monotonic() + 60
+    while not reached():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_the_steps_that_are_made_ready_are_those_that_live_takes():
+    assert tuple(rung.net_share for rung in quality_ladder("fast")) == STEP_SHARES
+
+
+@in_child
+def test_a_step_of_quality_waits_for_no_engine_and_the_picture_goes_on_at_the_size_at_hand(fake_driver, tmp_path):
+    _start(fake_driver, tmp_path)
+    gate = threading.Event()
+    built = _watch_builds(gate)
+    picture = noise(192, 256)
+    with _open(tmp_path, "packed", "onnxruntime") as cpu, _open(tmp_path, "packed", "tensorrt") as gpu:
+        pixels = 192 * 256
+        gpu.net_pixels = pixels
+        sizes = [gpu.net_size(192, 256, net_pixels=round(pixels * share)) for share in STEP_SHARES]
+        assert len(set(sizes)) == 4
+        for _ in "12":
+            assert furthest(gpu.stylize_planes(picture), cpu.stylize_planes(picture)) <= CODES
+        gpu.net_pixels = round(pixels * STEP_SHARES[2])
+        # Its engine is held back: what is shown is what was shown before.
+        assert furthest(gpu.stylize_planes(picture), cpu.stylize_planes(picture)) <= CODES
+        gate.set()
+        _wait_for(lambda: gpu._backend.pictures.is_ready(picture, sizes[2]))
+        cpu.net_pixels = gpu.net_pixels
+        assert furthest(gpu.stylize_planes(picture), cpu.stylize_planes(picture)) <= 2 * CODES
+        _wait_for(lambda: len(built) == 4)
+        assert [size for _, size in built] == sizes
+        names = [name for name, _ in built]
+        assert names[0] == "MainThread"
+        assert all(name.startswith("animevid-engines") for name in names[1:])
+
+
+@in_child
+def test_live_pictures_have_their_steps_built_ahead(fake_driver, tmp_path):
+    gpu = _start(fake_driver, tmp_path)
+    built = _watch_builds()
+    style = _style(tmp_path, "packed")
+    with (
+        LiveEngine(EngineOptions(backend="tensorrt")) as engine,
+        engine.open_session(LiveSettings(style=style, fps=Fraction(1))) as session,
+    ):
+        for seed in range(3):
+            session.offer(LiveFrame(noise(192, 256, seed=seed), seed, 0.0))
+            assert session.take(timeout_seconds=60) is not None, session.trouble
+        assert not session.is_reduced
+        _wait_for(lambda: len(built) == 4)
+    assert (gpu.memory_used, gpu.streams) == (0, 0)
+
+
+@in_child
+def test_a_conversion_builds_one_engine_only(fake_driver, tmp_path):
+    _start(fake_driver, tmp_path)
+    built = _watch_builds()
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=5), _style(tmp_path, "packed")
+    assert _convert(clip, tmp_path / "gpu.mkv", file, "--backend", "tensorrt", "--net-size", "80x48")[0] == 0
+    assert [size for _, size in built] == [(48, 80)]
 
 
 @in_child

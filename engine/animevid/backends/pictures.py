@@ -30,6 +30,17 @@ class PictureRunner(Protocol):
         """Whether it can draw such a picture with the network at ``net_size`` (height, width); else use ``run``."""
         ...
 
+    def is_ready(self, planes: PlanesYUV420, net_size: Size) -> bool:
+        """Whether such a picture is drawn without anything being built or opened first."""
+        ...
+
+    def prepare(self, planes: PlanesYUV420, net_sizes: Sequence[Size]) -> None:
+        """Get ready for such pictures with the network at ``net_sizes``, in the background, one after another.
+
+        Returns at once, also when asked again. What cannot be made ready now is opened when it is used.
+        """
+        ...
+
     def submit(self, pictures: Sequence[PlanesYUV420], *, net_size: Size, strength: float) -> Sequence[PendingPicture]:
         """Start ``pictures``, which wait for nobody: neighbours of one form run as one batch.
 

@@ -67,7 +67,9 @@ class TensorRtBackend(Backend):
         self._loaded: dict[tuple[int, int], _HostFed] = {}
         self._pictures: SlotRunner | None = None
         try:
-            self._pictures = SlotRunner(device, card, self._open_network, kernels=load_fatbin(), batch=self._batch)
+            self._pictures = SlotRunner(
+                device, card, self._open_network, kernels=load_fatbin(), batch=self._batch, prepares=True
+            )
         except BackendError as error:
             _LOG.info("pictures are converted on the CPU: %s", error)
         # An execution context has one set of buffers: callers take turns.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -23,15 +25,17 @@ from animevid.backends.cuda.slots import (
     plan_slots,
     smaller_plan,
 )
-from animevid.errors import DeviceError
+from animevid.errors import AnimevidError, DeviceError
 from animevid.pixels.colour import Colour
 from animevid.pixels.device import DevicePlanes
 from animevid.pixels.planes import PlanesYUV420
 from animevid.pixels.resize import Size, chroma_size
 from animevid.styles.card import StyleCard
 
-#: Forms of pictures whose slots stay open: a video has one, a window that changes its quality a few.
-_MOST_PIPELINES = 4
+_LOG = logging.getLogger(__name__)
+
+#: Forms of pictures whose slots stay open: a video has one, a window that changes its quality four.
+_MOST_PIPELINES = 6
 
 #: Size and depth of the picture, and the network's size.
 _Form: TypeAlias = tuple[int, int, int, Size]
@@ -72,13 +76,18 @@ class SlotRunner:
         kernels: bytes,
         batch: int,
         slots: int = 3,
+        prepares: bool = False,
     ) -> None:
+        """``prepares``: networks take long to open and may be opened in another thread while pictures are drawn."""
         self._device, self._card, self._open_network = device, card, open_network
         self._kernels, self._batch, self._slots = kernels, batch, slots
         #: Whether results stay in the device's memory (``pixels.device.DevicePlanes``), for an encoder that reads it.
         self.results_on_device = False
         self._pipelines: dict[_Form, DevicePipeline] = {}
         self._pools: dict[SurfaceLayout, PicturePool] = {}
+        self._preparer = ThreadPoolExecutor(1, thread_name_prefix="animevid-engines") if prepares else None
+        #: Forms that were asked for ahead: true once there is nothing left to wait for.
+        self._asked: dict[_Form, bool] = {}
         # Who submits takes turns; who waits for results does not wait for them.
         self._turn = threading.Lock()
 
@@ -126,6 +135,54 @@ class SlotRunner:
                 del waiting[:count]
         return pending
 
+    def is_ready(self, planes: PlanesYUV420, net_size: Size) -> bool:
+        form = _form(planes, net_size)
+        return self._preparer is None or form in self._pipelines or self._asked.get(form, False)
+
+    def prepare(self, planes: PlanesYUV420, net_sizes: Sequence[Size]) -> None:
+        if self._preparer is None:
+            return
+        for net_size in net_sizes:
+            form = _form(planes, net_size)
+            if form not in self._asked:
+                self._asked[form] = form in self._pipelines
+                if not self._asked[form]:
+                    # Tags as they are, but no samples: the picture itself may be gone by then.
+                    blank = _blank_of(form, planes.colour)
+                    self._preparer.submit(self._prepare, blank, form)
+
+    def _prepare(self, blank: PlanesYUV420, form: _Form) -> None:
+        """Open the slots of a form and draw two pictures in them, so that nothing is built, compiled or captured later.
+
+        The network is opened without holding up those who draw; a failure is left to whoever uses the form.
+        """
+        try:
+            with self._turn:
+                known = form in self._pipelines
+            if not known:
+                plan = plan_slots(blank, self._card, net_size=form[-1], batch=self._batch, slots=self._slots)
+                pipeline = self._make(plan)
+                try:
+                    for _ in "12":
+                        pipeline.submit([blank]).results()
+                except BaseException:
+                    pipeline.close()
+                    raise
+                self._keep(form, pipeline)
+        except AnimevidError as error:
+            _LOG.info("the network at %dx%d is not made ready ahead: %s", form[-1][1], form[-1][0], error)
+        finally:
+            self._asked[form] = True
+
+    def _keep(self, form: _Form, pipeline: DevicePipeline) -> None:
+        with self._turn:
+            if form in self._pipelines or len(self._pipelines) >= _MOST_PIPELINES:
+                # Its engine is on disk at least.
+                pipeline.close()
+            else:
+                # Not used yet: the first to go.
+                self._pipelines = {form: pipeline, **self._pipelines}
+
     def draw(
         self, source: DevicePicture, target: DevicePicture, *, net_size: Size, strength: float = 1.0, stream: int = 0
     ) -> Submission:
@@ -144,6 +201,8 @@ class SlotRunner:
 
     def close(self) -> None:
         """Free everything; what was submitted keeps its results. Safe to call twice."""
+        if self._preparer is not None:
+            self._preparer.shutdown(cancel_futures=True)
         with self._turn:
             self._close_all()
 
@@ -201,6 +260,13 @@ class SlotRunner:
 
 def _borrowed(planes: DevicePlanes) -> DevicePicture:
     return borrow_picture(planes.surfaces, colour=planes.colour, bit_depth=planes.bit_depth)
+
+
+def _blank_of(form: _Form, colour: Colour) -> PlanesYUV420:
+    height, width, bit_depth, _ = form
+    dtype = np.uint8 if bit_depth == 8 else np.uint16
+    y, u, v = (np.zeros(size, dtype) for size in ((height, width), *2 * (chroma_size((height, width)),)))
+    return PlanesYUV420(y, u, v, bit_depth, colour)
 
 
 def _blank(picture: DevicePicture) -> PlanesYUV420:
