@@ -11,6 +11,7 @@
 #include "../kernels/cpu/library.cpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <deque>
 #include <map>
@@ -28,6 +29,7 @@ enum Status { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE 
 
 struct Event {
     unsigned long long recorded = 0, reached = 0;  // how often; done when equal
+    std::chrono::steady_clock::time_point at;      // when it was last reached
 };
 struct Work {
     std::function<bool()> may_run;
@@ -234,12 +236,21 @@ EXPORT int cuEventRecord(Event* event, Stream* stream) {
     GUARD;
     if (streams.count(stream) && stream->capturing) return UNSUPPORTED;
     const auto number = ++event->recorded;
-    return submit(stream, [=] { event->reached = std::max(event->reached, number); });
+    return submit(stream, [=] {
+        event->reached = std::max(event->reached, number);
+        event->at = std::chrono::steady_clock::now();
+    });
 }
 EXPORT int cuStreamWaitEvent(Stream* stream, Event* event, unsigned) {
     GUARD;
     const auto number = event->recorded;
     return submit(stream, [] {}, [=] { return event->reached >= number; });
+}
+EXPORT int cuEventElapsedTime(float* milliseconds, Event* begin, Event* end) {
+    GUARD;
+    if (begin->reached != begin->recorded || end->reached != end->recorded) return NOT_READY;
+    *milliseconds = std::chrono::duration<float, std::milli>(end->at - begin->at).count();
+    return SUCCESS;
 }
 EXPORT int cuEventQuery(Event* event) {
     GUARD;

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from animevid.backends import available_backends, open_backend
+from animevid.backends import available_backends, open_backend, tensorrt
 from animevid.backends.cuda.driver import open_device
 from animevid.errors import BackendError
-from animevid.styles.card import StyleCard
+from animevid.styles import load_style
+from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
+from gpu import fake_tensorrt
 from gpu.fake_gpu import FakeGpu, in_child
-from small_networks import rgb_network
+from small_networks import packed_network, rgb_network
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,18 +24,83 @@ _ROOT = Path(__file__).resolve().parents[2]
 @in_child
 def test_the_kernels_agree_with_their_twins_through_the_driver(fake_driver):
     FakeGpu(fake_driver)
+    gpu_check = _import()
+    with open_device() as device:
+        compared = gpu_check.compare_kernels(gpu_check.GpuQueue(device, b"a fatbin would be here"))
+    assert {row.kernel for row in compared} == set(gpu_check._ALLOWED)
+    for row in compared:
+        assert row.agrees, row
+    lines = gpu_check.compared_lines([*compared, replace(compared[0], difference=0.5)])
+    assert lines[2].startswith("| pack | 25 | 0.5 | WRONG: ")
+
+
+def _import():
     sys.path.insert(0, str(_ROOT / "benchmarks"))
     import gpu_check
 
+    return gpu_check
+
+
+@in_child
+def test_every_section_of_the_report_runs_as_far_as_a_machine_without_a_gpu_can_run_it(fake_driver, tmp_path):
+    """On the fake driver, with ONNX Runtime in place of TensorRT: the figures mean nothing, but each has been taken."""
+    gpu = FakeGpu(fake_driver)
+    fake_tensorrt.install()
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path)
+    gpu_check = _import()
+    gpu_check.find_library = tensorrt.find_library
+    styles = []
+    for name, model, card in (
+        (
+            "packed",
+            packed_network(),
+            StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8),
+        ),
+        ("rgb", rgb_network(), StyleCard(name="rgb", size_multiple=2)),
+    ):
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(write_card(model, card))
+        styles.append((name, load_style(path)))
     with open_device() as device:
-        compared = gpu_check.compare_kernels(gpu_check.Gpu(device, b"a fatbin would be here"))
-        assert {row[0] for row in compared} == {"pack", "unpack", "lift"}
-        for kernel, name, difference in compared:
-            assert difference <= (1e-5 if kernel == "pack" else 4 if "10 bit" in name else 1), (kernel, name)
-        text = gpu_check.report(
-            device, compared, [("pack 720p", 20.0, 10.0)], [("s", "torch", "1e-3")], [("s", "torch", "4K", 9)]
-        )
-    assert "| pack 720p | 20.0 | 10.0 | 2.00 |" in text
+        queue = gpu_check.GpuQueue(device, b"a fatbin would be here")
+        report = gpu_check.check(
+            device, queue, styles=styles[:1], reference=lambda: styles[1], sizes={"small": (48, 64)}, seconds=0.2,
+            times=1, matrix={"channels": 32, "side": 8, "layers": 2},
+        )  # fmt: skip
+    text = str(report)
+    assert "| packed | torch | small | runs on the CPU here" in text
+    # An engine with the plugin is more than ONNX Runtime can stand in for; torch has no CUDA here.
+    assert report.failed == ["The norm plugin"], text
+    assert text.count("agrees") == len(gpu_check._ALLOWED)
+    assert "DIFFERS" not in text
+    for said in (
+        "| packed | tensorrt | small |", "| rgb | tensorrt | small |", "slots |", "TFLOP/s here", "| rgb small |",
+        "| packed small |", "| pack small |", "frames, ", "NVDEC does not",
+    ):  # fmt: skip
+        assert said in text, said
+    assert gpu.launched > 0
+
+
+def test_the_verdicts_follow_the_figures():
+    gpu_check = _import()
+    speed = gpu_check.gpu_speed
+    assert "does not win" in gpu_check.plugin_lines([("a", 100.0, 90.0), ("b", 100.0, 99.0)])[-1]
+    assert "=1" in gpu_check.plugin_lines([("a", 100.0, 90.0), ("b", 100.0, 95.0)])[-1]
+    slow = gpu_check.kernel_lines([speed.KernelTime("pack 4K", 20.0, 10.0), speed.KernelTime("blend 4K", 11.0, 10.0)])
+    assert "| pack 4K | 20.0 | 10.0 | 2.00 |" in slow
+    assert slow[-1] == "Above the target of 1.3: pack 4K."
+    overlap = speed.Overlap("x", 10.0, 30.0, 10.0, 60.0, 40.0)
+    assert (overlap.ratio, overlap.bound_us) == (1.25, 30.0)
+    (row,) = gpu_check.rate_lines([speed.Rate("s", "torch", "4K", trouble="no CUDA here")])[2:]
+    assert row == "| s | torch | 4K | no CUDA here |"
+
+
+def test_the_floating_point_operations_of_convolutions_are_counted():
+    gpu_check = _import()
+    card = StyleCard(name="rgb", size_multiple=2)
+    model = gpu_check.gpu_speed._matrix_products(16, 2)
+    per_pixel = 2 * (3 * 16 + 16 * 16 * 2 + 16 * 3)
+    assert gpu_check.gpu_speed.convolution_flop(model, card, (40, 30)) == pytest.approx(per_pixel * 1200)
 
 
 @pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU here")

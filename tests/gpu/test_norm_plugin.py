@@ -17,8 +17,9 @@ from animevid.backends.cuda.driver import open_device
 from animevid.backends.norm_plugin import DOMAIN, NAME, NormFields, enqueue_norm, fuse_norms, register
 from animevid.backends.precision import to_half
 from animevid.backends.tensorrt_builder import EngineRequest, ShapeRange, build_engine, engine_key, shape_range
+from animevid.cli import main
 from animevid.errors import BackendError, StyleError
-from animevid.styles.card import StyleCard
+from animevid.styles.card import StyleCard, write_card
 from gpu.cpu_kernels import SOURCES, compile_library
 from gpu.engines import TARGETS, rtx_or_skip
 from gpu.fake_gpu import FakeGpu, in_child
@@ -133,6 +134,21 @@ def test_free_sizes_and_batches_build_too_and_have_a_key_of_their_own():
         engine_key(b"", EngineRequest(shapes, norm_plugin=asked), library=rtx) for asked in (True, False)
     )
     assert with_norms != without
+
+
+def test_animevid_build_builds_with_it_where_it_is_wanted(tmp_path, monkeypatch, capsys):
+    rtx_or_skip()
+    style = tmp_path / "normed.onnx"
+    style.write_bytes(write_card(normed_network(), CARD))
+    names = []
+    for wanted in ("1", ""):
+        monkeypatch.setenv(norm_plugin.VARIABLE, wanted)
+        out = tmp_path / f"engines{wanted}"
+        assert main(["build", str(style), "--size", "96x64", "--gpu", "sm86", "--out", str(out)]) == 0
+        (engine,) = out.glob("*.engine")
+        assert (NAME.encode() in engine.read_bytes()) == (wanted == "1")
+        names.append(engine.name)
+    assert names[0] != names[1]
 
 
 def test_registering_twice_is_registering_once():

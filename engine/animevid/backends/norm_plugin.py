@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Of the operator and of the plugin. Raised with ``VERSION`` when the fields or what they mean change.
 NAME, DOMAIN, VERSION = "AnimevidNorm", "animevid", "1"
+#: "1": norms run in our kernel. Off until ``benchmarks/gpu_check.py`` has shown that it wins.
+VARIABLE = "ANIMEVID_NORM_PLUGIN"
 #: The C++ plugin, where it was built and installed.
 _NATIVE = Path(__file__).parent / "cuda" / "libanimevid_tensorrt.so"
 _ACTIVATIONS = {"LeakyRelu": 0.01, "Relu": 0.0}
@@ -56,6 +59,11 @@ class NormFields:
         count, channels, height, width = shape
         groups, size = (count, channels * height * width) if self.layer else (count * channels, height * width)
         return 12 * groups * kernels.norm_chunks(size)
+
+
+def is_wanted() -> bool:
+    """Whether this process is to build and run engines with the plugin (``ANIMEVID_NORM_PLUGIN=1``)."""
+    return os.environ.get(VARIABLE) == "1"
 
 
 def fuse_norms(model: bytes) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import re
 import threading
 from contextlib import ExitStack
@@ -18,12 +17,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from animevid.backends import norm_plugin
 from animevid.backends.base import Backend, Tensor, check_batch, check_output
 from animevid.backends.cuda.driver import Device, OutOfDeviceMemory, load_driver, open_device
 from animevid.backends.cuda.fatbin import load_fatbin
 from animevid.backends.cuda.runner import SlotRunner
 from animevid.backends.cuda.slots import SlotPlan
-from animevid.backends.norm_plugin import register
 from animevid.backends.pictures import PictureRunner
 from animevid.backends.tensorrt_builder import (
     DEFAULT_BATCH,
@@ -45,8 +44,6 @@ from animevid.styles.onnx_file import read_graph
 
 _LOG = logging.getLogger(__name__)
 
-#: "1": norms run in our kernel. Off until ``benchmarks/gpu_check.py`` has shown that it wins.
-NORM_PLUGIN_VARIABLE = "ANIMEVID_NORM_PLUGIN"
 #: Picture sizes whose engine stays loaded for ``run``.
 _MOST_ENGINES = 4
 
@@ -59,9 +56,9 @@ class TensorRtBackend(Backend):
     def __init__(self, model: bytes, card: StyleCard, *, device: Device, library: Library) -> None:
         self._model, self._card, self._library = model, card, library
         self._batch = _batch_of(model)
-        self._norm_plugin = os.environ.get(NORM_PLUGIN_VARIABLE) == "1" and card.precision != "int8"
+        self._norm_plugin = norm_plugin.is_wanted() and card.precision != "int8"
         if self._norm_plugin:
-            register(library)  # before an engine that holds it is read
+            norm_plugin.register(library)  # before an engine that holds it is read
         self._device: Device | None = device
         self._gpu = Gpu(device.name, device.compute_capability, device.driver_version)
         self._loaded: dict[tuple[int, int], _HostFed] = {}

@@ -69,6 +69,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from animevid.backends import norm_plugin
     from animevid.backends.tensorrt_builder import (
         EngineCache,
         EngineRequest,
@@ -89,7 +90,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"half precision: {check_half_precision(style.model, style.card, pictures)}")
     cache = EngineCache(args.out)
     for target in args.gpu:
-        request = EngineRequest(shapes, precision=args.precision, half_io=args.io == "fp16", target=target)
+        request = EngineRequest(
+            shapes, precision=args.precision, half_io=args.io == "fp16", target=target,
+            norm_plugin=norm_plugin.is_wanted() and style.card.precision != "int8",
+        )  # fmt: skip
         begun = time.monotonic()
         progress, finish = _progress(f"{style.card.name} {target}")
         try:
