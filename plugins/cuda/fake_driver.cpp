@@ -149,8 +149,23 @@ EXPORT int cuDeviceGetAttribute(int* value, int attribute, int) {
     *value = attribute == 75 ? 8 : attribute == 76 ? 6 : 0;  // compute capability 8.6
     return SUCCESS;
 }
-EXPORT int cuDevicePrimaryCtxRetain(void** context, int) { return *context = &streams, SUCCESS; }
-EXPORT int cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
+unsigned context_flags = 0;
+int context_users = 0;
+EXPORT int cuDevicePrimaryCtxRetain(void** context, int) {
+    GUARD;
+    ++context_users;
+    return *context = &streams, SUCCESS;
+}
+EXPORT int cuDevicePrimaryCtxRelease_v2(int) {
+    std::lock_guard<std::recursive_mutex> hold(lock);
+    if (context_users > 0 && --context_users == 0) context_flags = 0;
+    return SUCCESS;
+}
+EXPORT int cuDevicePrimaryCtxGetState(int, unsigned* flags, int* active) {
+    return *flags = context_flags, *active = context_users > 0, SUCCESS;
+}
+EXPORT int cuDevicePrimaryCtxSetFlags_v2(int, unsigned flags) { return context_flags = flags, SUCCESS; }
+EXPORT int cuDevicePrimaryCtxSetFlags(int, unsigned flags) { return context_flags = flags, SUCCESS; }
 EXPORT int cuCtxSetCurrent(void*) { return SUCCESS; }
 EXPORT int cuCtxGetCurrent(void** context) { return *context = &streams, SUCCESS; }
 
@@ -360,8 +375,6 @@ EXPORT int cuCtxPopCurrent_v2(void** context) {
     return SUCCESS;
 }
 EXPORT int cuCtxGetDevice(int* device) { return *device = 0, SUCCESS; }
-EXPORT int cuDevicePrimaryCtxGetState(int, unsigned* flags, int* active) { return *flags = 4, *active = 1, SUCCESS; }
-EXPORT int cuDevicePrimaryCtxSetFlags_v2(int, unsigned) { return SUCCESS; }
 #define UNSUPPORTED_CALL(name) \
     EXPORT int name() { return UNSUPPORTED; }
 UNSUPPORTED_CALL(cuArray3DCreate_v2) UNSUPPORTED_CALL(cuArrayCreate_v2) UNSUPPORTED_CALL(cuArrayDestroy)
@@ -370,8 +383,8 @@ UNSUPPORTED_CALL(cuDestroyExternalMemory) UNSUPPORTED_CALL(cuDestroyExternalSema
 UNSUPPORTED_CALL(cuDeviceComputeCapability) UNSUPPORTED_CALL(cuDeviceGetByPCIBusId)
 UNSUPPORTED_CALL(cuDeviceGetLuid) UNSUPPORTED_CALL(cuDeviceGetPCIBusId) UNSUPPORTED_CALL(cuDeviceGetUuid)
 UNSUPPORTED_CALL(cuDeviceGetUuid_v2) UNSUPPORTED_CALL(cuDevicePrimaryCtxReset)
-EXPORT int cuDevicePrimaryCtxRelease(int) { return SUCCESS; }
-UNSUPPORTED_CALL(cuDevicePrimaryCtxSetFlags)
+EXPORT int cuDevicePrimaryCtxRelease(int device) { return cuDevicePrimaryCtxRelease_v2(device); }
+
 UNSUPPORTED_CALL(cuEGLStreamConsumerDisconnect) UNSUPPORTED_CALL(cuEGLStreamProducerConnect)
 UNSUPPORTED_CALL(cuEGLStreamProducerDisconnect) UNSUPPORTED_CALL(cuEGLStreamProducerPresentFrame)
 UNSUPPORTED_CALL(cuEGLStreamProducerReturnFrame) UNSUPPORTED_CALL(cuExternalMemoryGetMappedBuffer)

@@ -20,14 +20,14 @@ import numpy as np
 import pytest
 from animevid.backends.cuda import pool as pool_module
 from animevid.backends.cuda import slots
-from animevid.backends.cuda.driver import Device, open_device
+from animevid.backends.cuda.driver import Device, load_driver, open_device
 from animevid.backends.cuda.kernels import surface_layout
 from animevid.backends.cuda.pool import PicturePool
 from animevid.cli import main
 from animevid.pixels import Colour, PlanesYUV420
 from animevid.pixels.device import DevicePlanes, on_host
 from animevid.video import VideoSource, open_source, sink, source
-from animevid.video.device import DeviceWriter
+from animevid.video.device import MOST_LENT, DeviceWriter, why_no_cuda
 from animevid.video.planes_io import PlaneReader
 from gpu import fake_tensorrt
 from gpu.cpu_kernels import Picture
@@ -47,7 +47,7 @@ class FakeNvdec:
         self.pool: PicturePool | None = None
         self.writer: DeviceWriter | None = None
         self.kept: list[np.ndarray] = []
-        self.frames = 0
+        self.frames = self.most_lent = self.most_at_once = 0
 
     def upload(self, frame: av.VideoFrame, bit_depth: int) -> av.VideoFrame:
         if self.device is None:
@@ -55,6 +55,7 @@ class FakeNvdec:
             layout = surface_layout(frame.height, frame.width, bit_depth=bit_depth, pixel_format="nv12")
             self.pool, self.writer = PicturePool(self.device, layout), DeviceWriter(device_index=0)
         lent = self.pool.take()
+        self.most_lent = max(self.most_lent, self.pool._lent)
         memory = np.zeros(self.pool.layout.total_bytes, np.uint8)
         packed = frame.reformat(format="nv12" if bit_depth == 8 else "p010le")
         for plane, offset, pitch in zip(
@@ -104,9 +105,15 @@ def _install_nvdec(bit_depth: int = 8) -> FakeNvdec:
     source.why_no_cuda = lambda index: None
     source.cuda_decoding = lambda index: None
     decode = VideoSource._decode_packet
-    VideoSource._decode_packet = lambda self, packet: [
-        fake.upload(frame, bit_depth) if self._device_asked else frame for frame in decode(self, packet)
-    ]
+
+    def decode_packet(self: VideoSource, packet: Any) -> list[Any]:
+        frames = decode(self, packet)
+        if not self._device_asked:
+            return frames
+        fake.most_at_once = max(fake.most_at_once, len(frames))
+        return [fake.upload(frame, bit_depth) for frame in frames]
+
+    VideoSource._decode_packet = decode_packet
     return fake
 
 
@@ -153,7 +160,7 @@ def test_pictures_stay_on_the_device_from_decoder_to_encoder_where_those_are_the
     fake_driver, tmp_path, decoder, encoder, style
 ):
     gpu = _start(fake_driver, tmp_path)
-    clip, file = write_clip(tmp_path / "clip.mp4", frames=11), _style(tmp_path, style)
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=30), _style(tmp_path, style)
     assert _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime", "--every-frame")[0] == 0
     nvdec = _install_nvdec() if decoder == "nvdec" else None
     if encoder == "nvenc":
@@ -163,11 +170,13 @@ def test_pictures_stay_on_the_device_from_decoder_to_encoder_where_those_are_the
         options = ("--backend", "tensorrt", "--hardware", "auto", "--overwrite")
         code, out, err = _convert(clip, tmp_path / "gpu.mkv", file, *options)
         assert code == 0, err
-        assert "11 frames in, 11 out" in out
+        assert "30 frames in, 30 out" in out
         assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
-    assert FakeNvenc.encoded == (33 if encoder == "nvenc" else 0)
+    assert FakeNvenc.encoded == (90 if encoder == "nvenc" else 0)
     if nvdec is not None:
-        assert nvdec.frames >= 33
+        assert nvdec.frames >= 90
+        # And what the decoder has just given, what is looked at, and what each conversion leaves to the collector.
+        assert nvdec.most_lent <= MOST_LENT + nvdec.most_at_once + 1 + 3
     else:
         assert "pictures go through the host's memory" in out + err
 
@@ -187,6 +196,18 @@ def test_without_waiting_for_the_decoders_stream_a_picture_is_wrong(fake_driver,
         assert _convert(clip, tmp_path / "gpu.mkv", file, *options)[0] == 0
         wrong += _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") > CODES
     assert wrong > 0
+
+
+@in_child
+def test_whoever_keeps_every_picture_gets_the_later_ones_in_the_hosts_memory(fake_driver, tmp_path):
+    FakeGpu(fake_driver)
+    clip = write_clip(tmp_path / "clip.mp4", frames=20)
+    _install_nvdec()
+    with open_source(clip) as plain, VideoSource(clip, device_index=0) as opened:
+        kept = [frame.planes for frame in opened]
+        assert sum(isinstance(planes, DevicePlanes) for planes in kept) == MOST_LENT
+        for planes, frame in zip(kept, plain, strict=True):
+            assert furthest(replace(on_host(planes), colour=frame.planes.colour), frame.planes) == 0
 
 
 @pytest.mark.parametrize("bit_depth", [8, 10])
@@ -246,6 +267,19 @@ def test_without_a_gpu_a_source_that_is_asked_to_decode_on_one_decodes_here_and_
     with open_source(clip) as plain:
         for picture, frame in zip(pictures, plain, strict=True):
             assert furthest(picture, frame.planes) == 0
+
+
+@pytest.mark.parametrize("flags", [0, 4])
+@in_child
+def test_ffmpeg_shares_a_context_that_waits_as_it_does_and_says_so_of_another(fake_driver, flags):
+    FakeGpu(fake_driver)
+    driver = load_driver()
+    if flags == 0:  # somebody was here first
+        driver.cuDevicePrimaryCtxRetain(driver.cuDeviceGet(0)[1])
+    with open_device():
+        said = why_no_cuda(0)
+    assert (said is None) == (flags == 4)
+    assert said is None or "\n" not in said
 
 
 def test_planes_of_another_picture_are_of_the_host():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import Any
 
 import av
@@ -16,8 +17,12 @@ log = logging.getLogger(__name__)
 #: FFmpeg's name of frames in CUDA's memory, and what lies in them that our kernels read: bits a sample.
 CUDA = "cuda"
 _BIT_DEPTHS = {"nv12": 8, "p010le": 10}
-#: Pictures of a decoder that may be with us at a time, beside those that it keeps for itself.
-_LENT_PICTURES = 16
+#: Room for pictures that are with us, beside those that the decoder keeps for itself. NVDEC has room for 32 in all;
+#: H.264 refers back to 16, and FFmpeg adds 2.
+_ROOM = 14
+#: How many of them may be lent at a time (a pipeline of four stages has no more under way before they are drawn); what
+#: comes beyond that is downloaded at once, so that a decoder never runs dry, whoever keeps its pictures.
+MOST_LENT = 12
 
 
 def cuda_decoding(device_index: int) -> HWAccel:
@@ -41,7 +46,7 @@ def why_no_cuda(device_index: int) -> str | None:
 
 def ask_for_pictures(decoder: Any) -> None:
     """Give an unopened hardware decoder room for the pictures that are under way behind it."""
-    decoder.options = {**dict(decoder.options or {}), "extra_hw_frames": str(_LENT_PICTURES)}
+    decoder.options = {**dict(decoder.options or {}), "extra_hw_frames": str(_ROOM)}
 
 
 def is_on_device(frame: av.VideoFrame) -> bool:
@@ -69,10 +74,39 @@ def why_not_on_device(frame: av.VideoFrame) -> str | None:
     return None
 
 
-def planes_on_device(frame: av.VideoFrame, *, colour: Colour, download: Any) -> DevicePlanes:
+class Lending:
+    """How many pictures of one decoder are lent. From any thread."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        # Taken again by the same thread when the collector ends a lease in the middle of it.
+        self._lock = threading.RLock()
+
+    @property
+    def has_room(self) -> bool:
+        return self.count < MOST_LENT
+
+    def add(self, change: int) -> None:
+        with self._lock:
+            self.count += change
+
+
+class _Lease:
+    """Keeps a frame for as long as its picture lives."""
+
+    def __init__(self, frame: av.VideoFrame, lending: Lending) -> None:
+        self._frame, self._lending = frame, lending
+        lending.add(1)
+
+    def __del__(self) -> None:
+        self._lending.add(-1)
+
+
+def planes_on_device(frame: av.VideoFrame, lending: Lending, *, colour: Colour, download: Any) -> DevicePlanes:
     """The picture of a CUDA ``frame`` where it lies; ``download(frame)`` gives it as planes of the host."""
     return device_planes(
-        tuple(frame.planes), height=frame.height, width=frame.width, colour=colour, owner=frame,
+        tuple(frame.planes), height=frame.height, width=frame.width, colour=colour,
+        owner=_Lease(frame, lending),
         bit_depth=_BIT_DEPTHS[software_format(frame).name], download=lambda: download(frame),
     )  # fmt: skip
 

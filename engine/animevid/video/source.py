@@ -20,6 +20,7 @@ from animevid.video.base import Chapter, Source, SourceInfo, StreamInfo
 from animevid.video.clock import ARBITRARY_CLOCK_FORMATS, FrameClock, ticks_from_seconds
 from animevid.video.colour import colour_from_tags, colour_of
 from animevid.video.device import (
+    Lending,
     ask_for_pictures,
     cuda_decoding,
     is_on_device,
@@ -67,7 +68,8 @@ class VideoSource(Source):
         format_name: FFmpeg's demuxer, where it cannot be guessed.
         tone_map: bring HDR (PQ, HLG) to SDR BT.709; without it HDR is refused.
         device_index: decode on this CUDA device (NVDEC) and leave the pictures there, as
-            :class:`~animevid.pixels.device.DevicePlanes`; where that cannot be, ``info.notices`` says why in one line.
+            :class:`~animevid.pixels.device.DevicePlanes`; where that cannot be, ``info.notices`` says why in one line
+            (and ``is_on_device`` is false: a source without ``device_index`` then decodes with more threads).
 
     Raises:
         InputError: missing, unreadable, without a picture.
@@ -110,11 +112,13 @@ class VideoSource(Source):
         self._container = open_input(spec, options=options, format_name=format_name, hwaccel=hwaccel)
         #: Whether the frames' pictures lie in the device's memory.
         self.is_on_device = False
+        self._lending = Lending()
         try:
             self._stream = self._choose_stream(stream_index)
             self._video_index = self._stream.index
             self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
-            self._decoder = self._open_decoder(threads)
+            # One thread feeds NVDEC; more would each hold a picture of it back.
+            self._decoder = self._open_decoder(1 if on_device else threads)
             if on_device:
                 ask_for_pictures(self._decoder)
             self._time_base: Fraction = self._stream.time_base or _MICROSECOND
@@ -215,11 +219,14 @@ class VideoSource(Source):
         return why_not_on_device(frame)
 
     def _picture(self, raw: Any) -> PlanesYUV420:
-        if self.is_on_device and is_on_device(raw):
+        if self.is_on_device and is_on_device(raw) and self._lending.has_room:
             tags = self._container_colour
             # Whoever downloads is in another thread, and a reader serves one.
             return planes_on_device(
-                raw, colour=colour_of(raw, container=tags), download=PlaneReader(container_colour=tags).read
+                raw,
+                self._lending,
+                colour=colour_of(raw, container=tags),
+                download=PlaneReader(container_colour=tags).read,
             )
         planes = self._reader.read(raw)
         return planes if self._tone_mapper is None else self._tone_mapper(planes)

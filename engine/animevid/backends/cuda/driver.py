@@ -15,6 +15,7 @@ from animevid.errors import BackendError, DeviceError
 OLDEST_DRIVER = 13000
 _OLDEST_NAMED = "580"
 
+_BLOCKING_SYNC = 4  # CU_CTX_SCHED_BLOCKING_SYNC
 _OUT_OF_MEMORY = 2
 _NO_DEVICE = 100
 _INVALID_DEVICE = 101
@@ -120,9 +121,19 @@ class Device:
         self.compute_capability = f"{major}.{minor}"
         version = int(check(driver, driver.cuDriverGetVersion()))
         self.driver_version = f"{version // 1000}.{version % 1000 // 10}"
+        self._prefer_blocking()
         #: ``CUcontext``; ``None`` once closed.
         self.context: Any = check(driver, driver.cuDevicePrimaryCtxRetain(self._device))
         self.make_current()
+
+    def _prefer_blocking(self) -> None:
+        """Have waiting threads sleep, as FFmpeg asks of a primary context that it is to share; else it refuses it.
+
+        Only where nobody has the context yet: who came first (torch, say) chose how it waits.
+        """
+        state, _, active = self.driver.cuDevicePrimaryCtxGetState(self._device)
+        if int(state) == 0 and not active:
+            self.driver.cuDevicePrimaryCtxSetFlags(self._device, _BLOCKING_SYNC)
 
     def make_current(self) -> None:
         """Bind this device's context to the calling thread."""

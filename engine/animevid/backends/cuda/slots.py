@@ -612,11 +612,13 @@ class _Slot:
         device.call("cuEventSynchronize", self._done)
 
     def results(self) -> list[PlanesYUV420]:
-        """The pictures in pinned memory, copied out: the slot may be filled again at once."""
-        if self.targets:
-            return self.pictures
+        """The pictures in pinned memory, copied out: the slot may be filled again, and holds nobody's memory."""
+        pictures, drawn_elsewhere = self.pictures, bool(self.targets)
+        self.pictures, self.sources, self.targets = [], [], []
+        if drawn_elsewhere:
+            return pictures
         results = []
-        for index, picture in enumerate(self.pictures):
+        for index, picture in enumerate(pictures):
             y, u, v = (view.copy() for view in self._planes(self._view_out, index))
             results.append(picture.with_planes(y, u, v))
         return results
