@@ -34,6 +34,7 @@ from animevid.video import (
     open_source,
     picture_kind_of,
 )
+from animevid.video.protocols import is_local_file
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Comparison: TypeAlias = Literal["side", "split"]
@@ -290,12 +291,13 @@ class Conversion:
         self._dst = os.fspath(dst)
         self._stopped = threading.Event()
         self._pipeline: Pipeline | None = None
+        self._lasting_notices: tuple[str, ...] = ()
         # The style loads while the source opens: both take time, mostly in native code.
         with ExitStack() as stack, ThreadPoolExecutor(1, thread_name_prefix="animevid-open") as executor:
             opening = executor.submit(self._open_stylizer)
             if not isinstance(options.style, Stylizer):
                 stack.callback(_close_if_opened, opening)
-            device_index = opening.result().device_index if self._may_stay_on_device() else None
+            device_index = opening.result().device_index if self._may_stay_on_device(src) else None
             self._source = stack.enter_context(self._open_source(src, device_index=device_index))
             self._on_device = isinstance(self._source, VideoSource) and self._source.is_on_device
             info = self._source.info
@@ -403,16 +405,16 @@ class Conversion:
     ) -> None:
         self.close()
 
-    def _may_stay_on_device(self) -> bool:
+    def _may_stay_on_device(self, src: PathLike) -> bool:
         """Whether pictures need not touch the host's memory, if decoder, network and encoder are on one GPU."""
         options = self._options
         wanted = options.encoder.hardware in ("auto", "nvenc")
-        return wanted and options.compare is None and options.size is None
+        return wanted and options.compare is None and options.size is None and is_local_file(src)
 
     def _open_source(self, src: PathLike, *, device_index: int | None) -> Source:
         options = self._options
 
-        def open_once() -> Source:
+        def open_once(*, device_index: int | None = None) -> Source:
             return open_source(
                 src,
                 stream_index=options.stream_index,
@@ -423,7 +425,12 @@ class Conversion:
                 device_index=device_index,
             )
 
-        source = open_once()
+        source = open_once(device_index=device_index)
+        if device_index is not None and isinstance(source, VideoSource) and not source.is_on_device:
+            # Again, for a decoder with all its threads; the reason stays.
+            self._lasting_notices = source.info.notices
+            source.close()
+            source = open_once()
         if isinstance(source, VideoSource) and options.reconnect_seconds > 0 and may_come_back(source):
             return ReconnectingSource(source, open_once, patience_seconds=options.reconnect_seconds, stop=self._stopped)
         return source
@@ -487,7 +494,7 @@ class Conversion:
         return replace(kind, colour=colour, width=width, height=height, sample_aspect_ratio=ratio)
 
     def _notices(self) -> tuple[str, ...]:
-        notices = [*self._source.info.notices, *self._sink.notices]
+        notices = [*self._lasting_notices, *self._source.info.notices, *self._sink.notices]
         if self._source.read_error:
             notices.append(f"reading stopped early: {self._source.read_error}")
         return tuple(dict.fromkeys(notices))
