@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from animevid.errors import AnimevidError, StyleError, UsageError
+from animevid.errors import AnimevidError, BackendError, StyleError, UsageError
 from animevid.pixels import Colour, ColourRange, Matrix, PlanesYUV420
 from animevid.stylizer import StaticSkip, Stylizer
 from small_styles import LEVELS, NCHW, NHWC, PACKED, save_style
@@ -328,3 +328,54 @@ class TestStaticSkip:
         assert [output is None for output in outputs] == [False, True, False, True, False]
         for one, other in zip(shown, expected, strict=True):
             np.testing.assert_array_equal(one.y, other.y)
+
+
+def test_pictures_side_by_side_are_those_of_one_after_another_and_in_their_order():
+    pictures = [_picture(180, 320, seed=seed) for seed in range(6)]
+    with Stylizer(threads=2) as alone, Stylizer(threads=2, side_by_side=2) as together:
+        expected = [alone.stylize_planes(picture) for picture in pictures]
+        outputs = together.infer([together.preprocess(picture) for picture in pictures])
+        drawn = [together.postprocess(*pair) for pair in zip(pictures, outputs, strict=True)]
+    for one, other in zip(expected, drawn, strict=True):
+        np.testing.assert_array_equal(one.y, other.y)
+        np.testing.assert_array_equal(one.u, other.u)
+
+
+def test_a_runtime_that_fails_side_by_side_says_so_where_its_picture_is_asked_for(make_style):
+    with Stylizer(make_style(PACKED), side_by_side=2) as stylizer:
+        picture = _picture()
+        stylizer._backend.close()
+        (output,) = stylizer.infer([stylizer.preprocess(picture)])
+        with pytest.raises(BackendError, match="closed"):
+            stylizer.postprocess(picture, output)
+
+
+def test_fewer_than_one_picture_at_once_is_refused(make_style):
+    with pytest.raises(UsageError, match=r"side_by_side = 0"):
+        Stylizer(make_style(PACKED), side_by_side=0)
+
+
+@pytest.mark.parametrize(
+    ("style", "options", "taken"),
+    [
+        ("ink", {}, "int8"),
+        ("ink", {"precision": "fp32"}, "fp32"),
+        ("ink", {"backend": "openvino"}, "fp32"),
+        ("ink.onnx", {}, "fp32"),
+        ("old", {}, "fp32"),
+    ],
+    ids=["by name", "asked for", "backend that is no faster", "by path", "of other weights"],
+)
+def test_the_int8_file_of_a_name_is_taken_where_it_is_faster(tmp_path, monkeypatch, style, options, taken):
+    if options.get("backend") == "openvino":
+        pytest.importorskip("openvino")
+    monkeypatch.setattr("animevid.styles.registry.user_styles_folder", lambda: tmp_path)
+    for name, weights in (("ink", "a" * 64), ("old", "b" * 64)):
+        save_style(tmp_path / f"{name}.onnx", replace(PACKED, name=name, weights_sha256=weights), effect="copy")
+        small = replace(PACKED, name=name, weights_sha256="a" * 64, precision="int8")
+        save_style(tmp_path / f"{name}-int8.onnx", small, effect="posterize")
+    picture = _picture()
+    with Stylizer(str(tmp_path / style) if style.endswith(".onnx") else style, **options) as stylizer:
+        drawn = stylizer.stylize_planes(picture)
+    # The two files draw different pictures, so that it shows which one ran.
+    assert np.array_equal(drawn.y, picture.y) == (taken == "fp32")

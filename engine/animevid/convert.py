@@ -13,6 +13,7 @@ from fractions import Fraction
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
+from animevid.backends.threads import default_threads
 from animevid.errors import Cancelled, UsageError
 from animevid.pipeline import Pipeline, PipelineStatistics, Stage
 from animevid.pixels import Colour, PlanesYUV420, compare_side_by_side, compare_split, resize_planes
@@ -239,10 +240,25 @@ def stylized_frames(
         stylizer = style
         if not isinstance(stylizer, Stylizer):
             stylizer = stack.enter_context(
-                Stylizer(stylizer, strength=strength, net_pixels=net_pixels, threads=threads)
+                Stylizer(
+                    stylizer,
+                    strength=strength,
+                    net_pixels=net_pixels,
+                    threads=threads,
+                    side_by_side=_pictures_at_once(threads),
+                )
             )
         steps: Steps[Any, Any] = StaticSkip(stylizer) if skip_static else stylizer
         yield from Pipeline(source, stylizing_stages(steps), source_name="decode")
+
+
+#: More would hold more pictures in memory than they save time.
+_MOST_AT_ONCE = 4
+
+
+def _pictures_at_once(threads: int) -> int:
+    """How many pictures a file's conversion keeps in the network, on ``threads`` (0: all cores)."""
+    return min(threads or default_threads(), _MOST_AT_ONCE)
 
 
 def stylizing_stages(
@@ -450,6 +466,7 @@ class Conversion:
             backend=options.backend,
             device=options.device,
             threads=options.threads,
+            side_by_side=_pictures_at_once(options.threads),
         )
 
     def _frames(self) -> Iterator[Frame]:

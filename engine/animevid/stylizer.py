@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from types import TracebackType
@@ -72,10 +73,19 @@ class NetworkInput:
 
 @dataclass(frozen=True, slots=True)
 class NetworkOutput:
-    """One picture as the network gave it, with the input that it came from (the guided lift compares the two)."""
+    """One picture as the network gives it, with the input that it comes from (the guided lift compares the two)."""
 
-    tensor: Tensor
+    result: Tensor | Future[Tensor]
     source: NetworkInput
+
+    @property
+    def tensor(self) -> Tensor:
+        """In the style's layout, without N. Waits for a network that is still at it.
+
+        Raises:
+            BackendError, DeviceError: the runtime failed.
+        """
+        return self.result.result() if isinstance(self.result, Future) else self.result
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +157,10 @@ class Stylizer:
         hints: CardHints | None = None,
         strength: float = 1.0,
         net_pixels: int | None = None,
+        side_by_side: int = 1,
     ) -> None:
+        if side_by_side < 1:
+            raise UsageError(f"{side_by_side = } must be 1 or more pictures at once")
         if net_pixels is not None:
             _check_net_pixels(net_pixels)
         self._strength = _checked_strength(strength)
@@ -164,8 +177,21 @@ class Stylizer:
         multiple = 1 if self.card.fixed_size_px is not None else self.card.size_multiple
         self._multiple = math.lcm(multiple, self.card.layout.cell_px)
         self._backend: Backend = open_backend(
-            self.style.model, self.card, backend=backend, threads=threads, device=device
+            self.style.model,
+            self.card,
+            backend=backend,
+            threads=threads,
+            device=device,
+            side_by_side=side_by_side,
+            int8=self._int8 if style.any_precision else None,
         )
+        self._side_by_side: ThreadPoolExecutor | None = None
+        if side_by_side > 1 and self._backend.faster_side_by_side and self._backend.device_name == "CPU":
+            self._side_by_side = ThreadPoolExecutor(side_by_side, thread_name_prefix="animevid-infer")
+
+    def _int8(self) -> tuple[bytes, StyleCard] | None:
+        smaller = self.style.int8()
+        return None if smaller is None else (smaller.model, smaller.card)
 
     @property
     def strength(self) -> float:
@@ -361,6 +387,9 @@ class Stylizer:
         return NetworkInput(tensor, size)
 
     def _infer(self, batch: Sequence[NetworkInput]) -> list[NetworkOutput]:
+        pool = self._side_by_side
+        if pool is not None:
+            return [NetworkOutput(pool.submit(self._run_one, item.tensor), item) for item in batch]
         tensors = [item.tensor for item in batch]
         results = self._run(tensors[0][np.newaxis] if len(tensors) == 1 else np.stack(tensors))
         return [NetworkOutput(result, item) for result, item in zip(results, batch, strict=True)]
@@ -390,8 +419,14 @@ class Stylizer:
                 raise
         return self.stylize_planes(planes)
 
+    def _run_one(self, tensor: Tensor) -> Tensor:
+        result: Tensor = self._run(tensor[np.newaxis])[0]
+        return result
+
     def close(self) -> None:
         """Free the backend. Safe to call twice."""
+        if self._side_by_side is not None:
+            self._side_by_side.shutdown(cancel_futures=True)
         self._backend.close()
 
     def __enter__(self) -> Self:

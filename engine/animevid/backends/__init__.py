@@ -7,9 +7,11 @@ take it). Modules are imported when they are asked for, so a runtime that is not
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from animevid.backends.base import Backend, Tensor
+from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, UsageError
 from animevid.styles.card import StyleCard
 
@@ -63,13 +65,23 @@ def available_backends() -> tuple[BackendStatus, ...]:
 
 
 def open_backend(
-    model: bytes, card: StyleCard, *, backend: str = "auto", threads: int = 0, device: str = "auto"
+    model: bytes,
+    card: StyleCard,
+    *,
+    backend: str = "auto",
+    threads: int = 0,
+    device: str = "auto",
+    side_by_side: int = 1,
+    int8: Callable[[], tuple[bytes, StyleCard] | None] | None = None,
 ) -> Backend:
     """Open ``model`` (a serialized ONNX file).
 
     ``backend`` ``"auto"`` takes the GPU where one can be used, else the first CPU runtime that is installed, and says
     why in one line of the log; a GPU that fails later is replaced in the same way (``backends.auto``). ``threads`` 0
     lets it choose; ``device`` is ``"auto"``, ``"cpu"`` or what the backend knows (``"cuda:0"``).
+
+    ``side_by_side``: how many pictures will be run at once; a backend that is ``faster_side_by_side`` gets that part of
+    the threads for each. ``int8`` is asked for the style's INT8 model and card where the backend ``prefers_int8``.
 
     Raises:
         UsageError: an unknown backend or device, or a negative number of threads.
@@ -78,18 +90,27 @@ def open_backend(
     """
     if threads < 0:
         raise UsageError(f"{threads = } must be 0 (the backend chooses) or more")
+
+    def opened(home: type[Backend], where: str) -> Backend:
+        share = threads
+        if side_by_side > 1 and home.faster_side_by_side:
+            share = max(1, (threads or default_threads()) // side_by_side)
+        smaller = int8() if int8 is not None and home.prefers_int8(where) else None
+        what, its_card = smaller or (model, card)
+        return home.open(what, its_card, threads=share, device=where)
+
     if backend != "auto":
         chosen = backend_class(backend)
         reason = chosen.unavailable_reason()
         if reason is not None:
             raise BackendError(reason)
-        return chosen.open(model, card, threads=threads, device=device)
+        return opened(chosen, device)
 
     def open_without_gpu(where: str) -> Backend:
         usable = [home for home in map(backend_class, _AUTO_ORDER) if home.unavailable_reason() is None]
         if not usable:
             raise BackendError(f"no backend is installed; one of {', '.join(_AUTO_ORDER)} is needed (pip install NAME)")
-        return usable[0].open(model, card, threads=threads, device=where)
+        return opened(usable[0], where)
 
     if device == "cpu":
         return open_without_gpu(device)
@@ -98,7 +119,7 @@ def open_backend(
     on_gpu = "cuda" if device == "auto" else device
     return open_auto(
         [backend_class(name) for name in _AUTO_GPU_ORDER],
-        lambda home: home.open(model, card, threads=threads, device=on_gpu),
+        lambda home: opened(home, on_gpu),
         open_without_gpu,
         device=device,
     )

@@ -27,6 +27,13 @@ class Backend(ABC):
     """
 
     name: ClassVar[str]
+    #: N pictures at once on a thread each take less time than one after another on N threads.
+    faster_side_by_side: ClassVar[bool] = False
+
+    @classmethod
+    def prefers_int8(cls, device: str) -> bool:
+        """Whether a style's INT8 file is faster than its float32 one on ``device`` (``"auto"``, ``"cpu"``, ...)."""
+        return False
 
     @classmethod
     @abstractmethod

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 _FATAL_ONLY = 4  # ONNX Runtime would print to stderr what it raises anyway
 _CUDA = "CUDAExecutionProvider"
+_CPU = "CPUExecutionProvider"
 
 
 class OnnxRuntimeBackend(Backend):
     name: ClassVar[str] = "onnxruntime"
+    faster_side_by_side: ClassVar[bool] = True
 
     def __init__(
         self, session: onnxruntime.InferenceSession, card: StyleCard, *, description: str, on_gpu: bool
@@ -46,6 +48,12 @@ class OnnxRuntimeBackend(Backend):
         self._output_name: str = session.get_outputs()[0].name
         first = given.shape[0] if given.shape else None
         self._fixed_batch = first if isinstance(first, int) and first > 0 else None
+
+    @classmethod
+    def prefers_int8(cls, device: str) -> bool:
+        import onnxruntime
+
+        return _providers(device, onnxruntime.get_available_providers()) == [_CPU]
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -75,8 +83,11 @@ class OnnxRuntimeBackend(Backend):
         on_gpu = session.get_providers()[0] == _CUDA
         if not on_gpu and device.startswith("cuda"):
             raise DeviceError(f"{device = }: ONNX Runtime could not start CUDA; try --device cpu, or update the driver")
-        place = f"CUDA ({device})" if on_gpu else f"CPU, {options.intra_op_num_threads} threads"
-        return cls(session, card, description=f"onnxruntime {onnxruntime.__version__} {place}", on_gpu=on_gpu)
+        place = f"CUDA ({device})" if on_gpu else f"CPU, {_counted(options.intra_op_num_threads)}"
+        precision = "" if card.precision == "fp32" else f", {card.precision}"
+        return cls(
+            session, card, description=f"onnxruntime {onnxruntime.__version__} {place}{precision}", on_gpu=on_gpu
+        )
 
     @property
     def preferred_batch(self) -> int:
@@ -123,6 +134,10 @@ class OnnxRuntimeBackend(Backend):
         return np.concatenate(pieces)
 
 
+def _counted(threads: int) -> str:
+    return f"{threads} thread{'' if threads == 1 else 's'}"
+
+
 def _providers(device: str, present: list[str]) -> list[Any]:
     """ONNX Runtime's provider list for ``device``.
 
@@ -130,12 +145,11 @@ def _providers(device: str, present: list[str]) -> list[Any]:
         UsageError: a device that this backend does not know.
         DeviceError: CUDA was asked for and this build has none.
     """
-    cpu = "CPUExecutionProvider"
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device)
     if match is None:
         raise UsageError(f"{device = }: onnxruntime knows auto, cpu, cuda and cuda:N")
     if device == "cpu" or (device == "auto" and _CUDA not in present):
-        return [cpu]
+        return [_CPU]
     if _CUDA not in present:
         raise DeviceError(f"{device = }: this ONNX Runtime has no CUDA; pip install onnxruntime-gpu, or --device cpu")
-    return [(_CUDA, {"device_id": int(match.group(1) or 0)}), cpu]
+    return [(_CUDA, {"device_id": int(match.group(1) or 0)}), _CPU]

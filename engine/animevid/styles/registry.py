@@ -31,10 +31,14 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 @dataclass(frozen=True)
 class Style:
-    """A style that was found: its card, and the ONNX file, which is read when ``model`` is first asked for."""
+    """A style that was found: its card, and the ONNX file, which is read when ``model`` is first asked for.
+
+    ``any_precision``: asked for by name alone, so that its INT8 file may stand in for it where that is faster.
+    """
 
     card: StyleCard
     path: Path
+    any_precision: bool = False
 
     @cached_property
     def model(self) -> bytes:
@@ -44,6 +48,18 @@ class Style:
             StyleError: it cannot be read any more.
         """
         return _read(self.path)
+
+    def int8(self) -> Style | None:
+        """Its INT8 file: ``NAME-int8.onnx`` beside ``NAME.onnx``, made from the same weights; ``None`` without one.
+
+        Raises:
+            StyleError: there is one that cannot be read.
+        """
+        beside = self.path.with_name(f"{self.path.stem}-int8.onnx")
+        if self.card.precision != "fp32" or not beside.is_file():
+            return None
+        style = _open(beside, hints=None, name=beside.stem)
+        return style if style.card.weights_sha256 == self.card.weights_sha256 else None
 
 
 def load_style(
@@ -57,7 +73,7 @@ def load_style(
     """The style ``spec``: a name, the path of an ONNX file, or an http(s) URL with its ``sha256``; ``None`` is the
     default style.
 
-    ``quality`` (``"fast"`` or ``"high"``) and ``precision`` (``None``: as shipped; ``"int8"``) choose among the files
+    ``quality`` (``"fast"`` or ``"high"``) and ``precision`` (``None``: float32; ``"int8"``) choose among the files
     of a name and mean nothing for a path or a URL. A file without a card is inspected; ``hints`` overrides what would
     be inferred, and is refused for a file with a card.
 
@@ -80,7 +96,14 @@ def load_style(
         raise UsageError(f"{sha256 = } goes with a URL, not with {text!r}")
     if not isinstance(spec, str) or text.endswith(".onnx") or os.sep in text or "/" in text:
         return _open(Path(text), hints=hints, name=Path(text).stem)
-    return _open(_find(text, quality=quality, precision=precision), hints=hints, name=text)
+    style = _open(_find(text, quality=quality, precision=precision), hints=hints, name=text)
+    return style if precision is not None else _with_any_precision(style)
+
+
+def _with_any_precision(style: Style) -> Style:
+    same = replace(style, any_precision=True)
+    same.__dict__["model"] = style.model  # it is in memory already
+    return same
 
 
 def list_styles() -> tuple[Style, ...]:
@@ -100,7 +123,7 @@ def list_styles() -> tuple[Style, ...]:
         if precision is not None:
             continue
         card = card or StyleCard(name=base, description="no card in the file: limits are inferred when it is used")
-        styles.append(Style(replace(card, name=base, quality=quality), path))
+        styles.append(Style(replace(card, name=base, quality=quality), path, any_precision=True))
     return tuple(sorted(styles, key=lambda s: (s.card.name != DEFAULT_STYLE, s.card.name, s.card.quality)))
 
 
