@@ -223,6 +223,9 @@ def _fill_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--paint", action="store_true", help="nano: flatten areas and ink outlines in the style itself (not trained)"
     )
+    parser.add_argument(
+        "--ink", type=float, metavar="THRESHOLD", help="painted: draw ink from this contrast on (less: more lines)"
+    )
     parser.add_argument("--int8", action="store_true", help="write STYLE-int8.onnx too, quantized on the photos")
     parser.add_argument("--calibration", type=int, default=32, metavar="N", help="photos to quantize on (--int8)")
     _add_card_flags(parser)
@@ -253,6 +256,13 @@ def _run_export(args: argparse.Namespace) -> int:
     if args.paint:
         generator = Painted(generator)
         recipe = f"{recipe}, painted"
+    if args.ink is not None:
+        if not isinstance(generator, Painted):
+            raise TrainingError(f"{args.ink = }: the style has no ink; give --paint too, or leave --ink out")
+        if not 0.0 < args.ink < 1.0:
+            raise TrainingError(f"{args.ink = }: give a contrast between 0 and 1; styles are trained with 0.03")
+        generator.threshold = args.ink
+        recipe = f"{recipe}, ink from {args.ink:g}"
     code = _export(generator, args, photos=photos, recipe=recipe)
     return _quantize(args.style, photos, count=args.calibration) if args.int8 else code
 
@@ -384,8 +394,8 @@ def _run_evaluate(args: argparse.Namespace) -> int:
     from animevid_trainer.evaluate.judge import open_judge
     from animevid_trainer.evaluate.measure import evaluate_candidates, read_clip
     from animevid_trainer.evaluate.report import markdown_table, write_report
-    from animevid_trainer.loop import choose_precision
     from animevid_trainer.perceptual import make_perceptual
+    from animevid_trainer.precision import choose_precision
 
     paths = find_pictures(args.photos)
     training: list[Path] = []
