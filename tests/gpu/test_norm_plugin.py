@@ -165,7 +165,7 @@ def test_a_plugin_of_both_phases_keeps_its_fields():
     assert (kept.layer, kept.epsilon, kept.slope) == (True, pytest.approx(1e-9), pytest.approx(0.2))
 
 
-_SHAPES = [(2, 3, 5, 7), (1, 4, 33, 35), (2, 2, 140, 130)]
+_SHAPES = [(2, 3, 5, 7), (1, 4, 17, 19), (1, 1, 130, 130)]  # the last takes two blocks a group
 
 
 def _upload(device, array: np.ndarray) -> int:
