@@ -16,9 +16,10 @@ import torch
 from animevid.errors import TrainingError
 from animevid_trainer.checkpoint import changed_past, list_checkpoints
 from animevid_trainer.data.batches import Batch
-from animevid_trainer.loop import Trainer, Update, choose_precision
+from animevid_trainer.loop import Trainer, Update
 from animevid_trainer.objectives import CycleObjective, FeatureCache, ImagePool, StylizeObjective
 from animevid_trainer.plan import make_plan
+from animevid_trainer.precision import choose_precision
 from animevid_trainer.progress import ProgressLine
 from animevid_trainer.recipes import Phase
 from small_runs import KINDS, differing, tiny_objective, tiny_plan, tiny_source, tiny_trainer, weights_of

@@ -39,6 +39,7 @@ from animevid_trainer.loop import LoopSettings, Trainer, choose_device, seed_eve
 from animevid_trainer.objectives import CycleObjective, StylizeObjective, TemporalSettings, Weights
 from animevid_trainer.perceptual import Perceptual, make_perceptual
 from animevid_trainer.plan import Plan, make_plan
+from animevid_trainer.precision import has_bf16
 from animevid_trainer.progress import Progress
 from animevid_trainer.recipes import Recipe, recipe_from_dict
 from animevid_trainer.validation import StudentValidation, StyleValidation, Validate, middles, spread, squares
@@ -283,7 +284,8 @@ def make_perceptual_of(recipe: Recipe, *, device: torch.device) -> Perceptual:
     """The perceptual network that the recipe names."""
     choice = recipe.perceptual
     weights = choice.weights or None
-    return make_perceptual(choice.network, weights=weights, unit=choice.unit, bf16=choice.bf16, device=device)
+    bf16 = choice.bf16 and has_bf16(device)
+    return make_perceptual(choice.network, weights=weights, unit=choice.unit, bf16=bf16, device=device)
 
 
 def make_objective(
@@ -409,6 +411,7 @@ def start_run(
         TrainingError: as its parts do.
     """
     seed_everything(loop_settings.seed)
+    teacher = teacher or (recipe.teacher if recipe.needs_teacher else None) or None
     draw, key = open_teacher_of(teacher) if teacher else (None, "")
     data = open_data(recipe, data_settings, teacher=draw, teacher_key=key, on_progress=on_data)
     plan = make_plan_of(recipe, photos=len(data.photos))

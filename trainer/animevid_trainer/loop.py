@@ -32,7 +32,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -54,6 +54,7 @@ from animevid_trainer.data.batches import Batch, BatchSource, Prefetcher
 from animevid_trainer.data.pictures import Picture
 from animevid_trainer.distributed import SINGLE, World, average, average_gradients, broadcast_weights, gather
 from animevid_trainer.ema import Ema
+from animevid_trainer.precision import Precision, choose_precision
 from animevid_trainer.progress import Progress
 from animevid_trainer.sheets import write_sheet
 
@@ -63,7 +64,6 @@ log = logging.getLogger(__name__)
 #: ``changed_past``), nor is how its recipe is described.
 _LENGTHS = frozenset({"length_steps", "length_epochs", "plan", "summary"})
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Terms = Mapping[str, Tensor]
 
 
@@ -168,21 +168,6 @@ def choose_device(name: str, world: World) -> torch.device:
     if name == "auto":
         return torch.device("cuda", world.local_rank) if torch.cuda.is_available() else torch.device("cpu")
     return torch.device(name)
-
-
-def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
-    """The type that convolutions compute in."""
-    if name == "auto":
-        if device.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        has_bf16 = (
-            getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)()
-            or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-        )
-        return torch.bfloat16 if has_bf16 else torch.float32
-    if name == "fp16" and device.type == "cpu":
-        raise TrainingError(f"precision {name = } needs a GPU; on a CPU there are fp32 and bf16")
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
 
 
 def random_states() -> dict[str, Any]:

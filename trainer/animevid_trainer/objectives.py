@@ -311,13 +311,15 @@ class StylizeObjective(Networks):
             parts.append(("smooth", _needed(smooth, "edge-smoothed art")))
         # All of D's pictures in one pass: fuller convolutions, and (with spectral norm) one power iteration a step.
         if self.judged_layers:
-            with torch.no_grad():
-                others = self._features(torch.cat([images for name, images in parts if name != "fake"]))
-            count = len(art)
+            real = self._cached_features("judged art", batch.art_keys, art, self.judged_layers)
             seen = {
-                layer: torch.cat((others[layer][:count], output.features[layer], others[layer][count:]))
-                for layer in self.judged_layers
+                layer: torch.cat((features, output.features[layer]))
+                for layer, features in zip(self.judged_layers, real, strict=True)
             }
+            if parts[2:]:
+                with torch.no_grad():
+                    negatives = self._features(torch.cat([images for _, images in parts[2:]]))
+                seen = {layer: torch.cat((features, negatives[layer])) for layer, features in seen.items()}
             logits = self._judge(Seen(output.images, seen, output.ground)).chunk(len(parts))
         else:
             images = torch.cat([images for _, images in parts])
@@ -406,12 +408,17 @@ class StylizeObjective(Networks):
         return self.perceptual.features(images, layers)
 
     def _photo_features(self, batch: Batch, layers: tuple[str, ...]) -> tuple[Tensor, ...]:
+        return self._cached_features("photo", batch.photo_keys, batch.photo, layers)
+
+    def _cached_features(
+        self, what: str, keys: CropKeys, images: Tensor, layers: tuple[str, ...]
+    ) -> tuple[Tensor, ...]:
         def compute(images: Tensor) -> tuple[Tensor, ...]:
             found = self._features(images, layers)
             return tuple(found[layer] for layer in layers)
 
         with torch.no_grad():
-            return self.cache.get("photo", batch.photo_keys, batch.photo, compute)
+            return self.cache.get(what, keys, images, compute)
 
     def _art_grams(self, batch: Batch, layers: tuple[str, ...]) -> tuple[Tensor, ...]:
         def compute(images: Tensor) -> tuple[Tensor, ...]:

@@ -111,7 +111,7 @@ class PerceptualChoice:
     teacher_layer: str = ""
     style_layers: tuple[str, ...] = ()  # empty: the content layer
     unit: Literal["caffe", "normalized"] = "caffe"
-    bf16: bool = False
+    bf16: bool = False  # compute in bfloat16 where the processor has instructions for it
     scale: float = 1.0  # pictures are shrunk to this before the network looks at them
 
 

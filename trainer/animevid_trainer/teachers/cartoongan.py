@@ -18,12 +18,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from animevid_trainer.precision import has_bf16
+
 INSTANCE_NORM_EPS = 1e-9
 SIZE_MULTIPLE = 4
 
 
 class CartoonGanTeacher:
-    """Runs the published weights. On the CPU the convolutions run in bfloat16, the norms in float32."""
+    """Runs the published weights on the CPU: convolutions in bfloat16 where it has that, norms in float32."""
 
     def __init__(self, weights: Path) -> None:
         """Raises:
@@ -48,7 +50,7 @@ class CartoonGanTeacher:
         bgr = torch.from_numpy(np.ascontiguousarray(photo[..., ::-1])).permute(2, 0, 1)[None].float() / 127.5 - 1.0
         pad = (0, -width % SIZE_MULTIPLE, 0, -height % SIZE_MULTIPLE)
         bgr = functional.pad(bgr, pad, mode="reflect").contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bf16(bgr.device)):
             drawn = self._forward(bgr)[:, :, :height, :width]
         rgb = (drawn.float()[0].flip(0).permute(1, 2, 0) + 1.0) * 127.5
         return rgb.round().clamp(0, 255).byte().contiguous().numpy()
