@@ -31,7 +31,7 @@ def _train(folder: Path, kind: str, *, processes: int, steps: int) -> list[dict[
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         arguments = [*launcher, *arguments]
     done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr  # whole: the cause stands before what the launcher says of it
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [line["terms"] for line in lines]
 

@@ -44,6 +44,8 @@ def join_world() -> Iterator[World]:
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+        # Together: a process that leaves while another still sends to it ends that one with an abort.
+        dist.barrier()
     finally:
         dist.destroy_process_group()
 
