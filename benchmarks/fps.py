@@ -183,6 +183,8 @@ def _measure_naive(args: argparse.Namespace) -> dict[str, Any]:
             reader.release()
             net_size = stylizer.net_size(*size)
             style = stylizer.style
+        if style.any_precision:  # as the engine does: the same network in both
+            style = style.int8() or style
         stylize, frames = naive_stylizer(style, net_size=net_size), 0
     before = _cpu_seconds()
     count, seconds = run_naive(args.clip, args.target, stylize, frames=frames)

@@ -75,6 +75,24 @@ constexpr float kVarianceFloor = 1e-4f;
 constexpr float kFaintRange = 0.08f;  // below it edges are steepened less: grain is no contour
 constexpr float kLeastRange = 1e-4f;
 
+// See animevid/pixels/paint.py for the formulas.
+struct InkParameters {
+    float threshold, slope, calm;
+};
+
+struct PaintParameters {
+    int height, width;  // pixels, multiples of 4
+    int rounds;         // 0 .. kPaintMaxRounds
+    int distance;       // 1 .. kPaintDistance
+    int ink_radius;     // 1 .. kPaintMaxInkRadius
+    float lift;
+    InkParameters outline, thin;
+};
+
+constexpr int kPaintMaxRounds = 4, kPaintDistance = 2, kPaintMaxInkRadius = 3, kPaintBusyRadius = 7;
+constexpr int kPaintRim = 8;  // samples around a row: at least kPaintBusyRadius and kPaintDistance + 2
+constexpr float kPaintFloor = 1e-3f;
+
 template <class T>
 struct SampleKernels {
     // Space-to-depth by 4 (luma) or 2 (chroma) of a plane brought to `rows.target` x `columns.target` and padded by
@@ -108,6 +126,8 @@ struct Kernels {
     const char* name;
     SampleKernels<std::uint8_t> bytes;
     SampleKernels<std::uint16_t> words;
+    // Packed tensors (24, height / 4, width / 4). scratch: paint_scratch() floats.
+    void (*paint)(const float* photo, const float* ground, float* out, const PaintParameters& parameters, float* scratch);
 };
 
 // Floats of scratch memory that a kernel needs.
@@ -118,6 +138,12 @@ constexpr std::ptrdiff_t lift_pitch(int width, int radius) { return width + 2 * 
 constexpr std::size_t lift_scratch(int height, int width, int radius, int full_width) {
     return static_cast<std::size_t>((2 * height + 3 * (2 * radius + 1) + 13) * lift_pitch(width, radius)) +
            8 * static_cast<std::size_t>(full_width);
+}
+
+constexpr std::size_t paint_scratch(int width) {
+    // rings of lumas, photo, flattenings and inkings, and three rows
+    return static_cast<std::size_t>(32 * (kPaintMaxRounds + 2) + 32 * kPaintMaxRounds + 2 * 48 + 3) *
+           static_cast<std::size_t>(width + 2 * kPaintRim);
 }
 
 // The table for this machine; `select` (nullptr: the best) chooses by name and returns false if there is none.

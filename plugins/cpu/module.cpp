@@ -249,6 +249,28 @@ void lift_yuv420(const InPlane& full_y, const InTensor& low_in, const InTensor& 
     });
 }
 
+void paint(const InTensor& photo, const InTensor& ground, const OutTensor& out, int rounds, int distance, int ink_radius,
+           float lift, float threshold, float slope, float calm, float thin_threshold, float thin_slope,
+           float thin_calm) {
+    for (int axis = 0; axis < 3; ++axis)
+        require(photo.shape(axis) == ground.shape(axis) && photo.shape(axis) == out.shape(axis),
+                "photo, ground and out must have one shape");
+    require(photo.shape(0) == 24 && photo.shape(1) >= 1 && photo.shape(2) >= 1, "the tensors must be (24, H/4, W/4)");
+    require(rounds >= 0 && rounds <= animevid::kPaintMaxRounds, "rounds must be 0 .. 4");
+    require(distance >= 1 && distance <= animevid::kPaintDistance, "distance must be 1 or 2");
+    require(ink_radius >= 1 && ink_radius <= animevid::kPaintMaxInkRadius, "ink_radius must be 1 .. 3");
+    const float* in = photo.data();
+    const float* under = ground.data();
+    float* target = out.data();
+    const animevid::PaintParameters parameters{
+        static_cast<int>(photo.shape(1)) * 4,   static_cast<int>(photo.shape(2)) * 4,
+        rounds,                                 distance,
+        ink_radius,                             lift,
+        {threshold, slope, calm},               {thin_threshold, thin_slope, thin_calm}};
+    const nb::gil_scoped_release release;
+    animevid::active_kernels().paint(in, under, target, parameters, scratch(animevid::paint_scratch(parameters.width)));
+}
+
 std::vector<std::string> instruction_sets() {
     const char* names[8];
     const int count = animevid::available_kernels(names, 8);
@@ -285,6 +307,8 @@ NB_MODULE(_native, m) {
           number, number, number, number, number, number);
     m.def("lift_yuv420", &lift_yuv420, exact, exact, exact, exact, exact, exact, number, number, number, number, number,
           number, number, number, number, number, number, number);
+    m.def("paint", &paint, exact, exact, exact, number, number, number, number, number, number, number, number, number,
+          number);
     m.def("instruction_sets", &instruction_sets, "What this machine can run, best first.");
     m.def("instruction_set", &instruction_set, "What is in use.");
     m.def("use_instruction_set", &use_instruction_set, "name"_a, "For tests and benchmarks; '' takes the best.");

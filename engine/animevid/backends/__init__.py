@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from animevid.backends.base import Backend, Tensor
+from animevid.backends.painted import PaintedBackend, below_the_filters
 from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, UsageError
 from animevid.styles.card import StyleCard
@@ -97,6 +98,8 @@ def open_backend(
             share = max(1, (threads or default_threads()) // side_by_side)
         smaller = int8() if int8 is not None and home.prefers_int8(where) else None
         what, its_card = smaller or (model, card)
+        if home.runs_on_cpu(where) and (below := below_the_filters(what, its_card)) is not None:
+            return PaintedBackend(home.open(below, its_card, threads=share, device=where), its_card)
         return home.open(what, its_card, threads=share, device=where)
 
     if backend != "auto":

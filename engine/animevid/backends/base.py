@@ -31,8 +31,13 @@ class Backend(ABC):
     faster_side_by_side: ClassVar[bool] = False
 
     @classmethod
+    def runs_on_cpu(cls, device: str) -> bool:
+        """Whether ``device`` (``"auto"``, ``"cpu"``, ...) is the CPU here, so that the pixel kernels may do a part."""
+        return False
+
+    @classmethod
     def prefers_int8(cls, device: str) -> bool:
-        """Whether a style's INT8 file is faster than its float32 one on ``device`` (``"auto"``, ``"cpu"``, ...)."""
+        """Whether a style's INT8 file is faster than its float32 one on ``device``."""
         return False
 
     @classmethod

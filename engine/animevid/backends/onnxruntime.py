@@ -51,9 +51,13 @@ class OnnxRuntimeBackend(Backend):
 
     @classmethod
     def prefers_int8(cls, device: str) -> bool:
+        return cls.runs_on_cpu(device)
+
+    @classmethod
+    def runs_on_cpu(cls, device: str) -> bool:
         import onnxruntime
 
-        return _providers(device, onnxruntime.get_available_providers()) == [_CPU]
+        return _is_cpu(device, onnxruntime.get_available_providers())
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
@@ -138,6 +142,10 @@ def _counted(threads: int) -> str:
     return f"{threads} thread{'' if threads == 1 else 's'}"
 
 
+def _is_cpu(device: str, present: list[str]) -> bool:
+    return device == "cpu" or (device == "auto" and _CUDA not in present)
+
+
 def _providers(device: str, present: list[str]) -> list[Any]:
     """ONNX Runtime's provider list for ``device``.
 
@@ -148,7 +156,7 @@ def _providers(device: str, present: list[str]) -> list[Any]:
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device)
     if match is None:
         raise UsageError(f"{device = }: onnxruntime knows auto, cpu, cuda and cuda:N")
-    if device == "cpu" or (device == "auto" and _CUDA not in present):
+    if _is_cpu(device, present):
         return [_CPU]
     if _CUDA not in present:
         raise DeviceError(f"{device = }: this ONNX Runtime has no CUDA; pip install onnxruntime-gpu, or --device cpu")

@@ -19,7 +19,11 @@ def add_style_options(parser: argparse.ArgumentParser, *, device_option: str = "
     group = parser.add_argument_group("style")
     group.add_argument("--style", metavar="NAME|FILE|URL", help="a style by name, an .onnx file or its URL")
     group.add_argument("--quality", choices=("fast", "high"), default="fast", help="which variant of the style")
-    group.add_argument("--precision", choices=("fp32", "fp16", "int8"), help="which variant (default: as shipped)")
+    group.add_argument(
+        "--precision",
+        choices=("fp32", "fp16", "int8"),
+        help="which variant (default: int8 where there is one and it is faster)",
+    )
     group.add_argument("--sha256", metavar="HEX", help="what the file at a URL must hash to")
     group.add_argument(
         "--strength", type=parse_share, default=1.0, metavar="0..1", help="how much of the style is seen (default 1)"

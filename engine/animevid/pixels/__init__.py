@@ -6,6 +6,7 @@ from animevid.pixels.colour import Colour, ColourRange, Matrix
 from animevid.pixels.lift import lift
 from animevid.pixels.native import is_native
 from animevid.pixels.packed import pack_yuv420, padded_size, unpack_yuv420
+from animevid.pixels.paint import PaintSettings, paint
 from animevid.pixels.planes import Plane, PlanesYUV420
 from animevid.pixels.resize import chroma_size, resize_plane, resize_planes
 from animevid.pixels.rgb import planes_to_rgb, planes_to_tensor, rgb_to_planes, tensor_to_planes
@@ -16,6 +17,7 @@ __all__ = [
     "ColourRange",
     "Matrix",
     "NoiseFloor",
+    "PaintSettings",
     "Plane",
     "PlanesYUV420",
     "blend",
@@ -27,6 +29,7 @@ __all__ = [
     "lift",
     "pack_yuv420",
     "padded_size",
+    "paint",
     "planes_to_rgb",
     "planes_to_tensor",
     "resize_plane",

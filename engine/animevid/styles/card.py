@@ -12,11 +12,14 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
 
-from animevid.errors import StyleError
+from animevid.errors import StyleError, UsageError
+from animevid.pixels.paint import PaintSettings
 from animevid.styles.onnx_file import read_metadata
 
 CARD_KEY = "animevid.card"
 CARD_VERSION = 1
+#: The name of the tensor that a painted style's filters start from.
+GROUND = "ground"
 QUALITIES = ("fast", "high")
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -64,6 +67,7 @@ class StyleCard:
     near it and lifted to full size (0: run at full size).
     ``lift_epsilon``: the guided lift's regularization for this style, on [0, 1] luma.
     ``fixed_size_px``: the one (H, W) in pixels that the graph accepts, for a model exported with a fixed size.
+    ``paint``: the graph's operators after the tensor :data:`GROUND` are these filters (``animevid.pixels.paint``).
     """
 
     name: str
@@ -85,6 +89,7 @@ class StyleCard:
     recipe: str = ""
     weights_sha256: str = ""
     fixed_size_px: tuple[int, int] | None = None
+    paint: PaintSettings | None = None
     card_version: int = CARD_VERSION
 
     def __post_init__(self) -> None:
@@ -148,8 +153,10 @@ class StyleCard:
             if values.get("fixed_size_px") is not None:
                 height, width = values["fixed_size_px"]
                 values["fixed_size_px"] = (int(height), int(width))
+            if values.get("paint") is not None:
+                values["paint"] = PaintSettings.from_dict(values["paint"])
             return cls(**values)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
             raise StyleError(f"the style card in the model's metadata is not readable ({error})") from error
 
 

@@ -8,7 +8,8 @@ them is trained, but a network can be trained through them (:class:`PaintedNano`
 from __future__ import annotations
 
 import torch
-from animevid.errors import TrainingError
+from animevid.errors import TrainingError, UsageError
+from animevid.pixels.paint import InkSettings, PaintSettings
 from animevid.styles.card import Layout
 from torch import Tensor, nn
 from torch.nn import functional
@@ -130,6 +131,16 @@ class Painted(nn.Module):
         self.tileable = bool(getattr(generator, "tileable", False))
         reach = 2 * (rounds * (flatten_px + PATCH_RADIUS_PX) + ink_px + 7)
         self.receptive_field_px = int(getattr(generator, "receptive_field_px", 0)) + reach
+
+    @property
+    def settings(self) -> PaintSettings | None:
+        """The filters' numbers as the engine's kernels take them; ``None`` where they have no such filters."""
+        outline = InkSettings(self.threshold, self.slope, self.calm)
+        thin = InkSettings(self.thin_threshold, self.thin_slope, self.thin_calm)
+        try:
+            return PaintSettings(self.rounds, self.flatten_px, self.ink_px, self.lift, outline, thin)
+        except UsageError:
+            return None
 
     def forward(self, packed: Tensor) -> Tensor:
         return self.over(packed, self.ground(packed))
