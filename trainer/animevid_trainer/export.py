@@ -108,6 +108,7 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
     assert program is not None
     model = program.model_proto
     del model.graph.output[1:]  # the ground keeps its name
+    _name_weights_as_in(generator, model)
     _name_dimensions(model, card.layout)
     # Doc strings of the exporter name source files and lines of this machine: three times the graph's size, no use.
     for node in model.graph.node:
@@ -132,6 +133,15 @@ class _WithGround(nn.Module):
     def forward(self, packed: Tensor) -> tuple[Tensor, Tensor]:
         ground = self.painted.ground(packed)
         return self.painted.over(packed, ground), ground
+
+
+def _name_weights_as_in(generator: nn.Module, model: onnx.ModelProto) -> None:
+    """Weights are called as in ``generator`` itself, without the name that a module around it gave them."""
+    names = {f"painted.{name}": name for name in generator.state_dict()}
+    for weight in model.graph.initializer:
+        weight.name = names.get(weight.name, weight.name)
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
 
 
 def _pixel_unshuffle(image: Any, downscale_factor: int) -> Any:
