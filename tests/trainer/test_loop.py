@@ -407,3 +407,13 @@ def test_a_term_without_its_pictures_names_the_folder_to_give() -> None:
     (update,) = objective.updates(source.batch(0))
     with pytest.raises(TrainingError, match="a term has a weight but the run has no targets; give the folder or set"):
         update.compute()
+
+
+def test_a_phase_may_leave_the_content_term_out() -> None:
+    phases = [Phase("colours", length_steps=1, content=False, adversarial=False), Phase("all", length_steps=1)]
+    plan = make_plan(phases, photos=5, batch=4, crop_px=32)
+    objective = tiny_objective("animegan-still", plan)
+    source = tiny_source(plan)
+    terms = [list(objective.updates(source.batch(step)))[-1].compute() for step in (0, 1)]
+    assert "content" not in terms[0]
+    assert "content" in terms[1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import random as python_random
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -286,10 +286,10 @@ class StylizeObjective(Networks):
             yield Update("G_init", lambda: self._initialization_terms(batch))
             return
         if not (self.weights.adversarial and phase.adversarial):
-            yield Update("G", lambda: self._generator_terms(batch, self._draw(batch.photo), judged=False))
+            yield Update("G", lambda: self._generator_terms(batch, self._draw(batch), judged=False))
             return
         # One pass of G (and of the perceptual network over its output) serves both updates: D's changes no weight of G.
-        output = self._draw(batch.photo, *self.judged_layers)
+        output = self._draw(batch, *self.judged_layers)
         if batch.step % self.discriminator_every == 0:
             yield Update("D", lambda: self._discriminator_terms(batch, output.detach()))
         yield Update("G", lambda: self._generator_terms(batch, output, judged=True))
@@ -339,9 +339,12 @@ class StylizeObjective(Networks):
         images = seen.images if self.augment is None else self.augment(seen.images)
         return self.run("discriminator", images)
 
-    def _draw(self, photo: Tensor, *layers: str) -> Seen:
+    def _weights_at(self, step: int) -> Weights:
+        return self.weights if self.plan.at(step).phase.content else replace(self.weights, content=0.0)
+
+    def _draw(self, batch: Batch, *layers: str) -> Seen:
         """The output with all features of it that a term needs, and those of ``layers``: one pass."""
-        weights = self.weights
+        photo, weights = batch.photo, self._weights_at(batch.step)
         content = (self.content_layer,) if weights.content else ()
         style = tuple(layer for layer, _ in self.style_layers) if weights.style else ()
         wanted = tuple(dict.fromkeys((*content, *style, *(layer for layer, _ in weights.perceptual), *layers)))
@@ -352,7 +355,7 @@ class StylizeObjective(Networks):
         return Seen(output, self._features(output, wanted) if wanted else {}, ground)
 
     def _generator_terms(self, batch: Batch, seen: Seen, *, judged: bool) -> dict[str, Tensor]:
-        weights, output = self.weights, seen.images
+        weights, output = self._weights_at(batch.step), seen.images
         terms: dict[str, Tensor] = {}
         if judged:
             adversarial = losses.generator_adversarial_loss(self._judge(seen), kind=self.adversarial)
@@ -377,7 +380,7 @@ class StylizeObjective(Networks):
 
     def _feature_terms(self, batch: Batch, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Content, style and perceptual terms, from the output's features by layer."""
-        weights = self.weights
+        weights = self._weights_at(batch.step)
         content = (self.content_layer,) if weights.content else ()
         style = tuple(layer for layer, _ in self.style_layers) if weights.style else ()
         perceptual = tuple(layer for layer, _ in weights.perceptual)

@@ -64,7 +64,8 @@ class Phase:
     """A stretch of training with its own rates. Exactly one of ``length_steps`` and ``length_epochs`` is positive.
 
     ``content_only``: the initialization phase of CartoonGAN and AnimeGAN (content loss alone, D rests). ``adversarial``
-    False: D rests too, all other terms count. ``crop_px`` and ``batch`` of 0 take the recipe's.
+    False: D rests too, all other terms count. ``content`` False: no content term, which would hold a student back to
+    the photo while it learns its teacher's colours. ``crop_px`` and ``batch`` of 0 take the recipe's.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Phase:
     warmup_steps: int = 0
     content_only: bool = False
     adversarial: bool = True
+    content: bool = True
     crop_px: int = 0
     batch: int = 0
 
