@@ -35,11 +35,14 @@ from animevid.video import (
     open_source,
     picture_kind_of,
 )
-from animevid.video.protocols import is_local_file
+from animevid.video.pacing import Pacer
+from animevid.video.protocols import STANDARD_STREAM, is_local_file
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Comparison: TypeAlias = Literal["side", "split"]
 
+#: Whoever publishes and falls behind by more than this is told.
+_WORTH_TELLING_SECONDS = 1.0
 #: A change of shape below this is rounding to even sides, not a wish.
 _SHAPE_TOLERANCE = Fraction(1, 100)
 
@@ -135,6 +138,8 @@ class ConversionOptions:
     input_options: tuple[tuple[str, str], ...] = ()
     #: A live stream that breaks off is sought again for so long; 0: it ends there.
     reconnect_seconds: float = 20.0
+    #: What is published to the network goes out at the pace at which it is watched, not as fast as it can be made.
+    real_time: bool = True
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
 
 
@@ -308,6 +313,7 @@ class Conversion:
         self._stopped = threading.Event()
         self._pipeline: Pipeline | None = None
         self._lasting_notices: tuple[str, ...] = ()
+        self._pacer: Pacer | None = None
         # The style loads while the source opens: both take time, mostly in native code.
         with ExitStack() as stack, ThreadPoolExecutor(1, thread_name_prefix="animevid-open") as executor:
             opening = executor.submit(self._open_stylizer)
@@ -376,8 +382,12 @@ class Conversion:
         total = source.info.frame_count
         started_at = first_frame_at = time.perf_counter()
 
+        self._pacer = pacer = self._open_pacer()
+
         def encode(frame: Frame) -> None:
             nonlocal first_frame_at
+            if pacer is not None:
+                pacer.hold(frame.pts_seconds)
             sink.write(frame)
             if sink.frames_written == 1:
                 first_frame_at = time.perf_counter()
@@ -420,6 +430,17 @@ class Conversion:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def _open_pacer(self) -> Pacer | None:
+        """What holds pictures back for a live server; ``None`` where the source is live, or nobody watches."""
+        live_source = isinstance(self._source, ReconnectingSource) or (
+            isinstance(self._source, VideoSource)
+            and not self._source.is_finite
+            and os.fspath(self._source.spec) != STANDARD_STREAM  # which may well be a film
+        )
+        if not self._options.real_time or live_source or self._dst == STANDARD_STREAM or is_local_file(self._dst):
+            return None
+        return Pacer(is_over=lambda: self._pipeline is None or self._pipeline.is_ending)
 
     def _may_stay_on_device(self, src: PathLike) -> bool:
         """Whether pictures need not touch the host's memory, if decoder, network and encoder are on one GPU."""
@@ -514,6 +535,11 @@ class Conversion:
         notices = [*self._lasting_notices, *self._source.info.notices, *self._sink.notices]
         if self._source.read_error:
             notices.append(f"reading stopped early: {self._source.read_error}")
+        if self._pacer is not None and self._pacer.behind_seconds > _WORTH_TELLING_SECONDS:
+            notices.append(
+                f"published up to {self._pacer.behind_seconds:.0f} s late: this machine is too slow for it; "
+                "a smaller --size is quicker"
+            )
         return tuple(dict.fromkeys(notices))
 
 

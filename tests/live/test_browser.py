@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from animevid.live.counter import read_counter
@@ -169,6 +170,65 @@ def test_the_hosts_camera_plays_too(page: Any):
     page.find_element("id", "stop").click()
     live(page, "start-host")
     until(lambda: read_counter(strips(page)[1]) is not None)
+
+
+@pytest.fixture
+def downloads(page: Any, tmp_path: Path) -> Callable[[str], Path]:
+    """``downloads("*.png")`` waits for the one file of that name that the browser saves."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    return lambda pattern: until(lambda: next(folder.glob(pattern), None))
+
+
+def test_the_snapshot_button_saves_the_stylized_picture(page: Any, downloads: Callable[[str], Path]):
+    live(page)
+    page.find_element("id", "snapshot").click()
+    with av.open(str(downloads("animevid-*.png"))) as picture:
+        (frame,) = picture.decode(video=0)
+        assert (frame.width, frame.height) == (320, 180)
+        assert frame.to_ndarray(format="gray").std() > 10
+
+
+def test_the_record_button_saves_a_film_with_sound_that_plays(page: Any, downloads: Callable[[str], Path]):
+    live(page)
+    button = page.find_element("id", "record")
+    button.click()
+    until(lambda: button.get_attribute("aria-pressed") == "true")
+    begun = page.execute_script("return stylized.currentTime")
+    until(lambda: page.execute_script("return stylized.currentTime") > begun + 3)
+    button.click()
+    path = downloads("animevid-*.[wm][ep][b4]*")
+    assert button.get_attribute("aria-pressed") == "false"
+    with av.open(str(path)) as film:
+        assert sorted(stream.type for stream in film.streams) == ["audio", "video"]
+        times = [frame.time for frame in film.decode(video=0)]
+    assert len(times) >= 5
+    assert times[-1] - times[0] > 1
+
+
+def test_everything_is_reached_with_the_tab_key(page: Any):
+    from selenium.webdriver import ActionChains, Keys
+
+    live(page)
+    page.execute_script("document.activeElement.blur()")
+    reached = set()
+    for _ in range(30):
+        ActionChains(page).send_keys(Keys.TAB).perform()
+        reached.add(page.execute_script("return document.activeElement.id || document.activeElement.name"))
+    wanted = {
+        "split",
+        "compare",
+        "mirror",
+        "snapshot",
+        "record",
+        "fullscreen",
+        "style",
+        "strength",
+        "resolution",
+        "file",
+    }
+    assert wanted - reached == set()
 
 
 def test_nothing_was_blocked_and_nothing_came_from_elsewhere(page: Any):

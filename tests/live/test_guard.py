@@ -302,3 +302,84 @@ def test_too_long_and_too_large_films_are_refused_before_they_are_decoded(
     job = served(talk, jobs=JobLimits(jail=replace(JailLimits(), **limits)))
     assert job["state"] == "failed"
     assert says in job["error"]
+
+
+def test_a_field_of_the_form_that_is_no_word_is_refused_before_it_fills_the_memory():
+    from animevid.errors import LiveError
+    from animevid.live.server import form_word
+
+    class Endless:
+        name = "style"
+        bytes_read = 0
+
+        async def read_chunk(self, size: int) -> bytes:
+            self.bytes_read += size
+            return bytes(size)
+
+    part = Endless()
+    with pytest.raises(LiveError, match="longer than"):
+        asyncio.run(form_word(part))
+    assert part.bytes_read < 10_000
+
+
+def test_an_upload_that_stalls_gives_its_place_away(
+    served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    async def body() -> Any:
+        yield bytes(1000)
+        await asyncio.sleep(30)
+
+    async def talk(client: Any) -> tuple[int, str, list[Path]]:
+        answer = await client.post("/api/jobs", data=body())
+        return answer.status, (await answer.json())["error"], [path for path in tmp_path.rglob("*") if path.is_file()]
+
+    status, error, left = served(talk, jobs=JobLimits(stall_seconds=0.3))
+    assert (status, left) == (400, [])
+    assert "nothing came" in error
+
+
+def test_results_are_removed_when_their_time_is_over(
+    served: Callable[..., Any],
+    make_clip: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    async def talk(client: Any) -> list[Path]:
+        answer = await client.post("/api/jobs", data=make_clip("old.mp4", frames=3).read_bytes())
+        job = (await answer.json())["id"]
+        for _ in range(600):
+            if (await client.get(f"/api/jobs/{job}")).status == 404:
+                break
+            await asyncio.sleep(1)  # asking keeps it
+        return [path for path in tmp_path.rglob("*") if path.is_file()]
+
+    assert served(talk, jobs=JobLimits(keep_seconds=0.4)) == []
+
+
+def test_off_loopback_a_token_is_made_up_and_tls_is_spoken_of(
+    packed_style: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    given = []
+    monkeypatch.setattr(
+        "animevid.live.server.make_app", lambda options: given.append(options) or aiohttp.web.Application()
+    )
+    monkeypatch.setattr(aiohttp.web, "run_app", lambda *args, sock, **rest: sock.close())
+    assert main(["serve", "--host", "0.0.0.0", "--port", "0", "--style", str(packed_style)]) == 0
+    assert len(given[0].guard.token) >= 24
+    assert "TLS belongs in front" in capsys.readouterr().out
+
+
+def test_pictures_beyond_the_limit_are_made_smaller_before_they_are_stylized(packed_style: Path):
+    import numpy as np
+    from animevid.live.viewers import fitting
+    from animevid.pixels import PlanesYUV420
+
+    planes = PlanesYUV420(np.zeros((1080, 1920), np.uint8), *(np.zeros((540, 960), np.uint8) for _ in range(2)))
+    smaller = fitting(planes, 1280 * 720)
+    assert smaller.height * smaller.width <= 1280 * 720
+    assert smaller.width / smaller.height == pytest.approx(16 / 9, rel=0.01)
+    assert fitting(smaller, 1280 * 720) is smaller

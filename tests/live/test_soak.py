@@ -42,3 +42,22 @@ def test_sound_that_drifts_is_found_out(soaking: Any):
     assert max(map(abs, drift(pictures, together))) < 1e-6
     apart = [heard * 1.005 for heard in together]
     assert drift(pictures, apart)[-1] - drift(pictures, apart)[0] == pytest.approx(0.08, abs=1e-6)
+
+
+def test_minutes_that_are_missed_at_a_break_are_no_drift(soaking: Any):
+    """What a machine that was too slow made: numbers went on by more than half a turn, and 467 ms were seen."""
+    fps, turn = soaking.FPS, soaking.TURN
+    missed = 70 * fps  # the pictures of 70 s that never came; sound and pictures go on together
+    pictures = [(index / fps, (100 + index + (missed if index >= 10 * fps else 0)) % turn) for index in range(20 * fps)]
+    together = [second + 20 / fps for second in range(1, 18)]
+    drifts = soaking.drift(pictures, together)
+    assert len(drifts) == len(together)
+    assert max(map(abs, drifts)) < 1e-6
+
+
+def test_a_drift_that_lasts_is_told_from_a_picture_that_was_late_once(soaking: Any):
+    late_once = [0.0] * 30
+    late_once[17] = 0.2
+    assert soaking.lasting_drift(late_once) == 0
+    assert soaking.lasting_drift([0.0] * 15 + [0.06] * 15) == pytest.approx(0.06)
+    assert soaking.lasting_drift([0.0, 0.06]) == 0  # too short to say

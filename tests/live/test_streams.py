@@ -73,6 +73,27 @@ def test_a_local_playlist_may_not_reach_the_network(
     assert not (tmp_path / "out.mp4").exists()
 
 
+@pytest.mark.parametrize("way", ["file:", "concat:", "subfile,,start,0,end,900000,,:"])
+def test_a_playlist_from_the_network_may_not_reach_files(
+    web: tuple[Path, str], film: Path, packed_style: Path, tmp_path: Path, way: str
+):
+    folder, address = web
+    (folder / "list.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.4,\n{way}{film}\n#EXT-X-ENDLIST\n")
+    assert main([f"{address}/list.m3u8", str(tmp_path / "out.mp4"), "--style", str(packed_style), "--quiet"]) == 3
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_concatenation_on_disk_may_not_reach_the_network(
+    web: tuple[Path, str], film: Path, packed_style: Path, tmp_path: Path
+):
+    folder, address = web
+    (folder / "one.ts").write_bytes(film.read_bytes())
+    (tmp_path / "list.ffconcat").write_text(f"ffconcat version 1.0\nfile {address}/one.ts\n")
+    code = main([str(tmp_path / "list.ffconcat"), str(tmp_path / "out.mp4"), "--style", str(packed_style), "--quiet"])
+    assert code == 3
+    assert not (tmp_path / "out.mp4").exists()
+
+
 def test_a_stream_is_published_and_received(film: Path, packed_style: Path):
     received = bytearray()
     with socket.create_server(("127.0.0.1", 0)) as server:

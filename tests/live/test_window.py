@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -219,23 +220,73 @@ def test_the_command_lists_devices_and_refuses_to_show_nothing(capsys: pytest.Ca
     assert "--virtual-camera" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(shutil.which("Xvfb") is None, reason="Xvfb is not installed: apt-get install xvfb")
-def test_the_command_runs_in_an_x_window_and_says_what_it_did(packed_style: Path, tmp_path: Path):
+@pytest.fixture
+def screen() -> Iterator[dict[str, str]]:
+    """The environment of a program on an X server of its own."""
+    if shutil.which("Xvfb") is None:
+        pytest.skip("Xvfb is not installed: apt-get install xvfb")
     read, write = os.pipe()
     server = subprocess.Popen(
         ["Xvfb", "-displayfd", str(write), "-screen", "0", "800x600x24"], pass_fds=[write], stderr=subprocess.DEVNULL
     )
     try:
-        display = os.read(read, 16).decode().strip()
-        command = [sys.executable, "-m", "animevid", "webcam", "--device", "testpattern", "--size", "160x96"]
-        command += ["--style", str(packed_style), "--duration", "1.5", "--folder", str(tmp_path)]
-        done = subprocess.run(
-            command, env={**os.environ, "DISPLAY": f":{display}"}, capture_output=True, text=True, timeout=120
-        )
+        yield {**os.environ, "DISPLAY": f":{os.read(read, 16).decode().strip()}"}
     finally:
         server.terminate()
         server.wait()
         os.close(read)
         os.close(write)
+
+
+def test_the_command_runs_in_an_x_window_and_says_what_it_did(
+    screen: dict[str, str], packed_style: Path, tmp_path: Path
+):
+    command = [sys.executable, "-m", "animevid", "webcam", "--device", "testpattern", "--size", "160x96"]
+    command += ["--style", str(packed_style), "--duration", "1.5", "--folder", str(tmp_path)]
+    done = subprocess.run(command, env=screen, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "latency" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("xdotool") is None, reason="xdotool is not installed: apt-get install xdotool")
+def test_keys_pressed_on_a_real_keyboard_take_a_snapshot_record_and_quit(
+    screen: dict[str, str], packed_style: Path, tmp_path: Path
+):
+    def xdotool(*arguments: str) -> str:
+        command = ["xdotool", *arguments]
+        return subprocess.run(command, env=screen, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    def until(pattern: str) -> Path:
+        end = time.monotonic() + 60
+        while (found := next(tmp_path.glob(pattern), None)) is None:
+            assert time.monotonic() < end, f"no {pattern}: {sorted(tmp_path.iterdir())}"
+            time.sleep(0.1)
+        return found
+
+    command = [sys.executable, "-m", "animevid", "webcam", "--device", "testpattern", "--size", "320x180"]
+    command += ["--style", str(packed_style), "--microphone", "none", "--folder", str(tmp_path)]
+    process = subprocess.Popen(command, env=screen, stdout=subprocess.PIPE, text=True)
+    try:
+        window = xdotool("search", "--sync", "--onlyvisible", "--class", "^animevid$").split()[0]
+        xdotool("windowfocus", "--sync", window)
+        for key in ("c", "Left", "m", "Down", "shift+s", "i", "h", "h", "p"):
+            xdotool("key", key)
+        snapshot = until("*.png")
+        xdotool("key", "r")
+        until(".*.part.mp4")
+        time.sleep(2)
+        xdotool("key", "r")
+        recording = until("animevid-*.mp4")
+        xdotool("key", "q")
+        said, _ = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    assert process.returncode == 0
+    assert said.split()[:2] == [str(snapshot), str(recording)]
+    with av.open(str(snapshot)) as picture:
+        assert (picture.streams.video[0].width, picture.streams.video[0].height) == (320, 180)
+    with av.open(str(recording)) as film:
+        assert sum(1 for _ in film.decode(video=0)) >= 3

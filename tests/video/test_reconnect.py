@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 import av
 import pytest
 from animevid.convert import Conversion, ConversionOptions
+from animevid.errors import InputError
 from animevid.video import ReconnectingSource, VideoSource
 from animevid.video.backoff import Backoff
+from animevid.video.base import Source
+from animevid.video.frame import Frame
+from animevid.video.relay import PacketRelay
 
 
 class BrokenStation:
@@ -77,3 +83,79 @@ def test_stopping_ends_the_search_at_once(film: Path):
         source = ReconnectingSource(first, lambda: VideoSource(station.url), patience_seconds=600, stop=stop)
         threading.Timer(0.3, stop.set).start()
         assert len(list(source)) == 10
+
+
+class Clock:
+    """A clock that only waiting and reading move on; also the event that a search waits for."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def now(self) -> float:
+        return self.seconds
+
+    def is_set(self) -> bool:
+        return False
+
+    def wait(self, seconds: float) -> bool:
+        self.seconds += seconds
+        return False
+
+
+class Connection(Source):
+    """A live stream's pictures, whose clock starts at zero, each read ``seconds_a_picture`` after the one before it."""
+
+    spec = "tcp://station"
+    origin_seconds = Fraction(0)
+    read_error = None
+    frames_decoded = frames_concealed = 0
+    end_seconds = None
+
+    def __init__(self, clock: Clock, frames: list[Frame], *, seconds_a_picture: float, info: object) -> None:
+        self._clock, self._frames, self._seconds = clock, frames, seconds_a_picture
+        self.info, self.packets = info, PacketRelay()
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self._frames:
+            yield frame
+            self._clock.wait(self._seconds)
+
+    def close(self) -> None:
+        pass
+
+
+def times_of_a_viewer(film: Path, *, seconds_a_picture: float, away: float) -> list[float]:
+    """Picture times of one who needs so long for each of ten pictures (0.04 s of film), and finds a new connection."""
+    clock = Clock()
+    with VideoSource(film) as template:
+        frames = [replace(frame, pts_seconds=Fraction(index, 25)) for index, frame in enumerate(template)]
+        connections = [
+            Connection(clock, frames, seconds_a_picture=seconds_a_picture, info=template.info) for _ in range(2)
+        ]
+    again = iter(connections[1:])
+
+    def reopen() -> Source:
+        if (found := next(again, None)) is None:
+            raise InputError("nobody answers")
+        return found
+
+    source = ReconnectingSource(
+        connections[0],  # type: ignore[arg-type]
+        reopen,
+        patience_seconds=away + 0.1,
+        stop=clock,  # type: ignore[arg-type]
+        backoff=Backoff(first_seconds=away, longest_seconds=1000),
+        now=clock.now,
+    )
+    return [float(frame.pts_seconds) for frame in source]
+
+
+def test_who_keeps_up_sees_the_gap_as_long_as_it_was(film: Path):
+    times = times_of_a_viewer(film, seconds_a_picture=0.04, away=3.0)
+    assert times[10] - times[0] == pytest.approx(10 * 0.04 + 3.0, abs=0.05)
+
+
+def test_who_reads_slower_than_the_station_sends_is_on_its_clock_again_after_a_break(film: Path):
+    # Ten pictures in ten seconds: the station left and was back long before the last of them was read.
+    times = times_of_a_viewer(film, seconds_a_picture=1.0, away=0.5)
+    assert times[10] - times[0] == pytest.approx(10 * 1.0 + 0.5, abs=0.05)

@@ -87,6 +87,7 @@ def add_parser(subparsers: Any) -> None:
     )
     group.add_argument("--encoder-threads", type=parse_count, default=0, metavar="N", help="default 0: it chooses")
     group.add_argument("--no-copy", action="store_true", help="leave sound, subtitles and other streams out")
+    group.add_argument("--no-pace", action="store_true", help="publish as fast as possible instead of in real time")
     group.add_argument("--format", metavar="NAME", help="container where OUTPUT's name does not say (for -)")
 
     group = parser.add_argument_group("messages")
@@ -141,6 +142,7 @@ def run(args: argparse.Namespace) -> int:
         tone_map=not args.no_tone_map,
         muxer=args.format,
         reconnect_seconds=float(args.reconnect),
+        real_time=not args.no_pace,
         encoder=EncoderSettings(
             codec=args.codec or "auto",
             crf=args.crf,

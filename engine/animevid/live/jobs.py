@@ -29,12 +29,16 @@ class TooLargeError(LiveError):
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """``upload_bytes`` of one file; ``waiting`` jobs at most in line; results stay for ``keep_seconds``."""
+    """``upload_bytes`` of one file; ``waiting`` jobs at most in line; results stay for ``keep_seconds``.
+
+    An upload of which nothing comes for ``stall_seconds`` gives its place in the line away.
+    """
 
     upload_bytes: int = 512 << 20
     waiting: int = 6
     keep_seconds: float = 900.0
     wall_seconds: float = 3600.0
+    stall_seconds: float = 30.0
     jail: JailLimits = field(default_factory=JailLimits)
 
 
@@ -144,13 +148,20 @@ class Jobs:
         received = 0
         handle = os.open(job.source, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
-            async for chunk in chunks:
+            while (chunk := await self._next(chunks)) is not None:
                 received += len(chunk)
                 if received > self.limits.upload_bytes:
                     raise TooLargeError(f"the file is larger than the {self.limits.upload_bytes >> 20} MiB allowed")
                 file.write(chunk)
         if received == 0:
             raise LiveError("the file is empty")
+
+    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
+        try:
+            async with asyncio.timeout(self.limits.stall_seconds):
+                return await anext(chunks, None)
+        except TimeoutError as error:
+            raise LiveError(f"nothing came for {self.limits.stall_seconds:g} s: send the file again") from error
 
     async def _convert(self, job: Job) -> None:
         async with self._one_at_a_time:
@@ -183,6 +194,7 @@ class Jobs:
         environment |= {"TMPDIR": os.fspath(job.folder), "HOME": os.fspath(job.folder), "MALLOC_ARENA_MAX": "2"}
         child = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",  # the upload's folder is no place to import from
             "-m",
             "animevid.live.jail",
             request.to_json(),

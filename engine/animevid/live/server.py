@@ -39,6 +39,7 @@ _PAGE_FILES = {
 _DEMO = Path(__file__).parent.parent / "demo" / "demo.mp4"
 _RETRY_SECONDS = 5
 _LONGEST_REQUEST = 128 << 10
+_LONGEST_WORD = 200
 _CARD_WIDTH_PX = 240
 
 
@@ -279,7 +280,7 @@ class _Server:
         self._refuse_too_long(request)
         query = request.query
         job = await self._jobs.receive(
-            request.content.iter_chunked(256 << 10),
+            aiter(request.content.iter_chunked(256 << 10)),
             name=query.get("name", "video"),
             style=self._style(query.get("style")).path,
             strength=_share(query.get("strength", "1")),
@@ -311,9 +312,9 @@ class _Server:
             if isinstance(part, MultipartReader):
                 raise LiveError("a form within a form is not understood")
             if part.name == "style":
-                style = self._style((await part.read(decode=True))[:200].decode("utf-8", "replace"))
+                style = self._style(await form_word(part))
             elif part.name == "strength":
-                strength = _share((await part.read(decode=True))[:20].decode("utf-8", "replace"))
+                strength = _share(await form_word(part))
             elif part.name == "file":
                 job = await self._jobs.receive(
                     _chunks(part), name=part.filename or "video", style=style.path, strength=strength
@@ -354,6 +355,16 @@ class _Server:
 async def _chunks(part: Any) -> AsyncIterator[bytes]:
     while chunk := await part.read_chunk(256 << 10):
         yield chunk
+
+
+async def form_word(part: Any) -> str:
+    """A form's field, which holds a word: whatever is longer is refused before it is read."""
+    word = b""
+    while chunk := await part.read_chunk(_LONGEST_WORD):
+        word += chunk
+        if len(word) > _LONGEST_WORD:
+            raise LiveError(f"the field {str(part.name)[:20]!r} is longer than {_LONGEST_WORD} bytes: give a name")
+    return word.decode("utf-8", "replace")
 
 
 async def _json(request: web.Request) -> dict[str, Any]:

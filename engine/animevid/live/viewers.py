@@ -270,11 +270,7 @@ class Peer:
                 raw = await track.recv()
                 if not isinstance(raw, av.VideoFrame):
                     continue
-                planes = reader.read(raw)
-                pixels = planes.height * planes.width
-                if pixels > self._largest_pixels:
-                    scale = (self._largest_pixels / pixels) ** 0.5
-                    planes = resize_planes(planes, (int(planes.height * scale), int(planes.width * scale)))
+                planes = fitting(reader.read(raw), self._largest_pixels)
                 self.session.offer(LiveFrame(planes, index, time.monotonic()))
                 index += 1
 
@@ -305,6 +301,15 @@ class Peer:
         await asyncio.sleep(_CONNECT_SECONDS)
         if self._connection.connectionState != "connected":
             await self.close()
+
+
+def fitting(planes: PlanesYUV420, largest_pixels: int) -> PlanesYUV420:
+    """``planes``, made smaller where they have more pixels than that."""
+    pixels = planes.height * planes.width
+    if pixels <= largest_pixels:
+        return planes
+    scale = (largest_pixels / pixels) ** 0.5
+    return resize_planes(planes, (int(planes.height * scale), int(planes.width * scale)))
 
 
 class PromptJitterBuffer(JitterBuffer):

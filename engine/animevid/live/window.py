@@ -92,6 +92,8 @@ class Window:
 
     def __init__(self, *, size: tuple[int, int], title: str = "animevid") -> None:
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+        for system in ("X11", "WAYLAND"):  # desktops and scripts know the window by this, not by its title
+            os.environ.setdefault(f"SDL_VIDEO_{system}_WMCLASS", "animevid")
         try:
             import pygame
         except ImportError as error:

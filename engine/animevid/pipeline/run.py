@@ -104,6 +104,11 @@ class Pipeline:
         if any(thread.is_alive() for thread in self._threads):
             self._fail(Cancelled("cancelled before the end"))
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was cancelled or has failed: a stage that waits for something need not wait any longer."""
+        return self._error is not None
+
     def statistics(self) -> PipelineStatistics:
         """A snapshot, at any time and from any thread."""
         end = time.perf_counter() if self._ended_at is None else self._ended_at

@@ -15,6 +15,7 @@ from typing import Any
 import av
 
 from animevid.errors import InputError, OutputError, UnsupportedInputError, UsageError
+from animevid.video.bridge import has_protocol, open_bridged_input, open_bridged_output
 
 Spec = str | PathLike[str]
 
@@ -32,6 +33,8 @@ _READ_SCHEMES: dict[str, str] = {
     "srt": "srt,udp",
     "file": "file,crypto,data",
 }
+#: Schemes that the ``ffmpeg`` command lends where PyAV's own FFmpeg lacks them.
+_BRIDGED = frozenset({"srt"})
 #: scheme -> container that is written there.
 _WRITE_SCHEMES: dict[str, str] = {
     "rtsp": "rtsp",
@@ -98,12 +101,27 @@ def open_input(
     if scheme in ("rtsp", "rtsps"):
         wanted.setdefault("rtsp_transport", "tcp")  # a lost UDP packet costs half a picture; TCP only costs time
     try:
+        if scheme in _BRIDGED and not has_protocol(scheme):
+            return open_bridged_input(name, protocols=protocols, timeout_seconds=timeout)
         return av.open(
             name, "r", format=format_name, container_options=wanted, timeout=timeout, metadata_errors="replace",
             hwaccel=hwaccel,
         )  # fmt: skip
     except (av.FFmpegError, OSError, ValueError) as error:
         raise input_error(spec, error) from error
+
+
+def open_output(name: str, *, muxer: str, options: dict[str, str]) -> Any:
+    """An ``av`` output container for FFmpeg's ``name`` of a file, a URL or a pipe.
+
+    Raises:
+        UsageError: a protocol that is missing here.
+        OSError, av.FFmpegError: it cannot be written.
+    """
+    scheme = scheme_of(name)
+    if scheme in _BRIDGED and not has_protocol(scheme):
+        return open_bridged_output(name, protocols=_READ_SCHEMES[scheme], muxer=muxer, options=options)
+    return av.open(name, "w", format=muxer, container_options=options)
 
 
 def input_error(spec: Spec, error: Exception) -> InputError:

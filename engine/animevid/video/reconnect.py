@@ -32,9 +32,13 @@ def may_come_back(source: VideoSource) -> bool:
 class ReconnectingSource(Source):
     """``first``, and after each break what ``reopen`` gives, with growing pauses, on the clock of ``first``.
 
-    A gap lasts in the output as long as it did outside, so sound and pictures stay together. Streams beside the picture
-    go on where the new connection has the same kind at the same place. After ``patience_seconds`` without success the
-    source ends, as it does when ``stop`` is set; what was written until then is whole.
+    A gap lasts in the output as long as it did outside, so the output's clock stays the station's. Whoever reads slower
+    than the station sends does not see how long it was away: it comes back while its last pictures still wait here. So
+    the gap is also as long as what the clock says that has been missed since the first connection.
+
+    Streams beside the picture go on where the new connection has the same kind at the same place. After
+    ``patience_seconds`` without success the source ends, as it does when ``stop`` is set; what was written is whole.
+    ``now`` is a clock in seconds.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class ReconnectingSource(Source):
         patience_seconds: float,
         stop: threading.Event,
         backoff: Backoff | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.spec = first.spec
         self.info = first.info
@@ -58,6 +63,9 @@ class ReconnectingSource(Source):
         self._patience = patience_seconds
         self._stop = stop
         self._backoff = backoff or Backoff()
+        self._now = now
+        # Opening ends with the first picture.
+        self._first_at = self._opened_at = now()
         self._decoded_before = 0
         self._concealed_before = 0
 
@@ -84,22 +92,28 @@ class ReconnectingSource(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         """Frames in order of time, through all connections."""
-        shift, index, seen_at = Fraction(0), 0, time.monotonic()
-        last_end = self.origin_seconds
+        shift, index, seen_at = Fraction(0), 0, self._now()
+        last_end = began = self.origin_seconds
         while True:
             begins = self._current is not self._first
             for frame in self._current:
                 if begins:
                     begins = False
-                    gap = Fraction(time.monotonic() - seen_at).limit_denominator(1000)
+                    away = self._opened_at - seen_at
+                    missed = self._opened_at - self._first_at - float(last_end - began)
+                    gap = Fraction(max(0.0, away, missed)).limit_denominator(1000)
                     shift = last_end + gap - frame.pts_seconds
                     self._backoff.reset()
+                elif index == 0:
+                    began = frame.pts_seconds
                 if self._current is not self._first:
                     self._pass_packets(shift)
                 frame = replace(frame, pts_seconds=frame.pts_seconds + shift, index=index)
                 last_end = frame.pts_seconds + (frame.duration_seconds or 0)
-                index, seen_at = index + 1, time.monotonic()
+                index, seen_at = index + 1, self._now()
                 yield frame
+            if self._current is not self._first:
+                self._pass_packets(shift)  # what came behind the last picture
             reason = self._current.read_error
             if self._stop.is_set() or (reason is None and scheme_of(self.spec) not in _LIVE_SCHEMES):
                 return
@@ -109,11 +123,11 @@ class ReconnectingSource(Source):
 
     def _find_again(self, reason: str) -> bool:
         name = redacted(self.spec)
-        deadline = time.monotonic() + self._patience
+        deadline = self._now() + self._patience
         log.warning("%s broke off (%s): looking for it again for %g s", name, reason, self._patience)
         while not self._stop.is_set():
             pause = self._backoff.next_pause_seconds()
-            if time.monotonic() + pause > deadline:
+            if self._now() + pause > deadline:
                 log.warning("%s did not come back", name)
                 return False
             self._stop.wait(pause)
@@ -125,7 +139,7 @@ class ReconnectingSource(Source):
             self._decoded_before, self._concealed_before = self.frames_decoded, self.frames_concealed
             if self._current is not self._first:  # the first one's streams are what the output was made after
                 self._current.close()
-            self._current = found
+            self._current, self._opened_at = found, self._now()
             found.packets.subscribe(self._common_streams(found))
             self.reconnections += 1
             log.warning("%s is back", name)
@@ -145,4 +159,7 @@ class ReconnectingSource(Source):
                 packet.pts += ticks
             if packet.dts is not None:
                 packet.dts += ticks
+                last = self.packets.last_dts_seconds(packet.stream_index)
+                if last is not None and packet.dts * packet.time_base <= last:
+                    continue  # sound of the last connection reaches beyond its pictures: no muxer goes back
             self.packets.put(packet)

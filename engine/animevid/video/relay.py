@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from fractions import Fraction
 from typing import Any
 
 
@@ -18,6 +19,7 @@ class PacketRelay:
     def __init__(self) -> None:
         self._packets: deque[Any] = deque()
         self._lock = threading.Lock()
+        self._last_dts: dict[int, tuple[int, Fraction]] = {}
         self._wanted: frozenset[int] | None = None  # None: a sink may still come, keep everything
 
     def subscribe(self, stream_indices: frozenset[int]) -> None:
@@ -39,6 +41,16 @@ class PacketRelay:
         with self._lock:
             if self._wanted is None or packet.stream_index in self._wanted:
                 self._packets.append(packet)
+                if packet.dts is not None:
+                    self._last_dts[packet.stream_index] = packet.dts, packet.time_base
+
+    def last_dts_seconds(self, stream_index: int) -> Fraction | None:
+        """When the last packet of a stream is to be decoded, on the clock that it was put with; ``None`` before any."""
+        with self._lock:
+            if stream_index not in self._last_dts:
+                return None
+            ticks, time_base = self._last_dts[stream_index]
+        return ticks * time_base
 
     def take(self) -> list[Any]:
         """Everything that waits, oldest first."""

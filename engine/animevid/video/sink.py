@@ -23,7 +23,7 @@ from animevid.video.encoders import EncoderPlan, EncoderSettings, PictureKind, c
 from animevid.video.frame import Frame
 from animevid.video.pending import PendingFile, check_target
 from animevid.video.planes_io import PlaneWriter
-from animevid.video.protocols import Spec, local_path, output_error, output_url, redacted
+from animevid.video.protocols import STANDARD_STREAM, Spec, local_path, open_output, output_error, output_url, redacted
 from animevid.video.streams import Carrier, StreamAction, StreamDecision, add_carrier, decide_streams, lasting_metadata
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,8 @@ _MUXER_TICKS = {
     "mpegts": Fraction(1, 90000),
     "rtp_mpegts": Fraction(1, 90000),
 }
+#: Whoever tunes in to a published film waits for the next key frame: at most so long.
+_LONGEST_WAIT_TO_TUNE_IN = Fraction(2)
 _FILE_CODEC_TAGS = {("hevc", "mp4"): "hvc1", ("hevc", "mov"): "hvc1"}  # what Apple's players insist on
 
 
@@ -116,6 +118,8 @@ class VideoSink(Sink):
                 raise UsageError("a VideoSink needs a template source or a picture kind: give one of them")
             picture = picture_kind_of(template)
         url = output_url(path)
+        if url is not None and os.fspath(path) != STANDARD_STREAM:
+            self._settings = settings = _easy_to_tune_in(settings, picture)
         self._target = None if url is not None else local_path(path)
         if self._target is not None:
             own = template.spec if template is not None else None
@@ -293,7 +297,9 @@ class VideoSink(Sink):
         if self.muxer in ("mp4", "mov"):
             # Edit lists, which hold the streams' starts, count in this clock: milliseconds unless told otherwise.
             options.setdefault("movie_timescale", str(min(max(picture.time_base.denominator, 1000), 1_000_000)))
-        self._container = av.open(self._name, "w", format=self.muxer, container_options=options)
+        if self.muxer == "rtsp":
+            options.setdefault("rtsp_transport", "tcp")  # as for reading: a lost packet costs half a picture
+        self._container = open_output(self._name, muxer=self.muxer, options=options)
         self._writer = PlaneWriter(
             width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=picture.colour
         )
@@ -378,6 +384,13 @@ class VideoSink(Sink):
         mux = self._container.mux_one
         for packet in packets:
             mux(packet)
+
+
+def _easy_to_tune_in(settings: OutputSettings, picture: PictureKind) -> OutputSettings:
+    """``settings`` with key frames often enough for a live audience; the caller's own distance stays."""
+    distance = max(1, round((picture.rate or 25) * _LONGEST_WAIT_TO_TUNE_IN))
+    options = {"g": str(distance), **dict(settings.encoder.options)}
+    return replace(settings, encoder=replace(settings.encoder, options=tuple(options.items())))
 
 
 def picture_kind_of(source: Source) -> PictureKind:

@@ -136,6 +136,7 @@ function startMjpeg() {
   $("mjpeg").src = `/stream.mjpg?style=${encodeURIComponent(state.style)}&strength=${$("strength").value / 100}`;
   $("mjpeg").hidden = false;
   setLive(true);
+  $("record").disabled = true; // pictures one by one are no film
   setPressed("compare", false);
   say("Live (plain pictures)", true);
 }
@@ -269,7 +270,13 @@ async function record() {
     tracks.push(...microphone.getAudioTracks());
   } catch { /* no microphone, or not allowed: a silent recording */ }
   const type = ["video/mp4;codecs=avc1,mp4a.40.2", "video/webm;codecs=vp8,opus", "video/webm"].find((kind) => MediaRecorder.isTypeSupported(kind));
-  const recorder = new MediaRecorder(new MediaStream(tracks), { mimeType: type, videoBitsPerSecond: 6_000_000 });
+  let recorder;
+  try {
+    recorder = new MediaRecorder(new MediaStream(tracks), { mimeType: type, videoBitsPerSecond: 6_000_000 });
+  } catch {
+    microphone?.getTracks().forEach((track) => track.stop());
+    return notice("This browser cannot record: take snapshots, or record with animevid webcam.");
+  }
   const parts = [];
   recorder.ondataavailable = (event) => parts.push(event.data);
   recorder.onstop = () => {

@@ -1,0 +1,223 @@
+"""Protocols that the FFmpeg inside PyAV lacks (SRT, in the wheels of PyPI), lent by the ``ffmpeg`` command.
+
+The command only moves bytes between the network and a pipe, and is told which protocols it may use; whatever has to do
+with streams and pictures happens here.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import select
+import shutil
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import av
+
+from animevid.errors import UsageError
+
+_COMMAND = "ffmpeg"
+#: Bytes as they are, seven MPEG-TS packets at a time, which is what a datagram of SRT holds.
+_BYTES = ("-f", "data", "-raw_packet_size", "1316")
+_COPY = ("-map", "0", "-c", "copy", "-f", "data", "-flush_packets", "1")
+#: How long the command may take to end after its work.
+_PATIENCE_SECONDS = 5.0
+
+
+@functools.cache
+def has_protocol(scheme: str) -> bool:
+    """Whether the FFmpeg inside PyAV speaks ``scheme`` itself."""
+    try:
+        av.open(f"{scheme}://", "r").close()
+    except av.error.ProtocolNotFoundError:
+        return False
+    except (av.FFmpegError, OSError, ValueError):  # it does, and misses a host
+        return True
+    return True
+
+
+def open_bridged_input(url: str, *, protocols: str, timeout_seconds: float | None) -> Any:
+    """An open ``av`` input container for ``url``, through the command. Closing it ends the command.
+
+    Raises:
+        UsageError: there is no such command, or it lacks the protocol too.
+        OSError, av.FFmpegError: it does not answer, or not with a stream.
+    """
+    arguments = ["-protocol_whitelist", f"{protocols},pipe", *_BYTES, "-i", url, *_COPY, "pipe:1"]
+    pipe = _Reading(_start(url, arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE), timeout_seconds)
+    try:
+        return _Container(av.open(pipe, "r", metadata_errors="replace"), pipe.close)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = pipe.last_words()
+        pipe.close()
+        if reason:
+            raise OSError(reason) from error
+        raise
+
+
+def open_bridged_output(url: str, *, protocols: str, muxer: str, options: dict[str, str]) -> Any:
+    """An ``av`` output container that ends up at ``url``, through the command. Closing it waits for the command.
+
+    Raises:
+        UsageError: there is no such command, or it lacks the protocol too.
+    """
+    # Without lingering, what has not arrived yet when the film ends never does.
+    arguments = ["-protocol_whitelist", f"{protocols},pipe", *_BYTES, "-i", "pipe:0", *_COPY]
+    arguments += ["-linger", f"{_PATIENCE_SECONDS:g}", url]
+    pipe = _Writing(_start(url, arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL))
+    return _Container(av.open(pipe, "w", format=muxer, container_options=options), pipe.close)
+
+
+def _start(url: str, arguments: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+    scheme = url.partition(":")[0]
+    command = shutil.which(_COMMAND)
+    if command is None or scheme not in _protocols_of(command):
+        lacking = "there is no ffmpeg command" if command is None else f"the {_COMMAND} command lacks it too"
+        raise UsageError(
+            f"{scheme = } is not in this FFmpeg ({av.__version__} of PyAV) and {lacking}: install an ffmpeg with "
+            f"{scheme.upper()} (Debian: apt-get install ffmpeg)"
+        )
+    return subprocess.Popen(
+        [command, "-hide_banner", "-nostdin", "-loglevel", "error", *arguments],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        start_new_session=True,  # Ctrl-C is for us: we end the command when everything has passed
+    )
+
+
+@functools.cache
+def _protocols_of(command: str) -> frozenset[str]:
+    done = subprocess.run([command, "-hide_banner", "-protocols"], capture_output=True, text=True, check=False)
+    return frozenset(done.stdout.split())
+
+
+class _Pipe:
+    """A running command and the last that it complained about."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._words: deque[str] = deque(maxlen=4)
+        # Read all the time: a full pipe would stop the command.
+        self._listener = threading.Thread(target=self._listen, name="animevid-bridge", daemon=True)
+        self._listener.start()
+
+    def last_words(self) -> str:
+        """The command's last complaint, if it has ended; else nothing."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        if self._process.poll() is None:
+            return ""
+        self._listener.join(1)
+        return next((words.rpartition(": ")[2] for words in reversed(self._words) if words), "")
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._words.append(line.decode("utf-8", "replace").strip())
+
+    def _end(self) -> None:
+        """End the command if it has not ended by itself."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(2)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._listener.join(1)
+        if self._process.stderr is not None:
+            self._process.stderr.close()
+
+
+class _Reading(_Pipe):
+    """The command's output as a file for PyAV."""
+
+    def __init__(self, process: subprocess.Popen[bytes], timeout_seconds: float | None) -> None:
+        super().__init__(process)
+        self._timeout = timeout_seconds
+
+    def read(self, size: int) -> bytes:
+        """What is there, at most ``size`` bytes; nothing at the end.
+
+        Raises:
+            TimeoutError: nothing came for so long.
+        """
+        stdout = self._process.stdout
+        assert stdout is not None
+        if os.name != "nt" and not select.select([stdout], [], [], self._timeout)[0]:
+            raise TimeoutError(f"nothing came in {self._timeout:g} s")
+        return stdout.read(size) or b""
+
+    def close(self) -> None:
+        """End the command. Safe to call twice."""
+        self._end()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+class _Writing(_Pipe):
+    """The command's input as a file for PyAV."""
+
+    def write(self, data: bytes) -> int:
+        stdin = self._process.stdin
+        assert stdin is not None
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[stdin.write(view) :]
+        except BrokenPipeError as error:
+            raise OSError(self.last_words() or "the connection broke") from error
+        return len(data)
+
+    def close(self) -> None:
+        """Let the command send what it has, and end. Safe to call twice.
+
+        Raises:
+            OSError: the command failed.
+        """
+        stdin = self._process.stdin
+        assert stdin is not None
+        with suppress(BrokenPipeError):
+            stdin.close()
+        try:
+            code = self._process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = 0  # it has been given everything; that the other side does not hang up is no failure
+        words = self.last_words()
+        self._end()
+        if code:
+            raise OSError(words or f"{_COMMAND} ended with {code}")
+
+
+class _Container:
+    """An ``av`` container that takes its pipe along when it is closed."""
+
+    def __init__(self, container: Any, close_pipe: Callable[[], None]) -> None:
+        self._container = container
+        self._close_pipe = close_pipe
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def close(self) -> None:
+        """Close both. Safe to call twice."""
+        try:
+            self._container.close()
+        finally:
+            self._close_pipe()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,43 @@
+"""Real time for what is published: a live server takes a film at the pace at which it is watched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from fractions import Fraction
+
+#: How long a wait lasts before it looks whether it is still wanted.
+_LONGEST_SLEEP_SECONDS = 0.1
+
+
+class Pacer:
+    """Holds each picture back until its moment, counted from the first one. One thread uses it.
+
+    A picture that is late goes at once, and so do those behind it until the lost time is made up for: a server's
+    viewers have that much less in their buffers.
+
+    ``is_over`` ends a wait early. ``now`` and ``sleep`` are a clock's, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_over: Callable[[], bool] = lambda: False,
+        now: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._is_over = is_over
+        self._now = now
+        self._sleep = sleep
+        self._start_seconds: float | None = None
+        #: By how much the latest picture of all was late, in seconds.
+        self.behind_seconds = 0.0
+
+    def hold(self, pts_seconds: Fraction) -> None:
+        """Return when it is time for the picture at ``pts_seconds``."""
+        if self._start_seconds is None:
+            self._start_seconds = self._now() - float(pts_seconds)
+        due = self._start_seconds + float(pts_seconds)
+        self.behind_seconds = max(self.behind_seconds, self._now() - due)
+        while (left := due - self._now()) > 0 and not self._is_over():
+            self._sleep(min(left, _LONGEST_SLEEP_SECONDS))
