@@ -125,3 +125,22 @@ def test_no_gradient_goes_through_the_place_of_ink() -> None:
 def test_a_generator_of_another_layout_is_refused() -> None:
     with pytest.raises(TrainingError, match=r"packed Y'CbCr"):
         Painted(nn.Identity())
+
+
+def test_a_style_may_be_exported_with_other_filters_than_it_was_trained_under() -> None:
+    generator = busy_generator()
+    generator.set_filters(ink_px=1, threshold=0.01)
+    assert (generator.ink_px, generator.threshold) == (1, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [({"inks": 1}, r"inks = 1: allowed are numbers for flatten_px"), ({"rounds": 9}, r"rounds are 0 to 4")],
+    ids=["unknown", "out of range"],
+)
+def test_filters_that_there_are_not_are_refused_and_nothing_is_changed(numbers: dict[str, int], said: str) -> None:
+    generator = busy_generator()
+    before = generator.settings
+    with pytest.raises(TrainingError, match=said):
+        generator.set_filters(**numbers)
+    assert generator.settings == before

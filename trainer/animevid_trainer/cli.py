@@ -224,8 +224,9 @@ def _fill_export(parser: argparse.ArgumentParser) -> None:
         "--paint", action="store_true", help="nano: flatten areas and ink outlines in the style itself (not trained)"
     )
     parser.add_argument(
-        "--ink", type=float, metavar="THRESHOLD", help="painted: draw ink from this contrast on (less: more lines)"
-    )
+        "--filter", action="append", default=[], metavar="KEY=VALUE",
+        help="painted: another number of the filters than was trained under, e.g. threshold=0.01 (less: more lines)",
+    )  # fmt: skip
     parser.add_argument("--int8", action="store_true", help="write STYLE-int8.onnx too, quantized on the photos")
     parser.add_argument("--calibration", type=int, default=32, metavar="N", help="photos to quantize on (--int8)")
     _add_card_flags(parser)
@@ -256,13 +257,12 @@ def _run_export(args: argparse.Namespace) -> int:
     if args.paint:
         generator = Painted(generator)
         recipe = f"{recipe}, painted"
-    if args.ink is not None:
+    if args.filter:
         if not isinstance(generator, Painted):
-            raise TrainingError(f"{args.ink = }: the style has no ink; give --paint too, or leave --ink out")
-        if not 0.0 < args.ink < 1.0:
-            raise TrainingError(f"{args.ink = }: give a contrast between 0 and 1; styles are trained with 0.03")
-        generator.threshold = args.ink
-        recipe = f"{recipe}, ink from {args.ink:g}"
+            raise TrainingError(f"{args.filter = }: the style has no filters; give --paint too, or leave --filter out")
+        numbers = dict(parse_assignment(text) for text in args.filter)
+        generator.set_filters(**numbers)
+        recipe = ", ".join((recipe, *(f"{name} {value:g}" for name, value in numbers.items())))
     code = _export(generator, args, photos=photos, recipe=recipe)
     return _quantize(args.style, photos, count=args.calibration) if args.int8 else code
 

@@ -17,6 +17,10 @@ from torch.nn import functional
 from animevid_trainer.generators.nano import Nano
 
 PATCH_RADIUS_PX = 2  # of the patches that areas are flattened from
+#: What :class:`Painted` takes beside its generator.
+FILTER_NUMBERS = (
+    "flatten_px", "rounds", "ink_px", "threshold", "slope", "thin_threshold", "thin_slope", "calm", "thin_calm", "lift",
+)  # fmt: skip
 
 
 def kuwahara(luma: Tensor, *, distance_px: int, diagonal: bool, floor: float = 1e-3) -> Tensor:
@@ -131,6 +135,24 @@ class Painted(nn.Module):
         self.tileable = bool(getattr(generator, "tileable", False))
         reach = 2 * (rounds * (flatten_px + PATCH_RADIUS_PX) + ink_px + 7)
         self.receptive_field_px = int(getattr(generator, "receptive_field_px", 0)) + reach
+
+    def set_filters(self, **numbers: float) -> None:
+        """Other numbers of the filters, by the names that the constructor has for them.
+
+        Raises:
+            TrainingError: no such number, or one that the filters do not have.
+        """
+        unknown = [f"{name} = {value!r}" for name, value in numbers.items() if name not in FILTER_NUMBERS]
+        wrong = [f"{name} = {value!r}" for name, value in numbers.items() if not isinstance(value, int | float)]
+        if unknown or wrong:
+            raise TrainingError(f"{', '.join(unknown or wrong)}: allowed are numbers for {', '.join(FILTER_NUMBERS)}")
+        before = {name: getattr(self, name) for name in numbers}
+        for name, value in numbers.items():
+            setattr(self, name, type(before[name])(value))
+        if self.settings is None:
+            for name, value in before.items():
+                setattr(self, name, value)
+            raise TrainingError(f"{numbers}: rounds are 0 to 4, flatten_px 1 or 2, ink_px 1 to 3")
 
     @property
     def settings(self) -> PaintSettings | None:
