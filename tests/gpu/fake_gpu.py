@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from animevid.backends.cuda import fatbin
 
 _TIMEOUT_SECONDS = 240
+#: The kernels that the package ships: the fake driver looks for its GPU's code in them, and runs the CPU build of theirs.
+IMAGE = Path(fatbin.__file__).with_name("animevid_kernels.fatbin").read_bytes()
 
 
 def in_child(test: Callable[..., None]) -> Callable[..., None]:
@@ -92,6 +95,13 @@ class FakeGpu:
 
     def say_driver_version(self, version: int) -> None:
         self._library.fake_driver_version(ctypes.c_int(version))
+
+    def say_compute_capability(self, major: int, minor: int) -> None:
+        self._library.fake_compute_capability(ctypes.c_int(10 * major + minor))
+
+    def fail_captures(self, count: int) -> None:
+        """Let the next ``count`` captures of a stream come to nothing, as something that cannot be captured does."""
+        self._library.fake_fail_captures(ctypes.c_int(count))
 
     @property
     def memory_used(self) -> int:

@@ -18,6 +18,7 @@ import onnxruntime
 from animevid.backends import tensorrt_builder
 from animevid.backends.tensorrt_builder import Engine, IoTensor, Library
 from animevid.styles.onnx_file import read_graph
+from gpu.fake_gpu import IMAGE
 
 _SCRATCH_BYTES = 4096
 _HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -114,7 +115,7 @@ def install() -> None:
         setattr(module, part.__name__, part)
     tensorrt.find_library = lambda: Library("tensorrt", "0.0-fake", module)
     tensorrt_builder.build_engine = _build
-    tensorrt.load_fatbin = lambda: b"a fatbin would be here"
+    tensorrt.load_fatbin = lambda: IMAGE
 
 
 def _build(model: bytes, card: Any, request: Any, **_: Any) -> Engine:

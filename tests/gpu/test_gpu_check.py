@@ -15,7 +15,7 @@ from animevid.errors import BackendError
 from animevid.styles import load_style
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from gpu import fake_tensorrt
-from gpu.fake_gpu import FakeGpu, in_child
+from gpu.fake_gpu import IMAGE, FakeGpu, in_child
 from small_networks import packed_network, rgb_network
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ def test_the_kernels_agree_with_their_twins_through_the_driver(fake_driver):
     FakeGpu(fake_driver)
     gpu_check = _import()
     with open_device() as device:
-        compared = gpu_check.compare_kernels(gpu_check.GpuQueue(device, b"a fatbin would be here"))
+        compared = gpu_check.compare_kernels(gpu_check.GpuQueue(device, IMAGE))
     assert {row.kernel for row in compared} == set(gpu_check._ALLOWED)
     for row in compared:
         assert row.agrees, row
@@ -62,7 +62,7 @@ def test_every_section_of_the_report_runs_as_far_as_a_machine_without_a_gpu_can_
         path.write_bytes(write_card(model, card))
         styles.append((name, load_style(path)))
     with open_device() as device:
-        queue = gpu_check.GpuQueue(device, b"a fatbin would be here")
+        queue = gpu_check.GpuQueue(device, IMAGE)
         report = gpu_check.check(
             device, queue, styles=styles[:1], reference=lambda: styles[1], sizes={"small": (48, 64)}, seconds=0.2,
             times=1, matrix={"channels": 32, "side": 8, "layers": 2},

@@ -22,7 +22,7 @@ from animevid.errors import BackendError, StyleError
 from animevid.styles.card import StyleCard, write_card
 from gpu.cpu_kernels import SOURCES, compile_library
 from gpu.engines import TARGETS, rtx_or_skip
-from gpu.fake_gpu import FakeGpu, in_child
+from gpu.fake_gpu import IMAGE, FakeGpu, in_child
 from gpu.test_kernels import _norm_reference
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
@@ -255,7 +255,7 @@ extern "C" AV_EXPORT int run(int layer, float epsilon, float slope, const long l
 
 def _compile(source: Path, target: Path) -> Path:
     fatbin = target.with_suffix(".fatbin")
-    fatbin.write_bytes(b"a fatbin would be here")
+    fatbin.write_bytes(IMAGE)
     return compile_library(
         source, target, f"-I{_STAND_IN}", f"-I{_PLUGIN.parent}", f'-DANIMEVID_FATBIN="\\"{fatbin}\\""', "-ldl"
     )

@@ -28,11 +28,10 @@ from animevid.pixels import (
     unpack_yuv420,
 )
 from animevid.styles.card import ColourOrder, Layout, StyleCard
-from gpu.fake_gpu import FakeGpu, in_child
+from gpu.fake_gpu import IMAGE, FakeGpu, in_child
 from pixels.pictures import furthest, noise
 
 CARD = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
-IMAGE = b"a fatbin would be here"
 SEEDS = range(6)
 
 
