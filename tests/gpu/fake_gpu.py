@@ -23,7 +23,7 @@ import pytest
 from animevid.backends.cuda import fatbin
 
 _TIMEOUT_SECONDS = 240
-#: The kernels that the package ships: the fake driver looks for its GPU's code in them, and runs the CPU build of theirs.
+#: The kernels that the package ships: the fake driver looks for code for its GPU there, and runs their CPU build.
 IMAGE = Path(fatbin.__file__).with_name("animevid_kernels.fatbin").read_bytes()
 
 

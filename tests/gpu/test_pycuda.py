@@ -1,7 +1,7 @@
 """Pictures and streams of PyCUDA itself, on the fake driver.
 
-PyCUDA has no wheels and is linked to the driver, so it is no dependency of the tests: ``pip install pycuda`` where nvcc's
-headers and a ``libcuda.so`` are (without cuRAND: ``configure.py --no-cuda-enable-curand``), and this room runs.
+PyCUDA has no wheels and is linked to the driver, so it is no dependency of the tests: ``pip install pycuda`` where
+nvcc's headers and a ``libcuda.so`` are (without cuRAND: ``configure.py --no-cuda-enable-curand``), and this room runs.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,6 +156,13 @@ def test_what_it_does_not_know_is_refused_when_the_style_is_opened(output):
     with pytest.raises(BackendError, match="not known to the backend torch") as caught:
         open_backend(_model(net, output(net)), CARD, backend="torch")
     assert "\n" not in str(caught.value)
+
+
+def test_a_torch_that_cannot_be_loaded_is_refused_with_the_way_out(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    net = Builder()
+    with pytest.raises(BackendError, match=r"torch cannot be loaded .* install it again"):
+        torch_backend.TorchBackend.open(_model(net, net.op("Tanh", "input")), CARD)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -70,9 +70,11 @@ class TorchBackend(Backend):
 
     @classmethod
     def open(cls, model: bytes, card: StyleCard, *, threads: int = 0, device: str = "auto") -> Self:
+        try:
+            import torch
+        except (ImportError, OSError) as error:  # a library of CUDA's that is not there, say
+            raise BackendError(f"torch cannot be loaded ({one_line(error)}); install it again") from error
         where = _device_of(device)
-        import torch
-
         count = threads or default_threads()
         try:
             if where.type == "cuda":
