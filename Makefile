@@ -56,7 +56,6 @@ kernels:
 
 gpu-check: install-dev
 	$(BIN)/python benchmarks/gpu_check.py
-	PYTHON=$(abspath $(BIN)/python) plugins/cuda/sanitize.sh
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

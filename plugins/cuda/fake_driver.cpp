@@ -37,7 +37,7 @@ enum Status { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE 
 
 struct Event {
     unsigned long long recorded = 0, reached = 0;  // how often; done when equal
-    bool timed = true;
+    bool timed = true, blocking = false;
     std::chrono::steady_clock::time_point at;      // when it was last reached
 };
 struct Work {
@@ -77,6 +77,7 @@ long long launches_left = -1;  // until it is lost; -1: never
 int driver_version = 13000;
 int compute_capability = 86;
 int failing_captures = 0;  // so many of the next captures come to nothing
+long long busy_waits = 0;  // for events, with a thread that spins
 long long launched = 0, graphs_launched = 0, executed_while_waiting = 0;
 
 // The primary context: there is one device. What a thread has current is a stack, as FFmpeg pushes and pops it.
@@ -169,6 +170,7 @@ EXPORT void fake_lose_device_after(long long launches) { launches_left = launche
 EXPORT void fake_driver_version(int version) { driver_version = version; }
 EXPORT void fake_compute_capability(int major_minor) { compute_capability = major_minor; }
 EXPORT void fake_fail_captures(int captures) { failing_captures = captures; }
+EXPORT long long fake_busy_waits() { return busy_waits; }
 EXPORT long long fake_launched() { return launched; }
 EXPORT long long fake_graphs_launched() { return graphs_launched; }
 EXPORT unsigned long long fake_memory_used() { return memory_used; }
@@ -327,6 +329,7 @@ EXPORT int cuEventCreate(Event** event, unsigned flags) {
     if (flags & ~7u) return INVALID_VALUE;
     *event = new Event;
     (*event)->timed = !(flags & 2u);
+    (*event)->blocking = flags & 1u;
     return SUCCESS;
 }
 EXPORT int cuEventDestroy_v2(Event* event) {
@@ -363,6 +366,7 @@ EXPORT int cuEventQuery(Event* event) {
 }
 EXPORT int cuEventSynchronize(Event* event) {
     GUARD_UNCAPTURED;
+    busy_waits += !event->blocking;
     while (event->reached != event->recorded)
         if (!step() || failing_status) return failing_status ? failing_status : static_cast<int>(LAUNCH_FAILED);
     return failing_status;

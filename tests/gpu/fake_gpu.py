@@ -79,7 +79,7 @@ class FakeGpu:
 
     def __init__(self, library: Path) -> None:
         self._library = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-        for name in ("fake_launched", "fake_graphs_launched", "fake_streams"):
+        for name in ("fake_launched", "fake_graphs_launched", "fake_streams", "fake_busy_waits"):
             getattr(self._library, name).restype = ctypes.c_longlong
         self._library.fake_memory_used.restype = ctypes.c_ulonglong
 
@@ -106,6 +106,11 @@ class FakeGpu:
     @property
     def memory_used(self) -> int:
         return int(self._library.fake_memory_used())
+
+    @property
+    def busy_waits(self) -> int:
+        """How often a thread waited for an event by spinning."""
+        return int(self._library.fake_busy_waits())
 
     @property
     def launched(self) -> int:

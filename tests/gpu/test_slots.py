@@ -184,6 +184,16 @@ def test_slots_are_the_back_pressure(fake_driver):
 
 
 @in_child
+def test_who_waits_for_pictures_leaves_the_core_to_decoder_and_encoder(fake_driver):
+    gpu = FakeGpu(fake_driver)
+    pictures = _pictures(3)
+    plan = plan_slots(pictures[0], CARD, slots=1)
+    with open_device() as device, _open(device, plan) as pipeline:
+        assert len(list(pipeline.run(pictures))) == 3
+    assert gpu.busy_waits == 0
+
+
+@in_child
 def test_one_thread_submits_while_another_waits_for_results(fake_driver):
     gpu = FakeGpu(fake_driver)
     pictures = _pictures(24)

@@ -39,7 +39,9 @@ from animevid.styles.card import ColourOrder, Layout, StyleCard
 _LOG = logging.getLogger(__name__)
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: not ordered after the null stream, which belongs to others
-_DISABLE_TIMING = 2  # CU_EVENT_DISABLE_TIMING: cheaper to wait for
+#: CU_EVENT_BLOCKING_SYNC: who waits sleeps, for decoders and encoders want the core; whatever the context says, waits
+#: for an event spin otherwise. CU_EVENT_DISABLE_TIMING: cheaper to wait for.
+_EVENT_FLAGS = 1 | 2
 _DEFAULT_STREAM = 0
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 #: Captured graphs that a slot keeps: some numbers of pictures, and the last few strengths.
@@ -523,7 +525,7 @@ class _Slot:
 
         self.stream = device.call("cuStreamCreate", _NON_BLOCKING)
         resources.callback(_quietly, device, "cuStreamDestroy", self.stream)
-        self._done = device.call("cuEventCreate", _DISABLE_TIMING)
+        self._done = device.call("cuEventCreate", _EVENT_FLAGS)
         resources.callback(_quietly, device, "cuEventDestroy", self._done)
         self.host_in, self._view_in = host_memory(picture_bytes)
         self.host_out, self._view_out = host_memory(picture_bytes)
