@@ -429,6 +429,30 @@ def test_kernels_that_tensorrt_compiled_for_the_gpu_are_kept_for_the_next_start(
     assert file.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("kernels", [True, False], ids=["slots", "host-fed"])
+@in_child
+def test_an_engine_that_does_not_fit_is_built_for_fewer_pictures_at_once(fake_driver, tmp_path, kernels):
+    _start(fake_driver, tmp_path)
+    build, asked = tensorrt_builder.build_engine, []
+
+    def limited(model, card, request, **options):
+        asked.append(request.shapes.maximum.count)
+        if asked[-1] > 1:
+            raise tensorrt_builder.EngineTooLarge("Error Code 2: OutOfMemory (Requested size was 4299232000 bytes.)")
+        return build(model, card, request, **options)
+
+    def missing() -> bytes:
+        raise BackendError("the CUDA kernels are not installed")
+
+    tensorrt_builder.build_engine = limited
+    if not kernels:
+        tensorrt.load_fatbin = missing
+    picture = noise(48, 64)
+    with _open(tmp_path, "packed", "onnxruntime") as cpu, _open(tmp_path, "packed", "tensorrt") as gpu:
+        assert furthest(gpu.stylize_planes(picture), cpu.stylize_planes(picture)) <= CODES
+    assert asked == [4, 2, 1]
+
+
 @in_child
 def test_what_cannot_be_captured_is_drawn_without_graphs(fake_driver, tmp_path):
     gpu = _start(fake_driver, tmp_path)

@@ -33,6 +33,7 @@ from animevid.backends.tensorrt_builder import (
     Engine,
     EngineCache,
     EngineRequest,
+    EngineTooLarge,
     Gpu,
     Library,
     find_library,
@@ -153,17 +154,29 @@ class TensorRtBackend(Backend):
     def _load(self, device: Device, height: int, width: int) -> _HostFed:
         if len(self._loaded) >= _MOST_ENGINES:
             self._loaded.pop(next(iter(self._loaded))).close()
-        largest = self._card.tensor_shape(self._batch, height, width)
-        loaded = _HostFed(self._network(device, height, width), device, largest)
+        while True:
+            try:
+                network = self._network(device, height, width, max_batch=self._batch)
+                break
+            except EngineTooLarge:
+                if self._batch == 1:
+                    raise
+                self._batch //= 2
+                _LOG.warning("no engine of that size fits: going on with batches of %d", self._batch)
+        loaded = _HostFed(network, device, self._card.tensor_shape(self._batch, height, width))
         self._loaded[height, width] = loaded
         return loaded
 
     def _open_network(self, plan: SlotPlan) -> EngineNetwork:
-        return self._network(self._open_device(), *plan.padded)
+        try:
+            return self._network(self._open_device(), *plan.padded, max_batch=plan.batch)
+        except EngineTooLarge as error:
+            # Slots then ask for an engine of half the batch, and at last of half the pixels.
+            raise OutOfDeviceMemory(str(error)) from error
 
-    def _network(self, device: Device, height: int, width: int) -> EngineNetwork:
+    def _network(self, device: Device, height: int, width: int, *, max_batch: int) -> EngineNetwork:
         # What `animevid build STYLE --size WIDTHxHEIGHT` builds, so that nothing is built here after it.
-        shapes = shape_range(self._card, height_px=height, width_px=width, max_batch=self._batch)
+        shapes = shape_range(self._card, height_px=height, width_px=width, max_batch=max_batch)
         request = EngineRequest(shapes, norm_plugin=self._norm_plugin)
         engine, _ = EngineCache().load_or_build(self._model, self._card, request, gpu=self._gpu, library=self._library)
         return EngineNetwork(engine, device, self._library, cache=EngineCache().folder)

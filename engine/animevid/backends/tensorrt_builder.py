@@ -310,7 +310,8 @@ def build_engine(
     except Exception as error:
         raise BackendError(_build_failed(card, library, logger, one_line(error))) from error
     if plan is None:
-        raise BackendError(_build_failed(card, library, logger, "no plan came out"))
+        said = _build_failed(card, library, logger, "no plan came out")
+        raise (EngineTooLarge if "OutOfMemory" in said else BackendError)(said)
     if timing_cache is not None and cache is not None:
         write_whole(timing_cache, bytes(config.get_timing_cache().serialize()))
     return Engine(bytes(plan), _io_tensor(trt, network.get_input(0)), _io_tensor(trt, network.get_output(0)))
@@ -361,6 +362,10 @@ class EngineCache:
         except OSError as error:
             raise OutputError(f"{str(self.folder)!r} cannot be made ({error.strerror}); engines lie there") from error
         refuse_what_others_can_write(self.folder)
+
+
+class EngineTooLarge(BackendError):
+    """An engine that is not built for want of memory: one for fewer pictures at once may be."""
 
 
 class StaleEngine(BackendError):
