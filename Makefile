@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+GPU_EXTRAS := ".[train,gpu,openvino,mnn]"
 SOURCES := $(shell find engine trainer plugins CMakeLists.txt -type f -not -name "*.pyc" -not -name "_native*.so" 2>/dev/null)
 
 .DEFAULT_GOAL := demo
@@ -54,9 +55,10 @@ kernels:
 	cp build/cuda/plugins/cuda/animevid_kernels.fatbin engine/animevid/backends/cuda/
 	$(PYTHON) plugins/cuda/manifest.py
 
-gpu-check: install-dev
+# torch with CUDA asks for versions of NVIDIA's packages itself: where they are not those of the list, its own are taken.
+gpu-check: $(BIN)/python
+	$(PIP) install --constraint constraints-dev.txt $(GPU_EXTRAS) || $(PIP) install $(GPU_EXTRAS)
 	$(BIN)/python benchmarks/gpu_check.py
-	PYTHON=$(abspath $(BIN)/python) plugins/cuda/sanitize.sh
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

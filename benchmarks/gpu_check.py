@@ -3,8 +3,9 @@
 It compares the kernels with their NumPy twins over odd sizes and every backend with ONNX Runtime on real pictures,
 times kernels beside a copy of as many bytes, each style and AnimeGANv2 at 360p, 720p, 1080p and 4K in slots, the
 convolutions of AnimeGANv2 against what the card sustains in matrix products, the overlap of slots, and engines with and
-without the norm plugin; and converts a clip with decoder and encoder on the GPU. What cannot run says why, and the rest
-goes on.
+without the norm plugin; converts a clip with decoder and encoder on the GPU; and runs the kernels under
+compute-sanitizer. Each section has a process of its own, for a GPU that is lost in one, or a library that ends its
+process, must not take the others along; what cannot run says why, and the rest goes on. GPU.md is written after each.
 
 ``--kernels`` compares the kernels alone: plugins/cuda/sanitize.sh runs that under compute-sanitizer.
 """
@@ -12,6 +13,9 @@ goes on.
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,12 +27,13 @@ from typing import Any
 
 import numpy as np
 from animevid.backends import available_backends, open_backend
+from animevid.backends.base import one_line
 from animevid.backends.cuda import kernels
 from animevid.backends.cuda.driver import Device, open_device
 from animevid.backends.cuda.kernels import Surface, SurfaceLayout, surface_layout
 from animevid.backends.norm_plugin import VARIABLE as NORM_PLUGIN_VARIABLE
 from animevid.backends.precision import BOUNDS, Parity
-from animevid.backends.tensorrt_builder import find_library
+from animevid.backends.tensorrt_builder import Library, find_library
 from animevid.errors import AnimevidError
 from animevid.parity import network_batch, read_pictures
 from animevid.pixels import PlanesYUV420, chroma_size, padded_size
@@ -49,6 +54,9 @@ _ODD_SIZES = ((1, 1), (2, 3), (9, 31), (33, 65), (90, 161), (271, 479))
 _GPU_BACKENDS = ("tensorrt", "torch")
 #: Largest difference from the twin that is rounding: tensors on [-1, 1], or codes of 8 bits.
 _ALLOWED = {"pack": 1e-4, "unpack": 1, "lift": 1, "to_rgb": 1e-4, "from_rgb": 1, "blend": 0, "norm": 1e-4}
+#: No section takes longer on a GPU that works.
+_SECTION_SECONDS = 1800
+_SANITIZER = "compute-sanitizer over the kernels"
 #: The issue's targets.
 _MOST_OVER_FLOOR, _LEAST_OF_MATRIX, _MOST_HOST_MS = 1.3, 0.6, 0.3
 #: A plugin that wins by less than that is not worth its dependency.
@@ -190,8 +198,8 @@ def compare_backends(styles: Sequence[tuple[str, Style]], pictures: Sequence[Pla
                         parity = Parity.between(zip(expected, map(backend.run, batches), strict=True), unit=unit)
                         verdict = "" if parity.within(BOUNDS["fp16"]) else "DIFFERS: "
                         said = f"{verdict}{parity} ({backend.description})"
-                except AnimevidError as error:
-                    said = str(error)
+                except Exception as error:  # a runtime's own: the other backends are compared all the same
+                    said = one_line(error)
             rows.append((name, status.name, said))
     return rows
 
@@ -215,24 +223,35 @@ def animegan2() -> tuple[str, Style]:
     return "AnimeGANv2", load_style(path)
 
 
+class Wrong(Exception):
+    """A section ran, and what it found is not as it should be."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("wrong")
+        self.lines = lines
+
+
 class Report:
     """Markdown, section by section. A section that fails says why, and the next one is tried."""
 
     def __init__(self, title: Sequence[str]) -> None:
-        self._lines = list(title)
+        self.lines = list(title)
         self.failed: list[str] = []
 
     def section(self, title: str, work: Callable[[], list[str]]) -> None:
         sys.stderr.write(f"gpu_check: {title}\n")
         try:
             lines = work()
+        except Wrong as wrong:
+            self.failed.append(title)
+            lines = wrong.lines
         except Exception as error:  # one part of a machine must not hide the others
             self.failed.append(title)
             lines = [f"Did not run: {' '.join(str(error).split())[:300] or type(error).__name__}"]
-        self._lines += ["", f"## {title}", "", *lines]
+        self.lines += ["", f"## {title}", "", *lines]
 
     def __str__(self) -> str:
-        return "\n".join(self._lines) + "\n"
+        return "\n".join(self.lines) + "\n"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -296,7 +315,30 @@ def plugin_lines(rows: Sequence[tuple[str, float, float]]) -> list[str]:
     return [*lines, "", f"The plugin {verdict}."]
 
 
-def check(
+def title_of(device: Device) -> list[str]:
+    """What stands above the sections."""
+    return [
+        "# Measured on a GPU",
+        "",
+        f"{device.name}, compute capability {device.compute_capability}, driver for CUDA {device.driver_version}, "
+        f"{time.strftime('%Y-%m-%d')}; written by benchmarks/gpu_check.py.",
+    ]
+
+
+#: In the order of the report. ``sections`` has the work of each.
+TITLES = (
+    "Kernels against their twins",
+    "Backends against ONNX Runtime",
+    "Kernels against memory bandwidth",
+    "Pictures a second",
+    "Share of matrix throughput",
+    "Overlap of copies and work",
+    "The norm plugin",
+    "Decoder and encoder",
+)
+
+
+def sections(
     device: Device,
     gpu: GpuQueue,
     *,
@@ -306,16 +348,8 @@ def check(
     seconds: float = 2.0,
     times: int = 100,
     matrix: dict[str, int] | None = None,
-) -> Report:
-    """Everything. ``reference``: the network whose speed is compared with others' (AnimeGANv2)."""
-    report = Report(
-        [
-            "# Measured on a GPU",
-            "",
-            f"{device.name}, compute capability {device.compute_capability}, driver for CUDA {device.driver_version}, "
-            f"{time.strftime('%Y-%m-%d')}; written by benchmarks/gpu_check.py.",
-        ]
-    )
+) -> dict[str, Callable[[], list[str]]]:
+    """The work of every title. ``reference``: the network whose speed is compared with others' (AnimeGANv2)."""
     folder = Path(tempfile.mkdtemp(prefix="animevid-gpu-check-"))
     known: list[tuple[str, Style]] = []
 
@@ -324,30 +358,42 @@ def check(
             known.append(reference())
         return known[0]
 
+    def all_styles() -> tuple[list[tuple[str, Style]], list[str]]:
+        """The styles and the reference, or a line that says why there is none: the styles are measured all the same."""
+        try:
+            return [*styles, published()], []
+        except AnimevidError as error:
+            return [*styles], ["", f"Without the reference: {error}"]
+
+    def library() -> Library:
+        return find_library(compute_capability=device.compute_capability)
+
     def timer() -> EngineTimer:
-        return EngineTimer(gpu, find_library(), folder=folder)
+        return EngineTimer(gpu, library(), folder=folder)
 
     def compare() -> list[str]:
         compared = compare_kernels(gpu)
         if not all(row.agrees for row in compared):
-            report.failed.append("kernels")
+            raise Wrong(compared_lines(compared))
         return compared_lines(compared)
 
     def parity() -> list[str]:
-        rows = compare_backends([*styles, published()], read_pictures(count=2))
+        compared, said = all_styles()
+        rows = compare_backends(compared, read_pictures(count=2))
+        lines = [*table(("style", "backend", "difference from ONNX Runtime"), rows), *said]
         if any("DIFFERS" in row[2] for row in rows):
-            report.failed.append("backends")
-        return table(("style", "backend", "difference from ONNX Runtime"), rows)
+            raise Wrong(lines)
+        return lines
 
     def rates() -> list[str]:
-        return rate_lines(
-            [
-                gpu_speed.time_style(style, name, backend, label, size, seconds=seconds)
-                for name, style in (*styles, published())
-                for backend in _GPU_BACKENDS
-                for label, size in sizes.items()
-            ]
-        )
+        timed, said = all_styles()
+        found = [
+            gpu_speed.time_style(style, name, backend, label, size, seconds=seconds)
+            for name, style in timed
+            for backend in _GPU_BACKENDS
+            for label, size in sizes.items()
+        ]
+        return [*rate_lines(found), *said]
 
     def matrix_share() -> list[str]:
         engines, (name, style) = timer(), published()
@@ -368,10 +414,10 @@ def check(
         ]
 
     def overlaps() -> list[str]:
-        library = find_library()
+        found = library()
         return overlap_lines(
             [
-                gpu_speed.time_overlap(gpu, style, f"{name} {label}", size, library=library, folder=folder)
+                gpu_speed.time_overlap(gpu, style, f"{name} {label}", size, library=found, folder=folder)
                 for name, style in styles[:1]
                 for label, size in sizes.items()
             ]
@@ -393,45 +439,103 @@ def check(
     def whole() -> list[str]:
         return [f"- {line}" for line in gpu_speed.convert_on_the_gpu(styles[0][1], seconds=2 * seconds)]
 
-    report.section("Kernels against their twins", compare)
-    report.section("Backends against ONNX Runtime", parity)
-    report.section(
-        "Kernels against memory bandwidth", lambda: kernel_lines(gpu_speed.time_kernels(gpu, sizes, times=times))
-    )
-    report.section("Pictures a second", rates)
-    report.section("Share of matrix throughput", matrix_share)
-    report.section("Overlap of copies and work", overlaps)
-    report.section("The norm plugin", plugin)
-    report.section("Decoder and encoder", whole)
-    return report
+    def against_bandwidth() -> list[str]:
+        return kernel_lines(gpu_speed.time_kernels(gpu, sizes, times=times))
+
+    work = (compare, parity, against_bandwidth, rates, matrix_share, overlaps, plugin, whole)
+    return dict(zip(TITLES, work, strict=True))
+
+
+def in_a_process(title: str, *, seconds: float, script: Path = Path(__file__)) -> list[str]:
+    """The lines of a section that runs in a process of its own.
+
+    Raises:
+        Wrong: what it found is not as it should be, or it failed.
+        RuntimeError: the process ended without a word, or did not end.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "section.json"
+        command = [sys.executable, str(script), "--section", title, "--seconds", str(seconds), "--out", str(found)]
+        try:
+            done = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=_SECTION_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"no end after {_SECTION_SECONDS} s; that GPU or its driver hangs") from None
+        if not found.is_file():
+            last = (done.stderr.strip().splitlines() or ["nothing said"])[-1]
+            raise RuntimeError(f"its process ended with {done.returncode} ({last[:200]})")
+        lines, failed = json.loads(found.read_text())
+    if failed:
+        raise Wrong(lines)
+    return [str(line) for line in lines]
+
+
+def run_section(title: str, *, seconds: float) -> tuple[list[str], bool]:
+    """One section in this process: its lines, and whether it failed."""
+    report = Report([])
+
+    def work() -> list[str]:
+        styles = [(style.path.stem, style) for style in list_styles()]
+        with open_device() as device:
+            return sections(device, GpuQueue(device), styles=styles, seconds=seconds)[title]()
+
+    report.section(title, work)
+    return report.lines[3:], bool(report.failed)
+
+
+def sanitize() -> list[str]:
+    """One line for each tool of compute-sanitizer.
+
+    Raises:
+        Wrong: it found something, or it is not here.
+    """
+    done = subprocess.run(
+        ["bash", str(_ROOT / "plugins" / "cuda" / "sanitize.sh")],
+        env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True, timeout=2 * _SECTION_SECONDS,
+        check=False,
+    )  # fmt: skip
+    lines = [
+        f"- {line.removeprefix('sanitize: ')}" for line in done.stdout.splitlines() if line.startswith("sanitize: ")
+    ]
+    if done.returncode:
+        raise Wrong(lines or [f"Did not run: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"])
+    return lines
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kernels", action="store_true", help="only compare the kernels with their twins")
+    parser.add_argument("--section", choices=TITLES, help="only this section, as JSON")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each rate is measured (default 2)")
     parser.add_argument("--out", type=Path, default=_ROOT / "benchmarks" / "GPU.md")
     args = parser.parse_args()
+    if args.section:
+        args.out.write_text(json.dumps(run_section(args.section, seconds=args.seconds)))
+        return 0
     try:
-        device = open_device()
+        with open_device() as device:
+            if args.kernels:
+                return _compare_only(device)
+            report = Report(title_of(device))
     except AnimevidError as error:
         print(f"gpu_check: {error}", file=sys.stderr)
         return 6
-    with device:
-        gpu = GpuQueue(device)
-        if args.kernels:
-            compared = compare_kernels(gpu)
-            wrong = [row for row in compared if not row.agrees]
-            for row in wrong:
-                print(f"gpu_check: {row.kernel} {row.name} differs by {row.difference:g}", file=sys.stderr)
-            print(f"{len(compared) - len(wrong)} of {len(compared)} comparisons of kernels agree")
-            return 1 if wrong else 0
-        report = check(device, gpu, styles=[(style.path.stem, style) for style in list_styles()], seconds=args.seconds)
-    args.out.write_text(str(report))
+    work = {title: partial(in_a_process, title, seconds=args.seconds) for title in TITLES}
+    for title, lines_of in {**work, _SANITIZER: sanitize}.items():
+        report.section(title, lines_of)
+        args.out.write_text(str(report))
     print(f"written: {args.out}")
     for failed in report.failed:
         print(f"gpu_check: failed: {failed}", file=sys.stderr)
     return 1 if report.failed else 0
+
+
+def _compare_only(device: Device) -> int:
+    compared = compare_kernels(GpuQueue(device))
+    wrong = [row for row in compared if not row.agrees]
+    for row in wrong:
+        print(f"gpu_check: {row.kernel} {row.name} differs by {row.difference:g}", file=sys.stderr)
+    print(f"{len(compared) - len(wrong)} of {len(compared)} comparisons of kernels agree")
+    return 1 if wrong else 0
 
 
 def _apart(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:

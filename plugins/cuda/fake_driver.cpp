@@ -7,6 +7,10 @@
 //
 // Kernels are those of plugins/kernels, run on the CPU. Device memory is host memory, filled with 0xCB when allocated.
 // Captured graphs are lists of work. Not modelled: several contexts, peers, textures, capture across streams.
+//
+// It refuses what the real driver refuses, with the same status: calls in a thread that has no current context or one
+// whose context has gone, flags that there are not, copies beyond an allocation, launches beyond the limits of hardware,
+// an image that is no code or has none for this GPU, and whatever may not be called while a stream is captured.
 
 #include "../kernels/cpu/library.cpp"
 
@@ -19,16 +23,21 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <tuple>
+#include <vector>
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
 namespace fake {
 
-enum Status { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_HANDLE = 400,
-              NOT_FOUND = 500, NOT_READY = 600, LAUNCH_FAILED = 719, UNSUPPORTED = 801 };
+enum Status { SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_DEVICE = 101, INVALID_IMAGE = 200,
+              INVALID_CONTEXT = 201, NO_BINARY = 209, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600,
+              CONTEXT_GONE = 709, LAUNCH_FAILED = 719, UNSUPPORTED = 801, CAPTURE_UNSUPPORTED = 900,
+              CAPTURE_INVALIDATED = 901 };
 
 struct Event {
     unsigned long long recorded = 0, reached = 0;  // how often; done when equal
+    bool timed = true, blocking = false;
     std::chrono::steady_clock::time_point at;      // when it was last reached
 };
 struct Work {
@@ -38,6 +47,7 @@ struct Work {
 };
 struct Graph {
     std::vector<std::function<void(struct Stream&)>> submissions;
+    bool invalid = false;  // something was called that may not be captured
 };
 struct Stream {
     std::deque<Work> queue;
@@ -54,14 +64,38 @@ Stream* default_stream() {
     static Stream* const stream = new Stream;  // of whoever names none: a decoder of FFmpeg's, say
     return stream;
 }
-std::map<std::uintptr_t, std::size_t> allocations;
+struct Allocation {
+    std::size_t bytes;
+    bool on_device;
+};
+std::map<std::uintptr_t, Allocation> allocations;
 std::map<std::string, Function> functions;
 std::size_t memory_limit = SIZE_MAX, memory_used = 0;
 std::mt19937_64 chance(0);
 int failing_status = 0;       // what every call gives once the device is lost
 long long launches_left = -1;  // until it is lost; -1: never
 int driver_version = 13000;
+int compute_capability = 86;
+int failing_captures = 0;  // so many of the next captures come to nothing
+long long busy_waits = 0;  // for events, with a thread that spins
 long long launched = 0, graphs_launched = 0, executed_while_waiting = 0;
+
+// The primary context: there is one device. What a thread has current is a stack, as FFmpeg pushes and pops it.
+int context_users = 0;
+unsigned context_flags = 0;
+thread_local std::vector<void*> contexts;
+// What this thread captures, in the mode "thread local": what it may not call meanwhile is told from that.
+thread_local Graph* captured_here = nullptr;
+
+int context_trouble() {
+    if (contexts.empty() || contexts.back() == nullptr) return INVALID_CONTEXT;
+    return context_users > 0 ? SUCCESS : CONTEXT_GONE;
+}
+int not_while_capturing() {
+    if (captured_here == nullptr) return SUCCESS;
+    captured_here->invalid = true;
+    return CAPTURE_UNSUPPORTED;
+}
 
 // Run one item of one stream, or wait for a thread that runs one. False: nothing may run. The lock is held once.
 bool step() {
@@ -109,9 +143,16 @@ int submit(Stream* stream, std::function<void()> run, std::function<bool()> may_
 }  // namespace fake
 
 using namespace fake;
+#define REFUSE_IF(trouble) \
+    if (const int refused = (trouble)) return refused
 #define GUARD                                         \
     std::lock_guard<std::recursive_mutex> hold(lock); \
-    if (failing_status) return failing_status
+    if (failing_status) return failing_status;        \
+    REFUSE_IF(context_trouble())
+// Of what may not be called while this thread captures.
+#define GUARD_UNCAPTURED \
+    GUARD;               \
+    REFUSE_IF(not_while_capturing())
 
 // ---- for tests --------------------------------------------------------------------------------------------------
 
@@ -127,6 +168,9 @@ EXPORT long long fake_waiting() {
 }
 EXPORT void fake_lose_device_after(long long launches) { launches_left = launches; }
 EXPORT void fake_driver_version(int version) { driver_version = version; }
+EXPORT void fake_compute_capability(int major_minor) { compute_capability = major_minor; }
+EXPORT void fake_fail_captures(int captures) { failing_captures = captures; }
+EXPORT long long fake_busy_waits() { return busy_waits; }
 EXPORT long long fake_launched() { return launched; }
 EXPORT long long fake_graphs_launched() { return graphs_launched; }
 EXPORT unsigned long long fake_memory_used() { return memory_used; }
@@ -146,89 +190,124 @@ EXPORT int cuDeviceGetName(char* name, int length, int) {
     return SUCCESS;
 }
 EXPORT int cuDeviceGetAttribute(int* value, int attribute, int) {
-    *value = attribute == 75 ? 8 : attribute == 76 ? 6 : 0;  // compute capability 8.6
+    // As much as we and PyCUDA ask: capability, threads of a block, sides of blocks and grids, shared memory, warp,
+    // registers, multiprocessors, threads of one.
+    static const std::map<int, int> known = {{1, 1024}, {2, 1024}, {3, 1024}, {4, 64}, {5, 0x7FFFFFFF}, {6, 65535},
+                                             {7, 65535}, {8, 49152}, {10, 32}, {12, 65536}, {16, 30}, {39, 1536}};
+    const auto found = known.find(attribute);
+    *value = attribute == 75   ? compute_capability / 10
+             : attribute == 76 ? compute_capability % 10
+                               : found != known.end() ? found->second : 0;
     return SUCCESS;
 }
-unsigned context_flags = 0;
-int context_users = 0;
+EXPORT int cuDeviceComputeCapability(int* major, int* minor, int) {
+    return *major = compute_capability / 10, *minor = compute_capability % 10, SUCCESS;
+}
 EXPORT int cuDevicePrimaryCtxRetain(void** context, int) {
-    GUARD;
+    std::lock_guard<std::recursive_mutex> hold(lock);
+    if (failing_status) return failing_status;
     ++context_users;
     return *context = &streams, SUCCESS;
 }
 EXPORT int cuDevicePrimaryCtxRelease_v2(int) {
     std::lock_guard<std::recursive_mutex> hold(lock);
-    if (context_users > 0 && --context_users == 0) context_flags = 0;
+    if (context_users == 0) return INVALID_CONTEXT;
+    if (--context_users == 0) context_flags = 0, functions.clear();  // its modules are gone with it
     return SUCCESS;
 }
 EXPORT int cuDevicePrimaryCtxGetState(int, unsigned* flags, int* active) {
     return *flags = context_flags, *active = context_users > 0, SUCCESS;
 }
-EXPORT int cuDevicePrimaryCtxSetFlags_v2(int, unsigned flags) { return context_flags = flags, SUCCESS; }
-EXPORT int cuDevicePrimaryCtxSetFlags(int, unsigned flags) { return context_flags = flags, SUCCESS; }
-EXPORT int cuCtxSetCurrent(void*) { return SUCCESS; }
-EXPORT int cuCtxGetCurrent(void** context) { return *context = &streams, SUCCESS; }
+EXPORT int cuDevicePrimaryCtxSetFlags_v2(int, unsigned flags) {
+    if (flags & ~0x3Fu) return INVALID_VALUE;
+    return context_flags = flags, SUCCESS;
+}
+EXPORT int cuDevicePrimaryCtxSetFlags(int device, unsigned flags) { return cuDevicePrimaryCtxSetFlags_v2(device, flags); }
+EXPORT int cuCtxSetCurrent(void* context) {
+    if (contexts.empty()) contexts.push_back(nullptr);
+    return contexts.back() = context, SUCCESS;
+}
+EXPORT int cuCtxGetCurrent(void** context) { return *context = contexts.empty() ? nullptr : contexts.back(), SUCCESS; }
 
-static int allocate(void** memory, std::size_t bytes) {
-    GUARD;
+static int allocate(void** memory, std::size_t bytes, bool on_device) {
+    GUARD_UNCAPTURED;
     if (bytes == 0) return INVALID_VALUE;
     if (memory_used + bytes > memory_limit) return OUT_OF_MEMORY;
     *memory = std::malloc(bytes);
     std::memset(*memory, 0xCB, bytes);
-    allocations[reinterpret_cast<std::uintptr_t>(*memory)] = bytes;
+    allocations[reinterpret_cast<std::uintptr_t>(*memory)] = {bytes, on_device};
     memory_used += bytes;
     return SUCCESS;
 }
-static int release(std::uintptr_t memory) {
+static int release(std::uintptr_t memory, bool on_device) {
     std::lock_guard<std::recursive_mutex> hold(lock);
+    REFUSE_IF(context_trouble());
+    REFUSE_IF(not_while_capturing());
     const auto found = allocations.find(memory);
-    if (found == allocations.end()) return INVALID_VALUE;
-    memory_used -= found->second;
+    if (found == allocations.end() || found->second.on_device != on_device) return INVALID_VALUE;
+    memory_used -= found->second.bytes;
     allocations.erase(found);
     std::free(reinterpret_cast<void*>(memory));
     return SUCCESS;
 }
 EXPORT int cuMemAlloc_v2(unsigned long long* memory, std::size_t bytes) {
-    return allocate(reinterpret_cast<void**>(memory), bytes);
+    return allocate(reinterpret_cast<void**>(memory), bytes, true);
 }
-EXPORT int cuMemFree_v2(unsigned long long memory) { return release(memory); }
-EXPORT int cuMemHostAlloc(void** memory, std::size_t bytes, unsigned) { return allocate(memory, bytes); }
-EXPORT int cuMemFreeHost(void* memory) { return release(reinterpret_cast<std::uintptr_t>(memory)); }
+EXPORT int cuMemFree_v2(unsigned long long memory) { return release(memory, true); }
+EXPORT int cuMemHostAlloc(void** memory, std::size_t bytes, unsigned flags) {
+    return flags & ~7u ? static_cast<int>(INVALID_VALUE) : allocate(memory, bytes, false);
+}
+EXPORT int cuMemFreeHost(void* memory) { return release(reinterpret_cast<std::uintptr_t>(memory), false); }
+
+// Whether `bytes` from `address` on lie in one allocation of the device.
+static bool on_device(unsigned long long address, std::size_t bytes) {
+    const auto after = allocations.upper_bound(address);
+    if (after == allocations.begin()) return false;
+    const auto found = std::prev(after);
+    return found->second.on_device && address + bytes <= found->first + found->second.bytes;
+}
 
 // What an address belongs to, as interop asks: 9 is the device's number, 2 the kind of memory (2: the device's).
 EXPORT int cuPointerGetAttribute(void* data, int attribute, unsigned long long address) {
-    GUARD;
+    std::lock_guard<std::recursive_mutex> hold(lock);
     const auto after = allocations.upper_bound(address);
     if (after == allocations.begin()) return INVALID_VALUE;
     const auto found = std::prev(after);
-    if (address >= found->first + found->second || (attribute != 9 && attribute != 2)) return INVALID_VALUE;
-    *static_cast<int*>(data) = attribute == 9 ? 0 : 2;
+    if (address >= found->first + found->second.bytes || (attribute != 9 && attribute != 2)) return INVALID_VALUE;
+    *static_cast<int*>(data) = attribute == 9 ? 0 : found->second.on_device ? 2 : 1;
     return SUCCESS;
 }
 
 static int copy(unsigned long long target, unsigned long long source, std::size_t bytes, Stream* stream) {
-    GUARD;
     return submit(stream, [=] {
         std::memcpy(reinterpret_cast<void*>(target), reinterpret_cast<const void*>(source), bytes);
     });
 }
 EXPORT int cuMemcpyHtoDAsync_v2(unsigned long long target, const void* source, std::size_t bytes, Stream* stream) {
+    GUARD;
+    if (!on_device(target, bytes)) return INVALID_VALUE;
     return copy(target, reinterpret_cast<std::uintptr_t>(source), bytes, stream);
 }
 EXPORT int cuMemcpyDtoHAsync_v2(void* target, unsigned long long source, std::size_t bytes, Stream* stream) {
+    GUARD;
+    if (!on_device(source, bytes)) return INVALID_VALUE;
     return copy(reinterpret_cast<std::uintptr_t>(target), source, bytes, stream);
 }
 EXPORT int cuMemcpyDtoDAsync_v2(unsigned long long target, unsigned long long source, std::size_t bytes, Stream* stream) {
+    GUARD;
+    if (!on_device(target, bytes) || !on_device(source, bytes)) return INVALID_VALUE;
     return copy(target, source, bytes, stream);
 }
 
-EXPORT int cuStreamCreate(Stream** stream, unsigned) {
+EXPORT int cuStreamCreate(Stream** stream, unsigned flags) {
     GUARD;
+    if (flags > 1) return INVALID_VALUE;
     streams.insert(*stream = new Stream);
     return SUCCESS;
 }
 EXPORT int cuStreamDestroy_v2(Stream* stream) {
     std::lock_guard<std::recursive_mutex> hold(lock);
+    REFUSE_IF(context_trouble());
     if (!streams.count(stream)) return INVALID_HANDLE;
     while (!failing_status && (stream->busy || !stream->queue.empty()) && step()) {
     }
@@ -237,7 +316,7 @@ EXPORT int cuStreamDestroy_v2(Stream* stream) {
     return SUCCESS;
 }
 EXPORT int cuStreamSynchronize(Stream* stream) {
-    GUARD;
+    GUARD_UNCAPTURED;
     if (stream == nullptr) stream = default_stream();
     if (stream != default_stream() && !streams.count(stream)) return INVALID_HANDLE;
     while (stream->busy || !stream->queue.empty())
@@ -245,8 +324,18 @@ EXPORT int cuStreamSynchronize(Stream* stream) {
     return failing_status;
 }
 
-EXPORT int cuEventCreate(Event** event, unsigned) { return *event = new Event, SUCCESS; }
-EXPORT int cuEventDestroy_v2(Event* event) { return delete event, SUCCESS; }
+EXPORT int cuEventCreate(Event** event, unsigned flags) {
+    GUARD;
+    if (flags & ~7u) return INVALID_VALUE;
+    *event = new Event;
+    (*event)->timed = !(flags & 2u);
+    (*event)->blocking = flags & 1u;
+    return SUCCESS;
+}
+EXPORT int cuEventDestroy_v2(Event* event) {
+    REFUSE_IF(context_trouble());
+    return delete event, SUCCESS;
+}
 EXPORT int cuEventRecord(Event* event, Stream* stream) {
     GUARD;
     if (streams.count(stream) && stream->capturing) return UNSUPPORTED;
@@ -256,32 +345,49 @@ EXPORT int cuEventRecord(Event* event, Stream* stream) {
         event->at = std::chrono::steady_clock::now();
     });
 }
-EXPORT int cuStreamWaitEvent(Stream* stream, Event* event, unsigned) {
+EXPORT int cuStreamWaitEvent(Stream* stream, Event* event, unsigned flags) {
     GUARD;
+    if (flags > 1) return INVALID_VALUE;
     const auto number = event->recorded;
     return submit(stream, [] {}, [=] { return event->reached >= number; });
 }
 EXPORT int cuEventElapsedTime(float* milliseconds, Event* begin, Event* end) {
     GUARD;
+    if (!begin->timed || !end->timed || !begin->recorded || !end->recorded) return INVALID_HANDLE;
     if (begin->reached != begin->recorded || end->reached != end->recorded) return NOT_READY;
     *milliseconds = std::chrono::duration<float, std::milli>(end->at - begin->at).count();
     return SUCCESS;
 }
 EXPORT int cuEventQuery(Event* event) {
-    GUARD;
+    GUARD_UNCAPTURED;
     step();  // time passes
     if (failing_status) return failing_status;
     return event->reached == event->recorded ? SUCCESS : NOT_READY;
 }
 EXPORT int cuEventSynchronize(Event* event) {
-    GUARD;
+    GUARD_UNCAPTURED;
+    busy_waits += !event->blocking;
     while (event->reached != event->recorded)
         if (!step() || failing_status) return failing_status ? failing_status : static_cast<int>(LAUNCH_FAILED);
     return failing_status;
 }
 
-EXPORT int cuModuleLoadData(void** module, const void*) { return *module = &functions, SUCCESS; }
-EXPORT int cuModuleUnload(void*) { return SUCCESS; }
+// A fatbin: a header, then entries, each of machine code (kind 2) or PTX (kind 1) for one compute capability. Machine
+// code runs on its own capability and on later ones of the same major version; PTX is compiled for any later one.
+EXPORT int cuModuleLoadData(void** module, const void* image) {
+    GUARD_UNCAPTURED;
+    const auto* bytes = static_cast<const char*>(image);
+    const auto read = [&](std::size_t place, auto value) { return std::memcpy(&value, bytes + place, sizeof value), value; };
+    if (read(0, 0u) != 0xBA55ED50u) return INVALID_IMAGE;
+    const std::size_t begin = read(6, std::uint16_t{}), end = begin + read(8, std::uint64_t{});
+    for (std::size_t place = begin; place < end; place += read(place + 4, 0u) + read(place + 8, std::uint64_t{})) {
+        const int kind = read(place, std::uint16_t{}), target = static_cast<int>(read(place + 28, 0u));
+        const bool same_major = target / 10 == compute_capability / 10;
+        if (target <= compute_capability && (kind == 1 || same_major)) return *module = &functions, SUCCESS;
+    }
+    return NO_BINARY;
+}
+EXPORT int cuModuleUnload(void*) { return context_trouble(); }
 EXPORT int cuModuleGetFunction(Function** function, void*, const char* name) {
     GUARD;
     if (animevid_params_bytes(name) == 0) return NOT_FOUND;
@@ -289,8 +395,14 @@ EXPORT int cuModuleGetFunction(Function** function, void*, const char* name) {
     return SUCCESS;
 }
 EXPORT int cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
-                          unsigned, Stream* stream, void** params, void**) {
+                          unsigned shared, Stream* stream, void** params, void** extra) {
     GUARD;
+    bool known = false;
+    for (const auto& entry : functions) known |= &entry.second == function;
+    if (!known) return INVALID_HANDLE;
+    if (gx == 0 || gy == 0 || gz == 0 || gx > 0x7FFFFFFFu || gy > 65535 || gz > 65535 || bx == 0 || by == 0 || bz == 0 ||
+        bx * by * bz > 256 || bz > 64 || shared > 48 * 1024 || params == nullptr || extra != nullptr)
+        return INVALID_VALUE;  // 256: the __launch_bounds__ of our kernels
     ++launched;
     // Parameters are taken at the launch, as the real driver does.
     const auto* bytes = static_cast<const char*>(params[0]);
@@ -313,19 +425,27 @@ EXPORT int cuLaunchHostFunc(Stream* stream, void (*function)(void*), void* data)
     return submit(stream, [=] { function(data); }, nullptr, true);
 }
 
-EXPORT int cuStreamBeginCapture_v2(Stream* stream, int) {
+EXPORT int cuStreamBeginCapture_v2(Stream* stream, int mode) {
     GUARD;
-    stream->capturing = new Graph;
+    if (mode < 0 || mode > 2) return INVALID_VALUE;
+    if (!streams.count(stream)) return stream == nullptr ? CAPTURE_UNSUPPORTED : INVALID_HANDLE;
+    if (stream->capturing || captured_here) return CAPTURE_UNSUPPORTED;
+    stream->capturing = captured_here = new Graph;
+    if (failing_captures > 0) --failing_captures, captured_here->invalid = true;
     return SUCCESS;
 }
 EXPORT int cuStreamEndCapture(Stream* stream, Graph** graph) {
     GUARD;
-    *graph = stream->capturing;
-    stream->capturing = nullptr;
-    return SUCCESS;
+    *graph = nullptr;
+    if (!stream->capturing) return INVALID_VALUE;
+    Graph* const made = stream->capturing;
+    stream->capturing = captured_here = nullptr;
+    if (made->invalid) return delete made, CAPTURE_INVALIDATED;
+    return *graph = made, SUCCESS;
 }
-EXPORT int cuGraphInstantiateWithFlags(Graph** executable, Graph* graph, unsigned long long) {
-    GUARD;
+EXPORT int cuGraphInstantiateWithFlags(Graph** executable, Graph* graph, unsigned long long flags) {
+    GUARD_UNCAPTURED;
+    if (flags & ~15ull) return INVALID_VALUE;
     *executable = new Graph(*graph);
     return SUCCESS;
 }
@@ -336,7 +456,10 @@ EXPORT int cuGraphLaunch(Graph* executable, Stream* stream) {
     return SUCCESS;
 }
 EXPORT int cuGraphDestroy(Graph* graph) { return delete graph, SUCCESS; }
-EXPORT int cuGraphExecDestroy(Graph* executable) { return delete executable, SUCCESS; }
+EXPORT int cuGraphExecDestroy(Graph* executable) {
+    REFUSE_IF(context_trouble());
+    return delete executable, SUCCESS;
+}
 
 // ---- what FFmpeg asks of a driver before it opens one, and the copies by which it downloads a picture ---------------
 
@@ -356,6 +479,12 @@ struct Copy2d {  // CUDA_MEMCPY2D; kinds: 1 the host's memory, 2 the device's
 EXPORT int cuMemcpy2DAsync_v2(const Copy2d* given, Stream* stream) {
     GUARD;
     const Copy2d c = *given;
+    for (const auto& [kind, address, pitch, x, y] :
+         {std::tuple(c.source_kind, c.source_device, c.source_pitch, c.source_x, c.source_y),
+          std::tuple(c.target_kind, c.target_device, c.target_pitch, c.target_x, c.target_y)}) {
+        if ((kind != 1 && kind != 2) || x + c.width > pitch) return INVALID_VALUE;  // a row lies within its pitch
+        if (kind == 2 && c.height && !on_device(address, (y + c.height - 1) * pitch + x + c.width)) return INVALID_VALUE;
+    }
     return submit(stream, [c] {
         const char* source = c.source_kind == 1 ? static_cast<const char*>(c.source_host)
                                                 : reinterpret_cast<const char*>(c.source_device);
@@ -366,21 +495,26 @@ EXPORT int cuMemcpy2DAsync_v2(const Copy2d* given, Stream* stream) {
     });
 }
 EXPORT int cuMemcpy2D_v2(const Copy2d* given) {
+    REFUSE_IF(not_while_capturing());
     const int failed = cuMemcpy2DAsync_v2(given, nullptr);
     return failed ? failed : cuStreamSynchronize(nullptr);
 }
-EXPORT int cuCtxPushCurrent_v2(void*) { return SUCCESS; }
+EXPORT int cuCtxPushCurrent_v2(void* context) { return contexts.push_back(context), SUCCESS; }
 EXPORT int cuCtxPopCurrent_v2(void** context) {
-    if (context != nullptr) *context = &streams;
-    return SUCCESS;
+    if (contexts.empty()) return INVALID_CONTEXT;
+    if (context != nullptr) *context = contexts.back();
+    return contexts.pop_back(), SUCCESS;
 }
-EXPORT int cuCtxGetDevice(int* device) { return *device = 0, SUCCESS; }
+EXPORT int cuCtxGetDevice(int* device) {
+    if (contexts.empty() || contexts.back() == nullptr) return INVALID_CONTEXT;
+    return *device = 0, SUCCESS;
+}
 #define UNSUPPORTED_CALL(name) \
     EXPORT int name() { return UNSUPPORTED; }
 UNSUPPORTED_CALL(cuArray3DCreate_v2) UNSUPPORTED_CALL(cuArrayCreate_v2) UNSUPPORTED_CALL(cuArrayDestroy)
 UNSUPPORTED_CALL(cuCtxCreate_v2) UNSUPPORTED_CALL(cuCtxDestroy_v2) UNSUPPORTED_CALL(cuCtxSetLimit)
 UNSUPPORTED_CALL(cuDestroyExternalMemory) UNSUPPORTED_CALL(cuDestroyExternalSemaphore)
-UNSUPPORTED_CALL(cuDeviceComputeCapability) UNSUPPORTED_CALL(cuDeviceGetByPCIBusId)
+UNSUPPORTED_CALL(cuDeviceGetByPCIBusId)
 UNSUPPORTED_CALL(cuDeviceGetLuid) UNSUPPORTED_CALL(cuDeviceGetPCIBusId) UNSUPPORTED_CALL(cuDeviceGetUuid)
 UNSUPPORTED_CALL(cuDeviceGetUuid_v2) UNSUPPORTED_CALL(cuDevicePrimaryCtxReset)
 EXPORT int cuDevicePrimaryCtxRelease(int device) { return cuDevicePrimaryCtxRelease_v2(device); }

@@ -20,8 +20,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 FATBIN = ROOT / "engine" / "animevid" / "backends" / "cuda" / "animevid_kernels.fatbin"
 MANIFEST = FATBIN.with_suffix(".json")
-#: Compute capabilities with code of their own; the last one's PTX serves what comes after it.
+#: Compute capabilities with code of their own.
 ARCHITECTURES = (75, 80, 86, 89, 90, 120)
+#: And with PTX: the oldest's serves what has no code of its own (SM100, say), the newest's what comes after it.
+PTX = (ARCHITECTURES[0], ARCHITECTURES[-1])
 _MAGIC = 0xBA55ED50
 _PTX, _CUBIN = 1, 2
 
@@ -61,7 +63,7 @@ def disagreements() -> list[str]:
     lines = [f"{name} has changed since the fatbin was built; make kernels" for name in changed]
     if hashlib.sha256(fatbin).hexdigest() != manifest["fatbin_sha256"]:
         lines.append(f"{FATBIN.name} is not the one that {MANIFEST.name} was written for; make kernels")
-    wanted = {"cubin": list(ARCHITECTURES), "ptx": [ARCHITECTURES[-1]]}
+    wanted = {"cubin": list(ARCHITECTURES), "ptx": list(PTX)}
     if code_in(fatbin) != wanted:
         lines.append(f"{FATBIN.name} has code for {code_in(fatbin)}, not for {wanted}; make kernels")
     return lines

@@ -30,9 +30,11 @@ using namespace nvinfer1;
 
 constexpr char kName[] = "AnimevidNorm", kVersion[] = "1", kNamespace[] = "";
 
-// The four driver functions that a launch needs; all return 0 for success.
+// The driver functions that a launch needs; all return 0 for success.
 struct Driver {
     int (*current_context)(void**) = nullptr;
+    int (*current_device)(int*) = nullptr;
+    int (*hold_context)(void**, int) = nullptr;
     int (*load_module)(void**, const void*) = nullptr;
     int (*find_function)(void**, void*, const char*) = nullptr;
     int (*launch)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**,
@@ -46,7 +48,8 @@ struct Driver {
             function = reinterpret_cast<std::decay_t<decltype(function)>>(dlsym(library, name));
             return function != nullptr;
         };
-        return find(current_context, "cuCtxGetCurrent") && find(load_module, "cuModuleLoadData") &&
+        return find(current_context, "cuCtxGetCurrent") && find(current_device, "cuCtxGetDevice") &&
+               find(hold_context, "cuDevicePrimaryCtxRetain") && find(load_module, "cuModuleLoadData") &&
                find(find_function, "cuModuleGetFunction") && find(launch, "cuLaunchKernel");
     }
 };
@@ -58,15 +61,18 @@ struct Functions {
 
 std::mutex lock;
 Driver driver;
-std::map<void*, Functions> loaded;  // by context, which keeps them until it ends
+// By context. The device's primary one is held from then on: another could come at the same address, without them.
+std::map<void*, Functions> loaded;
 
 const Functions* functions_of_this_context() {
     const std::lock_guard<std::mutex> hold(lock);
-    void *context = nullptr, *module = nullptr;
+    void *context = nullptr, *module = nullptr, *held = nullptr;
+    int device = 0;
     if (!driver.open() || driver.current_context(&context) != 0) return nullptr;
     const auto known = loaded.find(context);
     if (known != loaded.end()) return &known->second;
     Functions found;
+    if (driver.current_device(&device) != 0 || driver.hold_context(&held, device) != 0) return nullptr;
     if (driver.load_module(&module, animevid_fatbin) != 0) return nullptr;
     const bool all = driver.find_function(&found.statistics[0], module, "animevid_norm_statistics_f32") == 0 &&
                      driver.find_function(&found.statistics[1], module, "animevid_norm_statistics_f16") == 0 &&

@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from animevid.backends.cuda import fatbin
 
 _TIMEOUT_SECONDS = 240
+#: The kernels that the package ships: the fake driver looks for code for its GPU there, and runs their CPU build.
+IMAGE = Path(fatbin.__file__).with_name("animevid_kernels.fatbin").read_bytes()
 
 
 def in_child(test: Callable[..., None]) -> Callable[..., None]:
@@ -76,7 +79,7 @@ class FakeGpu:
 
     def __init__(self, library: Path) -> None:
         self._library = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-        for name in ("fake_launched", "fake_graphs_launched", "fake_streams"):
+        for name in ("fake_launched", "fake_graphs_launched", "fake_streams", "fake_busy_waits"):
             getattr(self._library, name).restype = ctypes.c_longlong
         self._library.fake_memory_used.restype = ctypes.c_ulonglong
 
@@ -93,9 +96,21 @@ class FakeGpu:
     def say_driver_version(self, version: int) -> None:
         self._library.fake_driver_version(ctypes.c_int(version))
 
+    def say_compute_capability(self, major: int, minor: int) -> None:
+        self._library.fake_compute_capability(ctypes.c_int(10 * major + minor))
+
+    def fail_captures(self, count: int) -> None:
+        """Let the next ``count`` captures of a stream come to nothing, as something that cannot be captured does."""
+        self._library.fake_fail_captures(ctypes.c_int(count))
+
     @property
     def memory_used(self) -> int:
         return int(self._library.fake_memory_used())
+
+    @property
+    def busy_waits(self) -> int:
+        """How often a thread waited for an event by spinning."""
+        return int(self._library.fake_busy_waits())
 
     @property
     def launched(self) -> int:

@@ -18,6 +18,7 @@ import onnxruntime
 from animevid.backends import tensorrt_builder
 from animevid.backends.tensorrt_builder import Engine, IoTensor, Library
 from animevid.styles.onnx_file import read_graph
+from gpu.fake_gpu import IMAGE
 
 _SCRATCH_BYTES = 4096
 _HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -27,6 +28,45 @@ class ExecutionContextAllocationStrategy(Enum):
     STATIC = 0
     ON_PROFILE_CHANGE = 1
     USER_MANAGED = 2
+
+
+class DynamicShapesKernelSpecializationStrategy(Enum):
+    LAZY = 0
+    EAGER = 1
+    NONE = 2
+
+
+class _RuntimeConfig:
+    """Of TensorRT for RTX. Its cache holds the shapes that were compiled, in plain text."""
+
+    def __init__(self) -> None:
+        self.dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
+        self._strategy: Any = None
+        self._cache: Any = None
+
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
+        self._strategy = strategy
+
+    def create_runtime_cache(self) -> Any:
+        return _RuntimeCache()
+
+    def set_runtime_cache(self, cache: Any = None) -> bool:
+        self._cache = cache
+        return True
+
+
+class _RuntimeCache:
+    def __init__(self) -> None:
+        self._shapes: set[str] = set()
+
+    def deserialize(self, blob: bytes) -> bool:
+        if not blob.startswith(b"compiled for a fake GPU"):
+            return False
+        self._shapes |= set(blob.decode().splitlines()[1:])
+        return True
+
+    def serialize(self) -> bytes:
+        return "\n".join(["compiled for a fake GPU", *sorted(self._shapes)]).encode()
 
 
 class ILogger:
@@ -47,22 +87,27 @@ class Runtime:
 
 class _NativeEngine:
     device_memory_size_v2 = _SCRATCH_BYTES
-    contexts_made = 0
+    contexts_made = compiled = 0
 
     def __init__(self, plan: bytes) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(plan, options, providers=["CPUExecutionProvider"])
 
-    def create_execution_context(self, strategy: ExecutionContextAllocationStrategy) -> Any:
-        assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
+    def create_runtime_config(self) -> Any:
+        return _RuntimeConfig()
+
+    def create_execution_context(self, config: _RuntimeConfig) -> Any:
+        assert config._strategy is ExecutionContextAllocationStrategy.USER_MANAGED
         _NativeEngine.contexts_made += 1
-        return _Context(self)
+        return _Context(self, config)
 
 
 class _Context:
-    def __init__(self, engine: _NativeEngine) -> None:
+    def __init__(self, engine: _NativeEngine, config: _RuntimeConfig) -> None:
         self._session = engine.session
+        self._config = config
+        self._compiled = False
         self._addresses: dict[str, int] = {}
         self._shape: tuple[int, ...] = ()
         self._scratch = 0
@@ -81,10 +126,16 @@ class _Context:
         return True
 
     def is_stream_capturable(self, stream: int) -> bool:
-        return True
+        # What would be captured while the kernels are still compiled is what stands in for them.
+        eager = DynamicShapesKernelSpecializationStrategy.EAGER
+        return self._compiled and self._config.dynamic_shapes_kernel_specialization_strategy is eager
 
     def execute_async_v3(self, stream_handle: int) -> bool:
         assert self._scratch, "no scratch memory"
+        shapes = self._config._cache._shapes if self._config._cache is not None else set()
+        _NativeEngine.compiled += str(self._shape) not in shapes and not self._compiled
+        shapes.add(str(self._shape))
+        self._compiled = True
         given, drawn = self._session.get_inputs()[0], self._session.get_outputs()[0]
         source, target, shape = self._addresses[given.name], self._addresses[drawn.name], self._shape
         dtype = np.dtype(np.float16 if "16" in given.type else np.float32)
@@ -110,11 +161,13 @@ def install() -> None:
     from animevid.backends import tensorrt
 
     module = types.ModuleType("tensorrt")
-    for part in (ExecutionContextAllocationStrategy, ILogger, Runtime):
+    for part in (
+        ExecutionContextAllocationStrategy, DynamicShapesKernelSpecializationStrategy, ILogger, Runtime,
+    ):  # fmt: skip
         setattr(module, part.__name__, part)
-    tensorrt.find_library = lambda: Library("tensorrt", "0.0-fake", module)
+    tensorrt.find_library = lambda **_: Library("tensorrt", "0.0-fake", module)
     tensorrt_builder.build_engine = _build
-    tensorrt.load_fatbin = lambda: b"a fatbin would be here"
+    tensorrt.load_fatbin = lambda: IMAGE
 
 
 def _build(model: bytes, card: Any, request: Any, **_: Any) -> Engine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ import pytest
 from animevid.backends import tensorrt_builder
 from animevid.backends.cuda.driver import open_device
 from animevid.backends.tensorrt_builder import (
+    RTX_RUNS_ON,
     Engine,
     EngineCache,
     EngineRequest,
@@ -23,6 +25,7 @@ from animevid.backends.tensorrt_builder import (
     StaleEngine,
     build_engine,
     engine_key,
+    find_library,
     read_engine,
     shape_range,
     write_engine,
@@ -127,6 +130,21 @@ def test_without_a_driver_this_machines_gpu_is_refused_with_the_way_out():
     with pytest.raises(DeviceError, match=r"no usable NVIDIA driver.*--backend onnxruntime") as caught:
         open_device(0)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("capability", ["7.0", "9.0", "10.0"])
+def test_a_gpu_that_tensorrt_for_rtx_does_not_run_on_is_told_to_take_tensorrt_or_torch(rtx, monkeypatch, capability):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorrt" else found(name))
+    with pytest.raises(BackendError, match=r"does not run on .*tensorrt-cu13.*--backend torch") as caught:
+        find_library(compute_capability=capability)
+    assert "\n" not in str(caught.value)
+    assert find_library(compute_capability="8.9").name == "tensorrt_rtx"
+
+
+def test_the_gpus_that_tensorrt_for_rtx_runs_on_are_those_of_its_own_list(rtx):
+    names = {name for name in rtx.module.ComputeCapability.__members__ if name.startswith("SM")}
+    assert {"SM" + capability.replace(".", "") for capability in RTX_RUNS_ON} == names
 
 
 def test_sizes_are_rounded_up_to_what_the_style_takes():

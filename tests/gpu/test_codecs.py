@@ -54,6 +54,7 @@ class FakeNvdec:
             self.device = open_device()
             layout = surface_layout(frame.height, frame.width, bit_depth=bit_depth, pixel_format="nv12")
             self.pool, self.writer = PicturePool(self.device, layout), DeviceWriter(device_index=0)
+        self.device.make_current()  # the decoder's thread may be another one than last time
         lent = self.pool.take()
         self.most_lent = max(self.most_lent, self.pool._lent)
         memory = np.zeros(self.pool.layout.total_bytes, np.uint8)

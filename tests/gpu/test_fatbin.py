@@ -57,8 +57,7 @@ def test_nvcc_makes_the_same_fatbin_again(manifest, tmp_path):
     if manifest.nvcc_version() != json.loads(manifest.MANIFEST.read_text())["nvcc"]:
         pytest.skip(f"another nvcc, or none: {manifest.nvcc_version()}")
     listed = [f"-gencode=arch=compute_{one},code=sm_{one}" for one in manifest.ARCHITECTURES]
-    newest = manifest.ARCHITECTURES[-1]
-    listed.append(f"-gencode=arch=compute_{newest},code=compute_{newest}")
+    listed += [f"-gencode=arch=compute_{one},code=compute_{one}" for one in manifest.PTX]
     out = tmp_path / "again.fatbin"
     subprocess.run(
         ["nvcc", "-std=c++17", "-O3", "--fmad=false", "--compress-mode=size", "-fatbin", *listed, "-o", str(out),

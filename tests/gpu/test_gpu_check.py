@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from animevid.errors import BackendError
 from animevid.styles import load_style
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from gpu import fake_tensorrt
-from gpu.fake_gpu import FakeGpu, in_child
+from gpu.fake_gpu import IMAGE, FakeGpu, in_child
 from small_networks import packed_network, rgb_network
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ def test_the_kernels_agree_with_their_twins_through_the_driver(fake_driver):
     FakeGpu(fake_driver)
     gpu_check = _import()
     with open_device() as device:
-        compared = gpu_check.compare_kernels(gpu_check.GpuQueue(device, b"a fatbin would be here"))
+        compared = gpu_check.compare_kernels(gpu_check.GpuQueue(device, IMAGE))
     assert {row.kernel for row in compared} == set(gpu_check._ALLOWED)
     for row in compared:
         assert row.agrees, row
@@ -62,11 +63,14 @@ def test_every_section_of_the_report_runs_as_far_as_a_machine_without_a_gpu_can_
         path.write_bytes(write_card(model, card))
         styles.append((name, load_style(path)))
     with open_device() as device:
-        queue = gpu_check.GpuQueue(device, b"a fatbin would be here")
-        report = gpu_check.check(
+        queue = gpu_check.GpuQueue(device, IMAGE)
+        report = gpu_check.Report(gpu_check.title_of(device))
+        work = gpu_check.sections(
             device, queue, styles=styles[:1], reference=lambda: styles[1], sizes={"small": (48, 64)}, seconds=0.2,
             times=1, matrix={"channels": 32, "side": 8, "layers": 2},
         )  # fmt: skip
+        for title, lines_of in work.items():
+            report.section(title, lines_of)
     text = str(report)
     assert "| packed | torch | small | runs on the CPU here" in text
     # An engine with the plugin is more than ONNX Runtime can stand in for; torch has no CUDA here.
@@ -79,6 +83,71 @@ def test_every_section_of_the_report_runs_as_far_as_a_machine_without_a_gpu_can_
     ):  # fmt: skip
         assert said in text, said
     assert gpu.launched > 0
+
+
+def test_without_the_trainer_the_styles_are_measured_all_the_same(monkeypatch):
+    gpu_check = _import()
+    monkeypatch.setattr(gpu_check, "compare_backends", lambda styles, pictures: [(name, "", "") for name, _ in styles])
+    monkeypatch.setattr(
+        gpu_check.gpu_speed, "time_style", lambda style, name, *_, **__: gpu_check.Rate(name, "", "", 1)
+    )
+
+    def missing() -> None:
+        raise BackendError("AnimeGANv2 needs the trainer")
+
+    work = gpu_check.sections(None, None, styles=[("ours", None)], reference=missing)
+    for title in ("Backends against ONNX Runtime", "Pictures a second"):
+        lines = work[title]()
+        assert any(line.startswith("| ours |") for line in lines), title
+        assert lines[-1] == "Without the reference: AnimeGANv2 needs the trainer"
+
+
+_A_SECTION = """
+import json, os, pathlib, sys
+title, out = sys.argv[2], pathlib.Path(sys.argv[6])
+if title == "good":
+    out.write_text(json.dumps((["a line"], False)))
+elif title == "wrong":
+    out.write_text(json.dumps((["WRONG"], True)))
+else:
+    sys.stderr.write("the GPU is gone\\n")
+    os.abort()
+"""
+
+
+def test_a_section_that_takes_its_process_down_leaves_the_others_and_says_how_it_ended(tmp_path):
+    gpu_check = _import()
+    script = tmp_path / "section.py"
+    script.write_text(_A_SECTION)
+    report = gpu_check.Report([])
+    for title in ("dies", "wrong", "good"):
+        report.section(title, partial(gpu_check.in_a_process, title, seconds=1.0, script=script))
+    assert report.failed == ["dies", "wrong"]
+    text = str(report)
+    assert "Did not run: its process ended with -6 (the GPU is gone)" in text
+    assert "WRONG" in text
+    assert "a line" in text
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU here")
+def test_a_section_without_a_gpu_is_a_section_that_says_why():
+    gpu_check = _import()
+    lines, failed = gpu_check.run_section(gpu_check.TITLES[0], seconds=0.1)
+    assert failed
+    assert len(lines) == 1
+    assert lines[0].startswith("Did not run: ")
+
+
+def test_the_sanitizers_verdicts_are_all_taken_and_one_that_finds_something_fails(tmp_path, monkeypatch):
+    gpu_check = _import()
+    tool = tmp_path / "compute-sanitizer"
+    tool.write_text('#!/bin/sh\n[ "$2" != racecheck ]\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(gpu_check.Wrong) as caught:
+        gpu_check.sanitize()
+    verdicts = ["memcheck finds nothing", "racecheck FAILED (exit code 1)", "synccheck finds nothing"]
+    assert caught.value.lines == [f"- {verdict}" for verdict in [*verdicts, "initcheck finds nothing"]]
 
 
 def test_the_verdicts_follow_the_figures():

@@ -22,7 +22,7 @@ from animevid.errors import BackendError, StyleError
 from animevid.styles.card import StyleCard, write_card
 from gpu.cpu_kernels import SOURCES, compile_library
 from gpu.engines import TARGETS, rtx_or_skip
-from gpu.fake_gpu import FakeGpu, in_child
+from gpu.fake_gpu import IMAGE, FakeGpu, in_child
 from gpu.test_kernels import _norm_reference
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
@@ -212,6 +212,23 @@ def test_the_python_plugin_launches_the_norm_on_the_stream_that_it_is_given(fake
             np.testing.assert_allclose(got, expected, atol=2e-5 if dtype == np.float32 else 2e-2)
 
 
+@in_child
+def test_the_plugins_kernels_outlive_the_device_that_they_were_first_launched_on(fake_driver):
+    """The next one has the same primary context, at the same address; modules of one that ended would be gone."""
+    FakeGpu(fake_driver)
+    fields, shape = NormFields(layer=True), _SHAPES[0]
+    for _ in "12":
+        with open_device() as device:
+            got, expected = _draw_norm(
+                device,
+                lambda pointers, workspace, stream: enqueue_norm(
+                    fields, shape=shape, half=False, pointers=pointers, workspace=workspace, stream=stream
+                ),
+                shape, fields, np.float32,
+            )  # fmt: skip
+            np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
 # ---- in C++ ----
 
 _CALLS_A_PLUGIN = r"""
@@ -255,7 +272,7 @@ extern "C" AV_EXPORT int run(int layer, float epsilon, float slope, const long l
 
 def _compile(source: Path, target: Path) -> Path:
     fatbin = target.with_suffix(".fatbin")
-    fatbin.write_bytes(b"a fatbin would be here")
+    fatbin.write_bytes(IMAGE)
     return compile_library(
         source, target, f"-I{_STAND_IN}", f"-I{_PLUGIN.parent}", f'-DANIMEVID_FATBIN="\\"{fatbin}\\""', "-ldl"
     )
@@ -280,9 +297,10 @@ def test_the_cpp_plugin_launches_the_norm_on_the_stream_that_it_is_given(fake_dr
     gpu = FakeGpu(fake_driver)
     library = ctypes.CDLL(str(native_caller))
     fields = NormFields(layer=layer, epsilon=1e-5, slope=0.2)
-    with open_device() as device:
-        for seed, shape in enumerate(_SHAPES):
-            gpu.seed(seed)
+    for seed, shape in enumerate(_SHAPES):
+        gpu.seed(seed)
+        # Each time another device, whose primary context has the same address.
+        with open_device() as device:
 
             def enqueue(pointers, workspace, stream, shape=shape):
                 bytes_asked = ctypes.c_longlong()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import os
 import threading
@@ -14,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from animevid import Stylizer
-from animevid.backends import tensorrt_builder
+from animevid.backends import tensorrt, tensorrt_builder
 from animevid.backends.cuda import slots
+from animevid.backends.cuda.driver import open_device
 from animevid.backends.cuda.runner import SlotRunner
 from animevid.cli import main
 from animevid.errors import BackendError, DeviceError
@@ -28,7 +30,7 @@ from animevid.stylizer import STEP_SHARES
 from animevid.video import open_source
 from gpu import fake_tensorrt
 from gpu.engines import rtx_or_skip
-from gpu.fake_gpu import FakeGpu, in_child
+from gpu.fake_gpu import IMAGE, FakeGpu, in_child
 from media import write_clip
 from pixels.pictures import furthest, noise
 from small_networks import packed_network, rgb_network
@@ -203,7 +205,6 @@ def test_an_engine_of_another_gpu_is_one_line_and_auto_goes_on_without(fake_driv
 @in_child
 def test_without_the_kernels_the_network_still_runs_on_the_gpu_with_copies_from_the_host(fake_driver, tmp_path):
     gpu = _start(fake_driver, tmp_path)
-    from animevid.backends import tensorrt
 
     def missing() -> bytes:
         raise BackendError("the CUDA kernels are not installed")
@@ -397,10 +398,106 @@ def test_the_stand_in_has_the_names_of_the_real_library():
         (fake_tensorrt.Runtime, rtx.Runtime),
         (fake_tensorrt._NativeEngine, rtx.ICudaEngine),
         (fake_tensorrt._Context, rtx.IExecutionContext),
+        (fake_tensorrt._RuntimeConfig, rtx.IRuntimeConfig),
+        (fake_tensorrt._RuntimeCache, rtx.IRuntimeCache),
     ]
-    own = {"session", "contexts_made"}
+    own = {"session", "contexts_made", "compiled"}
     for ours, theirs in pairs:
         names = {name for name in vars(ours) if not name.startswith("_")} - own
         assert names <= set(dir(theirs)), names - set(dir(theirs))
-    strategies = fake_tensorrt.ExecutionContextAllocationStrategy.__members__
-    assert set(strategies) <= set(rtx.ExecutionContextAllocationStrategy.__members__)
+    for name in ("ExecutionContextAllocationStrategy", "DynamicShapesKernelSpecializationStrategy"):
+        assert set(getattr(fake_tensorrt, name).__members__) <= set(getattr(rtx, name).__members__)
+    assert hasattr(rtx.IRuntimeConfig, "dynamic_shapes_kernel_specialization_strategy")
+    assert hasattr(rtx.BuilderFlag, "REQUIRE_USER_ALLOCATION")
+
+
+@in_child
+def test_kernels_that_tensorrt_compiled_for_the_gpu_are_kept_for_the_next_start(fake_driver, tmp_path):
+    _start(fake_driver, tmp_path)
+    picture, counts = noise(48, 64), []
+    kept = tmp_path / "cache" / "animevid" / "engines"
+    for content in (None, None, b"of another GPU"):
+        if content is not None:
+            (file,) = kept.glob("*.kernels")
+            file.write_bytes(content)
+        before = fake_tensorrt._NativeEngine.compiled
+        with _open(tmp_path, "packed", "tensorrt") as gpu:
+            gpu.stylize_planes(picture)
+        counts.append(fake_tensorrt._NativeEngine.compiled - before)
+    assert counts == [1, 0, 1]
+    (file,) = kept.glob("*.kernels")
+    assert file.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("kernels", [True, False], ids=["slots", "host-fed"])
+@in_child
+def test_an_engine_that_does_not_fit_is_built_for_fewer_pictures_at_once(fake_driver, tmp_path, kernels):
+    _start(fake_driver, tmp_path)
+    build, asked = tensorrt_builder.build_engine, []
+
+    def limited(model, card, request, **options):
+        asked.append(request.shapes.maximum.count)
+        if asked[-1] > 1:
+            raise tensorrt_builder.EngineTooLarge("Error Code 2: OutOfMemory (Requested size was 4299232000 bytes.)")
+        return build(model, card, request, **options)
+
+    def missing() -> bytes:
+        raise BackendError("the CUDA kernels are not installed")
+
+    tensorrt_builder.build_engine = limited
+    if not kernels:
+        tensorrt.load_fatbin = missing
+    picture = noise(48, 64)
+    with _open(tmp_path, "packed", "onnxruntime") as cpu, _open(tmp_path, "packed", "tensorrt") as gpu:
+        assert furthest(gpu.stylize_planes(picture), cpu.stylize_planes(picture)) <= CODES
+    assert asked == [4, 2, 1]
+
+
+@in_child
+def test_what_cannot_be_captured_is_drawn_without_graphs(fake_driver, tmp_path):
+    gpu = _start(fake_driver, tmp_path)
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=14), _style(tmp_path, "packed")
+    _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime")
+    gpu.fail_captures(1000)
+    code, _, err = _convert(clip, tmp_path / "gpu.mkv", file, "--backend", "tensorrt", "-v")
+    assert code == 0
+    assert "goes on without CUDA graphs" in err
+    assert gpu.graphs_launched == 0
+    assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
+
+
+@in_child
+def test_a_gpu_that_the_kernels_have_no_code_for_is_one_line_and_auto_goes_on_without(fake_driver, tmp_path):
+    gpu = _start(fake_driver, tmp_path)
+    gpu.say_compute_capability(7, 0)
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=3), _style(tmp_path, "packed")
+    code, _, err = _convert(clip, tmp_path / "one.mkv", file, "--backend", "tensorrt")
+    assert (code, len(err.splitlines())) == (6, 1)
+    assert "no code for this GPU" in err
+    code, _, err = _convert(clip, tmp_path / "two.mkv", file)
+    assert (code, len(err.splitlines())) == (0, 1)
+    assert "goes on with onnxruntime" in err
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorrt_rtx") is None or importlib.util.find_spec("tensorrt") is not None,
+    reason="about a machine with TensorRT for RTX alone",
+)
+@in_child
+def test_auto_says_what_to_install_on_a_gpu_that_tensorrt_for_rtx_does_not_run_on(fake_driver, tmp_path):
+    gpu = _start(fake_driver, tmp_path)
+    tensorrt.find_library = tensorrt_builder.find_library
+    gpu.say_compute_capability(9, 0)
+    clip, file = write_clip(tmp_path / "clip.mp4", frames=2), _style(tmp_path, "packed")
+    code, _, err = _convert(clip, tmp_path / "gpu.mkv", file)
+    assert (code, len(err.splitlines())) == (0, 1)
+    assert "does not run on a GPU of compute capability 9.0; pip install tensorrt-cu13" in err
+
+
+@pytest.mark.parametrize("capability", [(8, 7), (9, 0), (10, 0), (12, 1), (13, 0)])
+@in_child
+def test_the_kernels_have_code_for_gpus_between_and_after_those_that_they_were_built_for(fake_driver, capability):
+    gpu = FakeGpu(fake_driver)
+    gpu.say_compute_capability(*capability)
+    with open_device() as device:
+        assert device.call("cuModuleLoadData", IMAGE) is not None

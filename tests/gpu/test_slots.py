@@ -28,11 +28,10 @@ from animevid.pixels import (
     unpack_yuv420,
 )
 from animevid.styles.card import ColourOrder, Layout, StyleCard
-from gpu.fake_gpu import FakeGpu, in_child
+from gpu.fake_gpu import IMAGE, FakeGpu, in_child
 from pixels.pictures import furthest, noise
 
 CARD = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
-IMAGE = b"a fatbin would be here"
 SEEDS = range(6)
 
 
@@ -182,6 +181,16 @@ def test_slots_are_the_back_pressure(fake_driver):
         assert _same(second.results(), expected[2:])
         assert _same(first.results(), expected[:2])  # as often as one likes
         assert pipeline.free_slots == 2
+
+
+@in_child
+def test_who_waits_for_pictures_leaves_the_core_to_decoder_and_encoder(fake_driver):
+    gpu = FakeGpu(fake_driver)
+    pictures = _pictures(3)
+    plan = plan_slots(pictures[0], CARD, slots=1)
+    with open_device() as device, _open(device, plan) as pipeline:
+        assert len(list(pipeline.run(pictures))) == 3
+    assert gpu.busy_waits == 0
 
 
 @in_child

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import onnx
 import pytest
+from animevid import Stylizer
 from animevid.backends import open_backend
+from animevid.backends import torch as torch_backend
+from animevid.backends.cuda.driver import DeviceLost, OutOfDeviceMemory, open_device
+from animevid.backends.cuda.slots import DevicePipeline, plan_slots
+from animevid.backends.precision import to_half
 from animevid.errors import BackendError, DeviceError
-from animevid.styles.card import StyleCard
-from small_networks import Builder, cartoongan
+from animevid.styles import list_styles
+from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
+from gpu.fake_gpu import IMAGE, FakeGpu, in_child
+from pixels.pictures import furthest, noise
+from small_networks import Builder, cartoongan, packed_network
 
 torch = pytest.importorskip("torch")
 CARD = StyleCard(name="net", size_multiple=4)
@@ -58,6 +71,7 @@ OPERATORS = {
     "clip": lambda n: n.op("Clip", "input", _scalar(n, -0.2), _scalar(n, 0.5)),
     "clip-one-side": lambda n: n.op("Clip", "input", "", _scalar(n, 0.5)),
     "div": lambda n: n.op("Div", "input", n.op("Add", n.op("Abs", "input"), _scalar(n, 1.0))),
+    "max-and-min": lambda n: n.op("Min", n.op("Max", "input", _scalar(n, -0.2)), _scalar(n, 0.5)),
     "exp": lambda n: n.op("Exp", "input"),
     "neg": lambda n: n.op("Neg", "input"),
     "pow": lambda n: n.op("Pow", "input", _scalar(n, 2.0)),
@@ -66,6 +80,7 @@ OPERATORS = {
     "sigmoid": lambda n: n.op("Sigmoid", "input"),
     "sqrt": lambda n: n.op("Sqrt", n.op("Abs", "input")),
     "sub-scalar-first": lambda n: n.op("Sub", _scalar(n, 1.0), "input"),
+    "sum-with-a-number": lambda n: n.op("Sum", "input", _scalar(n, 0.5)),
     "sum": lambda n: n.op("Sum", "input", "input", n.op("Tanh", "input")),
     "mean": lambda n: n.op("Sub", "input", n.op("ReduceMean", "input", n.constant(np.int64([2, 3])))),
     "reshape": lambda n: n.op(
@@ -143,11 +158,224 @@ def test_what_it_does_not_know_is_refused_when_the_style_is_opened(output):
     assert "\n" not in str(caught.value)
 
 
+def test_a_torch_that_cannot_be_loaded_is_refused_with_the_way_out(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    net = Builder()
+    with pytest.raises(BackendError, match=r"torch cannot be loaded .* install it again"):
+        torch_backend.TorchBackend.open(_model(net, net.op("Tanh", "input")), CARD)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_cuda_without_a_gpu_is_refused_with_the_way_out():
     net = Builder()
     with pytest.raises(DeviceError, match=r"no NVIDIA GPU.*--device cpu"):
         open_backend(_model(net, net.op("Tanh", "input")), CARD, backend="torch", device="cuda:0")
+
+
+# ---- the way of CUDA, with stand-ins for torch.cuda ----
+
+
+def _second_run_makes_nothing(model: bytes, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    network = torch_backend._Network(model, torch.device("cpu"))
+    batch = torch.rand(shape) * 2 - 1
+    with torch.inference_mode():
+        network(batch)
+        for name in ("as_tensor", "tensor", "from_numpy", "asarray"):
+            monkeypatch.setattr(torch, name, lambda *_, name=name, **__: pytest.fail(f"torch.{name} in a capture"))
+        network(batch)
+
+
+@pytest.mark.parametrize("name", sorted(OPERATORS))
+def test_a_second_run_copies_no_number_of_the_hosts_which_a_capture_would_refuse(name, monkeypatch):
+    net = Builder()
+    _second_run_makes_nothing(_model(net, OPERATORS[name](net)), (2, 3, 12, 20), monkeypatch)
+
+
+@pytest.mark.parametrize("style", list_styles(), ids=lambda style: style.card.name)
+def test_a_shipped_style_in_half_precision_can_be_captured_as_far_as_its_numbers_go(style, monkeypatch):
+    _second_run_makes_nothing(to_half(style.model), style.card.tensor_shape(1, 64, 96), monkeypatch)
+
+
+class CudaOnTheCpu:
+    """``torch.cuda`` as far as graphs go: a graph is the runs of the network while it was captured, run again.
+
+    ``said``: what was asked, in order.
+    """
+
+    def __init__(self) -> None:
+        self.said: list[Any] = []
+        self.stream_now: Any = None
+        self._graph: Any = None
+
+    def install(self, monkeypatch: Any) -> None:
+        cuda, network = self, torch_backend._Network.__call__
+
+        class Stream:
+            def __init__(self, handle: int = 0, device: Any = None) -> None:
+                self.handle = handle
+
+            def wait_stream(self, other: Any) -> None:
+                cuda.said.append("wait for the current stream")
+
+            def synchronize(self) -> None:
+                cuda.said.append("wait for the capturing stream")
+
+        class Graph:
+            def __init__(self) -> None:
+                self.runs: list[tuple[Any, Any]] = []
+
+            def replay(self) -> None:
+                cuda.said.append("replay")
+                for (owner, batch), output in self.runs:
+                    output.copy_(network(owner, batch))
+
+        @contextmanager
+        def stream(chosen: Any) -> Iterator[None]:
+            before, self.stream_now = self.stream_now, chosen
+            yield
+            self.stream_now = before
+
+        @contextmanager
+        def graph(made: Any, **options: Any) -> Iterator[None]:
+            cuda.said.append(("capture", options))
+            self._graph = made
+            yield
+            self._graph = None
+
+        def run(owner: Any, batch: Any) -> Any:
+            cuda.said.append("run")
+            output = network(owner, batch)
+            if self._graph is not None:
+                self._graph.runs.append(((owner, batch), output))
+            return output
+
+        pools = iter(range(100))
+        for name, stand_in in (
+            ("Stream", lambda device: Stream()), ("ExternalStream", Stream), ("stream", stream), ("graph", graph),
+            ("CUDAGraph", Graph), ("current_stream", lambda device: None), ("empty_cache", lambda: None),
+            ("graph_pool_handle", lambda: next(pools)),
+        ):  # fmt: skip
+            monkeypatch.setattr(torch.cuda, name, stand_in)
+        monkeypatch.setattr(torch_backend._Network, "__call__", run)
+
+
+def _small_network() -> Any:
+    return torch_backend._Network(to_half(packed_network()), torch.device("cpu"))
+
+
+def test_a_graph_is_captured_after_warming_up_behind_what_came_before_and_alone(monkeypatch):
+    cuda = CudaOnTheCpu()
+    cuda.install(monkeypatch)
+    captured = torch_backend._Captured(_small_network(), (1, 24, 4, 6), torch.device("cpu"))
+    (options,) = (said[1] for said in cuda.said if isinstance(said, tuple))
+    warmed_up = ["wait for the current stream", "run", "run", "run", "wait for the capturing stream"]
+    assert cuda.said == [*warmed_up, ("capture", options), "run"]
+    # What other threads do meanwhile (decode, wait, allocate) is their own affair.
+    assert options["capture_error_mode"] == "thread_local"
+    assert options["stream"] is captured.stream
+
+
+def test_graphs_of_one_slot_share_stream_and_memory_and_those_of_two_do_not(monkeypatch):
+    cuda = CudaOnTheCpu()
+    cuda.install(monkeypatch)
+    monkeypatch.setattr(torch_backend, "_at", lambda address, shape, device: torch.zeros(shape))
+    network = torch_backend._SlotNetwork(_small_network(), torch.device("cpu"))
+    for slot, count in ((0, 1), (0, 2), (1, 1), (0, 1)):
+        network.enqueue(slot=slot, stream=7, source=0, target=0, shape=(count, 24, 4, 6))
+    captures = [said[1] for said in cuda.said if isinstance(said, tuple)]
+    assert len(captures) == 3
+    one, two, other = ((options["stream"], options["pool"]) for options in captures)
+    assert one == two
+    assert one[0] is not other[0]
+    assert one[1] != other[1]
+
+
+class _OutOfMemoryInACapture(CudaOnTheCpu):
+    def fail(self, monkeypatch: Any, said: str) -> None:
+        @contextmanager
+        def graph(made: Any, **_: Any) -> Iterator[None]:
+            try:
+                yield
+            finally:  # as torch's does: the end of a failed capture complains itself
+                raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+        def run(owner: Any, batch: Any) -> Any:
+            raise torch.OutOfMemoryError(said) if "out of memory" in said else RuntimeError(said)
+
+        self.install(monkeypatch)
+        monkeypatch.setattr(torch.cuda, "graph", graph)
+        monkeypatch.setattr(torch_backend._Network, "__call__", run)
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "way_out"),
+    [
+        ("CUDA out of memory. Tried to allocate 2 GiB", OutOfDeviceMemory, "--net-size"),
+        ("CUDA error: an illegal memory access was encountered", DeviceLost, "what was written is kept"),
+        ("cuDNN error: CUDNN_STATUS_NOT_SUPPORTED", DeviceError, "--backend onnxruntime"),
+    ],
+)
+def test_what_fails_on_the_gpu_is_one_line_with_the_way_out(monkeypatch, said, error, way_out):
+    _OutOfMemoryInACapture().fail(monkeypatch, said)
+    network = torch_backend._SlotNetwork(_small_network(), torch.device("cpu"))
+    with pytest.raises(DeviceError) as caught:
+        network.enqueue(slot=0, stream=7, source=0, target=0, shape=(1, 24, 4, 6))
+    assert type(caught.value) is error
+    assert way_out in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_out_of_memory_is_seen_behind_the_complaint_of_the_capture_that_it_ended():
+    complaint = RuntimeError("CUDA error: operation failed due to a previous error during capture")
+    assert not torch_backend._is_out_of_memory(complaint)
+    complaint.__context__ = torch.OutOfMemoryError("CUDA out of memory")
+    assert torch_backend._is_out_of_memory(complaint)
+
+
+_HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+def _put_draws_on_their_streams(cuda: CudaOnTheCpu, kept: list[Any]) -> None:
+    """What torch would have submitted to the stream that is current runs in its order, as a host function."""
+    draw = torch_backend._SlotNetwork._draw
+
+    def at(address: int, shape: tuple[int, ...], device: Any) -> Any:
+        memory = (ctypes.c_float * int(np.prod(shape))).from_address(address)
+        return torch.from_numpy(np.ctypeslib.as_array(memory).reshape(shape))
+
+    def submit(self: Any, *arguments: Any) -> None:
+        def run(_: Any) -> None:
+            with torch.inference_mode():
+                draw(self, *arguments)
+
+        kept.append(_HOST_FUNCTION(run))
+        driver = ctypes.CDLL("libcuda.so.1")
+        driver.cuLaunchHostFunc.argtypes = (ctypes.c_void_p, _HOST_FUNCTION, ctypes.c_void_p)
+        assert driver.cuLaunchHostFunc(cuda.stream_now.handle, kept[-1], None) == 0
+
+    torch_backend._at = at
+    torch_backend._SlotNetwork._draw = submit
+
+
+@in_child
+def test_slots_with_torch_as_the_network_draw_what_onnx_runtime_draws_in_every_order(fake_driver, tmp_path):
+    gpu = FakeGpu(fake_driver)
+    cuda, kept = CudaOnTheCpu(), []
+    cuda.install(pytest.MonkeyPatch())
+    _put_draws_on_their_streams(cuda, kept)
+    card = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
+    style = tmp_path / "packed.onnx"
+    style.write_bytes(write_card(packed_network(), card))
+    pictures = [noise(32, 48, seed=seed) for seed in range(5)]
+    with Stylizer(style, backend="onnxruntime") as cpu:
+        expected = [cpu.stylize_planes(picture) for picture in pictures]
+    plan = plan_slots(pictures[0], card, batch=2, slots=2)
+    for seed in range(4):
+        gpu.seed(seed)
+        network = torch_backend._SlotNetwork(_small_network(), torch.device("cpu"))
+        with open_device() as device, DevicePipeline(device, network, plan, module=IMAGE) as pipeline:
+            drawn = list(pipeline.run(pictures))
+        assert all(furthest(one, other) <= 3 for one, other in zip(drawn, expected, strict=True))
 
 
 @pytest.mark.shared

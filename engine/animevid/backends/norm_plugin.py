@@ -280,11 +280,15 @@ def _loaded_kernels() -> tuple[Any, Callable[[str], Any]]:
 
 @cache
 def _functions(context: int) -> Callable[[str], Any]:
-    """Kernels of the fatbin, loaded once into a context (by its address), which keeps them until it ends."""
+    """Kernels of the fatbin, loaded once into a context (by its address), which keeps them.
+
+    The device's primary context is held from then on: another one could come at the same address, without them.
+    """
     from animevid.backends.cuda.driver import check, load_driver
     from animevid.backends.cuda.fatbin import load_fatbin
 
     driver = load_driver()
+    check(driver, driver.cuDevicePrimaryCtxRetain(check(driver, driver.cuCtxGetDevice())))
     module = check(driver, driver.cuModuleLoadData(load_fatbin()))
     return cache(lambda name: check(driver, driver.cuModuleGetFunction(module, name.encode())))
 

@@ -8,17 +8,19 @@ machine without a GPU can: see docs/gpu.md for what that leaves open.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import logging
 import re
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from animevid.backends import norm_plugin
-from animevid.backends.base import Backend, Tensor, check_batch, check_output
+from animevid.backends.base import Backend, Tensor, check_batch, check_output, one_line
 from animevid.backends.cuda.driver import Device, OutOfDeviceMemory, load_driver, open_device
 from animevid.backends.cuda.fatbin import load_fatbin
 from animevid.backends.cuda.runner import SlotRunner
@@ -31,11 +33,14 @@ from animevid.backends.tensorrt_builder import (
     Engine,
     EngineCache,
     EngineRequest,
+    EngineTooLarge,
     Gpu,
     Library,
     find_library,
     make_logger,
     shape_range,
+    trusted,
+    write_whole,
 )
 from animevid.errors import AnimevidError, BackendError, DeviceError, UsageError
 from animevid.styles.card import StyleCard
@@ -90,8 +95,13 @@ class TensorRtBackend(Backend):
         match = re.fullmatch(r"auto|cuda(?::(\d+))?", device)
         if match is None:
             raise UsageError(f"{device = }: tensorrt knows auto, cuda and cuda:N")
-        library = find_library()
-        return cls(model, card, device=open_device(int(match.group(1) or 0)), library=library)
+        opened = open_device(int(match.group(1) or 0))
+        try:
+            library = find_library(compute_capability=opened.compute_capability)
+            return cls(model, card, device=opened, library=library)
+        except BaseException:
+            opened.close()
+            raise
 
     @property
     def preferred_batch(self) -> int:
@@ -144,20 +154,32 @@ class TensorRtBackend(Backend):
     def _load(self, device: Device, height: int, width: int) -> _HostFed:
         if len(self._loaded) >= _MOST_ENGINES:
             self._loaded.pop(next(iter(self._loaded))).close()
-        largest = self._card.tensor_shape(self._batch, height, width)
-        loaded = _HostFed(self._network(device, height, width), device, largest)
+        while True:
+            try:
+                network = self._network(device, height, width, max_batch=self._batch)
+                break
+            except EngineTooLarge:
+                if self._batch == 1:
+                    raise
+                self._batch //= 2
+                _LOG.warning("no engine of that size fits: going on with batches of %d", self._batch)
+        loaded = _HostFed(network, device, self._card.tensor_shape(self._batch, height, width))
         self._loaded[height, width] = loaded
         return loaded
 
     def _open_network(self, plan: SlotPlan) -> EngineNetwork:
-        return self._network(self._open_device(), *plan.padded)
+        try:
+            return self._network(self._open_device(), *plan.padded, max_batch=plan.batch)
+        except EngineTooLarge as error:
+            # Slots then ask for an engine of half the batch, and at last of half the pixels.
+            raise OutOfDeviceMemory(str(error)) from error
 
-    def _network(self, device: Device, height: int, width: int) -> EngineNetwork:
+    def _network(self, device: Device, height: int, width: int, *, max_batch: int) -> EngineNetwork:
         # What `animevid build STYLE --size WIDTHxHEIGHT` builds, so that nothing is built here after it.
-        shapes = shape_range(self._card, height_px=height, width_px=width, max_batch=self._batch)
+        shapes = shape_range(self._card, height_px=height, width_px=width, max_batch=max_batch)
         request = EngineRequest(shapes, norm_plugin=self._norm_plugin)
         engine, _ = EngineCache().load_or_build(self._model, self._card, request, gpu=self._gpu, library=self._library)
-        return EngineNetwork(engine, device, self._library)
+        return EngineNetwork(engine, device, self._library, cache=EngineCache().folder)
 
 
 def _batch_of(model: bytes) -> int:
@@ -171,9 +193,12 @@ class EngineNetwork:
 
     Each slot has scratch memory of its own, and an execution context for each shape: a captured graph is only good for
     as long as nobody changes the context that it was captured from.
+
+    TensorRT for RTX compiles kernels for the GPU and the shape when a context first runs it, and all of them then: a
+    graph must not be captured of what stands in for them meanwhile. ``cache``: the folder that keeps what it compiled.
     """
 
-    def __init__(self, engine: Engine, device: Device, library: Library) -> None:
+    def __init__(self, engine: Engine, device: Device, library: Library, *, cache: Path | None = None) -> None:
         trt: Any = library.module
         self.half = engine.input.dtype == "float16"
         self._engine, self._device, self._trt = engine, device, trt
@@ -188,13 +213,18 @@ class EngineNetwork:
                 f"the engine does not load on {device.name} ({self._said()}); it may be of another GPU or library: "
                 f"delete it from {str(cache_folder() / 'engines')!r}, and it is built again"
             )
+        self._compiled = _CompiledKernels(self._native, trt, _kernel_file(cache, engine, device, library))
 
     def enqueue(self, *, slot: int, stream: int, source: int, target: int, shape: _Shape) -> None:
         context = self._contexts.get((slot, shape))
         if context is None:
-            context = self._contexts[slot, shape] = self._new_context(slot, shape)
-            context.set_tensor_address(self._engine.input.name, source)
-            context.set_tensor_address(self._engine.output.name, target)
+            context = self._new_context(slot, shape)
+            for tensor, address in ((self._engine.input, source), (self._engine.output, target)):
+                if not context.set_tensor_address(tensor.name, address):
+                    raise DeviceError(
+                        f"TensorRT refuses {tensor.name!r} its memory ({self._said()}); run again with -v -v"
+                    )
+            self._contexts[slot, shape] = context
         if not context.execute_async_v3(stream):
             self._refuse_out_of_memory()
             raise DeviceError(f"TensorRT refused to run the engine ({self._said()}); run again with -v -v for its log")
@@ -207,14 +237,16 @@ class EngineNetwork:
 
     def close(self) -> None:
         # Contexts before the engine before the runtime, as TensorRT asks.
+        self._compiled.keep()
         self._contexts.clear()
+        self._compiled.close()
         self._native = self._runtime = None
         while self._memory:
             self._device.call("cuMemFree", self._memory.popitem()[1])
 
     def _new_context(self, slot: int, shape: _Shape) -> Any:
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = self._native.create_execution_context(strategy)
+        context = self._native.create_execution_context(self._compiled.config(strategy) or strategy)
         if context is None:
             self._refuse_out_of_memory()
             raise DeviceError(f"the engine does not start on {self._device.name} ({self._said()})")
@@ -235,6 +267,63 @@ class EngineNetwork:
 
     def _said(self) -> str:
         return " ".join(self._logger.first_error.split())[:200] or "it does not say why"
+
+
+class _CompiledKernels:
+    """What TensorRT for RTX compiles for an engine while it runs, kept in a file; nothing for TensorRT, which has none.
+
+    The file is code: it is read only where its owner alone can write it. TensorRT refuses another GPU's or driver's.
+    """
+
+    def __init__(self, engine: Any, trt: Any, path: Path | None) -> None:
+        self._trt, self._path = trt, path
+        self._config: Any = None
+        self._cache: Any = None
+        self._read = b""
+        if not hasattr(engine, "create_runtime_config") or not hasattr(
+            trt, "DynamicShapesKernelSpecializationStrategy"
+        ):
+            return
+        self._config = engine.create_runtime_config()
+        self._config.dynamic_shapes_kernel_specialization_strategy = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        if path is None:
+            return
+        self._cache = self._config.create_runtime_cache()
+        with suppress(OSError):
+            known = trusted(path)
+            self._read = known.read_bytes() if known is not None and known.is_file() else b""
+        if self._read and not self._cache.deserialize(self._read):
+            _LOG.info("the compiled kernels in %s are of another GPU, driver or library; they are compiled again", path)
+        self._config.set_runtime_cache(self._cache)
+
+    def config(self, strategy: Any) -> Any:
+        """What an execution context is to be made with; ``None``: nothing but the strategy."""
+        if self._config is not None:
+            self._config.set_execution_context_allocation_strategy(strategy)
+        return self._config
+
+    def keep(self) -> None:
+        """Write the file where there is more to keep than was read. A failure costs time at the next start only."""
+        if self._cache is None or self._path is None:
+            return
+        try:
+            content = bytes(self._cache.serialize() or b"")
+            if content and content != self._read:
+                write_whole(self._path, content)
+                self._read = content
+        except Exception as error:  # whatever TensorRT raises where the device is lost, or the folder is read-only
+            _LOG.info("the compiled kernels are not kept: %s", one_line(error))
+
+    def close(self) -> None:
+        self._config = self._cache = None
+
+
+def _kernel_file(cache: Path | None, engine: Engine, device: Device, library: Library) -> Path | None:
+    if cache is None:
+        return None
+    what = hashlib.sha256(engine.plan).hexdigest()[:16]
+    gpu = re.sub(r"[^A-Za-z0-9_.-]", "_", device.name)
+    return cache / f"{library.name}-{library.version}-{gpu}-{what}.kernels"
 
 
 class _HostFed:

@@ -42,12 +42,14 @@ _LOG = logging.getLogger(__name__)
 
 LIBRARIES = ("tensorrt_rtx", "tensorrt")
 MISSING = "TensorRT is not installed; pip install tensorrt-rtx-cu13 (or tensorrt)"
+#: Compute capabilities that TensorRT for RTX runs on (its support matrix, and 8.0 of its own list); no H100 or B200.
+RTX_RUNS_ON = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 #: Scratch memory that the engine may use. Dynamic shapes up to 1080p are refused by the builder with less.
 DEFAULT_WORKSPACE_BYTES = 4 << 30
 #: Pictures that the backend ``tensorrt`` gives an engine at once, at most; ``animevid build`` builds for as many.
 DEFAULT_BATCH = 4
-#: Part of every engine's key; raised when the kernels or plugins that an engine calls change.
-PLUGIN_VERSION = 1
+#: Part of every engine's key; raised when the kernels or plugins that an engine calls change, or how it is built.
+PLUGIN_VERSION = 2
 
 _MAGIC = b"animevid-engine "
 _FORMAT = 1
@@ -173,15 +175,21 @@ def shape_range(
     return ShapeRange(smallest, one, largest)
 
 
-def find_library(name: str = "auto") -> Library:
+def find_library(name: str = "auto", *, compute_capability: str = "") -> Library:
     """Import ``tensorrt_rtx`` or, failing that, ``tensorrt``.
 
+    ``compute_capability`` (``"9.0"``): of the GPU that is to run engines; TensorRT for RTX runs on some only.
+
     Raises:
-        BackendError: neither is installed, or it cannot be loaded.
+        BackendError: neither is installed, it cannot be loaded, or none that is here runs on that GPU.
     """
     if name != "auto" and name not in LIBRARIES:
         raise UsageError(f"library = {name!r}: allowed are auto, {', '.join(LIBRARIES)}")
+    passed_over = False
     for candidate in LIBRARIES if name == "auto" else (name,):
+        if candidate == "tensorrt_rtx" and compute_capability not in ("", *RTX_RUNS_ON):
+            passed_over = importlib.util.find_spec(candidate) is not None
+            continue
         if importlib.util.find_spec(candidate) is None:
             continue
         try:
@@ -191,6 +199,11 @@ def find_library(name: str = "auto") -> Library:
         except (ImportError, OSError) as error:
             raise BackendError(f"{candidate} cannot be loaded ({one_line(error)}); install it again") from error
         return Library(candidate, str(module.__version__), module)
+    if passed_over:
+        raise BackendError(
+            f"TensorRT for RTX does not run on a GPU of compute capability {compute_capability}; "
+            "pip install tensorrt-cu13, or use --backend torch"
+        )
     raise BackendError(MISSING)
 
 
@@ -283,6 +296,10 @@ def build_engine(
     if target is not None:
         config.num_compute_capabilities = 1
         config.set_compute_capability(target, 0)
+    user_memory = getattr(trt.BuilderFlag, "REQUIRE_USER_ALLOCATION", None)
+    if user_memory is not None:
+        # TensorRT for RTX: an engine that allocates while it runs cannot be captured into a graph.
+        config.set_flag(user_memory)
     if progress is not None:
         config.progress_monitor = _make_monitor(trt, progress)
     _set_shapes(builder, network, config, card, request.shapes)
@@ -293,9 +310,10 @@ def build_engine(
     except Exception as error:
         raise BackendError(_build_failed(card, library, logger, one_line(error))) from error
     if plan is None:
-        raise BackendError(_build_failed(card, library, logger, "no plan came out"))
+        said = _build_failed(card, library, logger, "no plan came out")
+        raise (EngineTooLarge if "OutOfMemory" in said else BackendError)(said)
     if timing_cache is not None and cache is not None:
-        _write_whole(timing_cache, bytes(config.get_timing_cache().serialize()))
+        write_whole(timing_cache, bytes(config.get_timing_cache().serialize()))
     return Engine(bytes(plan), _io_tensor(trt, network.get_input(0)), _io_tensor(trt, network.get_output(0)))
 
 
@@ -333,7 +351,7 @@ class EngineCache:
             _LOG.warning("the engine %s %s; it is built again", path, reason)
         timing_cache = self.folder / f"{library.name}-{library.version}-{request.target}.timing"
         engine = build_engine(
-            model, card, request, library=library, timing_cache=_trusted(timing_cache), progress=progress
+            model, card, request, library=library, timing_cache=trusted(timing_cache), progress=progress
         )
         write_engine(path, engine, key=key)
         return engine, path
@@ -344,6 +362,10 @@ class EngineCache:
         except OSError as error:
             raise OutputError(f"{str(self.folder)!r} cannot be made ({error.strerror}); engines lie there") from error
         refuse_what_others_can_write(self.folder)
+
+
+class EngineTooLarge(BackendError):
+    """An engine that is not built for want of memory: one for fewer pictures at once may be."""
 
 
 class StaleEngine(BackendError):
@@ -377,7 +399,7 @@ def write_engine(path: Path, engine: Engine, *, key: Mapping[str, str]) -> None:
     }
     header = {"key": dict(key), "plan_sha256": hashlib.sha256(engine.plan).hexdigest(), **tensors}
     line = json.dumps(header, sort_keys=True).encode()
-    _write_whole(path, _MAGIC + str(_FORMAT).encode() + b"\n" + line + b"\n" + engine.plan)
+    write_whole(path, _MAGIC + str(_FORMAT).encode() + b"\n" + line + b"\n" + engine.plan)
 
 
 def read_engine(path: Path, *, key: Mapping[str, str] | None = None) -> Engine:
@@ -497,8 +519,8 @@ def _load_timing_cache(config: Any, path: Path | None) -> Any:
     return cache
 
 
-def _trusted(path: Path) -> Path | None:
-    """``path``, unless others can write it: a build then goes without."""
+def trusted(path: Path) -> Path | None:
+    """``path``, unless others can write it: whoever asks then goes without."""
     try:
         if path.exists():
             refuse_what_others_can_write(path)
@@ -531,7 +553,12 @@ def make_logger(trt: Any) -> Any:
             if level:
                 _LOG.debug("%s", message)
 
-    return Logger()
+    _LOGGERS.append(Logger())
+    return _LOGGERS[-1]
+
+
+#: TensorRT keeps the first logger that it was given, by its address, for as long as anything of its own lives.
+_LOGGERS: list[Any] = []
 
 
 def _make_monitor(trt: Any, progress: Progress) -> Any:
@@ -574,7 +601,12 @@ def _file_name(card: StyleCard, key: Mapping[str, str]) -> str:
     return f"{name}-{key['model_sha256'][:12]}-{key['shapes']}-{key['precision']}{norms}-{gpu}.engine"
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """``path`` whole or not at all, readable and writable by its owner alone.
+
+    Raises:
+        OutputError: it cannot be written; an earlier one is left as it was.
+    """
     partial = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -36,6 +36,10 @@ _LOG = logging.getLogger(__name__)
 
 #: Shapes whose captured graph is kept; each holds the activations of its shape.
 _MOST_GRAPHS = 4
+#: torch captures one graph at a time in a process.
+_CAPTURING = threading.Lock()
+#: What CUDA says, in torch's errors, once the context is dead.
+_SIGNS_OF_LOSS = ("illegal memory access", "launch failure", "unspecified launch", "ECC error", "launch timed out")
 
 
 class TorchBackend(Backend):
@@ -66,9 +70,11 @@ class TorchBackend(Backend):
 
     @classmethod
     def open(cls, model: bytes, card: StyleCard, *, threads: int = 0, device: str = "auto") -> Self:
+        try:
+            import torch
+        except (ImportError, OSError) as error:  # a library of CUDA's that is not there, say
+            raise BackendError(f"torch cannot be loaded ({one_line(error)}); install it again") from error
         where = _device_of(device)
-        import torch
-
         count = threads or default_threads()
         try:
             if where.type == "cuda":
@@ -152,11 +158,12 @@ class TorchBackend(Backend):
                     output = self._run_captured(network, batch)
                 else:
                     output = network(torch.from_numpy(batch.copy()))
-        except torch.OutOfMemoryError as error:
-            raise DeviceError(f"the GPU is out of memory for {batch.shape}; give a smaller --net-size") from error
         except RuntimeError as error:
-            kind = DeviceError if self._device.type == "cuda" else BackendError
-            raise kind(f"torch failed on {batch.shape} ({one_line(error)})") from error
+            if self._device.type != "cuda":
+                raise BackendError(f"torch failed on {batch.shape} ({one_line(error)}); use onnxruntime") from error
+            if _is_out_of_memory(error):
+                raise DeviceError(f"the GPU is out of memory for {batch.shape}; give a smaller --net-size") from error
+            raise _device_error(error, batch.shape) from error
         result: Tensor = np.ascontiguousarray(output.float().cpu().numpy())
         check_output(result, batch, self._card)
         return result
@@ -166,31 +173,52 @@ class TorchBackend(Backend):
             captured = self._captured.get(batch.shape)
             if captured is None:
                 if len(self._captured) >= _MOST_GRAPHS:
-                    self._captured.pop(next(iter(self._captured)))
+                    self._captured.pop(next(iter(self._captured)))  # done: every call waits for its own end
                 captured = self._captured[batch.shape] = _HostFed(network, batch.shape, self._device)
             return captured(batch)
 
 
 class _Captured:
-    """A CUDA graph of one shape with its own input and output. Never run on a GPU yet: see docs/gpu.md."""
+    """A CUDA graph of one shape with its own input and output. Never run on a GPU yet: see docs/gpu.md.
 
-    def __init__(self, network: _Network, shape: tuple[int, ...], device: torch.device) -> None:
+    ``shares``: the stream and memory pool of other graphs that never run while this one does.
+    """
+
+    def __init__(
+        self, network: _Network, shape: tuple[int, ...], device: torch.device, *, shares: tuple[Any, Any] | None = None
+    ) -> None:
         import torch
 
         self.source = torch.zeros(shape, dtype=torch.float32, device=device)
         # Capturing needs a stream that is not the default one; replaying may be on any.
-        self.stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        with torch.cuda.stream(self.stream), torch.inference_mode():
-            for _ in range(3):  # lets cuDNN choose its algorithms before they are captured
+        self.stream, pool = shares or _stream_and_pool(device)
+        # It is ordered after nothing by itself: weights and zeros were written on the stream that is current here.
+        self.stream.wait_stream(torch.cuda.current_stream(device))
+        with (
+            torch.cuda.stream(self.stream),
+            torch.inference_mode(),
+            # Shapes never change: cuDNN measures its algorithms in the first run, and the captured one takes the best.
+            torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True),
+            _CAPTURING,
+        ):
+            for _ in range(3):
                 network(self.source)
             self.stream.synchronize()
             self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph, stream=self.stream):
+            # Only this thread's calls may spoil the capture: others decode, wait for pictures and allocate meanwhile.
+            with torch.cuda.graph(self._graph, pool=pool, stream=self.stream, capture_error_mode="thread_local"):
                 self.target = network(self.source)
 
     def replay(self) -> None:
         """Draw ``source`` into ``target``, on the current stream."""
         self._graph.replay()
+
+
+def _stream_and_pool(device: torch.device) -> tuple[Any, Any]:
+    import torch
+
+    stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return stream, torch.cuda.graph_pool_handle()
 
 
 class _HostFed:
@@ -207,7 +235,8 @@ class _HostFed:
 
         captured = self._captured
         with torch.cuda.stream(captured.stream):
-            self._pinned.copy_(torch.from_numpy(batch))
+            # Free to be written: the last call waited for what read it.
+            self._pinned.numpy()[:] = batch
             captured.source.copy_(self._pinned, non_blocking=True)
             captured.replay()
             output = captured.target.to("cpu")  # waits for the stream
@@ -217,7 +246,8 @@ class _HostFed:
 class _SlotNetwork:
     """The network as slots call it (``cuda.slots.Network``): on their streams and memory. Never run on a GPU yet.
 
-    Each slot and shape has a graph of torch's own, with torch's memory; hence it cannot be captured into another.
+    Each slot and shape has a graph of torch's own, with torch's memory; hence it cannot be captured into another. A
+    slot's graphs share that memory: they never run at once, and each reads and writes tensors that stay its own.
     """
 
     half = False
@@ -225,6 +255,7 @@ class _SlotNetwork:
     def __init__(self, network: _Network, device: torch.device) -> None:
         self._network, self._device = network, device
         self._captured: dict[tuple[int, tuple[int, ...]], _Captured] = {}
+        self._shared: dict[int, tuple[Any, Any]] = {}
 
     def enqueue(self, *, slot: int, stream: int, source: int, target: int, shape: tuple[int, int, int, int]) -> None:
         import torch
@@ -234,22 +265,53 @@ class _SlotNetwork:
         try:
             captured = self._captured.get((slot, shape))
             if captured is None:
-                captured = self._captured[slot, shape] = _Captured(self._network, shape, self._device)
+                if slot not in self._shared:
+                    self._shared[slot] = _stream_and_pool(self._device)
+                captured = _Captured(self._network, shape, self._device, shares=self._shared[slot])
+                self._captured[slot, shape] = captured
             on: Any = torch.cuda.ExternalStream(stream, self._device)  # type: ignore[no-untyped-call]
             with torch.cuda.stream(on), torch.inference_mode():
-                captured.source.copy_(_at(source, shape, self._device))
-                captured.replay()
-                _at(target, shape, self._device).copy_(captured.target)
-        except torch.OutOfMemoryError as error:
-            raise OutOfDeviceMemory(f"the GPU is out of memory for {shape}; give a smaller --net-size") from error
+                self._draw(captured, source, target, shape)
         except RuntimeError as error:
-            raise DeviceError(f"torch failed on {shape} ({one_line(error)})") from error
+            if _is_out_of_memory(error):
+                raise OutOfDeviceMemory(f"the GPU is out of memory for {shape}; give a smaller --net-size") from error
+            raise _device_error(error, shape) from error
+
+    def _draw(self, captured: _Captured, source: int, target: int, shape: tuple[int, int, int, int]) -> None:
+        captured.source.copy_(_at(source, shape, self._device))
+        captured.replay()
+        _at(target, shape, self._device).copy_(captured.target)
 
     def capturable(self, *, slot: int, stream: int, shape: tuple[int, int, int, int]) -> bool:
         return False
 
     def close(self) -> None:
+        import torch
+
         self._captured.clear()
+        self._shared.clear()
+        # Slots take their memory from the driver: what torch keeps for later is lost to them.
+        torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Also where it ended a capture, whose own complaint then hides it."""
+    import torch
+
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _device_error(error: RuntimeError, shape: tuple[int, ...]) -> DeviceError:
+    from animevid.backends.cuda.driver import DeviceLost
+
+    said = one_line(error)
+    if any(sign in said for sign in _SIGNS_OF_LOSS):
+        return DeviceLost(f"the GPU stopped working ({said}); what was written is kept: start again, or --device cpu")
+    return DeviceError(f"torch failed on {shape} ({said}); run again with -v, or use --backend onnxruntime")
 
 
 class _Memory:
@@ -306,6 +368,9 @@ class _Network:
                 )
             else:  # sizes, axes, scales: read by the host
                 self._constants[name] = array
+        if device.type == "cuda":
+            # Layouts are changed by kernels on this thread's stream; graphs run on others.
+            torch.cuda.synchronize(device)
         opset = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
         self._steps = _steps(graph, opset, keep={self._output, *self._constants})
 
@@ -384,33 +449,45 @@ def _torch(path: str) -> _Maker:
 
 
 def _arithmetic(path: str) -> _Maker:
-    """A binary operator whose operand may be a host scalar."""
+    """A binary operator whose operand may be a host's array."""
 
     def make(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
         import torch
 
         function: Any = getattr(torch, path)
+        numbers = _Numbers()
 
         def run(first: Any, second: Any) -> Any:
             if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-                return getattr(np, {"add": "add", "sub": "subtract", "mul": "multiply", "div": "floor_divide"}[path])(
-                    first, second
-                )
+                return getattr(np, _NUMPY_NAMES[path])(first, second)
             like = second if isinstance(first, np.ndarray) else first
-            return function(_as_tensor(first, like), _as_tensor(second, like))
+            return function(numbers.beside(like, first), numbers.beside(like, second))
 
         return run
 
     return make
 
 
-def _as_tensor(value: Any, like: torch.Tensor) -> torch.Tensor:
-    import torch
+_NUMPY_NAMES = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "floor_divide", "pow": "power"}
 
-    if isinstance(value, np.ndarray):
-        return torch.as_tensor(value, dtype=like.dtype, device=like.device)
-    tensor: torch.Tensor = value
-    return tensor
+
+class _Numbers:
+    """A node's numbers that are the host's, as tensors beside a picture. Made once: a capture refuses copies to it."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, ...], torch.Tensor] = {}
+
+    def beside(self, like: torch.Tensor, value: Any) -> torch.Tensor:
+        """``value`` in the dtype and on the device of ``like``; a tensor is itself."""
+        if not isinstance(value, np.ndarray):
+            tensor: torch.Tensor = value
+            return tensor
+        key = (value.tobytes(), value.dtype.str, value.shape, like.dtype, like.device)
+        if key not in self._made:
+            import torch
+
+            self._made[key] = torch.as_tensor(value.copy(), dtype=like.dtype, device=like.device)
+        return self._made[key]
 
 
 def _conv(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
@@ -638,15 +715,8 @@ def _average_pool(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
 
 
 def _extreme(name: str) -> _Maker:
-    """``Min`` or ``Max`` of any number of tensors."""
-
-    def make(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
-        import torch
-
-        pick: Callable[[Any, Any], Any] = getattr(torch, name)
-        return lambda *terms: functools.reduce(pick, terms)
-
-    return make
+    """``Min`` or ``Max`` of any number of tensors, some of which may be the host's."""
+    return lambda attributes, opset: _over_all(name)
 
 
 def _clip(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
@@ -701,11 +771,19 @@ def _identity(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
 
 
 def _sum(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    return _over_all("add")
+
+
+def _over_all(name: str) -> Callable[..., Any]:
+    """torch's binary function ``name`` over any number of terms."""
+    import torch
+
+    function: Any = getattr(torch, name)
+    numbers = _Numbers()
+
     def run(*terms: Any) -> Any:
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        return total
+        like = next(term for term in terms if not isinstance(term, np.ndarray))
+        return functools.reduce(function, (numbers.beside(like, term) for term in terms))
 
     return run
 

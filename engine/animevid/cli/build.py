@@ -79,7 +79,8 @@ def run(args: argparse.Namespace) -> int:
     )
     from animevid.styles import load_style
 
-    library = find_library()
+    here = _gpu("current").compute_capability if "current" in args.gpu else ""
+    library = find_library(compute_capability=here)
     style = load_style(args.style, quality=args.quality, sha256=args.sha256)
     width, height = style.card.fixed_size_px[::-1] if style.card.fixed_size_px else args.size
     shapes = shape_range(style.card, height_px=height, width_px=width, dynamic=args.dynamic, max_batch=args.batch)

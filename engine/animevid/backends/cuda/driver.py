@@ -19,10 +19,16 @@ _BLOCKING_SYNC = 4  # CU_CTX_SCHED_BLOCKING_SYNC
 _OUT_OF_MEMORY = 2
 _NO_DEVICE = 100
 _INVALID_DEVICE = 101
-_MISMATCH = frozenset({36, 803, 804})
+#: The toolkit's stub in place of the driver; a user-space driver that is not the kernel's, or does not know the GPU.
+_MISMATCH = frozenset({34, 803, 804})
+_TAKEN = 46
+#: The fabric manager or the driver's daemon has not come up (an H100 board, say).
+_NOT_READY = 802
+#: Machine code and PTX of other GPUs only, PTX newer than the driver, or no compiler for PTX.
+_NO_CODE = frozenset({209, 218, 221, 222})
 #: After these, the context is dead and every later call fails: ECC error, illegal address, launch failure or timeout,
 #: a device that has fallen off the bus.
-_LOST = frozenset({46, 214, 220, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 999})
+_LOST = frozenset({214, 220, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 999})
 
 
 class OutOfDeviceMemory(DeviceError):
@@ -91,6 +97,17 @@ def check(driver: Any, result: tuple[Any, ...]) -> Any:
     if code in _MISMATCH:
         raise DeviceError(
             f"the NVIDIA driver does not fit ({name}); update it and restart, or use --backend onnxruntime"
+        )
+    if code == _TAKEN:
+        raise DeviceError(f"the GPU is taken by another program ({name}); end that, or use --backend onnxruntime")
+    if code == _NOT_READY:
+        raise DeviceError(
+            f"the NVIDIA driver is not ready ({name}); start its fabric manager, or use --backend onnxruntime"
+        )
+    if code in _NO_CODE:
+        raise DeviceError(
+            f"the CUDA kernels have no code for this GPU and driver ({name}); update the driver, or make kernels, "
+            "or use --backend onnxruntime"
         )
     if code in _LOST:
         raise DeviceLost(f"the GPU stopped working ({name}); what was written is kept: start again, or --device cpu")

@@ -39,7 +39,9 @@ from animevid.styles.card import ColourOrder, Layout, StyleCard
 _LOG = logging.getLogger(__name__)
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: not ordered after the null stream, which belongs to others
-_DISABLE_TIMING = 2  # CU_EVENT_DISABLE_TIMING: cheaper to wait for
+#: CU_EVENT_BLOCKING_SYNC: who waits sleeps, for decoders and encoders want the core; whatever the context says, waits
+#: for an event spin otherwise. CU_EVENT_DISABLE_TIMING: cheaper to wait for.
+_EVENT_FLAGS = 1 | 2
 _DEFAULT_STREAM = 0
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 #: Captured graphs that a slot keeps: some numbers of pictures, and the last few strengths.
@@ -506,6 +508,7 @@ class _Slot:
         self.targets: list[DevicePicture] = []
         self._seen: set[tuple[Any, ...]] = set()
         self._graphs: dict[tuple[Any, ...], Any] = {}
+        self._refuses_capture = False
         # Pictures of a batch lie behind each other without a gap: the network sees one tensor.
         self.tensor_bytes = (2 if half else 4) * math.prod(plan.card.tensor_shape(1, *plan.padded))
         picture_bytes = plan.batch * plan.layout.total_bytes
@@ -522,7 +525,7 @@ class _Slot:
 
         self.stream = device.call("cuStreamCreate", _NON_BLOCKING)
         resources.callback(_quietly, device, "cuStreamDestroy", self.stream)
-        self._done = device.call("cuEventCreate", _DISABLE_TIMING)
+        self._done = device.call("cuEventCreate", _EVENT_FLAGS)
         resources.callback(_quietly, device, "cuEventDestroy", self._done)
         self.host_in, self._view_in = host_memory(picture_bytes)
         self.host_out, self._view_out = host_memory(picture_bytes)
@@ -583,17 +586,13 @@ class _Slot:
         """
         # A graph holds the parameters of its launches: ranges and matrices are part of what it was made for.
         key = (graph_key, *(picture.colour for picture in self.pictures))
-        if graph_key is None or key not in self._seen or (key not in self._graphs and not capturable()):
+        direct = graph_key is None or self._refuses_capture or key not in self._seen
+        if direct or (key not in self._graphs and not (capturable() and self._capture(device, enqueue, key))):
             enqueue()
             if len(self._seen) >= _MOST_FORMS:
                 self._seen.clear()
             self._seen.add(key)
         else:
-            if key not in self._graphs:
-                # The slot is idle, so none of its graphs is running.
-                if len(self._graphs) >= _MOST_GRAPHS:
-                    self.forget_graphs(device)
-                self._graphs[key] = self._captured(device, enqueue)
             device.call("cuGraphLaunch", self._graphs[key], self.stream)
         device.call("cuEventRecord", self._done, self.stream)
 
@@ -628,13 +627,35 @@ class _Slot:
             _quietly(device, "cuGraphExecDestroy", graph)
         self._graphs.clear()
 
+    def _capture(self, device: Device, enqueue: Callable[[], None], key: tuple[Any, ...]) -> bool:
+        """Capture the work into a graph of its own; false where it cannot be, then and later: graphs save time only.
+
+        Raises:
+            OutOfDeviceMemory, DeviceLost: neither would go on without a graph.
+        """
+        # The slot is idle, so none of its graphs is running.
+        if len(self._graphs) >= _MOST_GRAPHS:
+            self.forget_graphs(device)
+        try:
+            self._graphs[key] = self._captured(device, enqueue)
+        except (OutOfDeviceMemory, DeviceLost):
+            raise
+        except DeviceError as error:
+            self._refuses_capture = True
+            _LOG.info("slot %d goes on without CUDA graphs: %s", self.index, error)
+            return False
+        return True
+
     def _captured(self, device: Device, enqueue: Callable[[], None]) -> Any:
         mode = device.driver.CUstreamCaptureMode(_CAPTURE_THREAD_LOCAL)
         device.call("cuStreamBeginCapture", self.stream, mode)
         try:
             enqueue()
-        finally:
-            graph = device.call("cuStreamEndCapture", self.stream)
+        except BaseException:
+            # The stream must leave the capture; what failed says more than its end does.
+            _quietly(device, "cuStreamEndCapture", self.stream)
+            raise
+        graph = device.call("cuStreamEndCapture", self.stream)
         try:
             return device.call("cuGraphInstantiate", graph, 0)
         finally:

@@ -1,0 +1,82 @@
+"""Pictures and streams of PyCUDA itself, on the fake driver.
+
+PyCUDA has no wheels and is linked to the driver, so it is no dependency of the tests: ``pip install pycuda`` where
+nvcc's headers and a ``libcuda.so`` are (without cuRAND: ``configure.py --no-cuda-enable-curand``), and this room runs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+from animevid import Stylizer
+from animevid.backends.cuda.interop import borrow_picture
+from animevid.pixels import PlanesYUV420
+from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
+from gpu import fake_tensorrt
+from gpu.fake_gpu import FakeGpu, in_child
+from pixels.pictures import furthest, noise
+from small_networks import packed_network
+
+pytest.importorskip("cuda.core")
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("pycuda") is None, reason="PyCUDA is not installed (it is built from source, with nvcc)"
+)
+SEEDS = range(4)
+_ROW_BYTES = 64
+
+
+def _pycuda() -> tuple[ModuleType, ModuleType]:
+    # It is linked to more of the driver than the fake one has; lazily, what nobody calls is not looked for.
+    sys.setdlopenflags(os.RTLD_LAZY)
+    from pycuda import driver, gpuarray
+
+    driver.init()
+    return driver, gpuarray
+
+
+@in_child
+def test_a_stylizer_draws_from_arrays_of_pycuda_into_others_in_the_order_of_its_stream(fake_driver, tmp_path):
+    gpu = FakeGpu(fake_driver)
+    fake_tensorrt.install()
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path)
+    card = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
+    style = tmp_path / "packed.onnx"
+    style.write_bytes(write_card(packed_network(), card))
+    driver, gpuarray = _pycuda()
+    context = driver.Device(0).retain_primary_context()
+    context.push()
+    picture = noise(32, 48)
+    with Stylizer(style, backend="onnxruntime") as cpu, Stylizer(style, backend="tensorrt") as stylizer:
+        expected = cpu.stylize_planes(picture)
+        for seed in SEEDS:
+            gpu.seed(seed)
+            stream = driver.Stream(1)
+            given, drawn, kept, results = [], [], [], []
+            for plane in (picture.y, picture.u, picture.v):
+                shape = (plane.shape[0], _ROW_BYTES)
+                arrays = [gpuarray.GPUArray(shape, np.uint8) for _ in "12"]
+                host = driver.pagelocked_zeros(shape, np.uint8)
+                host[:, : plane.shape[1]] = plane
+                driver.memcpy_htod_async(arrays[0].gpudata, host, stream)
+                kept += [host, *arrays]
+                given.append(arrays[0][:, : plane.shape[1]])
+                drawn.append(arrays[1][:, : plane.shape[1]])
+                results.append((driver.pagelocked_zeros(shape, np.uint8), arrays[1], plane.shape[1]))
+            source, target = borrow_picture(given, colour=picture.colour), borrow_picture(drawn, writable=True)
+            submission = stylizer.stylize_on_device(source, target, stream=stream.handle)
+            # Nobody has waited: PyCUDA's own copies are ordered after the drawing by its stream alone.
+            for host, array, _ in results:
+                driver.memcpy_dtoh_async(host, array.gpudata, stream)
+            stream.synchronize()
+            got: PlanesYUV420 = picture.with_planes(*(np.ascontiguousarray(host[:, :w]) for host, _, w in results))
+            assert furthest(got, expected) <= 3
+            submission.results()
+            # Made anew by the next seed; PyCUDA frees them in its own context.
+            del stream, given, drawn, kept, results, source, target, submission, arrays, array, host
+    context.pop()
+    context.detach()
