@@ -199,7 +199,7 @@ def compare_backends(styles: Sequence[tuple[str, Style]], pictures: Sequence[Pla
                         verdict = "" if parity.within(BOUNDS["fp16"]) else "DIFFERS: "
                         said = f"{verdict}{parity} ({backend.description})"
                 except Exception as error:  # a runtime's own: the other backends are compared all the same
-                    said = one_line(error)
+                    said = f"FAILED: {one_line(error)}"
             rows.append((name, status.name, said))
     return rows
 
@@ -381,7 +381,7 @@ def sections(
         compared, said = all_styles()
         rows = compare_backends(compared, read_pictures(count=2))
         lines = [*table(("style", "backend", "difference from ONNX Runtime"), rows), *said]
-        if any("DIFFERS" in row[2] for row in rows):
+        if any(row[2].startswith(("DIFFERS", "FAILED")) for row in rows):
             raise Wrong(lines)
         return lines
 

@@ -24,7 +24,7 @@ from animevid.styles.card import StyleCard, read_card
 from animevid_trainer.data.pictures import find_pictures, read_picture, shrink_shortest_to
 from animevid_trainer.data.split import split_by_name
 from animevid_trainer.evaluate.pictures import flatness, grid_strength
-from animevid_trainer.quantize import BOUND, measure_distance, quantize_style
+from animevid_trainer.quantize import bound_of, measure_distance, quantize_style
 
 Picture = npt.NDArray[np.uint8]
 
@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=30)
     args = parser.parse_args()
     training, held_out = split_by_name(find_pictures(args.photos), validation_fraction=0.1)
-    model = load_style(args.style).model
+    model = load_style(args.style, precision="fp32").model
     card = read_card(model)
     if card is None:
         sys.exit(f"{args.style} has no card")
@@ -60,8 +60,12 @@ def main() -> int:
     photos = [_read(path) for path in _spread(held_out, args.limit)]
     print(f"{variant}: {len(quantized):,} bytes of {len(model):,}")
     distance = measure_distance(model, quantized, photos)
-    print(f"network outputs: {distance}; bound: mean {BOUND.mean}, 98 % below {BOUND.high}", flush=True)
-    with Stylizer(load_style(args.style), threads=2) as first, Stylizer(str(variant), threads=2) as second:
+    bound = bound_of(card)
+    print(f"network outputs: {distance}; bound: mean {bound.mean}, {bound.share:.1%} below {bound.high}", flush=True)
+    with (
+        Stylizer(load_style(args.style, precision="fp32"), threads=2) as first,
+        Stylizer(str(variant), threads=2) as second,
+    ):
         compare_pictures(photos, first, second)
         write_cuts(args.photos, args.out / "cuts.png", first, second)
         compare_ramps(first, second)
@@ -97,7 +101,7 @@ def compare_pictures(photos: Sequence[Picture], first: Stylizer, second: Stylize
         )
     mean, high, *figures = np.mean(rows, axis=0)
     worst = max(row[0] for row in rows)
-    print(f"pictures: mean {mean:.2f} codes, 98 % below {high:.1f}; worst picture's mean {worst:.2f}")
+    print(f"pictures: mean {mean:.2f} codes, 99.9 % below {high:.1f}; worst picture's mean {worst:.2f}")
     print("grid {:.2f} dB -> {:.2f} dB; region texture {:.3f} -> {:.3f}".format(*figures), flush=True)
 
 

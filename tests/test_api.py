@@ -35,6 +35,7 @@ def test_everything_but_the_picture_stays(clip, packed_style, tmp_path):
         "decode",
         "preprocess",
         "infer",
+        "network",
         "postprocess",
         "encode",
     ]

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from animevid.convert import stylizing_stages
 from animevid.errors import AnimevidError, BackendError, StyleError, UsageError
 from animevid.pixels import Colour, ColourRange, Matrix, PlanesYUV420
 from animevid.stylizer import StaticSkip, Stylizer
@@ -379,3 +380,30 @@ def test_the_int8_file_of_a_name_is_taken_where_it_is_faster(tmp_path, monkeypat
         drawn = stylizer.stylize_planes(picture)
     # The two files draw different pictures, so that it shows which one ran.
     assert np.array_equal(drawn.y, picture.y) == (taken == "fp32")
+
+
+def test_pictures_side_by_side_are_waited_for_by_a_stage_of_their_own(make_style):
+    with Stylizer(make_style(PACKED), side_by_side=2) as stylizer:
+        assert [stage.name for stage in stylizing_stages(stylizer)] == ["preprocess", "infer", "network", "postprocess"]
+        stylizer.strength = 0.0  # nothing of it is seen; it is waited for all the same, so that no queue grows
+        (output,) = stylizer.infer([stylizer.preprocess(_picture())])
+        stylizer.wait(output)
+        assert output.result.done()
+
+
+def test_a_picture_that_waits_when_the_stylizer_is_closed_says_so(make_style):
+    stylizer = Stylizer(make_style(PACKED), side_by_side=2)
+    (output,) = stylizer.infer([stylizer.preprocess(_picture())])
+    stylizer.wait(output)
+    stylizer.close()
+    with pytest.raises(BackendError, match="closed"):
+        stylizer.infer([stylizer.preprocess(_picture())])
+
+
+def test_an_int8_file_that_cannot_be_read_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("animevid.styles.registry.user_styles_folder", lambda: tmp_path)
+    save_style(tmp_path / "ink.onnx", replace(PACKED, name="ink", weights_sha256="a" * 64), effect="copy")
+    (tmp_path / "ink-int8.onnx").write_bytes(b"cut short")
+    picture = _picture()
+    with Stylizer("ink") as stylizer:
+        np.testing.assert_array_equal(stylizer.stylize_planes(picture).y, picture.y)

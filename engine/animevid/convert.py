@@ -272,7 +272,8 @@ def stylizing_stages(
     fit: Callable[[PlanesYUV420], PlanesYUV420] | None = None,
     finish: Callable[[PlanesYUV420, PlanesYUV420], PlanesYUV420] | None = None,
 ) -> list[Stage[Any, Any]]:
-    """The three stages between decoder and encoder: ``Frame`` in, ``Frame`` out.
+    """The stages between decoder and encoder: ``Frame`` in, ``Frame`` out. ``infer`` hands pictures to the network;
+    where several are drawn side by side, ``network`` waits for each in its turn.
 
     ``fit(original)`` brings a picture to the size that is wanted; ``finish(original, stylized)`` makes the picture that
     goes on (a comparison, say).
@@ -287,6 +288,10 @@ def stylizing_stages(
         outputs = steps.infer([network_input for _, network_input in items])
         return [(frame, output) for (frame, _), output in zip(items, outputs, strict=True)]
 
+    def wait(item: tuple[Frame, Any]) -> tuple[Frame, Any]:
+        steps.wait(item[1])
+        return item
+
     def postprocess(item: tuple[Frame, Any]) -> Frame:
         frame, output = item
         stylized = steps.postprocess(frame.planes, output)
@@ -295,6 +300,7 @@ def stylizing_stages(
     return [
         Stage.each("preprocess", preprocess),
         Stage("infer", infer, batch_limit=steps.batch_limit),
+        Stage.each("network", wait),
         Stage.each("postprocess", postprocess),
     ]
 

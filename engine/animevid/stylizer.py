@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
 from types import TracebackType
@@ -83,9 +83,14 @@ class NetworkOutput:
         """In the style's layout, without N. Waits for a network that is still at it.
 
         Raises:
-            BackendError, DeviceError: the runtime failed.
+            BackendError, DeviceError: the runtime failed, or was closed meanwhile.
         """
-        return self.result.result() if isinstance(self.result, Future) else self.result
+        if not isinstance(self.result, Future):
+            return self.result
+        try:
+            return self.result.result()
+        except CancelledError:
+            raise BackendError("the stylizer was closed before this picture was drawn; open another") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,10 @@ class Steps(Protocol[In, Out]):
     def preprocess(self, planes: PlanesYUV420) -> In: ...
 
     def infer(self, inputs: Sequence[In]) -> list[Out]: ...
+
+    def wait(self, output: Out) -> None:
+        """Return when the network is done with ``output``."""
+        ...
 
     def postprocess(self, planes: PlanesYUV420, output: Out) -> PlanesYUV420: ...
 
@@ -312,6 +321,15 @@ class Stylizer:
                 outputs += self._infer([item for item in batch if isinstance(item, NetworkInput)])
         return outputs
 
+    def wait(self, output: StepOutput) -> None:
+        """Return when the network is done with ``output``. What is drawn on a device is waited for by ``postprocess``.
+
+        Raises:
+            BackendError, DeviceError: the runtime failed.
+        """
+        if isinstance(output, NetworkOutput):
+            _ = output.tensor
+
     def postprocess(self, planes: PlanesYUV420, output: StepOutput) -> PlanesYUV420:
         """The network's picture of ``planes`` at the size, depth and tags of ``planes``, blended by ``strength``."""
         strength = self._strength
@@ -389,7 +407,10 @@ class Stylizer:
     def _infer(self, batch: Sequence[NetworkInput]) -> list[NetworkOutput]:
         pool = self._side_by_side
         if pool is not None:
-            return [NetworkOutput(pool.submit(self._run_one, item.tensor), item) for item in batch]
+            try:
+                return [NetworkOutput(pool.submit(self._run_one, item.tensor), item) for item in batch]
+            except RuntimeError as error:
+                raise BackendError(f"the stylizer of {self.card.name!r} is closed; open another") from error
         tensors = [item.tensor for item in batch]
         results = self._run(tensors[0][np.newaxis] if len(tensors) == 1 else np.stack(tensors))
         return [NetworkOutput(result, item) for result, item in zip(results, batch, strict=True)]
@@ -498,6 +519,10 @@ class StaticSkip:
     def infer(self, inputs: Sequence[StepInput | None]) -> list[StepOutput | None]:
         outputs = iter(self._stylizer.infer([item for item in inputs if item is not None]))
         return [None if item is None else next(outputs) for item in inputs]
+
+    def wait(self, output: StepOutput | None) -> None:
+        if output is not None:
+            self._stylizer.wait(output)
 
     def postprocess(self, planes: PlanesYUV420, output: StepOutput | None) -> PlanesYUV420:
         strength = self._stylizer.strength

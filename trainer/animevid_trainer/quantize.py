@@ -42,24 +42,32 @@ _QUANTIZED_OPS = ["Conv", "ConvTranspose", "Relu", "Clip", "LeakyRelu", "Add", "
 class Distance:
     """Absolute difference of two styles' outputs, in 8-bit codes of their output range, over all ``pictures``.
 
-    ``high`` is what 98 % of all values stay below.
+    ``high`` is what the ``share`` of all values stays below.
     """
 
     mean: float
     high: float
     largest: float
     pictures: int
+    share: float = 0.999
 
     def __str__(self) -> str:
         return (
-            f"mean {self.mean:.2f}, 98 % below {self.high:.1f}, largest {self.largest:.1f} codes of 255 "
+            f"mean {self.mean:.2f}, {self.share:.1%} below {self.high:.1f}, largest {self.largest:.1f} codes of 255 "
             f"over {self.pictures} pictures"
         )
 
 
-#: What the eye does not find at viewing distance: a code or so on average. Ink is a threshold: a fiftieth of the values
-#: may be inked in one and not in the other; side by side nobody could tell which was which.
-BOUND = Distance(mean=1.25, high=8.0, largest=float("inf"), pictures=1)
+#: What the eye does not find at viewing distance: one code on average, eight in a thousandth of the values.
+BOUND = Distance(mean=1.0, high=8.0, largest=float("inf"), pictures=1)
+#: Of painted styles. Ink is a threshold: a fiftieth of the values may be inked in one and not in the other; side by
+#: side nobody could tell which was which.
+INK_BOUND = Distance(mean=1.25, high=8.0, largest=float("inf"), pictures=1, share=0.98)
+
+
+def bound_of(card: StyleCard) -> Distance:
+    """How far a quantized style may be from the one of ``card``."""
+    return BOUND if card.paint is None else INK_BOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +143,10 @@ def measure_distance(model: bytes, other: bytes, photos: Sequence[Picture]) -> D
             # A NaN on either side must not pass as "no difference".
             parts.append(np.where(np.isnan(difference), np.float32(np.inf), difference).ravel())
     values = np.concatenate(parts)
-    return Distance(float(values.mean()), float(np.quantile(values, 0.98)), float(values.max()), pictures=len(photos))
+    share = bound_of(card).share
+    return Distance(
+        float(values.mean()), float(np.quantile(values, share)), float(values.max()), pictures=len(photos), share=share
+    )
 
 
 def quantize_file(
@@ -144,9 +155,10 @@ def quantize_file(
     *,
     photos: Sequence[Picture],
     held_out: Sequence[Picture],
-    bound: Distance = BOUND,
+    bound: Distance | None = None,
 ) -> QuantizeReport:
-    """Quantize the style ``source`` on ``photos``, compare on ``held_out`` ones, and write what is within ``bound``.
+    """Quantize the style ``source`` on ``photos``, compare on ``held_out`` ones, and write what is within ``bound``
+    (default: :func:`bound_of` its card).
 
     ``target`` defaults to ``NAME-int8.onnx`` beside ``source``, where the registry finds it as that style's INT8 file.
     It appears whole or not at all.
@@ -164,10 +176,11 @@ def quantize_file(
         raise StyleError(f"{str(source)!r} cannot be read ({error.strerror})") from error
     quantized = quantize_style(model, photos)
     distance = measure_distance(model, quantized, held_out)
+    bound = bound or bound_of(_float_card(model))
     if not (distance.mean <= bound.mean and distance.high <= bound.high and distance.largest <= bound.largest):
         raise TrainingError(
             f"{target.name} is too far from {source.name}: {distance}; allowed are mean {bound.mean:g} and "
-            f"98 % below {bound.high:g}; nothing was written; give more photos of what it will see"
+            f"{bound.share:.1%} below {bound.high:g}; nothing was written; give more photos of what it will see"
         )
     partial = target.with_name(f".{target.name}.part{os.getpid()}")
     try:

@@ -92,15 +92,20 @@ def open_backend(
     if threads < 0:
         raise UsageError(f"{threads = } must be 0 (the backend chooses) or more")
 
-    def opened(home: type[Backend], where: str) -> Backend:
+    def opened(home: type[Backend], where: str, at_once: int = side_by_side) -> Backend:
         share = threads
-        if side_by_side > 1 and home.faster_side_by_side:
-            share = max(1, (threads or default_threads()) // side_by_side)
+        if at_once > 1 and home.faster_side_by_side:
+            share = -(-(threads or default_threads()) // at_once)  # rounded up: no core stays idle
         smaller = int8() if int8 is not None and home.prefers_int8(where) else None
         what, its_card = smaller or (model, card)
         if home.runs_on_cpu(where) and (below := below_the_filters(what, its_card)) is not None:
             return PaintedBackend(home.open(below, its_card, threads=share, device=where), its_card)
-        return home.open(what, its_card, threads=share, device=where)
+        backend = home.open(what, its_card, threads=share, device=where)
+        if where == "auto" and backend.device_name == "CPU" and home.runs_on_cpu("cpu"):
+            # A runtime that has a GPU's part and found no GPU: what is faster on a CPU was not asked for yet.
+            backend.close()
+            return opened(home, "cpu", at_once)
+        return backend
 
     if backend != "auto":
         chosen = backend_class(backend)
@@ -109,11 +114,11 @@ def open_backend(
             raise BackendError(reason)
         return opened(chosen, device)
 
-    def open_without_gpu(where: str) -> Backend:
+    def open_without_gpu(where: str, at_once: int = side_by_side) -> Backend:
         usable = [home for home in map(backend_class, _AUTO_ORDER) if home.unavailable_reason() is None]
         if not usable:
             raise BackendError(f"no backend is installed; one of {', '.join(_AUTO_ORDER)} is needed (pip install NAME)")
-        return opened(usable[0], where)
+        return opened(usable[0], where, at_once)
 
     if device == "cpu":
         return open_without_gpu(device)
@@ -124,5 +129,6 @@ def open_backend(
         [backend_class(name) for name in _AUTO_GPU_ORDER],
         lambda home: opened(home, on_gpu),
         open_without_gpu,
+        lambda: open_without_gpu("cpu", 1),  # one picture after another, as the GPU's were: all threads for each
         device=device,
     )

@@ -32,12 +32,14 @@ def open_auto(
     gpus: Sequence[type[Backend]],
     open_gpu: Callable[[type[Backend]], Backend],
     open_other: Callable[[str], Backend],
+    open_later: Callable[[], Backend],
     *,
     device: str = "auto",
 ) -> Backend:
     """The first of ``gpus`` that opens, or what ``open_other`` gives for a device.
 
-    A GPU that was asked for by name (``device``) is not replaced later.
+    ``open_later`` gives what takes the place of a GPU that fails. A GPU that was asked for by name (``device``) is not
+    replaced later.
 
     Raises:
         BackendError: nothing opens.
@@ -52,7 +54,7 @@ def open_auto(
                 except BackendError as error:
                     said = str(error)
                 else:
-                    return AutoBackend(opened, lambda: open_other("cpu")) if device == "auto" else opened
+                    return AutoBackend(opened, open_later) if device == "auto" else opened
             # The first is the one that somebody with a GPU wants; what the others lack is for -v.
             _LOG.debug("%s: %s", home.name, said)
             reason = reason or said

@@ -198,8 +198,8 @@ class _Captured:
             torch.cuda.stream(self.stream),
             torch.inference_mode(),
             # Shapes never change: cuDNN measures its algorithms in the first run, and the captured one takes the best.
+            _CAPTURING,  # before the flags, which are the process's: two that overlap would restore each other's
             torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True),
-            _CAPTURING,
         ):
             for _ in range(3):
                 network(self.source)
@@ -782,7 +782,9 @@ def _over_all(name: str) -> Callable[..., Any]:
     numbers = _Numbers()
 
     def run(*terms: Any) -> Any:
-        like = next(term for term in terms if not isinstance(term, np.ndarray))
+        like = next((term for term in terms if not isinstance(term, np.ndarray)), None)
+        if like is None:  # numbers of the graph's own arithmetic, on shapes say
+            return functools.reduce(getattr(np, _NUMPY_NAMES.get(name, name)), terms)
         return functools.reduce(function, (numbers.beside(like, term) for term in terms))
 
     return run

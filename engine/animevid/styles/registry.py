@@ -50,16 +50,22 @@ class Style:
         return _read(self.path)
 
     def int8(self) -> Style | None:
-        """Its INT8 file: ``NAME-int8.onnx`` beside ``NAME.onnx``, made from the same weights; ``None`` without one.
+        """Its INT8 file: ``NAME-int8.onnx`` beside ``NAME.onnx``, made of the same style; ``None`` without one.
 
-        Raises:
-            StyleError: there is one that cannot be read.
+        One that cannot be read, or was made of another version of the style, is left out with a line in the log.
         """
         beside = self.path.with_name(f"{self.path.stem}-int8.onnx")
         if self.card.precision != "fp32" or not beside.is_file():
             return None
-        style = _open(beside, hints=None, name=beside.stem)
-        return style if style.card.weights_sha256 == self.card.weights_sha256 else None
+        try:
+            style = _open(beside, hints=None, name=beside.stem)
+        except StyleError as error:
+            _LOG.warning("%s is left out, the float32 style is used (%s); delete it or export it again", beside, error)
+            return None
+        if not self.card.weights_sha256 or _what_is_drawn(style.card) != _what_is_drawn(self.card):
+            _LOG.warning("%s is of another version of %s and is left out; export it again", beside, self.path.name)
+            return None
+        return style
 
 
 def load_style(
@@ -98,6 +104,11 @@ def load_style(
         return _open(Path(text), hints=hints, name=Path(text).stem)
     style = _open(_find(text, quality=quality, precision=precision), hints=hints, name=text)
     return style if precision is not None else _with_any_precision(style)
+
+
+def _what_is_drawn(card: StyleCard) -> StyleCard:
+    """``card`` without what differs between two files of one style."""
+    return replace(card, name=".", title="", description="", recipe="", precision="fp32")
 
 
 def _with_any_precision(style: Style) -> Style:

@@ -20,7 +20,7 @@ _OUT_OF_MEMORY = 2
 _NO_DEVICE = 100
 _INVALID_DEVICE = 101
 #: The toolkit's stub in place of the driver; a user-space driver that is not the kernel's, or does not know the GPU.
-_MISMATCH = frozenset({34, 803, 804})
+_MISMATCH = frozenset({34, 36, 803, 804})
 _TAKEN = 46
 #: The fabric manager or the driver's daemon has not come up (an H100 board, say).
 _NOT_READY = 802
