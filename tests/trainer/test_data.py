@@ -432,8 +432,9 @@ def test_photos_that_all_fall_into_the_validation_split_are_refused(tmp_path: Pa
 
 
 def test_a_teacher_sees_each_photo_at_each_size(tmp_path: Path) -> None:
-    folders = replace(_folders(tmp_path), target_sizes_px=(80, 48), target_cache=tmp_path / "targets", flat_pictures=0)
-    data = open_data(load_recipe("distill"), folders, teacher=lambda photo: 255 - photo, teacher_key="negative")
+    folders = replace(_folders(tmp_path), target_sizes_px=(80, 48), target_cache=tmp_path / "targets")
+    recipe = with_overrides(load_recipe("distill"), {"data.flat_pictures": 0})
+    data = open_data(recipe, folders, teacher=lambda photo: 255 - photo, teacher_key="negative")
     assert data.targets is not None
     assert len(data.targets) == len(data.photos)
     assert sorted({picture.shape[0] for picture in data.targets}) == [48, 80]

@@ -65,7 +65,6 @@ class DataSettings:
     memory_bytes: int = 8 << 30
     cache_bytes: int = 2 << 30
     longest_px: int = 0
-    flat_pictures: int = 24  # with a teacher: even colours and gradients among the photos (``data.flats``)
     target_sizes_px: tuple[int, ...] = ()
     target_cache: Path | None = None
     threads: int = 2
@@ -180,7 +179,7 @@ def open_data(
         data.photos, data.targets = draw_targets(
             photos, teacher, teacher_key=teacher_key, settings=settings, on_progress=report("targets")
         )
-        flats = flat_pictures(settings.flat_pictures, seed=settings.seed)
+        flats = flat_pictures(recipe.data.flat_pictures, seed=settings.seed)
         data.photos += flats
         data.targets += [teacher(flat) for flat in flats]
     return data

@@ -160,6 +160,7 @@ class Data:
     crop_scale_low: float = 0.4
     crop_scale_high: float = 1.0
     balance_art: bool = True  # remove the set's overall colour cast (the authors' data_mean)
+    flat_pictures: int = 24  # with a teacher: even colours and gradients among the photos (``data.flats``)
     lowest_art_brightness: float = 0.0  # lift darker art to this mean luma, 0..255; 0: leave as it is
 
 
