@@ -220,6 +220,7 @@ def _fill_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gain", type=float, default=1.0, help="nano: scale what the network changes (a student of a teacher hedges)"
     )
+    parser.add_argument("--chroma-gain", type=float, help="the same for its colours alone (default: as --gain)")
     parser.add_argument(
         "--paint", action="store_true", help="nano: flatten areas and ink outlines in the style itself (not trained)"
     )
@@ -249,11 +250,12 @@ def _run_export(args: argparse.Namespace) -> int:
     about = _about(args.run_folder)
     photos = args.photos or Path(about.get("data", {}).get("photos", ""))
     recipe = str(about.get("config", {}).get("recipe", ""))
-    if args.gain != 1.0:
+    chroma_gain = args.gain if args.chroma_gain is None else args.chroma_gain
+    if (args.gain, chroma_gain) != (1.0, 1.0):
         if not isinstance(generator, Nano | PaintedNano):
             raise TrainingError(f"{args.gain = }: only the nano generator says what it changes; leave --gain out")
-        generator.amplify(args.gain)
-        recipe = f"{recipe}, gain {args.gain:g}"
+        generator.amplify(args.gain, chroma_gain=chroma_gain)
+        recipe = f"{recipe}, gain {args.gain:g}" + (f", of colours {chroma_gain:g}" if chroma_gain != args.gain else "")
     if args.paint:
         generator = Painted(generator)
         recipe = f"{recipe}, painted"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 PACKED_CHANNELS = 24
+LUMA_CHANNELS = 16
 
 
 def zero(conv: nn.Conv2d) -> None:
@@ -67,16 +68,19 @@ class Nano(nn.Module):
         self.receptive_field_px = 4 * (2 * reach + 1)
 
     @torch.no_grad()
-    def amplify(self, gain: float) -> None:
-        """Scale what the network changes in a picture by ``gain``, in place.
+    def amplify(self, gain: float, *, chroma_gain: float | None = None) -> None:
+        """Scale what the network changes in a picture by ``gain``, in colours by ``chroma_gain``, in place.
 
         Raises:
             TrainingError: a gain that is not within 0 and 4.
         """
-        if not 0.0 <= gain <= 4.0:
-            raise TrainingError(f"{gain = }: give 0 (no change) to 4; 1 is as trained")
+        chroma_gain = gain if chroma_gain is None else chroma_gain
+        for value in (gain, chroma_gain):
+            if not 0.0 <= value <= 4.0:
+                raise TrainingError(f"gain = {value}: give 0 (no change) to 4; 1 is as trained")
         for parameter in self.tail.parameters():
-            parameter.mul_(gain)
+            parameter[:LUMA_CHANNELS].mul_(gain)
+            parameter[LUMA_CHANNELS:].mul_(chroma_gain)
 
     def forward(self, packed: Tensor) -> Tensor:
         return packed + self.change(packed)

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from animevid_trainer.generators.nano import Nano
 
+RIM_CELLS = 2  # of 4x4 pixels; even, since generators take multiples of 8 pixels
 PATCH_RADIUS_PX = 2  # of the patches that areas are flattened from
 #: What :class:`Painted` takes beside its generator.
 FILTER_NUMBERS = (
@@ -168,10 +169,15 @@ class Painted(nn.Module):
         return self.over(packed, self.ground(packed))
 
     def ground(self, packed: Tensor) -> Tensor:
-        """What the generator paints, before the filters; the shape of ``packed``."""
-        generator = self.generator
-        change = generator.change(packed) if isinstance(generator, Nano) else generator(packed) - packed
-        return ends_kept(packed, change)
+        """What the generator paints, before the filters; the shape of ``packed``.
+
+        The generator sees the outermost cells repeated around the picture: its own zero padding, a gray frame to it,
+        would show at the rim.
+        """
+        generator, rim = self.generator, RIM_CELLS
+        wide = functional.pad(packed, (rim,) * 4, mode="replicate")
+        change = generator.change(wide) if isinstance(generator, Nano) else generator(wide) - wide
+        return ends_kept(packed, change[..., rim:-rim, rim:-rim])
 
     def over(self, packed: Tensor, ground: Tensor) -> Tensor:
         """The filters' work on :meth:`ground`; the shape of both."""
@@ -231,6 +237,6 @@ class PaintedNano(Painted):
             lift=lift,
         )
 
-    def amplify(self, gain: float) -> None:
+    def amplify(self, gain: float, *, chroma_gain: float | None = None) -> None:
         """As :meth:`Nano.amplify`, below the filters."""
-        self.generator.amplify(gain)
+        self.generator.amplify(gain, chroma_gain=chroma_gain)
