@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -148,6 +147,8 @@ def _ink_ref(luma: Float32, settings: InkSettings, ink_px: int) -> Float32:
 
 
 def _box_mean_ref(field: Float32, radius: int) -> Float32:
+    import cv2  # the twin alone needs it
+
     side = 2 * radius + 1
     return np.asarray(cv2.blur(field, (side, side), borderType=cv2.BORDER_REPLICATE), np.float32)
 
