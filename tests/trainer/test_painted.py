@@ -144,3 +144,25 @@ def test_filters_that_there_are_not_are_refused_and_nothing_is_changed(numbers: 
     with pytest.raises(TrainingError, match=said):
         generator.set_filters(**numbers)
     assert generator.settings == before
+
+
+def test_tones_and_colours_are_amplified_apart() -> None:
+    packed = torch.rand(1, 24, 8, 8, generator=torch.Generator().manual_seed(3)) - 0.5
+    generator = busy_generator()
+    before = generator.generator.change(packed)
+    generator.amplify(0.5, chroma_gain=2.0)
+    after = generator.generator.change(packed)
+    assert torch.allclose(after[:, :16], 0.5 * before[:, :16], atol=1e-6)
+    assert torch.allclose(after[:, 16:], 2.0 * before[:, 16:], atol=1e-6)
+
+
+def test_the_rim_of_an_even_picture_is_nearer_to_its_inside_than_zero_padding_leaves_it() -> None:
+    even = torch.full((1, 24, 24, 24), 0.1)
+    generator = busy_generator()
+    with torch.no_grad():
+        repeated, zeros = generator.ground(even), even + generator.generator.change(even)
+
+    def off(ground: torch.Tensor) -> float:
+        return float((ground[..., :2, 12] - ground[..., 12, 12:13]).abs().mean())
+
+    assert off(repeated) < 0.8 * off(zeros)

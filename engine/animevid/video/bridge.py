@@ -28,6 +28,8 @@ _BYTES = ("-f", "data", "-raw_packet_size", "1316")
 _COPY = ("-map", "0", "-c", "copy", "-f", "data", "-flush_packets", "1")
 #: How long the command may take to end after its work.
 _PATIENCE_SECONDS = 5.0
+#: How long the other side may take nothing: nobody has come to a listener, or who came has stalled.
+_TAKEN_WITHIN_SECONDS = 30.0
 
 
 @functools.cache
@@ -166,13 +168,26 @@ class _Reading(_Pipe):
 class _Writing(_Pipe):
     """The command's input as a file for PyAV."""
 
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        super().__init__(process)
+        if os.name != "nt":
+            assert process.stdin is not None
+            os.set_blocking(process.stdin.fileno(), False)
+
     def write(self, data: bytes) -> int:
+        """All of ``data``, as fast as it is taken.
+
+        Raises:
+            OSError: the connection broke, or nobody took anything for :data:`_TAKEN_WITHIN_SECONDS`.
+        """
         stdin = self._process.stdin
         assert stdin is not None
         view = memoryview(data)
         try:
             while view:
-                view = view[stdin.write(view) :]
+                if os.name != "nt" and not select.select([], [stdin], [], _TAKEN_WITHIN_SECONDS)[1]:
+                    raise OSError(f"nobody has taken the stream for {_TAKEN_WITHIN_SECONDS:g} s")
+                view = view[stdin.write(view) or 0 :]
         except BrokenPipeError as error:
             raise OSError(self.last_words() or "the connection broke") from error
         return len(data)
