@@ -410,7 +410,8 @@ def start_run(
         TrainingError: as its parts do.
     """
     seed_everything(loop_settings.seed)
-    teacher = teacher or (recipe.teacher if recipe.needs_teacher else None) or None
+    if not teacher and recipe.needs_teacher:
+        teacher = recipe.teacher  # may be empty: open_data says what is missing
     draw, key = open_teacher_of(teacher) if teacher else (None, "")
     data = open_data(recipe, data_settings, teacher=draw, teacher_key=key, on_progress=on_data)
     plan = make_plan_of(recipe, photos=len(data.photos))

@@ -51,7 +51,7 @@ def pack_yuv420(
         UsageError: ``size``, ``multiple`` or ``out`` does not fit.
     """
     size = checked_size(size or (planes.height, planes.width))
-    out = _checked_out(out, padded_size(size, multiple=multiple))
+    out = checked_out(out, padded_size(size, multiple=multiple))
     if native.kernels is None:
         return pack_yuv420_ref(planes, size=size, multiple=multiple, out=out)
     codes = code_range_of(planes)
@@ -65,7 +65,7 @@ def pack_yuv420_ref(
     """Twin of :func:`pack_yuv420`."""
     size = checked_size(size or (planes.height, planes.width))
     padded = padded_size(size, multiple=multiple)
-    out = _checked_out(out, padded)
+    out = checked_out(out, padded)
     luma_scale, luma_offset, chroma_scale, chroma_offset = _forward(code_range_of(planes))
     for plane, target, whole, factor, scale, offset, channel in (
         (planes.y, size, padded, 4, luma_scale, luma_offset, 0),
@@ -152,7 +152,12 @@ def _backward(codes: CodeRange) -> tuple[float, float, float, float]:
     return codes.luma_span / 2, codes.black + codes.luma_span / 2, codes.chroma_span / 2, codes.chroma_mid
 
 
-def _checked_out(out: Float32 | None, padded: Size) -> Float32:
+def checked_out(out: Float32 | None, padded: Size) -> Float32:
+    """``out``, or a new packed tensor for a picture of ``padded`` pixels (height, width).
+
+    Raises:
+        UsageError: ``out`` is no such tensor.
+    """
     shape = (CHANNELS, padded[0] // 4, padded[1] // 4)
     if out is None:
         return np.empty(shape, np.float32)

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from animevid.errors import UsageError
 from animevid.pixels import native
-from animevid.pixels.packed import depth_to_space_ref, space_to_depth_ref
+from animevid.pixels.packed import checked_out, depth_to_space_ref, space_to_depth_ref
 
 Float32 = npt.NDArray[np.float32]
 
@@ -85,16 +85,19 @@ class PaintSettings:
         return cls(rounds, distance_px, ink_px, float(values["lift"]), outline, thin)
 
 
-def paint(photo: Float32, ground: Float32, settings: PaintSettings) -> Float32:
+def paint(photo: Float32, ground: Float32, settings: PaintSettings, *, out: Float32 | None = None) -> Float32:
     """What the filters make of ``ground``, which a network painted of ``photo``: packed tensors ``(24, H/4, W/4)``.
 
+    ``out``, if given, is written and returned: float32, C-contiguous, of that shape (a slot of a batch, for instance).
+
     Raises:
-        UsageError: other shapes.
+        UsageError: other shapes, or an ``out`` that does not fit.
     """
     _check(photo, ground)
+    out = checked_out(out, (4 * ground.shape[1], 4 * ground.shape[2]))
     if native.kernels is None:
-        return paint_ref(photo, ground, settings)
-    out = np.empty_like(ground)
+        out[...] = paint_ref(photo, ground, settings)
+        return out
     outline, thin = settings.outline, settings.thin
     native.kernels.paint(
         np.ascontiguousarray(photo), np.ascontiguousarray(ground), out,

@@ -102,19 +102,13 @@ def load_style(
         raise UsageError(f"{sha256 = } goes with a URL, not with {text!r}")
     if not isinstance(spec, str) or text.endswith(".onnx") or os.sep in text or "/" in text:
         return _open(Path(text), hints=hints, name=Path(text).stem)
-    style = _open(_find(text, quality=quality, precision=precision), hints=hints, name=text)
-    return style if precision is not None else _with_any_precision(style)
+    path = _find(text, quality=quality, precision=precision)
+    return _open(path, hints=hints, name=text, any_precision=precision is None)
 
 
 def _what_is_drawn(card: StyleCard) -> StyleCard:
     """``card`` without what differs between two files of one style."""
     return replace(card, name=".", title="", description="", recipe="", precision="fp32")
-
-
-def _with_any_precision(style: Style) -> Style:
-    same = replace(style, any_precision=True)
-    same.__dict__["model"] = style.model  # it is in memory already
-    return same
 
 
 def list_styles() -> tuple[Style, ...]:
@@ -138,7 +132,7 @@ def list_styles() -> tuple[Style, ...]:
     return tuple(sorted(styles, key=lambda s: (s.card.name != DEFAULT_STYLE, s.card.name, s.card.quality)))
 
 
-def _open(path: Path, *, hints: CardHints | None, name: str) -> Style:
+def _open(path: Path, *, hints: CardHints | None, name: str, any_precision: bool = False) -> Style:
     model = _read(path)
     card = read_card(model)
     if card is None:
@@ -146,7 +140,7 @@ def _open(path: Path, *, hints: CardHints | None, name: str) -> Style:
         _LOG.info("%s has no card; inferred: %s", path, card)
     elif hints is not None and hints != CardHints():
         raise UsageError(f"{str(path)!r} says itself what it expects; leave out {_named(hints)}")
-    style = Style(card, path)
+    style = Style(card, path, any_precision)
     style.__dict__["model"] = model  # it is in memory already: fills the cached property
     return style
 
