@@ -10,12 +10,14 @@ from fractions import Fraction
 from pathlib import Path
 
 import animevid
+import av
+import cv2
 import numpy as np
 import pytest
 from animevid.convert import Conversion, ConversionOptions, Progress
 from animevid.errors import Cancelled, OutputError, UsageError
 from animevid.pixels import Matrix, planes_to_rgb
-from animevid.stylizer import Stylizer
+from animevid.stylizer import SteadySteps, Stylizer
 from animevid.video import open_source
 from media import audio_packets, frame_times, loop_clip, write_clip
 
@@ -41,11 +43,14 @@ def test_everything_but_the_picture_stays(clip, packed_style, tmp_path):
     ]
 
 
-def test_the_output_is_what_the_stylizer_gives_frame_by_frame(clip, packed_style, tmp_path):
-    animevid.stylize(clip, tmp_path / "out.mkv", style=packed_style, encoder=_lossless(), skip_static=False)
+@pytest.mark.parametrize("deflicker", [True, False])
+def test_the_output_is_what_the_stylizer_gives_frame_by_frame(clip, packed_style, tmp_path, deflicker):
+    how = {"encoder": _lossless(), "skip_static": False, "deflicker": deflicker}
+    animevid.stylize(clip, tmp_path / "out.mkv", style=packed_style, **how)
     with Stylizer(packed_style) as stylizer, open_source(clip) as source, open_source(tmp_path / "out.mkv") as output:
+        steps = SteadySteps(stylizer) if deflicker else stylizer
         for before, after in zip(source, output, strict=True):
-            np.testing.assert_array_equal(stylizer.stylize_planes(before.planes).y, after.planes.y)
+            np.testing.assert_array_equal(steps.stylize_planes(before.planes).y, after.planes.y)
 
 
 def test_frames_come_one_by_one_with_their_exact_time(clip, packed_style):
@@ -113,6 +118,44 @@ def test_a_still_clip_runs_the_network_once(packed_style, tmp_path):
     assert report.frames_reused >= 20
     every = animevid.stylize(clip, tmp_path / "every.mp4", style=packed_style, skip_static=False)
     assert every.frames_reused == 0
+
+
+def test_a_noisy_still_clip_flickers_less_than_frame_by_frame(packed_style, tmp_path):
+    still = np.full((96, 160), 100, np.uint8)
+    generator = np.random.default_rng(3)
+    clip = tmp_path / "noisy.mkv"
+    with av.open(str(clip), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        for _ in range(20):
+            frame = av.VideoFrame(160, 96, "yuv420p")
+            luma = np.clip(still + np.arange(160) // 2 + generator.normal(0, 2, still.shape), 0, 255)
+            for plane, values in zip(frame.planes, (luma, still[::2, ::2] + 28, still[::2, ::2] + 28), strict=True):
+                rows = np.zeros((plane.height, plane.line_size), np.uint8)
+                rows[:, : plane.width] = values
+                plane.update(rows)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    flicker = []
+    for deflicker in (False, True):
+        frames = list(animevid.stylized_frames(clip, style=packed_style, deflicker=deflicker, skip_static=False))
+        shown = np.stack([frame.planes.y.astype(int) for frame in frames[8:]])
+        flicker.append(float(np.abs(np.diff(shown, axis=0)).mean()))
+    assert flicker[1] < 0.4 * flicker[0]
+
+
+def test_separate_images_are_not_mixed(packed_style, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    generator = np.random.default_rng(4)
+    for number in range(3):
+        grain = np.clip(100 + np.arange(160) // 2 + generator.normal(0, 2, (96, 160)), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(folder / f"{number}.png"), np.dstack([grain] * 3))
+    for name, deflicker in (("with", True), ("without", False)):
+        animevid.stylize(folder, tmp_path / name, style=packed_style, deflicker=deflicker)
+    for number in range(3):
+        with_, without = (cv2.imread(str(tmp_path / name / f"{number}.png")) for name in ("with", "without"))
+        np.testing.assert_array_equal(with_, without)
 
 
 def test_progress_is_told_in_the_callers_thread(clip, packed_style, tmp_path):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from animevid.convert import stylizing_stages
 from animevid.errors import AnimevidError, BackendError, StyleError, UsageError
-from animevid.pixels import Colour, ColourRange, Matrix, PlanesYUV420
-from animevid.stylizer import StaticSkip, Stylizer
+from animevid.pixels import Colour, ColourRange, Matrix, NoiseFloor, PlanesYUV420
+from animevid.stylizer import StaticSkip, SteadySteps, Stylizer
 from small_styles import LEVELS, NCHW, NHWC, PACKED, save_style
 
 
@@ -407,3 +408,94 @@ def test_an_int8_file_that_cannot_be_read_is_left_out(tmp_path, monkeypatch):
     picture = _picture()
     with Stylizer("ink") as stylizer:
         np.testing.assert_array_equal(stylizer.stylize_planes(picture).y, picture.y)
+
+
+class TestSteadySteps:
+    """Noise of a still scene does not make the drawing jump; everything else is drawn as without."""
+
+    @staticmethod
+    def _noisy(picture: PlanesYUV420, count: int) -> list[PlanesYUV420]:
+        generator = np.random.default_rng(7)
+        unit = 1 << (picture.bit_depth - 8)
+        grain = [generator.normal(0, 1.2 * unit, picture.y.shape) for _ in range(count)]
+        return [
+            picture.with_planes(
+                np.clip(picture.y + one, 16 * unit, 235 * unit).astype(picture.y.dtype), picture.u, picture.v
+            )
+            for one in grain
+        ]
+
+    @staticmethod
+    def _flicker(shown: list[PlanesYUV420]) -> float:
+        return float(np.mean([np.abs(b.y.astype(int) - a.y).mean() for a, b in pairwise(shown)]))
+
+    @pytest.mark.parametrize("card", [PACKED, NCHW, NHWC], ids=lambda card: card.layout.value)
+    @pytest.mark.parametrize("bit_depth", [8, 10])
+    @pytest.mark.parametrize("size", [(96, 160), (91, 151)])
+    def test_a_noisy_still_scene_hardly_flickers(self, make_style, card, size, bit_depth):
+        pictures = self._noisy(_picture(*size, bit_depth=bit_depth), 24)
+        with Stylizer(make_style(card, "posterize")) as stylizer:
+            alone = [stylizer.stylize_planes(picture) for picture in pictures][12:]
+            steps = SteadySteps(stylizer)
+            steady = [steps.stylize_planes(picture) for picture in pictures][12:]
+        assert self._flicker(steady) < 0.25 * self._flicker(alone)
+
+    @pytest.mark.parametrize("card", [PACKED, NCHW, NHWC], ids=lambda card: card.layout.value)
+    def test_a_cut_is_drawn_as_if_it_were_the_first_picture(self, make_style, card):
+        first, second = _picture(), _picture(seed=9)
+        second = second.with_planes(255 - second.y, 255 - second.u, 255 - second.v)
+        with Stylizer(make_style(card, "posterize")) as stylizer:
+            steps = SteadySteps(stylizer)
+            steps.stylize_planes(first)
+            shown, alone = steps.stylize_planes(second), stylizer.stylize_planes(second)
+        # Where both pictures happen to be alike to a few codes they may be mixed.
+        assert np.mean(np.abs(shown.y.astype(int) - alone.y) > 1) < 0.05
+
+    def test_a_dot_that_moves_is_where_it_is(self, make_style):
+        still = _picture(seed=3)
+        with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
+            steps = SteadySteps(stylizer)
+            for x in range(0, 120, 2):
+                y = still.y.copy()
+                y[40:44, x : x + 4] = 235
+                shown = steps.stylize_planes(still.with_planes(y, still.u, still.v))
+                assert np.abs(shown.y.astype(int) - y).max() <= 4
+
+    def test_in_batches_and_beside_skipped_pictures_it_is_the_same(self, make_style):
+        pictures = [picture for picture in self._noisy(_picture(), 4) for _ in range(2)]
+        with Stylizer(make_style(PACKED, "posterize")) as stylizer:
+            one = SteadySteps(stylizer)
+            expected = [one.stylize_planes(picture) for picture in pictures[::2]]
+            steps = StaticSkip(SteadySteps(stylizer), floor=NoiseFloor(0, 0, 0))
+            outputs = steps.infer([steps.preprocess(picture) for picture in pictures])
+            shown = [steps.postprocess(*pair) for pair in zip(pictures, outputs, strict=True)]
+        assert steps.skipped == 4
+        for index, picture in enumerate(shown):
+            np.testing.assert_array_equal(picture.y, expected[index // 2].y)
+
+    def test_strength_changed_on_a_skipped_picture_shows_the_same_drawing(self, make_style):
+        pictures = self._noisy(_picture(), 5)
+        with Stylizer(make_style(PACKED, "posterize")) as stylizer:
+            steps = StaticSkip(SteadySteps(stylizer), floor=NoiseFloor(0, 0, 0))
+            for picture in pictures:
+                full = steps.postprocess(picture, steps.infer([steps.preprocess(picture)])[0])
+            for strength in (0.0, 1.0):
+                stylizer.strength = strength
+                again = steps.postprocess(pictures[-1], steps.infer([steps.preprocess(pictures[-1])])[0])
+        np.testing.assert_array_equal(again.y, full.y)
+
+    def test_the_network_at_another_size_starts_anew(self, make_style):
+        pictures = self._noisy(_picture(), 3)
+        with Stylizer(make_style(PACKED, "posterize", net_pixels=0)) as stylizer:
+            steps = SteadySteps(stylizer)
+            steps.stylize_planes(pictures[0])
+            stylizer.net_pixels = 96 * 160 // 2
+            np.testing.assert_array_equal(steps.stylize_planes(pictures[1]).y, stylizer.stylize_planes(pictures[1]).y)
+
+    def test_frames_of_rgb_go_in_one_by_one(self, make_style):
+        frame = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+        with Stylizer(make_style(PACKED, "posterize")) as stylizer:
+            steps = SteadySteps(stylizer)
+            np.testing.assert_array_equal(steps(frame), stylizer(frame))
+            with pytest.raises(UsageError, match=r"\(H, W, 3\)$"):
+                steps(frame[np.newaxis])

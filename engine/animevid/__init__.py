@@ -26,13 +26,14 @@ from animevid import errors
 if TYPE_CHECKING:
     from animevid.convert import stylize, stylized_frames
     from animevid.styles import Style
-    from animevid.stylizer import Stylizer
+    from animevid.stylizer import SteadySteps, Stylizer
 
 __version__ = "0.1.0"
 
-__all__ = ["Style", "Stylizer", "__version__", "errors", "stylize", "stylized_frames"]
+__all__ = ["SteadySteps", "Style", "Stylizer", "__version__", "errors", "stylize", "stylized_frames"]
 
 _HOMES = {
+    "SteadySteps": "animevid.stylizer",
     "Style": "animevid.styles",
     "Stylizer": "animevid.stylizer",
     "stylize": "animevid.convert",

@@ -18,7 +18,7 @@ from animevid.errors import Cancelled, UsageError
 from animevid.pipeline import Pipeline, PipelineStatistics, Stage
 from animevid.pixels import Colour, PlanesYUV420, compare_side_by_side, compare_split, resize_planes
 from animevid.styles import CardHints, Style
-from animevid.stylizer import StaticSkip, Steps, Stylizer
+from animevid.stylizer import StaticSkip, SteadySteps, Steps, Stylizer
 from animevid.video import (
     EncoderSettings,
     Frame,
@@ -130,6 +130,7 @@ class ConversionOptions:
     compare: Comparison | None = None
     split_position: float = 0.5
     skip_static: bool = True
+    deflicker: bool = True
     overwrite: bool = False
     copy_streams: bool = True
     tone_map: bool = True
@@ -161,6 +162,7 @@ def stylize(
     compare: Comparison | None = None,
     split_position: float = 0.5,
     skip_static: bool = True,
+    deflicker: bool = True,
     overwrite: bool = False,
     copy_streams: bool = True,
     tone_map: bool = True,
@@ -186,6 +188,8 @@ def stylize(
         compare: ``"side"`` puts the original beside the result, ``"split"`` to the left of a line at
             ``split_position`` (0..1).
         skip_static: reuse the last picture where the source did not change beyond codec noise.
+        deflicker: let what only noise changed settle over some ten frames, so that lines and patches do not jump
+            (``animevid.pixels.deflicker``); not for a folder of separate images, nor on a GPU.
         overwrite: replace an existing ``dst``.
         tone_map: bring HDR to SDR; otherwise HDR is refused.
         encoder: codec, quality and hardware; ``None`` takes H.264 at a good quality.
@@ -210,6 +214,7 @@ def stylize(
         compare=compare,
         split_position=split_position,
         skip_static=skip_static,
+        deflicker=deflicker,
         overwrite=overwrite,
         copy_streams=copy_streams,
         tone_map=tone_map,
@@ -228,6 +233,7 @@ def stylized_frames(
     start_seconds: Fraction | float | None = None,
     end_seconds: Fraction | float | None = None,
     skip_static: bool = True,
+    deflicker: bool = True,
     threads: int = 0,
 ) -> Iterator[Frame]:
     """The stylized frames of ``src``, in order, decoded and stylized ahead in other threads.
@@ -253,7 +259,8 @@ def stylized_frames(
                     side_by_side=_pictures_at_once(threads),
                 )
             )
-        steps: Steps[Any, Any] = StaticSkip(stylizer) if skip_static else stylizer
+        steady = SteadySteps(stylizer) if deflicker else stylizer
+        steps: Steps[Any, Any] = StaticSkip(steady) if skip_static else steady
         yield from Pipeline(source, stylizing_stages(steps), source_name="decode")
 
 
@@ -380,11 +387,13 @@ class Conversion:
         """
         source, sink, options = self._source, self._sink, self._options
         # What stays on the device is neither compared nor resized by the CPU.
-        skipping = StaticSkip(self._stylizer) if options.skip_static and not self._on_device else None
-        if self._on_device:
-            stages = stylizing_stages(self._stylizer)
+        on_device, separate = self._on_device, isinstance(self._sink, ImageFolderSink)
+        steady = SteadySteps(self._stylizer) if options.deflicker and not on_device and not separate else self._stylizer
+        skipping = StaticSkip(steady) if options.skip_static and not on_device else None
+        if on_device:
+            stages = stylizing_stages(steady)
         else:
-            stages = stylizing_stages(skipping or self._stylizer, fit=self._fit, finish=self._finish)
+            stages = stylizing_stages(skipping or steady, fit=self._fit, finish=self._finish)
         total = source.info.frame_count
         started_at = first_frame_at = time.perf_counter()
 

@@ -4,6 +4,7 @@
 
 #include "kernels.hpp"
 
+#include <math.h>
 #include <cstring>
 #include <type_traits>
 
@@ -999,6 +1000,10 @@ void lift_chroma(const float* low_out, Plane<T> target, const Axis& rows, const 
 
 #include "paint.hpp"
 
+// ---- deflicker -----------------------------------------------------------------------------------------------------
+
+#include "deflicker.hpp"
+
 template <class T>
 constexpr SampleKernels<T> table() {
     return {pack<T>, unpack<T>, resize<T>, blend<T>, difference<T>, to_rgb<T>, from_rgb<T>, lift_luma<T>, lift_chroma<T>};
@@ -1012,6 +1017,7 @@ constexpr SampleKernels<T> table() {
 #define ANIMEVID_TEXT(isa) ANIMEVID_TEXT_(isa)
 
 extern const Kernels ANIMEVID_TABLE(ANIMEVID_ISA);
-const Kernels ANIMEVID_TABLE(ANIMEVID_ISA) = {ANIMEVID_TEXT(ANIMEVID_ISA), table<uint8_t>(), table<uint16_t>(), paint};
+const Kernels ANIMEVID_TABLE(ANIMEVID_ISA) = {ANIMEVID_TEXT(ANIMEVID_ISA), table<uint8_t>(), table<uint16_t>(), paint,
+                                               settle_photo, settle};
 
 }  // namespace animevid

@@ -93,6 +93,18 @@ constexpr int kPaintMaxRounds = 4, kPaintDistance = 2, kPaintMaxInkRadius = 3, k
 constexpr int kPaintRim = 8;  // samples around a row: at least kPaintBusyRadius and kPaintDistance + 2
 constexpr float kPaintFloor = 1e-3f;
 
+// See animevid/pixels/deflicker.py for the formulas.
+struct DeflickerParameters {
+    float code;           // what one 8-bit code is in the tensors
+    float still, moving;  // codes
+    float least;          // weight of what only noise changed
+    float fading;         // of the weights of the picture before, what these are at least
+};
+
+constexpr int kDeflickerBins = 128;
+constexpr float kDeflickerBinsPerCode = 8.0f;
+constexpr float kDeflickerQuiet = 0.2f;  // share of the cells that are taken for still
+
 template <class T>
 struct SampleKernels {
     // Space-to-depth by 4 (luma) or 2 (chroma) of a plane brought to `rows.target` x `columns.target` and padded by
@@ -128,6 +140,11 @@ struct Kernels {
     SampleKernels<std::uint16_t> words;
     // Packed tensors (24, height / 4, width / 4). scratch: paint_scratch() floats.
     void (*paint)(const float* photo, const float* ground, float* out, const PaintParameters& parameters, float* scratch);
+    // Tensors (channels, height, width). `now` settles and `weights` (height, width) are written; returns the noise in
+    // codes. scratch: deflicker_scratch() floats.
+    float (*settle_photo)(const float* before, float* now, const float* earlier, float* weights, int channels, int height,
+                          int width, const DeflickerParameters& parameters, float* scratch);
+    void (*settle)(const float* before, const float* weights, float* now, int channels, int height, int width);
 };
 
 // Floats of scratch memory that a kernel needs.
@@ -145,6 +162,8 @@ constexpr std::size_t paint_scratch(int width) {
     return static_cast<std::size_t>(32 * (kPaintMaxRounds + 2) + 32 * kPaintMaxRounds + 2 * 48 + 3) *
            static_cast<std::size_t>(width + 2 * kPaintRim);
 }
+
+constexpr std::size_t deflicker_scratch(int width) { return 4 * (static_cast<std::size_t>(width) + 2); }
 
 // The table for this machine; `select` (nullptr: the best) chooses by name and returns false if there is none.
 const Kernels& active_kernels();

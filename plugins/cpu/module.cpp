@@ -26,6 +26,8 @@ using InPlane = nb::ndarray<nb::ro, nb::ndim<2>, nb::device::cpu>;
 using OutPlane = nb::ndarray<nb::ndim<2>, nb::device::cpu>;
 using InTensor = nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using OutTensor = nb::ndarray<float, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
+using InWeights = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using OutWeights = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using InBytes = nb::ndarray<const std::uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using OutBytes = nb::ndarray<std::uint8_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 
@@ -271,6 +273,38 @@ void paint(const InTensor& photo, const InTensor& ground, const OutTensor& out, 
     animevid::active_kernels().paint(in, under, target, parameters, scratch(animevid::paint_scratch(parameters.width)));
 }
 
+float settle_photo(const InTensor& before, const OutTensor& now, const InWeights& earlier, const OutWeights& weights,
+                   float code, float still, float moving, float least, float fading) {
+    for (int axis = 0; axis < 3; ++axis) require(before.shape(axis) == now.shape(axis), "before and now must have one shape");
+    for (int axis = 0; axis < 2; ++axis)
+        require(weights.shape(axis) == now.shape(axis + 1) && earlier.shape(axis) == now.shape(axis + 1),
+                "weights and earlier must be (H, W) of now");
+    require(now.shape(0) >= 1 && now.shape(1) >= 1 && now.shape(2) >= 1, "the tensors must not be empty");
+    require(moving > still && code > 0, "moving must exceed still, and code 0");
+    const float* old = before.data();
+    float* target = now.data();
+    const float* faded = earlier.data();
+    float* out = weights.data();
+    const int channels = static_cast<int>(now.shape(0)), height = static_cast<int>(now.shape(1)),
+              width = static_cast<int>(now.shape(2));
+    const animevid::DeflickerParameters parameters{code, still, moving, least, fading};
+    const nb::gil_scoped_release release;
+    return animevid::active_kernels().settle_photo(old, target, faded, out, channels, height, width, parameters,
+                                                   scratch(animevid::deflicker_scratch(width)));
+}
+
+void settle(const InTensor& before, const InWeights& weights, const OutTensor& now) {
+    for (int axis = 0; axis < 3; ++axis) require(before.shape(axis) == now.shape(axis), "before and now must have one shape");
+    require(weights.shape(0) == now.shape(1) && weights.shape(1) == now.shape(2), "weights must be (H, W) of now");
+    const float* old = before.data();
+    const float* in = weights.data();
+    float* target = now.data();
+    const int channels = static_cast<int>(now.shape(0)), height = static_cast<int>(now.shape(1)),
+              width = static_cast<int>(now.shape(2));
+    const nb::gil_scoped_release release;
+    animevid::active_kernels().settle(old, in, target, channels, height, width);
+}
+
 std::vector<std::string> instruction_sets() {
     const char* names[8];
     const int count = animevid::available_kernels(names, 8);
@@ -309,6 +343,8 @@ NB_MODULE(_native, m) {
           number, number, number, number, number, number, number);
     m.def("paint", &paint, exact, exact, exact, number, number, number, number, number, number, number, number, number,
           number);
+    m.def("settle_photo", &settle_photo, exact, exact, exact, exact, number, number, number, number, number);
+    m.def("settle", &settle, exact, exact, exact);
     m.def("instruction_sets", &instruction_sets, "What this machine can run, best first.");
     m.def("instruction_set", &instruction_set, "What is in use.");
     m.def("use_instruction_set", &use_instruction_set, "name"_a, "For tests and benchmarks; '' takes the best.");

@@ -140,7 +140,7 @@ def _start(fake_driver: Path, folder: Path, *, seed: int = 1) -> FakeGpu:
 
 def _convert(clip: Path, target: Path, style: Path, *options: object) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    arguments = (clip, target, "--style", style, "--codec", "ffv1", *options)
+    arguments = (clip, target, "--style", style, "--codec", "ffv1", "--no-deflicker", *options)
     with redirect_stdout(out), redirect_stderr(err):
         code = main([str(argument) for argument in arguments])
     return code, out.getvalue(), err.getvalue()

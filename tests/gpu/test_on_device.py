@@ -83,7 +83,7 @@ def _apart(one: Path, other: Path) -> int:
 
 
 def _convert(clip: Path, target: Path, style: Path, *options: object) -> tuple[int, str, str]:
-    return _run(clip, target, "--style", style, "--codec", "ffv1", *options)
+    return _run(clip, target, "--style", style, "--codec", "ffv1", "--no-deflicker", *options)
 
 
 @pytest.mark.parametrize("style", sorted(STYLES))

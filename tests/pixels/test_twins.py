@@ -7,6 +7,7 @@ import pytest
 from animevid.pixels import PlanesYUV420, chroma_size
 from animevid.pixels.blend import blend, blend_ref
 from animevid.pixels.change import plane_difference, plane_difference_ref
+from animevid.pixels.deflicker import settle, settle_photo, settle_photo_ref, settle_ref
 from animevid.pixels.lift import MODES, lift, lift_ref
 from animevid.pixels.packed import pack_yuv420, pack_yuv420_ref, unpack_yuv420, unpack_yuv420_ref
 from animevid.pixels.paint import (
@@ -202,3 +203,26 @@ def test_paint_equals_its_twin(height: int, width: int, seed: int, settings: Pai
     photo, ground = rng.normal(0, 0.4, (2, 24, height, width)).astype(np.float32)
     # Ink multiplies what is above its threshold by up to 60.
     np.testing.assert_allclose(paint(photo, ground, settings), paint_ref(photo, ground, settings), atol=2e-4, rtol=0)
+
+
+@each
+@given(
+    channels=st.integers(1, 24), height=st.integers(1, 20), width=st.integers(1, 40), seed=seeds,
+    spread=st.floats(0.1, 30), still=st.floats(0.5, 6),
+)  # fmt: skip
+def test_settling_equals_its_twin(channels: int, height: int, width: int, seed: int, spread: float, still: float):
+    rng = np.random.default_rng(seed)
+    before = rng.uniform(-1, 1, (channels, height, width)).astype(np.float32)
+    now = (before + rng.normal(0, spread / 127.5, before.shape)).astype(np.float32)
+    earlier = rng.uniform(0, 1, (height, width)).astype(np.float32)
+    one, other = now.copy(), now.copy()
+    how = {"still_codes": still, "units_per_code": 2 / 255}
+    weights, noise = settle_photo(before, one, earlier, **how)
+    weights_ref, noise_ref = settle_photo_ref(before, other, earlier, **how)
+    np.testing.assert_allclose(weights, weights_ref, atol=2e-5, rtol=0)
+    np.testing.assert_allclose(one, other, atol=1e-4 * spread / 10, rtol=0)
+    assert abs(noise - noise_ref) <= 1 / 8  # a change that lies between two bins
+    one, other = now.copy(), now.copy()
+    settle(before, weights, one)
+    settle_ref(before, weights, other)
+    np.testing.assert_allclose(one, other, atol=FLOAT, rtol=0)

@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from itertools import islice, pairwise
 from pathlib import Path
 
 import animevid.styles
@@ -22,10 +23,12 @@ import numpy as np
 import onnx
 import pytest
 from animevid import Stylizer
-from animevid.pixels import rgb_to_planes
+from animevid.pixels import planes_to_rgb, rgb_to_planes
 from animevid.styles import DEFAULT_STYLE, Style, load_style
 from animevid.styles.card import CARD_VERSION
+from animevid.stylizer import SteadySteps
 from animevid.tiles import run_tiled
+from animevid.video import open_source
 from onnx import numpy_helper
 
 Picture = np.ndarray
@@ -340,3 +343,25 @@ def test_the_scene_is_kept(drawn_photos: dict[str, Picture], photos: dict[str, P
     # What was light is light, what was dark is dark: a filter keeps 0.99, a broken or inverted picture far less.
     correlation = np.corrcoef(lightness[0].ravel(), lightness[1].ravel())[0, 1]
     held(1 - correlation, good=0.1, limit=0.2, what="lightness unlike the photo's")
+
+
+# ------------------------------------------------------------------------------------------------------------- motion
+
+
+def flicker(clip: list[Picture], drawn: list[Picture]) -> float:
+    """How much more drawings differ than their photos where the scene stands still."""
+    changes = np.zeros(2)
+    for (before, after), pair in zip(pairwise(clip), pairwise(drawn), strict=True):
+        soft = [cv2.GaussianBlur(frame, (0, 0), 2.0).astype(np.float32) for frame in (before, after)]
+        still = np.abs(soft[0] - soft[1]).max(axis=2) < 3.0
+        changes += [np.abs(b.astype(np.float32) - a).sum(axis=2)[still].sum() for a, b in ((before, after), pair)]
+    return float(changes[1] / changes[0])
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["signer_ccby.mkv", "person_ccby.mp4"])
+def test_a_clip_does_not_flicker(stylize: Stylizer, clips: Path, name: str) -> None:
+    """A signer, who moves, and a person who hardly does: contours and patches stand as still as the scene."""
+    with open_source(clips / name) as source:
+        clip = [planes_to_rgb(frame.planes) for frame in islice(source, 5, 25)]
+    assert flicker(clip, list(map(SteadySteps(stylize), clip))) <= 1.0

@@ -65,6 +65,9 @@ def add_parser(subparsers: Any) -> None:
         "--every-frame", action="store_true", help="run the network even where the picture did not change"
     )
     group.add_argument(
+        "--no-deflicker", action="store_true", help="draw each frame by itself, even where only noise changed"
+    )
+    group.add_argument(
         "--reconnect",
         type=parse_time,
         default=Fraction(20),
@@ -137,6 +140,7 @@ def run(args: argparse.Namespace) -> int:
         compare=compare,
         split_position=position,
         skip_static=not args.every_frame,
+        deflicker=not args.no_deflicker,
         overwrite=args.overwrite,
         copy_streams=not args.no_copy,
         tone_map=not args.no_tone_map,

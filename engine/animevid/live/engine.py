@@ -19,7 +19,7 @@ from animevid.live.frames import LiveFrame, LiveResult, mirrored
 from animevid.live.latest import Latest
 from animevid.pixels import PlanesYUV420, blend
 from animevid.styles import CardHints, Style
-from animevid.stylizer import Stylizer
+from animevid.stylizer import SteadySteps, Stylizer
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class LiveSession:
         self._waiting: Latest[LiveFrame] = Latest(engine.condition)
         self._done: Latest[LiveResult] = Latest()
         self._governor = _governor(settings)
-        self._stylizer: Stylizer | None = None
+        self._steps: SteadySteps | None = None
         self.offered_at_seconds = 0.0
         self.cost_seconds = 0.0
         #: Why the style on screen is not the one that was asked for, as one line.
@@ -108,7 +108,7 @@ class LiveSession:
     @property
     def style_name(self) -> str:
         """The style on screen."""
-        return "" if self._stylizer is None else self._stylizer.card.name
+        return "" if self._steps is None else self._steps.stylizer.card.name
 
     @property
     def frames_dropped(self) -> int:
@@ -170,16 +170,17 @@ class LiveSession:
             self.trouble = None
         except AnimevidError as error:
             wanted, self.trouble = None, str(error)
-        self._stylizer = wanted or self._stylizer
-        stylizer = self._stylizer
-        if stylizer is None or settings.strength == 0:
+        if wanted is not None and (self._steps is None or self._steps.stylizer is not wanted):
+            self._steps = SteadySteps(wanted)
+        if self._steps is None or settings.strength == 0:
             return planes
+        stylizer = self._steps.stylizer
         base = stylizer.card.net_pixels if settings.net_pixels is None else settings.net_pixels
         pixels = planes.height * planes.width
         base = min(base, pixels) if base else pixels
         stylizer.net_pixels = max(32 * 32, round(base * step.net_share))
         stylizer.strength = 1.0
-        return blend(planes, stylizer.stylize_planes(planes), strength=settings.strength)
+        return blend(planes, self._steps.stylize_planes(planes), strength=settings.strength)
 
 
 def _governor(settings: LiveSettings) -> QualityGovernor:

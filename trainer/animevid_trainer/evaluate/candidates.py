@@ -12,7 +12,7 @@ written as              is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,6 +38,8 @@ class Candidate:
 
     label: str
     stylize: Callable[[Picture], Picture]
+    #: Successive frames of a clip; without it each is stylized by itself.
+    animate: Callable[[Sequence[Picture]], list[Picture]] | None = None
     parameters: int | None = None
     macs: int | None = None
     file_bytes: int | None = None
@@ -54,7 +56,7 @@ def open_candidate(spec: str) -> Iterator[Candidate]:
     label, equals, rest = spec.partition("=")
     label, spec = (label, rest) if equals else ("", spec)
     if spec == "photo":
-        candidate = Candidate("photo", lambda photo: photo, 0, 0, note="does nothing")
+        candidate = Candidate("photo", lambda photo: photo, parameters=0, macs=0, note="does nothing")
     elif spec.startswith("run:"):
         candidate = _run_candidate(Path(spec[4:]))
     elif spec.startswith("teacher:"):
@@ -74,8 +76,8 @@ def _run_candidate(run: Path) -> Candidate:
     return Candidate(
         run.name,
         lambda photo: stylize_with(rgb, photo, multiple=multiple),
-        sum(p.numel() for p in network.parameters()),
-        count_macs(rgb, *COST_SIZE),
+        parameters=sum(p.numel() for p in network.parameters()),
+        macs=count_macs(rgb, *COST_SIZE),
         note=type(network).__name__,
     )
 
@@ -115,7 +117,7 @@ def count_macs(network: nn.Module, height: int, width: int) -> int:
 
 @contextmanager
 def _style_candidate(spec: str) -> Iterator[Candidate]:
-    from animevid.stylizer import Stylizer
+    from animevid.stylizer import SteadySteps, Stylizer
 
     path = Path(spec)
     looks_like_file = path.suffix == ".onnx" or "/" in spec
@@ -130,11 +132,16 @@ def _style_candidate(spec: str) -> Iterator[Candidate]:
         yield Candidate(
             path.stem,
             lambda photo: _even(photo, lambda even: np.asarray(stylizer(even), np.uint8)),
-            parameters,
-            macs,
-            len(model),
+            animate=lambda clip: _animated(clip, SteadySteps(stylizer)),
+            parameters=parameters,
+            macs=macs,
+            file_bytes=len(model),
             note="as the engine runs it",
         )
+
+
+def _animated(clip: Sequence[Picture], stylize: Callable[[Picture], Picture]) -> list[Picture]:
+    return [_even(frame, stylize) for frame in clip]
 
 
 def _even(photo: Picture, stylize: Callable[[Picture], Picture]) -> Picture:

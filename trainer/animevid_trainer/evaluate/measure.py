@@ -84,7 +84,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("grid", "grid, dB", "how far periods of 2, 4, 8 px stand out of the spectrum; 0 is none", -1, 1),
     Column("flat_texture", "texture on gray", "deviation of the output of a flat gray frame, codes", -1, 2),
     Column("flicker_noise", "flicker (noise)", "change of the output over that of the photo under sensor noise", -1, 2),
-    Column("flicker_clip", "flicker (clip)", "the same in still areas of a real clip", -1, 2),
+    Column("flicker_clip", "flicker (clip)", "the same in still areas of a real clip, converted as a clip", -1, 2),
     Column("milliseconds", "ms a frame", f"one {COST_SIZE[1]}x{COST_SIZE[0]} frame on this machine, median", -1, 1),
     Column("parameters", "parameters", "trained numbers", 0, 0),
     Column("mmacs", "MMAC", f"million multiply-accumulates at {COST_SIZE[1]}x{COST_SIZE[0]}", -1, 0),
@@ -279,7 +279,8 @@ def _measure_stability(
         "flat_texture": float(flat.reshape(-1, 3).std(0).mean()),
     }
     if len(clip) > 1:
-        outputs = [candidate.stylize(frame) for frame in clip]
+        animate = candidate.animate or (lambda frames: [candidate.stylize(frame) for frame in frames])
+        outputs = animate(clip)
         pairs = zip(clip, clip[1:], outputs, outputs[1:], strict=False)
         between = [figures.flicker(*pair) for pair in pairs]
         found["flicker_clip"] = float(np.nanmean(between)) if np.isfinite(between).any() else float("nan")

@@ -1,0 +1,164 @@
+"""Without flicker: where only noise changed since the last picture, the drawing stays what it was.
+
+A stylizer makes contours and flat areas of small differences, so noise of a camera or a codec, hardly seen in the
+photo, makes lines and patches of the drawing jump. Where the photo stands still, photo and drawing settle to a mean
+over time; where it moves, they are those of the picture at hand, so that nothing drags behind.
+
+Tensors are of *cells*, ``(C, H, W)``: ``(24, h/4, w/4)`` of a packed picture. With ``x`` the photo, ``m`` what it had
+settled to before, and one code an 8-bit step of the photo:
+
+change      ``e``: root mean square of ``x - m`` over a cell's channels; of the cell and its neighbours the largest
+weight      ``w = least + (1 - least) s(t)``, ``s(t) = t^2 (3 - 2 t)``, ``t = (e - still) / (moving - still)`` cut to
+            [0, 1]; at least ``fading`` times what it was before
+settling    ``m + w (x - m)``, and the drawing likewise by the same weights: motion-adaptive first-order recursive
+            filters (Brailean et al. 1995, "Noise reduction filters for dynamic image sequences: a review")
+noise       the change that a fifth of the cells (those that lie stillest) stay below, averaged over time; ``still`` is
+            twice that, within :data:`STILL_CODES` and :data:`MOST_STILL_CODES`, and ``moving`` thrice ``still``
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from animevid.errors import UsageError
+from animevid.pixels import native
+
+Float32 = npt.NDArray[np.float32]
+
+STILL_CODES = 3.0  # a change up to this never counts as motion: far below what is seen
+MOST_STILL_CODES = 6.0  # nor does any noise count for more: a moving picture is no noise
+STILL_OVER_NOISE = 2.0
+MOVING_OVER_STILL = 3.0
+LEAST_WEIGHT = 0.1  # of what stands still: it settles within some ten pictures
+FADING = 0.7  # where something moved, weights sink by this each picture: else what it dragged along would stay
+QUIET_SHARE = 0.2
+NOISE_MEMORY = 0.8  # of the noise found before, in each picture's
+_BINS = 128
+_BINS_PER_CODE = 8
+
+
+def settle_photo(
+    before: Float32,
+    now: Float32,
+    earlier: Float32,
+    *,
+    still_codes: float,
+    units_per_code: float,
+    least: float = LEAST_WEIGHT,
+    fading: float = FADING,
+) -> tuple[Float32, float]:
+    """Settles ``now`` ``(C, H, W)``, in place, to what ``before`` was; returns the weights ``(H, W)`` and the noise.
+
+    ``earlier`` are the weights of the picture before; the noise is in codes, to the eighth. All arrays are float32 and
+    C-contiguous.
+
+    Raises:
+        UsageError: shapes that do not fit.
+    """
+    _check(before, now, earlier)
+    if native.kernels is None:
+        return settle_photo_ref(
+            before, now, earlier, still_codes=still_codes, units_per_code=units_per_code, least=least, fading=fading
+        )
+    weights = np.empty_like(earlier)
+    moving = still_codes * MOVING_OVER_STILL
+    noise = native.kernels.settle_photo(
+        before, now, earlier, weights, units_per_code, still_codes, moving, least, fading
+    )
+    return weights, float(noise)
+
+
+def settle_photo_ref(
+    before: Float32,
+    now: Float32,
+    earlier: Float32,
+    *,
+    still_codes: float,
+    units_per_code: float,
+    least: float = LEAST_WEIGHT,
+    fading: float = FADING,
+) -> tuple[Float32, float]:
+    """Twin of :func:`settle_photo`."""
+    _check(before, now, earlier)
+    change = np.sqrt(((now - before) ** 2).mean(0)) / np.float32(units_per_code)
+    wide = np.pad(change, 1, mode="edge")
+    height, width = change.shape
+    largest = np.max([wide[y : y + height, x : x + width] for y in range(3) for x in range(3)], axis=0)
+    share = np.clip((largest - still_codes) / (still_codes * (MOVING_OVER_STILL - 1)), 0, 1)
+    share = least + (1 - least) * share * share * (3 - 2 * share)
+    weights = np.maximum(share, np.float32(fading) * earlier).astype(np.float32)
+    settle_ref(before, weights, now)
+    counts = np.bincount(np.minimum(change * _BINS_PER_CODE, _BINS - 1).astype(np.int64).ravel(), minlength=_BINS)
+    quiet = int(np.float32(QUIET_SHARE) * np.float32(change.size))
+    return weights, min(int(np.searchsorted(np.cumsum(counts), quiet, side="right")), _BINS - 1) / _BINS_PER_CODE
+
+
+def settle(before: Float32, weights: Float32, now: Float32) -> None:
+    """``now`` ``(C, H, W)`` becomes ``before + weights (now - before)``; ``weights`` ``(H, W)``.
+
+    All are float32 and C-contiguous.
+
+    Raises:
+        UsageError: shapes that do not fit.
+    """
+    _check(before, now, weights)
+    if native.kernels is None:
+        settle_ref(before, weights, now)
+    else:
+        native.kernels.settle(before, weights, now)
+
+
+def settle_ref(before: Float32, weights: Float32, now: Float32) -> None:
+    """Twin of :func:`settle`."""
+    now[...] = before + weights * (now - before)
+
+
+class Deflicker:
+    """What one stream showed before. ``units_per_code``: an 8-bit step of the photo, in its tensors' units.
+
+    Give each picture's photo to :meth:`photo` and its drawing, in the same order, to :meth:`drawing`. Both take tensors
+    of cells ``(C, H, W)``, keep what they return, and never write to it again.
+    """
+
+    def __init__(self, *, units_per_code: float) -> None:
+        self._units_per_code = units_per_code
+        self._photo: Float32 | None = None
+        self._weights = np.empty((0, 0), np.float32)
+        self._drawing: Float32 | None = None
+        #: Of the photo, in codes.
+        self.noise_codes = 0.0
+
+    def photo(self, tensor: Float32) -> tuple[Float32, Float32 | None]:
+        """The photo as it settled, and weights ``(H, W)`` for its drawing: ``None`` after a change of size."""
+        before = self._photo
+        self._photo = tensor = _own(tensor)
+        if before is None or before.shape != tensor.shape:
+            self._weights = np.zeros(tensor.shape[1:], np.float32)
+            return tensor, None
+        still = min(max(STILL_OVER_NOISE * self.noise_codes, STILL_CODES), MOST_STILL_CODES)
+        self._weights, noise = settle_photo(
+            before, tensor, self._weights, still_codes=still, units_per_code=self._units_per_code
+        )
+        self.noise_codes = NOISE_MEMORY * self.noise_codes + (1 - NOISE_MEMORY) * noise
+        return tensor, self._weights
+
+    def drawing(self, tensor: Float32, weights: Float32 | None) -> Float32:
+        """The drawing as it settled, by the weights that its photo got."""
+        before = self._drawing
+        self._drawing = tensor = _own(tensor)
+        if before is not None and weights is not None and before.shape == tensor.shape:
+            settle(before, weights, tensor)
+        return tensor
+
+
+def _own(tensor: Float32) -> Float32:
+    """``tensor``, or a copy where the kernels could not write to it."""
+    return np.require(tensor, np.float32, ["C", "W"])
+
+
+def _check(before: Float32, now: Float32, weights: Float32) -> None:
+    if now.ndim != 3 or before.shape != now.shape or 0 in now.shape:
+        raise UsageError(f"{before.shape = }, {now.shape = }: give tensors of one shape (C, H, W)")
+    if weights.shape != now.shape[1:]:
+        raise UsageError(f"{weights.shape = } must be (H, W) of {now.shape = }")

@@ -1,0 +1,108 @@
+"""What only noise changed settles; what moved, however slowly, is shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from animevid.errors import UsageError
+from animevid.pixels import Deflicker
+from animevid.pixels.deflicker import MOST_STILL_CODES, settle, settle_photo
+
+CODE = 2 / 255
+SHAPE = (24, 30, 40)
+
+pytestmark = pytest.mark.usefixtures("instruction_set")
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, SHAPE).astype(np.float32)
+
+
+def noisy(tensor: np.ndarray, rng: np.random.Generator, codes: float) -> np.ndarray:
+    return (tensor + rng.normal(0, codes * CODE, tensor.shape)).astype(np.float32)
+
+
+@pytest.mark.parametrize("codes", [0.5, 2.0, 4.0])
+def test_noise_of_a_still_scene_is_damped_in_photo_and_drawing(codes: float):
+    rng, scene, drawn = np.random.default_rng(1), picture(), picture(1)
+    deflicker = Deflicker(units_per_code=CODE)
+    photos, drawings = [], []
+    for _ in range(40):
+        photo, weights = deflicker.photo(noisy(scene, rng, codes))
+        photos.append(photo.copy())
+        drawings.append(deflicker.drawing(noisy(drawn, rng, 5 * codes), weights).copy())
+    late = slice(25, None)
+    assert np.std(np.diff(photos[late], axis=0)) < 0.2 * np.sqrt(2) * codes * CODE
+    assert np.std(np.diff(drawings[late], axis=0)) < 0.2 * np.sqrt(2) * 5 * codes * CODE
+    assert deflicker.noise_codes == pytest.approx(codes, rel=0.4, abs=0.3)
+
+
+def test_the_first_picture_and_one_of_another_size_pass_as_they_are():
+    deflicker = Deflicker(units_per_code=CODE)
+    for tensor in (picture(), picture()[:, :-2]):
+        tensor = np.ascontiguousarray(tensor)
+        photo, weights = deflicker.photo(tensor.copy())
+        assert weights is None
+        np.testing.assert_array_equal(photo, tensor)
+        np.testing.assert_array_equal(deflicker.drawing(-tensor, weights), -tensor)
+
+
+def test_a_cut_passes_at_once():
+    deflicker = Deflicker(units_per_code=CODE)
+    for seed in (0, 1):
+        photo, weights = deflicker.photo(picture(seed))
+        drawing = deflicker.drawing(picture(seed + 10), weights)
+    np.testing.assert_allclose(photo, picture(1), atol=1e-6)
+    np.testing.assert_allclose(drawing, picture(11), atol=1e-6)
+
+
+def test_something_that_moves_leaves_nothing_behind():
+    """A bright square over gray, 2 cells a picture: the drawing is that of the picture, and a cell around it too."""
+    deflicker = Deflicker(units_per_code=CODE)
+    for x in range(0, 30, 2):
+        photo = np.zeros(SHAPE, np.float32)
+        photo[:, 10:14, x : x + 4] = 0.5
+        _, weights = deflicker.photo(photo.copy())
+        drawing = deflicker.drawing(photo.copy(), weights)
+        np.testing.assert_allclose(drawing, photo, atol=1e-6)
+        if weights is not None:
+            assert weights[9:15, x + 1 : x + 5].min() == pytest.approx(1)
+
+
+def test_where_something_left_the_drawing_settles_anew_within_a_few_pictures():
+    """What a network draws beside a moving thing (a shade, a line) reaches farther than the thing's own cells."""
+    deflicker = Deflicker(units_per_code=CODE)
+    photo = np.zeros(SHAPE, np.float32)
+    left = 0.0
+    for count in range(8):
+        moving = photo.copy()
+        if count < 2:
+            moving[:, 10:14, 5 + count] = 0.5
+        _, weights = deflicker.photo(moving)
+        drawn = np.full(SHAPE, 0.4 if count < 3 else 0.0, np.float32)
+        left = float(deflicker.drawing(drawn, weights)[:, 11, 6].max())
+    assert left < 0.1 * 0.4
+
+
+@pytest.mark.parametrize("codes_a_picture", [0.05, 0.3, 1.0, 4.0])
+def test_a_fade_is_followed_however_slow(codes_a_picture: float):
+    deflicker = Deflicker(units_per_code=CODE)
+    scene = picture() * 0.2
+    worst = 0.0
+    for count in range(100):
+        now = scene + np.float32(count * codes_a_picture * CODE)
+        photo, weights = deflicker.photo(now.copy())
+        drawing = deflicker.drawing(now.copy(), weights)
+        worst = max(worst, float(np.abs(photo - now).max()), float(np.abs(drawing - now).max()))
+    # A fade of the whole picture may be taken for noise, up to the most that noise may be.
+    assert worst / CODE < 1.2 * MOST_STILL_CODES
+
+
+def test_tensors_that_do_not_fit_are_refused():
+    tensor, weights = picture(), np.ones(SHAPE[1:], np.float32)
+    with pytest.raises(UsageError, match=r"one shape"):
+        settle(tensor[:, 1:], weights, tensor)
+    with pytest.raises(UsageError, match=r"weights\.shape"):
+        settle(tensor, weights[1:], tensor)
+    with pytest.raises(UsageError, match=r"weights\.shape"):
+        settle_photo(tensor, tensor.copy(), weights[1:], still_codes=3, units_per_code=CODE)
