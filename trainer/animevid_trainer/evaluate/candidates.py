@@ -38,12 +38,12 @@ class Candidate:
 
     label: str
     stylize: Callable[[Picture], Picture]
-    #: Successive frames of a clip; without it each is stylized by itself.
-    animate: Callable[[Sequence[Picture]], list[Picture]] | None = None
     parameters: int | None = None
     macs: int | None = None
     file_bytes: int | None = None
     note: str = ""
+    #: Successive frames of a clip; without it each is stylized by itself.
+    animate: Callable[[Sequence[Picture]], list[Picture]] | None = None
 
 
 @contextmanager
