@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
 import pytest
 from animevid.backends import backend_class, open_backend
 from animevid.backends.painted import PaintedBackend, below_the_filters
@@ -85,6 +88,21 @@ def test_a_graph_that_ends_earlier_keeps_its_input_and_metadata(model: bytes):
 
 def test_a_tensor_that_no_operator_makes_cuts_nothing(model: bytes):
     assert cut_at(model, "nowhere") is None
+
+
+def test_a_graph_with_graphs_in_it_is_not_cut():
+    inner = onnx.helper.make_graph(
+        [onnx.helper.make_node("Neg", ["ground"], ["below"])], "inner",
+        [], [onnx.helper.make_tensor_value_info("below", onnx.TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    nodes = [
+        onnx.helper.make_node("Abs", ["input"], ["ground"]),
+        onnx.helper.make_node("If", ["yes"], ["output"], then_branch=inner, else_branch=inner),
+    ]
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("input", "output")]
+    yes = onnx.numpy_helper.from_array(np.array(True), "yes")
+    graph = onnx.helper.make_graph(nodes, "outer", values[:1], values[1:], [yes])
+    assert cut_at(onnx.helper.make_model(graph).SerializeToString(), "ground") is None
 
 
 def test_the_kernels_refuse_other_shapes(card: StyleCard):

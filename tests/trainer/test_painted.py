@@ -129,8 +129,10 @@ def test_a_generator_of_another_layout_is_refused() -> None:
 
 def test_a_style_may_be_exported_with_other_filters_than_it_was_trained_under() -> None:
     generator = busy_generator()
-    generator.set_filters(ink_px=1, threshold=0.01)
+    reach = generator.receptive_field_px
+    generator.set_filters(ink_px=1, threshold=0.01, rounds=generator.rounds + 1)
     assert (generator.ink_px, generator.threshold) == (1, 0.01)
+    assert generator.receptive_field_px > reach  # or tiles would overlap by too little
 
 
 @pytest.mark.parametrize(

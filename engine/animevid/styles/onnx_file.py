@@ -14,6 +14,7 @@ from animevid.errors import StyleError
 
 #: ``TensorProto.DataType.FLOAT``.
 FLOAT32 = 1
+WITH_GRAPHS = ("If", "Loop", "Scan", "SequenceMap")  # operators that have graphs of their own
 _EXTERNAL = 1  # TensorProto.DataLocation.EXTERNAL
 
 #: A named axis (``"N"``) or an unnamed free one (``None``), or its size.
@@ -91,14 +92,15 @@ def read_graph(model: bytes) -> Graph:
 
 def cut_at(model: bytes, tensor: str) -> bytes | None:
     """The model that ends at ``tensor``, its one output: without the operators that only what follows needs. Weights
-    and metadata stay. ``None`` where no operator makes ``tensor``.
+    and metadata stay. ``None`` where no operator makes ``tensor``, or where some have graphs of their own, which may
+    read any tensor.
 
     Raises:
         StyleError: not an ONNX model, or cut short.
     """
     nodes = read_graph(model).nodes
     makers = {output: place for place, node in enumerate(nodes) for output in node.outputs}
-    if tensor not in makers:
+    if tensor not in makers or any(node.op_type in WITH_GRAPHS for node in nodes):
         return None
     wanted = [tensor]
     kept: set[int] = set()

@@ -18,6 +18,7 @@ from animevid_trainer.generators.nano import Nano
 
 RIM_CELLS = 2  # of 4x4 pixels; even, since generators take multiples of 8 pixels
 PATCH_RADIUS_PX = 2  # of the patches that areas are flattened from
+BUSY_PX = 7  # how far around a pixel it is judged how busy the place is
 #: What :class:`Painted` takes beside its generator.
 FILTER_NUMBERS = (
     "flatten_px", "rounds", "ink_px", "threshold", "slope", "thin_threshold", "thin_slope", "calm", "thin_calm", "lift",
@@ -72,7 +73,7 @@ def ink_lines(luma: Tensor, *, radius_px: int, threshold: float, slope: float, c
     ``(N, 1, H, W)``; the same shape comes back. ``slope`` is ink per unit of luma above the threshold.
     """
     darker = _mean(luma, radius_px) - luma
-    busy = _mean(darker.abs(), 7)
+    busy = _mean(darker.abs(), BUSY_PX)
     return torch.clamp((darker - threshold - calm * busy) * slope, 0.0, 1.0)
 
 
@@ -134,8 +135,12 @@ class Painted(nn.Module):
         self.layout = Layout.PACKED_YUV420
         self.size_multiple = int(getattr(generator, "size_multiple", 8))
         self.tileable = bool(getattr(generator, "tileable", False))
-        reach = 2 * (rounds * (flatten_px + PATCH_RADIUS_PX) + ink_px + 7)
-        self.receptive_field_px = int(getattr(generator, "receptive_field_px", 0)) + reach
+
+    @property
+    def receptive_field_px(self) -> int:
+        """The network's, and what the filters look around themselves."""
+        reach = 2 * (self.rounds * (self.flatten_px + PATCH_RADIUS_PX) + self.ink_px + BUSY_PX)
+        return int(getattr(self.generator, "receptive_field_px", 0)) + reach
 
     def set_filters(self, **numbers: float) -> None:
         """Other numbers of the filters, by the names that the constructor has for them.
