@@ -90,7 +90,6 @@ struct PaintParameters {
 };
 
 constexpr int kPaintMaxRounds = 4, kPaintDistance = 2, kPaintMaxInkRadius = 3, kPaintBusyRadius = 7;
-constexpr int kPaintRim = 8;  // samples around a row: at least kPaintBusyRadius and kPaintDistance + 2
 constexpr float kPaintFloor = 1e-3f;
 
 // See animevid/pixels/deflicker.py for the formulas.
@@ -157,10 +156,15 @@ constexpr std::size_t lift_scratch(int height, int width, int radius, int full_w
            8 * static_cast<std::size_t>(full_width);
 }
 
+// Rows in quarters, see quarters.hpp.
+constexpr int kQuarterRim = 16;
+constexpr std::ptrdiff_t quarter_pitch(int width) { return ((width + 3) / 4 + 15) / 16 * 16 + kQuarterRim; }
+
 constexpr std::size_t paint_scratch(int width) {
-    // rings of lumas, photo, flattenings and inkings, and three rows
-    return static_cast<std::size_t>(32 * (kPaintMaxRounds + 2) + 32 * kPaintMaxRounds + 2 * 48 + 3) *
-           static_cast<std::size_t>(width + 2 * kPaintRim);
+    // scratch, bare, photo, two inkings, lumas, flattenings; and what alignment and a last margin take
+    return static_cast<std::size_t>(2 + 2 + 8 + 2 * 36 + 8 * kPaintMaxRounds + 16 + 16 * kPaintMaxRounds) *
+               static_cast<std::size_t>(4 * quarter_pitch(width) + kQuarterRim) +
+           2 * kQuarterRim;
 }
 
 constexpr std::size_t deflicker_scratch(int width) { return 4 * (static_cast<std::size_t>(width) + 2); }

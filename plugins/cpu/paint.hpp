@@ -4,188 +4,266 @@
 // Part of kernels.cpp, which includes it once per instruction set. The readable twin is animevid/pixels/paint.py.
 //
 // Every stage keeps the last rows that it made in a ring and makes a row when a later stage asks for it, so that all of
-// it stays in a core's second-level cache. Rows have room for kRim samples at both ends.
-
-constexpr int kRim = kPaintRim;
-
-class Ring {
-public:
-    Ring(float*& memory, int rows, ptrdiff_t pitch) : memory_(memory + kRim), rows_(rows), pitch_(pitch) {
-        memory += rows * pitch;
-    }
-    // y may be as low as -kRim.
-    float* row(int y) const { return memory_ + (y + kRim) % rows_ * pitch_; }
-
-private:
-    float* memory_;
-    int rows_;
-    ptrdiff_t pitch_;
-};
-
-ANIMEVID_INLINE void extend(float* row, int width) {
-    for (int x = 1; x <= kRim; ++x) {
-        row[-x] = row[0];
-        row[width - 1 + x] = row[width - 1];
-    }
-}
-
-// The luma of row y of a packed tensor of (height, width) pixels.
-void packed_luma_row(const float* packed, int y, int height, int width, float* RESTRICT out) {
-    const int cells = width / 4;
-    const ptrdiff_t plane = static_cast<ptrdiff_t>(height / 4) * cells;
-    const float* RESTRICT a = packed + (y % 4) * 4 * plane + static_cast<ptrdiff_t>(y / 4) * cells;
-    const float* RESTRICT b = a + plane;
-    const float* RESTRICT c = b + plane;
-    const float* RESTRICT d = c + plane;
-    for (int x = 0; x < cells; ++x) {
-        out[4 * x] = a[x];
-        out[4 * x + 1] = b[x];
-        out[4 * x + 2] = c[x];
-        out[4 * x + 3] = d[x];
-    }
-}
+// it stays in a core's second-level cache. Rows are in quarters (quarters.hpp); what is computed in their margins beyond
+// the rim is never read for a pixel.
 
 // Sum of 2 * Radius + 1 samples around each.
 template <int Radius>
-void box_columns(const float* RESTRICT in, int width, float* RESTRICT out) {
-    for (int x = 0; x < width; ++x) {
-        float sum = in[x - Radius];
-        for (int k = 1 - Radius; k <= Radius; ++k) sum += in[x + k];
-        out[x] = sum;
+void box_columns(const Quarters& quarters, const float* in, float* out) {
+    const ptrdiff_t count = quarters.pitch;
+    for (int k = 0; k < 4; ++k) {
+        const float* p[2 * Radius + 1];
+        for (int step = -Radius; step <= Radius; ++step) p[step + Radius] = quarters.at(in, k + step) - kMargin;
+        float* RESTRICT sums = quarters.at(out, k) - kMargin;
+        for (ptrdiff_t x = 0; x < count; ++x) {
+            float sum = p[0][x];
+            for (int step = 1; step < 2 * Radius + 1; ++step) sum += p[step][x];
+            sums[x] = sum;
+        }
     }
 }
 
-template <int Radius>
-void box_rows(const Ring& ring, int y, int height, int width, float factor, float* RESTRICT out) {
-    const float* rows[2 * Radius + 1];
-    for (int k = -Radius; k <= Radius; ++k) rows[k + Radius] = ring.row(clamped(y + k, height));
-    for (int x = 0; x < width; ++x) {
-        float sum = rows[0][x];
-        for (int k = 1; k < 2 * Radius + 1; ++k) sum += rows[k][x];
-        out[x] = sum * factor;
+// Sums of 15 samples: three whole cells and three samples more.
+void busy_quarters(const float* RESTRICT a, const float* RESTRICT b, const float* RESTRICT c, const float* RESTRICT d,
+                   const float* RESTRICT whole, int cells, float* RESTRICT sum_a, float* RESTRICT sum_b,
+                   float* RESTRICT sum_c, float* RESTRICT sum_d) {
+    for (int x = 0; x < cells; ++x) {
+        const float middle = whole[x - 1] + whole[x] + whole[x + 1];
+        const float one_before = d[x - 2], two_before = c[x - 2] + one_before;
+        const float one_after = a[x + 2], two_after = one_after + b[x + 2];
+        sum_a[x] = middle + (b[x - 2] + two_before);
+        sum_b[x] = middle + (two_before + one_after);
+        sum_c[x] = middle + (one_before + two_after);
+        sum_d[x] = middle + (two_after + c[x + 2]);
     }
+}
+
+void sum_of_four(const float* RESTRICT a, const float* RESTRICT b, const float* RESTRICT c, const float* RESTRICT d,
+                 ptrdiff_t count, float* RESTRICT out) {
+    for (ptrdiff_t x = 0; x < count; ++x) out[x] = (a[x] + b[x]) + (c[x] + d[x]);
+}
+
+// As box_columns for a radius of seven. scratch: a quarter.
+void busy_columns(const Quarters& quarters, const float* in, float* scratch, float* out) {
+    static_assert(kPaintBusyRadius == 7, "");
+    const ptrdiff_t pitch = quarters.pitch;
+    sum_of_four(in - kMargin, in + pitch - kMargin, in + 2 * pitch - kMargin, in + 3 * pitch - kMargin, pitch,
+                scratch - kMargin);
+    busy_quarters(in, in + pitch, in + 2 * pitch, in + 3 * pitch, scratch, quarters.cells, out, out + pitch,
+                  out + 2 * pitch, out + 3 * pitch);
+}
+
+// Patches are a mean of means, 5 pixels wide: weights 1 2 3 2 1 over 9.
+ANIMEVID_INLINE float patch(float a, float b, float c, float d, float e) {
+    return (a + e) + 2.0f * (b + d) + 3.0f * c;
 }
 
 void patch_rows(const float* RESTRICT a, const float* RESTRICT b, const float* RESTRICT c, const float* RESTRICT d,
-                const float* RESTRICT e, int width, float* RESTRICT out) {
-    for (int x = 0; x < width; ++x)
-        out[x] = ((a[x] + e[x]) + 2.0f * (b[x] + d[x]) + 3.0f * c[x]) * (1.0f / 9.0f);
+                const float* RESTRICT e, ptrdiff_t count, float* RESTRICT sums, float* RESTRICT squares) {
+    for (ptrdiff_t x = 0; x < count; ++x) {
+        sums[x] = patch(a[x], b[x], c[x], d[x], e[x]);
+        squares[x] = patch(a[x] * a[x], b[x] * b[x], c[x] * c[x], d[x] * d[x], e[x] * e[x]);
+    }
 }
 
-// (mean, mean of squares) -> (weight * mean, weight)
-void weigh_row(int width, float* RESTRICT mean, float* RESTRICT square) {
-    for (int x = 0; x < width; ++x) {
-        float variance = square[x] - mean[x] * mean[x];
+// Column sums of patches -> (weight * mean, weight)
+void weigh_quarter(const float* const* RESTRICT sums, const float* const* RESTRICT squares, ptrdiff_t count,
+                   float* RESTRICT weighted, float* RESTRICT weight) {
+    const float* RESTRICT s0 = sums[0];
+    const float* RESTRICT s1 = sums[1];
+    const float* RESTRICT s2 = sums[2];
+    const float* RESTRICT s3 = sums[3];
+    const float* RESTRICT s4 = sums[4];
+    const float* RESTRICT q0 = squares[0];
+    const float* RESTRICT q1 = squares[1];
+    const float* RESTRICT q2 = squares[2];
+    const float* RESTRICT q3 = squares[3];
+    const float* RESTRICT q4 = squares[4];
+    constexpr float kFloor = 81.0f * kPaintFloor;
+    for (ptrdiff_t x = 0; x < count; ++x) {
+        const float sum = patch(s0[x], s1[x], s2[x], s3[x], s4[x]), mean = sum * (1.0f / 81.0f);
+        float variance = patch(q0[x], q1[x], q2[x], q3[x], q4[x]) - sum * mean;  // 81 times that
         variance = variance > 0.0f ? variance : 0.0f;
-        float evenness = kPaintFloor / (variance + kPaintFloor);
+        float evenness = kFloor / (variance + kFloor);
         evenness *= evenness;
         evenness *= evenness;
-        square[x] = evenness;
-        mean[x] *= evenness;
+        weight[x] = evenness;
+        weighted[x] = mean * evenness;
     }
 }
 
-// One flattening (see kuwahara in animevid/pixels/paint.py): rows of `in` -> rows of `out`.
+// Sums of four weighted means over sums of their weights.
+void mixed_quarter(const float* const* RESTRICT weighted, const float* const* RESTRICT weights, ptrdiff_t count,
+                   float* RESTRICT out) {
+    const float* RESTRICT a = weighted[0];
+    const float* RESTRICT b = weighted[1];
+    const float* RESTRICT c = weighted[2];
+    const float* RESTRICT d = weighted[3];
+    const float* RESTRICT wa = weights[0];
+    const float* RESTRICT wb = weights[1];
+    const float* RESTRICT wc = weights[2];
+    const float* RESTRICT wd = weights[3];
+    for (ptrdiff_t x = 0; x < count; ++x)
+        out[x] = ((a[x] + b[x]) + (c[x] + d[x])) / ((wa[x] + wb[x]) + (wc[x] + wd[x]));
+}
+
+// One flattening (see _flattened_ref in animevid/pixels/paint.py): rows of `in` -> rows of `out`.
 struct Flattening {
-    Ring across, across_squares, weighted, weight;
-    int distance;
-    bool diagonal;
-    int crossed = 0, weighed = -kPaintDistance, made = 0;
+    Ring weighted, weight;
+    int distance = 0;
+    bool diagonal = false;
+    int weighed = -kPaintDistance, made = 0;
 
-    Flattening(float*& memory, ptrdiff_t pitch, int distance_px, bool diagonal_)
-        : across(memory, 8, pitch), across_squares(memory, 8, pitch), weighted(memory, 8, pitch),
-          weight(memory, 8, pitch), distance(distance_px), diagonal(diagonal_) {}
+    Flattening() = default;
+    Flattening(float*& memory, const Quarters& quarters, int distance_px, bool diagonal_)
+        : weighted(memory, 8, quarters), weight(memory, 8, quarters), distance(distance_px), diagonal(diagonal_) {}
 
-    // Patches are a mean of means, 5 pixels wide: weights 1 2 3 2 1.
-    void cross(const float* RESTRICT in, int width) {
-        float* RESTRICT sum = across.row(crossed);
-        float* RESTRICT squares = across_squares.row(crossed);
-        constexpr float kNinth = 1.0f / 9.0f;
-        for (int x = -distance; x < width + distance; ++x) {
-            const float a = in[x - 2], b = in[x - 1], c = in[x], d = in[x + 1], e = in[x + 2];
-            sum[x] = ((a + e) + 2.0f * (b + d) + 3.0f * c) * kNinth;
-            squares[x] = ((a * a + e * e) + 2.0f * (b * b + d * d) + 3.0f * (c * c)) * kNinth;
+    // scratch: two rows.
+    void weigh(const Ring& in, int height, const Quarters& quarters, const Ring& scratch) {
+        const float* rows[5];
+        for (int k = 0; k < 5; ++k) rows[k] = in.row(clamped(weighed + k - 2, height)) - kMargin;
+        float* sums = scratch.row(0);
+        float* squares = scratch.row(1);
+        patch_rows(rows[0], rows[1], rows[2], rows[3], rows[4], quarters.whole(), sums - kMargin, squares - kMargin);
+        for (int k = 0; k < 4; ++k) {
+            const float* s[5];
+            const float* q[5];
+            for (int step = 0; step < 5; ++step) {
+                s[step] = quarters.at(sums, k + step - 2) - kMargin;
+                q[step] = quarters.at(squares, k + step - 2) - kMargin;
+            }
+            weigh_quarter(s, q, quarters.pitch, quarters.at(weighted.row(weighed), k) - kMargin,
+                          quarters.at(weight.row(weighed), k) - kMargin);
         }
-        ++crossed;
-    }
-
-    void weigh(int height, int width) {
-        const auto nearby = [&](const Ring& ring, int step) {
-            return ring.row(clamped(weighed + step, height)) - distance;
-        };
-        const float* sums[5];
-        const float* squares[5];
-        for (int k = 0; k < 5; ++k) {
-            sums[k] = nearby(across, k - 2);
-            squares[k] = nearby(across_squares, k - 2);
-        }
-        float* mean = weighted.row(weighed) - distance;
-        float* evenness = weight.row(weighed) - distance;
-        patch_rows(sums[0], sums[1], sums[2], sums[3], sums[4], width + 2 * distance, mean);
-        patch_rows(squares[0], squares[1], squares[2], squares[3], squares[4], width + 2 * distance, evenness);
-        weigh_row(width + 2 * distance, mean, evenness);
         ++weighed;
     }
 
-    void make(int width, float* RESTRICT out) {
-        const int d = distance, dx = diagonal ? d : 0;
-        const float* RESTRICT up = weighted.row(made - d);
-        const float* RESTRICT down = weighted.row(made + d);
-        const float* RESTRICT here = weighted.row(made);
-        const float* RESTRICT up_weight = weight.row(made - d);
-        const float* RESTRICT down_weight = weight.row(made + d);
-        const float* RESTRICT here_weight = weight.row(made);
-        if (diagonal) {
-            for (int x = 0; x < width; ++x)
-                out[x] = (up[x - dx] + up[x + dx] + down[x - dx] + down[x + dx]) /
-                         (up_weight[x - dx] + up_weight[x + dx] + down_weight[x - dx] + down_weight[x + dx]);
-        } else {
-            for (int x = 0; x < width; ++x)
-                out[x] = (here[x - d] + here[x + d] + up[x] + down[x]) /
-                         (here_weight[x - d] + here_weight[x + d] + up_weight[x] + down_weight[x]);
+    void make(const Quarters& quarters, float* out) {
+        const int d = distance;
+        for (int k = 0; k < 4; ++k) {
+            const float* means[4];
+            const float* weights[4];
+            for (int i = 0; i < 4; ++i) {
+                const int sign = i % 2 ? d : -d, dx = diagonal || i < 2 ? sign : 0;
+                const int dy = diagonal ? (i < 2 ? -d : d) : (i < 2 ? 0 : sign);
+                means[i] = quarters.at(weighted.row(made + dy), k + dx);
+                weights[i] = quarters.at(weight.row(made + dy), k + dx);
+            }
+            mixed_quarter(means, weights, quarters.cells, quarters.at(out, k));
         }
-        extend(out, width);
+        quarters.extend(out);
         ++made;
     }
 };
 
-// Where ink goes (see ink_lines in animevid/pixels/paint.py).
+// How much darker a row is than the mean of (2 * Radius + 1)^2 samples around, and the size of that.
+template <int Radius>
+void compared_row(const float* const* rows, const float* RESTRICT luma, ptrdiff_t count, float* RESTRICT darker,
+                  float* RESTRICT magnitude) {
+    constexpr int kSide = 2 * Radius + 1;
+    constexpr float kFactor = 1.0f / (kSide * kSide);
+    const float* p[kSide];
+    for (int k = 0; k < kSide; ++k) p[k] = rows[k];
+    for (ptrdiff_t x = 0; x < count; ++x) {
+        float sum = p[0][x];
+        for (int k = 1; k < kSide; ++k) sum += p[k][x];
+        const float difference = sum * kFactor - luma[x];
+        darker[x] = difference;
+        magnitude[x] = difference < 0.0f ? -difference : difference;
+    }
+}
+
+// What is left of the paper: 1 - slope * (darker - threshold - calm * busy), not yet held in [0, 1].
+ANIMEVID_INLINE float bare_of(float darker, float busy, const InkParameters& q) {
+    return (1.0f + q.slope * q.threshold) - q.slope * darker + (q.slope * q.calm) * busy;
+}
+
+void bare_row(const float* RESTRICT darker, InkParameters q, ptrdiff_t count, float* RESTRICT out) {
+    for (ptrdiff_t x = 0; x < count; ++x) out[x] = bare_of(darker[x], 0.0f, q);
+}
+
+// `busy`: six rows that add up to the 15 x 15 samples around.
+void busy_bare_row(const float* RESTRICT darker, const float* const* RESTRICT busy, InkParameters q, ptrdiff_t count,
+                   float* RESTRICT out) {
+    const float* RESTRICT a = busy[0];
+    const float* RESTRICT b = busy[1];
+    const float* RESTRICT c = busy[2];
+    const float* RESTRICT d = busy[3];
+    const float* RESTRICT e = busy[4];
+    const float* RESTRICT f = busy[5];
+    q.calm *= 1.0f / ((2 * kPaintBusyRadius + 1) * (2 * kPaintBusyRadius + 1));
+    for (ptrdiff_t x = 0; x < count; ++x)
+        out[x] = bare_of(darker[x], ((a[x] + b[x]) + (c[x] + d[x])) + (e[x] + f[x]), q);
+}
+
+// Luma under both inks, whichever is more; and what both leave, in place of what the first does.
+void inked_quarter(const float* RESTRICT luma, const float* RESTRICT other, int cells, float* RESTRICT bare,
+                   float* RESTRICT out) {
+    for (int x = 0; x < cells; ++x) {
+        float left = bare[x] < other[x] ? bare[x] : other[x];
+        left = left > 0.0f ? left : 0.0f;
+        left = left < 1.0f ? left : 1.0f;
+        bare[x] = left;
+        out[x] = (luma[x] + 1.0f) * left - 1.0f;
+    }
+}
+
+void faded_quarter(const float* RESTRICT a, const float* RESTRICT b, const float* RESTRICT c, const float* RESTRICT d,
+                   const float* RESTRICT in, int cells, float* RESTRICT out) {
+    for (int x = 0; x < cells; ++x) out[x] = in[x] * (((a[x] + b[x]) + (c[x] + d[x])) * 0.25f);
+}
+
+// Where ink goes (see _ink_ref in animevid/pixels/paint.py).
 template <int InkRadius>
 struct Inking {
-    Ring across, darker, busy_across;
+    Ring across, darker, busy_across, busy_groups;
     InkParameters parameters;
-    int crossed = 0, compared = 0, made = 0;
+    int crossed = 0, compared = 0, grouped = 0, made = 0;
 
-    Inking(float*& memory, ptrdiff_t pitch, const InkParameters& parameters_)
-        : across(memory, 16, pitch), darker(memory, 16, pitch), busy_across(memory, 16, pitch),
-          parameters(parameters_) {}
+    Inking(float*& memory, const Quarters& quarters, const InkParameters& parameters_)
+        : across(memory, 8, quarters), darker(memory, 8, quarters), busy_across(memory, 16, quarters),
+          busy_groups(memory, 4, quarters), parameters(parameters_) {}
 
-    void cross(const float* luma, int width) { box_columns<InkRadius>(luma, width, across.row(crossed++)); }
+    bool minds_busy() const { return parameters.calm != 0.0f; }
 
-    void compare(const float* RESTRICT luma, int height, int width, float* RESTRICT scratch) {
-        float* RESTRICT out = darker.row(compared);
-        constexpr float kFactor = 1.0f / ((2 * InkRadius + 1) * (2 * InkRadius + 1));
-        box_rows<InkRadius>(across, compared, height, width, kFactor, out);
-        for (int x = 0; x < width; ++x) {
-            out[x] -= luma[x];
-            scratch[x] = out[x] < 0.0f ? -out[x] : out[x];
+    void cross(const Quarters& quarters, const float* luma) {
+        box_columns<InkRadius>(quarters, luma, across.row(crossed++));
+    }
+
+    // scratch: two rows.
+    void compare(const Quarters& quarters, const float* luma, int height, const Ring& scratch) {
+        const float* rows[2 * InkRadius + 1];
+        for (int k = -InkRadius; k <= InkRadius; ++k)
+            rows[k + InkRadius] = across.row(clamped(compared + k, height)) - kMargin;
+        compared_row<InkRadius>(rows, luma - kMargin, quarters.whole(), darker.row(compared) - kMargin,
+                                scratch.row(0) - kMargin);
+        if (minds_busy()) {
+            quarters.extend(scratch.row(0));
+            busy_columns(quarters, scratch.row(0), scratch.row(1), busy_across.row(compared));
         }
-        extend(scratch, width);
-        box_columns<kPaintBusyRadius>(scratch, width, busy_across.row(compared));
         ++compared;
     }
 
-    // ink = max(ink, this)
-    void make(int height, int width, float* RESTRICT scratch, float* RESTRICT ink) {
-        constexpr float kFactor = 1.0f / ((2 * kPaintBusyRadius + 1) * (2 * kPaintBusyRadius + 1));
-        box_rows<kPaintBusyRadius>(busy_across, made, height, width, kFactor, scratch);
-        const float* RESTRICT dark = darker.row(made);
-        const float threshold = parameters.threshold, calm = parameters.calm, slope = parameters.slope;
-        for (int x = 0; x < width; ++x) {
-            float value = (dark[x] - threshold - calm * scratch[x]) * slope;
-            value = value < 1.0f ? value : 1.0f;
-            ink[x] = value > ink[x] ? value : ink[x];
+    void make(int height, const Quarters& quarters, float* bare) {
+        const ptrdiff_t count = quarters.whole();
+        const float* dark = darker.row(made) - kMargin;
+        if (!minds_busy()) {
+            bare_row(dark, parameters, count, bare - kMargin);
+            ++made;
+            return;
         }
+        // 15 rows are three groups of four and three rows more, counted from row -8 on; beyond the edges they repeat.
+        const int top = made + 8 - kPaintBusyRadius, group = (top + 3) / 4;
+        const auto at = [&](int row) { return busy_across.row(clamped(row - 8, height)) - kMargin; };
+        for (; grouped < group + 3; ++grouped)
+            sum_of_four(at(4 * grouped), at(4 * grouped + 1), at(4 * grouped + 2), at(4 * grouped + 3), count,
+                        busy_groups.row(grouped) - kMargin);
+        const float* busy[6];
+        for (int k = 0; k < 3; ++k) {
+            busy[k] = busy_groups.row(group + k) - kMargin;
+            busy[3 + k] = at(top + k < 4 * group ? top + k : top + k + 12);
+        }
+        busy_bare_row(dark, busy, parameters, count, bare - kMargin);
         ++made;
     }
 };
@@ -195,107 +273,127 @@ struct Painting {
     const float* photo;
     const float* ground;
     const PaintParameters& q;
-    ptrdiff_t pitch;
+    Quarters quarters;
     float* memory;
-    Ring lumas[kPaintMaxRounds + 1];  // before and after each flattening
+    Ring scratch;  // two rows
+    Ring bare;     // 1 - ink of the last two rows
     Ring photo_luma;
+    Ring lumas[kPaintMaxRounds + 1];  // before and after each flattening
     Flattening flattenings[kPaintMaxRounds];
     Inking<InkRadius> outline, thin;
-    float* rows;  // two of scratch
     int read = 0, read_photo = 0;
 
-    Painting(const float* photo_, const float* ground_, const PaintParameters& q_, float* scratch)
-        : photo(photo_), ground(ground_), q(q_), pitch(q_.width + 2 * kRim), memory(scratch),
-          lumas{{memory, 32, pitch}, {memory, 32, pitch}, {memory, 32, pitch}, {memory, 32, pitch}, {memory, 32, pitch}},
-          photo_luma(memory, 32, pitch),
-          flattenings{{memory, pitch, q.distance, true}, {memory, pitch, q.distance, false},
-                      {memory, pitch, q.distance, true}, {memory, pitch, q.distance, false}},
-          outline(memory, pitch, q.outline), thin(memory, pitch, q.thin), rows(memory + kRim) {}
+    Painting(const float* photo_, const float* ground_, const PaintParameters& q_, float* memory_)
+        : photo(photo_), ground(ground_), q(q_), quarters(q_.width), memory(aligned(memory_)),
+          scratch(memory, 2, quarters), bare(memory, 2, quarters), photo_luma(memory, 8, quarters),
+          outline(memory, quarters, q.outline), thin(memory, quarters, q.thin) {
+        for (int k = 0; k <= q.rounds; ++k) lumas[k] = Ring(memory, k < q.rounds ? 8 : 16, quarters);
+        for (int k = 0; k < q.rounds; ++k) flattenings[k] = Flattening(memory, quarters, q.distance, k % 2 == 0);
+        // What is left in margins might be numbers that are slow to compute with.
+        const ptrdiff_t pitch = Ring::quartered_row(quarters);
+        for (float* row = aligned(memory_); row < memory; row += pitch) {
+            std::memset(row, 0, sizeof(float) * (kQuarterRim + kMargin));
+            for (int k = 0; k < 4; ++k)
+                std::memset(row + kQuarterRim + kMargin + k * quarters.pitch + quarters.cells, 0,
+                            sizeof(float) * (quarters.pitch - quarters.cells - (k == 3 ? kMargin : 0)));
+        }
+        std::memset(memory, 0, sizeof(float) * kQuarterRim);
+    }
 
-    // The luma of row y after `rounds` flattenings; y within the picture. Rows are asked for in order.
-    const float* luma(int rounds, int y) {
+    // Quarter k of row y of a packed tensor.
+    ptrdiff_t packed(int y, int k) const {
+        const ptrdiff_t plane = static_cast<ptrdiff_t>(q.height / 4) * quarters.cells;
+        return (y % 4 * 4 + k) * plane + static_cast<ptrdiff_t>(y / 4) * quarters.cells;
+    }
+
+    // Makes the luma of rows up to y after `rounds` flattenings; y within the picture.
+    void make_luma(int rounds, int y) {
         if (rounds == 0) {
             for (; read <= y; ++read) {
-                float* RESTRICT row = lumas[0].row(read);
-                packed_luma_row(ground, read, q.height, q.width, row);
+                float* row = lumas[0].row(read);
                 const float lift = q.lift;
-                for (int x = 0; x < q.width; ++x) {
-                    float value = row[x];
-                    value = value > -1.0f ? value : -1.0f;
-                    value = value < 1.0f ? value : 1.0f;
-                    row[x] = value + lift * (1.0f - value * value);
+                for (int k = 0; k < 4; ++k) {
+                    const float* RESTRICT in = ground + packed(read, k);
+                    float* RESTRICT out = quarters.at(row, k);
+                    for (int x = 0; x < quarters.cells; ++x) {
+                        float value = in[x];
+                        value = value > -1.0f ? value : -1.0f;
+                        value = value < 1.0f ? value : 1.0f;
+                        out[x] = value + lift * (1.0f - value * value);
+                    }
                 }
-                extend(row, q.width);
+                quarters.extend(row);
             }
-            return lumas[0].row(y);
+            return;
         }
         Flattening& f = flattenings[rounds - 1];
         while (f.made <= y) {
             while (f.weighed <= f.made + f.distance) {
-                const int needed = clamped(f.weighed + 2, q.height);
-                while (f.crossed <= needed) f.cross(luma(rounds - 1, f.crossed), q.width);
-                f.weigh(q.height, q.width);
+                make_luma(rounds - 1, clamped(f.weighed + 2, q.height));
+                f.weigh(lumas[rounds - 1], q.height, quarters, scratch);
             }
-            f.make(q.width, lumas[rounds].row(f.made));
+            f.make(quarters, lumas[rounds].row(f.made));
         }
-        return lumas[rounds].row(y);
+    }
+
+    const float* luma(int y) {
+        make_luma(q.rounds, y);
+        return lumas[q.rounds].row(y);
     }
 
     const float* photo_row(int y) {
         for (; read_photo <= y; ++read_photo) {
             float* row = photo_luma.row(read_photo);
-            packed_luma_row(photo, read_photo, q.height, q.width, row);
-            extend(row, q.width);
+            for (int k = 0; k < 4; ++k)
+                std::memcpy(quarters.at(row, k), photo + packed(read_photo, k), sizeof(float) * quarters.cells);
+            quarters.extend(row);
         }
         return photo_luma.row(y);
     }
 
     template <class Source>
-    void ink_row(Inking<InkRadius>& inking, int y, Source&& source, float* ink) {
-        while (inking.compared <= clamped(y + kPaintBusyRadius, q.height)) {
+    void ink_row(Inking<InkRadius>& inking, int y, Source&& source, float* left) {
+        const int ahead = inking.minds_busy() ? kPaintBusyRadius : 0;
+        while (inking.compared <= clamped(y + ahead, q.height)) {
             while (inking.crossed <= clamped(inking.compared + InkRadius, q.height))
-                inking.cross(source(inking.crossed), q.width);
-            inking.compare(source(inking.compared), q.height, q.width, rows);
+                inking.cross(quarters, source(inking.crossed));
+            inking.compare(quarters, source(inking.compared), q.height, scratch);
         }
-        inking.make(q.height, q.width, rows, ink);
+        inking.make(q.height, quarters, left);
     }
 
-    // 1 - ink of row y.
-    void bare_row(int y, float* RESTRICT bare) {
-        std::memset(bare, 0, sizeof(float) * q.width);
-        ink_row(outline, y, [&](int row) { return luma(q.rounds, row); }, bare);
-        ink_row(thin, y, [&](int row) { return photo_row(row); }, bare);
-        for (int x = 0; x < q.width; ++x) bare[x] = 1.0f - bare[x];
+    void luma_row(int y, float* out) {
+        float* row = bare.row(y);
+        float* other = scratch.row(0);
+        ink_row(outline, y, [&](int at) { return luma(at); }, row);
+        ink_row(thin, y, [&](int at) { return photo_row(at); }, other);
+        for (int k = 0; k < 4; ++k)
+            inked_quarter(quarters.at(luma(y), k), quarters.at(other, k), quarters.cells, quarters.at(row, k),
+                          out + packed(y, k));
+    }
+
+    // Chroma (2x2 cells of 2x2 pixels) fades under ink as its four pixels do on average. y is odd.
+    void chroma_row(int y, float* out) const {
+        const ptrdiff_t plane = static_cast<ptrdiff_t>(q.height / 4) * quarters.cells;
+        for (int k = 0; k < 2; ++k) {
+            const float* a = quarters.at(bare.row(y - 1), 2 * k);
+            const float* b = quarters.at(bare.row(y - 1), 2 * k + 1);
+            const float* c = quarters.at(bare.row(y), 2 * k);
+            const float* d = quarters.at(bare.row(y), 2 * k + 1);
+            const ptrdiff_t u = (16 + y / 2 % 2 * 2 + k) * plane + static_cast<ptrdiff_t>(y / 4) * quarters.cells;
+            const ptrdiff_t v = u + 4 * plane;
+            faded_quarter(a, b, c, d, ground + u, quarters.cells, out + u);
+            faded_quarter(a, b, c, d, ground + v, quarters.cells, out + v);
+        }
     }
 };
 
 template <int InkRadius>
 void paint_by(const float* photo, const float* ground, float* out, const PaintParameters& q, float* scratch) {
     Painting<InkRadius> painting(photo, ground, q, scratch);
-    const int cells = q.width / 4;
-    const ptrdiff_t plane = static_cast<ptrdiff_t>(q.height / 4) * cells;
-    float* bare[2] = {painting.rows + painting.pitch, painting.rows + 2 * painting.pitch};
     for (int y = 0; y < q.height; ++y) {
-        float* RESTRICT row = bare[y % 2];
-        painting.bare_row(y, row);
-        const float* RESTRICT luma = painting.luma(q.rounds, y);
-        float* RESTRICT target = out + (y % 4) * 4 * plane + static_cast<ptrdiff_t>(y / 4) * cells;
-        for (int k = 0; k < 4; ++k, target += plane)
-            for (int x = 0; x < cells; ++x) target[x] = (luma[4 * x + k] + 1.0f) * row[4 * x + k] - 1.0f;
-        if (y % 2 == 0) continue;
-        // Chroma (2x2 cells of 2x2 pixels) fades under ink as its four pixels do on average.
-        const float* RESTRICT upper = bare[0];
-        const float* RESTRICT lower = bare[1];
-        for (int k = 0; k < 2; ++k) {
-            const ptrdiff_t u = (16 + (y / 2 % 2) * 2 + k) * plane + static_cast<ptrdiff_t>(y / 4) * cells;
-            const ptrdiff_t v = u + 4 * plane;
-            for (int x = 0; x < cells; ++x) {
-                const int i = 4 * x + 2 * k;
-                const float beside = (upper[i] + upper[i + 1] + lower[i] + lower[i + 1]) * 0.25f;
-                out[u + x] = ground[u + x] * beside;
-                out[v + x] = ground[v + x] * beside;
-            }
-        }
+        painting.luma_row(y, out);
+        if (y % 2 == 1) painting.chroma_row(y, out);
     }
 }
 
