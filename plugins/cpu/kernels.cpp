@@ -40,7 +40,8 @@ ANIMEVID_INLINE T load(const void* address) {
 
 // NaN fails the first comparison and becomes 0: no float, however odd, leaves the range of the integer type.
 ANIMEVID_INLINE int32_t to_code(float value, float max_code) {
-    value = value > 0.0f ? value : 0.0f;
+    const float zero = max_code - max_code;  // which compilers don't know: of a constant they make two instructions
+    value = value > zero ? value : zero;
     value = value < max_code ? value : max_code;
     return static_cast<int32_t>(value + 0.5f);
 }
@@ -562,6 +563,8 @@ void from_rgb(const uint8_t* bytes, const float* floats, Plane<T> y, Plane<T> u,
     }
 }
 
+#include "quarters.hpp"
+
 // ---- lift ----------------------------------------------------------------------------------------------------------
 
 // `Factor` channel rows to one row, values * affine.
@@ -599,47 +602,6 @@ void unpacked_row(const float* packed, int y, int width, int padded_height, int 
 ANIMEVID_INLINE float least(float a, float b) { return a < b ? a : b; }
 ANIMEVID_INLINE float most(float a, float b) { return a > b ? a : b; }
 
-// middle + amount * (middle - its [1 2 1] x [1 2 1] / 16 mean), held between the extremes of its 3x3 neighbourhood.
-void sharpened_row(const float* RESTRICT upper, const float* RESTRICT middle, const float* RESTRICT lower, int width,
-                   float amount, float* RESTRICT out) {
-    for (int x = 0; x < width; ++x) {
-        float mean = 0.0f, low = middle[x], high = middle[x];
-        for (int dx = -1; dx <= 1; ++dx) {
-            const float a = upper[x + dx], b = middle[x + dx], c = lower[x + dx];
-            mean += (a + 2.0f * b + c) * (dx == 0 ? 2.0f / 16.0f : 1.0f / 16.0f);
-            low = least(low, least(a, least(b, c)));
-            high = most(high, most(a, most(b, c)));
-        }
-        out[x] = least(most(middle[x] + amount * (middle[x] - mean), low), high);
-    }
-}
-
-// The row under [s, 1 - 2 s, s] x [s, 1 - 2 s, s], and the extremes of each 3x3 neighbourhood.
-void softened_row(const float* RESTRICT upper, const float* RESTRICT middle, const float* RESTRICT lower, int width,
-                  float* RESTRICT out) {
-    constexpr float side = kSoften, centre = 1.0f - 2.0f * kSoften;
-    for (int x = 0; x < width; ++x) {
-        float sum = 0.0f;
-        for (int dx = -1; dx <= 1; ++dx)
-            sum += (side * upper[x + dx] + centre * middle[x + dx] + side * lower[x + dx]) * (dx == 0 ? centre : side);
-        out[x] = sum;
-    }
-}
-
-void extremes_row(const float* RESTRICT upper, const float* RESTRICT middle, const float* RESTRICT lower, int width,
-                  float span, float black, float* RESTRICT lowest, float* RESTRICT highest) {
-    for (int x = 0; x < width; ++x) {
-        float low = middle[x], high = middle[x];
-        for (int dx = -1; dx <= 1; ++dx) {
-            const float a = upper[x + dx], b = middle[x + dx], c = lower[x + dx];
-            low = least(low, least(a, least(b, c)));
-            high = most(high, most(a, most(b, c)));
-        }
-        lowest[x] = low * span + black;
-        highest[x] = high * span + black;
-    }
-}
-
 void padded_edges(float* row, int width, int pad) {
     for (int i = 1; i <= pad; ++i) {
         row[-i] = row[0];
@@ -647,144 +609,159 @@ void padded_edges(float* row, int width, int pad) {
     }
 }
 
-// Sums over 2 * Radius + 1 rows of I, P, I * I and I * P; `Radius` 0 means: take the argument.
-template <int Radius>
-void moment_rows(const float* const* guide, const float* const* target, int radius, int width, float* RESTRICT sum_i,
-                 float* RESTRICT sum_p, float* RESTRICT sum_ii, float* RESTRICT sum_ip) {
-    const int rows = 2 * (Radius ? Radius : radius) + 1;
+// [-1, 1] -> [0, 1]
+void half_and_half(const float* RESTRICT in, int count, float* RESTRICT out) {
+    for (int x = 0; x < count; ++x) out[x] = in[x] * 0.5f + 0.5f;
+}
+
+// Columns of three: weighted sum [side, centre, side], least, greatest.
+void three_rows(const float* RESTRICT upper, const float* RESTRICT middle, const float* RESTRICT lower, float side,
+                ptrdiff_t count, float* RESTRICT sum, float* RESTRICT low, float* RESTRICT high) {
+    const float centre = 1.0f - 2.0f * side;
+    for (ptrdiff_t x = 0; x < count; ++x) {
+        const float a = upper[x], b = middle[x], c = lower[x];
+        sum[x] = side * (a + c) + centre * b;
+        low[x] = least(b, least(a, c));
+        high[x] = most(b, most(a, c));
+    }
+}
+
+// One quarter of three_rows' results and their neighbours on the left and on the right.
+struct Neighbours {
+    Neighbours(const Quarters& quarters, const float* row, int k)
+        : left(quarters.at(row, k - 1) - kMargin), here(quarters.at(row, k) - kMargin),
+          right(quarters.at(row, k + 1) - kMargin) {}
+    const float *left, *here, *right;
+};
+
+// middle + amount * (middle - its [1 2 1] x [1 2 1] / 16 mean), held between the extremes of its 3x3 neighbourhood.
+void sharpened_quarter(const Neighbours sum, const Neighbours low, const Neighbours high, const float* RESTRICT middle,
+                       ptrdiff_t count, float amount, float* RESTRICT out) {
+    for (ptrdiff_t x = 0; x < count; ++x) {
+        const float mean = 0.25f * (sum.left[x] + sum.right[x]) + 0.5f * sum.here[x];
+        const float lowest = least(low.here[x], least(low.left[x], low.right[x]));
+        const float highest = most(high.here[x], most(high.left[x], high.right[x]));
+        out[x] = least(most(middle[x] + amount * (middle[x] - mean), lowest), highest);
+    }
+}
+
+// The row under [s, 1 - 2 s, s] x [s, 1 - 2 s, s], and of each 3x3 neighbourhood the least and the range, in codes.
+void softened_quarter(const Neighbours sum, const Neighbours low, const Neighbours high, ptrdiff_t count, float span,
+                      float black, float* RESTRICT out, float* RESTRICT lowest, float* RESTRICT range) {
+    constexpr float kCentre = 1.0f - 2.0f * kSoften;
+    for (ptrdiff_t x = 0; x < count; ++x) {
+        out[x] = kSoften * (sum.left[x] + sum.right[x]) + kCentre * sum.here[x];
+        const float l = least(low.here[x], least(low.left[x], low.right[x]));
+        const float h = most(high.here[x], most(high.left[x], high.right[x]));
+        lowest[x] = l * span + black;
+        range[x] = (h - l) * span;
+    }
+}
+
+// Sums over 2 * Radius + 1 rows of I, P, I * I, I * P and, for votes, P * P; `Radius` 0 means: take the argument.
+template <int Radius, bool Votes>
+void moment_rows(const float* const* guide, const float* const* target, int radius, ptrdiff_t count,
+                 float* RESTRICT sum_i, float* RESTRICT sum_p, float* RESTRICT sum_ii, float* RESTRICT sum_ip,
+                 float* RESTRICT sum_pp) {
     if constexpr (Radius != 0) {
-        const float* i[2 * Radius + 1];
-        const float* p[2 * Radius + 1];
-        for (int k = 0; k < rows; ++k) i[k] = guide[k], p[k] = target[k];
-        for (int x = 0; x < width; ++x) {
-            float s = 0.0f, t = 0.0f, ss = 0.0f, st = 0.0f;
-            for (int k = 0; k < 2 * Radius + 1; ++k) {
+        constexpr int kRows = 2 * Radius + 1;
+        const float* i[kRows];
+        const float* p[kRows];
+        for (int k = 0; k < kRows; ++k) i[k] = guide[k], p[k] = target[k];
+        for (ptrdiff_t x = 0; x < count; ++x) {
+            float s = 0.0f, t = 0.0f, ss = 0.0f, st = 0.0f, tt = 0.0f;
+            for (int k = 0; k < kRows; ++k) {
                 const float a = i[k][x], b = p[k][x];
                 s += a;
                 t += b;
                 ss += a * a;
                 st += a * b;
+                if constexpr (Votes) tt += b * b;
             }
             sum_i[x] = s;
             sum_p[x] = t;
             sum_ii[x] = ss;
             sum_ip[x] = st;
+            if constexpr (Votes) sum_pp[x] = tt;
         }
     } else {
-        for (int x = 0; x < width; ++x) sum_i[x] = sum_p[x] = sum_ii[x] = sum_ip[x] = 0.0f;
-        for (int k = 0; k < rows; ++k) {
+        for (ptrdiff_t x = 0; x < count; ++x) sum_i[x] = sum_p[x] = sum_ii[x] = sum_ip[x] = sum_pp[x] = 0.0f;
+        for (int k = 0; k < 2 * radius + 1; ++k) {
             const float* RESTRICT a = guide[k];
             const float* RESTRICT b = target[k];
-            for (int x = 0; x < width; ++x) {
+            for (ptrdiff_t x = 0; x < count; ++x) {
                 sum_i[x] += a[x];
                 sum_p[x] += b[x];
                 sum_ii[x] += a[x] * a[x];
                 sum_ip[x] += a[x] * b[x];
+                if constexpr (Votes) sum_pp[x] += b[x] * b[x];
             }
         }
     }
 }
 
-template <int Radius>
-ANIMEVID_INLINE float window_sum(const float* RESTRICT row, int radius) {
-    float sum = 0.0f;
-    if constexpr (Radius != 0)
-        for (int k = -Radius; k <= Radius; ++k) sum += row[k];
-    else
-        for (int k = -radius; k <= radius; ++k) sum += row[k];
-    return sum;
-}
-
-// Slope and offset of the local line P = slope * I + offset, from the moments' column sums (which start `radius` early).
-template <int Radius>
+// Slope and offset of the local line P = slope * I + offset, from the moments' sums over a window.
 void line_row(const float* RESTRICT sum_i, const float* RESTRICT sum_p, const float* RESTRICT sum_ii,
-              const float* RESTRICT sum_ip, int radius, int width, float epsilon, float* RESTRICT slope,
+              const float* RESTRICT sum_ip, float weight, ptrdiff_t count, float epsilon, float* RESTRICT slope,
               float* RESTRICT offset) {
-    const int r = Radius ? Radius : radius;
-    const float weight = 1.0f / static_cast<float>((2 * r + 1) * (2 * r + 1));
-    for (int x = 0; x < width; ++x) {
-        const float i = window_sum<Radius>(sum_i + x + r, r) * weight, p = window_sum<Radius>(sum_p + x + r, r) * weight;
-        const float ii = window_sum<Radius>(sum_ii + x + r, r) * weight;
-        const float ip = window_sum<Radius>(sum_ip + x + r, r) * weight;
-        const float a = (ip - i * p) / (ii - i * i + epsilon);
+    for (ptrdiff_t x = 0; x < count; ++x) {
+        const float i = sum_i[x] * weight, p = sum_p[x] * weight;
+        const float a = (sum_ip[x] * weight - i * p) / (sum_ii[x] * weight - i * i + epsilon);
         slope[x] = a;
         offset[x] = p - a * i;
-    }
-}
-
-// Column sums of squares, for the variance of the target.
-void square_rows(const float* const* target, int rows, int width, float* RESTRICT sum_pp) {
-    std::memset(sum_pp, 0, sizeof(float) * width);
-    for (int k = 0; k < rows; ++k) {
-        const float* RESTRICT p = target[k];
-        for (int x = 0; x < width; ++x) sum_pp[x] += p[x] * p[x];
     }
 }
 
 ANIMEVID_INLINE float smoothstep(float t) { return t * t * (3.0f - 2.0f * t); }
 
 // As line_row, each line weighted by how much of the target it explains; and that weight.
-template <int Radius>
 void vote_row(const float* RESTRICT sum_i, const float* RESTRICT sum_p, const float* RESTRICT sum_ii,
-              const float* RESTRICT sum_ip, const float* RESTRICT sum_pp, int radius, int width, float epsilon,
+              const float* RESTRICT sum_ip, const float* RESTRICT sum_pp, float weight, ptrdiff_t count, float epsilon,
               float* RESTRICT slope, float* RESTRICT offset, float* RESTRICT vote) {
-    const int r = Radius ? Radius : radius;
-    const float weight = 1.0f / static_cast<float>((2 * r + 1) * (2 * r + 1));
-    for (int x = 0; x < width; ++x) {
-        const float i = window_sum<Radius>(sum_i + x + r, r) * weight, p = window_sum<Radius>(sum_p + x + r, r) * weight;
-        const float variance = window_sum<Radius>(sum_ii + x + r, r) * weight - i * i;
-        const float covariance = window_sum<Radius>(sum_ip + x + r, r) * weight - i * p;
-        const float drawn = window_sum<Radius>(sum_pp + x + r, r) * weight - p * p;
+    for (ptrdiff_t x = 0; x < count; ++x) {
+        const float i = sum_i[x] * weight, p = sum_p[x] * weight;
+        const float variance = sum_ii[x] * weight - i * i, covariance = sum_ip[x] * weight - i * p;
+        const float drawn = sum_pp[x] * weight - p * p;
         const float explained = covariance * covariance / ((variance + kVarianceFloor) * (drawn + kVarianceFloor));
-        const float t = (explained - kExplainedLeast) * (1.0f / (kExplainedMost - kExplainedLeast));
-        const float c = smoothstep(least(most(t, 0.0f), 1.0f)), a = covariance / (variance + epsilon);
+        // Held before it is scaled: to 0 and 1, compilers would make cases.
+        const float t = (least(most(explained, kExplainedLeast), kExplainedMost) - kExplainedLeast) *
+                        (1.0f / (kExplainedMost - kExplainedLeast));
+        const float c = smoothstep(t), a = covariance / (variance + epsilon);
         slope[x] = c * a;
         offset[x] = c * (p - a * i);
         vote[x] = c;
     }
 }
 
-// Mean over (2 * radius + 1)^2 of rows that have `radius` edge samples around them. `sums` starts `radius` early.
-template <int Radius>
-void box_row(const float* const* rows, int radius, int width, float* RESTRICT sums, float* RESTRICT out) {
-    const int r = Radius ? Radius : radius, whole = width + 2 * r;
-    const float weight = 1.0f / static_cast<float>((2 * r + 1) * (2 * r + 1));
-    if constexpr (Radius != 0) {
-        const float* p[2 * Radius + 1];
-        for (int k = 0; k < 2 * Radius + 1; ++k) p[k] = rows[k] - r;
-        for (int x = 0; x < whole; ++x) {
-            float sum = 0.0f;
-            for (int k = 0; k < 2 * Radius + 1; ++k) sum += p[k][x];
-            sums[x] = sum;
-        }
-    } else {
-        std::memset(sums, 0, sizeof(float) * whole);
-        for (int k = 0; k < 2 * r + 1; ++k) {
-            const float* RESTRICT p = rows[k] - r;
-            for (int x = 0; x < whole; ++x) sums[x] += p[x];
-        }
-    }
-    for (int x = 0; x < width; ++x) out[x] = window_sum<Radius>(sums + x + r, r) * weight;
-}
-
-// What is added to slope * code: detail keeps the network's own sample and adds the guide's detail times the slope.
-void detail_row(const float* RESTRICT guide, const float* RESTRICT target, int width, float span, float black,
-                float* RESTRICT slope, float* RESTRICT offset) {
-    for (int x = 0; x < width; ++x) {
-        const float a = least(most(slope[x], 0.0f), kLargestSlope);
+// Slope and what is added to slope * code, from sums over windows: detail keeps the network's own sample and adds the
+// guide's detail times the slope.
+void detail_row(const float* RESTRICT slopes, const float* RESTRICT guide, const float* RESTRICT target, float weight,
+                ptrdiff_t count, float span, float black, float* RESTRICT slope, float* RESTRICT offset) {
+    for (ptrdiff_t x = 0; x < count; ++x) {
+        const float a = least(most(slopes[x] * weight, 0.0f), kLargestSlope);
         slope[x] = a;
         offset[x] = (target[x] - a * guide[x]) * span + black - a * black;
     }
 }
 
-void guided_row(const float* RESTRICT slope, int width, float span, float black, float* RESTRICT offset) {
-    for (int x = 0; x < width; ++x) offset[x] = offset[x] * span + black - slope[x] * black;
+void guided_row(const float* RESTRICT slopes, const float* RESTRICT offsets, float weight, ptrdiff_t count, float span,
+                float black, float* RESTRICT slope, float* RESTRICT offset) {
+    for (ptrdiff_t x = 0; x < count; ++x) {
+        const float a = slopes[x] * weight;
+        slope[x] = a;
+        offset[x] = offsets[x] * (weight * span) + black - a * black;
+    }
 }
 
-void contour_row(const float* RESTRICT target, const float* RESTRICT vote, const float* RESTRICT slope, int width,
-                 float span, float black, float* RESTRICT offset) {
-    for (int x = 0; x < width; ++x)
-        offset[x] = (offset[x] + (1.0f - vote[x]) * target[x]) * span + black - slope[x] * black;
+// Here the offset is relative to the lowest of the neighbourhood.
+void contour_row(const float* RESTRICT slopes, const float* RESTRICT offsets, const float* RESTRICT votes,
+                 const float* RESTRICT target, const float* RESTRICT lowest, float weight, ptrdiff_t count, float span,
+                 float black, float* RESTRICT slope, float* RESTRICT offset) {
+    for (ptrdiff_t x = 0; x < count; ++x) {
+        const float a = slopes[x] * weight, b = offsets[x] * weight + (1.0f - votes[x] * weight) * target[x];
+        slope[x] = a;
+        offset[x] = (b * span - lowest[x]) + (black - a * black);
+    }
 }
 
 // A row that has one edge sample on each side, at the width of `columns`.
@@ -799,35 +776,103 @@ void enlarged_columns(const float* in, const Axis& columns, float* out) {
         weighted_columns(in, columns, out);
 }
 
-template <class T>
-void applied_row(const T* RESTRICT full, const float* RESTRICT a0, const float* RESTRICT a1, const float* RESTRICT b0,
-                 const float* RESTRICT b1, float w0, float w1, int width, float max_code, T* RESTRICT out) {
+struct Steepening {
+    float steepness, span, max_code;
+};
+
+// For contour, a sample is low + range * (0 .. 1): where between the extremes of its neighbourhood it lies, from its
+// value over the low one,
+ANIMEVID_INLINE float height_in_range(float value, float range, const Steepening& q) {
+    // Held before it is divided: of 0 and 1, compilers would make cases.
+    return least(most(value, q.max_code - q.max_code), range) / most(range, kLeastRange * q.span);
+}
+
+// and its code there, steepened.
+ANIMEVID_INLINE int32_t steepened_code(float t, float low, float range, const Steepening& q) {
+    const float amount = least(range * (q.steepness / (kFaintRange * q.span)), q.steepness);
+    return to_code(low + range * (t + amount * (smoothstep(smoothstep(t)) - t)), q.max_code);
+}
+
+// One row of the result between two small rows already as wide: slope, offset, and for contour low and range.
+template <bool Contour, class T>
+void lifted_row(const T* RESTRICT full, const float* RESTRICT upper, const float* RESTRICT lower, float w0, float w1,
+                int width, const Steepening q, T* RESTRICT out) {
+    const ptrdiff_t b = width, c = 2 * b, d = 3 * b;
     for (int x = 0; x < width; ++x) {
-        const float value = (w0 * a0[x] + w1 * a1[x]) * full[x] + (w0 * b0[x] + w1 * b1[x]);
-        out[x] = static_cast<T>(to_code(value, max_code));
+        const float value = (w0 * upper[x] + w1 * lower[x]) * full[x] + (w0 * upper[b + x] + w1 * lower[b + x]);
+        if constexpr (Contour) {
+            const float low = w0 * upper[c + x] + w1 * lower[c + x], range = w0 * upper[d + x] + w1 * lower[d + x];
+            out[x] = static_cast<T>(steepened_code(height_in_range(value, range, q), low, range, q));
+        } else {
+            out[x] = static_cast<T>(to_code(value, q.max_code));
+        }
     }
 }
 
-// applied_row, held between the extremes and steepened between them. Wide rows: slope, offset, lowest, highest.
+// The same at exactly twice the width, from one quarter of each small row, with a sample on each side. Two samples are
+// read and written as one word, so that nothing is shuffled.
 template <class T>
-void steepened_row(const T* RESTRICT full, const float* RESTRICT upper, const float* RESTRICT lower, float w0, float w1,
-                   int width, float steepness, float span, float max_code, T* RESTRICT out) {
-    const float* RESTRICT a0 = upper;
-    const float* RESTRICT a1 = lower;
-    const float* RESTRICT b0 = upper + width;
-    const float* RESTRICT b1 = lower + width;
-    const float* RESTRICT c0 = upper + 2 * width;
-    const float* RESTRICT c1 = lower + 2 * width;
-    const float* RESTRICT d0 = upper + 3 * width;
-    const float* RESTRICT d1 = lower + 3 * width;
-    const float per_range = 1.0f / (kFaintRange * span), least_range = kLeastRange * span;
-    for (int x = 0; x < width; ++x) {
-        const float value = (w0 * a0[x] + w1 * a1[x]) * full[x] + (w0 * b0[x] + w1 * b1[x]);
-        const float low = w0 * c0[x] + w1 * c1[x], range = w0 * d0[x] + w1 * d1[x] - low;
-        const float t = least(most((value - low) / most(range, least_range), 0.0f), 1.0f);
-        const float amount = steepness * least(range * per_range, 1.0f);
-        out[x] = static_cast<T>(to_code(low + range * (t + amount * (smoothstep(smoothstep(t)) - t)), max_code));
+struct Pairs {
+    using Word = std::conditional_t<sizeof(T) == 1, uint16_t, uint32_t>;
+    static constexpr int kBits = 8 * sizeof(T), kFirst = kLittleEndian ? 0 : kBits, kSecond = kBits - kFirst;
+    static constexpr int32_t kMask = (1 << kBits) - 1;
+
+    static ANIMEVID_INLINE void read(const T* at, float& first, float& second) {
+        const int32_t word = static_cast<int32_t>(load<Word>(at));
+        first = static_cast<float>(word >> kFirst & kMask);
+        second = static_cast<float>(word >> kSecond & kMask);
     }
+
+    static ANIMEVID_INLINE void write(T* at, int32_t first, int32_t second) {
+        const Word both = static_cast<Word>(static_cast<uint32_t>(first) << kFirst | static_cast<uint32_t>(second) << kSecond);
+        std::memcpy(at, &both, sizeof both);
+    }
+};
+
+ANIMEVID_INLINE float left_of(const float* row, int x) { return row[x - 1] + 3.0f * row[x]; }
+ANIMEVID_INLINE float right_of(const float* row, int x) { return 3.0f * row[x] + row[x + 1]; }
+
+template <class T>
+void doubled_row(const T* RESTRICT full, const float* RESTRICT slope, const float* RESTRICT offset, int width,
+                 float max_code, T* RESTRICT out) {
+    for (int x = 0; x < width; ++x) {
+        float first, second;
+        Pairs<T>::read(full + 2 * x, first, second);
+        Pairs<T>::write(out + 2 * x, to_code(left_of(slope, x) * first + left_of(offset, x), max_code),
+                        to_code(right_of(slope, x) * second + right_of(offset, x), max_code));
+    }
+}
+
+template <class T>
+void doubled_row(const float* RESTRICT offset, int width, float max_code, T* RESTRICT out) {
+    for (int x = 0; x < width; ++x)
+        Pairs<T>::write(out + 2 * x, to_code(left_of(offset, x), max_code), to_code(right_of(offset, x), max_code));
+}
+
+// Two loops, for one would be a chain of operations too long for processors to have several samples under way.
+template <class T>
+void doubled_heights(const T* RESTRICT full, const float* RESTRICT slope, const float* RESTRICT offset,
+                     const float* RESTRICT range, int width, const Steepening q, float* RESTRICT even,
+                     float* RESTRICT odd) {
+    for (int x = 0; x < width; ++x) {
+        float first, second;
+        Pairs<T>::read(full + 2 * x, first, second);
+        even[x] = height_in_range(left_of(slope, x) * first + left_of(offset, x), left_of(range, x), q);
+        odd[x] = height_in_range(right_of(slope, x) * second + right_of(offset, x), right_of(range, x), q);
+    }
+}
+
+template <class T>
+void doubled_codes(const float* RESTRICT even, const float* RESTRICT odd, const float* RESTRICT low,
+                   const float* RESTRICT range, int width, const Steepening q, T* RESTRICT out) {
+    for (int x = 0; x < width; ++x)
+        Pairs<T>::write(out + 2 * x, steepened_code(even[x], left_of(low, x), left_of(range, x), q),
+                        steepened_code(odd[x], right_of(low, x), right_of(range, x), q));
+}
+
+void mixed_rows(const float* RESTRICT upper, const float* RESTRICT lower, float w0, float w1, ptrdiff_t count,
+                float* RESTRICT out) {
+    for (ptrdiff_t x = 0; x < count; ++x) out[x] = w0 * upper[x] + w1 * lower[x];
 }
 
 template <class T>
@@ -840,126 +885,147 @@ template <int Radius, class T>
 void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out, Plane<T> target, const Axis& rows,
                   const Axis& columns, const LiftParameters& q, float* scratch) {
     const int height = q.height, width = q.width, r = q.radius, window = 2 * r + 1;
-    const ptrdiff_t pitch = lift_pitch(width, r);
-    const Affine unit_range{0.5f, 0.5f};  // [-1, 1] -> [0, 1]
-    auto take = [&scratch](ptrdiff_t floats) {
-        float* memory = scratch;
-        scratch += floats;
-        return memory;
-    };
-    float* guide = take(height * pitch) + r;
-    float* net = take(height * pitch) + r;
-    float* raw = take(3 * pitch) + r;
-    float* slopes = take(window * pitch) + r;
-    float* offsets = take(window * pitch) + r;
-    float* votes = take(window * pitch) + r;
-    float* sum_i = take(pitch);
-    float* sum_p = take(pitch);
-    float* sum_ii = take(pitch);
-    float* sum_ip = take(pitch);
-    float* sum_pp = take(pitch);
-    float* slope = take(pitch) + r;
-    float* offset = take(pitch) + r;
-    float* lowest = take(pitch) + r;
-    float* highest = take(pitch) + r;
-    // Of the last two small rows each: slope, offset, lowest, highest.
-    const ptrdiff_t wide_pitch = 4 * static_cast<ptrdiff_t>(target.width);
-    float* wide = take(2 * wide_pitch);
+    const float weight = 1.0f / static_cast<float>(window * window);
     const bool contour = q.mode == LiftMode::contour;
+    const Quarters quarters(width);
+    const ptrdiff_t whole = quarters.whole(), quarter = quarters.pitch;
+    float* memory = aligned(scratch);
+    float* const first_row = memory;
+    const Ring guide(memory, lift_ring(r), quarters), net(memory, lift_ring(r), quarters), raw(memory, 4, quarters);
+    const Ring slopes(memory, lift_ring(r), quarters), offsets(memory, lift_ring(r), quarters);
+    const Ring votes(memory, lift_ring(r), quarters);
+    const Ring lowest(memory, lift_ring(r), quarters), ranges(memory, lift_ring(r), quarters);
+    const Ring sums(memory, 4, quarters), more_sums(memory, 4, quarters), results(memory, 4, quarters);
+    clear_margins(first_row, memory, quarters);
+    std::memset(memory, 0, sizeof(float) * kQuarterRim);
+    memory += kQuarterRim;
+    // Of the last two small rows each: slope, offset, and for contour the lowest and the range. Then a mean of the two.
+    const ptrdiff_t pitch = lift_pitch(width), wide_pitch = 4 * static_cast<ptrdiff_t>(target.width);
+    float* fields = memory;
+    float* wide = memory + 12 * pitch;  // the same at full width
+    const bool doubled = columns.target == 2 * columns.source;
+    const int field_count = contour ? 4 : 2;
+    const Steepening steepening{q.steepness, q.luma_span, q.max_code};
 
-    auto read_net = [&](int y, float* out) {
-        unpacked_row<4>(low_out, y, width, q.padded_height, q.padded_width, r, unit_range, out);
+    // Row y of a packed picture on [0, 1], and as many samples around it as anything asks for.
+    const auto read = [&](const float* packed, int y, float* out) {
+        const int groups = q.padded_width / 4;
+        const ptrdiff_t plane = static_cast<ptrdiff_t>(q.padded_height / 4) * groups;
+        const float* in = packed + y % 4 * 4 * plane + static_cast<ptrdiff_t>(y / 4) * groups;
+        for (int k = 0; k < 4; ++k) half_and_half(in + k * plane, quarters.cells, quarters.at(out, k));
+        quarters.extend(out, width, r);
     };
-    for (int y = 0; y < height; ++y)
-        unpacked_row<4>(low_in, y, width, q.padded_height, q.padded_width, r, unit_range, guide + y * pitch);
-    auto raw_row = [&](int y) { return raw + clamped(y, height) % 3 * pitch; };
-    if (contour) {
-        read_net(0, raw_row(0));
-        for (int y = 0; y < height; ++y) {
-            if (y + 1 < height) read_net(y + 1, raw_row(y + 1));
-            float* out = net + y * pitch;
-            softened_row(raw_row(y - 1), raw_row(y), raw_row(y + 1), width, out);
-            padded_edges(out, width, r);
+    int drawn = 0;     // rows of the guide and of what the network drew that are there
+    int read_raw = 0;  // one ahead of them
+    const auto draw = [&](int y) {
+        read(low_in, y, guide.row(y));
+        if (!contour && q.sharpen <= 0.0f) return read(low_out, y, net.row(y));
+        for (; read_raw < height && read_raw <= y + 1; ++read_raw) read(low_out, read_raw, raw.row(read_raw));
+        float* sum = sums.row(0);
+        float* low = sums.row(1);
+        float* high = sums.row(2);
+        const float* middle = raw.row(y);
+        three_rows(raw.row(clamped(y - 1, height)) - kMargin, middle - kMargin, raw.row(clamped(y + 1, height)) - kMargin,
+                   contour ? kSoften : 0.25f, whole, sum - kMargin, low - kMargin, high - kMargin);
+        for (int k = 0; k < 4; ++k) {
+            const Neighbours s(quarters, sum, k), l(quarters, low, k), h(quarters, high, k);
+            float* out = quarters.at(net.row(y), k) - kMargin;
+            if (contour)
+                softened_quarter(s, l, h, quarter, q.luma_span, q.black, out, quarters.at(lowest.row(y), k) - kMargin,
+                                 quarters.at(ranges.row(y), k) - kMargin);
+            else
+                sharpened_quarter(s, l, h, quarters.at(middle, k) - kMargin, quarter, q.sharpen, out);
         }
-    } else if (q.sharpen > 0.0f) {
-        read_net(0, raw_row(0));
-        for (int y = 0; y < height; ++y) {
-            if (y + 1 < height) read_net(y + 1, raw_row(y + 1));
-            float* out = net + y * pitch;
-            sharpened_row(raw_row(y - 1), raw_row(y), raw_row(y + 1), width, q.sharpen, out);
-            padded_edges(out, width, r);
-        }
-    } else {
-        for (int y = 0; y < height; ++y) read_net(y, net + y * pitch);
-    }
+        quarters.extend(net.row(y), width, r);
+    };
 
     const float* rows_a[2 * kMaxRadius + 1];
     const float* rows_b[2 * kMaxRadius + 1];
-    int done = 0;     // slopes and offsets of rows below this one are in the ring
+    // Window sums of `in`'s rows around y.
+    const auto window_sums = [&](const Ring& in, int y, float* out) {
+        for (int k = 0; k < window; ++k) rows_a[k] = in.row(clamped(y - r + k, height)) - kMargin;
+        sum_rows<Radius ? 2 * Radius + 1 : 0>(rows_a, window, whole, sums.row(3) - kMargin);
+        box_columns<Radius>(quarters, r, sums.row(3), out);
+    };
+    int done = 0;     // slopes and offsets of rows below this one are in their rings
     int written = 0;  // rows of the target
     for (int y = 0; y < height; ++y) {
         for (; done < height && done <= y + r; ++done) {
+            for (; drawn <= clamped(done + r, height); ++drawn) draw(drawn);
             for (int k = 0; k < window; ++k) {
                 const int row = clamped(done - r + k, height);
-                rows_a[k] = guide + row * pitch - r;
-                rows_b[k] = net + row * pitch - r;
+                rows_a[k] = guide.row(row) - kMargin;
+                rows_b[k] = net.row(row) - kMargin;
             }
-            moment_rows<Radius>(rows_a, rows_b, r, width + 2 * r, sum_i, sum_p, sum_ii, sum_ip);
-            float* a = slopes + done % window * pitch;
-            float* b = offsets + done % window * pitch;
-            if (contour) {
-                float* c = votes + done % window * pitch;
-                square_rows(rows_b, window, width + 2 * r, sum_pp);
-                vote_row<Radius>(sum_i, sum_p, sum_ii, sum_ip, sum_pp, r, width, q.epsilon, a, b, c);
-                padded_edges(c, width, r);
-            } else {
-                line_row<Radius>(sum_i, sum_p, sum_ii, sum_ip, r, width, q.epsilon, a, b);
+            float* moments[] = {sums.row(0), sums.row(1), sums.row(2), sums.row(3), more_sums.row(0)};
+            float* window_moments[] = {more_sums.row(1), more_sums.row(2), more_sums.row(3), results.row(0), results.row(1)};
+            (contour ? moment_rows<Radius, true> : moment_rows<Radius, false>)(
+                rows_a, rows_b, r, whole, moments[0] - kMargin, moments[1] - kMargin, moments[2] - kMargin,
+                moments[3] - kMargin, moments[4] - kMargin);
+            for (int k = 0; k < (contour ? 5 : 4); ++k) {
+                box_columns<Radius>(quarters, r, moments[k], window_moments[k]);
+                window_moments[k] -= kMargin;
             }
-            padded_edges(a, width, r);
-            padded_edges(b, width, r);
+            float* a = slopes.row(done);
+            float* b = offsets.row(done);
+            float* c = votes.row(done);
+            if (contour)
+                vote_row(window_moments[0], window_moments[1], window_moments[2], window_moments[3], window_moments[4],
+                         weight, whole, q.epsilon, a - kMargin, b - kMargin, c - kMargin);
+            else
+                line_row(window_moments[0], window_moments[1], window_moments[2], window_moments[3], weight, whole,
+                         q.epsilon, a - kMargin, b - kMargin);
+            quarters.extend(a, width, r);
+            quarters.extend(b, width, r);
+            if (contour) quarters.extend(c, width, r);
         }
-        for (int k = 0; k < window; ++k) {
-            const ptrdiff_t row = clamped(y - r + k, height) % window * pitch;
-            rows_a[k] = slopes + row;
-            rows_b[k] = offsets + row;
-        }
-        box_row<Radius>(rows_a, r, width, sum_i, slope);
+        float* slope = results.row(0);
+        float* offset = results.row(1);
+        window_sums(slopes, y, sums.row(0));
+        const float* a = sums.row(0) - kMargin;
+        const float* b = sums.row(1) - kMargin;
         if (q.mode == LiftMode::detail) {
-            detail_row(guide + y * pitch, net + y * pitch, width, q.luma_span, q.black, slope, offset);
+            detail_row(a, guide.row(y) - kMargin, net.row(y) - kMargin, weight, whole, q.luma_span, q.black,
+                       slope - kMargin, offset - kMargin);
         } else {
-            box_row<Radius>(rows_b, r, width, sum_p, offset);
+            window_sums(offsets, y, sums.row(1));
             if (contour) {
-                for (int k = 0; k < window; ++k) rows_b[k] = votes + clamped(y - r + k, height) % window * pitch;
-                box_row<Radius>(rows_b, r, width, sum_p, lowest);
-                contour_row(net + y * pitch, lowest, slope, width, q.luma_span, q.black, offset);
+                window_sums(votes, y, sums.row(2));
+                contour_row(a, b, sums.row(2) - kMargin, net.row(y) - kMargin, lowest.row(y) - kMargin, weight, whole,
+                            q.luma_span, q.black, slope - kMargin, offset - kMargin);
             } else {
-                guided_row(slope, width, q.luma_span, q.black, offset);
+                guided_row(a, b, weight, whole, q.luma_span, q.black, slope - kMargin, offset - kMargin);
             }
         }
-        float* wide_row = wide + y % 2 * wide_pitch;
-        padded_edges(slope, width, 1);
-        padded_edges(offset, width, 1);
-        enlarged_columns(slope, columns, wide_row);
-        enlarged_columns(offset, columns, wide_row + target.width);
-        if (contour) {
-            for (int row = y == 0 ? 0 : y + 1; row <= y + 1 && row < height; ++row) read_net(row, raw_row(row));
-            extremes_row(raw_row(y - 1), raw_row(y), raw_row(y + 1), width, q.luma_span, q.black, lowest, highest);
-            padded_edges(lowest, width, 1);
-            padded_edges(highest, width, 1);
-            enlarged_columns(lowest, columns, wide_row + 2 * static_cast<ptrdiff_t>(target.width));
-            enlarged_columns(highest, columns, wide_row + 3 * static_cast<ptrdiff_t>(target.width));
+        const float* quartered[] = {slope, offset, lowest.row(y), ranges.row(y)};
+        for (int k = 0; k < field_count; ++k) {
+            float* row = fields + (y % 2 * 4 + k) * pitch + 1;
+            interleave_channels<4>(quartered[k], quarter, quarters.cells, Affine{1.0f, 0.0f}, row);
+            padded_edges(row, width, 1);
+            if (!doubled)
+                enlarged_columns(row, columns, wide + y % 2 * wide_pitch + k * static_cast<ptrdiff_t>(target.width));
         }
         for (; written < target.height && rows.start[written] + rows.taps - 1 <= y; ++written) {
-            const float* upper = wide + rows.start[written] % 2 * wide_pitch;
-            const float* lower = wide + (rows.start[written] + rows.taps - 1) % 2 * wide_pitch;
+            const int upper = rows.start[written] % 2, lower = (rows.start[written] + rows.taps - 1) % 2;
             const float w0 = rows.weight[written], w1 = rows.taps == 2 ? rows.weight[rows.target + written] : 0.0f;
             const T* source = full.data + written * full.stride;
             T* out = target.data + written * target.stride;
-            if (contour)
-                steepened_row(source, upper, lower, w0, w1, target.width, q.steepness, q.luma_span, q.max_code, out);
-            else
-                applied_row(source, upper, lower, upper + target.width, lower + target.width, w0, w1, target.width,
-                            q.max_code, out);
+            if (doubled) {
+                float* mixed = fields + 8 * pitch;
+                mixed_rows(fields + upper * 4 * pitch, fields + lower * 4 * pitch, 0.25f * w0, 0.25f * w1,
+                           field_count * pitch, mixed);
+                mixed += 1;
+                if (contour) {
+                    doubled_heights(source, mixed, mixed + pitch, mixed + 3 * pitch, width, steepening, wide, wide + width);
+                    doubled_codes(wide, wide + width, mixed + 2 * pitch, mixed + 3 * pitch, width, steepening, out);
+                } else {
+                    doubled_row(source, mixed, mixed + pitch, width, q.max_code, out);
+                }
+            } else {
+                (contour ? lifted_row<true, T> : lifted_row<false, T>)(source, wide + upper * wide_pitch,
+                                                                      wide + lower * wide_pitch, w0, w1, target.width,
+                                                                      steepening, out);
+            }
         }
     }
 }
@@ -980,25 +1046,32 @@ template <class T>
 void lift_chroma(const float* low_out, Plane<T> target, const Axis& rows, const Axis& columns, int padded_height,
                  int padded_width, Affine affine, float max_code, float* scratch) {
     const int width = columns.source;
-    float* low = scratch + 1;
-    float* wide = scratch + padded_width + 4;
+    const ptrdiff_t pitch = width + 4;
+    float* low = scratch + 1;  // the last two rows, and a mean of them
+    float* wide = scratch + 3 * pitch;
+    const bool doubled = columns.target == 2 * columns.source;
     int written = 0;
     for (int y = 0; y < rows.source; ++y) {
-        unpacked_row<2>(low_out, y, width, padded_height, padded_width, 1, affine, low);
-        enlarged_columns(low, columns, wide + y % 2 * static_cast<ptrdiff_t>(target.width));
+        unpacked_row<2>(low_out, y, width, padded_height, padded_width, 1, affine, low + y % 2 * pitch);
+        if (!doubled)
+            enlarged_columns(low + y % 2 * pitch, columns, wide + y % 2 * static_cast<ptrdiff_t>(target.width));
         for (; written < target.height && rows.start[written] + rows.taps - 1 <= y; ++written) {
-            const int upper = rows.start[written], lower = upper + rows.taps - 1;
-            mixed_row(wide + upper % 2 * static_cast<ptrdiff_t>(target.width),
-                      wide + lower % 2 * static_cast<ptrdiff_t>(target.width), rows.weight[written],
-                      rows.taps == 2 ? rows.weight[rows.target + written] : 0.0f, target.width, max_code,
-                      target.data + written * target.stride);
+            const int upper = rows.start[written] % 2, lower = (rows.start[written] + rows.taps - 1) % 2;
+            const float w0 = rows.weight[written], w1 = rows.taps == 2 ? rows.weight[rows.target + written] : 0.0f;
+            T* out = target.data + written * target.stride;
+            if (doubled) {
+                mixed_rows(low + upper * pitch - 1, low + lower * pitch - 1, 0.25f * w0, 0.25f * w1, width + 2,
+                           low + 2 * pitch - 1);
+                doubled_row(low + 2 * pitch, width, max_code, out);
+            } else {
+                mixed_row(wide + upper * static_cast<ptrdiff_t>(target.width),
+                          wide + lower * static_cast<ptrdiff_t>(target.width), w0, w1, target.width, max_code, out);
+            }
         }
     }
 }
 
 // ---- paint ---------------------------------------------------------------------------------------------------------
-
-#include "quarters.hpp"
 
 #include "paint.hpp"
 

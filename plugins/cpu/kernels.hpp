@@ -128,7 +128,8 @@ struct SampleKernels {
     // Luma of `full` led by the packed luma (16 channels) of what the network read and wrote. scratch: lift_scratch().
     void (*lift_luma)(Plane<const T> full, const float* low_in, const float* low_out, Plane<T> target, const Axis& rows,
                       const Axis& columns, const LiftParameters& parameters, float* scratch);
-    // A packed chroma plane (4 channels), enlarged bilinearly. scratch: padded_width + 4 + 2 * target.width floats.
+    // A packed chroma plane (4 channels), enlarged bilinearly. scratch: 3 * (columns.source + 4) + 2 * target.width
+    // floats.
     void (*lift_chroma)(const float* low_out, Plane<T> target, const Axis& rows, const Axis& columns, int padded_height,
                         int padded_width, Affine affine, float max_code, float* scratch);
 };
@@ -150,15 +151,17 @@ struct Kernels {
 constexpr std::size_t pack_scratch(int source_width, int padded_width) {
     return static_cast<std::size_t>(source_width) + static_cast<std::size_t>(padded_width) + 16;
 }
-constexpr std::ptrdiff_t lift_pitch(int width, int radius) { return width + 2 * radius + 4; }
-constexpr std::size_t lift_scratch(int height, int width, int radius, int full_width) {
-    return static_cast<std::size_t>((2 * height + 3 * (2 * radius + 1) + 13) * lift_pitch(width, radius)) +
-           8 * static_cast<std::size_t>(full_width);
-}
-
 // Rows in quarters, see quarters.hpp.
 constexpr int kQuarterRim = 16;
 constexpr std::ptrdiff_t quarter_pitch(int width) { return ((width + 3) / 4 + 15) / 16 * 16 + kQuarterRim; }
+
+constexpr int lift_ring(int radius) { return radius < 4 ? 8 : radius < 8 ? 16 : radius < 16 ? 32 : 64; }
+constexpr std::ptrdiff_t lift_pitch(int width) { return width + 2 + 4; }
+constexpr std::size_t lift_scratch(int width, int radius, int full_width) {
+    return static_cast<std::size_t>(7 * lift_ring(radius) + 4 + 12) *
+               static_cast<std::size_t>(4 * quarter_pitch(width) + kQuarterRim) +
+           2 * kQuarterRim + 12 * static_cast<std::size_t>(lift_pitch(width)) + 8 * static_cast<std::size_t>(full_width);
+}
 
 constexpr std::size_t paint_scratch(int width) {
     // scratch, bare, photo, two inkings, lumas, flattenings; and what alignment and a last margin take

@@ -240,14 +240,15 @@ void lift_yuv420(const InPlane& full_y, const InTensor& low_in, const InTensor& 
             max_code, static_cast<animevid::LiftMode>(mode), steepness};
         const AxisWeights rows(height, full.height), columns(width, full.width);
         kernels<T>().lift_luma(full, in, out, planes[0], rows.get(), columns.get(), parameters,
-                               scratch(animevid::lift_scratch(height, width, radius, full.width)));
+                               scratch(animevid::lift_scratch(width, radius, full.width)));
         const AxisWeights chroma_rows((height + 1) / 2, planes[1].height);
         const AxisWeights chroma_columns((width + 1) / 2, planes[1].width);
         const std::size_t plane = static_cast<std::size_t>(low_out.shape(1)) * low_out.shape(2);
         for (int i = 1; i < 3; ++i)
             kernels<T>().lift_chroma(out + (12 + 4 * i) * plane, planes[i], chroma_rows.get(), chroma_columns.get(),
                                      padded_height / 2, padded_width / 2, Affine{chroma_span / 2, chroma_mid}, max_code,
-                                     scratch(static_cast<std::size_t>(padded_width) + 4 + 2 * static_cast<std::size_t>(full.width)));
+                                     scratch(3 * static_cast<std::size_t>(chroma_columns.get().source + 4) +
+                                             2 * static_cast<std::size_t>(planes[i].width)));
     });
 }
 

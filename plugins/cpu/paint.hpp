@@ -7,22 +7,6 @@
 // it stays in a core's second-level cache. Rows are in quarters (quarters.hpp); what is computed in their margins beyond
 // the rim is never read for a pixel.
 
-// Sum of 2 * Radius + 1 samples around each.
-template <int Radius>
-void box_columns(const Quarters& quarters, const float* in, float* out) {
-    const ptrdiff_t count = quarters.pitch;
-    for (int k = 0; k < 4; ++k) {
-        const float* p[2 * Radius + 1];
-        for (int step = -Radius; step <= Radius; ++step) p[step + Radius] = quarters.at(in, k + step) - kMargin;
-        float* RESTRICT sums = quarters.at(out, k) - kMargin;
-        for (ptrdiff_t x = 0; x < count; ++x) {
-            float sum = p[0][x];
-            for (int step = 1; step < 2 * Radius + 1; ++step) sum += p[step][x];
-            sums[x] = sum;
-        }
-    }
-}
-
 // Sums of 15 samples: three whole cells and three samples more.
 void busy_quarters(const float* RESTRICT a, const float* RESTRICT b, const float* RESTRICT c, const float* RESTRICT d,
                    const float* RESTRICT whole, int cells, float* RESTRICT sum_a, float* RESTRICT sum_b,
@@ -42,6 +26,8 @@ void sum_of_four(const float* RESTRICT a, const float* RESTRICT b, const float* 
                  ptrdiff_t count, float* RESTRICT out) {
     for (ptrdiff_t x = 0; x < count; ++x) out[x] = (a[x] + b[x]) + (c[x] + d[x]);
 }
+
+constexpr int kPaintRim = 8;  // samples around a row: at least kPaintBusyRadius and kPaintDistance + 4
 
 // As box_columns for a radius of seven. scratch: a quarter.
 void busy_columns(const Quarters& quarters, const float* in, float* scratch, float* out) {
@@ -151,7 +137,7 @@ struct Flattening {
             }
             mixed_quarter(means, weights, quarters.cells, quarters.at(out, k));
         }
-        quarters.extend(out);
+        quarters.extend(out, 4 * quarters.cells, kPaintRim);
         ++made;
     }
 };
@@ -227,7 +213,7 @@ struct Inking {
     bool minds_busy() const { return parameters.calm != 0.0f; }
 
     void cross(const Quarters& quarters, const float* luma) {
-        box_columns<InkRadius>(quarters, luma, across.row(crossed++));
+        box_columns<InkRadius>(quarters, InkRadius, luma, across.row(crossed++));
     }
 
     // scratch: two rows.
@@ -238,7 +224,7 @@ struct Inking {
         compared_row<InkRadius>(rows, luma - kMargin, quarters.whole(), darker.row(compared) - kMargin,
                                 scratch.row(0) - kMargin);
         if (minds_busy()) {
-            quarters.extend(scratch.row(0));
+            quarters.extend(scratch.row(0), 4 * quarters.cells, kPaintRim);
             busy_columns(quarters, scratch.row(0), scratch.row(1), busy_across.row(compared));
         }
         ++compared;
@@ -289,14 +275,7 @@ struct Painting {
           outline(memory, quarters, q.outline), thin(memory, quarters, q.thin) {
         for (int k = 0; k <= q.rounds; ++k) lumas[k] = Ring(memory, k < q.rounds ? 8 : 16, quarters);
         for (int k = 0; k < q.rounds; ++k) flattenings[k] = Flattening(memory, quarters, q.distance, k % 2 == 0);
-        // What is left in margins might be numbers that are slow to compute with.
-        const ptrdiff_t pitch = Ring::quartered_row(quarters);
-        for (float* row = aligned(memory_); row < memory; row += pitch) {
-            std::memset(row, 0, sizeof(float) * (kQuarterRim + kMargin));
-            for (int k = 0; k < 4; ++k)
-                std::memset(row + kQuarterRim + kMargin + k * quarters.pitch + quarters.cells, 0,
-                            sizeof(float) * (quarters.pitch - quarters.cells - (k == 3 ? kMargin : 0)));
-        }
+        clear_margins(aligned(memory_), memory, quarters);
         std::memset(memory, 0, sizeof(float) * kQuarterRim);
     }
 
@@ -322,7 +301,7 @@ struct Painting {
                         out[x] = value + lift * (1.0f - value * value);
                     }
                 }
-                quarters.extend(row);
+                quarters.extend(row, q.width, kPaintRim);
             }
             return;
         }
@@ -346,7 +325,7 @@ struct Painting {
             float* row = photo_luma.row(read_photo);
             for (int k = 0; k < 4; ++k)
                 std::memcpy(quarters.at(row, k), photo + packed(read_photo, k), sizeof(float) * quarters.cells);
-            quarters.extend(row);
+            quarters.extend(row, q.width, kPaintRim);
         }
         return photo_luma.row(y);
     }

@@ -20,13 +20,12 @@ struct Quarters {
     float* at(float* row, int x) const { return row + (x + 16) % 4 * pitch + ((x + 16) / 4 - 4); }
     const float* at(const float* row, int x) const { return row + (x + 16) % 4 * pitch + ((x + 16) / 4 - 4); }
 
-    // Repeats the first and the last sample of a row of whole cells, two cells wide.
-    void extend(float* row) const {
-        const float first = row[0], last = row[3 * pitch + cells - 1];
-        for (int k = 0; k < 4; ++k) {
-            float* quarter = row + k * pitch;
-            quarter[-2] = quarter[-1] = first;
-            quarter[cells] = quarter[cells + 1] = last;
+    // Repeats the first and the last sample of a row `reach` times.
+    void extend(float* row, int width, int reach) const {
+        const float first = row[0], last = *at(row, width - 1);
+        for (int x = 1; x <= reach; ++x) {
+            *at(row, -x) = first;
+            *at(row, width - 1 + x) = last;
         }
     }
 };
@@ -55,3 +54,65 @@ private:
     int mask_ = 0;
     ptrdiff_t pitch_ = 0;
 };
+
+// What is left in the margins of rows might be numbers that are slow to compute with.
+inline void clear_margins(float* first, const float* end, const Quarters& quarters) {
+    for (float* row = first; row < end; row += Ring::quartered_row(quarters)) {
+        float* quarter = row + kQuarterRim + kMargin;
+        std::memset(row, 0, sizeof(float) * (kQuarterRim + kMargin));
+        for (int k = 0; k < 4; ++k, quarter += quarters.pitch)
+            std::memset(quarter + quarters.cells, 0, sizeof(float) * (quarters.pitch - quarters.cells - (k == 3 ? kMargin : 0)));
+    }
+}
+
+// Sums of `Count` rows; 0: of as many as `rows_count` says.
+template <int Count>
+void sum_rows(const float* const* rows, int rows_count, ptrdiff_t count, float* RESTRICT out) {
+    if constexpr (Count != 0) {
+        const float* p[Count];
+        for (int k = 0; k < Count; ++k) p[k] = rows[k];
+        for (ptrdiff_t x = 0; x < count; ++x) {
+            float sum = p[0][x];
+            for (int k = 1; k < Count; ++k) sum += p[k][x];
+            out[x] = sum;
+        }
+    } else {
+        std::memset(out, 0, sizeof(float) * count);
+        for (int k = 0; k < rows_count; ++k) {
+            const float* RESTRICT p = rows[k];
+            for (ptrdiff_t x = 0; x < count; ++x) out[x] += p[x];
+        }
+    }
+}
+
+// Sums of five samples around each, all four quarters at once.
+void five_columns(const float* RESTRICT a, const float* RESTRICT b, const float* RESTRICT c, const float* RESTRICT d,
+                  ptrdiff_t count, float* RESTRICT sum_a, float* RESTRICT sum_b, float* RESTRICT sum_c,
+                  float* RESTRICT sum_d) {
+    for (ptrdiff_t x = 0; x < count; ++x) {
+        const float ab = a[x] + b[x], cd = c[x] + d[x], before = d[x - 1], after = a[x + 1];
+        sum_a[x] = (c[x - 1] + before) + (ab + c[x]);
+        sum_b[x] = before + (ab + cd);
+        sum_c[x] = (ab + cd) + after;
+        sum_d[x] = (b[x] + cd) + (after + b[x + 1]);
+    }
+}
+
+// Sum of 2 * Radius + 1 samples around each; 0: `radius` says how many.
+template <int Radius>
+void box_columns(const Quarters& quarters, int radius, const float* in, float* out) {
+    if constexpr (Radius == 2) {
+        const float* first = in - kMargin;
+        float* sums = out - kMargin;
+        const ptrdiff_t pitch = quarters.pitch;
+        five_columns(first, first + pitch, first + 2 * pitch, first + 3 * pitch, pitch, sums, sums + pitch,
+                     sums + 2 * pitch, sums + 3 * pitch);
+        return;
+    }
+    const int r = Radius ? Radius : radius;
+    const float* shifted[2 * kMaxRadius + 1];
+    for (int k = 0; k < 4; ++k) {
+        for (int step = -r; step <= r; ++step) shifted[step + r] = quarters.at(in, k + step) - kMargin;
+        sum_rows<Radius ? 2 * Radius + 1 : 0>(shifted, 2 * r + 1, quarters.pitch, quarters.at(out, k) - kMargin);
+    }
+}
