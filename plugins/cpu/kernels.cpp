@@ -658,45 +658,78 @@ void softened_quarter(const Neighbours sum, const Neighbours low, const Neighbou
     }
 }
 
-// Sums over 2 * Radius + 1 rows of I, P, I * I, I * P and, for votes, P * P; `Radius` 0 means: take the argument.
-template <int Radius, bool Votes>
-void moment_rows(const float* const* guide, const float* const* target, int radius, ptrdiff_t count,
-                 float* RESTRICT sum_i, float* RESTRICT sum_p, float* RESTRICT sum_ii, float* RESTRICT sum_ip,
-                 float* RESTRICT sum_pp) {
+// Sums over 2 * Radius + 1 rows around each of two neighbours, which share all but one: `rows` are 2 * Radius + 2.
+// `Radius` 0 means: take the argument.
+template <int Radius>
+void sum_two(const float* const* rows, int radius, ptrdiff_t count, float* RESTRICT upper, float* RESTRICT lower) {
     if constexpr (Radius != 0) {
-        constexpr int kRows = 2 * Radius + 1;
-        const float* i[kRows];
-        const float* p[kRows];
-        for (int k = 0; k < kRows; ++k) i[k] = guide[k], p[k] = target[k];
+        const float* p[2 * Radius + 2];
+        for (int k = 0; k < 2 * Radius + 2; ++k) p[k] = rows[k];
         for (ptrdiff_t x = 0; x < count; ++x) {
-            float s = 0.0f, t = 0.0f, ss = 0.0f, st = 0.0f, tt = 0.0f;
-            for (int k = 0; k < kRows; ++k) {
-                const float a = i[k][x], b = p[k][x];
-                s += a;
-                t += b;
-                ss += a * a;
-                st += a * b;
-                if constexpr (Votes) tt += b * b;
-            }
-            sum_i[x] = s;
-            sum_p[x] = t;
-            sum_ii[x] = ss;
-            sum_ip[x] = st;
-            if constexpr (Votes) sum_pp[x] = tt;
+            float shared = p[1][x];
+            for (int k = 2; k < 2 * Radius + 1; ++k) shared += p[k][x];
+            upper[x] = p[0][x] + shared;
+            lower[x] = shared + p[2 * Radius + 1][x];
         }
     } else {
-        for (ptrdiff_t x = 0; x < count; ++x) sum_i[x] = sum_p[x] = sum_ii[x] = sum_ip[x] = sum_pp[x] = 0.0f;
+        sum_rows<0>(rows, 2 * radius + 1, count, upper);
+        sum_rows<0>(rows + 1, 2 * radius + 1, count, lower);
+    }
+}
+
+// The same of products.
+template <int Radius>
+void multiply_two(const float* const* first, const float* const* second, int radius, ptrdiff_t count,
+                  float* RESTRICT upper, float* RESTRICT lower) {
+    if constexpr (Radius != 0) {
+        const float* p[2 * Radius + 2];
+        const float* q[2 * Radius + 2];
+        for (int k = 0; k < 2 * Radius + 2; ++k) p[k] = first[k], q[k] = second[k];
+        for (ptrdiff_t x = 0; x < count; ++x) {
+            float shared = p[1][x] * q[1][x];
+            for (int k = 2; k < 2 * Radius + 1; ++k) shared += p[k][x] * q[k][x];
+            upper[x] = p[0][x] * q[0][x] + shared;
+            lower[x] = shared + p[2 * Radius + 1][x] * q[2 * Radius + 1][x];
+        }
+    } else {
+        std::memset(upper, 0, sizeof(float) * count);
+        std::memset(lower, 0, sizeof(float) * count);
         for (int k = 0; k < 2 * radius + 1; ++k) {
-            const float* RESTRICT a = guide[k];
-            const float* RESTRICT b = target[k];
+            const float* RESTRICT a = first[k];
+            const float* RESTRICT b = second[k];
+            const float* RESTRICT c = first[k + 1];
+            const float* RESTRICT d = second[k + 1];
             for (ptrdiff_t x = 0; x < count; ++x) {
-                sum_i[x] += a[x];
-                sum_p[x] += b[x];
-                sum_ii[x] += a[x] * a[x];
-                sum_ip[x] += a[x] * b[x];
-                if constexpr (Votes) sum_pp[x] += b[x] * b[x];
+                upper[x] += a[x] * b[x];
+                lower[x] += c[x] * d[x];
             }
         }
+    }
+}
+
+// Both of one field: its sums and those of its squares.
+template <int Radius>
+void square_two(const float* const* rows, int radius, ptrdiff_t count, float* RESTRICT upper, float* RESTRICT lower,
+                float* RESTRICT upper_squares, float* RESTRICT lower_squares) {
+    if constexpr (Radius != 0) {
+        const float* p[2 * Radius + 2];
+        for (int k = 0; k < 2 * Radius + 2; ++k) p[k] = rows[k];
+        for (ptrdiff_t x = 0; x < count; ++x) {
+            const float a = p[0][x], z = p[2 * Radius + 1][x];
+            float shared = 0.0f, squares = 0.0f;
+            for (int k = 1; k < 2 * Radius + 1; ++k) {
+                const float b = p[k][x];
+                shared += b;
+                squares += b * b;
+            }
+            upper[x] = a + shared;
+            lower[x] = shared + z;
+            upper_squares[x] = a * a + squares;
+            lower_squares[x] = squares + z * z;
+        }
+    } else {
+        sum_two<0>(rows, radius, count, upper, lower);
+        multiply_two<0>(rows, rows, radius, count, upper_squares, lower_squares);
     }
 }
 
@@ -824,7 +857,8 @@ struct Pairs {
     }
 
     static ANIMEVID_INLINE void write(T* at, int32_t first, int32_t second) {
-        const Word both = static_cast<Word>(static_cast<uint32_t>(first) << kFirst | static_cast<uint32_t>(second) << kSecond);
+        const Word both =
+            static_cast<Word>(static_cast<uint32_t>(first) << kFirst | static_cast<uint32_t>(second) << kSecond);
         std::memcpy(at, &both, sizeof both);
     }
 };
@@ -895,13 +929,15 @@ void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out
     const Ring slopes(memory, lift_ring(r), quarters), offsets(memory, lift_ring(r), quarters);
     const Ring votes(memory, lift_ring(r), quarters);
     const Ring lowest(memory, lift_ring(r), quarters), ranges(memory, lift_ring(r), quarters);
-    const Ring sums(memory, 4, quarters), more_sums(memory, 4, quarters), results(memory, 4, quarters);
+    const Ring sums(memory, 16, quarters), windows(memory, 8, quarters), boxes(memory, 8, quarters);
+    const Ring results(memory, 2, quarters);
     clear_margins(first_row, memory, quarters);
     std::memset(memory, 0, sizeof(float) * kQuarterRim);
     memory += kQuarterRim;
     // Of the last two small rows each: slope, offset, and for contour the lowest and the range. Then a mean of the two.
     const ptrdiff_t pitch = lift_pitch(width), wide_pitch = 4 * static_cast<ptrdiff_t>(target.width);
     float* fields = memory;
+    std::memset(fields, 0, sizeof(float) * 12 * pitch);  // as margins
     float* wide = memory + 12 * pitch;  // the same at full width
     const bool doubled = columns.target == 2 * columns.source;
     const int field_count = contour ? 4 : 2;
@@ -939,67 +975,73 @@ void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out
         quarters.extend(net.row(y), width, r);
     };
 
-    const float* rows_a[2 * kMaxRadius + 1];
-    const float* rows_b[2 * kMaxRadius + 1];
-    // Window sums of `in`'s rows around y.
-    const auto window_sums = [&](const Ring& in, int y, float* out) {
-        for (int k = 0; k < window; ++k) rows_a[k] = in.row(clamped(y - r + k, height)) - kMargin;
-        sum_rows<Radius ? 2 * Radius + 1 : 0>(rows_a, window, whole, sums.row(3) - kMargin);
-        box_columns<Radius>(quarters, r, sums.row(3), out);
-    };
-    int done = 0;     // slopes and offsets of rows below this one are in their rings
-    int written = 0;  // rows of the target
-    for (int y = 0; y < height; ++y) {
-        for (; done < height && done <= y + r; ++done) {
-            for (; drawn <= clamped(done + r, height); ++drawn) draw(drawn);
-            for (int k = 0; k < window; ++k) {
-                const int row = clamped(done - r + k, height);
-                rows_a[k] = guide.row(row) - kMargin;
-                rows_b[k] = net.row(row) - kMargin;
-            }
-            float* moments[] = {sums.row(0), sums.row(1), sums.row(2), sums.row(3), more_sums.row(0)};
-            float* window_moments[] = {more_sums.row(1), more_sums.row(2), more_sums.row(3), results.row(0), results.row(1)};
-            (contour ? moment_rows<Radius, true> : moment_rows<Radius, false>)(
-                rows_a, rows_b, r, whole, moments[0] - kMargin, moments[1] - kMargin, moments[2] - kMargin,
-                moments[3] - kMargin, moments[4] - kMargin);
+    const float* rows_a[2 * kMaxRadius + 2];
+    const float* rows_b[2 * kMaxRadius + 2];
+    // Lines of rows y and, if it is in the picture, y + 1.
+    const auto draw_lines = [&](int y) {
+        for (int k = 0; k < window + 1; ++k) {
+            const int row = clamped(y - r + k, height);
+            rows_a[k] = guide.row(row) - kMargin;
+            rows_b[k] = net.row(row) - kMargin;
+        }
+        float* sum[10];  // of I, P, I * I, I * P and P * P: of row y, then of y + 1
+        for (int k = 0; k < 10; ++k) sum[k] = sums.row(k) - kMargin;
+        square_two<Radius>(rows_a, r, whole, sum[0], sum[5], sum[2], sum[7]);
+        multiply_two<Radius>(rows_a, rows_b, r, whole, sum[3], sum[8]);
+        if (contour)
+            square_two<Radius>(rows_b, r, whole, sum[1], sum[6], sum[4], sum[9]);
+        else
+            sum_two<Radius>(rows_b, r, whole, sum[1], sum[6]);
+        for (int i = 0; i < smaller(2, height - y); ++i) {
+            const float* in[5];
             for (int k = 0; k < (contour ? 5 : 4); ++k) {
-                box_columns<Radius>(quarters, r, moments[k], window_moments[k]);
-                window_moments[k] -= kMargin;
+                box_columns<Radius>(quarters, r, sums.row(5 * i + k), windows.row(k));
+                in[k] = windows.row(k) - kMargin;
             }
-            float* a = slopes.row(done);
-            float* b = offsets.row(done);
-            float* c = votes.row(done);
+            float* a = slopes.row(y + i);
+            float* b = offsets.row(y + i);
+            float* c = votes.row(y + i);
             if (contour)
-                vote_row(window_moments[0], window_moments[1], window_moments[2], window_moments[3], window_moments[4],
-                         weight, whole, q.epsilon, a - kMargin, b - kMargin, c - kMargin);
+                vote_row(in[0], in[1], in[2], in[3], in[4], weight, whole, q.epsilon, a - kMargin, b - kMargin, c - kMargin);
             else
-                line_row(window_moments[0], window_moments[1], window_moments[2], window_moments[3], weight, whole,
-                         q.epsilon, a - kMargin, b - kMargin);
+                line_row(in[0], in[1], in[2], in[3], weight, whole, q.epsilon, a - kMargin, b - kMargin);
             quarters.extend(a, width, r);
             quarters.extend(b, width, r);
             if (contour) quarters.extend(c, width, r);
         }
+    };
+    const Ring* const lines[] = {&slopes, &offsets, &votes};
+    const int line_count = contour ? 3 : q.mode == LiftMode::guided ? 2 : 1;
+    int done = 0;     // lines of rows below this one are there
+    int written = 0;  // rows of the target
+    for (int y = 0; y < height; ++y) {
+        if (y % 2 == 0) {
+            for (; done < height && done <= y + 1 + r; done += 2) {
+                for (; drawn <= clamped(done + 1 + r, height); ++drawn) draw(drawn);
+                draw_lines(done);
+            }
+            for (int i = 0; i < line_count; ++i) {
+                for (int k = 0; k < window + 1; ++k) rows_a[k] = lines[i]->row(clamped(y - r + k, height)) - kMargin;
+                sum_two<Radius>(rows_a, r, whole, boxes.row(i) - kMargin, boxes.row(4 + i) - kMargin);
+            }
+        }
+        for (int i = 0; i < line_count; ++i) box_columns<Radius>(quarters, r, boxes.row(y % 2 * 4 + i), windows.row(i));
         float* slope = results.row(0);
         float* offset = results.row(1);
-        window_sums(slopes, y, sums.row(0));
-        const float* a = sums.row(0) - kMargin;
-        const float* b = sums.row(1) - kMargin;
+        const float* a = windows.row(0) - kMargin;
+        const float* b = windows.row(1) - kMargin;
         if (q.mode == LiftMode::detail) {
             detail_row(a, guide.row(y) - kMargin, net.row(y) - kMargin, weight, whole, q.luma_span, q.black,
                        slope - kMargin, offset - kMargin);
+        } else if (contour) {
+            contour_row(a, b, windows.row(2) - kMargin, net.row(y) - kMargin, lowest.row(y) - kMargin, weight, whole,
+                        q.luma_span, q.black, slope - kMargin, offset - kMargin);
         } else {
-            window_sums(offsets, y, sums.row(1));
-            if (contour) {
-                window_sums(votes, y, sums.row(2));
-                contour_row(a, b, sums.row(2) - kMargin, net.row(y) - kMargin, lowest.row(y) - kMargin, weight, whole,
-                            q.luma_span, q.black, slope - kMargin, offset - kMargin);
-            } else {
-                guided_row(a, b, weight, whole, q.luma_span, q.black, slope - kMargin, offset - kMargin);
-            }
+            guided_row(a, b, weight, whole, q.luma_span, q.black, slope - kMargin, offset - kMargin);
         }
         const float* quartered[] = {slope, offset, lowest.row(y), ranges.row(y)};
         for (int k = 0; k < field_count; ++k) {
-            float* row = fields + (y % 2 * 4 + k) * pitch + 1;
+            float* row = fields + (y % 2 * 4 + k) * pitch + kQuarterRim;
             interleave_channels<4>(quartered[k], quarter, quarters.cells, Affine{1.0f, 0.0f}, row);
             padded_edges(row, width, 1);
             if (!doubled)
@@ -1014,7 +1056,7 @@ void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out
                 float* mixed = fields + 8 * pitch;
                 mixed_rows(fields + upper * 4 * pitch, fields + lower * 4 * pitch, 0.25f * w0, 0.25f * w1,
                            field_count * pitch, mixed);
-                mixed += 1;
+                mixed += kQuarterRim;
                 if (contour) {
                     doubled_heights(source, mixed, mixed + pitch, mixed + 3 * pitch, width, steepening, wide, wide + width);
                     doubled_codes(wide, wide + width, mixed + 2 * pitch, mixed + 3 * pitch, width, steepening, out);

@@ -155,10 +155,10 @@ constexpr std::size_t pack_scratch(int source_width, int padded_width) {
 constexpr int kQuarterRim = 16;
 constexpr std::ptrdiff_t quarter_pitch(int width) { return ((width + 3) / 4 + 15) / 16 * 16 + kQuarterRim; }
 
-constexpr int lift_ring(int radius) { return radius < 4 ? 8 : radius < 8 ? 16 : radius < 16 ? 32 : 64; }
-constexpr std::ptrdiff_t lift_pitch(int width) { return width + 2 + 4; }
+constexpr int lift_ring(int radius) { return radius < 3 ? 8 : radius < 7 ? 16 : radius < 15 ? 32 : 64; }
+constexpr std::ptrdiff_t lift_pitch(int width) { return (width + 15) / 16 * 16 + 2 * kQuarterRim; }
 constexpr std::size_t lift_scratch(int width, int radius, int full_width) {
-    return static_cast<std::size_t>(7 * lift_ring(radius) + 4 + 12) *
+    return static_cast<std::size_t>(7 * lift_ring(radius) + 4 + 16 + 8 + 8 + 2) *
                static_cast<std::size_t>(4 * quarter_pitch(width) + kQuarterRim) +
            2 * kQuarterRim + 12 * static_cast<std::size_t>(lift_pitch(width)) + 8 * static_cast<std::size_t>(full_width);
 }
