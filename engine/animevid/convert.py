@@ -17,6 +17,7 @@ from animevid.backends.threads import default_threads
 from animevid.errors import Cancelled, UsageError
 from animevid.pipeline import Pipeline, PipelineStatistics, Stage
 from animevid.pixels import Colour, PlanesYUV420, compare_side_by_side, compare_split, resize_planes
+from animevid.redaction import redacted
 from animevid.styles import CardHints, Style
 from animevid.stylizer import StaticSkip, SteadySteps, Steps, Stylizer
 from animevid.video import (
@@ -367,7 +368,7 @@ class Conversion:
         source, sink = self._source, self._sink
         return ConversionPlan(
             source=describe_source(source.info),
-            output=self._dst,
+            output=redacted(self._dst),
             style=self._stylizer.card.name,
             network=self._stylizer.description,
             size=self._size,
@@ -414,7 +415,7 @@ class Conversion:
         try:
             statistics = self._pipeline.run(watch=watch)
         except Cancelled as error:
-            raise Cancelled(f"stopped before the end: {self._dst!r} is not written") from error
+            raise Cancelled(f"stopped before the end: {redacted(self._dst)!r} is not written") from error
         written = sink.finish()
         return ConversionReport(
             output=written.path,

@@ -15,6 +15,7 @@ from typing import Any
 import av
 
 from animevid.errors import InputError, OutputError, UnsupportedInputError, UsageError
+from animevid.redaction import redacted, redacted_text
 from animevid.video.bridge import has_protocol, open_bridged_input, open_bridged_output
 
 Spec = str | PathLike[str]
@@ -177,11 +178,6 @@ def output_url(spec: Spec) -> tuple[str, str] | None:
     return text, _WRITE_SCHEMES[scheme]
 
 
-def redacted(spec: Spec) -> str:
-    """``spec`` for messages, without the password that a URL may carry."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", fspath(spec))
-
-
 def _reason(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).splitlines()[0]
+    return redacted_text(str(text).splitlines()[0])

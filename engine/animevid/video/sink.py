@@ -15,6 +15,7 @@ import av
 from animevid.errors import OutputError, UsageError
 from animevid.pixels.device import DevicePlanes, on_host
 from animevid.pixels.planes import PlanesYUV420
+from animevid.redaction import redacted
 from animevid.video.base import Sink, SinkReport, Source
 from animevid.video.clock import output_time_base, ticks_from_seconds
 from animevid.video.colour import write_tags
@@ -23,7 +24,7 @@ from animevid.video.encoders import EncoderPlan, EncoderSettings, PictureKind, c
 from animevid.video.frame import Frame
 from animevid.video.pending import PendingFile, check_target
 from animevid.video.planes_io import PlaneWriter
-from animevid.video.protocols import STANDARD_STREAM, Spec, local_path, open_output, output_error, output_url, redacted
+from animevid.video.protocols import STANDARD_STREAM, Spec, local_path, open_output, output_error, output_url
 from animevid.video.streams import Carrier, StreamAction, StreamDecision, add_carrier, decide_streams, lasting_metadata
 
 log = logging.getLogger(__name__)
