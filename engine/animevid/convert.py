@@ -456,7 +456,11 @@ class Conversion:
         )
         if not self._options.real_time or live_source or self._dst == STANDARD_STREAM or is_local_file(self._dst):
             return None
-        return Pacer(is_over=lambda: self._pipeline is None or self._pipeline.is_ending)
+        return Pacer(is_over=self._is_over)
+
+    def _is_over(self) -> bool:
+        """Whether what waits, for its moment or for a server, need not wait any longer."""
+        return self._stopped.is_set() or self._pipeline is None or self._pipeline.is_ending
 
     def _may_stay_on_device(self, src: PathLike) -> bool:
         """Whether pictures need not touch the host's memory, if decoder, network and encoder are on one GPU."""
