@@ -16,10 +16,10 @@ from animevid.cli import main
 from animevid.live.camera import TEST_PATTERN, CameraSettings
 from animevid.live.engine import EngineOptions
 from animevid.live.guard import Guard, is_loopback
-from animevid.live.jail import JailLimits
+from animevid.live.jail import JailLimits, JailRequest, conversion_options
 from animevid.live.jobs import JobLimits
 from animevid.live.server import ServerOptions, make_app
-from animevid.styles import load_style
+from animevid.styles import Style, load_style
 
 aiohttp = pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'animevid[live]'")
 pytest.importorskip("aiortc", reason="aiortc is not installed: pip install 'animevid[live]'")
@@ -249,6 +249,32 @@ def test_the_plain_form_works_without_scripts(served: Callable[..., Any], make_c
         return text
 
     assert "Save the video" in served(talk)
+
+
+@pytest.mark.parametrize(
+    ("precision", "may_be_int8"), [(None, True), ("fp32", False)], ids=["by name alone", "float32 asked for"]
+)
+def test_a_file_is_converted_in_the_precision_that_the_page_shows(
+    served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, precision: str | None, may_be_int8: bool
+):
+    from animevid.live import jobs
+
+    asked = []
+
+    async def look(_: Any, request: JailRequest, job: Any) -> str:
+        asked.append(request)
+        return "that was all"
+
+    monkeypatch.setattr(jobs.Jobs, "_run_jail", look)
+
+    async def talk(client: Any) -> None:
+        await finished(client, await (await client.post("/api/jobs", data=b"a film")).json())
+
+    served(talk, styles=(load_style("aozora", precision=precision),))
+    style = conversion_options(JailRequest.from_json(asked[0].to_json())).style
+    assert isinstance(style, Style)
+    assert style.any_precision is may_be_int8
+    assert style.path == load_style("aozora").path
 
 
 @pytest.mark.parametrize("known_length", [True, False])

@@ -19,6 +19,7 @@ from pathlib import Path
 from animevid.errors import LiveError
 from animevid.live.engine import BusyError
 from animevid.live.jail import JailLimits, JailRequest
+from animevid.styles import Style
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Job:
     id: str
     name: str
     folder: Path
-    style: str
+    style: Style
     strength: float
     compare: bool
     state: str = "receiving"
@@ -109,7 +110,7 @@ class Jobs:
         return job
 
     async def receive(
-        self, chunks: AsyncIterator[bytes], *, name: str, style: Path, strength: float, compare: bool = False
+        self, chunks: AsyncIterator[bytes], *, name: str, style: Style, strength: float, compare: bool = False
     ) -> Job:
         """Store an upload and put it in line.
 
@@ -120,7 +121,7 @@ class Jobs:
         if sum(job.state in ("receiving", "waiting", "running") for job in self._jobs.values()) > self.limits.waiting:
             raise BusyError(f"{self.limits.waiting} files wait already: try again later")
         job_id = secrets.token_urlsafe(16)
-        job = Job(job_id, _clean(name), self.folder / job_id, os.fspath(style), strength, compare)
+        job = Job(job_id, _clean(name), self.folder / job_id, style, strength, compare)
         job.folder.mkdir(mode=0o700)
         self._jobs[job_id] = job
         try:
@@ -169,10 +170,11 @@ class Jobs:
             request = JailRequest(
                 source=os.fspath(job.source),
                 target=os.fspath(job.result),
-                style=job.style,
+                style=os.fspath(job.style.path),
                 strength=job.strength,
                 threads=self._threads,
                 compare="split" if job.compare else None,
+                any_precision=job.style.any_precision,
                 limits=self.limits.jail,
             )
             try:

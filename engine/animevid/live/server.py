@@ -282,7 +282,7 @@ class _Server:
         job = await self._jobs.receive(
             aiter(request.content.iter_chunked(256 << 10)),
             name=query.get("name", "video"),
-            style=self._style(query.get("style")).path,
+            style=self._style(query.get("style")),
             strength=_share(query.get("strength", "1")),
             compare=query.get("compare") == "split",
         )
@@ -299,7 +299,7 @@ class _Server:
         job = self._job(request)
         if job.state != "done":
             raise web.HTTPConflict(text="not finished\n")
-        name = f"{Path(job.name).stem}-{Path(job.style).stem}.mp4"
+        name = f"{Path(job.name).stem}-{job.style.path.stem}.mp4"
         disposition = "inline" if "inline" in request.query else f"attachment; filename*=UTF-8''{quote(name)}"
         return web.FileResponse(job.result, headers={"Content-Disposition": disposition, "Content-Type": "video/mp4"})
 
@@ -317,7 +317,7 @@ class _Server:
                 strength = _share(await form_word(part))
             elif part.name == "file":
                 job = await self._jobs.receive(
-                    _chunks(part), name=part.filename or "video", style=style.path, strength=strength
+                    _chunks(part), name=part.filename or "video", style=style, strength=strength
                 )
                 raise web.HTTPSeeOther(f"/jobs/{job.id}")
         raise LiveError("no file was chosen")
