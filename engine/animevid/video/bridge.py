@@ -1,7 +1,7 @@
 """Protocols that the FFmpeg inside PyAV lacks (SRT, in the wheels of PyPI), lent by the ``ffmpeg`` command.
 
 The command only moves bytes between the network and a pipe, and is told which protocols it may use; whatever has to do
-with streams and pictures happens here.
+with streams and pictures happens here. It lives no longer than this process, however that ends.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +32,22 @@ _COPY = ("-map", "0", "-c", "copy", "-f", "data", "-flush_packets", "1")
 _PATIENCE_SECONDS = 5.0
 #: How long the other side may take nothing: nobody has come to a listener, or who came has stalled.
 _TAKEN_WITHIN_SECONDS = 30.0
+#: Options of the connection, which the command is given; others are those of the container, which is read here.
+_PROTOCOL_OPTIONS = frozenset(
+    (
+        "connect_timeout", "ffs", "inputbw", "iptos", "ipttl", "latency", "linger", "listen_timeout", "lossmaxttl",
+        "maxbw", "messageapi", "mode", "mss", "nakreport", "oheadbw", "passphrase", "payload_size", "pbkeylen",
+        "peerlatency", "pkt_size", "rcvbuf", "rcvlatency", "recv_buffer_size", "rw_timeout", "send_buffer_size",
+        "sndbuf", "srt_streamid", "streamid", "timeout", "tlpktdrop", "transtype", "ts_transtype", "tsbpd",
+    )
+)  # fmt: skip
+#: Becomes the command, which the kernel then ends when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG).
+_DIE_WITH_PARENT = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 @functools.cache
@@ -44,17 +62,27 @@ def has_protocol(scheme: str) -> bool:
     return True
 
 
-def open_bridged_input(url: str, *, protocols: str, timeout_seconds: float | None) -> Any:
+def open_bridged_input(
+    url: str, *, options: dict[str, str], timeout_seconds: float | None, format_name: str | None = None
+) -> Any:
     """An open ``av`` input container for ``url``, through the command. Closing it ends the command.
+
+    Of ``options``, which must say ``protocol_whitelist``, the command is given those of the connection.
 
     Raises:
         UsageError: there is no such command, or it lacks the protocol too.
         OSError, av.FFmpegError: it does not answer, or not with a stream.
     """
-    arguments = ["-protocol_whitelist", f"{protocols},pipe", *_BYTES, "-i", url, *_COPY, "pipe:1"]
+    ours = {name: value for name, value in options.items() if name not in _PROTOCOL_OPTIONS}
+    theirs = {name: value for name, value in options.items() if name in _PROTOCOL_OPTIONS}
+    arguments = ["-protocol_whitelist", f"{ours.pop('protocol_whitelist')},pipe", *_BYTES]
+    for name, value in theirs.items():
+        arguments += [f"-{name}", value]
+    arguments += ["-i", url, *_COPY, "pipe:1"]
     pipe = _Reading(_start(url, arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE), timeout_seconds)
     try:
-        return _Container(av.open(pipe, "r", metadata_errors="replace"), pipe.close)
+        container = av.open(pipe, "r", format=format_name, container_options=ours, metadata_errors="replace")
+        return PipedContainer(container, pipe)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = pipe.last_words()
         pipe.close()
@@ -73,7 +101,7 @@ def open_bridged_output(url: str, *, protocols: str, muxer: str, options: dict[s
     arguments = ["-protocol_whitelist", f"{protocols},pipe", *_BYTES, "-i", "pipe:0", *_COPY]
     arguments += ["-linger", f"{_PATIENCE_SECONDS:g}", url]
     pipe = _Writing(_start(url, arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL))
-    return _Container(av.open(pipe, "w", format=muxer, container_options=options), pipe.close)
+    return PipedContainer(av.open(pipe, "w", format=muxer, container_options=options), pipe)
 
 
 def _start(url: str, arguments: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
@@ -85,14 +113,42 @@ def _start(url: str, arguments: list[str], *, stdin: int, stdout: int) -> subpro
             f"{scheme = } is not in this FFmpeg ({av.__version__} of PyAV) and {lacking}: install an ffmpeg with "
             f"{scheme.upper()} (Debian: apt-get install ffmpeg)"
         )
-    return subprocess.Popen(
-        [command, "-hide_banner", "-nostdin", "-loglevel", "error", *arguments],
-        stdin=stdin,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        start_new_session=True,  # Ctrl-C is for us: we end the command when everything has passed
+    return _start_bound_to_us(
+        [command, "-hide_banner", "-nostdin", "-loglevel", "error", *arguments], stdin=stdin, stdout=stdout
     )
+
+
+def _start_bound_to_us(command: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+    """Start ``command`` so that it ends with this process, be it killed. Only Linux can do that for sure; elsewhere it
+    ends with the pipe, unless it is waiting for a caller."""
+
+    def start(command: list[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C is for us: we end the command when everything has passed
+        )
+
+    if sys.platform != "linux" or not sys.executable:
+        return start(command)
+    started: Future[subprocess.Popen[bytes]] = Future()
+
+    def start_and_stay() -> None:
+        try:
+            process = start([sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command])
+        except BaseException as error:
+            started.set_exception(error)
+            return
+        started.set_result(process)
+        # For the kernel the parent is this thread: it stays until the command has ended, and leaves the body alone.
+        with suppress(OSError):
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+    threading.Thread(target=start_and_stay, name="animevid-bridge-parent", daemon=True).start()
+    return started.result()
 
 
 @functools.cache
@@ -101,7 +157,7 @@ def _protocols_of(command: str) -> frozenset[str]:
     return frozenset(done.stdout.split())
 
 
-class _Pipe:
+class _Pipe(ABC):
     """A running command and the last that it complained about."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
@@ -119,6 +175,10 @@ class _Pipe:
             return ""
         self._listener.join(1)
         return next((words.rpartition(": ")[2] for words in reversed(self._words) if words), "")
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the command. Safe to call twice."""
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
@@ -212,12 +272,12 @@ class _Writing(_Pipe):
             raise OSError(words or f"{_COMMAND} ended with {code}")
 
 
-class _Container:
+class PipedContainer:
     """An ``av`` container that takes its pipe along when it is closed."""
 
-    def __init__(self, container: Any, close_pipe: Callable[[], None]) -> None:
+    def __init__(self, container: Any, pipe: _Pipe) -> None:
         self._container = container
-        self._close_pipe = close_pipe
+        self._pipe = pipe
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._container, name)
@@ -227,7 +287,7 @@ class _Container:
         try:
             self._container.close()
         finally:
-            self._close_pipe()
+            self._pipe.close()
 
     def __enter__(self) -> Self:
         return self

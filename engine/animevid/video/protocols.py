@@ -103,7 +103,7 @@ def open_input(
         wanted.setdefault("rtsp_transport", "tcp")  # a lost UDP packet costs half a picture; TCP only costs time
     try:
         if scheme in _BRIDGED and not has_protocol(scheme):
-            return open_bridged_input(name, protocols=protocols, timeout_seconds=timeout)
+            return open_bridged_input(name, options=wanted, timeout_seconds=timeout, format_name=format_name)
         return av.open(
             name, "r", format=format_name, container_options=wanted, timeout=timeout, metadata_errors="replace",
             hwaccel=hwaccel,
