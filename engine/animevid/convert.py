@@ -27,6 +27,7 @@ from animevid.video import (
     OutputSettings,
     PictureKind,
     ReconnectingSource,
+    Sink,
     Source,
     SourceInfo,
     VideoSink,
@@ -37,7 +38,8 @@ from animevid.video import (
     picture_kind_of,
 )
 from animevid.video.pacing import Pacer
-from animevid.video.protocols import STANDARD_STREAM, is_local_file
+from animevid.video.protocols import STANDARD_STREAM, is_local_file, is_published
+from animevid.video.publish import PublishedSink
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Comparison: TypeAlias = Literal["side", "split"]
@@ -138,7 +140,7 @@ class ConversionOptions:
     muxer: str | None = None
     #: FFmpeg's options for opening the source: ``(("format_whitelist", "mp4"),)``.
     input_options: tuple[tuple[str, str], ...] = ()
-    #: A live stream that breaks off is sought again for so long; 0: it ends there.
+    #: A live stream or a server published to that breaks off is sought again for so long; 0: it ends there.
     reconnect_seconds: float = 20.0
     #: What is published to the network goes out at the pace at which it is watched, not as fast as it can be made.
     real_time: bool = True
@@ -338,21 +340,9 @@ class Conversion:
             self._on_device = isinstance(self._source, VideoSource) and self._source.is_on_device
             info = self._source.info
             self._size = self._wanted_size(info.display_height, info.display_width)
-            self._sink = stack.enter_context(
-                open_sink(
-                    dst,
-                    template=self._source,
-                    settings=OutputSettings(
-                        encoder=options.encoder,
-                        overwrite=options.overwrite,
-                        copy_streams=options.copy_streams,
-                        muxer=options.muxer,
-                    ),
-                    picture=self._picture_kind(),
-                )
-            )
+            self._sink = stack.enter_context(self._open_sink())
             self._stylizer = opening.result()
-            if device_index is not None and isinstance(self._sink, VideoSink):
+            if device_index is not None and isinstance(self._sink, VideoSink | PublishedSink):
                 self._stylizer.keep_results_on_device(self._sink.encodes_on_device)
             self._stack = stack.pop_all()
 
@@ -407,6 +397,8 @@ class Conversion:
             sink.write(frame)
             if sink.frames_written == 1:
                 first_frame_at = time.perf_counter()
+                if pacer is not None:
+                    pacer.restart(frame.pts_seconds)  # connecting took its time
 
         self._pipeline = Pipeline(self._frames(), [*stages, Stage.each("encode", encode)], source_name="decode")
         watch = None
@@ -447,14 +439,48 @@ class Conversion:
     ) -> None:
         self.close()
 
-    def _open_pacer(self) -> Pacer | None:
-        """What holds pictures back for a live server; ``None`` where the source is live, or nobody watches."""
-        live_source = isinstance(self._source, ReconnectingSource) or (
+    def _open_sink(self) -> Sink:
+        options = self._options
+
+        def connect() -> Sink:
+            return open_sink(
+                self._dst,
+                template=self._source,
+                settings=OutputSettings(
+                    encoder=options.encoder,
+                    overwrite=options.overwrite,
+                    copy_streams=options.copy_streams,
+                    muxer=options.muxer,
+                ),
+                picture=self._picture_kind(),
+                is_over=self._is_over,
+            )
+
+        first = connect()
+        if not isinstance(first, VideoSink) or not is_published(self._dst) or options.reconnect_seconds <= 0:
+            return first
+        return PublishedSink(
+            first,
+            connect,
+            template=self._source,
+            patience_seconds=options.reconnect_seconds,
+            drops=self._source_is_live,
+            is_over=self._is_over,
+            on_back=lambda pts_seconds: self._pacer.restart(pts_seconds) if self._pacer is not None else None,
+        )
+
+    @property
+    def _source_is_live(self) -> bool:
+        """Whether the source goes on while nobody reads it. Standard input does not, and may well be a film."""
+        return isinstance(self._source, ReconnectingSource) or (
             isinstance(self._source, VideoSource)
             and not self._source.is_finite
-            and os.fspath(self._source.spec) != STANDARD_STREAM  # which may well be a film
+            and os.fspath(self._source.spec) != STANDARD_STREAM
         )
-        if not self._options.real_time or live_source or self._dst == STANDARD_STREAM or is_local_file(self._dst):
+
+    def _open_pacer(self) -> Pacer | None:
+        """What holds pictures back for a live server; ``None`` where the source is live, or nobody watches."""
+        if not self._options.real_time or self._source_is_live or not is_published(self._dst):
             return None
         return Pacer(is_over=self._is_over)
 

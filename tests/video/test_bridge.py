@@ -28,7 +28,7 @@ def test_a_stream_that_nobody_takes_is_an_error(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(OSError, match=r"nobody has taken the stream for 0\.2 s"):
         pipe.write(bytes(4 << 20))
     pipe.close()
-    assert idle.poll() is not None
+    assert idle.wait(5) is not None
 
 
 def test_what_is_taken_arrives_whole() -> None:

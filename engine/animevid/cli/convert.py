@@ -72,7 +72,7 @@ def add_parser(subparsers: Any) -> None:
         type=parse_time,
         default=Fraction(20),
         metavar="SECONDS",
-        help="look for a live stream that broke off for so long (default 20; 0: end there)",
+        help="look for a live stream, or a server published to, that broke off for so long (default 20; 0: end there)",
     )
     group.add_argument("--no-tone-map", action="store_true", help="refuse HDR instead of bringing it to SDR")
 

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import select
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import av
 
@@ -28,6 +31,15 @@ _COMMAND = "ffmpeg"
 #: Bytes as they are, seven MPEG-TS packets at a time, which is what a datagram of SRT holds.
 _BYTES = ("-f", "data", "-raw_packet_size", "1316")
 _COPY = ("-map", "0", "-c", "copy", "-f", "data", "-flush_packets", "1")
+#: What MPEG-TS is padded with (ISO/IEC 13818-1, 2.4.1): the command connects when something has come to be sent.
+_PADDING = (b"\x47\x1f\xff\x10" + b"\xff" * 184) * 7
+#: How the command says, at level info, that it is connected.
+_CONNECTED = "Output #0"
+_COMPLAINT = re.compile(r"\[(?:error|fatal|panic)\] (.*)")
+#: How long what is written at a regular end may take.
+_FAREWELL_SECONDS = 2.0
+#: How long a wait lasts before it looks whether it is still wanted.
+_LONGEST_WAIT_SECONDS = 0.1
 #: How long the command may take to end after its work.
 _PATIENCE_SECONDS = 5.0
 #: How long the other side may take nothing: nobody has come to a listener, or who came has stalled.
@@ -91,16 +103,28 @@ def open_bridged_input(
         raise
 
 
-def open_bridged_output(url: str, *, protocols: str, muxer: str, options: dict[str, str]) -> Any:
+def open_bridged_output(
+    url: str, *, protocols: str, muxer: str, options: dict[str, str], is_over: Callable[[], bool]
+) -> PipedContainer:
     """An ``av`` output container that ends up at ``url``, through the command. Closing it waits for the command.
+
+    Returns when the command is connected. ``is_over`` ends every wait.
 
     Raises:
         UsageError: there is no such command, or it lacks the protocol too.
+        OSError: it cannot connect, or nobody has come for :data:`_TAKEN_WITHIN_SECONDS`.
     """
     # Without lingering, what has not arrived yet when the film ends never does.
     arguments = ["-protocol_whitelist", f"{protocols},pipe", *_BYTES, "-i", "pipe:0", *_COPY]
     arguments += ["-linger", f"{_PATIENCE_SECONDS:g}", url]
-    pipe = _Writing(_start(url, arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL))
+    process = _start(url, arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    pipe = _Writing(process, is_over=is_over)
+    if muxer == "mpegts":
+        try:
+            pipe.connect()
+        except BaseException:
+            pipe.abandon()
+            raise
     return PipedContainer(av.open(pipe, "w", format=muxer, container_options=options), pipe)
 
 
@@ -114,7 +138,9 @@ def _start(url: str, arguments: list[str], *, stdin: int, stdout: int) -> subpro
             f"{scheme.upper()} (Debian: apt-get install ffmpeg)"
         )
     return _start_bound_to_us(
-        [command, "-hide_banner", "-nostdin", "-loglevel", "error", *arguments], stdin=stdin, stdout=stdout
+        [command, "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", *arguments],
+        stdin=stdin,
+        stdout=stdout,
     )
 
 
@@ -163,6 +189,7 @@ class _Pipe(ABC):
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._words: deque[str] = deque(maxlen=4)
+        self._connected = threading.Event()
         # Read all the time: a full pipe would stop the command.
         self._listener = threading.Thread(target=self._listen, name="animevid-bridge", daemon=True)
         self._listener.start()
@@ -180,10 +207,20 @@ class _Pipe(ABC):
     def close(self) -> None:
         """End the command. Safe to call twice."""
 
+    def abandon(self) -> None:
+        """End the command without waiting for what it still has to send."""
+        self._process.kill()
+        with suppress(OSError):
+            self.close()
+
     def _listen(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            self._words.append(line.decode("utf-8", "replace").strip())
+            text = line.decode("utf-8", "replace").strip()
+            if _CONNECTED in text:
+                self._connected.set()
+            if complaint := _COMPLAINT.search(text):
+                self._words.append(complaint[1])
 
     def _end(self) -> None:
         """End the command if it has not ended by itself."""
@@ -228,11 +265,35 @@ class _Reading(_Pipe):
 class _Writing(_Pipe):
     """The command's input as a file for PyAV."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], *, is_over: Callable[[], bool] = lambda: False) -> None:
         super().__init__(process)
+        self._is_over = is_over
+        self._over_since_seconds: float | None = None
         if os.name != "nt":
             assert process.stdin is not None
             os.set_blocking(process.stdin.fileno(), False)
+
+    def connect(self) -> None:
+        """Wait until the command is connected.
+
+        Raises:
+            OSError: it cannot be, or nobody came for :data:`_TAKEN_WITHIN_SECONDS`, or it is over.
+        """
+        self.write(_PADDING)
+        deadline = time.monotonic() + _TAKEN_WITHIN_SECONDS
+        while not self._connected.wait(_LONGEST_WAIT_SECONDS):
+            if self._process.poll() is not None:
+                raise OSError(self.last_words() or "the connection broke")
+            self._give_up_after(deadline, farewell_seconds=0.0)
+
+    def _give_up_after(self, deadline: float, *, farewell_seconds: float) -> None:
+        now = time.monotonic()
+        if self._is_over():
+            self._over_since_seconds = self._over_since_seconds or now
+            if now - self._over_since_seconds >= farewell_seconds:
+                raise OSError("it is no longer wanted")
+        if now > deadline:
+            raise OSError(f"nobody has taken the stream for {_TAKEN_WITHIN_SECONDS:g} s")
 
     def write(self, data: bytes) -> int:
         """All of ``data``, as fast as it is taken.
@@ -245,8 +306,9 @@ class _Writing(_Pipe):
         view = memoryview(data)
         try:
             while view:
-                if os.name != "nt" and not select.select([], [stdin], [], _TAKEN_WITHIN_SECONDS)[1]:
-                    raise OSError(f"nobody has taken the stream for {_TAKEN_WITHIN_SECONDS:g} s")
+                deadline = time.monotonic() + _TAKEN_WITHIN_SECONDS
+                while os.name != "nt" and not select.select([], [stdin], [], _LONGEST_WAIT_SECONDS)[1]:
+                    self._give_up_after(deadline, farewell_seconds=_FAREWELL_SECONDS)
                 view = view[stdin.write(view) or 0 :]
         except BrokenPipeError as error:
             raise OSError(self.last_words() or "the connection broke") from error
@@ -272,10 +334,18 @@ class _Writing(_Pipe):
             raise OSError(words or f"{_COMMAND} ended with {code}")
 
 
+class Pipe(Protocol):
+    """What carries a container's bytes."""
+
+    def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
 class PipedContainer:
     """An ``av`` container that takes its pipe along when it is closed."""
 
-    def __init__(self, container: Any, pipe: _Pipe) -> None:
+    def __init__(self, container: Any, pipe: Pipe) -> None:
         self._container = container
         self._pipe = pipe
 
@@ -288,6 +358,12 @@ class PipedContainer:
             self._container.close()
         finally:
             self._pipe.close()
+
+    def abandon(self) -> None:
+        """Close both without waiting for the other side."""
+        self._pipe.abandon()
+        with suppress(av.FFmpegError, OSError, ValueError):
+            self.close()
 
     def __enter__(self) -> Self:
         return self

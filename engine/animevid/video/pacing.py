@@ -37,6 +37,10 @@ class Pacer:
         #: By how much the latest picture of all was late, in seconds.
         self.behind_seconds = 0.0
 
+    def restart(self, pts_seconds: Fraction) -> None:
+        """Count time anew: the picture at ``pts_seconds`` goes now, since the server was not there before."""
+        self._start_seconds = self._now() - float(pts_seconds)
+
     def hold(self, pts_seconds: Fraction) -> None:
         """Return when it is time for the picture at ``pts_seconds``."""
         if self._start_seconds is None:

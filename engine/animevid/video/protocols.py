@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Callable
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import av
 
 from animevid.errors import InputError, OutputError, UnsupportedInputError, UsageError
 from animevid.redaction import redacted, redacted_text
-from animevid.video.bridge import has_protocol, open_bridged_input, open_bridged_output
+from animevid.video.bridge import PipedContainer, has_protocol, open_bridged_input, open_bridged_output
+from animevid.video.wire import open_wire
 
 Spec = str | PathLike[str]
 
@@ -46,6 +48,8 @@ _WRITE_SCHEMES: dict[str, str] = {
     "tcp": "mpegts",
     "srt": "mpegts",
 }
+#: Schemes that mean a connection, through which the muxer's bytes go.
+_CONNECTED = frozenset({"rtmp", "rtmps", "tcp"})
 STANDARD_STREAM = "-"
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters or more: C:\ is a drive
 
@@ -112,8 +116,11 @@ def open_input(
         raise input_error(spec, error) from error
 
 
-def open_output(name: str, *, muxer: str, options: dict[str, str]) -> Any:
+def open_output(name: str, *, muxer: str, options: dict[str, str], is_over: Callable[[], bool] = lambda: False) -> Any:
     """An ``av`` output container for FFmpeg's ``name`` of a file, a URL or a pipe.
+
+    It is connected where a connection is what the URL means, except for RTSP, whose muxer connects when it begins.
+    ``is_over`` ends every wait for a server.
 
     Raises:
         UsageError: a protocol that is missing here.
@@ -121,7 +128,12 @@ def open_output(name: str, *, muxer: str, options: dict[str, str]) -> Any:
     """
     scheme = scheme_of(name)
     if scheme in _BRIDGED and not has_protocol(scheme):
-        return open_bridged_output(name, protocols=_READ_SCHEMES[scheme], muxer=muxer, options=options)
+        protocols = _READ_SCHEMES[scheme]
+        return open_bridged_output(name, protocols=protocols, muxer=muxer, options=options, is_over=is_over)
+    if scheme in _CONNECTED:
+        wire = open_wire(name, protocols=_READ_SCHEMES[scheme], is_over=is_over)
+        if wire is not None:
+            return PipedContainer(av.open(wire, "w", format=muxer, container_options=options), wire)
     return av.open(name, "w", format=muxer, container_options=options)
 
 
@@ -176,6 +188,11 @@ def output_url(spec: Spec) -> tuple[str, str] | None:
         allowed = ", ".join(sorted(_WRITE_SCHEMES))
         raise UsageError(f"{scheme = } cannot be written: use a file, '-' or one of {allowed}")
     return text, _WRITE_SCHEMES[scheme]
+
+
+def is_published(spec: Spec) -> bool:
+    """Whether writing ``spec`` means sending it over the network."""
+    return not is_local_file(spec) and fspath(spec) != STANDARD_STREAM
 
 
 def _reason(error: Exception) -> str:

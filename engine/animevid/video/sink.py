@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -17,6 +18,7 @@ from animevid.pixels.device import DevicePlanes, on_host
 from animevid.pixels.planes import PlanesYUV420
 from animevid.redaction import redacted
 from animevid.video.base import Sink, SinkReport, Source
+from animevid.video.bridge import PipedContainer
 from animevid.video.clock import output_time_base, ticks_from_seconds
 from animevid.video.colour import write_tags
 from animevid.video.device import DeviceWriter, cuda_encoding, device_index_of, encoder_format
@@ -24,7 +26,7 @@ from animevid.video.encoders import EncoderPlan, EncoderSettings, PictureKind, c
 from animevid.video.frame import Frame
 from animevid.video.pending import PendingFile, check_target
 from animevid.video.planes_io import PlaneWriter
-from animevid.video.protocols import STANDARD_STREAM, Spec, local_path, open_output, output_error, output_url
+from animevid.video.protocols import Spec, is_published, local_path, open_output, output_error, output_url
 from animevid.video.streams import Carrier, StreamAction, StreamDecision, add_carrier, decide_streams, lasting_metadata
 
 log = logging.getLogger(__name__)
@@ -97,6 +99,7 @@ class VideoSink(Sink):
         template: the source whose time base, rate, shape, tags and streams the output takes over.
         settings: encoder, overwriting and container.
         picture: what the frames will be like, where they differ from the template's (another size) or there is none.
+        is_over: asked while a server is waited for: whether to give up.
 
     Raises:
         UsageError: container, codec or settings that do not fit together.
@@ -110,8 +113,10 @@ class VideoSink(Sink):
         template: Source | None = None,
         settings: OutputSettings | None = None,
         picture: PictureKind | None = None,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> None:
         self.path = path
+        self._is_over = is_over
         self._settings = settings = settings or OutputSettings()
         self._template = template
         if picture is None:
@@ -119,7 +124,7 @@ class VideoSink(Sink):
                 raise UsageError("a VideoSink needs a template source or a picture kind: give one of them")
             picture = picture_kind_of(template)
         url = output_url(path)
-        if url is not None and os.fspath(path) != STANDARD_STREAM:
+        if is_published(path):
             self._settings = settings = _easy_to_tune_in(settings, picture)
         self._target = None if url is not None else local_path(path)
         if self._target is not None:
@@ -148,6 +153,7 @@ class VideoSink(Sink):
         self._writer: PlaneWriter | None = None
         self._device_writer: DeviceWriter | None = None
         self._carriers: dict[int, Carrier] = {}
+        self._packets_written = self._packets_lost = 0
         self._last_ticks: int | None = None
         self._first_seconds: Fraction | None = None
         self._end_seconds = Fraction(0)
@@ -165,6 +171,11 @@ class VideoSink(Sink):
     @property
     def notices(self) -> tuple[str, ...]:
         return self.encoder.notices
+
+    @property
+    def packets_so_far(self) -> tuple[int, int]:
+        """How many packets of other streams were written, and how many lost, by the time it was aborted."""
+        return self._packets_written, self._packets_lost
 
     @property
     def encodes_on_device(self) -> bool:
@@ -193,10 +204,28 @@ class VideoSink(Sink):
             self._file.discard()
 
     def _close_quietly(self) -> None:
+        self._packets_written = sum(carrier.packets_written for carrier in self._carriers.values())
+        self._packets_lost = sum(carrier.packets_lost for carrier in self._carriers.values())
         container, self._container, self._stream, self._carriers = self._container, None, None, {}
-        if container is not None:
+        if isinstance(container, PipedContainer):
+            container.abandon()
+        elif container is not None:
             with suppress(av.FFmpegError, OSError, ValueError):
                 container.close()
+
+    def open(self, frame: Frame) -> None:
+        """Open the target for pictures like ``frame``, which ``write`` does otherwise with the first one.
+
+        Raises:
+            OutputError: the target cannot be written (nothing is left behind).
+        """
+        if self._container is not None:
+            return
+        try:
+            self._open(frame)
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise output_error(self.path, error) from error
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -300,7 +329,7 @@ class VideoSink(Sink):
             options.setdefault("movie_timescale", str(min(max(picture.time_base.denominator, 1000), 1_000_000)))
         if self.muxer == "rtsp":
             options.setdefault("rtsp_transport", "tcp")  # as for reading: a lost packet costs half a picture
-        self._container = open_output(self._name, muxer=self.muxer, options=options)
+        self._container = open_output(self._name, muxer=self.muxer, options=options, is_over=self._is_over)
         self._writer = PlaneWriter(
             width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=picture.colour
         )
