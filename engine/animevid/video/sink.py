@@ -24,7 +24,7 @@ from animevid.video.colour import write_tags
 from animevid.video.device import DeviceWriter, cuda_encoding, device_index_of, encoder_format
 from animevid.video.encoders import EncoderPlan, EncoderSettings, PictureKind, choose_encoder, open_context
 from animevid.video.frame import Frame
-from animevid.video.pending import PendingFile, check_target
+from animevid.video.pending import PendingFile, PendingPlaylist, check_target
 from animevid.video.planes_io import PlaneWriter
 from animevid.video.protocols import Spec, is_published, local_path, open_output, output_error, output_url
 from animevid.video.streams import Carrier, StreamAction, StreamDecision, add_carrier, decide_streams, lasting_metadata
@@ -41,6 +41,7 @@ MUXERS: dict[str, str] = {
     ".ts": "mpegts",
     ".avi": "avi",
     ".flv": "flv",
+    ".m3u8": "hls",
 }
 #: Muxers with a clock of their own: frames are put on it by us, so that none falls together with its neighbour.
 _MUXER_TICKS = {
@@ -48,10 +49,13 @@ _MUXER_TICKS = {
     "webm": Fraction(1, 1000),
     "flv": Fraction(1, 1000),
     "mpegts": Fraction(1, 90000),
+    "hls": Fraction(1, 90000),
     "rtp_mpegts": Fraction(1, 90000),
 }
 #: Whoever tunes in to a published film waits for the next key frame: at most so long.
 _LONGEST_WAIT_TO_TUNE_IN = Fraction(2)
+#: The playlist of a whole film, in segments of about so many seconds (RFC 8216), each to be decoded by itself.
+_PLAYLIST_OPTIONS = {"hls_time": "6", "hls_playlist_type": "vod", "hls_flags": "independent_segments"}
 _FILE_CODEC_TAGS = {("hevc", "mp4"): "hvc1", ("hevc", "mov"): "hvc1"}  # what Apple's players insist on
 
 
@@ -133,13 +137,23 @@ class VideoSink(Sink):
         self.muxer = settings.muxer or (url[1] if url is not None else muxer_for(path))
         if self.muxer not in av.formats_available:
             raise UsageError(f"muxer = {self.muxer!r} is none of FFmpeg's: give matroska, mp4, mpegts ...")
-        self._file: PendingFile | None = None
+        if self.muxer == "hls":
+            if self._target is None or self._target.suffix.lower() != ".m3u8":
+                raise UsageError("muxer = 'hls' writes a playlist and its segments beside it: give a file.m3u8")
+            if "%" in str(self._target):
+                raise UsageError(f"path = {str(self._target)!r}: a % has a meaning in names of segments; leave it out")
+            self._settings = settings = _easy_to_tune_in(settings, picture)  # a segment ends before a key frame
+        #: What holds the streams.
+        container = "mpegts" if self.muxer == "hls" else self.muxer
+        self._file: PendingFile | PendingPlaylist | None = None
         self._name = url[0] if url is not None else ""
         self.decisions: tuple[StreamDecision, ...] = ()
         if template is not None:
             wanted: frozenset[int] = frozenset()
             if settings.copy_streams:
-                self.decisions = decide_streams(template, muxer=self.muxer)
+                self.decisions = decide_streams(template, muxer=container)
+                if self.muxer == "hls":
+                    self.decisions = tuple(map(_for_playlist, self.decisions))
                 wanted = frozenset(
                     decision.stream.index for decision in self.decisions if decision.action is not StreamAction.DROP
                 )
@@ -147,7 +161,7 @@ class VideoSink(Sink):
         if self.muxer in _MUXER_TICKS:
             picture = replace(picture, time_base=_MUXER_TICKS[self.muxer])
         self._picture = picture
-        self.encoder: EncoderPlan = choose_encoder(settings.encoder, picture, container=self.muxer)
+        self.encoder: EncoderPlan = choose_encoder(settings.encoder, picture, container=container)
         self._container: Any = None
         self._stream: Any = None
         self._writer: PlaneWriter | None = None
@@ -298,9 +312,12 @@ class VideoSink(Sink):
         )
         if actual != self._picture:
             self._picture = actual
-            self.encoder = choose_encoder(self._settings.encoder, actual, container=self.muxer)
+            self.encoder = choose_encoder(
+                self._settings.encoder, actual, container="mpegts" if self.muxer == "hls" else self.muxer
+            )
         if self._target is not None:
-            self._file = PendingFile(self._target, overwrite=self._settings.overwrite)
+            pending = PendingPlaylist if self.muxer == "hls" else PendingFile
+            self._file = pending(self._target, overwrite=self._settings.overwrite)
             self._name = f"file:{self._file.path}"
         if isinstance(planes, DevicePlanes) and self.encodes_on_device:
             index = device_index_of(planes)
@@ -327,6 +344,9 @@ class VideoSink(Sink):
         if self.muxer in ("mp4", "mov"):
             # Edit lists, which hold the streams' starts, count in this clock: milliseconds unless told otherwise.
             options.setdefault("movie_timescale", str(min(max(picture.time_base.denominator, 1000), 1_000_000)))
+        if isinstance(self._file, PendingPlaylist):
+            segments = f"file:{self._file.folder / self._file.target.stem}-%05d.ts"
+            options = {**_PLAYLIST_OPTIONS, "hls_segment_filename": segments, **options}
         if self.muxer == "rtsp":
             options.setdefault("rtsp_transport", "tcp")  # as for reading: a lost packet costs half a picture
         self._container = open_output(self._name, muxer=self.muxer, options=options, is_over=self._is_over)
@@ -414,6 +434,13 @@ class VideoSink(Sink):
         mux = self._container.mux_one
         for packet in packets:
             mux(packet)
+
+
+def _for_playlist(decision: StreamDecision) -> StreamDecision:
+    """``decision`` where only sound goes along with the picture."""
+    if decision.stream.kind == "audio" or decision.action is StreamAction.DROP:
+        return decision
+    return StreamDecision(decision.stream, StreamAction.DROP, reason="a playlist holds picture and sound")
 
 
 def _easy_to_tune_in(settings: OutputSettings, picture: PictureKind) -> OutputSettings:
