@@ -17,6 +17,7 @@ from animevid.backends.threads import default_threads
 from animevid.errors import Cancelled, UsageError
 from animevid.pipeline import Pipeline, PipelineStatistics, Stage
 from animevid.pixels import Colour, PlanesYUV420, compare_side_by_side, compare_split, resize_planes
+from animevid.redaction import redacted
 from animevid.styles import CardHints, Style
 from animevid.stylizer import StaticSkip, SteadySteps, Steps, Stylizer
 from animevid.video import (
@@ -26,6 +27,7 @@ from animevid.video import (
     OutputSettings,
     PictureKind,
     ReconnectingSource,
+    Sink,
     Source,
     SourceInfo,
     VideoSink,
@@ -36,7 +38,8 @@ from animevid.video import (
     picture_kind_of,
 )
 from animevid.video.pacing import Pacer
-from animevid.video.protocols import STANDARD_STREAM, is_local_file
+from animevid.video.protocols import STANDARD_STREAM, is_local_file, is_published
+from animevid.video.publish import PublishedSink
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Comparison: TypeAlias = Literal["side", "split"]
@@ -137,7 +140,7 @@ class ConversionOptions:
     muxer: str | None = None
     #: FFmpeg's options for opening the source: ``(("format_whitelist", "mp4"),)``.
     input_options: tuple[tuple[str, str], ...] = ()
-    #: A live stream that breaks off is sought again for so long; 0: it ends there.
+    #: A live stream or a server published to that breaks off is sought again for so long; 0: it ends there.
     reconnect_seconds: float = 20.0
     #: What is published to the network goes out at the pace at which it is watched, not as fast as it can be made.
     real_time: bool = True
@@ -337,21 +340,9 @@ class Conversion:
             self._on_device = isinstance(self._source, VideoSource) and self._source.is_on_device
             info = self._source.info
             self._size = self._wanted_size(info.display_height, info.display_width)
-            self._sink = stack.enter_context(
-                open_sink(
-                    dst,
-                    template=self._source,
-                    settings=OutputSettings(
-                        encoder=options.encoder,
-                        overwrite=options.overwrite,
-                        copy_streams=options.copy_streams,
-                        muxer=options.muxer,
-                    ),
-                    picture=self._picture_kind(),
-                )
-            )
+            self._sink = stack.enter_context(self._open_sink())
             self._stylizer = opening.result()
-            if device_index is not None and isinstance(self._sink, VideoSink):
+            if device_index is not None and isinstance(self._sink, VideoSink | PublishedSink):
                 self._stylizer.keep_results_on_device(self._sink.encodes_on_device)
             self._stack = stack.pop_all()
 
@@ -367,7 +358,7 @@ class Conversion:
         source, sink = self._source, self._sink
         return ConversionPlan(
             source=describe_source(source.info),
-            output=self._dst,
+            output=redacted(self._dst),
             style=self._stylizer.card.name,
             network=self._stylizer.description,
             size=self._size,
@@ -406,6 +397,8 @@ class Conversion:
             sink.write(frame)
             if sink.frames_written == 1:
                 first_frame_at = time.perf_counter()
+                if pacer is not None:
+                    pacer.restart(frame.pts_seconds)  # connecting took its time
 
         self._pipeline = Pipeline(self._frames(), [*stages, Stage.each("encode", encode)], source_name="decode")
         watch = None
@@ -414,7 +407,7 @@ class Conversion:
         try:
             statistics = self._pipeline.run(watch=watch)
         except Cancelled as error:
-            raise Cancelled(f"stopped before the end: {self._dst!r} is not written") from error
+            raise Cancelled(f"stopped before the end: {redacted(self._dst)!r} is not written") from error
         written = sink.finish()
         return ConversionReport(
             output=written.path,
@@ -446,16 +439,54 @@ class Conversion:
     ) -> None:
         self.close()
 
-    def _open_pacer(self) -> Pacer | None:
-        """What holds pictures back for a live server; ``None`` where the source is live, or nobody watches."""
-        live_source = isinstance(self._source, ReconnectingSource) or (
+    def _open_sink(self) -> Sink:
+        options = self._options
+
+        def connect() -> Sink:
+            return open_sink(
+                self._dst,
+                template=self._source,
+                settings=OutputSettings(
+                    encoder=options.encoder,
+                    overwrite=options.overwrite,
+                    copy_streams=options.copy_streams,
+                    muxer=options.muxer,
+                ),
+                picture=self._picture_kind(),
+                is_over=self._is_over,
+            )
+
+        first = connect()
+        if not isinstance(first, VideoSink) or not is_published(self._dst) or options.reconnect_seconds <= 0:
+            return first
+        return PublishedSink(
+            first,
+            connect,
+            template=self._source,
+            patience_seconds=options.reconnect_seconds,
+            drops=self._source_is_live,
+            is_over=self._is_over,
+            on_back=lambda pts_seconds: self._pacer.restart(pts_seconds) if self._pacer is not None else None,
+        )
+
+    @property
+    def _source_is_live(self) -> bool:
+        """Whether the source goes on while nobody reads it. Standard input does not, and may well be a film."""
+        return isinstance(self._source, ReconnectingSource) or (
             isinstance(self._source, VideoSource)
             and not self._source.is_finite
-            and os.fspath(self._source.spec) != STANDARD_STREAM  # which may well be a film
+            and os.fspath(self._source.spec) != STANDARD_STREAM
         )
-        if not self._options.real_time or live_source or self._dst == STANDARD_STREAM or is_local_file(self._dst):
+
+    def _open_pacer(self) -> Pacer | None:
+        """What holds pictures back for a live server; ``None`` where the source is live, or nobody watches."""
+        if not self._options.real_time or self._source_is_live or not is_published(self._dst):
             return None
-        return Pacer(is_over=lambda: self._pipeline is None or self._pipeline.is_ending)
+        return Pacer(is_over=self._is_over)
+
+    def _is_over(self) -> bool:
+        """Whether what waits, for its moment or for a server, need not wait any longer."""
+        return self._stopped.is_set() or self._pipeline is None or self._pipeline.is_ending
 
     def _may_stay_on_device(self, src: PathLike) -> bool:
         """Whether pictures need not touch the host's memory, if decoder, network and encoder are on one GPU."""

@@ -16,10 +16,10 @@ from animevid.cli import main
 from animevid.live.camera import TEST_PATTERN, CameraSettings
 from animevid.live.engine import EngineOptions
 from animevid.live.guard import Guard, is_loopback
-from animevid.live.jail import JailLimits
+from animevid.live.jail import JailLimits, JailRequest, conversion_options
 from animevid.live.jobs import JobLimits
 from animevid.live.server import ServerOptions, make_app
-from animevid.styles import load_style
+from animevid.styles import Style, load_style
 
 aiohttp = pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'animevid[live]'")
 pytest.importorskip("aiortc", reason="aiortc is not installed: pip install 'animevid[live]'")
@@ -251,6 +251,32 @@ def test_the_plain_form_works_without_scripts(served: Callable[..., Any], make_c
     assert "Save the video" in served(talk)
 
 
+@pytest.mark.parametrize(
+    ("precision", "may_be_int8"), [(None, True), ("fp32", False)], ids=["by name alone", "float32 asked for"]
+)
+def test_a_file_is_converted_in_the_precision_that_the_page_shows(
+    served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, precision: str | None, may_be_int8: bool
+):
+    from animevid.live import jobs
+
+    asked = []
+
+    async def look(_: Any, request: JailRequest, job: Any) -> str:
+        asked.append(request)
+        return "that was all"
+
+    monkeypatch.setattr(jobs.Jobs, "_run_jail", look)
+
+    async def talk(client: Any) -> None:
+        await finished(client, await (await client.post("/api/jobs", data=b"a film")).json())
+
+    served(talk, styles=(load_style("aozora", precision=precision),))
+    style = conversion_options(JailRequest.from_json(asked[0].to_json())).style
+    assert isinstance(style, Style)
+    assert style.any_precision is may_be_int8
+    assert style.path == load_style("aozora").path
+
+
 @pytest.mark.parametrize("known_length", [True, False])
 def test_an_upload_beyond_the_limit_is_refused_and_leaves_nothing(
     served: Callable[..., Any], known_length: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -358,6 +384,56 @@ def test_results_are_removed_when_their_time_is_over(
         return [path for path in tmp_path.rglob("*") if path.is_file()]
 
     assert served(talk, jobs=JobLimits(keep_seconds=0.4)) == []
+
+
+@pytest.fixture
+def child_that_writes_1000_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of the child that decodes: a thousand bytes, or as many as it may write and an error."""
+    from animevid.live.jobs import Jobs
+
+    async def write(_: Jobs, request: JailRequest, job: Any) -> str | None:
+        allowed = request.limits.output_bytes
+        if allowed < 1000:
+            return "file too large"
+        job.result.write_bytes(bytes(1000))
+        return None
+
+    monkeypatch.setattr(Jobs, "_run_jail", write)
+
+
+@pytest.mark.usefixtures("child_that_writes_1000_bytes")
+def test_results_that_were_fetched_make_room_and_others_do_not(
+    served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    async def convert(client: Any) -> Any:
+        return await finished(client, await (await client.post("/api/jobs", data=b"a film")).json())
+
+    async def talk(client: Any) -> None:
+        first, second = await convert(client), await convert(client)
+        await (await client.get(f"/api/jobs/{second['id']}/result?inline")).read()  # a look at it is no save
+        refused = await client.post("/api/jobs", data=b"a film")
+        assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
+        assert "not fetched yet" in (await refused.json())["error"]
+        await (await client.get(f"/api/jobs/{second['id']}/result")).read()
+        third = await convert(client)
+        assert third["state"] == "done"
+        assert (await client.get(f"/api/jobs/{second['id']}")).status == 404
+        assert (await client.get(f"/api/jobs/{first['id']}")).status == 200
+        assert sum(path.stat().st_size for path in tmp_path.rglob("result.mp4")) == 2000
+
+    served(talk, jobs=JobLimits(kept_bytes=2000))
+
+
+@pytest.mark.usefixtures("child_that_writes_1000_bytes")
+def test_a_conversion_may_write_no_more_than_the_room_that_is_left(served: Callable[..., Any]):
+    async def talk(client: Any) -> list[Any]:
+        return [await finished(client, await (await client.post("/api/jobs", data=b"a film")).json()) for _ in range(2)]
+
+    first, second = served(talk, jobs=JobLimits(kept_bytes=1500))
+    assert first["state"] == "done"
+    assert second["error"] == "file too large (results that were not fetched yet left 0 MiB for it)"
 
 
 def test_off_loopback_a_token_is_made_up_and_tls_is_spoken_of(

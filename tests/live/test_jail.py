@@ -53,6 +53,24 @@ except Exception as error:
     return rest[0]
 
 
+def test_the_int8_file_of_a_style_is_within_its_reach(make_clip: Callable[..., Path], tmp_path: Path):
+    from animevid.styles import load_style
+
+    source = tmp_path / "upload"
+    source.write_bytes(make_clip("int8.mp4", frames=3).read_bytes())
+    request = JailRequest(
+        source=str(source),
+        target=str(source.with_name("result.mp4")),
+        style=str(load_style("aozora").path),
+        any_precision=True,
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "animevid.live.jail", request.to_json()], capture_output=True, text=True, timeout=120
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == {"done": True}
+    assert "left out" not in done.stderr
+
+
 @linux
 def test_it_writes_in_its_own_folder(tmp_path: Path):
     assert in_jail(tmp_path, "Path('x').write_text('y'); Path('x').unlink()") == "allowed"

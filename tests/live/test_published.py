@@ -212,6 +212,29 @@ def test_ctrl_c_does_not_wait_for_the_next_picture(make_clip: Callable[..., Path
         assert process.wait(20) == 130
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_ctrl_c_does_not_wait_for_the_next_picture_of_a_pipe_either(make_clip: Callable[..., Path], packed_style: Path):
+    """A pipe may never end, so that Ctrl-C is its normal end: the pictures at hand go out at once."""
+    import signal
+
+    minute = make_clip("slow.mkv", frames=40, rate=1, container_options={"live": "1"})
+    with _listener() as (url, moments):
+        command = [sys.executable, "-m", "animevid", "-", url, "--style", str(packed_style), "--quiet"]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert process.stdin is not None
+        process.stdin.write(minute.read_bytes())
+        process.stdin.flush()
+        while not moments:
+            time.sleep(0.1)
+        time.sleep(1)
+        pressed = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        process.stdin.close()
+    # About ten pictures are on their way between decoder and encoder, a second apart.
+    assert time.monotonic() - pressed < 8
+
+
 @contextmanager
 def _listener() -> Iterator[tuple[str, list[float]]]:
     """An address that takes anything, and when it was called and each piece came."""

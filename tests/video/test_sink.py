@@ -238,6 +238,6 @@ def test_a_killed_process_leaves_the_earlier_output_as_it_was(make_clip, tmp_pat
 
 
 def test_a_url_with_a_password_is_not_repeated_in_messages():
-    from animevid.video.protocols import redacted
+    from animevid.redaction import redacted
 
     assert redacted("rtsp://me:secret@camera/1") == "rtsp://me:***@camera/1"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TextIO
 
 from animevid.errors import AnimevidError, UsageError
+from animevid.redaction import redacted_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line, as all errors here are."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"animevid: error: {_one_line(message)}; see {self.prog} --help\n")
+        self.exit(2, f"animevid: error: {redacted_text(_one_line(message))}; see {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -169,12 +170,19 @@ def command_list() -> str:
     return "commands:\n" + "\n".join(f"  animevid {name:<11}{command.help}" for name, command in COMMANDS.items())
 
 
+class _RedactingFormatter(logging.Formatter):
+    """Hides passwords and keys in URLs, also those in traces and in what libraries say."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted_text(super().format(record))
+
+
 class _StderrHandler(logging.StreamHandler[TextIO]):
     """Writes to what ``sys.stderr`` is at the moment, and is installed once."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.setFormatter(logging.Formatter("animevid: %(message)s"))
+        self.setFormatter(_RedactingFormatter("animevid: %(message)s"))
 
     @property
     def stream(self) -> TextIO:
@@ -197,9 +205,9 @@ def _complain(message: str, error: BaseException | None) -> None:
     if error is not None and logging.getLogger("animevid").isEnabledFor(logging.INFO):
         import traceback
 
-        traceback.print_exception(error)
+        print(redacted_text("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     with suppress(OSError):  # nobody listens; the exit code still tells
-        print(f"animevid: error: {_one_line(message)}", file=sys.stderr, flush=True)
+        print(f"animevid: error: {redacted_text(_one_line(message))}", file=sys.stderr, flush=True)
 
 
 def _one_line(text: str) -> str:

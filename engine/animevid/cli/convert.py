@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _EPILOG = f"""\
 INPUT is a video, a GIF, an image, a folder or a glob of images (quote it), a URL, or - for standard input.
-OUTPUT's suffix says what is written: .mp4 .mkv .mov .webm .gif .png .jpg ..., or a folder for images.
+OUTPUT's suffix says what is written: .mp4 .mkv .mov .webm .m3u8 .gif .png .jpg ..., or a folder for images.
 Ctrl-C stops cleanly and leaves an earlier OUTPUT as it was (a live stream is finished instead); a second one ends at
 once, and may leave a hidden .part file beside OUTPUT.
 
@@ -72,7 +72,7 @@ def add_parser(subparsers: Any) -> None:
         type=parse_time,
         default=Fraction(20),
         metavar="SECONDS",
-        help="look for a live stream that broke off for so long (default 20; 0: end there)",
+        help="look for a live stream, or a server published to, that broke off for so long (default 20; 0: end there)",
     )
     group.add_argument("--no-tone-map", action="store_true", help="refuse HDR instead of bringing it to SDR")
 

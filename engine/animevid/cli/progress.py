@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from animevid.errors import AnimevidError
+from animevid.redaction import redacted_text
 
 if TYPE_CHECKING:
     from animevid.convert import ConversionReport, Progress
@@ -106,7 +107,9 @@ class JsonReporter(QuietReporter):
         self._write(event="done", **report_fields(report))
 
     def failed(self, error: AnimevidError) -> None:
-        self._write(event="error", kind=type(error).__name__, message=str(error), exit_code=error.exit_code)
+        self._write(
+            event="error", kind=type(error).__name__, message=redacted_text(str(error)), exit_code=error.exit_code
+        )
 
     def _write(self, **fields: Any) -> None:
         self._stream.write(json.dumps(fields) + "\n")

@@ -16,6 +16,9 @@ from animevid.errors import LiveError, UsageError
 if TYPE_CHECKING:
     from animevid.styles import Style
 
+#: How long requests that are being answered may take after Ctrl-C.
+_FAREWELL_SECONDS = 0.5
+
 _EPILOG = """\
 Without --host only this machine reaches the page. With another --host everybody must know the token, which travels
 unencrypted: put a proxy with TLS in front (and name it: --origin https://anime.example.org). Browsers lend their
@@ -109,7 +112,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"animevid is at http://{name}:{listening.getsockname()[1]}/{query}  (Ctrl-C ends it)", flush=True)
 
     app.on_startup.append(announce)
-    web.run_app(app, sock=listening, access_log=None, print=None)
+    # What is shown live has no end that could be waited for (aiohttp would, for a minute).
+    web.run_app(app, sock=listening, access_log=None, print=None, shutdown_timeout=_FAREWELL_SECONDS)
     return 0
 
 

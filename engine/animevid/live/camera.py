@@ -21,10 +21,11 @@ from animevid.errors import AnimevidError, LiveError
 from animevid.live.counter import draw_counter
 from animevid.live.frames import LiveFrame
 from animevid.pixels import PlanesYUV420, resize_planes
+from animevid.redaction import redacted, redacted_text
 from animevid.video import open_source
 from animevid.video.backoff import Backoff
 from animevid.video.planes_io import PlaneReader
-from animevid.video.protocols import is_local_file, redacted, scheme_of
+from animevid.video.protocols import is_local_file, scheme_of
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ class Camera:
                     self._failure = error
             except Exception as error:
                 log.debug("the camera failed", exc_info=True)
-                reason = f"{type(error).__name__}: {error}"
+                reason = redacted_text(f"{type(error).__name__}: {error}")
                 if not self._ready.is_set():
                     self._failure = LiveError(f"{self.description!r} failed: {reason}")
             if not self._ready.is_set():
@@ -297,4 +298,4 @@ def _open_device(name: str, options: dict[str, str]) -> Any:
 
 def _reason(error: BaseException | None) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).splitlines()[0]
+    return redacted_text(str(text).splitlines()[0])

@@ -17,11 +17,14 @@ import platform
 import struct
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from animevid.errors import AnimevidError, InputError, UnsupportedInputError
+
+if TYPE_CHECKING:
+    from animevid.convert import ConversionOptions
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,10 @@ class JailLimits:
 
 @dataclass(frozen=True, slots=True)
 class JailRequest:
-    """One conversion. ``source`` and ``target`` lie in one private folder; ``style`` is an ONNX file."""
+    """One conversion. ``source`` and ``target`` lie in one private folder; ``style`` is an ONNX file.
+
+    ``any_precision``: the INT8 file beside it may stand in for it where that is faster (see :class:`Style`).
+    """
 
     source: str
     target: str
@@ -53,6 +59,7 @@ class JailRequest:
     strength: float = 1.0
     threads: int = 0
     compare: str | None = None
+    any_precision: bool = False
     limits: JailLimits = field(default_factory=JailLimits)
 
     def to_json(self) -> str:
@@ -84,16 +91,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _convert(request: JailRequest) -> None:
-    from animevid.convert import Conversion, ConversionOptions, Progress
+    from animevid.convert import Conversion, Progress
 
     check_upload(Path(request.source), request.limits)
-    options = ConversionOptions(
-        style=request.style,
-        strength=request.strength,
-        threads=request.threads,
-        compare="split" if request.compare == "split" else None,
-        input_options=(("protocol_whitelist", _PROTOCOLS), ("format_whitelist", ALLOWED_FORMATS)),
-    )
     pixels = 0
 
     def on_progress(progress: Progress) -> None:
@@ -105,10 +105,24 @@ def _convert(request: JailRequest) -> None:
         else:
             _say(frames=progress.frames_done)
 
-    with Conversion(request.source, request.target, options) as conversion:
+    with Conversion(request.source, request.target, conversion_options(request)) as conversion:
         height, width = conversion.plan.size
         pixels = height * width
         conversion.run(on_progress=on_progress)
+
+
+def conversion_options(request: JailRequest) -> ConversionOptions:
+    """What the conversion is asked for: all that ``animevid in.mp4 out.mp4`` does by default, and no way out."""
+    from animevid.convert import ConversionOptions
+    from animevid.styles import load_style
+
+    return ConversionOptions(
+        style=replace(load_style(request.style), any_precision=request.any_precision),
+        strength=request.strength,
+        threads=request.threads,
+        compare="split" if request.compare == "split" else None,
+        input_options=(("protocol_whitelist", _PROTOCOLS), ("format_whitelist", ALLOWED_FORMATS)),
+    )
 
 
 def check_upload(path: Path, limits: JailLimits) -> None:

@@ -13,12 +13,13 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from animevid.errors import LiveError
 from animevid.live.engine import BusyError
 from animevid.live.jail import JailLimits, JailRequest
+from animevid.styles import Style
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +32,12 @@ class TooLargeError(LiveError):
 class JobLimits:
     """``upload_bytes`` of one file; ``waiting`` jobs at most in line; results stay for ``keep_seconds``.
 
-    An upload of which nothing comes for ``stall_seconds`` gives its place in the line away.
+    An upload of which nothing comes for ``stall_seconds`` gives its place in the line away. All results together take
+    ``kept_bytes`` at most: those that were fetched make room, the oldest first; the others do not.
     """
 
     upload_bytes: int = 512 << 20
+    kept_bytes: int = 4 << 30
     waiting: int = 6
     keep_seconds: float = 900.0
     wall_seconds: float = 3600.0
@@ -49,12 +52,13 @@ class Job:
     id: str
     name: str
     folder: Path
-    style: str
+    style: Style
     strength: float
     compare: bool
     state: str = "receiving"
     progress: float = 0.0
     error: str | None = None
+    was_fetched: bool = False
     touched_at_seconds: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
 
@@ -66,8 +70,16 @@ class Job:
     def result(self) -> Path:
         return self.folder / "result.mp4"
 
+    @property
+    def result_bytes(self) -> int:
+        """What the result takes on disk, whole or not yet."""
+        try:
+            return self.result.stat().st_size
+        except OSError:
+            return 0
+
     def as_json(self) -> dict[str, object]:
-        size = self.result.stat().st_size if self.state == "done" and self.result.exists() else None
+        size = self.result_bytes if self.state == "done" else None
         return {
             "id": self.id,
             "name": self.name,
@@ -109,18 +121,21 @@ class Jobs:
         return job
 
     async def receive(
-        self, chunks: AsyncIterator[bytes], *, name: str, style: Path, strength: float, compare: bool = False
+        self, chunks: AsyncIterator[bytes], *, name: str, style: Style, strength: float, compare: bool = False
     ) -> Job:
         """Store an upload and put it in line.
 
         Raises:
-            BusyError: too many wait already.
+            BusyError: too many wait already, or results that nobody has fetched fill the place that there is.
             TooLargeError: more bytes than allowed; what came so far is removed.
         """
         if sum(job.state in ("receiving", "waiting", "running") for job in self._jobs.values()) > self.limits.waiting:
             raise BusyError(f"{self.limits.waiting} files wait already: try again later")
+        if await self._room_bytes(1) < 1:
+            allowed = f"{self.limits.kept_bytes >> 20} MiB allowed"
+            raise BusyError(f"results that were not fetched yet fill the {allowed}: try again later")
         job_id = secrets.token_urlsafe(16)
-        job = Job(job_id, _clean(name), self.folder / job_id, os.fspath(style), strength, compare)
+        job = Job(job_id, _clean(name), self.folder / job_id, style, strength, compare)
         job.folder.mkdir(mode=0o700)
         self._jobs[job_id] = job
         try:
@@ -144,6 +159,18 @@ class Jobs:
         shutil.rmtree(job.folder, ignore_errors=True)
         return True
 
+    async def _room_bytes(self, wanted_bytes: int) -> int:
+        """Remove fetched results, oldest first, until there is room for ``wanted_bytes``; returns the room there is."""
+        results = [job for job in self._jobs.values() if job.state == "done"]
+        room = self.limits.kept_bytes - sum(job.result_bytes for job in results)
+        for job in sorted(results, key=lambda job: job.touched_at_seconds):
+            if room >= wanted_bytes:
+                break
+            if job.was_fetched:
+                room += job.result_bytes
+                await self.remove(job.id)
+        return room
+
     async def _store(self, chunks: AsyncIterator[bytes], job: Job) -> None:
         received = 0
         handle = os.open(job.source, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -166,15 +193,19 @@ class Jobs:
     async def _convert(self, job: Job) -> None:
         async with self._one_at_a_time:
             job.state = "running"
+            most_bytes = self.limits.jail.output_bytes
+            room_bytes = await self._room_bytes(most_bytes)
             request = JailRequest(
                 source=os.fspath(job.source),
                 target=os.fspath(job.result),
-                style=job.style,
+                style=os.fspath(job.style.path),
                 strength=job.strength,
                 threads=self._threads,
                 compare="split" if job.compare else None,
-                limits=self.limits.jail,
+                any_precision=job.style.any_precision,
+                limits=replace(self.limits.jail, output_bytes=max(0, min(most_bytes, room_bytes))),
             )
+            error: str | None
             try:
                 async with asyncio.timeout(self.limits.wall_seconds):
                     error = await self._run_jail(request, job)
@@ -183,6 +214,8 @@ class Jobs:
             except OSError as failure:
                 error = f"the converter cannot be started ({failure.strerror})"
             job.source.unlink(missing_ok=True)
+            if error and room_bytes < most_bytes:
+                error += f" (results that were not fetched yet left {max(0, room_bytes) >> 20} MiB for it)"
             job.error, job.state = error, "failed" if error else "done"
             job.progress = job.progress if error else 1.0
             job.touched_at_seconds = time.monotonic()

@@ -282,7 +282,7 @@ class _Server:
         job = await self._jobs.receive(
             aiter(request.content.iter_chunked(256 << 10)),
             name=query.get("name", "video"),
-            style=self._style(query.get("style")).path,
+            style=self._style(query.get("style")),
             strength=_share(query.get("strength", "1")),
             compare=query.get("compare") == "split",
         )
@@ -299,9 +299,11 @@ class _Server:
         job = self._job(request)
         if job.state != "done":
             raise web.HTTPConflict(text="not finished\n")
-        name = f"{Path(job.name).stem}-{Path(job.style).stem}.mp4"
+        name = f"{Path(job.name).stem}-{job.style.path.stem}.mp4"
         disposition = "inline" if "inline" in request.query else f"attachment; filename*=UTF-8''{quote(name)}"
-        return web.FileResponse(job.result, headers={"Content-Disposition": disposition, "Content-Type": "video/mp4"})
+        headers = {"Content-Disposition": disposition, "Content-Type": "video/mp4"}
+        # A look at it in the page is no save.
+        return web.FileResponse(job.result, headers=headers) if "inline" in request.query else _Saved(job, headers)
 
     async def convert_form(self, request: web.Request) -> web.StreamResponse:
         """The same for a browser without scripts: a plain form, then a page that reloads itself."""
@@ -317,7 +319,7 @@ class _Server:
                 strength = _share(await form_word(part))
             elif part.name == "file":
                 job = await self._jobs.receive(
-                    _chunks(part), name=part.filename or "video", style=style.path, strength=strength
+                    _chunks(part), name=part.filename or "video", style=style, strength=strength
                 )
                 raise web.HTTPSeeOther(f"/jobs/{job.id}")
         raise LiveError("no file was chosen")
@@ -350,6 +352,19 @@ class _Server:
         limit = self._options.jobs.upload_bytes
         if request.content_length is not None and request.content_length > limit + _LONGEST_REQUEST:
             raise TooLargeError(f"the file is larger than the {limit >> 20} MiB allowed")
+
+
+class _Saved(web.FileResponse):
+    """A job's result; when all of it is sent, the job counts as fetched."""
+
+    def __init__(self, job: Job, headers: dict[str, str]) -> None:
+        super().__init__(job.result, headers=headers)
+        self._job = job
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        writer = await super().prepare(request)
+        self._job.was_fetched |= request.method == "GET" and self.status == 200
+        return writer
 
 
 async def _chunks(part: Any) -> AsyncIterator[bytes]:

@@ -1,22 +1,27 @@
 """Protocols that the FFmpeg inside PyAV lacks (SRT, in the wheels of PyPI), lent by the ``ffmpeg`` command.
 
 The command only moves bytes between the network and a pipe, and is told which protocols it may use; whatever has to do
-with streams and pictures happens here.
+with streams and pictures happens here. It lives no longer than this process, however that ends.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 import select
 import shutil
 import subprocess
+import sys
 import threading
+import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import av
 
@@ -26,10 +31,35 @@ _COMMAND = "ffmpeg"
 #: Bytes as they are, seven MPEG-TS packets at a time, which is what a datagram of SRT holds.
 _BYTES = ("-f", "data", "-raw_packet_size", "1316")
 _COPY = ("-map", "0", "-c", "copy", "-f", "data", "-flush_packets", "1")
+#: What MPEG-TS is padded with (ISO/IEC 13818-1, 2.4.1): the command connects when something has come to be sent.
+_PADDING = (b"\x47\x1f\xff\x10" + b"\xff" * 184) * 7
+#: How the command says, at level info, that it is connected.
+_CONNECTED = "Output #0"
+_COMPLAINT = re.compile(r"\[(?:error|fatal|panic)\] (.*)")
+#: How long what is written at a regular end may take.
+_FAREWELL_SECONDS = 2.0
+#: How long a wait lasts before it looks whether it is still wanted.
+_LONGEST_WAIT_SECONDS = 0.1
 #: How long the command may take to end after its work.
 _PATIENCE_SECONDS = 5.0
 #: How long the other side may take nothing: nobody has come to a listener, or who came has stalled.
 _TAKEN_WITHIN_SECONDS = 30.0
+#: Options of the connection, which the command is given; others are those of the container, which is read here.
+_PROTOCOL_OPTIONS = frozenset(
+    (
+        "connect_timeout", "ffs", "inputbw", "iptos", "ipttl", "latency", "linger", "listen_timeout", "lossmaxttl",
+        "maxbw", "messageapi", "mode", "mss", "nakreport", "oheadbw", "passphrase", "payload_size", "pbkeylen",
+        "peerlatency", "pkt_size", "rcvbuf", "rcvlatency", "recv_buffer_size", "rw_timeout", "send_buffer_size",
+        "sndbuf", "srt_streamid", "streamid", "timeout", "tlpktdrop", "transtype", "ts_transtype", "tsbpd",
+    )
+)  # fmt: skip
+#: Becomes the command, which the kernel then ends when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG).
+_DIE_WITH_PARENT = """\
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 @functools.cache
@@ -44,17 +74,27 @@ def has_protocol(scheme: str) -> bool:
     return True
 
 
-def open_bridged_input(url: str, *, protocols: str, timeout_seconds: float | None) -> Any:
+def open_bridged_input(
+    url: str, *, options: dict[str, str], timeout_seconds: float | None, format_name: str | None = None
+) -> Any:
     """An open ``av`` input container for ``url``, through the command. Closing it ends the command.
+
+    Of ``options``, which must say ``protocol_whitelist``, the command is given those of the connection.
 
     Raises:
         UsageError: there is no such command, or it lacks the protocol too.
         OSError, av.FFmpegError: it does not answer, or not with a stream.
     """
-    arguments = ["-protocol_whitelist", f"{protocols},pipe", *_BYTES, "-i", url, *_COPY, "pipe:1"]
+    ours = {name: value for name, value in options.items() if name not in _PROTOCOL_OPTIONS}
+    theirs = {name: value for name, value in options.items() if name in _PROTOCOL_OPTIONS}
+    arguments = ["-protocol_whitelist", f"{ours.pop('protocol_whitelist')},pipe", *_BYTES]
+    for name, value in theirs.items():
+        arguments += [f"-{name}", value]
+    arguments += ["-i", url, *_COPY, "pipe:1"]
     pipe = _Reading(_start(url, arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE), timeout_seconds)
     try:
-        return _Container(av.open(pipe, "r", metadata_errors="replace"), pipe.close)
+        container = av.open(pipe, "r", format=format_name, container_options=ours, metadata_errors="replace")
+        return PipedContainer(container, pipe)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = pipe.last_words()
         pipe.close()
@@ -63,17 +103,29 @@ def open_bridged_input(url: str, *, protocols: str, timeout_seconds: float | Non
         raise
 
 
-def open_bridged_output(url: str, *, protocols: str, muxer: str, options: dict[str, str]) -> Any:
+def open_bridged_output(
+    url: str, *, protocols: str, muxer: str, options: dict[str, str], is_over: Callable[[], bool]
+) -> PipedContainer:
     """An ``av`` output container that ends up at ``url``, through the command. Closing it waits for the command.
+
+    Returns when the command is connected. ``is_over`` ends every wait.
 
     Raises:
         UsageError: there is no such command, or it lacks the protocol too.
+        OSError: it cannot connect, or nobody has come for :data:`_TAKEN_WITHIN_SECONDS`.
     """
     # Without lingering, what has not arrived yet when the film ends never does.
     arguments = ["-protocol_whitelist", f"{protocols},pipe", *_BYTES, "-i", "pipe:0", *_COPY]
     arguments += ["-linger", f"{_PATIENCE_SECONDS:g}", url]
-    pipe = _Writing(_start(url, arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL))
-    return _Container(av.open(pipe, "w", format=muxer, container_options=options), pipe.close)
+    process = _start(url, arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    pipe = _Writing(process, is_over=is_over)
+    if muxer == "mpegts":
+        try:
+            pipe.connect()
+        except BaseException:
+            pipe.abandon()
+            raise
+    return PipedContainer(av.open(pipe, "w", format=muxer, container_options=options), pipe)
 
 
 def _start(url: str, arguments: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
@@ -85,14 +137,44 @@ def _start(url: str, arguments: list[str], *, stdin: int, stdout: int) -> subpro
             f"{scheme = } is not in this FFmpeg ({av.__version__} of PyAV) and {lacking}: install an ffmpeg with "
             f"{scheme.upper()} (Debian: apt-get install ffmpeg)"
         )
-    return subprocess.Popen(
-        [command, "-hide_banner", "-nostdin", "-loglevel", "error", *arguments],
+    return _start_bound_to_us(
+        [command, "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", *arguments],
         stdin=stdin,
         stdout=stdout,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        start_new_session=True,  # Ctrl-C is for us: we end the command when everything has passed
     )
+
+
+def _start_bound_to_us(command: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
+    """Start ``command`` so that it ends with this process, be it killed. Only Linux can do that for sure; elsewhere it
+    ends with the pipe, unless it is waiting for a caller."""
+
+    def start(command: list[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C is for us: we end the command when everything has passed
+        )
+
+    if sys.platform != "linux" or not sys.executable:
+        return start(command)
+    started: Future[subprocess.Popen[bytes]] = Future()
+
+    def start_and_stay() -> None:
+        try:
+            process = start([sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command])
+        except BaseException as error:
+            started.set_exception(error)
+            return
+        started.set_result(process)
+        # For the kernel the parent is this thread: it stays until the command has ended, and leaves the body alone.
+        with suppress(OSError):
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
+    threading.Thread(target=start_and_stay, name="animevid-bridge-parent", daemon=True).start()
+    return started.result()
 
 
 @functools.cache
@@ -101,12 +183,13 @@ def _protocols_of(command: str) -> frozenset[str]:
     return frozenset(done.stdout.split())
 
 
-class _Pipe:
+class _Pipe(ABC):
     """A running command and the last that it complained about."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._words: deque[str] = deque(maxlen=4)
+        self._connected = threading.Event()
         # Read all the time: a full pipe would stop the command.
         self._listener = threading.Thread(target=self._listen, name="animevid-bridge", daemon=True)
         self._listener.start()
@@ -120,10 +203,24 @@ class _Pipe:
         self._listener.join(1)
         return next((words.rpartition(": ")[2] for words in reversed(self._words) if words), "")
 
+    @abstractmethod
+    def close(self) -> None:
+        """End the command. Safe to call twice."""
+
+    def abandon(self) -> None:
+        """End the command without waiting for what it still has to send."""
+        self._process.kill()
+        with suppress(OSError):
+            self.close()
+
     def _listen(self) -> None:
         assert self._process.stderr is not None
         for line in self._process.stderr:
-            self._words.append(line.decode("utf-8", "replace").strip())
+            text = line.decode("utf-8", "replace").strip()
+            if _CONNECTED in text:
+                self._connected.set()
+            if complaint := _COMPLAINT.search(text):
+                self._words.append(complaint[1])
 
     def _end(self) -> None:
         """End the command if it has not ended by itself."""
@@ -168,11 +265,35 @@ class _Reading(_Pipe):
 class _Writing(_Pipe):
     """The command's input as a file for PyAV."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], *, is_over: Callable[[], bool] = lambda: False) -> None:
         super().__init__(process)
+        self._is_over = is_over
+        self._over_since_seconds: float | None = None
         if os.name != "nt":
             assert process.stdin is not None
             os.set_blocking(process.stdin.fileno(), False)
+
+    def connect(self) -> None:
+        """Wait until the command is connected.
+
+        Raises:
+            OSError: it cannot be, or nobody came for :data:`_TAKEN_WITHIN_SECONDS`, or it is over.
+        """
+        self.write(_PADDING)
+        deadline = time.monotonic() + _TAKEN_WITHIN_SECONDS
+        while not self._connected.wait(_LONGEST_WAIT_SECONDS):
+            if self._process.poll() is not None:
+                raise OSError(self.last_words() or "the connection broke")
+            self._give_up_after(deadline, farewell_seconds=0.0)
+
+    def _give_up_after(self, deadline: float, *, farewell_seconds: float) -> None:
+        now = time.monotonic()
+        if self._is_over():
+            self._over_since_seconds = self._over_since_seconds or now
+            if now - self._over_since_seconds >= farewell_seconds:
+                raise OSError("it is no longer wanted")
+        if now > deadline:
+            raise OSError(f"nobody has taken the stream for {_TAKEN_WITHIN_SECONDS:g} s")
 
     def write(self, data: bytes) -> int:
         """All of ``data``, as fast as it is taken.
@@ -185,8 +306,9 @@ class _Writing(_Pipe):
         view = memoryview(data)
         try:
             while view:
-                if os.name != "nt" and not select.select([], [stdin], [], _TAKEN_WITHIN_SECONDS)[1]:
-                    raise OSError(f"nobody has taken the stream for {_TAKEN_WITHIN_SECONDS:g} s")
+                deadline = time.monotonic() + _TAKEN_WITHIN_SECONDS
+                while os.name != "nt" and not select.select([], [stdin], [], _LONGEST_WAIT_SECONDS)[1]:
+                    self._give_up_after(deadline, farewell_seconds=_FAREWELL_SECONDS)
                 view = view[stdin.write(view) or 0 :]
         except BrokenPipeError as error:
             raise OSError(self.last_words() or "the connection broke") from error
@@ -212,12 +334,20 @@ class _Writing(_Pipe):
             raise OSError(words or f"{_COMMAND} ended with {code}")
 
 
-class _Container:
+class Pipe(Protocol):
+    """What carries a container's bytes."""
+
+    def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+class PipedContainer:
     """An ``av`` container that takes its pipe along when it is closed."""
 
-    def __init__(self, container: Any, close_pipe: Callable[[], None]) -> None:
+    def __init__(self, container: Any, pipe: Pipe) -> None:
         self._container = container
-        self._close_pipe = close_pipe
+        self._pipe = pipe
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._container, name)
@@ -227,7 +357,13 @@ class _Container:
         try:
             self._container.close()
         finally:
-            self._close_pipe()
+            self._pipe.close()
+
+    def abandon(self) -> None:
+        """Close both without waiting for the other side."""
+        self._pipe.abandon()
+        with suppress(av.FFmpegError, OSError, ValueError):
+            self.close()
 
     def __enter__(self) -> Self:
         return self

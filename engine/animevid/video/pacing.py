@@ -8,13 +8,17 @@ from fractions import Fraction
 
 #: How long a wait lasts before it looks whether it is still wanted.
 _LONGEST_SLEEP_SECONDS = 0.1
+#: How long a picture is held back at most. Servers take a longer silence for a broken connection, and what asks for it
+#: is rather a jump of the film's clock than a picture to be looked at for so long.
+LONGEST_HOLD_SECONDS = 10.0
 
 
 class Pacer:
     """Holds each picture back until its moment, counted from the first one. One thread uses it.
 
     A picture that is late goes at once, and so do those behind it until the lost time is made up for: a server's
-    viewers have that much less in their buffers.
+    viewers have that much less in their buffers. None is held for more than :data:`LONGEST_HOLD_SECONDS`: behind a jump
+    of the clock, time is counted from the picture that jumped.
 
     ``is_over`` ends a wait early. ``now`` and ``sleep`` are a clock's, in seconds.
     """
@@ -33,11 +37,19 @@ class Pacer:
         #: By how much the latest picture of all was late, in seconds.
         self.behind_seconds = 0.0
 
+    def restart(self, pts_seconds: Fraction) -> None:
+        """Count time anew: the picture at ``pts_seconds`` goes now, since the server was not there before."""
+        self._start_seconds = self._now() - float(pts_seconds)
+
     def hold(self, pts_seconds: Fraction) -> None:
         """Return when it is time for the picture at ``pts_seconds``."""
         if self._start_seconds is None:
             self._start_seconds = self._now() - float(pts_seconds)
         due = self._start_seconds + float(pts_seconds)
+        too_far = due - self._now() - LONGEST_HOLD_SECONDS
+        if too_far > 0:
+            self._start_seconds -= too_far
+            due -= too_far
         self.behind_seconds = max(self.behind_seconds, self._now() - due)
         while (left := due - self._now()) > 0 and not self._is_over():
             self._sleep(min(left, _LONGEST_SLEEP_SECONDS))

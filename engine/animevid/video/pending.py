@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from contextlib import suppress
@@ -78,6 +79,66 @@ class PendingFile:
         """Remove the hidden file, if it is still there."""
         with suppress(OSError):
             self.path.unlink()
+
+
+class PendingPlaylist:
+    """A playlist and its segments (``NAME-00000.ts`` ...), written in a hidden folder beside the target.
+
+    ``publish`` moves the segments beside the target and then, last, the playlist, which is what makes them a film.
+    """
+
+    def __init__(self, target: Path, *, overwrite: bool) -> None:
+        self.target = target
+        self._overwrite = overwrite
+        self.folder = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.part")
+        self.path = self.folder / target.name
+        if not overwrite and (segments := self._old_segments()):
+            raise OutputError(
+                f"path = {str(segments[0])!r} exists already, a segment of another playlist: choose another name or "
+                "allow overwriting"
+            )
+        try:
+            self.folder.mkdir()
+        except OSError as error:
+            raise output_error(target, error) from error
+
+    def publish(self) -> int:
+        """Move all into place; returns the size of all in bytes.
+
+        Raises:
+            OutputError: a file of one of the names has come into being meanwhile, or cannot be moved.
+        """
+        new = sorted(path for path in self.folder.iterdir() if path != self.path)
+        names = {path.name for path in new}
+        size = sum(path.stat().st_size for path in (*new, self.path))
+        placed: list[Path] = []
+        try:
+            left_over = [path for path in self._old_segments() if path.name not in names]
+            for path in (*new, self.path):
+                target = self.target.with_name(path.name)
+                if not self._overwrite and target.exists():
+                    taken = f"path = {str(target)!r} has come into being meanwhile"
+                    raise OutputError(f"{taken}: choose another name or allow overwriting")
+                os.replace(path, target)
+                placed.append(target)
+            for path in left_over:
+                path.unlink(missing_ok=True)
+        except (OSError, OutputError):
+            if not self._overwrite:
+                for path in placed:
+                    path.unlink(missing_ok=True)
+            raise
+        finally:
+            self.discard()
+        return size
+
+    def discard(self) -> None:
+        """Remove the hidden folder, if it is still there."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _old_segments(self) -> list[Path]:
+        segment = re.compile(re.escape(self.target.stem) + r"-\d{5,}\.ts")
+        return sorted(path for path in self.target.parent.iterdir() if segment.fullmatch(path.name))
 
 
 class PendingFolder:

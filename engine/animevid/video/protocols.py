@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Callable
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from typing import Any
 import av
 
 from animevid.errors import InputError, OutputError, UnsupportedInputError, UsageError
-from animevid.video.bridge import has_protocol, open_bridged_input, open_bridged_output
+from animevid.redaction import redacted, redacted_text
+from animevid.video.bridge import PipedContainer, has_protocol, open_bridged_input, open_bridged_output
+from animevid.video.wire import open_wire
 
 Spec = str | PathLike[str]
 
@@ -45,6 +48,8 @@ _WRITE_SCHEMES: dict[str, str] = {
     "tcp": "mpegts",
     "srt": "mpegts",
 }
+#: Schemes that mean a connection, through which the muxer's bytes go.
+_CONNECTED = frozenset({"rtmp", "rtmps", "tcp"})
 STANDARD_STREAM = "-"
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters or more: C:\ is a drive
 
@@ -102,7 +107,7 @@ def open_input(
         wanted.setdefault("rtsp_transport", "tcp")  # a lost UDP packet costs half a picture; TCP only costs time
     try:
         if scheme in _BRIDGED and not has_protocol(scheme):
-            return open_bridged_input(name, protocols=protocols, timeout_seconds=timeout)
+            return open_bridged_input(name, options=wanted, timeout_seconds=timeout, format_name=format_name)
         return av.open(
             name, "r", format=format_name, container_options=wanted, timeout=timeout, metadata_errors="replace",
             hwaccel=hwaccel,
@@ -111,8 +116,11 @@ def open_input(
         raise input_error(spec, error) from error
 
 
-def open_output(name: str, *, muxer: str, options: dict[str, str]) -> Any:
+def open_output(name: str, *, muxer: str, options: dict[str, str], is_over: Callable[[], bool] = lambda: False) -> Any:
     """An ``av`` output container for FFmpeg's ``name`` of a file, a URL or a pipe.
+
+    It is connected where a connection is what the URL means, except for RTSP, whose muxer connects when it begins.
+    ``is_over`` ends every wait for a server.
 
     Raises:
         UsageError: a protocol that is missing here.
@@ -120,7 +128,12 @@ def open_output(name: str, *, muxer: str, options: dict[str, str]) -> Any:
     """
     scheme = scheme_of(name)
     if scheme in _BRIDGED and not has_protocol(scheme):
-        return open_bridged_output(name, protocols=_READ_SCHEMES[scheme], muxer=muxer, options=options)
+        protocols = _READ_SCHEMES[scheme]
+        return open_bridged_output(name, protocols=protocols, muxer=muxer, options=options, is_over=is_over)
+    if scheme in _CONNECTED:
+        wire = open_wire(name, protocols=_READ_SCHEMES[scheme], is_over=is_over)
+        if wire is not None:
+            return PipedContainer(av.open(wire, "w", format=muxer, container_options=options), wire)
     return av.open(name, "w", format=muxer, container_options=options)
 
 
@@ -177,11 +190,11 @@ def output_url(spec: Spec) -> tuple[str, str] | None:
     return text, _WRITE_SCHEMES[scheme]
 
 
-def redacted(spec: Spec) -> str:
-    """``spec`` for messages, without the password that a URL may carry."""
-    return re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", fspath(spec))
+def is_published(spec: Spec) -> bool:
+    """Whether writing ``spec`` means sending it over the network."""
+    return not is_local_file(spec) and fspath(spec) != STANDARD_STREAM
 
 
 def _reason(error: Exception) -> str:
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).splitlines()[0]
+    return redacted_text(str(text).splitlines()[0])

@@ -11,11 +11,12 @@ from fractions import Fraction
 from typing import Any
 
 from animevid.errors import AnimevidError
+from animevid.redaction import redacted
 from animevid.video.backoff import Backoff
 from animevid.video.base import Source
 from animevid.video.clock import ticks_from_seconds
 from animevid.video.frame import Frame
-from animevid.video.protocols import redacted, scheme_of
+from animevid.video.protocols import scheme_of
 from animevid.video.source import VideoSource
 
 log = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -15,15 +16,17 @@ import av
 from animevid.errors import OutputError, UsageError
 from animevid.pixels.device import DevicePlanes, on_host
 from animevid.pixels.planes import PlanesYUV420
+from animevid.redaction import redacted
 from animevid.video.base import Sink, SinkReport, Source
+from animevid.video.bridge import PipedContainer
 from animevid.video.clock import output_time_base, ticks_from_seconds
 from animevid.video.colour import write_tags
 from animevid.video.device import DeviceWriter, cuda_encoding, device_index_of, encoder_format
 from animevid.video.encoders import EncoderPlan, EncoderSettings, PictureKind, choose_encoder, open_context
 from animevid.video.frame import Frame
-from animevid.video.pending import PendingFile, check_target
+from animevid.video.pending import PendingFile, PendingPlaylist, check_target
 from animevid.video.planes_io import PlaneWriter
-from animevid.video.protocols import STANDARD_STREAM, Spec, local_path, open_output, output_error, output_url, redacted
+from animevid.video.protocols import Spec, is_published, local_path, open_output, output_error, output_url
 from animevid.video.streams import Carrier, StreamAction, StreamDecision, add_carrier, decide_streams, lasting_metadata
 
 log = logging.getLogger(__name__)
@@ -38,6 +41,7 @@ MUXERS: dict[str, str] = {
     ".ts": "mpegts",
     ".avi": "avi",
     ".flv": "flv",
+    ".m3u8": "hls",
 }
 #: Muxers with a clock of their own: frames are put on it by us, so that none falls together with its neighbour.
 _MUXER_TICKS = {
@@ -45,10 +49,13 @@ _MUXER_TICKS = {
     "webm": Fraction(1, 1000),
     "flv": Fraction(1, 1000),
     "mpegts": Fraction(1, 90000),
+    "hls": Fraction(1, 90000),
     "rtp_mpegts": Fraction(1, 90000),
 }
 #: Whoever tunes in to a published film waits for the next key frame: at most so long.
 _LONGEST_WAIT_TO_TUNE_IN = Fraction(2)
+#: The playlist of a whole film, in segments of about so many seconds (RFC 8216), each to be decoded by itself.
+_PLAYLIST_OPTIONS = {"hls_time": "6", "hls_playlist_type": "vod", "hls_flags": "independent_segments"}
 _FILE_CODEC_TAGS = {("hevc", "mp4"): "hvc1", ("hevc", "mov"): "hvc1"}  # what Apple's players insist on
 
 
@@ -96,6 +103,7 @@ class VideoSink(Sink):
         template: the source whose time base, rate, shape, tags and streams the output takes over.
         settings: encoder, overwriting and container.
         picture: what the frames will be like, where they differ from the template's (another size) or there is none.
+        is_over: asked while a server is waited for: whether to give up.
 
     Raises:
         UsageError: container, codec or settings that do not fit together.
@@ -109,8 +117,10 @@ class VideoSink(Sink):
         template: Source | None = None,
         settings: OutputSettings | None = None,
         picture: PictureKind | None = None,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> None:
         self.path = path
+        self._is_over = is_over
         self._settings = settings = settings or OutputSettings()
         self._template = template
         if picture is None:
@@ -118,7 +128,7 @@ class VideoSink(Sink):
                 raise UsageError("a VideoSink needs a template source or a picture kind: give one of them")
             picture = picture_kind_of(template)
         url = output_url(path)
-        if url is not None and os.fspath(path) != STANDARD_STREAM:
+        if is_published(path):
             self._settings = settings = _easy_to_tune_in(settings, picture)
         self._target = None if url is not None else local_path(path)
         if self._target is not None:
@@ -127,13 +137,23 @@ class VideoSink(Sink):
         self.muxer = settings.muxer or (url[1] if url is not None else muxer_for(path))
         if self.muxer not in av.formats_available:
             raise UsageError(f"muxer = {self.muxer!r} is none of FFmpeg's: give matroska, mp4, mpegts ...")
-        self._file: PendingFile | None = None
+        if self.muxer == "hls":
+            if self._target is None or self._target.suffix.lower() != ".m3u8":
+                raise UsageError("muxer = 'hls' writes a playlist and its segments beside it: give a file.m3u8")
+            if "%" in str(self._target):
+                raise UsageError(f"path = {str(self._target)!r}: a % has a meaning in names of segments; leave it out")
+            self._settings = settings = _easy_to_tune_in(settings, picture)  # a segment ends before a key frame
+        #: What holds the streams.
+        container = "mpegts" if self.muxer == "hls" else self.muxer
+        self._file: PendingFile | PendingPlaylist | None = None
         self._name = url[0] if url is not None else ""
         self.decisions: tuple[StreamDecision, ...] = ()
         if template is not None:
             wanted: frozenset[int] = frozenset()
             if settings.copy_streams:
-                self.decisions = decide_streams(template, muxer=self.muxer)
+                self.decisions = decide_streams(template, muxer=container)
+                if self.muxer == "hls":
+                    self.decisions = tuple(map(_for_playlist, self.decisions))
                 wanted = frozenset(
                     decision.stream.index for decision in self.decisions if decision.action is not StreamAction.DROP
                 )
@@ -141,12 +161,13 @@ class VideoSink(Sink):
         if self.muxer in _MUXER_TICKS:
             picture = replace(picture, time_base=_MUXER_TICKS[self.muxer])
         self._picture = picture
-        self.encoder: EncoderPlan = choose_encoder(settings.encoder, picture, container=self.muxer)
+        self.encoder: EncoderPlan = choose_encoder(settings.encoder, picture, container=container)
         self._container: Any = None
         self._stream: Any = None
         self._writer: PlaneWriter | None = None
         self._device_writer: DeviceWriter | None = None
         self._carriers: dict[int, Carrier] = {}
+        self._packets_written = self._packets_lost = 0
         self._last_ticks: int | None = None
         self._first_seconds: Fraction | None = None
         self._end_seconds = Fraction(0)
@@ -164,6 +185,11 @@ class VideoSink(Sink):
     @property
     def notices(self) -> tuple[str, ...]:
         return self.encoder.notices
+
+    @property
+    def packets_so_far(self) -> tuple[int, int]:
+        """How many packets of other streams were written, and how many lost, by the time it was aborted."""
+        return self._packets_written, self._packets_lost
 
     @property
     def encodes_on_device(self) -> bool:
@@ -192,10 +218,28 @@ class VideoSink(Sink):
             self._file.discard()
 
     def _close_quietly(self) -> None:
+        self._packets_written = sum(carrier.packets_written for carrier in self._carriers.values())
+        self._packets_lost = sum(carrier.packets_lost for carrier in self._carriers.values())
         container, self._container, self._stream, self._carriers = self._container, None, None, {}
-        if container is not None:
+        if isinstance(container, PipedContainer):
+            container.abandon()
+        elif container is not None:
             with suppress(av.FFmpegError, OSError, ValueError):
                 container.close()
+
+    def open(self, frame: Frame) -> None:
+        """Open the target for pictures like ``frame``, which ``write`` does otherwise with the first one.
+
+        Raises:
+            OutputError: the target cannot be written (nothing is left behind).
+        """
+        if self._container is not None:
+            return
+        try:
+            self._open(frame)
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise output_error(self.path, error) from error
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
@@ -268,9 +312,12 @@ class VideoSink(Sink):
         )
         if actual != self._picture:
             self._picture = actual
-            self.encoder = choose_encoder(self._settings.encoder, actual, container=self.muxer)
+            self.encoder = choose_encoder(
+                self._settings.encoder, actual, container="mpegts" if self.muxer == "hls" else self.muxer
+            )
         if self._target is not None:
-            self._file = PendingFile(self._target, overwrite=self._settings.overwrite)
+            pending = PendingPlaylist if self.muxer == "hls" else PendingFile
+            self._file = pending(self._target, overwrite=self._settings.overwrite)
             self._name = f"file:{self._file.path}"
         if isinstance(planes, DevicePlanes) and self.encodes_on_device:
             index = device_index_of(planes)
@@ -297,9 +344,12 @@ class VideoSink(Sink):
         if self.muxer in ("mp4", "mov"):
             # Edit lists, which hold the streams' starts, count in this clock: milliseconds unless told otherwise.
             options.setdefault("movie_timescale", str(min(max(picture.time_base.denominator, 1000), 1_000_000)))
+        if isinstance(self._file, PendingPlaylist):
+            segments = f"file:{self._file.folder / self._file.target.stem}-%05d.ts"
+            options = {**_PLAYLIST_OPTIONS, "hls_segment_filename": segments, **options}
         if self.muxer == "rtsp":
             options.setdefault("rtsp_transport", "tcp")  # as for reading: a lost packet costs half a picture
-        self._container = open_output(self._name, muxer=self.muxer, options=options)
+        self._container = open_output(self._name, muxer=self.muxer, options=options, is_over=self._is_over)
         self._writer = PlaneWriter(
             width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=picture.colour
         )
@@ -384,6 +434,13 @@ class VideoSink(Sink):
         mux = self._container.mux_one
         for packet in packets:
             mux(packet)
+
+
+def _for_playlist(decision: StreamDecision) -> StreamDecision:
+    """``decision`` where only sound goes along with the picture."""
+    if decision.stream.kind == "audio" or decision.action is StreamAction.DROP:
+        return decision
+    return StreamDecision(decision.stream, StreamAction.DROP, reason="a playlist holds picture and sound")
 
 
 def _easy_to_tune_in(settings: OutputSettings, picture: PictureKind) -> OutputSettings:

@@ -16,6 +16,7 @@ from av.stream import Disposition
 from animevid.errors import AnimevidError, InputError, UnsupportedInputError, UsageError
 from animevid.pixels.colour import Colour
 from animevid.pixels.planes import PlanesYUV420
+from animevid.redaction import redacted
 from animevid.video.base import Chapter, Source, SourceInfo, StreamInfo
 from animevid.video.clock import ARBITRARY_CLOCK_FORMATS, FrameClock, ticks_from_seconds
 from animevid.video.colour import colour_from_tags, colour_of
@@ -33,7 +34,7 @@ from animevid.video.frame import Frame
 from animevid.video.hdr import open_tone_mapper
 from animevid.video.orientation import Orientation, orientation_of, turn_upright
 from animevid.video.planes_io import PlaneReader, is_opaque
-from animevid.video.protocols import Spec, input_error, is_local_file, open_input, redacted
+from animevid.video.protocols import Spec, input_error, is_local_file, open_input
 from animevid.video.relay import PacketRelay
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,177 @@
+"""The network to write to, as a file for PyAV: FFmpeg's own protocols, with a limit of time and a way out.
+
+PyAV lets FFmpeg open an output's protocol itself: without a limit of time, without options, and with Python's lock
+held, so that a server that is out of reach stops every thread here, and Ctrl-C with them. The same functions of the
+same library are therefore called directly (avio.h), where it can be found.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import av
+import av.container.core
+
+#: How long a server may take nothing, as long as a station may be silent that is read.
+_TIMEOUT_SECONDS = 30.0
+#: How long what is said at a regular end may take.
+_FAREWELL_SECONDS = 2.0
+_WRITE = 2  # AVIO_FLAG_WRITE
+_INTERRUPT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
+
+
+class _InterruptCallback(ctypes.Structure):
+    _fields_ = [("callback", _INTERRUPT), ("opaque", ctypes.c_void_p)]
+
+
+class _Context(ctypes.Structure):
+    """The beginning of FFmpeg's ``AVIOContext``, as it is since FFmpeg 5."""
+
+    _fields_ = [
+        ("av_class", ctypes.c_void_p),
+        ("buffer", ctypes.c_void_p),
+        ("buffer_size", ctypes.c_int),
+        ("buf_ptr", ctypes.c_void_p),
+        ("buf_end", ctypes.c_void_p),
+        ("opaque", ctypes.c_void_p),
+        ("read_packet", ctypes.c_void_p),
+        ("write_packet", ctypes.c_void_p),
+        ("seek", ctypes.c_void_p),
+        ("pos", ctypes.c_int64),
+        ("eof_reached", ctypes.c_int),
+        ("error", ctypes.c_int),
+        ("write_flag", ctypes.c_int),
+    ]
+
+
+@functools.cache
+def _library() -> Any:
+    """FFmpeg's functions, found through the module of PyAV that is linked with them; ``None`` where that cannot be."""
+    if os.name == "nt":
+        return None
+    try:
+        library = ctypes.CDLL(av.container.core.__file__)
+        library.avio_open2.argtypes = [
+            ctypes.POINTER(ctypes.POINTER(_Context)),
+            ctypes.c_char_p,
+            ctypes.c_int,
+            ctypes.POINTER(_InterruptCallback),
+            ctypes.POINTER(ctypes.c_void_p),
+        ]
+        library.avio_write.argtypes = [ctypes.POINTER(_Context), ctypes.c_char_p, ctypes.c_int]
+        library.avio_write.restype = None
+        library.avio_flush.argtypes = [ctypes.POINTER(_Context)]
+        library.avio_flush.restype = None
+        library.avio_closep.argtypes = [ctypes.POINTER(ctypes.POINTER(_Context))]
+        library.av_dict_set.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int]
+        library.av_dict_free.argtypes = [ctypes.POINTER(ctypes.c_void_p)]
+        library.av_dict_free.restype = None
+    except (OSError, AttributeError):
+        return None
+    return library
+
+
+def open_wire(url: str, *, protocols: str, is_over: Callable[[], bool]) -> Wire | None:
+    """A connection to ``url``; ``None`` where FFmpeg's functions cannot be called here. ``is_over`` ends every wait.
+
+    Raises:
+        OSError, av.FFmpegError: there is no connection.
+    """
+    library = _library()
+    if library is None:
+        return None
+    wire = Wire(library, url, protocols=protocols, is_over=is_over)
+    if not wire.is_understood:
+        wire.abandon()
+        return None
+    return wire
+
+
+class Wire:
+    """An open connection, with the methods of a file that PyAV asks for. One thread writes."""
+
+    def __init__(self, library: Any, url: str, *, protocols: str, is_over: Callable[[], bool]) -> None:
+        self._library = library
+        self._is_over = is_over
+        self._over_since_seconds: float | None = None
+        self._patience_seconds = 0.0
+        self._abandoned = False
+        self._context = ctypes.POINTER(_Context)()
+        self._callback = _InterruptCallback(_INTERRUPT(self._interrupt), None)  # lives as long as the connection
+        options = ctypes.c_void_p()
+        for name, value in (("protocol_whitelist", protocols), ("rw_timeout", str(round(_TIMEOUT_SECONDS * 1e6)))):
+            library.av_dict_set(ctypes.byref(options), name.encode(), value.encode(), 0)
+        try:
+            code = library.avio_open2(
+                ctypes.byref(self._context),
+                os.fsencode(url),
+                _WRITE,
+                ctypes.byref(self._callback),
+                ctypes.byref(options),
+            )
+        finally:
+            library.av_dict_free(ctypes.byref(options))
+        _check(code)
+        self._patience_seconds = _FAREWELL_SECONDS
+
+    @property
+    def is_understood(self) -> bool:
+        """Whether FFmpeg's structure is the one described here, as a new connection's looks."""
+        context = self._context.contents
+        return (context.eof_reached, context.error, context.write_flag) == (0, 0, 1)
+
+    def write(self, data: bytes) -> int:
+        """Send all of ``data``.
+
+        Raises:
+            OSError, av.FFmpegError: the connection broke, or the server took nothing for 30 seconds.
+        """
+        if not self._context:
+            raise OSError(errno.EPIPE, "the connection is closed")
+        self._library.avio_write(self._context, data, len(data))
+        self._library.avio_flush(self._context)
+        error = self._context.contents.error
+        if error < 0:
+            self._abandoned = True  # what the muxer still has to say is not waited for
+            _check(error)
+        return len(data)
+
+    def abandon(self) -> None:
+        """Close without waiting for anybody. Safe to call twice."""
+        self._abandoned = True
+        with suppress(OSError, av.FFmpegError):
+            self.close()
+
+    def close(self) -> None:
+        """Say goodbye and hang up. Safe to call twice.
+
+        Raises:
+            OSError, av.FFmpegError: what was written last did not arrive.
+        """
+        if self._context:
+            _check(self._library.avio_closep(ctypes.byref(self._context)))
+
+    def _interrupt(self, _: int) -> int:
+        """Asked by FFmpeg while it waits, ten times a second: whether to give up."""
+        if self._abandoned:
+            return 1
+        if not self._is_over():
+            return 0
+        now = time.monotonic()
+        if self._over_since_seconds is None:
+            self._over_since_seconds = now
+        return int(now - self._over_since_seconds >= self._patience_seconds)
+
+
+def _check(code: int) -> None:
+    """Raise what FFmpeg's ``code`` means."""
+    if code >= 0:
+        return
+    av.error.err_check(code)

@@ -1,0 +1,54 @@
+"""Ctrl-C ends what runs live: at once, in a line, and whoever is watching."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'animevid[live]'")
+pytest.importorskip("aiortc", reason="aiortc is not installed: pip install 'animevid[live]'")
+pytest.importorskip("pygame", reason="pygame-ce is not installed: pip install 'animevid[live]'")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+
+#: aiohttp gives requests a minute of its own accord; the machine may be a slow one.
+_WITHIN_SECONDS = 25
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "SDL_VIDEODRIVER": "dummy", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "animevid", *arguments, "--device", "testpattern"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_the_server_does_not_wait_for_a_viewer_who_stays(packed_style: Path):
+    process = start("serve", "--port", "0", "--style", str(packed_style))
+    assert process.stdout is not None
+    address = re.search(r"http://[\d.:]+/", process.stdout.readline())
+    assert address is not None
+    with urllib.request.urlopen(f"{address[0]}stream.mjpg", timeout=60) as viewer:
+        assert viewer.read(10_000)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=_WITHIN_SECONDS)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_the_window_closes_with_a_line_of_figures(packed_style: Path, tmp_path: Path):
+    # The recording's file says that pictures flow.
+    options = ("--style", str(packed_style), "--microphone", "none")
+    process = start("webcam", *options, "--record", "--folder", str(tmp_path))
+    while not any(path.stat().st_size for path in tmp_path.iterdir()):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=_WITHIN_SECONDS)
+    assert process.returncode == 0
+    assert err == ""
+    film, figures = out.splitlines()
+    assert Path(film).is_file()
+    assert re.match(r"\d+ frames, \d+ dropped, latency \d+ ms", figures)
