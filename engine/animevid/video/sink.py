@@ -144,14 +144,14 @@ class VideoSink(Sink):
                 raise UsageError(f"path = {str(self._target)!r}: a % has a meaning in names of segments; leave it out")
             self._settings = settings = _easy_to_tune_in(settings, picture)  # a segment ends before a key frame
         #: What holds the streams.
-        container = "mpegts" if self.muxer == "hls" else self.muxer
+        self._format = "mpegts" if self.muxer == "hls" else self.muxer
         self._file: PendingFile | PendingPlaylist | None = None
         self._name = url[0] if url is not None else ""
         self.decisions: tuple[StreamDecision, ...] = ()
         if template is not None:
             wanted: frozenset[int] = frozenset()
             if settings.copy_streams:
-                self.decisions = decide_streams(template, muxer=container)
+                self.decisions = decide_streams(template, muxer=self._format)
                 if self.muxer == "hls":
                     self.decisions = tuple(map(_for_playlist, self.decisions))
                 wanted = frozenset(
@@ -161,7 +161,7 @@ class VideoSink(Sink):
         if self.muxer in _MUXER_TICKS:
             picture = replace(picture, time_base=_MUXER_TICKS[self.muxer])
         self._picture = picture
-        self.encoder: EncoderPlan = choose_encoder(settings.encoder, picture, container=container)
+        self.encoder: EncoderPlan = choose_encoder(settings.encoder, picture, container=self._format)
         self._container: Any = None
         self._stream: Any = None
         self._writer: PlaneWriter | None = None
@@ -312,9 +312,7 @@ class VideoSink(Sink):
         )
         if actual != self._picture:
             self._picture = actual
-            self.encoder = choose_encoder(
-                self._settings.encoder, actual, container="mpegts" if self.muxer == "hls" else self.muxer
-            )
+            self.encoder = choose_encoder(self._settings.encoder, actual, container=self._format)
         if self._target is not None:
             pending = PendingPlaylist if self.muxer == "hls" else PendingFile
             self._file = pending(self._target, overwrite=self._settings.overwrite)
