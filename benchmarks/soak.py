@@ -129,6 +129,8 @@ def soak(seconds: float, folder: Path, *, style: str | None = None, breaks: int 
                 if len(returns[place]) < count and turn >= len(returns[place]) + 1:
                     returns[place].append(time.monotonic() + AWAY_SECONDS - place.epoch)
                     place.leave(AWAY_SECONDS)
+        for place in (camera, station):
+            place.wait_for_caller(LONGEST_RETURN_SECONDS)
         viewer.close()
         for command in commands:
             command.interrupt()
@@ -185,6 +187,7 @@ class Station:
     def __init__(self, *, sound: bool = False) -> None:
         self.epoch = time.monotonic()
         self.pictures_sent = 0
+        self._pictures_before = 0
         self._sound = sound
         self._on_air = threading.Event()
         self._closed = threading.Event()
@@ -199,7 +202,17 @@ class Station:
     def leave(self, seconds: float) -> None:
         """Break off in the middle, and refuse connections for ``seconds``."""
         self._on_air.clear()
+        self._pictures_before = self.pictures_sent
         threading.Timer(seconds, self._on_air.set).start()
+
+    def wait_for_caller(self, seconds: float) -> None:
+        """Until whoever was broken off has had three seconds of pictures again, or ``seconds`` have passed.
+
+        A run that ends just after a break would not tell one who comes back late from one who never does.
+        """
+        for _ in stopwatch(seconds):
+            if self.pictures_sent >= self._pictures_before + 3 * FPS:
+                return
 
     def _serve(self) -> None:
         while not self._closed.is_set():

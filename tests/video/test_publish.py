@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 import av
 import pytest
@@ -23,6 +24,7 @@ from animevid.convert import Conversion, ConversionOptions, ConversionReport
 from animevid.errors import OutputError
 from animevid.video import OutputSettings, VideoSource, open_sink
 from animevid.video.backoff import Backoff
+from animevid.video.base import Sink
 from animevid.video.publish import PublishedSink
 
 needs_ffmpeg = pytest.mark.skipif(
@@ -79,6 +81,12 @@ def packets_of(data: bytes, kind: str = "video") -> list[tuple[float, bool]]:
 @pytest.fixture
 def film(make_clip: Callable[..., Path]) -> Path:
     return make_clip("published.mp4", frames=200, audio_codec="aac", audio_seconds=Fraction(8), width=320, height=240)
+
+
+def break_off(sink: Sink) -> NoReturn:
+    """What a sink does whose server hangs up."""
+    sink.abort()
+    raise OutputError("broken") from OSError(32, "Broken pipe")
 
 
 def run(film: Path | str, url: str, style: Path, *, patience: float = 20.0) -> ConversionReport:
@@ -203,6 +211,29 @@ def test_a_silent_server_does_not_stop_the_search_nor_what_else_happens_here(pac
             sink.write(next(iter(template)))
 
 
+@pytest.mark.parametrize("is_over", [True, False], ids=["ended by its user", "at the end of the film"])
+def test_a_break_in_the_last_words_is_an_error_only_to_whoever_has_not_ended_it(film: Path, is_over: bool):
+    with VideoSource(film) as template:
+        first = open_sink("udp://127.0.0.1:9", template=template)
+        sink = PublishedSink(
+            first,  # type: ignore[arg-type]
+            lambda: open_sink("udp://127.0.0.1:9", template=template),
+            template=template,
+            patience_seconds=20,
+            drops=True,
+            is_over=lambda: is_over,
+        )
+        sink.write(next(iter(template)))
+        first.finish = lambda: break_off(first)  # type: ignore[method-assign]
+        if is_over:
+            report = sink.finish()
+            assert report.frames_written == 1
+            assert report.bytes_written is None
+        else:
+            with pytest.raises(OutputError, match="broken"):
+                sink.finish()
+
+
 def test_time_is_given_anew_only_after_a_connection_that_lasted(film: Path):
     """On a clock of its own: breaks 10 s apart, each with its own patience, and breaks 1 s apart, which share one."""
     clock = [100.0]
@@ -222,16 +253,7 @@ def test_time_is_given_anew_only_after_a_connection_that_lasted(film: Path):
         for frame, lasted in zip(template, [0, 10.0, 10.0, 1.0, 1.0], strict=False):
             if lasted:
                 clock[0] += lasted
-                broken = OutputError("broken")
-                broken.__cause__ = OSError(32, "Broken pipe")
-                real = sink._current.write
-
-                def fail(_: object, error: OutputError = broken) -> None:
-                    sink._current.abort()
-                    raise error
-
-                sink._current.write = fail  # type: ignore[method-assign]
-                assert real is not None
+                sink._current.write = lambda _: break_off(sink._current)  # type: ignore[method-assign]
             sink.write(frame)
             deadlines.append(sink._deadline)
         sink.abort()

@@ -134,21 +134,17 @@ class PublishedSink(Sink):
         if self._done:
             raise UsageError("the sink is finished or aborted: make a new one")
         if self._search is None:
-            report = self._current.finish()
-            self._done = True
-            return replace(
-                report,
-                frames_written=self.frames_written,
-                duration_seconds=self._end_seconds - (self._first_seconds or 0),
-                packets_copied=self._packets_copied + report.packets_copied,
-                packets_lost=self._packets_lost + report.packets_lost,
-                notices=self.notices,
-            )
-        reason = self._search.reason
-        is_over = self._is_over()
-        self.abort()
-        if not is_over:
+            try:
+                return self._finished(self._current.finish())
+            except OutputError as error:
+                # The server went away with the last words: whoever has ended it themselves does not mind.
+                if not (self._is_over() and _is_of_the_network(error)):
+                    raise
+        elif not self._is_over():
+            reason = self._search.reason
+            self.abort()
             raise OutputError(f"url = {redacted(self.path)!r} was away when the source ended ({reason})")
+        self.abort()
         return SinkReport(
             path=redacted(self.path),
             frames_written=self.frames_written,
@@ -158,6 +154,18 @@ class PublishedSink(Sink):
             decisions=self.decision_lines,
             packets_copied=self._packets_copied,
             packets_lost=self._packets_lost,
+            notices=self.notices,
+        )
+
+    def _finished(self, last: SinkReport) -> SinkReport:
+        """The report of the whole film, of which ``last`` tells what came over the last connection."""
+        self._done = True
+        return replace(
+            last,
+            frames_written=self.frames_written,
+            duration_seconds=self._end_seconds - (self._first_seconds or 0),
+            packets_copied=self._packets_copied + last.packets_copied,
+            packets_lost=self._packets_lost + last.packets_lost,
             notices=self.notices,
         )
 
