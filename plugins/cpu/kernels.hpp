@@ -77,7 +77,7 @@ constexpr float kLeastRange = 1e-4f;
 
 // See animevid/pixels/paint.py for the formulas.
 struct InkParameters {
-    float threshold, slope, calm;
+    float threshold, slope, calm, opacity;
 };
 
 struct PaintParameters {

@@ -253,8 +253,8 @@ void lift_yuv420(const InPlane& full_y, const InTensor& low_in, const InTensor& 
 }
 
 void paint(const InTensor& photo, const InTensor& ground, const OutTensor& out, int rounds, int distance, int ink_radius,
-           float lift, float threshold, float slope, float calm, float thin_threshold, float thin_slope,
-           float thin_calm) {
+           float lift, float threshold, float slope, float calm, float opacity, float thin_threshold, float thin_slope,
+           float thin_calm, float thin_opacity) {
     for (int axis = 0; axis < 3; ++axis)
         require(photo.shape(axis) == ground.shape(axis) && photo.shape(axis) == out.shape(axis),
                 "photo, ground and out must have one shape");
@@ -269,7 +269,7 @@ void paint(const InTensor& photo, const InTensor& ground, const OutTensor& out, 
         static_cast<int>(photo.shape(1)) * 4,   static_cast<int>(photo.shape(2)) * 4,
         rounds,                                 distance,
         ink_radius,                             lift,
-        {threshold, slope, calm},               {thin_threshold, thin_slope, thin_calm}};
+        {threshold, slope, calm, opacity},      {thin_threshold, thin_slope, thin_calm, thin_opacity}};
     const nb::gil_scoped_release release;
     animevid::active_kernels().paint(in, under, target, parameters, scratch(animevid::paint_scratch(parameters.width)));
 }
@@ -343,7 +343,7 @@ NB_MODULE(_native, m) {
     m.def("lift_yuv420", &lift_yuv420, exact, exact, exact, exact, exact, exact, number, number, number, number, number,
           number, number, number, number, number, number, number);
     m.def("paint", &paint, exact, exact, exact, number, number, number, number, number, number, number, number, number,
-          number);
+          number, number, number);
     m.def("settle_photo", &settle_photo, exact, exact, exact, exact, number, number, number, number, number);
     m.def("settle", &settle, exact, exact, exact);
     m.def("instruction_sets", &instruction_sets, "What this machine can run, best first.");

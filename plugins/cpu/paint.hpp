@@ -182,12 +182,13 @@ void busy_bare_row(const float* RESTRICT darker, const float* const* RESTRICT bu
         out[x] = bare_of(darker[x], ((a[x] + b[x]) + (c[x] + d[x])) + (e[x] + f[x]), q);
 }
 
-// Luma under both inks, whichever is more; and what both leave, in place of what the first does.
-void inked_quarter(const float* RESTRICT luma, const float* RESTRICT other, int cells, float* RESTRICT bare,
-                   float* RESTRICT out) {
+// Luma under both inks, whichever is more; and what both leave, in place of what the first does. `least` and
+// `other_least` are what each leaves at the least, 1 - opacity.
+void inked_quarter(const float* RESTRICT luma, const float* RESTRICT other, float least, float other_least, int cells,
+                   float* RESTRICT bare, float* RESTRICT out) {
     for (int x = 0; x < cells; ++x) {
-        float left = bare[x] < other[x] ? bare[x] : other[x];
-        left = left > 0.0f ? left : 0.0f;
+        const float one = bare[x] > least ? bare[x] : least, two = other[x] > other_least ? other[x] : other_least;
+        float left = one < two ? one : two;
         left = left < 1.0f ? left : 1.0f;
         bare[x] = left;
         out[x] = (luma[x] + 1.0f) * left - 1.0f;
@@ -347,8 +348,8 @@ struct Painting {
         ink_row(outline, y, [&](int at) { return luma(at); }, row);
         ink_row(thin, y, [&](int at) { return photo_row(at); }, other);
         for (int k = 0; k < 4; ++k)
-            inked_quarter(quarters.at(luma(y), k), quarters.at(other, k), quarters.cells, quarters.at(row, k),
-                          out + packed(y, k));
+            inked_quarter(quarters.at(luma(y), k), quarters.at(other, k), 1.0f - q.outline.opacity,
+                          1.0f - q.thin.opacity, quarters.cells, quarters.at(row, k), out + packed(y, k));
     }
 
     // Chroma (2x2 cells of 2x2 pixels) fades under ink as its four pixels do on average. y is odd.

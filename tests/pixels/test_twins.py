@@ -189,7 +189,7 @@ def test_chroma_of_an_odd_picture_is_rounded_up():
     assert chroma_size((5, 7)) == (3, 4)
 
 
-inks = st.builds(InkSettings, st.floats(0, 0.1), st.floats(1, 60), st.floats(0, 3))
+inks = st.builds(InkSettings, st.floats(0, 0.1), st.floats(1, 60), st.floats(0, 3), st.floats(0, 1))
 paints = st.builds(
     PaintSettings, st.integers(0, MAX_ROUNDS), st.integers(1, MAX_DISTANCE_PX), st.integers(1, MAX_INK_PX),
     st.floats(0, 0.5), inks, inks,

@@ -122,6 +122,17 @@ def test_no_gradient_goes_through_the_place_of_ink() -> None:
     assert torch.allclose(luma[..., 17], torch.tensor(2 * 0.5), atol=1e-5)  # beside it: as if there were no ink
 
 
+def test_a_line_that_covers_in_part_is_a_dark_tone_of_its_ground() -> None:
+    packed = rgb_to_packed(luma_step().repeat(1, 3, 1, 1))
+    generator = busy_generator()
+    generator.rounds = 0
+    with torch.no_grad():
+        whole = generator.over(packed, packed)
+        generator.set_filters(opacity=0.6, thin_opacity=0.6)
+        part = generator.over(packed, packed)
+    assert torch.allclose(part[:, :16] + 1.0, torch.maximum(whole + 1.0, 0.4 * (packed + 1.0))[:, :16], atol=1e-6)
+
+
 def test_a_generator_of_another_layout_is_refused() -> None:
     with pytest.raises(TrainingError, match=r"packed Y'CbCr"):
         Painted(nn.Identity())
@@ -137,8 +148,12 @@ def test_a_style_may_be_exported_with_other_filters_than_it_was_trained_under() 
 
 @pytest.mark.parametrize(
     ("numbers", "said"),
-    [({"inks": 1}, r"inks = 1: allowed are numbers for flatten_px"), ({"rounds": 9}, r"rounds are 0 to 4")],
-    ids=["unknown", "out of range"],
+    [
+        ({"inks": 1}, r"inks = 1: allowed are numbers for flatten_px"),
+        ({"rounds": 9}, r"rounds are 0 to 4"),
+        ({"opacity": 1.5}, r"opacity 0 to 1"),
+    ],
+    ids=["unknown", "out of range", "more than all"],
 )
 def test_filters_that_there_are_not_are_refused_and_nothing_is_changed(numbers: dict[str, int], said: str) -> None:
     generator = busy_generator()

@@ -9,9 +9,9 @@ flattening, :attr:`PaintSettings.rounds` times, after Kuwahara et al. 1976, "Pro
     mixing of Papari, Petkov and Campisi 2007, "Artistic edge and corner enhancing smoothing", equation 11). Patches are
     a 3x3 mean of a 3x3 mean and ``distance_px`` away: in the corners and at the sides in turn.
 ink
-    ``clip((m - L - threshold - calm b) slope, 0, 1)`` with ``m`` the mean of ``L`` within ``ink_px`` and ``b`` the mean
-    of ``|m - L|`` within seven pixels: of the flattened luma (``outline``) and of the photo's (``thin``), whichever is
-    more. Ink takes luma to black and chroma, averaged over its 2x2 pixels, to gray.
+    ``clip((m - L - threshold - calm b) slope, 0, opacity)`` with ``m`` the mean of ``L`` within ``ink_px`` and ``b``
+    the mean of ``|m - L|`` within seven pixels: of the flattened luma (``outline``) and of the photo's (``thin``),
+    whichever is more. Ink takes luma to black and chroma, averaged over its 2x2 pixels, to gray.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ FLOOR = 1e-3  # a variance that counts as even
 
 @dataclass(frozen=True, slots=True)
 class InkSettings:
-    """``threshold`` and ``calm`` in luma on [-1, 1]; ``slope``: ink per unit of luma above the threshold."""
+    """``threshold`` and ``calm`` in luma on [-1, 1]; ``slope``: ink per unit of luma above the threshold. ``opacity``,
+    0 to 1, is the most that ink covers: below 1 a line is a dark tone of the area that it is drawn on."""
 
     threshold: float
     slope: float
     calm: float
+    opacity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +63,14 @@ class PaintSettings:
         """Raises:
         UsageError: a number that the kernels do not have.
         """
-        for name, value, low, high in (
+        limits: tuple[tuple[str, float, int, int], ...] = (
             ("rounds", self.rounds, 0, MAX_ROUNDS),
             ("distance_px", self.distance_px, 1, MAX_DISTANCE_PX),
             ("ink_px", self.ink_px, 1, MAX_INK_PX),
-        ):
+            ("opacity", self.outline.opacity, 0, 1),
+            ("thin opacity", self.thin.opacity, 0, 1),
+        )
+        for name, value, low, high in limits:
             if not low <= value <= high:
                 raise UsageError(f"{name} = {value}: allowed are {low} to {high}")
 
@@ -78,7 +83,12 @@ class PaintSettings:
             UsageError: a number that the kernels do not have.
         """
         outline, thin = (
-            InkSettings(*(float(values[name][key]) for key in ("threshold", "slope", "calm")))
+            InkSettings(
+                float(values[name]["threshold"]),
+                float(values[name]["slope"]),
+                float(values[name]["calm"]),
+                float(values[name].get("opacity", 1.0)),  # earlier files have none
+            )
             for name in ("outline", "thin")
         )
         rounds, distance_px, ink_px = (int(values[name]) for name in ("rounds", "distance_px", "ink_px"))
@@ -102,7 +112,8 @@ def paint(photo: Float32, ground: Float32, settings: PaintSettings, *, out: Floa
     native.kernels.paint(
         np.ascontiguousarray(photo), np.ascontiguousarray(ground), out,
         settings.rounds, settings.distance_px, settings.ink_px, settings.lift,
-        outline.threshold, outline.slope, outline.calm, thin.threshold, thin.slope, thin.calm,
+        outline.threshold, outline.slope, outline.calm, outline.opacity,
+        thin.threshold, thin.slope, thin.calm, thin.opacity,
     )  # fmt: skip
     return out
 
@@ -146,7 +157,8 @@ def _flattened_ref(luma: Float32, distance_px: int, *, diagonal: bool) -> Float3
 def _ink_ref(luma: Float32, settings: InkSettings, ink_px: int) -> Float32:
     darker = _box_mean_ref(luma, ink_px) - luma
     busy = _box_mean_ref(np.abs(darker), BUSY_PX)
-    return np.clip((darker - np.float32(settings.threshold) - np.float32(settings.calm) * busy) * settings.slope, 0, 1)
+    ink = (darker - np.float32(settings.threshold) - np.float32(settings.calm) * busy) * settings.slope
+    return np.clip(ink, 0, np.float32(settings.opacity))
 
 
 def _box_mean_ref(field: Float32, radius: int) -> Float32:

@@ -21,7 +21,8 @@ PATCH_RADIUS_PX = 2  # of the patches that areas are flattened from
 BUSY_PX = 7  # how far around a pixel it is judged how busy the place is
 #: What :class:`Painted` takes beside its generator.
 FILTER_NUMBERS = (
-    "flatten_px", "rounds", "ink_px", "threshold", "slope", "thin_threshold", "thin_slope", "calm", "thin_calm", "lift",
+    "flatten_px", "rounds", "ink_px", "threshold", "slope", "thin_threshold", "thin_slope", "calm", "thin_calm",
+    "opacity", "thin_opacity", "lift",
 )  # fmt: skip
 
 
@@ -65,8 +66,10 @@ def _sides(field: Tensor, step: int) -> Tensor:
     return beside + columns[..., : -2 * step, :] + columns[..., 2 * step :, :]
 
 
-def ink_lines(luma: Tensor, *, radius_px: int, threshold: float, slope: float, calm: float) -> Tensor:
-    """Where ink goes, 0..1: pixels darker than the mean around them by more than a threshold.
+def ink_lines(
+    luma: Tensor, *, radius_px: int, threshold: float, slope: float, calm: float, opacity: float = 1.0
+) -> Tensor:
+    """Where ink goes, 0..``opacity``: pixels darker than the mean around them by more than a threshold.
 
     The threshold is ``threshold`` (of [-1, 1]) and ``calm`` times how far luma is from that mean on average within
     seven pixels: a line over an even area is inked, one of the many dark spots of gravel or foliage is not. ``luma``:
@@ -74,7 +77,7 @@ def ink_lines(luma: Tensor, *, radius_px: int, threshold: float, slope: float, c
     """
     darker = _mean(luma, radius_px) - luma
     busy = _mean(darker.abs(), BUSY_PX)
-    return torch.clamp((darker - threshold - calm * busy) * slope, 0.0, 1.0)
+    return torch.clamp((darker - threshold - calm * busy) * slope, 0.0, opacity)
 
 
 def _mean(field: Tensor, radius_px: int) -> Tensor:
@@ -96,8 +99,9 @@ class Painted(nn.Module):
 
     ``flatten_px`` is the distance of :func:`kuwahara`, ``rounds`` how often the luma is flattened: from corners and
     from sides in turn, so that no direction is favoured. ``ink_px``, ``threshold`` and ``slope`` are those of
-    :func:`ink_lines`; all in pixels of the network's picture. Flattening eats lines of a pixel or two (letters,
-    masts, panel joints): those are inked where the photo shows them, with ``thin_threshold``.
+    :func:`ink_lines`; all in pixels of the network's picture. ``opacity`` below 1 draws lines as dark tones of their
+    ground: nearer to the photo than black ones, and to the judges as much of a drawing. Flattening eats lines of a
+    pixel or two (letters, masts, panel joints): those are inked where the photo shows them, with ``thin_threshold``.
     Black stays black, and white stays white (:func:`ends_kept`). ``lift``, 0 to 0.5, brightens the tones between them:
     middle grey moves by that much.
 
@@ -121,6 +125,8 @@ class Painted(nn.Module):
         thin_slope: float = 10.0,
         calm: float = 1.0,
         thin_calm: float = 3.0,
+        opacity: float = 1.0,
+        thin_opacity: float = 1.0,
         lift: float = 0.0,
     ) -> None:
         super().__init__()
@@ -131,6 +137,7 @@ class Painted(nn.Module):
         self.threshold, self.slope = threshold, slope
         self.thin_threshold, self.thin_slope = thin_threshold, thin_slope
         self.calm, self.thin_calm = calm, thin_calm
+        self.opacity, self.thin_opacity = opacity, thin_opacity
         self.lift = lift
         self.layout = Layout.PACKED_YUV420
         self.size_multiple = int(getattr(generator, "size_multiple", 8))
@@ -158,13 +165,13 @@ class Painted(nn.Module):
         if self.settings is None:
             for name, value in before.items():
                 setattr(self, name, value)
-            raise TrainingError(f"{numbers}: rounds are 0 to 4, flatten_px 1 or 2, ink_px 1 to 3")
+            raise TrainingError(f"{numbers}: rounds are 0 to 4, flatten_px 1 or 2, ink_px 1 to 3, opacity 0 to 1")
 
     @property
     def settings(self) -> PaintSettings | None:
         """The filters' numbers as the engine's kernels take them; ``None`` where they have no such filters."""
-        outline = InkSettings(self.threshold, self.slope, self.calm)
-        thin = InkSettings(self.thin_threshold, self.thin_slope, self.thin_calm)
+        outline = InkSettings(self.threshold, self.slope, self.calm, self.opacity)
+        thin = InkSettings(self.thin_threshold, self.thin_slope, self.thin_calm, self.thin_opacity)
         try:
             return PaintSettings(self.rounds, self.flatten_px, self.ink_px, self.lift, outline, thin)
         except UsageError:
@@ -193,10 +200,20 @@ class Painted(nn.Module):
             luma = kuwahara(luma, distance_px=self.flatten_px, diagonal=turn % 2 == 0)
         photo = functional.pixel_shuffle(packed[:, :16], 4)
         thin = ink_lines(
-            photo, radius_px=self.ink_px, threshold=self.thin_threshold, slope=self.thin_slope, calm=self.thin_calm
+            photo,
+            radius_px=self.ink_px,
+            threshold=self.thin_threshold,
+            slope=self.thin_slope,
+            calm=self.thin_calm,
+            opacity=self.thin_opacity,
         )
         outline = ink_lines(
-            luma.detach(), radius_px=self.ink_px, threshold=self.threshold, slope=self.slope, calm=self.calm
+            luma.detach(),
+            radius_px=self.ink_px,
+            threshold=self.threshold,
+            slope=self.slope,
+            calm=self.calm,
+            opacity=self.opacity,
         )
         bare = 1.0 - torch.maximum(outline, thin)
         luma = (luma + 1.0) * bare - 1.0
@@ -226,6 +243,8 @@ class PaintedNano(Painted):
         thin_slope: float = 10.0,
         calm: float = 1.0,
         thin_calm: float = 3.0,
+        opacity: float = 1.0,
+        thin_opacity: float = 1.0,
         lift: float = 0.0,
     ) -> None:
         super().__init__(
@@ -239,6 +258,8 @@ class PaintedNano(Painted):
             thin_slope=thin_slope,
             calm=calm,
             thin_calm=thin_calm,
+            opacity=opacity,
+            thin_opacity=thin_opacity,
             lift=lift,
         )
 
