@@ -93,6 +93,17 @@ def test_one_small_bright_dot_is_a_change_in_any_plane(plane: str):
     assert has_changed(before, changed)
 
 
+@pytest.mark.parametrize("plane", ["y", "u", "v"])
+@pytest.mark.parametrize("height", [2, 130, 254, 256])
+def test_a_dot_is_seen_in_every_row(plane: str, height: int):
+    before = noise(height, 18)
+    for row in range(getattr(before, plane).shape[0]):
+        values = getattr(before, plane).copy()
+        values[row, -1] ^= 64
+        changed = before.with_planes(*(values if name == plane else getattr(before, name) for name in "yuv"))
+        assert has_changed(before, changed), row
+
+
 def test_the_floor_of_a_ten_bit_picture_is_that_of_eight_bits():
     before = noise(16, 16, bit_depth=10)
     for step, expected in ((8, False), (16, True)):  # 2 and 4 codes of 8 bits
