@@ -19,7 +19,8 @@ from animevid.live.guard import Guard, is_loopback
 from animevid.live.jail import JailLimits, JailRequest, conversion_options
 from animevid.live.jobs import JobLimits
 from animevid.live.server import ServerOptions, make_app
-from animevid.styles import Style, load_style
+from animevid.styles import CardHints, ColourOrder, Style, load_style
+from small_networks import rgb_network
 
 aiohttp = pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'animevid[live]'")
 pytest.importorskip("aiortc", reason="aiortc is not installed: pip install 'animevid[live]'")
@@ -275,6 +276,31 @@ def test_a_file_is_converted_in_the_precision_that_the_page_shows(
     assert isinstance(style, Style)
     assert style.any_precision is may_be_int8
     assert style.path == load_style("aozora").path
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["with what was hinted at", "looked at anew"])
+def test_a_file_is_converted_by_the_style_that_the_page_shows(
+    served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_known: bool
+):
+    from animevid.live import jobs
+
+    path, asked = tmp_path / "own.onnx", []
+    path.write_bytes(rgb_network())  # without a card
+    shown = load_style(path, hints=CardHints(colour_order=ColourOrder.BGR))
+
+    async def look(_: Any, request: JailRequest, job: Any) -> str:
+        asked.append(request)
+        return "that was all"
+
+    monkeypatch.setattr(jobs.Jobs, "_run_jail", look)
+
+    async def talk(client: Any) -> None:
+        await finished(client, await (await client.post("/api/jobs", data=b"a film")).json())
+
+    served(talk, styles=(replace(shown, is_known=is_known),))
+    style = conversion_options(JailRequest.from_json(asked[0].to_json())).style
+    assert isinstance(style, Style)
+    assert style.card == (shown.card if is_known else load_style(path).card)
 
 
 @pytest.mark.parametrize("known_length", [True, False])

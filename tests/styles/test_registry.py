@@ -10,6 +10,7 @@ import pytest
 from animevid.errors import StyleError, UsageError
 from animevid.styles import DEFAULT_STYLE, CardHints, ColourOrder, Style, StyleCard, list_styles, load_style, write_card
 from animevid.styles import registry as registry_module
+from animevid.stylizer import Stylizer
 from small_networks import rgb_network
 
 CARD = StyleCard(name="ink", size_multiple=2, licence="CC-BY-4.0")
@@ -71,6 +72,11 @@ def test_a_file_of_the_users_without_a_card_is_listed_unrun_and_inspected_when_l
     (user_styles / "found.onnx").write_bytes(rgb_network(nhwc=True))
     assert "found" in [style.card.name for style in list_styles()]
     assert load_style("found").card.layout.value == "NHWC"
+    (listed,) = (style for style in list_styles() if style.card.name == "found")
+    assert not listed.is_known
+    assert listed.known().card == load_style("found").card
+    with Stylizer(listed, threads=1) as stylizer:  # as the page of `animevid serve` opens it
+        assert stylizer.card.layout.value == "NHWC"
 
 
 def test_a_file_that_is_no_model_is_left_out_of_the_list_with_a_warning(shipped, user_styles, caplog):

@@ -138,5 +138,5 @@ def _styles(args: argparse.Namespace) -> tuple[Style, ...]:
     )
     found = {wanted.card.name: wanted}
     for style in list_styles():
-        found.setdefault(style.card.name, style)
+        found.setdefault(style.card.name, replace(style, any_precision=args.precision != "fp32"))
     return tuple(found.values())

@@ -50,12 +50,15 @@ class JailLimits:
 class JailRequest:
     """One conversion. ``source`` and ``target`` lie in one private folder; ``style`` is an ONNX file.
 
-    ``any_precision``: the INT8 file beside it may stand in for it where that is faster (see :class:`Style`).
+    ``card`` is that of the style as the page shows it (JSON), which may know more than the file; without one the file
+    is looked at. ``any_precision``: the INT8 file beside it may stand in for it where that is faster (see
+    :class:`Style`).
     """
 
     source: str
     target: str
     style: str
+    card: str | None = None
     strength: float = 1.0
     threads: int = 0
     compare: str | None = None
@@ -114,10 +117,15 @@ def _convert(request: JailRequest) -> None:
 def conversion_options(request: JailRequest) -> ConversionOptions:
     """What the conversion is asked for: all that ``animevid in.mp4 out.mp4`` does by default, and no way out."""
     from animevid.convert import ConversionOptions
-    from animevid.styles import load_style
+    from animevid.styles import Style, StyleCard, load_style
 
+    style = (
+        load_style(request.style)
+        if request.card is None
+        else Style(StyleCard.from_json(request.card), Path(request.style))
+    )
     return ConversionOptions(
-        style=replace(load_style(request.style), any_precision=request.any_precision),
+        style=replace(style, any_precision=request.any_precision),
         strength=request.strength,
         threads=request.threads,
         compare="split" if request.compare == "split" else None,

@@ -199,6 +199,7 @@ class Jobs:
                 source=os.fspath(job.source),
                 target=os.fspath(job.result),
                 style=os.fspath(job.style.path),
+                card=job.style.card.to_json() if job.style.is_known else None,
                 strength=job.strength,
                 threads=self._threads,
                 compare="split" if job.compare else None,

@@ -34,11 +34,14 @@ class Style:
     """A style that was found: its card, and the ONNX file, which is read when ``model`` is first asked for.
 
     ``any_precision``: asked for by name alone, so that its INT8 file may stand in for it where that is faster.
+    ``is_known``: the card says what the network expects. A list holds files without a card as well, and does not run
+    them to find out; :meth:`known` does.
     """
 
     card: StyleCard
     path: Path
     any_precision: bool = False
+    is_known: bool = True
 
     @cached_property
     def model(self) -> bytes:
@@ -48,6 +51,17 @@ class Style:
             StyleError: it cannot be read any more.
         """
         return _read(self.path)
+
+    def known(self, *, hints: CardHints | None = None) -> Style:
+        """This style, or, where the file has no card, the style with what a look at it says (see :func:`load_style`).
+
+        Raises:
+            StyleError: it cannot be read, or is not a stylizer.
+        """
+        if self.is_known:
+            return self
+        found = _open(self.path, hints=hints, name=self.card.name, any_precision=self.any_precision)
+        return replace(found, card=replace(found.card, quality=self.card.quality))
 
     def int8(self) -> Style | None:
         """Its INT8 file: ``NAME-int8.onnx`` beside ``NAME.onnx``, made of the same style; ``None`` without one.
@@ -127,8 +141,9 @@ def list_styles() -> tuple[Style, ...]:
         base, quality, precision = _split(name)
         if precision is not None:
             continue
+        is_known = card is not None
         card = card or StyleCard(name=base, description="no card in the file: limits are inferred when it is used")
-        styles.append(Style(replace(card, name=base, quality=quality), path, any_precision=True))
+        styles.append(Style(replace(card, name=base, quality=quality), path, any_precision=True, is_known=is_known))
     return tuple(sorted(styles, key=lambda s: (s.card.name != DEFAULT_STYLE, s.card.name, s.card.quality)))
 
 
