@@ -34,6 +34,7 @@ from animevid.cli import main
 from animevid.errors import BackendError, DeviceError, OutputError, StyleError, UsageError
 from animevid.styles import list_styles
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
+from exported import exported
 from gpu.engines import TARGETS, assert_same_but_for_names, rtx_or_skip
 from media import write_clip
 from small_networks import Builder, packed_network, rgb_network
@@ -355,15 +356,6 @@ def test_bad_arguments_are_one_line_and_an_exit_code(rtx, tmp_path, capsys, argu
     assert not list(tmp_path.glob("*.engine"))
 
 
-def _published(name: str) -> tuple[bytes, StyleCard]:
-    pytest.importorskip("torch")
-    from animevid_trainer.export import make_card, to_onnx
-    from animevid_trainer.generators import make_generator
-
-    generator = make_generator(name)
-    return to_onnx(generator, card=make_card(generator, name=name)), make_card(generator, name=name)
-
-
 _SHIPPED = [style for style in list_styles() if style.path.parent.name == "styles" and "animevid" in style.path.parts]
 
 
@@ -395,4 +387,6 @@ def test_every_shipped_style_is_built_for_every_gpu_up_to_1080p(rtx, style):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["nano", "animegan2", "animegan2-lite", "cartoongan"])
 def test_every_generator_family_is_built_for_every_gpu_up_to_1080p(rtx, name):
-    _all_targets(*_published(name), rtx)
+    pytest.importorskip("torch")
+    _, card, model = exported(name)
+    _all_targets(model, card, rtx)

@@ -60,8 +60,8 @@ def test_nvcc_makes_the_same_fatbin_again(manifest, tmp_path):
     listed += [f"-gencode=arch=compute_{one},code=compute_{one}" for one in manifest.PTX]
     out = tmp_path / "again.fatbin"
     subprocess.run(
-        ["nvcc", "-std=c++17", "-O3", "--fmad=false", "--compress-mode=size", "-fatbin", *listed, "-o", str(out),
-         str(_ROOT / "plugins/cuda/kernels.cu")],
+        ["nvcc", "-std=c++17", "-O3", "--fmad=false", "--compress-mode=size", "--threads=0", "-fatbin", *listed,
+         "-o", str(out), str(_ROOT / "plugins/cuda/kernels.cu")],
         check=True, capture_output=True,
     )  # fmt: skip
     assert out.read_bytes() == manifest.FATBIN.read_bytes()

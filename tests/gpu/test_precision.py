@@ -25,6 +25,7 @@ from animevid.parity import check_half_precision, read_pictures
 from animevid.pixels import pack_yuv420, rgb_to_planes
 from animevid.styles import list_styles
 from animevid.styles.card import ColourOrder, Layout, StyleCard, read_card, write_card
+from exported import exported
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 from small_networks import Builder, cartoongan, packed_network, rgb_network
@@ -351,13 +352,8 @@ def test_a_few_strays_are_let_through_but_no_more_and_no_infinity():
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["animegan2", "animegan2-lite"])
 def test_generators_with_layer_norms_keep_their_picture_on_real_photos(shared: Path, name):
-    torch = pytest.importorskip("torch")
-    from animevid_trainer.export import make_card, to_onnx
-    from animevid_trainer.generators import make_generator
-
-    torch.manual_seed(0)
-    generator = make_generator(name)
-    model = to_onnx(generator, card=make_card(generator, name=name))
+    pytest.importorskip("torch")
+    _, _, model = exported(name)
     half = to_half(model)
     types = _types_at(half)
     assert types["Conv"] <= {(TensorProto.FLOAT16,) * 2, (TensorProto.FLOAT16,) * 3}

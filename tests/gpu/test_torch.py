@@ -22,6 +22,7 @@ from animevid.backends.precision import to_half
 from animevid.errors import BackendError, DeviceError
 from animevid.styles import list_styles
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
+from exported import exported
 from gpu.fake_gpu import IMAGE, FakeGpu, in_child
 from pixels.pictures import furthest, noise
 from small_networks import Builder, cartoongan, packed_network
@@ -389,13 +390,8 @@ def test_a_published_network_draws_a_real_photo_as_onnx_runtime_does(shared: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["nano", "animegan2", "animegan2-lite"])
 def test_our_exporters_graphs_run(name):
-    from animevid_trainer.export import make_card, to_onnx
-    from animevid_trainer.generators import make_generator
-
-    generator = make_generator(name)
-    card = make_card(generator, name=name)
-    model = to_onnx(generator, card=card)
+    generator, card, model = exported(name)
     batch = np.random.default_rng(0).uniform(-1, 1, card.tensor_shape(1, 32, 48)).astype(np.float32)
     with open_backend(model, card, backend="torch") as backend, torch.inference_mode():
-        expected = generator.eval()(torch.from_numpy(batch)).numpy()
+        expected = generator(torch.from_numpy(batch)).numpy()
         np.testing.assert_allclose(backend.run(batch), expected, atol=2e-3)

@@ -35,6 +35,19 @@ def test_webcam_stream_and_server_last_through_a_break_of_each(soaking: Any, pac
     assert [report.name for report in reports] == ["webcam", "stream", "server"]
 
 
+def test_memory_that_grows_is_found_out_and_a_start_is_no_growth(soaking: Any):
+    minutes = 10 * 60 * soaking.NOTES_A_SECOND
+    leaking = [100 + 30 * index / minutes for index in range(minutes)]
+    starting = [100 - 50 * 0.97**index for index in range(minutes)]
+    assert soaking.growth(leaking)[0] is False
+    assert soaking.growth(starting)[0] is True
+    seconds = 16 * soaking.NOTES_A_SECOND
+    # What a busy machine made: the first viewer's file came as late as in the third quarter.
+    late = [154.0] * (seconds // 2) + [178.0] * (seconds // 2)
+    assert soaking.growth(late) == (True, "memory 154 MiB early, 178 MiB late (+15.6%), at most 178")
+    assert soaking.growth([154.0] * (seconds // 2) + [254.0] * (seconds // 2))[0] is False
+
+
 def test_sound_that_drifts_is_found_out(soaking: Any):
     fps, drift = soaking.FPS, soaking.drift
     pictures = [(index / fps, 100 + index) for index in range(20 * fps)]

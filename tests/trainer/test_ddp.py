@@ -25,13 +25,18 @@ _PROGRAM = Path(__file__).resolve().parent.parent / "small_runs.py"
 _Runs = tuple[Path, list[dict[str, float]], list[dict[str, float]]]
 
 
-def _train(folder: Path, kind: str, *, processes: int, steps: int) -> list[dict[str, float]]:
+def _start(folder: Path, kind: str, *, processes: int, steps: int) -> subprocess.Popen[str]:
     arguments = [str(_PROGRAM), str(folder), kind, str(steps), "0"]
     if processes > 1:
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         arguments = [*launcher, *arguments]
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr  # whole: the cause stands before what the launcher says of it
+    return subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _terms(folder: Path, run: subprocess.Popen[str]) -> list[dict[str, float]]:
+    """What ``run`` has logged in ``folder``, once it is over."""
+    _, said = run.communicate(timeout=300)
+    assert run.returncode == 0, said  # whole: the cause stands before what the launcher says of it
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [line["terms"] for line in lines]
 
@@ -39,8 +44,12 @@ def _train(folder: Path, kind: str, *, processes: int, steps: int) -> list[dict[
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> _Runs:
     folder = tmp_path_factory.mktemp("processes")
-    one = _train(folder / "one", "animegan-still", processes=1, steps=6)
-    two = _train(folder / "two", "animegan-still", processes=2, steps=6)
+    # Side by side: most of the time they load torch.
+    started = {
+        name: _start(folder / name, "animegan-still", processes=processes, steps=6)
+        for name, processes in (("one", 1), ("two", 2))
+    }
+    one, two = (_terms(folder / name, run) for name, run in started.items())
     return folder, one, two
 
 
@@ -77,7 +86,7 @@ def test_a_run_of_two_processes_resumes(runs: _Runs) -> None:
     for file in (checkpoints / "step-00000006").iterdir():
         file.unlink()
     (checkpoints / "step-00000006").rmdir()
-    _train(folder / "two", "animegan-still", processes=2, steps=6)
+    _terms(folder / "two", _start(folder / "two", "animegan-still", processes=2, steps=6))
     after = load_checkpoint(checkpoints / "step-00000006")[1]["networks"]["generator"]
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import pytest
 import torch
 from animevid.errors import OutputError, TrainingError
 from animevid.styles.card import ColourOrder, Layout, StyleCard, read_card
+from animevid_trainer import export
 from animevid_trainer.export import (
     OPSET,
     Bound,
@@ -87,8 +89,41 @@ def photos(shared: Path) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def exported(small: Small) -> bytes:
-    return to_onnx(small, card=make_card(small, name="small"))
+def card(small: Small) -> StyleCard:
+    return make_card(small, name="small", licence="CC-BY-4.0", recipe="animegan2-lite")
+
+
+@pytest.fixture(scope="module")
+def exported(small: Small, card: StyleCard) -> bytes:
+    return to_onnx(small, card=card)
+
+
+@dataclass(frozen=True)
+class InHalf:
+    """What came of an export in half precision, and the generator's state on either side of it."""
+
+    model: bytes
+    before: tuple[object, ...]
+    after: tuple[object, ...]
+
+
+@pytest.fixture(scope="module")
+def in_half(small: Small) -> InHalf:
+    def state() -> tuple[object, ...]:
+        weight = next(small.parameters())
+        return small.training, weights_sha256(small), weight.dtype, weight.requires_grad
+
+    small.train()
+    before = state()
+    model = to_onnx(small, card=make_card(small, name="small", precision="fp16"), precision="fp16")
+    return InHalf(model, before, state())
+
+
+@pytest.fixture
+def exports_nothing_anew(exported: bytes, in_half: InHalf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what is done with an export: it takes seconds, and those of ``small`` are there already."""
+    made = {"fp32": exported, "fp16": in_half.model}
+    monkeypatch.setattr(export, "to_onnx", lambda generator, *, card, precision: made[precision])
 
 
 def run(model: bytes, batch: np.ndarray) -> np.ndarray:
@@ -119,27 +154,26 @@ def test_batch_norm_is_folded_into_its_convolution(exported):
     assert "Conv" in operators
 
 
-def test_exporting_leaves_the_generator_as_it_was(small):
-    small.train()
-    before = weights_sha256(small)
-    to_onnx(small, card=make_card(small, name="small"), precision="fp16")
-    assert small.training
-    assert weights_sha256(small) == before
-    assert next(small.parameters()).dtype == torch.float32
-    assert next(small.parameters()).requires_grad
+def test_exporting_leaves_the_generator_as_it_was(in_half):
+    training, _, dtype, requires_grad = in_half.before
+    assert (training, dtype, requires_grad) == (True, torch.float32, True)
+    assert in_half.after == in_half.before
 
 
-def test_the_card_travels_in_the_metadata_with_the_generators_limits():
+def test_a_card_has_the_generators_limits():
     generator = make_generator("animegan2-lite")
     card = make_card(generator, name="lite", licence="CC-BY-4.0", recipe="animegan2-lite")
     assert (card.size_multiple, card.layout, card.colour_order) == (8, Layout.NCHW, ColourOrder.RGB)
     assert (card.licence, card.recipe, len(card.weights_sha256)) == ("CC-BY-4.0", "animegan2-lite", 64)
-    assert read_card(to_onnx(Small(), card=card)) == card
 
 
-def test_half_precision_halves_the_weights_and_keeps_norms_in_float32(small):
-    card = make_card(small, name="small", precision="fp16")
-    model = onnx.load_from_string(to_onnx(small, card=card, precision="fp16"))
+def test_the_card_travels_in_the_metadata(exported, card):
+    assert (card.size_multiple, card.licence, card.recipe) == (4, "CC-BY-4.0", "animegan2-lite")
+    assert read_card(exported) == card
+
+
+def test_half_precision_halves_the_weights_and_keeps_norms_in_float32(in_half):
+    model = onnx.load_from_string(in_half.model)
     kind_of = {initializer.name: initializer.data_type for initializer in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Conv":
@@ -180,6 +214,7 @@ def test_a_style_is_written_with_its_parity_on_real_photos(small, photos, tmp_pa
 
 
 @pytest.mark.shared
+@pytest.mark.usefixtures("exports_nothing_anew")
 def test_a_style_above_the_bound_is_refused_and_not_written(small, photos, tmp_path):
     target = tmp_path / "small.onnx"
     with pytest.raises(TrainingError, match="max"):
@@ -200,6 +235,7 @@ def test_photos_are_cropped_to_multiples_for_either_layout(photos):
 
 
 @pytest.mark.shared
+@pytest.mark.usefixtures("exports_nothing_anew")
 def test_a_folder_that_cannot_be_written_is_an_output_error(small, photos, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):

@@ -39,7 +39,7 @@ def encode_tree(tree: State, tensors: dict[str, torch.Tensor], path: str = "") -
             # safetensors stores contiguous memory; the layout is noted, so that a resumed run computes in the same one.
             channels_last = tree.dim() == 4 and not tree.is_contiguous()
             # clone: two names for one memory (tied weights) are refused by the format.
-            tensors[path] = tree.detach().cpu().contiguous().clone()
+            tensors[path] = tree.detach().cpu().clone(memory_format=torch.contiguous_format)
             return {"$tensor": path, "channels_last": True} if channels_last else {"$tensor": path}
         case np.ndarray():
             tensors[path] = torch.from_numpy(tree.view(np.int32) if tree.dtype == np.uint32 else tree.copy())

@@ -1,0 +1,29 @@
+"""Our generators as ONNX files, each exported once for all tests: that takes ten seconds and more."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from animevid.styles.card import StyleCard
+
+
+@cache
+def exported(name: str) -> tuple[Any, StyleCard, bytes]:
+    """The generator called ``name`` with random weights (seed 0, in evaluation), its card and its ONNX file.
+
+    Shared: whoever wants to change the generator makes one of their own.
+    """
+    import torch
+    from animevid_trainer.export import make_card, to_onnx
+    from animevid_trainer.generators import make_generator
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        generator = make_generator(name).eval()
+        for parameter in generator.parameters():
+            if parameter.dim() == 4 and not parameter.any():
+                # A layer that starts at 0, as nano's last one does, hides what every layer before it draws.
+                torch.nn.init.normal_(parameter, std=0.1)
+    card = make_card(generator, name=name)
+    return generator, card, to_onnx(generator, card=card)
