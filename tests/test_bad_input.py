@@ -269,13 +269,27 @@ def test_a_full_disk_leaves_the_earlier_output(desk, capfd):
     assert "disk is full" in err
 
 
-def test_a_file_size_limit_leaves_the_earlier_output(desk):
+def test_a_full_disk_leaves_no_part_of_a_playlist(desk, capfd):
+    """FFmpeg's muxer of playlists takes no notice of a write that failed."""
+    big = write_clip(desk.folder / "big.mp4", frames=120, height=240, width=320, audio=False)
+    with _small_disk(desk.folder) as disk:
+        target = disk / "out.m3u8"
+        assert main([str(big), str(target), "--style", str(desk.style), "--crf", "1"]) == 4
+        assert os.listdir(disk) == []
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("animevid: error: ")
+    assert "disk is full" in line
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.m3u8"])
+def test_a_file_size_limit_leaves_the_earlier_output(desk, name):
     """The same where nothing may be mounted: the kernel refuses to let any file grow past 20 000 bytes."""
     big = write_clip(desk.folder / "big.mp4", frames=60, height=240, width=320, audio=False)
-    desk.out.write_bytes(EARLIER)
+    out = desk.folder / name
+    out.write_bytes(EARLIER)
     names = {path.name for path in desk.folder.iterdir()}
     done = subprocess.run(
-        [sys.executable, "-m", "animevid", big, desk.out, "--style", desk.style, "--overwrite", "--crf", "1"],
+        [sys.executable, "-m", "animevid", big, out, "--style", desk.style, "--overwrite", "--crf", "1"],
         capture_output=True,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
@@ -283,5 +297,5 @@ def test_a_file_size_limit_leaves_the_earlier_output(desk):
     assert done.returncode == 4
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("animevid: error: ")
-    assert desk.out.read_bytes() == EARLIER
+    assert out.read_bytes() == EARLIER
     assert {path.name for path in desk.folder.iterdir()} == names

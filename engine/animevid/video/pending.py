@@ -6,8 +6,11 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 from animevid.errors import OutputError
 from animevid.video.protocols import Spec, is_local_file, local_path, output_error
@@ -85,6 +88,9 @@ class PendingPlaylist:
     """A playlist and its segments (``NAME-00000.ts`` ...), written in a hidden folder beside the target.
 
     ``publish`` moves the segments beside the target and then, last, the playlist, which is what makes them a film.
+
+    FFmpeg's muxer of playlists goes on after a write that failed (on a full disk, say). So all is written by files that
+    :meth:`open` gives it: they take everything, and ``check`` raises what happened to them.
     """
 
     def __init__(self, target: Path, *, overwrite: bool) -> None:
@@ -97,17 +103,38 @@ class PendingPlaylist:
                 f"path = {str(segments[0])!r} exists already, a segment of another playlist: choose another name or "
                 "allow overwriting"
             )
+        self._error: OSError | None = None
         try:
             self.folder.mkdir()
         except OSError as error:
             raise output_error(target, error) from error
 
+    def open(self, url: str, flags: int, options: dict[str, Any]) -> FileIO:
+        """A new file, as ``io_open`` of ``av.open`` asks for it."""
+        try:
+            return _NotedFile(url.removeprefix("file:"), self._note)
+        except OSError as error:
+            self._note(error)
+            return FileIO(os.devnull, "wb")
+
+    def _note(self, error: OSError) -> None:
+        self._error = self._error or error
+
+    def check(self) -> None:
+        """Raises:
+        OSError: something could not be written.
+        """
+        if self._error is not None:
+            raise self._error
+
     def publish(self) -> int:
         """Move all into place; returns the size of all in bytes.
 
         Raises:
-            OutputError: a file of one of the names has come into being meanwhile, or cannot be moved.
+            OSError: something was not written, or cannot be moved.
+            OutputError: a file of one of the names has come into being meanwhile.
         """
+        self.check()
         new = sorted(path for path in self.folder.iterdir() if path != self.path)
         names = {path.name for path in new}
         size = sum(path.stat().st_size for path in (*new, self.path))
@@ -139,6 +166,23 @@ class PendingPlaylist:
     def _old_segments(self) -> list[Path]:
         segment = re.compile(re.escape(self.target.stem) + r"-\d{5,}\.ts")
         return sorted(path for path in self.target.parent.iterdir() if segment.fullmatch(path.name))
+
+
+class _NotedFile(FileIO):
+    """A file that is written without errors; ``note`` is told those that there were."""
+
+    def __init__(self, path: str, note: Callable[[OSError], None]) -> None:
+        super().__init__(path, "wb")
+        self._note = note
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self._note(error)
+        return len(data)
 
 
 class PendingFolder:

@@ -116,11 +116,19 @@ def open_input(
         raise input_error(spec, error) from error
 
 
-def open_output(name: str, *, muxer: str, options: dict[str, str], is_over: Callable[[], bool] = lambda: False) -> Any:
+def open_output(
+    name: str,
+    *,
+    muxer: str,
+    options: dict[str, str],
+    is_over: Callable[[], bool] = lambda: False,
+    io_open: Callable[[str, int, dict[str, Any]], Any] | None = None,
+) -> Any:
     """An ``av`` output container for FFmpeg's ``name`` of a file, a URL or a pipe.
 
     It is connected where a connection is what the URL means, except for RTSP, whose muxer connects when it begins.
-    ``is_over`` ends every wait for a server.
+    ``is_over`` ends every wait for a server. ``io_open``, as that of ``av.open``, opens what a muxer of several files
+    writes.
 
     Raises:
         UsageError: a protocol that is missing here.
@@ -134,7 +142,7 @@ def open_output(name: str, *, muxer: str, options: dict[str, str], is_over: Call
         wire = open_wire(name, protocols=_READ_SCHEMES[scheme], is_over=is_over)
         if wire is not None:
             return PipedContainer(av.open(wire, "w", format=muxer, container_options=options), wire)
-    return av.open(name, "w", format=muxer, container_options=options)
+    return av.open(name, "w", format=muxer, container_options=options, io_open=io_open)
 
 
 def input_error(spec: Spec, error: Exception) -> InputError:

@@ -342,12 +342,16 @@ class VideoSink(Sink):
         if self.muxer in ("mp4", "mov"):
             # Edit lists, which hold the streams' starts, count in this clock: milliseconds unless told otherwise.
             options.setdefault("movie_timescale", str(min(max(picture.time_base.denominator, 1000), 1_000_000)))
+        io_open = None
         if isinstance(self._file, PendingPlaylist):
             segments = f"file:{self._file.folder / self._file.target.stem}-%05d.ts"
             options = {**_PLAYLIST_OPTIONS, "hls_segment_filename": segments, **options}
+            io_open = self._file.open
         if self.muxer == "rtsp":
             options.setdefault("rtsp_transport", "tcp")  # as for reading: a lost packet costs half a picture
-        self._container = open_output(self._name, muxer=self.muxer, options=options, is_over=self._is_over)
+        self._container = open_output(
+            self._name, muxer=self.muxer, options=options, is_over=self._is_over, io_open=io_open
+        )
         self._writer = PlaneWriter(
             width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=picture.colour
         )
@@ -432,6 +436,8 @@ class VideoSink(Sink):
         mux = self._container.mux_one
         for packet in packets:
             mux(packet)
+        if isinstance(self._file, PendingPlaylist):
+            self._file.check()
 
 
 def _for_playlist(decision: StreamDecision) -> StreamDecision:
