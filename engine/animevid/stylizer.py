@@ -179,8 +179,7 @@ class Stylizer:
         self._strength = _checked_strength(strength)
         if not isinstance(style, Style):
             style = load_style(style, quality=quality, precision=precision, sha256=sha256, hints=hints)
-        style = style.known(hints=hints)
-        self.style = style
+        self.style = style = style.known()
         self.card: StyleCard = self.style.card
         self._net_pixels = self.card.net_pixels if net_pixels is None else net_pixels
         #: The largest ``net_pixels`` that was set since; ``None``: it stays what it was.

@@ -252,54 +252,51 @@ def test_the_plain_form_works_without_scripts(served: Callable[..., Any], make_c
     assert "Save the video" in served(talk)
 
 
+@pytest.fixture
+def converted_by(served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[Style], Style]:
+    """``converted_by(style)``: what an upload to a page that shows ``style`` would be drawn with."""
+    from animevid.live import jobs
+
+    def ask(shown: Style) -> Style:
+        asked = []
+
+        async def look(_: Any, request: JailRequest, job: Any) -> str:
+            asked.append(request)
+            return "that was all"
+
+        monkeypatch.setattr(jobs.Jobs, "_run_jail", look)
+
+        async def talk(client: Any) -> None:
+            await finished(client, await (await client.post("/api/jobs", data=b"a film")).json())
+
+        served(talk, styles=(shown,))
+        style = conversion_options(JailRequest.from_json(asked[0].to_json())).style
+        assert isinstance(style, Style)
+        return style
+
+    return ask
+
+
 @pytest.mark.parametrize(
     ("precision", "may_be_int8"), [(None, True), ("fp32", False)], ids=["by name alone", "float32 asked for"]
 )
 def test_a_file_is_converted_in_the_precision_that_the_page_shows(
-    served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, precision: str | None, may_be_int8: bool
+    converted_by: Callable[[Style], Style], precision: str | None, may_be_int8: bool
 ):
-    from animevid.live import jobs
-
-    asked = []
-
-    async def look(_: Any, request: JailRequest, job: Any) -> str:
-        asked.append(request)
-        return "that was all"
-
-    monkeypatch.setattr(jobs.Jobs, "_run_jail", look)
-
-    async def talk(client: Any) -> None:
-        await finished(client, await (await client.post("/api/jobs", data=b"a film")).json())
-
-    served(talk, styles=(load_style("aozora", precision=precision),))
-    style = conversion_options(JailRequest.from_json(asked[0].to_json())).style
-    assert isinstance(style, Style)
+    style = converted_by(load_style("aozora", precision=precision))
     assert style.any_precision is may_be_int8
     assert style.path == load_style("aozora").path
 
 
 @pytest.mark.parametrize("is_known", [True, False], ids=["with what was hinted at", "looked at anew"])
 def test_a_file_is_converted_by_the_style_that_the_page_shows(
-    served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_known: bool
+    converted_by: Callable[[Style], Style], tmp_path: Path, is_known: bool
 ):
-    from animevid.live import jobs
-
-    path, asked = tmp_path / "own.onnx", []
+    path = tmp_path / "own.onnx"
     path.write_bytes(rgb_network())  # without a card
     shown = load_style(path, hints=CardHints(colour_order=ColourOrder.BGR))
 
-    async def look(_: Any, request: JailRequest, job: Any) -> str:
-        asked.append(request)
-        return "that was all"
-
-    monkeypatch.setattr(jobs.Jobs, "_run_jail", look)
-
-    async def talk(client: Any) -> None:
-        await finished(client, await (await client.post("/api/jobs", data=b"a film")).json())
-
-    served(talk, styles=(replace(shown, is_known=is_known),))
-    style = conversion_options(JailRequest.from_json(asked[0].to_json())).style
-    assert isinstance(style, Style)
+    style = converted_by(replace(shown, is_known=is_known))
     assert style.card == (shown.card if is_known else load_style(path).card)
 
 

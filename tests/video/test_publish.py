@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import av
 import pytest
@@ -87,6 +87,15 @@ def break_off(sink: Sink) -> NoReturn:
     """What a sink does whose server hangs up."""
     sink.abort()
     raise OutputError("broken") from OSError(32, "Broken pipe")
+
+
+def to_nobody(template: VideoSource, **how: Any) -> PublishedSink:
+    """Publishes over UDP, where nobody needs to listen; ``how`` as :class:`PublishedSink` takes it."""
+
+    def connect() -> Any:
+        return open_sink("udp://127.0.0.1:9", template=template)
+
+    return PublishedSink(connect(), connect, template=template, patience_seconds=20, **how)
 
 
 def run(film: Path | str, url: str, style: Path, *, patience: float = 20.0) -> ConversionReport:
@@ -214,17 +223,9 @@ def test_a_silent_server_does_not_stop_the_search_nor_what_else_happens_here(pac
 @pytest.mark.parametrize("is_over", [True, False], ids=["ended by its user", "at the end of the film"])
 def test_a_break_in_the_last_words_is_an_error_only_to_whoever_has_not_ended_it(film: Path, is_over: bool):
     with VideoSource(film) as template:
-        first = open_sink("udp://127.0.0.1:9", template=template)
-        sink = PublishedSink(
-            first,  # type: ignore[arg-type]
-            lambda: open_sink("udp://127.0.0.1:9", template=template),
-            template=template,
-            patience_seconds=20,
-            drops=True,
-            is_over=lambda: is_over,
-        )
+        sink = to_nobody(template, drops=True, is_over=lambda: is_over)
         sink.write(next(iter(template)))
-        first.finish = lambda: break_off(first)  # type: ignore[method-assign]
+        sink._current.finish = lambda: break_off(sink._current)  # type: ignore[method-assign]
         if is_over:
             report = sink.finish()
             assert report.frames_written == 1
@@ -238,12 +239,8 @@ def test_time_is_given_anew_only_after_a_connection_that_lasted(film: Path):
     """On a clock of its own: breaks 10 s apart, each with its own patience, and breaks 1 s apart, which share one."""
     clock = [100.0]
     with VideoSource(film) as template:
-        first = open_sink("udp://127.0.0.1:9", template=template)
-        sink = PublishedSink(
-            first,  # type: ignore[arg-type]
-            lambda: open_sink("udp://127.0.0.1:9", template=template),
-            template=template,
-            patience_seconds=20,
+        sink = to_nobody(
+            template,
             drops=False,
             is_over=lambda: False,
             backoff=Backoff(first_seconds=0.01),

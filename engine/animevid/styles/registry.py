@@ -52,7 +52,7 @@ class Style:
         """
         return _read(self.path)
 
-    def known(self, *, hints: CardHints | None = None) -> Style:
+    def known(self) -> Style:
         """This style, or, where the file has no card, the style with what a look at it says (see :func:`load_style`).
 
         Raises:
@@ -60,7 +60,7 @@ class Style:
         """
         if self.is_known:
             return self
-        found = _open(self.path, hints=hints, name=self.card.name, any_precision=self.any_precision)
+        found = _open(self.path, hints=None, name=self.card.name, any_precision=self.any_precision)
         return replace(found, card=replace(found.card, quality=self.card.quality))
 
     def int8(self) -> Style | None:
