@@ -26,6 +26,7 @@ from typing import Any, Protocol, Self
 import av
 
 from animevid.errors import UsageError
+from animevid.video.pyav import LENIENT_METADATA
 
 _COMMAND = "ffmpeg"
 #: Bytes as they are, seven MPEG-TS packets at a time, which is what a datagram of SRT holds.
@@ -93,7 +94,7 @@ def open_bridged_input(
     arguments += ["-i", url, *_COPY, "pipe:1"]
     pipe = _Reading(_start(url, arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE), timeout_seconds)
     try:
-        container = av.open(pipe, "r", format=format_name, container_options=ours, metadata_errors="replace")
+        container = av.open(pipe, "r", format=format_name, container_options=ours, **LENIENT_METADATA)
         return PipedContainer(container, pipe)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = pipe.last_words()

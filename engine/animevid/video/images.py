@@ -23,6 +23,7 @@ from animevid.video.hdr import open_tone_mapper
 from animevid.video.orientation import orientation_of, turn_upright
 from animevid.video.planes_io import STILL_RGB, PlaneReader, is_opaque
 from animevid.video.protocols import Spec, input_error, local_path
+from animevid.video.pyav import LENIENT_METADATA, to_fraction
 from animevid.video.relay import PacketRelay
 
 log = logging.getLogger(__name__)
@@ -81,11 +82,11 @@ class ImageReader:
         if demuxer is None:
             raise InputError(f"path = {str(path)!r} is not an image: JPEG, PNG, WebP, AVIF, TIFF and BMP are read")
         try:
-            with av.open(f"file:{path}", "r", format=demuxer, metadata_errors="replace") as container:
+            with av.open(f"file:{path}", "r", format=demuxer, **LENIENT_METADATA) as container:
                 stream = container.streams.video[0]
                 frame = next(container.decode(stream))
                 # A stream must not be asked anything once its container is closed: FFmpeg has freed it.
-                ratio, codec = stream.sample_aspect_ratio, stream.codec_context.codec.canonical_name
+                ratio, codec = to_fraction(stream.sample_aspect_ratio), stream.codec_context.codec.canonical_name
         except (StopIteration, IndexError):
             raise InputError(f"path = {str(path)!r} holds no picture that can be decoded: it is damaged") from None
         except (av.FFmpegError, OSError) as error:

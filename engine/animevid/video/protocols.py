@@ -18,6 +18,7 @@ import av
 from animevid.errors import InputError, OutputError, UnsupportedInputError, UsageError
 from animevid.redaction import redacted, redacted_text
 from animevid.video.bridge import PipedContainer, has_protocol, open_bridged_input, open_bridged_output
+from animevid.video.pyav import LENIENT_METADATA
 from animevid.video.wire import open_wire
 
 Spec = str | PathLike[str]
@@ -109,7 +110,7 @@ def open_input(
         if scheme in _BRIDGED and not has_protocol(scheme):
             return open_bridged_input(name, options=wanted, timeout_seconds=timeout, format_name=format_name)
         return av.open(
-            name, "r", format=format_name, container_options=wanted, timeout=timeout, metadata_errors="replace",
+            name, "r", format=format_name, container_options=wanted, timeout=timeout, **LENIENT_METADATA,
             hwaccel=hwaccel,
         )  # fmt: skip
     except (av.FFmpegError, OSError, ValueError) as error:

@@ -35,6 +35,7 @@ from animevid.video.hdr import open_tone_mapper
 from animevid.video.orientation import Orientation, orientation_of, turn_upright
 from animevid.video.planes_io import PlaneReader, is_opaque
 from animevid.video.protocols import Spec, input_error, is_local_file, open_input
+from animevid.video.pyav import to_fraction
 from animevid.video.relay import PacketRelay
 
 log = logging.getLogger(__name__)
@@ -122,8 +123,8 @@ class VideoSource(Source):
             self._decoder = self._open_decoder(1 if on_device else threads)
             if on_device:
                 ask_for_pictures(self._decoder)
-            self._time_base: Fraction = self._stream.time_base or _MICROSECOND
-            self._clock = FrameClock(time_base=self._time_base, nominal_rate=self._stream.average_rate)
+            self._time_base: Fraction = to_fraction(self._stream.time_base) or _MICROSECOND
+            self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
             self.origin_seconds = self._seek_start()
             self._demuxed = self._demux()
             self._frames = self._decode()
@@ -397,8 +398,8 @@ class VideoSource(Source):
         orientation = self._orientation
         width, height = frame.width, frame.height
         turned = self._upright and orientation.swaps_sides
-        ratio = stream.sample_aspect_ratio or Fraction(1)
-        rate = stream.average_rate or stream.guessed_rate
+        ratio = to_fraction(stream.sample_aspect_ratio) or Fraction(1)
+        rate = to_fraction(stream.average_rate) or to_fraction(stream.guessed_rate)
         duration = _duration_seconds(container, stream)
         count = stream.frames or (round(duration * rate) if duration and rate else None)
         if self._start is not None or self._end is not None:
@@ -486,13 +487,13 @@ def _is_variable_rate(stream: Any) -> bool:
     steps = [later - earlier for earlier, later in pairwise(stamps)]
     if len(steps) > 1 and len(entries) == stream.frames:
         return bool(max(steps) - min(steps) > 1 and max(steps) > 1.1 * min(steps))
-    average, base = stream.average_rate, stream.base_rate
+    average, base = to_fraction(stream.average_rate), to_fraction(stream.base_rate)
     return bool(average and base and abs(average - base) > base / 100)
 
 
 def _chapters(container: Any) -> Iterator[Chapter]:
     for chapter in container.chapters():
-        base = chapter["time_base"]
+        base = Fraction(chapter["time_base"])
         metadata = chapter["metadata"]
         yield Chapter(
             chapter["start"] * base, chapter["end"] * base, metadata.get("title", ""), tuple(sorted(metadata.items()))
