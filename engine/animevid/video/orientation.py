@@ -50,12 +50,12 @@ def orientation_from_matrix(matrix: tuple[int, ...]) -> Orientation:
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """The orientation that a decoded frame carries (containers' display matrices and EXIF alike)."""
     try:
-        matrix = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+        matrix = cast(Any, frame.side_data).get(SideDataType.DISPLAYMATRIX)
     except ValueError:  # PyAV cannot list side data newer than itself (EXIF, say); the turn alone it can tell
         return Orientation(-frame.rotation % 360 // 90 * 90)
     if matrix is None:
         return Orientation()
-    return orientation_from_matrix(struct.unpack("=9i", bytes(cast(Any, matrix))[:36]))
+    return orientation_from_matrix(struct.unpack("=9i", bytes(matrix)[:36]))
 
 
 def turn_upright(planes: PlanesYUV420, orientation: Orientation) -> PlanesYUV420:
