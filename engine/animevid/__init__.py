@@ -19,6 +19,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from animevid import errors
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from animevid.stylizer import SteadySteps, Stylizer
 
 __version__ = "0.1.0"
+
+# Nothing leaves the machine: from 1.29 on, ONNX Runtime reports to its maker as soon as it is imported, unless this is
+# set before. Every process of ours imports this module first, the sandboxed ones too.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 __all__ = ["SteadySteps", "Style", "Stylizer", "__version__", "errors", "stylize", "stylized_frames"]
 

@@ -69,6 +69,7 @@ class OnnxRuntimeBackend(Backend):
     def open(cls, model: bytes, card: StyleCard, *, threads: int = 0, device: str = "auto") -> Self:
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()  # Windows has no variable for it (animevid/__init__.py sets that)
         providers = _providers(device, onnxruntime.get_available_providers())
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY

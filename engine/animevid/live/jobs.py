@@ -226,6 +226,7 @@ class Jobs:
         kept = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
         environment = {name: os.environ[name] for name in kept if name in os.environ}
         environment |= {"TMPDIR": os.fspath(job.folder), "HOME": os.fspath(job.folder), "MALLOC_ARENA_MAX": "2"}
+        environment["ORT_DISABLE_TELEMETRY"] = "1"
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # the upload's folder is no place to import from

@@ -97,7 +97,7 @@ class ImageReader:
             planes = replace(planes, alpha=None)
         if mapper is not None:
             planes = mapper(planes)
-        orientation = declared or orientation_of(frame)
+        orientation = declared or orientation_of(frame, codec=codec)
         facts = ImageFacts(
             width=frame.width,
             height=frame.height,

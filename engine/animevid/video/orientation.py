@@ -47,8 +47,19 @@ def orientation_from_matrix(matrix: tuple[int, ...]) -> Orientation:
     return Orientation(90 if b > 0 else 270, mirrored)
 
 
-def orientation_of(frame: av.VideoFrame) -> Orientation:
-    """The orientation that a decoded frame carries (containers' display matrices and EXIF alike)."""
+#: Decoders that put a name on a picture's ICC profile. PyAV 18 and 19 free that name with the list of a frame's side
+#: data, and FFmpeg frees it again with the frame: the process crashes. Their side data is therefore not listed.
+_CRASH_WHEN_LISTED = frozenset({"png", "apng"})
+
+
+def orientation_of(frame: av.VideoFrame, *, codec: str = "") -> Orientation:
+    """The orientation that a decoded frame carries (containers' display matrices and EXIF alike).
+
+    ``codec`` is the decoder's name. Of PNG's pictures the turn alone is told, not the mirror (see
+    docs/upstream.md).
+    """
+    if codec in _CRASH_WHEN_LISTED:
+        return Orientation(-frame.rotation % 360 // 90 * 90)
     try:
         matrix = cast(Any, frame.side_data).get(SideDataType.DISPLAYMATRIX)
     except ValueError:  # PyAV cannot list side data newer than itself (EXIF, say); the turn alone it can tell

@@ -131,7 +131,7 @@ class VideoSource(Source):
             self._first = next(self._frames, None)
             if self._first is None:
                 raise self._no_picture_error()
-            self._orientation = orientation_of(self._first)
+            self._orientation = orientation_of(self._first, codec=self._stream.codec_context.codec.canonical_name)
             tags = container_colour(self._stream)
             self._container_colour = tags
             self._reader = PlaneReader(container_colour=tags)
@@ -444,10 +444,12 @@ class VideoSource(Source):
 
 def describe_stream(stream: Any) -> StreamInfo:
     """What a stream of an open ``av`` container is."""
-    codec = stream.codec_context.codec.canonical_name if stream.codec_context is not None else stream.name or "unknown"
+    context = stream.codec_context
+    # A stream that FFmpeg cannot classify (an unknown elementary stream of MPEG-TS) has not even a name.
+    codec = context.codec.canonical_name if context is not None else getattr(stream, "name", None) or "unknown"
     return StreamInfo(
         index=stream.index,
-        kind=stream.type,
+        kind=stream.type or "unknown",
         codec=codec,
         language=stream.metadata.get("language"),
         title=stream.metadata.get("title"),
