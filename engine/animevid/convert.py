@@ -578,7 +578,12 @@ class Conversion:
         return replace(kind, colour=colour, width=width, height=height, sample_aspect_ratio=ratio)
 
     def _notices(self) -> tuple[str, ...]:
-        notices = [*self._lasting_notices, *self._source.info.notices, *self._sink.notices]
+        notices = [
+            *self._lasting_notices,
+            *self._source.info.notices,
+            *self._source.notices_so_far,
+            *self._sink.notices,
+        ]
         if self._source.read_error:
             notices.append(f"reading stopped early: {self._source.read_error}")
         if self._pacer is not None and self._pacer.behind_seconds > _WORTH_TELLING_SECONDS:

@@ -103,6 +103,11 @@ class Source(ABC):
         return None
 
     @property
+    def notices_so_far(self) -> tuple[str, ...]:
+        """One-line remarks on what was met while reading."""
+        return ()
+
+    @property
     def media_streams(self) -> Sequence[Any]:
         """The open ``av`` streams of the container in order; none where there is no container."""
         return ()

@@ -28,6 +28,15 @@ class PacketRelay:
             self._wanted = stream_indices
             self._packets = deque(packet for packet in self._packets if packet.stream_index in stream_indices)
 
+    def drop_before(self, seconds: Fraction) -> None:
+        """Forget what waits from before ``seconds`` of the source's clock."""
+        with self._lock:
+            self._packets = deque(
+                packet
+                for packet in self._packets
+                if packet.pts is None or not packet.time_base or packet.pts * packet.time_base >= seconds
+            )
+
     def close_if_unclaimed(self) -> None:
         """Called when pictures start to flow: without a sink by then, nothing is kept."""
         if self._wanted is None:

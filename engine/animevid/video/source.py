@@ -37,6 +37,7 @@ from animevid.video.planes_io import PlaneReader, is_opaque
 from animevid.video.protocols import Spec, input_error, is_local_file, open_input
 from animevid.video.pyav import to_fraction
 from animevid.video.relay import PacketRelay
+from animevid.video.timeline import Timeline
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,8 @@ _MICROSECOND = Fraction(1, 1_000_000)
 _PROBED_INDEX_ENTRIES = 600
 #: After the end of a cut, packets of other streams may still lie within this time of the last picture.
 _INTERLEAVE_SECONDS = Fraction(2)
+#: A film that has no whole picture (key frame) among its first packets is shown from the first one.
+_PACKETS_WITHOUT_KEY = 300
 
 
 class VideoSource(Source):
@@ -126,11 +129,14 @@ class VideoSource(Source):
             self._time_base: Fraction = to_fraction(self._stream.time_base) or _MICROSECOND
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
             self.origin_seconds = self._seek_start()
+            self._timeline = self._open_timeline()
+            self._whole_from: int | None = None
             self._demuxed = self._demux()
             self._frames = self._decode()
             self._first = next(self._frames, None)
             if self._first is None:
                 raise self._no_picture_error()
+            self._skipped_seconds = self._begin_at_first_whole_picture()
             self._orientation = orientation_of(self._first, codec=self._stream.codec_context.codec.canonical_name)
             tags = container_colour(self._stream)
             self._container_colour = tags
@@ -160,6 +166,10 @@ class VideoSource(Source):
         if self._finished:
             raise UsageError("the source is closed: make the sink while it is open")
         return tuple(self._container.streams)
+
+    @property
+    def notices_so_far(self) -> tuple[str, ...]:
+        return self._timeline.notices if self._timeline is not None else ()
 
     @property
     def end_seconds(self) -> Fraction | None:
@@ -240,7 +250,7 @@ class VideoSource(Source):
             start_ticks = ticks_from_seconds(self._start + self._file_start, self._time_base)
         video = self._video_index
         put = self.packets.put
-        for packet in chain(self._demuxed, (None,)):
+        for packet in chain(self._from_first_key(self._demuxed), (None,)):
             if packet is not None and packet.stream_index != video:
                 if self._belongs(packet):
                     put(packet)
@@ -252,7 +262,47 @@ class VideoSource(Source):
                 self._damaged_pts.add(packet.pts)
             for frame in self._decode_packet(packet):
                 if start_ticks is None or frame.pts is None or frame.pts >= start_ticks:
+                    if self._whole_from is not None and frame.pts is not None and frame.pts < self._whole_from:
+                        continue  # refers to pictures from before the first packet
                     yield frame
+
+    def _from_first_key(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """``packets`` without those of the picture before its first key frame: a recording that begins in between."""
+        held: list[Any] = []
+        for packet in packets:
+            if packet.stream_index != self._video_index:
+                yield packet
+            elif packet.is_keyframe:
+                if held:
+                    log.debug("%d packets before the first key frame are left out", len(held))
+                    self._whole_from = packet.pts
+                yield packet
+                break
+            else:
+                held.append(packet)
+                if len(held) > _PACKETS_WITHOUT_KEY:
+                    break
+        else:
+            yield from held
+            return
+        if len(held) > _PACKETS_WITHOUT_KEY:
+            yield from held
+        yield from packets
+
+    def _begin_at_first_whole_picture(self) -> Fraction | None:
+        """Where pictures were left out at the start, let the film begin with the first whole one; how much later."""
+        if self._whole_from is None or self._start is not None or self._first is None or self._first.pts is None:
+            return None
+        begin = self._first.pts * self._time_base
+        skipped = begin - self.origin_seconds
+        self._file_start = self.origin_seconds = begin
+        self.packets.drop_before(begin)
+        return skipped
+
+    def _open_timeline(self) -> Timeline | None:
+        if self._container.format.name.split(",")[0] not in ARBITRARY_CLOCK_FORMATS:
+            return None
+        return Timeline({self._video_index, *(stream.index for stream in self._container.streams.audio)})
 
     def _decode_packet(self, packet: Any) -> list[Any]:
         """The frames that ``packet`` completes (``None``: those still under way); damage is counted, not raised."""
@@ -296,6 +346,8 @@ class VideoSource(Source):
                 self._note_cut_off()
                 return
             if packet.size:  # PyAV's own flush packets do not say whose they are
+                if self._timeline is not None:
+                    self._timeline.place(packet)
                 yield packet
 
     def _note_cut_off(self) -> None:
@@ -363,7 +415,8 @@ class VideoSource(Source):
         container = self._container
         self._file_start = Fraction(0)
         if container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS:
-            starts = [s.start_time * s.time_base for s in container.streams if s.start_time is not None and s.time_base]
+            carried = (self._stream, *container.streams.audio)
+            starts = [s.start_time * s.time_base for s in carried if s.start_time is not None and s.time_base]
             self._file_start = min(starts, default=Fraction(0))
         if self._start is None:
             return self._file_start
@@ -438,6 +491,8 @@ class VideoSource(Source):
             yield f"HDR ({self._tone_mapper.name}) is tone-mapped to SDR BT.709"
         if self._device_trouble is not None:
             yield f"pictures go through the host's memory on their way to the GPU: {self._device_trouble}"
+        if self._skipped_seconds is not None:
+            yield f"the first {float(self._skipped_seconds):.2f} s have no whole picture: the film begins after them"
         if frame.interlaced_frame:
             yield "the source is interlaced: its fields are treated as one picture"
 

@@ -168,6 +168,8 @@ class Copier(Carrier):
         super().__init__(stream)
         self._shift = ticks_from_seconds(origin_seconds, source.time_base)
         self._waits_for_key = source.type == "video" and origin_seconds > 0
+        self._last_dts: int | None = None
+        self._may_stand = source.type not in ("audio", "video")  # cues may begin together
 
     def carry(self, packet: Any) -> Iterable[Any]:
         if self._waits_for_key:
@@ -179,6 +181,11 @@ class Copier(Carrier):
                 packet.pts -= self._shift
             if packet.dts is not None:
                 packet.dts -= self._shift
+        if packet.dts is not None:
+            if self._last_dts is not None and packet.dts <= self._last_dts and not self._may_stand:
+                packet.dts = self._last_dts + 1  # muxers refuse a clock that stands still or goes back
+                packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+            self._last_dts = packet.dts
         packet.stream = self.stream
         self.packets_written += 1
         return (packet,)
