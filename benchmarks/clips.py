@@ -6,8 +6,8 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+from animevid.io import EncoderSettings, Frame, OutputSettings, VideoSink, open_source, picture_kind_of
 from animevid.pixels import resize_planes
-from animevid.video import EncoderSettings, Frame, OutputSettings, VideoSink, open_source, picture_kind_of
 
 DEMO_CLIP = Path(__file__).resolve().parent.parent / "engine" / "animevid" / "demo" / "demo.mp4"
 

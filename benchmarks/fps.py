@@ -117,8 +117,8 @@ def _measure_here(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure_engine(args: argparse.Namespace) -> dict[str, Any]:
-    from animevid.convert import Conversion, ConversionOptions
-    from animevid.video import EncoderSettings
+    from animevid.io import EncoderSettings
+    from animevid.run.conversion import Conversion, ConversionOptions
 
     options = ConversionOptions(
         style=args.style or None,
@@ -155,8 +155,8 @@ def _measure_engine(args: argparse.Namespace) -> dict[str, Any]:
 
 def _measure_codec(args: argparse.Namespace) -> dict[str, Any]:
     """Decode and encode alone, in the same pipeline."""
-    from animevid.pipeline import Pipeline, Stage
-    from animevid.video import EncoderSettings, OutputSettings, open_sink, open_source
+    from animevid.io import EncoderSettings, OutputSettings, open_sink, open_source
+    from animevid.run import Pipeline, Stage
 
     settings = OutputSettings(encoder=EncoderSettings(preset=args.preset), overwrite=True)
     with open_source(args.clip) as source, open_sink(args.target, template=source, settings=settings) as sink:
@@ -168,7 +168,7 @@ def _measure_codec(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure_naive(args: argparse.Namespace) -> dict[str, Any]:
-    from animevid.stylizer import Stylizer
+    from animevid.render.stylizer import Stylizer
 
     from benchmarks.naive import naive_stylizer, run_naive, torch_stylizer
 

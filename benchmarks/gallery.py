@@ -20,9 +20,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from animevid import Stylizer
+from animevid.io import Frame, open_source
+from animevid.io.sinks.animation import AnimationSink
 from animevid.pixels import planes_to_rgb, resize_planes, rgb_to_planes
-from animevid.video import Frame, open_source
-from animevid.video.animation import AnimationSink
 from animevid_trainer.data.pictures import read_picture
 
 from benchmarks.clips import DEMO_CLIP

@@ -30,11 +30,11 @@ from animevid.backends.cuda.kernels import Launch, Surface, surface_layout
 from animevid.backends.cuda.slots import DevicePipeline, plan_slots
 from animevid.backends.tensorrt import EngineNetwork
 from animevid.backends.tensorrt_builder import EngineCache, EngineRequest, Gpu, Library, ShapeRange, shape_range
+from animevid.io import EncoderSettings
 from animevid.parity import DEMO_CLIP
 from animevid.pixels import Colour, ColourRange, Plane, PlanesYUV420, chroma_size, padded_size
 from animevid.styles import Style
 from animevid.styles.card import StyleCard
-from animevid.video import EncoderSettings
 
 Array = np.ndarray[Any, Any]
 Size = tuple[int, int]

@@ -25,12 +25,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from animevid.live.camera import TEST_PATTERN, CameraSettings
-from animevid.live.counter import MODULUS, read_counter
-from animevid.live.engine import LiveSettings
-from animevid.live.frames import LiveResult, percentile
-from animevid.live.show import Webcam, WebcamOptions
-from animevid.live.window import Window
+from animevid.io.sinks.window import Window
+from animevid.io.sources.camera import TEST_PATTERN, CameraSettings
+from animevid.io.sources.counter import MODULUS, read_counter
+from animevid.run.live import LiveSettings
+from animevid.run.live_frames import LiveResult, percentile
+from animevid.run.webcam import Webcam, WebcamOptions
 
 
 def main() -> int:

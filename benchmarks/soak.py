@@ -38,8 +38,8 @@ from typing import Any
 
 import av
 import numpy as np
-from animevid.live.camera import TEST_PATTERN, CameraSettings, test_pattern
-from animevid.live.counter import MODULUS, draw_counter, read_counter
+from animevid.io.sources.camera import TEST_PATTERN, CameraSettings, test_pattern
+from animevid.io.sources.counter import MODULUS, draw_counter, read_counter
 
 SIZE = (180, 320)
 FPS = 30
@@ -381,7 +381,7 @@ class Viewer:
         self.pictures += seen
 
     def _convert(self) -> None:
-        from animevid.live.server import __file__ as server
+        from animevid.server.app import __file__ as server
 
         film = (Path(server).parent.parent / "demo" / "demo.mp4").read_bytes()
         job = self._ask("/api/jobs?name=demo.mp4", film)

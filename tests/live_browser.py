@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from animevid.live.camera import TEST_PATTERN, CameraSettings, test_pattern
-from animevid.live.counter import draw_counter
+from animevid.io.sources.camera import TEST_PATTERN, CameraSettings, test_pattern
+from animevid.io.sources.counter import draw_counter
 
 _FLAGS = (
     "--headless",

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from animevid.io import Frame, SinkReport, open_sink, open_source
 from animevid.pixels.planes import PlanesYUV420
-from animevid.video import Frame, SinkReport, open_sink, open_source
 
 
 def pass_through(source: Path | str, target: Path | str, *, frames: int | None = None, **options: Any) -> SinkReport:

@@ -14,11 +14,11 @@ import av
 import cv2
 import numpy as np
 import pytest
-from animevid.convert import Conversion, ConversionOptions, Progress
 from animevid.errors import Cancelled, OutputError, UsageError
+from animevid.io import open_source
 from animevid.pixels import Matrix, planes_to_rgb
-from animevid.stylizer import SteadySteps, Stylizer
-from animevid.video import open_source
+from animevid.render.stylizer import SteadySteps, Stylizer
+from animevid.run.conversion import Conversion, ConversionOptions, Progress
 from media import audio_packets, frame_times, loop_clip, write_clip
 
 
@@ -294,6 +294,6 @@ def test_memory_does_not_grow_with_the_length_of_a_clip(packed_style, tmp_path):
 
 
 def _lossless():
-    from animevid.video import EncoderSettings
+    from animevid.io import EncoderSettings
 
     return EncoderSettings(codec="h264", crf=0, preset="ultrafast")

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING
 from animevid import errors
 
 if TYPE_CHECKING:
-    from animevid.convert import stylize, stylized_frames
+    from animevid.api import stylize, stylized_frames
+    from animevid.render.stylizer import SteadySteps, Stylizer
     from animevid.styles import Style
-    from animevid.stylizer import SteadySteps, Stylizer
 
 __version__ = "0.1.0"
 
@@ -38,11 +38,11 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 __all__ = ["SteadySteps", "Style", "Stylizer", "__version__", "errors", "stylize", "stylized_frames"]
 
 _HOMES = {
-    "SteadySteps": "animevid.stylizer",
+    "SteadySteps": "animevid.render.stylizer",
     "Style": "animevid.styles",
-    "Stylizer": "animevid.stylizer",
-    "stylize": "animevid.convert",
-    "stylized_frames": "animevid.convert",
+    "Stylizer": "animevid.render.stylizer",
+    "stylize": "animevid.api",
+    "stylized_frames": "animevid.api",
 }
 
 

@@ -12,9 +12,9 @@ import numpy as np
 from animevid.backends.base import Tensor
 from animevid.backends.precision import BOUNDS, Parity, check_parity, measure_parity, to_half
 from animevid.errors import InputError
+from animevid.io import open_source
 from animevid.pixels import PlanesYUV420, pack_yuv420, planes_to_tensor
 from animevid.styles.card import Layout, StyleCard
-from animevid.video import open_source
 
 _LOG = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ import av
 import onnx
 import pytest
 from animevid.cli import main
-from animevid.video import open_source
+from animevid.io import open_source
 from media import frame_times, loop_clip, write_clip
 from small_networks import rgb_network
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from animevid.cli.progress import bar_line
-from animevid.convert import Progress
-from animevid.pipeline import PipelineStatistics, StageStatistics
+from animevid.run import PipelineStatistics, StageStatistics
+from animevid.run.conversion import Progress
 from hypothesis import given
 from hypothesis import strategies as st
 

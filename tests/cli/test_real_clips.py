@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from animevid.cli import main
-from animevid.video import open_source
+from animevid.io import open_source
 
 CLIPS = {
     "av1.mkv": ".mkv",

@@ -24,11 +24,13 @@ from animevid.backends.cuda.driver import Device, load_driver, open_device
 from animevid.backends.cuda.kernels import surface_layout
 from animevid.backends.cuda.pool import PicturePool
 from animevid.cli import main
+from animevid.io import VideoSource, open_source
+from animevid.io.device import MOST_LENT, DeviceWriter, why_no_cuda
+from animevid.io.planes_io import PlaneReader
+from animevid.io.sinks import container as container_sink
+from animevid.io.sources import container as container_source
 from animevid.pixels import Colour, PlanesYUV420
 from animevid.pixels.device import DevicePlanes, on_host
-from animevid.video import VideoSource, open_source, sink, source
-from animevid.video.device import MOST_LENT, DeviceWriter, why_no_cuda
-from animevid.video.planes_io import PlaneReader
 from gpu import fake_tensorrt
 from gpu.cpu_kernels import Picture
 from gpu.fake_gpu import FakeGpu, in_child
@@ -103,8 +105,8 @@ class FakeNvenc:
 
 def _install_nvdec(bit_depth: int = 8) -> FakeNvdec:
     fake = FakeNvdec()
-    source.why_no_cuda = lambda index: None
-    source.cuda_decoding = lambda index: None
+    container_source.why_no_cuda = lambda index: None
+    container_source.cuda_decoding = lambda index: None
     decode = VideoSource._decode_packet
 
     def decode_packet(self: VideoSource, packet: Any) -> list[Any]:
@@ -119,15 +121,15 @@ def _install_nvdec(bit_depth: int = 8) -> FakeNvdec:
 
 
 def _install_nvenc() -> None:
-    sink.VideoSink.encodes_on_device = property(lambda self: True)
-    add = sink.VideoSink._add_picture_stream
+    container_sink.VideoSink.encodes_on_device = property(lambda self: True)
+    add = container_sink.VideoSink._add_picture_stream
 
     def add_stream(self: Any, plan: Any, picture: Any, *, device_index: int | None) -> None:
         add(self, plan, picture, device_index=None)
         if device_index is not None:
             self._stream = FakeNvenc(self._stream)
 
-    sink.VideoSink._add_picture_stream = add_stream
+    container_sink.VideoSink._add_picture_stream = add_stream
 
 
 def _start(fake_driver: Path, folder: Path, *, seed: int = 1) -> FakeGpu:

@@ -21,13 +21,13 @@ from animevid.backends.cuda.driver import open_device
 from animevid.backends.cuda.runner import SlotRunner
 from animevid.cli import main
 from animevid.errors import BackendError, DeviceError
-from animevid.live.adaptive import quality_ladder
-from animevid.live.engine import EngineOptions, LiveEngine, LiveSettings
-from animevid.live.frames import LiveFrame
+from animevid.io import open_source
 from animevid.pixels import Colour, ColourRange, PlanesYUV420
+from animevid.render.stylizer import STEP_SHARES
+from animevid.run.adaptive import quality_ladder
+from animevid.run.live import EngineOptions, LiveEngine, LiveSettings
+from animevid.run.live_frames import LiveFrame
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
-from animevid.stylizer import STEP_SHARES
-from animevid.video import open_source
 from gpu import fake_tensorrt
 from gpu.engines import rtx_or_skip
 from gpu.fake_gpu import IMAGE, FakeGpu, in_child
@@ -252,7 +252,7 @@ def test_a_networks_own_size_larger_than_the_picture_runs_with_copies_from_the_h
 
 @in_child
 def test_an_unchanged_picture_at_another_strength_is_drawn_again(fake_driver, tmp_path):
-    from animevid.stylizer import StaticSkip
+    from animevid.render.stylizer import StaticSkip
 
     _start(fake_driver, tmp_path)
     picture = noise(48, 64)

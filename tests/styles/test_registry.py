@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from animevid.errors import StyleError, UsageError
+from animevid.render.stylizer import Stylizer
 from animevid.styles import DEFAULT_STYLE, CardHints, ColourOrder, Style, StyleCard, list_styles, load_style, write_card
 from animevid.styles import registry as registry_module
-from animevid.stylizer import Stylizer
 from small_networks import rgb_network
 
 CARD = StyleCard(name="ink", size_multiple=2, licence="CC-BY-4.0")

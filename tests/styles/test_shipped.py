@@ -23,12 +23,12 @@ import numpy as np
 import onnx
 import pytest
 from animevid import Stylizer
+from animevid.io import open_source
 from animevid.pixels import planes_to_rgb, rgb_to_planes
+from animevid.render.stylizer import SteadySteps
+from animevid.render.tiles import run_tiled
 from animevid.styles import DEFAULT_STYLE, Style, load_style
 from animevid.styles.card import CARD_VERSION
-from animevid.stylizer import SteadySteps
-from animevid.tiles import run_tiled
-from animevid.video import open_source
 from onnx import numpy_helper
 
 Picture = np.ndarray

@@ -20,7 +20,7 @@ from animevid.errors import AnimevidError, UsageError
 
 if TYPE_CHECKING:
     from animevid.cli.progress import Reporter
-    from animevid.convert import Conversion, ConversionOptions, ConversionPlan
+    from animevid.run.conversion import Conversion, ConversionOptions, ConversionPlan
 
 _EPILOG = f"""\
 INPUT is a video, a GIF, an image, a folder or a glob of images (quote it), a URL, or - for standard input.
@@ -118,8 +118,8 @@ def run(args: argparse.Namespace) -> int:
     source, target = _ends(args)
 
     from animevid.cli.progress import open_reporter
-    from animevid.convert import ConversionOptions
-    from animevid.video import EncoderSettings
+    from animevid.io import EncoderSettings
+    from animevid.run.conversion import ConversionOptions
 
     compare, position = args.compare or (None, 0.5)
     options = ConversionOptions(
@@ -169,7 +169,7 @@ def _convert(
     source: str, target: str, options: ConversionOptions, args: argparse.Namespace, reporter: Reporter
 ) -> None:
     from animevid.cli.progress import summary_line
-    from animevid.convert import Conversion
+    from animevid.run.conversion import Conversion
 
     speaks = not args.quiet and args.progress != "json"
     talk = sys.stderr if target == "-" or args.progress == "json" else sys.stdout

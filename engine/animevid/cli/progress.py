@@ -15,7 +15,7 @@ from animevid.errors import AnimevidError
 from animevid.redaction import redacted_text
 
 if TYPE_CHECKING:
-    from animevid.convert import ConversionReport, Progress
+    from animevid.run.conversion import ConversionReport, Progress
 
 #: fps and ETA follow about this much of the recent past.
 _WINDOW_SECONDS = 4.0

@@ -56,12 +56,12 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from aiohttp import web
 
-    from animevid.live.camera import CameraSettings
-    from animevid.live.engine import EngineOptions, LiveSettings
-    from animevid.live.guard import Guard, is_loopback, new_token
-    from animevid.live.jail import JailLimits
-    from animevid.live.jobs import JobLimits
-    from animevid.live.server import ServerOptions, make_app
+    from animevid.io.sources.camera import CameraSettings
+    from animevid.run.live import EngineOptions, LiveSettings
+    from animevid.server.app import ServerOptions, make_app
+    from animevid.server.auth import Guard, is_loopback, new_token
+    from animevid.server.sandbox import JailLimits
+    from animevid.server.uploads import JobLimits
 
     if args.max_viewers < 1 or args.port > 65535:
         raise UsageError(f"{args.max_viewers = }, {args.port = }: give at least 1 viewer and a port up to 65535")

@@ -74,9 +74,9 @@ def run(args: argparse.Namespace) -> int:
     if args.no_window and args.virtual_camera is None and not args.record:
         raise UsageError("--no-window shows nothing: add --virtual-camera or --record")
 
-    from animevid.live.camera import CameraSettings
-    from animevid.live.engine import EngineOptions, LiveSettings
-    from animevid.live.show import Webcam, WebcamOptions
+    from animevid.io.sources.camera import CameraSettings
+    from animevid.run.live import EngineOptions, LiveSettings
+    from animevid.run.webcam import Webcam, WebcamOptions
 
     size = None
     if args.size is not None:
@@ -139,7 +139,7 @@ def _styles(first: str | None) -> tuple[str | None, ...]:
 
 
 def _print_devices() -> int:
-    from animevid.live.camera import list_cameras
+    from animevid.io.sources.camera import list_cameras
 
     cameras = list_cameras()
     for number, camera in enumerate(cameras):

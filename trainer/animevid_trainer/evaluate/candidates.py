@@ -117,7 +117,7 @@ def count_macs(network: nn.Module, height: int, width: int) -> int:
 
 @contextmanager
 def _style_candidate(spec: str) -> Iterator[Candidate]:
-    from animevid.stylizer import SteadySteps, Stylizer
+    from animevid.render.stylizer import SteadySteps, Stylizer
 
     path = Path(spec)
     looks_like_file = path.suffix == ".onnx" or "/" in spec

@@ -1,0 +1,224 @@
+"""Outputs that appear under their name only when they are whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from animevid.errors import OutputError
+from animevid.io.network.protocols import Spec, is_local_file, local_path, output_error
+
+
+def check_target(path: Path, *, overwrite: bool, source: Spec | None = None) -> None:
+    """Refuse a target that cannot or must not be written, before any work is done.
+
+    Raises:
+        OutputError: it exists, is a folder, is ``source`` itself, or its folder is missing or read-only.
+    """
+    if path.is_dir():
+        raise OutputError(f"path = {str(path)!r} is a folder: give a file name")
+    if not path.parent.is_dir():
+        raise OutputError(f"path = {str(path)!r} cannot be written: its folder does not exist; make it first")
+    if source is not None and is_local_file(source) and path.exists() and _same_file(path, local_path(source)):
+        raise OutputError(f"path = {str(path)!r} is the input itself: choose another name")
+    if path.exists() and not overwrite:
+        raise OutputError(f"path = {str(path)!r} exists already: choose another name or allow overwriting")
+    if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise OutputError(f"path = {str(path)!r} may not be written: check the folder's permissions or choose another")
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:  # a glob, or gone
+        return False
+
+
+class PendingFile:
+    """A file written under a hidden name beside its target (same suffix: muxers go by it), renamed by ``publish``."""
+
+    def __init__(self, target: Path, *, overwrite: bool) -> None:
+        self.target = target
+        self._overwrite = overwrite
+        self.path = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.part{target.suffix}")
+        try:
+            self.path.touch(exist_ok=False)  # says at once if the folder cannot be written
+        except OSError as error:
+            raise output_error(target, error) from error
+
+    def publish(self) -> int:
+        """Give the file its name; returns its size in bytes.
+
+        Raises:
+            OutputError: a file of that name has come into being meanwhile, or the rename fails.
+        """
+        try:
+            size = self.path.stat().st_size
+            if not self._overwrite:
+                os.link(self.path, self.target)  # fails if the name is taken, without a moment in between
+                self.path.unlink()
+            else:
+                os.replace(self.path, self.target)
+        except FileExistsError as error:
+            self.discard()
+            raise OutputError(
+                f"path = {str(self.target)!r} has come into being meanwhile: choose another name or allow overwriting"
+            ) from error
+        except OSError:
+            if self.target.exists() and not self._overwrite:
+                self.discard()
+                raise OutputError(f"path = {str(self.target)!r} exists already: choose another name") from None
+            os.replace(self.path, self.target)  # a file system without hard links
+        return size
+
+    def discard(self) -> None:
+        """Remove the hidden file, if it is still there."""
+        with suppress(OSError):
+            self.path.unlink()
+
+
+class PendingPlaylist:
+    """A playlist and its segments (``NAME-00000.ts`` ...), written in a hidden folder beside the target.
+
+    ``publish`` moves the segments beside the target and then, last, the playlist, which is what makes them a film.
+
+    FFmpeg's muxer of playlists goes on after a write that failed (on a full disk, say). So all is written by files that
+    :meth:`open` gives it: they take everything, and ``check`` raises what happened to them.
+    """
+
+    def __init__(self, target: Path, *, overwrite: bool) -> None:
+        self.target = target
+        self._overwrite = overwrite
+        self.folder = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.part")
+        self.path = self.folder / target.name
+        if not overwrite and (segments := self._old_segments()):
+            raise OutputError(
+                f"path = {str(segments[0])!r} exists already, a segment of another playlist: choose another name or "
+                "allow overwriting"
+            )
+        self._error: OSError | None = None
+        try:
+            self.folder.mkdir()
+        except OSError as error:
+            raise output_error(target, error) from error
+
+    def open(self, url: str, flags: int, options: dict[str, Any]) -> FileIO:
+        """A new file, as ``io_open`` of ``av.open`` asks for it."""
+        try:
+            return _NotedFile(url.removeprefix("file:"), self._note)
+        except OSError as error:
+            self._note(error)
+            return FileIO(os.devnull, "wb")
+
+    def _note(self, error: OSError) -> None:
+        self._error = self._error or error
+
+    def check(self) -> None:
+        """Raises:
+        OSError: something could not be written.
+        """
+        if self._error is not None:
+            raise self._error
+
+    def publish(self) -> int:
+        """Move all into place; returns the size of all in bytes.
+
+        Raises:
+            OSError: something was not written, or cannot be moved.
+            OutputError: a file of one of the names has come into being meanwhile.
+        """
+        self.check()
+        new = sorted(path for path in self.folder.iterdir() if path != self.path)
+        names = {path.name for path in new}
+        size = sum(path.stat().st_size for path in (*new, self.path))
+        placed: list[Path] = []
+        try:
+            left_over = [path for path in self._old_segments() if path.name not in names]
+            for path in (*new, self.path):
+                target = self.target.with_name(path.name)
+                if not self._overwrite and target.exists():
+                    taken = f"path = {str(target)!r} has come into being meanwhile"
+                    raise OutputError(f"{taken}: choose another name or allow overwriting")
+                os.replace(path, target)
+                placed.append(target)
+            for path in left_over:
+                path.unlink(missing_ok=True)
+        except (OSError, OutputError):
+            if not self._overwrite:
+                for path in placed:
+                    path.unlink(missing_ok=True)
+            raise
+        finally:
+            self.discard()
+        return size
+
+    def discard(self) -> None:
+        """Remove the hidden folder, if it is still there."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _old_segments(self) -> list[Path]:
+        segment = re.compile(re.escape(self.target.stem) + r"-\d{5,}\.ts")
+        return sorted(path for path in self.target.parent.iterdir() if segment.fullmatch(path.name))
+
+
+class _NotedFile(FileIO):
+    """A file that is written without errors; ``note`` is told those that there were."""
+
+    def __init__(self, path: str, note: Callable[[OSError], None]) -> None:
+        super().__init__(path, "wb")
+        self._note = note
+
+    def write(self, data: Any) -> int:
+        left = memoryview(data)
+        try:
+            while left:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self._note(error)
+        return len(data)
+
+
+class PendingFolder:
+    """A folder of files written under a hidden name beside its target, moved into place by ``publish``."""
+
+    def __init__(self, target: Path, *, overwrite: bool) -> None:
+        self.target = target
+        self.path = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.part")
+        if target.exists() and not target.is_dir():
+            raise OutputError(f"path = {str(target)!r} is a file where a folder is expected: choose another name")
+        if target.is_dir() and any(target.iterdir()) and not overwrite:
+            raise OutputError(f"path = {str(target)!r} has files in it: choose another folder or allow overwriting")
+        if not target.parent.is_dir():
+            raise OutputError(f"path = {str(target)!r} cannot be written: the folder around it does not exist")
+        if not os.access(target if target.is_dir() else target.parent, os.W_OK | os.X_OK):
+            raise OutputError(f"path = {str(target)!r} may not be written: check permissions or choose another folder")
+
+    def create(self) -> None:
+        """Make the hidden folder."""
+        try:
+            self.path.mkdir()
+        except OSError as error:
+            raise output_error(self.target, error) from error
+
+    def publish(self) -> None:
+        """Move everything into place (into an existing folder: file by file, replacing)."""
+        try:
+            if not self.target.exists():
+                os.replace(self.path, self.target)
+                return
+            for path in sorted(self.path.iterdir()):
+                os.replace(path, self.target / path.name)
+            self.path.rmdir()
+        except OSError as error:
+            raise output_error(self.target, error) from error
+
+    def discard(self) -> None:
+        """Remove the hidden folder, if it is still there."""
+        shutil.rmtree(self.path, ignore_errors=True)

@@ -1,0 +1,287 @@
+"""Which encoder writes the pictures, with which settings; hardware only where it really opens."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.codec.context import Flags as CodecFlags
+
+from animevid.errors import OutputError, UsageError
+from animevid.io.colour import write_tags
+from animevid.pixels.colour import Colour
+
+log = logging.getLogger(__name__)
+
+#: Codecs a caller may name, and the software encoder of each.
+SOFTWARE_ENCODERS: dict[str, str] = {
+    "h264": "libx264",
+    "hevc": "libx265",
+    "av1": "libsvtav1",
+    "vp9": "libvpx-vp9",
+    "prores": "prores_ks",
+    "ffv1": "ffv1",
+}
+#: Hardware families in the order in which ``hardware="auto"`` tries them.
+HARDWARE_FAMILIES = ("nvenc", "qsv", "videotoolbox", "vaapi", "amf")
+_HARDWARE_CODECS = ("h264", "hevc", "av1")
+
+_EVEN_SIZE_ENCODERS = frozenset({"libx264", "libx265", "libsvtav1", "prores_ks"})
+_DEFAULT_CRF = {"libx264": 20, "libx265": 23, "libsvtav1": 30, "libvpx-vp9": 30}
+_DEFAULT_PRESET = {"libx264": "veryfast", "libx265": "fast", "libsvtav1": "8", "libvpx-vp9": "5"}
+_X26X_PRESETS = (
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
+)
+_NAMED_PRESETS = {"libx264": _X26X_PRESETS, "libx265": _X26X_PRESETS}
+_HIGHEST_CRF = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
+_DEFAULT_CODEC = {"webm": "vp9"}
+_ALPHA_FORMATS = {"libvpx-vp9": "yuva420p", "prores_ks": "yuva444p10le"}
+_ALPHA_CONTAINERS = {"libvpx-vp9": ("webm", "matroska"), "prores_ks": ("mov", "matroska")}
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    """What a caller wants of the encoder; everything may be left open.
+
+    ``codec``: ``auto`` or a key of :data:`SOFTWARE_ENCODERS`. ``crf``: constant quality, lower is better, on the
+    encoder's own scale. ``bitrate_bps`` asks for an average rate instead. ``hardware``: ``off``, ``auto`` or one of
+    :data:`HARDWARE_FAMILIES`. ``threads`` 0 lets the encoder choose. ``options`` go to FFmpeg as they are.
+    """
+
+    codec: str = "auto"
+    crf: float | None = None
+    preset: str | None = None
+    bitrate_bps: int | None = None
+    hardware: str = "off"
+    threads: int = 0
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderPlan:
+    """A decided encoder for one picture size and kind. ``notices`` say in one line each what a person should know."""
+
+    codec: str
+    encoder: str
+    pixel_format: str
+    width: int
+    height: int
+    options: dict[str, str]
+    bitrate_bps: int | None
+    threads: int
+    notices: tuple[str, ...] = field(default=())
+
+    @property
+    def description(self) -> str:
+        quality = ", ".join(f"{key} {self.options[key]}" for key in ("crf", "cq", "preset") if key in self.options)
+        rate = f"{self.bitrate_bps / 1e6:g} Mbit/s" if self.bitrate_bps else ""
+        return " ".join(part for part in (self.encoder, self.pixel_format, quality or rate) if part)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureKind:
+    """What the encoder will be given."""
+
+    width: int
+    height: int
+    bit_depth: int = 8
+    has_alpha: bool = False
+    colour: Colour = field(default_factory=Colour)
+    rate: Fraction | None = None
+    time_base: Fraction = Fraction(1, 90000)
+    sample_aspect_ratio: Fraction = Fraction(1)
+
+
+def choose_encoder(settings: EncoderSettings, picture: PictureKind, *, container: str) -> EncoderPlan:
+    """The encoder that will write ``picture`` into ``container`` (FFmpeg's muxer name), opened once to be sure.
+
+    Raises:
+        UsageError: an unknown codec, preset or quality, or a codec that the container cannot hold.
+        OutputError: the encoder is missing here or refuses this picture size.
+    """
+    codec = settings.codec if settings.codec != "auto" else _DEFAULT_CODEC.get(container, "h264")
+    if codec not in SOFTWARE_ENCODERS:
+        raise UsageError(f"{codec = } is unknown: use one of {', '.join(SOFTWARE_ENCODERS)}")
+    if settings.hardware not in ("off", "auto", *HARDWARE_FAMILIES):
+        raise UsageError(f"hardware = {settings.hardware!r} is unknown: off, auto, {', '.join(HARDWARE_FAMILIES)}")
+    if settings.crf is not None and settings.bitrate_bps is not None:
+        raise UsageError("crf and bitrate exclude each other: give one of them")
+    if not container_holds(container, SOFTWARE_ENCODERS[codec]):
+        fitting = ", ".join(name for name, encoder in SOFTWARE_ENCODERS.items() if container_holds(container, encoder))
+        raise UsageError(f"{container = } cannot hold {codec = }: use {fitting or 'another container'}")
+    notices: list[str] = []
+    if settings.hardware != "off":
+        for family in HARDWARE_FAMILIES if settings.hardware == "auto" else (settings.hardware,):
+            plan = _plan(f"{codec}_{family}", codec, settings, picture, container=container)
+            reason = "no such encoder" if codec not in _HARDWARE_CODECS else opening_failure(plan, picture)
+            if reason is None:
+                return plan
+            log.debug("%s does not open: %s", plan.encoder, reason)
+        wanted = (
+            "no hardware encoder opens" if settings.hardware == "auto" else f"{plan.encoder} does not open ({reason})"
+        )
+        notices.append(f"{wanted}: {SOFTWARE_ENCODERS[codec]} is used instead")
+    plan = _plan(SOFTWARE_ENCODERS[codec], codec, settings, picture, container=container, notices=notices)
+    reason = opening_failure(plan, picture)
+    if reason is not None:
+        if plan.encoder not in av.codecs_available:
+            raise OutputError(f"encoder = {plan.encoder!r} is not in this FFmpeg: choose another codec")
+        if settings.preset is not None and opening_failure(_without_preset(plan), picture) is None:
+            raise UsageError(f"preset = {settings.preset!r} is not one that {plan.encoder} knows")
+        raise OutputError(f"{plan.encoder} refuses {plan.width}x{plan.height} {plan.pixel_format}: {reason}")
+    return plan
+
+
+def container_holds(container: str, encoder: str) -> bool:
+    """Whether FFmpeg's muxer ``container`` takes what ``encoder`` writes."""
+    output = av.open(os.devnull, "w", format=container)
+    try:
+        output.add_stream(encoder)
+    except (ValueError, av.FFmpegError):
+        return False
+    return True
+
+
+def open_context(context: Any, plan: EncoderPlan, picture: PictureKind) -> None:
+    """Give an unopened encoder context (or an output stream's) everything that ``plan`` decided."""
+    context.width, context.height = plan.width, plan.height
+    context.pix_fmt = plan.pixel_format
+    context.time_base = picture.time_base
+    context.framerate = picture.rate or Fraction(25)
+    context.sample_aspect_ratio = picture.sample_aspect_ratio
+    context.thread_count = plan.threads
+    context.thread_type = "AUTO"
+    write_tags(context, picture.colour)
+    context.flags |= CodecFlags.frame_duration
+    if plan.bitrate_bps:
+        context.bit_rate = plan.bitrate_bps
+    context.options = dict(plan.options)
+    if plan.encoder == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to the terminal on its own otherwise; 1 is errors
+
+
+def opening_failure(plan: EncoderPlan, picture: PictureKind) -> str | None:
+    """Why the encoder does not open here, in a few words; ``None`` if it does."""
+    try:
+        context = av.CodecContext.create(plan.encoder, "w")
+        open_context(context, plan, picture)
+        context.open()
+    except (av.FFmpegError, ValueError, OSError) as error:
+        return str(getattr(error, "strerror", None) or error).splitlines()[0]
+    return None
+
+
+def _plan(
+    encoder: str,
+    codec: str,
+    settings: EncoderSettings,
+    picture: PictureKind,
+    *,
+    container: str,
+    notices: list[str] | None = None,
+) -> EncoderPlan:
+    notices = list(notices or ())
+    pixel_format = _pixel_format(encoder, picture, container=container, notices=notices)
+    width, height = picture.width, picture.height
+    if encoder in _EVEN_SIZE_ENCODERS or encoder.endswith(HARDWARE_FAMILIES):
+        width, height = width + width % 2, height + height % 2
+        if (width, height) != (picture.width, picture.height):
+            notices.append(
+                f"{picture.width}x{picture.height} is odd: written as {width}x{height}, the last column or row repeated"
+            )
+    return EncoderPlan(
+        codec=codec,
+        encoder=encoder,
+        pixel_format=pixel_format,
+        width=width,
+        height=height,
+        options=_options(encoder, settings, has_alpha=pixel_format.startswith("yuva")),
+        bitrate_bps=settings.bitrate_bps,
+        threads=settings.threads,
+        notices=tuple(notices),
+    )
+
+
+def _pixel_format(encoder: str, picture: PictureKind, *, container: str, notices: list[str]) -> str:
+    if picture.has_alpha:
+        if container in _ALPHA_CONTAINERS.get(encoder, ()):
+            return _ALPHA_FORMATS[encoder]
+        notices.append(
+            f"{encoder} in {container} has no alpha channel: pictures are put over black "
+            "(.webm with vp9 and .mov with prores keep it)"
+        )
+    if encoder == "prores_ks":
+        return "yuv422p10le"
+    if picture.bit_depth == 8:
+        return "nv12" if encoder.endswith(("qsv", "vaapi")) else "yuv420p"
+    deep = "p010le" if encoder.endswith(HARDWARE_FAMILIES) else "yuv420p10le"
+    try:
+        formats = {known.name for known in av.Codec(encoder, "w").video_formats or ()}
+    except ValueError:
+        formats = set()
+    if deep in formats:
+        if encoder == "libx264":
+            notices.append("10-bit H.264 does not play everywhere: codec hevc or av1 does better")
+        return deep
+    notices.append(f"{encoder} has no 10-bit form here: written with 8 bits")
+    return "yuv420p"
+
+
+def _options(encoder: str, settings: EncoderSettings, *, has_alpha: bool) -> dict[str, str]:
+    options: dict[str, str] = {}
+    crf, preset = settings.crf, settings.preset
+    highest = _HIGHEST_CRF.get(encoder)
+    if encoder in SOFTWARE_ENCODERS.values() and crf is not None:
+        if highest is None:
+            raise UsageError(f"{crf = }: {encoder} has no constant quality setting; leave it out")
+        if not 0 <= crf <= highest:
+            raise UsageError(f"{crf = } is out of range for {encoder}: 0 (best) to {highest}")
+    if encoder in _NAMED_PRESETS and preset is not None and preset not in _NAMED_PRESETS[encoder]:
+        # Asked here, since the encoder itself would complain on the terminal.
+        raise UsageError(f"{preset = } is not one that {encoder} knows: {', '.join(_NAMED_PRESETS[encoder])}")
+    if highest is not None:
+        if settings.bitrate_bps is None:
+            options["crf"] = f"{crf if crf is not None else _DEFAULT_CRF[encoder]:g}"
+        preset = preset or _DEFAULT_PRESET[encoder]
+        options["cpu-used" if encoder == "libvpx-vp9" else "preset"] = preset
+    elif encoder == "prores_ks":
+        options["profile"] = "4444" if has_alpha else (preset or "hq")
+        options["vendor"] = "apl0"
+    elif crf is not None:
+        family = encoder.rpartition("_")[2]
+        quality = f"{crf:g}"
+        options |= {
+            "nvenc": {"rc": "vbr", "cq": quality},
+            "qsv": {"global_quality": quality},
+            "vaapi": {"qp": quality},
+            "amf": {"rc": "cqp", "qp_i": quality, "qp_p": quality},
+        }.get(family, {})
+    if encoder.endswith(HARDWARE_FAMILIES) and settings.preset is not None:
+        options["preset"] = settings.preset
+    if encoder == "libx265":
+        options["x265-params"] = "log-level=error"
+    if encoder == "libvpx-vp9":
+        options |= {"row-mt": "1", "deadline": "good"}
+        if has_alpha:
+            options["auto-alt-ref"] = "0"  # libvpx cannot hide reference frames in an alpha stream
+    return options | dict(settings.options)
+
+
+def _without_preset(plan: EncoderPlan) -> EncoderPlan:
+    return replace(
+        plan,
+        options={key: value for key, value in plan.options.items() if key not in ("preset", "cpu-used", "profile")},
+    )

@@ -1,0 +1,209 @@
+"""Which places animevid reads from and writes to, and FFmpeg's failures there as one-line errors.
+
+A local name never becomes a protocol by accident (``concat:``, ``subfile:`` ...): it is opened as ``file:``, and what
+it refers to (a playlist, a concatenation) may only be local too. A URL is opened when its scheme is on the list below.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Callable
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import av
+
+from animevid.errors import InputError, OutputError, UnsupportedInputError, UsageError
+from animevid.io.network.avio import open_wire
+from animevid.io.network.ffmpeg_subprocess import PipedContainer, has_protocol, open_bridged_input, open_bridged_output
+from animevid.io.pyav import LENIENT_METADATA
+from animevid.redaction import redacted, redacted_text
+
+Spec = str | PathLike[str]
+
+#: scheme -> FFmpeg protocols that opening it may use.
+_READ_SCHEMES: dict[str, str] = {
+    "http": "http,https,tcp,tls,crypto,data",
+    "https": "http,https,tcp,tls,crypto,data",
+    "rtsp": "rtp,rtsp,rtcp,udp,tcp,tls,http",
+    "rtsps": "rtp,rtsp,rtcp,udp,tcp,tls,http",
+    "rtmp": "rtmp,tcp",
+    "rtmps": "rtmps,rtmp,tcp,tls",
+    "rtp": "rtp,rtcp,udp",
+    "udp": "udp",
+    "tcp": "tcp",
+    "srt": "srt,udp",
+    "file": "file,crypto,data",
+}
+#: Schemes that the ``ffmpeg`` command lends where PyAV's own FFmpeg lacks them.
+_BRIDGED = frozenset({"srt"})
+#: scheme -> container that is written there.
+_WRITE_SCHEMES: dict[str, str] = {
+    "rtsp": "rtsp",
+    "rtmp": "flv",
+    "rtmps": "flv",
+    "rtp": "rtp_mpegts",
+    "udp": "mpegts",
+    "tcp": "mpegts",
+    "srt": "mpegts",
+}
+#: Schemes that mean a connection, through which the muxer's bytes go.
+_CONNECTED = frozenset({"rtmp", "rtmps", "tcp"})
+STANDARD_STREAM = "-"
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters or more: C:\ is a drive
+
+
+def scheme_of(spec: Spec) -> str | None:
+    """The lower-case URL scheme of ``spec``; ``None`` for a local name and for ``-``."""
+    found = _SCHEME.match(fspath(spec))
+    return found.group(1).lower() if found else None
+
+
+def is_local_file(spec: Spec) -> bool:
+    """Whether ``spec`` names something in the file system (not a URL, not ``-``)."""
+    return fspath(spec) != STANDARD_STREAM and scheme_of(spec) in (None, "file")
+
+
+def local_path(spec: Spec) -> Path:
+    """The path of a local ``spec`` (``file://`` is taken off)."""
+    text = fspath(spec)
+    return Path(text[len("file://") :] if scheme_of(text) == "file" else text)
+
+
+def open_input(
+    spec: Spec,
+    *,
+    options: dict[str, str] | None = None,
+    format_name: str | None = None,
+    timeout_seconds: float | None = 30.0,
+    hwaccel: Any = None,
+) -> Any:
+    """An open ``av`` input container for a file, a URL or ``-`` (standard input); ``hwaccel`` decodes on a device.
+
+    Raises:
+        UsageError: a scheme that is not on the list.
+        InputError: missing, unreadable, or not a media file.
+    """
+    text = fspath(spec)
+    scheme = scheme_of(text)
+    timeout: float | None = timeout_seconds
+    if text == STANDARD_STREAM:
+        name, protocols, timeout = "pipe:0", "pipe", None
+    elif is_local_file(text):
+        path = local_path(text)
+        if not path.exists():
+            raise InputError(f"path = {str(path)!r} does not exist: check the name")
+        if path.is_dir():
+            raise InputError(f"path = {str(path)!r} is a folder where a file is expected: give a file in it")
+        name, protocols, timeout = f"file:{path}", _READ_SCHEMES["file"], None
+    elif scheme in _READ_SCHEMES:
+        name, protocols = text, _READ_SCHEMES[scheme]
+    else:
+        allowed = ", ".join(sorted(_READ_SCHEMES))
+        raise UsageError(f"{scheme = } cannot be read: use a file, '-' or one of {allowed}")
+    wanted = {"protocol_whitelist": protocols, **(options or {})}
+    if scheme in ("rtsp", "rtsps"):
+        wanted.setdefault("rtsp_transport", "tcp")  # a lost UDP packet costs half a picture; TCP only costs time
+    try:
+        if scheme in _BRIDGED and not has_protocol(scheme):
+            return open_bridged_input(name, options=wanted, timeout_seconds=timeout, format_name=format_name)
+        return av.open(
+            name, "r", format=format_name, container_options=wanted, timeout=timeout, **LENIENT_METADATA,
+            hwaccel=hwaccel,
+        )  # fmt: skip
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise input_error(spec, error) from error
+
+
+def open_output(
+    name: str,
+    *,
+    muxer: str,
+    options: dict[str, str],
+    is_over: Callable[[], bool] = lambda: False,
+    io_open: Callable[[str, int, dict[str, Any]], Any] | None = None,
+) -> Any:
+    """An ``av`` output container for FFmpeg's ``name`` of a file, a URL or a pipe.
+
+    It is connected where a connection is what the URL means, except for RTSP, whose muxer connects when it begins.
+    ``is_over`` ends every wait for a server. ``io_open``, as that of ``av.open``, opens what a muxer of several files
+    writes.
+
+    Raises:
+        UsageError: a protocol that is missing here.
+        OSError, av.FFmpegError: it cannot be written.
+    """
+    scheme = scheme_of(name)
+    if scheme in _BRIDGED and not has_protocol(scheme):
+        protocols = _READ_SCHEMES[scheme]
+        return open_bridged_output(name, protocols=protocols, muxer=muxer, options=options, is_over=is_over)
+    if scheme in _CONNECTED:
+        wire = open_wire(name, protocols=_READ_SCHEMES[scheme], is_over=is_over)
+        if wire is not None:
+            return PipedContainer(av.open(wire, "w", format=muxer, container_options=options), wire)
+    return av.open(name, "w", format=muxer, container_options=options, io_open=io_open)
+
+
+def input_error(spec: Spec, error: Exception) -> InputError:
+    """FFmpeg's complaint about reading ``spec``, as one line that says the way out."""
+    name = redacted(spec)
+    if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
+        return InputError(
+            f"path = {name!r} is not a video, image or GIF that FFmpeg can read, or it is cut off: check the file"
+        )
+    if isinstance(error, PermissionError):
+        return InputError(f"path = {name!r} may not be read: check its permissions")
+    if isinstance(error, FileNotFoundError | av.error.HTTPNotFoundError):
+        return InputError(f"path = {name!r} does not exist: check the name")
+    if isinstance(error, av.error.HTTPUnauthorizedError | av.error.HTTPForbiddenError):
+        return InputError(f"url = {name!r} refuses access: check user, password and permissions")
+    if isinstance(error, av.error.ExitError | TimeoutError):
+        return InputError(f"url = {name!r} did not answer in time: check address and network")
+    if isinstance(error, av.error.DecoderNotFoundError | av.error.PatchWelcomeError):
+        return UnsupportedInputError(f"path = {name!r} needs a decoder that this FFmpeg lacks: convert it first")
+    return InputError(f"path = {name!r} cannot be read: {_reason(error)}")
+
+
+def output_error(spec: Spec, error: Exception) -> OutputError:
+    """A failure to write ``spec``, as one line that says the way out."""
+    name = redacted(spec)
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return OutputError(
+            f"path = {name!r} cannot be written: the disk is full; free some space or choose another folder"
+        )
+    if isinstance(error, PermissionError) or number == errno.EROFS:
+        return OutputError(f"path = {name!r} may not be written: check the folder's permissions or choose another")
+    if isinstance(error, FileNotFoundError):
+        return OutputError(f"path = {name!r} cannot be written: its folder does not exist; make it first")
+    return OutputError(f"path = {name!r} cannot be written: {_reason(error)}")
+
+
+def output_url(spec: Spec) -> tuple[str, str] | None:
+    """FFmpeg's name and container for a ``spec`` that is not a local file; ``None`` if it is one.
+
+    Raises:
+        UsageError: a scheme that cannot be written.
+    """
+    text = fspath(spec)
+    if is_local_file(text):
+        return None
+    if text == STANDARD_STREAM:
+        return "pipe:1", "matroska"
+    scheme = scheme_of(text)
+    if scheme not in _WRITE_SCHEMES:
+        allowed = ", ".join(sorted(_WRITE_SCHEMES))
+        raise UsageError(f"{scheme = } cannot be written: use a file, '-' or one of {allowed}")
+    return text, _WRITE_SCHEMES[scheme]
+
+
+def is_published(spec: Spec) -> bool:
+    """Whether writing ``spec`` means sending it over the network."""
+    return not is_local_file(spec) and fspath(spec) != STANDARD_STREAM
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return redacted_text(str(text).splitlines()[0])

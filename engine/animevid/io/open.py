@@ -1,0 +1,114 @@
+"""One door in and one door out: which source reads a name, and which sink writes one."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+from animevid.errors import InputError, UsageError
+from animevid.io.encoders import PictureKind
+from animevid.io.network.protocols import Spec, is_local_file, local_path
+from animevid.io.sink import Sink
+from animevid.io.sinks.animation import ANIMATIONS, AnimationSink
+from animevid.io.sinks.container import MUXERS, OutputSettings, VideoSink
+from animevid.io.sinks.images import STILL_SUFFIXES, ImageFolderSink, ImageSink
+from animevid.io.source import Source
+from animevid.io.sources.container import VideoSource
+from animevid.io.sources.images import ImageSource, is_glob, still_demuxer
+
+
+def open_source(
+    spec: Spec,
+    *,
+    stream_index: int | None = None,
+    start_seconds: Fraction | None = None,
+    end_seconds: Fraction | None = None,
+    threads: int = 0,
+    options: dict[str, str] | None = None,
+    format_name: str | None = None,
+    upright: bool = True,
+    tone_map: bool = True,
+    image_rate: Fraction | None = None,
+    device_index: int | None = None,
+) -> Source:
+    """A source for a video, GIF or image file, a folder or glob of images, a URL, or ``-`` (standard input).
+
+    What a file is, is told by its content and not by its name. ``image_rate`` gives images their time (pictures a
+    second). The other arguments are those of :class:`VideoSource`.
+
+    Raises:
+        InputError, UnsupportedInputError, UsageError: see :class:`VideoSource` and :class:`ImageSource`.
+    """
+    if is_local_file(spec):
+        path = local_path(spec)
+        if not path.exists() and not is_glob(spec):
+            raise InputError(f"path = {str(path)!r} does not exist: check the name")
+        if path.is_dir() or is_glob(spec) or (format_name is None and _is_still(path)):
+            if stream_index is not None:
+                raise UsageError(f"{stream_index = }: images have no streams; leave it out")
+            return ImageSource(
+                spec,
+                rate=image_rate,
+                start_seconds=start_seconds,
+                end_seconds=end_seconds,
+                upright=upright,
+                tone_map=tone_map,
+            )
+    return VideoSource(
+        spec,
+        stream_index=stream_index,
+        start_seconds=start_seconds,
+        end_seconds=end_seconds,
+        threads=threads,
+        options=options,
+        format_name=format_name,
+        upright=upright,
+        tone_map=tone_map,
+        device_index=device_index,
+    )
+
+
+def _is_still(path: Path) -> bool:
+    return path.is_file() and still_demuxer(path) is not None
+
+
+def open_sink(
+    path: Spec,
+    *,
+    template: Source | None = None,
+    settings: OutputSettings | None = None,
+    picture: PictureKind | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> Sink:
+    """A sink for an output name: a video container, ``.gif``/``.apng``/``.webp``, an image, a folder, a URL or ``-``.
+
+    A name without a suffix, one that ends in ``/`` and an existing folder mean a folder of images, as does a pattern
+    (``out/%05d.png``). ``.webp`` is a still for a still template, else an animation. Arguments as in
+    :class:`VideoSink`; images and animations use ``settings.overwrite`` only.
+
+    Raises:
+        UsageError: a suffix that nothing writes, or one picture asked of a film.
+        OutputError: the target exists or cannot be written.
+    """
+    settings = settings or OutputSettings()
+    text = os.fspath(path)
+    suffix = Path(text).suffix.lower()
+    if not is_local_file(path) or settings.muxer is not None or suffix in MUXERS:
+        return VideoSink(path, template=template, settings=settings, picture=picture, is_over=is_over)
+    is_still = template is not None and template.info.is_still
+    if suffix in ANIMATIONS and not (suffix == ".webp" and is_still):
+        return AnimationSink(path, template=template, overwrite=settings.overwrite)
+    if suffix in STILL_SUFFIXES and not re.search(r"%0?\d*d", Path(text).name):
+        if template is not None and not is_still:
+            raise UsageError(
+                f"path = {text!r} is one image, the source is a film: give a folder, a pattern like %05d{suffix}, "
+                "a video or a .gif"
+            )
+        return ImageSink(path, template=template, overwrite=settings.overwrite)
+    if not suffix or text.endswith(("/", os.sep)) or local_path(path).is_dir() or suffix in STILL_SUFFIXES:
+        return ImageFolderSink(path, template=template, overwrite=settings.overwrite)
+    known = ", ".join([*MUXERS, *ANIMATIONS, *STILL_SUFFIXES])
+    raise UsageError(f"{suffix = } is not written: use one of {known}, or a folder")

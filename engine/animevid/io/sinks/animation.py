@@ -1,0 +1,196 @@
+"""Writing animations: GIF, APNG and animated WebP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from animevid.errors import OutputError, UsageError
+from animevid.files import PendingFile, check_target
+from animevid.frame import Frame
+from animevid.io.clock import ticks_from_seconds
+from animevid.io.network.protocols import Spec, local_path, output_error
+from animevid.io.planes_io import PlaneWriter
+from animevid.io.sink import Sink, SinkReport
+from animevid.io.sinks.images import DEFAULT_QUALITY
+from animevid.io.source import Source
+from animevid.pixels.planes import PlanesYUV420
+
+log = logging.getLogger(__name__)
+
+#: Suffix -> (FFmpeg's muxer, encoder, pixel format).
+ANIMATIONS: dict[str, tuple[str, str, str]] = {
+    ".gif": ("gif", "gif", "pal8"),
+    ".apng": ("apng", "apng", "rgba"),
+    ".webp": ("webp", "libwebp_anim", "bgra"),
+}
+#: Viewers slow a GIF frame down to a tenth of a second when it asks for less than this.
+_SHORTEST_GIF_FRAME_TICKS = 2
+
+
+class AnimationSink(Sink):
+    """A looping GIF, APNG or animated WebP; sound and everything else beside the picture is left out.
+
+    GIF gets a palette of its own for each picture (FFmpeg's palettegen and paletteuse), so memory does not grow with
+    the clip, and its clock of 1/100 s: pictures that come faster than 50 a second are thinned out.
+    """
+
+    def __init__(
+        self, path: Spec, *, template: Source | None = None, overwrite: bool = False, quality: int = DEFAULT_QUALITY
+    ) -> None:
+        self._target = local_path(path)
+        suffix = self._target.suffix.lower()
+        if suffix not in ANIMATIONS:
+            raise UsageError(f"{suffix = } is no animation: use one of {', '.join(ANIMATIONS)}")
+        self._muxer, self._encoder, self._pixel_format = ANIMATIONS[suffix]
+        check_target(self._target, overwrite=overwrite, source=template.spec if template is not None else None)
+        self._overwrite = overwrite
+        self._quality = quality
+        self._origin = template.origin_seconds if template is not None else Fraction(0)
+        self._time_base = Fraction(1, 100) if suffix == ".gif" else Fraction(1, 1000)
+        self._notices = tuple(
+            f"{stream.kind} stream {stream.index} ({stream.codec}) is left out: {suffix} holds pictures only"
+            for stream in (template.info.other_streams if template is not None else ())
+        )
+        self._pending: PendingFile | None = None
+        self._container: Any = None
+        self._stream: Any = None
+        self._palette: Callable[[Any], list[Any]] | None = None
+        self._writer: PlaneWriter | None = None
+        self._size = (0, 0)
+        self._last_ticks: int | None = None
+        self._seconds = Fraction(0)
+        self._thinned = 0
+        self._done = False
+        self.frames_written = 0
+
+    @property
+    def description(self) -> str:
+        return self._encoder
+
+    @property
+    def decision_lines(self) -> tuple[str, ...]:
+        return self._notices
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        return (f"{self._thinned} pictures left out: GIF shows at most 50 a second",) if self._thinned else ()
+
+    def write(self, frame: Frame) -> None:
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        try:
+            self._write(frame)
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise output_error(self._target, error) from error
+
+    def _write(self, frame: Frame) -> None:
+        planes = frame.planes
+        if self._container is None:
+            self._open(planes)
+        if (planes.width, planes.height) != self._size:
+            raise UsageError(f"frame {frame.index} is {planes.width}x{planes.height}, the first one was {self._size}")
+        ticks = ticks_from_seconds(frame.pts_seconds - self._origin, self._time_base)
+        if self._last_ticks is not None:
+            shortest = _SHORTEST_GIF_FRAME_TICKS if self._muxer == "gif" else 1
+            if ticks - self._last_ticks < shortest:
+                self._thinned += 1
+                return
+        self._last_ticks = ticks
+        assert self._writer is not None
+        raw = self._writer.write(planes)
+        raw.pts, raw.time_base = ticks, self._time_base
+        duration = frame.duration_seconds or Fraction(1, 25)
+        raw.duration = max(1, ticks_from_seconds(duration, self._time_base))
+        for picture in self._palette(raw) if self._palette is not None else (raw,):
+            picture.pts, picture.time_base, picture.duration = ticks, self._time_base, raw.duration
+            self._container.mux(self._stream.encode(picture))
+        self.frames_written += 1
+        self._seconds = frame.pts_seconds - self._origin + duration
+
+    def _open(self, planes: PlanesYUV420) -> None:
+        self._size = width, height = planes.width, planes.height
+        self._pending = PendingFile(self._target, overwrite=self._overwrite)
+        options = {"loop": "0"} if self._muxer != "apng" else {"plays": "0"}
+        self._container = av.open(f"file:{self._pending.path}", "w", format=self._muxer, container_options=options)
+        self._stream = self._container.add_stream(self._encoder, rate=25)
+        context = self._stream.codec_context
+        context.width, context.height, context.pix_fmt = width, height, self._pixel_format
+        context.time_base = self._time_base
+        if self._muxer == "webp":
+            context.options = {"quality": str(self._quality)}
+        written = self._pixel_format
+        if self._muxer == "gif":
+            written = "rgba"
+            self._palette = _palette_graph(width, height, time_base=self._time_base)
+        self._writer = PlaneWriter(width=width, height=height, pixel_format=written, colour=planes.colour)
+
+    def finish(self) -> SinkReport:
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        if self._container is None or self._pending is None:
+            self.abort()
+            raise OutputError(f"path = {str(self._target)!r} is not written: no frame came")
+        try:
+            self._container.mux(self._stream.encode(None))
+            container, self._container = self._container, None
+            container.close()
+            size = self._pending.publish()
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise output_error(self._target, error) from error
+        self._done = True
+        return SinkReport(
+            path=str(self._target),
+            frames_written=self.frames_written,
+            duration_seconds=self._seconds,
+            bytes_written=size,
+            encoder=self.description,
+            decisions=self.decision_lines,
+            notices=self.notices,
+        )
+
+    def abort(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        container, self._container = self._container, None
+        if container is not None:
+            try:
+                container.close()
+            except (av.FFmpegError, OSError, ValueError) as error:
+                log.debug("closing an aborted animation: %s", error)
+        if self._pending is not None:
+            self._pending.discard()
+
+
+def _palette_graph(width: int, height: int, *, time_base: Fraction) -> Callable[[Any], list[Any]]:
+    """A function from an RGBA frame to the paletted frames that it becomes, each with 256 colours of its own."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgba"), time_base=time_base)
+    split = graph.add("split")
+    generate = graph.add("palettegen", "stats_mode=single")
+    use = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=3:alpha_threshold=128")
+    sink = graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(generate, 0, 0)
+    split.link_to(use, 1, 0)
+    generate.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+
+    def apply(frame: Any) -> list[Any]:
+        graph.push(frame)
+        pictures = []
+        while True:
+            try:
+                pictures.append(graph.pull())
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return pictures
+
+    return apply

@@ -1,0 +1,492 @@
+"""Writing video: frames to packets to a container that appears under its name only when it is whole."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from animevid.errors import OutputError, UsageError
+from animevid.files import PendingFile, PendingPlaylist, check_target
+from animevid.frame import Frame
+from animevid.io.clock import output_time_base, ticks_from_seconds
+from animevid.io.colour import write_tags
+from animevid.io.device import DeviceWriter, cuda_encoding, device_index_of, encoder_format
+from animevid.io.encoders import EncoderPlan, EncoderSettings, PictureKind, choose_encoder, open_context
+from animevid.io.network.ffmpeg_subprocess import PipedContainer
+from animevid.io.network.protocols import Spec, is_published, local_path, open_output, output_error, output_url
+from animevid.io.planes_io import PlaneWriter
+from animevid.io.sink import Sink, SinkReport
+from animevid.io.source import Source
+from animevid.io.streams import Carrier, StreamAction, StreamDecision, add_carrier, decide_streams, lasting_metadata
+from animevid.pixels.device import DevicePlanes, on_host
+from animevid.pixels.planes import PlanesYUV420
+from animevid.redaction import redacted
+
+log = logging.getLogger(__name__)
+
+#: Output name's suffix -> FFmpeg's muxer.
+MUXERS: dict[str, str] = {
+    ".mp4": "mp4",
+    ".m4v": "mp4",
+    ".mov": "mov",
+    ".mkv": "matroska",
+    ".webm": "webm",
+    ".ts": "mpegts",
+    ".avi": "avi",
+    ".flv": "flv",
+    ".m3u8": "hls",
+}
+#: Muxers with a clock of their own: frames are put on it by us, so that none falls together with its neighbour.
+_MUXER_TICKS = {
+    "matroska": Fraction(1, 1000),
+    "webm": Fraction(1, 1000),
+    "flv": Fraction(1, 1000),
+    "mpegts": Fraction(1, 90000),
+    "hls": Fraction(1, 90000),
+    "rtp_mpegts": Fraction(1, 90000),
+}
+#: Whoever tunes in to a published film waits for the next key frame: at most so long.
+_LONGEST_WAIT_TO_TUNE_IN = Fraction(2)
+#: The playlist of a whole film, in segments of about so many seconds (RFC 8216), each to be decoded by itself.
+_PLAYLIST_OPTIONS = {"hls_time": "6", "hls_playlist_type": "vod", "hls_flags": "independent_segments"}
+_FILE_CODEC_TAGS = {("hevc", "mp4"): "hvc1", ("hevc", "mov"): "hvc1"}  # what Apple's players insist on
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSettings:
+    """How a video is to be written. ``muxer`` overrides what the name's suffix says (needed for ``-``)."""
+
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    overwrite: bool = False
+    copy_streams: bool = True
+    muxer: str | None = None
+    muxer_options: tuple[tuple[str, str], ...] = ()
+
+
+def muxer_for(path: Spec) -> str:
+    """FFmpeg's muxer for an output name.
+
+    Raises:
+        UsageError: a suffix that is not a video container's.
+    """
+    suffix = Path(os.fspath(path)).suffix.lower()
+    if suffix not in MUXERS:
+        raise UsageError(f"{suffix = } is no video container: use one of {', '.join(MUXERS)}")
+    return MUXERS[suffix]
+
+
+class VideoSink(Sink):
+    """One output video: frames in order in, a whole file or nothing out.
+
+    ::
+
+        with VideoSource("in.mp4") as source, VideoSink("out.mp4", template=source) as sink:
+            for frame in source:
+                sink.write(frame)
+            report = sink.finish()
+
+    Made before the first frame is taken from ``template``, it also carries the template's other streams, chapters and
+    metadata, shifted by the template's ``origin_seconds`` like the pictures. Leaving the ``with`` block without
+    ``finish()`` aborts: nothing is left behind and an earlier file of that name stays as it was.
+
+    One thread calls ``write`` and ``finish``.
+
+    Args:
+        path: a file name (``.mp4``, ``.mov``, ``.mkv``, ``.webm``, ...), a URL to publish to, or ``-``.
+        template: the source whose time base, rate, shape, tags and streams the output takes over.
+        settings: encoder, overwriting and container.
+        picture: what the frames will be like, where they differ from the template's (another size) or there is none.
+        is_over: asked while a server is waited for: whether to give up.
+
+    Raises:
+        UsageError: container, codec or settings that do not fit together.
+        OutputError: the target exists, or cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Spec,
+        *,
+        template: Source | None = None,
+        settings: OutputSettings | None = None,
+        picture: PictureKind | None = None,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.path = path
+        self._is_over = is_over
+        self._settings = settings = settings or OutputSettings()
+        self._template = template
+        if picture is None:
+            if template is None:
+                raise UsageError("a VideoSink needs a template source or a picture kind: give one of them")
+            picture = picture_kind_of(template)
+        url = output_url(path)
+        if is_published(path):
+            self._settings = settings = _easy_to_tune_in(settings, picture)
+        self._target = None if url is not None else local_path(path)
+        if self._target is not None:
+            own = template.spec if template is not None else None
+            check_target(self._target, overwrite=settings.overwrite, source=own)
+        self.muxer = settings.muxer or (url[1] if url is not None else muxer_for(path))
+        if self.muxer not in av.formats_available:
+            raise UsageError(f"muxer = {self.muxer!r} is none of FFmpeg's: give matroska, mp4, mpegts ...")
+        if self.muxer == "hls":
+            if self._target is None or self._target.suffix.lower() != ".m3u8":
+                raise UsageError("muxer = 'hls' writes a playlist and its segments beside it: give a file.m3u8")
+            if "%" in str(self._target):
+                raise UsageError(f"path = {str(self._target)!r}: a % has a meaning in names of segments; leave it out")
+            self._settings = settings = _easy_to_tune_in(settings, picture)  # a segment ends before a key frame
+        #: What holds the streams.
+        self._format = "mpegts" if self.muxer == "hls" else self.muxer
+        self._file: PendingFile | PendingPlaylist | None = None
+        self._name = url[0] if url is not None else ""
+        self.decisions: tuple[StreamDecision, ...] = ()
+        if template is not None:
+            wanted: frozenset[int] = frozenset()
+            if settings.copy_streams:
+                self.decisions = decide_streams(template, muxer=self._format)
+                if self.muxer == "hls":
+                    self.decisions = tuple(map(_for_playlist, self.decisions))
+                wanted = frozenset(
+                    decision.stream.index for decision in self.decisions if decision.action is not StreamAction.DROP
+                )
+            template.packets.subscribe(wanted)
+        if self.muxer in _MUXER_TICKS:
+            picture = replace(picture, time_base=_MUXER_TICKS[self.muxer])
+        self._picture = picture
+        self.encoder: EncoderPlan = choose_encoder(settings.encoder, picture, container=self._format)
+        self._container: Any = None
+        self._stream: Any = None
+        self._writer: PlaneWriter | None = None
+        self._device_writer: DeviceWriter | None = None
+        self._carriers: dict[int, Carrier] = {}
+        self._packets_written = self._packets_lost = 0
+        self._last_ticks: int | None = None
+        self._first_seconds: Fraction | None = None
+        self._end_seconds = Fraction(0)
+        self._done = False
+        self.frames_written = 0
+
+    @property
+    def description(self) -> str:
+        return self.encoder.description
+
+    @property
+    def decision_lines(self) -> tuple[str, ...]:
+        return tuple(str(decision) for decision in self.decisions)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        return self.encoder.notices
+
+    @property
+    def packets_so_far(self) -> tuple[int, int]:
+        """How many packets of other streams were written, and how many lost, by the time it was aborted."""
+        return self._packets_written, self._packets_lost
+
+    @property
+    def encodes_on_device(self) -> bool:
+        """Whether pictures may stay in an NVIDIA GPU's memory (``DevicePlanes``): the encoder reads them there."""
+        plan, picture = self.encoder, self._picture
+        same_size = (plan.width, plan.height) == (picture.width, picture.height)
+        return plan.encoder.endswith("_nvenc") and same_size and not picture.has_alpha
+
+    @property
+    def origin_seconds(self) -> Fraction:
+        """The moment of the source's clock that is zero in the output."""
+        return self._template.origin_seconds if self._template is not None else Fraction(0)
+
+    # --- life cycle -------------------------------------------------------------------------------------------------
+
+    def abort(self) -> None:
+        """Throw away what was written. Safe to call twice, and after ``finish``."""
+        if self._done:
+            return
+        self._done = True
+        if self._file is not None:
+            # First the name, then the file: the muxer's closing work (faststart reads it all again) is spared.
+            self._file.discard()
+        self._close_quietly()
+        if self._file is not None:
+            self._file.discard()
+
+    def _close_quietly(self) -> None:
+        self._packets_written = sum(carrier.packets_written for carrier in self._carriers.values())
+        self._packets_lost = sum(carrier.packets_lost for carrier in self._carriers.values())
+        container, self._container, self._stream, self._carriers = self._container, None, None, {}
+        if isinstance(container, PipedContainer):
+            container.abandon()
+        elif container is not None:
+            with suppress(av.FFmpegError, OSError, ValueError):
+                container.close()
+
+    def open(self, frame: Frame) -> None:
+        """Open the target for pictures like ``frame``, which ``write`` does otherwise with the first one.
+
+        Raises:
+            OutputError: the target cannot be written (nothing is left behind).
+        """
+        if self._container is not None:
+            return
+        try:
+            self._open(frame)
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise output_error(self.path, error) from error
+
+    # --- writing ----------------------------------------------------------------------------------------------------
+
+    def write(self, frame: Frame) -> None:
+        """Encode ``frame`` and pass on the packets of other streams that have come in so far.
+
+        The first frame's size decides that of the output where it differs from what was announced.
+
+        Raises:
+            OutputError: the disk is full or the target cannot be written (nothing is left behind).
+            UsageError: the frame's size differs from the first one's, or the sink is finished.
+        """
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        try:
+            if self._container is None:
+                self._open(frame)
+            self._check_size(frame)
+            self._carry_packets()
+            self._encode(frame)
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise output_error(self.path, error) from error
+
+    def finish(self) -> SinkReport:
+        """Flush everything, close the container and give it its name.
+
+        Raises:
+            OutputError: no frame was written, or the target cannot be written (nothing is left behind).
+        """
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        if self._container is None:
+            self.abort()
+            raise OutputError(f"path = {redacted(self.path)!r} is not written: no frame came")
+        try:
+            self._carry_packets()
+            self._mux(self._stream.encode(None))
+            for carrier in self._carriers.values():
+                self._mux(carrier.flush())
+            container, self._container = self._container, None
+            container.close()
+            size = self._file.publish() if self._file is not None else None
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise output_error(self.path, error) from error
+        self._done = True
+        carriers = self._carriers.values()
+        return SinkReport(
+            path=redacted(self.path),
+            frames_written=self.frames_written,
+            duration_seconds=self._end_seconds - (self._first_seconds or 0),
+            bytes_written=size,
+            encoder=self.encoder.description,
+            decisions=self.decision_lines,
+            packets_copied=sum(carrier.packets_written for carrier in carriers),
+            packets_lost=sum(carrier.packets_lost for carrier in carriers),
+            notices=self.notices,
+        )
+
+    def _open(self, frame: Frame) -> None:
+        planes = frame.planes
+        actual = replace(
+            self._picture,
+            width=planes.width,
+            height=planes.height,
+            bit_depth=planes.bit_depth,
+            has_alpha=planes.alpha is not None,
+            colour=planes.colour,
+        )
+        if actual != self._picture:
+            self._picture = actual
+            self.encoder = choose_encoder(self._settings.encoder, actual, container=self._format)
+        if self._target is not None:
+            pending = PendingPlaylist if self.muxer == "hls" else PendingFile
+            self._file = pending(self._target, overwrite=self._settings.overwrite)
+            self._name = f"file:{self._file.path}"
+        if isinstance(planes, DevicePlanes) and self.encodes_on_device:
+            index = device_index_of(planes)
+            try:
+                self._open_container(device_index=index)
+                self._device_writer = DeviceWriter(device_index=index)
+                return
+            except (av.FFmpegError, NotImplementedError, ValueError) as error:
+                log.warning(
+                    "pictures go through the host's memory on their way to %s: %s",
+                    self.encoder.encoder,
+                    str(error).splitlines()[0] if str(error) else type(error).__name__,
+                )
+                self._close_quietly()
+        self._open_container()
+
+    def _open_container(self, *, device_index: int | None = None) -> None:
+        plan, picture = self.encoder, self._picture
+        options = dict(self._settings.muxer_options)
+        if self.muxer in ("mp4", "mov") and self._target is not None:
+            options.setdefault("movflags", "+faststart")
+        elif self.muxer in ("mp4", "mov"):
+            options.setdefault("movflags", "+frag_keyframe+empty_moov+default_base_moof")
+        if self.muxer in ("mp4", "mov"):
+            # Edit lists, which hold the streams' starts, count in this clock: milliseconds unless told otherwise.
+            options.setdefault("movie_timescale", str(min(max(picture.time_base.denominator, 1000), 1_000_000)))
+        io_open = None
+        if isinstance(self._file, PendingPlaylist):
+            segments = f"file:{self._file.folder / self._file.target.stem}-%05d.ts"
+            options = {**_PLAYLIST_OPTIONS, "hls_segment_filename": segments, **options}
+            io_open = self._file.open
+        if self.muxer == "rtsp":
+            options.setdefault("rtsp_transport", "tcp")  # as for reading: a lost packet costs half a picture
+        self._container = open_output(
+            self._name, muxer=self.muxer, options=options, is_over=self._is_over, io_open=io_open
+        )
+        self._writer = PlaneWriter(
+            width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=picture.colour
+        )
+        self._add_streams(plan, picture, device_index=device_index)
+        self._container.start_encoding()
+
+    def _add_streams(self, plan: EncoderPlan, picture: PictureKind, *, device_index: int | None) -> None:
+        """The picture's stream and all carried ones, in the template's order."""
+        output, template = self._container, self._template
+        if template is None or not template.media_streams:
+            self._add_picture_stream(plan, picture, device_index=device_index)
+            return
+        decisions = {decision.stream.index: decision for decision in self.decisions}
+        for stream in template.media_streams:
+            if stream.index == template.info.stream_index:
+                self._add_picture_stream(plan, picture, device_index=device_index)
+                self._stream.metadata.update(lasting_metadata(dict(stream.metadata)))
+                self._stream.disposition = stream.disposition
+            elif stream.index in decisions:
+                carrier = add_carrier(output, stream, decisions[stream.index], origin_seconds=self.origin_seconds)
+                if carrier is not None:
+                    self._carriers[stream.index] = carrier
+        output.metadata.update(lasting_metadata(template.info.metadata))
+        output.set_chapters(_shifted_chapters(template))
+
+    def _add_picture_stream(self, plan: EncoderPlan, picture: PictureKind, *, device_index: int | None) -> None:
+        rate = picture.rate or 25
+        if device_index is None:
+            self._stream = self._container.add_stream(plan.encoder, rate=rate)
+        else:
+            # The encoder's own format says what lies in the device's memory.
+            plan = replace(plan, pixel_format=encoder_format(picture.bit_depth))
+            self._stream = self._container.add_stream(plan.encoder, rate=rate, hwaccel=cuda_encoding(device_index))
+        open_context(self._stream.codec_context, plan, picture)
+        self._stream.time_base = picture.time_base
+        tag = _FILE_CODEC_TAGS.get((plan.codec, self.muxer))
+        if tag is not None:
+            self._stream.codec_context.codec_tag = tag
+
+    def _check_size(self, frame: Frame) -> None:
+        planes = frame.planes
+        if (planes.width, planes.height) != (self._picture.width, self._picture.height):
+            raise UsageError(
+                f"frame {frame.index} is {planes.width}x{planes.height}, the first one was "
+                f"{self._picture.width}x{self._picture.height}: the picture size must not change within an output"
+            )
+
+    def _encode(self, frame: Frame) -> None:
+        base = self._picture.time_base
+        seconds = frame.pts_seconds - self.origin_seconds
+        ticks = ticks_from_seconds(seconds, base)
+        if self._last_ticks is not None and ticks <= self._last_ticks:
+            ticks = self._last_ticks + 1  # a coarser clock than the source's: order is kept, the time off by a tick
+        self._last_ticks = ticks
+        raw = self._raw(frame.planes)
+        raw.pts = ticks
+        raw.time_base = base
+        raw.duration = 0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, base)
+        raw.pict_type = 0
+        self._mux(self._stream.encode(raw))
+        self.frames_written += 1
+        if self._first_seconds is None:
+            self._first_seconds = seconds
+        self._end_seconds = seconds + (frame.duration_seconds or 0)
+
+    def _raw(self, planes: PlanesYUV420) -> av.VideoFrame:
+        if self._device_writer is not None and isinstance(planes, DevicePlanes):
+            raw = self._device_writer.write(planes)
+            write_tags(raw, self._picture.colour)
+            return raw
+        assert self._writer is not None
+        return self._writer.write(on_host(planes))
+
+    def _carry_packets(self) -> None:
+        if self._template is None or not self._carriers:
+            return
+        carriers = self._carriers
+        for packet in self._template.packets.take():
+            self._mux(carriers[packet.stream_index].carry(packet))
+
+    def _mux(self, packets: Any) -> None:
+        mux = self._container.mux_one
+        for packet in packets:
+            mux(packet)
+        if isinstance(self._file, PendingPlaylist):
+            self._file.check()
+
+
+def _for_playlist(decision: StreamDecision) -> StreamDecision:
+    """``decision`` where only sound goes along with the picture."""
+    if decision.stream.kind == "audio" or decision.action is StreamAction.DROP:
+        return decision
+    return StreamDecision(decision.stream, StreamAction.DROP, reason="a playlist holds picture and sound")
+
+
+def _easy_to_tune_in(settings: OutputSettings, picture: PictureKind) -> OutputSettings:
+    """``settings`` with key frames often enough for a live audience; the caller's own distance stays."""
+    distance = max(1, round((picture.rate or 25) * _LONGEST_WAIT_TO_TUNE_IN))
+    options = {"g": str(distance), **dict(settings.encoder.options)}
+    return replace(settings, encoder=replace(settings.encoder, options=tuple(options.items())))
+
+
+def picture_kind_of(source: Source) -> PictureKind:
+    """What ``source`` gives an encoder."""
+    info = source.info
+    return PictureKind(
+        width=info.display_width,
+        height=info.display_height,
+        bit_depth=info.bit_depth,
+        has_alpha=info.has_alpha,
+        colour=info.colour,
+        rate=info.average_rate,
+        time_base=output_time_base(info.time_base, rate=info.average_rate),
+        sample_aspect_ratio=info.sample_aspect_ratio,
+    )
+
+
+def _shifted_chapters(source: Source) -> list[dict[str, Any]]:
+    """The chapters of a source's cut on the output's clock, in milliseconds (MP4 and Matroska both hold that)."""
+    base = Fraction(1, 1000)
+    chapters = []
+    for number, chapter in enumerate(source.info.chapters):
+        start = max(chapter.start_seconds, source.origin_seconds) - source.origin_seconds
+        end = chapter.end_seconds - source.origin_seconds
+        if source.end_seconds is not None:
+            end = min(end, source.end_seconds - source.origin_seconds)
+        if end > start:
+            chapters.append(
+                {
+                    "id": number,
+                    "start": ticks_from_seconds(start, base),
+                    "end": ticks_from_seconds(end, base),
+                    "time_base": base,
+                    "metadata": dict(chapter.metadata),
+                }
+            )
+    return chapters

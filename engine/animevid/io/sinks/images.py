@@ -1,0 +1,258 @@
+"""Writing still images: one file, or a folder of them."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from animevid.errors import OutputError, UsageError
+from animevid.files import PendingFile, PendingFolder, check_target
+from animevid.frame import Frame
+from animevid.io.colour import write_tags
+from animevid.io.encoders import EncoderSettings, PictureKind, choose_encoder, open_context
+from animevid.io.network.protocols import Spec, local_path, output_error
+from animevid.io.planes_io import PlaneWriter
+from animevid.io.sink import Sink, SinkReport
+from animevid.io.source import Source
+from animevid.pixels.colour import Colour, ColourRange, Matrix
+from animevid.pixels.planes import PlanesYUV420
+
+#: The suffixes of still images that are written.
+STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif")
+DEFAULT_QUALITY = 92
+
+
+def encode_image(planes: PlanesYUV420, suffix: str, *, quality: int = DEFAULT_QUALITY) -> bytes:
+    """The bytes of an image file of the kind of ``suffix``.
+
+    PNG keeps 10 bits (as 16) and alpha; WebP keeps alpha; JPEG and AVIF are put over black where there is one. AVIF
+    keeps 10 bits. ``quality`` 1..100 is for the lossy kinds.
+
+    Raises:
+        UsageError: another suffix, or a quality out of range.
+        OutputError: the encoder is missing or refuses the picture.
+    """
+    if not 1 <= quality <= 100:
+        raise UsageError(f"{quality = } must be 1 to 100")
+    suffix = suffix.lower()
+    deep, has_alpha = planes.bit_depth > 8, planes.alpha is not None
+    if suffix == ".png":
+        pixel_format = ("rgba64be" if has_alpha else "rgb48be") if deep else ("rgba" if has_alpha else "rgb24")
+        return _encode_still(planes, "png", pixel_format, {"pred": "mixed"}, colour=planes.colour)
+    if suffix in (".jpg", ".jpeg"):
+        # libjpeg's scale to mjpeg's quantiser: 92 is about 3, 100 is 1, 75 about 8.
+        scale = max(1, round((100 - quality) * 0.32 + 0.6))
+        jfif = replace(planes.colour, matrix=Matrix.BT601, range=ColourRange.FULL)
+        options = {"qmin": str(scale), "qmax": str(scale), "huffman": "optimal"}
+        return _encode_still(planes, "mjpeg", "yuvj420p", options, colour=jfif)
+    if suffix == ".webp":
+        return _encode_still(planes, "libwebp", "bgra", {"quality": str(quality)}, colour=planes.colour)
+    if suffix == ".avif":
+        return _encode_avif(planes, quality=quality)
+    raise UsageError(f"{suffix = } is no image that is written: use one of {', '.join(STILL_SUFFIXES)}")
+
+
+def _encode_still(
+    planes: PlanesYUV420,
+    encoder: str,
+    pixel_format: str,
+    options: dict[str, str],
+    *,
+    colour: Colour,
+) -> bytes:
+    writer = PlaneWriter(width=planes.width, height=planes.height, pixel_format=pixel_format, colour=colour)
+    try:
+        context: Any = av.CodecContext.create(encoder, "w")
+        context.width, context.height, context.pix_fmt = planes.width, planes.height, pixel_format
+        context.time_base = Fraction(1, 25)
+        context.options = options
+        context.thread_count = 1
+        if pixel_format.startswith("yuv"):
+            write_tags(context, colour)
+        frame = writer.write(planes)
+        frame.pts = 0
+        return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
+    except (av.FFmpegError, ValueError) as error:
+        raise OutputError(f"{encoder} refuses a {planes.width}x{planes.height} picture: {error}") from error
+
+
+def _encode_avif(planes: PlanesYUV420, *, quality: int) -> bytes:
+    picture = PictureKind(planes.width, planes.height, planes.bit_depth, colour=planes.colour, rate=Fraction(1))
+    settings = EncoderSettings(codec="av1", crf=round((100 - quality) * 0.63), options=(("svtav1-params", "avif=1"),))
+    plan = choose_encoder(settings, picture, container="avif")
+    file = io.BytesIO()
+    try:
+        with av.open(file, "w", format="avif") as container:
+            stream: Any = container.add_stream(plan.encoder, rate=1)
+            open_context(stream.codec_context, plan, picture)
+            writer = PlaneWriter(
+                width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=picture.colour
+            )
+            frame = writer.write(planes)
+            frame.pts = 0
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+    except (av.FFmpegError, ValueError) as error:
+        raise OutputError(f"{plan.encoder} refuses a {planes.width}x{planes.height} picture: {error}") from error
+    return file.getvalue()
+
+
+class ImageSink(Sink):
+    """One still image. A second frame is refused: an animation needs another kind of output."""
+
+    def __init__(
+        self, path: Spec, *, template: Source | None = None, overwrite: bool = False, quality: int = DEFAULT_QUALITY
+    ) -> None:
+        self._target = local_path(path)
+        if self._target.suffix.lower() not in STILL_SUFFIXES:
+            raise UsageError(f"suffix = {self._target.suffix!r} is no image: use one of {', '.join(STILL_SUFFIXES)}")
+        own = template.spec if template is not None else None
+        check_target(self._target, overwrite=overwrite, source=own)
+        self._overwrite = overwrite
+        self._quality = quality
+        self._frame: Frame | None = None
+        self._notices = _alpha_notices(template, self._target.suffix)
+        self._done = False
+        self.frames_written = 0
+
+    @property
+    def description(self) -> str:
+        return self._target.suffix.lower().lstrip(".")
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        return self._notices
+
+    def write(self, frame: Frame) -> None:
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        if self._frame is not None:
+            raise UsageError(
+                f"path = {str(self._target)!r} holds one picture, more come: give a folder, a video or a .gif"
+            )
+        self._frame = frame
+        self.frames_written = 1
+
+    def finish(self) -> SinkReport:
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        self._done = True
+        if self._frame is None:
+            raise OutputError(f"path = {str(self._target)!r} is not written: no frame came")
+        data = encode_image(self._frame.planes, self._target.suffix, quality=self._quality)
+        pending = PendingFile(self._target, overwrite=self._overwrite)
+        try:
+            pending.path.write_bytes(data)
+            size = pending.publish()
+        except OSError as error:
+            raise output_error(self._target, error) from error
+        finally:
+            pending.discard()
+        return SinkReport(str(self._target), 1, Fraction(0), size, self.description, notices=self._notices)
+
+    def abort(self) -> None:
+        self._done = True
+        self._frame = None
+
+
+class ImageFolderSink(Sink):
+    """A folder of images, one a frame: named as the template's images where it has them, else by number.
+
+    ``path`` is the folder, or a pattern in it (``out/frame%05d.jpg``). The folder appears when all are written; into an
+    existing one (``overwrite``, or empty) the files are moved at the end.
+    """
+
+    def __init__(
+        self, path: Spec, *, template: Source | None = None, overwrite: bool = False, quality: int = DEFAULT_QUALITY
+    ) -> None:
+        given = local_path(path)
+        self._pattern: str | None = None
+        folder = given
+        if re.search(r"%0?\d*d", given.name):
+            self._pattern, folder = given.name, given.parent
+        suffix = Path(self._pattern).suffix.lower() if self._pattern else ".png"
+        if suffix not in STILL_SUFFIXES:
+            raise UsageError(f"{suffix = } is no image: use one of {', '.join(STILL_SUFFIXES)}")
+        self._suffix = suffix
+        self._names: Sequence[str] = () if self._pattern or template is None else template.picture_names
+        own = local_path(template.spec) if template is not None and self._names else None
+        if own is not None and folder.exists() and (own if own.is_dir() else own.parent).resolve() == folder.resolve():
+            raise OutputError(f"path = {str(folder)!r} is the folder of the input: choose another one")
+        self._pending = PendingFolder(folder, overwrite=overwrite)
+        self._quality = quality
+        self._bytes = 0
+        self._seconds = Fraction(0)
+        self._made = False
+        self._done = False
+        self._notices = _alpha_notices(template, suffix)
+        self.frames_written = 0
+
+    @property
+    def description(self) -> str:
+        return f"{self._suffix.lstrip('.')} images"
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        return self._notices
+
+    def write(self, frame: Frame) -> None:
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        if not self._made:
+            self._pending.create()
+            self._made = True
+        name = self._name(frame)
+        data = encode_image(frame.planes, Path(name).suffix, quality=self._quality)
+        try:
+            (self._pending.path / name).write_bytes(data)
+        except OSError as error:
+            self.abort()
+            raise output_error(self._pending.target, error) from error
+        self._bytes += len(data)
+        self._seconds += frame.duration_seconds or 0
+        self.frames_written += 1
+
+    def _name(self, frame: Frame) -> str:
+        if self._pattern is not None:
+            return self._pattern % (self.frames_written + 1)
+        if frame.index < len(self._names):
+            name = Path(self._names[frame.index])
+            return name.name if name.suffix.lower() in STILL_SUFFIXES else f"{name.name}.png"
+        return f"{self.frames_written + 1:06d}{self._suffix}"
+
+    def finish(self) -> SinkReport:
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        if not self.frames_written:
+            self.abort()
+            raise OutputError(f"path = {str(self._pending.target)!r} is not written: no frame came")
+        try:
+            self._pending.publish()
+        finally:
+            self._pending.discard()
+            self._done = True
+        return SinkReport(
+            path=str(self._pending.target),
+            frames_written=self.frames_written,
+            duration_seconds=self._seconds,
+            bytes_written=self._bytes,
+            encoder=self.description,
+            notices=self._notices,
+        )
+
+    def abort(self) -> None:
+        if not self._done:
+            self._done = True
+            self._pending.discard()
+
+
+def _alpha_notices(template: Source | None, suffix: str) -> tuple[str, ...]:
+    if template is not None and template.info.has_alpha and suffix.lower() in (".jpg", ".jpeg", ".avif"):
+        return (f"{suffix} has no alpha channel here: the picture is put over black (.png and .webp keep it)",)
+    return ()

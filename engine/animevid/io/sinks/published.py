@@ -1,0 +1,328 @@
+"""An output on the network whose server goes away and comes back: one film, one clock, several connections."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from urllib.parse import urlsplit
+
+import av
+
+from animevid.errors import AnimevidError, OutputError, UsageError
+from animevid.frame import Frame
+from animevid.io.network.protocols import Spec, scheme_of
+from animevid.io.retry import Backoff
+from animevid.io.sink import Sink, SinkReport
+from animevid.io.sinks.container import VideoSink
+from animevid.io.source import Source
+from animevid.redaction import redacted, redacted_text
+
+log = logging.getLogger(__name__)
+
+#: A connection that lasted so long was one. The time of a search goes on behind shorter ones: a server that takes the
+#: call and hangs up, for it does not know the stream's key, is not called without end.
+_LASTS_SECONDS = 5.0
+#: How long a wait lasts before it looks whether it is still wanted.
+_LONGEST_WAIT_SECONDS = 0.1
+_PROBE_SECONDS = 5.0
+_RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
+
+
+class PublishedSink(Sink):
+    """``first``, and after each break what ``connect`` gives, with growing pauses, on the clock of the film.
+
+    Each connection begins with a key frame. With ``drops`` (a live source, which does not wait), pictures and sound are
+    dropped while the server is away, and time goes on: what was missed is missing. Without, the picture that did
+    not arrive is held, and with it everything behind: the film goes on where it broke off. What was in the encoder or
+    on its way is lost either way. ``on_back(pts_seconds)`` is called when the picture that was held goes on.
+
+    After ``patience_seconds`` without success ``write`` raises. A first connection that fails is not looked for.
+
+    ``is_over`` ends every wait: pictures are dropped then. ``now`` is a clock in seconds.
+    """
+
+    def __init__(
+        self,
+        first: VideoSink,
+        connect: Callable[[], Sink],
+        *,
+        template: Source,
+        patience_seconds: float,
+        drops: bool,
+        is_over: Callable[[], bool],
+        on_back: Callable[[Fraction], None] = lambda pts_seconds: None,
+        backoff: Backoff | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.path: Spec = first.path
+        self.frames_written = 0
+        self.frames_dropped = 0
+        self.reconnections = 0
+        self._current = first
+        self._connect = connect
+        self._template = template
+        self._patience = patience_seconds
+        self._drops = drops
+        self._is_over = is_over
+        self._on_back = on_back
+        self._backoff = backoff or Backoff()
+        self._now = now
+        self._search: _Search | None = None
+        self._deadline = 0.0
+        self._connected_at: float | None = None
+        self._first_seconds: Fraction | None = None
+        self._end_seconds = Fraction(0)
+        self._packets_copied = self._packets_lost = 0
+        self._done = False
+
+    @property
+    def description(self) -> str:
+        return self._current.description
+
+    @property
+    def decision_lines(self) -> tuple[str, ...]:
+        return self._current.decision_lines
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        notices = self._current.notices
+        if self.frames_dropped:
+            notices += (f"{self.frames_dropped} pictures were dropped while {redacted(self.path)} was away",)
+        return notices
+
+    @property
+    def encodes_on_device(self) -> bool:
+        """As that of :class:`VideoSink`."""
+        return self._current.encodes_on_device
+
+    def write(self, frame: Frame) -> None:
+        """Send the next frame, or drop it or hold it back while the server is away.
+
+        Raises:
+            OutputError: the server did not come back, or did not answer in the first place.
+            UsageError: a frame that does not fit, or the sink is finished.
+        """
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        while self._search is None or self._takes_found(frame):
+            try:
+                self._current.write(frame)
+            except OutputError as error:
+                if self._connected_at is None or not _is_of_the_network(error):
+                    raise
+                self._begin_search(frame, error)
+                continue
+            if self._connected_at is None:
+                self._connected_at = self._now()
+            self.frames_written += 1
+            seconds = frame.pts_seconds
+            self._first_seconds = seconds if self._first_seconds is None else self._first_seconds
+            self._end_seconds = seconds + (frame.duration_seconds or 0)
+            return
+        self.frames_dropped += 1
+
+    def finish(self) -> SinkReport:
+        """Send what is left, and hang up.
+
+        Raises:
+            OutputError: no frame was written, or the server is away and has not got the last ones.
+        """
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        if self._search is None:
+            try:
+                return self._finished(self._current.finish())
+            except OutputError as error:
+                # The server went away with the last words: whoever has ended it themselves does not mind.
+                if not (self._is_over() and _is_of_the_network(error)):
+                    raise
+        elif not self._is_over():
+            reason = self._search.reason
+            self.abort()
+            raise OutputError(f"url = {redacted(self.path)!r} was away when the source ended ({reason})")
+        self.abort()
+        return SinkReport(
+            path=redacted(self.path),
+            frames_written=self.frames_written,
+            duration_seconds=self._end_seconds - (self._first_seconds or 0),
+            bytes_written=None,
+            encoder=self.description,
+            decisions=self.decision_lines,
+            packets_copied=self._packets_copied,
+            packets_lost=self._packets_lost,
+            notices=self.notices,
+        )
+
+    def _finished(self, last: SinkReport) -> SinkReport:
+        """The report of the whole film, of which ``last`` tells what came over the last connection."""
+        self._done = True
+        return replace(
+            last,
+            frames_written=self.frames_written,
+            duration_seconds=self._end_seconds - (self._first_seconds or 0),
+            packets_copied=self._packets_copied + last.packets_copied,
+            packets_lost=self._packets_lost + last.packets_lost,
+            notices=self.notices,
+        )
+
+    def abort(self) -> None:
+        """Hang up at once, and look for nobody. Safe to call twice, and after ``finish``."""
+        if self._done:
+            return
+        self._done = True
+        if self._search is not None:
+            self._search.close()
+        self._current.abort()
+
+    def _begin_search(self, frame: Frame, error: OutputError) -> None:
+        reason, now = _reason(error), self._now()
+        if not self._deadline or (self._connected_at is not None and now - self._connected_at >= _LASTS_SECONDS):
+            self._deadline = now + self._patience
+            self._backoff.reset()
+        copied, lost = self._current.packets_so_far
+        self._packets_copied, self._packets_lost = self._packets_copied + copied, self._packets_lost + lost
+        log.warning(
+            "%s broke off (%s): looking for it again for %.0f s",
+            redacted(self.path),
+            reason,
+            max(0.0, self._deadline - now),
+        )
+        self._search = _Search(
+            lambda: self._connected(frame),
+            pauses=self._backoff.next_pause_seconds,
+            seconds=self._deadline - now,
+            is_over=self._is_over,
+            reason=reason,
+        )
+
+    def _connected(self, frame: Frame) -> VideoSink:
+        """A new connection, in the search's thread.
+
+        Raises:
+            AnimevidError: there is none.
+        """
+        _probe(self.path)
+        sink = self._connect()
+        assert isinstance(sink, VideoSink)
+        sink.open(frame)
+        return sink
+
+    def _takes_found(self, frame: Frame) -> bool:
+        """Whether ``frame`` can be written to a new connection; false if it is to be dropped.
+
+        Raises:
+            OutputError: the search was in vain.
+        """
+        search = self._search
+        assert search is not None
+        if self._drops:
+            self._template.packets.take()
+        else:
+            while not search.is_done.wait(_LONGEST_WAIT_SECONDS) and not self._is_over():
+                pass
+        if self._is_over() or not search.is_done.is_set():
+            return False
+        if search.found is None:
+            raise OutputError(
+                f"url = {redacted(self.path)!r} did not come back in {self._patience:g} s ({search.reason}): check the "
+                "server and the network"
+            )
+        self._search, self._current, self._connected_at = None, search.found, self._now()
+        self.reconnections += 1
+        log.warning("%s is back", redacted(self.path))
+        if not self._drops:
+            self._on_back(frame.pts_seconds)
+        return True
+
+
+class _Search:
+    """Looks for a server in a thread of its own, until ``seconds`` have passed; ``is_done`` says when it has ended."""
+
+    def __init__(
+        self,
+        connect: Callable[[], VideoSink],
+        *,
+        pauses: Callable[[], float],
+        seconds: float,
+        is_over: Callable[[], bool],
+        reason: str,
+    ) -> None:
+        self.found: VideoSink | None = None
+        self.is_done = threading.Event()
+        self.reason = reason
+        self._connect = connect
+        self._pauses = pauses
+        self._deadline = time.monotonic() + seconds
+        self._is_over = is_over
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="animevid-reconnect", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the search, and what it has found."""
+        self._closing.set()
+        self._thread.join(timeout=2)
+        if self.found is not None:
+            self.found.abort()
+
+    def _run(self) -> None:
+        try:
+            while self._waits(self._pauses()):
+                try:
+                    found = self._connect()
+                except AnimevidError as error:
+                    self.reason = _reason(error)
+                    log.info("%s", error)
+                    continue
+                if self._closing.is_set():
+                    found.abort()
+                else:
+                    self.found = found
+                return
+        except Exception as error:  # a thread has nobody to raise to
+            log.debug("the search ended", exc_info=True)
+            self.reason = f"{type(error).__name__}: {error}"
+        finally:
+            self.is_done.set()
+
+    def _waits(self, pause_seconds: float) -> bool:
+        """Wait; false if it would take too long, or is over."""
+        until = time.monotonic() + pause_seconds
+        if until > self._deadline:
+            return False
+        while (left := until - time.monotonic()) > 0:
+            if self._closing.wait(min(left, _LONGEST_WAIT_SECONDS)) or self._is_over():
+                return False
+        return not self._closing.is_set() and not self._is_over()
+
+
+def _is_of_the_network(error: OutputError) -> bool:
+    """Whether a connection broke, and not the encoder or the film."""
+    return isinstance(error.__cause__, OSError | av.error.EOFError | av.error.ExitError)
+
+
+def _reason(error: BaseException) -> str:
+    cause = error.__cause__
+    return redacted_text(str(getattr(cause, "strerror", None) or cause or error))
+
+
+def _probe(spec: Spec) -> None:
+    """Call a server of RTSP before FFmpeg does, whose muxer waits for a connection without an end.
+
+    Raises:
+        OutputError: it does not answer.
+    """
+    scheme = scheme_of(spec)
+    if scheme not in _RTSP_PORTS:
+        return
+    parts = urlsplit(str(spec))
+    try:
+        address = (parts.hostname or "", parts.port or _RTSP_PORTS[scheme])
+        socket.create_connection(address, timeout=_PROBE_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise OutputError(f"url = {redacted(spec)!r} cannot be reached") from error

@@ -1,0 +1,126 @@
+"""What every source and every sink promises, whatever lies behind: a file, a stream, a folder of images, a GIF."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import TracebackType
+from typing import Any, Self
+
+from animevid.frame import Frame
+from animevid.io.network.protocols import Spec
+from animevid.io.packets import PacketRelay
+from animevid.pixels.colour import Colour
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """One stream of a container, as it is listed."""
+
+    index: int
+    kind: str  # "video", "audio", "subtitle", "attachment", "data" or "unknown"
+    codec: str
+    language: str | None = None
+    title: str | None = None
+    is_default: bool = False
+    is_cover: bool = False  # an attached picture, not a film
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A named span on the source's clock."""
+
+    start_seconds: Fraction
+    end_seconds: Fraction
+    title: str
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """What a source is, known when it is open.
+
+    ``width`` and ``height`` are the stored picture's; ``display_width`` and ``display_height`` those of the frames that
+    the source gives (turned upright where it does so), in pixels that are ``sample_aspect_ratio`` times as wide as high
+    (also after the turn). ``colour``, ``bit_depth`` and ``has_alpha`` describe those frames. ``is_variable_rate`` is a
+    hint: time stamps rule in either case. ``duration_seconds`` and ``frame_count`` are ``None`` where the container
+    does not say (``frame_count`` is an estimate elsewhere). ``is_still``: one picture without time. ``notices`` are
+    one-line remarks for people.
+    """
+
+    width: int
+    height: int
+    display_width: int
+    display_height: int
+    rotation_degrees: int
+    sample_aspect_ratio: Fraction
+    average_rate: Fraction | None
+    is_variable_rate: bool
+    time_base: Fraction
+    duration_seconds: Fraction | None
+    frame_count: int | None
+    colour: Colour
+    bit_depth: int
+    pixel_format: str
+    has_alpha: bool
+    codec: str
+    container: str
+    stream_index: int = 0
+    is_still: bool = False
+    other_streams: tuple[StreamInfo, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+
+class Source(ABC):
+    """An iterator of :class:`Frame` with exact times, and the packets of other streams beside it. A context manager.
+
+    ``packets`` carries what only passes by, for a sink made before the first frame is taken. ``origin_seconds`` is the
+    moment of the source's clock that becomes zero in an output, ``end_seconds`` where a cut ends.
+    """
+
+    spec: Spec
+    info: SourceInfo
+    packets: PacketRelay
+    origin_seconds: Fraction
+    frames_decoded: int
+    frames_concealed: int
+    #: Why reading stopped before the end, as one line; ``None`` if it did not.
+    read_error: str | None
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Frame]: ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the file. Safe to call twice."""
+
+    @property
+    def end_seconds(self) -> Fraction | None:
+        return None
+
+    @property
+    def notices_so_far(self) -> tuple[str, ...]:
+        """One-line remarks on what was met while reading."""
+        return ()
+
+    @property
+    def media_streams(self) -> Sequence[Any]:
+        """The open ``av`` streams of the container in order; none where there is no container."""
+        return ()
+
+    @property
+    def picture_names(self) -> Sequence[str]:
+        """File names of a source of separate images, in order; none otherwise."""
+        return ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

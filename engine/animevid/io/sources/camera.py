@@ -1,0 +1,301 @@
+"""Cameras, and what can stand in for one: a file that plays in real time, a test pattern, a stream from the network."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import numpy as np
+
+from animevid.errors import AnimevidError, LiveError
+from animevid.io import open_source
+from animevid.io.network.protocols import is_local_file, scheme_of
+from animevid.io.planes_io import PlaneReader
+from animevid.io.retry import Backoff
+from animevid.io.sources.counter import draw_counter
+from animevid.pixels import PlanesYUV420, resize_planes
+from animevid.redaction import redacted, redacted_text
+from animevid.run.live_frames import LiveFrame
+
+log = logging.getLogger(__name__)
+
+#: The name of the synthetic camera: a moving picture with the frame's number drawn into it.
+TEST_PATTERN = "testpattern"
+#: FFmpeg's camera input of each platform.
+_CAMERA_FORMATS = {"linux": "video4linux2", "darwin": "avfoundation", "win32": "dshow"}
+_OPEN_TIMEOUT_SECONDS = 20.0
+_DEFAULT_SIZE = (360, 640)
+_DEFAULT_FPS = Fraction(30)
+
+
+@dataclass(frozen=True, slots=True)
+class CameraDevice:
+    """A camera of this machine: ``name`` is what ``--device`` takes, ``title`` what people call it."""
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSettings:
+    """Which camera, and how. ``size`` is (height, width) in pixels.
+
+    ``device``: ``None`` (the first camera), a device's name or number, a file, a URL or ``"testpattern"``. Size and
+    rate are wishes to a camera, which takes the nearest that it can; a file keeps its own where they are ``None``.
+    """
+
+    device: str | None = None
+    size: tuple[int, int] | None = None
+    fps: Fraction | None = None
+
+
+def list_cameras() -> list[CameraDevice]:
+    """The cameras that this machine has, the default one first."""
+    if sys.platform.startswith("linux"):
+        return _linux_cameras()
+    import av.device
+
+    try:
+        found = av.device.enumerate_input_devices(_CAMERA_FORMATS[sys.platform])
+    except (KeyError, ValueError, av.FFmpegError) as error:
+        log.debug("cameras cannot be listed: %s", error)
+        return []
+    cameras = [device for device in found if not device.media_types or "video" in device.media_types]
+    return [
+        CameraDevice(device.name, device.description or device.name)
+        for device in sorted(cameras, key=lambda device: not device.is_default)
+    ]
+
+
+def _linux_cameras(root: Path = Path("/sys/class/video4linux")) -> list[CameraDevice]:
+    cameras = []
+    for folder in sorted(root.glob("video*"), key=lambda folder: int(folder.name[5:] or 0)):
+        with suppress(OSError):
+            # A camera has several nodes; index 0 is the picture, the others are metadata.
+            if (folder / "index").read_text().strip() not in ("", "0"):
+                continue
+            cameras.append(CameraDevice(f"/dev/{folder.name}", (folder / "name").read_text().strip()))
+    return cameras
+
+
+class Camera:
+    """Reads pictures in a thread of its own and hands each to ``deliver`` at once. A context manager.
+
+    Entering waits for the first picture. A camera that is unplugged, or a stream that breaks off, is opened again with
+    growing pauses; ``trouble`` says so meanwhile, in one line. A file starts again at its end.
+
+    Raises (on entering):
+        LiveError: no camera, or it does not open.
+        InputError, UsageError: a file or URL that cannot be read.
+    """
+
+    def __init__(
+        self, settings: CameraSettings, deliver: Callable[[LiveFrame], None], *, backoff: Backoff | None = None
+    ) -> None:
+        self._settings = settings
+        self._deliver = deliver
+        self._backoff = backoff or Backoff()
+        self._stopping = threading.Event()
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="animevid-camera", daemon=True)
+        self.trouble: str | None = None
+        self.frames_read = 0
+        self.description = redacted(settings.device or "camera")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._ready.wait(_OPEN_TIMEOUT_SECONDS):
+            self._stopping.set()
+            raise LiveError(f"{self.description!r} gave no picture in {_OPEN_TIMEOUT_SECONDS:g} s: check the camera")
+        if self._failure is not None:
+            self.close()
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop reading. Safe to call twice."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            reason = "it ended"
+            try:
+                for planes in open_feed(self._settings, self._stopping):
+                    self._backoff.reset()
+                    self.trouble = None
+                    self._deliver(LiveFrame(planes, self.frames_read, time.monotonic()))
+                    self.frames_read += 1
+                    self._ready.set()
+                    if self._stopping.is_set():
+                        return
+            except AnimevidError as error:
+                reason = str(error)
+                if not self._ready.is_set():
+                    self._failure = error
+            except Exception as error:
+                log.debug("the camera failed", exc_info=True)
+                reason = redacted_text(f"{type(error).__name__}: {error}")
+                if not self._ready.is_set():
+                    self._failure = LiveError(f"{self.description!r} failed: {reason}")
+            if not self._ready.is_set():
+                self._failure = self._failure or LiveError(f"{self.description!r} gave no picture")
+                self._ready.set()
+                return
+            pause = self._backoff.next_pause_seconds()
+            self.trouble = f"{self.description}: {reason}; trying again in {pause:.1f} s"
+            log.info("%s", self.trouble)
+            self._stopping.wait(pause)
+
+
+def open_feed(settings: CameraSettings, stopping: threading.Event) -> Iterator[PlanesYUV420]:
+    """The pictures of a camera or its stand-in, each at its moment, until ``stopping`` is set or it breaks off.
+
+    Raises:
+        LiveError, InputError, UsageError: it does not open, or fails on the way.
+    """
+    device = settings.device
+    if device == TEST_PATTERN:
+        return test_pattern(settings, stopping)
+    if device is not None and (scheme_of(device) is not None or Path(device).is_file()):
+        return _stand_in(device, settings, stopping)
+    return _device(device, settings, stopping)
+
+
+def pace(rate: Fraction, stopping: threading.Event) -> Iterator[int]:
+    """Counts frames, each at its moment; moments that have passed already are skipped, as a camera would."""
+    start, index = time.monotonic(), 0
+    while not stopping.is_set():
+        yield index
+        index = max(index + 1, int((time.monotonic() - start) * rate))
+        stopping.wait(max(0.0, start + float(index / rate) - time.monotonic()))
+
+
+def test_pattern(settings: CameraSettings, stopping: threading.Event) -> Iterator[PlanesYUV420]:
+    """A synthetic camera: soft hills of colour, a ball that wanders, and each frame's number (``counter``)."""
+    height, width = settings.size or _DEFAULT_SIZE
+    rows, columns = np.mgrid[0:height, 0:width]
+    ground = (70 + 90 * rows / height + 30 * np.sin(columns * 9 / width)).astype(np.uint8)
+    half_height, half_width = (height + 1) // 2, (width + 1) // 2
+    u = np.full((half_height, half_width), np.linspace(90, 165, half_width).astype(np.uint8), np.uint8)
+    v = np.full((half_height, half_width), np.linspace(160, 95, half_height).astype(np.uint8)[:, None], np.uint8)
+    radius = max(4, height // 9)
+    y, x = np.ogrid[-radius:radius, -radius:radius]
+    ball = x * x + y * y < radius * radius
+    for index in pace(settings.fps or _DEFAULT_FPS, stopping):
+        luma = ground.copy()
+        left = int((0.5 + 0.45 * np.sin(index / 17)) * (width - 2 * radius))
+        top = int((0.6 + 0.3 * np.sin(index / 11)) * (height - 2 * radius))
+        luma[top : top + 2 * radius, left : left + 2 * radius][ball] = 225
+        draw_counter(luma, index)
+        yield PlanesYUV420(luma, u, v)
+
+
+test_pattern.__test__ = False  # type: ignore[attr-defined]  # pytest: no test, in spite of its name
+
+
+def _stand_in(spec: str, settings: CameraSettings, stopping: threading.Event) -> Iterator[PlanesYUV420]:
+    """A file, in real time and again from the start, or a stream, as it comes."""
+    is_file = is_local_file(spec)
+    while not stopping.is_set():
+        with open_source(spec, threads=1, options=None if is_file else {"fflags": "nobuffer"}) as source:
+            start, first, next_due = time.monotonic(), None, 0.0
+            for frame in source:
+                if stopping.is_set():
+                    return
+                if is_file:
+                    first = frame.pts_seconds if first is None else first
+                    due = float(frame.pts_seconds - first)
+                    if settings.fps is not None:
+                        if due < next_due:
+                            continue
+                        next_due = max(next_due + float(1 / settings.fps), due)
+                    stopping.wait(max(0.0, start + due - time.monotonic()))
+                planes = frame.planes
+                yield planes if settings.size is None else resize_planes(planes, settings.size)
+            trouble = source.read_error
+        if not is_file:
+            raise LiveError(trouble or f"url = {redacted(spec)!r} ended")
+
+
+def _device(device: str | None, settings: CameraSettings, stopping: threading.Event) -> Iterator[PlanesYUV420]:
+    """A real camera. It pushes at its own pace; reading waits for it."""
+    name = _device_name(device)
+    height, width = settings.size or _DEFAULT_SIZE
+    rate = settings.fps or _DEFAULT_FPS
+    options = {"video_size": f"{width}x{height}", "framerate": str(rate), "fflags": "nobuffer"}
+    reader = PlaneReader()
+    with _open_device(name, options) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1  # frame threads would hold pictures back
+        try:
+            for raw in container.decode(stream):
+                if stopping.is_set():
+                    return
+                yield reader.read(raw)
+        except (av.FFmpegError, OSError) as error:
+            raise LiveError(f"camera {name!r} broke off: {_reason(error)}; check its cable") from error
+
+
+def _device_name(device: str | None) -> str:
+    cameras = list_cameras()
+    if device is None:
+        if not cameras:
+            raise LiveError(
+                "no camera was found: plug one in, or give --device testpattern, a file or a URL to stand in for it"
+            )
+        return cameras[0].name
+    if device.isdigit() and int(device) < len(cameras):
+        return cameras[int(device)].name
+    if sys.platform.startswith("linux"):
+        path = Path(f"/dev/video{device}") if device.isdigit() else Path(device)
+        if not path.exists():
+            known = ", ".join(camera.name for camera in cameras) or "none"
+            raise LiveError(
+                f"{device = } is no camera here (there is: {known}), no file and no URL; see animevid webcam "
+                "--list-devices"
+            )
+        return str(path)
+    return device
+
+
+def _open_device(name: str, options: dict[str, str]) -> Any:
+    """The camera's container: as wished, or in the camera's own size and rate where it refuses."""
+    format_name = _CAMERA_FORMATS.get(sys.platform, "video4linux2")
+    target = f"video={name}" if format_name == "dshow" and not name.startswith("video=") else name
+    failure: Exception | None = None
+    # MJPEG comes first: over USB 2 only it reaches 30 fps beyond 640x480.
+    extra = {"input_format": "mjpeg"} if format_name == "video4linux2" else {}
+    for wishes in ({**options, **extra}, options, {"fflags": "nobuffer"}):
+        try:
+            return av.open(target, "r", format=format_name, container_options=wishes)
+        except (av.FFmpegError, OSError, ValueError) as error:
+            failure = error
+    reason = _reason(failure)
+    if isinstance(failure, PermissionError):
+        reason += "; add yourself to its group: sudo usermod -aG video $USER"
+    elif isinstance(failure, OSError) and failure.errno == 16:
+        reason += "; another program uses it"
+    raise LiveError(f"camera {name!r} cannot be opened: {reason}") from failure
+
+
+def _reason(error: BaseException | None) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return redacted_text(str(text).splitlines()[0])

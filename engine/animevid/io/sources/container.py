@@ -1,0 +1,557 @@
+"""Reading video: packets to upright planar frames with exact time, everything else handed on untouched."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import chain, pairwise
+from typing import Any
+
+import av
+from av.codec.context import Flags as CodecFlags
+from av.stream import Disposition
+
+from animevid.errors import AnimevidError, InputError, UnsupportedInputError, UsageError
+from animevid.frame import Frame
+from animevid.io.clock import ARBITRARY_CLOCK_FORMATS, FrameClock, ticks_from_seconds
+from animevid.io.colour import colour_from_tags, colour_of
+from animevid.io.device import (
+    Lending,
+    ask_for_pictures,
+    cuda_decoding,
+    is_on_device,
+    planes_on_device,
+    software_format,
+    why_no_cuda,
+    why_not_on_device,
+)
+from animevid.io.hdr import open_tone_mapper
+from animevid.io.network.protocols import Spec, input_error, is_local_file, open_input
+from animevid.io.orientation import Orientation, orientation_of, turn_upright
+from animevid.io.packets import PacketRelay
+from animevid.io.planes_io import PlaneReader, is_opaque
+from animevid.io.pyav import to_fraction
+from animevid.io.source import Chapter, Source, SourceInfo, StreamInfo
+from animevid.io.timeline import Timeline
+from animevid.pixels.colour import Colour
+from animevid.pixels.planes import PlanesYUV420
+from animevid.redaction import redacted
+
+log = logging.getLogger(__name__)
+
+_MICROSECOND = Fraction(1, 1_000_000)
+_PROBED_INDEX_ENTRIES = 600
+#: After the end of a cut, packets of other streams may still lie within this time of the last picture.
+_INTERLEAVE_SECONDS = Fraction(2)
+#: A film that has no whole picture (key frame) among its first packets is shown from the first one.
+_PACKETS_WITHOUT_KEY = 300
+
+
+class VideoSource(Source):
+    """One video stream of a file, URL or standard input, as an iterator of :class:`Frame`.
+
+    ::
+
+        with VideoSource("in.mp4") as source:
+            for frame in source: ...
+
+    Opening reads as far as the first picture, so ``info`` is about real frames. ``start_seconds`` and ``end_seconds``
+    cut: frames whose time lies in ``[start, end)``, counted from the beginning of the file. ``Frame.pts_seconds`` stays
+    on the source's clock; ``origin_seconds`` is the moment that becomes zero in an output.
+
+    The source reads each packet once; those of other streams go to ``packets`` for a sink made with
+    ``template=source`` before the first frame is taken. One thread may iterate while another takes packets.
+
+    Args:
+        spec: a file name, a URL (http, https, rtsp, rtmp, srt, udp, ...) or ``-``.
+        stream_index: the container's index of the video stream; ``None`` takes FFmpeg's best.
+        upright: apply rotation and mirroring; otherwise rotation is left on ``Frame.rotation_degrees``.
+        threads: decoder threads; 0 lets the decoder choose.
+        options: FFmpeg options for the container or protocol.
+        format_name: FFmpeg's demuxer, where it cannot be guessed.
+        tone_map: bring HDR (PQ, HLG) to SDR BT.709; without it HDR is refused.
+        device_index: decode on this CUDA device (NVDEC) and leave the pictures there, as
+            :class:`~animevid.pixels.device.DevicePlanes`; where that cannot be, ``info.notices`` says why in one line
+            (and ``is_on_device`` is false: a source without ``device_index`` then decodes with more threads).
+
+    Raises:
+        InputError: missing, unreadable, without a picture.
+        UnsupportedInputError: encrypted, or colours that cannot be honoured.
+        UsageError: a stream or a time that the file does not have.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        stream_index: int | None = None,
+        start_seconds: Fraction | None = None,
+        end_seconds: Fraction | None = None,
+        threads: int = 0,
+        options: dict[str, str] | None = None,
+        format_name: str | None = None,
+        upright: bool = True,
+        tone_map: bool = True,
+        device_index: int | None = None,
+    ) -> None:
+        self.spec = spec
+        self.packets = PacketRelay()
+        self.frames_decoded = 0
+        self.frames_concealed = 0
+        self.read_error: str | None = None
+        self._start = start_seconds
+        self._end = end_seconds
+        self._upright = upright
+        self._finished = False
+        self._iterated = False
+        self._reading = threading.Lock()
+        self._encrypted = False
+        self._damaged_pts: set[int | None] = set()
+        if start_seconds is not None and end_seconds is not None and end_seconds <= start_seconds:
+            raise UsageError(f"end = {float(end_seconds)} s must lie after start = {float(start_seconds)} s")
+        self._device_trouble = None if device_index is None else why_no_cuda(device_index)
+        self._device_asked = on_device = device_index is not None and self._device_trouble is None
+        hwaccel = cuda_decoding(device_index) if on_device and device_index is not None else None
+        self._container = open_input(spec, options=options, format_name=format_name, hwaccel=hwaccel)
+        #: Whether the frames' pictures lie in the device's memory.
+        self.is_on_device = False
+        self._lending = Lending()
+        try:
+            self._stream = self._choose_stream(stream_index)
+            self._video_index = self._stream.index
+            self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
+            # One thread feeds NVDEC; more would each hold a picture of it back.
+            self._decoder = self._open_decoder(1 if on_device else threads)
+            if on_device:
+                ask_for_pictures(self._decoder)
+            self._time_base: Fraction = to_fraction(self._stream.time_base) or _MICROSECOND
+            self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
+            self.origin_seconds = self._seek_start()
+            self._timeline = self._open_timeline()
+            self._whole_from: int | None = None
+            self._demuxed = self._demux()
+            self._frames = self._decode()
+            self._first = next(self._frames, None)
+            if self._first is None:
+                raise self._no_picture_error()
+            self._skipped_seconds = self._begin_at_first_whole_picture()
+            self._orientation = orientation_of(self._first, codec=self._stream.codec_context.codec.canonical_name)
+            tags = container_colour(self._stream)
+            self._container_colour = tags
+            self._reader = PlaneReader(container_colour=tags)
+            # GIF and RGBA formats have an alpha channel whether it is used or not; the first picture tells.
+            self._reader.keep_alpha = not is_opaque(self._reader.read(self._first))
+            self._tone_mapper = open_tone_mapper(colour_of(self._first, container=tags), allowed=tone_map)
+            if on_device:
+                self._device_trouble = self._why_not_on_device(self._first)
+                self.is_on_device = self._device_trouble is None
+            self.info = self._describe(self._first)
+        except BaseException:
+            self._container.close()
+            raise
+
+    # --- life cycle -------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Free the file. Safe to call twice, and from another thread than the one that iterates (which then ends)."""
+        self._finished = True
+        with self._reading:  # FFmpeg's structures must not go away under a read
+            self._container.close()
+
+    @property
+    def media_streams(self) -> Sequence[Any]:
+        """The open ``av`` streams in the container's order, for whoever copies them."""
+        if self._finished:
+            raise UsageError("the source is closed: make the sink while it is open")
+        return tuple(self._container.streams)
+
+    @property
+    def notices_so_far(self) -> tuple[str, ...]:
+        return self._timeline.notices if self._timeline is not None else ()
+
+    @property
+    def end_seconds(self) -> Fraction | None:
+        """Where the cut ends on the source's clock."""
+        return None if self._end is None else self._end + self._file_start
+
+    @property
+    def is_finite(self) -> bool:
+        """False for what may never end (a camera, a live stream)."""
+        return is_local_file(self.spec) or self._container.duration is not None
+
+    # --- frames -----------------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in order of time, each with its exact ``pts_seconds``. A source is read once.
+
+        Raises:
+            UsageError: iterated a second time.
+            UnsupportedInputError: the picture's kind changes to one that cannot be honoured.
+        """
+        if self._iterated:
+            raise UsageError("a VideoSource is read once: open it again")
+        self._iterated = True
+        self.packets.close_if_unclaimed()
+        return self._iterate()
+
+    def _iterate(self) -> Iterator[Frame]:
+        index, end = 0, self.end_seconds
+        known_ticks, duration = 0, None
+        raw = self._first
+        self._first = None
+        while raw is not None:
+            ticks = raw.duration
+            if ticks != known_ticks:
+                known_ticks, duration = ticks, (ticks * self._time_base if ticks else None)
+            seconds = self._clock.stamp(raw.pts, duration=ticks)
+            if end is not None and seconds >= end:
+                self._pass_remaining_packets()
+                return
+            concealed = raw.is_corrupt or raw.pts in self._damaged_pts
+            self._damaged_pts.discard(raw.pts)
+            self.frames_concealed += concealed
+            planes = self._picture(raw)
+            rotation = self._orientation.rotation_degrees
+            if self._upright:
+                planes, rotation = turn_upright(planes, self._orientation), 0
+            elif self._orientation.mirrored:
+                planes = turn_upright(planes, Orientation(0, mirrored=True))
+            yield Frame(planes, index, seconds, duration, rotation, concealed)
+            index += 1
+            self.frames_decoded = index
+            raw = next(self._frames, None)
+
+    def _why_not_on_device(self, frame: Any) -> str | None:
+        if self._orientation != Orientation():
+            return "pictures are turned by the CPU"
+        if self._tone_mapper is not None:
+            return "HDR is tone-mapped by the CPU"
+        return why_not_on_device(frame)
+
+    def _picture(self, raw: Any) -> PlanesYUV420:
+        if self.is_on_device and is_on_device(raw) and self._lending.has_room:
+            tags = self._container_colour
+            # Whoever downloads is in another thread, and a reader serves one.
+            return planes_on_device(
+                raw,
+                self._lending,
+                colour=colour_of(raw, container=tags),
+                download=PlaneReader(container_colour=tags).read,
+            )
+        planes = self._reader.read(raw)
+        return planes if self._tone_mapper is None else self._tone_mapper(planes)
+
+    def _decode(self) -> Iterator[Any]:
+        """Raw decoded frames from ``start`` on; other streams' packets go to the relay."""
+        start_ticks = None
+        if self._start is not None:
+            start_ticks = ticks_from_seconds(self._start + self._file_start, self._time_base)
+        video = self._video_index
+        put = self.packets.put
+        for packet in chain(self._from_first_key(self._demuxed), (None,)):
+            if packet is not None and packet.stream_index != video:
+                if self._belongs(packet):
+                    put(packet)
+                continue
+            if packet is not None and not self.frames_decoded and packet.has_sidedata("encryption_info"):
+                self._encrypted = True
+                return
+            if packet is not None and packet.is_corrupt:  # the container knows of a gap that the decoder may not see
+                self._damaged_pts.add(packet.pts)
+            for frame in self._decode_packet(packet):
+                if start_ticks is None or frame.pts is None or frame.pts >= start_ticks:
+                    if self._whole_from is not None and frame.pts is not None and frame.pts < self._whole_from:
+                        continue  # refers to pictures from before the first packet
+                    yield frame
+
+    def _from_first_key(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """``packets`` without those of the picture before its first key frame: a recording that begins in between."""
+        held: list[Any] = []
+        for packet in packets:
+            if packet.stream_index != self._video_index:
+                yield packet
+            elif packet.is_keyframe:
+                if held:
+                    log.debug("%d packets before the first key frame are left out", len(held))
+                    self._whole_from = packet.pts
+                yield packet
+                break
+            else:
+                held.append(packet)
+                if len(held) > _PACKETS_WITHOUT_KEY:
+                    break
+        else:
+            yield from held
+            return
+        if len(held) > _PACKETS_WITHOUT_KEY:
+            yield from held
+        yield from packets
+
+    def _begin_at_first_whole_picture(self) -> Fraction | None:
+        """Where pictures were left out at the start, let the film begin with the first whole one; how much later."""
+        if self._whole_from is None or self._start is not None or self._first is None or self._first.pts is None:
+            return None
+        begin = self._first.pts * self._time_base
+        skipped = begin - self.origin_seconds
+        self._file_start = self.origin_seconds = begin
+        self.packets.drop_before(begin)
+        return skipped
+
+    def _open_timeline(self) -> Timeline | None:
+        if self._container.format.name.split(",")[0] not in ARBITRARY_CLOCK_FORMATS:
+            return None
+        return Timeline({self._video_index, *(stream.index for stream in self._container.streams.audio)})
+
+    def _decode_packet(self, packet: Any) -> list[Any]:
+        """The frames that ``packet`` completes (``None``: those still under way); damage is counted, not raised."""
+        try:
+            decoded: list[Any] = self._decoder.decode(packet)
+        except av.error.InvalidDataError as error:
+            self.frames_concealed += 1
+            log.debug("a packet cannot be decoded: %s", error)
+            return []
+        except av.FFmpegError as error:
+            raise input_error(self.spec, error) from error
+        return decoded
+
+    def _belongs(self, packet: Any) -> bool:
+        """Whether a packet of another stream lies in the cut (a subtitle on screen at its start does)."""
+        if self._start is None and self._end is None:
+            return True
+        if packet.pts is None:
+            return True
+        seconds = packet.pts * packet.time_base
+        end = self.end_seconds
+        if end is not None and seconds >= end:
+            return False
+        if self._start is None or seconds >= self.origin_seconds:
+            return True
+        lasting = packet.stream_index in self._subtitle_indices and packet.duration
+        return bool(lasting and seconds + packet.duration * packet.time_base > self.origin_seconds)
+
+    def _demux(self) -> Iterator[Any]:
+        """Packets of all streams; a file that breaks off ends there, and ``read_error`` says so."""
+        packets = self._container.demux()
+        while not self._finished:
+            try:
+                with self._reading:
+                    packet = None if self._finished else next(packets, None)
+            except (av.FFmpegError, OSError) as error:
+                self.read_error = str(input_error(self.spec, error))
+                log.warning("reading stops early: %s", self.read_error)
+                return
+            if packet is None:
+                self._note_cut_off()
+                return
+            if packet.size:  # PyAV's own flush packets do not say whose they are
+                if self._timeline is not None:
+                    self._timeline.place(packet)
+                yield packet
+
+    def _note_cut_off(self) -> None:
+        """Say so if the container's index points beyond the end of the file."""
+        with self._reading:
+            if self._finished or not is_local_file(self.spec) or not len(self._stream.index_entries):
+                return
+            entries = self._stream.index_entries
+            last, size = entries[len(entries) - 1], self._container.size
+        if 0 < size < last.pos + last.size:
+            self.read_error = f"path = {redacted(self.spec)!r} is cut off: its last pictures are missing"
+            log.warning("%s", self.read_error)
+
+    def _pass_remaining_packets(self) -> None:
+        """After the last picture of a cut: hand on what other streams still have before the cut's end."""
+        if not self.packets.wanted or self._end is None:
+            return
+        end = self._end + self._file_start
+        for packet in self._demuxed:
+            if packet.stream_index != self._video_index:
+                if self._belongs(packet):
+                    self.packets.put(packet)
+            elif packet.dts is not None and packet.dts * self._time_base > end + _INTERLEAVE_SECONDS:
+                return
+
+    # --- opening ----------------------------------------------------------------------------------------------------
+
+    def _choose_stream(self, index: int | None) -> Any:
+        streams = self._container.streams
+        films = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
+        if index is not None:
+            chosen = next((stream for stream in streams.video if stream.index == index), None)
+            if chosen is None:
+                known = ", ".join(str(stream.index) for stream in streams.video) or "none"
+                raise UsageError(f"stream_index = {index} is not a video stream of this file: it has {known}")
+        elif films:
+            best = streams.best("video")
+            chosen = best if best in films else films[0]
+        else:
+            kinds = ", ".join(sorted({stream.type for stream in streams})) or "nothing"
+            raise InputError(
+                f"path = {redacted(self.spec)!r} has no video stream (it has {kinds}): give a video or an image"
+            )
+        if chosen.codec_context is None:
+            raise UnsupportedInputError(
+                f"path = {redacted(self.spec)!r} is coded in a way this FFmpeg cannot decode: convert it first"
+            )
+        return chosen
+
+    def _open_decoder(self, threads: int) -> Any:
+        decoder = self._stream.codec_context
+        if self._stream.metadata.get("alpha_mode") == "1" and decoder.name in ("vp8", "vp9"):
+            # FFmpeg's own VP8/VP9 decoders leave the alpha plane behind; libvpx reads it.
+            try:
+                decoder = av.CodecContext.create(f"libvpx{'-vp9' if decoder.name == 'vp9' else ''}", "r")
+            except (av.FFmpegError, ValueError):
+                log.warning("the alpha channel is lost: this FFmpeg has no libvpx decoder")
+        decoder.thread_count = threads
+        decoder.thread_type = "AUTO"
+        decoder.flags |= CodecFlags.output_corrupt
+        return decoder
+
+    def _seek_start(self) -> Fraction:
+        """Go to the key frame before ``start``; returns the origin on the source's clock."""
+        container = self._container
+        self._file_start = Fraction(0)
+        if container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS:
+            carried = (self._stream, *container.streams.audio)
+            starts = [s.start_time * s.time_base for s in carried if s.start_time is not None and s.time_base]
+            self._file_start = min(starts, default=Fraction(0))
+        if self._start is None:
+            return self._file_start
+        if self._start < 0:
+            raise UsageError(f"start = {float(self._start)} s must not be negative")
+        if container.duration is not None and self._start >= container.duration * _MICROSECOND:
+            length = container.duration / 1_000_000
+            raise UsageError(f"start = {float(self._start)} s lies after the end of the file ({length:.3f} s)")
+        origin = self._start + self._file_start
+        if self._start > 0:
+            try:
+                container.seek(ticks_from_seconds(origin, self._time_base), stream=self._stream, backward=True)
+            except av.FFmpegError as error:  # a pipe or a live stream: read on until the time comes
+                log.debug("cannot seek: %s", error)
+        return origin
+
+    def _no_picture_error(self) -> AnimevidError:
+        name = redacted(self.spec)
+        if self._encrypted:
+            return UnsupportedInputError(f"path = {name!r} is encrypted: decrypt it first, animevid takes no keys")
+        if self._stream.codec_context.name == "webp":
+            return UnsupportedInputError(f"path = {name!r} is an animated WebP, which is not read: convert it first")
+        if self._start:
+            return UsageError(f"start = {float(self._start)} s: {name!r} has no picture at or after it")
+        if self.read_error:
+            return InputError(self.read_error)
+        return InputError(f"path = {name!r} holds no picture that can be decoded: it is empty or damaged")
+
+    def _describe(self, frame: Any) -> SourceInfo:
+        container, stream = self._container, self._stream
+        planes = self._picture(frame)
+        orientation = self._orientation
+        width, height = frame.width, frame.height
+        turned = self._upright and orientation.swaps_sides
+        ratio = to_fraction(stream.sample_aspect_ratio) or Fraction(1)
+        rate = to_fraction(stream.average_rate) or to_fraction(stream.guessed_rate)
+        duration = _duration_seconds(container, stream)
+        count = stream.frames or (round(duration * rate) if duration and rate else None)
+        if self._start is not None or self._end is not None:
+            first, last = self._start or Fraction(0), self._end
+            if duration is not None:
+                last = duration if last is None else min(last, duration)
+            duration = last - first if last is not None else None
+            count = round(duration * rate) if duration is not None and rate else None
+        return SourceInfo(
+            width=width,
+            height=height,
+            display_width=height if turned else width,
+            display_height=width if turned else height,
+            rotation_degrees=orientation.rotation_degrees,
+            sample_aspect_ratio=1 / ratio if turned else ratio,
+            average_rate=rate,
+            is_variable_rate=_is_variable_rate(stream),
+            time_base=self._time_base,
+            duration_seconds=duration,
+            frame_count=count,
+            colour=planes.colour,
+            bit_depth=planes.bit_depth,
+            pixel_format=software_format(frame).name,
+            has_alpha=planes.alpha is not None,
+            codec=stream.codec_context.codec.canonical_name,
+            container=container.format.name,
+            stream_index=stream.index,
+            other_streams=tuple(describe_stream(other) for other in container.streams if other.index != stream.index),
+            chapters=tuple(_chapters(container)),
+            metadata=dict(container.metadata),
+            notices=tuple(self._notices(frame)),
+        )
+
+    def _notices(self, frame: Any) -> Iterator[str]:
+        if self._tone_mapper is not None:
+            yield f"HDR ({self._tone_mapper.name}) is tone-mapped to SDR BT.709"
+        if self._device_trouble is not None:
+            yield f"pictures go through the host's memory on their way to the GPU: {self._device_trouble}"
+        if self._skipped_seconds is not None:
+            yield f"the first {float(self._skipped_seconds):.2f} s have no whole picture: the film begins after them"
+        if frame.interlaced_frame:
+            yield "the source is interlaced: its fields are treated as one picture"
+
+
+def describe_stream(stream: Any) -> StreamInfo:
+    """What a stream of an open ``av`` container is."""
+    context = stream.codec_context
+    # A stream that FFmpeg cannot classify (an unknown elementary stream of MPEG-TS) has not even a name.
+    codec = context.codec.canonical_name if context is not None else getattr(stream, "name", None) or "unknown"
+    return StreamInfo(
+        index=stream.index,
+        kind=stream.type or "unknown",
+        codec=codec,
+        language=stream.metadata.get("language"),
+        title=stream.metadata.get("title"),
+        is_default=bool(stream.disposition & Disposition.default),
+        is_cover=bool(stream.disposition & Disposition.attached_pic),
+    )
+
+
+def container_colour(stream: Any) -> Colour:
+    """The colour tags that a container declares for a video stream.
+
+    Raises:
+        UnsupportedInputError: a matrix that cannot be honoured.
+    """
+    context = stream.codec_context
+    return colour_from_tags(
+        matrix=context.colorspace,
+        colour_range=context.color_range,
+        primaries=context.color_primaries,
+        transfer=context.color_trc,
+        pixel_format=context.pix_fmt or "",
+    )
+
+
+def _duration_seconds(container: Any, stream: Any) -> Fraction | None:
+    if stream.duration:
+        return Fraction(stream.duration * stream.time_base)
+    if container.duration:
+        return Fraction(container.duration) * _MICROSECOND
+    return None
+
+
+def _is_variable_rate(stream: Any) -> bool:
+    """Whether the index (or, without one, the two rates FFmpeg derives) shows steps that differ by more than a tick."""
+    entries = stream.index_entries
+    stamps = sorted(entries[i].timestamp for i in range(min(len(entries), _PROBED_INDEX_ENTRIES)))
+    steps = [later - earlier for earlier, later in pairwise(stamps)]
+    if len(steps) > 1 and len(entries) == stream.frames:
+        return bool(max(steps) - min(steps) > 1 and max(steps) > 1.1 * min(steps))
+    average, base = to_fraction(stream.average_rate), to_fraction(stream.base_rate)
+    return bool(average and base and abs(average - base) > base / 100)
+
+
+def _chapters(container: Any) -> Iterator[Chapter]:
+    for chapter in container.chapters():
+        base = Fraction(chapter["time_base"])
+        metadata = chapter["metadata"]
+        yield Chapter(
+            chapter["start"] * base, chapter["end"] * base, metadata.get("title", ""), tuple(sorted(metadata.items()))
+        )

@@ -1,0 +1,270 @@
+"""Reading still images: a file, a folder, a glob; each upright and with its own tags."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from animevid.errors import InputError, UsageError
+from animevid.frame import Frame
+from animevid.io.colour import colour_of
+from animevid.io.exif import exif_orientation
+from animevid.io.hdr import open_tone_mapper
+from animevid.io.network.protocols import Spec, input_error, local_path
+from animevid.io.orientation import orientation_of, turn_upright
+from animevid.io.packets import PacketRelay
+from animevid.io.planes_io import STILL_RGB, PlaneReader, is_opaque
+from animevid.io.pyav import LENIENT_METADATA, to_fraction
+from animevid.io.source import Source, SourceInfo
+from animevid.pixels.planes import PlanesYUV420
+
+log = logging.getLogger(__name__)
+
+DEFAULT_SLIDE_RATE = Fraction(25)
+
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_STILL_BRANDS = (b"avif", b"mif1", b"heic", b"heix")
+
+
+def still_demuxer(path: Path) -> str | None:
+    """FFmpeg's demuxer for a still image, by the file's first bytes; ``None`` for anything else, animations included.
+
+    Names are not asked: a JPEG called ``.png`` is still a JPEG, and a ``%`` in a name is no pattern.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise input_error(path, error) from error
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpeg_pipe"
+    if head.startswith(_PNG_MAGIC):
+        return None if b"acTL" in head else "png_pipe"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        animated = head[12:16] == b"VP8X" and len(head) > 20 and head[20] & 0x02
+        return None if animated else "webp_pipe"
+    if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:
+        return "mov"
+    if head.startswith(b"BM") and len(head) > 26:
+        return "bmp_pipe"
+    if head.startswith((b"II*\x00", b"MM\x00*")):
+        return "tiff_pipe"
+    return None
+
+
+class ImageReader:
+    """Reads still images one after the other: upright, HDR mapped, 8 or 10 bits (16-bit files become 10)."""
+
+    def __init__(self, *, upright: bool = True, tone_map: bool = True) -> None:
+        self._upright = upright
+        self._tone_map = tone_map
+        self._reader = PlaneReader(rgb_colour=STILL_RGB)
+
+    def read(self, path: Path) -> tuple[PlanesYUV420, ImageFacts]:
+        """The picture of ``path`` and what the file says about itself.
+
+        Raises:
+            InputError: not an image, or damaged beyond decoding.
+        """
+        demuxer = still_demuxer(path)
+        declared = None if demuxer in (None, "mov") else exif_orientation(path.read_bytes())
+        if demuxer is None:
+            raise InputError(f"path = {str(path)!r} is not an image: JPEG, PNG, WebP, AVIF, TIFF and BMP are read")
+        try:
+            with av.open(f"file:{path}", "r", format=demuxer, **LENIENT_METADATA) as container:
+                stream = container.streams.video[0]
+                frame = next(container.decode(stream))
+                # A stream must not be asked anything once its container is closed: FFmpeg has freed it.
+                ratio, codec = to_fraction(stream.sample_aspect_ratio), stream.codec_context.codec.canonical_name
+        except (StopIteration, IndexError):
+            raise InputError(f"path = {str(path)!r} holds no picture that can be decoded: it is damaged") from None
+        except (av.FFmpegError, OSError) as error:
+            raise input_error(path, error) from error
+        mapper = open_tone_mapper(colour_of(frame), allowed=self._tone_map)
+        planes = self._reader.read(frame)
+        if planes.alpha is not None and is_opaque(planes):
+            planes = replace(planes, alpha=None)
+        if mapper is not None:
+            planes = mapper(planes)
+        orientation = declared or orientation_of(frame, codec=codec)
+        facts = ImageFacts(
+            width=frame.width,
+            height=frame.height,
+            rotation_degrees=orientation.rotation_degrees,
+            sample_aspect_ratio=ratio or Fraction(1),
+            pixel_format=frame.format.name,
+            codec=codec,
+            is_damaged=frame.is_corrupt,
+        )
+        return (turn_upright(planes, orientation) if self._upright else planes), facts
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What an image file says about itself, before it is turned upright."""
+
+    width: int
+    height: int
+    rotation_degrees: int
+    sample_aspect_ratio: Fraction
+    pixel_format: str
+    codec: str
+    is_damaged: bool
+
+
+class ImageSource(Source):
+    """One image, or several as the frames of a film at ``rate`` pictures a second.
+
+    ``spec`` is a file, a folder (its images in natural order: 2 before 10; other files are passed over) or a glob.
+    A file that cannot be read is an error if it is the only one; among several it is skipped and counted as concealed.
+
+    Raises:
+        InputError: nothing there, or no image in it.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        rate: Fraction | None = None,
+        start_seconds: Fraction | None = None,
+        end_seconds: Fraction | None = None,
+        upright: bool = True,
+        tone_map: bool = True,
+    ) -> None:
+        self.spec = spec
+        self.packets = PacketRelay()
+        self.packets.subscribe(frozenset())
+        self.frames_decoded = 0
+        self.frames_concealed = 0
+        self.read_error: str | None = None
+        self._rate = rate or DEFAULT_SLIDE_RATE
+        if self._rate <= 0:
+            raise UsageError(f"rate = {rate} must be positive pictures a second")
+        self._paths = find_images(spec)
+        first_index = _first_index(start_seconds, rate=self._rate)
+        last_index = len(self._paths) if end_seconds is None else _first_index(end_seconds, rate=self._rate)
+        self._chosen = self._paths[first_index:last_index]
+        if not self._chosen:
+            raise UsageError(f"the cut holds none of the {len(self._paths)} images of {os.fspath(spec)!r}")
+        self.origin_seconds = first_index / self._rate
+        self._first_index = first_index
+        self._reader = ImageReader(upright=upright, tone_map=tone_map)
+        self._planes: PlanesYUV420 | None
+        self._planes, facts = self._first_readable()
+        still = len(self._paths) == 1
+        turned = upright and facts.rotation_degrees in (90, 270)
+        ratio = facts.sample_aspect_ratio
+        self.info = SourceInfo(
+            width=facts.width,
+            height=facts.height,
+            display_width=self._planes.width,
+            display_height=self._planes.height,
+            rotation_degrees=facts.rotation_degrees,
+            sample_aspect_ratio=1 / ratio if turned else ratio,
+            average_rate=self._rate,
+            is_variable_rate=False,
+            time_base=1 / self._rate,
+            duration_seconds=None if still else len(self._chosen) / self._rate,
+            frame_count=len(self._chosen),
+            colour=self._planes.colour,
+            bit_depth=self._planes.bit_depth,
+            pixel_format=facts.pixel_format,
+            has_alpha=self._planes.alpha is not None,
+            codec=facts.codec,
+            container="image" if still else "images",
+            is_still=still,
+        )
+
+    @property
+    def picture_names(self) -> Sequence[str]:
+        return tuple(path.name for path in self._chosen)
+
+    def close(self) -> None:
+        self._planes = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        step = 1 / self._rate
+        for number, path in enumerate(self._chosen):
+            planes, damaged = self._planes, False
+            self._planes = None
+            if planes is None:
+                try:
+                    planes, facts = self._reader.read(path)
+                    damaged = facts.is_damaged
+                except InputError as error:
+                    self.frames_concealed += 1
+                    log.warning("an image is skipped: %s", error)
+                    continue
+            self.frames_concealed += damaged
+            self.frames_decoded += 1
+            yield Frame(planes, number, (self._first_index + number) * step, step, 0, damaged)
+
+    def _first_readable(self) -> tuple[PlanesYUV420, ImageFacts]:
+        failures: list[InputError] = []
+        while self._chosen:
+            try:
+                found = self._reader.read(self._chosen[0])
+            except InputError as error:
+                failures.append(error)
+                self._chosen = self._chosen[1:]
+                continue
+            for failure in failures:  # only now: where no image can be read, the error says it
+                log.warning("an image is skipped: %s", failure)
+            self.frames_concealed += len(failures)
+            return found
+        raise failures[0] if failures else InputError(f"path = {os.fspath(self.spec)!r} holds no image")
+
+
+def _first_index(seconds: Fraction | None, *, rate: Fraction) -> int:
+    """Index of the first picture at or after ``seconds``."""
+    if seconds is None:
+        return 0
+    if seconds < 0:
+        raise UsageError(f"seconds = {float(seconds)} must not be negative")
+    return -int(-seconds * rate // 1)
+
+
+def find_images(spec: Spec) -> list[Path]:
+    """The image files that ``spec`` (file, folder or glob) means, in natural order.
+
+    Raises:
+        InputError: nothing there, or no image in it.
+    """
+    path = local_path(spec)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        candidates = [entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+        where = f"folder = {str(path)!r}"
+    elif is_glob(spec):
+        candidates = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
+        where = f"glob = {str(path)!r}"
+    else:
+        raise InputError(f"path = {str(path)!r} does not exist: check the name")
+    images = [candidate for candidate in candidates if still_demuxer(candidate) is not None]
+    if not images:
+        raise InputError(f"{where} has no images: JPEG, PNG, WebP, AVIF, TIFF and BMP are read")
+    return sorted(images, key=_natural_key)
+
+
+def is_glob(spec: Spec) -> bool:
+    """Whether a name that does not exist has wildcards in it."""
+    text = os.fspath(spec)
+    return any(sign in text for sign in "*?[") and not Path(text).exists()
+
+
+def _natural_key(path: Path) -> list[tuple[int, int, str]]:
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part.casefold()) for part in parts]

@@ -1,0 +1,166 @@
+"""A live stream that breaks off and comes back: one source, one clock, one output."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any
+
+from animevid.errors import AnimevidError
+from animevid.frame import Frame
+from animevid.io.clock import ticks_from_seconds
+from animevid.io.network.protocols import scheme_of
+from animevid.io.retry import Backoff
+from animevid.io.source import Source
+from animevid.io.sources.container import VideoSource
+from animevid.redaction import redacted
+
+log = logging.getLogger(__name__)
+
+#: Connections whose end does not say whether it was meant. A plain end over http is one; a broken read is not.
+_LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "rtp", "udp", "tcp"})
+
+
+def may_come_back(source: VideoSource) -> bool:
+    """Whether it makes sense to look for ``source`` again when it ends: a stream of the network without an end."""
+    return scheme_of(source.spec) not in (None, "file") and not source.is_finite
+
+
+class ReconnectingSource(Source):
+    """``first``, and after each break what ``reopen`` gives, with growing pauses, on the clock of ``first``.
+
+    A gap lasts in the output as long as it did outside, so the output's clock stays the station's. Whoever reads slower
+    than the station sends does not see how long it was away: it comes back while its last pictures still wait here. So
+    the gap is also as long as what the clock says that has been missed since the first connection.
+
+    Streams beside the picture go on where the new connection has the same kind at the same place. After
+    ``patience_seconds`` without success the source ends, as it does when ``stop`` is set; what was written is whole.
+    ``now`` is a clock in seconds.
+    """
+
+    def __init__(
+        self,
+        first: VideoSource,
+        reopen: Callable[[], Source],
+        *,
+        patience_seconds: float,
+        stop: threading.Event,
+        backoff: Backoff | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.spec = first.spec
+        self.info = first.info
+        self.packets = first.packets
+        self.origin_seconds = first.origin_seconds
+        self.read_error: str | None = None
+        self.reconnections = 0
+        self._first = first
+        self._current: Source = first
+        self._reopen = reopen
+        self._patience = patience_seconds
+        self._stop = stop
+        self._backoff = backoff or Backoff()
+        self._now = now
+        # Opening ends with the first picture.
+        self._first_at = self._opened_at = now()
+        self._decoded_before = 0
+        self._concealed_before = 0
+
+    @property
+    def frames_decoded(self) -> int:  # type: ignore[override]
+        return self._decoded_before + self._current.frames_decoded
+
+    @property
+    def frames_concealed(self) -> int:  # type: ignore[override]
+        return self._concealed_before + self._current.frames_concealed
+
+    @property
+    def end_seconds(self) -> Fraction | None:
+        return self._first.end_seconds
+
+    @property
+    def media_streams(self) -> Sequence[Any]:
+        return self._first.media_streams
+
+    def close(self) -> None:
+        """Free all connections. Safe to call twice."""
+        self._current.close()
+        self._first.close()
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in order of time, through all connections."""
+        shift, index, seen_at = Fraction(0), 0, self._now()
+        last_end = began = self.origin_seconds
+        while True:
+            begins = self._current is not self._first
+            for frame in self._current:
+                if begins:
+                    begins = False
+                    away = self._opened_at - seen_at
+                    missed = self._opened_at - self._first_at - float(last_end - began)
+                    gap = Fraction(max(0.0, away, missed)).limit_denominator(1000)
+                    shift = last_end + gap - frame.pts_seconds
+                    self._backoff.reset()
+                elif index == 0:
+                    began = frame.pts_seconds
+                if self._current is not self._first:
+                    self._pass_packets(shift)
+                frame = replace(frame, pts_seconds=frame.pts_seconds + shift, index=index)
+                last_end = frame.pts_seconds + (frame.duration_seconds or 0)
+                index, seen_at = index + 1, self._now()
+                yield frame
+            if self._current is not self._first:
+                self._pass_packets(shift)  # what came behind the last picture
+            reason = self._current.read_error
+            if self._stop.is_set() or (reason is None and scheme_of(self.spec) not in _LIVE_SCHEMES):
+                return
+            if not self._find_again(reason or "it ended"):
+                self.read_error = reason
+                return
+
+    def _find_again(self, reason: str) -> bool:
+        name = redacted(self.spec)
+        deadline = self._now() + self._patience
+        log.warning("%s broke off (%s): looking for it again for %g s", name, reason, self._patience)
+        while not self._stop.is_set():
+            pause = self._backoff.next_pause_seconds()
+            if self._now() + pause > deadline:
+                log.warning("%s did not come back", name)
+                return False
+            self._stop.wait(pause)
+            try:
+                found = self._reopen()
+            except AnimevidError as error:
+                log.info("%s", error)
+                continue
+            self._decoded_before, self._concealed_before = self.frames_decoded, self.frames_concealed
+            if self._current is not self._first:  # the first one's streams are what the output was made after
+                self._current.close()
+            self._current, self._opened_at = found, self._now()
+            found.packets.subscribe(self._common_streams(found))
+            self.reconnections += 1
+            log.warning("%s is back", name)
+            return True
+        return False
+
+    def _common_streams(self, found: Source) -> frozenset[int]:
+        wanted = self.packets.wanted or frozenset()
+        before = {stream.index: (stream.kind, stream.codec) for stream in self.info.other_streams}
+        now = {stream.index: (stream.kind, stream.codec) for stream in found.info.other_streams}
+        return frozenset(index for index in wanted if index in now and now[index] == before.get(index))
+
+    def _pass_packets(self, shift: Fraction) -> None:
+        for packet in self._current.packets.take():
+            ticks = ticks_from_seconds(shift, packet.time_base)
+            if packet.pts is not None:
+                packet.pts += ticks
+            if packet.dts is not None:
+                packet.dts += ticks
+                last = self.packets.last_dts_seconds(packet.stream_index)
+                if last is not None and packet.dts * packet.time_base <= last:
+                    continue  # sound of the last connection reaches beyond its pictures: no muxer goes back
+            self.packets.put(packet)

@@ -1,0 +1,350 @@
+"""Everything in a container that is not the picture: copied where the output holds it, else a stated choice."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.stream import Disposition
+
+from animevid.io.clock import ticks_from_seconds
+from animevid.io.source import Source, StreamInfo
+from animevid.io.sources.container import describe_stream
+
+log = logging.getLogger(__name__)
+
+
+class StreamAction(StrEnum):
+    COPY = "copied"
+    REENCODE = "re-encoded"
+    DROP = "dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamDecision:
+    """What becomes of one stream, and why; ``str()`` is the line to print."""
+
+    stream: StreamInfo
+    action: StreamAction
+    target_codec: str | None = None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        stream = self.stream
+        language = f", {stream.language}" if stream.language and stream.language != "und" else ""
+        what = f"{'cover picture' if stream.is_cover else stream.kind} stream {stream.index} ({stream.codec}{language})"
+        how = f"{self.action} as {self.target_codec}" if self.action is StreamAction.REENCODE else str(self.action)
+        return f"{what}: {how}" + (f", {self.reason}" if self.reason else "")
+
+
+#: The audio codec to change to, by muxer, where the source's cannot be held.
+_AUDIO_FALLBACK = {
+    "mp4": "aac",
+    "mov": "aac",
+    "ipod": "aac",
+    "webm": "libopus",
+    "flv": "aac",
+    "rtsp": "aac",
+    "mpegts": "aac",
+    "avi": "libmp3lame",
+}
+#: The text subtitle codec of each muxer.
+_SUBTITLE_FALLBACK = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
+_TEXT_SUBTITLES = frozenset({"mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text"})
+#: Tags that describe the old file rather than the film.
+_STALE_TAGS = frozenset(
+    {
+        "encoder",
+        "major_brand",
+        "minor_version",
+        "compatible_brands",
+        "duration",
+        "rotate",
+        "creation_tool",
+        "number_of_frames",
+        "number_of_bytes",
+        "bps",
+        "alpha_mode",
+    }
+)
+
+
+def lasting_metadata(metadata: dict[str, str]) -> dict[str, str]:
+    """``metadata`` without what only describes the file that it comes from."""
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key.lower() not in _STALE_TAGS and not key.upper().startswith("_STATISTICS")
+    }
+
+
+def decide_streams(source: Source, *, muxer: str) -> tuple[StreamDecision, ...]:
+    """What becomes of each stream of ``source`` but its picture, in FFmpeg's ``muxer``. Nothing is written."""
+    return tuple(
+        _decide(stream, muxer=muxer) for stream in source.media_streams if stream.index != source.info.stream_index
+    )
+
+
+def _decide(stream: Any, *, muxer: str) -> StreamDecision:
+    info = describe_stream(stream)
+    if info.kind == "attachment":
+        if muxer == "matroska":
+            return StreamDecision(info, StreamAction.COPY)
+        return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} holds no attachments (.mkv does)")
+    if info.kind == "data" and "timecode" in stream.metadata:
+        # MOV's muxer makes this track itself from the picture's tag, and breaks off over a second one.
+        return StreamDecision(info, StreamAction.DROP, reason="the time code is kept as a tag of the picture")
+    if _muxer_takes(stream, muxer=muxer):
+        return StreamDecision(info, StreamAction.COPY)
+    if info.kind == "audio" and stream.codec_context is not None:
+        fallback = _AUDIO_FALLBACK.get(muxer)
+        if fallback in av.codecs_available:
+            return StreamDecision(info, StreamAction.REENCODE, fallback, f"{muxer} does not hold {info.codec}")
+    if info.kind == "subtitle" and info.codec in _TEXT_SUBTITLES:
+        fallback = _SUBTITLE_FALLBACK.get(muxer)
+        if fallback is not None:
+            return StreamDecision(info, StreamAction.REENCODE, fallback, f"{muxer} does not hold {info.codec}")
+    return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} does not hold {info.codec}")
+
+
+#: Muxers that say what they hold only to a server: what RTP has a payload format for and FFmpeg packs.
+_HELD_BY_NETWORK_MUXERS = {
+    "rtsp": frozenset({"aac", "opus", "mp3", "mp2", "ac3", "vorbis", "pcm_mulaw", "pcm_alaw", "adpcm_g722", "amrnb"})
+}
+
+
+def _muxer_takes(stream: Any, *, muxer: str) -> bool:
+    """Ask the muxer itself: whether it writes a header with this stream in it."""
+    if muxer in _HELD_BY_NETWORK_MUXERS:
+        codec = stream.codec_context.codec.canonical_name if stream.codec_context is not None else ""
+        return codec in _HELD_BY_NETWORK_MUXERS[muxer]
+    trial = av.open(io.BytesIO(), "w", format=muxer)
+    try:
+        trial.add_stream_from_template(stream, opaque=True)
+        trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    finally:
+        _close_quietly(trial)
+    return True
+
+
+def _close_quietly(container: Any) -> None:
+    try:
+        container.close()
+    except (av.FFmpegError, ValueError, OSError) as error:
+        log.debug("closing a trial container: %s", error)
+
+
+class Carrier(ABC):
+    """Takes one stream's packets across. ``origin_seconds`` of the source's clock is zero in the output."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.packets_written = 0
+        self.packets_lost = 0
+
+    @abstractmethod
+    def carry(self, packet: Any) -> Iterable[Any]:
+        """The output packets that ``packet`` becomes, ready to be muxed (``packet`` is used up)."""
+
+    def flush(self) -> Iterable[Any]:
+        """What is left when the source has ended."""
+        return ()
+
+
+class Copier(Carrier):
+    """Moves packets over as they are."""
+
+    def __init__(self, stream: Any, *, source: Any, origin_seconds: Fraction) -> None:
+        super().__init__(stream)
+        self._shift = ticks_from_seconds(origin_seconds, source.time_base)
+        self._waits_for_key = source.type == "video" and origin_seconds > 0
+        self._last_dts: int | None = None
+        self._may_stand = source.type not in ("audio", "video")  # cues may begin together
+
+    def carry(self, packet: Any) -> Iterable[Any]:
+        if self._waits_for_key:
+            if not packet.is_keyframe:
+                return ()
+            self._waits_for_key = False
+        if self._shift:
+            if packet.pts is not None:
+                packet.pts -= self._shift
+            if packet.dts is not None:
+                packet.dts -= self._shift
+        if packet.dts is not None:
+            if self._last_dts is not None and packet.dts <= self._last_dts and not self._may_stand:
+                packet.dts = self._last_dts + 1  # muxers refuse a clock that stands still or goes back
+                packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
+            self._last_dts = packet.dts
+        packet.stream = self.stream
+        self.packets_written += 1
+        return (packet,)
+
+
+#: Muxers that hold AAC as MPEG-TS does, each packet with its own header.
+_ADTS_MUXERS = frozenset({"mpegts", "rtp_mpegts", "adts"})
+#: ISO/IEC 14496-3, table 1.18: the sampling rates that have an index.
+_AAC_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+#: ISO/IEC 14496-3, table 1.19: number of channels -> configuration.
+_AAC_CHANNELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 8: 7}
+
+
+def aac_configuration(stream: Any) -> bytes | None:
+    """The AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1) of AAC with ADTS headers, which lacks one.
+
+    ``None``: the stream has one, is not AAC, or of a kind that its header does not tell exactly (HE-AAC).
+    """
+    context = stream.codec_context
+    if context is None or context.codec.canonical_name != "aac" or context.extradata or context.profile != "LC":
+        return None
+    channels = _AAC_CHANNELS.get(context.layout.nb_channels)
+    if channels is None or context.sample_rate not in _AAC_RATES_HZ:
+        return None
+    return (2 << 11 | _AAC_RATES_HZ.index(context.sample_rate) << 7 | channels << 3).to_bytes(2, "big")
+
+
+class AdtsCopier(Copier):
+    """Moves AAC packets over without their ADTS headers.
+
+    Where the output can be sought, FFmpeg's muxers do that themselves and write the configuration in afterwards; into
+    a pipe or the network they cannot.
+    """
+
+    def carry(self, packet: Any) -> Iterable[Any]:
+        data = bytes(packet)
+        if len(data) < 9 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
+            return super().carry(packet)
+        bare = av.Packet(data[7 if data[1] & 1 else 9 :])  # two bytes of checksum unless the flag says there is none
+        bare.pts, bare.dts, bare.duration, bare.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+        return super().carry(bare)
+
+
+class AudioReencoder(Carrier):
+    """Decodes a stream and encodes it with a codec that the output holds. What does not decode is counted."""
+
+    def __init__(self, stream: Any, *, source: Any, origin_seconds: Fraction) -> None:
+        super().__init__(stream)
+        self._decoder = source.codec_context
+        self._origin = origin_seconds
+        self._resampler: Any = None
+
+    def carry(self, packet: Any) -> Iterable[Any]:
+        try:
+            frames = self._decoder.decode(packet)
+        except av.FFmpegError as error:
+            self.packets_lost += 1
+            log.debug("audio packet at pts %s cannot be decoded: %s", packet.pts, error)
+            return
+        for frame in frames:
+            if frame.pts is not None and frame.time_base:
+                frame.pts -= ticks_from_seconds(self._origin, frame.time_base)
+            yield from self._encode(frame)
+
+    def flush(self) -> Iterable[Any]:
+        yield from self._encode(None)
+        yield from self._count(self.stream.encode(None))
+
+    def _encode(self, frame: Any) -> Iterable[Any]:
+        context = self.stream.codec_context
+        if self._resampler is None:
+            self._resampler = av.AudioResampler(
+                format=context.format,
+                layout=context.layout,
+                rate=context.sample_rate,
+                frame_size=context.frame_size or None,
+            )
+        try:
+            resampled = self._resampler.resample(frame)
+        except (av.FFmpegError, ValueError) as error:
+            self.packets_lost += 1
+            log.debug("audio cannot be resampled: %s", error)
+            return
+        for part in resampled:
+            yield from self._count(self.stream.encode(part))
+
+    def _count(self, packets: Iterable[Any]) -> Iterable[Any]:
+        for packet in packets:
+            self.packets_written += 1
+            yield packet
+
+
+_ASS_OVERRIDE = re.compile(r"\{[^}]*\}")
+
+
+def subtitle_text(payload: bytes, *, codec: str) -> str:
+    """The plain text of one subtitle packet (styling is left behind)."""
+    if codec == "mov_text":  # 3GPP TS 26.245: two bytes of length, then UTF-8, then style boxes
+        length = int.from_bytes(payload[:2], "big")
+        return payload[2 : 2 + length].decode("utf-8", "replace")
+    text = payload.decode("utf-8", "replace")
+    if codec in ("ass", "ssa"):  # ReadOrder,Layer,Style,Name,MarginL,MarginR,MarginV,Effect,Text
+        text = text.split(",", 8)[-1].replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")
+        return _ASS_OVERRIDE.sub("", text)
+    return text
+
+
+class SubtitleConverter(Carrier):
+    """Changes text subtitles from one packet form to another."""
+
+    def __init__(self, stream: Any, *, source: Any, target_codec: str, origin_seconds: Fraction) -> None:
+        super().__init__(stream)
+        self._codec = source.codec_context.codec.canonical_name
+        self._target = target_codec
+        self._origin = origin_seconds
+
+    def carry(self, packet: Any) -> Iterable[Any]:
+        text = subtitle_text(bytes(packet), codec=self._codec).strip("\r\n\0")
+        if not text or packet.pts is None:
+            return ()
+        body = text.encode()
+        payload = len(body).to_bytes(2, "big") + body if self._target == "mov_text" else body
+        converted = av.Packet(payload)
+        converted.time_base = packet.time_base
+        converted.pts = converted.dts = packet.pts - ticks_from_seconds(self._origin, packet.time_base)
+        converted.duration = packet.duration
+        converted.stream = self.stream
+        self.packets_written += 1
+        return (converted,)
+
+
+def add_carrier(
+    output: Any, source_stream: Any, decision: StreamDecision, *, origin_seconds: Fraction
+) -> Carrier | None:
+    """Make the output stream that ``decision`` asks for; ``None`` where it is dropped."""
+    carrier: Carrier | None = None
+    if decision.action is StreamAction.COPY:
+        stream = output.add_stream_from_template(source_stream, opaque=True)
+        configuration = None if output.format.name in _ADTS_MUXERS else aac_configuration(source_stream)
+        if configuration is None:
+            carrier = Copier(stream, source=source_stream, origin_seconds=origin_seconds)
+        else:
+            stream.codec_context.extradata = configuration
+            carrier = AdtsCopier(stream, source=source_stream, origin_seconds=origin_seconds)
+    elif decision.action is StreamAction.REENCODE and decision.stream.kind == "audio":
+        rate = source_stream.codec_context.sample_rate
+        if decision.target_codec == "libopus":
+            rate = 48000
+        stream = output.add_stream(decision.target_codec, rate=rate)
+        stream.codec_context.layout = "stereo" if source_stream.codec_context.layout.nb_channels != 1 else "mono"
+        stream.time_base = Fraction(1, rate)
+        carrier = AudioReencoder(stream, source=source_stream, origin_seconds=origin_seconds)
+    elif decision.action is StreamAction.REENCODE and decision.target_codec is not None:
+        stream = output.add_mux_stream(decision.target_codec)
+        stream.time_base = source_stream.time_base
+        carrier = SubtitleConverter(
+            stream, source=source_stream, target_codec=decision.target_codec, origin_seconds=origin_seconds
+        )
+    if carrier is not None:
+        carrier.stream.metadata.update(lasting_metadata(dict(source_stream.metadata)))
+        carrier.stream.disposition = Disposition(source_stream.disposition)
+    return carrier

@@ -1,0 +1,110 @@
+"""One clock that never goes back, for files whose own does: recordings joined, DVDs, ad breaks, counters that wrap."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from animevid.io.clock import ticks_from_seconds
+
+#: A clock that goes back by more than this began anew (B-frames and muxing never do on a decoder's clock).
+_BACK_SECONDS = Fraction(1, 2)
+#: One that leaps ahead by more than this, in every stream, jumped: nothing was filmed in between.
+_LEAP_SECONDS = Fraction(10)
+
+
+@dataclass(slots=True)
+class _Track:
+    """Where one stream is: in which part, and when its last packet ends on the film's clock."""
+
+    part: int
+    end: Fraction
+    step: Fraction
+
+
+class Timeline:
+    """Puts the packets of a file on one clock; one thread uses it.
+
+    A *part* is a stretch of the file with a clock of its own. The first sound or picture beyond a jump begins one,
+    where all streams have ended so far; the other streams follow into it as they come to it, by the same shift, so
+    that sound and picture stay in step. Sparse streams (subtitles, data) never begin a part.
+
+    Args:
+        leading: indices of the streams whose jumps are believed (the film's picture and its sound).
+    """
+
+    def __init__(self, leading: Collection[int]) -> None:
+        self._leading = frozenset(leading)
+        self._shifts: list[Fraction] = [Fraction(0)]
+        self._tracks: dict[int, _Track] = {}
+        self.jumps_back = 0
+        self.gaps_closed = 0
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """One line for each kind of jump that was met so far."""
+        lines = []
+        if self.jumps_back:
+            times = _times(self.jumps_back)
+            lines.append(f"the clock goes back {times} (recordings joined?): the parts follow each other")
+        if self.gaps_closed:
+            lines.append(f"the clock leaps ahead {_times(self.gaps_closed)}: the gap is closed")
+        return tuple(lines)
+
+    def place(self, packet: Any) -> None:
+        """Move ``packet`` (an ``av.Packet``) onto the film's clock, in place."""
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        base = packet.time_base
+        if stamp is None or not base:
+            return
+        index, raw = packet.stream_index, stamp * base
+        length = packet.duration * base if packet.duration else None
+        track = self._tracks.get(index)
+        part = self._part_of(index, raw, track)
+        seconds = raw + self._shifts[part]
+        if track is None:
+            self._tracks[index] = track = _Track(part, seconds, length or Fraction(0))
+        elif length is not None:
+            track.step = length
+        elif part == track.part and 0 < seconds - track.end < 1:
+            track.step = seconds - track.end + track.step
+        track.part = part
+        track.end = max(track.end, seconds + (length or track.step))
+        shift = ticks_from_seconds(self._shifts[part], base)
+        if shift:
+            if packet.pts is not None:
+                packet.pts += shift
+            if packet.dts is not None:
+                packet.dts += shift
+
+    def _part_of(self, index: int, raw: Fraction, track: _Track | None) -> int:
+        newest = len(self._shifts) - 1
+        if track is None:
+            return newest if index in self._leading or newest else 0
+        if self._fits(raw + self._shifts[track.part], track):
+            return track.part
+        if track.part < newest and self._fits(raw + self._shifts[newest], track, slack=_LEAP_SECONDS / 10):
+            return newest
+        if index not in self._leading:
+            return newest
+        if raw + self._shifts[track.part] < track.end:
+            self.jumps_back += 1
+        else:
+            self.gaps_closed += 1
+        self._shifts.append(self._end() - raw)
+        return newest + 1
+
+    def _fits(self, seconds: Fraction, track: _Track, *, slack: Fraction = Fraction(0)) -> bool:
+        """Whether a stream may go on at ``seconds``: neither back, nor far ahead of everything else."""
+        return -_BACK_SECONDS - slack <= seconds - track.end and (
+            seconds - self._end() <= max(_LEAP_SECONDS, 3 * track.step)
+        )
+
+    def _end(self) -> Fraction:
+        return max(track.end for index, track in self._tracks.items() if index in self._leading or not self._leading)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

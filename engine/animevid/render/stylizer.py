@@ -1,0 +1,660 @@
+"""A style that is ready to run: pictures in, stylized pictures out.
+
+One call does everything (``stylizer(frame)``); the pipeline runs the three steps of ``Steps`` in three threads.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from animevid.backends import open_backend
+from animevid.backends.base import Backend, Tensor
+from animevid.backends.pictures import PendingPicture, PictureRunner
+from animevid.errors import BackendError, UsageError
+from animevid.pixels import (
+    ChangeDetector,
+    Colour,
+    ColourRange,
+    Deflicker,
+    NoiseFloor,
+    PlanesYUV420,
+    blend,
+    lift,
+    pack_yuv420,
+    planes_to_rgb,
+    planes_to_tensor,
+    resize_planes,
+    rgb_to_planes,
+    tensor_to_planes,
+    unpack_yuv420,
+)
+from animevid.pixels.device import on_host
+from animevid.pixels.packed import depth_to_space_ref, space_to_depth_ref
+from animevid.render.tiles import run_tiled
+from animevid.styles import CardHints, Style, load_style
+from animevid.styles.card import Layout, StyleCard
+
+if TYPE_CHECKING:
+    from animevid.backends.cuda.interop import DevicePicture
+    from animevid.backends.cuda.runner import SlotRunner
+    from animevid.backends.cuda.slots import Submission
+
+Size: TypeAlias = tuple[int, int]
+RGBFrames: TypeAlias = npt.NDArray[np.uint8]
+
+#: Shares of ``net_pixels`` that whoever changes it between frames may step to (``run.adaptive`` does).
+STEP_SHARES = (1.0, 0.64, 0.41, 0.26)
+_LEAST_STEP_PIXELS = 32 * 32
+#: A picture this much larger than the style's ``net_pixels`` still runs whole: lifting it would gain nothing.
+_NET_PIXELS_SLACK = 1.25
+#: Tileable networks see at most about this square of pixels at once, which bounds the memory of their activations.
+_TILE_PX = 1280
+#: Side of the cells in which motion is told from noise, in pixels of the network (a packed tensor has these already).
+_CELL_PX = 4
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInput:
+    """One picture as the network reads it.
+
+    ``tensor``: float32, in the card's layout without N (``(C, H, W)`` or ``(H, W, C)``), padded to the size multiple.
+    ``size``: (height, width) of the picture in it, in pixels.
+    """
+
+    tensor: Tensor
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOutput:
+    """One picture as the network gives it, with the input that it comes from (the guided lift compares the two)."""
+
+    result: Tensor | Future[Tensor]
+    source: NetworkInput
+
+    @property
+    def tensor(self) -> Tensor:
+        """In the style's layout, without N. Waits for a network that is still at it.
+
+        Raises:
+            BackendError, DeviceError: the runtime failed, or was closed meanwhile.
+        """
+        if not isinstance(self.result, Future):
+            return self.result
+        try:
+            return self.result.result()
+        except CancelledError:
+            raise BackendError("the stylizer was closed before this picture was drawn; open another") from None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInput:
+    """A picture for a backend that takes it whole; ``size`` is the network's, (height, width)."""
+
+    planes: PlanesYUV420
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOutput:
+    """A picture that such a backend is drawing, lifted and blended there."""
+
+    source: DeviceInput
+    pending: PendingPicture
+
+
+StepInput: TypeAlias = NetworkInput | DeviceInput
+StepOutput: TypeAlias = NetworkOutput | DeviceOutput
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Steps(Protocol[In, Out]):
+    """What the pipeline needs of a stylizer. Each step is called by one thread, with pictures in order."""
+
+    @property
+    def batch_limit(self) -> int:
+        """How many inputs ``infer`` likes to be given at once."""
+        ...
+
+    def preprocess(self, planes: PlanesYUV420) -> In: ...
+
+    def infer(self, inputs: Sequence[In]) -> list[Out]: ...
+
+    def wait(self, output: Out) -> None:
+        """Return when the network is done with ``output``."""
+        ...
+
+    def postprocess(self, planes: PlanesYUV420, output: Out) -> PlanesYUV420: ...
+
+
+class Stylizer:
+    """A style, opened on a backend. A context manager; ``close`` frees the backend.
+
+    ``style`` is a name, the path of an ONNX file, a URL or a loaded ``Style``; ``None`` is the default style.
+    ``quality`` (``"fast"``, ``"high"``), ``precision``, ``sha256`` and ``hints`` are those of
+    ``animevid.styles.load_style`` and mean nothing for a loaded style. ``threads`` 0 lets the backend choose.
+    ``strength`` 0..1 blends with the original and may be set between frames, from any thread. ``net_pixels`` overrides
+    the card's: pictures with more pixels run near that number and are lifted to full size; 0 runs them at full size.
+
+    Called on ``uint8`` RGB, ``(H, W, 3)`` or ``(N, H, W, 3)``, it gives the same shape and dtype. Colour is sampled as
+    in video (4:2:0) on the way. Calls from several threads are safe.
+
+    Raises:
+        StyleError: no such style, or not a stylizer.
+        BackendError: no backend can run it here.
+        UsageError: a value outside its limits.
+    """
+
+    def __init__(
+        self,
+        style: str | os.PathLike[str] | Style | None = None,
+        *,
+        backend: str = "auto",
+        device: str = "auto",
+        threads: int = 0,
+        quality: str = "fast",
+        precision: str | None = None,
+        sha256: str | None = None,
+        hints: CardHints | None = None,
+        strength: float = 1.0,
+        net_pixels: int | None = None,
+        side_by_side: int = 1,
+    ) -> None:
+        if side_by_side < 1:
+            raise UsageError(f"{side_by_side = } must be 1 or more pictures at once")
+        if net_pixels is not None:
+            _check_net_pixels(net_pixels)
+        self._strength = _checked_strength(strength)
+        if not isinstance(style, Style):
+            style = load_style(style, quality=quality, precision=precision, sha256=sha256, hints=hints)
+        self.style = style = style.known()
+        self.card: StyleCard = self.style.card
+        self._net_pixels = self.card.net_pixels if net_pixels is None else net_pixels
+        #: The largest ``net_pixels`` that was set since; ``None``: it stays what it was.
+        self._most_pixels: int | None = None
+        self._ready_sizes: dict[tuple[int, int, int], Size] = {}
+        self._packed = self.card.layout is Layout.PACKED_YUV420
+        # Padding must fill whole cells of the tensor. A network of one size is always given that size, unpadded.
+        multiple = 1 if self.card.fixed_size_px is not None else self.card.size_multiple
+        self._multiple = math.lcm(multiple, self.card.layout.cell_px)
+        self._backend: Backend = open_backend(
+            self.style.model,
+            self.card,
+            backend=backend,
+            threads=threads,
+            device=device,
+            side_by_side=side_by_side,
+            int8=self._int8 if style.any_precision else None,
+        )
+        self._side_by_side: ThreadPoolExecutor | None = None
+        if side_by_side > 1 and self._backend.faster_side_by_side and self._backend.device_name == "CPU":
+            self._side_by_side = ThreadPoolExecutor(side_by_side, thread_name_prefix="animevid-infer")
+
+    def _int8(self) -> tuple[bytes, StyleCard] | None:
+        smaller = self.style.int8()
+        return None if smaller is None else (smaller.model, smaller.card)
+
+    @property
+    def strength(self) -> float:
+        """How much of the style is seen: 0 (original) to 1 (style alone)."""
+        return self._strength
+
+    @strength.setter
+    def strength(self, strength: float) -> None:
+        self._strength = _checked_strength(strength)
+
+    @property
+    def net_pixels(self) -> int:
+        """How many pixels of a picture the network sees at most; 0 is all of them. May be set between frames.
+
+        Where a size takes long to open (TensorRT builds an engine for each), pictures go on at the size at hand until
+        the new one is ready; once this has been set, the sizes of ``STEP_SHARES`` are made ready in the background.
+        """
+        return self._net_pixels
+
+    @net_pixels.setter
+    def net_pixels(self, net_pixels: int) -> None:
+        _check_net_pixels(net_pixels)
+        self._net_pixels = net_pixels
+        self._most_pixels = max(net_pixels, self._most_pixels or 0)
+
+    @property
+    def batch_limit(self) -> int:
+        """How many pictures the backend likes to be given at once."""
+        return self._backend.preferred_batch
+
+    @property
+    def description(self) -> str:
+        """What runs where, for people: ``onnxruntime 1.23 CPU, 2 threads``."""
+        return self._backend.description
+
+    @property
+    def device_index(self) -> int | None:
+        """The CUDA device on which whole pictures run in slots; ``None`` where they are converted by the CPU."""
+        runner = self._device_runner()
+        return None if runner is None else runner.device_index
+
+    def keep_results_on_device(self, keep: bool = True) -> None:
+        """Leave results in the GPU's memory (``pixels.device.DevicePlanes``), for an encoder that reads them there.
+
+        Means nothing without a GPU. ``on_host`` makes a picture of the host's memory of either.
+        """
+        runner = self._device_runner()
+        if runner is not None:
+            runner.results_on_device = keep
+
+    def _device_runner(self) -> SlotRunner | None:
+        runner = self._backend.pictures
+        if runner is None:
+            return None
+        from animevid.backends.cuda.runner import SlotRunner
+
+        return runner if isinstance(runner, SlotRunner) else None
+
+    def net_size(self, height: int, width: int, *, net_pixels: int | None = None) -> Size:
+        """(height, width) in pixels at which the network runs a picture of that size, before padding.
+
+        ``net_pixels`` in place of what is set.
+        """
+        pixels = self._net_pixels if net_pixels is None else net_pixels
+        if self.card.fixed_size_px is not None:
+            return self.card.fixed_size_px
+        if not pixels or height * width <= pixels * _NET_PIXELS_SLACK:
+            return height, width
+        scale = math.sqrt(pixels / (height * width))
+        multiple = self._multiple
+
+        def side(length: int) -> int:
+            # A thin picture may be less than the multiple high: padding fills it then.
+            return min(max(round(length * scale / multiple), 1) * multiple, length)
+
+        return side(height), side(width)
+
+    def preprocess(self, planes: PlanesYUV420) -> StepInput:
+        """``planes`` at the network's size, in its layout and range, padded by reflection to its multiple.
+
+        As they are for a backend that takes whole pictures: the three steps are then one, on its device.
+        """
+        size = self.net_size(planes.height, planes.width)
+        runner = self._backend.pictures
+        if runner is not None and runner.takes(planes, size):
+            return DeviceInput(planes, self._ready_size(runner, planes, size))
+        return self._to_tensor(planes, size)
+
+    def _ready_size(self, runner: PictureRunner, planes: PlanesYUV420, size: Size) -> Size:
+        """``size``, or the last one that was ready where waiting for it would hold up a picture."""
+        if not self._most_pixels:
+            return size
+        form = (planes.height, planes.width, planes.bit_depth)
+        ready = runner.is_ready(planes, size)
+        if ready or form not in self._ready_sizes:
+            self._ready_sizes[form] = size
+        if ready:
+            # Not before the first is there: two engines are not built at once.
+            pixels = min(self._most_pixels, planes.height * planes.width)
+            steps = (max(_LEAST_STEP_PIXELS, round(pixels * share)) for share in STEP_SHARES)
+            sizes = [self.net_size(planes.height, planes.width, net_pixels=step) for step in steps]
+            runner.prepare(planes, [size for size in dict.fromkeys(sizes) if runner.takes(planes, size)])
+        else:
+            runner.prepare(planes, [size] if self._ready_sizes[form] != size else [])
+        return self._ready_sizes[form]
+
+    def infer(self, inputs: Sequence[StepInput]) -> list[StepOutput]:
+        """The network's pictures, in order. Neighbours of one shape run as one batch.
+
+        Raises:
+            BackendError, DeviceError: the runtime failed.
+        """
+        outputs: list[StepOutput] = []
+        for form, batch in groupby(inputs, key=_form):
+            if form[0] is DeviceInput:
+                outputs += self._submit([item for item in batch if isinstance(item, DeviceInput)])
+            else:
+                outputs += self._infer([item for item in batch if isinstance(item, NetworkInput)])
+        return outputs
+
+    def wait(self, output: StepOutput) -> None:
+        """Return when the network is done with ``output``. What is drawn on a device is waited for by ``postprocess``.
+
+        Raises:
+            BackendError, DeviceError: the runtime failed.
+        """
+        if isinstance(output, NetworkOutput):
+            _ = output.tensor
+
+    def postprocess(self, planes: PlanesYUV420, output: StepOutput) -> PlanesYUV420:
+        """The network's picture of ``planes`` at the size, depth and tags of ``planes``, blended by ``strength``."""
+        strength = self._strength
+        if strength == 0.0:
+            return planes
+        if isinstance(output, DeviceOutput):
+            return self._from_device(planes, output)
+        planes = on_host(planes)
+        size = output.source.size
+        if size == (planes.height, planes.width):
+            stylized = self._to_planes(output.tensor, like=planes, size=size)
+        elif size[0] > planes.height or size[1] > planes.width:
+            # A network of one fixed size, larger than the picture: there is nothing to lift.
+            whole = self._to_planes(output.tensor, like=planes, size=size)
+            fitted = resize_planes(whole, (planes.height, planes.width))
+            stylized = planes.with_planes(fitted.y, fitted.u, fitted.v)
+        else:
+            if self._packed:
+                low_in: PlanesYUV420 | Tensor = output.source.tensor
+                low_out: PlanesYUV420 | Tensor = output.tensor
+            else:
+                low_in = resize_planes(planes, size)
+                low_out = self._to_planes(output.tensor, like=planes, size=size)
+            stylized = lift(planes, low_in, low_out, size=size, epsilon=self.card.lift_epsilon)
+        return blend(planes, stylized, strength=strength)
+
+    def stylize_on_device(self, source: DevicePicture, target: DevicePicture, *, stream: int = 0) -> Submission:
+        """Draw ``source`` into ``target``, both in a GPU's memory, without touching the host; returns at once.
+
+        ``backends.cuda.interop.borrow_picture`` makes them of what PyCUDA, CuPy, torch or a decoder owns. ``stream`` is
+        a raw handle: the work comes after what that stream was given before, and before what it is given next.
+        ``results()`` of what comes back waits for it; until then both must live.
+
+        Raises:
+            UsageError: the backend has no GPU, or pictures that differ in size or depth.
+            DeviceError: the device failed, or has no room.
+        """
+        runner = self._device_runner()
+        if runner is None:
+            raise UsageError(f"{self.description} takes no pictures in a GPU's memory; use --backend tensorrt or torch")
+        size = self.net_size(*source.layout.size)
+        return runner.draw(source, target, net_size=size, strength=self._strength, stream=stream)
+
+    def stylize_planes(self, planes: PlanesYUV420) -> PlanesYUV420:
+        """All three steps, here and now."""
+        return self.postprocess(planes, self.infer([self.preprocess(planes)])[0])
+
+    def __call__(self, frames: RGBFrames) -> RGBFrames:
+        """``frames``: uint8 RGB, ``(H, W, 3)`` or ``(N, H, W, 3)``; the result has the same shape and dtype.
+
+        Raises:
+            UsageError: another dtype or shape.
+        """
+        _check_rgb(frames, dimensions=(3, 4))
+        if frames.ndim == 3:
+            return self._call_each([frames])[0]
+        return np.stack(self._call_each(frames))
+
+    def _to_tensor(self, planes: PlanesYUV420, size: Size) -> NetworkInput:
+        planes = on_host(planes)
+        if self._packed:
+            tensor = pack_yuv420(planes, size=size, multiple=self._multiple)
+        else:
+            tensor = planes_to_tensor(
+                planes,
+                layout=self.card.layout.value,
+                order=self.card.colour_order.value,
+                value_range=self.card.input_range,
+                size=size,
+                multiple=self._multiple,
+            )
+        return NetworkInput(tensor, size)
+
+    def _infer(self, batch: Sequence[NetworkInput]) -> list[NetworkOutput]:
+        pool = self._side_by_side
+        if pool is not None:
+            try:
+                return [NetworkOutput(pool.submit(self._run_one, item.tensor), item) for item in batch]
+            except RuntimeError as error:
+                raise BackendError(f"the stylizer of {self.card.name!r} is closed; open another") from error
+        tensors = [item.tensor for item in batch]
+        results = self._run(tensors[0][np.newaxis] if len(tensors) == 1 else np.stack(tensors))
+        return [NetworkOutput(result, item) for result, item in zip(results, batch, strict=True)]
+
+    def _submit(self, batch: Sequence[DeviceInput]) -> list[StepOutput]:
+        runner = self._backend.pictures
+        if runner is not None:
+            try:
+                pending = runner.submit(
+                    [item.planes for item in batch], net_size=batch[0].size, strength=self._strength
+                )
+                return [DeviceOutput(*pair) for pair in zip(batch, pending, strict=True)]
+            except BackendError as error:
+                if not self._backend.fall_back(error):
+                    raise
+        # The device has gone since these pictures were meant for it.
+        return [output for item in batch for output in self._infer([self._to_tensor(item.planes, item.size)])]
+
+    def _from_device(self, planes: PlanesYUV420, output: DeviceOutput) -> PlanesYUV420:
+        if planes is not output.source.planes:
+            # An unchanged picture at another strength: what was drawn is blended already.
+            return self.stylize_planes(planes)
+        try:
+            return output.pending.result()
+        except BackendError as error:
+            if not self._backend.fall_back(error):
+                raise
+        return self.stylize_planes(planes)
+
+    def _run_one(self, tensor: Tensor) -> Tensor:
+        result: Tensor = self._run(tensor[np.newaxis])[0]
+        return result
+
+    def close(self) -> None:
+        """Free the backend. Safe to call twice."""
+        if self._side_by_side is not None:
+            self._side_by_side.shutdown(cancel_futures=True)
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call_each(self, frames: Iterable[RGBFrames]) -> list[RGBFrames]:
+        pictures = [_planes_of_rgb(frame) for frame in frames]
+        outputs: list[StepOutput] = []
+        for start in range(0, len(pictures), self.batch_limit):
+            outputs += self.infer([self.preprocess(picture) for picture in pictures[start : start + self.batch_limit]])
+        return [planes_to_rgb(self.postprocess(*pair)) for pair in zip(pictures, outputs, strict=True)]
+
+    def _run(self, batch: Tensor) -> Tensor:
+        if not self.card.tileable or self.card.fixed_size_px is not None:
+            return self._backend.run(batch)
+        cell_px = self.card.layout.cell_px
+        return run_tiled(
+            self._backend.run,
+            batch,
+            spatial_axes=self.card.layout.spatial_axes,
+            tile=_TILE_PX // cell_px,
+            margin=-(-self.card.receptive_field_px // cell_px),
+            step=self._multiple // cell_px,
+        )
+
+    def _to_planes(self, tensor: Tensor, *, like: PlanesYUV420, size: Size) -> PlanesYUV420:
+        if self._packed:
+            return unpack_yuv420(tensor, like=like, size=size)
+        return tensor_to_planes(
+            tensor,
+            like=like,
+            layout=self.card.layout.value,
+            order=self.card.colour_order.value,
+            value_range=self.card.output_range,
+            size=size,
+        )
+
+
+@dataclass(slots=True)
+class SteadyInput:
+    """A picture for the network, and how much of its drawing is to be new (``pixels.deflicker``)."""
+
+    photo: StepInput
+    weights: Tensor | None
+
+
+@dataclass(slots=True)
+class SteadyOutput:
+    """What the network gives of a ``SteadyInput``; once ``is_settled``, ``drawing`` is what is shown of it."""
+
+    drawing: StepOutput
+    weights: Tensor | None
+    is_settled: bool = False
+
+
+class SteadySteps:
+    """The steps of ``stylizer`` without flicker: what only noise changed stays what it was (``pixels.deflicker``).
+
+    One for each stream: it remembers. A picture that a GPU takes whole is drawn by itself, as it comes.
+    """
+
+    def __init__(self, stylizer: Stylizer) -> None:
+        self.stylizer = stylizer
+        low, high = stylizer.card.input_range
+        self._deflicker = Deflicker(units_per_code=abs(high - low) / 255)
+
+    @property
+    def strength(self) -> float:
+        return self.stylizer.strength
+
+    @property
+    def batch_limit(self) -> int:
+        return self.stylizer.batch_limit
+
+    def preprocess(self, planes: PlanesYUV420) -> SteadyInput:
+        photo, weights = self.stylizer.preprocess(planes), None
+        if isinstance(photo, NetworkInput):
+            layout = self.stylizer.card.layout
+            cells, weights = self._deflicker.photo(_to_cells(photo.tensor, layout))
+            photo = replace(photo, tensor=_from_cells(cells, layout, like=photo.tensor))
+        return SteadyInput(photo, weights)
+
+    def infer(self, inputs: Sequence[SteadyInput]) -> list[SteadyOutput]:
+        drawings = self.stylizer.infer([item.photo for item in inputs])
+        return [SteadyOutput(drawing, item.weights) for drawing, item in zip(drawings, inputs, strict=True)]
+
+    def wait(self, output: SteadyOutput) -> None:
+        self.stylizer.wait(output.drawing)
+
+    def postprocess(self, planes: PlanesYUV420, output: SteadyOutput) -> PlanesYUV420:
+        drawing = output.drawing
+        if not output.is_settled and isinstance(drawing, NetworkOutput):
+            layout, tensor = self.stylizer.card.layout, drawing.tensor
+            cells = self._deflicker.drawing(_to_cells(tensor, layout), output.weights)
+            output.drawing = drawing = replace(drawing, result=_from_cells(cells, layout, like=tensor))
+        output.is_settled = True
+        return self.stylizer.postprocess(planes, drawing)
+
+    def stylize_planes(self, planes: PlanesYUV420) -> PlanesYUV420:
+        """The next picture of the stream, here and now."""
+        return self.postprocess(planes, self.infer([self.preprocess(planes)])[0])
+
+    def __call__(self, frame: RGBFrames) -> RGBFrames:
+        """The next picture of the stream: uint8 RGB ``(H, W, 3)``, and so is the result.
+
+        Raises:
+            UsageError: another dtype or shape.
+        """
+        _check_rgb(frame, dimensions=(3,))
+        return planes_to_rgb(self.stylize_planes(_planes_of_rgb(frame)))
+
+
+class StaticSkip:
+    """The steps of ``stylizer``, with the network skipped for pictures that did not change beyond codec noise.
+
+    One for each stream: it remembers. A picture is compared with the last one that was *stylized*, so slow motion adds
+    up until it is seen and is never frozen. An unchanged picture travels as ``None``; ``skipped`` counts them.
+    """
+
+    def __init__(self, stylizer: Stylizer | SteadySteps, *, floor: NoiseFloor | None = None) -> None:
+        self._stylizer: Any = stylizer
+        self._detector = ChangeDetector(floor=floor)
+        self._output: Any = None
+        self._shown: tuple[float, PlanesYUV420] | None = None
+        self.skipped = 0
+
+    @property
+    def batch_limit(self) -> int:
+        limit: int = self._stylizer.batch_limit
+        return limit
+
+    def preprocess(self, planes: PlanesYUV420) -> Any:
+        if self._detector.must_stylize(planes):
+            return self._stylizer.preprocess(planes)
+        self.skipped += 1
+        return None
+
+    def infer(self, inputs: Sequence[Any]) -> list[Any]:
+        outputs = iter(self._stylizer.infer([item for item in inputs if item is not None]))
+        return [None if item is None else next(outputs) for item in inputs]
+
+    def wait(self, output: Any) -> None:
+        if output is not None:
+            self._stylizer.wait(output)
+
+    def postprocess(self, planes: PlanesYUV420, output: Any) -> PlanesYUV420:
+        strength: float = self._stylizer.strength
+        if output is None and self._shown is not None and self._shown[0] == strength:
+            # The very picture that was shown: an encoder spends almost nothing on it, and noise does not shimmer.
+            return replace(self._shown[1], alpha=planes.alpha)
+        self._output = output or self._output
+        assert self._output is not None  # the first picture of a stream always counts as changed
+        shown: PlanesYUV420 = self._stylizer.postprocess(planes, self._output)
+        self._shown = (strength, shown)
+        return shown
+
+
+def _check_rgb(frames: RGBFrames, *, dimensions: tuple[int, ...]) -> None:
+    if frames.dtype != np.uint8 or frames.ndim not in dimensions or frames.shape[-1] != 3 or 0 in frames.shape:
+        shapes = " or ".join("(N, H, W, 3)" if count == 4 else "(H, W, 3)" for count in dimensions)
+        raise UsageError(f"{frames.dtype = }, {frames.shape = }: give uint8 RGB of shape {shapes}")
+
+
+def _planes_of_rgb(frame: RGBFrames) -> PlanesYUV420:
+    # Full range keeps all 256 levels; an untagged matrix is guessed by size, as it is for video.
+    return rgb_to_planes(frame, colour=Colour(range=ColourRange.FULL))
+
+
+def _to_cells(tensor: Tensor, layout: Layout) -> Tensor:
+    """``tensor`` as (channels, cells down, cells across): 4x4 pixels each, the last filled by repeating the edge."""
+    if layout is Layout.PACKED_YUV420:
+        return tensor
+    planar = np.moveaxis(tensor, -1, 0) if layout is Layout.NHWC else tensor
+    height, width = planar.shape[1:]
+    whole = np.pad(planar, ((0, 0), (0, -height % _CELL_PX), (0, -width % _CELL_PX)), mode="edge")
+    return np.concatenate([space_to_depth_ref(plane, _CELL_PX) for plane in whole])
+
+
+def _from_cells(cells: Tensor, layout: Layout, *, like: Tensor) -> Tensor:
+    """The inverse, in the shape of ``like``."""
+    if layout is Layout.PACKED_YUV420:
+        return cells
+    planar = np.stack([depth_to_space_ref(plane, _CELL_PX) for plane in np.split(cells, 3)])
+    height, width = like.shape[:2] if layout is Layout.NHWC else like.shape[1:]
+    planar = planar[:, :height, :width]
+    return np.ascontiguousarray(np.moveaxis(planar, 0, -1) if layout is Layout.NHWC else planar)
+
+
+def _form(item: StepInput) -> tuple[type, tuple[int, ...]]:
+    """What pictures of one batch have in common."""
+    return type(item), item.size if isinstance(item, DeviceInput) else item.tensor.shape
+
+
+def _check_net_pixels(net_pixels: int) -> None:
+    if net_pixels < 0:
+        raise UsageError(f"{net_pixels = } must be 0 (full size) or a number of pixels such as {640 * 360}")
+
+
+def _checked_strength(strength: float) -> float:
+    if not 0.0 <= strength <= 1.0:
+        raise UsageError(f"{strength = } must be 0 (the original) to 1 (the style alone)")
+    return float(strength)

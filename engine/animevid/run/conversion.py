@@ -1,0 +1,497 @@
+"""Source, stylizer and sink tied together: a conversion, planned and run."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+
+from animevid.backends.threads import default_threads
+from animevid.errors import Cancelled, UsageError
+from animevid.io import (
+    EncoderSettings,
+    Frame,
+    ImageFolderSink,
+    OutputSettings,
+    PictureKind,
+    ReconnectingSource,
+    Sink,
+    Source,
+    SourceInfo,
+    VideoSink,
+    VideoSource,
+    may_come_back,
+    open_sink,
+    open_source,
+    picture_kind_of,
+)
+from animevid.io.network.protocols import STANDARD_STREAM, is_local_file, is_published
+from animevid.io.pacing import Pacer
+from animevid.io.sinks.published import PublishedSink
+from animevid.pixels import Colour, PlanesYUV420, compare_side_by_side, compare_split, resize_planes
+from animevid.redaction import redacted
+from animevid.render.stylizer import StaticSkip, SteadySteps, Steps, Stylizer
+from animevid.run import Pipeline, PipelineStatistics, Stage
+from animevid.styles import CardHints, Style
+
+PathLike: TypeAlias = str | os.PathLike[str]
+Comparison: TypeAlias = Literal["side", "split"]
+
+#: Whoever publishes and falls behind by more than this is told.
+_WORTH_TELLING_SECONDS = 1.0
+#: A change of shape below this is rounding to even sides, not a wish.
+_SHAPE_TOLERANCE = Fraction(1, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a conversion is. ``frames_total`` is an estimate, ``None`` where the source does not say."""
+
+    frames_done: int
+    frames_total: int | None
+    statistics: PipelineStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionPlan:
+    """What a conversion is about to do, in the words of its parts. Sizes are (height, width) in pixels."""
+
+    source: str
+    output: str
+    style: str
+    network: str
+    size: tuple[int, int]
+    output_size: tuple[int, int]
+    net_size: tuple[int, int]
+    frames_total: int | None
+    encoder: str
+    decisions: tuple[str, ...]
+    notices: tuple[str, ...]
+
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """The decisions about streams that are not simply copied."""
+        return tuple(line for line in self.decisions if not line.endswith(": copied"))
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionReport:
+    """What a conversion did. ``elapsed_seconds`` runs from the first frame asked for to the finished file,
+    ``first_frame_seconds`` from there to the first frame that the encoder took.
+
+    ``speed`` is seconds of film per second of work, ``None`` for pictures.
+    """
+
+    output: str
+    frames_in: int
+    frames_out: int
+    frames_concealed: int
+    frames_reused: int
+    elapsed_seconds: float
+    first_frame_seconds: float
+    film_seconds: Fraction | None
+    network: str
+    notices: tuple[str, ...]
+    statistics: PipelineStatistics
+
+    @property
+    def fps(self) -> float:
+        return self.frames_out / self.elapsed_seconds if self.elapsed_seconds > 0 else 0.0
+
+    @property
+    def speed(self) -> float | None:
+        if not self.film_seconds or self.elapsed_seconds <= 0:
+            return None
+        return float(self.film_seconds) / self.elapsed_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionOptions:
+    """Everything about a conversion but its two ends; see ``stylize`` for what each field means."""
+
+    style: str | os.PathLike[str] | Style | Stylizer | None = None
+    quality: str = "fast"
+    precision: str | None = None
+    sha256: str | None = None
+    hints: CardHints | None = None
+    strength: float = 1.0
+    net_pixels: int | None = None
+    backend: str = "auto"
+    device: str = "auto"
+    threads: int = 0
+    size: tuple[int, int] | Callable[[int, int], tuple[int, int]] | None = None
+    start_seconds: Fraction | None = None
+    end_seconds: Fraction | None = None
+    stream_index: int | None = None
+    compare: Comparison | None = None
+    split_position: float = 0.5
+    skip_static: bool = True
+    deflicker: bool = True
+    overwrite: bool = False
+    copy_streams: bool = True
+    tone_map: bool = True
+    muxer: str | None = None
+    #: FFmpeg's options for opening the source: ``(("format_whitelist", "mp4"),)``.
+    input_options: tuple[tuple[str, str], ...] = ()
+    #: A live stream or a server published to that breaks off is sought again for so long; 0: it ends there.
+    reconnect_seconds: float = 20.0
+    #: What is published to the network goes out at the pace at which it is watched, not as fast as it can be made.
+    real_time: bool = True
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+
+
+#: More would hold more pictures in memory than they save time.
+_MOST_AT_ONCE = 4
+
+
+def pictures_at_once(threads: int) -> int:
+    """How many pictures a file's conversion keeps in the network, on ``threads`` (0: all cores)."""
+    return min(threads or default_threads(), _MOST_AT_ONCE)
+
+
+def stylizing_stages(
+    steps: Steps[Any, Any],
+    *,
+    fit: Callable[[PlanesYUV420], PlanesYUV420] | None = None,
+    finish: Callable[[PlanesYUV420, PlanesYUV420], PlanesYUV420] | None = None,
+) -> list[Stage[Any, Any]]:
+    """The stages between decoder and encoder: ``Frame`` in, ``Frame`` out. ``infer`` hands pictures to the network;
+    where several are drawn side by side, ``network`` waits for each in its turn.
+
+    ``fit(original)`` brings a picture to the size that is wanted; ``finish(original, stylized)`` makes the picture that
+    goes on (a comparison, say).
+    """
+
+    def preprocess(frame: Frame) -> tuple[Frame, Any]:
+        if fit is not None:
+            frame = frame.with_planes(fit(frame.planes))
+        return frame, steps.preprocess(frame.planes)
+
+    def infer(items: list[tuple[Frame, Any]]) -> list[tuple[Frame, Any]]:
+        outputs = steps.infer([network_input for _, network_input in items])
+        return [(frame, output) for (frame, _), output in zip(items, outputs, strict=True)]
+
+    def wait(item: tuple[Frame, Any]) -> tuple[Frame, Any]:
+        steps.wait(item[1])
+        return item
+
+    def postprocess(item: tuple[Frame, Any]) -> Frame:
+        frame, output = item
+        stylized = steps.postprocess(frame.planes, output)
+        return frame.with_planes(stylized if finish is None else finish(frame.planes, stylized))
+
+    return [
+        Stage.each("preprocess", preprocess),
+        Stage("infer", infer, batch_limit=steps.batch_limit),
+        Stage.each("network", wait),
+        Stage.each("postprocess", postprocess),
+    ]
+
+
+class Conversion:
+    """One conversion, opened: ``plan`` says what ``run`` will do. A context manager.
+
+    Opening reads the source's headers and loads the style; nothing is written before ``run``.
+    """
+
+    def __init__(self, src: PathLike, dst: PathLike, options: ConversionOptions | None = None) -> None:
+        self._options = options = options or ConversionOptions()
+        if options.compare not in (None, "side", "split"):
+            raise UsageError(f"{options.compare = } is no comparison; give 'side', 'split' or None")
+        self._dst = os.fspath(dst)
+        self._stopped = threading.Event()
+        self._pipeline: Pipeline | None = None
+        self._lasting_notices: tuple[str, ...] = ()
+        self._pacer: Pacer | None = None
+        # The style loads while the source opens: both take time, mostly in native code.
+        with ExitStack() as stack, ThreadPoolExecutor(1, thread_name_prefix="animevid-open") as executor:
+            opening = executor.submit(self._open_stylizer)
+            if not isinstance(options.style, Stylizer):
+                stack.callback(_close_if_opened, opening)
+            device_index = opening.result().device_index if self._may_stay_on_device(src) else None
+            self._source = stack.enter_context(self._open_source(src, device_index=device_index))
+            self._on_device = isinstance(self._source, VideoSource) and self._source.is_on_device
+            info = self._source.info
+            self._size = self._wanted_size(info.display_height, info.display_width)
+            self._sink = stack.enter_context(self._open_sink())
+            self._stylizer = opening.result()
+            if device_index is not None and isinstance(self._sink, VideoSink | PublishedSink):
+                self._stylizer.keep_results_on_device(self._sink.encodes_on_device)
+            self._stack = stack.pop_all()
+
+    @property
+    def is_endless(self) -> bool:
+        """True for a source that may never end by itself (a live stream): ``stop`` is then the normal end."""
+        source = self._source
+        return isinstance(source, ReconnectingSource) or (isinstance(source, VideoSource) and not source.is_finite)
+
+    @property
+    def plan(self) -> ConversionPlan:
+        """What ``run`` will do."""
+        source, sink = self._source, self._sink
+        return ConversionPlan(
+            source=describe_source(source.info),
+            output=redacted(self._dst),
+            style=self._stylizer.card.name,
+            network=self._stylizer.description,
+            size=self._size,
+            net_size=self._stylizer.net_size(*self._size),
+            output_size=self._output_size(),
+            frames_total=source.info.frame_count,
+            encoder=sink.description,
+            decisions=sink.decision_lines,
+            notices=self._notices(),
+        )
+
+    def run(self, *, on_progress: Callable[[Progress], None] | None = None) -> ConversionReport:
+        """Convert everything. ``on_progress`` is called a few times a second in this thread.
+
+        Raises:
+            AnimevidError: of any part; the output's name then holds what it held before.
+        """
+        source, sink, options = self._source, self._sink, self._options
+        # What stays on the device is neither compared nor resized by the CPU.
+        on_device, separate = self._on_device, isinstance(self._sink, ImageFolderSink)
+        steady = SteadySteps(self._stylizer) if options.deflicker and not on_device and not separate else self._stylizer
+        skipping = StaticSkip(steady) if options.skip_static and not on_device else None
+        if on_device:
+            stages = stylizing_stages(steady)
+        else:
+            stages = stylizing_stages(skipping or steady, fit=self._fit, finish=self._finish)
+        total = source.info.frame_count
+        started_at = first_frame_at = time.perf_counter()
+
+        self._pacer = pacer = self._open_pacer()
+
+        def encode(frame: Frame) -> None:
+            nonlocal first_frame_at
+            if pacer is not None:
+                pacer.hold(frame.pts_seconds)
+            sink.write(frame)
+            if sink.frames_written == 1:
+                first_frame_at = time.perf_counter()
+                if pacer is not None:
+                    pacer.restart(frame.pts_seconds)  # connecting took its time
+
+        self._pipeline = Pipeline(self._frames(), [*stages, Stage.each("encode", encode)], source_name="decode")
+        watch = None
+        if on_progress is not None:
+            watch = lambda statistics: on_progress(Progress(sink.frames_written, total, statistics))  # noqa: E731
+        try:
+            statistics = self._pipeline.run(watch=watch)
+        except Cancelled as error:
+            raise Cancelled(f"stopped before the end: {redacted(self._dst)!r} is not written") from error
+        written = sink.finish()
+        return ConversionReport(
+            output=written.path,
+            frames_in=source.frames_decoded,
+            frames_out=written.frames_written,
+            frames_concealed=source.frames_concealed,
+            frames_reused=skipping.skipped if skipping is not None else 0,
+            elapsed_seconds=time.perf_counter() - started_at,
+            first_frame_seconds=first_frame_at - started_at,
+            film_seconds=None if source.info.is_still else written.duration_seconds,
+            network=self._stylizer.description,
+            notices=self._notices(),
+            statistics=statistics,
+        )
+
+    def stop(self) -> None:
+        """End the source after the frame at hand and finish the output as usual. From any thread or signal handler."""
+        self._stopped.set()
+
+    def close(self) -> None:
+        """Free everything; an unfinished output is removed. Safe to call twice."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_sink(self) -> Sink:
+        options = self._options
+
+        def connect() -> Sink:
+            return open_sink(
+                self._dst,
+                template=self._source,
+                settings=OutputSettings(
+                    encoder=options.encoder,
+                    overwrite=options.overwrite,
+                    copy_streams=options.copy_streams,
+                    muxer=options.muxer,
+                ),
+                picture=self._picture_kind(),
+                is_over=self._is_over,
+            )
+
+        first = connect()
+        if not isinstance(first, VideoSink) or not is_published(self._dst) or options.reconnect_seconds <= 0:
+            return first
+        return PublishedSink(
+            first,
+            connect,
+            template=self._source,
+            patience_seconds=options.reconnect_seconds,
+            drops=self._source_is_live,
+            is_over=self._is_over,
+            on_back=lambda pts_seconds: self._pacer.restart(pts_seconds) if self._pacer is not None else None,
+        )
+
+    @property
+    def _source_is_live(self) -> bool:
+        """Whether the source goes on while nobody reads it. Standard input does not, and may well be a film."""
+        return isinstance(self._source, ReconnectingSource) or (
+            isinstance(self._source, VideoSource)
+            and not self._source.is_finite
+            and os.fspath(self._source.spec) != STANDARD_STREAM
+        )
+
+    def _open_pacer(self) -> Pacer | None:
+        """What holds pictures back for a live server; ``None`` where the source is live, or nobody watches."""
+        if not self._options.real_time or self._source_is_live or not is_published(self._dst):
+            return None
+        return Pacer(is_over=self._is_over)
+
+    def _is_over(self) -> bool:
+        """Whether what waits, for its moment or for a server, need not wait any longer."""
+        return self._stopped.is_set() or self._pipeline is None or self._pipeline.is_ending
+
+    def _may_stay_on_device(self, src: PathLike) -> bool:
+        """Whether pictures need not touch the host's memory, if decoder, network and encoder are on one GPU."""
+        options = self._options
+        wanted = options.encoder.hardware in ("auto", "nvenc")
+        return wanted and options.compare is None and options.size is None and is_local_file(src)
+
+    def _open_source(self, src: PathLike, *, device_index: int | None) -> Source:
+        options = self._options
+
+        def open_once(*, device_index: int | None = None) -> Source:
+            return open_source(
+                src,
+                stream_index=options.stream_index,
+                start_seconds=options.start_seconds,
+                end_seconds=options.end_seconds,
+                options=dict(options.input_options) or None,
+                tone_map=options.tone_map,
+                device_index=device_index,
+            )
+
+        source = open_once(device_index=device_index)
+        if device_index is not None and isinstance(source, VideoSource) and not source.is_on_device:
+            # Again, for a decoder with all its threads; the reason stays.
+            self._lasting_notices = source.info.notices
+            source.close()
+            source = open_once()
+        if isinstance(source, VideoSource) and options.reconnect_seconds > 0 and may_come_back(source):
+            return ReconnectingSource(source, open_once, patience_seconds=options.reconnect_seconds, stop=self._stopped)
+        return source
+
+    def _open_stylizer(self) -> Stylizer:
+        options = self._options
+        if isinstance(options.style, Stylizer):
+            return options.style
+        return Stylizer(
+            options.style,
+            quality=options.quality,
+            precision=options.precision,
+            sha256=options.sha256,
+            hints=options.hints,
+            strength=options.strength,
+            net_pixels=options.net_pixels,
+            backend=options.backend,
+            device=options.device,
+            threads=options.threads,
+            side_by_side=pictures_at_once(options.threads),
+        )
+
+    def _frames(self) -> Iterator[Frame]:
+        for frame in self._source:
+            if self._stopped.is_set():
+                return
+            yield frame
+
+    def _finish(self, original: PlanesYUV420, stylized: PlanesYUV420) -> PlanesYUV420:
+        if self._options.compare == "side":
+            return compare_side_by_side(original, stylized)
+        if self._options.compare == "split":
+            return compare_split(original, stylized, position=self._options.split_position)
+        return stylized
+
+    def _wanted_size(self, height: int, width: int) -> tuple[int, int]:
+        size = self._options.size
+        if size is None:
+            return height, width
+        return size(height, width) if callable(size) else size
+
+    def _fit(self, planes: PlanesYUV420) -> PlanesYUV420:
+        # Separate images may differ in size; within one video all pictures take that of the first.
+        separate = isinstance(self._sink, ImageFolderSink)
+        size = self._wanted_size(planes.height, planes.width) if separate else self._size
+        fitted = resize_planes(planes, size)
+        return replace(fitted, colour=_lasting_colour(planes.colour, height=planes.height, new_height=size[0]))
+
+    def _output_size(self) -> tuple[int, int]:
+        height, width = self._size
+        return height, width // 2 * 4 if self._options.compare == "side" else width
+
+    def _picture_kind(self) -> PictureKind:
+        kind = picture_kind_of(self._source)
+        height, width = self._output_size()
+        # The shape on the screen stays what it was: what the size takes, the sample aspect ratio gives back.
+        shape = Fraction(kind.width, kind.height) / Fraction(self._size[1], self._size[0])
+        ratio = kind.sample_aspect_ratio
+        if abs(shape - 1) > _SHAPE_TOLERANCE:
+            ratio = (ratio * shape).limit_denominator(255)
+        colour = _lasting_colour(kind.colour, height=kind.height, new_height=height)
+        return replace(kind, colour=colour, width=width, height=height, sample_aspect_ratio=ratio)
+
+    def _notices(self) -> tuple[str, ...]:
+        notices = [
+            *self._lasting_notices,
+            *self._source.info.notices,
+            *self._source.notices_so_far,
+            *self._sink.notices,
+        ]
+        if self._source.read_error:
+            notices.append(f"reading stopped early: {self._source.read_error}")
+        if self._pacer is not None and self._pacer.behind_seconds > _WORTH_TELLING_SECONDS:
+            notices.append(
+                f"published up to {self._pacer.behind_seconds:.0f} s late: this machine is too slow for it; "
+                "a smaller --size is quicker"
+            )
+        return tuple(dict.fromkeys(notices))
+
+
+def _lasting_colour(colour: Colour, *, height: int, new_height: int) -> Colour:
+    """Tags that mean at ``new_height`` what ``colour`` meant at ``height``: players guess an untagged one by size."""
+    meant = colour.resolved(height=height).matrix
+    return colour if colour.resolved(height=new_height).matrix is meant else replace(colour, matrix=meant)
+
+
+def _close_if_opened(opening: Future[Stylizer]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
+
+
+def describe_source(info: SourceInfo) -> str:
+    """A source in one line."""
+    parts = [f"{info.codec} {info.width}x{info.height}", info.pixel_format]
+    if info.rotation_degrees:
+        parts.append(f"turned {info.rotation_degrees} degrees")
+    if info.average_rate:
+        parts.append(f"{float(info.average_rate):.5g} fps" + (" (variable)" if info.is_variable_rate else ""))
+    if info.duration_seconds is not None:
+        parts.append(f"{float(info.duration_seconds):.1f} s")
+    return ", ".join(parts)

@@ -1,0 +1,204 @@
+"""Runs a source and its stages, one thread each, until the end, the first error or a cancellation."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from animevid.errors import Cancelled
+from animevid.run.queues import BoundedQueue, QueueCancelled, WhenFull
+from animevid.run.stage import Stage
+from animevid.run.statistics import PipelineStatistics, StageMeter
+
+_log = logging.getLogger(__name__)
+
+#: How often a waiting caller looks up: bounds the delay of Ctrl-C on platforms where a wait is not interruptible.
+_POLL_SECONDS = 0.1
+
+
+class Pipeline:
+    """A source and the stages behind it, joined by bounded queues. A context manager; used once.
+
+    Items keep their order. A full queue makes its producer wait, so at most
+    ``(number of stages) * (capacity + batch)`` items exist at a time, however long the source is. The first exception
+    raised anywhere cancels everything and is the one that the caller sees, with its own traceback.
+
+    Either ``run()`` to the end, where the last stage is the sink, or iterate to take the last stage's items one by one.
+
+    ``source_name`` names the source's thread and statistics. ``when_full`` is what every queue does when it is full.
+    A source that is a generator is closed in its own thread.
+    """
+
+    def __init__(
+        self,
+        source: Iterable[Any],
+        stages: Sequence[Stage[Any, Any]],
+        *,
+        capacity: int = 2,
+        when_full: WhenFull = WhenFull.WAIT,
+        source_name: str = "source",
+    ) -> None:
+        self._source = source
+        self._stages = tuple(stages)
+        self._queues: list[BoundedQueue[Any]] = [
+            BoundedQueue(capacity, when_full=when_full) for _ in range(len(self._stages) + 1)
+        ]
+        self._meters = [StageMeter(source_name), *(StageMeter(stage.name) for stage in self._stages)]
+        self._threads: list[threading.Thread] = []
+        self._error: BaseException | None = None
+        self._error_lock = threading.Lock()
+        self._started_at = 0.0
+        self._ended_at: float | None = None
+        self._discard_results = False
+
+    def run(
+        self,
+        *,
+        watch: Callable[[PipelineStatistics], None] | None = None,
+        watch_seconds: float = 0.2,
+    ) -> PipelineStatistics:
+        """Run to the end and return the statistics. What the last stage returns is dropped.
+
+        ``watch`` is called in the caller's thread about every ``watch_seconds`` while the pipeline runs.
+
+        Raises:
+            Cancelled: ``cancel`` was called, or Ctrl-C was pressed in the main thread.
+            BaseException: the first exception that a stage, the source or ``watch`` raised.
+        """
+        self._discard_results = True
+        with self:
+            next_watch = time.monotonic() + watch_seconds
+            try:
+                for thread in self._threads:
+                    while thread.is_alive():
+                        thread.join(min(_POLL_SECONDS, watch_seconds))
+                        if watch is not None and time.monotonic() >= next_watch:
+                            watch(self.statistics())
+                            next_watch = time.monotonic() + watch_seconds
+            except KeyboardInterrupt:
+                self.cancel()
+            except BaseException as error:
+                self._fail(error)
+        self._raise_error()
+        return self.statistics()
+
+    def __iter__(self) -> Iterator[Any]:
+        """The last stage's items, in order. Leaving the loop early cancels the rest."""
+        with self:
+            try:
+                while batch := self._queues[-1].get_batch(1):
+                    yield batch[0]
+            except QueueCancelled:
+                pass
+        self._raise_error()
+
+    def cancel(self) -> None:
+        """Stop as soon as every stage has finished the item it holds; ``run`` then raises ``Cancelled``.
+
+        May be called from any thread, and more than once; after an error or the end it changes nothing.
+        """
+        if any(thread.is_alive() for thread in self._threads):
+            self._fail(Cancelled("cancelled before the end"))
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was cancelled or has failed: a stage that waits for something need not wait any longer."""
+        return self._error is not None
+
+    def statistics(self) -> PipelineStatistics:
+        """A snapshot, at any time and from any thread."""
+        end = time.perf_counter() if self._ended_at is None else self._ended_at
+        return PipelineStatistics(
+            elapsed_seconds=end - self._started_at if self._started_at else 0.0,
+            stages=tuple(
+                meter.snapshot(dropped=queue.dropped) for meter, queue in zip(self._meters, self._queues, strict=True)
+            ),
+        )
+
+    def __enter__(self) -> Self:
+        if self._threads:
+            raise RuntimeError("a Pipeline runs once; make another")
+        targets = [self._feed, *(self._work_at(index) for index in range(len(self._stages)))]
+        self._threads = [
+            threading.Thread(target=self._guard, args=(target,), name=f"animevid-{meter.name}", daemon=True)
+            for target, meter in zip(targets, self._meters, strict=True)
+        ]
+        self._started_at = time.perf_counter()
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for queue in self._queues:
+            queue.cancel()
+        for thread in self._threads:
+            thread.join()
+        self._ended_at = time.perf_counter()
+
+    def _feed(self) -> None:
+        meter, queue = self._meters[0], self._queues[0]
+        iterator = iter(self._source)
+        meter.start()
+        try:
+            for item in iterator:
+                meter.worked()
+                queue.put(item)
+                meter.items += 1
+                meter.waited_out()
+            meter.worked()
+        finally:
+            close = getattr(iterator, "close", None)
+            if close is not None:
+                close()
+        queue.end()
+
+    def _work_at(self, index: int) -> Callable[[], None]:
+        stage, meter = self._stages[index], self._meters[index + 1]
+        before, behind = self._queues[index], self._queues[index + 1]
+        is_sink = index == len(self._stages) - 1 and self._discard_results
+
+        def work() -> None:
+            meter.start()
+            while items := before.get_batch(stage.batch_limit):
+                meter.waited_in()
+                results = stage(items)
+                del items  # an item is not kept alive while its stage waits
+                meter.worked()
+                for result in results:
+                    if not is_sink:
+                        behind.put(result)
+                    meter.items += 1
+                    del result
+                del results
+                meter.waited_out()
+            meter.waited_in()
+            behind.end()
+
+        return work
+
+    def _guard(self, target: Callable[[], None]) -> None:
+        try:
+            target()
+        except QueueCancelled:
+            pass
+        except BaseException as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._error_lock:
+            if self._error is None:
+                self._error = error
+            elif not isinstance(error, Cancelled):
+                _log.debug("after the first error: %r", error)
+        for queue in self._queues:
+            queue.cancel()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error

@@ -1,0 +1,269 @@
+"""The webcam loop: camera in, window, virtual camera and recording out; always the newest picture."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from animevid.errors import AnimevidError, LiveError
+from animevid.io.sinks.recorder import Microphone, Recorder
+from animevid.io.sinks.virtual_camera import VirtualCamera
+from animevid.io.sinks.window import View, Window, compose, pressed
+from animevid.io.sources.camera import Camera, CameraSettings
+from animevid.pixels import planes_to_rgb
+from animevid.run.live import EngineOptions, LiveEngine, LiveSession, LiveSettings, StyleName
+from animevid.run.live_frames import LiveResult, LiveStatistics, Meter
+
+log = logging.getLogger(__name__)
+
+#: How long the loop waits for a picture before it looks at the keys again.
+_PATIENCE_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class WebcamOptions:
+    """Everything about a ``webcam`` run. ``folder`` takes snapshots and recordings; ``microphone`` ``None`` is silent.
+
+    ``seconds`` ends it by itself; ``virtual_camera`` is ``""`` for any free device.
+    """
+
+    camera: CameraSettings = field(default_factory=CameraSettings)
+    live: LiveSettings = field(default_factory=LiveSettings)
+    engine: EngineOptions = field(default_factory=lambda: EngineOptions(max_sessions=1))
+    styles: Sequence[StyleName] = (None,)
+    window: bool = True
+    virtual_camera: str | None = None
+    microphone: str | None = "auto"
+    folder: Path = Path()
+    compare: bool = False
+    record: bool = False
+    figures: bool = True
+    seconds: float | None = None
+
+
+class Webcam:
+    """One run of the webcam command. ``run`` returns when the person quits or ``stop`` is called."""
+
+    def __init__(self, options: WebcamOptions) -> None:
+        self._options = options
+        self._view = View(
+            strength=options.live.strength,
+            compare=options.compare,
+            mirror=options.live.mirror,
+            recording=options.record,
+            figures=options.figures,
+        )
+        self._recorder: Recorder | None = None
+        self._microphone: Microphone | None = None
+        self._meter = Meter()
+        self._notice, self._notice_until = "", 0.0
+        self._last: LiveResult | None = None
+        self._stopped = False
+        self._dropped_while_opening = 0
+        #: Files that were written.
+        self.files: list[Path] = []
+
+    def stop(self) -> None:
+        """End ``run`` after the picture at hand. From any thread or signal handler."""
+        self._stopped = True
+
+    def run(
+        self,
+        *,
+        on_status: Callable[[str], None] | None = None,
+        on_result: Callable[[LiveResult, Window | None], None] | None = None,
+    ) -> LiveStatistics:
+        """Show the camera until the end. ``on_status`` is called about once a second; ``on_result`` after each picture.
+
+        Raises:
+            LiveError: no camera, no screen, no virtual camera.
+            StyleError, BackendError: the style cannot be used.
+        """
+        options = self._options
+        with ExitStack() as stack:
+            engine = stack.enter_context(LiveEngine(options.engine))
+            session = stack.enter_context(engine.open_session(options.live))
+            camera = stack.enter_context(Camera(options.camera, session.offer))
+            first = session.take(timeout_seconds=20)
+            if first is None:
+                raise LiveError(session.trouble or "no picture came within 20 s")
+            size = (first.stylized.height, first.stylized.width)
+            window = stack.enter_context(Window(size=size)) if options.window else None
+            virtual = None
+            if options.virtual_camera is not None:
+                virtual = stack.enter_context(
+                    VirtualCamera(size=size, fps=options.live.fps, device=options.virtual_camera or None)
+                )
+                self._tell(f"virtual camera: {virtual.device}")
+            stack.callback(self._stop_recording)
+            self._loop(session, camera, window, virtual, first, on_status, on_result)
+            return self._figures(session)
+
+    def _loop(
+        self,
+        session: LiveSession,
+        camera: Camera,
+        window: Window | None,
+        virtual: VirtualCamera | None,
+        result: LiveResult | None,
+        on_status: Callable[[str], None] | None,
+        on_result: Callable[[LiveResult, Window | None], None] | None,
+    ) -> None:
+        started = time.monotonic()
+        next_status = started + 1.0
+        limit = self._options.seconds
+        while self._view.open and not self._stopped and (limit is None or time.monotonic() - started < limit):
+            if window is not None:
+                for key, shift in window.pressed_keys():
+                    self._act(pressed(self._view, key, styles=len(self._options.styles), shift=shift), session)
+            if result is not None:
+                self._last = result
+                picture = compose(result, self._view)
+                shown_at = result.finished_at_seconds
+                if window is not None:
+                    shown_at = window.show(picture, self._lines(session, camera), view=self._view)
+                self._meter.note(shown_at, captured_at_seconds=result.frame.captured_at_seconds)
+                if self._meter.frames_shown == 1:
+                    self._dropped_while_opening = session.frames_dropped
+                if virtual is not None:
+                    virtual.send(picture)
+                self._record(result)
+                if on_result is not None:
+                    on_result(result, window)
+            elif window is not None and camera.trouble is not None and self._last is not None:
+                window.show(self._last.stylized, self._lines(session, camera), view=self._view)
+            if on_status is not None and time.monotonic() >= next_status:
+                next_status += 1.0
+                on_status("  ".join(self._lines(session, camera)))
+            result = session.take(timeout_seconds=_PATIENCE_SECONDS)
+
+    # --- what is said -----------------------------------------------------------------------------------------------
+
+    def _figures(self, session: LiveSession) -> LiveStatistics:
+        # What the camera took before there was a window to show it is no loss.
+        dropped = session.frames_dropped - self._dropped_while_opening
+        return self._meter.statistics(time.monotonic(), frames_dropped=dropped)
+
+    def _lines(self, session: LiveSession, camera: Camera) -> list[str]:
+        figures = self._figures(session)
+        lines = [
+            f"{figures.fps:.0f} fps   {figures.latency_median_seconds * 1000:.0f} ms   "
+            f"{figures.frames_dropped} dropped",
+            f"{session.style_name}   strength {session.settings.strength:.0%}",
+        ]
+        if session.is_reduced:
+            lines.append(f"reduced to {session.step} to hold {float(session.settings.fps):g} fps")
+        lines += [trouble for trouble in (camera.trouble, session.trouble) if trouble]
+        if time.monotonic() < self._notice_until:
+            lines.append(self._notice)
+        return lines
+
+    def _tell(self, notice: str) -> None:
+        log.info("%s", notice)
+        self._notice, self._notice_until = notice, time.monotonic() + 4.0
+
+    # --- what keys do -----------------------------------------------------------------------------------------------
+
+    def _act(self, view: View, session: LiveSession) -> None:
+        before, self._view = self._view, view
+        if view.style_index != before.style_index:
+            session.change(style=self._options.styles[view.style_index])
+        if view.strength != before.strength:
+            session.change(strength=view.strength)
+        if view.mirror != before.mirror:
+            session.change(mirror=view.mirror)
+        if view.snapshots != before.snapshots:
+            self._take_snapshot()
+        if before.recording and not view.recording:
+            self._stop_recording()
+
+    def _take_snapshot(self) -> None:
+        if self._last is None:
+            return
+        path = _free_name(self._options.folder, ".png")
+        try:
+            save_png(compose_rgb(self._last, self._view), path)
+        except (OSError, AnimevidError) as error:
+            self._tell(f"no snapshot: {error}")
+            return
+        self.files.append(path)
+        self._tell(f"saved {path.name}")
+
+    def _record(self, result: LiveResult) -> None:
+        if not self._view.recording:
+            return
+        try:
+            if self._recorder is None:
+                self._microphone = self._open_microphone()
+                fps = self._options.live.fps
+                path = _free_name(self._options.folder, ".mp4")
+                self._recorder = Recorder(path, fps=fps, sound=self._microphone is not None)
+                if self._microphone is not None:
+                    self._microphone.start(self._recorder.write_sound)
+            self._recorder.write(compose(result, self._view), at_seconds=result.frame.captured_at_seconds)
+        except AnimevidError as error:
+            self._tell(f"not recorded: {error}")
+            self._view = replace(self._view, recording=False)
+            self._stop_recording()
+
+    def _open_microphone(self) -> Microphone | None:
+        if self._options.microphone is None:
+            return None
+        try:
+            return Microphone(self._options.microphone)
+        except LiveError as error:
+            if self._options.microphone != "auto":
+                raise
+            self._tell(f"recording without sound: {error}")
+            return None
+
+    def _stop_recording(self) -> None:
+        recorder, self._recorder = self._recorder, None
+        microphone, self._microphone = self._microphone, None
+        if microphone is not None:
+            microphone.close()
+        if recorder is None:
+            return
+        try:
+            path = recorder.finish()
+        except AnimevidError as error:
+            self._tell(str(error))
+            return
+        if path is not None:
+            self.files.append(path)
+            self._tell(f"saved {path.name}")
+
+
+def compose_rgb(result: LiveResult, view: View) -> object:
+    """What the window shows, uint8 RGB ``(H, W, 3)``, without the figures."""
+    return planes_to_rgb(compose(result, view))
+
+
+def save_png(rgb: object, path: Path) -> None:
+    """Write uint8 RGB ``(H, W, 3)`` as a PNG.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    import cv2
+    import numpy as np
+
+    written, data = cv2.imencode(".png", np.ascontiguousarray(np.asarray(rgb)[..., ::-1]))
+    if not written:
+        raise OSError("the picture cannot be encoded")
+    path.write_bytes(data.tobytes())
+
+
+def _free_name(folder: Path, suffix: str) -> Path:
+    stem = datetime.now().strftime("animevid-%Y%m%d-%H%M%S")
+    path = folder / f"{stem}{suffix}"
+    number = 1
+    while path.exists():
+        number += 1
+        path = folder / f"{stem}-{number}{suffix}"
+    return path

@@ -1,0 +1,1 @@
+"""``animevid serve``: the page, WebRTC, MJPEG, and file conversion over HTTP."""

@@ -1,0 +1,364 @@
+"""Viewers by WebRTC: a peer sends its camera (or watches the host's) and gets the stylized picture back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextlib import suppress
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import av
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+from aiortc.mediastreams import MediaStreamError
+
+from animevid.errors import LiveError
+from animevid.io.planes_io import PlaneReader, PlaneWriter
+from animevid.io.sources.camera import Camera, CameraSettings
+from animevid.pixels import PlanesYUV420, resize_planes
+from animevid.run.live import LiveSession
+from animevid.run.live_frames import LiveFrame, LiveResult, Meter
+
+log = logging.getLogger(__name__)
+
+_CLOCK_HZ = 90_000
+_STATUS_SECONDS = 0.5
+#: A peer that has not come through by then makes room for others.
+_CONNECT_SECONDS = 20.0
+_LONGEST_MESSAGE = 4096
+
+
+class HostCamera:
+    """The host's own camera, read once for all who watch it, and only while somebody does."""
+
+    def __init__(self, settings: CameraSettings | None) -> None:
+        self.settings = settings
+        self._camera: Camera | None = None
+        self._sessions: set[LiveSession] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def is_offered(self) -> bool:
+        return self.settings is not None
+
+    def join(self, session: LiveSession) -> None:
+        """Send the camera's pictures to ``session`` from now on. Blocks while the camera opens.
+
+        Raises:
+            LiveError, InputError: there is none, or it does not open.
+        """
+        if self.settings is None:
+            raise LiveError("this server has no camera to offer: start it with --device")
+        with self._lock:
+            self._sessions.add(session)
+            if self._camera is not None:
+                return
+            camera = Camera(self.settings, self._deliver)
+            try:
+                self._camera = camera.__enter__()
+            except BaseException:
+                self._sessions.discard(session)
+                raise
+
+    def leave(self, session: LiveSession) -> None:
+        """Stop sending; the last one out closes the camera."""
+        with self._lock:
+            self._sessions.discard(session)
+            if self._sessions or self._camera is None:
+                return
+            camera, self._camera = self._camera, None
+        camera.close()
+
+    def _deliver(self, frame: LiveFrame) -> None:
+        for session in tuple(self._sessions):
+            session.offer(frame)
+
+
+class Results:
+    """A session's results for several readers on the event loop: each reader gets the newest it has not seen."""
+
+    def __init__(self, session: LiveSession, executor: Executor) -> None:
+        self._session = session
+        self._executor = executor
+        self._condition = asyncio.Condition()
+        self._newest: LiveResult | None = None
+        self._count = 0
+        self.meter = Meter()
+        self.is_over = False
+
+    async def pump(self) -> None:
+        """Bring results over from the session's thread until it is closed."""
+        loop = asyncio.get_running_loop()
+        try:
+            while not self._session.is_closed:
+                result = await loop.run_in_executor(self._executor, partial(self._session.take, timeout_seconds=0.5))
+                if result is None:
+                    continue
+                self.meter.note(result.finished_at_seconds, captured_at_seconds=result.frame.captured_at_seconds)
+                async with self._condition:
+                    self._newest, self._count = result, self._count + 1
+                    self._condition.notify_all()
+        finally:
+            self.is_over = True
+            async with self._condition:
+                self._condition.notify_all()
+
+    async def after(self, seen: int) -> tuple[int, LiveResult] | None:
+        """The newest result and its number, once that is above ``seen``; ``None`` when there will be none."""
+        async with self._condition:
+            await self._condition.wait_for(lambda: self._count > seen or self.is_over)
+            if self._newest is None or self._count <= seen:
+                return None
+            return self._count, self._newest
+
+
+class ResultTrack(MediaStreamTrack):
+    """One of a result's two pictures as a video track. Time stamps are those of capture, so pacing is the camera's."""
+
+    kind = "video"
+
+    def __init__(self, results: Results, choose: Callable[[LiveResult], PlanesYUV420]) -> None:
+        super().__init__()
+        self._results = results
+        self._choose = choose
+        self._seen = 0
+        self._start_seconds: float | None = None
+        self._last_pts = -1
+        self._writer: PlaneWriter | None = None
+
+    async def recv(self) -> av.VideoFrame:
+        """The next picture for aiortc's encoder."""
+        newest = await self._results.after(self._seen)
+        if newest is None or self.readyState != "live":
+            self.stop()
+            raise MediaStreamError
+        self._seen, result = newest
+        if self._start_seconds is None:
+            self._start_seconds = result.frame.captured_at_seconds
+        pts = round((result.frame.captured_at_seconds - self._start_seconds) * _CLOCK_HZ)
+        self._last_pts = max(pts, self._last_pts + 1)
+        frame = self._write(self._choose(result))
+        frame.pts, frame.time_base = self._last_pts, Fraction(1, _CLOCK_HZ)
+        return frame
+
+    def _write(self, planes: PlanesYUV420) -> av.VideoFrame:
+        size = (planes.height // 2 * 2, planes.width // 2 * 2)
+        planes = resize_planes(planes, size)
+        writer = self._writer
+        if writer is None or (writer.height, writer.width) != size:
+            writer = PlaneWriter(width=size[1], height=size[0], pixel_format="yuv420p", colour=planes.colour)
+            self._writer = writer
+        return writer.write(planes)
+
+
+class Peer:
+    """One viewer's connection. ``close`` ends everything that belongs to it."""
+
+    def __init__(
+        self,
+        session: LiveSession,
+        executor: Executor,
+        *,
+        host_camera: HostCamera | None,
+        largest_pixels: int,
+        on_close: Callable[[Peer], None],
+        change: Callable[[LiveSession, dict[str, Any]], None],
+        viewers: Callable[[], int],
+    ) -> None:
+        self.id = secrets.token_urlsafe(12)
+        self.session = session
+        self._host_camera = host_camera
+        self._largest_pixels = largest_pixels
+        self._on_close = on_close
+        self._change = change
+        self._viewers = viewers
+        self._connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._results = Results(session, executor)
+        self._executor = executor
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._channel: Any = None
+        self._closed = False
+
+    async def answer(self, sdp: str) -> str:
+        """The answer to a browser's offer.
+
+        Raises:
+            LiveError: the offer cannot be read, or the host's camera does not open.
+        """
+        connection = self._connection
+        connection.on("track", self._on_track)
+        connection.on("datachannel", self._on_channel)
+        connection.on("connectionstatechange", self._on_state)
+        if self._host_camera is not None:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._executor, self._host_camera.join, self.session)
+        try:
+            await connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+            tracks = [ResultTrack(self._results, lambda result: result.stylized)]
+            if self._host_camera is not None:
+                tracks.append(ResultTrack(self._results, lambda result: result.frame.planes))
+            for track, transceiver in zip(tracks, connection.getTransceivers(), strict=False):
+                transceiver.sender.replaceTrack(track)
+                transceiver.direction = "sendrecv" if self._host_camera is None else "sendonly"
+            await connection.setLocalDescription(await connection.createAnswer())
+        except Exception as error:  # aiortc raises whatever its parser met
+            raise LiveError(f"the browser's offer cannot be used ({type(error).__name__}: {error})") from error
+        self._start(self._results.pump())
+        self._start(self._tell())
+        self._start(self._give_up_if_nobody_comes())
+        return str(connection.localDescription.sdp)
+
+    async def close(self) -> None:
+        """Hang up. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self.session.close()
+        if self._host_camera is not None:
+            camera = self._host_camera
+            await asyncio.get_running_loop().run_in_executor(self._executor, camera.leave, self.session)
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        await self._connection.close()
+        self._on_close(self)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _on_track(self, track: MediaStreamTrack) -> None:
+        if track.kind == "video" and self._host_camera is None:
+            self._start(self._consume(track))
+
+    def _on_channel(self, channel: Any) -> None:
+        self._channel = channel
+        channel.on("message", self._on_message)
+
+    def _on_message(self, message: object) -> None:
+        if not isinstance(message, str) or len(message) > _LONGEST_MESSAGE:
+            return
+        try:
+            wishes = json.loads(message)
+            if isinstance(wishes, dict):
+                if "ping" in wishes:
+                    self._channel.send(json.dumps({"pong": wishes["ping"]}))
+                else:
+                    self._change(self.session, wishes)
+        except (ValueError, TypeError, RecursionError, LiveError) as error:
+            self.session.trouble = str(error)
+
+    async def _on_state(self) -> None:
+        if self._connection.connectionState in ("failed", "closed"):
+            await self.close()
+
+    async def _consume(self, track: MediaStreamTrack) -> None:
+        """Take every picture at once, so that none waits in aiortc; the session keeps the newest."""
+        reader = PlaneReader()
+        index = 0
+        with suppress(MediaStreamError):
+            while True:
+                raw = await track.recv()
+                if not isinstance(raw, av.VideoFrame):
+                    continue
+                planes = fitting(reader.read(raw), self._largest_pixels)
+                self.session.offer(LiveFrame(planes, index, time.monotonic()))
+                index += 1
+
+    async def _tell(self) -> None:
+        """Send the page its figures, twice a second."""
+        while True:
+            await asyncio.sleep(_STATUS_SECONDS)
+            if self._channel is None or self._channel.readyState != "open":
+                continue
+            session = self.session
+            figures = self._results.meter.statistics(time.monotonic(), frames_dropped=session.frames_dropped)
+            self._channel.send(
+                json.dumps(
+                    {
+                        "fps": round(figures.fps, 1),
+                        "serverMs": round(figures.latency_median_seconds * 1000, 1),
+                        "dropped": figures.frames_dropped,
+                        "style": session.style_name,
+                        "strength": session.settings.strength,
+                        "reduced": str(session.step) if session.is_reduced else None,
+                        "trouble": session.trouble,
+                        "viewers": self._viewers(),
+                    }
+                )
+            )
+
+    async def _give_up_if_nobody_comes(self) -> None:
+        await asyncio.sleep(_CONNECT_SECONDS)
+        if self._connection.connectionState != "connected":
+            await self.close()
+
+
+def fitting(planes: PlanesYUV420, largest_pixels: int) -> PlanesYUV420:
+    """``planes``, made smaller where they have more pixels than that."""
+    pixels = planes.height * planes.width
+    if pixels <= largest_pixels:
+        return planes
+    scale = (largest_pixels / pixels) ** 0.5
+    return resize_planes(planes, (int(planes.height * scale), int(planes.width * scale)))
+
+
+class PromptJitterBuffer(JitterBuffer):
+    """aiortc's buffer, which gives a frame away as soon as its last packet is there.
+
+    aiortc itself waits for the first packet of the next frame, which is a frame's time of latency for every picture;
+    but the last packet of a frame says so itself (the marker bit, RFC 7741 section 4.1 and RFC 6184 section 5.1).
+    """
+
+    def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
+        waiting: list[Any] = self._packets
+        while (head := waiting[(first := self._origin or 0) % self._capacity]) is not None:
+            parts: list[bytes] = []
+            whole = False
+            for offset in range(self._capacity):
+                packet = waiting[(first + offset) % self._capacity]
+                if packet is None:
+                    break
+                if packet.timestamp != head.timestamp:
+                    whole = True
+                    break
+                parts.append(packet._data)
+                if packet.marker:
+                    whole = True
+                    break
+            if not whole:
+                return None
+            self.remove(len(parts))
+            if data := b"".join(parts):  # what only pads is no frame, and would end the decoder
+                return JitterFrame(data=data, timestamp=head.timestamp)
+        return None
+
+
+def faster_video() -> None:
+    """Tune aiortc for pictures that are looked at while they are taken.
+
+    Its encoders start at 500 kbit/s, which suits talking heads at 320x240; here they start at a rate that suits a
+    picture of this size, and the browser's reports lower it. Its receivers give frames away promptly.
+    """
+    from aiortc import rtcrtpreceiver
+    from aiortc.codecs import h264, vpx
+
+    codec: Any
+    for codec in (vpx, h264):
+        codec.DEFAULT_BITRATE, codec.MAX_BITRATE = 2_500_000, 6_000_000
+    receiver: Any = rtcrtpreceiver
+    receiver.JitterBuffer = _jitter_buffer
+
+
+def _jitter_buffer(capacity: int, prefetch: int = 0, is_video: bool = False) -> JitterBuffer:
+    kind = PromptJitterBuffer if is_video else JitterBuffer
+    return kind(capacity, prefetch, is_video)

@@ -1,0 +1,152 @@
+"""The encoder that is asked for, or a plain word about the one that is used instead."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from animevid.errors import OutputError, UsageError
+from animevid.io import EncoderSettings, OutputSettings, PictureKind, VideoSource
+from animevid.io.encoders import HARDWARE_FAMILIES, choose_encoder
+from passing import pass_through, read_frames, times
+
+SMALL = PictureKind(64, 48, rate=Fraction(25))
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "written"),
+    [
+        ("auto", ".mp4", "h264"),
+        ("auto", ".webm", "vp9"),
+        ("h264", ".mkv", "h264"),
+        ("hevc", ".mp4", "hevc"),
+        ("av1", ".mp4", "av1"),
+        ("av1", ".webm", "av1"),
+        ("vp9", ".webm", "vp9"),
+        ("prores", ".mov", "prores"),
+        ("ffv1", ".mkv", "ffv1"),
+    ],
+)
+def test_each_codec_writes_what_it_says(make_clip, probe, tmp_path, codec, suffix, written):
+    clip, target = make_clip("even.mp4", width=128, height=96), tmp_path / f"out{suffix}"
+    pass_through(clip, target, settings=OutputSettings(encoder=EncoderSettings(codec=codec)))
+    assert probe(target)["streams"][0]["codec_name"] == written
+    assert times(target) == times(clip)
+
+
+def test_hevc_in_mp4_is_tagged_as_apple_players_want_it(make_clip, probe, tmp_path):
+    target = tmp_path / "out.mp4"
+    settings = OutputSettings(encoder=EncoderSettings(codec="hevc"))
+    pass_through(make_clip("even.mp4"), target, settings=settings)
+    assert probe(target)["streams"][0]["codec_tag_string"] == "hvc1"
+
+
+def test_a_lower_crf_makes_a_larger_file(make_clip, tmp_path):
+    clip = make_clip("even.mp4", width=320, height=240)
+    sizes = [
+        pass_through(
+            clip, tmp_path / f"{crf}.mp4", settings=OutputSettings(encoder=EncoderSettings(crf=crf))
+        ).bytes_written
+        for crf in (10, 45)
+    ]
+    assert sizes[0] > sizes[1]
+
+
+def test_a_bitrate_replaces_the_constant_quality():
+    plan = choose_encoder(EncoderSettings(bitrate_bps=300_000), SMALL, container="mp4")
+    assert "crf" not in plan.options
+    assert plan.bitrate_bps == 300_000
+
+
+@pytest.mark.parametrize("family", ["auto", *HARDWARE_FAMILIES])
+def test_hardware_is_used_where_it_opens_and_else_replaced_in_so_many_words(make_clip, tmp_path, family):
+    settings = OutputSettings(encoder=EncoderSettings(hardware=family))
+    report = pass_through(make_clip("even.mp4", width=320, height=240), tmp_path / "out.mp4", settings=settings)
+    if report.encoder.startswith("libx264"):
+        assert any("libx264 is used instead" in notice for notice in report.notices)
+    else:
+        assert report.encoder.startswith("h264_")
+
+
+@pytest.mark.parametrize(
+    ("settings", "container", "word"),
+    [
+        (EncoderSettings(codec="divx"), "mp4", "h264"),
+        (EncoderSettings(codec="h264"), "webm", "vp9"),
+        (EncoderSettings(codec="prores"), "mp4", "h264"),
+        (EncoderSettings(crf=99), "mp4", "51"),
+        (EncoderSettings(crf=20, bitrate_bps=1000), "mp4", "exclude"),
+        (EncoderSettings(preset="warp"), "mp4", "warp"),
+        (EncoderSettings(hardware="gpu"), "mp4", "nvenc"),
+        (EncoderSettings(codec="prores", crf=20), "mov", "crf"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_in_one_line(settings, container, word):
+    with pytest.raises(UsageError, match=word) as caught:
+        choose_encoder(settings, SMALL, container=container)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_picture_the_encoder_refuses_is_an_output_error():
+    with pytest.raises(OutputError, match="libx265"):
+        choose_encoder(EncoderSettings(codec="hevc"), PictureKind(2, 2, rate=Fraction(25)), container="mp4")
+
+
+@pytest.mark.parametrize(("width", "height"), [(63, 48), (64, 47), (63, 47)])
+def test_odd_sizes_are_extended_by_their_last_row_and_column(make_clip, tmp_path, width, height):
+    clip = make_clip("odd.mkv", codec="ffv1", options={}, width=width, height=height, frames=3)
+    target = tmp_path / "out.mp4"
+    report = pass_through(clip, target, settings=OutputSettings(encoder=EncoderSettings(crf=1)))
+    assert any("odd" in notice for notice in report.notices)
+    before, after = read_frames(clip)[0].planes, read_frames(target)[0].planes
+    assert (after.width, after.height) == (width + width % 2, height + height % 2)
+    inner = after.y[:height, :width].astype(int)
+    assert np.mean(np.abs(inner - before.y.astype(int))) < 3
+    if width % 2:
+        assert np.mean(np.abs(after.y[:, -1].astype(int) - after.y[:, -2].astype(int))) < 4
+
+
+@pytest.mark.parametrize("codec", ["vp9", "ffv1"])
+def test_codecs_that_know_odd_sizes_keep_them(make_clip, tmp_path, codec):
+    clip = make_clip("odd.mkv", codec="ffv1", options={}, width=63, height=47, frames=3)
+    target = tmp_path / "out.mkv"
+    pass_through(clip, target, settings=OutputSettings(encoder=EncoderSettings(codec=codec)))
+    with VideoSource(target) as source:
+        assert (source.info.width, source.info.height) == (63, 47)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_the_shape_of_the_pixels_is_carried(make_clip, probe, tmp_path, suffix):
+    clip, target = make_clip("wide.mp4", sample_aspect_ratio=Fraction(4, 3)), tmp_path / f"out{suffix}"
+    pass_through(clip, target)
+    assert probe(target)["streams"][0]["sample_aspect_ratio"] == "4:3"
+
+
+def test_the_shape_of_the_pixels_turns_with_the_picture(make_clip, probe, tmp_path):
+    clip = make_clip("wide.mp4", sample_aspect_ratio=Fraction(4, 3), display_rotation=-90)
+    target = tmp_path / "out.mp4"
+    pass_through(clip, target)
+    stream = probe(target)["streams"][0]
+    assert (stream["width"], stream["height"], stream["sample_aspect_ratio"]) == (48, 64, "3:4")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_the_index_comes_first_so_that_players_can_start_at_once(make_clip, tmp_path, suffix):
+    target = tmp_path / f"out{suffix}"
+    pass_through(make_clip("even.mp4"), target)
+    data = target.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+
+
+def test_the_encoders_keep_quiet(make_clip, tmp_path, capfd):
+    for codec in ("h264", "hevc", "av1"):
+        settings = OutputSettings(encoder=EncoderSettings(codec=codec))
+        pass_through(make_clip("even.mp4", width=128, height=96), tmp_path / f"{codec}.mp4", settings=settings)
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_pyav_has_the_software_encoders_we_name():
+    assert {"libx264", "libx265", "libsvtav1", "libvpx-vp9", "prores_ks", "ffv1"} <= set(av.codecs_available)

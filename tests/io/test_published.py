@@ -1,0 +1,296 @@
+"""A server that is published to goes away and comes back: real sockets that hang up, and a clock of our own."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NoReturn
+
+import av
+import pytest
+from animevid.cli import main
+from animevid.errors import OutputError
+from animevid.io import OutputSettings, VideoSource, open_sink
+from animevid.io.retry import Backoff
+from animevid.io.sink import Sink
+from animevid.io.sinks.published import PublishedSink
+from animevid.run.conversion import Conversion, ConversionOptions, ConversionReport
+
+needs_ffmpeg = pytest.mark.skipif(
+    shutil.which("ffmpeg") is None, reason="there is no ffmpeg command: apt-get install ffmpeg"
+)
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+
+
+class Server:
+    """Takes one caller after another, and hangs up on the first ones after so many bytes of each.
+
+    After the last one it is gone; ``pause_seconds`` lie between two.
+    """
+
+    def __init__(self, *hang_up_after: int | None, pause_seconds: float = 0.0) -> None:
+        self._limits = hang_up_after
+        self._pause = pause_seconds
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self.url = f"tcp://127.0.0.1:{self._port}"
+        self.received: list[bytes] = []
+        self.is_listening = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self.is_listening.wait(10)
+
+    def join(self) -> None:
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        for index, limit in enumerate(self._limits):
+            if index:
+                time.sleep(self._pause)
+            with socket.create_server(("127.0.0.1", self._port)) as listening:
+                self.is_listening.set()
+                caller, _ = listening.accept()
+            data = bytearray()
+            with caller:
+                while (limit is None or len(data) < limit) and (part := caller.recv(1 << 14)):
+                    data += part
+                # At once and rudely, as a process that is killed: what it has not read is lost.
+                caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            self.received.append(bytes(data))
+
+
+def packets_of(data: bytes, kind: str = "video") -> list[tuple[float, bool]]:
+    """Decoding time and whether it is a key frame, of each packet that arrived whole."""
+    with av.open(io.BytesIO(data)) as container:
+        stream = container.streams.get({kind: 0})[0]
+        return [(float(p.dts * p.time_base), p.is_keyframe) for p in container.demux(stream) if p.dts is not None]
+
+
+@pytest.fixture
+def film(make_clip: Callable[..., Path]) -> Path:
+    return make_clip("published.mp4", frames=200, audio_codec="aac", audio_seconds=Fraction(8), width=320, height=240)
+
+
+def break_off(sink: Sink) -> NoReturn:
+    """What a sink does whose server hangs up."""
+    sink.abort()
+    raise OutputError("broken") from OSError(32, "Broken pipe")
+
+
+def to_nobody(template: VideoSource, **how: Any) -> PublishedSink:
+    """Publishes over UDP, where nobody needs to listen; ``how`` as :class:`PublishedSink` takes it."""
+
+    def connect() -> Any:
+        return open_sink("udp://127.0.0.1:9", template=template)
+
+    return PublishedSink(connect(), connect, template=template, patience_seconds=20, **how)
+
+
+def run(film: Path | str, url: str, style: Path, *, patience: float = 20.0) -> ConversionReport:
+    options = ConversionOptions(style=style, reconnect_seconds=patience)
+    with Conversion(film, url, options) as conversion:
+        return conversion.run()
+
+
+def test_a_film_goes_on_where_it_broke_off_with_a_key_frame_on_the_same_clock(film: Path, packed_style: Path):
+    server = Server(10_000, None, pause_seconds=1.0)
+    report = run(film, server.url, packed_style)
+    server.join()
+    before, after = (packets_of(data) for data in server.received)
+    assert report.frames_out == 200
+    assert after[0][1]
+    # Nothing comes twice, and no more is missing than was on its way: some second of it, in the encoder and the system.
+    assert before[-1][0] < after[0][0] < before[-1][0] + 3
+    assert all(later > one for one, later in pairwise(time for time, _ in after))
+    assert packets_of(server.received[1], "audio")
+    # It took the film's time and that of the break: it was not hurried through.
+    assert report.elapsed_seconds > 8.5
+
+
+def test_a_server_that_stays_away_is_one_line_and_an_exit_code(
+    film: Path, packed_style: Path, capsys: pytest.CaptureFixture[str]
+):
+    server = Server(8_000)
+    code = main([str(film), f"{server.url}?key=S3cret", "--style", str(packed_style), "--quiet", "--reconnect", "1"])
+    said = capsys.readouterr().err.splitlines()
+    assert code == OutputError.exit_code
+    # What another test left behind on the root logger may have its say; of the command there is one line.
+    assert [line for line in said if line.startswith("animevid: error")] == [said[-1]]
+    assert "did not come back in 1 s" in said[-1]
+    assert "S3cret" not in "".join(said)
+
+
+def test_without_patience_the_first_break_is_the_end(film: Path, packed_style: Path):
+    server = Server(8_000, None)
+    with pytest.raises(OutputError, match="cannot be written"):
+        run(film, server.url, packed_style, patience=0)
+
+
+def test_a_server_that_was_never_there_is_not_looked_for(film: Path, packed_style: Path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    began = time.monotonic()
+    with pytest.raises(OutputError, match="refused"):
+        run(film, url, packed_style, patience=300)
+    assert time.monotonic() - began < 100
+
+
+@contextmanager
+def station(film: Path) -> Iterator[str]:
+    """Sends a film in real time to one caller, again and again, as a camera does."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        command = ["ffmpeg", "-loglevel", "error", "-re", "-stream_loop", "-1", "-i", str(film), "-c", "copy"]
+        sender = subprocess.Popen([*command, "-f", "mpegts", "pipe:1"], stdout=subprocess.PIPE)
+
+        def send() -> None:
+            caller, _ = listening.accept()
+            assert sender.stdout is not None
+            with caller:
+                while data := sender.stdout.read1(1 << 14):
+                    try:
+                        caller.sendall(data)
+                    except OSError:
+                        return
+
+        threading.Thread(target=send, daemon=True).start()
+        try:
+            yield f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            sender.kill()
+            sender.wait()
+
+
+@needs_ffmpeg
+def test_pictures_of_a_live_source_are_dropped_meanwhile_and_its_time_goes_on(film: Path, packed_style: Path):
+    server = Server(20_000, 20_000, pause_seconds=2.0)
+    with station(film) as source, Conversion(source, server.url, ConversionOptions(style=packed_style)) as conversion:
+        runner = threading.Thread(target=conversion.run)
+        runner.start()
+        server.join()
+        conversion.stop()
+        runner.join(60)
+        assert not runner.is_alive()
+        notice = conversion.plan.notices[-1]
+    before, after = (packets_of(data) for data in server.received)
+    assert after[0][1]
+    assert after[0][0] > before[-1][0] + 1.0
+    assert all(later > one for one, later in pairwise(time for time, _ in after))
+    assert "pictures were dropped while tcp://127.0.0.1" in notice
+
+
+@posix
+@needs_ffmpeg
+@pytest.mark.parametrize(("live", "code"), [(False, 130), (True, 0)], ids=["a film", "a live source"])
+def test_ctrl_c_ends_the_search_at_once(film: Path, packed_style: Path, live: bool, code: int):
+    server = Server(8_000)
+    with station(film) as source:
+        command = [sys.executable, "-m", "animevid", source if live else str(film), server.url, "--reconnect", "600"]
+        process = subprocess.Popen([*command, "--style", str(packed_style)], stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        while "looking for it again" not in process.stderr.readline():
+            assert process.poll() is None
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(60) == code
+    assert "Traceback" not in rest
+    assert ("stopped before the end" in rest) is not live
+
+
+def test_a_silent_server_does_not_stop_the_search_nor_what_else_happens_here(packed_style: Path, film: Path):
+    """It takes the call and says nothing, as one that hangs: PyAV would wait without end, holding Python's lock."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, VideoSource(film) as template:
+        over = threading.Event()
+        url = f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/film"
+        sink = open_sink(url, template=template, settings=OutputSettings(), is_over=over.is_set)
+        threading.Timer(0.5, over.set).start()
+        with pytest.raises(OutputError):
+            sink.write(next(iter(template)))
+
+
+@pytest.mark.parametrize("is_over", [True, False], ids=["ended by its user", "at the end of the film"])
+def test_a_break_in_the_last_words_is_an_error_only_to_whoever_has_not_ended_it(film: Path, is_over: bool):
+    with VideoSource(film) as template:
+        sink = to_nobody(template, drops=True, is_over=lambda: is_over)
+        sink.write(next(iter(template)))
+        sink._current.finish = lambda: break_off(sink._current)  # type: ignore[method-assign]
+        if is_over:
+            report = sink.finish()
+            assert report.frames_written == 1
+            assert report.bytes_written is None
+        else:
+            with pytest.raises(OutputError, match="broken"):
+                sink.finish()
+
+
+def test_time_is_given_anew_only_after_a_connection_that_lasted(film: Path):
+    """On a clock of its own: breaks 10 s apart, each with its own patience, and breaks 1 s apart, which share one."""
+    clock = [100.0]
+    with VideoSource(film) as template:
+        sink = to_nobody(
+            template,
+            drops=False,
+            is_over=lambda: False,
+            backoff=Backoff(first_seconds=0.01),
+            now=lambda: clock[0],
+        )
+        deadlines = []
+        for frame, lasted in zip(template, [0, 10.0, 10.0, 1.0, 1.0], strict=False):
+            if lasted:
+                clock[0] += lasted
+                sink._current.write = lambda _: break_off(sink._current)  # type: ignore[method-assign]
+            sink.write(frame)
+            deadlines.append(sink._deadline)
+        sink.abort()
+    assert deadlines == [0.0, 130.0, 140.0, 140.0, 140.0]
+    assert sink.reconnections == 4
+    assert Fraction(sink.frames_written) == 5
+
+
+@needs_ffmpeg
+def test_an_rtmp_server_that_is_killed_and_started_again_gets_the_rest(film: Path, packed_style: Path, tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        url = f"rtmp://127.0.0.1:{free.getsockname()[1]}/live/film"
+
+    def start(name: str) -> subprocess.Popen[bytes]:
+        command = ["ffmpeg", "-loglevel", "error", "-nostdin", "-y", "-analyzeduration", "500000", "-listen", "1"]
+        command += ["-f", "flv", "-i", url]
+        return subprocess.Popen([*command, "-c", "copy", "-copyts", "-flush_packets", "1", str(tmp_path / name)])
+
+    first, end = start("one.ts"), time.monotonic() + 60
+    frames_sent, reports = [0], []
+
+    def publish() -> None:
+        while not reports and time.monotonic() < end:  # until it listens
+            with Conversion(film, url, ConversionOptions(style=packed_style)) as conversion, suppress(OutputError):
+                reports.append(conversion.run(on_progress=lambda now: frames_sent.append(now.frames_done)))
+            time.sleep(0.2)
+
+    publishing = threading.Thread(target=publish)
+    publishing.start()
+    while frames_sent[-1] < 75:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    time.sleep(0.5)
+    second = start("two.ts")
+    publishing.join(60)
+    assert second.wait(60) == 0
+    assert [report.frames_out for report in reports] == [200]
+    after = packets_of((tmp_path / "two.ts").read_bytes())
+    assert after[0][1]
+    assert after[0][0] > 2
+    assert len(after) > 25

@@ -1,0 +1,501 @@
+"""A style in use: every layout, size and depth; blending; the network skipped only where nothing moves."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from animevid.errors import AnimevidError, BackendError, StyleError, UsageError
+from animevid.pixels import Colour, ColourRange, Matrix, NoiseFloor, PlanesYUV420
+from animevid.render.stylizer import StaticSkip, SteadySteps, Stylizer
+from animevid.run.conversion import stylizing_stages
+from small_styles import LEVELS, NCHW, NHWC, PACKED, save_style
+
+
+def _picture(height=96, width=160, *, bit_depth=8, seed=0, colour=None, alpha=False) -> PlanesYUV420:
+    """Soft blobs with a little grain, in limited range."""
+    generator = np.random.default_rng(seed)
+    dtype, unit = (np.uint8, 1) if bit_depth == 8 else (np.uint16, 1 << (bit_depth - 8))
+
+    def plane(h, w, low, high):
+        y, x = np.mgrid[0:h, 0:w]
+        wave = np.sin(x / 17 + seed) + np.cos(y / 13) + np.sin((x + 2 * y) / 29)
+        values = low + (wave + 3) / 6 * (high - low) + generator.normal(0, 1.5, (h, w))
+        return np.clip(values * unit, 16 * unit, 235 * unit).astype(dtype)
+
+    chroma = (height + 1) // 2, (width + 1) // 2
+    return PlanesYUV420(
+        plane(height, width, 40, 210),
+        plane(*chroma, 108, 148),
+        plane(*chroma, 108, 148),
+        bit_depth=bit_depth,
+        colour=colour or Colour(Matrix.BT709, ColourRange.LIMITED, 1, 1),
+        alpha=plane(height, width, 0, 235) if alpha else None,
+    )
+
+
+@pytest.fixture
+def make_style(tmp_path):
+    def make(card, effect="posterize", **changes):
+        card = replace(card, **changes)
+        return save_style(tmp_path / f"{card.name}-{effect}.onnx", card, effect=effect)
+
+    return make
+
+
+@pytest.mark.parametrize("bit_depth", [8, 10])
+@pytest.mark.parametrize("size", [(96, 160), (90, 150), (91, 151), (5, 7), (1, 1)])
+def test_a_network_that_copies_gives_the_picture_back(make_style, size, bit_depth):
+    picture = _picture(*size, bit_depth=bit_depth)
+    with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
+        result = stylizer.stylize_planes(picture)
+    for before, after in ((picture.y, result.y), (picture.u, result.u), (picture.v, result.v)):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("card", [PACKED, NCHW, NHWC], ids=lambda card: card.layout.value)
+@pytest.mark.parametrize("bit_depth", [8, 10])
+@pytest.mark.parametrize("size", [(96, 160), (91, 151), (300, 500)])
+def test_every_layout_stylizes_every_size_and_depth_and_keeps_what_belongs_to_the_frame(
+    make_style, card, bit_depth, size
+):
+    picture = _picture(*size, bit_depth=bit_depth, alpha=True)
+    with Stylizer(make_style(card)) as stylizer:
+        result = stylizer.stylize_planes(picture)
+    assert result.y.shape == picture.y.shape
+    assert result.u.shape == picture.u.shape
+    assert result.y.dtype == picture.y.dtype
+    assert (result.bit_depth, result.colour) == (picture.bit_depth, picture.colour)
+    assert result.alpha is picture.alpha
+    change = np.abs(result.y.astype(int) - picture.y.astype(int)).mean() / (1 << (bit_depth - 8))
+    assert 2 < change < 40
+
+
+def test_posterized_luma_has_few_levels(make_style):
+    picture = _picture()
+    with Stylizer(make_style(PACKED, net_pixels=0)) as stylizer:
+        result = stylizer.stylize_planes(picture)
+    # -1..1 in steps of 1 / LEVELS, on 219 codes above black.
+    levels = {round(16 + 219 * step / (2 * LEVELS)) for step in range(2 * LEVELS + 1)}
+    assert {int(value) for value in np.unique(result.y)} <= levels | {level + 1 for level in levels}
+
+
+def test_the_colour_order_and_layout_of_the_card_are_honoured(make_style):
+    """A copying BGR NHWC network and a copying RGB NCHW one show the same picture."""
+    picture = _picture()
+    results = []
+    for card in (NCHW, NHWC):
+        with Stylizer(make_style(card, "copy")) as stylizer:
+            results.append(stylizer.stylize_planes(picture))
+    np.testing.assert_array_equal(results[0].y, results[1].y)
+    assert np.abs(results[0].y.astype(int) - picture.y.astype(int)).max() <= 2
+    assert np.abs(results[0].u.astype(int) - picture.u.astype(int)).mean() <= 1.5
+
+
+def test_a_negative_is_one_in_every_layout(make_style):
+    picture = _picture()
+    for card in (PACKED, NCHW, NHWC):
+        with Stylizer(make_style(card, "negative", net_pixels=0)) as stylizer:
+            result = stylizer.stylize_planes(picture)
+        assert np.abs(result.y.astype(int) - (16 + 235 - picture.y.astype(int))).mean() < 2, card.layout
+
+
+def test_large_pictures_run_near_the_size_of_the_style_and_come_back_at_their_own(make_style):
+    with Stylizer(make_style(PACKED, net_pixels=640 * 360)) as stylizer:
+        assert stylizer.net_size(720, 1280) == (360, 640)
+        assert stylizer.net_size(1080, 1920) == (360, 640)
+        assert stylizer.net_size(1920, 1080) == (640, 360)
+        assert stylizer.net_size(360, 640) == (360, 640)
+        assert stylizer.net_size(362, 646) == (362, 646)
+        assert stylizer.net_size(4, 16000 * 100) == (4, 303576)
+    with Stylizer(make_style(PACKED, net_pixels=640 * 360), net_pixels=0) as stylizer:
+        assert stylizer.net_size(1080, 1920) == (1080, 1920)
+
+
+@pytest.mark.parametrize("size", [(96, 160), (48, 64), (360, 640)])
+def test_a_network_of_one_fixed_size_takes_every_picture(make_style, size):
+    picture = _picture(*size, alpha=True)
+    with Stylizer(make_style(NCHW, "copy", fixed_size_px=(64, 96))) as stylizer:
+        assert stylizer.net_size(*size) == (64, 96)
+        result = stylizer.stylize_planes(picture)
+    assert result.y.shape == picture.y.shape
+    assert result.alpha is picture.alpha
+    assert np.abs(result.y.astype(int) - picture.y).mean() < 12
+
+
+@pytest.mark.parametrize("card", [PACKED, NCHW], ids=lambda card: card.layout.value)
+def test_a_lifted_copy_keeps_the_detail_of_the_full_picture(make_style, card):
+    picture = _picture(360, 640)
+    with Stylizer(make_style(card, "copy", net_pixels=160 * 90)) as stylizer:
+        result = stylizer.stylize_planes(picture)
+    small = picture.y[::4, ::4].repeat(4, 0).repeat(4, 1).astype(int)
+    error = np.abs(result.y.astype(int) - picture.y).mean()
+    assert error < 0.7 * np.abs(small - picture.y).mean()
+
+
+@pytest.mark.parametrize("fixed_size_px", [None, (360, 640), (720, 1280)])
+def test_an_untagged_picture_keeps_its_colours_when_it_runs_at_another_size(make_style, fixed_size_px):
+    """Untagged means BT.709 at 720 lines and BT.601 below: both ways must take the picture's own height."""
+    picture = _picture(720, 640, colour=Colour())
+    with Stylizer(make_style(NCHW, "copy", net_pixels=320 * 180, fixed_size_px=fixed_size_px)) as stylizer:
+        result = stylizer.stylize_planes(picture)
+    assert result.colour == Colour()
+    for before, after in ((picture.u, result.u), (picture.v, result.v)):
+        assert abs(before.astype(float).mean() - after.mean()) < 0.5
+        assert np.abs(before.astype(int) - after).mean() < 2.5
+
+
+def test_strength_blends_with_the_original_and_may_change_between_frames(make_style):
+    picture = _picture()
+    with Stylizer(make_style(PACKED, "negative", net_pixels=0)) as stylizer:
+        full = stylizer.stylize_planes(picture)
+        stylizer.strength = 0.5
+        half = stylizer.stylize_planes(picture)
+        stylizer.strength = 0.0
+        none = stylizer.stylize_planes(picture)
+    np.testing.assert_array_equal(none.y, picture.y)
+    middle = (full.y.astype(int) + picture.y) / 2
+    assert np.abs(half.y - middle).max() <= 1
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, float("nan")])
+def test_a_strength_that_is_no_share_is_refused(packed_style, value):
+    with pytest.raises(UsageError, match="strength"):
+        Stylizer(packed_style, strength=value)
+    with Stylizer(packed_style) as stylizer, pytest.raises(UsageError, match="strength"):
+        stylizer.strength = value
+
+
+def test_a_negative_number_of_pixels_is_refused(packed_style):
+    with pytest.raises(UsageError, match="net_pixels"):
+        Stylizer(packed_style, net_pixels=-1)
+
+
+def test_tiles_of_a_large_picture_equal_the_whole(make_style, monkeypatch):
+    picture = _picture(200, 304)
+    path = make_style(PACKED, "blur", net_pixels=0)
+    with Stylizer(path) as stylizer:
+        whole = stylizer.stylize_planes(picture)
+        monkeypatch.setattr("animevid.render.stylizer._TILE_PX", 64)
+        tiled = stylizer.stylize_planes(picture)
+    np.testing.assert_array_equal(whole.y, tiled.y)
+    np.testing.assert_array_equal(whole.u, tiled.u)
+
+
+def test_uint8_rgb_in_and_out(make_style):
+    frames = np.random.default_rng(0).integers(0, 256, (3, 40, 56, 3), dtype=np.uint8)
+    frames = np.sort(frames, axis=2)  # not pure noise: 4:2:0 would blur that
+    with Stylizer(make_style(PACKED, net_pixels=0)) as stylizer:
+        batch = stylizer(frames)
+        single = stylizer(frames[1])
+    assert (batch.dtype, batch.shape) == (np.uint8, frames.shape)
+    assert (single.dtype, single.shape) == (np.uint8, frames[1].shape)
+    np.testing.assert_array_equal(batch[1], single)
+
+
+def test_black_white_and_grey_survive_the_rgb_call(make_style):
+    frame = np.zeros((16, 48, 3), np.uint8)
+    frame[:, 16:32] = 128
+    frame[:, 32:] = 255
+    for card in (PACKED, NCHW, NHWC):
+        with Stylizer(make_style(card, "copy", net_pixels=0)) as stylizer:
+            assert np.abs(stylizer(frame).astype(int) - frame).max() <= 1, card.layout
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8), np.uint8),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+        np.zeros((1, 1, 8, 8, 3), np.uint8),
+    ],
+    ids=["float", "grey", "rgba", "empty", "five axes"],
+)
+def test_what_is_not_uint8_rgb_is_refused(packed_style, frame):
+    with Stylizer(packed_style) as stylizer, pytest.raises(UsageError, match="give uint8 RGB"):
+        stylizer(frame)
+
+
+def test_pictures_of_two_sizes_in_one_call_of_infer_keep_their_order(packed_style):
+    pictures = [_picture(40, 64), _picture(48, 64), _picture(40, 64, seed=1)]
+    with Stylizer(packed_style) as stylizer:
+        outputs = stylizer.infer([stylizer.preprocess(picture) for picture in pictures])
+        together = [stylizer.postprocess(picture, output) for picture, output in zip(pictures, outputs, strict=True)]
+        alone = [stylizer.stylize_planes(picture) for picture in pictures]
+    for one, other in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(one.y, other.y)
+
+
+def test_several_threads_may_call_one_stylizer(packed_style):
+    pictures = [_picture(seed=seed) for seed in range(8)]
+    with Stylizer(packed_style) as stylizer, ThreadPoolExecutor(4) as threads:
+        expected = [stylizer.stylize_planes(picture) for picture in pictures]
+        results = list(threads.map(stylizer.stylize_planes, pictures))
+    for one, other in zip(expected, results, strict=True):
+        np.testing.assert_array_equal(one.y, other.y)
+
+
+def test_a_style_that_does_not_exist_is_an_error_of_the_style():
+    with pytest.raises(StyleError):
+        Stylizer("no-such-style")
+    assert issubclass(StyleError, AnimevidError)
+
+
+class TestStaticSkip:
+    """The network runs for what moves and only for that."""
+
+    @staticmethod
+    def _show(steps, pictures):
+        shown = []
+        for picture in pictures:
+            output = steps.infer([steps.preprocess(picture)])[0]
+            shown.append(steps.postprocess(picture, output))
+        return shown
+
+    def test_a_still_scene_runs_the_network_once(self, packed_style):
+        still = _picture()
+        with Stylizer(packed_style) as stylizer:
+            steps = StaticSkip(stylizer)
+            shown = self._show(steps, [still] * 10)
+        assert steps.skipped == 9
+        for picture in shown[1:]:
+            np.testing.assert_array_equal(picture.y, shown[0].y)
+
+    def test_codec_noise_is_still(self, packed_style):
+        generator = np.random.default_rng(5)
+        still = _picture()
+        noisy = [
+            still.with_planes((still.y + generator.integers(-1, 2, still.y.shape)).astype(np.uint8), still.u, still.v)
+            for _ in range(6)
+        ]
+        with Stylizer(packed_style) as stylizer:
+            steps = StaticSkip(stylizer)
+            self._show(steps, [still, *noisy])
+        assert steps.skipped == 6
+
+    def test_a_small_thing_that_moves_is_never_frozen(self, make_style):
+        """A 4x4 dot crosses a still picture: in each frame it is seen where it is, not where it was."""
+        still = _picture(seed=3)
+        with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
+            steps = StaticSkip(stylizer)
+            for x in range(0, 120, 2):
+                y = still.y.copy()
+                y[40:44, x : x + 4] = 235
+                shown = self._show(steps, [still.with_planes(y, still.u, still.v)])[0]
+                assert np.abs(shown.y.astype(int) - y).max() <= 10
+        assert steps.skipped == 0
+
+    def test_a_slow_fade_is_followed(self, make_style):
+        """A quarter of a code value a frame: far below noise from frame to frame, and yet never far behind."""
+        start = _picture(seed=4).y.astype(np.float32)
+        with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
+            steps = StaticSkip(stylizer)
+            for step in range(120):
+                y = np.clip(start - step / 4, 16, 235).astype(np.uint8)
+                picture = _picture(seed=4)
+                shown = self._show(steps, [picture.with_planes(y, picture.u, picture.v)])[0]
+                assert np.abs(shown.y.astype(int) - y).mean() <= 3
+        assert 0 < steps.skipped < 119
+
+    def test_strength_takes_effect_on_a_still_scene(self, make_style):
+        still = _picture()
+        with Stylizer(make_style(PACKED, "negative", net_pixels=0)) as stylizer:
+            steps = StaticSkip(stylizer)
+            self._show(steps, [still, still])
+            stylizer.strength = 0.0
+            shown = self._show(steps, [still])[0]
+        np.testing.assert_array_equal(shown.y, still.y)
+        assert steps.skipped == 2
+
+    def test_each_unchanged_frame_keeps_its_own_alpha(self, packed_style):
+        first, second = _picture(alpha=True), _picture(alpha=True)
+        with Stylizer(packed_style) as stylizer:
+            steps = StaticSkip(stylizer)
+            shown = self._show(steps, [first, second])
+        assert steps.skipped == 1
+        assert shown[1].alpha is second.alpha
+
+    def test_batches_with_unchanged_pictures_in_them_stay_in_order(self, packed_style):
+        pictures = [_picture(seed=seed) for seed in (0, 0, 1, 1, 2)]
+        with Stylizer(packed_style) as stylizer:
+            steps = StaticSkip(stylizer)
+            outputs = steps.infer([steps.preprocess(picture) for picture in pictures])
+            shown = [steps.postprocess(*pair) for pair in zip(pictures, outputs, strict=True)]
+            expected = [stylizer.stylize_planes(picture) for picture in pictures]
+        assert [output is None for output in outputs] == [False, True, False, True, False]
+        for one, other in zip(shown, expected, strict=True):
+            np.testing.assert_array_equal(one.y, other.y)
+
+
+def test_pictures_side_by_side_are_those_of_one_after_another_and_in_their_order():
+    pictures = [_picture(180, 320, seed=seed) for seed in range(6)]
+    with Stylizer(threads=2) as alone, Stylizer(threads=2, side_by_side=2) as together:
+        expected = [alone.stylize_planes(picture) for picture in pictures]
+        outputs = together.infer([together.preprocess(picture) for picture in pictures])
+        drawn = [together.postprocess(*pair) for pair in zip(pictures, outputs, strict=True)]
+    for one, other in zip(expected, drawn, strict=True):
+        np.testing.assert_array_equal(one.y, other.y)
+        np.testing.assert_array_equal(one.u, other.u)
+
+
+def test_a_runtime_that_fails_side_by_side_says_so_where_its_picture_is_asked_for(make_style):
+    with Stylizer(make_style(PACKED), side_by_side=2) as stylizer:
+        picture = _picture()
+        stylizer._backend.close()
+        (output,) = stylizer.infer([stylizer.preprocess(picture)])
+        with pytest.raises(BackendError, match="closed"):
+            stylizer.postprocess(picture, output)
+
+
+def test_fewer_than_one_picture_at_once_is_refused(make_style):
+    with pytest.raises(UsageError, match=r"side_by_side = 0"):
+        Stylizer(make_style(PACKED), side_by_side=0)
+
+
+@pytest.mark.parametrize(
+    ("style", "options", "taken"),
+    [
+        ("ink", {}, "int8"),
+        ("ink", {"precision": "fp32"}, "fp32"),
+        ("ink", {"backend": "openvino"}, "fp32"),
+        ("ink.onnx", {}, "fp32"),
+        ("old", {}, "fp32"),
+    ],
+    ids=["by name", "asked for", "backend that is no faster", "by path", "of other weights"],
+)
+def test_the_int8_file_of_a_name_is_taken_where_it_is_faster(tmp_path, monkeypatch, style, options, taken):
+    if options.get("backend") == "openvino":
+        pytest.importorskip("openvino")
+    monkeypatch.setattr("animevid.styles.registry.user_styles_folder", lambda: tmp_path)
+    for name, weights in (("ink", "a" * 64), ("old", "b" * 64)):
+        save_style(tmp_path / f"{name}.onnx", replace(PACKED, name=name, weights_sha256=weights), effect="copy")
+        small = replace(PACKED, name=name, weights_sha256="a" * 64, precision="int8")
+        save_style(tmp_path / f"{name}-int8.onnx", small, effect="posterize")
+    picture = _picture()
+    with Stylizer(str(tmp_path / style) if style.endswith(".onnx") else style, **options) as stylizer:
+        drawn = stylizer.stylize_planes(picture)
+    # The two files draw different pictures, so that it shows which one ran.
+    assert np.array_equal(drawn.y, picture.y) == (taken == "fp32")
+
+
+def test_pictures_side_by_side_are_waited_for_by_a_stage_of_their_own(make_style):
+    with Stylizer(make_style(PACKED), side_by_side=2) as stylizer:
+        assert [stage.name for stage in stylizing_stages(stylizer)] == ["preprocess", "infer", "network", "postprocess"]
+        stylizer.strength = 0.0  # nothing of it is seen; it is waited for all the same, so that no queue grows
+        (output,) = stylizer.infer([stylizer.preprocess(_picture())])
+        stylizer.wait(output)
+        assert output.result.done()
+
+
+def test_a_picture_that_waits_when_the_stylizer_is_closed_says_so(make_style):
+    stylizer = Stylizer(make_style(PACKED), side_by_side=2)
+    (output,) = stylizer.infer([stylizer.preprocess(_picture())])
+    stylizer.wait(output)
+    stylizer.close()
+    with pytest.raises(BackendError, match="closed"):
+        stylizer.infer([stylizer.preprocess(_picture())])
+
+
+def test_an_int8_file_that_cannot_be_read_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("animevid.styles.registry.user_styles_folder", lambda: tmp_path)
+    save_style(tmp_path / "ink.onnx", replace(PACKED, name="ink", weights_sha256="a" * 64), effect="copy")
+    (tmp_path / "ink-int8.onnx").write_bytes(b"cut short")
+    picture = _picture()
+    with Stylizer("ink") as stylizer:
+        np.testing.assert_array_equal(stylizer.stylize_planes(picture).y, picture.y)
+
+
+class TestSteadySteps:
+    """Noise of a still scene does not make the drawing jump; everything else is drawn as without."""
+
+    @staticmethod
+    def _noisy(picture: PlanesYUV420, count: int) -> list[PlanesYUV420]:
+        generator = np.random.default_rng(7)
+        unit = 1 << (picture.bit_depth - 8)
+        grain = [generator.normal(0, 1.2 * unit, picture.y.shape) for _ in range(count)]
+        return [
+            picture.with_planes(
+                np.clip(picture.y + one, 16 * unit, 235 * unit).astype(picture.y.dtype), picture.u, picture.v
+            )
+            for one in grain
+        ]
+
+    @staticmethod
+    def _flicker(shown: list[PlanesYUV420]) -> float:
+        return float(np.mean([np.abs(b.y.astype(int) - a.y).mean() for a, b in pairwise(shown)]))
+
+    @pytest.mark.parametrize("card", [PACKED, NCHW, NHWC], ids=lambda card: card.layout.value)
+    @pytest.mark.parametrize("bit_depth", [8, 10])
+    @pytest.mark.parametrize("size", [(96, 160), (91, 151)])
+    def test_a_noisy_still_scene_hardly_flickers(self, make_style, card, size, bit_depth):
+        pictures = self._noisy(_picture(*size, bit_depth=bit_depth), 24)
+        with Stylizer(make_style(card, "posterize")) as stylizer:
+            alone = [stylizer.stylize_planes(picture) for picture in pictures][12:]
+            steps = SteadySteps(stylizer)
+            steady = [steps.stylize_planes(picture) for picture in pictures][12:]
+        assert self._flicker(steady) < 0.25 * self._flicker(alone)
+
+    @pytest.mark.parametrize("card", [PACKED, NCHW, NHWC], ids=lambda card: card.layout.value)
+    def test_a_cut_is_drawn_as_if_it_were_the_first_picture(self, make_style, card):
+        first, second = _picture(), _picture(seed=9)
+        second = second.with_planes(255 - second.y, 255 - second.u, 255 - second.v)
+        with Stylizer(make_style(card, "posterize")) as stylizer:
+            steps = SteadySteps(stylizer)
+            steps.stylize_planes(first)
+            shown, alone = steps.stylize_planes(second), stylizer.stylize_planes(second)
+        # Where both pictures happen to be alike to a few codes they may be mixed.
+        assert np.mean(np.abs(shown.y.astype(int) - alone.y) > 1) < 0.05
+
+    def test_a_dot_that_moves_is_where_it_is(self, make_style):
+        still = _picture(seed=3)
+        with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
+            steps = SteadySteps(stylizer)
+            for x in range(0, 120, 2):
+                y = still.y.copy()
+                y[40:44, x : x + 4] = 235
+                shown = steps.stylize_planes(still.with_planes(y, still.u, still.v))
+                assert np.abs(shown.y.astype(int) - y).max() <= 4
+
+    def test_in_batches_and_beside_skipped_pictures_it_is_the_same(self, make_style):
+        pictures = [picture for picture in self._noisy(_picture(), 4) for _ in range(2)]
+        with Stylizer(make_style(PACKED, "posterize")) as stylizer:
+            one = SteadySteps(stylizer)
+            expected = [one.stylize_planes(picture) for picture in pictures[::2]]
+            steps = StaticSkip(SteadySteps(stylizer), floor=NoiseFloor(0, 0, 0))
+            outputs = steps.infer([steps.preprocess(picture) for picture in pictures])
+            shown = [steps.postprocess(*pair) for pair in zip(pictures, outputs, strict=True)]
+        assert steps.skipped == 4
+        for index, picture in enumerate(shown):
+            np.testing.assert_array_equal(picture.y, expected[index // 2].y)
+
+    def test_strength_changed_on_a_skipped_picture_shows_the_same_drawing(self, make_style):
+        pictures = self._noisy(_picture(), 5)
+        with Stylizer(make_style(PACKED, "posterize")) as stylizer:
+            steps = StaticSkip(SteadySteps(stylizer), floor=NoiseFloor(0, 0, 0))
+            for picture in pictures:
+                full = steps.postprocess(picture, steps.infer([steps.preprocess(picture)])[0])
+            for strength in (0.0, 1.0):
+                stylizer.strength = strength
+                again = steps.postprocess(pictures[-1], steps.infer([steps.preprocess(pictures[-1])])[0])
+        np.testing.assert_array_equal(again.y, full.y)
+
+    def test_the_network_at_another_size_starts_anew(self, make_style):
+        pictures = self._noisy(_picture(), 3)
+        with Stylizer(make_style(PACKED, "posterize", net_pixels=0)) as stylizer:
+            steps = SteadySteps(stylizer)
+            steps.stylize_planes(pictures[0])
+            stylizer.net_pixels = 96 * 160 // 2
+            np.testing.assert_array_equal(steps.stylize_planes(pictures[1]).y, stylizer.stylize_planes(pictures[1]).y)
+
+    def test_frames_of_rgb_go_in_one_by_one(self, make_style):
+        frame = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+        with Stylizer(make_style(PACKED, "posterize")) as stylizer:
+            steps = SteadySteps(stylizer)
+            np.testing.assert_array_equal(steps(frame), stylizer(frame))
+            with pytest.raises(UsageError, match=r"\(H, W, 3\)$"):
+                steps(frame[np.newaxis])

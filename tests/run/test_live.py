@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from animevid.errors import InputError, LiveError, StyleError
+from animevid.io.retry import Backoff
+from animevid.io.sources.camera import TEST_PATTERN, Camera, CameraSettings, list_cameras, open_feed
+from animevid.io.sources.counter import read_counter
+from animevid.run.latest import Latest
+from animevid.run.live import BusyError, EngineOptions, LiveEngine, LiveSettings
+from animevid.run.live_frames import LiveFrame
+
+PATTERN = CameraSettings(TEST_PATTERN, (96, 160), Fraction(60))
+
+
+def a_frame(number: int = 0) -> LiveFrame:
+    for index, planes in enumerate(open_feed(PATTERN, threading.Event())):
+        if index >= number:
+            return LiveFrame(planes, index, time.monotonic())
+    raise AssertionError
+
+
+def test_every_result_belongs_to_its_original_and_none_goes_back_in_time(packed_style: Path):
+    with LiveEngine() as engine, engine.open_session(LiveSettings(style=str(packed_style))) as session:
+        with Camera(PATTERN, session.offer):
+            results = [session.take(timeout_seconds=5) for _ in range(8)]
+        numbers = [read_counter(result.stylized.y) for result in results]
+        assert numbers == [read_counter(result.frame.planes.y) for result in results]
+        assert numbers == sorted(numbers)
+        assert any(np.any(result.stylized.y != result.frame.planes.y) for result in results)
+
+
+def test_a_camera_faster_than_the_network_never_makes_a_queue(packed_style: Path):
+    with LiveEngine() as engine, engine.open_session(LiveSettings(style=str(packed_style))) as session:
+        frame = a_frame()
+        for number in range(200):
+            session.offer(LiveFrame(frame.planes, number, time.monotonic()))
+        while (result := session.take(timeout_seconds=5)).frame.index != 199:
+            pass
+        assert result.frame.index == 199
+        assert session.frames_dropped >= 150
+
+
+def test_strength_zero_shows_the_original(packed_style: Path):
+    with LiveEngine() as engine:
+        with engine.open_session(LiveSettings(style=str(packed_style), strength=0.0)) as session:
+            session.offer(a_frame())
+            result = session.take(timeout_seconds=5)
+        assert result.stylized is result.frame.planes
+
+
+def test_a_style_that_does_not_exist_is_told_and_the_old_one_goes_on(packed_style: Path):
+    with LiveEngine() as engine, engine.open_session(LiveSettings(style=str(packed_style))) as session:
+        session.offer(a_frame())
+        assert session.take(timeout_seconds=5) is not None
+        session.change(style="nowhere.onnx")
+        while session.trouble is None:
+            session.offer(a_frame())
+            assert session.take(timeout_seconds=5) is not None
+        assert "nowhere.onnx" in session.trouble
+        assert session.style_name == "test-packed"
+
+
+def test_a_missing_style_is_refused_at_once(tmp_path: Path):
+    with LiveEngine() as engine, pytest.raises(StyleError, match="does not exist"):
+        engine.open_session(LiveSettings(style=str(tmp_path / "no.onnx")))
+
+
+def test_one_viewer_too_many_is_told_to_wait_and_gets_the_next_free_place(packed_style: Path):
+    settings = LiveSettings(style=str(packed_style))
+    with LiveEngine(EngineOptions(max_sessions=2)) as engine:
+        first, _ = engine.open_session(settings), engine.open_session(settings)
+        with pytest.raises(BusyError, match="all 2 places"):
+            engine.open_session(settings)
+        first.close()
+        assert engine.open_session(settings) is not None
+
+
+def test_a_viewer_who_sends_ten_times_as_much_gets_no_more_turns(packed_style: Path):
+    settings = LiveSettings(style=str(packed_style), adaptive=False)
+    with LiveEngine() as engine, engine.open_session(settings) as greedy, engine.open_session(settings) as modest:
+        frame = a_frame()
+        turns = []
+        for number in range(20):
+            for session in (greedy, modest, greedy, greedy):
+                session.offer(LiveFrame(frame.planes, number, time.monotonic()))
+            # Whoever waits is served before anyone is served twice.
+            turns.append(modest.take(timeout_seconds=5))
+        assert [turn.frame.index for turn in turns] == list(range(20))
+
+
+def test_a_file_stands_in_for_a_camera_and_starts_again_at_its_end(make_clip: Callable[..., Path]):
+    clip = make_clip("loop.mp4", frames=5, rate=Fraction(50))
+    box: Latest[LiveFrame] = Latest()
+    with Camera(CameraSettings(str(clip)), box.put) as camera:
+        while camera.frames_read < 12:
+            assert box.take(timeout_seconds=5) is not None
+
+
+def test_a_camera_that_breaks_off_is_opened_again(tmp_path: Path, make_clip: Callable[..., Path]):
+    clip = tmp_path / "camera.mp4"
+    clip.write_bytes(make_clip("unplugged.mp4", frames=5, rate=Fraction(50)).read_bytes())
+    box: Latest[LiveFrame] = Latest()
+    with Camera(CameraSettings(str(clip)), box.put, backoff=Backoff(first_seconds=0.02)) as camera:
+        away = clip.rename(tmp_path / "away.mp4")
+        while camera.trouble is None:
+            box.take(timeout_seconds=0.05)
+        assert "trying again" in camera.trouble
+        away.rename(clip)
+        while camera.trouble is not None:
+            assert box.take(timeout_seconds=5) is not None
+
+
+def test_pauses_between_attempts_grow_to_a_limit_and_start_again():
+    backoff = Backoff(first_seconds=1, longest_seconds=5)
+    assert [backoff.next_pause_seconds() for _ in range(4)] == [1, 2, 4, 5]
+    backoff.reset()
+    assert backoff.next_pause_seconds() == 1
+
+
+def test_a_camera_that_does_not_exist_is_refused_in_one_line(tmp_path: Path):
+    with pytest.raises(LiveError, match="is no camera here"), Camera(CameraSettings(str(tmp_path / "x")), print):
+        pass
+
+
+def test_a_text_file_is_no_camera(tmp_path: Path):
+    text = tmp_path / "camera.txt"
+    text.write_text("no picture")
+    with pytest.raises(InputError, match="not a video"), Camera(CameraSettings(str(text)), print):
+        pass
+
+
+def test_cameras_are_listed_without_their_metadata_nodes(tmp_path: Path):
+    from animevid.io.sources import camera
+
+    for node, index, name in (
+        ("video0", 0, "Front"),
+        ("video1", 1, "Front"),
+        ("video10", 0, "Desk"),
+        ("video2", 0, "B"),
+    ):
+        (tmp_path / node).mkdir()
+        (tmp_path / node / "index").write_text(f"{index}\n")
+        (tmp_path / node / "name").write_text(f"{name}\n")
+    found = camera._linux_cameras(tmp_path)
+    assert [(device.name, device.title) for device in found] == [
+        ("/dev/video0", "Front"),
+        ("/dev/video2", "B"),
+        ("/dev/video10", "Desk"),
+    ]
+    assert isinstance(list_cameras(), list)

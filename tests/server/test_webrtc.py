@@ -1,0 +1,79 @@
+"""What lies between aiortc and the engine: frames from packets, without a frame's time of waiting."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("aiortc", reason="aiortc is not installed: pip install 'animevid[live]'")
+
+from aiortc.jitterbuffer import JitterBuffer
+from aiortc.rtp import RtpPacket
+from animevid.server.webrtc import PromptJitterBuffer
+
+Packets = list[RtpPacket]
+
+
+def packets_of(sizes: list[int], *, first: int = 65_530) -> Packets:
+    """Frames of that many packets each, 1/30 s apart, with consecutive numbers (which start again at 65536)."""
+    packets = []
+    for index, size in enumerate(sizes):
+        for part in range(size):
+            packet = RtpPacket(
+                sequence_number=(first + len(packets)) % 65_536,
+                timestamp=3000 * index,
+                marker=int(part == size - 1),
+            )
+            packet._data = f"{index}.{part} ".encode()
+            packets.append(packet)
+    return packets
+
+
+def frames_from(buffer: JitterBuffer, packets: Packets) -> list[bytes]:
+    return [frame.data for packet in packets if (frame := buffer.add(packet)[1]) is not None]
+
+
+def test_a_frame_is_given_away_with_its_last_packet():
+    first, second = PromptJitterBuffer(512, is_video=True), packets_of([3])
+    assert [first.add(packet)[1] is not None for packet in second] == [False, False, True]
+    assert frames_from(JitterBuffer(512, is_video=True), packets_of([3])) == []  # what aiortc does: it waits
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12))
+def test_the_frames_are_the_ones_that_aiortc_makes(sizes: list[int]):
+    wanted = frames_from(JitterBuffer(512, is_video=True), packets_of([*sizes, 1]))  # it needs one more to end the last
+    assert frames_from(PromptJitterBuffer(512, is_video=True), packets_of(sizes)) == wanted
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.lists(st.integers(2, 6), min_size=2, max_size=8), order=st.randoms(use_true_random=False))
+def test_packets_that_arrive_late_are_put_in_order(sizes: list[int], order: object):
+    packets = packets_of(sizes)
+    head, rest = packets[0], packets[1:]
+    # Neighbours change places: what a network with two ways does.
+    for index in range(0, len(rest) - 1, 2):
+        if order.random() < 0.5:  # type: ignore[attr-defined]
+            rest[index], rest[index + 1] = rest[index + 1], rest[index]
+    tail = packets_of([*sizes, 2, 2, 2])[len(packets) :]
+    frames = frames_from(PromptJitterBuffer(512, is_video=True), [head, *rest, *tail])
+    everything = b"".join(frames)
+    wanted = b"".join(packet._data for packet in [*packets, *tail])
+    assert wanted.startswith(everything)
+    assert len(frames) >= len(sizes)
+
+
+def test_packets_that_only_pad_are_no_frame():
+    packets = packets_of([2, 1, 2])
+    padding = packets[2]
+    padding._data, padding.timestamp, padding.marker = b"", packets[1].timestamp, 0  # as Chromium probes
+    assert frames_from(PromptJitterBuffer(512, is_video=True), packets) == [b"0.0 0.1 ", b"2.0 2.1 "]
+
+
+def test_a_lost_packet_holds_its_frame_back_until_it_comes_again():
+    packets = packets_of([2, 2, 2])
+    lost = packets.pop(2)
+    buffer = PromptJitterBuffer(512, is_video=True)
+    assert frames_from(buffer, packets) == [b"0.0 0.1 "]
+    assert frames_from(buffer, [lost]) == [b"1.0 1.1 "]
