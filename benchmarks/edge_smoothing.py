@@ -2,7 +2,7 @@
 
     python benchmarks/edge_smoothing.py [--picture FILE] [--size 256]
 
-Both work on the same crop; the loop is the readable twin that the property test holds the fast one to.
+Both work on the same crop; the loop is the readable reference that the property test holds the fast one to.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def _measure_naive(args: argparse.Namespace) -> dict[str, Any]:
             reader.release()
             net_size = stylizer.net_size(*size)
             style = stylizer.style
-        if style.any_precision:  # as the engine does: the same network in both
+        if style.allow_int8:  # as the engine does: the same network in both
             style = style.int8() or style
         stylize, frames = naive_stylizer(style, net_size=net_size), 0
     before = _cpu_seconds()

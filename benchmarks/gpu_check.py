@@ -1,6 +1,6 @@
 """What the GPU of this machine does with our GPU path: ``python benchmarks/gpu_check.py`` writes benchmarks/GPU.md.
 
-It compares the kernels with their NumPy twins over odd sizes and every backend with ONNX Runtime on real pictures,
+It compares the kernels with their NumPy references over odd sizes and every backend with ONNX Runtime on real pictures,
 times kernels beside a copy of as many bytes, each style and AnimeGANv2 at 360p, 720p, 1080p and 4K in slots, the
 convolutions of AnimeGANv2 against what the card sustains in matrix products, the overlap of slots, and engines with and
 without the norm plugin; converts a clip with decoder and encoder on the GPU; and runs the kernels under
@@ -38,7 +38,7 @@ from animevid.errors import AnimevidError
 from animevid.parity import network_batch, read_pictures
 from animevid.pixels import PlanesYUV420, chroma_size, padded_size
 from animevid.pixels.blend import blend_ref
-from animevid.pixels.lift import lift_ref
+from animevid.pixels.guided_upsample import guided_upsample_ref
 from animevid.pixels.packed import pack_yuv420_ref, unpack_yuv420_ref
 from animevid.pixels.rgb import planes_to_tensor_ref, tensor_to_planes_ref
 from animevid.styles import Style, list_styles, load_style
@@ -52,20 +52,20 @@ _ROOT = Path(__file__).resolve().parent.parent
 SIZES = {"360p": (360, 640), "720p": (720, 1280), "1080p": (1080, 1920), "4K": (2160, 3840)}
 _ODD_SIZES = ((1, 1), (2, 3), (9, 31), (33, 65), (90, 161), (271, 479))
 _GPU_BACKENDS = ("tensorrt", "torch")
-#: Largest difference from the twin that is rounding: tensors on [-1, 1], or codes of 8 bits.
+#: Largest difference from the reference that is rounding: tensors on [-1, 1], or codes of 8 bits.
 _ALLOWED = {"pack": 1e-4, "unpack": 1, "lift": 1, "to_rgb": 1e-4, "from_rgb": 1, "blend": 0, "norm": 1e-4}
 #: No section takes longer on a GPU that works.
 _SECTION_SECONDS = 1800
 _SANITIZER = "compute-sanitizer over the kernels"
 #: The issue's targets.
-_MOST_OVER_FLOOR, _LEAST_OF_MATRIX, _MOST_HOST_MS = 1.3, 0.6, 0.3
+_MAX_OVER_FLOOR, _MIN_OF_MATRIX, _MAX_HOST_MS = 1.3, 0.6, 0.3
 #: A plugin that wins by less than that is not worth its dependency.
 _PLUGIN_MUST_WIN_BY = 1.02
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A kernel against its twin. ``difference`` in units of what is allowed per 8-bit code or on [-1, 1]."""
+    """A kernel against its reference. ``difference`` in units of what is allowed per 8-bit code or on [-1, 1]."""
 
     kernel: str
     name: str
@@ -159,7 +159,7 @@ def _compare_lift(
             scratch=scratch, half=False,
         )
     )  # fmt: skip
-    return _codes_apart(got, lift_ref(picture, low_in, low_out, size=small))
+    return _codes_apart(got, guided_upsample_ref(picture, low_in, low_out, size=small))
 
 
 def _compare_norm(gpu: GpuQueue, shape: tuple[int, int, int, int], *, layer: bool) -> float:
@@ -268,14 +268,14 @@ def compared_lines(compared: Sequence[Compared]) -> list[str]:
         wrong = [row.name for row in of_kernel if not row.agrees]
         worst = max(row.difference for row in of_kernel)
         rows.append((kernel, len(of_kernel), f"{worst:.2g}", f"WRONG: {', '.join(wrong)}" if wrong else "agrees"))
-    return table(("kernel", "comparisons", "largest difference", "with its twin"), rows)
+    return table(("kernel", "comparisons", "largest difference", "with its reference"), rows)
 
 
 def kernel_lines(timed: Sequence[KernelTime]) -> list[str]:
     """Each kernel beside its floor. Target: 1.3 for what comes before and behind the network."""
     rows = [(row.name, f"{row.us:.1f}", f"{row.floor_us:.1f}", f"{row.us / row.floor_us:.2f}") for row in timed]
-    over = [row.name for row in timed if row.us > _MOST_OVER_FLOOR * row.floor_us]
-    said = f"Above the target of {_MOST_OVER_FLOOR}: {', '.join(over)}." if over else "All within the target."
+    over = [row.name for row in timed if row.us > _MAX_OVER_FLOOR * row.floor_us]
+    said = f"Above the target of {_MAX_OVER_FLOOR}: {', '.join(over)}." if over else "All within the target."
     return [*table(("kernel", "us", "us of a copy of as many bytes", "ratio"), rows), "", said]
 
 
@@ -289,7 +289,7 @@ def rate_lines(rates: Sequence[Rate]) -> list[str]:
     slots = [r.host_ms for r in rates if r.way == "slots"]
     lines = table(("style", "backend", "size", "pictures a second", "host ms a picture", "way"), rows)
     if slots:
-        lines += ["", f"Host time in slots: {min(slots):.2f} to {max(slots):.2f} ms (target: {_MOST_HOST_MS})."]
+        lines += ["", f"Host time in slots: {min(slots):.2f} to {max(slots):.2f} ms (target: {_MAX_HOST_MS})."]
     return lines
 
 
@@ -327,7 +327,7 @@ def title_of(device: Device) -> list[str]:
 
 #: In the order of the report. ``sections`` has the work of each.
 TITLES = (
-    "Kernels against their twins",
+    "Kernels against their references",
     "Backends against ONNX Runtime",
     "Kernels against memory bandwidth",
     "Pictures a second",
@@ -410,7 +410,7 @@ def sections(
             *table(("network", "GFLOP of convolutions", "us", "TFLOP/s", "of what is sustained"), rows),
             "",
             "The time is that of the whole network, norms and activations included. "
-            f"Target: {_LEAST_OF_MATRIX:.0%} at 1080p.",
+            f"Target: {_MIN_OF_MATRIX:.0%} at 1080p.",
         ]
 
     def overlaps() -> list[str]:
@@ -503,7 +503,7 @@ def sanitize() -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kernels", action="store_true", help="only compare the kernels with their twins")
+    parser.add_argument("--kernels", action="store_true", help="only compare the kernels with their references")
     parser.add_argument("--section", choices=TITLES, help="only this section, as JSON")
     parser.add_argument("--seconds", type=float, default=2.0, help="how long each rate is measured (default 2)")
     parser.add_argument("--out", type=Path, default=_ROOT / "benchmarks" / "GPU.md")

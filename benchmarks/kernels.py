@@ -1,4 +1,4 @@
-"""What does each pixel kernel cost? Compiled against its NumPy/OpenCV twin, one thread, best of several rounds.
+"""What does each pixel kernel cost? Compiled against its NumPy/OpenCV reference, one thread, best of several rounds.
 
     python benchmarks/kernels.py [--sizes 1280x720,1920x1080] [--bit-depth 8] [--json FILE] [--instruction-set avx2]
 
@@ -20,7 +20,7 @@ import numpy as np
 from animevid.pixels import PlanesYUV420, chroma_size, native
 from animevid.pixels.blend import blend, blend_ref
 from animevid.pixels.change import plane_difference, plane_difference_ref
-from animevid.pixels.lift import lift, lift_ref
+from animevid.pixels.guided_upsample import guided_upsample, guided_upsample_ref
 from animevid.pixels.packed import pack_yuv420, pack_yuv420_ref, unpack_yuv420, unpack_yuv420_ref
 from animevid.pixels.resize import resize_plane, resize_plane_ref
 from animevid.pixels.rgb import (
@@ -59,7 +59,7 @@ def main() -> None:
     native.kernels.use_instruction_set(args.instruction_set)
     cv2.setNumThreads(1)
     print(f"{platform.processor() or platform.machine()}, {native.kernels.instruction_set()}, {args.bit_depth} bits")
-    print(f"{'kernel':<28}{'size':>11}{'native ms':>11}{'twin ms':>10}{'ratio':>8}{'GB/s':>7}")
+    print(f"{'kernel':<28}{'size':>11}{'native ms':>11}{'reference ms':>10}{'ratio':>8}{'GB/s':>7}")
     rows = []
     for text in args.sizes.split(","):
         width, height = map(int, text.split("x"))
@@ -107,14 +107,14 @@ def measured(height: int, width: int, bit_depth: int, rounds: int) -> list[Row]:
         ),
         (
             "lift from half size, contour",
-            lambda: lift(picture, low, low, **lift_how),
-            lambda: lift_ref(picture, low, low, **lift_how),
+            lambda: guided_upsample(picture, low, low, **lift_how),
+            lambda: guided_upsample_ref(picture, low, low, **lift_how),
             picture.y.nbytes + frame + floats // 2,
         ),
         (
             "lift from half size, guided",
-            lambda: lift(picture, low, low, mode="guided", **lift_how),
-            lambda: lift_ref(picture, low, low, mode="guided", **lift_how),
+            lambda: guided_upsample(picture, low, low, mode="guided", **lift_how),
+            lambda: guided_upsample_ref(picture, low, low, mode="guided", **lift_how),
             picture.y.nbytes + frame + floats // 2,
         ),
         (
@@ -156,8 +156,8 @@ def measured(height: int, width: int, bit_depth: int, rounds: int) -> list[Row]:
         ),
     ]
     result = []
-    for name, compiled, twin, traffic in cases:
-        native_seconds, twin_seconds = best_of(compiled, rounds), best_of(twin, rounds)
+    for name, compiled, reference, traffic in cases:
+        native_seconds, twin_seconds = best_of(compiled, rounds), best_of(reference, rounds)
         result.append(
             Row(name, f"{width}x{height}", native_seconds * 1e3, twin_seconds * 1e3, traffic / native_seconds / 1e9)
         )

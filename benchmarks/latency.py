@@ -8,7 +8,7 @@ videos of the page in headless Chromium as they are presented. Prints median and
 The window's line also says how many frames were lost and how much of the machine the process took, both after the
 first second, and how much of it everybody else had meanwhile (Linux): a figure from a busy machine is no figure.
 The browser's latency is from the moment that Chromium gives for a picture's capture to the one at which its stylized
-twin is due on the screen: encoding, the way there, decoding, the network, and all of that back.
+reference is due on the screen: encoding, the way there, decoding, the network, and all of that back.
 """
 
 from __future__ import annotations

@@ -55,14 +55,14 @@ TURN = MODULUS // FPS * FPS
 LARGEST_GROWTH = 0.10
 #: And where a quarter is shorter than half a minute, so that it still loads what its first viewer and file need.
 LARGEST_START_MIB = 64.0
-SHORTEST_QUARTER_SECONDS = 30.0
+MIN_QUARTER_SECONDS = 30.0
 #: When a viewer gives up who has seen no picture yet. It takes a second, and more where the machine is busy.
 FIRST_PICTURE_SECONDS = 20.0
 NOTES_A_SECOND = 4
 #: How long camera and station stay away.
 AWAY_SECONDS = 4.0
 #: The longest pause between attempts is 15 s; after ``AWAY_SECONDS`` it has not grown beyond 4 s yet.
-LONGEST_RETURN_SECONDS = 10.0
+MAX_RETURN_SECONDS = 10.0
 
 
 @dataclass
@@ -136,7 +136,7 @@ def soak(seconds: float, folder: Path, *, style: str | None = None, breaks: int 
                     returns[place].append(time.monotonic() + AWAY_SECONDS - place.epoch)
                     place.leave(AWAY_SECONDS)
         for place in (camera, station):
-            place.wait_for_caller(LONGEST_RETURN_SECONDS)
+            place.wait_for_caller(MAX_RETURN_SECONDS)
         viewer.close()
         for command in commands:
             command.interrupt()
@@ -424,7 +424,7 @@ def growth(noted_mib: Sequence[float]) -> tuple[bool, str]:
     if quarter == 0:
         return True, "memory: too short to say"
     early, late = (statistics.median(part) for part in (noted_mib[quarter : 2 * quarter], noted_mib[-quarter:]))
-    starts = quarter < SHORTEST_QUARTER_SECONDS * NOTES_A_SECOND
+    starts = quarter < MIN_QUARTER_SECONDS * NOTES_A_SECOND
     allowed = max(LARGEST_GROWTH * early, LARGEST_START_MIB if starts else 0.0)
     line = f"memory {early:.0f} MiB early, {late:.0f} MiB late ({late / early - 1:+.1%}), at most {max(noted_mib):.0f}"
     return late - early <= allowed, line
@@ -451,7 +451,7 @@ def judge_recording(report: Report, path: Path, returns: Sequence[float]) -> Non
     back = [min((moment - at for moment in moments if moment >= at), default=float("inf")) for at in returns]
     longest = max(back, default=0.0)
     line = f"away {len(returns)} times for {AWAY_SECONDS:g} s, pictures again after {longest:.1f} s at the latest"
-    report.check(longest <= LONGEST_RETURN_SECONDS, line)
+    report.check(longest <= MAX_RETURN_SECONDS, line)
 
 
 def read_pictures(path: Path) -> Iterator[tuple[float, int]]:

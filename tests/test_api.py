@@ -17,7 +17,7 @@ import pytest
 from animevid.errors import Cancelled, OutputError, UsageError
 from animevid.io import open_source
 from animevid.pixels import Matrix, planes_to_rgb
-from animevid.render.stylizer import SteadySteps, Stylizer
+from animevid.render.stylizer import Stylizer, TemporalFilter
 from animevid.run.conversion import Conversion, ConversionOptions, Progress
 from media import audio_packets, frame_times, loop_clip, write_clip
 
@@ -48,7 +48,7 @@ def test_the_output_is_what_the_stylizer_gives_frame_by_frame(clip, packed_style
     how = {"encoder": _lossless(), "skip_static": False, "deflicker": deflicker}
     animevid.stylize(clip, tmp_path / "out.mkv", style=packed_style, **how)
     with Stylizer(packed_style) as stylizer, open_source(clip) as source, open_source(tmp_path / "out.mkv") as output:
-        steps = SteadySteps(stylizer) if deflicker else stylizer
+        steps = TemporalFilter(stylizer) if deflicker else stylizer
         for before, after in zip(source, output, strict=True):
             np.testing.assert_array_equal(steps.stylize_planes(before.planes).y, after.planes.y)
 

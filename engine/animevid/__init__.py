@@ -26,7 +26,7 @@ from animevid import errors
 
 if TYPE_CHECKING:
     from animevid.api import stylize, stylized_frames
-    from animevid.render.stylizer import SteadySteps, Stylizer
+    from animevid.render.stylizer import Stylizer, TemporalFilter
     from animevid.styles import Style
 
 __version__ = "0.1.0"
@@ -35,10 +35,10 @@ __version__ = "0.1.0"
 # set before. Every process of ours imports this module first, the sandboxed ones too.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-__all__ = ["SteadySteps", "Style", "Stylizer", "__version__", "errors", "stylize", "stylized_frames"]
+__all__ = ["Style", "Stylizer", "TemporalFilter", "__version__", "errors", "stylize", "stylized_frames"]
 
-_HOMES = {
-    "SteadySteps": "animevid.render.stylizer",
+_PUBLIC = {
+    "TemporalFilter": "animevid.render.stylizer",
     "Style": "animevid.styles",
     "Stylizer": "animevid.render.stylizer",
     "stylize": "animevid.api",
@@ -46,10 +46,15 @@ _HOMES = {
 }
 
 
+#: Names that were public before, and what they are now.
+_ALIASES = {"SteadySteps": "TemporalFilter"}
+
+
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    name = _ALIASES.get(name, name)
+    if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(_HOMES[name]), name)
+    value: object = getattr(importlib.import_module(_PUBLIC[name]), name)
     globals()[name] = value
     return value
 

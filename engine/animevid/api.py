@@ -13,7 +13,7 @@ from animevid.io import (
     Frame,
     open_source,
 )
-from animevid.render.stylizer import StaticSkip, SteadySteps, Steps, Stylizer
+from animevid.render.stylizer import FrameReuse, Steps, Stylizer, TemporalFilter
 from animevid.run import Pipeline
 from animevid.run.conversion import (
     Comparison,
@@ -140,11 +140,11 @@ def stylized_frames(
                     strength=strength,
                     net_pixels=net_pixels,
                     threads=threads,
-                    side_by_side=pictures_at_once(threads),
+                    concurrency=pictures_at_once(threads),
                 )
             )
-        steady = SteadySteps(stylizer) if deflicker else stylizer
-        steps: Steps[Any, Any] = StaticSkip(steady) if skip_static else steady
+        steady = TemporalFilter(stylizer) if deflicker else stylizer
+        steps: Steps[Any, Any] = FrameReuse(steady) if skip_static else steady
         yield from Pipeline(source, stylizing_stages(steps), source_name="decode")
 
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels, run on the CPU from their own sources, against the readable twins of ``animevid.pixels``.
+"""The CUDA kernels, run on the CPU from their own sources, against the readable references of ``animevid.pixels``.
 
 What this shows: the arithmetic, the indexing, the barriers. It cannot show that a GPU runs them (docs/gpu.md).
 """
@@ -14,7 +14,7 @@ import pytest
 from animevid.backends.cuda import kernels
 from animevid.pixels import Colour, ColourRange, Matrix, PlanesYUV420, padded_size
 from animevid.pixels.blend import blend_ref
-from animevid.pixels.lift import MODES, lift_ref
+from animevid.pixels.guided_upsample import MODES, guided_upsample_ref
 from animevid.pixels.packed import pack_yuv420_ref, unpack_yuv420_ref
 from animevid.pixels.rgb import planes_to_tensor_ref, tensor_to_planes_ref
 from gpu.cpu_kernels import CpuKernels, Picture
@@ -22,7 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pixels.pictures import decoded, furthest, noise, pictures, sizes
 
-#: Sums in another order than the twin's: float32 tensors in [-1, 1] agree to this; half adds its own rounding.
+#: Sums in another order than the reference's: float32 tensors in [-1, 1] agree to this; half adds its own rounding.
 FLOAT_TOLERANCE, HALF_TOLERANCE = 3e-6, 6e-4
 short = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 formats = st.sampled_from(["yuv420p", "nv12"])
@@ -215,7 +215,7 @@ def test_lifting_is_what_the_twin_lifts(cpu_kernels, picture, share, seed, radiu
         scratch=scratch.ctypes.data, half=half, mode=mode, radius=radius, sharpen=sharpen,
     )  # fmt: skip
     cpu_kernels.run(launches)
-    expected = lift_ref(
+    expected = guided_upsample_ref(
         picture, low_in.astype(np.float32), low_out.astype(np.float32), size=size,
         mode=mode, radius=radius, sharpen=sharpen,
     )  # fmt: skip

@@ -252,12 +252,12 @@ def test_a_networks_own_size_larger_than_the_picture_runs_with_copies_from_the_h
 
 @in_child
 def test_an_unchanged_picture_at_another_strength_is_drawn_again(fake_driver, tmp_path):
-    from animevid.render.stylizer import StaticSkip
+    from animevid.render.stylizer import FrameReuse
 
     _start(fake_driver, tmp_path)
     picture = noise(48, 64)
     with _open(tmp_path, "packed", "onnxruntime") as cpu, _open(tmp_path, "packed", "tensorrt") as gpu:
-        steps = StaticSkip(gpu)
+        steps = FrameReuse(gpu)
         for strength in (1.0, 0.25):
             cpu.strength = gpu.strength = strength
             shown = replace(picture)
@@ -307,7 +307,7 @@ def _wait_for(reached) -> None:
 
 
 def test_the_steps_that_are_made_ready_are_those_that_live_takes():
-    assert tuple(rung.net_share for rung in quality_ladder("fast")) == STEP_SHARES
+    assert tuple(level.net_share for level in quality_ladder("fast")) == STEP_SHARES
 
 
 @in_child

@@ -20,7 +20,7 @@ from animevid.pixels import (
     ColourRange,
     PlanesYUV420,
     blend,
-    lift,
+    guided_upsample,
     pack_yuv420,
     planes_to_tensor,
     resize_planes,
@@ -73,7 +73,7 @@ def _expected(picture: PlanesYUV420, plan: SlotPlan, strength: float = 1.0) -> P
     tensor = pack_yuv420(picture, size=plan.net_size).astype(np.float16).astype(np.float32)
     drawn = np.concatenate([tensor[:16], tensor[20:], tensor[16:20]])
     if plan.lifts:
-        stylized = lift(picture, tensor, drawn, size=plan.net_size, epsilon=plan.card.lift_epsilon)
+        stylized = guided_upsample(picture, tensor, drawn, size=plan.net_size, epsilon=plan.card.lift_epsilon)
     else:
         stylized = unpack_yuv420(drawn, like=picture)
     return blend(picture, stylized, strength=strength)
@@ -258,7 +258,7 @@ def test_a_style_that_reads_rgb_runs_in_slots_too(fake_driver, net_size, bit_dep
         small = tensor_to_planes(drawn, like=picture, layout="NCHW", value_range=(0.0, 1.0), size=size)
         if net_size is None:
             return replace(small, colour=picture.colour)
-        return lift(picture, resize_planes(picture, size), small, size=size)
+        return guided_upsample(picture, resize_planes(picture, size), small, size=size)
 
     for seed in SEEDS[:3]:
         gpu.seed(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from animevid.io.pacing import LONGEST_HOLD_SECONDS, Pacer
+from animevid.io.pacing import MAX_HOLD_SECONDS, Pacer
 
 
 class Clock:
@@ -63,7 +63,7 @@ def test_lost_time_is_made_up_for_and_told(clock: Clock):
 
 
 def test_nobody_waits_for_a_picture_once_it_is_over(clock: Clock):
-    pacer = Pacer(now=clock.now, sleep=clock.sleep, is_over=lambda: clock.seconds > 1000.25)
+    pacer = Pacer(now=clock.now, sleep=clock.sleep, should_stop=lambda: clock.seconds > 1000.25)
     assert moments(clock, pacer, [Fraction(0), Fraction(60)]) == [0.0, pytest.approx(0.3)]
 
 
@@ -72,7 +72,7 @@ def test_a_jump_of_the_clock_is_waited_for_no_longer_than_a_server_takes_silence
     times = [Fraction(0), Fraction(1, 10), hour, hour + Fraction(1, 10), hour + Fraction(2)]
     pacer = Pacer(now=clock.now, sleep=clock.sleep)
     gone = moments(clock, pacer, times)
-    jumped = 0.1 + LONGEST_HOLD_SECONDS
+    jumped = 0.1 + MAX_HOLD_SECONDS
     assert gone == [0.0, 0.1, pytest.approx(jumped), pytest.approx(jumped + 0.1), pytest.approx(jumped + 2)]
     assert pacer.behind_seconds == pytest.approx(0, abs=1e-6)
 

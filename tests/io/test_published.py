@@ -214,19 +214,19 @@ def test_a_silent_server_does_not_stop_the_search_nor_what_else_happens_here(pac
     with socket.create_server(("127.0.0.1", 0)) as silent, VideoSource(film) as template:
         over = threading.Event()
         url = f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/film"
-        sink = open_sink(url, template=template, settings=OutputSettings(), is_over=over.is_set)
+        sink = open_sink(url, template=template, settings=OutputSettings(), should_stop=over.is_set)
         threading.Timer(0.5, over.set).start()
         with pytest.raises(OutputError):
             sink.write(next(iter(template)))
 
 
-@pytest.mark.parametrize("is_over", [True, False], ids=["ended by its user", "at the end of the film"])
-def test_a_break_in_the_last_words_is_an_error_only_to_whoever_has_not_ended_it(film: Path, is_over: bool):
+@pytest.mark.parametrize("should_stop", [True, False], ids=["ended by its user", "at the end of the film"])
+def test_a_break_in_the_last_words_is_an_error_only_to_whoever_has_not_ended_it(film: Path, should_stop: bool):
     with VideoSource(film) as template:
-        sink = to_nobody(template, drops=True, is_over=lambda: is_over)
+        sink = to_nobody(template, drops=True, should_stop=lambda: should_stop)
         sink.write(next(iter(template)))
         sink._current.finish = lambda: break_off(sink._current)  # type: ignore[method-assign]
-        if is_over:
+        if should_stop:
             report = sink.finish()
             assert report.frames_written == 1
             assert report.bytes_written is None
@@ -242,7 +242,7 @@ def test_time_is_given_anew_only_after_a_connection_that_lasted(film: Path):
         sink = to_nobody(
             template,
             drops=False,
-            is_over=lambda: False,
+            should_stop=lambda: False,
             backoff=Backoff(first_seconds=0.01),
             now=lambda: clock[0],
         )

@@ -15,7 +15,7 @@ import pytest
 from animevid.errors import InputError
 from animevid.frame import Frame
 from animevid.io import ReconnectingSource, VideoSource
-from animevid.io.packets import PacketRelay
+from animevid.io.packets import PacketQueue
 from animevid.io.retry import Backoff
 from animevid.io.source import Source
 from animevid.run.conversion import Conversion, ConversionOptions
@@ -113,7 +113,7 @@ class Connection(Source):
 
     def __init__(self, clock: Clock, frames: list[Frame], *, seconds_a_picture: float, info: object) -> None:
         self._clock, self._frames, self._seconds = clock, frames, seconds_a_picture
-        self.info, self.packets = info, PacketRelay()
+        self.info, self.packets = info, PacketQueue()
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self._frames:

@@ -1,6 +1,6 @@
 """Guards of the kernels' speed, for ``pytest --benchmark-compare``; nothing here asserts an absolute time.
 
-One thread, one 1280x720 frame. ``benchmarks/kernels.py`` prints the same as a table, with the twins beside it.
+One thread, one 1280x720 frame. ``benchmarks/kernels.py`` prints the same as a table, with the references beside it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from animevid.pixels import (
     blend,
+    guided_upsample,
     has_changed,
-    lift,
     native,
     pack_yuv420,
     paint,
@@ -35,9 +35,9 @@ KERNELS = {
     "pack": lambda: pack_yuv420(PICTURE, out=_PACKED),
     "pack to half size": lambda: pack_yuv420(PICTURE, size=(360, 640), out=_LOW_PACKED),
     "unpack": lambda: unpack_yuv420(_PACKED, like=PICTURE),
-    "lift by contour": lambda: lift(PICTURE, _LOW_PACKED, _LOW_PACKED),
-    "lift by detail": lambda: lift(PICTURE, _LOW_PACKED, _LOW_PACKED, mode="detail"),
-    "lift by guided filter": lambda: lift(PICTURE, _LOW_PACKED, _LOW_PACKED, mode="guided"),
+    "lift by contour": lambda: guided_upsample(PICTURE, _LOW_PACKED, _LOW_PACKED),
+    "lift by detail": lambda: guided_upsample(PICTURE, _LOW_PACKED, _LOW_PACKED, mode="detail"),
+    "lift by guided filter": lambda: guided_upsample(PICTURE, _LOW_PACKED, _LOW_PACKED, mode="guided"),
     "paint": lambda: paint(_LOW_PACKED, _LOW_PACKED, _PAINT),
     "blend": lambda: blend(PICTURE, OTHER, strength=0.5),
     "change": lambda: has_changed(PICTURE, PICTURE),

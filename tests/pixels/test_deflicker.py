@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from animevid.errors import UsageError
 from animevid.pixels import Deflicker
-from animevid.pixels.deflicker import MOST_STILL_CODES, settle, settle_photo
+from animevid.pixels.deflicker import MAX_STILL_CODES, settle, settle_photo
 
 CODE = 2 / 255
 SHAPE = (24, 30, 40)
@@ -95,7 +95,7 @@ def test_a_fade_is_followed_however_slow(codes_a_picture: float):
         drawing = deflicker.drawing(now.copy(), weights)
         worst = max(worst, float(np.abs(photo - now).max()), float(np.abs(drawing - now).max()))
     # A fade of the whole picture may be taken for noise, up to the most that noise may be.
-    assert worst / CODE < 1.2 * MOST_STILL_CODES
+    assert worst / CODE < 1.2 * MAX_STILL_CODES
 
 
 def test_tensors_that_do_not_fit_are_refused():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from animevid.errors import AnimevidError, BackendError, StyleError, UsageError
 from animevid.pixels import Colour, ColourRange, Matrix, NoiseFloor, PlanesYUV420
-from animevid.render.stylizer import StaticSkip, SteadySteps, Stylizer
+from animevid.render.stylizer import FrameReuse, Stylizer, TemporalFilter
 from animevid.run.conversion import stylizing_stages
 from small_styles import LEVELS, NCHW, NHWC, PACKED, save_style
 
@@ -260,7 +260,7 @@ class TestStaticSkip:
     def test_a_still_scene_runs_the_network_once(self, packed_style):
         still = _picture()
         with Stylizer(packed_style) as stylizer:
-            steps = StaticSkip(stylizer)
+            steps = FrameReuse(stylizer)
             shown = self._show(steps, [still] * 10)
         assert steps.skipped == 9
         for picture in shown[1:]:
@@ -274,7 +274,7 @@ class TestStaticSkip:
             for _ in range(6)
         ]
         with Stylizer(packed_style) as stylizer:
-            steps = StaticSkip(stylizer)
+            steps = FrameReuse(stylizer)
             self._show(steps, [still, *noisy])
         assert steps.skipped == 6
 
@@ -282,7 +282,7 @@ class TestStaticSkip:
         """A 4x4 dot crosses a still picture: in each frame it is seen where it is, not where it was."""
         still = _picture(seed=3)
         with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
-            steps = StaticSkip(stylizer)
+            steps = FrameReuse(stylizer)
             for x in range(0, 120, 2):
                 y = still.y.copy()
                 y[40:44, x : x + 4] = 235
@@ -294,7 +294,7 @@ class TestStaticSkip:
         """A quarter of a code value a frame: far below noise from frame to frame, and yet never far behind."""
         start = _picture(seed=4).y.astype(np.float32)
         with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
-            steps = StaticSkip(stylizer)
+            steps = FrameReuse(stylizer)
             for step in range(120):
                 y = np.clip(start - step / 4, 16, 235).astype(np.uint8)
                 picture = _picture(seed=4)
@@ -305,7 +305,7 @@ class TestStaticSkip:
     def test_strength_takes_effect_on_a_still_scene(self, make_style):
         still = _picture()
         with Stylizer(make_style(PACKED, "negative", net_pixels=0)) as stylizer:
-            steps = StaticSkip(stylizer)
+            steps = FrameReuse(stylizer)
             self._show(steps, [still, still])
             stylizer.strength = 0.0
             shown = self._show(steps, [still])[0]
@@ -315,7 +315,7 @@ class TestStaticSkip:
     def test_each_unchanged_frame_keeps_its_own_alpha(self, packed_style):
         first, second = _picture(alpha=True), _picture(alpha=True)
         with Stylizer(packed_style) as stylizer:
-            steps = StaticSkip(stylizer)
+            steps = FrameReuse(stylizer)
             shown = self._show(steps, [first, second])
         assert steps.skipped == 1
         assert shown[1].alpha is second.alpha
@@ -323,7 +323,7 @@ class TestStaticSkip:
     def test_batches_with_unchanged_pictures_in_them_stay_in_order(self, packed_style):
         pictures = [_picture(seed=seed) for seed in (0, 0, 1, 1, 2)]
         with Stylizer(packed_style) as stylizer:
-            steps = StaticSkip(stylizer)
+            steps = FrameReuse(stylizer)
             outputs = steps.infer([steps.preprocess(picture) for picture in pictures])
             shown = [steps.postprocess(*pair) for pair in zip(pictures, outputs, strict=True)]
             expected = [stylizer.stylize_planes(picture) for picture in pictures]
@@ -334,7 +334,7 @@ class TestStaticSkip:
 
 def test_pictures_side_by_side_are_those_of_one_after_another_and_in_their_order():
     pictures = [_picture(180, 320, seed=seed) for seed in range(6)]
-    with Stylizer(threads=2) as alone, Stylizer(threads=2, side_by_side=2) as together:
+    with Stylizer(threads=2) as alone, Stylizer(threads=2, concurrency=2) as together:
         expected = [alone.stylize_planes(picture) for picture in pictures]
         outputs = together.infer([together.preprocess(picture) for picture in pictures])
         drawn = [together.postprocess(*pair) for pair in zip(pictures, outputs, strict=True)]
@@ -344,7 +344,7 @@ def test_pictures_side_by_side_are_those_of_one_after_another_and_in_their_order
 
 
 def test_a_runtime_that_fails_side_by_side_says_so_where_its_picture_is_asked_for(make_style):
-    with Stylizer(make_style(PACKED), side_by_side=2) as stylizer:
+    with Stylizer(make_style(PACKED), concurrency=2) as stylizer:
         picture = _picture()
         stylizer._backend.close()
         (output,) = stylizer.infer([stylizer.preprocess(picture)])
@@ -353,8 +353,8 @@ def test_a_runtime_that_fails_side_by_side_says_so_where_its_picture_is_asked_fo
 
 
 def test_fewer_than_one_picture_at_once_is_refused(make_style):
-    with pytest.raises(UsageError, match=r"side_by_side = 0"):
-        Stylizer(make_style(PACKED), side_by_side=0)
+    with pytest.raises(UsageError, match=r"concurrency = 0"):
+        Stylizer(make_style(PACKED), concurrency=0)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +384,7 @@ def test_the_int8_file_of_a_name_is_taken_where_it_is_faster(tmp_path, monkeypat
 
 
 def test_pictures_side_by_side_are_waited_for_by_a_stage_of_their_own(make_style):
-    with Stylizer(make_style(PACKED), side_by_side=2) as stylizer:
+    with Stylizer(make_style(PACKED), concurrency=2) as stylizer:
         assert [stage.name for stage in stylizing_stages(stylizer)] == ["preprocess", "infer", "network", "postprocess"]
         stylizer.strength = 0.0  # nothing of it is seen; it is waited for all the same, so that no queue grows
         (output,) = stylizer.infer([stylizer.preprocess(_picture())])
@@ -393,7 +393,7 @@ def test_pictures_side_by_side_are_waited_for_by_a_stage_of_their_own(make_style
 
 
 def test_a_picture_that_waits_when_the_stylizer_is_closed_says_so(make_style):
-    stylizer = Stylizer(make_style(PACKED), side_by_side=2)
+    stylizer = Stylizer(make_style(PACKED), concurrency=2)
     (output,) = stylizer.infer([stylizer.preprocess(_picture())])
     stylizer.wait(output)
     stylizer.close()
@@ -436,7 +436,7 @@ class TestSteadySteps:
         pictures = self._noisy(_picture(*size, bit_depth=bit_depth), 24)
         with Stylizer(make_style(card, "posterize")) as stylizer:
             alone = [stylizer.stylize_planes(picture) for picture in pictures][12:]
-            steps = SteadySteps(stylizer)
+            steps = TemporalFilter(stylizer)
             steady = [steps.stylize_planes(picture) for picture in pictures][12:]
         assert self._flicker(steady) < 0.25 * self._flicker(alone)
 
@@ -445,7 +445,7 @@ class TestSteadySteps:
         first, second = _picture(), _picture(seed=9)
         second = second.with_planes(255 - second.y, 255 - second.u, 255 - second.v)
         with Stylizer(make_style(card, "posterize")) as stylizer:
-            steps = SteadySteps(stylizer)
+            steps = TemporalFilter(stylizer)
             steps.stylize_planes(first)
             shown, alone = steps.stylize_planes(second), stylizer.stylize_planes(second)
         # Where both pictures happen to be alike to a few codes they may be mixed.
@@ -454,7 +454,7 @@ class TestSteadySteps:
     def test_a_dot_that_moves_is_where_it_is(self, make_style):
         still = _picture(seed=3)
         with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
-            steps = SteadySteps(stylizer)
+            steps = TemporalFilter(stylizer)
             for x in range(0, 120, 2):
                 y = still.y.copy()
                 y[40:44, x : x + 4] = 235
@@ -464,9 +464,9 @@ class TestSteadySteps:
     def test_in_batches_and_beside_skipped_pictures_it_is_the_same(self, make_style):
         pictures = [picture for picture in self._noisy(_picture(), 4) for _ in range(2)]
         with Stylizer(make_style(PACKED, "posterize")) as stylizer:
-            one = SteadySteps(stylizer)
+            one = TemporalFilter(stylizer)
             expected = [one.stylize_planes(picture) for picture in pictures[::2]]
-            steps = StaticSkip(SteadySteps(stylizer), floor=NoiseFloor(0, 0, 0))
+            steps = FrameReuse(TemporalFilter(stylizer), floor=NoiseFloor(0, 0, 0))
             outputs = steps.infer([steps.preprocess(picture) for picture in pictures])
             shown = [steps.postprocess(*pair) for pair in zip(pictures, outputs, strict=True)]
         assert steps.skipped == 4
@@ -476,7 +476,7 @@ class TestSteadySteps:
     def test_strength_changed_on_a_skipped_picture_shows_the_same_drawing(self, make_style):
         pictures = self._noisy(_picture(), 5)
         with Stylizer(make_style(PACKED, "posterize")) as stylizer:
-            steps = StaticSkip(SteadySteps(stylizer), floor=NoiseFloor(0, 0, 0))
+            steps = FrameReuse(TemporalFilter(stylizer), floor=NoiseFloor(0, 0, 0))
             for picture in pictures:
                 full = steps.postprocess(picture, steps.infer([steps.preprocess(picture)])[0])
             for strength in (0.0, 1.0):
@@ -487,7 +487,7 @@ class TestSteadySteps:
     def test_the_network_at_another_size_starts_anew(self, make_style):
         pictures = self._noisy(_picture(), 3)
         with Stylizer(make_style(PACKED, "posterize", net_pixels=0)) as stylizer:
-            steps = SteadySteps(stylizer)
+            steps = TemporalFilter(stylizer)
             steps.stylize_planes(pictures[0])
             stylizer.net_pixels = 96 * 160 // 2
             np.testing.assert_array_equal(steps.stylize_planes(pictures[1]).y, stylizer.stylize_planes(pictures[1]).y)
@@ -495,7 +495,7 @@ class TestSteadySteps:
     def test_frames_of_rgb_go_in_one_by_one(self, make_style):
         frame = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
         with Stylizer(make_style(PACKED, "posterize")) as stylizer:
-            steps = SteadySteps(stylizer)
+            steps = TemporalFilter(stylizer)
             np.testing.assert_array_equal(steps(frame), stylizer(frame))
             with pytest.raises(UsageError, match=r"\(H, W, 3\)$"):
                 steps(frame[np.newaxis])

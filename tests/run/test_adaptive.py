@@ -1,4 +1,4 @@
-"""The governor on a simulated clock: a machine is a function from time and rung to seconds of work."""
+"""The governor on a simulated clock: a machine is a function from time and level to seconds of work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRAME = 1 / 30
 
 
 def run(machine: Callable[[float, QualityStep], float], *, seconds: float, quality: str = "fast") -> list[QualityStep]:
-    """The rung of each frame, on a machine that does one picture after the other."""
+    """The level of each frame, on a machine that does one picture after the other."""
     governor = QualityGovernor(quality_ladder(quality), frame_seconds=FRAME)
     now, steps = 0.0, []
     while now < seconds:
@@ -55,7 +55,7 @@ def test_it_moves_one_rung_at_a_time_and_not_at_once():
 @settings(max_examples=30, deadline=None)
 @given(load=st.floats(0.2, 6.0), fixed=st.floats(0.0, 0.5), jitter=st.floats(0.0, 0.3))
 def test_under_any_steady_load_it_settles_and_does_not_oscillate(load: float, fixed: float, jitter: float):
-    """Even where the price of a rung is not what its pixels promise (``fixed`` is what no rung saves)."""
+    """Even where the price of a level is not what its pixels promise (``fixed`` is what no level saves)."""
 
     def machine(now: float, step: QualityStep) -> float:
         wobble = 1 + jitter * ((int(now * 30) * 7919 % 100) / 50 - 1)
@@ -71,7 +71,7 @@ def test_a_single_slow_frame_changes_nothing():
 
 
 def test_each_step_up_that_did_not_hold_makes_the_next_one_wait_longer():
-    # A machine that lies: the upper rung looks affordable from below and is not.
+    # A machine that lies: the upper level looks affordable from below and is not.
     steps = run(lambda now, step: FRAME * (1.5 if step.net_share == 1.0 else 0.3), seconds=200)
     ups = [index for index in range(1, len(steps)) if steps[index].net_share > steps[index - 1].net_share]
     gaps = [later - one for one, later in itertools.pairwise(ups)]

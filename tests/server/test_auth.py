@@ -17,7 +17,7 @@ from animevid.io.sources.camera import TEST_PATTERN, CameraSettings
 from animevid.run.live import EngineOptions
 from animevid.server.app import ServerOptions, make_app
 from animevid.server.auth import Guard, is_loopback
-from animevid.server.sandbox import JailLimits, JailRequest, conversion_options
+from animevid.server.sandbox import SandboxLimits, SandboxRequest, conversion_options
 from animevid.server.uploads import JobLimits
 from animevid.styles import CardHints, ColourOrder, Style, load_style
 from small_networks import rgb_network
@@ -260,7 +260,7 @@ def converted_by(served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) ->
     def ask(shown: Style) -> Style:
         asked = []
 
-        async def look(_: Any, request: JailRequest, job: Any) -> str:
+        async def look(_: Any, request: SandboxRequest, job: Any) -> str:
             asked.append(request)
             return "that was all"
 
@@ -270,7 +270,7 @@ def converted_by(served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) ->
             await finished(client, await (await client.post("/api/jobs", data=b"a film")).json())
 
         served(talk, styles=(shown,))
-        style = conversion_options(JailRequest.from_json(asked[0].to_json())).style
+        style = conversion_options(SandboxRequest.from_json(asked[0].to_json())).style
         assert isinstance(style, Style)
         return style
 
@@ -284,20 +284,20 @@ def test_a_file_is_converted_in_the_precision_that_the_page_shows(
     converted_by: Callable[[Style], Style], precision: str | None, may_be_int8: bool
 ):
     style = converted_by(load_style("aozora", precision=precision))
-    assert style.any_precision is may_be_int8
+    assert style.allow_int8 is may_be_int8
     assert style.path == load_style("aozora").path
 
 
-@pytest.mark.parametrize("is_known", [True, False], ids=["with what was hinted at", "looked at anew"])
+@pytest.mark.parametrize("has_card", [True, False], ids=["with what was hinted at", "looked at anew"])
 def test_a_file_is_converted_by_the_style_that_the_page_shows(
-    converted_by: Callable[[Style], Style], tmp_path: Path, is_known: bool
+    converted_by: Callable[[Style], Style], tmp_path: Path, has_card: bool
 ):
     path = tmp_path / "own.onnx"
     path.write_bytes(rgb_network())  # without a card
     shown = load_style(path, hints=CardHints(colour_order=ColourOrder.BGR))
 
-    style = converted_by(replace(shown, is_known=is_known))
-    assert style.card == (shown.card if is_known else load_style(path).card)
+    style = converted_by(replace(shown, has_card=has_card))
+    assert style.card == (shown.card if has_card else load_style(path).card)
 
 
 @pytest.mark.parametrize("known_length", [True, False])
@@ -348,7 +348,7 @@ def test_too_long_and_too_large_films_are_refused_before_they_are_decoded(
         answer = await client.post("/api/jobs", data=make_clip("limits.mp4", frames=10).read_bytes())
         return await finished(client, await answer.json())
 
-    job = served(talk, jobs=JobLimits(jail=replace(JailLimits(), **limits)))
+    job = served(talk, jobs=JobLimits(sandbox=replace(SandboxLimits(), **limits)))
     assert job["state"] == "failed"
     assert says in job["error"]
 
@@ -414,7 +414,7 @@ def child_that_writes_1000_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Instead of the child that decodes: a thousand bytes, or as many as it may write and an error."""
     from animevid.server.uploads import Jobs
 
-    async def write(_: Jobs, request: JailRequest, job: Any) -> str | None:
+    async def write(_: Jobs, request: SandboxRequest, job: Any) -> str | None:
         allowed = request.limits.output_bytes
         if allowed < 1000:
             return "file too large"

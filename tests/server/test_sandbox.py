@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from animevid.server.sandbox import JailLimits, JailRequest
+from animevid.server.sandbox import SandboxLimits, SandboxRequest
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
 
 
 def convert(source: Path, style: Path, **limits: Any) -> dict[str, Any]:
     """The child's last word about ``source``."""
-    request = JailRequest(
+    request = SandboxRequest(
         source=str(source),
         target=str(source.with_name("result.mp4")),
         style=str(style),
         threads=1,
-        limits=replace(JailLimits(), **limits),
+        limits=replace(SandboxLimits(), **limits),
     )
     done = subprocess.run(
         [sys.executable, "-m", "animevid.server.sandbox", request.to_json()],
@@ -35,13 +35,13 @@ def convert(source: Path, style: Path, **limits: Any) -> dict[str, Any]:
     return json.loads(lines[-1]) if lines else {"code": done.returncode}
 
 
-def in_jail(folder: Path, code: str) -> str:
+def in_sandbox(folder: Path, code: str) -> str:
     """What ``code`` prints inside the walls."""
     program = f"""
 import socket
 from pathlib import Path
-from animevid.server.sandbox import JailLimits, _program_folders, limit_files, limit_resources
-limit_resources(JailLimits(output_bytes=1_000_000))
+from animevid.server.sandbox import SandboxLimits, _program_folders, limit_files, limit_resources
+limit_resources(SandboxLimits(output_bytes=1_000_000))
 print(limit_files(writable=[Path({str(folder)!r})], readable=_program_folders()))
 try:
     {code}
@@ -61,11 +61,11 @@ def test_the_int8_file_of_a_style_is_within_its_reach(make_clip: Callable[..., P
 
     source = tmp_path / "upload"
     source.write_bytes(make_clip("int8.mp4", frames=3).read_bytes())
-    request = JailRequest(
+    request = SandboxRequest(
         source=str(source),
         target=str(source.with_name("result.mp4")),
         style=str(load_style("aozora").path),
-        any_precision=True,
+        allow_int8=True,
     )
     done = subprocess.run(
         [sys.executable, "-m", "animevid.server.sandbox", request.to_json()],
@@ -79,28 +79,28 @@ def test_the_int8_file_of_a_style_is_within_its_reach(make_clip: Callable[..., P
 
 @linux
 def test_it_writes_in_its_own_folder(tmp_path: Path):
-    assert in_jail(tmp_path, "Path('x').write_text('y'); Path('x').unlink()") == "allowed"
+    assert in_sandbox(tmp_path, "Path('x').write_text('y'); Path('x').unlink()") == "allowed"
 
 
 @linux
 @pytest.mark.parametrize("deed", ["Path('/etc/passwd').read_text()", "list(Path('/etc').iterdir())"])
 def test_it_reads_no_other_file(tmp_path: Path, deed: str):
-    assert in_jail(tmp_path, deed) == "PermissionError"
+    assert in_sandbox(tmp_path, deed) == "PermissionError"
 
 
 @linux
 def test_it_writes_nowhere_else(tmp_path: Path):
     (tmp_path / "own").mkdir()
-    assert in_jail(tmp_path / "own", f"Path({str(tmp_path / 'other')!r}).write_text('x')") == "PermissionError"
+    assert in_sandbox(tmp_path / "own", f"Path({str(tmp_path / 'other')!r}).write_text('x')") == "PermissionError"
 
 
 @linux
 def test_it_reaches_no_network(tmp_path: Path):
-    assert in_jail(tmp_path, "socket.create_connection(('127.0.0.1', 9), timeout=2)") == "PermissionError"
+    assert in_sandbox(tmp_path, "socket.create_connection(('127.0.0.1', 9), timeout=2)") == "PermissionError"
 
 
 def test_it_writes_no_file_beyond_its_limit(tmp_path: Path):
-    assert in_jail(tmp_path, "Path('x').write_bytes(bytes(2_000_000))") == "OSError"
+    assert in_sandbox(tmp_path, "Path('x').write_bytes(bytes(2_000_000))") == "OSError"
 
 
 def test_memory_beyond_the_limit_is_an_error_and_no_more(
@@ -115,7 +115,7 @@ def test_memory_beyond_the_limit_is_an_error_and_no_more(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no rlimits")
 def test_cpu_time_beyond_the_limit_ends_it():
-    program = "from animevid.server.sandbox import *\nlimit_resources(JailLimits(cpu_seconds=1))\nwhile True: pass"
+    program = "from animevid.server.sandbox import *\nlimit_resources(SandboxLimits(cpu_seconds=1))\nwhile True: pass"
     assert subprocess.run([sys.executable, "-c", program], timeout=120).returncode < 0
 
 

@@ -73,8 +73,8 @@ def test_a_file_of_the_users_without_a_card_is_listed_unrun_and_inspected_when_l
     assert "found" in [style.card.name for style in list_styles()]
     assert load_style("found").card.layout.value == "NHWC"
     (listed,) = (style for style in list_styles() if style.card.name == "found")
-    assert not listed.is_known
-    assert listed.known().card == load_style("found").card
+    assert not listed.has_card
+    assert listed.with_card().card == load_style("found").card
     with Stylizer(listed, threads=1) as stylizer:  # as the page of `animevid serve` opens it
         assert stylizer.card.layout.value == "NHWC"
 

@@ -25,7 +25,7 @@ import pytest
 from animevid import Stylizer
 from animevid.io import open_source
 from animevid.pixels import planes_to_rgb, rgb_to_planes
-from animevid.render.stylizer import SteadySteps
+from animevid.render.stylizer import TemporalFilter
 from animevid.render.tiles import run_tiled
 from animevid.styles import DEFAULT_STYLE, Style, load_style
 from animevid.styles.card import CARD_VERSION
@@ -364,4 +364,4 @@ def test_a_clip_does_not_flicker(stylize: Stylizer, clips: Path, name: str) -> N
     """A signer, who moves, and a person who hardly does: contours and patches stand as still as the scene."""
     with open_source(clips / name) as source:
         clip = [planes_to_rgb(frame.planes) for frame in islice(source, 5, 25)]
-    assert flicker(clip, list(map(SteadySteps(stylize), clip))) <= 1.0
+    assert flicker(clip, list(map(TemporalFilter(stylize), clip))) <= 1.0

@@ -93,9 +93,9 @@ def test_a_faint_grid_stands_out_of_a_real_photo_which_has_none(photo: np.ndarra
 
 @pytest.mark.shared
 def test_flicker_is_one_for_doing_nothing_and_less_for_a_filter_that_damps_noise(photo: np.ndarray) -> None:
-    twin = figures.disturbed(photo, np.random.default_rng(1))
-    assert figures.flicker(photo, twin, photo, twin) == pytest.approx(1.0)
-    assert figures.flicker(photo, twin, _blur(photo, 2.0), _blur(twin, 2.0)) < 0.5
+    reference = figures.disturbed(photo, np.random.default_rng(1))
+    assert figures.flicker(photo, reference, photo, reference) == pytest.approx(1.0)
+    assert figures.flicker(photo, reference, _blur(photo, 2.0), _blur(reference, 2.0)) < 0.5
 
 
 @pytest.mark.shared

@@ -72,7 +72,7 @@ def open_backend(
     backend: str = "auto",
     threads: int = 0,
     device: str = "auto",
-    side_by_side: int = 1,
+    concurrency: int = 1,
     int8: Callable[[], tuple[bytes, StyleCard] | None] | None = None,
 ) -> Backend:
     """Open ``model`` (a serialized ONNX file).
@@ -81,7 +81,7 @@ def open_backend(
     why in one line of the log; a GPU that fails later is replaced in the same way (``backends.auto``). ``threads`` 0
     lets it choose; ``device`` is ``"auto"``, ``"cpu"`` or what the backend knows (``"cuda:0"``).
 
-    ``side_by_side``: how many pictures will be run at once; a backend that is ``faster_side_by_side`` gets that part of
+    ``concurrency``: how many pictures will be run at once; a backend that is ``faster_concurrently`` gets that part of
     the threads for each. ``int8`` is asked for the style's INT8 model and card where the backend ``prefers_int8``.
 
     Raises:
@@ -92,9 +92,9 @@ def open_backend(
     if threads < 0:
         raise UsageError(f"{threads = } must be 0 (the backend chooses) or more")
 
-    def opened(home: type[Backend], where: str, at_once: int = side_by_side) -> Backend:
+    def opened(home: type[Backend], where: str, at_once: int = concurrency) -> Backend:
         share = threads
-        if at_once > 1 and home.faster_side_by_side:
+        if at_once > 1 and home.faster_concurrently:
             share = -(-(threads or default_threads()) // at_once)  # rounded up: no core stays idle
         smaller = int8() if int8 is not None and home.prefers_int8(where) else None
         what, its_card = smaller or (model, card)
@@ -114,7 +114,7 @@ def open_backend(
             raise BackendError(reason)
         return opened(chosen, device)
 
-    def open_without_gpu(where: str, at_once: int = side_by_side) -> Backend:
+    def open_without_gpu(where: str, at_once: int = concurrency) -> Backend:
         usable = [home for home in map(backend_class, _AUTO_ORDER) if home.unavailable_reason() is None]
         if not usable:
             raise BackendError(f"no backend is installed; one of {', '.join(_AUTO_ORDER)} is needed (pip install NAME)")

@@ -28,7 +28,7 @@ class Backend(ABC):
 
     name: ClassVar[str]
     #: N pictures at once on a thread each take less time than one after another on N threads.
-    faster_side_by_side: ClassVar[bool] = False
+    faster_concurrently: ClassVar[bool] = False
 
     @classmethod
     def runs_on_cpu(cls, device: str) -> bool:

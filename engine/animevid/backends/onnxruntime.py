@@ -34,7 +34,7 @@ _CPU = "CPUExecutionProvider"
 
 class OnnxRuntimeBackend(Backend):
     name: ClassVar[str] = "onnxruntime"
-    faster_side_by_side: ClassVar[bool] = True
+    faster_concurrently: ClassVar[bool] = True
 
     def __init__(
         self, session: onnxruntime.InferenceSession, card: StyleCard, *, description: str, on_gpu: bool

@@ -44,8 +44,8 @@ class PaintedBackend(Backend):
         return self._inner.name
 
     @property
-    def faster_side_by_side(self) -> bool:  # type: ignore[override]
-        return self._inner.faster_side_by_side
+    def faster_concurrently(self) -> bool:  # type: ignore[override]
+        return self._inner.faster_concurrently
 
     @property
     def preferred_batch(self) -> int:

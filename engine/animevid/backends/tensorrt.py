@@ -50,7 +50,7 @@ from animevid.styles.onnx_file import read_graph
 _LOG = logging.getLogger(__name__)
 
 #: Picture sizes whose engine stays loaded for ``run``.
-_MOST_ENGINES = 4
+_MAX_ENGINES = 4
 
 _Shape = tuple[int, int, int, int]
 
@@ -152,7 +152,7 @@ class TensorRtBackend(Backend):
         return self._device
 
     def _load(self, device: Device, height: int, width: int) -> _HostFed:
-        if len(self._loaded) >= _MOST_ENGINES:
+        if len(self._loaded) >= _MAX_ENGINES:
             self._loaded.pop(next(iter(self._loaded))).close()
         while True:
             try:

@@ -53,7 +53,7 @@ PLUGIN_VERSION = 2
 
 _MAGIC = b"animevid-engine "
 _FORMAT = 1
-_LONGEST_HEADER = 65536
+_MAX_HEADER = 65536
 
 #: (phase, steps done, steps in all) while an engine is built; a false result stops the build.
 Progress = Callable[[str, int, int], bool]
@@ -421,7 +421,7 @@ def read_engine(path: Path, *, key: Mapping[str, str] | None = None) -> Engine:
         raise BackendError(f"{str(path)!r} cannot be read ({error.strerror})") from error
     head, _, rest = content.partition(b"\n")
     line, found, plan = rest.partition(b"\n")
-    if head != _MAGIC + str(_FORMAT).encode() or not found or len(line) > _LONGEST_HEADER:
+    if head != _MAGIC + str(_FORMAT).encode() or not found or len(line) > _MAX_HEADER:
         raise StaleEngine("is damaged, or of another version of animevid")
     try:
         header = json.loads(line)

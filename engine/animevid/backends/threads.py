@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 #: A network of a few milliseconds is cut into slices too thin to share among more threads than this.
-_MOST_THREADS = 16
+_MAX_THREADS = 16
 
 
 def default_threads() -> int:
@@ -14,4 +14,4 @@ def default_threads() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    return max(1, min(cores, _MOST_THREADS))
+    return max(1, min(cores, _MAX_THREADS))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 #: Shapes whose captured graph is kept; each holds the activations of its shape.
-_MOST_GRAPHS = 4
+_MAX_GRAPHS = 4
 #: torch captures one graph at a time in a process.
 _CAPTURING = threading.Lock()
 #: What CUDA says, in torch's errors, once the context is dead.
@@ -172,7 +172,7 @@ class TorchBackend(Backend):
         with self._turn:
             captured = self._captured.get(batch.shape)
             if captured is None:
-                if len(self._captured) >= _MOST_GRAPHS:
+                if len(self._captured) >= _MAX_GRAPHS:
                     self._captured.pop(next(iter(self._captured)))  # done: every call waits for its own end
                 captured = self._captured[batch.shape] = _HostFed(network, batch.shape, self._device)
             return captured(batch)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _WINDOW_SECONDS = 4.0
 _JSON_INTERVAL_SECONDS = 0.5
 #: Beyond a hundred hours the time left is not known, it is just very long.
-_LONGEST_SECONDS = 100 * 3600.0
+_MAX_SECONDS = 100 * 3600.0
 
 
 class Reporter(Protocol):
@@ -210,7 +210,7 @@ def _seconds_left(progress: Progress, fps: float) -> float | None:
     if not progress.frames_total or fps <= 0:
         return None
     left = max(progress.frames_total - progress.frames_done, 0) / fps
-    return left if left < _LONGEST_SECONDS else None
+    return left if left < _MAX_SECONDS else None
 
 
 def _clock(seconds: float) -> str:

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from animevid.run.live import EngineOptions, LiveSettings
     from animevid.server.app import ServerOptions, make_app
     from animevid.server.auth import Guard, is_loopback, new_token
-    from animevid.server.sandbox import JailLimits
+    from animevid.server.sandbox import SandboxLimits
     from animevid.server.uploads import JobLimits
 
     if args.max_viewers < 1 or args.port > 65535:
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         width, height = args.size.of(640, 360)
         size = (height, width)
     seconds = 60.0 * args.max_minutes
-    jail = replace(JailLimits(), duration_seconds=seconds, film_pixels=round(1280 * 720 * 30 * seconds))
+    sandbox = replace(SandboxLimits(), duration_seconds=seconds, film_pixels=round(1280 * 720 * 30 * seconds))
     app = make_app(
         ServerOptions(
             styles=_styles(args),
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
                 max_sessions=args.max_viewers,
             ),
             camera=None if args.device is None else CameraSettings(args.device, size, args.fps),
-            jobs=JobLimits(upload_bytes=args.max_upload << 20, jail=jail),
+            jobs=JobLimits(upload_bytes=args.max_upload << 20, sandbox=sandbox),
         )
     )
     if away:
@@ -138,5 +138,5 @@ def _styles(args: argparse.Namespace) -> tuple[Style, ...]:
     )
     found = {wanted.card.name: wanted}
     for style in list_styles():
-        found.setdefault(style.card.name, replace(style, any_precision=args.precision != "fp32"))
+        found.setdefault(style.card.name, replace(style, allow_int8=args.precision != "fp32"))
     return tuple(found.values())

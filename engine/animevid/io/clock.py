@@ -8,7 +8,7 @@ from fractions import Fraction
 #: so the source's start is taken as zero for every stream alike. Elsewhere a late first frame is meant and is kept.
 ARBITRARY_CLOCK_FORMATS = frozenset({"mpegts", "mpeg", "hls", "rtsp", "rtp", "sdp", "flv", "live_flv", "dash"})
 
-_LONGEST_GUESSED_FRAME_SECONDS = Fraction(1, 10)
+_MAX_GUESSED_FRAME_SECONDS = Fraction(1, 10)
 
 
 def seconds_from_ticks(ticks: int, time_base: Fraction) -> Fraction:
@@ -31,7 +31,7 @@ class FrameClock:
     def __init__(self, *, time_base: Fraction, nominal_rate: Fraction | None) -> None:
         # Whole ticks inside: sums of Fractions for each frame would cost more than everything else here.
         self._time_base = time_base
-        step = 1 / nominal_rate if nominal_rate else _LONGEST_GUESSED_FRAME_SECONDS
+        step = 1 / nominal_rate if nominal_rate else _MAX_GUESSED_FRAME_SECONDS
         self._step = max(1, ticks_from_seconds(step, time_base))
         self._last: int | None = None
         self.repaired = 0

@@ -81,7 +81,7 @@ def open_sink(
     template: Source | None = None,
     settings: OutputSettings | None = None,
     picture: PictureKind | None = None,
-    is_over: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Sink:
     """A sink for an output name: a video container, ``.gif``/``.apng``/``.webp``, an image, a folder, a URL or ``-``.
 
@@ -97,7 +97,7 @@ def open_sink(
     text = os.fspath(path)
     suffix = Path(text).suffix.lower()
     if not is_local_file(path) or settings.muxer is not None or suffix in MUXERS:
-        return VideoSink(path, template=template, settings=settings, picture=picture, is_over=is_over)
+        return VideoSink(path, template=template, settings=settings, picture=picture, should_stop=should_stop)
     is_still = template is not None and template.info.is_still
     if suffix in ANIMATIONS and not (suffix == ".webp" and is_still):
         return AnimationSink(path, template=template, overwrite=settings.overwrite)

@@ -97,7 +97,7 @@ def turn_upright(planes: PlanesYUV420, orientation: Orientation) -> PlanesYUV420
 
 
 def turn_upright_ref(planes: PlanesYUV420, orientation: Orientation) -> PlanesYUV420:
-    """The readable twin of :func:`turn_upright`, with NumPy alone."""
+    """The readable reference of :func:`turn_upright`, with NumPy alone."""
 
     def turn(plane: Plane) -> Plane:
         if orientation.mirrored:

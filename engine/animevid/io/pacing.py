@@ -7,30 +7,30 @@ from collections.abc import Callable
 from fractions import Fraction
 
 #: How long a wait lasts before it looks whether it is still wanted.
-_LONGEST_SLEEP_SECONDS = 0.1
+_MAX_SLEEP_SECONDS = 0.1
 #: How long a picture is held back at most. Servers take a longer silence for a broken connection, and what asks for it
 #: is rather a jump of the film's clock than a picture to be looked at for so long.
-LONGEST_HOLD_SECONDS = 10.0
+MAX_HOLD_SECONDS = 10.0
 
 
 class Pacer:
     """Holds each picture back until its moment, counted from the first one. One thread uses it.
 
     A picture that is late goes at once, and so do those behind it until the lost time is made up for: a server's
-    viewers have that much less in their buffers. None is held for more than :data:`LONGEST_HOLD_SECONDS`: behind a jump
+    viewers have that much less in their buffers. None is held for more than :data:`MAX_HOLD_SECONDS`: behind a jump
     of the clock, time is counted from the picture that jumped.
 
-    ``is_over`` ends a wait early. ``now`` and ``sleep`` are a clock's, in seconds.
+    ``should_stop`` ends a wait early. ``now`` and ``sleep`` are a clock's, in seconds.
     """
 
     def __init__(
         self,
         *,
-        is_over: Callable[[], bool] = lambda: False,
+        should_stop: Callable[[], bool] = lambda: False,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._is_over = is_over
+        self._should_stop = should_stop
         self._now = now
         self._sleep = sleep
         self._start_seconds: float | None = None
@@ -46,10 +46,10 @@ class Pacer:
         if self._start_seconds is None:
             self._start_seconds = self._now() - float(pts_seconds)
         due = self._start_seconds + float(pts_seconds)
-        too_far = due - self._now() - LONGEST_HOLD_SECONDS
+        too_far = due - self._now() - MAX_HOLD_SECONDS
         if too_far > 0:
             self._start_seconds -= too_far
             due -= too_far
         self.behind_seconds = max(self.behind_seconds, self._now() - due)
-        while (left := due - self._now()) > 0 and not self._is_over():
-            self._sleep(min(left, _LONGEST_SLEEP_SECONDS))
+        while (left := due - self._now()) > 0 and not self._should_stop():
+            self._sleep(min(left, _MAX_SLEEP_SECONDS))

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 
-class PacketRelay:
+class PacketQueue:
     """Carries undecoded packets (audio, subtitles, further video, data) from a source to one sink.
 
     The source ``put``s what it meets while it looks for pictures, the sink ``take``s before each picture that it

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from animevid.frame import Frame
 from animevid.io.network.protocols import Spec
-from animevid.io.packets import PacketRelay
+from animevid.io.packets import PacketQueue
 from animevid.pixels.colour import Colour
 
 
@@ -84,7 +84,7 @@ class Source(ABC):
 
     spec: Spec
     info: SourceInfo
-    packets: PacketRelay
+    packets: PacketQueue
     origin_seconds: Fraction
     frames_decoded: int
     frames_concealed: int

@@ -144,7 +144,7 @@ def _close_quietly(container: Any) -> None:
         log.debug("closing a trial container: %s", error)
 
 
-class Carrier(ABC):
+class StreamMuxer(ABC):
     """Takes one stream's packets across. ``origin_seconds`` of the source's clock is zero in the output."""
 
     def __init__(self, stream: Any) -> None:
@@ -161,7 +161,7 @@ class Carrier(ABC):
         return ()
 
 
-class Copier(Carrier):
+class Copier(StreamMuxer):
     """Moves packets over as they are."""
 
     def __init__(self, stream: Any, *, source: Any, origin_seconds: Fraction) -> None:
@@ -229,7 +229,7 @@ class AdtsCopier(Copier):
         return super().carry(bare)
 
 
-class AudioReencoder(Carrier):
+class AudioReencoder(StreamMuxer):
     """Decodes a stream and encodes it with a codec that the output holds. What does not decode is counted."""
 
     def __init__(self, stream: Any, *, source: Any, origin_seconds: Fraction) -> None:
@@ -293,7 +293,7 @@ def subtitle_text(payload: bytes, *, codec: str) -> str:
     return text
 
 
-class SubtitleConverter(Carrier):
+class SubtitleConverter(StreamMuxer):
     """Changes text subtitles from one packet form to another."""
 
     def __init__(self, stream: Any, *, source: Any, target_codec: str, origin_seconds: Fraction) -> None:
@@ -317,11 +317,11 @@ class SubtitleConverter(Carrier):
         return (converted,)
 
 
-def add_carrier(
+def add_stream_muxer(
     output: Any, source_stream: Any, decision: StreamDecision, *, origin_seconds: Fraction
-) -> Carrier | None:
+) -> StreamMuxer | None:
     """Make the output stream that ``decision`` asks for; ``None`` where it is dropped."""
-    carrier: Carrier | None = None
+    carrier: StreamMuxer | None = None
     if decision.action is StreamAction.COPY:
         stream = output.add_stream_from_template(source_stream, opaque=True)
         configuration = None if output.format.name in _ADTS_MUXERS else aac_configuration(source_stream)

@@ -1,10 +1,10 @@
-"""Planes and tensors: every kernel that touches pixels, compiled where it can be, with a readable twin (``*_ref``)."""
+"""Planes and tensors: kernels that touch pixels, compiled where possible, each with a readable `*_ref`."""
 
 from animevid.pixels.blend import blend, compare_side_by_side, compare_split
 from animevid.pixels.change import ChangeDetector, NoiseFloor, has_changed
 from animevid.pixels.colour import Colour, ColourRange, Matrix
 from animevid.pixels.deflicker import Deflicker
-from animevid.pixels.lift import lift
+from animevid.pixels.guided_upsample import guided_upsample
 from animevid.pixels.native import is_native
 from animevid.pixels.packed import pack_yuv420, padded_size, unpack_yuv420
 from animevid.pixels.paint import PaintSettings, paint
@@ -26,9 +26,9 @@ __all__ = [
     "chroma_size",
     "compare_side_by_side",
     "compare_split",
+    "guided_upsample",
     "has_changed",
     "is_native",
-    "lift",
     "pack_yuv420",
     "padded_size",
     "paint",

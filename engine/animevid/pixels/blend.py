@@ -24,7 +24,7 @@ def blend(original: PlanesYUV420, stylized: PlanesYUV420, *, strength: float) ->
 
 
 def blend_ref(original: PlanesYUV420, stylized: PlanesYUV420, *, strength: float) -> PlanesYUV420:
-    """Twin of :func:`blend`."""
+    """Reference for :func:`blend`."""
     return _blend(original, stylized, strength, by_twin=True)
 
 

@@ -48,7 +48,7 @@ def plane_difference(first: Plane, second: Plane, *, bit_depth: int = 8) -> Diff
 
 
 def plane_difference_ref(first: Plane, second: Plane, *, bit_depth: int = 8) -> Difference:
-    """Twin of :func:`plane_difference`."""
+    """Reference for :func:`plane_difference`."""
     height, width = first.shape
     signed = first.astype(np.int32) - second.astype(np.int32)
     absolute = np.abs(signed)

@@ -13,7 +13,7 @@ weight      ``w = least + (1 - least) s(t)``, ``s(t) = t^2 (3 - 2 t)``, ``t = (e
 settling    ``m + w (x - m)``, and the drawing likewise by the same weights: motion-adaptive first-order recursive
             filters (Brailean et al. 1995, "Noise reduction filters for dynamic image sequences: a review")
 noise       the change that a fifth of the cells (those that lie stillest) stay below, averaged over time; ``still`` is
-            twice that, within :data:`STILL_CODES` and :data:`MOST_STILL_CODES`, and ``moving`` thrice ``still``
+            twice that, within :data:`STILL_CODES` and :data:`MAX_STILL_CODES`, and ``moving`` thrice ``still``
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from animevid.pixels import native
 Float32 = npt.NDArray[np.float32]
 
 STILL_CODES = 3.0  # a change up to this never counts as motion: far below what is seen
-MOST_STILL_CODES = 6.0  # nor does any noise count for more: a moving picture is no noise
+MAX_STILL_CODES = 6.0  # nor does any noise count for more: a moving picture is no noise
 STILL_OVER_NOISE = 2.0
 MOVING_OVER_STILL = 3.0
-LEAST_WEIGHT = 0.1  # of what stands still: it settles within some ten pictures
+MIN_WEIGHT = 0.1  # of what stands still: it settles within some ten pictures
 FADING = 0.7  # where something moved, weights sink by this each picture: else what it dragged along would stay
 QUIET_SHARE = 0.2
 NOISE_MEMORY = 0.8  # of the noise found before, in each picture's
@@ -45,7 +45,7 @@ def settle_photo(
     *,
     still_codes: float,
     units_per_code: float,
-    least: float = LEAST_WEIGHT,
+    least: float = MIN_WEIGHT,
     fading: float = FADING,
 ) -> tuple[Float32, float]:
     """Settles ``now`` ``(C, H, W)``, in place, to what ``before`` was; returns the weights ``(H, W)`` and the noise.
@@ -76,10 +76,10 @@ def settle_photo_ref(
     *,
     still_codes: float,
     units_per_code: float,
-    least: float = LEAST_WEIGHT,
+    least: float = MIN_WEIGHT,
     fading: float = FADING,
 ) -> tuple[Float32, float]:
-    """Twin of :func:`settle_photo`."""
+    """Reference for :func:`settle_photo`."""
     _check(before, now, earlier)
     change = np.sqrt(((now - before) ** 2).mean(0)) / np.float32(units_per_code)
     wide = np.pad(change, 1, mode="edge")
@@ -110,7 +110,7 @@ def settle(before: Float32, weights: Float32, now: Float32) -> None:
 
 
 def settle_ref(before: Float32, weights: Float32, now: Float32) -> None:
-    """Twin of :func:`settle`."""
+    """Reference for :func:`settle`."""
     now[...] = before + weights * (now - before)
 
 
@@ -136,7 +136,7 @@ class Deflicker:
         if before is None or before.shape != tensor.shape:
             self._weights = np.zeros(tensor.shape[1:], np.float32)
             return tensor, None
-        still = min(max(STILL_OVER_NOISE * self.noise_codes, STILL_CODES), MOST_STILL_CODES)
+        still = min(max(STILL_OVER_NOISE * self.noise_codes, STILL_CODES), MAX_STILL_CODES)
         self._weights, noise = settle_photo(
             before, tensor, self._weights, still_codes=still, units_per_code=self._units_per_code
         )

@@ -62,7 +62,7 @@ def pack_yuv420(
 def pack_yuv420_ref(
     planes: PlanesYUV420, *, size: Size | None = None, multiple: int = 8, out: Float32 | None = None
 ) -> Float32:
-    """Twin of :func:`pack_yuv420`."""
+    """Reference for :func:`pack_yuv420`."""
     size = checked_size(size or (planes.height, planes.width))
     padded = padded_size(size, multiple=multiple)
     out = checked_out(out, padded)
@@ -98,7 +98,7 @@ def unpack_yuv420(tensor: Float32, *, like: PlanesYUV420, size: Size | None = No
 
 
 def unpack_yuv420_ref(tensor: Float32, *, like: PlanesYUV420, size: Size | None = None) -> PlanesYUV420:
-    """Twin of :func:`unpack_yuv420`."""
+    """Reference for :func:`unpack_yuv420`."""
     size = checked_size(size or (like.height, like.width))
     _check_packed(tensor, size)
     codes = code_range_of(like)

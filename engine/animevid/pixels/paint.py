@@ -119,7 +119,7 @@ def paint(photo: Float32, ground: Float32, settings: PaintSettings, *, out: Floa
 
 
 def paint_ref(photo: Float32, ground: Float32, settings: PaintSettings) -> Float32:
-    """Twin of :func:`paint`."""
+    """Reference for :func:`paint`."""
     _check(photo, ground)
     luma = np.clip(depth_to_space_ref(ground[:16], 4), -1, 1)
     luma = luma + np.float32(settings.lift) * (1 - luma * luma)
@@ -162,7 +162,7 @@ def _ink_ref(luma: Float32, settings: InkSettings, ink_px: int) -> Float32:
 
 
 def _box_mean_ref(field: Float32, radius: int) -> Float32:
-    import cv2  # the twin alone needs it
+    import cv2  # the reference alone needs it
 
     side = 2 * radius + 1
     return np.asarray(cv2.blur(field, (side, side), borderType=cv2.BORDER_REPLICATE), np.float32)

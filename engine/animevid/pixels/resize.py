@@ -50,7 +50,7 @@ def resize_plane(plane: Plane, size: Size) -> Plane:
 
 
 def resize_plane_ref(plane: Plane, size: Size) -> Plane:
-    """Twin of :func:`resize_plane`."""
+    """Reference for :func:`resize_plane`."""
     # Weights are positive and add up to 1, so no value leaves the range of its dtype.
     return to_codes_ref(resize_float_ref(plane, size), plane.dtype, int(np.iinfo(plane.dtype).max))
 

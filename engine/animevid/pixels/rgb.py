@@ -34,7 +34,7 @@ def planes_to_rgb(planes: PlanesYUV420, *, order: str = "RGB") -> UInt8:
 
 
 def planes_to_rgb_ref(planes: PlanesYUV420, *, order: str = "RGB") -> UInt8:
-    """Twin of :func:`planes_to_rgb`."""
+    """Reference for :func:`planes_to_rgb`."""
     rgb = _to_unit_rgb_ref(planes)[..., _channel_order(order)]
     return cast(UInt8, to_codes_ref(rgb * np.float32(255), np.dtype(np.uint8), 255))
 
@@ -58,7 +58,7 @@ def rgb_to_planes(
 def rgb_to_planes_ref(
     rgb: UInt8, *, colour: Colour | None = None, bit_depth: int = 8, order: str = "RGB", alpha: Plane | None = None
 ) -> PlanesYUV420:
-    """Twin of :func:`rgb_to_planes`."""
+    """Reference for :func:`rgb_to_planes`."""
     _check_picture(rgb)
     like = _blank(rgb.shape[0], rgb.shape[1], colour or Colour(), bit_depth, alpha)
     return _from_unit_rgb_ref(rgb[..., _channel_order(order)].astype(np.float32) / np.float32(255), like)
@@ -92,7 +92,7 @@ def planes_to_tensor_ref(
     size: Size | None = None,
     multiple: int = 1,
 ) -> Float32:
-    """Twin of :func:`planes_to_tensor`."""
+    """Reference for :func:`planes_to_tensor`."""
     return _to_tensor(planes, layout, order, value_range, size, multiple, by_twin=True)
 
 
@@ -127,7 +127,7 @@ def tensor_to_planes_ref(
     value_range: ValueRange = (-1.0, 1.0),
     size: Size | None = None,
 ) -> PlanesYUV420:
-    """Twin of :func:`tensor_to_planes`."""
+    """Reference for :func:`tensor_to_planes`."""
     tensor, like = _cut(tensor, like, layout, size)
     return _from_tensor_ref(tensor, like, layout, order, value_range)
 

@@ -29,7 +29,7 @@ from animevid.pixels import (
     NoiseFloor,
     PlanesYUV420,
     blend,
-    lift,
+    guided_upsample,
     pack_yuv420,
     planes_to_rgb,
     planes_to_tensor,
@@ -54,7 +54,7 @@ RGBFrames: TypeAlias = npt.NDArray[np.uint8]
 
 #: Shares of ``net_pixels`` that whoever changes it between frames may step to (``run.adaptive`` does).
 STEP_SHARES = (1.0, 0.64, 0.41, 0.26)
-_LEAST_STEP_PIXELS = 32 * 32
+_MIN_STEP_PIXELS = 32 * 32
 #: A picture this much larger than the style's ``net_pixels`` still runs whole: lifting it would gain nothing.
 _NET_PIXELS_SLACK = 1.25
 #: Tileable networks see at most about this square of pixels at once, which bounds the memory of their activations.
@@ -170,16 +170,16 @@ class Stylizer:
         hints: CardHints | None = None,
         strength: float = 1.0,
         net_pixels: int | None = None,
-        side_by_side: int = 1,
+        concurrency: int = 1,
     ) -> None:
-        if side_by_side < 1:
-            raise UsageError(f"{side_by_side = } must be 1 or more pictures at once")
+        if concurrency < 1:
+            raise UsageError(f"{concurrency = } must be 1 or more pictures at once")
         if net_pixels is not None:
             _check_net_pixels(net_pixels)
         self._strength = _checked_strength(strength)
         if not isinstance(style, Style):
             style = load_style(style, quality=quality, precision=precision, sha256=sha256, hints=hints)
-        self.style = style = style.known()
+        self.style = style = style.with_card()
         self.card: StyleCard = self.style.card
         self._net_pixels = self.card.net_pixels if net_pixels is None else net_pixels
         #: The largest ``net_pixels`` that was set since; ``None``: it stays what it was.
@@ -195,12 +195,12 @@ class Stylizer:
             backend=backend,
             threads=threads,
             device=device,
-            side_by_side=side_by_side,
-            int8=self._int8 if style.any_precision else None,
+            concurrency=concurrency,
+            int8=self._int8 if style.allow_int8 else None,
         )
-        self._side_by_side: ThreadPoolExecutor | None = None
-        if side_by_side > 1 and self._backend.faster_side_by_side and self._backend.device_name == "CPU":
-            self._side_by_side = ThreadPoolExecutor(side_by_side, thread_name_prefix="animevid-infer")
+        self._executor: ThreadPoolExecutor | None = None
+        if concurrency > 1 and self._backend.faster_concurrently and self._backend.device_name == "CPU":
+            self._executor = ThreadPoolExecutor(concurrency, thread_name_prefix="animevid-infer")
 
     def _int8(self) -> tuple[bytes, StyleCard] | None:
         smaller = self.style.int8()
@@ -304,7 +304,7 @@ class Stylizer:
         if ready:
             # Not before the first is there: two engines are not built at once.
             pixels = min(self._most_pixels, planes.height * planes.width)
-            steps = (max(_LEAST_STEP_PIXELS, round(pixels * share)) for share in STEP_SHARES)
+            steps = (max(_MIN_STEP_PIXELS, round(pixels * share)) for share in STEP_SHARES)
             sizes = [self.net_size(planes.height, planes.width, net_pixels=step) for step in steps]
             runner.prepare(planes, [size for size in dict.fromkeys(sizes) if runner.takes(planes, size)])
         else:
@@ -357,7 +357,7 @@ class Stylizer:
             else:
                 low_in = resize_planes(planes, size)
                 low_out = self._to_planes(output.tensor, like=planes, size=size)
-            stylized = lift(planes, low_in, low_out, size=size, epsilon=self.card.lift_epsilon)
+            stylized = guided_upsample(planes, low_in, low_out, size=size, epsilon=self.card.lift_epsilon)
         return blend(planes, stylized, strength=strength)
 
     def stylize_on_device(self, source: DevicePicture, target: DevicePicture, *, stream: int = 0) -> Submission:
@@ -408,7 +408,7 @@ class Stylizer:
         return NetworkInput(tensor, size)
 
     def _infer(self, batch: Sequence[NetworkInput]) -> list[NetworkOutput]:
-        pool = self._side_by_side
+        pool = self._executor
         if pool is not None:
             try:
                 return [NetworkOutput(pool.submit(self._run_one, item.tensor), item) for item in batch]
@@ -449,8 +449,8 @@ class Stylizer:
 
     def close(self) -> None:
         """Free the backend. Safe to call twice."""
-        if self._side_by_side is not None:
-            self._side_by_side.shutdown(cancel_futures=True)
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
         self._backend.close()
 
     def __enter__(self) -> Self:
@@ -495,7 +495,7 @@ class Stylizer:
 
 
 @dataclass(slots=True)
-class SteadyInput:
+class FilteredInput:
     """A picture for the network, and how much of its drawing is to be new (``pixels.deflicker``)."""
 
     photo: StepInput
@@ -503,15 +503,15 @@ class SteadyInput:
 
 
 @dataclass(slots=True)
-class SteadyOutput:
-    """What the network gives of a ``SteadyInput``; once ``is_settled``, ``drawing`` is what is shown of it."""
+class FilteredOutput:
+    """What the network gives of a ``FilteredInput``; once ``is_settled``, ``drawing`` is what is shown of it."""
 
     drawing: StepOutput
     weights: Tensor | None
     is_settled: bool = False
 
 
-class SteadySteps:
+class TemporalFilter:
     """The steps of ``stylizer`` without flicker: what only noise changed stays what it was (``pixels.deflicker``).
 
     One for each stream: it remembers. A picture that a GPU takes whole is drawn by itself, as it comes.
@@ -530,22 +530,22 @@ class SteadySteps:
     def batch_limit(self) -> int:
         return self.stylizer.batch_limit
 
-    def preprocess(self, planes: PlanesYUV420) -> SteadyInput:
+    def preprocess(self, planes: PlanesYUV420) -> FilteredInput:
         photo, weights = self.stylizer.preprocess(planes), None
         if isinstance(photo, NetworkInput):
             layout = self.stylizer.card.layout
             cells, weights = self._deflicker.photo(_to_cells(photo.tensor, layout))
             photo = replace(photo, tensor=_from_cells(cells, layout, like=photo.tensor))
-        return SteadyInput(photo, weights)
+        return FilteredInput(photo, weights)
 
-    def infer(self, inputs: Sequence[SteadyInput]) -> list[SteadyOutput]:
+    def infer(self, inputs: Sequence[FilteredInput]) -> list[FilteredOutput]:
         drawings = self.stylizer.infer([item.photo for item in inputs])
-        return [SteadyOutput(drawing, item.weights) for drawing, item in zip(drawings, inputs, strict=True)]
+        return [FilteredOutput(drawing, item.weights) for drawing, item in zip(drawings, inputs, strict=True)]
 
-    def wait(self, output: SteadyOutput) -> None:
+    def wait(self, output: FilteredOutput) -> None:
         self.stylizer.wait(output.drawing)
 
-    def postprocess(self, planes: PlanesYUV420, output: SteadyOutput) -> PlanesYUV420:
+    def postprocess(self, planes: PlanesYUV420, output: FilteredOutput) -> PlanesYUV420:
         drawing = output.drawing
         if not output.is_settled and isinstance(drawing, NetworkOutput):
             layout, tensor = self.stylizer.card.layout, drawing.tensor
@@ -568,14 +568,14 @@ class SteadySteps:
         return planes_to_rgb(self.stylize_planes(_planes_of_rgb(frame)))
 
 
-class StaticSkip:
+class FrameReuse:
     """The steps of ``stylizer``, with the network skipped for pictures that did not change beyond codec noise.
 
     One for each stream: it remembers. A picture is compared with the last one that was *stylized*, so slow motion adds
     up until it is seen and is never frozen. An unchanged picture travels as ``None``; ``skipped`` counts them.
     """
 
-    def __init__(self, stylizer: Stylizer | SteadySteps, *, floor: NoiseFloor | None = None) -> None:
+    def __init__(self, stylizer: Stylizer | TemporalFilter, *, floor: NoiseFloor | None = None) -> None:
         self._stylizer: Any = stylizer
         self._detector = ChangeDetector(floor=floor)
         self._output: Any = None

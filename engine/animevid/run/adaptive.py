@@ -17,7 +17,7 @@ _SHARES = (1.0, 0.64, 0.41, 0.26)
 
 @dataclass(frozen=True, slots=True)
 class QualityStep:
-    """One rung: the share of the usual number of pixels that the network sees, and the variant of the style."""
+    """One level: the share of the usual number of pixels that the network sees, and the variant of the style."""
 
     net_share: float
     quality: str
@@ -28,9 +28,9 @@ class QualityStep:
 
 
 def quality_ladder(quality: str) -> tuple[QualityStep, ...]:
-    """The rungs from best to cheapest: resolution goes first, then (from ``"high"``) the variant."""
-    rungs = tuple(QualityStep(share, quality) for share in _SHARES)
-    return rungs if quality == "fast" else (*rungs, *quality_ladder("fast")[1:])
+    """The levels from best to cheapest: resolution goes first, then (from ``"high"``) the variant."""
+    levels = tuple(QualityStep(share, quality) for share in _SHARES)
+    return levels if quality == "fast" else (*levels, *quality_ladder("fast")[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class GovernorLimits:
 
 
 class QualityGovernor:
-    """Chooses a rung of a ladder from what frames cost. Knows no clock: the caller says what time it is.
+    """Chooses a level of a ladder from what frames cost. Knows no clock: the caller says what time it is.
 
     One thread uses it.
     """
@@ -59,10 +59,10 @@ class QualityGovernor:
         """``frame_seconds``: the time between frames at the rate that is to be held.
 
         Raises:
-            UsageError: no rung, or a time that is not above 0.
+            UsageError: no level, or a time that is not above 0.
         """
         if not ladder or not frame_seconds > 0:
-            raise UsageError(f"{len(ladder) = }, {frame_seconds = }: give at least one rung and a time above 0")
+            raise UsageError(f"{len(ladder) = }, {frame_seconds = }: give at least one level and a time above 0")
         self.ladder = ladder
         self.frame_seconds = frame_seconds
         self._limits = limits or GovernorLimits()
@@ -81,7 +81,7 @@ class QualityGovernor:
         return self._index > 0
 
     def observe(self, now_seconds: float, cost_seconds: float) -> QualityStep:
-        """Note that a frame at the current rung cost ``cost_seconds`` of work, and say how to do the next one."""
+        """Note that a frame at the current level cost ``cost_seconds`` of work, and say how to do the next one."""
         limits = self._limits
         if self._changed_at is None:
             self._changed_at = now_seconds
@@ -117,4 +117,4 @@ class QualityGovernor:
 
     def _note_change(self, now_seconds: float) -> None:
         self._changed_at = now_seconds
-        self._costs.clear()  # what the old rung cost says nothing about the new one
+        self._costs.clear()  # what the old level cost says nothing about the new one

@@ -37,7 +37,7 @@ from animevid.io.pacing import Pacer
 from animevid.io.sinks.published import PublishedSink
 from animevid.pixels import Colour, PlanesYUV420, compare_side_by_side, compare_split, resize_planes
 from animevid.redaction import redacted
-from animevid.render.stylizer import StaticSkip, SteadySteps, Steps, Stylizer
+from animevid.render.stylizer import FrameReuse, Steps, Stylizer, TemporalFilter
 from animevid.run import Pipeline, PipelineStatistics, Stage
 from animevid.styles import CardHints, Style
 
@@ -148,12 +148,12 @@ class ConversionOptions:
 
 
 #: More would hold more pictures in memory than they save time.
-_MOST_AT_ONCE = 4
+_MAX_AT_ONCE = 4
 
 
 def pictures_at_once(threads: int) -> int:
     """How many pictures a file's conversion keeps in the network, on ``threads`` (0: all cores)."""
-    return min(threads or default_threads(), _MOST_AT_ONCE)
+    return min(threads or default_threads(), _MAX_AT_ONCE)
 
 
 def stylizing_stages(
@@ -259,12 +259,13 @@ class Conversion:
         source, sink, options = self._source, self._sink, self._options
         # What stays on the device is neither compared nor resized by the CPU.
         on_device, separate = self._on_device, isinstance(self._sink, ImageFolderSink)
-        steady = SteadySteps(self._stylizer) if options.deflicker and not on_device and not separate else self._stylizer
-        skipping = StaticSkip(steady) if options.skip_static and not on_device else None
+        filters = options.deflicker and not on_device and not separate
+        filtered = TemporalFilter(self._stylizer) if filters else self._stylizer
+        reuse = FrameReuse(filtered) if options.skip_static and not on_device else None
         if on_device:
-            stages = stylizing_stages(steady)
+            stages = stylizing_stages(filtered)
         else:
-            stages = stylizing_stages(skipping or steady, fit=self._fit, finish=self._finish)
+            stages = stylizing_stages(reuse or filtered, fit=self._fit, finish=self._finish)
         total = source.info.frame_count
         started_at = first_frame_at = time.perf_counter()
 
@@ -294,7 +295,7 @@ class Conversion:
             frames_in=source.frames_decoded,
             frames_out=written.frames_written,
             frames_concealed=source.frames_concealed,
-            frames_reused=skipping.skipped if skipping is not None else 0,
+            frames_reused=reuse.skipped if reuse is not None else 0,
             elapsed_seconds=time.perf_counter() - started_at,
             first_frame_seconds=first_frame_at - started_at,
             film_seconds=None if source.info.is_still else written.duration_seconds,
@@ -333,7 +334,7 @@ class Conversion:
                     muxer=options.muxer,
                 ),
                 picture=self._picture_kind(),
-                is_over=self._is_over,
+                should_stop=self._should_stop,
             )
 
         first = connect()
@@ -345,7 +346,7 @@ class Conversion:
             template=self._source,
             patience_seconds=options.reconnect_seconds,
             drops=self._source_is_live,
-            is_over=self._is_over,
+            should_stop=self._should_stop,
             on_back=lambda pts_seconds: self._pacer.restart(pts_seconds) if self._pacer is not None else None,
         )
 
@@ -362,9 +363,9 @@ class Conversion:
         """What holds pictures back for a live server; ``None`` where the source is live, or nobody watches."""
         if not self._options.real_time or self._source_is_live or not is_published(self._dst):
             return None
-        return Pacer(is_over=self._is_over)
+        return Pacer(should_stop=self._should_stop)
 
-    def _is_over(self) -> bool:
+    def _should_stop(self) -> bool:
         """Whether what waits, for its moment or for a server, need not wait any longer."""
         return self._stopped.is_set() or self._pipeline is None or self._pipeline.is_ending
 
@@ -413,7 +414,7 @@ class Conversion:
             backend=options.backend,
             device=options.device,
             threads=options.threads,
-            side_by_side=pictures_at_once(options.threads),
+            concurrency=pictures_at_once(options.threads),
         )
 
     def _frames(self) -> Iterator[Frame]:

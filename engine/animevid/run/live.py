@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from animevid.errors import AnimevidError, LiveError
 from animevid.pixels import PlanesYUV420, blend
-from animevid.render.stylizer import SteadySteps, Stylizer
+from animevid.render.stylizer import Stylizer, TemporalFilter
 from animevid.run.adaptive import QualityGovernor, QualityStep, quality_ladder
 from animevid.run.latest import Latest
 from animevid.run.live_frames import LiveFrame, LiveResult, mirrored
@@ -76,7 +76,7 @@ class LiveSession:
         self._waiting: Latest[LiveFrame] = Latest(engine.condition)
         self._done: Latest[LiveResult] = Latest()
         self._governor = _governor(settings)
-        self._steps: SteadySteps | None = None
+        self._steps: TemporalFilter | None = None
         self.offered_at_seconds = 0.0
         self.cost_seconds = 0.0
         #: Why the style on screen is not the one that was asked for, as one line.
@@ -97,7 +97,7 @@ class LiveSession:
 
     @property
     def step(self) -> QualityStep:
-        """The rung of quality that is shown now."""
+        """The level of quality that is shown now."""
         return self._governor.step if self._settings.adaptive else self._governor.ladder[0]
 
     @property
@@ -166,12 +166,12 @@ class LiveSession:
 
     def _stylize(self, planes: PlanesYUV420, settings: LiveSettings, step: QualityStep) -> PlanesYUV420:
         try:
-            wanted = self._engine.shelf.get(settings.style, quality=step.quality)
+            wanted = self._engine.stylizer_cache.get(settings.style, quality=step.quality)
             self.trouble = None
         except AnimevidError as error:
             wanted, self.trouble = None, str(error)
         if wanted is not None and (self._steps is None or self._steps.stylizer is not wanted):
-            self._steps = SteadySteps(wanted)
+            self._steps = TemporalFilter(wanted)
         if self._steps is None or settings.strength == 0:
             return planes
         stylizer = self._steps.stylizer
@@ -197,7 +197,7 @@ class LiveEngine:
     def __init__(self, options: EngineOptions | None = None) -> None:
         self.options = options or EngineOptions()
         self.condition = threading.Condition()
-        self.shelf = StyleShelf(self.options)
+        self.stylizer_cache = StylizerCache(self.options)
         self._sessions: list[LiveSession] = []
         self._closed = False
         self._failure: BaseException | None = None
@@ -218,7 +218,7 @@ class LiveEngine:
         """
         settings = settings or LiveSettings()
         self._check_room()
-        self.shelf.load(settings.style, quality=settings.quality)
+        self.stylizer_cache.load(settings.style, quality=settings.quality)
         session = LiveSession(self, settings)
         with self.condition:
             self._check_room()
@@ -239,7 +239,7 @@ class LiveEngine:
             self._closed = True
             self.condition.notify_all()
         self._thread.join(timeout=10)
-        self.shelf.close()
+        self.stylizer_cache.close()
 
     def __enter__(self) -> Self:
         return self
@@ -282,7 +282,7 @@ class LiveEngine:
                 session.trouble = str(error)
 
 
-class StyleShelf:
+class StylizerCache:
     """The networks that are open, by style and quality; the one that was not used for longest goes first."""
 
     def __init__(self, options: EngineOptions) -> None:

@@ -24,7 +24,7 @@ from animevid.pixels import planes_to_rgb
 from animevid.run.live import BusyError, EngineOptions, LiveEngine, LiveSession, LiveSettings
 from animevid.server.auth import Guard, add_security_headers
 from animevid.server.uploads import Job, JobLimits, Jobs, TooLargeError
-from animevid.server.webrtc import HostCamera, Peer, Results, faster_video
+from animevid.server.webrtc import HostCamera, Peer, Results, patch_aiortc
 from animevid.styles import Style
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,8 @@ _PAGE_FILES = {
 }
 _DEMO = Path(__file__).parent.parent / "demo" / "demo.mp4"
 _RETRY_SECONDS = 5
-_LONGEST_REQUEST = 128 << 10
-_LONGEST_WORD = 200
+_MAX_REQUEST = 128 << 10
+_MAX_WORD = 200
 _CARD_WIDTH_PX = 240
 
 
@@ -66,7 +66,7 @@ def make_app(options: ServerOptions) -> web.Application:
     if not options.styles:
         raise LiveError("there is no style to serve: give --style FILE.onnx")
     server = _Server(options)
-    app = web.Application(middlewares=[options.guard.middleware, _errors], client_max_size=_LONGEST_REQUEST)
+    app = web.Application(middlewares=[options.guard.middleware, _errors], client_max_size=_MAX_REQUEST)
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(server.life)
     app.add_routes(
@@ -116,7 +116,7 @@ class _Server:
 
     async def life(self, app: web.Application) -> AsyncIterator[None]:
         """Opens what the handlers use, and closes it."""
-        faster_video()
+        patch_aiortc()
         options = self._options
         async with AsyncExitStack() as stack:
             self._executor = stack.enter_context(ThreadPoolExecutor(2 * options.engine.max_sessions + 4, "animevid"))
@@ -150,7 +150,7 @@ class _Server:
                 "maxViewers": options.engine.max_sessions,
                 "hostCamera": self._camera.is_offered,
                 "uploadBytes": options.jobs.upload_bytes,
-                "durationSeconds": options.jobs.jail.duration_seconds,
+                "durationSeconds": options.jobs.sandbox.duration_seconds,
             }
         )
 
@@ -183,15 +183,15 @@ class _Server:
     # --- live -------------------------------------------------------------------------------------------------------
 
     async def new_peer(self, request: web.Request) -> web.StreamResponse:
-        wishes = await _json(request)
-        sdp = wishes.get("sdp")
+        params = await _json(request)
+        sdp = params.get("sdp")
         if not isinstance(sdp, str):
             raise LiveError("'sdp' must be the browser's offer")
-        session = await self._open_session(wishes)
+        session = await self._open_session(params)
         peer = Peer(
             session,
             self._executor,
-            host_camera=self._camera if wishes.get("source") == "host" else None,
+            host_camera=self._camera if params.get("source") == "host" else None,
             largest_pixels=self._options.largest_pixels,
             on_close=self._forget,
             change=self._change,
@@ -243,13 +243,13 @@ class _Server:
                 pump.cancel()
             await loop.run_in_executor(self._executor, self._camera.leave, session)
 
-    async def _open_session(self, wishes: dict[str, Any]) -> LiveSession:
+    async def _open_session(self, params: dict[str, Any]) -> LiveSession:
         live = self._options.live
-        style = self._style(wishes.get("style"))
+        style = self._style(params.get("style"))
         settings = LiveSettings(
             style=style,
             quality=live.quality,
-            strength=_share(wishes.get("strength", live.strength)),
+            strength=_share(params.get("strength", live.strength)),
             net_pixels=live.net_pixels,
             fps=live.fps,
             adaptive=live.adaptive,
@@ -257,12 +257,12 @@ class _Server:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._engine.open_session, settings)
 
-    def _change(self, session: LiveSession, wishes: dict[str, Any]) -> None:
+    def _change(self, session: LiveSession, params: dict[str, Any]) -> None:
         changes: dict[str, Any] = {}
-        if "style" in wishes:
-            changes["style"] = self._style(wishes["style"])
-        if "strength" in wishes:
-            changes["strength"] = _share(wishes["strength"])
+        if "style" in params:
+            changes["style"] = self._style(params["style"])
+        if "strength" in params:
+            changes["strength"] = _share(params["strength"])
         session.change(**changes)
 
     def _style(self, name: object) -> Style:
@@ -350,7 +350,7 @@ class _Server:
     def _refuse_too_long(self, request: web.Request) -> None:
         """Before the first byte, where the browser says how many there are."""
         limit = self._options.jobs.upload_bytes
-        if request.content_length is not None and request.content_length > limit + _LONGEST_REQUEST:
+        if request.content_length is not None and request.content_length > limit + _MAX_REQUEST:
             raise TooLargeError(f"the file is larger than the {limit >> 20} MiB allowed")
 
 
@@ -375,21 +375,21 @@ async def _chunks(part: Any) -> AsyncIterator[bytes]:
 async def form_word(part: Any) -> str:
     """A form's field, which holds a word: whatever is longer is refused before it is read."""
     word = b""
-    while chunk := await part.read_chunk(_LONGEST_WORD):
+    while chunk := await part.read_chunk(_MAX_WORD):
         word += chunk
-        if len(word) > _LONGEST_WORD:
-            raise LiveError(f"the field {str(part.name)[:20]!r} is longer than {_LONGEST_WORD} bytes: give a name")
+        if len(word) > _MAX_WORD:
+            raise LiveError(f"the field {str(part.name)[:20]!r} is longer than {_MAX_WORD} bytes: give a name")
     return word.decode("utf-8", "replace")
 
 
 async def _json(request: web.Request) -> dict[str, Any]:
     try:
-        wishes = json.loads(await request.text())
+        params = json.loads(await request.text())
     except (ValueError, RecursionError) as error:
         raise LiveError("the request is not JSON") from error
-    if not isinstance(wishes, dict):
+    if not isinstance(params, dict):
         raise LiveError("the request must be a JSON object")
-    return wishes
+    return params
 
 
 def _share(value: object) -> float:

@@ -34,7 +34,7 @@ _PROTOCOLS = "file"
 
 
 @dataclass(frozen=True, slots=True)
-class JailLimits:
+class SandboxLimits:
     """What one conversion may use. ``film_pixels`` is pixels a frame times frames."""
 
     duration_seconds: float = 600.0
@@ -47,11 +47,11 @@ class JailLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class JailRequest:
+class SandboxRequest:
     """One conversion. ``source`` and ``target`` lie in one private folder; ``style`` is an ONNX file.
 
     ``card`` is that of the style as the page shows it (JSON), which may know more than the file; without one the file
-    is looked at. ``any_precision``: the INT8 file beside it may stand in for it where that is faster (see
+    is looked at. ``allow_int8``: the INT8 file beside it may stand in for it where that is faster (see
     :class:`Style`).
     """
 
@@ -62,21 +62,21 @@ class JailRequest:
     strength: float = 1.0
     threads: int = 0
     compare: str | None = None
-    any_precision: bool = False
-    limits: JailLimits = field(default_factory=JailLimits)
+    allow_int8: bool = False
+    limits: SandboxLimits = field(default_factory=SandboxLimits)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> JailRequest:
+    def from_json(cls, text: str) -> SandboxRequest:
         raw = json.loads(text)
-        return cls(**{**raw, "limits": JailLimits(**raw["limits"])})
+        return cls(**{**raw, "limits": SandboxLimits(**raw["limits"])})
 
 
 def main(argv: list[str] | None = None) -> int:
     """The child's whole life."""
-    request = JailRequest.from_json((argv or sys.argv[1:])[0])
+    request = SandboxRequest.from_json((argv or sys.argv[1:])[0])
     os.umask(0o077)
     limit_resources(request.limits)
     folder = Path(request.source).parent
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _convert(request: JailRequest) -> None:
+def _convert(request: SandboxRequest) -> None:
     from animevid.run.conversion import Conversion, Progress
 
     check_upload(Path(request.source), request.limits)
@@ -114,7 +114,7 @@ def _convert(request: JailRequest) -> None:
         conversion.run(on_progress=on_progress)
 
 
-def conversion_options(request: JailRequest) -> ConversionOptions:
+def conversion_options(request: SandboxRequest) -> ConversionOptions:
     """What the conversion is asked for: all that ``animevid in.mp4 out.mp4`` does by default, and no way out."""
     from animevid.run.conversion import ConversionOptions
     from animevid.styles import Style, StyleCard, load_style
@@ -125,7 +125,7 @@ def conversion_options(request: JailRequest) -> ConversionOptions:
         else Style(StyleCard.from_json(request.card), Path(request.style))
     )
     return ConversionOptions(
-        style=replace(style, any_precision=request.any_precision),
+        style=replace(style, allow_int8=request.allow_int8),
         strength=request.strength,
         threads=request.threads,
         compare="split" if request.compare == "split" else None,
@@ -133,7 +133,7 @@ def conversion_options(request: JailRequest) -> ConversionOptions:
     )
 
 
-def check_upload(path: Path, limits: JailLimits) -> None:
+def check_upload(path: Path, limits: SandboxLimits) -> None:
     """Look at the headers of an upload, before anything is decoded for real.
 
     Raises:
@@ -166,12 +166,12 @@ def check_upload(path: Path, limits: JailLimits) -> None:
                 raise InputError(_too_long(limits))
 
 
-def _too_long(limits: JailLimits) -> str:
+def _too_long(limits: SandboxLimits) -> str:
     minutes = limits.film_pixels / (1280 * 720 * 30 * 60)
     return f"this film is too long for its size: allowed is as much as {minutes:.0f} minutes of 1280x720 at 30 fps"
 
 
-def limit_resources(limits: JailLimits) -> None:
+def limit_resources(limits: SandboxLimits) -> None:
     """Bound memory, CPU time, the size of files and their number, for this process."""
     try:
         import resource

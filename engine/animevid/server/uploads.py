@@ -1,4 +1,4 @@
-"""Files that viewers upload: received within limits, converted one at a time in a jail, given back, removed."""
+"""Files that viewers upload: received within limits, converted one at a time in a sandbox, given back, removed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 
 from animevid.errors import LiveError
 from animevid.run.live import BusyError
-from animevid.server.sandbox import JailLimits, JailRequest
+from animevid.server.sandbox import SandboxLimits, SandboxRequest
 from animevid.styles import Style
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class JobLimits:
     keep_seconds: float = 900.0
     wall_seconds: float = 3600.0
     stall_seconds: float = 30.0
-    jail: JailLimits = field(default_factory=JailLimits)
+    sandbox: SandboxLimits = field(default_factory=SandboxLimits)
 
 
 @dataclass
@@ -193,18 +193,18 @@ class Jobs:
     async def _convert(self, job: Job) -> None:
         async with self._one_at_a_time:
             job.state = "running"
-            most_bytes = self.limits.jail.output_bytes
+            most_bytes = self.limits.sandbox.output_bytes
             room_bytes = await self._room_bytes(most_bytes)
-            request = JailRequest(
+            request = SandboxRequest(
                 source=os.fspath(job.source),
                 target=os.fspath(job.result),
                 style=os.fspath(job.style.path),
-                card=job.style.card.to_json() if job.style.is_known else None,
+                card=job.style.card.to_json() if job.style.has_card else None,
                 strength=job.strength,
                 threads=self._threads,
                 compare="split" if job.compare else None,
-                any_precision=job.style.any_precision,
-                limits=replace(self.limits.jail, output_bytes=max(0, min(most_bytes, room_bytes))),
+                allow_int8=job.style.allow_int8,
+                limits=replace(self.limits.sandbox, output_bytes=max(0, min(most_bytes, room_bytes))),
             )
             error: str | None
             try:
@@ -221,7 +221,7 @@ class Jobs:
             job.progress = job.progress if error else 1.0
             job.touched_at_seconds = time.monotonic()
 
-    async def _run_jail(self, request: JailRequest, job: Job) -> str | None:
+    async def _run_jail(self, request: SandboxRequest, job: Job) -> str | None:
         """Run the child to its end; what went wrong as one line, or ``None``."""
         kept = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
         environment = {name: os.environ[name] for name in kept if name in os.environ}

@@ -33,7 +33,7 @@ _CLOCK_HZ = 90_000
 _STATUS_SECONDS = 0.5
 #: A peer that has not come through by then makes room for others.
 _CONNECT_SECONDS = 20.0
-_LONGEST_MESSAGE = 4096
+_MAX_MESSAGE = 4096
 
 
 class HostCamera:
@@ -245,15 +245,15 @@ class Peer:
         channel.on("message", self._on_message)
 
     def _on_message(self, message: object) -> None:
-        if not isinstance(message, str) or len(message) > _LONGEST_MESSAGE:
+        if not isinstance(message, str) or len(message) > _MAX_MESSAGE:
             return
         try:
-            wishes = json.loads(message)
-            if isinstance(wishes, dict):
-                if "ping" in wishes:
-                    self._channel.send(json.dumps({"pong": wishes["ping"]}))
+            params = json.loads(message)
+            if isinstance(params, dict):
+                if "ping" in params:
+                    self._channel.send(json.dumps({"pong": params["ping"]}))
                 else:
-                    self._change(self.session, wishes)
+                    self._change(self.session, params)
         except (ValueError, TypeError, RecursionError, LiveError) as error:
             self.session.trouble = str(error)
 
@@ -343,7 +343,7 @@ class PromptJitterBuffer(JitterBuffer):
         return None
 
 
-def faster_video() -> None:
+def patch_aiortc() -> None:
     """Tune aiortc for pictures that are looked at while they are taken.
 
     Its encoders start at 500 kbit/s, which suits talking heads at 320x240; here they start at a rate that suits a

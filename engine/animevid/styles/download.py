@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 _TRIES = 3
 _CHUNK = 1 << 16
 #: No style is larger; a server that never stops sending must not fill the disk.
-MOST_BYTES = 1 << 30
+MAX_BYTES = 1 << 30
 
 
 def fetch(url: str, folder: Path, *, sha256: str | None = None, timeout_seconds: float = 30.0) -> Path:
@@ -86,8 +86,8 @@ def _receive(url: str, part: Path, *, timeout_seconds: float) -> bool:
                 received = 0
                 while chunk := _next_chunk(response, url):
                     received += len(chunk)
-                    if received + (have if resumed else 0) > MOST_BYTES:
-                        raise StyleError(f"{url} is larger than {MOST_BYTES} bytes; no style is")
+                    if received + (have if resumed else 0) > MAX_BYTES:
+                        raise StyleError(f"{url} is larger than {MAX_BYTES} bytes; no style is")
                     file.write(chunk)
             return length is None or received == int(length)
     except urllib.error.HTTPError as error:

@@ -33,15 +33,15 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 class Style:
     """A style that was found: its card, and the ONNX file, which is read when ``model`` is first asked for.
 
-    ``any_precision``: asked for by name alone, so that its INT8 file may stand in for it where that is faster.
-    ``is_known``: the card says what the network expects. A list holds files without a card as well, and does not run
-    them to find out; :meth:`known` does.
+    ``allow_int8``: asked for by name alone, so that its INT8 file may stand in for it where that is faster.
+    ``has_card``: the card says what the network expects. A list holds files without a card as well, and does not run
+    them to find out; :meth:`with_card` does.
     """
 
     card: StyleCard
     path: Path
-    any_precision: bool = False
-    is_known: bool = True
+    allow_int8: bool = False
+    has_card: bool = True
 
     @cached_property
     def model(self) -> bytes:
@@ -52,15 +52,15 @@ class Style:
         """
         return _read(self.path)
 
-    def known(self) -> Style:
+    def with_card(self) -> Style:
         """This style, or, where the file has no card, the style with what a look at it says (see :func:`load_style`).
 
         Raises:
             StyleError: it cannot be read, or is not a stylizer.
         """
-        if self.is_known:
+        if self.has_card:
             return self
-        found = _open(self.path, hints=None, name=self.card.name, any_precision=self.any_precision)
+        found = _open(self.path, hints=None, name=self.card.name, allow_int8=self.allow_int8)
         return replace(found, card=replace(found.card, quality=self.card.quality))
 
     def int8(self) -> Style | None:
@@ -117,7 +117,7 @@ def load_style(
     if not isinstance(spec, str) or text.endswith(".onnx") or os.sep in text or "/" in text:
         return _open(Path(text), hints=hints, name=Path(text).stem)
     path = _find(text, quality=quality, precision=precision)
-    return _open(path, hints=hints, name=text, any_precision=precision is None)
+    return _open(path, hints=hints, name=text, allow_int8=precision is None)
 
 
 def _what_is_drawn(card: StyleCard) -> StyleCard:
@@ -141,13 +141,13 @@ def list_styles() -> tuple[Style, ...]:
         base, quality, precision = _split(name)
         if precision is not None:
             continue
-        is_known = card is not None
+        has_card = card is not None
         card = card or StyleCard(name=base, description="no card in the file: limits are inferred when it is used")
-        styles.append(Style(replace(card, name=base, quality=quality), path, any_precision=True, is_known=is_known))
+        styles.append(Style(replace(card, name=base, quality=quality), path, allow_int8=True, has_card=has_card))
     return tuple(sorted(styles, key=lambda s: (s.card.name != DEFAULT_STYLE, s.card.name, s.card.quality)))
 
 
-def _open(path: Path, *, hints: CardHints | None, name: str, any_precision: bool = False) -> Style:
+def _open(path: Path, *, hints: CardHints | None, name: str, allow_int8: bool = False) -> Style:
     model = _read(path)
     card = read_card(model)
     if card is None:
@@ -155,7 +155,7 @@ def _open(path: Path, *, hints: CardHints | None, name: str, any_precision: bool
         _LOG.info("%s has no card; inferred: %s", path, card)
     elif hints is not None and hints != CardHints():
         raise UsageError(f"{str(path)!r} says itself what it expects; leave out {_named(hints)}")
-    style = Style(card, path, any_precision)
+    style = Style(card, path, allow_int8)
     style.__dict__["model"] = model  # it is in memory already: fills the cached property
     return style
 

@@ -137,7 +137,7 @@ class PhotoCrops:
 
 @dataclass
 class ArtCrops:
-    """Art crops with their gray and, where ``with_edges``, their edge-smoothed twins S(e) and S(y).
+    """Art crops with their gray and, where ``with_edges``, their edge-smoothed references S(e) and S(y).
 
     Edges are smoothed after the crop is scaled, so that the blurred band is as wide for a large drawing as for a small
     one. Fixed crops (``crops_per_picture`` > 0) are made once and kept.

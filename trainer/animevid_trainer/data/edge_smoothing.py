@@ -51,7 +51,7 @@ def edge_smooth(picture: Picture, settings: EdgeSmoothing = EdgeSmoothing()) -> 
 
 
 def edge_smooth_ref(picture: Picture, settings: EdgeSmoothing = EdgeSmoothing()) -> Picture:
-    """The readable twin, pixel by pixel, the way it is usually written; within one code of :func:`edge_smooth`.
+    """The readable reference, pixel by pixel, the way it is usually written; within one code of :func:`edge_smooth`.
 
     (The public loops store a float into an 8-bit array, which cuts; this one rounds, as OpenCV does.)
     """

@@ -117,7 +117,7 @@ def count_macs(network: nn.Module, height: int, width: int) -> int:
 
 @contextmanager
 def _style_candidate(spec: str) -> Iterator[Candidate]:
-    from animevid.render.stylizer import SteadySteps, Stylizer
+    from animevid.render.stylizer import Stylizer, TemporalFilter
 
     path = Path(spec)
     looks_like_file = path.suffix == ".onnx" or "/" in spec
@@ -132,7 +132,7 @@ def _style_candidate(spec: str) -> Iterator[Candidate]:
         yield Candidate(
             path.stem,
             lambda photo: _even(photo, lambda even: np.asarray(stylizer(even), np.uint8)),
-            animate=lambda clip: _animated(clip, SteadySteps(stylizer)),
+            animate=lambda clip: _animated(clip, TemporalFilter(stylizer)),
             parameters=parameters,
             macs=macs,
             file_bytes=len(model),

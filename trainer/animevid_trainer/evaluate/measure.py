@@ -269,8 +269,8 @@ def _measure_stability(
     random = np.random.default_rng(seed)
     under_noise = []
     for photo in photos:
-        twin = figures.disturbed(photo, random)
-        under_noise.append(figures.flicker(photo, twin, candidate.stylize(photo), candidate.stylize(twin)))
+        reference = figures.disturbed(photo, random)
+        under_noise.append(figures.flicker(photo, reference, candidate.stylize(photo), candidate.stylize(reference)))
     gray = np.full((*COST_SIZE, 3), 128, np.uint8)
     # The outermost pixels are left out: a border is another fault than a texture.
     flat = candidate.stylize(gray)[16:-16, 16:-16].astype(np.float64)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from animevid.errors import UsageError
 from animevid.pixels.codes import CodeRange, code_range
 from animevid.pixels.colour import LUMA_COEFFICIENTS, Colour
-from animevid.pixels.lift import MODES, steepness
+from animevid.pixels.guided_upsample import MODES, steepness
 from animevid.pixels.resize import Size, chroma_size
 
 _BLOCK_2D = (32, 8, 1)

@@ -35,7 +35,7 @@ from animevid.styles.card import StyleCard
 _LOG = logging.getLogger(__name__)
 
 #: Forms of pictures whose slots stay open: a video has one, a window that changes its quality four.
-_MOST_PIPELINES = 6
+_MAX_PIPELINES = 6
 
 #: Size and depth of the picture, and the network's size.
 _Form: TypeAlias = tuple[int, int, int, Size]
@@ -176,7 +176,7 @@ class SlotRunner:
 
     def _keep(self, form: _Form, pipeline: DevicePipeline) -> None:
         with self._turn:
-            if form in self._pipelines or len(self._pipelines) >= _MOST_PIPELINES:
+            if form in self._pipelines or len(self._pipelines) >= _MAX_PIPELINES:
                 # Its engine is on disk at least.
                 pipeline.close()
             else:
@@ -221,7 +221,7 @@ class SlotRunner:
     def _pipeline(self, like: PlanesYUV420, form: _Form) -> DevicePipeline:
         known = self._pipelines.pop(form, None)
         if known is None:
-            while len(self._pipelines) >= _MOST_PIPELINES:
+            while len(self._pipelines) >= _MAX_PIPELINES:
                 self._pipelines.pop(next(iter(self._pipelines))).close()
             plan = plan_slots(like, self._card, net_size=form[-1], batch=self._batch, slots=self._slots)
             known = self._opened(plan)

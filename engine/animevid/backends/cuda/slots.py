@@ -45,8 +45,8 @@ _EVENT_FLAGS = 1 | 2
 _DEFAULT_STREAM = 0
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 #: Captured graphs that a slot keeps: some numbers of pictures, and the last few strengths.
-_MOST_GRAPHS = 8
-_MOST_FORMS = 64
+_MAX_GRAPHS = 8
+_MAX_FORMS = 64
 #: Out of memory, a network's sides are not made shorter than that.
 _SMALLEST_NETWORK_PX = 64
 
@@ -589,7 +589,7 @@ class _Slot:
         direct = graph_key is None or self._refuses_capture or key not in self._seen
         if direct or (key not in self._graphs and not (capturable() and self._capture(device, enqueue, key))):
             enqueue()
-            if len(self._seen) >= _MOST_FORMS:
+            if len(self._seen) >= _MAX_FORMS:
                 self._seen.clear()
             self._seen.add(key)
         else:
@@ -634,7 +634,7 @@ class _Slot:
             OutOfDeviceMemory, DeviceLost: neither would go on without a graph.
         """
         # The slot is idle, so none of its graphs is running.
-        if len(self._graphs) >= _MOST_GRAPHS:
+        if len(self._graphs) >= _MAX_GRAPHS:
             self.forget_graphs(device)
         try:
             self._graphs[key] = self._captured(device, enqueue)

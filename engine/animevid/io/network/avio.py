@@ -78,8 +78,10 @@ def _library() -> Any:
     return library
 
 
-def open_wire(url: str, *, protocols: str, is_over: Callable[[], bool]) -> Wire | None:
-    """A connection to ``url``; ``None`` where FFmpeg's functions cannot be called here. ``is_over`` ends every wait.
+def open_avio_output(url: str, *, protocols: str, should_stop: Callable[[], bool]) -> AvioOutput | None:
+    """A connection to ``url``; ``None`` where FFmpeg's functions cannot be called.
+
+    ``should_stop`` ends every wait.
 
     Raises:
         OSError, av.FFmpegError: there is no connection.
@@ -87,19 +89,19 @@ def open_wire(url: str, *, protocols: str, is_over: Callable[[], bool]) -> Wire 
     library = _library()
     if library is None:
         return None
-    wire = Wire(library, url, protocols=protocols, is_over=is_over)
+    wire = AvioOutput(library, url, protocols=protocols, should_stop=should_stop)
     if not wire.is_understood:
         wire.abandon()
         return None
     return wire
 
 
-class Wire:
+class AvioOutput:
     """An open connection, with the methods of a file that PyAV asks for. One thread writes."""
 
-    def __init__(self, library: Any, url: str, *, protocols: str, is_over: Callable[[], bool]) -> None:
+    def __init__(self, library: Any, url: str, *, protocols: str, should_stop: Callable[[], bool]) -> None:
         self._library = library
-        self._is_over = is_over
+        self._should_stop = should_stop
         self._over_since_seconds: float | None = None
         self._patience_seconds = 0.0
         self._abandoned = False
@@ -162,7 +164,7 @@ class Wire:
         """Asked by FFmpeg while it waits, ten times a second: whether to give up."""
         if self._abandoned:
             return 1
-        if not self._is_over():
+        if not self._should_stop():
             return 0
         now = time.monotonic()
         if self._over_since_seconds is None:

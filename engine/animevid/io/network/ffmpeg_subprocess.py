@@ -40,7 +40,7 @@ _COMPLAINT = re.compile(r"\[(?:error|fatal|panic)\] (.*)")
 #: How long what is written at a regular end may take.
 _FAREWELL_SECONDS = 2.0
 #: How long a wait lasts before it looks whether it is still wanted.
-_LONGEST_WAIT_SECONDS = 0.1
+_MAX_WAIT_SECONDS = 0.1
 #: How long the command may take to end after its work.
 _PATIENCE_SECONDS = 5.0
 #: How long the other side may take nothing: nobody has come to a listener, or who came has stalled.
@@ -105,11 +105,11 @@ def open_bridged_input(
 
 
 def open_bridged_output(
-    url: str, *, protocols: str, muxer: str, options: dict[str, str], is_over: Callable[[], bool]
+    url: str, *, protocols: str, muxer: str, options: dict[str, str], should_stop: Callable[[], bool]
 ) -> PipedContainer:
     """An ``av`` output container that ends up at ``url``, through the command. Closing it waits for the command.
 
-    Returns when the command is connected. ``is_over`` ends every wait.
+    Returns when the command is connected. ``should_stop`` ends every wait.
 
     Raises:
         UsageError: there is no such command, or it lacks the protocol too.
@@ -119,7 +119,7 @@ def open_bridged_output(
     arguments = ["-protocol_whitelist", f"{protocols},pipe", *_BYTES, "-i", "pipe:0", *_COPY]
     arguments += ["-linger", f"{_PATIENCE_SECONDS:g}", url]
     process = _start(url, arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    pipe = _Writing(process, is_over=is_over)
+    pipe = _Writing(process, should_stop=should_stop)
     if muxer == "mpegts":
         try:
             pipe.connect()
@@ -266,9 +266,9 @@ class _Reading(_Pipe):
 class _Writing(_Pipe):
     """The command's input as a file for PyAV."""
 
-    def __init__(self, process: subprocess.Popen[bytes], *, is_over: Callable[[], bool] = lambda: False) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], *, should_stop: Callable[[], bool] = lambda: False) -> None:
         super().__init__(process)
-        self._is_over = is_over
+        self._should_stop = should_stop
         self._over_since_seconds: float | None = None
         if os.name != "nt":
             assert process.stdin is not None
@@ -282,14 +282,14 @@ class _Writing(_Pipe):
         """
         self.write(_PADDING)
         deadline = time.monotonic() + _TAKEN_WITHIN_SECONDS
-        while not self._connected.wait(_LONGEST_WAIT_SECONDS):
+        while not self._connected.wait(_MAX_WAIT_SECONDS):
             if self._process.poll() is not None:
                 raise OSError(self.last_words() or "the connection broke")
             self._give_up_after(deadline, farewell_seconds=0.0)
 
     def _give_up_after(self, deadline: float, *, farewell_seconds: float) -> None:
         now = time.monotonic()
-        if self._is_over():
+        if self._should_stop():
             self._over_since_seconds = self._over_since_seconds or now
             if now - self._over_since_seconds >= farewell_seconds:
                 raise OSError("it is no longer wanted")
@@ -308,7 +308,7 @@ class _Writing(_Pipe):
         try:
             while view:
                 deadline = time.monotonic() + _TAKEN_WITHIN_SECONDS
-                while os.name != "nt" and not select.select([], [stdin], [], _LONGEST_WAIT_SECONDS)[1]:
+                while os.name != "nt" and not select.select([], [stdin], [], _MAX_WAIT_SECONDS)[1]:
                     self._give_up_after(deadline, farewell_seconds=_FAREWELL_SECONDS)
                 view = view[stdin.write(view) or 0 :]
         except BrokenPipeError as error:

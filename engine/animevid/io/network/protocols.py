@@ -16,7 +16,7 @@ from typing import Any
 import av
 
 from animevid.errors import InputError, OutputError, UnsupportedInputError, UsageError
-from animevid.io.network.avio import open_wire
+from animevid.io.network.avio import open_avio_output
 from animevid.io.network.ffmpeg_subprocess import PipedContainer, has_protocol, open_bridged_input, open_bridged_output
 from animevid.io.pyav import LENIENT_METADATA
 from animevid.redaction import redacted, redacted_text
@@ -122,14 +122,14 @@ def open_output(
     *,
     muxer: str,
     options: dict[str, str],
-    is_over: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
     io_open: Callable[[str, int, dict[str, Any]], Any] | None = None,
 ) -> Any:
     """An ``av`` output container for FFmpeg's ``name`` of a file, a URL or a pipe.
 
     It is connected where a connection is what the URL means, except for RTSP, whose muxer connects when it begins.
-    ``is_over`` ends every wait for a server. ``io_open``, as that of ``av.open``, opens what a muxer of several files
-    writes.
+    ``should_stop`` ends every wait for a server. ``io_open``, as that of ``av.open``, opens what a muxer of several
+    files writes.
 
     Raises:
         UsageError: a protocol that is missing here.
@@ -138,9 +138,9 @@ def open_output(
     scheme = scheme_of(name)
     if scheme in _BRIDGED and not has_protocol(scheme):
         protocols = _READ_SCHEMES[scheme]
-        return open_bridged_output(name, protocols=protocols, muxer=muxer, options=options, is_over=is_over)
+        return open_bridged_output(name, protocols=protocols, muxer=muxer, options=options, should_stop=should_stop)
     if scheme in _CONNECTED:
-        wire = open_wire(name, protocols=_READ_SCHEMES[scheme], is_over=is_over)
+        wire = open_avio_output(name, protocols=_READ_SCHEMES[scheme], should_stop=should_stop)
         if wire is not None:
             return PipedContainer(av.open(wire, "w", format=muxer, container_options=options), wire)
     return av.open(name, "w", format=muxer, container_options=options, io_open=io_open)

@@ -29,7 +29,7 @@ ANIMATIONS: dict[str, tuple[str, str, str]] = {
     ".webp": ("webp", "libwebp_anim", "bgra"),
 }
 #: Viewers slow a GIF frame down to a tenth of a second when it asks for less than this.
-_SHORTEST_GIF_FRAME_TICKS = 2
+_MIN_GIF_FRAME_TICKS = 2
 
 
 class AnimationSink(Sink):
@@ -97,7 +97,7 @@ class AnimationSink(Sink):
             raise UsageError(f"frame {frame.index} is {planes.width}x{planes.height}, the first one was {self._size}")
         ticks = ticks_from_seconds(frame.pts_seconds - self._origin, self._time_base)
         if self._last_ticks is not None:
-            shortest = _SHORTEST_GIF_FRAME_TICKS if self._muxer == "gif" else 1
+            shortest = _MIN_GIF_FRAME_TICKS if self._muxer == "gif" else 1
             if ticks - self._last_ticks < shortest:
                 self._thinned += 1
                 return

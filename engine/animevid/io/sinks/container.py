@@ -25,7 +25,14 @@ from animevid.io.network.protocols import Spec, is_published, local_path, open_o
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.source import Source
-from animevid.io.streams import Carrier, StreamAction, StreamDecision, add_carrier, decide_streams, lasting_metadata
+from animevid.io.streams import (
+    StreamAction,
+    StreamDecision,
+    StreamMuxer,
+    add_stream_muxer,
+    decide_streams,
+    lasting_metadata,
+)
 from animevid.pixels.device import DevicePlanes, on_host
 from animevid.pixels.planes import PlanesYUV420
 from animevid.redaction import redacted
@@ -54,7 +61,7 @@ _MUXER_TICKS = {
     "rtp_mpegts": Fraction(1, 90000),
 }
 #: Whoever tunes in to a published film waits for the next key frame: at most so long.
-_LONGEST_WAIT_TO_TUNE_IN = Fraction(2)
+_MAX_WAIT_TO_TUNE_IN = Fraction(2)
 #: The playlist of a whole film, in segments of about so many seconds (RFC 8216), each to be decoded by itself.
 _PLAYLIST_OPTIONS = {"hls_time": "6", "hls_playlist_type": "vod", "hls_flags": "independent_segments"}
 _FILE_CODEC_TAGS = {("hevc", "mp4"): "hvc1", ("hevc", "mov"): "hvc1"}  # what Apple's players insist on
@@ -104,7 +111,7 @@ class VideoSink(Sink):
         template: the source whose time base, rate, shape, tags and streams the output takes over.
         settings: encoder, overwriting and container.
         picture: what the frames will be like, where they differ from the template's (another size) or there is none.
-        is_over: asked while a server is waited for: whether to give up.
+        should_stop: asked while a server is waited for: whether to give up.
 
     Raises:
         UsageError: container, codec or settings that do not fit together.
@@ -118,10 +125,10 @@ class VideoSink(Sink):
         template: Source | None = None,
         settings: OutputSettings | None = None,
         picture: PictureKind | None = None,
-        is_over: Callable[[], bool] = lambda: False,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.path = path
-        self._is_over = is_over
+        self._should_stop = should_stop
         self._settings = settings = settings or OutputSettings()
         self._template = template
         if picture is None:
@@ -167,7 +174,7 @@ class VideoSink(Sink):
         self._stream: Any = None
         self._writer: PlaneWriter | None = None
         self._device_writer: DeviceWriter | None = None
-        self._carriers: dict[int, Carrier] = {}
+        self._stream_muxers: dict[int, StreamMuxer] = {}
         self._packets_written = self._packets_lost = 0
         self._last_ticks: int | None = None
         self._first_seconds: Fraction | None = None
@@ -219,9 +226,9 @@ class VideoSink(Sink):
             self._file.discard()
 
     def _close_quietly(self) -> None:
-        self._packets_written = sum(carrier.packets_written for carrier in self._carriers.values())
-        self._packets_lost = sum(carrier.packets_lost for carrier in self._carriers.values())
-        container, self._container, self._stream, self._carriers = self._container, None, None, {}
+        self._packets_written = sum(carrier.packets_written for carrier in self._stream_muxers.values())
+        self._packets_lost = sum(carrier.packets_lost for carrier in self._stream_muxers.values())
+        container, self._container, self._stream, self._stream_muxers = self._container, None, None, {}
         if isinstance(container, PipedContainer):
             container.abandon()
         elif container is not None:
@@ -259,7 +266,7 @@ class VideoSink(Sink):
             if self._container is None:
                 self._open(frame)
             self._check_size(frame)
-            self._carry_packets()
+            self._remux_packets()
             self._encode(frame)
         except (av.FFmpegError, OSError) as error:
             self.abort()
@@ -277,9 +284,9 @@ class VideoSink(Sink):
             self.abort()
             raise OutputError(f"path = {redacted(self.path)!r} is not written: no frame came")
         try:
-            self._carry_packets()
+            self._remux_packets()
             self._mux(self._stream.encode(None))
-            for carrier in self._carriers.values():
+            for carrier in self._stream_muxers.values():
                 self._mux(carrier.flush())
             container, self._container = self._container, None
             container.close()
@@ -288,7 +295,7 @@ class VideoSink(Sink):
             self.abort()
             raise output_error(self.path, error) from error
         self._done = True
-        carriers = self._carriers.values()
+        carriers = self._stream_muxers.values()
         return SinkReport(
             path=redacted(self.path),
             frames_written=self.frames_written,
@@ -351,7 +358,7 @@ class VideoSink(Sink):
         if self.muxer == "rtsp":
             options.setdefault("rtsp_transport", "tcp")  # as for reading: a lost packet costs half a picture
         self._container = open_output(
-            self._name, muxer=self.muxer, options=options, is_over=self._is_over, io_open=io_open
+            self._name, muxer=self.muxer, options=options, should_stop=self._should_stop, io_open=io_open
         )
         self._writer = PlaneWriter(
             width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=picture.colour
@@ -372,9 +379,9 @@ class VideoSink(Sink):
                 self._stream.metadata.update(lasting_metadata(dict(stream.metadata)))
                 self._stream.disposition = stream.disposition
             elif stream.index in decisions:
-                carrier = add_carrier(output, stream, decisions[stream.index], origin_seconds=self.origin_seconds)
+                carrier = add_stream_muxer(output, stream, decisions[stream.index], origin_seconds=self.origin_seconds)
                 if carrier is not None:
-                    self._carriers[stream.index] = carrier
+                    self._stream_muxers[stream.index] = carrier
         output.metadata.update(lasting_metadata(template.info.metadata))
         output.set_chapters(_shifted_chapters(template))
 
@@ -426,10 +433,10 @@ class VideoSink(Sink):
         assert self._writer is not None
         return self._writer.write(on_host(planes))
 
-    def _carry_packets(self) -> None:
-        if self._template is None or not self._carriers:
+    def _remux_packets(self) -> None:
+        if self._template is None or not self._stream_muxers:
             return
-        carriers = self._carriers
+        carriers = self._stream_muxers
         for packet in self._template.packets.take():
             self._mux(carriers[packet.stream_index].carry(packet))
 
@@ -450,7 +457,7 @@ def _for_playlist(decision: StreamDecision) -> StreamDecision:
 
 def _easy_to_tune_in(settings: OutputSettings, picture: PictureKind) -> OutputSettings:
     """``settings`` with key frames often enough for a live audience; the caller's own distance stays."""
-    distance = max(1, round((picture.rate or 25) * _LONGEST_WAIT_TO_TUNE_IN))
+    distance = max(1, round((picture.rate or 25) * _MAX_WAIT_TO_TUNE_IN))
     options = {"g": str(distance), **dict(settings.encoder.options)}
     return replace(settings, encoder=replace(settings.encoder, options=tuple(options.items())))
 

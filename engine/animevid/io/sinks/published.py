@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 #: call and hangs up, for it does not know the stream's key, is not called without end.
 _LASTS_SECONDS = 5.0
 #: How long a wait lasts before it looks whether it is still wanted.
-_LONGEST_WAIT_SECONDS = 0.1
+_MAX_WAIT_SECONDS = 0.1
 _PROBE_SECONDS = 5.0
 _RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
 
@@ -43,7 +43,7 @@ class PublishedSink(Sink):
 
     After ``patience_seconds`` without success ``write`` raises. A first connection that fails is not looked for.
 
-    ``is_over`` ends every wait: pictures are dropped then. ``now`` is a clock in seconds.
+    ``should_stop`` ends every wait: pictures are dropped then. ``now`` is a clock in seconds.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class PublishedSink(Sink):
         template: Source,
         patience_seconds: float,
         drops: bool,
-        is_over: Callable[[], bool],
+        should_stop: Callable[[], bool],
         on_back: Callable[[Fraction], None] = lambda pts_seconds: None,
         backoff: Backoff | None = None,
         now: Callable[[], float] = time.monotonic,
@@ -68,7 +68,7 @@ class PublishedSink(Sink):
         self._template = template
         self._patience = patience_seconds
         self._drops = drops
-        self._is_over = is_over
+        self._should_stop = should_stop
         self._on_back = on_back
         self._backoff = backoff or Backoff()
         self._now = now
@@ -139,9 +139,9 @@ class PublishedSink(Sink):
                 return self._finished(self._current.finish())
             except OutputError as error:
                 # The server went away with the last words: whoever has ended it themselves does not mind.
-                if not (self._is_over() and _is_of_the_network(error)):
+                if not (self._should_stop() and _is_of_the_network(error)):
                     raise
-        elif not self._is_over():
+        elif not self._should_stop():
             reason = self._search.reason
             self.abort()
             raise OutputError(f"url = {redacted(self.path)!r} was away when the source ended ({reason})")
@@ -196,7 +196,7 @@ class PublishedSink(Sink):
             lambda: self._connected(frame),
             pauses=self._backoff.next_pause_seconds,
             seconds=self._deadline - now,
-            is_over=self._is_over,
+            should_stop=self._should_stop,
             reason=reason,
         )
 
@@ -223,9 +223,9 @@ class PublishedSink(Sink):
         if self._drops:
             self._template.packets.take()
         else:
-            while not search.is_done.wait(_LONGEST_WAIT_SECONDS) and not self._is_over():
+            while not search.is_done.wait(_MAX_WAIT_SECONDS) and not self._should_stop():
                 pass
-        if self._is_over() or not search.is_done.is_set():
+        if self._should_stop() or not search.is_done.is_set():
             return False
         if search.found is None:
             raise OutputError(
@@ -249,7 +249,7 @@ class _Search:
         *,
         pauses: Callable[[], float],
         seconds: float,
-        is_over: Callable[[], bool],
+        should_stop: Callable[[], bool],
         reason: str,
     ) -> None:
         self.found: VideoSink | None = None
@@ -258,7 +258,7 @@ class _Search:
         self._connect = connect
         self._pauses = pauses
         self._deadline = time.monotonic() + seconds
-        self._is_over = is_over
+        self._should_stop = should_stop
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="animevid-reconnect", daemon=True)
         self._thread.start()
@@ -296,9 +296,9 @@ class _Search:
         if until > self._deadline:
             return False
         while (left := until - time.monotonic()) > 0:
-            if self._closing.wait(min(left, _LONGEST_WAIT_SECONDS)) or self._is_over():
+            if self._closing.wait(min(left, _MAX_WAIT_SECONDS)) or self._should_stop():
                 return False
-        return not self._closing.is_set() and not self._is_over()
+        return not self._closing.is_set() and not self._should_stop()
 
 
 def _is_of_the_network(error: OutputError) -> bool:

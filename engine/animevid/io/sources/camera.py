@@ -51,7 +51,7 @@ class CameraSettings:
     """Which camera, and how. ``size`` is (height, width) in pixels.
 
     ``device``: ``None`` (the first camera), a device's name or number, a file, a URL or ``"testpattern"``. Size and
-    rate are wishes to a camera, which takes the nearest that it can; a file keeps its own where they are ``None``.
+    rate are params to a camera, which takes the nearest that it can; a file keeps its own where they are ``None``.
     """
 
     device: str | None = None
@@ -283,9 +283,9 @@ def _open_device(name: str, options: dict[str, str]) -> Any:
     failure: Exception | None = None
     # MJPEG comes first: over USB 2 only it reaches 30 fps beyond 640x480.
     extra = {"input_format": "mjpeg"} if format_name == "video4linux2" else {}
-    for wishes in ({**options, **extra}, options, {"fflags": "nobuffer"}):
+    for params in ({**options, **extra}, options, {"fflags": "nobuffer"}):
         try:
-            return av.open(target, "r", format=format_name, container_options=wishes)
+            return av.open(target, "r", format=format_name, container_options=params)
         except (av.FFmpegError, OSError, ValueError) as error:
             failure = error
     reason = _reason(failure)

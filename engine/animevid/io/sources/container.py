@@ -30,7 +30,7 @@ from animevid.io.device import (
 from animevid.io.hdr import open_tone_mapper
 from animevid.io.network.protocols import Spec, input_error, is_local_file, open_input
 from animevid.io.orientation import Orientation, orientation_of, turn_upright
-from animevid.io.packets import PacketRelay
+from animevid.io.packets import PacketQueue
 from animevid.io.planes_io import PlaneReader, is_opaque
 from animevid.io.pyav import to_fraction
 from animevid.io.source import Chapter, Source, SourceInfo, StreamInfo
@@ -97,7 +97,7 @@ class VideoSource(Source):
         device_index: int | None = None,
     ) -> None:
         self.spec = spec
-        self.packets = PacketRelay()
+        self.packets = PacketQueue()
         self.frames_decoded = 0
         self.frames_concealed = 0
         self.read_error: str | None = None

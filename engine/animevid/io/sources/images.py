@@ -20,7 +20,7 @@ from animevid.io.exif import exif_orientation
 from animevid.io.hdr import open_tone_mapper
 from animevid.io.network.protocols import Spec, input_error, local_path
 from animevid.io.orientation import orientation_of, turn_upright
-from animevid.io.packets import PacketRelay
+from animevid.io.packets import PacketQueue
 from animevid.io.planes_io import STILL_RGB, PlaneReader, is_opaque
 from animevid.io.pyav import LENIENT_METADATA, to_fraction
 from animevid.io.source import Source, SourceInfo
@@ -144,7 +144,7 @@ class ImageSource(Source):
         tone_map: bool = True,
     ) -> None:
         self.spec = spec
-        self.packets = PacketRelay()
+        self.packets = PacketQueue()
         self.packets.subscribe(frozenset())
         self.frames_decoded = 0
         self.frames_concealed = 0

@@ -1,4 +1,4 @@
-"""Every compiled kernel gives what its readable twin gives, on every instruction set of this machine."""
+"""Every compiled kernel gives what its readable reference gives, on every instruction set of this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from animevid.pixels import PlanesYUV420, chroma_size
 from animevid.pixels.blend import blend, blend_ref
 from animevid.pixels.change import plane_difference, plane_difference_ref
 from animevid.pixels.deflicker import settle, settle_photo, settle_photo_ref, settle_ref
-from animevid.pixels.lift import MODES, lift, lift_ref
+from animevid.pixels.guided_upsample import MODES, guided_upsample, guided_upsample_ref
 from animevid.pixels.packed import pack_yuv420, pack_yuv420_ref, unpack_yuv420, unpack_yuv420_ref
 from animevid.pixels.paint import (
     MAX_DISTANCE_PX,
@@ -174,7 +174,7 @@ def test_lift_equals_its_twin(
     low_in = pack_yuv420_ref(full, size=low)
     low_out = (low_in * rng.uniform(0.3, 1.2) + rng.normal(0, 0.2, low_in.shape)).astype(np.float32)
     how = {"size": low, "mode": mode, "radius": radius, "epsilon": epsilon, "sharpen": sharpen}
-    one, other = lift(full, low_in, low_out, **how), lift_ref(full, low_in, low_out, **how)
+    one, other = guided_upsample(full, low_in, low_out, **how), guided_upsample_ref(full, low_in, low_out, **how)
     # The quotient covariance / (variance + epsilon) amplifies single precision where epsilon is small.
     assert furthest(one, other) <= ROUNDING * (1 << (full.bit_depth - 8))
 

@@ -41,10 +41,10 @@ SOFTEN = 0.1  # weight of each neighbour, per axis
 EXPLAINED = (0.85, 0.98)  # of r^2: from here on the photo leads, from there alone
 VARIANCE_FLOOR = 1e-4
 FAINT_RANGE = 0.08  # below it edges are steepened less: grain is no contour
-LEAST_RANGE = 1e-4
+MIN_RANGE = 1e-4
 
 
-def lift(
+def guided_upsample(
     full: PlanesYUV420,
     low_in: PlanesYUV420 | Float32,
     low_out: PlanesYUV420 | Float32,
@@ -66,7 +66,9 @@ def lift(
     """
     low_in, low_out, size = _checked(full, low_in, low_out, size, mode, epsilon, radius, sharpen)
     if native.kernels is None:
-        return lift_ref(full, low_in, low_out, size=size, mode=mode, epsilon=epsilon, radius=radius, sharpen=sharpen)
+        return guided_upsample_ref(
+            full, low_in, low_out, size=size, mode=mode, epsilon=epsilon, radius=radius, sharpen=sharpen
+        )
     codes = code_range_of(full)
     y, u, v = empty_planes(full, (full.height, full.width))
     native.kernels.lift_yuv420(
@@ -77,7 +79,7 @@ def lift(
     return full.with_planes(y, u, v)
 
 
-def lift_ref(
+def guided_upsample_ref(
     full: PlanesYUV420,
     low_in: PlanesYUV420 | Float32,
     low_out: PlanesYUV420 | Float32,
@@ -88,7 +90,7 @@ def lift_ref(
     radius: int = 2,
     sharpen: float = 1.0,
 ) -> PlanesYUV420:
-    """Twin of :func:`lift`."""
+    """Reference for :func:`guided_upsample`."""
     low_in, low_out, size = _checked(full, low_in, low_out, size, mode, epsilon, radius, sharpen)
     codes = code_range_of(full)
     shape = full.y.shape
@@ -169,7 +171,7 @@ def _extremes_ref(values: Float32) -> tuple[Float32, Float32]:
 
 def _steepened_ref(values: Float32, low: Float32, high: Float32, amount: float) -> Float32:
     span = high - low
-    t = np.clip((values - low) / np.maximum(span, np.float32(LEAST_RANGE)), 0, 1)
+    t = np.clip((values - low) / np.maximum(span, np.float32(MIN_RANGE)), 0, 1)
     amounts = np.float32(amount) * np.minimum(span / np.float32(FAINT_RANGE), 1)
     return np.asarray(low + span * (t + amounts * (_smoothstep_ref(_smoothstep_ref(t)) - t)), np.float32)
 
