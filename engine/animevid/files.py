@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
@@ -14,6 +15,15 @@ from typing import Any
 
 from animevid.errors import OutputError
 from animevid.io.network.protocols import Spec, is_local_file, local_path, output_error
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows, where what a crash left stays
+    fcntl = None
+
+#: Younger files than this may not be locked yet.
+_FRESH_SECONDS = 60.0
 
 
 def check_target(path: Path, *, overwrite: bool, source: Spec | None = None) -> None:
@@ -48,10 +58,14 @@ class PendingFile:
         self.target = target
         self._overwrite = overwrite
         self.path = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.part{target.suffix}")
+        remove_left_over(target)
         try:
-            self.path.touch(exist_ok=False)  # says at once if the folder cannot be written
+            # Says at once if the folder cannot be written. The lock, which ends with the process, tells what is still
+            # being written from what a crash left.
+            self._hold: int | None = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         except OSError as error:
             raise output_error(target, error) from error
+        _try_lock(self._hold)
 
     def publish(self) -> int:
         """Give the file its name; returns its size in bytes.
@@ -59,6 +73,7 @@ class PendingFile:
         Raises:
             OutputError: a file of that name has come into being meanwhile, or the rename fails.
         """
+        self._release()
         try:
             size = self.path.stat().st_size
             if not self._overwrite:
@@ -80,8 +95,49 @@ class PendingFile:
 
     def discard(self) -> None:
         """Remove the hidden file, if it is still there."""
+        self._release()
         with suppress(OSError):
             self.path.unlink()
+
+    def _release(self) -> None:
+        hold, self._hold = self._hold, None
+        if hold is not None:
+            os.close(hold)
+
+
+def remove_left_over(target: Path) -> int:
+    """Remove the hidden files that runs which were killed left of ``target``; returns how many.
+
+    What another process still writes is locked and stays, and so does what came into being just now.
+    """
+    left_over = re.compile(rf"\.{re.escape(target.stem[:80])}\.[0-9a-f]{{8}}\.part{re.escape(target.suffix)}")
+    removed = 0
+    with suppress(OSError):
+        for path in target.parent.iterdir():
+            if left_over.fullmatch(path.name) and path.is_file() and _is_abandoned(path):
+                path.unlink()
+                removed += 1
+    return removed
+
+
+def _is_abandoned(path: Path) -> bool:
+    if fcntl is None or time.time() - path.stat().st_mtime < _FRESH_SECONDS:
+        return False
+    handle = os.open(path, os.O_RDWR)
+    try:
+        return _try_lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 class PendingPlaylist:

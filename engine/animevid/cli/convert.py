@@ -20,13 +20,15 @@ from animevid.errors import AnimevidError, UsageError
 
 if TYPE_CHECKING:
     from animevid.cli.progress import Reporter
+    from animevid.jobs import Job
     from animevid.run.conversion import Conversion, ConversionOptions, ConversionPlan
 
 _EPILOG = f"""\
 INPUT is a video, a GIF, an image, a folder or a glob of images (quote it), a URL, or - for standard input.
 OUTPUT's suffix says what is written: .mp4 .mkv .mov .webm .m3u8 .gif .png .jpg ..., or a folder for images.
 Ctrl-C stops cleanly and leaves an earlier OUTPUT as it was (a live stream is finished instead); a second one ends at
-once, and may leave a hidden .part file beside OUTPUT.
+once, and may leave a hidden .part file beside OUTPUT. A film of two minutes and more is made in segments: stopped or
+killed at any moment, the same command goes on, with at most half a minute of the film to do again.
 
 {command_list()}
 
@@ -90,6 +92,13 @@ def add_parser(subparsers: Any) -> None:
     )
     group.add_argument("--encoder-threads", type=parse_count, default=0, metavar="N", help="default 0: it chooses")
     group.add_argument("--no-copy", action="store_true", help="leave sound, subtitles and other streams out")
+    group.add_argument(
+        "--resume",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="work in segments: after a crash the same command goes on (default: films of two minutes and more)",
+    )
+    group.add_argument("--restart", action="store_true", help="begin anew, whatever an earlier run left")
     group.add_argument("--no-pace", action="store_true", help="publish as fast as possible instead of in real time")
     group.add_argument("--format", metavar="NAME", help="container where OUTPUT's name does not say (for -)")
 
@@ -169,11 +178,12 @@ def _convert(
     source: str, target: str, options: ConversionOptions, args: argparse.Namespace, reporter: Reporter
 ) -> None:
     from animevid.cli.progress import summary_line
-    from animevid.run.conversion import Conversion
+    from animevid.jobs import open_conversion
 
     speaks = not args.quiet and args.progress != "json"
     talk = sys.stderr if target == "-" or args.progress == "json" else sys.stdout
-    with Conversion(source, target, options) as conversion:
+    resumable = False if args.dry_run else args.resume
+    with open_conversion(source, target, options, resumable=resumable, restart=args.restart) as conversion:
         plan = conversion.plan
         if args.dry_run:
             print("\n".join(plan_lines(plan)), file=talk)
@@ -230,7 +240,7 @@ def _size_function(size: Any) -> Any:
 
 
 @contextmanager
-def _signals(conversion: Conversion) -> Iterator[None]:
+def _signals(conversion: Conversion | Job) -> Iterator[None]:
     """Ctrl-C and SIGTERM: stop a live stream with a whole file, cancel anything else; a second Ctrl-C is hard."""
     presses = 0
 

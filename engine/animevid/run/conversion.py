@@ -198,10 +198,19 @@ def stylizing_stages(
 class Conversion:
     """One conversion, opened: ``plan`` says what ``run`` will do. A context manager.
 
-    Opening reads the source's headers and loads the style; nothing is written before ``run``.
+    Opening reads the source's headers and loads the style; nothing is written before ``run``. ``open_sink``, as the
+    function of that name, opens what is written to.
     """
 
-    def __init__(self, src: PathLike, dst: PathLike, options: ConversionOptions | None = None) -> None:
+    def __init__(
+        self,
+        src: PathLike,
+        dst: PathLike,
+        options: ConversionOptions | None = None,
+        *,
+        open_sink: Callable[..., Sink] = open_sink,
+    ) -> None:
+        self._src, self._make_sink = src, open_sink
         self._options = options = options or ConversionOptions()
         if options.compare not in (None, "side", "split"):
             raise UsageError(f"{options.compare = } is no comparison; give 'side', 'split' or None")
@@ -231,6 +240,36 @@ class Conversion:
         """True for a source that may never end by itself (a live stream): ``stop`` is then the normal end."""
         source = self._source
         return isinstance(source, ReconnectingSource) or (isinstance(source, VideoSource) and not source.is_finite)
+
+    @property
+    def source(self) -> Source:
+        """What is read; it belongs to the conversion."""
+        return self._source
+
+    @property
+    def sink(self) -> Sink:
+        """What is written to; it belongs to the conversion."""
+        return self._sink
+
+    @property
+    def stylizer(self) -> Stylizer:
+        """What draws; it belongs to the conversion, unless it came with the options."""
+        return self._stylizer
+
+    @property
+    def output_settings(self) -> OutputSettings:
+        """How the output is to be written."""
+        options = self._options
+        return OutputSettings(
+            encoder=options.encoder,
+            overwrite=options.overwrite,
+            copy_streams=options.copy_streams,
+            muxer=options.muxer,
+        )
+
+    def reopen_source(self) -> Source:
+        """The source once more, from its beginning; it belongs to the caller."""
+        return self._open_source(self._src, device_index=None)
 
     @property
     def plan(self) -> ConversionPlan:
@@ -324,15 +363,10 @@ class Conversion:
         options = self._options
 
         def connect() -> Sink:
-            return open_sink(
+            return self._make_sink(
                 self._dst,
                 template=self._source,
-                settings=OutputSettings(
-                    encoder=options.encoder,
-                    overwrite=options.overwrite,
-                    copy_streams=options.copy_streams,
-                    muxer=options.muxer,
-                ),
+                settings=self.output_settings,
                 picture=self._picture_kind(),
                 should_stop=self._should_stop,
             )

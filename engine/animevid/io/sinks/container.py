@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 
@@ -65,6 +65,21 @@ _MAX_WAIT_TO_TUNE_IN = Fraction(2)
 #: The playlist of a whole film, in segments of about so many seconds (RFC 8216), each to be decoded by itself.
 _PLAYLIST_OPTIONS = {"hls_time": "6", "hls_playlist_type": "vod", "hls_flags": "independent_segments"}
 _FILE_CODEC_TAGS = {("hevc", "mp4"): "hvc1", ("hevc", "mov"): "hvc1"}  # what Apple's players insist on
+
+
+class CodedFrame(Protocol):
+    """A picture as an encoder gave it; times are ticks of the output's ``picture.time_base``."""
+
+    @property
+    def pts(self) -> int: ...
+    @property
+    def dts(self) -> int: ...
+    @property
+    def duration(self) -> int: ...
+    @property
+    def is_key_frame(self) -> bool: ...
+    @property
+    def payload(self) -> bytes: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +194,7 @@ class VideoSink(Sink):
         self._last_ticks: int | None = None
         self._first_seconds: Fraction | None = None
         self._end_seconds = Fraction(0)
-        self._done = False
+        self._done = self._takes_coded = False
         self.frames_written = 0
 
     @property
@@ -193,6 +208,32 @@ class VideoSink(Sink):
     @property
     def notices(self) -> tuple[str, ...]:
         return self.encoder.notices
+
+    @property
+    def picture(self) -> PictureKind:
+        """What the pictures are like, on the output's clock."""
+        return self._picture
+
+    @property
+    def container_format(self) -> str:
+        """FFmpeg's muxer of what holds the streams."""
+        return self._format
+
+    def plan_for(self, frame: Frame) -> tuple[EncoderPlan, PictureKind]:
+        """The encoder for pictures like ``frame``, where they differ from what was announced."""
+        planes = frame.planes
+        actual = replace(
+            self._picture,
+            width=planes.width,
+            height=planes.height,
+            bit_depth=planes.bit_depth,
+            has_alpha=planes.alpha is not None,
+            colour=planes.colour,
+        )
+        if actual != self._picture:
+            self._picture = actual
+            self.encoder = choose_encoder(self._settings.encoder, actual, container=self._format)
+        return self.encoder, self._picture
 
     @property
     def packets_so_far(self) -> tuple[int, int]:
@@ -272,6 +313,33 @@ class VideoSink(Sink):
             self.abort()
             raise output_error(self.path, error) from error
 
+    def write_coded(self, coded: CodedFrame) -> None:
+        """Pass on a picture that an encoder with the settings of ``self.encoder`` has coded already, in the order of
+        decoding, and the packets of other streams that have come in so far. An output takes either these or frames.
+
+        Raises:
+            OutputError: the disk is full or the target cannot be written (nothing is left behind).
+        """
+        base = self._picture.time_base
+        try:
+            if self._container is None:
+                self._open_file()
+                self._open_container()
+                self._takes_coded = True
+            self._remux_packets()
+            packet = av.Packet(coded.payload)
+            packet.pts, packet.dts, packet.duration, packet.time_base = coded.pts, coded.dts, coded.duration, base
+            packet.is_keyframe = coded.is_key_frame
+            packet.stream = self._stream
+            self._mux([packet])
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise output_error(self.path, error) from error
+        self.frames_written += 1
+        first, last = coded.pts * base, (coded.pts + coded.duration) * base
+        self._first_seconds = first if self._first_seconds is None else min(first, self._first_seconds)
+        self._end_seconds = max(last, self._end_seconds)
+
     def finish(self) -> SinkReport:
         """Flush everything, close the container and give it its name.
 
@@ -285,7 +353,8 @@ class VideoSink(Sink):
             raise OutputError(f"path = {redacted(self.path)!r} is not written: no frame came")
         try:
             self._remux_packets()
-            self._mux(self._stream.encode(None))
+            if not self._takes_coded:
+                self._mux(self._stream.encode(None))
             for carrier in self._stream_muxers.values():
                 self._mux(carrier.flush())
             container, self._container = self._container, None
@@ -309,22 +378,9 @@ class VideoSink(Sink):
         )
 
     def _open(self, frame: Frame) -> None:
+        self.plan_for(frame)
         planes = frame.planes
-        actual = replace(
-            self._picture,
-            width=planes.width,
-            height=planes.height,
-            bit_depth=planes.bit_depth,
-            has_alpha=planes.alpha is not None,
-            colour=planes.colour,
-        )
-        if actual != self._picture:
-            self._picture = actual
-            self.encoder = choose_encoder(self._settings.encoder, actual, container=self._format)
-        if self._target is not None:
-            pending = PendingPlaylist if self.muxer == "hls" else PendingFile
-            self._file = pending(self._target, overwrite=self._settings.overwrite)
-            self._name = f"file:{self._file.path}"
+        self._open_file()
         if isinstance(planes, DevicePlanes) and self.encodes_on_device:
             index = device_index_of(planes)
             try:
@@ -339,6 +395,12 @@ class VideoSink(Sink):
                 )
                 self._close_quietly()
         self._open_container()
+
+    def _open_file(self) -> None:
+        if self._target is not None:
+            pending = PendingPlaylist if self.muxer == "hls" else PendingFile
+            self._file = pending(self._target, overwrite=self._settings.overwrite)
+            self._name = f"file:{self._file.path}"
 
     def _open_container(self, *, device_index: int | None = None) -> None:
         plan, picture = self.encoder, self._picture

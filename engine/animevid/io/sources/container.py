@@ -196,6 +196,25 @@ class VideoSource(Source):
         self.packets.close_if_unclaimed()
         return self._iterate()
 
+    def passing_packets(self) -> Iterator[Fraction]:
+        """Read to the end without decoding: the times, on the source's clock, at which pictures were to be decoded.
+
+        Other streams' packets go to ``packets``, as they do where frames are taken. Instead of iterating, once.
+        """
+        if self._iterated:
+            raise UsageError("a VideoSource is read once: open it again")
+        self._iterated = True
+        end = self.end_seconds
+        for packet in self._demuxed:
+            if packet.stream_index != self._video_index:
+                if self._belongs(packet):
+                    self.packets.put(packet)
+            elif packet.dts is not None:
+                seconds = packet.dts * self._time_base
+                if end is not None and seconds > end + _INTERLEAVE_SECONDS:
+                    return
+                yield seconds
+
     def _iterate(self) -> Iterator[Frame]:
         index, end = 0, self.end_seconds
         known_ticks, duration = 0, None

@@ -1,0 +1,372 @@
+"""A conversion that goes on where it was killed: segments, a journal beside the output, and the join at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from fractions import Fraction
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from animevid.errors import AnimevidError, Cancelled, UsageError
+from animevid.io import Sink, Source, VideoSink, VideoSource
+from animevid.io.clock import ARBITRARY_CLOCK_FORMATS
+from animevid.io.network.protocols import is_local_file, local_path, output_error
+from animevid.jobs.cuts import DEFAULT_SEGMENT_SECONDS, LEAD_IN_SECONDS, Segment, cut_points, segments_between
+from animevid.jobs.identity import differences, job_identity
+from animevid.jobs.join import join_segments
+from animevid.jobs.journal import JobDescription, Journal
+from animevid.jobs.locks import FileLock
+from animevid.jobs.packets import checksum, sync_folder
+from animevid.jobs.segment_sink import FinishedSegment, SegmentSink
+from animevid.redaction import redacted
+from animevid.run import PipelineStatistics
+from animevid.run.conversion import Conversion, ConversionOptions, ConversionPlan, ConversionReport, PathLike, Progress
+
+#: Films from this length on are made in segments without being asked: below, beginning anew costs little.
+RESUMABLE_SECONDS = 4 * DEFAULT_SEGMENT_SECONDS
+
+
+def open_conversion(
+    src: PathLike,
+    dst: PathLike,
+    options: ConversionOptions,
+    *,
+    resumable: bool | None = None,
+    restart: bool = False,
+    segment_seconds: Fraction = DEFAULT_SEGMENT_SECONDS,
+) -> Conversion | Job:
+    """A conversion, or a job where it can be resumed and is worth it.
+
+    Args:
+        resumable: whether to make it resumable; ``None``: a film of two minutes and more is, where source and output
+            allow it, and whatever was begun so.
+        restart: forget what an earlier run left.
+        segment_seconds: how much of the film is lost at most when it is killed.
+
+    Raises:
+        UsageError: asked to be resumable, and cannot be; or begun with other settings.
+    """
+    if is_local_file(dst):
+        _remove_if_joined(local_path(dst))
+    conversion = Conversion(src, dst, options)
+    try:
+        reason = (
+            None
+            if resumable is False
+            else why_not_resumable(conversion, src, start_seconds=options.start_seconds or Fraction(0))
+        )
+        if resumable and reason is not None:
+            raise UsageError(f"--resume: {reason}; leave it out")
+        if resumable is False or reason is not None:
+            return conversion
+        duration = conversion.source.info.duration_seconds or 0
+        if resumable is None and duration < RESUMABLE_SECONDS and not job_folder(local_path(dst)).exists():
+            return conversion
+        return Job(conversion, src, dst, options, restart=restart, segment_seconds=segment_seconds)
+    except BaseException:
+        conversion.close()
+        raise
+
+
+def why_not_resumable(conversion: Conversion, src: PathLike, *, start_seconds: Fraction) -> str | None:
+    """Why a conversion cannot be made in segments, in a few words; ``None`` if it can."""
+    source, sink = conversion.source, conversion.sink
+    if not is_local_file(src) or not isinstance(source, VideoSource):
+        return "only a film in a file can be sought"
+    if not isinstance(sink, VideoSink) or not is_local_file(sink.path) or sink.muxer == "hls":
+        return "only a film in one file can be joined"
+    if source.info.container.split(",")[0] in ARBITRARY_CLOCK_FORMATS or source.origin_seconds != start_seconds:
+        return "this container's clock may begin anew in the middle (.mp4 and .mkv do well)"
+    if source.info.duration_seconds is None:
+        return "the source does not say how long it is"
+    if sink.picture.has_alpha:
+        return "pictures with an alpha channel are not joined"
+    if source.is_on_device:
+        return "pictures stay on the GPU"
+    return None
+
+
+def job_folder(target: Path) -> Path:
+    """Where the journal and the segments of a job lie: hidden beside its output."""
+    name = target.name
+    if len(name.encode()) > 200:
+        name = f"{name[:40]}-{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}"
+    return target.with_name(f".{name}.job")
+
+
+def _remove_if_joined(target: Path) -> None:
+    """Remove what a job left that was killed after its output had its name."""
+    folder = job_folder(target)
+    path = folder / "journal.sqlite"
+    if not target.exists() or not path.exists() or target.stat().st_mtime < path.stat().st_mtime:
+        return
+    with suppress(AnimevidError, OSError), FileLock(folder / "lock", what=str(target)):
+        with Journal(path, output=str(target)) as journal:
+            is_joined = not journal.is_new and len(journal.finished()) == len(journal.read().segments)
+        if is_joined:
+            shutil.rmtree(folder)
+
+
+class Job:
+    """A resumable conversion, opened; as :class:`Conversion`, which it takes over and closes. A context manager.
+
+    Raises:
+        UsageError: begun with another source, style, option or version (each is named); or being made by another run.
+        OutputError: its journal is damaged or cannot be written.
+    """
+
+    is_endless = False
+
+    def __init__(
+        self,
+        conversion: Conversion,
+        src: PathLike,
+        dst: PathLike,
+        options: ConversionOptions,
+        *,
+        restart: bool = False,
+        segment_seconds: Fraction = DEFAULT_SEGMENT_SECONDS,
+    ) -> None:
+        self._conversion, self._src, self._dst = conversion, src, dst
+        self._options = replace(options, style=conversion.stylizer)
+        self._segment_seconds = segment_seconds
+        self._part: Conversion | None = None
+        self._stopped = False
+        self._total = conversion.source.info.frame_count
+        self._plan = conversion.plan
+        self.folder = job_folder(local_path(dst))
+        with ExitStack() as stack:
+            self._journal = self._open_journal(stack, restart=restart)
+            if self._journal.is_new:
+                self._journal.begin(self._describe())
+            self.description = self._journal.read()
+            self._check_identity()
+            self._finished = self._whole_segments()
+            conversion.source.close()  # its header is read; the parts open their own
+            stack.callback(conversion.close)
+            self._stack = stack.pop_all()
+        self._kept = len(self._finished)
+
+    # --- what a conversion has, too ---------------------------------------------------------------------------------
+
+    @property
+    def plan(self) -> ConversionPlan:
+        """What ``run`` will do."""
+        kept = self._kept_line()
+        return replace(self._plan, notices=(*self._plan.notices, *((kept,) if kept else ())))
+
+    def run(self, *, on_progress: Callable[[Progress], None] | None = None) -> ConversionReport:
+        """Make the segments that are missing, and join all. ``on_progress`` is called as by a conversion.
+
+        Raises:
+            AnimevidError: of any part. What is done is kept, and the same command goes on.
+        """
+        reports = []
+        for segments in self.missing_runs():
+            reports.append(self._make(segments, on_progress))
+            if self._stopped:
+                raise Cancelled(self._stopped_line())
+        written = self.join()
+        return self._report(reports, written)
+
+    def stop(self) -> None:
+        """End as soon as the picture at hand is done; what is whole is kept."""
+        self._stopped = True
+        if self._part is not None:
+            self._part.stop()
+
+    def close(self) -> None:
+        """Free everything; what is done stays on the disk. Safe to call twice."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- the parts, for whoever makes segments elsewhere ------------------------------------------------------------
+
+    def missing_runs(self) -> list[tuple[Segment, ...]]:
+        """The segments that are not done yet, neighbours together."""
+        return [
+            tuple(run)
+            for is_missing, run in groupby(self.description.segments, lambda s: s.index not in self._finished)
+            if is_missing
+        ]
+
+    def path_of(self, index: int) -> Path:
+        """Where a segment's file lies."""
+        return self.folder / f"{index:06}.pkts"
+
+    def add(self, segment: FinishedSegment) -> None:
+        """Note that a segment's file is in its place."""
+        self._journal.add(segment)
+        self._finished[segment.index] = segment
+
+    def join(self) -> int:
+        """Join all segments to the output, and tidy up; returns the number of its pictures."""
+        indices = [segment.index for segment in self.description.segments]
+        filled = [self.path_of(index) for index in indices if self._finished[index].frames]
+        source = self._conversion.reopen_source()
+        assert isinstance(source, VideoSource)
+        with source:
+            report = join_segments(filled, self._dst, source=source, settings=self._conversion.output_settings)
+        self._journal.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return report.frames_written
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _open_journal(self, stack: ExitStack, *, restart: bool) -> Journal:
+        output = redacted(self._dst)
+        try:
+            self.folder.mkdir(exist_ok=True)
+            stack.enter_context(FileLock(self.folder / "lock", what=f"path = {output!r}"))
+            for path in self.folder.iterdir():
+                if path.name.endswith(".part") or (restart and path.name != "lock"):
+                    path.unlink()
+            sync_folder(self.folder.parent)
+        except OSError as error:
+            raise output_error(self._dst, error) from error
+        return stack.enter_context(Journal(self.folder / "journal.sqlite", output=output))
+
+    def _describe(self) -> JobDescription:
+        source, options = self._conversion.source, self._options
+        start = options.start_seconds or Fraction(0)
+        file_start = source.origin_seconds - start
+        end = options.end_seconds
+        last = start + (source.info.duration_seconds or 0) if end is None else end
+        cuts = cut_points(
+            self._src,
+            stream_index=source.info.stream_index,
+            file_start=file_start,
+            start=start,
+            end=last,
+            segment_seconds=self._segment_seconds,
+            options=dict(options.input_options) or None,
+        )
+        return JobDescription(
+            self._identity(),
+            segments_between(cuts, start=options.start_seconds, end=end),
+            source.origin_seconds,
+            file_start,
+        )
+
+    def _identity(self) -> dict[str, str]:
+        return job_identity(
+            local_path(self._src), self._options, stylizer=self._conversion.stylizer, size=self._plan.output_size
+        )
+
+    def _check_identity(self) -> None:
+        changed = differences(self.description.identity, self._identity())
+        if changed:
+            raise UsageError(
+                f"path = {redacted(self._dst)!r} was begun otherwise ({'; '.join(changed)}): give --restart to begin "
+                "anew, or the same settings to go on"
+            )
+
+    def _whole_segments(self) -> dict[int, FinishedSegment]:
+        """The finished segments whose files are what they were."""
+        finished = self._journal.finished()
+        damaged = [i for i, segment in finished.items() if checksum(self.path_of(i)) != segment.checksum]
+        self._journal.forget(damaged)
+        return {i: segment for i, segment in finished.items() if i not in damaged}
+
+    def _make(self, segments: Sequence[Segment], on_progress: Callable[[Progress], None] | None) -> ConversionReport:
+        before = sum(segment.frames for segment in self._finished.values())
+
+        def tell(progress: Progress) -> None:
+            if on_progress is not None:
+                on_progress(replace(progress, frames_done=before + progress.frames_done, frames_total=self._total))
+
+        try:
+            with open_part(
+                self._src, self._dst, self._options, segments, self.description, path_of=self.path_of, add=self.add
+            ) as self._part:
+                return self._part.run(on_progress=tell)
+        except Cancelled as error:
+            raise Cancelled(self._stopped_line()) from error
+        finally:
+            self._part = None
+
+    def _report(self, reports: Sequence[ConversionReport], frames: int) -> ConversionReport:
+        info = self._conversion.source.info
+        notices = [notice for report in reports for notice in report.notices]
+        kept = self._kept_line()
+        if kept:
+            notices.append(kept)
+        base = reports[-1] if reports else None
+        return ConversionReport(
+            output=redacted(self._dst),
+            frames_in=sum(report.frames_in for report in reports),
+            frames_out=frames,
+            frames_concealed=sum(report.frames_concealed for report in reports),
+            frames_reused=sum(report.frames_reused for report in reports),
+            elapsed_seconds=sum(report.elapsed_seconds for report in reports),
+            first_frame_seconds=reports[0].first_frame_seconds if reports else 0.0,
+            film_seconds=info.duration_seconds,
+            network=self._conversion.stylizer.description,
+            notices=tuple(dict.fromkeys(notices)),
+            statistics=base.statistics if base is not None else PipelineStatistics(0.0, ()),
+        )
+
+    def _kept_line(self) -> str | None:
+        if not self._kept:
+            return None
+        return f"goes on where it stopped: {self._kept} of {len(self.description.segments)} segments are kept"
+
+    def _stopped_line(self) -> str:
+        return (
+            f"stopped before the end: {len(self._finished)} of {len(self.description.segments)} segments of "
+            f"{redacted(self._dst)!r} are kept, and the same command goes on"
+        )
+
+
+def open_part(
+    src: PathLike,
+    dst: PathLike,
+    options: ConversionOptions,
+    segments: Sequence[Segment],
+    description: JobDescription,
+    *,
+    path_of: Callable[[int], Path],
+    add: Callable[[FinishedSegment], Any],
+) -> Conversion:
+    """The conversion of neighbouring ``segments`` of a job, with what leads in to them, into a file each.
+
+    ``options`` are those of the whole job; ``add`` is told of each segment that is on the disk.
+    """
+    first = options.start_seconds
+    start = segments[0].start_seconds
+    if segments[0].index > 0 and start is not None:
+        lead = start - LEAD_IN_SECONDS
+        start = max(lead, first or Fraction(0))
+
+    def open_segments(path: Any, *, template: Source | None = None, **settings: Any) -> Sink:
+        planned = VideoSink(path, template=template, **settings)
+        if template is not None:
+            template.packets.subscribe(frozenset())  # what only passes by is carried over when all is joined
+        return SegmentSink(
+            planned,
+            segments,
+            origin_seconds=description.origin_seconds,
+            file_start=description.file_start,
+            path_of=path_of,
+            on_segment=add,
+        )
+
+    return Conversion(
+        src,
+        dst,
+        replace(options, start_seconds=start, end_seconds=segments[-1].end_seconds),
+        open_sink=open_segments,
+    )

@@ -1,0 +1,244 @@
+"""Writes a film in segments that know nothing of each other: each has its own encoder and its own file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from animevid.errors import InputError, UsageError
+from animevid.frame import Frame
+from animevid.io.clock import ticks_from_seconds
+from animevid.io.encoders import EncoderPlan, PictureKind, open_context
+from animevid.io.network.protocols import output_error
+from animevid.io.planes_io import PlaneWriter
+from animevid.io.sink import Sink, SinkReport
+from animevid.io.sinks.container import VideoSink
+from animevid.jobs.cuts import Segment
+from animevid.jobs.packets import PacketWriter
+from animevid.pixels.device import on_host
+from animevid.redaction import redacted
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedSegment:
+    """A segment that is on the disk."""
+
+    index: int
+    path: Path
+    frames: int
+    bytes: int
+    checksum: str
+
+
+class SegmentSink(Sink):
+    """Takes the frames of neighbouring segments, with a lead-in before them that is not written.
+
+    An encoder is opened for each segment, so that it decodes by itself and its bytes do not depend on where a run
+    began. ``on_segment`` is told of each that is on the disk.
+
+    Args:
+        planned: an unopened sink of the whole output: it decides encoder and picture.
+        segments: neighbours, in order. The last one ends with the source.
+        origin_seconds: the moment of the source's clock that is zero in the whole output.
+        file_start: the moment of the source's clock from which the segments' times count.
+        path_of: where a segment's file is to lie.
+    """
+
+    def __init__(
+        self,
+        planned: VideoSink,
+        segments: Sequence[Segment],
+        *,
+        origin_seconds: Fraction,
+        file_start: Fraction,
+        path_of: Callable[[int], Path],
+        on_segment: Callable[[FinishedSegment], None],
+    ) -> None:
+        self._planned = planned
+        self._segments = tuple(segments)
+        self._origin = origin_seconds
+        self._starts = [None if s.start_seconds is None else s.start_seconds + file_start for s in segments]
+        self._path_of = path_of
+        self._on_segment = on_segment
+        self._at = -1  # in the lead-in
+        self._encoder: _SegmentEncoder | None = None
+        self._writer: PlaneWriter | None = None
+        self._plan: EncoderPlan | None = None
+        self._picture: PictureKind | None = None
+        self._last_ticks: int | None = None
+        self._first_seconds: Fraction | None = None
+        self._end_seconds = Fraction(0)
+        self._bytes = 0
+        self._done = False
+        self.frames_written = 0
+
+    @property
+    def description(self) -> str:
+        return self._planned.description
+
+    @property
+    def decision_lines(self) -> tuple[str, ...]:
+        return self._planned.decision_lines
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        return self._planned.notices
+
+    def write(self, frame: Frame) -> None:
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        try:
+            if self._begins(frame.pts_seconds):
+                self._next_segment(frame)
+            self._encode(frame)
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise output_error(self._planned.path, error) from error
+
+    def finish(self) -> SinkReport:
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+        try:
+            self._close_segment()
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise output_error(self._planned.path, error) from error
+        if self._at + 1 < len(self._segments):
+            missing = self._starts[self._at + 1]
+            raise InputError(
+                f"the source ends before {float(missing or 0):.3f} s, where it had pictures when it was cut: check the "
+                "file and give --restart"
+            )
+        self._done = True
+        return SinkReport(
+            path=redacted(self._planned.path),
+            frames_written=self.frames_written,
+            duration_seconds=self._end_seconds - (self._first_seconds or 0),
+            bytes_written=self._bytes,
+            encoder=self.description,
+            decisions=self.decision_lines,
+            notices=self.notices,
+        )
+
+    def abort(self) -> None:
+        if self._done:
+            return
+        self._done = True
+        encoder, self._encoder = self._encoder, None
+        if encoder is not None:
+            encoder.discard()
+
+    def _begins(self, seconds: Fraction) -> bool:
+        """Whether the next segment begins with a picture at ``seconds``."""
+        if self._at + 1 >= len(self._segments):
+            return False
+        start = self._starts[self._at + 1]
+        return start is None or seconds >= start
+
+    def _next_segment(self, frame: Frame) -> None:
+        self._close_segment()
+        self._at += 1
+        start = self._starts[self._at]
+        if self._segments[self._at].index > 0 and frame.pts_seconds != start:
+            raise InputError(
+                f"the source has no picture at {float(start or 0):.3f} s, where it was cut: it cannot be sought "
+                "exactly; convert it with --no-resume"
+            )
+        if self._plan is None:
+            self._plan, self._picture = self._planned.plan_for(frame)
+            self._writer = PlaneWriter(
+                width=self._plan.width,
+                height=self._plan.height,
+                pixel_format=self._plan.pixel_format,
+                colour=self._picture.colour,
+            )
+        assert self._picture is not None
+        index = self._segments[self._at].index
+        self._encoder = _SegmentEncoder(
+            index, self._path_of(index), self._plan, self._picture, container=self._planned.container_format
+        )
+
+    def _close_segment(self) -> None:
+        encoder, self._encoder = self._encoder, None
+        if encoder is not None:
+            finished = encoder.finish()
+            self._bytes += finished.bytes
+            self._on_segment(finished)
+
+    def _encode(self, frame: Frame) -> None:
+        seconds = frame.pts_seconds - self._origin
+        ticks = ticks_from_seconds(seconds, self._planned.picture.time_base)
+        if self._last_ticks is not None and ticks <= self._last_ticks:
+            ticks = self._last_ticks + 1  # as in an unbroken conversion, over the seams too
+        self._last_ticks = ticks
+        if self._encoder is None:
+            return  # the lead-in
+        assert self._writer is not None
+        assert self._picture is not None
+        planes, picture = frame.planes, self._picture
+        if (planes.width, planes.height) != (picture.width, picture.height):
+            raise UsageError(
+                f"frame {frame.index} is {planes.width}x{planes.height}, the first one was "
+                f"{picture.width}x{picture.height}: the picture size must not change within an output"
+            )
+        raw = self._writer.write(on_host(planes))
+        raw.duration = (
+            0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, picture.time_base)
+        )
+        self._encoder.write(raw, ticks)
+        self.frames_written += 1
+        if self._first_seconds is None:
+            self._first_seconds = seconds
+        self._end_seconds = seconds + (frame.duration_seconds or 0)
+
+
+class _SegmentEncoder:
+    """One encoder, opened as that of a whole output is, and the file that its packets go to."""
+
+    def __init__(self, index: int, path: Path, plan: EncoderPlan, picture: PictureKind, *, container: str) -> None:
+        self._index = index
+        self._base = picture.time_base
+        # A stream of an output that is never begun: an encoder by itself has other defaults, and no global header.
+        self._output: Any = av.open(os.devnull, "w", format=container)
+        self._stream: Any = self._output.add_stream(plan.encoder, rate=picture.rate or 25)
+        open_context(self._stream.codec_context, plan, picture)
+        self._stream.time_base = picture.time_base
+        self._file = PacketWriter(path, picture=picture)
+        self.frames = 0
+
+    def write(self, raw: Any, ticks: int) -> None:
+        raw.pts, raw.time_base, raw.pict_type = ticks, self._base, 0
+        self._put(self._stream.encode(raw))
+        self.frames += 1
+
+    def finish(self) -> FinishedSegment:
+        try:
+            self._put(self._stream.encode(None))
+            checksum = self._file.publish()
+        except BaseException:
+            self.discard()
+            raise
+        self._close()
+        return FinishedSegment(self._index, self._file.path, self.frames, self._file.bytes, checksum)
+
+    def discard(self) -> None:
+        with suppress(OSError):  # what a full disk did not take is flushed again
+            self._file.discard()
+        self._close()
+
+    def _put(self, packets: Any) -> None:
+        for packet in packets:
+            if packet.time_base != self._base:
+                packet.rescale_ts(self._base)
+            self._file.write(packet)
+
+    def _close(self) -> None:
+        with suppress(av.FFmpegError, OSError, ValueError):
+            self._output.close()

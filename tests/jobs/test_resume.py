@@ -1,0 +1,297 @@
+"""A job that was killed goes on where it was; what changed meanwhile is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from animevid.cli import main
+from animevid.errors import AnimevidError, Cancelled, OutputError, UsageError
+from animevid.files import PendingFile
+from animevid.io import EncoderSettings
+from animevid.jobs import job as jobs
+from animevid.jobs import open_conversion
+from animevid.jobs.locks import FileLock
+from animevid.run.conversion import ConversionOptions
+from jobs.conftest import look, psnr, same_but_pictures
+
+#: ``ANIMEVID_KILLS=50`` for a long look.
+KILLS = int(os.environ.get("ANIMEVID_KILLS", "1"))
+SHORT = Fraction(1, 2)
+
+_RUN = """
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from animevid.run.conversion import ConversionOptions
+from animevid.jobs import open_conversion
+from animevid.io import EncoderSettings
+src, dst, style, steady = sys.argv[1:]
+options = ConversionOptions(style=style, threads=1, encoder=EncoderSettings(threads=1, preset="medium"))
+if not int(steady):
+    options = replace(options, skip_static=False, deflicker=False)
+with open_conversion(src, dst, options, resumable=True, segment_seconds=Fraction(1, 2)) as job:
+    print(len(job._finished), flush=True)
+    job.run()
+"""
+
+
+@pytest.fixture
+def film(make_clip):
+    return make_clip(
+        "film.mp4",
+        width=160,
+        height=96,
+        frames=200,
+        options={"g": "10", "bf": "2"},
+        audio_codec="aac",
+        audio_seconds=Fraction(8),
+    )
+
+
+def stopped(film, dst, options, *, after: int) -> int:
+    """Begin a job and stop it after some segments; returns how many there are."""
+    with open_conversion(film, dst, options, resumable=True, segment_seconds=SHORT) as job:
+        add = job.add
+
+        def add_and_stop(segment):
+            add(segment)
+            if segment.index + 1 == after:
+                job._part._pipeline.cancel()
+
+        job.add = add_and_stop
+        with pytest.raises(Cancelled, match="the same command goes on"):
+            job.run()
+        return len(job.description.segments)
+
+
+@pytest.mark.parametrize("steady", [False, True])
+def test_a_job_killed_at_any_moment_ends_with_the_same_film(film, packed_style, tmp_path, steady):
+    words = [sys.executable, "-c", _RUN, str(film)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+    def start(dst: Path) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [*words, str(dst), str(packed_style), str(int(steady))], stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    whole = tmp_path / "whole.mp4"
+    assert start(whole).wait(60) == 0
+    expected = look(whole)
+    killed, kept_ever = 0, 0
+    chance = random.Random(KILLS)
+    while killed < KILLS:
+        dst = tmp_path / f"{killed}.mp4"
+        while not dst.exists():  # it may be killed between its last deed and its end
+            process = start(dst)
+            kept = int(process.stdout.readline() or 0)  # it has begun
+            kept_ever = max(kept, kept_ever)
+            try:
+                assert process.wait(chance.uniform(0.05, 1.5)) == 0
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                killed += 1
+        film_now = look(dst)
+        assert same_but_pictures(film_now, expected)
+        closest = min(map(psnr, film_now.pictures, expected.pictures))
+        assert closest > 45 if steady else closest == 100
+        with pytest.raises(OutputError, match="exists already"):
+            open_conversion(film, dst, ConversionOptions(style=packed_style))
+        assert not jobs.job_folder(dst).exists()
+    if KILLS >= 10:
+        assert kept_ever > 0
+
+
+def test_what_is_kept_is_said_and_not_made_again(film, options, tmp_path):
+    dst = tmp_path / "out.mp4"
+    number = stopped(film, dst, options, after=10)
+    with open_conversion(film, dst, options, segment_seconds=SHORT) as job:
+        assert f"10 of {number} segments are kept" in job.plan.notices[-1]
+        assert [segment.index for segment in job.missing_runs()[0]] == list(range(10, number))
+        report = job.run()
+    assert report.frames_out == 200
+    assert report.frames_in < 200
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"strength": 0.5}, "strength: 1.0 -> 0.5"),
+        ({"encoder": EncoderSettings(crf=30)}, "encoder's crf: None -> 30"),
+        ({"style": None}, r"style: test-packed \(.*\) -> aozora"),
+        ({"start_seconds": Fraction(1)}, "start_seconds: None -> 1"),
+    ],
+)
+def test_what_was_asked_otherwise_is_named(film, options, tmp_path, change, named):
+    dst = tmp_path / "out.mp4"
+    stopped(film, dst, options, after=1)
+    with pytest.raises(UsageError, match=f"{named}.*give --restart"):
+        open_conversion(film, dst, replace(options, **change))
+    with open_conversion(film, dst, options) as job:  # which changed nothing
+        assert job.run().frames_out == 200
+
+
+def test_a_source_that_was_cut_off_meanwhile_is_named(film, options, tmp_path):
+    src, dst = tmp_path / "film.mp4", tmp_path / "out.mp4"
+    src.write_bytes(film.read_bytes())
+    stopped(src, dst, options, after=2)
+    with src.open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(UsageError, match=r"source: \d+ bytes.* -> \d+ bytes"):
+        open_conversion(src, dst, options)
+
+
+def test_another_version_is_named(film, options, tmp_path, monkeypatch):
+    dst = tmp_path / "out.mp4"
+    stopped(film, dst, options, after=1)
+    monkeypatch.setattr("animevid.__version__", "9.9")
+    with pytest.raises(UsageError, match=r"version of animevid: .* -> 9\.9"):
+        open_conversion(film, dst, options)
+
+
+def test_restart_begins_anew(film, options, tmp_path):
+    dst = tmp_path / "out.mp4"
+    stopped(film, dst, options, after=2)
+    with open_conversion(film, dst, replace(options, strength=0.5), restart=True, segment_seconds=SHORT) as job:
+        assert job.missing_runs()[0][0].index == 0
+        assert job.run().frames_in == 200
+
+
+def test_a_second_run_of_the_same_job_is_told(film, options, tmp_path):
+    dst = tmp_path / "out.mp4"
+    told = pytest.raises(UsageError, match=rf"made by another animevid \(process {os.getpid()}\)")
+    with open_conversion(film, dst, options, resumable=True), told:
+        open_conversion(film, dst, options)
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    path = tmp_path / "lock"
+    with FileLock(path, what="x"):
+        pass
+    FileLock(path, what="x").release()
+
+
+def test_a_segment_that_rotted_is_made_again(film, options, tmp_path):
+    dst = tmp_path / "out.mp4"
+    stopped(film, dst, options, after=3)
+    segment = jobs.job_folder(dst) / "000001.pkts"
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    with open_conversion(film, dst, options) as job:
+        assert [segment.index for segment in job.missing_runs()[0]] == [1]
+        assert job.run().frames_out == 200
+    assert len(look(dst).pictures) == 200
+
+
+@pytest.mark.parametrize("damage", ["scribbled", "cut off", "newer"])
+def test_a_damaged_journal_is_one_line(film, options, tmp_path, damage):
+    dst = tmp_path / "out.mp4"
+    stopped(film, dst, options, after=1)
+    journal = jobs.job_folder(dst) / "journal.sqlite"
+    if damage == "newer":
+        with sqlite3.connect(journal) as database:
+            database.execute("PRAGMA user_version = 99")
+    elif damage == "cut off":
+        journal.write_bytes(journal.read_bytes()[:5000])
+    else:
+        journal.write_bytes(b"scribbled" * 1000)
+    with pytest.raises(OutputError, match="--restart") as caught:
+        open_conversion(film, dst, options)
+    assert "\n" not in str(caught.value)
+    with open_conversion(film, dst, options, restart=True) as job:
+        assert job.run().frames_out == 200
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(film, options, tmp_path, monkeypatch):
+    dst = tmp_path / "out.mp4"
+    written = 0
+
+    def put(self, data, _put=jobs.SegmentSink.__init__.__globals__["PacketWriter"]._put):
+        nonlocal written
+        written += len(data)
+        if written > 20_000:
+            raise OSError(28, "No space left on device")
+        _put(self, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("animevid.jobs.packets.PacketWriter._put", put)
+        with open_conversion(film, dst, options, resumable=True, segment_seconds=SHORT) as job:
+            with pytest.raises(OutputError, match="the disk is full"):
+                job.run()
+            assert len(job._finished) > 0
+    with open_conversion(film, dst, options) as job:
+        assert "kept" in job.plan.notices[-1]
+        assert job.run().frames_out == 200
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_one_line(film, options, tmp_path):
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    folder.chmod(0o500)
+    with pytest.raises(OutputError, match="may not be written"):
+        open_conversion(film, folder / "out.mp4", options, resumable=True)
+
+
+def test_short_films_are_made_as_ever(film, options, tmp_path):
+    with open_conversion(film, tmp_path / "out.mp4", options) as conversion:
+        assert not isinstance(conversion, jobs.Job)
+    assert not list(tmp_path.iterdir())
+
+
+def test_long_films_are_made_in_segments(film, options, tmp_path, monkeypatch):
+    monkeypatch.setattr(jobs, "RESUMABLE_SECONDS", 8)
+    with open_conversion(film, tmp_path / "out.mp4", options) as conversion:
+        assert isinstance(conversion, jobs.Job)
+    with open_conversion(film, tmp_path / "o.mp4", options, resumable=False) as conversion:
+        assert not isinstance(conversion, jobs.Job)
+
+
+@pytest.mark.parametrize("name", ["out.gif", "out.m3u8", "pictures"])
+def test_what_cannot_be_resumed_says_so(film, options, tmp_path, name):
+    with pytest.raises(UsageError, match="--resume: only a film in one file"):
+        open_conversion(film, tmp_path / name, options, resumable=True)
+
+
+def test_the_command_goes_on(film, packed_style, options, tmp_path, capsys):
+    dst = tmp_path / "out.mp4"
+    stopped(film, dst, replace(options, reconnect_seconds=20.0), after=2)
+    words = [str(film), str(dst), "--style", str(packed_style), "--threads", "1", "--encoder-threads", "1"]
+    assert main([*words, "--json"]) == 0
+    done = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert done["frames_out"] == 200
+    assert any("2 of" in notice and "kept" in notice for notice in done["notices"])
+
+
+def test_files_that_a_crash_left_are_removed(tmp_path):
+    target = tmp_path / "out.mp4"
+    left, other = tmp_path / ".out.0123abcd.part.mp4", tmp_path / ".other.0123abcd.part.mp4"
+    written = PendingFile(target, overwrite=False)
+    for path in (left, other):
+        path.touch()
+    for path in (left, other, written.path):
+        os.utime(path, (time.time() - 3600,) * 2)
+    PendingFile(target, overwrite=False).discard()
+    assert not left.exists()
+    assert other.exists()
+    assert written.path.exists()  # its writer lives
+    written.discard()
+
+
+def test_errors_of_jobs_are_animevids(film, options, tmp_path):
+    (tmp_path / ".out.mp4.job").write_text("in the way")
+    with pytest.raises(AnimevidError):
+        open_conversion(film, tmp_path / "out.mp4", options, resumable=True)
