@@ -57,6 +57,7 @@ _EXTRAS = {
     "onnx": "train",
     "safetensors": "train",
     "tensorboard": "train",
+    "watchfiles": "watch",
     "aiohttp": "live",
     "aiortc": "live",
     "pyvirtualcam": "live",

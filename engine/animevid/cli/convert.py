@@ -45,7 +45,8 @@ def add_parser(subparsers: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("input", metavar="INPUT", nargs="?", help="what to stylize")
-    parser.add_argument("output", metavar="OUTPUT", nargs="?", help="what to write")
+    parser.add_argument("output", metavar="OUTPUT", nargs="?", help="what to write: a folder for several films")
+    parser.add_argument("more", metavar="...", nargs="*", help="several INPUTs may come before OUTPUT")
     parser.add_argument("--list-styles", action="store_true", help="list the styles that are installed, and end")
     parser.add_argument("--version", action="store_true", help="print the version, and end")
     parser.add_argument("--demo", action="store_true", help="INPUT is the clip that comes with animevid")
@@ -102,6 +103,14 @@ def add_parser(subparsers: Any) -> None:
     group.add_argument("--no-pace", action="store_true", help="publish as fast as possible instead of in real time")
     group.add_argument("--format", metavar="NAME", help="container where OUTPUT's name does not say (for -)")
 
+    group = parser.add_argument_group("many films", "INPUT may be several films, folders of films or patterns")
+    group.add_argument("--recursive", action="store_true", help="look into the folders of a folder too")
+    group.add_argument("--keep-going", action="store_true", help="go on after a film that failed; skip what exists")
+    group.add_argument("--skip-existing", action="store_true", help="leave films alone whose output exists")
+    group.add_argument("--name", metavar="TEMPLATE", help="what outputs are called (default {stem}-{style}{suffix})")
+    group.add_argument("--watch", action="store_true", help="wait for films that come into the folder INPUT")
+    group.add_argument("--report", metavar="FILE", help="write what became of each film as JSON")
+
     group = parser.add_argument_group("messages")
     group.add_argument("--dry-run", action="store_true", help="say what would happen, write nothing")
     group.add_argument(
@@ -124,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
         from animevid.cli.styles import print_styles
 
         return print_styles(as_json=args.progress == "json")
-    source, target = _ends(args)
+    *sources, target = _ends(args)
 
     from animevid.cli.progress import open_reporter
     from animevid.io import EncoderSettings
@@ -165,6 +174,11 @@ def run(args: argparse.Namespace) -> int:
             threads=args.encoder_threads,
         ),
     )
+    from animevid.cli.many import is_many, run_many
+
+    if is_many(args, sources):
+        return run_many(args, sources, target, options, _convert)
+    (source,) = sources
     reporter = open_reporter("none" if args.quiet else args.progress, output_is_stdout=target == "-")
     try:
         _convert(source, target, options, args, reporter)
@@ -174,9 +188,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _convert(
-    source: str, target: str, options: ConversionOptions, args: argparse.Namespace, reporter: Reporter
-) -> None:
+def _convert(source: str, target: str, options: ConversionOptions, args: argparse.Namespace, reporter: Reporter) -> int:
     from animevid.cli.progress import summary_line
     from animevid.jobs import open_conversion
 
@@ -187,7 +199,7 @@ def _convert(
         plan = conversion.plan
         if args.dry_run:
             print("\n".join(plan_lines(plan)), file=talk)
-            return
+            return 0
         if speaks:
             for line in plan_lines(plan) if args.verbose else [*plan.losses, *plan.notices]:
                 print(line, file=sys.stderr)
@@ -202,6 +214,7 @@ def _convert(
             if notice not in plan.notices:
                 print(notice, file=sys.stderr)
         print(f"{report.output}: {summary_line(report)}", file=talk)
+    return report.frames_out
 
 
 def plan_lines(plan: ConversionPlan) -> list[str]:
@@ -220,15 +233,15 @@ def plan_lines(plan: ConversionPlan) -> list[str]:
     return [*lines, *(f"stream:  {line}" for line in plan.decisions), *(f"note:    {line}" for line in plan.notices)]
 
 
-def _ends(args: argparse.Namespace) -> tuple[str, str]:
-    """INPUT and OUTPUT; with ``--demo`` the one word given is OUTPUT."""
+def _ends(args: argparse.Namespace) -> tuple[str, ...]:
+    """The INPUTs and OUTPUT; with ``--demo`` the one word given is OUTPUT."""
     if args.demo:
         if args.input is None or args.output is not None:
             raise UsageError("--demo takes OUTPUT alone: animevid --demo out.mp4")
         return str(Path(__file__).parent.parent / "demo" / "demo.mp4"), args.input
     if args.input is None or args.output is None:
         raise UsageError("INPUT and OUTPUT are both needed: animevid in.mp4 out.mp4; see animevid --help")
-    return args.input, args.output
+    return args.input, args.output, *args.more
 
 
 def _size_function(size: Any) -> Any:

@@ -81,8 +81,9 @@ class BarReporter(QuietReporter):
 class JsonReporter(QuietReporter):
     """JSON lines: ``{"event": "progress", ...}`` now and then, ``"done"`` or ``"error"`` at the end."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, **context: Any) -> None:
         self._stream = stream
+        self._context = context
         self._rate = _RecentRate()
         self._next_at = 0.0
 
@@ -112,14 +113,17 @@ class JsonReporter(QuietReporter):
         )
 
     def _write(self, **fields: Any) -> None:
-        self._stream.write(json.dumps(fields) + "\n")
+        self._stream.write(json.dumps({**fields, **self._context}) + "\n")
         self._stream.flush()
 
 
-def open_reporter(kind: str, *, output_is_stdout: bool) -> Reporter:
-    """The reporter for ``--progress KIND``: ``auto`` is a bar on a terminal and nothing elsewhere."""
+def open_reporter(kind: str, *, output_is_stdout: bool, **context: Any) -> Reporter:
+    """The reporter for ``--progress KIND``: ``auto`` is a bar on a terminal and nothing elsewhere.
+
+    ``context`` goes into each line of JSON.
+    """
     if kind == "json":
-        return JsonReporter(sys.stderr if output_is_stdout else sys.stdout)
+        return JsonReporter(sys.stderr if output_is_stdout else sys.stdout, **context)
     if kind == "bar" or (kind == "auto" and sys.stderr.isatty()):
         return BarReporter(sys.stderr)
     return QuietReporter()

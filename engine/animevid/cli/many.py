@@ -1,0 +1,136 @@
+"""``animevid INPUT ... FOLDER``: a shelf of films, one after the other."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from animevid.errors import AnimevidError, Cancelled, OutputError, UsageError
+from animevid.jobs.batch import (
+    DEFAULT_NAME,
+    Film,
+    Outcome,
+    check_names,
+    convert_films,
+    find_films,
+    holds_films,
+    output_name,
+    table,
+)
+
+if TYPE_CHECKING:
+    from animevid.cli.progress import Reporter
+    from animevid.run.conversion import ConversionOptions
+
+    ConvertOne = Callable[[str, str, ConversionOptions, argparse.Namespace, Reporter], int]
+
+
+def is_many(args: argparse.Namespace, sources: list[str]) -> bool:
+    """Whether the command is about many films (a folder of images is one)."""
+    asked = args.recursive or args.name or args.watch or args.report or args.keep_going or args.skip_existing
+    return len(sources) > 1 or bool(asked) or holds_films(sources[0])
+
+
+def run_many(
+    args: argparse.Namespace, sources: list[str], target: str, options: ConversionOptions, convert: ConvertOne
+) -> int:
+    """Convert all films of ``sources`` into the folder ``target``; returns the exit code of the first that failed."""
+    from animevid.cli.progress import open_reporter
+    from animevid.styles import load_style
+
+    folder = Path(target)
+    if folder.is_file() or target == "-":
+        raise UsageError(f"OUTPUT = {target!r} is no folder: many films are written into one")
+    template = args.name or DEFAULT_NAME
+    style = load_style(args.style, quality=options.quality, sha256=options.sha256, hints=options.hints)
+    options = replace(options, style=style if options.precision is None else options.style)
+
+    def name_of(film: Film) -> Path:
+        return output_name(film, folder, template=template, style=style.card.name)
+
+    films = _films(args, sources)
+    pairs = [(film, name_of(film)) for film in films]
+    check_names(pairs)
+    as_json = args.progress == "json" and not args.quiet
+    speaks = not args.quiet and not as_json
+    errors: list[int] = []
+    at = 0
+
+    def one(film: Film, dst: Path) -> int:
+        reporter = open_reporter(
+            "none" if args.quiet else args.progress,
+            output_is_stdout=False,
+            film=at,
+            films=len(pairs),
+            input=str(film.path),
+        )
+        try:
+            return convert(str(film.path), str(dst), options, args, reporter)
+        except AnimevidError as error:
+            errors.append(error.exit_code)
+            reporter.failed(error)
+            raise
+
+    def all_pairs() -> Iterator[tuple[Film, Path]]:
+        nonlocal at
+        yield_later = ((film, name_of(film)) for film in _coming(args, sources)) if args.watch else ()
+        for group in (pairs, yield_later):
+            for pair in group:
+                at += 1
+                if speaks:
+                    print(f"[{at}/{max(at, len(pairs))}] {pair[0].path}", file=sys.stderr)
+                yield pair
+
+    outcomes: list[Outcome] = []
+    stopped = False
+    skip = (args.skip_existing or args.keep_going) and not args.overwrite
+    try:
+        for outcome in convert_films(
+            all_pairs(), one, keep_going=args.keep_going or args.watch, skip_existing=skip or args.watch
+        ):
+            outcomes.append(outcome)
+            if speaks and outcome.state == "failed":
+                print(f"animevid: {outcome.reason}", file=sys.stderr)
+    except (Cancelled, KeyboardInterrupt):
+        stopped = True
+        if not args.watch:
+            raise
+    finally:
+        _tell(outcomes, args, as_json=as_json, speaks=speaks)
+    if stopped:
+        return 0
+    return (errors[0] if errors else 1) if any(outcome.state == "failed" for outcome in outcomes) else 0
+
+
+def _films(args: argparse.Namespace, sources: list[str]) -> list[Film]:
+    if not args.watch:
+        return find_films(sources, recursive=args.recursive)
+    if len(sources) != 1 or not Path(sources[0]).is_dir():
+        raise UsageError("--watch takes one INPUT, a folder")
+    import watchfiles  # noqa: F401  (said before work begins, if it is missing)
+
+    return find_films(sources, recursive=args.recursive) if holds_films(sources[0], recursive=args.recursive) else []
+
+
+def _coming(args: argparse.Namespace, sources: list[str]) -> Iterator[Film]:
+    from animevid.jobs.watch import new_films
+
+    return new_films(Path(sources[0]), recursive=args.recursive)
+
+
+def _tell(outcomes: list[Outcome], args: argparse.Namespace, *, as_json: bool, speaks: bool) -> None:
+    fields = [outcome.fields() for outcome in outcomes]
+    if as_json:
+        print(json.dumps({"event": "report", "films": fields}), flush=True)
+    elif speaks:
+        print("\n".join(table(outcomes)))
+    if args.report:
+        try:
+            Path(args.report).write_text(json.dumps({"films": fields}, indent=1) + "\n")
+        except OSError as error:
+            raise OutputError(f"--report {args.report!r} cannot be written: {error.strerror}") from error

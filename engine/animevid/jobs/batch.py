@@ -1,0 +1,191 @@
+"""Many films: which there are, what they are to be called, and what became of each."""
+
+from __future__ import annotations
+
+import glob
+import os
+import string
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from animevid.errors import AnimevidError, Cancelled, InputError, OutputError, UsageError
+from animevid.io.network.protocols import is_local_file, local_path
+from animevid.io.sinks.container import MUXERS
+
+#: Suffixes by which a film is known in a folder; what it is, its content tells when it is opened.
+FILM_SUFFIXES = frozenset(
+    {*MUXERS, ".mpg", ".mpeg", ".m2ts", ".mts", ".vob", ".wmv", ".asf", ".3gp", ".ogv", ".mxf"} - {".m3u8"}
+)
+DEFAULT_NAME = "{stem}-{style}{suffix}"
+_FIELDS = frozenset({"stem", "style", "suffix"})
+_KEPT_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts"})
+
+
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A film that was found, and its folder as seen from the one that was searched."""
+
+    path: Path
+    folder: Path = Path()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one film. ``reason`` says why it was skipped or failed."""
+
+    input: str
+    output: str
+    state: Literal["done", "skipped", "failed"]
+    reason: str = ""
+    frames: int = 0
+    seconds: float = 0.0
+
+    def fields(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return {**asdict(self), "seconds": round(self.seconds, 3)}
+
+
+def is_film(path: Path) -> bool:
+    """Whether ``path`` is a visible file with a film's name."""
+    return path.suffix.lower() in FILM_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def holds_films(spec: str, *, recursive: bool = False) -> bool:
+    """Whether ``spec`` is a folder or a pattern with a film in it."""
+    if not is_local_file(spec):
+        return False
+    path = local_path(spec)
+    return (path.is_dir() or glob.has_magic(spec)) and next(_films_in(spec, recursive=recursive), None) is not None
+
+
+def find_films(specs: Sequence[str], *, recursive: bool = False) -> list[Film]:
+    """The films that files, folders and patterns name, each once, in the order of the words and of their names.
+
+    A file that is named itself is taken whatever it is called.
+
+    Raises:
+        InputError: a word that names no film.
+    """
+    found: dict[Path, Film] = {}
+    for spec in specs:
+        films = list(_films_in(spec, recursive=recursive))
+        if not films:
+            path = local_path(spec)
+            if path.is_dir():
+                raise InputError(f"path = {spec!r} has no film in it: look into it with --recursive, or check the name")
+            films = [Film(path)]  # what is wrong with it is said when its turn comes
+        for film in films:
+            found.setdefault(film.path.absolute(), film)
+    return list(found.values())
+
+
+def _films_in(spec: str, *, recursive: bool) -> Iterator[Film]:
+    path = local_path(spec)
+    if path.is_dir():
+        for folder, folders, names in os.walk(path):
+            folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
+            for name in sorted(names):
+                if is_film(Path(folder, name)):
+                    yield Film(Path(folder, name), Path(folder).relative_to(path))
+    elif not path.exists() and glob.has_magic(spec):
+        for name in sorted(glob.glob(spec, recursive=recursive)):
+            if is_film(Path(name)):
+                yield Film(Path(name))
+
+
+def output_name(film: Film, folder: Path, *, template: str = DEFAULT_NAME, style: str) -> Path:
+    """What ``film`` is to be called in ``folder``, where it keeps its own folder.
+
+    Args:
+        template: a file name with ``{stem}``, ``{style}`` and ``{suffix}``.
+        style: what ``{style}`` stands for.
+
+    Raises:
+        UsageError: a template with other fields, or with a folder in it.
+    """
+    try:
+        fields = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
+        suffix = film.path.suffix.lower()
+        values = {"stem": film.path.stem, "style": style, "suffix": suffix if suffix in _KEPT_SUFFIXES else ".mp4"}
+        name = template.format(**values) if fields <= _FIELDS else ""
+    except (ValueError, IndexError, KeyError):
+        name = ""
+    if not name or Path(name).name != name:
+        raise UsageError(f"--name {template!r}: give a file name of {{stem}}, {{style}} and {{suffix}}: {DEFAULT_NAME}")
+    return folder / film.folder / name
+
+
+def check_names(pairs: Iterable[tuple[Film, Path]]) -> None:
+    """Raises:
+    UsageError: two films would have one name.
+    """
+    taken: dict[Path, Path] = {}
+    for film, path in pairs:
+        if path in taken:
+            raise UsageError(
+                f"{str(taken[path])!r} and {str(film.path)!r} would both be written to {str(path)!r}: give --name with "
+                "{stem} and {suffix}, or convert them apart"
+            )
+        taken[path] = film.path
+
+
+def convert_films(
+    pairs: Iterable[tuple[Film, Path]],
+    convert: Callable[[Film, Path], int],
+    *,
+    keep_going: bool = False,
+    skip_existing: bool = False,
+) -> Iterator[Outcome]:
+    """Convert one film after the other; what became of each is handed over when it is.
+
+    Args:
+        pairs: each film and what to write.
+        convert: makes one and returns the number of its pictures.
+        keep_going: go on after a film that failed; otherwise it is the last.
+        skip_existing: leave films alone whose output exists.
+
+    Raises:
+        Cancelled: Ctrl-C.
+    """
+    for film, dst in pairs:
+        src, started_at = str(film.path), time.monotonic()
+        if skip_existing and dst.exists():
+            yield Outcome(src, str(dst), "skipped", "its output exists already")
+            continue
+        try:
+            _make_folder(dst.parent)
+            frames = convert(film, dst)
+        except (Cancelled, MemoryError):
+            raise
+        except Exception as error:
+            known = isinstance(error, AnimevidError)
+            if not known and not keep_going:
+                raise
+            text = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+            reason = " ".join(text.split())
+            yield Outcome(src, str(dst), "failed", reason, seconds=time.monotonic() - started_at)
+            if not keep_going:
+                return
+        else:
+            yield Outcome(src, str(dst), "done", frames=frames, seconds=time.monotonic() - started_at)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"folder = {str(folder)!r} cannot be made: {error.strerror}; choose another") from error
+
+
+def table(outcomes: Sequence[Outcome]) -> list[str]:
+    """The report for people: a line for each film, and one for all."""
+    lines = []
+    width = max((len(Path(outcome.input).name) for outcome in outcomes), default=0)
+    for outcome in outcomes:
+        told = f"{outcome.frames} frames, {outcome.seconds:.1f} s" if outcome.state == "done" else outcome.reason
+        lines.append(f"{outcome.state:<8}{Path(outcome.input).name:<{width}}  {told}")
+    counts = {state: sum(outcome.state == state for outcome in outcomes) for state in ("done", "skipped", "failed")}
+    return [*lines, ", ".join(f"{number} {state}" for state, number in counts.items())]

@@ -1,0 +1,123 @@
+"""A shelf of films: found, named, converted one by one; a bad one never stops the others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from animevid.cli import main
+from animevid.errors import Cancelled, InputError, UsageError
+from animevid.jobs.batch import Film, check_names, convert_films, find_films, output_name
+from animevid.jobs.watch import new_films
+
+
+@pytest.fixture
+def shelf(make_clip, tmp_path) -> Path:
+    folder = tmp_path / "shelf"
+    (folder / "inner").mkdir(parents=True)
+    clip = make_clip("film.mp4", frames=5)
+    for name in ("a.mp4", "c.mkv", "inner/d.mp4"):
+        shutil.copy(clip, folder / name)
+    (folder / "b.mp4").write_bytes(b"no film")
+    (folder / "notes.txt").write_text("no film either")
+    return folder
+
+
+def run(shelf: Path, out: Path, style: Path, *words: str) -> int:
+    return main([str(shelf), str(out), "--style", str(style), "--threads", "1", *words])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_bad_film_does_not_stop_the_shelf(shelf, packed_style, tmp_path, capsys):
+    out, report = tmp_path / "out", tmp_path / "report.json"
+    code = run(shelf, out, packed_style, "--keep-going", "--recursive", "--report", str(report))
+    assert code == InputError.exit_code
+    assert names(out) == ["a-test-packed.mp4", "c-test-packed.mkv", "inner/d-test-packed.mp4"]
+    states = {Path(film["input"]).name: film["state"] for film in json.loads(report.read_text())["films"]}
+    assert states == {"a.mp4": "done", "b.mp4": "failed", "c.mkv": "done", "d.mp4": "done"}
+    told = capsys.readouterr()
+    assert "3 done, 0 skipped, 1 failed" in told.out
+    assert "[2/4]" in told.err
+
+
+def test_without_keep_going_the_first_bad_film_is_the_last(shelf, packed_style, tmp_path):
+    assert run(shelf, tmp_path / "out", packed_style) == InputError.exit_code
+    assert names(tmp_path / "out") == ["a-test-packed.mp4"]
+
+
+def test_what_exists_is_skipped(shelf, packed_style, tmp_path, capsys):
+    (shelf / "b.mp4").unlink()
+    out = tmp_path / "out"
+    assert run(shelf, out, packed_style, "--name", "{stem}.mp4") == 0
+    before = (out / "a.mp4").stat().st_mtime_ns
+    (out / "c.mp4").unlink()
+    capsys.readouterr()
+    assert run(shelf, out, packed_style, "--name", "{stem}.mp4", "--skip-existing", "--json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [film["state"] for film in lines[-1]["films"]] == ["skipped", "done"]
+    assert [(line["film"], line["films"]) for line in lines if line["event"] == "done"] == [(2, 2)]
+    assert (out / "a.mp4").stat().st_mtime_ns == before
+
+
+def test_films_are_found_by_folder_pattern_and_name_once(shelf):
+    def found(*specs, **how):
+        return [str(film.path.relative_to(shelf)) for film in find_films([str(shelf / s) for s in specs], **how)]
+
+    assert found("") == ["a.mp4", "b.mp4", "c.mkv"]
+    assert found("", recursive=True)[-1] == "inner/d.mp4"
+    assert found("*.mkv", "a.mp4", "") == ["c.mkv", "a.mp4", "b.mp4"]
+    (shelf / "empty").mkdir()
+    with pytest.raises(InputError, match="no film in it"):
+        found("empty")
+
+
+@pytest.mark.parametrize("template", ["{stem}/x.mp4", "{number}.mp4", "{stem", "", "{0}.mp4"])
+def test_bad_templates_are_one_line(template):
+    with pytest.raises(UsageError, match="--name"):
+        output_name(Film(Path("a.mp4")), Path("out"), template=template or "/", style="cel")
+
+
+def test_two_films_of_one_name_are_refused():
+    pairs = [(Film(Path("a.mp4")), Path("out/a.mp4")), (Film(Path("a.mkv")), Path("out/a.mp4"))]
+    with pytest.raises(UsageError, match="would both be written"):
+        check_names(pairs)
+
+
+def test_an_error_of_our_own_does_not_stop_the_shelf_but_ctrl_c_does(tmp_path):
+    def convert(film, dst):
+        if film.path.name == "stop":
+            raise Cancelled("stopped")
+        raise ValueError("a slip\nof ours")
+
+    pairs = [(Film(Path(name)), tmp_path / name) for name in ("one", "two", "stop", "three")]
+    outcomes = convert_films(pairs, convert, keep_going=True)
+    assert [next(outcomes).reason for _ in range(2)] == ["unexpected ValueError: a slip of ours"] * 2
+    with pytest.raises(Cancelled):
+        next(outcomes)
+
+
+def test_a_film_that_comes_into_a_watched_folder_is_handed_over_when_it_is_whole(tmp_path):
+    pytest.importorskip("watchfiles")
+    stop, wrote = threading.Event(), []
+
+    def write_slowly():
+        time.sleep(0.3)
+        with (tmp_path / "film.mp4").open("wb") as file:
+            for _ in range(6):
+                file.write(b"x" * 1000)
+                file.flush()
+                time.sleep(0.1)
+        wrote.append(True)
+
+    threading.Thread(target=write_slowly).start()
+    threading.Timer(10, stop.set).start()
+    film = next(new_films(tmp_path, stop=stop, settled_seconds=0.4))
+    assert wrote
+    assert film == Film(tmp_path / "film.mp4", Path())
