@@ -52,7 +52,7 @@ bench: install-dev
 kernels:
 	cmake -S . -B build/cuda -DANIMEVID_CUDA=ON -DPython_EXECUTABLE="$$(command -v $(PYTHON))"
 	cmake --build build/cuda --target animevid_fatbin
-	cp build/cuda/plugins/cuda/animevid_kernels.fatbin engine/animevid/backends/cuda/
+	cp build/cuda/plugins/cuda/animevid_kernels.fatbin engine/animevid/gpu/
 	$(PYTHON) plugins/cuda/manifest.py
 
 # torch with CUDA asks for versions of NVIDIA's packages itself: where they are not those of the list, its own are taken.

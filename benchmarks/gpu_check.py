@@ -2,10 +2,10 @@
 
 It compares the kernels with their NumPy references over odd sizes and every backend with ONNX Runtime on real pictures,
 times kernels beside a copy of as many bytes, each style and AnimeGANv2 at 360p, 720p, 1080p and 4K in slots, the
-convolutions of AnimeGANv2 against what the card sustains in matrix products, the overlap of slots, and engines with and
-without the norm plugin; converts a clip with decoder and encoder on the GPU; and runs the kernels under
-compute-sanitizer. Each section has a process of its own, for a GPU that is lost in one, or a library that ends its
-process, must not take the others along; what cannot run says why, and the rest goes on. GPU.md is written after each.
+convolutions of AnimeGANv2 against what the card sustains in matrix products, and the overlap of slots; converts a clip
+with decoder and encoder on the GPU; and runs the kernels under compute-sanitizer. Each section has its own process,
+for a GPU that is lost in one, or a library that ends its process, must not take the others along; what cannot run says
+why, and the rest goes on. GPU.md is written after each.
 
 ``--kernels`` compares the kernels alone: plugins/cuda/sanitize.sh runs that under compute-sanitizer.
 """
@@ -28,13 +28,12 @@ from typing import Any
 import numpy as np
 from animevid.backends import available_backends, open_backend
 from animevid.backends.base import one_line
-from animevid.backends.cuda import kernels
-from animevid.backends.cuda.driver import Device, open_device
-from animevid.backends.cuda.kernels import Surface, SurfaceLayout, surface_layout
-from animevid.backends.norm_plugin import VARIABLE as NORM_PLUGIN_VARIABLE
-from animevid.backends.precision import BOUNDS, Parity
-from animevid.backends.tensorrt_builder import Library, find_library
 from animevid.errors import AnimevidError
+from animevid.gpu import kernels
+from animevid.gpu.driver import Device, open_device
+from animevid.gpu.kernels import Surface, SurfaceLayout, surface_layout
+from animevid.gpu.precision import BOUNDS, Parity
+from animevid.gpu.tensorrt.library import Library, find_library
 from animevid.parity import network_batch, read_pictures
 from animevid.pixels import PlanesYUV420, chroma_size, padded_size
 from animevid.pixels.blend import blend_ref
@@ -59,8 +58,6 @@ _SECTION_SECONDS = 1800
 _SANITIZER = "compute-sanitizer over the kernels"
 #: The issue's targets.
 _MAX_OVER_FLOOR, _MIN_OF_MATRIX, _MAX_HOST_MS = 1.3, 0.6, 0.3
-#: A plugin that wins by less than that is not worth its dependency.
-_PLUGIN_MUST_WIN_BY = 1.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,17 +301,6 @@ def overlap_lines(overlaps: Sequence[Overlap]) -> list[str]:
     return [*table(header, rows), "", "Microseconds a picture; the host's own copies are part of the last two."]
 
 
-def plugin_lines(rows: Sequence[tuple[str, float, float]]) -> list[str]:
-    """(network and size, us without, us with the norm plugin), and what follows."""
-    lines = table(
-        ("network", "TensorRT's norms, us", "our plugin, us", "ratio"),
-        [(name, f"{own:.0f}", f"{plugin:.0f}", f"{own / plugin:.2f}") for name, own, plugin in rows],
-    )
-    wins = all(own > _PLUGIN_MUST_WIN_BY * plugin for _, own, plugin in rows)
-    verdict = f"wins: set {NORM_PLUGIN_VARIABLE}=1" if wins else "does not win: leave it off"
-    return [*lines, "", f"The plugin {verdict}."]
-
-
 def title_of(device: Device) -> list[str]:
     """What stands above the sections."""
     return [
@@ -333,7 +319,6 @@ TITLES = (
     "Pictures a second",
     "Share of matrix throughput",
     "Overlap of copies and work",
-    "The norm plugin",
     "Decoder and encoder",
 )
 
@@ -423,26 +408,13 @@ def sections(
             ]
         )
 
-    def plugin() -> list[str]:
-        engines, (name, style) = timer(), published()
-        return plugin_lines(
-            [
-                (
-                    f"{name} {label}",
-                    engines.microseconds(style.model, style.card, size),
-                    engines.microseconds(style.model, style.card, size, norm_plugin=True),
-                )
-                for label, size in sizes.items()
-            ]
-        )
-
     def whole() -> list[str]:
         return [f"- {line}" for line in gpu_speed.convert_on_the_gpu(styles[0][1], seconds=2 * seconds)]
 
     def against_bandwidth() -> list[str]:
         return kernel_lines(gpu_speed.time_kernels(gpu, sizes, times=times))
 
-    work = (compare, parity, against_bandwidth, rates, matrix_share, overlaps, plugin, whole)
+    work = (compare, parity, against_bandwidth, rates, matrix_share, overlaps, whole)
     return dict(zip(TITLES, work, strict=True))
 
 

@@ -22,14 +22,16 @@ from typing import Any
 import numpy as np
 from animevid import Stylizer, stylize
 from animevid.backends.base import one_line
-from animevid.backends.cuda import kernels
-from animevid.backends.cuda.driver import Device
-from animevid.backends.cuda.fatbin import load_fatbin
-from animevid.backends.cuda.interop import DevicePicture
-from animevid.backends.cuda.kernels import Launch, Surface, surface_layout
-from animevid.backends.cuda.slots import DevicePipeline, plan_slots
-from animevid.backends.tensorrt import EngineNetwork
-from animevid.backends.tensorrt_builder import EngineCache, EngineRequest, Gpu, Library, ShapeRange, shape_range
+from animevid.gpu import kernels
+from animevid.gpu.driver import Device
+from animevid.gpu.fatbin import load_fatbin
+from animevid.gpu.interop import DevicePicture
+from animevid.gpu.kernels import Launch, Surface, surface_layout
+from animevid.gpu.slots import DevicePipeline, plan_slots
+from animevid.gpu.tensorrt.backend import EngineNetwork
+from animevid.gpu.tensorrt.cache import EngineCache
+from animevid.gpu.tensorrt.engine import EngineRequest, ShapeRange, shape_range
+from animevid.gpu.tensorrt.library import Gpu, Library
 from animevid.io import EncoderSettings
 from animevid.parity import DEMO_CLIP
 from animevid.pixels import Colour, ColourRange, Plane, PlanesYUV420, chroma_size, padded_size
@@ -188,15 +190,11 @@ class EngineTimer:
         self._cache = EngineCache(folder)
         self._key = Gpu(device.name, device.compute_capability, device.driver_version)
 
-    def microseconds(self, model: bytes, card: StyleCard, size: Size, *, norm_plugin: bool = False) -> float:
+    def microseconds(self, model: bytes, card: StyleCard, size: Size) -> float:
         """One run on one picture of ``size``."""
         shapes = shape_range(card, height_px=size[0], width_px=size[1])
-        request = EngineRequest(ShapeRange(shapes.optimum, shapes.optimum, shapes.optimum), norm_plugin=norm_plugin)
+        request = EngineRequest(ShapeRange(shapes.optimum, shapes.optimum, shapes.optimum))
         engine, _ = self._cache.load_or_build(model, card, request, gpu=self._key, library=self._library)
-        if norm_plugin:
-            from animevid.backends.norm_plugin import register
-
-            register(self._library)
         network = EngineNetwork(engine, self._gpu.device, self._library)
         try:
             shape = card.tensor_shape(1, shapes.optimum.height_px, shapes.optimum.width_px)

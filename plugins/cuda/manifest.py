@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-FATBIN = ROOT / "engine" / "animevid" / "backends" / "cuda" / "animevid_kernels.fatbin"
+FATBIN = ROOT / "engine" / "animevid" / "gpu" / "animevid_kernels.fatbin"
 MANIFEST = FATBIN.with_suffix(".json")
 #: Compute capabilities with code of their own.
 ARCHITECTURES = (75, 80, 86, 89, 90, 120)

@@ -52,7 +52,7 @@ class _Gpu(OnnxRuntimeBackend):
 def gpu_that_opens(monkeypatch, fresh_notices):
     """A driver that answers, and one GPU backend; no GPU is touched."""
     monkeypatch.setattr(auto, "driver_library_is_there", lambda: True)
-    monkeypatch.setattr(auto, "load_driver", lambda: None)
+    monkeypatch.setattr("animevid.gpu.driver.load_driver", lambda: None)
     monkeypatch.setattr(backends, "_AUTO_GPU_ORDER", ("gpu",))
     monkeypatch.setitem(backends._HOMES, "gpu", (__name__, "_Gpu"))
     monkeypatch.setitem(sys.modules, __name__, sys.modules[_Gpu.__module__])

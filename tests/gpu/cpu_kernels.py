@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from animevid.backends.cuda.kernels import Launch, Surface, SurfaceLayout, surface_layout
+from animevid.gpu.kernels import Launch, Surface, SurfaceLayout, surface_layout
 from animevid.pixels import Plane, PlanesYUV420, chroma_size
 
 SOURCES = Path(__file__).resolve().parents[2] / "plugins" / "kernels"

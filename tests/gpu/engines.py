@@ -6,8 +6,9 @@ import os
 
 import numpy as np
 import pytest
-from animevid.backends.tensorrt_builder import Engine, Library, find_library
 from animevid.errors import BackendError
+from animevid.gpu.tensorrt.engine import Engine
+from animevid.gpu.tensorrt.library import Library, find_library
 
 TARGETS = ("sm86", "sm89", "sm120")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from animevid.backends.cuda import fatbin
+from animevid.gpu import fatbin
 
 _TIMEOUT_SECONDS = 240
 #: The kernels that the package ships: the fake driver looks for code for its GPU there, and runs their CPU build.

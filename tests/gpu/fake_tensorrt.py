@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from animevid.backends import tensorrt_builder
-from animevid.backends.tensorrt_builder import Engine, IoTensor, Library
+from animevid.gpu.tensorrt import engine as engines
+from animevid.gpu.tensorrt.engine import Engine, IoTensor
+from animevid.gpu.tensorrt.library import Library
 from animevid.styles.onnx_file import read_graph
 from gpu.fake_gpu import IMAGE
 
@@ -119,7 +120,7 @@ class _Context:
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self._shape = shape
-        return shape[0] <= tensorrt_builder.DEFAULT_BATCH
+        return shape[0] <= engines.DEFAULT_BATCH
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._addresses[name] = memory
@@ -158,7 +159,7 @@ def _array(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.nda
 
 def install() -> None:
     """Make this process take this module for TensorRT. For children of ``in_child`` only: nothing is put back."""
-    from animevid.backends import tensorrt
+    from animevid.gpu.tensorrt import backend as tensorrt
 
     module = types.ModuleType("tensorrt")
     for part in (
@@ -166,12 +167,12 @@ def install() -> None:
     ):  # fmt: skip
         setattr(module, part.__name__, part)
     tensorrt.find_library = lambda **_: Library("tensorrt", "0.0-fake", module)
-    tensorrt_builder.build_engine = _build
+    engines.build_engine = _build
     tensorrt.load_fatbin = lambda: IMAGE
 
 
 def _build(model: bytes, card: Any, request: Any, **_: Any) -> Engine:
-    plan = tensorrt_builder._graph_of(model, card, request)
+    plan = engines._graph_of(model, card, request)
     graph = read_graph(plan)
     dtype = "float16" if request.half_io and card.precision != "int8" else "float32"
     shape = (-1, *card.tensor_shape(1, request.shapes.maximum.height_px, request.shapes.maximum.width_px)[1:])

@@ -11,27 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from animevid.backends import tensorrt_builder
-from animevid.backends.cuda.driver import open_device
-from animevid.backends.tensorrt_builder import (
-    RTX_RUNS_ON,
-    Engine,
-    EngineCache,
-    EngineRequest,
-    Gpu,
-    IoTensor,
-    Shape,
-    ShapeRange,
-    StaleEngine,
-    build_engine,
-    engine_key,
-    find_library,
-    read_engine,
-    shape_range,
-    write_engine,
-)
+from animevid import files
 from animevid.cli import main
 from animevid.errors import BackendError, DeviceError, OutputError, StyleError, UsageError
+from animevid.gpu.driver import open_device
+from animevid.gpu.tensorrt import engine as engines
+from animevid.gpu.tensorrt.cache import EngineCache, StaleEngine, engine_key, read_engine, write_engine
+from animevid.gpu.tensorrt.engine import Engine, EngineRequest, IoTensor, Shape, ShapeRange, build_engine, shape_range
+from animevid.gpu.tensorrt.library import RTX_RUNS_ON, Gpu, Library, find_library
 from animevid.styles import list_styles
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from exported import exported
@@ -170,7 +157,7 @@ def test_sizes_are_rounded_up_to_what_the_style_takes():
 def test_the_second_time_the_engine_comes_from_disk(rtx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     cache, request = EngineCache(tmp_path / "engines"), EngineRequest(SMALL, target="sm86")
     first, path = cache.load_or_build(packed_network(), PACKED, request, library=rtx)
-    monkeypatch.setattr(tensorrt_builder, "build_engine", None)
+    monkeypatch.setattr(engines, "build_engine", None)
     assert cache.load_or_build(packed_network(), PACKED, request, library=rtx) == (first, path)
     assert path.stat().st_mode & 0o777 == 0o600
     assert not [file for file in path.parent.iterdir() if file.name.startswith(".")]
@@ -190,11 +177,11 @@ class _Counting:
 @pytest.fixture
 def counting(monkeypatch: pytest.MonkeyPatch) -> _Counting:
     counter = _Counting()
-    monkeypatch.setattr(tensorrt_builder, "build_engine", counter)
+    monkeypatch.setattr(engines, "build_engine", counter)
     return counter
 
 
-LIBRARY = tensorrt_builder.Library("tensorrt_rtx", "1.0", json)
+LIBRARY = Library("tensorrt_rtx", "1.0", json)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +266,7 @@ def test_a_failed_write_leaves_the_earlier_engine_and_no_crumbs(tmp_path, monkey
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tensorrt_builder.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OutputError, match="No space left"):
         write_engine(path, _engine(b"new"), key=key)
     assert read_engine(path, key=key).plan == b"old"
@@ -359,7 +346,7 @@ def test_bad_arguments_are_one_line_and_an_exit_code(rtx, tmp_path, capsys, argu
 _SHIPPED = [style for style in list_styles() if style.path.parent.name == "styles" and "animevid" in style.path.parts]
 
 
-def _all_targets(model: bytes, card: StyleCard, library: tensorrt_builder.Library) -> None:
+def _all_targets(model: bytes, card: StyleCard, library: Library) -> None:
     for dynamic in (False, True):
         shapes = shape_range(card, height_px=1080, width_px=1920, dynamic=dynamic)
         for target in TARGETS:

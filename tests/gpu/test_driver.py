@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from animevid.backends.cuda.driver import DeviceLost, OutOfDeviceMemory, check
 from animevid.errors import DeviceError
+from animevid.gpu.driver import DeviceLost, OutOfDeviceMemory, check
 
 bindings = pytest.importorskip("cuda.bindings.driver")
 

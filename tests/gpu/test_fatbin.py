@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from animevid.backends.cuda.fatbin import VARIABLE, load_fatbin
 from animevid.errors import BackendError
+from animevid.gpu.fatbin import VARIABLE, load_fatbin
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,7 +33,7 @@ def test_a_changed_source_a_foreign_fatbin_and_missing_code_are_each_said(manife
     monkeypatch.setattr(manifest, "FATBIN", fatbin)
     monkeypatch.setattr(manifest, "MANIFEST", listed)
     assert "missing" in manifest.disagreements()[0]
-    shutil.copy(_ROOT / "engine/animevid/backends/cuda/animevid_kernels.json", listed)
+    shutil.copy(_ROOT / "engine/animevid/gpu/animevid_kernels.json", listed)
     assert manifest.disagreements() == []
     monkeypatch.setattr(manifest, "sources", lambda: {"plugins/cuda/kernels.cu": "0" * 64})
     assert any("kernels.cuh has changed" in line for line in manifest.disagreements())

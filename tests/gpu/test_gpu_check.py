@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from animevid.backends import available_backends, open_backend, tensorrt
-from animevid.backends.cuda.driver import open_device
+from animevid.backends import available_backends, open_backend
 from animevid.errors import BackendError
+from animevid.gpu.driver import open_device
+from animevid.gpu.tensorrt import backend as tensorrt
 from animevid.styles import load_style
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from gpu import fake_tensorrt
@@ -73,8 +74,7 @@ def test_every_section_of_the_report_runs_as_far_as_a_machine_without_a_gpu_can_
             report.section(title, lines_of)
     text = str(report)
     assert "| packed | torch | small | runs on the CPU here" in text
-    # An engine with the plugin is more than ONNX Runtime can stand in for; torch has no CUDA here.
-    assert report.failed == ["The norm plugin"], text
+    assert report.failed == [], text
     assert text.count("agrees") == len(gpu_check._ALLOWED)
     assert "DIFFERS" not in text
     for said in (
@@ -153,8 +153,6 @@ def test_the_sanitizers_verdicts_are_all_taken_and_one_that_finds_something_fail
 def test_the_verdicts_follow_the_figures():
     gpu_check = _import()
     speed = gpu_check.gpu_speed
-    assert "does not win" in gpu_check.plugin_lines([("a", 100.0, 90.0), ("b", 100.0, 99.0)])[-1]
-    assert "=1" in gpu_check.plugin_lines([("a", 100.0, 90.0), ("b", 100.0, 95.0)])[-1]
     slow = gpu_check.kernel_lines([speed.KernelTime("pack 4K", 20.0, 10.0), speed.KernelTime("blend 4K", 11.0, 10.0)])
     assert "| pack 4K | 20.0 | 10.0 | 2.00 |" in slow
     assert slow[-1] == "Above the target of 1.3: pack 4K."

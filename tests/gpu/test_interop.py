@@ -8,12 +8,12 @@ import os
 import numpy as np
 import pytest
 from animevid import Stylizer
-from animevid.backends.cuda import slots
-from animevid.backends.cuda.driver import Device, open_device
-from animevid.backends.cuda.interop import DevicePicture, borrow_picture
-from animevid.backends.cuda.kernels import SurfaceLayout, surface_layout
-from animevid.backends.cuda.slots import DevicePipeline, plan_slots
 from animevid.errors import UsageError
+from animevid.gpu import slots
+from animevid.gpu.driver import Device, open_device
+from animevid.gpu.interop import DevicePicture, borrow_picture
+from animevid.gpu.kernels import SurfaceLayout, surface_layout
+from animevid.gpu.slots import DevicePipeline, plan_slots
 from animevid.pixels import PlanesYUV420, chroma_size
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from gpu import fake_tensorrt

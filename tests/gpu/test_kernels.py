@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from animevid.backends.cuda import kernels
+from animevid.gpu import kernels
 from animevid.pixels import Colour, ColourRange, Matrix, PlanesYUV420, padded_size
 from animevid.pixels.blend import blend_ref
 from animevid.pixels.guided_upsample import MODES, guided_upsample_ref

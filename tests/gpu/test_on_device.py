@@ -15,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from animevid import Stylizer
-from animevid.backends import tensorrt, tensorrt_builder
-from animevid.backends.cuda import slots
-from animevid.backends.cuda.driver import open_device
-from animevid.backends.cuda.runner import SlotRunner
 from animevid.cli import main
 from animevid.errors import BackendError, DeviceError
+from animevid.gpu import slots
+from animevid.gpu.driver import open_device
+from animevid.gpu.renderer import SlotRunner
+from animevid.gpu.tensorrt import backend as tensorrt
+from animevid.gpu.tensorrt import engine as engines
+from animevid.gpu.tensorrt.library import find_library
 from animevid.io import open_source
 from animevid.pixels import Colour, ColourRange, PlanesYUV420
 from animevid.render.stylizer import STEP_SHARES
@@ -191,8 +193,8 @@ def test_a_small_gpu_takes_smaller_batches_then_smaller_networks_and_at_last_non
 def test_an_engine_of_another_gpu_is_one_line_and_auto_goes_on_without(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)
     clip, file = write_clip(tmp_path / "clip.mp4", frames=3), _style(tmp_path, "packed")
-    build = tensorrt_builder.build_engine
-    tensorrt_builder.build_engine = lambda *args, **options: replace(build(*args, **options), plan=b"not for this GPU")
+    build = engines.build_engine
+    engines.build_engine = lambda *args, **options: replace(build(*args, **options), plan=b"not for this GPU")
     code, _, err = _convert(clip, tmp_path / "one.mkv", file, "--backend", "tensorrt")
     assert (code, len(err.splitlines())) == (6, 1)
     assert "it may be of another GPU" in err
@@ -286,7 +288,7 @@ def test_a_live_picture_does_not_wait_for_a_full_batch(fake_driver, tmp_path):
 def _watch_builds(gate: threading.Event | None = None) -> list[tuple[str, tuple[int, int]]]:
     """(thread, network's height and width) of every engine built from now on; the gate holds back all but one."""
     built: list[tuple[str, tuple[int, int]]] = []
-    build = tensorrt_builder.build_engine
+    build = engines.build_engine
 
     def watched(model, card, request, **options):
         if gate is not None and built:
@@ -295,7 +297,7 @@ def _watch_builds(gate: threading.Event | None = None) -> list[tuple[str, tuple[
         built.append((threading.current_thread().name, (largest.height_px, largest.width_px)))
         return build(model, card, request, **options)
 
-    tensorrt_builder.build_engine = watched
+    engines.build_engine = watched
     return built
 
 
@@ -433,18 +435,18 @@ def test_kernels_that_tensorrt_compiled_for_the_gpu_are_kept_for_the_next_start(
 @in_child
 def test_an_engine_that_does_not_fit_is_built_for_fewer_pictures_at_once(fake_driver, tmp_path, kernels):
     _start(fake_driver, tmp_path)
-    build, asked = tensorrt_builder.build_engine, []
+    build, asked = engines.build_engine, []
 
     def limited(model, card, request, **options):
         asked.append(request.shapes.maximum.count)
         if asked[-1] > 1:
-            raise tensorrt_builder.EngineTooLarge("Error Code 2: OutOfMemory (Requested size was 4299232000 bytes.)")
+            raise engines.EngineTooLarge("Error Code 2: OutOfMemory (Requested size was 4299232000 bytes.)")
         return build(model, card, request, **options)
 
     def missing() -> bytes:
         raise BackendError("the CUDA kernels are not installed")
 
-    tensorrt_builder.build_engine = limited
+    engines.build_engine = limited
     if not kernels:
         tensorrt.load_fatbin = missing
     picture = noise(48, 64)
@@ -486,7 +488,7 @@ def test_a_gpu_that_the_kernels_have_no_code_for_is_one_line_and_auto_goes_on_wi
 @in_child
 def test_auto_says_what_to_install_on_a_gpu_that_tensorrt_for_rtx_does_not_run_on(fake_driver, tmp_path):
     gpu = _start(fake_driver, tmp_path)
-    tensorrt.find_library = tensorrt_builder.find_library
+    tensorrt.find_library = find_library
     gpu.say_compute_capability(9, 0)
     clip, file = write_clip(tmp_path / "clip.mp4", frames=2), _style(tmp_path, "packed")
     code, _, err = _convert(clip, tmp_path / "gpu.mkv", file)

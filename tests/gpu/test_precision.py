@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from animevid.backends import precision
-from animevid.backends.precision import (
+from animevid.errors import BackendError, StyleError
+from animevid.gpu import precision
+from animevid.gpu.precision import (
     BOUNDS,
     FLOAT32_OPS,
     Bound,
@@ -20,7 +21,6 @@ from animevid.backends.precision import (
     spell_out_rounding,
     to_half,
 )
-from animevid.errors import BackendError, StyleError
 from animevid.parity import check_half_precision, read_pictures
 from animevid.pixels import pack_yuv420, rgb_to_planes
 from animevid.styles import list_styles

@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from animevid import Stylizer
-from animevid.backends.cuda.interop import borrow_picture
+from animevid.gpu.interop import borrow_picture
 from animevid.pixels import PlanesYUV420
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from gpu import fake_tensorrt

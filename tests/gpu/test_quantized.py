@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from animevid.backends.quantized import to_symmetric
-from animevid.backends.tensorrt_builder import EngineRequest, ShapeRange, build_engine, shape_range
 from animevid.errors import StyleError
+from animevid.gpu.quantized import to_symmetric
+from animevid.gpu.tensorrt.engine import EngineRequest, ShapeRange, build_engine, shape_range
 from animevid.styles.card import ColourOrder, Layout, StyleCard, read_card, write_card
 from gpu.engines import TARGETS, rtx_or_skip
 from small_networks import Builder, packed_network, rgb_network

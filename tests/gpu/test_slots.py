@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from animevid.backends.cuda import slots
-from animevid.backends.cuda.driver import Device, DeviceLost, OutOfDeviceMemory, open_device
-from animevid.backends.cuda.slots import DevicePipeline, SlotPlan, Submission, open_pipeline, plan_slots
 from animevid.errors import DeviceError, UsageError
+from animevid.gpu import slots
+from animevid.gpu.driver import Device, DeviceLost, OutOfDeviceMemory, open_device
+from animevid.gpu.slots import DevicePipeline, SlotPlan, Submission, open_pipeline, plan_slots
 from animevid.pixels import (
     Colour,
     ColourRange,

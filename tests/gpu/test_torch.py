@@ -16,10 +16,10 @@ import pytest
 from animevid import Stylizer
 from animevid.backends import open_backend
 from animevid.backends import torch as torch_backend
-from animevid.backends.cuda.driver import DeviceLost, OutOfDeviceMemory, open_device
-from animevid.backends.cuda.slots import DevicePipeline, plan_slots
-from animevid.backends.precision import to_half
 from animevid.errors import BackendError, DeviceError
+from animevid.gpu.driver import DeviceLost, OutOfDeviceMemory, open_device
+from animevid.gpu.precision import to_half
+from animevid.gpu.slots import DevicePipeline, plan_slots
 from animevid.styles import list_styles
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from exported import exported

@@ -2,7 +2,7 @@
 
 The graph has a float32 input and output called ``input`` and ``output`` with free N, H and W, opset 18 (taken by ONNX
 Runtime, OpenVINO and TensorRT 10's parser) and batch norm folded into its convolution by the exporter. ``fp16`` holds
-weights and activations in half precision inside, as ``animevid.backends.precision`` makes it: statistics of every norm
+weights and activations in half precision inside, as ``animevid.gpu.precision`` makes it: statistics of every norm
 layer stay in float32.
 """
 
@@ -23,8 +23,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from animevid.backends.precision import BOUNDS, Bound, Parity, to_half
 from animevid.errors import OutputError, TrainingError
+from animevid.gpu.precision import BOUNDS, Bound, Parity, to_half
 from animevid.styles.card import GROUND, ColourOrder, Layout, StyleCard, write_card
 from onnxscript import opset18
 from torch import Tensor, nn

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from animevid.backends.precision import Bound, Parity
 from animevid.errors import TrainingError
+from animevid.gpu.precision import Bound, Parity
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn

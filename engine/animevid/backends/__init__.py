@@ -23,7 +23,7 @@ _HOMES: dict[str, tuple[str, str]] = {
     "openvino": ("animevid.backends.openvino", "OpenVinoBackend"),
     "mnn": ("animevid.backends.mnn", "MnnBackend"),
     "torch": ("animevid.backends.torch", "TorchBackend"),
-    "tensorrt": ("animevid.backends.tensorrt", "TensorRtBackend"),
+    "tensorrt": ("animevid.gpu.tensorrt.backend", "TensorRtBackend"),
 }
 
 #: What ``auto`` tries on a machine with an NVIDIA GPU, and then everywhere; first come first served. ONNX Runtime is

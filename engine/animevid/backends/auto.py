@@ -8,7 +8,9 @@ or is lost in the middle is replaced by the CPU, and the picture at hand is draw
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,7 +18,6 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from animevid.backends.base import Backend, Tensor
-from animevid.backends.cuda.driver import driver_library_is_there, load_driver
 from animevid.backends.pictures import PictureRunner
 from animevid.errors import BackendError, DeviceError
 from animevid.styles.card import StyleCard
@@ -124,10 +125,21 @@ class AutoBackend(Backend):
         return self._cpu or self._gpu
 
 
+def driver_library_is_there() -> bool:
+    """Whether the system's loader finds NVIDIA's driver. Costs a millisecond, and says nothing of what it can do."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
+
+
 def _no_driver() -> str | None:
     # Looked for by the system's loader first: a machine without a GPU must not pay for importing the bindings.
     if not driver_library_is_there():
         return "there is no NVIDIA driver here"
+    from animevid.gpu.driver import load_driver
+
     try:
         load_driver()
     except (BackendError, DeviceError) as error:

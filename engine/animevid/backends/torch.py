@@ -2,7 +2,7 @@
 
 The generator is read from the style's ONNX graph itself, operator by operator, so any style runs whose operators are in
 ``_OPERATORS``; no second copy of the weights and no Python class is needed. On CUDA the graph is made half precision
-(``animevid.backends.precision``: norm statistics stay float32), runs in channels-last memory, and is captured once for
+(``animevid.gpu.precision``: norm statistics stay float32), runs in channels-last memory, and is captured once for
 each shape. Nothing else in the engine imports torch.
 """
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
-    from animevid.backends.cuda.slots import SlotPlan
     from animevid.backends.pictures import PictureRunner
+    from animevid.gpu.slots import SlotPlan
 
 _LOG = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class TorchBackend(Backend):
         count = threads or default_threads()
         try:
             if where.type == "cuda":
-                from animevid.backends.precision import to_half
+                from animevid.gpu.precision import to_half
 
                 model = to_half(model)
             else:
@@ -133,9 +133,9 @@ class TorchBackend(Backend):
         self._captured.clear()
 
     def _open_slots(self) -> PictureRunner:
-        from animevid.backends.cuda.driver import open_device
-        from animevid.backends.cuda.fatbin import load_fatbin
-        from animevid.backends.cuda.runner import SlotRunner
+        from animevid.gpu.driver import open_device
+        from animevid.gpu.fatbin import load_fatbin
+        from animevid.gpu.renderer import SlotRunner
 
         fatbin = load_fatbin()
         # The context of torch itself: both retain the device's primary one.
@@ -244,7 +244,7 @@ class _HostFed:
 
 
 class _SlotNetwork:
-    """The network as slots call it (``cuda.slots.Network``): on their streams and memory. Never run on a GPU yet.
+    """The network as slots call it (``gpu.slots.Network``): on their streams and memory. Never run on a GPU yet.
 
     Each slot and shape has a graph of torch's own, with torch's memory; hence it cannot be captured into another. A
     slot's graphs share that memory: they never run at once, and each reads and writes tensors that stay its own.
@@ -260,7 +260,7 @@ class _SlotNetwork:
     def enqueue(self, *, slot: int, stream: int, source: int, target: int, shape: tuple[int, int, int, int]) -> None:
         import torch
 
-        from animevid.backends.cuda.driver import OutOfDeviceMemory
+        from animevid.gpu.driver import OutOfDeviceMemory
 
         try:
             captured = self._captured.get((slot, shape))
@@ -306,7 +306,7 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
 
 
 def _device_error(error: RuntimeError, shape: tuple[int, ...]) -> DeviceError:
-    from animevid.backends.cuda.driver import DeviceLost
+    from animevid.gpu.driver import DeviceLost
 
     said = one_line(error)
     if any(sign in said for sign in _SIGNS_OF_LOSS):

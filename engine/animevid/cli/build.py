@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from animevid.backends.tensorrt_builder import DEFAULT_BATCH
 from animevid.cli.options import add_common_options
 from animevid.cli.values import parse_count
 
 if TYPE_CHECKING:
-    from animevid.backends.tensorrt_builder import Gpu, Progress
+    from animevid.gpu.tensorrt.engine import Progress
+    from animevid.gpu.tensorrt.library import Gpu
 
 _DEFAULT_SIZE = (1280, 720)
 
@@ -41,9 +41,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--batch",
         type=parse_count,
-        default=DEFAULT_BATCH,
         metavar="N",
-        help=f"1 to N pictures at once (default {DEFAULT_BATCH}, as --backend tensorrt asks for)",
+        help="1 to N pictures at once (default: as many as --backend tensorrt asks for)",
     )
     parser.add_argument(
         "--io",
@@ -69,21 +68,18 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from animevid.backends import norm_plugin
-    from animevid.backends.tensorrt_builder import (
-        EngineCache,
-        EngineRequest,
-        find_library,
-        read_engine,
-        shape_range,
-    )
+    from animevid.gpu.tensorrt.cache import EngineCache, read_engine
+    from animevid.gpu.tensorrt.engine import DEFAULT_BATCH, EngineRequest, shape_range
+    from animevid.gpu.tensorrt.library import find_library
     from animevid.styles import load_style
 
     here = _gpu("current").compute_capability if "current" in args.gpu else ""
     library = find_library(compute_capability=here)
     style = load_style(args.style, quality=args.quality, sha256=args.sha256)
     width, height = style.card.fixed_size_px[::-1] if style.card.fixed_size_px else args.size
-    shapes = shape_range(style.card, height_px=height, width_px=width, dynamic=args.dynamic, max_batch=args.batch)
+    shapes = shape_range(
+        style.card, height_px=height, width_px=width, dynamic=args.dynamic, max_batch=args.batch or DEFAULT_BATCH
+    )
     if args.precision == "fp16" and style.card.precision == "fp32":
         from animevid.parity import DEMO_CLIP, check_half_precision, read_pictures
 
@@ -92,8 +88,7 @@ def run(args: argparse.Namespace) -> int:
     cache = EngineCache(args.out)
     for target in args.gpu:
         request = EngineRequest(
-            shapes, precision=args.precision, half_io=args.io == "fp16", target=target,
-            norm_plugin=norm_plugin.is_wanted() and style.card.precision != "int8",
+            shapes, precision=args.precision, half_io=args.io == "fp16", target=target
         )  # fmt: skip
         begun = time.monotonic()
         progress, finish = _progress(f"{style.card.name} {target}")
@@ -114,11 +109,11 @@ def _gpu(target: str) -> Gpu:
     Raises:
         DeviceError: there is none, or its driver is too old.
     """
-    from animevid.backends.tensorrt_builder import Gpu
+    from animevid.gpu.tensorrt.library import Gpu
 
     if target != "current":
         return Gpu(compute_capability=target)
-    from animevid.backends.cuda.driver import open_device
+    from animevid.gpu.driver import open_device
 
     with open_device(0) as device:
         return Gpu(device.name, device.compute_capability, device.driver_version)

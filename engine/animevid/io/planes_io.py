@@ -11,8 +11,8 @@ import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from animevid.io.colour import CONVERTED_MATRICES, colour_of, swscale_matrix, write_tags
-from animevid.io.device import downloaded
 from animevid.pixels.colour import Colour, ColourRange, Matrix
+from animevid.pixels.device import downloaded
 from animevid.pixels.planes import Plane, PlanesYUV420
 
 #: Pixel formats whose buffers are planar 4:2:0 already, with their bit depth.

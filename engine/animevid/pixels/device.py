@@ -51,6 +51,25 @@ def device_planes(
     return DevicePlanes(luma, chroma, chroma, bit_depth, colour, None, owner, surfaces, download)
 
 
+#: FFmpeg's name of frames in CUDA's memory.
+CUDA = "cuda"
+
+
+def is_on_device(frame: Any) -> bool:
+    """Whether the samples of an ``av.VideoFrame`` lie in a GPU's memory."""
+    return bool(frame.format.name == CUDA)
+
+
+def software_format(frame: Any) -> Any:
+    """The ``av.VideoFormat`` of a frame's samples, wherever they lie."""
+    return frame.sw_format or frame.format
+
+
+def downloaded(frame: Any) -> Any:
+    """``frame`` (an ``av.VideoFrame``) in the host's memory."""
+    return frame.reformat(format=software_format(frame).name) if is_on_device(frame) else frame
+
+
 def on_host(planes: PlanesYUV420) -> PlanesYUV420:
     """``planes`` with samples that the CPU can read: a download for a picture on a GPU, else the picture itself."""
     return planes.download() if isinstance(planes, DevicePlanes) else planes

@@ -45,9 +45,9 @@ from animevid.styles import CardHints, Style, load_style
 from animevid.styles.card import Layout, StyleCard
 
 if TYPE_CHECKING:
-    from animevid.backends.cuda.interop import DevicePicture
-    from animevid.backends.cuda.runner import SlotRunner
-    from animevid.backends.cuda.slots import Submission
+    from animevid.gpu.interop import DevicePicture
+    from animevid.gpu.renderer import SlotRunner
+    from animevid.gpu.slots import Submission
 
 Size: TypeAlias = tuple[int, int]
 RGBFrames: TypeAlias = npt.NDArray[np.uint8]
@@ -259,7 +259,7 @@ class Stylizer:
         runner = self._backend.pictures
         if runner is None:
             return None
-        from animevid.backends.cuda.runner import SlotRunner
+        from animevid.gpu.renderer import SlotRunner
 
         return runner if isinstance(runner, SlotRunner) else None
 
@@ -363,7 +363,7 @@ class Stylizer:
     def stylize_on_device(self, source: DevicePicture, target: DevicePicture, *, stream: int = 0) -> Submission:
         """Draw ``source`` into ``target``, both in a GPU's memory, without touching the host; returns at once.
 
-        ``backends.cuda.interop.borrow_picture`` makes them of what PyCUDA, CuPy, torch or a decoder owns. ``stream`` is
+        ``gpu.interop.borrow_picture`` makes them of what PyCUDA, CuPy, torch or a decoder owns. ``stream`` is
         a raw handle: the work comes after what that stream was given before, and before what it is given next.
         ``results()`` of what comes back waits for it; until then both must live.
 

@@ -9,16 +9,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import av
 
-from animevid.errors import OutputError, UsageError
+from animevid.errors import DeviceError, OutputError, UsageError
 from animevid.files import PendingFile, PendingPlaylist, check_target
 from animevid.frame import Frame
 from animevid.io.clock import output_time_base, ticks_from_seconds
 from animevid.io.colour import write_tags
-from animevid.io.device import DeviceWriter, cuda_encoding, device_index_of, encoder_format
 from animevid.io.encoders import EncoderPlan, EncoderSettings, PictureKind, choose_encoder, open_context
 from animevid.io.network.ffmpeg_subprocess import PipedContainer
 from animevid.io.network.protocols import Spec, is_published, local_path, open_output, output_error, output_url
@@ -36,6 +35,9 @@ from animevid.io.streams import (
 from animevid.pixels.device import DevicePlanes, on_host
 from animevid.pixels.planes import PlanesYUV420
 from animevid.redaction import redacted
+
+if TYPE_CHECKING:
+    from animevid.gpu.codecs import DeviceWriter
 
 log = logging.getLogger(__name__)
 
@@ -382,12 +384,14 @@ class VideoSink(Sink):
         planes = frame.planes
         self._open_file()
         if isinstance(planes, DevicePlanes) and self.encodes_on_device:
-            index = device_index_of(planes)
+            from animevid.gpu import codecs
+
+            index = codecs.device_index_of(planes)
             try:
                 self._open_container(device_index=index)
-                self._device_writer = DeviceWriter(device_index=index)
+                self._device_writer = codecs.DeviceWriter(device_index=index)
                 return
-            except (av.FFmpegError, NotImplementedError, ValueError) as error:
+            except (av.FFmpegError, NotImplementedError, ValueError, DeviceError) as error:
                 log.warning(
                     "pictures go through the host's memory on their way to %s: %s",
                     self.encoder.encoder,
@@ -452,6 +456,8 @@ class VideoSink(Sink):
         if device_index is None:
             self._stream = self._container.add_stream(plan.encoder, rate=rate)
         else:
+            from animevid.gpu.codecs import cuda_encoding, encoder_format
+
             # The encoder's own format says what lies in the device's memory.
             plan = replace(plan, pixel_format=encoder_format(picture.bit_depth))
             self._stream = self._container.add_stream(plan.encoder, rate=rate, hwaccel=cuda_encoding(device_index))

@@ -17,16 +17,6 @@ from animevid.errors import AnimevidError, InputError, UnsupportedInputError, Us
 from animevid.frame import Frame
 from animevid.io.clock import ARBITRARY_CLOCK_FORMATS, FrameClock, ticks_from_seconds
 from animevid.io.colour import colour_from_tags, colour_of
-from animevid.io.device import (
-    Lending,
-    ask_for_pictures,
-    cuda_decoding,
-    is_on_device,
-    planes_on_device,
-    software_format,
-    why_no_cuda,
-    why_not_on_device,
-)
 from animevid.io.hdr import open_tone_mapper
 from animevid.io.network.protocols import Spec, input_error, is_local_file, open_input
 from animevid.io.orientation import Orientation, orientation_of, turn_upright
@@ -36,6 +26,7 @@ from animevid.io.pyav import to_fraction
 from animevid.io.source import Chapter, Source, SourceInfo, StreamInfo
 from animevid.io.timeline import Timeline
 from animevid.pixels.colour import Colour
+from animevid.pixels.device import is_on_device, software_format
 from animevid.pixels.planes import PlanesYUV420
 from animevid.redaction import redacted
 
@@ -111,21 +102,24 @@ class VideoSource(Source):
         self._damaged_pts: set[int | None] = set()
         if start_seconds is not None and end_seconds is not None and end_seconds <= start_seconds:
             raise UsageError(f"end = {float(end_seconds)} s must lie after start = {float(start_seconds)} s")
-        self._device_trouble = None if device_index is None else why_no_cuda(device_index)
+        self._device_trouble: str | None = None
+        hwaccel = None
+        if device_index is not None:
+            from animevid.gpu import codecs
+
+            self._device_trouble = codecs.why_no_cuda(device_index)
+            if self._device_trouble is None:
+                hwaccel = codecs.cuda_decoding(device_index)
         self._device_asked = on_device = device_index is not None and self._device_trouble is None
-        hwaccel = cuda_decoding(device_index) if on_device and device_index is not None else None
         self._container = open_input(spec, options=options, format_name=format_name, hwaccel=hwaccel)
         #: Whether the frames' pictures lie in the device's memory.
         self.is_on_device = False
-        self._lending = Lending()
         try:
             self._stream = self._choose_stream(stream_index)
             self._video_index = self._stream.index
             self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
             # One thread feeds NVDEC; more would each hold a picture of it back.
             self._decoder = self._open_decoder(1 if on_device else threads)
-            if on_device:
-                ask_for_pictures(self._decoder)
             self._time_base: Fraction = to_fraction(self._stream.time_base) or _MICROSECOND
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
             self.origin_seconds = self._seek_start()
@@ -247,15 +241,18 @@ class VideoSource(Source):
             return "pictures are turned by the CPU"
         if self._tone_mapper is not None:
             return "HDR is tone-mapped by the CPU"
+        from animevid.gpu.codecs import why_not_on_device
+
         return why_not_on_device(frame)
 
     def _picture(self, raw: Any) -> PlanesYUV420:
-        if self.is_on_device and is_on_device(raw) and self._lending.has_room:
+        if self.is_on_device and is_on_device(raw):
+            from animevid.gpu.codecs import planes_on_device
+
             tags = self._container_colour
             # Whoever downloads is in another thread, and a reader serves one.
             return planes_on_device(
                 raw,
-                self._lending,
                 colour=colour_of(raw, container=tags),
                 download=PlaneReader(container_colour=tags).read,
             )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from animevid.backends.tensorrt_builder import refuse_what_others_can_write
 from animevid.errors import BackendError
+from animevid.trusted_files import check_owner_only
 
 #: Where a fatbin lies that is not the installation's own.
 VARIABLE = "ANIMEVID_KERNELS"
@@ -25,5 +25,5 @@ def load_fatbin() -> bytes:
             f"the CUDA kernels are not installed ({str(path)!r} is missing); make kernels (needs nvcc 13), "
             f"or name a fatbin in {VARIABLE}"
         )
-    refuse_what_others_can_write(path)
+    check_owner_only(path)
     return path.read_bytes()

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from animevid.backends.cuda.driver import Device
-from animevid.backends.cuda.interop import DevicePicture
-from animevid.backends.cuda.kernels import Surface, SurfaceLayout
 from animevid.errors import DeviceError
+from animevid.gpu.driver import Device
+from animevid.gpu.interop import DevicePicture
+from animevid.gpu.kernels import Surface, SurfaceLayout
 from animevid.pixels.colour import Colour
 from animevid.pixels.device import DevicePlanes, device_planes
 from animevid.pixels.planes import Plane, PlanesYUV420

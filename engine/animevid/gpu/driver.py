@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
-import sys
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,15 +35,6 @@ class OutOfDeviceMemory(DeviceError):
 
 class DeviceLost(DeviceError):
     """The context is dead: nothing on this device can go on in this process."""
-
-
-def driver_library_is_there() -> bool:
-    """Whether the system's loader finds NVIDIA's driver. Costs a millisecond, and says nothing of what it can do."""
-    try:
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return False
-    return True
 
 
 def load_driver() -> Any:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from animevid.backends.base import one_line
-from animevid.backends.cuda.kernels import Surface, SurfaceLayout
 from animevid.errors import BackendError, UsageError
+from animevid.gpu.kernels import Surface, SurfaceLayout
 from animevid.pixels.colour import Colour
 from animevid.pixels.resize import chroma_size
 

@@ -27,11 +27,11 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from animevid.backends.cuda import kernels
-from animevid.backends.cuda.driver import Device, DeviceLost, OutOfDeviceMemory
-from animevid.backends.cuda.interop import DevicePicture
-from animevid.backends.cuda.kernels import Launch, Surface, SurfaceLayout, surface_layout
 from animevid.errors import DeviceError, UsageError
+from animevid.gpu import kernels
+from animevid.gpu.driver import Device, DeviceLost, OutOfDeviceMemory
+from animevid.gpu.interop import DevicePicture
+from animevid.gpu.kernels import Launch, Surface, SurfaceLayout, surface_layout
 from animevid.pixels.planes import Plane, PlanesYUV420
 from animevid.pixels.resize import Size, chroma_size
 from animevid.styles.card import ColourOrder, Layout, StyleCard

@@ -12,11 +12,12 @@ from typing import TypeAlias
 
 import numpy as np
 
-from animevid.backends.cuda.driver import Device, DeviceLost, OutOfDeviceMemory
-from animevid.backends.cuda.interop import DevicePicture, borrow_picture
-from animevid.backends.cuda.kernels import SurfaceLayout, surface_layout
-from animevid.backends.cuda.pool import LentPicture, PicturePool
-from animevid.backends.cuda.slots import (
+from animevid.errors import AnimevidError, DeviceError
+from animevid.gpu.driver import Device, DeviceLost, OutOfDeviceMemory
+from animevid.gpu.interop import DevicePicture, borrow_picture
+from animevid.gpu.kernels import SurfaceLayout, surface_layout
+from animevid.gpu.pool import LentPicture, PicturePool
+from animevid.gpu.slots import (
     DevicePipeline,
     Network,
     SlotPlan,
@@ -25,7 +26,6 @@ from animevid.backends.cuda.slots import (
     plan_slots,
     smaller_plan,
 )
-from animevid.errors import AnimevidError, DeviceError
 from animevid.pixels.colour import Colour
 from animevid.pixels.device import DevicePlanes
 from animevid.pixels.planes import PlanesYUV420

@@ -27,8 +27,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from animevid.backends.base import Tensor, one_line
-from animevid.backends.norm_plugin import DOMAIN as NORM_DOMAIN
-from animevid.backends.norm_plugin import NAME as NORM
 from animevid.errors import BackendError, StyleError
 from animevid.styles.card import read_card, write_card
 
@@ -118,7 +116,6 @@ FILTER_OPS: frozenset[str] = (ARITHMETIC | FLOAT32_OPS - WHOLE_NORMS) | frozense
 _UNTOUCHED_INPUTS: dict[str, frozenset[int]] = {
     "Resize": frozenset({1, 2}),
     "Upsample": frozenset({1}),
-    NORM: frozenset({1, 2}),  # scale and shift; the kernel takes its statistics in float32 by itself
 }
 #: Operators that make or spell out a type of their own.
 _TYPED = frozenset(
@@ -363,14 +360,7 @@ class _Pass:
     def _replace_contents(self) -> None:
         del self._graph.node[:]
         self._graph.node.extend(self._nodes)
-        # What ONNX cannot infer: the outputs of our own operator.
-        own = {name for node in self._nodes if node.domain == NORM_DOMAIN for name in node.output}
-        kept_infos = [value for value in self._graph.value_info if value.name in own]
-        for value in kept_infos:
-            value.type.tensor_type.elem_type = self._types[value.name]
-        infos = [self._onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in kept_infos]
         del self._graph.value_info[:]
-        self._graph.value_info.extend(infos)
         used = {name for node in self._nodes for name in node.input} | {value.name for value in self._graph.output}
         kept = [tensor for tensor in (*self._graph.initializer, *self._half_weights) if tensor.name in used]
         del self._graph.initializer[:]

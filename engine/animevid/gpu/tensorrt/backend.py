@@ -1,7 +1,7 @@
 """TensorRT (or TensorRT for RTX) on an NVIDIA GPU, in half precision: what ``auto`` takes where it can.
 
-The engine of each picture size is built at its first use (seconds) and kept on disk (``tensorrt_builder``); it takes
-batches of 1 to 4. Whole pictures run in slots (``cuda.slots``) with our kernels around the network; without the kernels
+The engine of each picture size is built at its first use (seconds) and kept on disk (``gpu.tensorrt.cache``); it takes
+batches of 1 to 4. Whole pictures run in slots (``gpu.slots``) with our kernels around the network; without the kernels
 only ``run`` is offered, which takes tensors from the host. Written against the documented API and checked as far as a
 machine without a GPU can: see docs/gpu.md for what that leaves open.
 """
@@ -19,33 +19,20 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from animevid.backends import norm_plugin
 from animevid.backends.base import Backend, Tensor, check_batch, check_output, one_line
-from animevid.backends.cuda.driver import Device, OutOfDeviceMemory, load_driver, open_device
-from animevid.backends.cuda.fatbin import load_fatbin
-from animevid.backends.cuda.runner import SlotRunner
-from animevid.backends.cuda.slots import SlotPlan
 from animevid.backends.pictures import PictureRunner
-from animevid.backends.tensorrt_builder import (
-    DEFAULT_BATCH,
-    LIBRARIES,
-    MISSING,
-    Engine,
-    EngineCache,
-    EngineRequest,
-    EngineTooLarge,
-    Gpu,
-    Library,
-    find_library,
-    make_logger,
-    shape_range,
-    trusted,
-    write_whole,
-)
 from animevid.errors import AnimevidError, BackendError, DeviceError, UsageError
+from animevid.gpu.driver import Device, OutOfDeviceMemory, load_driver, open_device
+from animevid.gpu.fatbin import load_fatbin
+from animevid.gpu.renderer import SlotRunner
+from animevid.gpu.slots import SlotPlan
+from animevid.gpu.tensorrt.cache import EngineCache, trusted
+from animevid.gpu.tensorrt.engine import DEFAULT_BATCH, Engine, EngineRequest, EngineTooLarge, shape_range
+from animevid.gpu.tensorrt.library import LIBRARIES, MISSING, Gpu, Library, find_library, make_logger
 from animevid.styles.card import StyleCard
 from animevid.styles.folders import cache_folder
 from animevid.styles.onnx_file import read_graph
+from animevid.trusted_files import atomic_write
 
 _LOG = logging.getLogger(__name__)
 
@@ -61,9 +48,6 @@ class TensorRtBackend(Backend):
     def __init__(self, model: bytes, card: StyleCard, *, device: Device, library: Library) -> None:
         self._model, self._card, self._library = model, card, library
         self._batch = _batch_of(model)
-        self._norm_plugin = norm_plugin.is_wanted() and card.precision != "int8"
-        if self._norm_plugin:
-            norm_plugin.register(library)  # before an engine that holds it is read
         self._device: Device | None = device
         self._gpu = Gpu(device.name, device.compute_capability, device.driver_version)
         self._loaded: dict[tuple[int, int], _HostFed] = {}
@@ -177,7 +161,7 @@ class TensorRtBackend(Backend):
     def _network(self, device: Device, height: int, width: int, *, max_batch: int) -> EngineNetwork:
         # What `animevid build STYLE --size WIDTHxHEIGHT` builds, so that nothing is built here after it.
         shapes = shape_range(self._card, height_px=height, width_px=width, max_batch=max_batch)
-        request = EngineRequest(shapes, norm_plugin=self._norm_plugin)
+        request = EngineRequest(shapes)
         engine, _ = EngineCache().load_or_build(self._model, self._card, request, gpu=self._gpu, library=self._library)
         return EngineNetwork(engine, device, self._library, cache=EngineCache().folder)
 
@@ -189,7 +173,7 @@ def _batch_of(model: bytes) -> int:
 
 
 class EngineNetwork:
-    """An engine as slots call it (``cuda.slots.Network``).
+    """An engine as slots call it (``gpu.slots.Network``).
 
     Each slot has scratch memory of its own, and an execution context for each shape: a captured graph is only good for
     as long as nobody changes the context that it was captured from.
@@ -309,7 +293,7 @@ class _CompiledKernels:
         try:
             content = bytes(self._cache.serialize() or b"")
             if content and content != self._read:
-                write_whole(self._path, content)
+                atomic_write(self._path, content)
                 self._read = content
         except Exception as error:  # whatever TensorRT raises where the device is lost, or the folder is read-only
             _LOG.info("the compiled kernels are not kept: %s", one_line(error))

@@ -1,0 +1,94 @@
+"""TensorRT for RTX (``tensorrt_rtx``) and TensorRT (``tensorrt``): which is installed, which runs on a GPU, its log."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from animevid.backends.base import one_line
+from animevid.errors import BackendError, UsageError
+
+_LOG = logging.getLogger(__name__)
+
+LIBRARIES = ("tensorrt_rtx", "tensorrt")
+MISSING = "TensorRT is not installed; pip install tensorrt-rtx-cu13 (or tensorrt)"
+#: Compute capabilities that TensorRT for RTX runs on (its support matrix, and 8.0 of its own list); no H100 or B200.
+RTX_RUNS_ON = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """``tensorrt_rtx`` or ``tensorrt``, imported."""
+
+    name: str
+    version: str
+    module: ModuleType = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """What an engine for the GPU in this machine depends on. An engine built ahead of time knows only ``target``."""
+
+    name: str = ""
+    compute_capability: str = ""
+    driver: str = ""
+
+
+def find_library(name: str = "auto", *, compute_capability: str = "") -> Library:
+    """Import ``tensorrt_rtx`` or, failing that, ``tensorrt``.
+
+    ``compute_capability`` (``"9.0"``): of the GPU that is to run engines; TensorRT for RTX runs on some only.
+
+    Raises:
+        BackendError: neither is installed, it cannot be loaded, or none that is here runs on that GPU.
+    """
+    if name != "auto" and name not in LIBRARIES:
+        raise UsageError(f"library = {name!r}: allowed are auto, {', '.join(LIBRARIES)}")
+    passed_over = False
+    for candidate in LIBRARIES if name == "auto" else (name,):
+        if candidate == "tensorrt_rtx" and compute_capability not in ("", *RTX_RUNS_ON):
+            passed_over = importlib.util.find_spec(candidate) is not None
+            continue
+        if importlib.util.find_spec(candidate) is None:
+            continue
+        try:
+            module = importlib.import_module(candidate)
+        except (ImportError, OSError) as error:
+            raise BackendError(f"{candidate} cannot be loaded ({one_line(error)}); install it again") from error
+        return Library(candidate, str(module.__version__), module)
+    if passed_over:
+        raise BackendError(
+            f"TensorRT for RTX does not run on a GPU of compute capability {compute_capability}; "
+            "pip install tensorrt-cu13, or use --backend torch"
+        )
+    raise BackendError(MISSING)
+
+
+def make_logger(trt: Any) -> Any:
+    """An ``ILogger`` of the library ``trt`` that writes into our log and keeps ``first_error``."""
+    levels = {"INTERNAL_ERROR": logging.ERROR, "ERROR": logging.ERROR, "WARNING": logging.DEBUG}
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        """Into our log, quietly: what matters is raised. Keeps the first error for the message."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first_error = ""
+
+        def log(self, severity: Any, message: str) -> None:
+            level = levels.get(severity.name, 0)
+            if level == logging.ERROR and not self.first_error:
+                self.first_error = message
+            if level:
+                _LOG.debug("%s", message)
+
+    _LOGGERS.append(Logger())
+    return _LOGGERS[-1]
+
+
+#: TensorRT keeps the first logger that it was given, by its address, for as long as anything of its own lives.
+_LOGGERS: list[Any] = []
