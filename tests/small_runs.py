@@ -87,7 +87,10 @@ def tiny_objective(kind: str, plan: Plan) -> StylizeObjective | CycleObjective:
         return StylizeObjective(tiny_generator(), plan=plan, weights=weights, perceptual=tiny_perceptual())
     # "still" leaves out the term that draws random numbers, which differ from process to process.
     temporal = 0.0 if kind == "animegan-still" else 1.0
-    weights = Weights(content=1.5, style=3.0, colour=10.0, adversarial=10.0, total_variation=1.0, temporal=temporal)
+    weights = Weights(
+        content=1.5, style=3.0, colour=10.0, adversarial=10.0, total_variation=1.0, temporal=temporal,
+        gray=1.0, smooth=0.1,
+    )  # fmt: skip
     return StylizeObjective(
         tiny_generator(),
         plan=plan,

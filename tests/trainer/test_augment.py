@@ -17,8 +17,8 @@ from animevid_trainer.augment import (
     sample_colour,
     sample_geometry,
 )
-from animevid_trainer.build import make_augment
-from animevid_trainer.recipes import load_recipe
+from animevid_trainer.build import make_augment, make_plan_of
+from animevid_trainer.recipes import load_recipe, with_lengths, with_overrides
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -155,7 +155,16 @@ def test_a_resumed_controller_goes_on_as_if_it_had_not_stopped():
 
 def test_a_recipe_chooses_what_is_augmented() -> None:
     recipe = load_recipe("animegan2+ada")
-    assert make_augment(load_recipe("animegan2")) is None
-    chosen = make_augment(replace(recipe, ada=replace(recipe.ada, geometric=False, colour=False)))
+    plan = make_plan_of(recipe, photos=10)
+    assert make_augment(load_recipe("animegan2"), plan) is None
+    chosen = make_augment(replace(recipe, ada=replace(recipe.ada, geometric=False, colour=False)), plan)
     assert chosen is not None
     assert chosen.kinds == AugmentKinds(blit=True, geometric=False, colour=False)
+
+
+def test_adaptation_is_sized_to_the_run_unless_the_recipe_says_otherwise():
+    recipe = with_lengths(load_recipe("animegan2-nano+ada"), steps=1000)
+    plan = make_plan_of(recipe, photos=100)
+    assert make_augment(recipe, plan).controller._pictures_to_full == 1000 * 8 // 5
+    fixed = with_overrides(recipe, {"ada.pictures_to_full": 77})
+    assert make_augment(fixed, plan).controller._pictures_to_full == 77

@@ -440,3 +440,12 @@ def test_a_teacher_sees_each_photo_at_each_size(tmp_path: Path) -> None:
     assert sorted({picture.shape[0] for picture in data.targets}) == [48, 80]
     assert all((data.targets[i] == 255 - data.photos[i]).all() for i in range(len(data.targets)))
     assert len(os.listdir(next((tmp_path / "targets").iterdir()))) == len(data.targets)
+
+
+def test_a_whole_crop_is_the_largest_square_of_the_picture() -> None:
+    settings = CropSettings(64, (0.9, 1.0), flip=False, whole=True)
+    picture = np.random.default_rng(1).integers(0, 256, (100, 140, 3), np.uint8)
+    for seed in range(8):
+        crop = draw_crop(picture, np.random.default_rng(seed), settings)
+        assert (crop.side_px, crop.top_px, crop.flipped) == (100, 0, False)
+        assert crop.of(picture).shape == (64, 64, 3)

@@ -30,6 +30,8 @@ from hypothesis import strategies as st
 NAMES = (
     "animegan",
     "animegan2",
+    "animegan2-shinkai",
+    "animegan2-paprika",
     "animegan2-lite",
     "animegan2-nano",
     "cartoongan",
@@ -72,6 +74,60 @@ def test_animegan2_has_the_releases_numbers():
     judged = recipe.discriminator_losses
     assert (judged.overall, judged.real, judged.fake, judged.gray, judged.smooth) == (300.0, 1.2, 1.2, 1.2, 0.8)
     assert [phase.generator_lr for phase in recipe.phases] == [2e-4, 2e-5]
+
+
+@pytest.mark.parametrize(
+    ("name", "to_photo_and_art", "to_judge"),
+    [
+        ("animegan2-shinkai", (1.2, 2.0, 10.0, 1.0), (300.0, 1.7, 1.7, 1.7, 1.0)),
+        ("animegan2-paprika", (2.0, 0.6, 50.0, 0.1), (300.0, 1.0, 1.0, 1.0, 0.005)),
+    ],
+)
+def test_animegan2_has_the_releases_other_two_columns(name, to_photo_and_art, to_judge):
+    recipe = load_recipe(name)
+    weights, judged = recipe.losses, recipe.discriminator_losses
+    assert (weights.content, weights.style, weights.colour, weights.total_variation) == to_photo_and_art
+    assert (judged.overall, judged.real, judged.fake, judged.gray, judged.smooth) == to_judge
+    assert recipe.phases == load_recipe("animegan2").phases
+
+
+PUBLISHED = (
+    "animegan",
+    "animegan2",
+    "animegan2-shinkai",
+    "animegan2-paprika",
+    "animegan2-lite",
+    "cartoongan",
+    "cyclegan",
+)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_recipe_sees_whole_pictures_exports_no_average_and_names_what_differs(name):
+    recipe = load_recipe(name)
+    assert (recipe.data.whole, recipe.data.crop_px, recipe.optimizer.ema_decay) == (True, 256, 0.0)
+    assert recipe.data.flip == (name == "cyclegan")
+    assert recipe.data.balance_art == (name == "animegan")  # v1's data_mean
+    assert recipe.deviations
+    assert all(deviation in recipe.to_toml() for deviation in recipe.deviations)
+
+
+def test_each_published_discriminator_has_its_own_normalization():
+    options = {name: dict(load_recipe(name).discriminator_options) for name in ("animegan", "animegan2", "cartoongan")}
+    assert options == {
+        "animegan": {"norm": "instance"},
+        "animegan2": {},
+        "cartoongan": {"norm": "batch", "spectral": False},
+    }
+
+
+def test_flat_pictures_without_a_teacher_are_refused():
+    with pytest.raises(TrainingError, match="flat_pictures = 5: allowed is 0 without a teacher"):
+        with_overrides(load_recipe("animegan2"), {"data.flat_pictures": 5})
+
+
+def test_nano_has_no_initialization_phase_since_it_starts_as_the_identity():
+    assert [phase.name for phase in load_recipe("animegan2-nano").phases] == ["train"]
 
 
 def test_cartoongan_is_bce_with_coloured_smooth_edges_and_ten_initial_epochs():

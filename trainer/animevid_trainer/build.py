@@ -229,7 +229,10 @@ def make_source(
     recipe: Recipe, data: RunData, plan: Plan, settings: DataSettings, *, world: World = SINGLE
 ) -> BatchSource:
     """Batches of ``data`` for the plan; this process's share of each."""
-    crop = CropSettings(recipe.data.crop_px, (recipe.data.crop_scale_low, recipe.data.crop_scale_high))
+    drawn = recipe.data
+    crop = CropSettings(
+        drawn.crop_px, (drawn.crop_scale_low, drawn.crop_scale_high), flip=drawn.flip, whole=drawn.whole
+    )
 
     def sampler(count: int, stream: str) -> SeededSampler:
         return SeededSampler(count, recipe.data.batch, settings.seed, stream, world.rank, world.size)
@@ -302,7 +305,7 @@ def make_objective(
         weights = replace_perceptual(weights, layer)
     betas = (recipe.optimizer.beta1, recipe.optimizer.beta2)
     generator = as_rgb(make_generator(recipe.generator, **recipe.generator_options))
-    augment = make_augment(recipe)
+    augment = make_augment(recipe, plan)
     if recipe.cycle:
         return CycleObjective(
             generator,
@@ -340,6 +343,7 @@ def make_objective(
         adversarial=recipe.adversarial,
         smooth_in_colour=recipe.smooth_negatives == "colour",
         discriminator_every=recipe.optimizer.discriminator_every,
+        discriminator_steps=recipe.optimizer.discriminator_steps,
         betas=betas,
         augment=augment,
         colour_pool_px=recipe.colour_pool_px,
@@ -354,8 +358,11 @@ def replace_perceptual(weights: Weights, layer: str) -> Weights:
     return replace(weights, perceptual=tuple((name or layer, weight) for name, weight in weights.perceptual))
 
 
-def make_augment(recipe: Recipe) -> AdaptiveAugment | None:
-    """Adaptive discriminator augmentation where the recipe has it on."""
+def make_augment(recipe: Recipe, plan: Plan) -> AdaptiveAugment | None:
+    """Adaptive discriminator augmentation where the recipe has it on, sized to the run where the recipe leaves it.
+
+    The paper's 500,000 pictures are a fiftieth of its runs; in ours, of some ten thousand pictures, it would never act.
+    """
     ada = recipe.ada
     if not ada.enabled:
         return None
@@ -364,11 +371,17 @@ def make_augment(recipe: Recipe) -> AdaptiveAugment | None:
             kind=recipe.adversarial,
             target=ada.target,
             interval_steps=ada.interval_steps,
-            pictures_to_full=ada.pictures_to_full,
+            pictures_to_full=ada.pictures_to_full or max(1, pictures_judged(plan) // 5),
             largest_p=ada.largest_p,
         ),
         kinds=AugmentKinds(blit=ada.blit, geometric=ada.geometric, colour=ada.colour),
     )
+
+
+def pictures_judged(plan: Plan) -> int:
+    """How many real pictures D sees in the run."""
+    phases = [place for place in plan.stretches if place.phase.adversarial and not place.phase.content_only]
+    return sum(place.steps * place.batch for place in phases)
 
 
 def config_of(recipe: Recipe, settings: DataSettings, plan: Plan, *, teacher_key: str = "") -> Mapping[str, Any]:

@@ -62,7 +62,7 @@ log = logging.getLogger(__name__)
 
 #: Keys of a configuration that a resumed run may change: how long it lasts is no other experiment (but see
 #: ``changed_past``), nor is how its recipe is described.
-_LENGTHS = frozenset({"length_steps", "length_epochs", "plan", "summary"})
+_LENGTHS = frozenset({"length_steps", "length_epochs", "plan", "summary", "deviations"})
 
 Terms = Mapping[str, Tensor]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random as python_random
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -64,8 +64,8 @@ class Weights:
     discriminator: float = 1.0
     real: float = 1.0
     fake: float = 1.0
-    gray: float = 1.0
-    smooth: float = 0.1
+    gray: float = 0.0
+    smooth: float = 0.0
 
 
 class FeatureCache:
@@ -198,6 +198,11 @@ class Networks:
         return self.run("generator", photo)
 
 
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether a picture's output depends on which others are in its batch."""
+    return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
 def generator_rate(plan: Plan) -> Callable[[int], float]:
     """Step -> G's learning rate."""
     return lambda step: (place := plan.at(step)).phase.generator_lr * place.lr_factor(step)
@@ -233,6 +238,7 @@ class StylizeObjective(Networks):
         adversarial: AdversarialKind = "lsgan",
         smooth_in_colour: bool = False,
         discriminator_every: int = 1,
+        discriminator_steps: int = 1,
         betas: tuple[float, float] = (0.5, 0.999),
         augment: Augment | None = None,
         colour_pool_px: int = 1,
@@ -250,6 +256,7 @@ class StylizeObjective(Networks):
         self.adversarial: AdversarialKind = adversarial
         self.smooth_in_colour = smooth_in_colour
         self.discriminator_every = discriminator_every
+        self.discriminator_steps = discriminator_steps
         self.augment = augment
         self.colour_pool_px = colour_pool_px
         self.temporal = temporal or TemporalSettings()
@@ -268,6 +275,7 @@ class StylizeObjective(Networks):
                 raise TrainingError("an adversarial weight needs a discriminator")
             if isinstance(discriminator, ProjectedDiscriminator):
                 self.judged_layers = discriminator.layers
+            self.judges_apart = has_batch_norm(discriminator)
             self.networks["discriminator"] = discriminator
             self.optimizers["D"] = OptimizerSettings(("discriminator",), discriminator_rate(plan), betas)
 
@@ -291,7 +299,8 @@ class StylizeObjective(Networks):
         # One pass of G (and of the perceptual network over its output) serves both updates: D's changes no weight of G.
         output = self._draw(batch, *self.judged_layers)
         if batch.step % self.discriminator_every == 0:
-            yield Update("D", lambda: self._discriminator_terms(batch, output.detach()))
+            for _ in range(self.discriminator_steps):
+                yield Update("D", lambda: self._discriminator_terms(batch, output.detach()))
         yield Update("G", lambda: self._generator_terms(batch, output, judged=True))
 
     def _initialization_terms(self, batch: Batch) -> dict[str, Tensor]:
@@ -310,6 +319,8 @@ class StylizeObjective(Networks):
             smooth = batch.smooth if self.smooth_in_colour else batch.smooth_gray
             parts.append(("smooth", _needed(smooth, "edge-smoothed art")))
         # All of D's pictures in one pass: fuller convolutions, and (with spectral norm) one power iteration a step.
+        # Not with batch norm, which would mix real and fake.
+        logits: Sequence[Tensor]
         if self.judged_layers:
             real = self._cached_features("judged art", batch.art_keys, art, self.judged_layers)
             seen = {
@@ -321,6 +332,8 @@ class StylizeObjective(Networks):
                     negatives = self._features(torch.cat([images for _, images in parts[2:]]))
                 seen = {layer: torch.cat((features, negatives[layer])) for layer, features in seen.items()}
             logits = self._judge(Seen(output.images, seen, output.ground)).chunk(len(parts))
+        elif self.judges_apart:
+            logits = [self._judge(Seen(images, {}, images)) for _, images in parts]
         else:
             images = torch.cat([images for _, images in parts])
             logits = self._judge(Seen(images, {}, images)).chunk(len(parts))

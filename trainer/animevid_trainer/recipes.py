@@ -6,7 +6,8 @@ only what differs (``recipe = "animegan2"`` and a few keys) is an override. On t
 dotted: ``--set losses.content=2.0 --set phases.train.generator_lr=1e-4``.
 
 Sources of the numbers: AnimeGAN: the paper (ISICA 2019). AnimeGANv2 and lite: the authors' released code (Hayao
-column). CartoonGAN: the paper (CVPR 2018); it states no learning rate, 2e-4 is its family's. CycleGAN:
+column; Shinkai and Paprika are recipes of their own). CartoonGAN: the paper (CVPR 2018); it states no learning rate,
+2e-4 is its family's. CycleGAN:
 arXiv:1703.10593, section 7. ``nano`` and ``distill``: ours, reasons beside the numbers.
 
 This module does not import torch.
@@ -133,7 +134,7 @@ class Ada:
     enabled: bool = False
     target: float = 0.6  # of E[sign(D(real))], section 3
     interval_steps: int = 4
-    pictures_to_full: int = 500_000  # p moves from 0 to 1 over this many real pictures at most
+    pictures_to_full: int = 0  # p moves from 0 to 1 over this many real pictures; 0: a fifth of the run's
     largest_p: float = 0.85  # leaks above this (section 2, figure 3)
     blit: bool = True  # mirror, quarter turns, shifts
     geometric: bool = True  # scale, rotation, stretch
@@ -149,6 +150,7 @@ class Optimizer:
     gradient_clip_norm: float = 0.0  # 0: no clipping
     ema_decay: float = 0.999  # of G's weights; 0: no average is kept
     discriminator_every: int = 1  # G steps a D step
+    discriminator_steps: int = 1  # D steps a G step (GAN's k), each on the same batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,9 @@ class Data:
     crop_scale_low: float = 0.4
     crop_scale_high: float = 1.0
     balance_art: bool = True  # remove the set's overall colour cast (the authors' data_mean)
-    flat_pictures: int = 24  # with a teacher: even colours and gradients among the photos (``data.flats``)
+    whole: bool = False  # crops are the largest square of a picture (the authors' sets are of squares); no scales
+    flip: bool = True  # mirror every other crop
+    flat_pictures: int = 0  # with a teacher: even colours and gradients among the photos (``data.flats``)
     lowest_art_brightness: float = 0.0  # lift darker art to this mean luma, 0..255; 0: leave as it is
 
 
@@ -171,6 +175,7 @@ class Recipe:
     name: str
     summary: str
     generator: str
+    deviations: tuple[str, ...] = ()  # what differs from the publication that the recipe is named after
     generator_options: Options = field(default_factory=dict)
     discriminator: Literal["patch", "vit", "cyclegan", "projected", "none"] = "patch"
     discriminator_options: Options = field(default_factory=dict)
@@ -284,6 +289,12 @@ class Recipe:
             data.lowest_art_brightness,
             "0 to 255",
         )
+        _require(
+            data.flat_pictures == 0 or self.needs_teacher,
+            "data.flat_pictures",
+            data.flat_pictures,
+            "0 without a teacher, who draws them",
+        )
         optimizer = self.optimizer
         for name in ("beta1", "beta2", "ema_decay"):
             value = getattr(optimizer, name)
@@ -297,6 +308,14 @@ class Recipe:
             optimizer.discriminator_every,
             "1 or more",
         )
+        _require(
+            optimizer.discriminator_steps >= 1,
+            "optimizer.discriminator_steps",
+            optimizer.discriminator_steps,
+            "1 or more",
+        )
+        judged_twice = self.cycle and optimizer.discriminator_steps > 1
+        _require(not judged_twice, "optimizer.discriminator_steps", optimizer.discriminator_steps, "1 with cycle")
         _require(0.0 < self.perceptual.scale <= 1.0, "perceptual.scale", self.perceptual.scale, "above 0, at most 1")
         judged_twice = self.discriminator == "projected" and (self.ada.enabled or self.cycle)
         _require(not judged_twice, "discriminator", self.discriminator, "patch, vit or cyclegan with ada or cycle")
@@ -331,19 +350,25 @@ class Recipe:
 
 # ------------------------------------------------------------------------------------------------------- the recipes
 
+_TORCH_EPOCHS = "an epoch is one pass over the photos; the releases count the larger of photos and art"
+_LAYER_EPSILON = "layer norm has epsilon 1e-5, TensorFlow's has 1e-12"
+
 
 def _animegan() -> Recipe:
     return Recipe(
         name="animegan",
         summary="AnimeGAN v1 as published: 3,956,096 parameters, gray Gram style, Y'UV colour, LSGAN",
         generator="animegan",
+        deviations=(_TORCH_EPOCHS, "batch 4, style 3 and rates are the paper's; the released code has 6, 1.8 and half"),
+        discriminator_options={"norm": "instance"},
         losses=LossWeights(adversarial=300.0, content=1.5, style=3.0, colour=10.0),
         discriminator_losses=DiscriminatorWeights(overall=300.0, real=1.0, fake=1.0, gray=1.0, smooth=0.1),
         phases=(
             Phase("init", length_epochs=1.0, generator_lr=1e-4, content_only=True),
             Phase("train", length_epochs=100.0, generator_lr=8e-5, discriminator_lr=1.6e-4),
         ),
-        data=Data(batch=4),
+        data=Data(batch=4, whole=True, flip=False),
+        optimizer=Optimizer(ema_decay=0.0),
     )
 
 
@@ -352,13 +377,38 @@ def _animegan2() -> Recipe:
         name="animegan2",
         summary="AnimeGANv2 as published: 2,143,552 parameters, layer norm, total variation",
         generator="animegan2",
+        deviations=(_TORCH_EPOCHS, _LAYER_EPSILON),
+        generator_options={"upsampling": "asymmetric"},  # TensorFlow 1's
         losses=LossWeights(adversarial=300.0, content=1.5, style=2.5, colour=15.0, total_variation=1.0),
         discriminator_losses=DiscriminatorWeights(overall=300.0, real=1.2, fake=1.2, gray=1.2, smooth=0.8),
         phases=(
             Phase("init", length_epochs=10.0, generator_lr=2e-4, content_only=True),
             Phase("train", length_epochs=91.0, generator_lr=2e-5, discriminator_lr=4e-5),
         ),
-        data=Data(batch=12),
+        data=Data(batch=12, whole=True, flip=False, balance_art=False),
+        optimizer=Optimizer(ema_decay=0.0),
+    )
+
+
+def _animegan2_shinkai() -> Recipe:
+    hayao = _animegan2()
+    return replace(
+        hayao,
+        name="animegan2-shinkai",
+        summary="AnimeGANv2 with the numbers that its authors give for Shinkai",
+        losses=replace(hayao.losses, content=1.2, style=2.0, colour=10.0, total_variation=1.0),
+        discriminator_losses=DiscriminatorWeights(overall=300.0, real=1.7, fake=1.7, gray=1.7, smooth=1.0),
+    )
+
+
+def _animegan2_paprika() -> Recipe:
+    hayao = _animegan2()
+    return replace(
+        hayao,
+        name="animegan2-paprika",
+        summary="AnimeGANv2 with the numbers that its authors give for Paprika",
+        losses=replace(hayao.losses, content=2.0, style=0.6, colour=50.0, total_variation=0.1),
+        discriminator_losses=DiscriminatorWeights(overall=300.0, real=1.0, fake=1.0, gray=1.0, smooth=0.005),
     )
 
 
@@ -368,23 +418,23 @@ def _animegan2_lite() -> Recipe:
         name="animegan2-lite",
         summary="the lite AnimeGANv2 of the authors' later release",
         generator="animegan2-lite",
-        data=Data(batch=20),
+        data=replace(_animegan2().data, batch=20),
     )
 
 
 def _animegan2_nano() -> Recipe:
     # v2's losses on the network that runs live; larger rates, since the published ones belong to a net of 20 times the
-    # size, and the temporal term, since a live picture must not flicker.
+    # size, and the temporal term, since a live picture must not flicker. No initialization phase: the network starts as
+    # the identity, which is that phase's optimum.
     return replace(
         _animegan2(),
         name="animegan2-nano",
         summary="our real-time generator on packed YUV 4:2:0, AnimeGANv2's losses and a temporal term",
         generator="nano",
+        deviations=(),
+        generator_options={},
         losses=replace(_animegan2().losses, temporal=10.0),
-        phases=(
-            Phase("init", length_epochs=10.0, generator_lr=5e-4, content_only=True, crop_px=192),
-            Phase("train", length_epochs=90.0, generator_lr=1e-4, discriminator_lr=1e-4),
-        ),
+        phases=(Phase("train", length_epochs=90.0, generator_lr=1e-4, discriminator_lr=1e-4),),
         data=Data(batch=8),
         optimizer=Optimizer(gradient_clip_norm=1.0),
     )
@@ -396,6 +446,12 @@ def _cartoongan() -> Recipe:
         name="cartoongan",
         summary="CartoonGAN as published: residual generator, edge-promoting BCE GAN, content weight 10",
         generator="cartoongan",
+        deviations=(
+            _TORCH_EPOCHS,
+            "a picture is its largest square, shrunk; the paper does not say how it comes to 256 px",
+            "learning rate 2e-4, on which the paper is silent",
+        ),
+        discriminator_options={"norm": "batch", "spectral": False},
         adversarial="bce",
         smooth_negatives="colour",
         losses=LossWeights(adversarial=1.0, content=10.0),
@@ -405,7 +461,8 @@ def _cartoongan() -> Recipe:
             Phase("init", length_epochs=10.0, generator_lr=2e-4, content_only=True),
             Phase("train", length_epochs=100.0, generator_lr=2e-4, discriminator_lr=2e-4),
         ),
-        data=Data(batch=4, balance_art=False),
+        data=Data(batch=4, whole=True, flip=False, balance_art=False),
+        optimizer=Optimizer(ema_decay=0.0),
     )
 
 
@@ -425,6 +482,7 @@ def _cyclegan() -> Recipe:
         name="cyclegan",
         summary="CycleGAN as published: two ResNet generators, two 70x70 PatchGANs, pool of 50, cycle 10, identity 0.5",
         generator="cyclegan",
+        deviations=(_TORCH_EPOCHS, "a picture is its largest square at 256 px; the release crops 256 of 286 px"),
         discriminator="cyclegan",
         cycle=True,
         image_pool=50,
@@ -434,7 +492,8 @@ def _cyclegan() -> Recipe:
             Phase("train", length_epochs=100.0, generator_lr=2e-4, discriminator_lr=2e-4),
             Phase("decay", length_epochs=100.0, generator_lr=2e-4, discriminator_lr=2e-4, schedule="linear"),
         ),
-        data=Data(batch=1, balance_art=False),
+        data=Data(batch=1, whole=True, balance_art=False),
+        optimizer=Optimizer(ema_decay=0.0),
     )
 
 
@@ -454,7 +513,7 @@ def _distill() -> Recipe:
                 warmup_steps=200, adversarial=False, crop_px=192,
             ),
         ),
-        data=Data(batch=8, balance_art=False),
+        data=Data(batch=8, balance_art=False, flat_pictures=24),
         optimizer=Optimizer(beta1=0.9, gradient_clip_norm=1.0),
     )  # fmt: skip
 
@@ -551,6 +610,8 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         _animegan(),
         _animegan2(),
+        _animegan2_shinkai(),
+        _animegan2_paprika(),
         _animegan2_lite(),
         _animegan2_nano(),
         _cartoongan(),

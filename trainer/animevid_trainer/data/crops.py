@@ -14,11 +14,12 @@ from animevid_trainer.data.pictures import Picture, enlarge_to
 class CropSettings:
     """``size_px``: side of the crop. A crop is the picture seen at a scale drawn log-uniformly from ``scale``: 1.0
     shows the picture's own pixels, 0.5 twice as much of it. A scale that would need more picture than there is, is
-    raised."""
+    raised. ``whole``: the largest square instead."""
 
     size_px: int = 256
     scale: tuple[float, float] = (0.4, 1.0)
     flip: bool = True
+    whole: bool = False
 
     def __post_init__(self) -> None:
         low, high = self.scale
@@ -56,7 +57,7 @@ def draw_crop(picture: Picture, random: np.random.Generator, settings: CropSetti
     height, width = picture.shape[:2]
     low, high = settings.scale
     scale = float(np.exp(random.uniform(np.log(low), np.log(high))))
-    side = min(round(settings.size_px / scale), height, width)
+    side = min(height, width) if settings.whole else min(round(settings.size_px / scale), height, width)
     top = int(random.integers(0, height - side + 1))
     left = int(random.integers(0, width - side + 1))
     flipped = bool(settings.flip and random.random() < 0.5)

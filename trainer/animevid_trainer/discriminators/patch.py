@@ -1,12 +1,16 @@
-"""AnimeGAN's discriminator: patches, spectral norm, layer norm. The same in v1 and v2."""
+"""The patch discriminator that CartoonGAN and both AnimeGANs share, each with its own normalization."""
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 from animevid.errors import TrainingError
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from animevid_trainer.layers import LeakyRelu
+from animevid_trainer.layers import InstanceNorm, LeakyRelu
+
+NormKind = Literal["layer", "instance", "batch"]
 
 
 class PatchDiscriminator(nn.Module):
@@ -15,23 +19,39 @@ class PatchDiscriminator(nn.Module):
     A 3x3 convolution to ``width / 2`` channels; ``depth - 1`` times (stride 2 to twice the channels, stride 1 to four
     times them, norm); a 3x3 convolution, norm; a 3x3 convolution to one logit. LeakyReLU 0.2 between, no biases,
     spectral norm (Miyato et al., arXiv:1802.05957) on every convolution, one power iteration a step. Weights start from
-    N(0, 0.02^2). With width 64 and depth 3: 1,128,800 parameters. ``spectral`` False leaves the spectral norm out.
+    N(0, 0.02^2). With width 64 and depth 3: 1,128,800 parameters.
+
+    Args:
+        width: channels of the first layer times two; even, default 64.
+        depth: halvings plus one; default 3.
+        spectral: spectral norm on every convolution; default True, which CartoonGAN does without.
+        norm: "layer" (AnimeGANv2, the default), "instance" (AnimeGAN v1) or "batch" (CartoonGAN), each with a scale
+            and shift for every channel and epsilon 1e-5 (TensorFlow's layer norm has 1e-12).
+
+    Raises:
+        TrainingError: a width, depth or norm that it cannot have.
     """
 
     size_multiple = 4
 
-    def __init__(self, *, width: int = 64, depth: int = 3, spectral: bool = True) -> None:
+    def __init__(self, *, width: int = 64, depth: int = 3, spectral: bool = True, norm: NormKind = "layer") -> None:
         super().__init__()
         if width < 2 or width % 2 or depth < 1:
             raise TrainingError(f"{width = }, {depth = }: an even width of 2 or more, a depth of 1 or more")
+        if norm not in get_args(NormKind):
+            raise TrainingError(f"{norm = }: allowed are {', '.join(get_args(NormKind))}")
 
         def convolution(inputs: int, outputs: int, *, stride: int = 1) -> nn.Module:
             module = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
             nn.init.normal_(module.weight, std=0.02)
             return spectral_norm(module) if spectral else module
 
-        def norm(channels: int) -> nn.Module:
-            return nn.GroupNorm(1, channels)  # layer norm over C, H and W, with a scale and shift for each channel
+        def make_norm(channels: int) -> nn.Module:
+            if norm == "instance":
+                return InstanceNorm(channels, affine=True)
+            if norm == "batch":
+                return nn.BatchNorm2d(channels)
+            return nn.GroupNorm(1, channels)  # over C, H and W
 
         def activation() -> nn.Module:
             return LeakyRelu(0.2)
@@ -41,10 +61,15 @@ class PatchDiscriminator(nn.Module):
         inputs = channels
         for _ in range(1, depth):
             layers += [convolution(inputs, 2 * channels, stride=2), activation()]
-            layers += [convolution(2 * channels, 4 * channels), norm(4 * channels), activation()]
+            layers += [convolution(2 * channels, 4 * channels), make_norm(4 * channels), activation()]
             inputs = 4 * channels
             channels *= 2
-        layers += [convolution(inputs, 2 * channels), norm(2 * channels), activation(), convolution(2 * channels, 1)]
+        layers += [
+            convolution(inputs, 2 * channels),
+            make_norm(2 * channels),
+            activation(),
+            convolution(2 * channels, 1),
+        ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from animevid_trainer.generators.base import Generator, check_rgb, make_norm, reflection_pad, upsample
-from animevid_trainer.layers import LeakyRelu
+from animevid_trainer.generators.base import Generator, Upsampling, check_rgb, make_norm, reflection_pad, upsample
+from animevid_trainer.layers import InstanceNorm, LeakyRelu
 
 
 class _Conv(nn.Sequential):
@@ -31,7 +30,7 @@ class _Separable(nn.Sequential):
             reflection_pad(3, stride),
             nn.Conv2d(inputs, inputs, 3, stride=stride, groups=inputs, bias=False),
             nn.Conv2d(inputs, outputs, 1, bias=False),
-            make_norm("instance", outputs),
+            InstanceNorm(outputs, eps=1e-6, affine=True),  # the epsilon of TensorFlow's own separable layer
             LeakyRelu(0.2),
         )
 
@@ -45,21 +44,22 @@ class _Down(nn.Module):
         self.resized = _Separable(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Bilinear at half size samples between four pixels: their mean.
         strided: Tensor = self.strided(x)
-        resized: Tensor = self.resized(F.avg_pool2d(x, 2))
+        # TensorFlow 1's bilinear resize puts output pixel i at input position 2 i: it takes every second pixel.
+        resized: Tensor = self.resized(x[..., ::2, ::2])
         return strided + resized
 
 
 class _Up(nn.Module):
     """Up-Conv: bilinear to twice the size, then DSConv; no transposed convolution, so no checkerboard."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, upsampling: Upsampling) -> None:
         super().__init__()
+        self.upsampling: Upsampling = upsampling
         self.separable = _Separable(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.separable(upsample(x, "half_pixel"))
+        y: Tensor = self.separable(upsample(x, self.upsampling))
         return y
 
 
@@ -86,12 +86,12 @@ class AnimeGan(Generator):
     """3,956,096 parameters. RGB in [-1, 1], ``N, 3, H, W``, H and W multiples of 4 -> the same shape.
 
     The authors' second Up-Conv has 128 channels, where the paper's figure says 64; the count above is with 128.
-    Weights start Glorot-uniform.
+    Weights start Glorot-uniform. ``upsampling``: see ``base.upsample``; "asymmetric", the default, is the authors'.
     """
 
     size_multiple: ClassVar[int] = 4
 
-    def __init__(self) -> None:
+    def __init__(self, *, upsampling: Upsampling = "asymmetric") -> None:
         super().__init__()
         self.encoder = nn.Sequential(
             _Conv(3, 64),
@@ -103,10 +103,10 @@ class AnimeGan(Generator):
         )
         self.body = nn.Sequential(_Conv(256, 256), *(_InvertedResidual(256, 512) for _ in range(8)), _Conv(256, 256))
         self.decoder = nn.Sequential(
-            _Up(256, 128),
+            _Up(256, 128, upsampling=upsampling),
             _Separable(128, 128),
             _Conv(128, 128),
-            _Up(128, 128),
+            _Up(128, 128, upsampling=upsampling),
             _Conv(128, 64),
             _Conv(64, 64),
         )
