@@ -59,21 +59,29 @@ def test_an_unknown_adversarial_kind_is_refused():
         losses.real_loss(tensor(1.0), kind="wgan")
 
 
-def test_animegans_discriminator_loss_counts_gray_in_full_and_smooth_edges_at_a_tenth():
-    got = losses.discriminator_loss(
-        tensor(3.0), tensor(2.0), kind="lsgan", gray_logits=tensor(1.0), smooth_logits=tensor(-3.0)
+def terms(kind: str, overall: float, **weighted: tuple[float, float]) -> dict[str, float]:
+    """``name=(weight, logit)`` -> the term's value."""
+    found = losses.discriminator_terms(
+        {name: tensor(logit) for name, (_, logit) in weighted.items()},
+        {name: weight for name, (weight, _) in weighted.items()},
+        kind=kind,
+        overall=overall,
     )
-    close(got, 4.0 + 4.0 + 1.0 + 0.1 * 9.0)
+    return {name: float(value) for name, value in found.items()}
+
+
+def test_animegans_discriminator_loss_counts_gray_in_full_and_smooth_edges_at_a_tenth():
+    got = terms("lsgan", 300.0, real=(1.0, 3.0), fake=(1.0, 2.0), gray=(1.0, 1.0), smooth=(0.1, -3.0))
+    assert got == pytest.approx({"real": 300 * 4.0, "fake": 300 * 4.0, "gray": 300 * 1.0, "smooth": 300 * 0.1 * 9.0})
 
 
 def test_cartoongans_discriminator_loss_counts_smooth_edges_in_full_and_no_gray():
-    got = losses.discriminator_loss(tensor(0.0), tensor(0.0), kind="bce", smooth_logits=tensor(0.0), smooth_weight=1.0)
-    close(got, 3 * math.log(2))
+    got = terms("bce", 1.0, real=(1.0, 0.0), fake=(1.0, 0.0), smooth=(1.0, 0.0))
+    assert got == pytest.approx(dict.fromkeys(("real", "fake", "smooth"), math.log(2)))
 
 
 def test_cyclegans_discriminator_loss_is_halved():
-    got = losses.discriminator_loss(tensor(3.0), tensor(2.0), kind="lsgan", real_weight=0.5, fake_weight=0.5)
-    close(got, 4.0)
+    assert terms("lsgan", 1.0, real=(0.5, 3.0), fake=(0.5, 2.0)) == pytest.approx({"real": 2.0, "fake": 2.0})
 
 
 # ---- content and style
@@ -186,12 +194,6 @@ def test_temporal_consistency_counts_only_valid_pixels():
     valid[..., 1] = False
     close(losses.temporal_consistency_loss(outputs, expected, valid=valid), 1 / 2)
     close(losses.temporal_consistency_loss(outputs, expected, valid=valid & False), 0.0)
-
-
-def test_a_weighted_sum_leaves_out_terms_of_weight_zero_even_if_they_are_not_numbers():
-    close(losses.weighted_sum([(2.0, tensor(3.0)[0]), (0.0, tensor(math.nan)[0])]), 6.0)
-    with pytest.raises(TrainingError, match="positive weight"):
-        losses.weighted_sum([(0.0, tensor(1.0)[0])])
 
 
 # ---- gradients

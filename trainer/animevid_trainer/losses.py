@@ -11,7 +11,7 @@ LSGAN = Mao et al., arXiv:1611.04076; GAN = Goodfellow et al., arXiv:1406.2661; 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -75,31 +75,20 @@ def generator_adversarial_loss(fake_logits: Tensor, *, kind: AdversarialKind) ->
     return real_loss(fake_logits, kind=kind)
 
 
-def discriminator_loss(
-    real_logits: Tensor,
-    fake_logits: Tensor,
-    *,
-    kind: AdversarialKind,
-    gray_logits: Tensor | None = None,
-    smooth_logits: Tensor | None = None,
-    real_weight: float = 1.0,
-    fake_weight: float = 1.0,
-    gray_weight: float = 1.0,
-    smooth_weight: float = 0.1,
-) -> Tensor:
-    """D's loss, with the gray and the edge-smoothed negatives where their logits are given.
+def discriminator_terms(
+    logits: Mapping[str, Tensor], weights: Mapping[str, float], *, kind: AdversarialKind, overall: float = 1.0
+) -> dict[str, Tensor]:
+    """The terms of D's loss, weighted, by the names of ``logits``: "real" should be called real, all others fake.
 
-    ``w_r real(D(a)) + w_f fake(D(G(p))) + w_g fake(D(x)) + w_s fake(D(y))``, where a is art, x its gray version and y
-    the gray version of edge-smoothed art: AnimeGAN's L(D), with LSGAN and weights 1, 1, 1, 0.1. CartoonGAN's
-    edge-promoting loss (eq. 3) is the BCE form with e, the edge-smoothed art in colour, as ``smooth_logits`` at
-    weight 1 and no gray term. CycleGAN (eq. 1, LSGAN) halves the sum: give 0.5 and 0.5.
+    ``overall (w_real real(D(a)) + w_fake fake(D(G(p))) + w_gray fake(D(x)) + w_smooth fake(D(y)))``, where a is art,
+    x its gray version and y the gray version of edge-smoothed art: AnimeGAN's L(D), with LSGAN, overall 300 and
+    weights 1, 1, 1, 0.1. CartoonGAN's edge-promoting loss (eq. 3) is the BCE form with e, the edge-smoothed art in
+    colour, as "smooth" at weight 1 and no gray term. CycleGAN (eq. 1, LSGAN) halves the sum: 0.5 and 0.5.
     """
-    loss = real_weight * real_loss(real_logits, kind=kind) + fake_weight * fake_loss(fake_logits, kind=kind)
-    if gray_logits is not None:
-        loss = loss + gray_weight * fake_loss(gray_logits, kind=kind)
-    if smooth_logits is not None:
-        loss = loss + smooth_weight * fake_loss(smooth_logits, kind=kind)
-    return loss
+    return {
+        name: overall * weights[name] * (real_loss(logit, kind=kind) if name == "real" else fake_loss(logit, kind=kind))
+        for name, logit in logits.items()
+    }
 
 
 # ------------------------------------------------------------------------------------------------ content and style
@@ -238,15 +227,3 @@ def temporal_consistency_loss(outputs: Tensor, expected: Tensor, *, valid: Tenso
         return difference.mean()
     weight = valid.to(difference.dtype).expand_as(difference)
     return (difference * weight).sum() / weight.sum().clamp_min(1.0)
-
-
-def weighted_sum(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
-    """``sum(w_i t_i)``, leaving out terms of weight 0.
-
-    Raises:
-        TrainingError: nothing is left.
-    """
-    kept = [weight * term for weight, term in terms if weight != 0.0]
-    if not kept:
-        raise TrainingError(f"all {len(terms)} loss weights are 0; give at least one a positive weight")
-    return torch.stack(kept).sum()

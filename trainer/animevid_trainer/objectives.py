@@ -67,6 +67,11 @@ class Weights:
     gray: float = 0.0
     smooth: float = 0.0
 
+    @property
+    def of_discriminator(self) -> dict[str, float]:
+        """Weights of D's terms by name, without the overall one."""
+        return {"real": self.real, "fake": self.fake, "gray": self.gray, "smooth": self.smooth}
+
 
 class FeatureCache:
     """Features of crops that return, kept in bfloat16-or-given precision while ``budget_bytes`` lasts.
@@ -337,10 +342,10 @@ class StylizeObjective(Networks):
         else:
             images = torch.cat([images for _, images in parts])
             logits = self._judge(Seen(images, {}, images)).chunk(len(parts))
-        terms: dict[str, Tensor] = {}
-        for (name, _), logit in zip(parts, logits, strict=True):
-            loss = losses.real_loss if name == "real" else losses.fake_loss
-            terms[name] = weights.discriminator * getattr(weights, name) * loss(logit, kind=self.adversarial)
+        named = {name: logit for (name, _), logit in zip(parts, logits, strict=True)}
+        terms = losses.discriminator_terms(
+            named, weights.of_discriminator, kind=self.adversarial, overall=weights.discriminator
+        )
         if self.augment is not None:
             self.augment.update(logits[0].detach())
         return terms
@@ -610,17 +615,17 @@ class CycleObjective(Networks):
         terms: dict[str, Tensor] = {}
         for name, real, fake in pairs:
             judged_real, judged_fake = self._judge(name, torch.cat((real, fake.detach()))).chunk(2)
+            logits = {"real": judged_real, "fake": judged_fake}
+            if name == "discriminator" and self.weights.smooth:
+                smooth = batch.smooth if self.smooth_in_colour else batch.smooth_gray
+                logits["smooth"] = self._judge(name, _needed(smooth, "edge-smoothed art"))
             prefix = "" if name == "discriminator" else "photo_"
-            scale = self.weights.discriminator
-            terms[f"{prefix}real"] = scale * self.weights.real * losses.real_loss(judged_real, kind=self.adversarial)
-            terms[f"{prefix}fake"] = scale * self.weights.fake * losses.fake_loss(judged_fake, kind=self.adversarial)
+            found = losses.discriminator_terms(
+                logits, self.weights.of_discriminator, kind=self.adversarial, overall=self.weights.discriminator
+            )
+            terms |= {f"{prefix}{term}": value for term, value in found.items()}
             if self.augment is not None and name == "discriminator":
                 self.augment.update(judged_real.detach())
-        if self.weights.smooth:
-            smooth = batch.smooth if self.smooth_in_colour else batch.smooth_gray
-            judged = self._judge("discriminator", _needed(smooth, "edge-smoothed art"))
-            weight = self.weights.discriminator * self.weights.smooth
-            terms["smooth"] = weight * losses.fake_loss(judged, kind=self.adversarial)
         return terms
 
     def _judge(self, name: str, images: Tensor) -> Tensor:
