@@ -69,6 +69,16 @@ def orientation_of(frame: av.VideoFrame, *, codec: str = "") -> Orientation:
     return orientation_from_matrix(struct.unpack("=9i", bytes(matrix)[:36]))
 
 
+def side_data_names(frame: av.VideoFrame, *, codec: str) -> frozenset[str]:
+    """The kinds of side data on a decoded frame, as PyAV names them (``"A53_CC"``); none where they cannot be told."""
+    if codec in _CRASH_WHEN_LISTED:
+        return frozenset()
+    try:
+        return frozenset(data.type.name for data in cast(Any, frame.side_data))
+    except (ValueError, TypeError, AttributeError):
+        return frozenset()
+
+
 def turn_upright(planes: PlanesYUV420, orientation: Orientation) -> PlanesYUV420:
     """``planes`` mirrored and turned as ``orientation`` says (a copy; the same object if nothing is to be done).
 

@@ -37,6 +37,11 @@ class PacketQueue:
                 if packet.pts is None or not packet.time_base or packet.pts * packet.time_base >= seconds
             )
 
+    def first(self, stream_index: int) -> Any:
+        """The oldest packet of a stream that waits, left where it is; ``None`` without one."""
+        with self._lock:
+            return next((packet for packet in self._packets if packet.stream_index == stream_index), None)
+
     def close_if_unclaimed(self) -> None:
         """Called when pictures start to flow: without a sink by then, nothing is kept."""
         if self._wanted is None:

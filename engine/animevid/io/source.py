@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import TracebackType
@@ -106,6 +106,11 @@ class Source(ABC):
     def notices_so_far(self) -> tuple[str, ...]:
         """One-line remarks on what was met while reading."""
         return ()
+
+    @property
+    def strangers(self) -> Mapping[int, str]:
+        """Index -> why, of the container's streams that do not belong to the picture."""
+        return {}
 
     @property
     def media_streams(self) -> Sequence[Any]:

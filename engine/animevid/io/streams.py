@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from typing import Any
 import av
 from av.stream import Disposition
 
+from animevid.io.carried import COVERS, audio_fallback, encoded_layout, encoded_rate_hz, is_carried
 from animevid.io.clock import ticks_from_seconds
+from animevid.io.cues import Cue, Stacked, subtitle_text, webvtt_text
 from animevid.io.source import Source, StreamInfo
 from animevid.io.sources.container import describe_stream
 
@@ -45,17 +46,6 @@ class StreamDecision:
         return f"{what}: {how}" + (f", {self.reason}" if self.reason else "")
 
 
-#: The audio codec to change to, by muxer, where the source's cannot be held.
-_AUDIO_FALLBACK = {
-    "mp4": "aac",
-    "mov": "aac",
-    "ipod": "aac",
-    "webm": "libopus",
-    "flv": "aac",
-    "rtsp": "aac",
-    "mpegts": "aac",
-    "avi": "libmp3lame",
-}
 #: The text subtitle codec of each muxer.
 _SUBTITLE_FALLBACK = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 _TEXT_SUBTITLES = frozenset({"mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text"})
@@ -88,8 +78,13 @@ def lasting_metadata(metadata: dict[str, str]) -> dict[str, str]:
 
 def decide_streams(source: Source, *, muxer: str) -> tuple[StreamDecision, ...]:
     """What becomes of each stream of ``source`` but its picture, in FFmpeg's ``muxer``. Nothing is written."""
+    strangers = source.strangers
     return tuple(
-        _decide(stream, muxer=muxer) for stream in source.media_streams if stream.index != source.info.stream_index
+        StreamDecision(describe_stream(stream), StreamAction.DROP, reason=strangers[stream.index])
+        if stream.index in strangers
+        else _decide(stream, muxer=muxer)
+        for stream in source.media_streams
+        if stream.index != source.info.stream_index
     )
 
 
@@ -102,11 +97,19 @@ def _decide(stream: Any, *, muxer: str) -> StreamDecision:
     if info.kind == "data" and "timecode" in stream.metadata:
         # MOV's muxer makes this track itself from the picture's tag, and breaks off over a second one.
         return StreamDecision(info, StreamAction.DROP, reason="the time code is kept as a tag of the picture")
-    if _muxer_takes(stream, muxer=muxer):
+    known = stream.codec_context is not None or info.kind == "data"
+    if info.kind not in ("audio", "video", "subtitle", "data") or not known:
+        return StreamDecision(info, StreamAction.DROP, reason="its kind is not known here")
+    if info.kind == "audio" and not stream.codec_context.sample_rate:
+        return StreamDecision(info, StreamAction.DROP, reason="no sound of it was found in the file")
+    if info.is_cover:
+        return _decide_cover(stream, info, muxer=muxer)
+    carried = is_carried(info.kind, info.codec, muxer=muxer)
+    if carried is not False and _muxer_takes(stream, muxer=muxer):
         return StreamDecision(info, StreamAction.COPY)
-    if info.kind == "audio" and stream.codec_context is not None:
-        fallback = _AUDIO_FALLBACK.get(muxer)
-        if fallback in av.codecs_available:
+    if info.kind == "audio":
+        fallback = audio_fallback(muxer)
+        if fallback is not None and stream.codec_context.layout.nb_channels:
             return StreamDecision(info, StreamAction.REENCODE, fallback, f"{muxer} does not hold {info.codec}")
     if info.kind == "subtitle" and info.codec in _TEXT_SUBTITLES:
         fallback = _SUBTITLE_FALLBACK.get(muxer)
@@ -115,21 +118,25 @@ def _decide(stream: Any, *, muxer: str) -> StreamDecision:
     return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} does not hold {info.codec}")
 
 
-#: Muxers that say what they hold only to a server: what RTP has a payload format for and FFmpeg packs.
-_HELD_BY_NETWORK_MUXERS = {
-    "rtsp": frozenset({"aac", "opus", "mp3", "mp2", "ac3", "vorbis", "pcm_mulaw", "pcm_alaw", "adpcm_g722", "amrnb"})
-}
+def _decide_cover(stream: Any, info: StreamInfo, *, muxer: str) -> StreamDecision:
+    if (muxer == "matroska" and info.codec in _COVER_TYPES) or (muxer in COVERS and _muxer_takes(stream, muxer=muxer)):
+        return StreamDecision(info, StreamAction.COPY)
+    return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} holds no cover pictures (.mp4 and .mkv do)")
+
+
+#: Muxers that say what they hold only to a server: for these the table is the answer.
+_ASKED_ONLY_BY_SERVERS = frozenset({"rtsp"})
 
 
 def _muxer_takes(stream: Any, *, muxer: str) -> bool:
-    """Ask the muxer itself: whether it writes a header with this stream in it."""
-    if muxer in _HELD_BY_NETWORK_MUXERS:
-        codec = stream.codec_context.codec.canonical_name if stream.codec_context is not None else ""
-        return codec in _HELD_BY_NETWORK_MUXERS[muxer]
+    """Ask the muxer itself: whether it writes a header and a trailer with this stream in it."""
+    if muxer in _ASKED_ONLY_BY_SERVERS:
+        return stream.type in ("audio", "subtitle", "data")
     trial = av.open(io.BytesIO(), "w", format=muxer)
     try:
         trial.add_stream_from_template(stream, opaque=True)
         trial.start_encoding()
+        trial.close()
     except (av.FFmpegError, ValueError):
         return False
     finally:
@@ -278,43 +285,62 @@ class AudioReencoder(StreamMuxer):
             yield packet
 
 
-_ASS_OVERRIDE = re.compile(r"\{[^}]*\}")
-
-
-def subtitle_text(payload: bytes, *, codec: str) -> str:
-    """The plain text of one subtitle packet (styling is left behind)."""
-    if codec == "mov_text":  # 3GPP TS 26.245: two bytes of length, then UTF-8, then style boxes
-        length = int.from_bytes(payload[:2], "big")
-        return payload[2 : 2 + length].decode("utf-8", "replace")
-    text = payload.decode("utf-8", "replace")
-    if codec in ("ass", "ssa"):  # ReadOrder,Layer,Style,Name,MarginL,MarginR,MarginV,Effect,Text
-        text = text.split(",", 8)[-1].replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ")
-        return _ASS_OVERRIDE.sub("", text)
-    return text
-
-
 class SubtitleConverter(StreamMuxer):
-    """Changes text subtitles from one packet form to another."""
+    """Changes text subtitles from one packet form to another. MP4's cues may not overlap: there one says them all."""
 
     def __init__(self, stream: Any, *, source: Any, target_codec: str, origin_seconds: Fraction) -> None:
         super().__init__(stream)
         self._codec = source.codec_context.codec.canonical_name
         self._target = target_codec
         self._origin = origin_seconds
+        self._time_base = source.time_base
+        self._stacked = Stacked() if target_codec == "mov_text" else None
 
     def carry(self, packet: Any) -> Iterable[Any]:
         text = subtitle_text(bytes(packet), codec=self._codec).strip("\r\n\0")
-        if not text or packet.pts is None:
+        if not text.strip() or packet.pts is None:
             return ()
-        body = text.encode()
-        payload = len(body).to_bytes(2, "big") + body if self._target == "mov_text" else body
-        converted = av.Packet(payload)
-        converted.time_base = packet.time_base
-        converted.pts = converted.dts = packet.pts - ticks_from_seconds(self._origin, packet.time_base)
-        converted.duration = packet.duration
-        converted.stream = self.stream
+        begin = packet.pts - ticks_from_seconds(self._origin, self._time_base)
+        start = max(0, begin)
+        cue = Cue(start, max(start + 1, begin + (packet.duration or 0)), text)
+        if self._stacked is None:
+            return (self._packet(cue),)
+        return [self._packet(shown) for shown in self._stacked.add(cue)]
+
+    def flush(self) -> Iterable[Any]:
+        return [self._packet(shown) for shown in self._stacked.flush()] if self._stacked is not None else ()
+
+    def _packet(self, cue: Cue) -> Any:
+        body = (webvtt_text(cue.text) if self._target == "webvtt" else cue.text).encode()
+        packet: Any = av.Packet(len(body).to_bytes(2, "big") + body if self._target == "mov_text" else body)
+        packet.time_base = self._time_base
+        packet.pts = packet.dts = cue.start
+        packet.duration = cue.end - cue.start
+        packet.stream = self.stream
         self.packets_written += 1
-        return (converted,)
+        return packet
+
+
+class CoverCarrier(StreamMuxer):
+    """A cover that is in the output already, as an attachment."""
+
+    def carry(self, packet: Any) -> Iterable[Any]:
+        return ()
+
+
+_COVER_TYPES = {"mjpeg": ("image/jpeg", "jpg"), "png": ("image/png", "png"), "bmp": ("image/bmp", "bmp")}
+
+
+def add_cover(output: Any, source_stream: Any, decision: StreamDecision, packet: Any) -> StreamMuxer | None:
+    """Attach the picture in ``packet`` as Matroska holds covers: by its name, ``cover.jpg``, and its kind."""
+    known = _COVER_TYPES.get(decision.stream.codec)
+    if decision.action is not StreamAction.COPY or packet is None or known is None:
+        return None
+    kind, suffix = known
+    name = source_stream.metadata.get("filename") or f"cover.{suffix}"
+    carrier = CoverCarrier(output.add_attachment(name, kind, bytes(packet)))
+    carrier.packets_written = 1
+    return carrier
 
 
 def add_stream_muxer(
@@ -331,11 +357,11 @@ def add_stream_muxer(
             stream.codec_context.extradata = configuration
             carrier = AdtsCopier(stream, source=source_stream, origin_seconds=origin_seconds)
     elif decision.action is StreamAction.REENCODE and decision.stream.kind == "audio":
-        rate = source_stream.codec_context.sample_rate
-        if decision.target_codec == "libopus":
-            rate = 48000
+        assert decision.target_codec is not None
+        rate = encoded_rate_hz(decision.target_codec, source_stream.codec_context.sample_rate)
         stream = output.add_stream(decision.target_codec, rate=rate)
-        stream.codec_context.layout = "stereo" if source_stream.codec_context.layout.nb_channels != 1 else "mono"
+        layout = source_stream.codec_context.layout
+        stream.codec_context.layout = encoded_layout(decision.target_codec, layout, rate_hz=rate)
         stream.time_base = Fraction(1, rate)
         carrier = AudioReencoder(stream, source=source_stream, origin_seconds=origin_seconds)
     elif decision.action is StreamAction.REENCODE and decision.target_codec is not None:

@@ -28,6 +28,7 @@ from animevid.io.streams import (
     StreamAction,
     StreamDecision,
     StreamMuxer,
+    add_cover,
     add_stream_muxer,
     decide_streams,
     lasting_metadata,
@@ -413,6 +414,8 @@ class VideoSink(Sink):
             options.setdefault("movflags", "+faststart")
         elif self.muxer in ("mp4", "mov"):
             options.setdefault("movflags", "+frag_keyframe+empty_moov+default_base_moof")
+        if self.muxer in ("mp4", "mov") and self._has_phone_tags():
+            options["movflags"] = options.get("movflags", "") + "+use_metadata_tags"
         if self.muxer in ("mp4", "mov"):
             # Edit lists, which hold the streams' starts, count in this clock: milliseconds unless told otherwise.
             options.setdefault("movie_timescale", str(min(max(picture.time_base.denominator, 1000), 1_000_000)))
@@ -432,6 +435,11 @@ class VideoSink(Sink):
         self._add_streams(plan, picture, device_index=device_index)
         self._container.start_encoding()
 
+    def _has_phone_tags(self) -> bool:
+        """Whether there are tags that MP4 and MOV only hold by their whole names: a phone's make, model, place."""
+        tags = self._template.info.metadata if self._template is not None else {}
+        return any(key.startswith(("com.apple.", "com.android.", "com.samsung.")) for key in tags)
+
     def _add_streams(self, plan: EncoderPlan, picture: PictureKind, *, device_index: int | None) -> None:
         """The picture's stream and all carried ones, in the template's order."""
         output, template = self._container, self._template
@@ -445,7 +453,12 @@ class VideoSink(Sink):
                 self._stream.metadata.update(lasting_metadata(dict(stream.metadata)))
                 self._stream.disposition = stream.disposition
             elif stream.index in decisions:
-                carrier = add_stream_muxer(output, stream, decisions[stream.index], origin_seconds=self.origin_seconds)
+                decision = decisions[stream.index]
+                if decision.stream.is_cover and self._format == "matroska":
+                    cover = template.packets.first(stream.index)
+                    carrier = add_cover(output, stream, decision, cover)
+                else:
+                    carrier = add_stream_muxer(output, stream, decision, origin_seconds=self.origin_seconds)
                 if carrier is not None:
                     self._stream_muxers[stream.index] = carrier
         output.metadata.update(lasting_metadata(template.info.metadata))
@@ -506,7 +519,9 @@ class VideoSink(Sink):
             return
         carriers = self._stream_muxers
         for packet in self._template.packets.take():
-            self._mux(carriers[packet.stream_index].carry(packet))
+            carrier = carriers.get(packet.stream_index)
+            if carrier is not None:
+                self._mux(carrier.carry(packet))
 
     def _mux(self, packets: Any) -> None:
         mux = self._container.mux_one

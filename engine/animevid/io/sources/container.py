@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import chain, pairwise
 from typing import Any
 
 import av
 from av.codec.context import Flags as CodecFlags
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 
 from animevid.errors import AnimevidError, InputError, UnsupportedInputError, UsageError
 from animevid.frame import Frame
 from animevid.io.clock import ARBITRARY_CLOCK_FORMATS, FrameClock, ticks_from_seconds
 from animevid.io.colour import colour_from_tags, colour_of
 from animevid.io.hdr import open_tone_mapper
-from animevid.io.network.protocols import Spec, input_error, is_local_file, open_input
-from animevid.io.orientation import Orientation, orientation_of, turn_upright
+from animevid.io.network.protocols import Spec, input_error, is_local_file, local_path, open_input
+from animevid.io.orientation import Orientation, orientation_of, side_data_names, turn_upright
 from animevid.io.packets import PacketQueue
 from animevid.io.planes_io import PlaneReader, is_opaque
+from animevid.io.programmes import best_variant, has_variants, strangers
 from animevid.io.pyav import to_fraction
 from animevid.io.source import Chapter, Source, SourceInfo, StreamInfo
 from animevid.io.timeline import Timeline
@@ -36,6 +37,9 @@ _MICROSECOND = Fraction(1, 1_000_000)
 _PROBED_INDEX_ENTRIES = 600
 #: After the end of a cut, packets of other streams may still lie within this time of the last picture.
 _INTERLEAVE_SECONDS = Fraction(2)
+#: Captions inside the picture's stream are looked for in so many pictures.
+_SEARCHED_FOR_CAPTIONS = 250
+_CAPTIONS_LOST = "the captions inside the picture's stream (CEA-608/708) are lost: no encoder here takes them"
 #: A film that has no whole picture (key frame) among its first packets is shown from the first one.
 _PACKETS_WITHOUT_KEY = 300
 
@@ -99,6 +103,7 @@ class VideoSource(Source):
         self._iterated = False
         self._reading = threading.Lock()
         self._encrypted = False
+        self._has_captions = False
         self._damaged_pts: set[int | None] = set()
         if start_seconds is not None and end_seconds is not None and end_seconds <= start_seconds:
             raise UsageError(f"end = {float(end_seconds)} s must lie after start = {float(start_seconds)} s")
@@ -117,6 +122,11 @@ class VideoSource(Source):
         try:
             self._stream = self._choose_stream(stream_index)
             self._video_index = self._stream.index
+            name = self._container.format.name
+            path = local_path(spec) if is_local_file(spec) else None
+            self._strangers = strangers(self._container.streams, self._stream, format_name=name, path=path)
+            for index in self._strangers:
+                self._container.streams[index].discard = Discard.all  # not even fetched
             self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
             # One thread feeds NVDEC; more would each hold a picture of it back.
             self._decoder = self._open_decoder(1 if on_device else threads)
@@ -130,8 +140,9 @@ class VideoSource(Source):
             self._first = next(self._frames, None)
             if self._first is None:
                 raise self._no_picture_error()
+            self._codec: str = self._stream.codec_context.codec.canonical_name
             self._skipped_seconds = self._begin_at_first_whole_picture()
-            self._orientation = orientation_of(self._first, codec=self._stream.codec_context.codec.canonical_name)
+            self._orientation = orientation_of(self._first, codec=self._codec)
             tags = container_colour(self._stream)
             self._container_colour = tags
             self._reader = PlaneReader(container_colour=tags)
@@ -163,7 +174,12 @@ class VideoSource(Source):
 
     @property
     def notices_so_far(self) -> tuple[str, ...]:
-        return self._timeline.notices if self._timeline is not None else ()
+        captions = (_CAPTIONS_LOST,) if self._has_captions else ()
+        return (*captions, *(self._timeline.notices if self._timeline is not None else ()))
+
+    @property
+    def strangers(self) -> Mapping[int, str]:
+        return self._strangers
 
     @property
     def end_seconds(self) -> Fraction | None:
@@ -225,6 +241,8 @@ class VideoSource(Source):
             concealed = raw.is_corrupt or raw.pts in self._damaged_pts
             self._damaged_pts.discard(raw.pts)
             self.frames_concealed += concealed
+            if index < _SEARCHED_FOR_CAPTIONS and not self._has_captions:
+                self._has_captions = "A53_CC" in side_data_names(raw, codec=self._codec)
             planes = self._picture(raw)
             rotation = self._orientation.rotation_degrees
             if self._upright:
@@ -318,7 +336,8 @@ class VideoSource(Source):
     def _open_timeline(self) -> Timeline | None:
         if self._container.format.name.split(",")[0] not in ARBITRARY_CLOCK_FORMATS:
             return None
-        return Timeline({self._video_index, *(stream.index for stream in self._container.streams.audio)})
+        sound = {stream.index for stream in self._container.streams.audio} - self._strangers.keys()
+        return Timeline({self._video_index} | sound)
 
     def _decode_packet(self, packet: Any) -> list[Any]:
         """The frames that ``packet`` completes (``None``: those still under way); damage is counted, not raised."""
@@ -402,6 +421,8 @@ class VideoSource(Source):
         elif films:
             best = streams.best("video")
             chosen = best if best in films else films[0]
+            if has_variants(self._container.format.name):
+                chosen = best_variant(films)
         else:
             kinds = ", ".join(sorted({stream.type for stream in streams})) or "nothing"
             raise InputError(
@@ -431,8 +452,9 @@ class VideoSource(Source):
         container = self._container
         self._file_start = Fraction(0)
         if container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS:
-            carried = (self._stream, *container.streams.audio)
-            starts = [s.start_time * s.time_base for s in carried if s.start_time is not None and s.time_base]
+            carried = (self._stream, *(s for s in container.streams.audio if s.index not in self._strangers))
+            known = [(s.start_time, to_fraction(s.time_base)) for s in carried]
+            starts = [start * base for start, base in known if start is not None and base]
             self._file_start = min(starts, default=Fraction(0))
         if self._start is None:
             return self._file_start
@@ -507,6 +529,10 @@ class VideoSource(Source):
             yield f"HDR ({self._tone_mapper.name}) is tone-mapped to SDR BT.709"
         if self._device_trouble is not None:
             yield f"pictures go through the host's memory on their way to the GPU: {self._device_trouble}"
+        names = side_data_names(frame, codec=self._codec)
+        for name, what in (("SPHERICAL", "spherical (360°)"), ("STEREO3D", "stereoscopic (3D)")):
+            if name in names:
+                yield f"the source is {what}: the boxes that say so are lost, the picture itself is kept as it lies"
         if self._skipped_seconds is not None:
             yield f"the first {float(self._skipped_seconds):.2f} s have no whole picture: the film begins after them"
         if frame.interlaced_frame:
