@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from animevid import files
+from animevid import trusted_files
 from animevid.cli import main
 from animevid.errors import BackendError, DeviceError, OutputError, StyleError, UsageError
 from animevid.gpu.driver import open_device
@@ -169,8 +169,9 @@ class _Counting:
     def __init__(self) -> None:
         self.builds = 0
 
-    def __call__(self, *args, **kwargs) -> Engine:
+    def __call__(self, model, card, request, **_) -> Engine:
         self.builds += 1
+        self.target = request.target
         return _engine(f"plan {self.builds}".encode())
 
 
@@ -244,6 +245,18 @@ def test_a_damaged_engine_is_built_again_and_said_so_in_one_line(counting, tmp_p
     assert read_engine(path).plan == b"plan 2"
 
 
+@pytest.mark.parametrize(
+    ("library", "capability", "target"),
+    [("tensorrt_rtx", "7.5", "sm75"), ("tensorrt_rtx", "8.6", "current"), ("tensorrt", "7.5", "current")],
+)
+def test_an_engine_for_turing_names_its_capability_to_tensorrt_for_rtx(counting, tmp_path, library, capability, target):
+    gpu = Gpu("a card", capability, "12.8")
+    EngineCache(tmp_path / "engines").load_or_build(
+        b"model", PACKED, EngineRequest(SMALL), gpu=gpu, library=Library(library, "1.0", json)
+    )
+    assert counting.target == target
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps access lists, not modes")
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
 def test_an_engine_that_others_can_write_is_refused_not_run(counting, tmp_path, mode):
@@ -266,7 +279,7 @@ def test_a_failed_write_leaves_the_earlier_engine_and_no_crumbs(tmp_path, monkey
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(trusted_files.os, "fsync", full)
     with pytest.raises(OutputError, match="No space left"):
         write_engine(path, _engine(b"new"), key=key)
     assert read_engine(path, key=key).plan == b"old"

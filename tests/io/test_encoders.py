@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 from animevid.errors import OutputError, UsageError
-from animevid.io import EncoderSettings, OutputSettings, PictureKind, VideoSource
+from animevid.io import EncoderSettings, OutputSettings, PictureKind, VideoSource, encoders
 from animevid.io.encoders import HARDWARE_FAMILIES, choose_encoder
 from passing import pass_through, read_frames, times
 
@@ -150,3 +150,27 @@ def test_the_encoders_keep_quiet(make_clip, tmp_path, capfd):
 
 def test_pyav_has_the_software_encoders_we_name():
     assert {"libx264", "libx265", "libsvtav1", "libvpx-vp9", "prores_ks", "ffv1"} <= set(av.codecs_available)
+
+
+@pytest.mark.parametrize(
+    ("codec", "settings", "expected"),
+    [
+        ("h264", {}, {"rc": "vbr", "cq": "20", "b": "0", "preset": "p5"}),
+        ("hevc", {}, {"rc": "vbr", "cq": "23", "b": "0"}),
+        ("av1", {"crf": 0}, {"rc": "vbr", "cq": "1", "b": "0"}),
+        ("h264", {"crf": 27.5, "preset": "p6"}, {"rc": "vbr", "cq": "27.5", "b": "0", "preset": "p6"}),
+        ("h264", {"bitrate_bps": 9_000_000}, {"rc": "vbr", "cq": None, "b": None}),
+    ],
+)
+def test_nvenc_is_never_left_to_its_two_megabits(monkeypatch, codec, settings, expected):
+    monkeypatch.setattr(encoders, "opening_failure", lambda plan, picture: None)
+    plan = choose_encoder(EncoderSettings(codec=codec, hardware="nvenc", **settings), SMALL, container="mp4")
+    assert plan.encoder == f"{codec}_nvenc"
+    assert {name: plan.options.get(name) for name in expected} == expected
+    assert plan.bitrate_bps == settings.get("bitrate_bps")
+
+
+def test_a_quality_that_nvenc_does_not_know_is_refused():
+    assert encoders._options("av1_nvenc", EncoderSettings(crf=60), has_alpha=False)["cq"] == "60"
+    with pytest.raises(UsageError, match=r"0 \(best\) to 51"):
+        choose_encoder(EncoderSettings(crf=60, hardware="nvenc"), SMALL, container="mp4")

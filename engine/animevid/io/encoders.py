@@ -47,6 +47,10 @@ _X26X_PRESETS = (
 )
 _NAMED_PRESETS = {"libx264": _X26X_PRESETS, "libx265": _X26X_PRESETS}
 _HIGHEST_CRF = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
+#: NVENC without rate control writes FFmpeg's default of 2 Mbit/s at any size.
+_NVENC_DEFAULT_CQ = {"h264_nvenc": 20, "hevc_nvenc": 23, "av1_nvenc": 30}
+_NVENC_HIGHEST_CQ = {"h264_nvenc": 51, "hevc_nvenc": 51, "av1_nvenc": 63}
+_NVENC_PRESET = "p5"
 _DEFAULT_CODEC = {"webm": "vp9"}
 _ALPHA_FORMATS = {"libvpx-vp9": "yuva420p", "prores_ks": "yuva444p10le"}
 _ALPHA_CONTAINERS = {"libvpx-vp9": ("webm", "matroska"), "prores_ks": ("mov", "matroska")}
@@ -260,16 +264,17 @@ def _options(encoder: str, settings: EncoderSettings, *, has_alpha: bool) -> dic
     elif encoder == "prores_ks":
         options["profile"] = "4444" if has_alpha else (preset or "hq")
         options["vendor"] = "apl0"
+    elif encoder.endswith("_nvenc"):
+        options |= _nvenc_options(encoder, settings)
     elif crf is not None:
         family = encoder.rpartition("_")[2]
         quality = f"{crf:g}"
         options |= {
-            "nvenc": {"rc": "vbr", "cq": quality},
             "qsv": {"global_quality": quality},
             "vaapi": {"qp": quality},
             "amf": {"rc": "cqp", "qp_i": quality, "qp_p": quality},
         }.get(family, {})
-    if encoder.endswith(HARDWARE_FAMILIES) and settings.preset is not None:
+    if encoder.endswith(HARDWARE_FAMILIES) and preset is not None:
         options["preset"] = settings.preset
     if encoder == "libx265":
         options["x265-params"] = "log-level=error"
@@ -278,6 +283,22 @@ def _options(encoder: str, settings: EncoderSettings, *, has_alpha: bool) -> dic
         if has_alpha:
             options["auto-alt-ref"] = "0"  # libvpx cannot hide reference frames in an alpha stream
     return options | dict(settings.options)
+
+
+def _nvenc_options(encoder: str, settings: EncoderSettings) -> dict[str, str]:
+    """Constant quality on the scale of ``--crf``, or the bit rate that was asked for.
+
+    B-frames are left to the preset on that GPU (FFmpeg's ``bf = -1``): one that has none refuses a number.
+    """
+    options = {"rc": "vbr", "preset": settings.preset or _NVENC_PRESET, "tune": "hq"}
+    if settings.bitrate_bps is not None:
+        return options
+    highest = _NVENC_HIGHEST_CQ.get(encoder, 51)
+    quality = settings.crf if settings.crf is not None else _NVENC_DEFAULT_CQ.get(encoder, 23)
+    if not 0 <= quality <= highest:
+        raise UsageError(f"crf = {quality:g} is out of range for {encoder}: 0 (best) to {highest}")
+    # 0 is "automatic" to NVENC; b = 0: the quality alone decides.
+    return options | {"cq": f"{max(quality, 1):g}", "b": "0"}
 
 
 def _without_preset(plan: EncoderPlan) -> EncoderPlan:

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from animevid.errors import BackendError, OutputError
@@ -56,6 +57,9 @@ class EngineCache:
             OutputError: the folder cannot be written.
         """
         library = library or find_library()
+        if (library.name, request.target, gpu and gpu.compute_capability) == ("tensorrt_rtx", "current", "7.5"):
+            # Built for no capability by name, an engine of TensorRT for RTX does not load on Turing.
+            request = replace(request, target="sm75")
         key = engine_key(model, request, library=library, gpu=gpu)
         path = self.folder / _file_name(card, key)
         self._prepare_folder()
