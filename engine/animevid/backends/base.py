@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -120,12 +121,14 @@ def check_batch(batch: Tensor, card: StyleCard) -> None:
 
 def check_output(output: Tensor, batch: Tensor, card: StyleCard) -> None:
     """Raises:
-    BackendError: the network gave another shape than it was given.
+    BackendError: the network gave another shape than it was given, or what is no number.
     """
     if output.shape != batch.shape:
         raise BackendError(
             f"the style {card.name!r} gave {output.shape} for {batch.shape}; its card or its file is wrong for this use"
         )
+    if not math.isfinite(float(output.sum(dtype=np.float64))):  # one pass: a NaN or an infinity anywhere stays one
+        raise BackendError(f"the style {card.name!r} gave NaN or infinity, which are no colours: its file is broken")
 
 
 def one_line(error: BaseException) -> str:

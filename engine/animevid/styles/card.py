@@ -24,6 +24,24 @@ QUALITIES = ("fast", "high")
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
+_LARGEST_MULTIPLE = 1024
+_LARGEST_SIDE = 16384
+_LONGEST_TEXT = 4000
+_TYPES: dict[str, Any] = {
+    **dict.fromkeys(("name", "title", "description", "licence", "trained_on", "recipe", "weights_sha256"), str),
+    **dict.fromkeys(("quality", "precision"), str),
+    **dict.fromkeys(("size_multiple", "receptive_field_px", "net_pixels", "card_version"), int),
+    "tileable": bool,
+    "lift_epsilon": (int, float),
+}
+_TYPE_NAMES: dict[Any, str] = {
+    str: f"text of at most {_LONGEST_TEXT} letters",
+    int: "a whole number",
+    bool: "true or false",
+    (int, float): "a number",
+}
+
+
 class Layout(StrEnum):
     """How a picture is laid out in the network's input and output tensors (float32)."""
 
@@ -96,12 +114,13 @@ class StyleCard:
         """Raises:
         StyleError: a value that no network can have.
         """
+        self._check_types()
         for problem, holds in (
             ("name must not be empty", not self.name),
-            ("size_multiple must be 1 or more", self.size_multiple < 1),
-            ("receptive_field_px must be 0 or more", self.receptive_field_px < 0),
-            ("net_pixels must be 0 (full size) or more", self.net_pixels < 0),
-            ("lift_epsilon must be above 0", not self.lift_epsilon > 0),
+            (f"size_multiple must be 1 to {_LARGEST_MULTIPLE}", not 1 <= self.size_multiple <= _LARGEST_MULTIPLE),
+            (f"receptive_field_px must be 0 to {_LARGEST_SIDE}", not 0 <= self.receptive_field_px <= _LARGEST_SIDE),
+            ("net_pixels must be 0 (full size) to 2**28", not 0 <= self.net_pixels <= 1 << 28),
+            ("lift_epsilon must be above 0 and at most 1e6", not 0 < self.lift_epsilon <= 1e6),
             ("input_range must be (black, white), two different numbers", not _is_range(self.input_range)),
             ("output_range must be (black, white), two different numbers", not _is_range(self.output_range)),
             (f"quality must be one of {', '.join(QUALITIES)}", self.quality not in QUALITIES),
@@ -111,12 +130,20 @@ class StyleCard:
                 (self.layout is Layout.PACKED_YUV420) != (self.colour_order is ColourOrder.YUV),
             ),
             (
-                "fixed_size_px must be (height, width), 1 or more",
-                self.fixed_size_px is not None and min(self.fixed_size_px) < 1,
+                f"fixed_size_px must be (height, width), each 1 to {_LARGEST_SIDE}",
+                self.fixed_size_px is not None and not all(1 <= side <= _LARGEST_SIDE for side in self.fixed_size_px),
             ),
         ):
             if holds:
                 raise StyleError(f"the style card of {self.name!r} is not valid: {problem}")
+
+    def _check_types(self) -> None:
+        for name, kind in _TYPES.items():
+            value = getattr(self, name)
+            right = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+            if not right or (kind is str and len(value) > _LONGEST_TEXT):
+                said = f"{str(value)[:40]!r}"
+                raise StyleError(f"the style card is not valid: {name} = {said} must be {_TYPE_NAMES[kind]}")
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -142,7 +169,7 @@ class StyleCard:
                     "upgrade with: pip install -U animevid"
                 )
             known = {field.name for field in fields(cls)}
-            values = {key: value for key, value in raw.items() if key in known}
+            values = {key: _printable(value) for key, value in raw.items() if key in known}
             for key, kind in (("layout", Layout), ("colour_order", ColourOrder)):
                 if key in values:
                     values[key] = kind(values[key])
@@ -156,8 +183,9 @@ class StyleCard:
             if values.get("paint") is not None:
                 values["paint"] = PaintSettings.from_dict(values["paint"])
             return cls(**values)
-        except (ValueError, TypeError, KeyError, AttributeError, UsageError) as error:
-            raise StyleError(f"the style card in the model's metadata is not readable ({error})") from error
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, UsageError) as error:
+            said = _printable(str(error))[:200]
+            raise StyleError(f"the style card in the model's metadata is not readable ({said})") from error
 
 
 def read_card(model: bytes) -> StyleCard | None:
@@ -185,6 +213,13 @@ def write_card(model: bytes, card: StyleCard) -> bytes:
     kept = {entry.key: entry.value for entry in proto.metadata_props}
     onnx.helper.set_model_props(proto, {**kept, CARD_KEY: card.to_json()})
     return bytes(proto.SerializeToString())
+
+
+def _printable(value: Any) -> Any:
+    """A text without what would speak to a terminal (escape sequences, line ends, reversed writing)."""
+    if not isinstance(value, str):
+        return value
+    return "".join(letter if letter.isprintable() else " " for letter in value)
 
 
 def _is_range(values: tuple[float, float]) -> bool:

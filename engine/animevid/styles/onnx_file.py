@@ -7,6 +7,7 @@ wire format: https://protobuf.dev/programming-guides/encoding/.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -51,6 +52,16 @@ class Graph:
     nodes: tuple[Node, ...]
     weights: dict[str, tuple[int, ...]]
     has_external_weights: bool
+
+
+#: The entry "location" of a tensor's external data, wherever the tensor lies (attributes and subgraphs too), also where
+#: its length is written longer than it need be. A tensor or tag of that very name is refused with it.
+_LOCATION = re.compile(rb"\x0a(?:\x08|\x88\x80*\x00)location")
+
+
+def has_external_data(model: bytes) -> bool:
+    """Whether anything in ``model`` says that its values lie in another file (or at an address in memory)."""
+    return _LOCATION.search(model) is not None
 
 
 def read_metadata(model: bytes) -> dict[str, str]:

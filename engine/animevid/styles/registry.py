@@ -19,6 +19,7 @@ from animevid.errors import StyleError, UsageError
 from animevid.styles.card import PRECISIONS, QUALITIES, StyleCard, read_card
 from animevid.styles.folders import cache_folder, user_styles_folder
 from animevid.styles.inspect import CardHints, infer_card
+from animevid.styles.onnx_file import has_external_data
 
 _LOG = logging.getLogger(__name__)
 
@@ -149,6 +150,11 @@ def list_styles() -> tuple[Style, ...]:
 
 def _open(path: Path, *, hints: CardHints | None, name: str, allow_int8: bool = False) -> Style:
     model = _read(path)
+    if has_external_data(model):
+        raise StyleError(
+            f"{str(path)!r} keeps values in a second file, which a style may not read; save it as one file: "
+            "onnx.save(onnx.load(path), new_path)"
+        )
     card = read_card(model)
     if card is None:
         card = infer_card(model, name=name, hints=hints)

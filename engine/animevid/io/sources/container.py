@@ -132,7 +132,8 @@ class VideoSource(Source):
             self._decoder = self._open_decoder(1 if on_device else threads)
             self._time_base: Fraction = to_fraction(self._stream.time_base) or _MICROSECOND
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
-            self.origin_seconds = self._seek_start()
+            self._file_start: Fraction
+            self.origin_seconds: Fraction = self._seek_start()
             self._timeline = self._open_timeline()
             self._whole_from: int | None = None
             self._demuxed = self._demux()
@@ -327,8 +328,8 @@ class VideoSource(Source):
         """Where pictures were left out at the start, let the film begin with the first whole one; how much later."""
         if self._whole_from is None or self._start is not None or self._first is None or self._first.pts is None:
             return None
-        begin = self._first.pts * self._time_base
-        skipped = begin - self.origin_seconds
+        begin: Fraction = self._first.pts * self._time_base
+        skipped: Fraction = begin - self.origin_seconds
         self._file_start = self.origin_seconds = begin
         self.packets.drop_before(begin)
         return skipped
@@ -454,7 +455,7 @@ class VideoSource(Source):
         if container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS:
             carried = (self._stream, *(s for s in container.streams.audio if s.index not in self._strangers))
             known = [(s.start_time, to_fraction(s.time_base)) for s in carried]
-            starts = [start * base for start, base in known if start is not None and base]
+            starts: list[Fraction] = [start * base for start, base in known if start is not None and base]
             self._file_start = min(starts, default=Fraction(0))
         if self._start is None:
             return self._file_start
@@ -463,7 +464,7 @@ class VideoSource(Source):
         if container.duration is not None and self._start >= container.duration * _MICROSECOND:
             length = container.duration / 1_000_000
             raise UsageError(f"start = {float(self._start)} s lies after the end of the file ({length:.3f} s)")
-        origin = self._start + self._file_start
+        origin: Fraction = self._start + self._file_start
         if self._start > 0:
             try:
                 container.seek(ticks_from_seconds(origin, self._time_base), stream=self._stream, backward=True)
