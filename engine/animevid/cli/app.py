@@ -41,6 +41,7 @@ _TRAINER = "animevid_trainer.cli"
 COMMANDS: dict[str, Command] = {
     "convert": Command("animevid.cli.convert", "stylize a video, GIF, image or folder (the default command)"),
     "styles": Command("animevid.cli.styles", "list the styles, or show one"),
+    "farm": Command("animevid.cli.farm", "stylize a film on many machines, with Ray"),
     "webcam": Command("animevid.cli.webcam", "stylize a camera live, in a window or as a virtual camera"),
     "serve": Command("animevid.cli.serve", "stylize in the browser"),
     "train": Command(_TRAINER, "train a style"),
@@ -58,6 +59,7 @@ _EXTRAS = {
     "safetensors": "train",
     "tensorboard": "train",
     "watchfiles": "watch",
+    "ray": "farm",
     "aiohttp": "live",
     "aiortc": "live",
     "pyvirtualcam": "live",

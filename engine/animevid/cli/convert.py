@@ -50,6 +50,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--list-styles", action="store_true", help="list the styles that are installed, and end")
     parser.add_argument("--version", action="store_true", help="print the version, and end")
     parser.add_argument("--demo", action="store_true", help="INPUT is the clip that comes with animevid")
+    add_conversion_options(parser)
+
+
+def add_conversion_options(parser: argparse.ArgumentParser) -> None:
+    """All options but the ends."""
     add_common_options(parser)
     add_style_options(parser)
 
@@ -136,11 +141,29 @@ def run(args: argparse.Namespace) -> int:
     *sources, target = _ends(args)
 
     from animevid.cli.progress import open_reporter
+
+    options = conversion_options(args)
+    from animevid.cli.many import is_many, run_many
+
+    if is_many(args, sources):
+        return run_many(args, sources, target, options, _convert)
+    (source,) = sources
+    reporter = open_reporter("none" if args.quiet else args.progress, output_is_stdout=target == "-")
+    try:
+        _convert(source, target, options, args, reporter)
+    except AnimevidError as error:
+        reporter.failed(error)
+        raise
+    return 0
+
+
+def conversion_options(args: argparse.Namespace) -> ConversionOptions:
+    """What the command's options ask for."""
     from animevid.io import EncoderSettings
     from animevid.run.conversion import ConversionOptions
 
     compare, position = args.compare or (None, 0.5)
-    options = ConversionOptions(
+    return ConversionOptions(
         style=args.style,
         quality=args.quality,
         precision=args.precision,
@@ -174,18 +197,6 @@ def run(args: argparse.Namespace) -> int:
             threads=args.encoder_threads,
         ),
     )
-    from animevid.cli.many import is_many, run_many
-
-    if is_many(args, sources):
-        return run_many(args, sources, target, options, _convert)
-    (source,) = sources
-    reporter = open_reporter("none" if args.quiet else args.progress, output_is_stdout=target == "-")
-    try:
-        _convert(source, target, options, args, reporter)
-    except AnimevidError as error:
-        reporter.failed(error)
-        raise
-    return 0
 
 
 def _convert(source: str, target: str, options: ConversionOptions, args: argparse.Namespace, reporter: Reporter) -> int:

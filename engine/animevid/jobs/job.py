@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -18,7 +19,7 @@ from animevid.io import Sink, Source, VideoSink, VideoSource
 from animevid.io.clock import ARBITRARY_CLOCK_FORMATS
 from animevid.io.network.protocols import is_local_file, local_path, output_error
 from animevid.jobs.cuts import DEFAULT_SEGMENT_SECONDS, LEAD_IN_SECONDS, Segment, cut_points, segments_between
-from animevid.jobs.identity import differences, job_identity
+from animevid.jobs.identity import differences, job_identity, style_identity
 from animevid.jobs.join import join_segments
 from animevid.jobs.journal import JobDescription, Journal
 from animevid.jobs.locks import FileLock
@@ -28,6 +29,7 @@ from animevid.redaction import redacted
 from animevid.run import PipelineStatistics
 from animevid.run.conversion import Conversion, ConversionOptions, ConversionPlan, ConversionReport, PathLike, Progress
 
+_LEFT_BY_WORKERS = re.compile(r"\d{6}-[0-9a-f]{8}\.pkts")
 #: Films from this length on are made in segments without being asked: below, beginning anew costs little.
 RESUMABLE_SECONDS = 4 * DEFAULT_SEGMENT_SECONDS
 
@@ -134,6 +136,8 @@ class Job:
         segment_seconds: Fraction = DEFAULT_SEGMENT_SECONDS,
     ) -> None:
         self._conversion, self._src, self._dst = conversion, src, dst
+        self.src, self.dst = local_path(src), local_path(dst)
+        self.style_digest = style_identity(conversion.stylizer)
         self._options = replace(options, style=conversion.stylizer)
         self._segment_seconds = segment_seconds
         self._part: Conversion | None = None
@@ -232,7 +236,11 @@ class Job:
             self.folder.mkdir(exist_ok=True)
             stack.enter_context(FileLock(self.folder / "lock", what=f"path = {output!r}"))
             for path in self.folder.iterdir():
-                if path.name.endswith(".part") or (restart and path.name != "lock"):
+                if (
+                    path.name.endswith(".part")
+                    or _LEFT_BY_WORKERS.fullmatch(path.name)
+                    or (restart and path.name != "lock")
+                ):
                     path.unlink()
             sync_folder(self.folder.parent)
         except OSError as error:

@@ -1,0 +1,80 @@
+"""``animevid farm INPUT OUTPUT``: a film on many machines."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import Any
+
+from animevid.cli.convert import add_conversion_options, conversion_options
+from animevid.cli.values import parse_count
+from animevid.errors import BackendError, Cancelled, UsageError
+
+
+def add_parser(subparsers: Any) -> None:
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "farm",
+        prog="animevid farm",
+        usage="animevid farm INPUT OUTPUT [options]",
+        description="Cut a film, stylize its segments on the machines of a Ray cluster, and join them. Killed, the "
+        "same command goes on. docs/farm.md tells how to set up a cluster.",
+    )
+    parser.add_argument("input", metavar="INPUT", help="a film in a file")
+    parser.add_argument("output", metavar="OUTPUT", help="what to write")
+    group = parser.add_argument_group("cluster")
+    group.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster, or auto (default: this machine alone)")
+    group.add_argument("--workers", type=parse_count, metavar="N", help="at most so many (default: all that fit)")
+    group.add_argument("--worker-cpus", type=parse_count, default=1, metavar="N", help="CPUs of each (default 1)")
+    group.add_argument("--worker-gpus", type=float, default=0, metavar="N", help="GPUs of each (default 0)")
+    add_conversion_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    import ray
+
+    from animevid.jobs import Job, open_conversion
+    from animevid.jobs.farm import Farm
+
+    options = conversion_options(args)
+    speaks = not args.quiet and args.progress != "json"
+    started_at = time.monotonic()
+    with open_conversion(args.input, args.output, options, resumable=True, restart=args.restart) as job:
+        if not isinstance(job, Job):
+            raise UsageError("a farm makes films in segments: leave --no-resume out")
+        _connect(ray, args.address)
+        try:
+            farm = Farm(job, options, cpus=args.worker_cpus, gpus=args.worker_gpus, most_workers=args.workers)
+            if speaks:
+                print("\n".join(job.plan.notices), file=sys.stderr)
+
+            def tell(done: int, total: int) -> None:
+                if speaks:
+                    print(f"{done} of {total} segments, {time.monotonic() - started_at:.0f} s", file=sys.stderr)
+
+            farm.run(tell)
+        except KeyboardInterrupt as error:
+            raise Cancelled("stopped before the end: what is done is kept, and the same command goes on") from error
+        finally:
+            ray.shutdown()
+        frames = job.join()
+    if speaks:
+        print(
+            f"{args.output}: {frames} frames, {time.monotonic() - started_at:.1f} s; {farm.lost} workers lost, "
+            f"{farm.copies} slow segments given to a second one"
+        )
+    return 0
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    where: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+    if not address:
+        # Workers on this machine find animevid where this process does.
+        where["runtime_env"] = {"env_vars": {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}}
+    try:
+        ray.init(log_to_driver=False, configure_logging=False, **where)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise BackendError(
+            f"--address {address}: {str(error).splitlines()[0]}; start it with ray start --head"
+        ) from error

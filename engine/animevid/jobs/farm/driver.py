@@ -1,0 +1,236 @@
+"""Gives the segments of a job to workers, and to others where a worker is lost or slow."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from animevid.errors import AnimevidError, BackendError
+from animevid.jobs.farm.worker import FarmRequest, FilmReader, SegmentWorker, remote_reader
+from animevid.jobs.identity import source_identity
+from animevid.jobs.job import Job
+from animevid.jobs.packets import checksum, sync_folder
+from animevid.jobs.segment_sink import FinishedSegment
+from animevid.run.conversion import ConversionOptions
+
+log = logging.getLogger(__name__)
+
+#: A segment is tried on so many workers that are lost over it.
+_MOST_TRIES = 4
+#: Where workers have nothing left to do, a segment under way for so many times the usual gets a second one.
+_SLOW_FACTOR = 1.5
+_POLL_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class _Task:
+    index: int
+    worker: Any
+    started_at: float
+
+
+class Farm:
+    """The driver's part of a job; Ray is connected already.
+
+    A worker gets a segment when it has none, so at most one a worker is under way or waits to be taken over. Each that
+    is whole goes into the job's journal: a driver that was killed goes on as any job does.
+
+    Args:
+        job: what to make.
+        options: as they came, to be understood on every machine (the style by name, or as a file that all see).
+        cpus: CPUs a worker takes.
+        gpus: GPUs a worker takes.
+        most_workers: how many workers there may be at most; ``None``: as many as fit.
+        capacity: how many workers there may be at the moment; ``None``: what the cluster has room for.
+        worker_class: what runs remotely.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        options: ConversionOptions,
+        *,
+        cpus: float = 1,
+        gpus: float = 0,
+        most_workers: int | None = None,
+        capacity: Callable[[], int] | None = None,
+        worker_class: type[SegmentWorker] = SegmentWorker,
+    ) -> None:
+        import ray
+
+        self._ray: Any = ray
+        self._job, self._cpus, self._gpus = job, cpus, gpus
+        self._most_workers = most_workers
+        self._capacity = capacity or self._room
+        self._remote_worker = ray.remote(worker_class)
+        self._number = 0
+        self.lost = self.copies = self.refused = 0
+        self.seconds: list[float] = []
+        token = secrets.token_hex(16)
+        (job.folder / "token").write_text(token)
+        self._request = FarmRequest(
+            src=os.path.abspath(job.src),
+            dst=os.path.abspath(job.dst),
+            options=replace(options, threads=options.threads or max(1, int(cpus)), overwrite=True),
+            description=job.description,
+            folder=str(job.folder.absolute()),
+            token=token,
+            version=_version(),
+            source=source_identity(Path(job.src)),
+            style=job.style_digest,
+        )
+        self._film: Any = self._ray.remote(FilmReader).options(num_cpus=0).remote(self._request.src)
+
+    def run(self, on_segment: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Make all segments that are missing. ``on_segment`` is told how many are done, of how many.
+
+        Raises:
+            AnimevidError: of a segment; or no worker can be used.
+        """
+        pending = deque(segment.index for run in self._job.missing_runs() for segment in run)
+        missing, total = set(pending), len(self._job.description.segments)
+        starting: dict[Any, Any] = {}
+        running: dict[Any, _Task] = {}
+        idle: list[Any] = []
+        tries: dict[int, int] = {}
+        last_refusal = ""
+        try:
+            while missing:
+                while len(starting) + len(running) + len(idle) < min(self._capacity(), len(missing)):
+                    worker = self._start()
+                    starting[worker.check.remote()] = worker
+                self._hand_out(pending, missing, idle, running)
+                ready, _ = self._ray.wait([*starting, *running], num_returns=1, timeout=_POLL_SECONDS)
+                for ref in ready:
+                    if ref in starting:
+                        worker = starting.pop(ref)
+                        refusal = self._outcome(ref)
+                        if refusal is None:
+                            idle.append(worker)
+                            continue
+                        self.refused += 1
+                        last_refusal = str(refusal)
+                        log.warning("a worker cannot be used: %s", last_refusal)
+                        self._ray.kill(worker)
+                        if self.refused > 2 * max(1, self._capacity()) and not running and not idle:
+                            raise BackendError(f"no worker can be used: {last_refusal}")
+                        continue
+                    task = running.pop(ref)
+                    try:
+                        finished = self._take(task, ref, missing)
+                    except _Lost as lost:
+                        self.lost += 1
+                        tries[task.index] = tries.get(task.index, 0) + 1
+                        log.warning("a worker was lost: segment %d is given to another", task.index)
+                        if tries[task.index] >= _MOST_TRIES:
+                            raise BackendError(
+                                f"segment {task.index} lost {_MOST_TRIES} workers ({lost}): look at the memory of the "
+                                "machines, then the same command goes on"
+                            ) from lost
+                        if task.index in missing and task.index not in {t.index for t in running.values()}:
+                            pending.appendleft(task.index)
+                        continue
+                    idle.append(task.worker)
+                    if finished is not None:
+                        missing.discard(task.index)
+                        self.seconds.append(time.monotonic() - task.started_at)
+                        self._job.add(finished)
+                        on_segment(total - len(missing), total)
+        finally:
+            for worker in [*starting.values(), *(task.worker for task in running.values()), *idle]:
+                self._ray.kill(worker)
+            self._ray.kill(self._film)
+
+    def _hand_out(self, pending: deque[int], missing: set[int], idle: list[Any], running: dict[Any, _Task]) -> None:
+        while idle:
+            while pending and pending[0] not in missing:
+                pending.popleft()
+            index = pending.popleft() if pending else self._slowest(running)
+            if index is None:
+                return
+            worker = idle.pop(0)
+            running[worker.make.remote(index)] = _Task(index, worker, time.monotonic())
+
+    def _slowest(self, running: dict[Any, _Task]) -> int | None:
+        """A segment under way for long that no second worker has yet."""
+        if not self.seconds:
+            return None
+        indices = [task.index for task in running.values()]
+        late = time.monotonic() - _SLOW_FACTOR * median(self.seconds)
+        slow = [task for task in running.values() if task.started_at < late and indices.count(task.index) == 1]
+        if not slow:
+            return None
+        self.copies += 1
+        return min(slow, key=lambda task: task.started_at).index
+
+    def _take(self, task: _Task, ref: Any, missing: set[int]) -> FinishedSegment | None:
+        """The segment in its place; ``None`` if another worker was quicker."""
+        finished = self._outcome(ref)
+        if isinstance(finished, str):
+            raise _Lost(finished)
+        assert isinstance(finished, FinishedSegment)
+        target = self._job.path_of(task.index)
+        if task.index not in missing:
+            finished.path.unlink(missing_ok=True)
+            return None
+        if finished.path.exists() and finished.path.parent == Path(self._request.folder):
+            os.replace(finished.path, target)
+        else:
+            part = target.with_suffix(".part")
+            with part.open("wb") as file:
+                while file.tell() < finished.bytes:
+                    piece = self._outcome(task.worker.read.remote(str(finished.path), file.tell()))
+                    if not isinstance(piece, bytes) or not piece:
+                        raise _Lost("its result is gone")
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            if checksum(part) != finished.checksum:
+                raise _Lost("its result was damaged on the way")
+            os.replace(part, target)
+        sync_folder(target.parent)
+        return replace(finished, path=target)
+
+    def _outcome(self, ref: Any) -> Any:
+        """What a call gave; a word where its worker was lost.
+
+        Raises:
+            AnimevidError: as it was raised there.
+        """
+        try:
+            return self._ray.get(ref)
+        except self._ray.exceptions.RayTaskError as error:
+            cause = error.cause if isinstance(getattr(error, "cause", None), AnimevidError) else None
+            raise cause or BackendError(f"a worker failed: {str(error).splitlines()[-1]}") from error
+        except self._ray.exceptions.RayError as error:
+            return type(error).__name__
+
+    def _start(self) -> Any:
+        self._number += 1
+        options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_restarts": 0}
+        return self._remote_worker.options(**options).remote(self._request, remote_reader(self._film), self._number)
+
+    def _room(self) -> int:
+        resources = self._ray.cluster_resources()
+        room = int(resources.get("CPU", 1) / self._cpus) if self._cpus else 1
+        if self._gpus:
+            room = min(room, int(resources.get("GPU", 0) / self._gpus))
+        return max(1, room if self._most_workers is None else min(room, self._most_workers))
+
+
+class _Lost(Exception):
+    """A worker went away."""
+
+
+def _version() -> str:
+    from animevid import __version__
+
+    return __version__

@@ -1,0 +1,176 @@
+"""What runs on each machine: stylizes one segment at a time and hands it back."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from animevid.errors import AnimevidError
+from animevid.jobs.identity import source_identity, style_identity
+from animevid.jobs.job import open_part
+from animevid.jobs.journal import JobDescription
+from animevid.jobs.segment_sink import FinishedSegment
+from animevid.render.stylizer import Stylizer
+from animevid.run.conversion import ConversionOptions
+
+#: Files go from machine to machine in pieces of at most so many bytes.
+PIECE_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FarmRequest:
+    """All that a worker needs to know. ``token`` lies in ``folder`` too: who finds it there shares the folder."""
+
+    src: str
+    dst: str
+    options: ConversionOptions
+    description: JobDescription
+    folder: str
+    token: str
+    version: str
+    source: str
+    style: str
+
+
+class SegmentWorker:
+    """One worker. ``read_film(offset, size)`` gives the film's bytes where its file is not seen from here."""
+
+    def __init__(self, request: FarmRequest, read_film: Callable[[int, int], bytes], number: int) -> None:
+        self._request = request
+        self._read_film = read_film
+        self.number = number
+        self._own = Path(tempfile.mkdtemp(prefix="animevid-farm-"))
+        self._src = self._dst = ""
+        self._shares = False
+        self._stylizer: Stylizer | None = None
+
+    def check(self) -> str | None:
+        """Get ready; why it cannot be, in one line, or ``None``."""
+        from animevid import __version__
+
+        request = self._request
+        if __version__ != request.version:
+            return f"it has animevid {__version__}, the driver {request.version}: install the same"
+        options = request.options
+        assert not isinstance(options.style, Stylizer)  # which stays on its machine
+        try:
+            self._stylizer = Stylizer(
+                options.style,
+                quality=options.quality,
+                precision=options.precision,
+                sha256=options.sha256,
+                hints=options.hints,
+                strength=options.strength,
+                net_pixels=options.net_pixels,
+                backend=options.backend,
+                device=options.device,
+                threads=options.threads,
+            )
+        except AnimevidError as error:
+            return " ".join(str(error).split())
+        if style_identity(self._stylizer) != request.style:
+            return f"its style {self._stylizer.card.name!r} is another file than the driver's: copy that"
+        self._shares = _read(Path(request.folder) / "token") == request.token
+        try:
+            self._src = request.src if self._sees_film() else self._fetch_film()
+        except OSError as error:
+            return f"the film cannot be copied to it: {error.strerror}"
+        # Segments are planned as the output is; it is only written by the driver.
+        self._dst = request.dst if self._shares else str(self._own / Path(request.dst).name)
+        return None
+
+    def make(self, index: int) -> FinishedSegment:
+        """Stylize a segment; its file lies in the shared folder, or here for ``read``."""
+        assert self._stylizer is not None
+        request = self._request
+        segment = request.description.segments[index]
+        folder = Path(request.folder) if self._shares else self._own
+        path = folder / f"{index:06}-{secrets.token_hex(4)}.pkts"
+        found: list[FinishedSegment] = []
+        with open_part(
+            self._src,
+            self._dst,
+            replace(request.options, style=self._stylizer),
+            [segment],
+            request.description,
+            path_of=lambda _: path,
+            add=found.append,
+        ) as part:
+            part.run()
+        if not found:  # no picture lies in it
+            raise AnimevidError(f"segment {index} has no picture: check the source")
+        return found[0]
+
+    def read(self, path: str, offset: int) -> bytes:
+        """A piece of a finished segment's file; the file goes with its last one."""
+        with open(path, "rb") as file:
+            file.seek(offset)
+            piece = file.read(PIECE_BYTES)
+            is_last = offset + len(piece) >= os.fstat(file.fileno()).st_size
+        if is_last:
+            os.unlink(path)
+        return piece
+
+    def shares_folder(self) -> bool:
+        """Whether segments' files are seen by the driver."""
+        return self._shares
+
+    def pid(self) -> int:
+        """The worker's process."""
+        return os.getpid()
+
+    def close(self) -> None:
+        """Free everything."""
+        if self._stylizer is not None:
+            self._stylizer.close()
+        shutil.rmtree(self._own, ignore_errors=True)
+
+    def _sees_film(self) -> bool:
+        try:
+            return source_identity(Path(self._request.src)) == self._request.source
+        except OSError:
+            return False
+
+    def _fetch_film(self) -> str:
+        path = self._own / Path(self._request.src).name
+        with path.open("wb") as file:
+            while piece := self._read_film(file.tell(), PIECE_BYTES):
+                file.write(piece)
+        return str(path)
+
+
+class FilmReader:
+    """Gives away the film's bytes, on the driver's machine."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def read(self, offset: int, size: int) -> bytes:
+        with open(self._path, "rb") as file:
+            file.seek(offset)
+            return file.read(size)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except (OSError, ValueError):
+        return None
+
+
+def remote_reader(handle: Any) -> Callable[[int, int], bytes]:
+    """``read_film`` of a worker, for a ``FilmReader`` that is an actor of Ray."""
+
+    def read(offset: int, size: int) -> bytes:
+        import ray
+
+        piece: bytes = ray.get(handle.read.remote(offset, size))
+        return piece
+
+    return read

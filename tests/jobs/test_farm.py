@@ -1,0 +1,128 @@
+"""A film that is made by several workers, on a local Ray cluster, is that of one machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from animevid.errors import BackendError
+from animevid.io import EncoderSettings
+from animevid.jobs import job as jobs
+from animevid.jobs import open_conversion
+from jobs.conftest import look, psnr, same_but_pictures
+
+try:
+    import ray
+except ImportError:
+    if os.environ.get("CI"):
+        raise
+    pytest.skip('ray is not installed: pip install "animevid[farm]"', allow_module_level=True)
+
+from animevid.jobs.farm import Farm
+from animevid.jobs.farm.worker import SegmentWorker
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    here = os.path.dirname(os.path.dirname(__file__))
+    paths = os.pathsep.join([*(path for path in sys.path if path), here])
+    variables = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    ray.init(
+        num_cpus=4,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": variables},
+        object_store_memory=100 << 20,
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def film(make_clip):
+    sound = {"audio_codec": "aac", "audio_seconds": Fraction(6)}
+    return make_clip("film.mp4", width=160, height=96, frames=150, options={"g": "25", "bf": "2"}, **sound)
+
+
+@pytest.fixture
+def exact(options):
+    """What depends on nothing before: the result is the same to the bit."""
+    return replace(options, skip_static=False, deflicker=False, encoder=EncoderSettings(codec="ffv1", threads=1))
+
+
+class SlowFirst(SegmentWorker):
+    """The first worker takes its time, and tells that it works."""
+
+    def make(self, index):
+        if self.number == 1:
+            time.sleep(60)
+        return super().make(index)
+
+
+class Dying(SegmentWorker):
+    """The first worker is killed in the middle of a segment, as by the kernel that lacks memory."""
+
+    def make(self, index):
+        if self.number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().make(index)
+
+
+class Apart(SegmentWorker):
+    """A worker on a machine that shares no files with the driver."""
+
+    def check(self):
+        request = replace(self._request, folder="/nowhere", src="/nowhere/film.mp4")
+        self._request = request
+        return super().check()
+
+
+class Older(SegmentWorker):
+    """A worker with another animevid."""
+
+    def check(self):
+        import animevid
+
+        animevid.__version__ = "0.0.1"
+        return super().check()
+
+
+def farmed(film, dst, options, **how):
+    with open_conversion(film, dst, options, resumable=True, segment_seconds=Fraction(1)) as job:
+        farm = Farm(job, options, **how)
+        farm.run()
+        job.join()
+    return farm
+
+
+@pytest.mark.parametrize("worker_class", [Dying, Apart])
+def test_the_film_is_that_of_one_machine(worker_class, cluster, film, exact, convert, tmp_path):
+    expected = look(convert(film, tmp_path / "one.mkv", exact))
+    farm = farmed(film, tmp_path / "farm.mkv", exact, capacity=lambda: 2, worker_class=worker_class)
+    film_now = look(tmp_path / "farm.mkv")
+    assert same_but_pictures(film_now, expected)
+    assert min(map(psnr, film_now.pictures, expected.pictures)) == 100
+    assert farm.lost == (worker_class is Dying)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["farm.mkv", "one.mkv"]
+
+
+def test_a_slow_worker_is_overtaken_and_a_late_one_joins(cluster, film, exact, tmp_path):
+    started_at = time.monotonic()
+    capacity = lambda: 1 if time.monotonic() - started_at < 2 else 2  # noqa: E731
+    farm = farmed(film, tmp_path / "farm.mkv", exact, capacity=capacity, worker_class=SlowFirst)
+    assert farm.copies == 1
+    assert farm._number == 2
+    assert time.monotonic() - started_at < 55
+    assert len(look(tmp_path / "farm.mkv").pictures) == 150
+
+
+def test_a_worker_of_another_version_is_refused_in_one_line(cluster, film, exact, tmp_path):
+    with pytest.raises(BackendError, match=r"no worker can be used: it has animevid 0\.0\.1, the driver") as caught:
+        farmed(film, tmp_path / "farm.mkv", exact, capacity=lambda: 1, worker_class=Older)
+    assert "\n" not in str(caught.value)
+    assert jobs.job_folder(tmp_path / "farm.mkv").exists()
