@@ -27,8 +27,9 @@ from animevid.io import open_source
 from animevid.pixels import Colour, ColourRange, PlanesYUV420
 from animevid.render.stylizer import STEP_SHARES
 from animevid.run.adaptive import quality_ladder
-from animevid.run.live import EngineOptions, LiveEngine, LiveSettings
+from animevid.run.live import LiveEngine, LiveSettings
 from animevid.run.live_frames import LiveFrame
+from animevid.run.stylizer_cache import EngineOptions
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from gpu import fake_tensorrt
 from gpu.engines import rtx_or_skip

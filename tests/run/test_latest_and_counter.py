@@ -5,30 +5,30 @@ import threading
 import numpy as np
 from animevid.io.sources.counter import MODULUS, draw_counter, read_counter
 from animevid.pixels.resize import resize_plane
-from animevid.run.latest import Latest
 from animevid.run.live_frames import Meter
+from animevid.run.queues import BoundedQueue, WhenFull
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
 def test_the_newest_item_wins_and_the_others_are_counted():
-    box: Latest[int] = Latest()
+    box: BoundedQueue[int] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
     for number in range(5):
-        box.put(number)
+        box.offer(number)
     assert (box.take(timeout_seconds=0), box.dropped) == (4, 4)
 
 
 def test_taking_from_an_empty_box_ends_when_it_is_closed():
-    box: Latest[int] = Latest()
-    threading.Timer(0.05, box.close).start()
+    box: BoundedQueue[int] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
+    threading.Timer(0.05, box.cancel).start()
     assert box.take(timeout_seconds=10) is None
-    assert box.is_closed
+    assert box.is_cancelled
 
 
 def test_a_closed_box_keeps_nothing():
-    box: Latest[int] = Latest()
-    box.close()
-    box.put(1)
+    box: BoundedQueue[int] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
+    box.cancel()
+    box.offer(1)
     assert box.take(timeout_seconds=0) is None
 
 

@@ -12,9 +12,10 @@ from animevid.errors import InputError, LiveError, StyleError
 from animevid.io.retry import Backoff
 from animevid.io.sources.camera import TEST_PATTERN, Camera, CameraSettings, list_cameras, open_feed
 from animevid.io.sources.counter import read_counter
-from animevid.run.latest import Latest
-from animevid.run.live import BusyError, EngineOptions, LiveEngine, LiveSettings
+from animevid.run.live import BusyError, LiveEngine, LiveSettings
 from animevid.run.live_frames import LiveFrame
+from animevid.run.queues import BoundedQueue, WhenFull
+from animevid.run.stylizer_cache import EngineOptions
 
 PATTERN = CameraSettings(TEST_PATTERN, (96, 160), Fraction(60))
 
@@ -67,6 +68,15 @@ def test_a_style_that_does_not_exist_is_told_and_the_old_one_goes_on(packed_styl
         assert session.style_name == "test-packed"
 
 
+def test_what_a_viewer_is_told_outlives_the_next_frames(packed_style: Path):
+    with LiveEngine() as engine, engine.open_session(LiveSettings(style=str(packed_style))) as session:
+        session.report("strength = 7 is too much")
+        for _ in range(3):
+            session.offer(a_frame())
+            assert session.take(timeout_seconds=5) is not None
+        assert session.trouble == "strength = 7 is too much"
+
+
 def test_a_missing_style_is_refused_at_once(tmp_path: Path):
     with LiveEngine() as engine, pytest.raises(StyleError, match="does not exist"):
         engine.open_session(LiveSettings(style=str(tmp_path / "no.onnx")))
@@ -97,8 +107,8 @@ def test_a_viewer_who_sends_ten_times_as_much_gets_no_more_turns(packed_style: P
 
 def test_a_file_stands_in_for_a_camera_and_starts_again_at_its_end(make_clip: Callable[..., Path]):
     clip = make_clip("loop.mp4", frames=5, rate=Fraction(50))
-    box: Latest[LiveFrame] = Latest()
-    with Camera(CameraSettings(str(clip)), box.put) as camera:
+    box: BoundedQueue[LiveFrame] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
+    with Camera(CameraSettings(str(clip)), box.offer) as camera:
         while camera.frames_read < 12:
             assert box.take(timeout_seconds=5) is not None
 
@@ -106,8 +116,8 @@ def test_a_file_stands_in_for_a_camera_and_starts_again_at_its_end(make_clip: Ca
 def test_a_camera_that_breaks_off_is_opened_again(tmp_path: Path, make_clip: Callable[..., Path]):
     clip = tmp_path / "camera.mp4"
     clip.write_bytes(make_clip("unplugged.mp4", frames=5, rate=Fraction(50)).read_bytes())
-    box: Latest[LiveFrame] = Latest()
-    with Camera(CameraSettings(str(clip)), box.put, backoff=Backoff(first_seconds=0.02)) as camera:
+    box: BoundedQueue[LiveFrame] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
+    with Camera(CameraSettings(str(clip)), box.offer, backoff=Backoff(first_seconds=0.02)) as camera:
         away = clip.rename(tmp_path / "away.mp4")
         while camera.trouble is None:
             box.take(timeout_seconds=0.05)

@@ -140,7 +140,7 @@ def test_a_camera_pipeline_drops_the_oldest_and_counts_it():
         taken.append(value)
 
     statistics = Pipeline(
-        source(), [Stage.each("sink", take)], capacity=1, when_full=WhenFull.DROP_OLDEST, source_name="camera"
+        source(), [Stage.each("sink", take)], capacity=1, when_full=WhenFull.KEEP_LATEST, source_name="camera"
     ).run()
 
     assert taken == sorted(taken)

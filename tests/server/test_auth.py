@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from animevid.cli import main
 from animevid.io.sources.camera import TEST_PATTERN, CameraSettings
-from animevid.run.live import EngineOptions
+from animevid.run.stylizer_cache import EngineOptions
 from animevid.server.app import ServerOptions, make_app
 from animevid.server.auth import Guard, is_loopback
 from animevid.server.sandbox import SandboxLimits, SandboxRequest, conversion_options

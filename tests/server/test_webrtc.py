@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +16,10 @@ pytest.importorskip("aiortc", reason="aiortc is not installed: pip install 'anim
 
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtp import RtpPacket
-from animevid.server.webrtc import PromptJitterBuffer
+from animevid.io.sources.camera import TEST_PATTERN, CameraSettings, open_feed
+from animevid.run.live import LiveEngine, LiveSettings
+from animevid.run.live_frames import LiveFrame
+from animevid.server.webrtc import Peer, PromptJitterBuffer
 
 Packets = list[RtpPacket]
 
@@ -77,3 +86,30 @@ def test_a_lost_packet_holds_its_frame_back_until_it_comes_again():
     buffer = PromptJitterBuffer(512, is_video=True)
     assert frames_from(buffer, packets) == [b"0.0 0.1 "]
     assert frames_from(buffer, [lost]) == [b"1.0 1.1 "]
+
+
+def test_an_error_of_the_viewer_is_still_told_after_the_next_frame(packed_style: Path):
+    def change(session: object, params: object) -> None:
+        raise ValueError("strength = 7 must lie between 0 and 1")
+
+    planes = next(iter(open_feed(CameraSettings(TEST_PATTERN, (48, 64)), threading.Event())))
+    with LiveEngine() as engine, engine.open_session(LiveSettings(style=str(packed_style))) as session:
+
+        async def talk() -> None:
+            with ThreadPoolExecutor(1) as executor:
+                peer = Peer(
+                    session,
+                    executor,
+                    host_camera=None,
+                    largest_pixels=10**6,
+                    on_close=lambda peer: None,
+                    change=change,
+                    viewers=lambda: 1,
+                )
+                peer._on_message('{"strength": 7}')
+                session.offer(LiveFrame(planes, 0, time.monotonic()))
+                assert session.take(timeout_seconds=10) is not None
+                assert session.trouble == "strength = 7 must lie between 0 and 1"
+                await peer.close()
+
+        asyncio.run(talk())

@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     from aiohttp import web
 
     from animevid.io.sources.camera import CameraSettings
-    from animevid.run.live import EngineOptions, LiveSettings
+    from animevid.run.live import LiveSettings
+    from animevid.run.stylizer_cache import EngineOptions
     from animevid.server.app import ServerOptions, make_app
     from animevid.server.auth import Guard, is_loopback, new_token
     from animevid.server.sandbox import SandboxLimits

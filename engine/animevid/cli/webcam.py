@@ -75,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--no-window shows nothing: add --virtual-camera or --record")
 
     from animevid.io.sources.camera import CameraSettings
-    from animevid.run.live import EngineOptions, LiveSettings
+    from animevid.run.live import LiveSettings
+    from animevid.run.stylizer_cache import EngineOptions
     from animevid.run.webcam import Webcam, WebcamOptions
 
     size = None

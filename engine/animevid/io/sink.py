@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from types import TracebackType
 from typing import Self
 
+import av
+
+from animevid.errors import UsageError
 from animevid.frame import Frame
+from animevid.io.network.protocols import Spec, output_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +35,25 @@ class SinkReport:
 class Sink(ABC):
     """Takes frames in order and leaves a whole output or nothing. A context manager that aborts without ``finish``.
 
-    One thread calls ``write`` and ``finish``.
+    One thread calls ``write`` and ``finish``. A new sink is a subclass with ``_write``, ``_finish``, ``abort``
+    and ``description``; this class refuses what comes too late and turns the system's errors into one line of ours.
+    What a sink can do is said by its properties, so nobody asks for its class.
     """
 
-    frames_written: int
-    _done: bool
+    #: What is written to, for messages.
+    path: Spec
+    frames_written: int = 0
+    _done: bool = False
+
+    @property
+    def separate_images(self) -> bool:
+        """Whether each frame is an output of its own: sizes may differ, and nothing is filtered over time."""
+        return False
+
+    @property
+    def encodes_on_device(self) -> bool:
+        """Whether frames may stay in a GPU's memory."""
+        return False
 
     @property
     @abstractmethod
@@ -50,26 +70,67 @@ class Sink(ABC):
         """One-line remarks for people."""
         return ()
 
-    @abstractmethod
+    @property
+    def packets_so_far(self) -> tuple[int, int]:
+        """How many packets of other streams were written, and how many lost, by the time it was aborted."""
+        return 0, 0
+
+    def open(self, frame: Frame) -> None:  # noqa: B027  (most sinks open with their first frame)
+        """Open the target for frames like ``frame``, where that is possible before the first one is written.
+
+        Raises:
+            OutputError: the target cannot be written (nothing is left behind).
+        """
+
     def write(self, frame: Frame) -> None:
         """Take the next frame.
+
+        Args:
+            frame: its time is on the source's clock, in seconds.
 
         Raises:
             OutputError: the disk is full or the target cannot be written (nothing is left behind).
             UsageError: a frame that does not fit, or the sink is finished.
         """
+        self._check_open()
+        with self._errors_translated():
+            self._write(frame)
 
-    @abstractmethod
     def finish(self) -> SinkReport:
         """Complete the output and give it its name.
 
         Raises:
             OutputError: no frame was written, or the target cannot be written (nothing is left behind).
         """
+        self._check_open()
+        with self._errors_translated():
+            report = self._finish()
+        self._done = True
+        return report
+
+    @abstractmethod
+    def _write(self, frame: Frame) -> None:
+        """Take the next frame; ``OSError`` and FFmpeg's errors may be raised as they are."""
+
+    @abstractmethod
+    def _finish(self) -> SinkReport:
+        """Complete the output; ``OSError`` and FFmpeg's errors may be raised as they are."""
 
     @abstractmethod
     def abort(self) -> None:
         """Throw away what was written. Safe to call twice, and after ``finish``."""
+
+    def _check_open(self) -> None:
+        if self._done:
+            raise UsageError("the sink is finished or aborted: make a new one")
+
+    @contextmanager
+    def _errors_translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.FFmpegError, OSError) as error:
+            self.abort()
+            raise output_error(self.path, error) from error
 
     def __enter__(self) -> Self:
         return self

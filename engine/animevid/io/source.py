@@ -103,6 +103,21 @@ class Source(ABC):
         return None
 
     @property
+    def is_finite(self) -> bool:
+        """False for what may never end by itself: a camera, a live stream."""
+        return True
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the source goes on while nobody reads it."""
+        return False
+
+    @property
+    def is_on_device(self) -> bool:
+        """Whether the frames lie in a GPU's memory."""
+        return False
+
+    @property
     def notices_so_far(self) -> tuple[str, ...]:
         """One-line remarks on what was met while reading."""
         return ()

@@ -16,7 +16,6 @@ from animevid.errors import InputError, UsageError
 from animevid.frame import Frame
 from animevid.io.clock import ticks_from_seconds
 from animevid.io.encoders import EncoderPlan, PictureKind, open_context
-from animevid.io.network.protocols import output_error
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.container import VideoSink
@@ -62,6 +61,7 @@ class SegmentSink(Sink):
         on_segment: Callable[[FinishedSegment], None],
     ) -> None:
         self._planned = planned
+        self.path = planned.path
         self._segments = tuple(segments)
         self._origin = origin_seconds
         self._starts = [None if s.start_seconds is None else s.start_seconds + file_start for s in segments]
@@ -91,32 +91,19 @@ class SegmentSink(Sink):
     def notices(self) -> tuple[str, ...]:
         return self._planned.notices
 
-    def write(self, frame: Frame) -> None:
-        if self._done:
-            raise UsageError("the sink is finished or aborted: make a new one")
-        try:
-            if self._begins(frame.pts_seconds):
-                self._next_segment(frame)
-            self._encode(frame)
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise output_error(self._planned.path, error) from error
+    def _write(self, frame: Frame) -> None:
+        if self._begins(frame.pts_seconds):
+            self._next_segment(frame)
+        self._encode(frame)
 
-    def finish(self) -> SinkReport:
-        if self._done:
-            raise UsageError("the sink is finished or aborted: make a new one")
-        try:
-            self._close_segment()
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise output_error(self._planned.path, error) from error
+    def _finish(self) -> SinkReport:
+        self._close_segment()
         if self._at + 1 < len(self._segments):
             missing = self._starts[self._at + 1]
             raise InputError(
                 f"the source ends before {float(missing or 0):.3f} s, where it had pictures when it was cut: check the "
                 "file and give --restart"
             )
-        self._done = True
         return SinkReport(
             path=redacted(self._planned.path),
             frames_written=self.frames_written,

@@ -18,21 +18,18 @@ from animevid.errors import Cancelled, UsageError
 from animevid.io import (
     EncoderSettings,
     Frame,
-    ImageFolderSink,
     OutputSettings,
     PictureKind,
     ReconnectingSource,
     Sink,
     Source,
     SourceInfo,
-    VideoSink,
-    VideoSource,
     may_come_back,
     open_sink,
     open_source,
     picture_kind_of,
 )
-from animevid.io.network.protocols import STANDARD_STREAM, is_local_file, is_published
+from animevid.io.network.protocols import is_local_file, is_published
 from animevid.io.pacing import Pacer
 from animevid.io.sinks.published import PublishedSink
 from animevid.pixels import Colour, PlanesYUV420, compare_side_by_side, compare_split, resize_planes
@@ -226,20 +223,19 @@ class Conversion:
                 stack.callback(_close_if_opened, opening)
             device_index = opening.result().device_index if self._may_stay_on_device(src) else None
             self._source = stack.enter_context(self._open_source(src, device_index=device_index))
-            self._on_device = isinstance(self._source, VideoSource) and self._source.is_on_device
+            self._on_device = self._source.is_on_device
             info = self._source.info
             self._size = self._wanted_size(info.display_height, info.display_width)
             self._sink = stack.enter_context(self._open_sink())
             self._stylizer = opening.result()
-            if device_index is not None and isinstance(self._sink, VideoSink | PublishedSink):
+            if device_index is not None:
                 self._stylizer.keep_results_on_device(self._sink.encodes_on_device)
             self._stack = stack.pop_all()
 
     @property
     def is_endless(self) -> bool:
         """True for a source that may never end by itself (a live stream): ``stop`` is then the normal end."""
-        source = self._source
-        return isinstance(source, ReconnectingSource) or (isinstance(source, VideoSource) and not source.is_finite)
+        return not self._source.is_finite
 
     @property
     def source(self) -> Source:
@@ -297,7 +293,7 @@ class Conversion:
         """
         source, sink, options = self._source, self._sink, self._options
         # What stays on the device is neither compared nor resized by the CPU.
-        on_device, separate = self._on_device, isinstance(self._sink, ImageFolderSink)
+        on_device, separate = self._on_device, self._sink.separate_images
         filters = options.deflicker and not on_device and not separate
         filtered = TemporalFilter(self._stylizer) if filters else self._stylizer
         reuse = FrameReuse(filtered) if options.skip_static and not on_device else None
@@ -372,30 +368,21 @@ class Conversion:
             )
 
         first = connect()
-        if not isinstance(first, VideoSink) or not is_published(self._dst) or options.reconnect_seconds <= 0:
+        if not is_published(self._dst) or options.reconnect_seconds <= 0:
             return first
         return PublishedSink(
             first,
             connect,
             template=self._source,
             patience_seconds=options.reconnect_seconds,
-            drops=self._source_is_live,
+            drops=self._source.is_live,
             should_stop=self._should_stop,
             on_back=lambda pts_seconds: self._pacer.restart(pts_seconds) if self._pacer is not None else None,
         )
 
-    @property
-    def _source_is_live(self) -> bool:
-        """Whether the source goes on while nobody reads it. Standard input does not, and may well be a film."""
-        return isinstance(self._source, ReconnectingSource) or (
-            isinstance(self._source, VideoSource)
-            and not self._source.is_finite
-            and os.fspath(self._source.spec) != STANDARD_STREAM
-        )
-
     def _open_pacer(self) -> Pacer | None:
         """What holds pictures back for a live server; ``None`` where the source is live, or nobody watches."""
-        if not self._options.real_time or self._source_is_live or not is_published(self._dst):
+        if not self._options.real_time or self._source.is_live or not is_published(self._dst):
             return None
         return Pacer(should_stop=self._should_stop)
 
@@ -424,12 +411,12 @@ class Conversion:
             )
 
         source = open_once(device_index=device_index)
-        if device_index is not None and isinstance(source, VideoSource) and not source.is_on_device:
+        if device_index is not None and not source.is_on_device:
             # Again, for a decoder with all its threads; the reason stays.
             self._lasting_notices = source.info.notices
             source.close()
             source = open_once()
-        if isinstance(source, VideoSource) and options.reconnect_seconds > 0 and may_come_back(source):
+        if options.reconnect_seconds > 0 and may_come_back(source):
             return ReconnectingSource(source, open_once, patience_seconds=options.reconnect_seconds, stop=self._stopped)
         return source
 
@@ -472,8 +459,8 @@ class Conversion:
 
     def _fit(self, planes: PlanesYUV420) -> PlanesYUV420:
         # Separate images may differ in size; within one video all pictures take that of the first.
-        separate = isinstance(self._sink, ImageFolderSink)
-        size = self._wanted_size(planes.height, planes.width) if separate else self._size
+        own_size = self._sink.separate_images
+        size = self._wanted_size(planes.height, planes.width) if own_size else self._size
         fitted = resize_planes(planes, size)
         return replace(fitted, colour=_lasting_colour(planes.colour, height=planes.height, new_height=size[0]))
 

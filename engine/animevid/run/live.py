@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
-from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
 from animevid.errors import AnimevidError, LiveError
 from animevid.pixels import PlanesYUV420, blend
-from animevid.render.stylizer import Stylizer, TemporalFilter
+from animevid.render.stylizer import TemporalFilter
 from animevid.run.adaptive import QualityGovernor, QualityStep, quality_ladder
-from animevid.run.latest import Latest
 from animevid.run.live_frames import LiveFrame, LiveResult, mirrored
-from animevid.styles import CardHints, Style
+from animevid.run.queues import BoundedQueue, WhenFull
+from animevid.run.stylizer_cache import EngineOptions, StyleName, StylizerCache
 
 log = logging.getLogger(__name__)
 
-#: Networks that stay open at a time; switching back to one of these is immediate.
-_OPEN_STYLES = 6
 #: A viewer that has been silent for this long takes no share of the machine.
 _ACTIVE_SECONDS = 1.0
-
-StyleName = str | os.PathLike[str] | Style | None
+#: How long an error of a viewer's own is told: some rounds of the page's figures.
+_REPORTED_SECONDS = 5.0
 
 
 class BusyError(LiveError):
@@ -51,19 +46,6 @@ class LiveSettings:
     mirror: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """How networks run, and how many viewers there may be."""
-
-    backend: str = "auto"
-    device: str = "auto"
-    threads: int = 0
-    precision: str | None = None
-    sha256: str | None = None
-    hints: CardHints | None = field(default=None)
-    max_sessions: int = 4
-
-
 class LiveSession:
     """One viewer's place. Pictures go in by ``offer``, come out by ``take``; settings may change at any time.
 
@@ -73,14 +55,16 @@ class LiveSession:
     def __init__(self, engine: LiveEngine, settings: LiveSettings) -> None:
         self._engine = engine
         self._settings = settings
-        self._waiting: Latest[LiveFrame] = Latest(engine.condition)
-        self._done: Latest[LiveResult] = Latest()
+        self._waiting: BoundedQueue[LiveFrame] = BoundedQueue(
+            1, when_full=WhenFull.KEEP_LATEST, condition=engine.condition
+        )
+        self._done: BoundedQueue[LiveResult] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
         self._governor = _governor(settings)
         self._steps: TemporalFilter | None = None
         self.offered_at_seconds = 0.0
         self.cost_seconds = 0.0
-        #: Why the style on screen is not the one that was asked for, as one line.
-        self.trouble: str | None = None
+        self._work_trouble: str | None = None
+        self._reported: tuple[str, float] | None = None
 
     @property
     def settings(self) -> LiveSettings:
@@ -94,6 +78,21 @@ class LiveSession:
         if settings.quality != self._settings.quality or settings.fps != self._settings.fps:
             self._governor = _governor(settings)
         self._settings = settings
+
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong, as one line: with the style that was asked for, the picture, or what was asked of us."""
+        if self._reported is not None and time.monotonic() < self._reported[1]:
+            return self._reported[0]
+        return self._work_trouble
+
+    def report(self, trouble: str) -> None:
+        """Say ``trouble`` (one line) for some seconds, whatever becomes of the next frames."""
+        self._reported = trouble, time.monotonic() + _REPORTED_SECONDS
+
+    def fail(self, trouble: str) -> None:
+        """Say ``trouble`` (one line) until a frame is stylized again."""
+        self._work_trouble = trouble
 
     @property
     def step(self) -> QualityStep:
@@ -117,16 +116,16 @@ class LiveSession:
 
     @property
     def is_waiting(self) -> bool:
-        return self._waiting.is_waiting
+        return len(self._waiting) > 0
 
     @property
     def is_closed(self) -> bool:
-        return self._waiting.is_closed
+        return self._waiting.is_cancelled
 
     def offer(self, frame: LiveFrame) -> None:
         """The newest picture; one that still waits is dropped. Never blocks."""
         self.offered_at_seconds = time.monotonic()
-        self._waiting.put(frame)
+        self._waiting.offer(frame)
 
     def take(self, *, timeout_seconds: float | None = None) -> LiveResult | None:
         """The newest result; ``None`` after ``timeout_seconds`` or once closed."""
@@ -134,8 +133,8 @@ class LiveSession:
 
     def close(self) -> None:
         """Leave. Safe to call twice."""
-        self._waiting.close()
-        self._done.close()
+        self._waiting.cancel()
+        self._done.cancel()
         self._engine.forget(self)
 
     def __enter__(self) -> Self:
@@ -162,17 +161,18 @@ class LiveSession:
         self.cost_seconds = finished - started
         if settings.adaptive and settings.strength > 0:
             self._governor.observe(finished, self.cost_seconds * sharers)
-        self._done.put(LiveResult(frame, stylized, finished))
+        self._done.offer(LiveResult(frame, stylized, finished))
 
     def _stylize(self, planes: PlanesYUV420, settings: LiveSettings, step: QualityStep) -> PlanesYUV420:
+        trouble: str | None = None
         try:
             wanted = self._engine.stylizer_cache.get(settings.style, quality=step.quality)
-            self.trouble = None
         except AnimevidError as error:
-            wanted, self.trouble = None, str(error)
+            wanted, trouble = None, str(error)
         if wanted is not None and (self._steps is None or self._steps.stylizer is not wanted):
             self._steps = TemporalFilter(wanted)
         if self._steps is None or settings.strength == 0:
+            self._work_trouble = trouble
             return planes
         stylizer = self._steps.stylizer
         base = stylizer.card.net_pixels if settings.net_pixels is None else settings.net_pixels
@@ -180,7 +180,9 @@ class LiveSession:
         base = min(base, pixels) if base else pixels
         stylizer.net_pixels = max(32 * 32, round(base * step.net_share))
         stylizer.strength = 1.0
-        return blend(planes, self._steps.stylize_planes(planes), strength=settings.strength)
+        stylized = self._steps.stylize_planes(planes)
+        self._work_trouble = trouble  # not before: a frame that fails again is not a new trouble
+        return blend(planes, stylized, strength=settings.strength)
 
 
 def _governor(settings: LiveSettings) -> QualityGovernor:
@@ -200,7 +202,6 @@ class LiveEngine:
         self.stylizer_cache = StylizerCache(self.options)
         self._sessions: list[LiveSession] = []
         self._closed = False
-        self._failure: BaseException | None = None
         self._turn = 0
         self._thread = threading.Thread(target=self._run, name="animevid-live", daemon=True)
         self._thread.start()
@@ -250,8 +251,8 @@ class LiveEngine:
         self.close()
 
     def _check_room(self) -> None:
-        if self._closed or self._failure is not None:
-            raise LiveError(f"the live engine has stopped ({self._failure or 'it was closed'}): start it again")
+        if self._closed:
+            raise LiveError("the live engine was closed: start it again")
         limit = self.options.max_sessions
         if len(self._sessions) >= limit:
             raise BusyError(f"all {limit} places are taken: wait until one is free")
@@ -279,63 +280,4 @@ class LiveEngine:
                 # One viewer's odd picture must not end the others' stream.
                 if session.trouble != str(error):
                     log.warning("a picture could not be stylized: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
-                session.trouble = str(error)
-
-
-class StylizerCache:
-    """The networks that are open, by style and quality; the one that was not used for longest goes first."""
-
-    def __init__(self, options: EngineOptions) -> None:
-        self._options = options
-        self._open: OrderedDict[tuple[str, str], Future[Stylizer]] = OrderedDict()
-        self._lock = threading.Lock()
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="animevid-style")
-
-    def get(self, style: StyleName, *, quality: str) -> Stylizer | None:
-        """The network if it is open; ``None`` while it is being loaded, which this starts.
-
-        Raises:
-            StyleError, BackendError: it cannot be loaded.
-        """
-        future = self._future(style, quality)
-        return future.result() if future.done() else None
-
-    def load(self, style: StyleName, *, quality: str) -> Stylizer:
-        """The network, waiting for it.
-
-        Raises:
-            StyleError, BackendError: it cannot be loaded.
-        """
-        return self._future(style, quality).result()
-
-    def _future(self, style: StyleName, quality: str) -> Future[Stylizer]:
-        key = (str(style.path) if isinstance(style, Style) else str(style), quality)
-        with self._lock:
-            if key not in self._open:
-                self._open[key] = self._loader.submit(self._load, style, quality)
-            self._open.move_to_end(key)
-            oldest = next(iter(self._open))
-            # Only a reference is dropped here: a viewer may still look through it.
-            if len(self._open) > _OPEN_STYLES and self._open[oldest].done():
-                del self._open[oldest]
-            return self._open[key]
-
-    def _load(self, style: StyleName, quality: str) -> Stylizer:
-        options = self._options
-        return Stylizer(
-            style,
-            backend=options.backend,
-            device=options.device,
-            threads=options.threads,
-            quality=quality,
-            precision=options.precision,
-            sha256=options.sha256,
-            hints=options.hints,
-        )
-
-    def close(self) -> None:
-        self._loader.shutdown(cancel_futures=True)
-        for future in self._open.values():
-            if not future.cancelled() and future.exception() is None:
-                future.result().close()
-        self._open.clear()
+                session.fail(str(error))

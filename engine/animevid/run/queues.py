@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from contextlib import suppress
 from enum import Enum, auto
 from typing import Generic, TypeVar
 
@@ -14,7 +15,7 @@ class WhenFull(Enum):
     """What a put does on a full queue."""
 
     WAIT = auto()  # back-pressure: the producer waits (files)
-    DROP_OLDEST = auto()  # the newest wins: the oldest waiting item is dropped and counted (cameras)
+    KEEP_LATEST = auto()  # the newest wins: the oldest waiting item is dropped and counted (cameras)
 
 
 class QueueCancelled(Exception):
@@ -24,18 +25,23 @@ class QueueCancelled(Exception):
 class BoundedQueue(Generic[T]):
     """At most ``capacity`` items between one producer and one consumer (more of either are safe too).
 
-    ``queue.Queue`` cannot wake its waiters for cancellation nor hand over all that waits in one call.
+    ``queue.Queue`` cannot wake its waiters for cancellation nor hand over all that waits in one call. ``condition`` may
+    be shared among queues, for one thread that waits for any of them.
     """
 
-    def __init__(self, capacity: int, *, when_full: WhenFull = WhenFull.WAIT) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        when_full: WhenFull = WhenFull.WAIT,
+        condition: threading.Condition | None = None,
+    ) -> None:
         if capacity < 1:
             raise ValueError(f"{capacity = } must be 1 or more")
         self._capacity = capacity
         self._when_full = when_full
         self._items: deque[T] = deque()
-        self._lock = threading.Lock()
-        self._not_empty = threading.Condition(self._lock)
-        self._not_full = threading.Condition(self._lock)
+        self._changed = condition or threading.Condition()
         self._ended = False
         self._cancelled = False
         self._dropped = 0
@@ -46,17 +52,17 @@ class BoundedQueue(Generic[T]):
         Raises:
             QueueCancelled: the queue was cancelled.
         """
-        with self._lock:
+        with self._changed:
             if self._when_full is WhenFull.WAIT:
                 while len(self._items) >= self._capacity and not self._cancelled:
-                    self._not_full.wait()
+                    self._changed.wait()
             elif len(self._items) >= self._capacity:
                 self._items.popleft()
                 self._dropped += 1
             if self._cancelled:
                 raise QueueCancelled
             self._items.append(item)
-            self._not_empty.notify()
+            self._changed.notify_all()
 
     def get_batch(self, limit: int) -> list[T]:
         """The 1 to ``limit`` oldest items; waits for the first, never for more. An empty list means the end.
@@ -64,33 +70,51 @@ class BoundedQueue(Generic[T]):
         Raises:
             QueueCancelled: the queue was cancelled.
         """
-        with self._lock:
+        with self._changed:
             while not self._items and not self._ended and not self._cancelled:
-                self._not_empty.wait()
+                self._changed.wait()
             if self._cancelled:
                 raise QueueCancelled
             batch = [self._items.popleft() for _ in range(min(limit, len(self._items)))]
-            self._not_full.notify(max(len(batch), 1))
+            self._changed.notify_all()
             return batch
+
+    def offer(self, item: T) -> None:
+        """As ``put``, but on a cancelled queue the item is let go."""
+        with suppress(QueueCancelled):
+            self.put(item)
+
+    def take(self, *, timeout_seconds: float | None = None) -> T | None:
+        """The oldest item, waiting for one; ``None`` after ``timeout_seconds``, at the end or once cancelled."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._ended or self._cancelled, timeout_seconds)
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
 
     def end(self) -> None:
         """No item follows: consumers take what is left, then see the end."""
-        with self._lock:
+        with self._changed:
             self._ended = True
-            self._not_empty.notify_all()
+            self._changed.notify_all()
 
     def cancel(self) -> None:
         """Drop everything and wake every waiter with ``QueueCancelled``."""
-        with self._lock:
+        with self._changed:
             self._cancelled = True
             self._items.clear()
-            self._not_empty.notify_all()
-            self._not_full.notify_all()
+            self._changed.notify_all()
 
     @property
     def dropped(self) -> int:
         """Items dropped because the queue was full."""
         return self._dropped
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._cancelled
 
     def __len__(self) -> int:
         return len(self._items)

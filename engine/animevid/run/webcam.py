@@ -16,8 +16,9 @@ from animevid.io.sinks.virtual_camera import VirtualCamera
 from animevid.io.sinks.window import View, Window, compose, pressed
 from animevid.io.sources.camera import Camera, CameraSettings
 from animevid.pixels import planes_to_rgb
-from animevid.run.live import EngineOptions, LiveEngine, LiveSession, LiveSettings, StyleName
+from animevid.run.live import LiveEngine, LiveSession, LiveSettings
 from animevid.run.live_frames import LiveResult, LiveStatistics, Meter
+from animevid.run.stylizer_cache import EngineOptions, StyleName
 
 log = logging.getLogger(__name__)
 

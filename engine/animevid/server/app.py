@@ -21,7 +21,8 @@ from aiohttp import MultipartReader, web
 from animevid.errors import AnimevidError, LiveError
 from animevid.io.sources.camera import CameraSettings
 from animevid.pixels import planes_to_rgb
-from animevid.run.live import BusyError, EngineOptions, LiveEngine, LiveSession, LiveSettings
+from animevid.run.live import BusyError, LiveEngine, LiveSession, LiveSettings
+from animevid.run.stylizer_cache import EngineOptions
 from animevid.server.auth import Guard, add_security_headers
 from animevid.server.uploads import Job, JobLimits, Jobs, TooLargeError
 from animevid.server.webrtc import HostCamera, Peer, Results, patch_aiortc

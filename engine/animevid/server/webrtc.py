@@ -255,7 +255,7 @@ class Peer:
                 else:
                     self._change(self.session, params)
         except (ValueError, TypeError, RecursionError, LiveError) as error:
-            self.session.trouble = str(error)
+            self.session.report(str(error))
 
     async def _on_state(self) -> None:
         if self._connection.connectionState in ("failed", "closed"):

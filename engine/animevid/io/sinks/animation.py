@@ -13,7 +13,7 @@ from animevid.errors import OutputError, UsageError
 from animevid.files import PendingFile, check_target
 from animevid.frame import Frame
 from animevid.io.clock import ticks_from_seconds
-from animevid.io.network.protocols import Spec, local_path, output_error
+from animevid.io.network.protocols import Spec, local_path
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.images import DEFAULT_QUALITY
@@ -42,7 +42,7 @@ class AnimationSink(Sink):
     def __init__(
         self, path: Spec, *, template: Source | None = None, overwrite: bool = False, quality: int = DEFAULT_QUALITY
     ) -> None:
-        self._target = local_path(path)
+        self.path = self._target = local_path(path)
         suffix = self._target.suffix.lower()
         if suffix not in ANIMATIONS:
             raise UsageError(f"{suffix = } is no animation: use one of {', '.join(ANIMATIONS)}")
@@ -79,15 +79,6 @@ class AnimationSink(Sink):
     @property
     def notices(self) -> tuple[str, ...]:
         return (f"{self._thinned} pictures left out: GIF shows at most 50 a second",) if self._thinned else ()
-
-    def write(self, frame: Frame) -> None:
-        if self._done:
-            raise UsageError("the sink is finished or aborted: make a new one")
-        try:
-            self._write(frame)
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise output_error(self._target, error) from error
 
     def _write(self, frame: Frame) -> None:
         planes = frame.planes
@@ -130,21 +121,14 @@ class AnimationSink(Sink):
             self._palette = _palette_graph(width, height, time_base=self._time_base)
         self._writer = PlaneWriter(width=width, height=height, pixel_format=written, colour=planes.colour)
 
-    def finish(self) -> SinkReport:
-        if self._done:
-            raise UsageError("the sink is finished or aborted: make a new one")
+    def _finish(self) -> SinkReport:
         if self._container is None or self._pending is None:
             self.abort()
             raise OutputError(f"path = {str(self._target)!r} is not written: no frame came")
-        try:
-            self._container.mux(self._stream.encode(None))
-            container, self._container = self._container, None
-            container.close()
-            size = self._pending.publish()
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise output_error(self._target, error) from error
-        self._done = True
+        self._container.mux(self._stream.encode(None))
+        container, self._container = self._container, None
+        container.close()
+        size = self._pending.publish()
         return SinkReport(
             path=str(self._target),
             frames_written=self.frames_written,

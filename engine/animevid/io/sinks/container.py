@@ -20,7 +20,7 @@ from animevid.io.clock import output_time_base, ticks_from_seconds
 from animevid.io.colour import write_tags
 from animevid.io.encoders import EncoderPlan, EncoderSettings, PictureKind, choose_encoder, open_context
 from animevid.io.network.ffmpeg_subprocess import PipedContainer
-from animevid.io.network.protocols import Spec, is_published, local_path, open_output, output_error, output_url
+from animevid.io.network.protocols import Spec, is_published, local_path, open_output, output_url
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.source import Source
@@ -240,7 +240,6 @@ class VideoSink(Sink):
 
     @property
     def packets_so_far(self) -> tuple[int, int]:
-        """How many packets of other streams were written, and how many lost, by the time it was aborted."""
         return self._packets_written, self._packets_lost
 
     @property
@@ -280,41 +279,27 @@ class VideoSink(Sink):
                 container.close()
 
     def open(self, frame: Frame) -> None:
-        """Open the target for pictures like ``frame``, which ``write`` does otherwise with the first one.
+        """Open the target for frames like ``frame``, which ``write`` does otherwise with the first one.
 
         Raises:
             OutputError: the target cannot be written (nothing is left behind).
         """
-        if self._container is not None:
-            return
-        try:
-            self._open(frame)
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise output_error(self.path, error) from error
+        if self._container is None:
+            with self._errors_translated():
+                self._open(frame)
 
     # --- writing ----------------------------------------------------------------------------------------------------
 
-    def write(self, frame: Frame) -> None:
+    def _write(self, frame: Frame) -> None:
         """Encode ``frame`` and pass on the packets of other streams that have come in so far.
 
         The first frame's size decides that of the output where it differs from what was announced.
-
-        Raises:
-            OutputError: the disk is full or the target cannot be written (nothing is left behind).
-            UsageError: the frame's size differs from the first one's, or the sink is finished.
         """
-        if self._done:
-            raise UsageError("the sink is finished or aborted: make a new one")
-        try:
-            if self._container is None:
-                self._open(frame)
-            self._check_size(frame)
-            self._remux_packets()
-            self._encode(frame)
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise output_error(self.path, error) from error
+        if self._container is None:
+            self._open(frame)
+        self._check_size(frame)
+        self._remux_packets()
+        self._encode(frame)
 
     def write_coded(self, coded: CodedFrame) -> None:
         """Pass on a picture that an encoder with the settings of ``self.encoder`` has coded already, in the order of
@@ -324,7 +309,7 @@ class VideoSink(Sink):
             OutputError: the disk is full or the target cannot be written (nothing is left behind).
         """
         base = self._picture.time_base
-        try:
+        with self._errors_translated():
             if self._container is None:
                 self._open_file()
                 self._open_container()
@@ -335,38 +320,24 @@ class VideoSink(Sink):
             packet.is_keyframe = coded.is_key_frame
             packet.stream = self._stream
             self._mux([packet])
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise output_error(self.path, error) from error
         self.frames_written += 1
         first, last = coded.pts * base, (coded.pts + coded.duration) * base
         self._first_seconds = first if self._first_seconds is None else min(first, self._first_seconds)
         self._end_seconds = max(last, self._end_seconds)
 
-    def finish(self) -> SinkReport:
-        """Flush everything, close the container and give it its name.
-
-        Raises:
-            OutputError: no frame was written, or the target cannot be written (nothing is left behind).
-        """
-        if self._done:
-            raise UsageError("the sink is finished or aborted: make a new one")
+    def _finish(self) -> SinkReport:
+        """Flush everything, close the container and give it its name."""
         if self._container is None:
             self.abort()
             raise OutputError(f"path = {redacted(self.path)!r} is not written: no frame came")
-        try:
-            self._remux_packets()
-            if not self._takes_coded:
-                self._mux(self._stream.encode(None))
-            for carrier in self._stream_muxers.values():
-                self._mux(carrier.flush())
-            container, self._container = self._container, None
-            container.close()
-            size = self._file.publish() if self._file is not None else None
-        except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise output_error(self.path, error) from error
-        self._done = True
+        self._remux_packets()
+        if not self._takes_coded:
+            self._mux(self._stream.encode(None))
+        for carrier in self._stream_muxers.values():
+            self._mux(carrier.flush())
+        container, self._container = self._container, None
+        container.close()
+        size = self._file.publish() if self._file is not None else None
         carriers = self._stream_muxers.values()
         return SinkReport(
             path=redacted(self.path),

@@ -17,7 +17,7 @@ from animevid.files import PendingFile, PendingFolder, check_target
 from animevid.frame import Frame
 from animevid.io.colour import write_tags
 from animevid.io.encoders import EncoderSettings, PictureKind, choose_encoder, open_context
-from animevid.io.network.protocols import Spec, local_path, output_error
+from animevid.io.network.protocols import Spec, local_path
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.source import Source
@@ -109,7 +109,7 @@ class ImageSink(Sink):
     def __init__(
         self, path: Spec, *, template: Source | None = None, overwrite: bool = False, quality: int = DEFAULT_QUALITY
     ) -> None:
-        self._target = local_path(path)
+        self.path = self._target = local_path(path)
         if self._target.suffix.lower() not in STILL_SUFFIXES:
             raise UsageError(f"suffix = {self._target.suffix!r} is no image: use one of {', '.join(STILL_SUFFIXES)}")
         own = template.spec if template is not None else None
@@ -129,9 +129,7 @@ class ImageSink(Sink):
     def notices(self) -> tuple[str, ...]:
         return self._notices
 
-    def write(self, frame: Frame) -> None:
-        if self._done:
-            raise UsageError("the sink is finished or aborted: make a new one")
+    def _write(self, frame: Frame) -> None:
         if self._frame is not None:
             raise UsageError(
                 f"path = {str(self._target)!r} holds one picture, more come: give a folder, a video or a .gif"
@@ -139,19 +137,15 @@ class ImageSink(Sink):
         self._frame = frame
         self.frames_written = 1
 
-    def finish(self) -> SinkReport:
-        if self._done:
-            raise UsageError("the sink is finished or aborted: make a new one")
-        self._done = True
+    def _finish(self) -> SinkReport:
         if self._frame is None:
+            self._done = True
             raise OutputError(f"path = {str(self._target)!r} is not written: no frame came")
         data = encode_image(self._frame.planes, self._target.suffix, quality=self._quality)
         pending = PendingFile(self._target, overwrite=self._overwrite)
         try:
             pending.path.write_bytes(data)
             size = pending.publish()
-        except OSError as error:
-            raise output_error(self._target, error) from error
         finally:
             pending.discard()
         return SinkReport(str(self._target), 1, Fraction(0), size, self.description, notices=self._notices)
@@ -185,6 +179,7 @@ class ImageFolderSink(Sink):
         if own is not None and folder.exists() and (own if own.is_dir() else own.parent).resolve() == folder.resolve():
             raise OutputError(f"path = {str(folder)!r} is the folder of the input: choose another one")
         self._pending = PendingFolder(folder, overwrite=overwrite)
+        self.path = folder
         self._quality = quality
         self._bytes = 0
         self._seconds = Fraction(0)
@@ -198,22 +193,20 @@ class ImageFolderSink(Sink):
         return f"{self._suffix.lstrip('.')} images"
 
     @property
+    def separate_images(self) -> bool:
+        return True
+
+    @property
     def notices(self) -> tuple[str, ...]:
         return self._notices
 
-    def write(self, frame: Frame) -> None:
-        if self._done:
-            raise UsageError("the sink is finished or aborted: make a new one")
+    def _write(self, frame: Frame) -> None:
         if not self._made:
             self._pending.create()
             self._made = True
         name = self._name(frame)
         data = encode_image(frame.planes, Path(name).suffix, quality=self._quality)
-        try:
-            (self._pending.path / name).write_bytes(data)
-        except OSError as error:
-            self.abort()
-            raise output_error(self._pending.target, error) from error
+        (self._pending.path / name).write_bytes(data)
         self._bytes += len(data)
         self._seconds += frame.duration_seconds or 0
         self.frames_written += 1
@@ -226,9 +219,7 @@ class ImageFolderSink(Sink):
             return name.name if name.suffix.lower() in STILL_SUFFIXES else f"{name.name}.png"
         return f"{self.frames_written + 1:06d}{self._suffix}"
 
-    def finish(self) -> SinkReport:
-        if self._done:
-            raise UsageError("the sink is finished or aborted: make a new one")
+    def _finish(self) -> SinkReport:
         if not self.frames_written:
             self.abort()
             raise OutputError(f"path = {str(self._pending.target)!r} is not written: no frame came")
@@ -236,7 +227,6 @@ class ImageFolderSink(Sink):
             self._pending.publish()
         finally:
             self._pending.discard()
-            self._done = True
         return SinkReport(
             path=str(self._pending.target),
             frames_written=self.frames_written,

@@ -13,12 +13,11 @@ from urllib.parse import urlsplit
 
 import av
 
-from animevid.errors import AnimevidError, OutputError, UsageError
+from animevid.errors import AnimevidError, OutputError
 from animevid.frame import Frame
 from animevid.io.network.protocols import Spec, scheme_of
 from animevid.io.retry import Backoff
 from animevid.io.sink import Sink, SinkReport
-from animevid.io.sinks.container import VideoSink
 from animevid.io.source import Source
 from animevid.redaction import redacted, redacted_text
 
@@ -48,7 +47,7 @@ class PublishedSink(Sink):
 
     def __init__(
         self,
-        first: VideoSink,
+        first: Sink,
         connect: Callable[[], Sink],
         *,
         template: Source,
@@ -97,18 +96,16 @@ class PublishedSink(Sink):
 
     @property
     def encodes_on_device(self) -> bool:
-        """As that of :class:`VideoSink`."""
+        """As the connection's sink does."""
         return self._current.encodes_on_device
 
-    def write(self, frame: Frame) -> None:
+    def _write(self, frame: Frame) -> None:
         """Send the next frame, or drop it or hold it back while the server is away.
 
         Raises:
             OutputError: the server did not come back, or did not answer in the first place.
             UsageError: a frame that does not fit, or the sink is finished.
         """
-        if self._done:
-            raise UsageError("the sink is finished or aborted: make a new one")
         while self._search is None or self._takes_found(frame):
             try:
                 self._current.write(frame)
@@ -126,14 +123,12 @@ class PublishedSink(Sink):
             return
         self.frames_dropped += 1
 
-    def finish(self) -> SinkReport:
+    def _finish(self) -> SinkReport:
         """Send what is left, and hang up.
 
         Raises:
             OutputError: no frame was written, or the server is away and has not got the last ones.
         """
-        if self._done:
-            raise UsageError("the sink is finished or aborted: make a new one")
         if self._search is None:
             try:
                 return self._finished(self._current.finish())
@@ -160,7 +155,6 @@ class PublishedSink(Sink):
 
     def _finished(self, last: SinkReport) -> SinkReport:
         """The report of the whole film, of which ``last`` tells what came over the last connection."""
-        self._done = True
         return replace(
             last,
             frames_written=self.frames_written,
@@ -200,7 +194,7 @@ class PublishedSink(Sink):
             reason=reason,
         )
 
-    def _connected(self, frame: Frame) -> VideoSink:
+    def _connected(self, frame: Frame) -> Sink:
         """A new connection, in the search's thread.
 
         Raises:
@@ -208,7 +202,6 @@ class PublishedSink(Sink):
         """
         _probe(self.path)
         sink = self._connect()
-        assert isinstance(sink, VideoSink)
         sink.open(frame)
         return sink
 
@@ -245,14 +238,14 @@ class _Search:
 
     def __init__(
         self,
-        connect: Callable[[], VideoSink],
+        connect: Callable[[], Sink],
         *,
         pauses: Callable[[], float],
         seconds: float,
         should_stop: Callable[[], bool],
         reason: str,
     ) -> None:
-        self.found: VideoSink | None = None
+        self.found: Sink | None = None
         self.is_done = threading.Event()
         self.reason = reason
         self._connect = connect

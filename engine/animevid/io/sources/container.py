@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -18,7 +19,14 @@ from animevid.frame import Frame
 from animevid.io.clock import ARBITRARY_CLOCK_FORMATS, FrameClock, ticks_from_seconds
 from animevid.io.colour import colour_from_tags, colour_of
 from animevid.io.hdr import open_tone_mapper
-from animevid.io.network.protocols import Spec, input_error, is_local_file, local_path, open_input
+from animevid.io.network.protocols import (
+    STANDARD_STREAM,
+    Spec,
+    input_error,
+    is_local_file,
+    local_path,
+    open_input,
+)
 from animevid.io.orientation import Orientation, orientation_of, side_data_names, turn_upright
 from animevid.io.packets import PacketQueue
 from animevid.io.planes_io import PlaneReader, is_opaque
@@ -117,8 +125,7 @@ class VideoSource(Source):
                 hwaccel = codecs.cuda_decoding(device_index)
         self._device_asked = on_device = device_index is not None and self._device_trouble is None
         self._container = open_input(spec, options=options, format_name=format_name, hwaccel=hwaccel)
-        #: Whether the frames' pictures lie in the device's memory.
-        self.is_on_device = False
+        self._on_device = False
         try:
             self._stream = self._choose_stream(stream_index)
             self._video_index = self._stream.index
@@ -152,7 +159,7 @@ class VideoSource(Source):
             self._tone_mapper = open_tone_mapper(colour_of(self._first, container=tags), allowed=tone_map)
             if on_device:
                 self._device_trouble = self._why_not_on_device(self._first)
-                self.is_on_device = self._device_trouble is None
+                self._on_device = self._device_trouble is None
             self.info = self._describe(self._first)
         except BaseException:
             self._container.close()
@@ -191,6 +198,16 @@ class VideoSource(Source):
     def is_finite(self) -> bool:
         """False for what may never end (a camera, a live stream)."""
         return is_local_file(self.spec) or self._container.duration is not None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the source goes on while nobody reads it. Standard input does not, and may well be a film."""
+        return not self.is_finite and os.fspath(self.spec) != STANDARD_STREAM
+
+    @property
+    def is_on_device(self) -> bool:
+        """Whether the frames lie in the GPU's memory."""
+        return self._on_device
 
     # --- frames -----------------------------------------------------------------------------------------------------
 

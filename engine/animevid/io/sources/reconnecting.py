@@ -16,7 +16,6 @@ from animevid.io.clock import ticks_from_seconds
 from animevid.io.network.protocols import scheme_of
 from animevid.io.retry import Backoff
 from animevid.io.source import Source
-from animevid.io.sources.container import VideoSource
 from animevid.redaction import redacted
 
 log = logging.getLogger(__name__)
@@ -25,7 +24,7 @@ log = logging.getLogger(__name__)
 _LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "rtp", "udp", "tcp"})
 
 
-def may_come_back(source: VideoSource) -> bool:
+def may_come_back(source: Source) -> bool:
     """Whether it makes sense to look for ``source`` again when it ends: a stream of the network without an end."""
     return scheme_of(source.spec) not in (None, "file") and not source.is_finite
 
@@ -44,7 +43,7 @@ class ReconnectingSource(Source):
 
     def __init__(
         self,
-        first: VideoSource,
+        first: Source,
         reopen: Callable[[], Source],
         *,
         patience_seconds: float,
@@ -81,6 +80,14 @@ class ReconnectingSource(Source):
     @property
     def end_seconds(self) -> Fraction | None:
         return self._first.end_seconds
+
+    @property
+    def is_finite(self) -> bool:
+        return False
+
+    @property
+    def is_live(self) -> bool:
+        return True
 
     @property
     def media_streams(self) -> Sequence[Any]:
