@@ -168,7 +168,7 @@ def install() -> None:
         setattr(module, part.__name__, part)
     tensorrt.find_library = lambda **_: Library("tensorrt", "0.0-fake", module)
     engines.build_engine = _build
-    tensorrt.load_fatbin = lambda: IMAGE
+    tensorrt.load_fatbin = lambda **_: IMAGE
 
 
 def _build(model: bytes, card: Any, request: Any, **_: Any) -> Engine:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
-from animevid.errors import DeviceError
+from animevid.errors import BackendError, DeviceError
 from animevid.gpu.driver import DeviceLost, OutOfDeviceMemory, check
+from animevid.gpu.tensorrt import library
+from animevid.gpu.tensorrt.library import find_library
 
 bindings = pytest.importorskip("cuda.bindings.driver")
 
@@ -35,3 +39,16 @@ def test_a_refusal_of_the_driver_is_one_line_with_the_way_out(status, error, wha
     assert type(caught.value) is error
     assert status in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("installed", "driver"), [(13, "12.8"), (13, "13.0"), (12, "12.2"), (None, "12.2")])
+def test_each_library_is_asked_what_it_needs_of_the_driver(monkeypatch, installed, driver):
+    monkeypatch.setattr(library, "_cuda_of", lambda name: installed)
+    monkeypatch.setattr(library.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(library.importlib, "import_module", lambda name: SimpleNamespace(__version__="1"))
+    if installed == 13 and driver == "12.8":
+        with pytest.raises(BackendError, match=r"for CUDA 13, and this driver is for 12.8; update") as caught:
+            find_library(driver_version=driver)
+        assert "\n" not in str(caught.value)
+    else:
+        assert find_library(driver_version=driver).name == "tensorrt_rtx"

@@ -73,3 +73,15 @@ def test_the_package_has_kernels_unless_told_otherwise(tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))
     with pytest.raises(BackendError, match="make kernels"):
         load_fatbin()
+
+
+def test_a_driver_of_an_older_cuda_is_not_given_the_packaged_machine_code(tmp_path, monkeypatch):
+    monkeypatch.delenv(VARIABLE, raising=False)
+    assert load_fatbin(driver_version="13.0") == load_fatbin()
+    with pytest.raises(BackendError, match=r"built by nvcc 13.*CUDA 12.8; update the driver") as caught:
+        load_fatbin(driver_version="12.8")
+    assert "\n" not in str(caught.value)
+    own = tmp_path / "own.fatbin"
+    own.write_bytes(b"built with the driver's nvcc")
+    monkeypatch.setenv(VARIABLE, str(own))
+    assert load_fatbin(driver_version="12.8") == b"built with the driver's nvcc"

@@ -385,12 +385,12 @@ def test_a_size_outside_the_profile_and_a_closed_backend_are_one_line(fake_drive
 @in_child
 def test_an_old_driver_is_said_in_one_line_by_auto_and_refused_by_name(fake_driver, tmp_path):
     gpu = _start(fake_driver, tmp_path)
-    gpu.say_driver_version(12040)
+    gpu.say_driver_version(11040)
     clip, file = write_clip(tmp_path / "clip.mp4", frames=2), _style(tmp_path, "packed")
     code, _, err = _convert(clip, tmp_path / "one.mkv", file)
     assert (code, len(err.splitlines())) == (0, 1)
     assert "--backend auto takes onnxruntime" in err
-    assert "too old (CUDA 12.4" in err
+    assert "too old (CUDA 11.4" in err
     code, _, err = _convert(clip, tmp_path / "two.mkv", file, "--backend", "tensorrt")
     assert (code, len(err.splitlines())) == (6, 1)
 

@@ -348,7 +348,7 @@ def test_an_old_driver_and_a_gpu_that_is_not_there_are_one_line(fake_driver):
     gpu = FakeGpu(fake_driver)
     with pytest.raises(DeviceError, match="no such NVIDIA GPU"):
         open_device(7)
-    gpu.say_driver_version(12080)
-    with pytest.raises(DeviceError, match=r"too old \(CUDA 12.8; this needs CUDA 13") as caught:
+    gpu.say_driver_version(11080)
+    with pytest.raises(DeviceError, match=r"too old \(CUDA 11.8; this needs CUDA 12") as caught:
         open_device()
     assert "\n" not in str(caught.value)

@@ -137,9 +137,9 @@ class TorchBackend(Backend):
         from animevid.gpu.fatbin import load_fatbin
         from animevid.gpu.renderer import SlotRunner
 
-        fatbin = load_fatbin()
         # The context of torch itself: both retain the device's primary one.
         device = self._resources.enter_context(open_device(self._device.index or 0))
+        fatbin = load_fatbin(driver_version=device.driver_version)
         runner = SlotRunner(device, self._card, self._open_network, kernels=fatbin, batch=self.preferred_batch)
         self._resources.callback(runner.close)
         return runner

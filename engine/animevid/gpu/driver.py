@@ -9,9 +9,10 @@ from typing import Any, Self
 from animevid.backends.base import one_line
 from animevid.errors import BackendError, DeviceError
 
-#: What the wheels that we use are made for: CUDA 13. The driver says its version as 1000 * major + 10 * minor.
-OLDEST_DRIVER = 13000
-_OLDEST_NAMED = "580"
+#: What the driver's own functions that we call have been there since; kernels and TensorRT ask for what *they* need.
+#: The driver says its version as 1000 * major + 10 * minor.
+OLDEST_DRIVER = 12000
+_OLDEST_NAMED = "525"
 
 _BLOCKING_SYNC = 4  # CU_CTX_SCHED_BLOCKING_SYNC
 _OUT_OF_MEMORY = 2
@@ -60,7 +61,7 @@ def load_driver() -> Any:
         ) from error
     if version < OLDEST_DRIVER:
         raise DeviceError(
-            f"the NVIDIA driver is too old (CUDA {version // 1000}.{version % 1000 // 10}; this needs CUDA 13, "
+            f"the NVIDIA driver is too old (CUDA {version // 1000}.{version % 1000 // 10}; this needs CUDA 12, "
             f"driver {_OLDEST_NAMED} or later); update it, or use --backend onnxruntime"
         )
     return driver

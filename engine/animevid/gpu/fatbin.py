@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -13,11 +14,15 @@ VARIABLE = "ANIMEVID_KERNELS"
 _PACKAGED = Path(__file__).with_name("animevid_kernels.fatbin")
 
 
-def load_fatbin() -> bytes:
+def load_fatbin(*, driver_version: str = "") -> bytes:
     """The fatbin that ``ANIMEVID_KERNELS`` names, or the one that the package ships (``make kernels`` rebuilds it).
 
+    Args:
+        driver_version: the CUDA version of the driver that is to load it (``"12.8"``; default: not asked). A driver
+            refuses machine code of a newer CUDA's compiler: the packaged fatbin is only for those of its own and later.
+
     Raises:
-        BackendError: there is none, or others can write it: it is code.
+        BackendError: there is none, the driver is too old for the packaged one, or others can write it: it is code.
     """
     path = Path(os.environ.get(VARIABLE) or _PACKAGED)
     if not path.is_file():
@@ -25,5 +30,12 @@ def load_fatbin() -> bytes:
             f"the CUDA kernels are not installed ({str(path)!r} is missing); make kernels (needs nvcc 13), "
             f"or name a fatbin in {VARIABLE}"
         )
+    if path == _PACKAGED and driver_version:
+        compiler = str(json.loads(_PACKAGED.with_suffix(".json").read_text())["nvcc"])
+        if int(driver_version.split(".")[0]) < int(compiler.split(".")[0]):
+            raise BackendError(
+                f"the CUDA kernels were built by nvcc {compiler}, and this driver is for CUDA {driver_version}; update "
+                f"the driver, or build them with its nvcc and name them in {VARIABLE}"
+            )
     check_owner_only(path)
     return path.read_bytes()

@@ -54,7 +54,12 @@ class TensorRtBackend(Backend):
         self._pictures: SlotRunner | None = None
         try:
             self._pictures = SlotRunner(
-                device, card, self._open_network, kernels=load_fatbin(), batch=self._batch, prepares=True
+                device,
+                card,
+                self._open_network,
+                kernels=load_fatbin(driver_version=device.driver_version),
+                batch=self._batch,
+                prepares=True,
             )
         except BackendError as error:
             _LOG.info("pictures are converted on the CPU: %s", error)
@@ -81,7 +86,7 @@ class TensorRtBackend(Backend):
             raise UsageError(f"{device = }: tensorrt knows auto, cuda and cuda:N")
         opened = open_device(int(match.group(1) or 0))
         try:
-            library = find_library(compute_capability=opened.compute_capability)
+            library = find_library(compute_capability=opened.compute_capability, driver_version=opened.driver_version)
             return cls(model, card, device=opened, library=library)
         except BaseException:
             opened.close()

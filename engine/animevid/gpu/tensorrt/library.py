@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -38,34 +40,55 @@ class Gpu:
     driver: str = ""
 
 
-def find_library(name: str = "auto", *, compute_capability: str = "") -> Library:
+def find_library(name: str = "auto", *, compute_capability: str = "", driver_version: str = "") -> Library:
     """Import ``tensorrt_rtx`` or, failing that, ``tensorrt``.
 
-    ``compute_capability`` (``"9.0"``): of the GPU that is to run engines; TensorRT for RTX runs on some only.
+    Args:
+        name: one of ``LIBRARIES``, or ``"auto"``.
+        compute_capability: of the GPU that is to run engines (``"9.0"``; default: not asked); TensorRT for RTX runs on
+            some only.
+        driver_version: the CUDA version of its driver (``"12.8"``; default: not asked); wheels for CUDA 13 need 13.
 
     Raises:
-        BackendError: neither is installed, it cannot be loaded, or none that is here runs on that GPU.
+        BackendError: neither is installed, it cannot be loaded, or none that is here runs on that GPU and driver.
     """
     if name != "auto" and name not in LIBRARIES:
         raise UsageError(f"library = {name!r}: allowed are auto, {', '.join(LIBRARIES)}")
-    passed_over = False
+    passed_over, too_new = False, ""
     for candidate in LIBRARIES if name == "auto" else (name,):
         if candidate == "tensorrt_rtx" and compute_capability not in ("", *RTX_RUNS_ON):
             passed_over = importlib.util.find_spec(candidate) is not None
             continue
         if importlib.util.find_spec(candidate) is None:
             continue
+        needed = _cuda_of(candidate)
+        if driver_version and needed is not None and int(driver_version.split(".")[0]) < needed:
+            too_new = too_new or f"{candidate} is installed for CUDA {needed}, and this driver is for {driver_version}"
+            continue
         try:
             module = importlib.import_module(candidate)
         except (ImportError, OSError) as error:
             raise BackendError(f"{candidate} cannot be loaded ({one_line(error)}); install it again") from error
         return Library(candidate, str(module.__version__), module)
+    if too_new:
+        raise BackendError(
+            f"{too_new}; update the driver (580 or later), pip install tensorrt-cu12, or --backend torch"
+        )
     if passed_over:
         raise BackendError(
             f"TensorRT for RTX does not run on a GPU of compute capability {compute_capability}; "
             "pip install tensorrt-cu13, or use --backend torch"
         )
     raise BackendError(MISSING)
+
+
+def _cuda_of(library: str) -> int | None:
+    """The major version of CUDA that a library's wheel is made for; ``None`` where no wheel says so."""
+    for major in (12, 13):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            importlib.metadata.distribution(f"{library}_cu{major}")
+            return major
+    return None
 
 
 def make_logger(trt: Any) -> Any:
