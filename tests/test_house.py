@@ -1,0 +1,119 @@
+"""How the modules of the engine may depend on each other, and how long they may be."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+_ENGINE = Path(__file__).resolve().parent.parent / "engine"
+
+#: A module may import from rooms of its own level and below, never from above.
+_LEVELS = (
+    ("errors", "redaction"),
+    ("pixels",),
+    ("styles", "frame", "trusted_files"),
+    ("backends", "gpu"),
+    ("io", "files", "render"),
+    ("run", "parity"),
+    ("jobs", "server", "api"),
+    ("cli",),
+)
+#: What a live frame is called is still the runner's business; it goes when ``frame.Frame`` knows its capture time.
+_UPWARD = {
+    ("animevid.io.sinks.window", "animevid.run.live_frames"),
+    ("animevid.io.sources.camera", "animevid.run.live_frames"),
+}
+_MAX_LINES = 420
+#: Modules that are longer for now, and how long at most: they may only shrink.
+_LONG = {
+    "backends/torch.py": 840,
+    "gpu/slots.py": 700,
+    "gpu/precision.py": 540,
+    "render/stylizer.py": 670,
+    "io/sources/container.py": 640,
+    "io/sinks/container.py": 640,
+    "run/conversion.py": 600,
+}
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in sorted((_ENGINE / "animevid").rglob("*.py")):
+        name = ".".join(path.relative_to(_ENGINE).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def running_code(node: ast.AST) -> Iterator[ast.AST]:
+    """Everything below ``node`` but what only a type checker reads."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            continue
+        yield child
+        yield from running_code(child)
+
+
+def imports(known: dict[str, Path]) -> dict[str, set[str]]:
+    """For each module those that it imports, at its top or inside a function."""
+    graph = {}
+    for module, path in known.items():
+        found = set()
+        for node in running_code(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                found |= {name if (name := f"{node.module}.{a.name}") in known else node.module for a in node.names}
+            elif isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+        graph[module] = {name for name in found if name in known and name != module}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Groups of modules that import each other, whether directly or through others."""
+
+    def reachable(start: str) -> set[str]:
+        seen: set[str] = set()
+        waiting = [start]
+        while waiting:
+            for name in graph[waiting.pop()] - seen:
+                seen.add(name)
+                waiting.append(name)
+        return seen
+
+    reach = {module: reachable(module) for module in graph}
+    groups = {tuple(sorted(other for other in reach[m] if m in reach[other])) for m in graph if m in reach[m]}
+    return [list(group) for group in sorted(groups)]
+
+
+def test_a_circle_is_found_through_other_modules():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_no_modules_import_each_other():
+    graph = imports(modules())
+    assert len(graph) > 100
+    assert circles(graph) == []
+
+
+def test_imports_point_down():
+    level = {room: number for number, rooms in enumerate(_LEVELS) for room in rooms}
+
+    def room(module: str) -> str:
+        return module.split(".")[1] if "." in module else ""
+
+    upward = {
+        (module, other)
+        for module, others in imports(modules()).items()
+        for other in others
+        if room(module) in level and room(other) in level and level[room(other)] > level[room(module)]
+    }
+    assert upward - _UPWARD == set()
+    rooms = {room(module) for module in modules()} - {"", "__main__"}
+    assert rooms <= set(level), "a new room needs a level"
+
+
+def test_modules_are_short():
+    for path in modules().values():
+        name = path.relative_to(_ENGINE / "animevid").as_posix()
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= _LONG.get(name, _MAX_LINES), f"{name} has {lines} lines: split it, one concept a module"
