@@ -49,6 +49,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(_TRAINER, "measure and look at a style"),
     "import": Command(_TRAINER, "bring in published weights"),
     "build": Command("animevid.cli.build", "build an engine for this GPU from a style"),
+    "doctor": Command("animevid.cli.doctor", "say what is installed here, and what opens"),
     "completion": Command("animevid.cli.completion", "print the completion script of a shell"),
 }
 

@@ -1,0 +1,118 @@
+"""``animevid doctor``: what is installed here, which backends open, and the way out where one does not."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+from animevid.cli.options import add_common_options
+from animevid.errors import AnimevidError
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser(
+        "doctor",
+        description="Say what is installed on this machine, which backends open and which encoders, and the way out "
+        "where something does not. Changes nothing and needs no network.",
+    )
+    add_common_options(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    for section in (_installation, _nvidia, _backends, _encoders):
+        for line in section():
+            print(line, flush=True)
+    return 0
+
+
+def _installation() -> Iterator[str]:
+    import av
+
+    import animevid
+    from animevid.pixels import is_native
+
+    yield f"animevid {animevid.__version__}, Python {platform.python_version()}, {platform.platform()}"
+    yield f"FFmpeg {av.ffmpeg_version_info} in PyAV {av.__version__}"
+    slow = "missing: pictures are converted several times slower; install with a C++ compiler or take a wheel"
+    yield f"compiled kernels: {'used' if is_native() else slow}"
+    if (twice := onnxruntime_clash()) is not None:
+        yield f"onnxruntime: {twice}"
+
+
+def onnxruntime_clash() -> str | None:
+    """What is wrong where several wheels of ONNX Runtime are installed, which all write the same folder."""
+    names = [name for name in ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml") if _version(name) is not None]
+    if len(names) < 2:
+        return None
+    return (
+        f"{' and '.join(names)} share a folder, and the last one installed wins; pip uninstall {' '.join(names)}, then "
+        "install one of them"
+    )
+
+
+def _nvidia() -> Iterator[str]:
+    from animevid.backends import auto
+
+    if not auto.driver_library_is_there():
+        card = "; there is a card: install its driver" if auto._nvidia_card_is_there() else ""
+        yield f"NVIDIA driver: none{card}"
+        return
+    from animevid.gpu.driver import open_device
+    from animevid.gpu.fatbin import load_fatbin
+
+    try:
+        with open_device() as device:
+            yield (
+                f"NVIDIA driver: for CUDA {device.driver_version}; cuda:0 is {device.name}, compute capability "
+                f"{device.compute_capability}"
+            )
+            load_fatbin(driver_version=device.driver_version)
+            yield "CUDA kernels: there, and built for this driver (`make gpu-check` of a checkout compares pictures)"
+    except AnimevidError as error:
+        yield f"NVIDIA GPU: {error}"
+
+
+def _backends() -> Iterator[str]:
+    from animevid.backends import available_backends, open_backend
+    from animevid.styles import list_styles
+
+    style = list_styles()[0]
+    for status in available_backends():
+        if status.unavailable_reason is not None:
+            yield f"backend {status.name}: no: {status.unavailable_reason}"
+            continue
+        said = _tried(lambda name: open_backend(style.model, style.card, backend=name), status.name)
+        yield f"backend {status.name}: {said}"
+
+
+def _tried(opening: Callable[[str], Any], name: str) -> str:
+    try:
+        with opening(name) as backend:
+            return f"opens: {backend.description}"
+    except AnimevidError as error:
+        return f"no: {error}"
+
+
+def _encoders() -> Iterator[str]:
+    from animevid.io import EncoderSettings, PictureKind
+    from animevid.io.encoders import HARDWARE_FAMILIES, choose_encoder
+
+    opened = []
+    for family in HARDWARE_FAMILIES:
+        plan = choose_encoder(
+            EncoderSettings(hardware=family), PictureKind(1280, 720, rate=Fraction(25)), container="mp4"
+        )
+        if plan.encoder.endswith(f"_{family}"):
+            opened.append(plan.encoder)
+    yield f"hardware encoders of H.264: {', '.join(opened) or 'none opens: --hardware auto encodes on the CPU'}"
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
