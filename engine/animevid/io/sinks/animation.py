@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -13,7 +15,7 @@ from animevid.errors import OutputError, UsageError
 from animevid.files import PendingFile, check_target
 from animevid.frame import Frame
 from animevid.io.clock import ticks_from_seconds
-from animevid.io.network.protocols import Spec, local_path
+from animevid.io.network.protocols import Spec, is_local_file, local_path
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.images import DEFAULT_QUALITY
@@ -63,6 +65,12 @@ class AnimationSink(Sink):
         self._writer: PlaneWriter | None = None
         self._size = (0, 0)
         self._last_ticks: int | None = None
+        self._last_duration = 0
+        # What a GIF asks for is asked for again, however short: viewers slow both down alike.
+        self._is_copy = template is not None and template.info.container == "gif"
+        self._plays = 0
+        if template is not None and is_local_file(template.spec):
+            self._plays = how_often_played(local_path(template.spec)) or 0
         self._seconds = Fraction(0)
         self._thinned = 0
         self._done = False
@@ -88,11 +96,12 @@ class AnimationSink(Sink):
             raise UsageError(f"frame {frame.index} is {planes.width}x{planes.height}, the first one was {self._size}")
         ticks = ticks_from_seconds(frame.pts_seconds - self._origin, self._time_base)
         if self._last_ticks is not None:
-            shortest = _MIN_GIF_FRAME_TICKS if self._muxer == "gif" else 1
+            shortest = _MIN_GIF_FRAME_TICKS if self._muxer == "gif" and not self._is_copy else 1
             if ticks - self._last_ticks < shortest:
                 self._thinned += 1
                 return
         self._last_ticks = ticks
+        self._last_duration = max(1, ticks_from_seconds(frame.duration_seconds or Fraction(1, 25), self._time_base))
         assert self._writer is not None
         raw = self._writer.write(planes)
         raw.pts, raw.time_base = ticks, self._time_base
@@ -107,7 +116,7 @@ class AnimationSink(Sink):
     def _open(self, planes: PlanesYUV420) -> None:
         self._size = width, height = planes.width, planes.height
         self._pending = PendingFile(self._target, overwrite=self._overwrite)
-        options = {"loop": "0"} if self._muxer != "apng" else {"plays": "0"}
+        options = self._loop_options()
         self._container = av.open(f"file:{self._pending.path}", "w", format=self._muxer, container_options=options)
         self._stream = self._container.add_stream(self._encoder, rate=25)
         context = self._stream.codec_context
@@ -121,6 +130,14 @@ class AnimationSink(Sink):
             self._palette = _palette_graph(width, height, time_base=self._time_base)
         self._writer = PlaneWriter(width=width, height=height, pixel_format=written, colour=planes.colour)
 
+    def _loop_options(self) -> dict[str, str]:
+        """FFmpeg's words for how often it plays: GIF counts repetitions, the others showings."""
+        if self._muxer == "apng":
+            return {"plays": str(self._plays)}
+        if self._muxer == "gif":
+            return {"loop": "0" if not self._plays else "-1" if self._plays == 1 else str(self._plays - 1)}
+        return {"loop": str(self._plays)}
+
     def _finish(self) -> SinkReport:
         if self._container is None or self._pending is None:
             self.abort()
@@ -128,6 +145,8 @@ class AnimationSink(Sink):
         self._container.mux(self._stream.encode(None))
         container, self._container = self._container, None
         container.close()
+        if self._muxer == "gif" and self._last_duration:
+            set_last_gif_delay(self._pending.path, self._last_duration)
         size = self._pending.publish()
         return SinkReport(
             path=str(self._target),
@@ -151,6 +170,43 @@ class AnimationSink(Sink):
                 log.debug("closing an aborted animation: %s", error)
         if self._pending is not None:
             self._pending.discard()
+
+
+_LAST_DELAY = re.compile(rb"\x21\xf9\x04.(..).\x00\x2c", re.DOTALL)
+
+
+def how_often_played(path: Path) -> int | None:
+    """How often an animation is shown: 0 for ever; ``None`` for what is no animation with a count."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+    except OSError:
+        return None
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        at = head.find(b"NETSCAPE2.0\x03\x01")
+        if at < 0:
+            return 1
+        repeats = int.from_bytes(head[at + 13 : at + 15], "little")
+        return repeats + 1 if repeats else 0
+    if head.startswith(b"\x89PNG") and b"acTL" in head:
+        at = head.find(b"acTL")
+        return int.from_bytes(head[at + 8 : at + 12], "big")
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP" and b"ANIM" in head:
+        at = head.find(b"ANIM")
+        return int.from_bytes(head[at + 12 : at + 14], "little")
+    return None
+
+
+def set_last_gif_delay(path: Path, hundredths: int) -> None:
+    """Write how long the last picture of a GIF stays, which FFmpeg's muxer makes 40 ms (GIF89a, 23: delay time)."""
+    with path.open("r+b") as file:
+        size = file.seek(0, 2)
+        start = max(0, size - (64 << 20))
+        file.seek(start)
+        found = list(_LAST_DELAY.finditer(file.read()))
+        if found:
+            file.seek(start + found[-1].start(1))
+            file.write(min(hundredths, 0xFFFF).to_bytes(2, "little"))
 
 
 def _palette_graph(width: int, height: int, *, time_base: Fraction) -> Callable[[Any], list[Any]]:

@@ -48,7 +48,7 @@ def still_demuxer(path: Path) -> str | None:
     except OSError as error:
         raise input_error(path, error) from error
     if head.startswith(b"\xff\xd8\xff"):
-        return "jpeg_pipe"
+        return None if _is_motion_jpeg(path) else "jpeg_pipe"
     if head.startswith(_PNG_MAGIC):
         return None if b"acTL" in head else "png_pipe"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -61,6 +61,21 @@ def still_demuxer(path: Path) -> str | None:
     if head.startswith((b"II*\x00", b"MM\x00*")):
         return "tiff_pipe"
     return None
+
+
+_JOINT = b"\xff\xd9\xff\xd8\xff"  # one JPEG ends and the next begins
+_SEARCHED_BYTES = 32 << 20
+
+
+def _is_motion_jpeg(path: Path) -> bool:
+    """Whether one JPEG follows the other without a word about it: a film. Phones append pictures too, and list them
+    (CIPA DC-007, Multi-Picture Format) or name them in XMP: those are one photo.
+    """
+    with path.open("rb") as file:
+        data = file.read(_SEARCHED_BYTES)
+    if b"MPF\0" in data[: 1 << 18] or b"http://ns.adobe.com/xap" in data[: 1 << 18]:
+        return False
+    return _JOINT in data
 
 
 class ImageReader:

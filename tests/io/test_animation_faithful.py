@@ -1,0 +1,53 @@
+"""Animations play as often and as long as they did; a row of JPEGs is a film."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from animevid.io import open_sink, open_source
+from animevid.io.sinks.animation import how_often_played
+
+pytestmark = pytest.mark.shared
+
+
+def delays(path: Path) -> list[int]:
+    """Each picture's delay in hundredths of a second, from the file's own bytes."""
+    found = re.findall(rb"\x21\xf9\x04.(..).\x00\x2c", path.read_bytes(), re.DOTALL)
+    return [int.from_bytes(delay, "little") for delay in found]
+
+
+def through(clip: Path, target: Path) -> int:
+    with open_source(clip) as source, open_sink(target, template=source) as sink:
+        for frame in source:
+            sink.write(frame)
+        return sink.finish().frames_written
+
+
+@pytest.mark.parametrize(
+    ("name", "plays", "hundredths"),
+    [
+        ("once.gif", 1, [10] * 5),
+        ("loop3.gif", 4, [10] * 5),
+        ("fast.gif", 0, [1, 1, 2, 3, 3, 3, 10, 200]),
+    ],
+)
+def test_a_gif_keeps_its_loops_and_every_duration(
+    shared: Path, tmp_path: Path, name: str, plays: int, hundredths: list[int]
+) -> None:
+    through(shared / "faults" / name, tmp_path / "o.gif")
+    assert how_often_played(shared / "faults" / name) == how_often_played(tmp_path / "o.gif") == plays
+    assert delays(tmp_path / "o.gif") == hundredths
+
+
+@pytest.mark.parametrize("suffix", [".apng", ".webp"])
+def test_other_animations_play_as_often(shared: Path, tmp_path: Path, suffix: str) -> None:
+    through(shared / "faults" / "loop3.gif", tmp_path / f"o{suffix}")
+    assert how_often_played(tmp_path / f"o{suffix}") == 4
+
+
+def test_a_row_of_jpegs_is_a_film_and_a_photo_is_not(shared: Path, tmp_path: Path) -> None:
+    assert through(shared / "faults" / "b.mjpeg", tmp_path / "o.mp4") == 50
+    with open_source(shared / "faults" / "a98.jpg") as source:
+        assert source.info.is_still
