@@ -54,7 +54,7 @@ def gpu_that_opens(monkeypatch, fresh_notices):
     monkeypatch.setattr(auto, "driver_library_is_there", lambda: True)
     monkeypatch.setattr("animevid.gpu.driver.load_driver", lambda: None)
     monkeypatch.setattr(backends, "_AUTO_GPU_ORDER", ("gpu",))
-    monkeypatch.setitem(backends._HOMES, "gpu", (__name__, "_Gpu"))
+    monkeypatch.setitem(backends._REGISTRY, "gpu", (__name__, "_Gpu"))
     monkeypatch.setitem(sys.modules, __name__, sys.modules[_Gpu.__module__])
     monkeypatch.setattr(_Gpu, "broken", False)
 
@@ -183,3 +183,27 @@ def test_zero_threads_means_no_more_than_the_cores_that_the_process_may_use():
     import os
 
     assert 1 <= default_threads() <= (os.cpu_count() or 1)
+
+
+def test_a_backend_may_come_from_another_package(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere.py").write_text(
+        "from animevid.backends.onnxruntime import OnnxRuntimeBackend\n\n\n"
+        "class Elsewhere(OnnxRuntimeBackend):\n    name = 'elsewhere'\n"
+    )
+    information = tmp_path / "elsewhere-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text(
+        "[animevid.backends]\nelsewhere = elsewhere:Elsewhere\nbroken = elsewhere:Nothing\nnumber = math:pi\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert {"elsewhere", "onnxruntime"} <= set(backend_names())
+    with open_backend(rgb_network(), CARD, backend="elsewhere") as backend:
+        assert backend.name == "elsewhere"
+    with pytest.raises(BackendError, match="cannot be imported"):
+        open_backend(rgb_network(), CARD, backend="broken")
+    with pytest.raises(BackendError, match="not a subclass"):
+        open_backend(rgb_network(), CARD, backend="number")
+    reasons = {status.name: status.unavailable_reason for status in available_backends()}
+    assert reasons["elsewhere"] is None
+    assert "cannot be imported" in reasons["broken"]

@@ -1,7 +1,8 @@
 """What executes a style's network. ``open_backend`` picks one; every one keeps the promises of ``base.Backend``.
 
-A backend is a module with one class; adding one is a line in ``_HOMES`` (and in ``_AUTO_ORDER`` where ``auto`` should
-take it). Modules are imported when they are asked for, so a runtime that is not installed costs nothing.
+A backend is a module with one class; adding one is a line in ``_REGISTRY`` (and in ``_AUTO_ORDER`` where ``auto`` is to
+take it), or in another package an entry point of the group ``animevid.backends`` (``name = "package.module:Class"``).
+Modules are imported when they are asked for, so a runtime that is not installed costs nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 
 from animevid.backends.base import Backend, Tensor
 from animevid.backends.painted import PaintedBackend, below_the_filters
@@ -18,13 +20,14 @@ from animevid.styles.card import StyleCard
 
 __all__ = ["Backend", "BackendStatus", "Tensor", "available_backends", "backend_names", "open_backend"]
 
-_HOMES: dict[str, tuple[str, str]] = {
+_REGISTRY: dict[str, tuple[str, str]] = {
     "onnxruntime": ("animevid.backends.onnxruntime", "OnnxRuntimeBackend"),
     "openvino": ("animevid.backends.openvino", "OpenVinoBackend"),
     "mnn": ("animevid.backends.mnn", "MnnBackend"),
     "torch": ("animevid.backends.torch", "TorchBackend"),
     "tensorrt": ("animevid.gpu.tensorrt.backend", "TensorRtBackend"),
 }
+_ENTRY_POINTS = "animevid.backends"
 
 #: What ``auto`` tries on a machine with an NVIDIA GPU, and then everywhere; first come first served. ONNX Runtime is
 #: always installed; the others are asked for by name.
@@ -45,24 +48,47 @@ class BackendStatus:
 
 
 def backend_names() -> tuple[str, ...]:
-    """Every backend that animevid knows, installed or not."""
-    return tuple(_HOMES)
+    """Every backend that animevid knows, installed or not, and those that other packages bring."""
+    return tuple({**_REGISTRY, **dict.fromkeys(_from_other_packages())})
 
 
 def backend_class(name: str) -> type[Backend]:
-    """Raises:
-    UsageError: no backend of that name.
+    """The class of a backend; its module is imported now.
+
+    Raises:
+        UsageError: no backend of that name.
+        BackendError: it comes from another package, and cannot be imported or is no backend.
     """
-    if name not in _HOMES:
-        raise UsageError(f"backend = {name!r}: allowed are auto, {', '.join(_HOMES)}")
-    module, attribute = _HOMES[name]
-    found: type[Backend] = getattr(importlib.import_module(module), attribute)
-    return found
+    if name in _REGISTRY:
+        module, attribute = _REGISTRY[name]
+        found: type[Backend] = getattr(importlib.import_module(module), attribute)
+        return found
+    entry_point = _from_other_packages().get(name)
+    if entry_point is None:
+        raise UsageError(f"backend = {name!r}: allowed are auto, {', '.join(backend_names())}")
+    try:
+        loaded = entry_point.load()
+    except Exception as error:  # another package's module may raise anything
+        raise BackendError(f"backend {name!r} ({entry_point.value}) cannot be imported: {error}") from error
+    if not (isinstance(loaded, type) and issubclass(loaded, Backend)):
+        raise BackendError(f"backend {name!r} ({entry_point.value}) is not a subclass of animevid.backends.Backend")
+    return loaded
+
+
+def _from_other_packages() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=_ENTRY_POINTS)}
 
 
 def available_backends() -> tuple[BackendStatus, ...]:
     """All of them, each with the reason why it cannot be used here, if any. Imports no runtime."""
-    return tuple(BackendStatus(name, backend_class(name).unavailable_reason()) for name in _HOMES)
+    return tuple(BackendStatus(name, _why_unavailable(name)) for name in backend_names())
+
+
+def _why_unavailable(name: str) -> str | None:
+    try:
+        return backend_class(name).unavailable_reason()
+    except BackendError as error:
+        return str(error)
 
 
 def open_backend(
