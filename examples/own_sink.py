@@ -1,36 +1,51 @@
 """Send stylized frames wherever you like.  python examples/own_sink.py IN.mp4 OUT.rgb
 
-This one writes raw RGB, which `ffplay -f rawvideo -pixel_format rgb24 -video_size WxH OUT.rgb` shows.
+This sink writes raw RGB, which `ffplay -f rawvideo -pixel_format rgb24 -video_size WxH OUT.rgb` shows. Its base class
+refuses frames that come too late and turns the system's errors into one line.
 """
 
 import sys
+from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import animevid
 from animevid.frame import Frame
+from animevid.io import Sink, SinkReport
 from animevid.pixels import planes_to_rgb
 
 
-class RawSink:
+class RawSink(Sink):
     def __init__(self, path: Path) -> None:
+        self.path = path
         self._file = path.open("wb")
-        self.frames_written = 0
+        self._end_seconds = Fraction(0)
 
-    def write(self, frame: Frame) -> None:
+    @property
+    def description(self) -> str:
+        return "raw RGB"
+
+    def _write(self, frame: Frame) -> None:
         self._file.write(planes_to_rgb(frame.planes).tobytes())  # uint8, H x W x 3
         self.frames_written += 1
+        self._end_seconds = frame.pts_seconds
 
-    def __enter__(self) -> "RawSink":
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def _finish(self) -> SinkReport:
         self._file.close()
+        return SinkReport(
+            path=str(self.path),
+            frames_written=self.frames_written,
+            duration_seconds=self._end_seconds,
+            bytes_written=self.path.stat().st_size,
+            encoder=self.description,
+        )
+
+    def abort(self) -> None:
+        self._file.close()
+        if not self._done:
+            self.path.unlink(missing_ok=True)
 
 
 with RawSink(Path(sys.argv[2])) as sink:
     for frame in animevid.stylized_frames(sys.argv[1]):
         sink.write(frame)
-print(f"{sink.frames_written} frames")
+    print(f"{sink.finish().frames_written} frames")
