@@ -174,20 +174,22 @@ class PlaneWriter:
         """A frame in the writer's format with the picture of ``planes`` (which is not kept)."""
         if planes.alpha is not None and not self._target_alpha:
             planes = flatten_alpha(planes)
-        frame = self._frame(planar_format(planes.bit_depth, has_alpha=planes.alpha is not None))
+        same = _same_code(planes.colour, self._colour, height=self.height)
+        frame = self._frame(planar_format(planes.bit_depth, has_alpha=planes.alpha is not None), same_code=same)
         targets = _view_frame(frame, bit_depth=planes.bit_depth, colour=self._colour)
         _copy_extended(targets.y, planes.y)
         _copy_extended(targets.u, planes.u)
         _copy_extended(targets.v, planes.v)
         if planes.alpha is not None and targets.alpha is not None:
             _copy_extended(targets.alpha, planes.alpha)
-        if frame.format.name == self.pixel_format and _same_code(planes.colour, self._colour, height=self.height):
+        if frame.format.name == self.pixel_format and same:
             return frame
         return self._convert(frame, planes.colour)
 
-    def _frame(self, name: str) -> av.VideoFrame:
+    def _frame(self, name: str, *, same_code: bool) -> av.VideoFrame:
         # yuvj420p has the layout of yuv420p; a frame that is already named as the encoder wants needs no swscale.
-        if self.pixel_format == "yuvj420p" and name == "yuv420p":
+        # One of another range must keep its own name: swscale takes what is called yuvj for full range already.
+        if self.pixel_format == "yuvj420p" and name == "yuv420p" and same_code:
             name = "yuvj420p"
         frame = self._recycled.get(name)
         if frame is None:
