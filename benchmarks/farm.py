@@ -1,0 +1,191 @@
+"""How far does a farm go? Segment times measured here, then 1 to 1,000 workers simulated, with a plot.
+
+    python -m benchmarks.farm [--film-hours 2] [--clip CLIP] [--svg docs/farm-simulation.svg]
+
+The simulation follows the driver's rule (one segment a worker, a second copy of what takes 1.5 times the usual). What
+is assumed is in ``ASSUMED``; the rest is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import math
+import random
+import tempfile
+import time
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from statistics import mean, median
+
+import animevid
+import av
+from animevid.io import OutputSettings, VideoSource
+from animevid.jobs import Job, open_conversion
+from animevid.jobs.job import open_part
+from animevid.jobs.join import join_segments
+from animevid.jobs.packets import PacketWriter, read_packets, read_picture_kind, read_stamps
+from animevid.run.conversion import ConversionOptions
+
+WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
+SEGMENT_SECONDS = 30
+_REPEATS = 40
+SLOW_FACTOR = 1.5
+#: Bytes a second that the shared storage takes from all workers together; share of workers that are slow, and how slow.
+ASSUMED = {"storage_bytes_per_second": 110e6, "slow_share": 0.02, "slow_times": 3.0, "start_seconds": 5.0}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one worker here. ``seconds`` and ``bytes`` are for each second of film, ``spread`` is relative."""
+
+    seconds: float
+    spread: float
+    bytes: float
+    join_seconds: float
+
+
+def measure(clip: Path) -> Measured:
+    """Make the segments of ``clip`` one after the other, then join them."""
+    with tempfile.TemporaryDirectory() as folder:
+        dst = Path(folder) / "out.mp4"
+        options = ConversionOptions(threads=1)
+        with open_conversion(clip, dst, options, resumable=True, segment_seconds=Fraction(2)) as job:
+            assert isinstance(job, Job)
+            rates, size = [], 0
+            film = float(job._conversion.source.info.duration_seconds or 1)
+            edges = [float(s.start_seconds or 0) for s in job.description.segments] + [film]
+            for segment in job.description.segments:
+                started_at = time.perf_counter()
+                with open_part(
+                    clip, dst, job._options, [segment], job.description, path_of=job.path_of, add=job.add
+                ) as part:
+                    part.run()
+                length = edges[segment.index + 1] - edges[segment.index]
+                lead = min(edges[segment.index], 2.0)
+                # A segment of half a minute has two seconds of lead-in, as these short ones do.
+                rates.append((time.perf_counter() - started_at) / (length + lead))
+                size += job.path_of(segment.index).stat().st_size
+            # Opening and closing are paid once a film: what a long one costs more than a short one counts.
+            paths = [job.path_of(segment.index) for segment in job.description.segments]
+            longer = repeated(paths, Path(folder), times=_REPEATS)
+            joined = (timed_join(longer, clip, dst) - timed_join(paths, clip, dst)) / (_REPEATS - 1)
+    spread = math.sqrt(mean((rate / mean(rates) - 1) ** 2 for rate in rates))
+    return Measured(mean(rates), spread, size / film, joined / film)
+
+
+def repeated(paths: list[Path], folder: Path, *, times: int) -> list[Path]:
+    """The segments' packets over and over, as a longer film's."""
+    stamps = [pts for path in paths for pts, _ in read_stamps(path)]
+    length = max(stamps) - min(stamps) + sorted(stamps)[1] - sorted(stamps)[0]
+    longer = []
+    for turn in range(times):
+        for path in paths:
+            with PacketWriter(folder / f"{turn}-{path.name}", picture=read_picture_kind(path)) as writer:
+                for coded in read_packets(path):
+                    packet = av.Packet(coded.payload)
+                    packet.pts, packet.dts = coded.pts + turn * length, coded.dts + turn * length
+                    packet.duration, packet.is_keyframe = coded.duration, coded.is_key_frame
+                    writer.write(packet)
+                writer.publish()
+            longer.append(writer.path)
+    return longer
+
+
+def timed_join(paths: list[Path], clip: Path, dst: Path) -> float:
+    """Seconds to join ``paths``; the least of three."""
+    times = []
+    for _ in range(3):
+        started_at = time.perf_counter()
+        with VideoSource(clip) as source:
+            join_segments(paths, dst, source=source, settings=OutputSettings(overwrite=True))
+        times.append(time.perf_counter() - started_at)
+    return min(times)
+
+
+def simulate(measured: Measured, workers: int, *, film_seconds: float, seed: int = 0) -> float:
+    """Seconds until the film is whole."""
+    chance = random.Random(seed)
+    count = math.ceil(film_seconds / SEGMENT_SECONDS)
+    speed = [ASSUMED["slow_times"] if chance.random() < ASSUMED["slow_share"] else 1.0 for _ in range(workers)]
+    # The storage serves all: each worker that is busy has its share of it.
+    busy = min(workers, count)
+    storing = measured.bytes * SEGMENT_SECONDS * busy / ASSUMED["storage_bytes_per_second"]
+
+    def take(worker: int) -> float:
+        work = measured.seconds * (SEGMENT_SECONDS + 2) * speed[worker]
+        return max(0.3, chance.gauss(1, measured.spread)) * work + storing
+
+    usual = measured.seconds * (SEGMENT_SECONDS + 2) + storing
+    free = [(ASSUMED["start_seconds"], worker) for worker in range(workers)]
+    heapq.heapify(free)
+    ends: dict[int, float] = {}
+    begun: dict[int, float] = {}
+    for segment in range(count):
+        now, worker = heapq.heappop(free)
+        begun[segment], ends[segment] = now, now + take(worker)
+        heapq.heappush(free, (ends[segment], worker))
+    for segment in sorted(ends, key=lambda index: begun[index]):
+        if ends[segment] - begun[segment] > SLOW_FACTOR * usual and free:
+            now, worker = heapq.heappop(free)
+            start = max(now, begun[segment] + SLOW_FACTOR * usual)
+            ends[segment] = min(ends[segment], start + take(worker))
+            heapq.heappush(free, (max(now, ends[segment]), worker))
+    return max(ends.values()) + measured.join_seconds * film_seconds
+
+
+def svg(points: list[tuple[int, float]]) -> str:
+    """Speed-up over workers, both on logarithmic scales, with the line of a perfect farm."""
+    width, height, left, bottom = 640, 400, 60, 50
+    top = math.log10(WORKERS[-1])
+
+    def place(workers: float, speed_up: float) -> str:
+        x = left + (width - left - 20) * math.log10(workers) / top
+        y = height - bottom - (height - bottom - 20) * math.log10(max(speed_up, 1)) / top
+        return f"{x:.1f},{y:.1f}"
+
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="13">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'<polyline points="{place(1, 1)} {place(1000, 1000)}" stroke="#bbb" fill="none" stroke-dasharray="4"/>',
+        f'<polyline points="{" ".join(place(*p) for p in points)}" stroke="#2a6fb0" stroke-width="2" fill="none"/>',
+    ]
+    for value in (1, 10, 100, 1000):
+        x, y = place(value, 1).split(",")
+        lines.append(f'<text x="{x}" y="{float(y) + 18:.0f}" text-anchor="middle">{value}</text>')
+        x, y = place(1, value).split(",")
+        lines.append(f'<text x="{float(x) - 8:.0f}" y="{float(y) + 4:.0f}" text-anchor="end">{value}</text>')
+    for workers, speed_up in points:
+        x, y = place(workers, speed_up).split(",")
+        lines.append(f'<circle cx="{x}" cy="{y}" r="3.5" fill="#2a6fb0"/>')
+    lines.append(f'<text x="{width / 2}" y="{height - 10}" text-anchor="middle">workers</text>')
+    lines.append(f'<text x="16" y="{height / 2}" transform="rotate(-90 16 {height / 2})">speed-up (simulated)</text>')
+    return "\n".join([*lines, "</svg>", ""])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clip", type=Path, default=Path(animevid.__file__).parent / "demo" / "demo.mp4")
+    parser.add_argument("--film-hours", type=float, default=2)
+    parser.add_argument("--svg", type=Path)
+    args = parser.parse_args()
+    measured = measure(args.clip)
+    print(
+        f"measured: {measured.seconds:.3f} s of one core's work a second of film (spread {measured.spread:.0%}), "
+        f"{measured.bytes / 1e3:.0f} kB/s, joining {measured.join_seconds * 1e3:.2f} ms a second"
+    )
+    print("assumed:  " + ", ".join(f"{name} {value:g}" for name, value in ASSUMED.items()))
+    film = args.film_hours * 3600
+    times = {n: median(simulate(measured, n, film_seconds=film, seed=seed) for seed in range(9)) for n in WORKERS}
+    print("\n| workers | minutes | speed-up | of perfect |\n|---:|---:|---:|---:|")
+    points = [(n, times[1] / seconds) for n, seconds in times.items()]
+    for n, speed_up in points:
+        print(f"| {n} | {times[n] / 60:.1f} | {speed_up:.1f} | {speed_up / n:.0%} |")
+    if args.svg:
+        args.svg.write_text(svg(points))
+
+
+if __name__ == "__main__":
+    main()
