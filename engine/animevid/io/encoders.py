@@ -275,7 +275,7 @@ def _options(encoder: str, settings: EncoderSettings, *, has_alpha: bool) -> dic
             "amf": {"rc": "cqp", "qp_i": quality, "qp_p": quality},
         }.get(family, {})
     if encoder.endswith(HARDWARE_FAMILIES) and preset is not None:
-        options["preset"] = settings.preset
+        options["preset"] = preset
     if encoder == "libx265":
         options["x265-params"] = "log-level=error"
     if encoder == "libvpx-vp9":
