@@ -48,6 +48,7 @@ def stylize(
     skip_static: bool = True,
     deflicker: bool = True,
     overwrite: bool = False,
+    strict: bool = False,
     copy_streams: bool = True,
     tone_map: bool = True,
     encoder: EncoderSettings | None = None,
@@ -75,6 +76,7 @@ def stylize(
         deflicker: let what only noise changed settle over some ten frames, so that lines and patches do not jump
             (``animevid.pixels.deflicker``); not for a folder of separate images, nor on a GPU.
         overwrite: replace an existing ``dst``.
+        strict: a damaged frame, or a picture that is passed over, is an error instead of a notice.
         tone_map: bring HDR to SDR; otherwise HDR is refused.
         encoder: codec, quality and hardware; ``None`` takes H.264 at a good quality.
         on_progress: called a few times a second in this thread.
@@ -100,6 +102,7 @@ def stylize(
         skip_static=skip_static,
         deflicker=deflicker,
         overwrite=overwrite,
+        strict=strict,
         copy_streams=copy_streams,
         tone_map=tone_map,
         encoder=encoder or EncoderSettings(),

@@ -242,18 +242,27 @@ class _NotedFile(FileIO):
 
 
 class PendingFolder:
-    """A folder of files written under a hidden name beside its target, moved into place by ``publish``."""
+    """A folder of files written under a hidden name, moved into place by ``publish``.
 
-    def __init__(self, target: Path, *, overwrite: bool) -> None:
+    The hidden folder is inside ``target`` where that exists (a file system of its own, ``.``, ``/``), else beside it.
+    With ``pattern`` (``f%04d.png``), only files of such names are in the way; without one, any file in ``target`` is.
+    """
+
+    def __init__(self, target: Path, *, overwrite: bool, pattern: str | None = None) -> None:
         self.target = target
-        self.path = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.part")
+        self._overwrite = overwrite
+        home = target if target.is_dir() else target.parent
+        self.path = home / f".{target.name[:80]}.{secrets.token_hex(4)}.part"
         if target.exists() and not target.is_dir():
             raise OutputError(f"path = {str(target)!r} is a file where a folder is expected: choose another name")
-        if target.is_dir() and any(target.iterdir()) and not overwrite:
-            raise OutputError(f"path = {str(target)!r} has files in it: choose another folder or allow overwriting")
         if not target.parent.is_dir():
             raise OutputError(f"path = {str(target)!r} cannot be written: the folder around it does not exist")
-        if not os.access(target if target.is_dir() else target.parent, os.W_OK | os.X_OK):
+        if target.is_dir() and not overwrite:
+            if pattern is None and any(target.iterdir()):
+                raise OutputError(f"path = {str(target)!r} has files in it: choose another folder or allow overwriting")
+            if pattern is not None and (taken := _first_of_pattern(target, pattern)) is not None:
+                raise OutputError(f"path = {str(taken)!r} exists already: choose another pattern or allow overwriting")
+        if not os.access(home, os.W_OK | os.X_OK):
             raise OutputError(f"path = {str(target)!r} may not be written: check permissions or choose another folder")
 
     def create(self) -> None:
@@ -264,12 +273,22 @@ class PendingFolder:
             raise output_error(self.target, error) from error
 
     def publish(self) -> None:
-        """Move everything into place (into an existing folder: file by file, replacing)."""
+        """Move everything into place (into an existing folder: file by file).
+
+        Raises:
+            OutputError: a file of one of the names has come into being meanwhile and may not be replaced, or a move
+                fails.
+        """
         try:
             if not self.target.exists():
                 os.replace(self.path, self.target)
                 return
-            for path in sorted(self.path.iterdir()):
+            written = sorted(self.path.iterdir())
+            for path in written:
+                if not self._overwrite and (self.target / path.name).exists():
+                    taken = f"path = {str(self.target / path.name)!r} has come into being meanwhile"
+                    raise OutputError(f"{taken}: choose another name or allow overwriting")
+            for path in written:
                 os.replace(path, self.target / path.name)
             self.path.rmdir()
         except OSError as error:
@@ -278,3 +297,10 @@ class PendingFolder:
     def discard(self) -> None:
         """Remove the hidden folder, if it is still there."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _first_of_pattern(folder: Path, pattern: str) -> Path | None:
+    """The first file in ``folder`` that ``pattern`` (``f%04d.png``) could name."""
+    before, after = re.split(r"%0?\d*d", pattern, maxsplit=1)
+    name = re.compile(re.escape(before) + r"\d+" + re.escape(after))
+    return next((path for path in sorted(folder.iterdir()) if name.fullmatch(path.name)), None)

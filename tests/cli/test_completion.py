@@ -29,7 +29,7 @@ def _complete_in_bash(script: str, *words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (("animevid", "in.mp4", "out.mp4", "--str"), ["--strength", "--stream"]),
+        (("animevid", "in.mp4", "out.mp4", "--str"), ["--strength", "--stream", "--strict"]),
         (("animevid", "in.mp4", "--codec", ""), ["h264", "hevc", "av1", "vp9", "prores", "ffv1"]),
         (("animevid", "--compare", "s"), ["side", "split"]),
         (("animevid", "compl"), ["completion"]),

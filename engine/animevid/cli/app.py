@@ -206,7 +206,9 @@ def _set_up_logging(verbosity: int) -> None:
 
 
 def _complain(message: str, error: BaseException | None) -> None:
-    if error is not None and logging.getLogger("animevid").isEnabledFor(logging.INFO):
+    # A trace is for faults of ours; what a user got wrong is said in the message (-vv shows where, all the same).
+    level = logging.DEBUG if isinstance(error, AnimevidError | ModuleNotFoundError) else logging.INFO
+    if error is not None and logging.getLogger("animevid").isEnabledFor(level):
         import traceback
 
         print(redacted_text("".join(traceback.format_exception(error))), end="", file=sys.stderr)

@@ -49,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("more", metavar="...", nargs="*", help="several INPUTs may come before OUTPUT")
     parser.add_argument("--list-styles", action="store_true", help="list the styles that are installed, and end")
     parser.add_argument("--version", action="store_true", help="print the version, and end")
-    parser.add_argument("--demo", action="store_true", help="INPUT is the clip that comes with animevid")
+    parser.add_argument("--demo", metavar="OUTPUT", help="stylize the clip that comes with animevid into OUTPUT")
     add_conversion_options(parser)
 
 
@@ -86,6 +86,9 @@ def add_conversion_options(parser: argparse.ArgumentParser) -> None:
 
     group = parser.add_argument_group("output")
     group.add_argument("--overwrite", "-y", action="store_true", help="replace OUTPUT if it exists")
+    group.add_argument(
+        "--strict", action="store_true", help="a damaged or skipped picture is an error instead of a notice"
+    )
     group.add_argument("--codec", choices=("h264", "hevc", "av1", "vp9", "prores", "ffv1"), help="default: h264")
     group.add_argument("--crf", type=float, metavar="N", help="constant quality, lower is better (h264: 20)")
     group.add_argument("--bitrate", type=parse_bitrate, metavar="RATE", help="average rate instead: 4M, 2500k")
@@ -183,6 +186,7 @@ def conversion_options(args: argparse.Namespace) -> ConversionOptions:
         skip_static=not args.every_frame,
         deflicker=not args.no_deflicker,
         overwrite=args.overwrite,
+        strict=args.strict,
         copy_streams=not args.no_copy,
         tone_map=not args.no_tone_map,
         muxer=args.format,
@@ -245,11 +249,11 @@ def plan_lines(plan: ConversionPlan) -> list[str]:
 
 
 def _ends(args: argparse.Namespace) -> tuple[str, ...]:
-    """The INPUTs and OUTPUT; with ``--demo`` the one word given is OUTPUT."""
-    if args.demo:
-        if args.input is None or args.output is not None:
-            raise UsageError("--demo takes OUTPUT alone: animevid --demo out.mp4")
-        return str(Path(__file__).parent.parent / "demo" / "demo.mp4"), args.input
+    """The INPUTs and OUTPUT; ``--demo OUTPUT`` takes no other, so that no film of the user is its target by mistake."""
+    if args.demo is not None:
+        if args.input is not None:
+            raise UsageError(f"--demo takes OUTPUT and no INPUT, got {args.input!r}: animevid --demo demo.mp4")
+        return str(Path(__file__).parent.parent / "demo" / "demo.mp4"), args.demo
     if args.input is None or args.output is None:
         raise UsageError("INPUT and OUTPUT are both needed: animevid in.mp4 out.mp4; see animevid --help")
     return args.input, args.output, *args.more

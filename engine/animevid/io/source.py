@@ -128,6 +128,11 @@ class Source(ABC):
         return {}
 
     @property
+    def lost_pictures(self) -> tuple[str, ...]:
+        """One line for each separate picture that is damaged or passed over; counted frames of a film are not in it."""
+        return ()
+
+    @property
     def media_streams(self) -> Sequence[Any]:
         """The open ``av`` streams of the container in order; none where there is no container."""
         return ()

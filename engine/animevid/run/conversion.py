@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
 from animevid.backends.threads import default_threads
-from animevid.errors import Cancelled, UsageError
+from animevid.errors import Cancelled, InputError, UsageError
 from animevid.io import (
     EncoderSettings,
     Frame,
@@ -132,6 +132,8 @@ class ConversionOptions:
     skip_static: bool = True
     deflicker: bool = True
     overwrite: bool = False
+    #: A picture that is damaged or passed over is an error.
+    strict: bool = False
     copy_streams: bool = True
     tone_map: bool = True
     muxer: str | None = None
@@ -439,10 +441,22 @@ class Conversion:
         )
 
     def _frames(self) -> Iterator[Frame]:
+        self._refuse_losses()
         for frame in self._source:
             if self._stopped.is_set():
                 return
+            self._refuse_losses()
             yield frame
+        self._refuse_losses()
+
+    def _refuse_losses(self) -> None:
+        """Where ``strict`` is asked for, raise what would be a notice."""
+        source = self._source
+        if not self._options.strict or not (source.lost_pictures or source.frames_concealed):
+            return
+        counted = f"{source.frames_concealed} damaged frame(s) among the first {source.frames_decoded}"
+        what = source.lost_pictures[0] if source.lost_pictures else counted
+        raise InputError(f"{what}; mend or remove it, or convert without --strict (strict=False)")
 
     def _finish(self, original: PlanesYUV420, stylized: PlanesYUV420) -> PlanesYUV420:
         if self._options.compare == "side":

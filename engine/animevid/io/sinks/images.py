@@ -178,7 +178,7 @@ class ImageFolderSink(Sink):
         own = local_path(template.spec) if template is not None and self._names else None
         if own is not None and folder.exists() and (own if own.is_dir() else own.parent).resolve() == folder.resolve():
             raise OutputError(f"path = {str(folder)!r} is the folder of the input: choose another one")
-        self._pending = PendingFolder(folder, overwrite=overwrite)
+        self._pending = PendingFolder(folder, overwrite=overwrite, pattern=self._pattern)
         self.path = folder
         self._quality = quality
         self._bytes = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -24,9 +23,8 @@ from animevid.io.packets import PacketQueue
 from animevid.io.planes_io import STILL_RGB, PlaneReader, is_opaque
 from animevid.io.pyav import LENIENT_METADATA, to_fraction
 from animevid.io.source import Source, SourceInfo
+from animevid.io.whole import is_cut_short
 from animevid.pixels.planes import PlanesYUV420
-
-log = logging.getLogger(__name__)
 
 DEFAULT_SLIDE_RATE = Fraction(25)
 
@@ -93,7 +91,8 @@ class ImageReader:
             InputError: not an image, or damaged beyond decoding.
         """
         demuxer = still_demuxer(path)
-        declared = None if demuxer in (None, "mov") else exif_orientation(path.read_bytes())
+        data = b"" if demuxer in (None, "mov") else path.read_bytes()
+        declared = exif_orientation(data) if data else None
         if demuxer is None:
             raise InputError(f"path = {str(path)!r} is not an image: JPEG, PNG, WebP, AVIF, TIFF and BMP are read")
         try:
@@ -120,7 +119,7 @@ class ImageReader:
             sample_aspect_ratio=ratio or Fraction(1),
             pixel_format=frame.format.name,
             codec=codec,
-            is_damaged=frame.is_corrupt,
+            is_damaged=frame.is_corrupt or is_cut_short(data, demuxer),
         )
         return (turn_upright(planes, orientation) if self._upright else planes), facts
 
@@ -143,6 +142,7 @@ class ImageSource(Source):
 
     ``spec`` is a file, a folder (its images in natural order: 2 before 10; other files are passed over) or a glob.
     A file that cannot be read is an error if it is the only one; among several it is skipped and counted as concealed.
+    ``lost_pictures`` names each that is skipped or cut short, and subfolders, which are not entered.
 
     Raises:
         InputError: nothing there, or no image in it.
@@ -167,7 +167,7 @@ class ImageSource(Source):
         self._rate = rate or DEFAULT_SLIDE_RATE
         if self._rate <= 0:
             raise UsageError(f"rate = {rate} must be positive pictures a second")
-        self._paths = find_images(spec)
+        self._paths, self._lost = find_images(spec)
         first_index = _first_index(start_seconds, rate=self._rate)
         last_index = len(self._paths) if end_seconds is None else _first_index(end_seconds, rate=self._rate)
         self._chosen = self._paths[first_index:last_index]
@@ -178,6 +178,9 @@ class ImageSource(Source):
         self._reader = ImageReader(upright=upright, tone_map=tone_map)
         self._planes: PlanesYUV420 | None
         self._planes, facts = self._first_readable()
+        self._first_damaged = facts.is_damaged
+        if facts.is_damaged:
+            self._lost.append(_damage(self._chosen[0]))
         still = len(self._paths) == 1
         turned = upright and facts.rotation_degrees in (90, 270)
         ratio = facts.sample_aspect_ratio
@@ -206,13 +209,21 @@ class ImageSource(Source):
     def picture_names(self) -> Sequence[str]:
         return tuple(path.name for path in self._chosen)
 
+    @property
+    def lost_pictures(self) -> tuple[str, ...]:
+        return tuple(self._lost)
+
+    @property
+    def notices_so_far(self) -> tuple[str, ...]:
+        return self.lost_pictures
+
     def close(self) -> None:
         self._planes = None
 
     def __iter__(self) -> Iterator[Frame]:
         step = 1 / self._rate
         for number, path in enumerate(self._chosen):
-            planes, damaged = self._planes, False
+            planes, damaged = self._planes, self._first_damaged and number == 0
             self._planes = None
             if planes is None:
                 try:
@@ -220,8 +231,10 @@ class ImageSource(Source):
                     damaged = facts.is_damaged
                 except InputError as error:
                     self.frames_concealed += 1
-                    log.warning("an image is skipped: %s", error)
+                    self._lost.append(f"skipped: {error}")
                     continue
+                if damaged:
+                    self._lost.append(_damage(path))
             self.frames_concealed += damaged
             self.frames_decoded += 1
             yield Frame(planes, number, (self._first_index + number) * step, step, 0, damaged)
@@ -235,8 +248,8 @@ class ImageSource(Source):
                 failures.append(error)
                 self._chosen = self._chosen[1:]
                 continue
-            for failure in failures:  # only now: where no image can be read, the error says it
-                log.warning("an image is skipped: %s", failure)
+            # Only now: where no image can be read, the error says it.
+            self._lost.extend(f"skipped: {failure}" for failure in failures)
             self.frames_concealed += len(failures)
             return found
         raise failures[0] if failures else InputError(f"path = {os.fspath(self.spec)!r} holds no image")
@@ -251,17 +264,34 @@ def _first_index(seconds: Fraction | None, *, rate: Fraction) -> int:
     return -int(-seconds * rate // 1)
 
 
-def find_images(spec: Spec) -> list[Path]:
-    """The image files that ``spec`` (file, folder or glob) means, in natural order.
+def _damage(path: Path) -> str:
+    return f"path = {str(path)!r} is damaged or cut short: what is missing of it is grey"
+
+
+#: Names that promise a still image; a file of such a name that holds none is said, others are passed over.
+_IMAGE_NAMES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".tif", ".tiff", ".bmp"))
+
+
+def find_images(spec: Spec) -> tuple[list[Path], list[str]]:
+    """The image files that ``spec`` (file, folder or glob) means, in natural order; and a line for each name that
+    promises an image and holds none, and for each subfolder, which is not entered.
 
     Raises:
         InputError: nothing there, or no image in it.
     """
     path = local_path(spec)
+    lost: list[str] = []
     if path.is_file():
-        return [path]
+        return [path], lost
     if path.is_dir():
-        candidates = [entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+        entries = [entry for entry in sorted(path.iterdir(), key=_natural_key) if not entry.name.startswith(".")]
+        candidates = [entry for entry in entries if entry.is_file()]
+        lost += [
+            f"folder = {str(entry)!r} is inside the folder and not entered: give it by itself, or the glob "
+            f"{str(path / '**' / '*')!r}"
+            for entry in entries
+            if entry.is_dir()
+        ]
         where = f"folder = {str(path)!r}"
     elif is_glob(spec):
         candidates = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
@@ -269,9 +299,13 @@ def find_images(spec: Spec) -> list[Path]:
     else:
         raise InputError(f"path = {str(path)!r} does not exist: check the name")
     images = [candidate for candidate in candidates if still_demuxer(candidate) is not None]
+    for candidate in sorted(set(candidates) - set(images), key=_natural_key):
+        if candidate.suffix.lower() in _IMAGE_NAMES:
+            state = "is empty" if not candidate.stat().st_size else "holds no still image that is read"
+            lost.append(f"skipped: path = {str(candidate)!r} {state}")
     if not images:
         raise InputError(f"{where} has no images: JPEG, PNG, WebP, AVIF, TIFF and BMP are read")
-    return sorted(images, key=_natural_key)
+    return sorted(images, key=_natural_key), lost
 
 
 def is_glob(spec: Spec) -> bool:

@@ -1,0 +1,117 @@
+"""What a slip of the hand or a broken picture must not cost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import av
+import cv2
+import pytest
+from animevid.cli import main
+from media import moving_picture, write_clip
+
+GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
+
+
+def _run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return write_clip(tmp_path_factory.mktemp("harm") / "mine.mp4", frames=6)
+
+
+@pytest.mark.parametrize("arguments", [["{film}", "--demo", "-y"], ["{film}", "-y", "--demo", "{film}"]])
+def test_the_demo_never_replaces_a_film_that_was_named_as_input(clip, tmp_path, arguments, capfd):
+    film = Path(shutil.copy(clip, tmp_path))
+    before = film.read_bytes()
+    assert _run(*(argument.format(film=film) for argument in arguments)) == 2
+    assert "--demo" in capfd.readouterr().err
+    assert film.read_bytes() == before
+
+
+def test_frames_are_written_into_the_current_folder_beside_other_files(clip, packed_style, tmp_path, monkeypatch):
+    film = Path(shutil.copy(clip, tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert _run("mine.mp4", "f%04d.png", "--style", packed_style) == 0
+    assert sorted(os.listdir()) == [*(f"f{number:04d}.png" for number in range(1, 7)), film.name]
+
+
+def test_a_pattern_replaces_no_frame_unless_it_is_told_to(clip, packed_style, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    Path("f0003.png").write_bytes(b"mine")
+    assert _run(clip, "f%04d.png", "--style", packed_style) == 4
+    assert "f0003.png" in capfd.readouterr().err
+    assert os.listdir() == ["f0003.png"]
+    assert Path("f0003.png").read_bytes() == b"mine"
+    assert _run(clip, "f%04d.png", "--style", packed_style, "-y") == 0
+    assert Path("f0003.png").read_bytes() != b"mine"
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Two good pictures, one empty, one that is none, a JPEG cut in half, and a subfolder."""
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    for name in ("a.jpg", "z.jpg"):
+        cv2.imwrite(str(folder / name), moving_picture(0))
+    data = (folder / "a.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(data[: len(data) // 2])
+    (folder / "empty.png").touch()
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "notes.txt").write_text("passed over without a word")
+    return folder
+
+
+def test_every_picture_that_is_lost_is_named(pictures, packed_style, tmp_path, capfd):
+    assert _run(pictures, tmp_path / "out", "--style", packed_style) == 0
+    err = capfd.readouterr().err
+    for name in ("more", "cut.jpg", "empty.png", "text.jpg"):
+        assert name in err
+    assert "notes.txt" not in err
+    assert len(err.splitlines()) == 4
+
+
+@pytest.mark.parametrize("name", ["more", "cut.jpg", "empty.png", "text.jpg"])
+def test_strict_makes_each_lost_picture_an_error_and_writes_nothing(pictures, packed_style, tmp_path, name, capfd):
+    for other in {"more", "cut.jpg", "empty.png", "text.jpg"} - {name}:
+        (pictures / other).rmdir() if other == "more" else (pictures / other).unlink()
+    assert _run(pictures, tmp_path / "out", "--style", packed_style, "--strict") == 3
+    assert name in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_strict_has_nothing_against_whole_pictures(packed_style, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for photo in sorted(GALLERY.glob("bwerner0-*.jpg")):
+        shutil.copy(photo, photos)
+    for suffix in (".png", ".webp", ".bmp"):
+        cv2.imwrite(str(photos / f"drawn{suffix}"), moving_picture(0))
+    assert _run(photos, tmp_path / "out", "--style", packed_style, "--strict") == 0
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
+def test_an_image_of_each_kind_that_is_cut_short_is_said(packed_style, tmp_path, suffix, capfd):
+    whole = tmp_path / f"whole{suffix}"
+    cv2.imwrite(str(whole), moving_picture(0))
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(whole.read_bytes()[:-40])
+    code = _run(cut, tmp_path / "out.png", "--style", packed_style)
+    assert code == 3 or "cut short" in capfd.readouterr().err
+
+
+def test_v_gives_no_trace_for_what_a_user_got_wrong(tmp_path, capfd):
+    assert _run(tmp_path / "missing.mp4", tmp_path / "out.mp4", "-v") == 3
+    err = capfd.readouterr().err
+    assert "Traceback" not in err
+    assert "missing.mp4" in err.splitlines()[-1]
+
+
+def test_a_film_whose_every_frame_is_whole_passes_strict(clip, packed_style, tmp_path):
+    assert _run(clip, tmp_path / "out.mp4", "--style", packed_style, "--strict") == 0
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 6
