@@ -10,7 +10,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
-GPU_EXTRAS := ".[train,gpu,openvino,mnn]"
+GPU_EXTRAS := ".[train,gpu,tensorrt-rtx,openvino,mnn]"
 SOURCES := $(shell find engine trainer plugins CMakeLists.txt -type f -not -name "*.pyc" -not -name "_native*.so" 2>/dev/null)
 
 .DEFAULT_GOAL := demo
@@ -25,7 +25,7 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml $(SOURCES)
 	@touch $@
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints-dev.txt $(SOURCES)
-	$(PIP) install --constraint constraints-dev.txt ".[dev,train,live,gpu,openvino,mnn]"
+	$(PIP) install --constraint constraints-dev.txt ".[dev,train,live,gpu,tensorrt-rtx,openvino,mnn]"
 	@touch $@ $(VENV)/.installed
 
 install: $(VENV)/.installed
