@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -17,6 +18,7 @@ from animevid.frame import Frame
 from animevid.io.colour import colour_of
 from animevid.io.exif import exif_orientation
 from animevid.io.hdr import open_tone_mapper
+from animevid.io.heif import grid_of, put_together
 from animevid.io.network.protocols import Spec, input_error, local_path
 from animevid.io.orientation import orientation_of, turn_upright
 from animevid.io.packets import PacketQueue
@@ -99,6 +101,7 @@ class ImageReader:
             with av.open(f"file:{path}", "r", format=demuxer, **LENIENT_METADATA) as container:
                 stream = container.streams.video[0]
                 frame = next(container.decode(stream))
+                planes = self._whole(path, container, frame) if demuxer == "mov" else self._reader.read(frame)
                 # A stream must not be asked anything once its container is closed: FFmpeg has freed it.
                 ratio, codec = to_fraction(stream.sample_aspect_ratio), stream.codec_context.codec.canonical_name
         except (StopIteration, IndexError):
@@ -106,15 +109,14 @@ class ImageReader:
         except (av.FFmpegError, OSError) as error:
             raise input_error(path, error) from error
         mapper = open_tone_mapper(colour_of(frame), allowed=self._tone_map)
-        planes = self._reader.read(frame)
         if planes.alpha is not None and is_opaque(planes):
             planes = replace(planes, alpha=None)
         if mapper is not None:
             planes = mapper(planes)
         orientation = declared or orientation_of(frame, codec=codec)
         facts = ImageFacts(
-            width=frame.width,
-            height=frame.height,
+            width=planes.width,
+            height=planes.height,
             rotation_degrees=orientation.rotation_degrees,
             sample_aspect_ratio=ratio or Fraction(1),
             pixel_format=frame.format.name,
@@ -122,6 +124,26 @@ class ImageReader:
             is_damaged=frame.is_corrupt or is_cut_short(data, demuxer),
         )
         return (turn_upright(planes, orientation) if self._upright else planes), facts
+
+    def _whole(self, path: Path, container: Any, frame: av.VideoFrame) -> PlanesYUV420:
+        """The picture of an AVIF or HEIC file: put together from its tiles, with the opacity that lies beside it."""
+        planes = self._reader.read(frame)
+        streams = container.streams.video
+        with path.open("rb") as file:
+            grid = grid_of(file.read(1 << 20))
+        if grid is not None and len(streams) >= grid[0] * grid[1] > 1:
+            tiles = [self._other(container, index) for index in range(grid[0] * grid[1])]
+            if len({(tile.width, tile.height) for tile in tiles}) == 1:
+                return put_together(tiles, grid)
+        if len(streams) == 2 and streams[1].codec_context.pix_fmt in ("gray", "gray10le") and planes.alpha is None:
+            alpha = self._other(container, 1)
+            if (alpha.width, alpha.height, alpha.bit_depth) == (planes.width, planes.height, planes.bit_depth):
+                return replace(planes, alpha=alpha.y)
+        return planes
+
+    def _other(self, container: Any, index: int) -> PlanesYUV420:
+        container.seek(0)
+        return PlaneReader(rgb_colour=STILL_RGB).read(next(container.decode(video=index)))
 
 
 @dataclass(frozen=True, slots=True)
