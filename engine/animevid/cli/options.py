@@ -35,7 +35,7 @@ def add_style_options(parser: argparse.ArgumentParser, *, device_option: str = "
         help="how large the network sees a frame (as many pixels; larger frames are lifted from there); "
         "default: what the style was made for",
     )
-    group = parser.add_argument_group("style without a card", "what it expects, if a look at it is wrong")
+    group = parser.add_argument_group("style without a card", "override auto-detection")
     group.add_argument("--layout", choices=("NCHW", "NHWC", "packed_yuv420"), help="the order of its axes")
     group.add_argument("--colour-order", choices=("RGB", "BGR", "YUV"), help="the order of its channels")
     group.add_argument("--input-range", type=parse_range, metavar="A:B", help="black and white as it takes them: -1:1")

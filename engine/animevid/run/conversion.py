@@ -41,7 +41,7 @@ from animevid.styles import CardHints, Style
 PathLike: TypeAlias = str | os.PathLike[str]
 Comparison: TypeAlias = Literal["side", "split"]
 
-#: Whoever publishes and falls behind by more than this is told.
+#: Warn when publishing lags by more than this.
 _WORTH_TELLING_SECONDS = 1.0
 #: A change of shape below this is rounding to even sides, not a wish.
 _SHAPE_TOLERANCE = Fraction(1, 100)
