@@ -17,7 +17,8 @@ import pytest
 from animevid.errors import Cancelled, OutputError, UsageError
 from animevid.io import open_source
 from animevid.pixels import Matrix, planes_to_rgb
-from animevid.render.stylizer import Stylizer, TemporalFilter
+from animevid.render.stylizer import Stylizer
+from animevid.render.temporal import TemporalFilter
 from animevid.run.conversion import Conversion, ConversionOptions, Progress
 from media import audio_packets, frame_times, loop_clip, write_clip
 

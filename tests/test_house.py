@@ -29,7 +29,7 @@ _LONG = {
     "backends/torch.py": 840,
     "gpu/slots.py": 700,
     "gpu/precision.py": 540,
-    "render/stylizer.py": 670,
+    "render/stylizer.py": 450,
     "io/sources/container.py": 640,
     "io/sinks/container.py": 640,
     "run/conversion.py": 600,

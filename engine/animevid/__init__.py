@@ -26,7 +26,8 @@ from animevid import errors
 
 if TYPE_CHECKING:
     from animevid.api import stylize, stylized_frames
-    from animevid.render.stylizer import Stylizer, TemporalFilter
+    from animevid.render.stylizer import Stylizer
+    from animevid.render.temporal import TemporalFilter
     from animevid.styles import Style
 
 __version__ = "0.1.0"
@@ -38,7 +39,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 __all__ = ["Style", "Stylizer", "TemporalFilter", "__version__", "errors", "stylize", "stylized_frames"]
 
 _PUBLIC = {
-    "TemporalFilter": "animevid.render.stylizer",
+    "TemporalFilter": "animevid.render.temporal",
     "Style": "animevid.styles",
     "Stylizer": "animevid.render.stylizer",
     "stylize": "animevid.api",

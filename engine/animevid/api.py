@@ -13,7 +13,9 @@ from animevid.io import (
     Frame,
     open_source,
 )
-from animevid.render.stylizer import FrameReuse, Steps, Stylizer, TemporalFilter
+from animevid.render.renderer import Renderer
+from animevid.render.stylizer import Stylizer
+from animevid.render.temporal import FrameReuse, TemporalFilter
 from animevid.run import Pipeline
 from animevid.run.conversion import (
     Comparison,
@@ -147,7 +149,7 @@ def stylized_frames(
                 )
             )
         steady = TemporalFilter(stylizer) if deflicker else stylizer
-        steps: Steps[Any, Any] = FrameReuse(steady) if skip_static else steady
+        steps: Renderer[Any, Any] = FrameReuse(steady) if skip_static else steady
         yield from Pipeline(source, stylizing_stages(steps), source_name="decode")
 
 

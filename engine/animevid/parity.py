@@ -46,7 +46,7 @@ def network_batch(picture: PlanesYUV420, card: StyleCard) -> Tensor:
         size = card.fixed_size_px
         multiple = card.layout.cell_px
     else:
-        multiple = math.lcm(card.size_multiple, card.layout.cell_px)
+        multiple = card.padded_multiple_px
         scale = math.sqrt(_PIXELS / (picture.height * picture.width))
         sides = (max(round(side * scale / multiple), 1) * multiple for side in (picture.height, picture.width))
         size = (next(sides), next(sides))

@@ -255,7 +255,7 @@ def test_a_networks_own_size_larger_than_the_picture_runs_with_copies_from_the_h
 
 @in_child
 def test_an_unchanged_picture_at_another_strength_is_drawn_again(fake_driver, tmp_path):
-    from animevid.render.stylizer import FrameReuse
+    from animevid.render.temporal import FrameReuse
 
     _start(fake_driver, tmp_path)
     picture = noise(48, 64)

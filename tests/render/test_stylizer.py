@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from animevid.errors import AnimevidError, BackendError, StyleError, UsageError
 from animevid.pixels import Colour, ColourRange, Matrix, NoiseFloor, PlanesYUV420
-from animevid.render.stylizer import FrameReuse, Stylizer, TemporalFilter
+from animevid.render.stylizer import Stylizer
+from animevid.render.temporal import FrameReuse, TemporalFilter
 from animevid.run.conversion import stylizing_stages
 from small_styles import LEVELS, NCHW, NHWC, PACKED, save_style
 

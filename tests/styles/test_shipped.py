@@ -25,7 +25,7 @@ import pytest
 from animevid import Stylizer
 from animevid.io import open_source
 from animevid.pixels import planes_to_rgb, rgb_to_planes
-from animevid.render.stylizer import TemporalFilter
+from animevid.render.temporal import TemporalFilter
 from animevid.render.tiles import run_tiled
 from animevid.styles import DEFAULT_STYLE, Style, load_style
 from animevid.styles.card import CARD_VERSION

@@ -94,8 +94,7 @@ class SlotPlan:
     @property
     def multiple(self) -> int:
         """What the sides of the tensor divide by, in pixels."""
-        multiple = 1 if self.card.fixed_size_px is not None else self.card.size_multiple
-        return math.lcm(multiple, self.card.layout.cell_px)
+        return self.card.padded_multiple_px
 
     @property
     def lifts(self) -> bool:

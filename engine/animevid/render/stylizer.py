@@ -1,6 +1,6 @@
 """A style that is ready to run: pictures in, stylized pictures out.
 
-One call does everything (``stylizer(frame)``); the pipeline runs the three steps of ``Steps`` in three threads.
+One call does everything (``stylizer(frame)``); the pipeline runs the three steps of ``Renderer`` in three threads.
 """
 
 from __future__ import annotations
@@ -8,25 +8,20 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from animevid.backends import open_backend
 from animevid.backends.base import Backend, Tensor
-from animevid.backends.pictures import PendingPicture, PictureRunner
+from animevid.backends.pictures import PictureRunner
 from animevid.errors import BackendError, UsageError
 from animevid.pixels import (
-    ChangeDetector,
     Colour,
     ColourRange,
-    Deflicker,
-    NoiseFloor,
     PlanesYUV420,
     blend,
     guided_upsample,
@@ -39,7 +34,6 @@ from animevid.pixels import (
     unpack_yuv420,
 )
 from animevid.pixels.device import on_host
-from animevid.pixels.packed import depth_to_space_ref, space_to_depth_ref
 from animevid.render.tiles import run_tiled
 from animevid.styles import CardHints, Style, load_style
 from animevid.styles.card import Layout, StyleCard
@@ -48,9 +42,16 @@ if TYPE_CHECKING:
     from animevid.gpu.interop import DevicePicture
     from animevid.gpu.renderer import SlotRunner
     from animevid.gpu.slots import Submission
-
-Size: TypeAlias = tuple[int, int]
-RGBFrames: TypeAlias = npt.NDArray[np.uint8]
+from animevid.render.renderer import (
+    DeviceInput,
+    DeviceOutput,
+    NetworkInput,
+    NetworkOutput,
+    RGBFrames,
+    Size,
+    StepInput,
+    StepOutput,
+)
 
 #: Shares of ``net_pixels`` that whoever changes it between frames may step to (``run.adaptive`` does).
 STEP_SHARES = (1.0, 0.64, 0.41, 0.26)
@@ -59,84 +60,6 @@ _MIN_STEP_PIXELS = 32 * 32
 _NET_PIXELS_SLACK = 1.25
 #: Tileable networks see at most about this square of pixels at once, which bounds the memory of their activations.
 _TILE_PX = 1280
-#: Side of the cells in which motion is told from noise, in pixels of the network (a packed tensor has these already).
-_CELL_PX = 4
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkInput:
-    """One picture as the network reads it.
-
-    ``tensor``: float32, in the card's layout without N (``(C, H, W)`` or ``(H, W, C)``), padded to the size multiple.
-    ``size``: (height, width) of the picture in it, in pixels.
-    """
-
-    tensor: Tensor
-    size: Size
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkOutput:
-    """One picture as the network gives it, with the input that it comes from (the guided lift compares the two)."""
-
-    result: Tensor | Future[Tensor]
-    source: NetworkInput
-
-    @property
-    def tensor(self) -> Tensor:
-        """In the style's layout, without N. Waits for a network that is still at it.
-
-        Raises:
-            BackendError, DeviceError: the runtime failed, or was closed meanwhile.
-        """
-        if not isinstance(self.result, Future):
-            return self.result
-        try:
-            return self.result.result()
-        except CancelledError:
-            raise BackendError("the stylizer was closed before this picture was drawn; open another") from None
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceInput:
-    """A picture for a backend that takes it whole; ``size`` is the network's, (height, width)."""
-
-    planes: PlanesYUV420
-    size: Size
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceOutput:
-    """A picture that such a backend is drawing, lifted and blended there."""
-
-    source: DeviceInput
-    pending: PendingPicture
-
-
-StepInput: TypeAlias = NetworkInput | DeviceInput
-StepOutput: TypeAlias = NetworkOutput | DeviceOutput
-
-In = TypeVar("In")
-Out = TypeVar("Out")
-
-
-class Steps(Protocol[In, Out]):
-    """What the pipeline needs of a stylizer. Each step is called by one thread, with pictures in order."""
-
-    @property
-    def batch_limit(self) -> int:
-        """How many inputs ``infer`` likes to be given at once."""
-        ...
-
-    def preprocess(self, planes: PlanesYUV420) -> In: ...
-
-    def infer(self, inputs: Sequence[In]) -> list[Out]: ...
-
-    def wait(self, output: Out) -> None:
-        """Return when the network is done with ``output``."""
-        ...
-
-    def postprocess(self, planes: PlanesYUV420, output: Out) -> PlanesYUV420: ...
 
 
 class Stylizer:
@@ -186,9 +109,7 @@ class Stylizer:
         self._most_pixels: int | None = None
         self._ready_sizes: dict[tuple[int, int, int], Size] = {}
         self._packed = self.card.layout is Layout.PACKED_YUV420
-        # Padding must fill whole cells of the tensor. A network of one size is always given that size, unpadded.
-        multiple = 1 if self.card.fixed_size_px is not None else self.card.size_multiple
-        self._multiple = math.lcm(multiple, self.card.layout.cell_px)
+        self._multiple = self.card.padded_multiple_px
         self._backend: Backend = open_backend(
             self.style.model,
             self.card,
@@ -387,7 +308,7 @@ class Stylizer:
         Raises:
             UsageError: another dtype or shape.
         """
-        _check_rgb(frames, dimensions=(3, 4))
+        check_rgb(frames, dimensions=(3, 4))
         if frames.ndim == 3:
             return self._call_each([frames])[0]
         return np.stack(self._call_each(frames))
@@ -462,7 +383,7 @@ class Stylizer:
         self.close()
 
     def _call_each(self, frames: Iterable[RGBFrames]) -> list[RGBFrames]:
-        pictures = [_planes_of_rgb(frame) for frame in frames]
+        pictures = [planes_of_rgb(frame) for frame in frames]
         outputs: list[StepOutput] = []
         for start in range(0, len(pictures), self.batch_limit):
             outputs += self.infer([self.preprocess(picture) for picture in pictures[start : start + self.batch_limit]])
@@ -494,154 +415,15 @@ class Stylizer:
         )
 
 
-@dataclass(slots=True)
-class FilteredInput:
-    """A picture for the network, and how much of its drawing is to be new (``pixels.deflicker``)."""
-
-    photo: StepInput
-    weights: Tensor | None
-
-
-@dataclass(slots=True)
-class FilteredOutput:
-    """What the network gives of a ``FilteredInput``; once ``is_settled``, ``drawing`` is what is shown of it."""
-
-    drawing: StepOutput
-    weights: Tensor | None
-    is_settled: bool = False
-
-
-class TemporalFilter:
-    """The steps of ``stylizer`` without flicker: what only noise changed stays what it was (``pixels.deflicker``).
-
-    One for each stream: it remembers. A picture that a GPU takes whole is drawn by itself, as it comes.
-    """
-
-    def __init__(self, stylizer: Stylizer) -> None:
-        self.stylizer = stylizer
-        low, high = stylizer.card.input_range
-        self._deflicker = Deflicker(units_per_code=abs(high - low) / 255)
-
-    @property
-    def strength(self) -> float:
-        return self.stylizer.strength
-
-    @property
-    def batch_limit(self) -> int:
-        return self.stylizer.batch_limit
-
-    def preprocess(self, planes: PlanesYUV420) -> FilteredInput:
-        photo, weights = self.stylizer.preprocess(planes), None
-        if isinstance(photo, NetworkInput):
-            layout = self.stylizer.card.layout
-            cells, weights = self._deflicker.photo(_to_cells(photo.tensor, layout))
-            photo = replace(photo, tensor=_from_cells(cells, layout, like=photo.tensor))
-        return FilteredInput(photo, weights)
-
-    def infer(self, inputs: Sequence[FilteredInput]) -> list[FilteredOutput]:
-        drawings = self.stylizer.infer([item.photo for item in inputs])
-        return [FilteredOutput(drawing, item.weights) for drawing, item in zip(drawings, inputs, strict=True)]
-
-    def wait(self, output: FilteredOutput) -> None:
-        self.stylizer.wait(output.drawing)
-
-    def postprocess(self, planes: PlanesYUV420, output: FilteredOutput) -> PlanesYUV420:
-        drawing = output.drawing
-        if not output.is_settled and isinstance(drawing, NetworkOutput):
-            layout, tensor = self.stylizer.card.layout, drawing.tensor
-            cells = self._deflicker.drawing(_to_cells(tensor, layout), output.weights)
-            output.drawing = drawing = replace(drawing, result=_from_cells(cells, layout, like=tensor))
-        output.is_settled = True
-        return self.stylizer.postprocess(planes, drawing)
-
-    def stylize_planes(self, planes: PlanesYUV420) -> PlanesYUV420:
-        """The next picture of the stream, here and now."""
-        return self.postprocess(planes, self.infer([self.preprocess(planes)])[0])
-
-    def __call__(self, frame: RGBFrames) -> RGBFrames:
-        """The next picture of the stream: uint8 RGB ``(H, W, 3)``, and so is the result.
-
-        Raises:
-            UsageError: another dtype or shape.
-        """
-        _check_rgb(frame, dimensions=(3,))
-        return planes_to_rgb(self.stylize_planes(_planes_of_rgb(frame)))
-
-
-class FrameReuse:
-    """The steps of ``stylizer``, with the network skipped for pictures that did not change beyond codec noise.
-
-    One for each stream: it remembers. A picture is compared with the last one that was *stylized*, so slow motion adds
-    up until it is seen and is never frozen. An unchanged picture travels as ``None``; ``skipped`` counts them.
-    """
-
-    def __init__(self, stylizer: Stylizer | TemporalFilter, *, floor: NoiseFloor | None = None) -> None:
-        self._stylizer: Any = stylizer
-        self._detector = ChangeDetector(floor=floor)
-        self._output: Any = None
-        self._shown: tuple[float, PlanesYUV420] | None = None
-        self.skipped = 0
-
-    @property
-    def batch_limit(self) -> int:
-        limit: int = self._stylizer.batch_limit
-        return limit
-
-    def preprocess(self, planes: PlanesYUV420) -> Any:
-        if self._detector.must_stylize(planes):
-            return self._stylizer.preprocess(planes)
-        self.skipped += 1
-        return None
-
-    def infer(self, inputs: Sequence[Any]) -> list[Any]:
-        outputs = iter(self._stylizer.infer([item for item in inputs if item is not None]))
-        return [None if item is None else next(outputs) for item in inputs]
-
-    def wait(self, output: Any) -> None:
-        if output is not None:
-            self._stylizer.wait(output)
-
-    def postprocess(self, planes: PlanesYUV420, output: Any) -> PlanesYUV420:
-        strength: float = self._stylizer.strength
-        if output is None and self._shown is not None and self._shown[0] == strength:
-            # The very picture that was shown: an encoder spends almost nothing on it, and noise does not shimmer.
-            return replace(self._shown[1], alpha=planes.alpha)
-        self._output = output or self._output
-        assert self._output is not None  # the first picture of a stream always counts as changed
-        shown: PlanesYUV420 = self._stylizer.postprocess(planes, self._output)
-        self._shown = (strength, shown)
-        return shown
-
-
-def _check_rgb(frames: RGBFrames, *, dimensions: tuple[int, ...]) -> None:
+def check_rgb(frames: RGBFrames, *, dimensions: tuple[int, ...]) -> None:
     if frames.dtype != np.uint8 or frames.ndim not in dimensions or frames.shape[-1] != 3 or 0 in frames.shape:
         shapes = " or ".join("(N, H, W, 3)" if count == 4 else "(H, W, 3)" for count in dimensions)
         raise UsageError(f"{frames.dtype = }, {frames.shape = }: give uint8 RGB of shape {shapes}")
 
 
-def _planes_of_rgb(frame: RGBFrames) -> PlanesYUV420:
+def planes_of_rgb(frame: RGBFrames) -> PlanesYUV420:
     # Full range keeps all 256 levels; an untagged matrix is guessed by size, as it is for video.
     return rgb_to_planes(frame, colour=Colour(range=ColourRange.FULL))
-
-
-def _to_cells(tensor: Tensor, layout: Layout) -> Tensor:
-    """``tensor`` as (channels, cells down, cells across): 4x4 pixels each, the last filled by repeating the edge."""
-    if layout is Layout.PACKED_YUV420:
-        return tensor
-    planar = np.moveaxis(tensor, -1, 0) if layout is Layout.NHWC else tensor
-    height, width = planar.shape[1:]
-    whole = np.pad(planar, ((0, 0), (0, -height % _CELL_PX), (0, -width % _CELL_PX)), mode="edge")
-    return np.concatenate([space_to_depth_ref(plane, _CELL_PX) for plane in whole])
-
-
-def _from_cells(cells: Tensor, layout: Layout, *, like: Tensor) -> Tensor:
-    """The inverse, in the shape of ``like``."""
-    if layout is Layout.PACKED_YUV420:
-        return cells
-    planar = np.stack([depth_to_space_ref(plane, _CELL_PX) for plane in np.split(cells, 3)])
-    height, width = like.shape[:2] if layout is Layout.NHWC else like.shape[1:]
-    planar = planar[:, :height, :width]
-    return np.ascontiguousarray(np.moveaxis(planar, 0, -1) if layout is Layout.NHWC else planar)
 
 
 def _form(item: StepInput) -> tuple[type, tuple[int, ...]]:

@@ -34,7 +34,9 @@ from animevid.io.pacing import Pacer
 from animevid.io.sinks.published import PublishedSink
 from animevid.pixels import Colour, PlanesYUV420, compare_side_by_side, compare_split, resize_planes
 from animevid.redaction import redacted
-from animevid.render.stylizer import FrameReuse, Steps, Stylizer, TemporalFilter
+from animevid.render.renderer import Renderer
+from animevid.render.stylizer import Stylizer
+from animevid.render.temporal import FrameReuse, TemporalFilter
 from animevid.run import Pipeline, PipelineStatistics, Stage
 from animevid.styles import CardHints, Style
 
@@ -156,7 +158,7 @@ def pictures_at_once(threads: int) -> int:
 
 
 def stylizing_stages(
-    steps: Steps[Any, Any],
+    steps: Renderer[Any, Any],
     *,
     fit: Callable[[PlanesYUV420], PlanesYUV420] | None = None,
     finish: Callable[[PlanesYUV420, PlanesYUV420], PlanesYUV420] | None = None,

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from animevid.errors import AnimevidError, LiveError
 from animevid.pixels import PlanesYUV420, blend
-from animevid.render.stylizer import TemporalFilter
+from animevid.render.temporal import TemporalFilter
 from animevid.run.adaptive import QualityGovernor, QualityStep, quality_ladder
 from animevid.run.live_frames import LiveFrame, LiveResult, mirrored
 from animevid.run.queues import BoundedQueue, WhenFull

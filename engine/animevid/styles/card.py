@@ -145,6 +145,15 @@ class StyleCard:
                 said = f"{str(value)[:40]!r}"
                 raise StyleError(f"the style card is not valid: {name} = {said} must be {_TYPE_NAMES[kind]}")
 
+    @property
+    def padded_multiple_px(self) -> int:
+        """What both sides of the network's padded picture are multiples of, in pixels.
+
+        Padding fills whole cells of the tensor; a network of one size is always given that size.
+        """
+        multiple = 1 if self.fixed_size_px is not None else self.size_multiple
+        return math.lcm(multiple, self.layout.cell_px)
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 

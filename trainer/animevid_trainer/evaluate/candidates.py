@@ -117,7 +117,8 @@ def count_macs(network: nn.Module, height: int, width: int) -> int:
 
 @contextmanager
 def _style_candidate(spec: str) -> Iterator[Candidate]:
-    from animevid.render.stylizer import Stylizer, TemporalFilter
+    from animevid.render.stylizer import Stylizer
+    from animevid.render.temporal import TemporalFilter
 
     path = Path(spec)
     looks_like_file = path.suffix == ".onnx" or "/" in spec

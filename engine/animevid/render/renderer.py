@@ -1,0 +1,100 @@
+"""What a renderer promises the runner, and what travels between its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from animevid.backends.base import Tensor
+from animevid.backends.pictures import PendingPicture
+from animevid.errors import BackendError
+from animevid.pixels import (
+    PlanesYUV420,
+)
+
+if TYPE_CHECKING:
+    pass
+
+Size: TypeAlias = tuple[int, int]
+RGBFrames: TypeAlias = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInput:
+    """One picture as the network reads it.
+
+    ``tensor``: float32, in the card's layout without N (``(C, H, W)`` or ``(H, W, C)``), padded to the size multiple.
+    ``size``: (height, width) of the picture in it, in pixels.
+    """
+
+    tensor: Tensor
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOutput:
+    """One picture as the network gives it, with the input that it comes from (the guided lift compares the two)."""
+
+    result: Tensor | Future[Tensor]
+    source: NetworkInput
+
+    @property
+    def tensor(self) -> Tensor:
+        """In the style's layout, without N. Waits for a network that is still at it.
+
+        Raises:
+            BackendError, DeviceError: the runtime failed, or was closed meanwhile.
+        """
+        if not isinstance(self.result, Future):
+            return self.result
+        try:
+            return self.result.result()
+        except CancelledError:
+            raise BackendError("the stylizer was closed before this picture was drawn; open another") from None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInput:
+    """A picture for a backend that takes it whole; ``size`` is the network's, (height, width)."""
+
+    planes: PlanesYUV420
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOutput:
+    """A picture that such a backend is drawing, lifted and blended there."""
+
+    source: DeviceInput
+    pending: PendingPicture
+
+
+StepInput: TypeAlias = NetworkInput | DeviceInput
+StepOutput: TypeAlias = NetworkOutput | DeviceOutput
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class Renderer(Protocol[In, Out]):
+    """What the pipeline needs of a stylizer. Each step is called by one thread, with pictures in order."""
+
+    @property
+    def batch_limit(self) -> int:
+        """How many inputs ``infer`` likes to be given at once."""
+        ...
+
+    def preprocess(self, planes: PlanesYUV420) -> In: ...
+
+    def infer(self, inputs: Sequence[In]) -> list[Out]: ...
+
+    def wait(self, output: Out) -> None:
+        """Return when the network is done with ``output``."""
+        ...
+
+    def postprocess(self, planes: PlanesYUV420, output: Out) -> PlanesYUV420: ...

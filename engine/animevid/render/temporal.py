@@ -1,0 +1,167 @@
+"""Renderers around a renderer, which remember the stream: the temporal filter and the reuse of unchanged frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from animevid.backends.base import Tensor
+from animevid.pixels import (
+    ChangeDetector,
+    Deflicker,
+    NoiseFloor,
+    PlanesYUV420,
+    planes_to_rgb,
+)
+from animevid.pixels.packed import depth_to_space_ref, space_to_depth_ref
+from animevid.styles.card import Layout
+
+if TYPE_CHECKING:
+    pass
+from animevid.render.renderer import NetworkInput, NetworkOutput, RGBFrames, StepInput, StepOutput
+from animevid.render.stylizer import Stylizer, check_rgb, planes_of_rgb
+
+#: Side of the cells in which motion is told from noise, in pixels of the network (a packed tensor has these already).
+_CELL_PX = 4
+
+
+@dataclass(slots=True)
+class FilteredInput:
+    """A picture for the network, and how much of its drawing is to be new (``pixels.deflicker``)."""
+
+    photo: StepInput
+    weights: Tensor | None
+
+
+@dataclass(slots=True)
+class FilteredOutput:
+    """What the network gives of a ``FilteredInput``; once ``is_settled``, ``drawing`` is what is shown of it."""
+
+    drawing: StepOutput
+    weights: Tensor | None
+    is_settled: bool = False
+
+
+class TemporalFilter:
+    """The steps of ``stylizer`` without flicker: what only noise changed stays what it was (``pixels.deflicker``).
+
+    One for each stream: it remembers. A picture that a GPU takes whole is drawn by itself, as it comes.
+    """
+
+    def __init__(self, stylizer: Stylizer) -> None:
+        self.stylizer = stylizer
+        low, high = stylizer.card.input_range
+        self._deflicker = Deflicker(units_per_code=abs(high - low) / 255)
+
+    @property
+    def strength(self) -> float:
+        return self.stylizer.strength
+
+    @property
+    def batch_limit(self) -> int:
+        return self.stylizer.batch_limit
+
+    def preprocess(self, planes: PlanesYUV420) -> FilteredInput:
+        photo, weights = self.stylizer.preprocess(planes), None
+        if isinstance(photo, NetworkInput):
+            layout = self.stylizer.card.layout
+            cells, weights = self._deflicker.photo(_to_cells(photo.tensor, layout))
+            photo = replace(photo, tensor=_from_cells(cells, layout, like=photo.tensor))
+        return FilteredInput(photo, weights)
+
+    def infer(self, inputs: Sequence[FilteredInput]) -> list[FilteredOutput]:
+        drawings = self.stylizer.infer([item.photo for item in inputs])
+        return [FilteredOutput(drawing, item.weights) for drawing, item in zip(drawings, inputs, strict=True)]
+
+    def wait(self, output: FilteredOutput) -> None:
+        self.stylizer.wait(output.drawing)
+
+    def postprocess(self, planes: PlanesYUV420, output: FilteredOutput) -> PlanesYUV420:
+        drawing = output.drawing
+        if not output.is_settled and isinstance(drawing, NetworkOutput):
+            layout, tensor = self.stylizer.card.layout, drawing.tensor
+            cells = self._deflicker.drawing(_to_cells(tensor, layout), output.weights)
+            output.drawing = drawing = replace(drawing, result=_from_cells(cells, layout, like=tensor))
+        output.is_settled = True
+        return self.stylizer.postprocess(planes, drawing)
+
+    def stylize_planes(self, planes: PlanesYUV420) -> PlanesYUV420:
+        """The next picture of the stream, here and now."""
+        return self.postprocess(planes, self.infer([self.preprocess(planes)])[0])
+
+    def __call__(self, frame: RGBFrames) -> RGBFrames:
+        """The next picture of the stream: uint8 RGB ``(H, W, 3)``, and so is the result.
+
+        Raises:
+            UsageError: another dtype or shape.
+        """
+        check_rgb(frame, dimensions=(3,))
+        return planes_to_rgb(self.stylize_planes(planes_of_rgb(frame)))
+
+
+class FrameReuse:
+    """The steps of ``stylizer``, with the network skipped for pictures that did not change beyond codec noise.
+
+    One for each stream: it remembers. A picture is compared with the last one that was *stylized*, so slow motion adds
+    up until it is seen and is never frozen. An unchanged picture travels as ``None``; ``skipped`` counts them.
+    """
+
+    def __init__(self, stylizer: Stylizer | TemporalFilter, *, floor: NoiseFloor | None = None) -> None:
+        self._stylizer: Any = stylizer
+        self._detector = ChangeDetector(floor=floor)
+        self._output: Any = None
+        self._shown: tuple[float, PlanesYUV420] | None = None
+        self.skipped = 0
+
+    @property
+    def batch_limit(self) -> int:
+        limit: int = self._stylizer.batch_limit
+        return limit
+
+    def preprocess(self, planes: PlanesYUV420) -> Any:
+        if self._detector.must_stylize(planes):
+            return self._stylizer.preprocess(planes)
+        self.skipped += 1
+        return None
+
+    def infer(self, inputs: Sequence[Any]) -> list[Any]:
+        outputs = iter(self._stylizer.infer([item for item in inputs if item is not None]))
+        return [None if item is None else next(outputs) for item in inputs]
+
+    def wait(self, output: Any) -> None:
+        if output is not None:
+            self._stylizer.wait(output)
+
+    def postprocess(self, planes: PlanesYUV420, output: Any) -> PlanesYUV420:
+        strength: float = self._stylizer.strength
+        if output is None and self._shown is not None and self._shown[0] == strength:
+            # The very picture that was shown: an encoder spends almost nothing on it, and noise does not shimmer.
+            return replace(self._shown[1], alpha=planes.alpha)
+        self._output = output or self._output
+        assert self._output is not None  # the first picture of a stream always counts as changed
+        shown: PlanesYUV420 = self._stylizer.postprocess(planes, self._output)
+        self._shown = (strength, shown)
+        return shown
+
+
+def _to_cells(tensor: Tensor, layout: Layout) -> Tensor:
+    """``tensor`` as (channels, cells down, cells across): 4x4 pixels each, the last filled by repeating the edge."""
+    if layout is Layout.PACKED_YUV420:
+        return tensor
+    planar = np.moveaxis(tensor, -1, 0) if layout is Layout.NHWC else tensor
+    height, width = planar.shape[1:]
+    whole = np.pad(planar, ((0, 0), (0, -height % _CELL_PX), (0, -width % _CELL_PX)), mode="edge")
+    return np.concatenate([space_to_depth_ref(plane, _CELL_PX) for plane in whole])
+
+
+def _from_cells(cells: Tensor, layout: Layout, *, like: Tensor) -> Tensor:
+    """The inverse, in the shape of ``like``."""
+    if layout is Layout.PACKED_YUV420:
+        return cells
+    planar = np.stack([depth_to_space_ref(plane, _CELL_PX) for plane in np.split(cells, 3)])
+    height, width = like.shape[:2] if layout is Layout.NHWC else like.shape[1:]
+    planar = planar[:, :height, :width]
+    return np.ascontiguousarray(np.moveaxis(planar, 0, -1) if layout is Layout.NHWC else planar)
