@@ -106,7 +106,12 @@ def _remove_if_joined(target: Path) -> None:
     """Remove what a job left that was killed after its output had its name."""
     folder = job_folder(target)
     path = folder / "journal.sqlite"
-    if not target.exists() or not path.exists() or target.stat().st_mtime < path.stat().st_mtime:
+    if not target.exists() or not folder.is_dir():
+        return
+    if not path.exists():  # killed while it was removed: segments without their journal are of no use
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    if target.stat().st_mtime < path.stat().st_mtime:
         return
     with suppress(AnimevidError, OSError), FileLock(folder / "lock", what=str(target)):
         with Journal(path, output=str(target)) as journal:
