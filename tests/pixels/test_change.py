@@ -118,11 +118,3 @@ def test_another_size_depth_or_colour_is_a_change():
     before = grey(16, 16, 100)
     assert has_changed(before, grey(16, 18, 100))
     assert has_changed(before, noise(16, 16, bit_depth=10))
-
-
-def test_forgetting_stylizes_the_next_picture():
-    detector, picture = ChangeDetector(), grey(8, 8, 100)
-    answers = [detector.must_stylize(picture), detector.must_stylize(picture)]
-    detector.forget()
-    answers.append(detector.must_stylize(picture))
-    assert answers == [True, False, True]

@@ -110,7 +110,3 @@ class ChangeDetector:
             return False
         self._stylized = planes
         return True
-
-    def forget(self) -> None:
-        """Stylize the next picture whatever it is: the style, its strength or the scene was switched."""
-        self._stylized = None
