@@ -1,0 +1,161 @@
+"""Takes an installed animevid through README's command lines, one by one, in a folder of its own.
+
+Run it with the interpreter that animevid is installed for: ``PYTHON .ci/smoke.py``. A line that cannot be run here is
+named, with the reason; a line of which nothing is known is an error, so that README says nothing untried.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from fractions import Fraction
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+ANIMEVID = [sys.executable, "-m", "animevid"]
+#: How a line begins -> why it is not run.
+NOT_RUN = {
+    "animevid webcam --virtual-camera": "needs a virtual camera in the system",
+    "animevid incoming/": "never ends",
+    "animevid train": "needs the extra train and hours",
+    "animevid export": "needs a trained run",
+    "animevid evaluate": "needs the extra train",
+    "animevid farm": "needs the extra farm",
+    "animevid in.mp4 out.mp4 --style mine.onnx": "needs a trained run",
+}
+#: What a line of README runs as, where it would wait for a person.
+RUN_AS = {
+    "animevid webcam": "animevid webcam --device testpattern --size 320x180 --no-window --record --duration 2",
+}
+#: Beyond README: the kinds of input that a first hour meets.
+MORE = ["animevid loop.gif drawn.gif", "animevid in.mp4 f%04d.png --end 2", "animevid doctor"]
+
+
+def command_lines(readme: str) -> list[str]:
+    """The ``animevid`` lines of all shell blocks, without their remarks."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", readme, flags=re.MULTILINE | re.DOTALL)
+    lines = [line.partition(" #")[0].strip() for kind, block in blocks if not kind for line in block.splitlines()]
+    return [line for line in lines if line.startswith("animevid ")]
+
+
+def reason_not_to_run(line: str) -> str | None:
+    """Why ``line`` is not run here; ``None`` if it is."""
+    return next((reason for start, reason in NOT_RUN.items() if line.startswith(start)), None)
+
+
+def write_film(path: Path, *, frames: int, rate: int) -> None:
+    """A small film, or a GIF, of a bar that wanders over a gradient."""
+    import av
+    import numpy as np
+
+    gif = path.suffix == ".gif"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("gif" if gif else "libx264", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "rgb8" if gif else "yuv420p"
+        picture = np.zeros((96, 160, 3), np.uint8)
+        picture[..., 0] = np.arange(160)
+        for index in range(frames):
+            drawn = picture.copy()
+            drawn[30:50, index * 4 % 140 :][:, :16] = (255, 230, 180)
+            frame = av.VideoFrame.from_ndarray(drawn, format="rgb24").reformat(format=stream.pix_fmt)
+            frame.pts, frame.time_base = index, Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def lay_out(folder: Path) -> None:
+    """The files that README's lines name."""
+    import animevid
+
+    write_film(folder / "in.mp4", frames=100, rate=1)
+    write_film(folder / "loop.gif", frames=8, rate=10)
+    for name in ("shelf/a.mp4", "shelf/b.mkv", "a.mkv", "b.mp4"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_film(folder / name, frames=6, rate=6)
+    gallery = CHECKOUT / "docs" / "gallery"
+    shutil.copy(gallery / "bwerner0-cel.jpg", folder / "photo.jpg")
+    (folder / "photos").mkdir()
+    for name in ("loc9-cel.jpg", "loc9-ehon.jpg"):
+        shutil.copy(gallery / name, folder / "photos")
+    shutil.copy(Path(animevid.__file__).parent / "styles" / "aozora.onnx", folder / "my.onnx")
+
+
+def run_line(line: str, folder: Path) -> None:
+    """Run one line; output that an earlier line left may be replaced.
+
+    Raises:
+        SystemExit: the line failed.
+    """
+    words = shlex.split(RUN_AS.get(line, line))[1:]
+    if words[0].partition(".")[0] in ("in", "photo", "loop", "a") or words[0].endswith("/"):
+        words.append("-y")
+    started = time.monotonic()
+    done = subprocess.run([*ANIMEVID, *words], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"FAILED  {line}\n        exit code {done.returncode}: {done.stderr.strip()}")
+    print(f"ok      {line}  ({time.monotonic() - started:.1f} s)", flush=True)
+
+
+def run_server(folder: Path) -> None:
+    """``animevid serve``, until it has given its page.
+
+    Raises:
+        SystemExit: there was no page within a minute.
+    """
+    import socket
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen([*ANIMEVID, "serve", "--port", str(port)], cwd=folder, stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(120):
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5) as answer:
+                    page = answer.read()
+                break
+            except OSError:
+                if server.poll() is not None:
+                    raise SystemExit(f"FAILED  animevid serve: exit code {server.returncode}") from None
+                time.sleep(0.5)
+        else:
+            raise SystemExit("FAILED  animevid serve: no page within a minute")
+        if b"animevid" not in page:
+            raise SystemExit("FAILED  animevid serve: the page is not ours")
+    finally:
+        server.terminate()
+        server.wait(20)
+    print("ok      animevid serve: gave its page", flush=True)
+
+
+def main() -> None:
+    import animevid
+
+    if CHECKOUT in Path(animevid.__file__).parents:
+        raise SystemExit(
+            f"animevid comes from {animevid.__file__}: install the wheel, and run this outside the sources"
+        )
+    lines = command_lines((CHECKOUT / "README.md").read_text(encoding="utf-8"))
+    missing = {"animevid in.mp4 out.mp4", "animevid webcam", "animevid serve"} - set(lines)
+    if missing:
+        raise SystemExit(f"README no longer has {sorted(missing)}: were its blocks changed?")
+    with tempfile.TemporaryDirectory(prefix="animevid-smoke-") as name:
+        folder = Path(name)
+        lay_out(folder)
+        for line in [*lines, *MORE]:
+            if reason := reason_not_to_run(line):
+                print(f"skipped {line}: {reason}")
+            elif line == "animevid serve":
+                run_server(folder)
+            else:
+                run_line(line, folder)
+
+
+if __name__ == "__main__":
+    main()
