@@ -1113,10 +1113,6 @@ void lift_chroma(const float* low_out, Plane<T> target, const Axis& rows, const 
     }
 }
 
-// ---- paint ---------------------------------------------------------------------------------------------------------
-
-#include "paint.hpp"
-
 // ---- deflicker -----------------------------------------------------------------------------------------------------
 
 #include "deflicker.hpp"
@@ -1134,7 +1130,7 @@ constexpr SampleKernels<T> table() {
 #define ANIMEVID_TEXT(isa) ANIMEVID_TEXT_(isa)
 
 extern const Kernels ANIMEVID_TABLE(ANIMEVID_ISA);
-const Kernels ANIMEVID_TABLE(ANIMEVID_ISA) = {ANIMEVID_TEXT(ANIMEVID_ISA), table<uint8_t>(), table<uint16_t>(), paint,
-                                               settle_photo, settle};
+const Kernels ANIMEVID_TABLE(ANIMEVID_ISA) = {ANIMEVID_TEXT(ANIMEVID_ISA), table<uint8_t>(), table<uint16_t>(), settle_photo,
+                                               settle};
 
 }  // namespace animevid

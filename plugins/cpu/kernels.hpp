@@ -75,23 +75,6 @@ constexpr float kVarianceFloor = 1e-4f;
 constexpr float kFaintRange = 0.08f;  // below it edges are steepened less: grain is no contour
 constexpr float kLeastRange = 1e-4f;
 
-// See animevid/pixels/paint.py for the formulas.
-struct InkParameters {
-    float threshold, slope, calm, opacity;
-};
-
-struct PaintParameters {
-    int height, width;  // pixels, multiples of 4
-    int rounds;         // 0 .. kPaintMaxRounds
-    int distance;       // 1 .. kPaintDistance
-    int ink_radius;     // 1 .. kPaintMaxInkRadius
-    float lift;
-    InkParameters outline, thin;
-};
-
-constexpr int kPaintMaxRounds = 4, kPaintDistance = 2, kPaintMaxInkRadius = 3, kPaintBusyRadius = 7;
-constexpr float kPaintFloor = 1e-3f;
-
 // See animevid/pixels/deflicker.py for the formulas.
 struct DeflickerParameters {
     float code;           // what one 8-bit code is in the tensors
@@ -138,8 +121,6 @@ struct Kernels {
     const char* name;
     SampleKernels<std::uint8_t> bytes;
     SampleKernels<std::uint16_t> words;
-    // Packed tensors (24, height / 4, width / 4). scratch: paint_scratch() floats.
-    void (*paint)(const float* photo, const float* ground, float* out, const PaintParameters& parameters, float* scratch);
     // Tensors (channels, height, width). `now` settles and `weights` (height, width) are written; returns the noise in
     // codes. scratch: deflicker_scratch() floats.
     float (*settle_photo)(const float* before, float* now, const float* earlier, float* weights, int channels, int height,
@@ -161,13 +142,6 @@ constexpr std::size_t lift_scratch(int width, int radius, int full_width) {
     return static_cast<std::size_t>(7 * lift_ring(radius) + 4 + 16 + 8 + 8 + 2) *
                static_cast<std::size_t>(4 * quarter_pitch(width) + kQuarterRim) +
            2 * kQuarterRim + 12 * static_cast<std::size_t>(lift_pitch(width)) + 8 * static_cast<std::size_t>(full_width);
-}
-
-constexpr std::size_t paint_scratch(int width) {
-    // scratch, bare, photo, two inkings, lumas, flattenings; and what alignment and a last margin take
-    return static_cast<std::size_t>(2 + 2 + 8 + 2 * 36 + 8 * kPaintMaxRounds + 16 + 16 * kPaintMaxRounds) *
-               static_cast<std::size_t>(4 * quarter_pitch(width) + kQuarterRim) +
-           2 * kQuarterRim;
 }
 
 constexpr std::size_t deflicker_scratch(int width) { return 4 * (static_cast<std::size_t>(width) + 2); }

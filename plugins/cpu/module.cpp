@@ -252,28 +252,6 @@ void lift_yuv420(const InPlane& full_y, const InTensor& low_in, const InTensor& 
     });
 }
 
-void paint(const InTensor& photo, const InTensor& ground, const OutTensor& out, int rounds, int distance, int ink_radius,
-           float lift, float threshold, float slope, float calm, float opacity, float thin_threshold, float thin_slope,
-           float thin_calm, float thin_opacity) {
-    for (int axis = 0; axis < 3; ++axis)
-        require(photo.shape(axis) == ground.shape(axis) && photo.shape(axis) == out.shape(axis),
-                "photo, ground and out must have one shape");
-    require(photo.shape(0) == 24 && photo.shape(1) >= 1 && photo.shape(2) >= 1, "the tensors must be (24, H/4, W/4)");
-    require(rounds >= 0 && rounds <= animevid::kPaintMaxRounds, "rounds must be 0 .. 4");
-    require(distance >= 1 && distance <= animevid::kPaintDistance, "distance must be 1 or 2");
-    require(ink_radius >= 1 && ink_radius <= animevid::kPaintMaxInkRadius, "ink_radius must be 1 .. 3");
-    const float* in = photo.data();
-    const float* under = ground.data();
-    float* target = out.data();
-    const animevid::PaintParameters parameters{
-        static_cast<int>(photo.shape(1)) * 4,   static_cast<int>(photo.shape(2)) * 4,
-        rounds,                                 distance,
-        ink_radius,                             lift,
-        {threshold, slope, calm, opacity},      {thin_threshold, thin_slope, thin_calm, thin_opacity}};
-    const nb::gil_scoped_release release;
-    animevid::active_kernels().paint(in, under, target, parameters, scratch(animevid::paint_scratch(parameters.width)));
-}
-
 float settle_photo(const InTensor& before, const OutTensor& now, const InWeights& earlier, const OutWeights& weights,
                    float code, float still, float moving, float least, float fading) {
     for (int axis = 0; axis < 3; ++axis) require(before.shape(axis) == now.shape(axis), "before and now must have one shape");
@@ -342,8 +320,6 @@ NB_MODULE(_native, m) {
           number, number, number, number, number, number);
     m.def("lift_yuv420", &lift_yuv420, exact, exact, exact, exact, exact, exact, number, number, number, number, number,
           number, number, number, number, number, number, number);
-    m.def("paint", &paint, exact, exact, exact, number, number, number, number, number, number, number, number, number,
-          number, number, number);
     m.def("settle_photo", &settle_photo, exact, exact, exact, exact, number, number, number, number, number);
     m.def("settle", &settle, exact, exact, exact);
     m.def("instruction_sets", &instruction_sets, "What this machine can run, best first.");

@@ -188,24 +188,6 @@ def test_a_mean_that_only_makes_a_picture_smaller_is_half():
     assert _types_at(to_half(model))["AveragePool"] == {(TensorProto.FLOAT16,)}
 
 
-@pytest.mark.shared
-def test_a_painted_generator_keeps_its_picture_on_real_photos(shared: Path):
-    torch = pytest.importorskip("torch")
-    from animevid_trainer.export import make_card, to_onnx
-    from animevid_trainer.generators.painted import PaintedNano
-
-    torch.manual_seed(0)
-    generator = PaintedNano(width=32, head_width=64).eval()
-    model = to_onnx(generator, card=make_card(generator, name="painted"))
-    half = to_half(model)
-    types = _types_at(half)
-    assert types["Conv"] <= {(TensorProto.FLOAT16,) * 2, (TensorProto.FLOAT16,) * 3}
-    assert (TensorProto.FLOAT,) in types["AveragePool"]
-    assert types["Reciprocal"] == {(TensorProto.FLOAT,)}
-    batches = [pack_yuv420(rgb_to_planes(photo))[None] for photo in _photos(shared)]
-    check_parity(measure_parity(model, half, batches), BOUNDS["fp16"], what="painted")
-
-
 @pytest.mark.parametrize("style", list_styles(), ids=lambda style: style.card.name)
 def test_every_shipped_style_may_be_half(style):
     if style.card.precision == "fp32":

@@ -13,7 +13,6 @@ from animevid.pixels import (
     has_changed,
     native,
     pack_yuv420,
-    paint,
     planes_to_rgb,
     planes_to_tensor,
     resize_planes,
@@ -21,7 +20,6 @@ from animevid.pixels import (
     tensor_to_planes,
     unpack_yuv420,
 )
-from animevid.pixels.paint import InkSettings, PaintSettings
 from pixels.pictures import noise
 
 pytest.importorskip("pytest_benchmark", reason="pip install pytest-benchmark")
@@ -38,7 +36,6 @@ KERNELS = {
     "lift by contour": lambda: guided_upsample(PICTURE, _LOW_PACKED, _LOW_PACKED),
     "lift by detail": lambda: guided_upsample(PICTURE, _LOW_PACKED, _LOW_PACKED, mode="detail"),
     "lift by guided filter": lambda: guided_upsample(PICTURE, _LOW_PACKED, _LOW_PACKED, mode="guided"),
-    "paint": lambda: paint(_LOW_PACKED, _LOW_PACKED, _PAINT),
     "blend": lambda: blend(PICTURE, OTHER, strength=0.5),
     "change": lambda: has_changed(PICTURE, PICTURE),
     "resize to half size": lambda: resize_planes(PICTURE, (360, 640)),
@@ -49,7 +46,6 @@ KERNELS = {
 }
 _PACKED = np.zeros((24, 180, 320), np.float32)
 _LOW_PACKED = pack_yuv420(LOW)
-_PAINT = PaintSettings(2, 2, 2, 0.2, InkSettings(0.025, 50.0, 1.0), InkSettings(0.08, 10.0, 3.0))
 _RGB = np.zeros((720, 1280, 3), np.uint8)
 _NCHW = np.zeros((3, 720, 1280), np.float32)
 

@@ -38,15 +38,15 @@ _FOLDER = Path(animevid.styles.__file__).parent
 _NAMES = sorted({DEFAULT_STYLE, *(path.stem for path in _FOLDER.glob("*.onnx"))})
 _FILES = [path for path in os.environ.get("ANIMEVID_STYLE_FILES", "").split(os.pathsep) if path]
 
-# Held out from every training: `animevid_trainer.data.split.split_by_name(..., validation_fraction=0.1)`.
-FACE, STREET, BRUSHES, SKY, TREES = (
-    "coco-train2017-000000000510.jpg",
-    "coco-train2017-000000000540.jpg",
-    "wall-picture-1a-by-freespace.jpg",
-    "scene-bwerner0.jpg",
-    "scene-forest1.jpg",
+# Held out from every training (trainer/animevid_trainer/distill.py: `held_out`).
+FACE, STREET, MOUNTAINS, SKY, TREES = (
+    "coco-train2017-000000000459.jpg",
+    "coco-train2017-000000000349.jpg",
+    "wall-picosdeeuropa-by-aitzol-berasategi.jpg",
+    "scene-myrabella6.jpg",
+    "scene-fields5.jpg",
 )
-PHOTOS = (FACE, STREET, BRUSHES, SKY, TREES)
+PHOTOS = (FACE, STREET, MOUNTAINS, SKY, TREES)
 
 #: Wider than any border effect that a viewer would call one; pixels inside it are "the inside".
 _RIM_PX = 32

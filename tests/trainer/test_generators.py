@@ -116,4 +116,4 @@ def test_an_unknown_option_is_refused_with_the_known_ones():
 
 
 def test_the_registry_names_every_recipe_generator():
-    assert set(RGB_GENERATORS) | {"nano", "painted"} == set(GENERATOR_NAMES)
+    assert set(RGB_GENERATORS) | {"nano", "luma-unet"} == set(GENERATOR_NAMES)

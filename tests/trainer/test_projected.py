@@ -1,15 +1,12 @@
-"""The discriminator that looks at features, and the generator that is trained through its filters."""
+"""The discriminator that looks at features."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from animevid.errors import TrainingError
-from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
 from animevid_trainer.discriminators import make_discriminator
 from animevid_trainer.discriminators.projected import ProjectedDiscriminator
-from animevid_trainer.generators import make_generator
-from animevid_trainer.generators.painted import PaintedNano
 from animevid_trainer.perceptual import Vgg
 from torch import nn
 
@@ -59,13 +56,3 @@ def test_it_learns_to_tell_lines_from_noise(small_vgg: Vgg) -> None:
 def test_a_layer_that_is_not_there_is_refused(small_vgg: Vgg, layers: str, says: str) -> None:
     with pytest.raises(TrainingError, match=says):
         ProjectedDiscriminator(perceptual=small_vgg, layers=layers)
-
-
-def test_a_painted_generator_is_trained_through_its_filters() -> None:
-    torch.manual_seed(1)
-    generator = make_generator("painted", width=8, deep_width=8, head_width=8, deep_blocks=1)
-    assert isinstance(generator, PaintedNano)
-    photo = rgb_to_packed(torch.rand(1, 3, 64, 64) * 2 - 1)
-    packed_to_rgb(generator(photo)).square().mean().backward()
-    assert generator.generator.tail.weight.grad is not None
-    assert generator.generator.tail.weight.grad.abs().sum() > 0

@@ -34,7 +34,6 @@ from animevid_trainer.data.targets import Teacher, target_of
 from animevid_trainer.discriminators import make_discriminator
 from animevid_trainer.distributed import SINGLE, World
 from animevid_trainer.generators import make_generator
-from animevid_trainer.generators.painted import Painted
 from animevid_trainer.loop import LoopSettings, Trainer, choose_device, seed_everything
 from animevid_trainer.objectives import CycleObjective, StylizeObjective, TemporalSettings, Weights
 from animevid_trainer.perceptual import Perceptual, make_perceptual
@@ -88,24 +87,13 @@ class RgbGenerator(nn.Module):
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
         self.generator = generator
-        self.has_ground = isinstance(generator, Painted)
 
-    def forward(self, photo: Tensor, *, with_ground: bool = False) -> Tensor:
-        """(N, 3, H, W) RGB in [-1, 1] -> the same shape.
-
-        ``with_ground``, of a :class:`Painted` generator: ``(2 N, 3, H, W)``, the pictures and then their grounds.
-        """
-        # Colour conversion and filters are exact whatever the network runs in.
+    def forward(self, photo: Tensor) -> Tensor:
+        """(N, 3, H, W) RGB in [-1, 1] -> the same shape."""
+        # Colour conversion is exact whatever the network runs in.
         with torch.autocast(photo.device.type, enabled=False):
             packed = rgb_to_packed(photo)
-        if isinstance(self.generator, Painted):
-            ground = self.generator.ground(packed).float()
-            with torch.autocast(photo.device.type, enabled=False):
-                packed = self.generator.over(packed, ground)
-            if with_ground:
-                packed = torch.cat((packed, ground))
-        else:
-            packed = self.generator(packed).float()
+        packed = self.generator(packed).float()
         with torch.autocast(photo.device.type, enabled=False):
             output: Tensor = packed_to_rgb(packed)
         return output
@@ -433,10 +421,7 @@ def start_run(
     objective = make_objective(recipe, plan, device=device, cache_bytes=data_settings.cache_bytes // 2)
     if start_from is not None:
         started = load_generator(start_from)
-        ours = bare(objective.networks["generator"])
-        if isinstance(ours, Painted) and not isinstance(started, Painted):
-            ours = ours.generator  # the filters have no weights
-        load_weights(ours, started.state_dict(), where=repr(str(start_from)))
+        load_weights(bare(objective.networks["generator"]), started.state_dict(), where=repr(str(start_from)))
     seed_everything(loop_settings.seed, world.rank)
     return Trainer(
         objective,

@@ -1,4 +1,5 @@
-"""The trainer's commands: ``train``, ``export``, ``evaluate``, ``import``. Parsing and printing live here.
+"""The trainer's commands: ``train``, ``paint``, ``distill``, ``export``, ``evaluate``, ``import``. Parsing and printing
+live here.
 
 ``COMMANDS[name]`` has ``add_parser(subparsers)`` and ``run(args) -> int``, as every command of ``animevid`` does. Exit
 codes: 0 done, 130 asked to stop (the run can be resumed), else the error's own.
@@ -210,6 +211,18 @@ def _add_card_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--photos", type=Path, help="real photos for the parity check (default: the run's own)")
 
 
+def _add_int8_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--int8", action="store_true", help="write STYLE-int8.onnx too, quantized on the photos")
+    parser.add_argument("--calibration", type=int, default=32, metavar="N", help="photos to quantize on (--int8)")
+
+
+def _check_int8_flags(args: argparse.Namespace) -> None:
+    if args.int8 and args.precision != "fp32":
+        raise TrainingError(f"{args.precision = }: --int8 starts from an fp32 style; leave --precision out")
+    if args.int8 and args.calibration < 1:
+        raise TrainingError(f"{args.calibration = }: give 1 photo or more, some dozens are good")
+
+
 def _fill_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="run folder (--out of train)")
     parser.add_argument("style", type=Path, metavar="STYLE.onnx")
@@ -217,31 +230,14 @@ def _fill_export(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--step", type=int, help="checkpoint to take (default: the latest)")
     which.add_argument("--best", action="store_true", help="take the one with the best validation score")
     parser.add_argument("--raw", action="store_true", help="the weights themselves instead of their average")
-    parser.add_argument(
-        "--gain", type=float, default=1.0, help="nano: scale what the network changes (a student of a teacher hedges)"
-    )
-    parser.add_argument("--chroma-gain", type=float, help="the same for its colours alone (default: as --gain)")
-    parser.add_argument(
-        "--paint", action="store_true", help="nano: flatten areas and ink outlines in the style itself (not trained)"
-    )
-    parser.add_argument(
-        "--filter", action="append", default=[], metavar="KEY=VALUE",
-        help="painted: another number of the filters than was trained under, e.g. threshold=0.01 (less: more lines)",
-    )  # fmt: skip
-    parser.add_argument("--int8", action="store_true", help="write STYLE-int8.onnx too, quantized on the photos")
-    parser.add_argument("--calibration", type=int, default=32, metavar="N", help="photos to quantize on (--int8)")
+    _add_int8_flags(parser)
     _add_card_flags(parser)
 
 
 def _run_export(args: argparse.Namespace) -> int:
     from animevid_trainer.build import load_generator
-    from animevid_trainer.generators.nano import Nano
-    from animevid_trainer.generators.painted import Painted, PaintedNano
 
-    if args.int8 and args.precision != "fp32":
-        raise TrainingError(f"{args.precision = }: --int8 starts from an fp32 style; leave --precision out")
-    if args.int8 and args.calibration < 1:
-        raise TrainingError(f"{args.calibration = }: give 1 photo or more, some dozens are good")
+    _check_int8_flags(args)
     generator = load_generator(
         args.run_folder,
         step="best" if args.best else "latest" if args.step is None else args.step,
@@ -250,21 +246,6 @@ def _run_export(args: argparse.Namespace) -> int:
     about = _about(args.run_folder)
     photos = args.photos or Path(about.get("data", {}).get("photos", ""))
     recipe = str(about.get("config", {}).get("recipe", ""))
-    chroma_gain = args.gain if args.chroma_gain is None else args.chroma_gain
-    if (args.gain, chroma_gain) != (1.0, 1.0):
-        if not isinstance(generator, Nano | PaintedNano):
-            raise TrainingError(f"{args.gain = }: only the nano generator says what it changes; leave --gain out")
-        generator.amplify(args.gain, chroma_gain=chroma_gain)
-        recipe = f"{recipe}, gain {args.gain:g}" + (f", of colours {chroma_gain:g}" if chroma_gain != args.gain else "")
-    if args.paint:
-        generator = Painted(generator)
-        recipe = f"{recipe}, painted"
-    if args.filter:
-        if not isinstance(generator, Painted):
-            raise TrainingError(f"{args.filter = }: the style has no filters; give --paint too, or leave --filter out")
-        numbers = dict(parse_assignment(text) for text in args.filter)
-        generator.set_filters(**numbers)
-        recipe = ", ".join((recipe, *(f"{name} {value:g}" for name, value in numbers.items())))
     code = _export(generator, args, photos=photos, recipe=recipe)
     return _quantize(args.style, photos, count=args.calibration) if args.int8 else code
 
@@ -329,14 +310,79 @@ def _some_photos(folder: Path, *, count: int) -> list[Any]:
     return [store[index] for index in range(len(store))]
 
 
+# ------------------------------------------------------------------------------------------------------------- distill
+
+
+def _fill_paint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("looks", nargs="+", metavar="LOOK", help="aozora, ehon, cel")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos (searched recursively)")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of the teachers' weights")
+    parser.add_argument("--out", type=Path, required=True, metavar="PAIRS", help="folder of pairs; what is there stays")
+    parser.add_argument("--limit", type=int, default=0, help="photos at most (default: all but the held-out ones)")
+
+
+def _run_paint(args: argparse.Namespace) -> int:
+    from animevid_trainer.distill.pairs import paint_pairs
+
+    def show(name: str, done: int, total: int) -> None:
+        print(f"{done}/{total} {name}", flush=True)
+
+    painted = paint_pairs(args.photos, args.weights, args.out, looks=args.looks, limit=args.limit, on_progress=show)
+    print(f"{painted} pictures painted; {args.out}")
+    return 0
+
+
+def _fill_distill(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("look", metavar="LOOK", help="aozora, ehon, cel")
+    parser.add_argument("--pairs", type=Path, required=True, help="folder that `paint` filled")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; a run that is there already goes on")
+    parser.add_argument("--size", default="fast", help="fast or high")
+    parser.add_argument("--start-from", type=Path, metavar="WEIGHTS.safetensors", help="weights to start from")
+    parser.add_argument("--steps", type=int, default=0, help="stop at so many in all (default: until Ctrl-C)")
+    parser.add_argument("--decay-steps", type=int, default=0, help="end the run: the rate falls to nothing")
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--pixels-only", action="store_true", help="no perceptual and adversarial terms: 3x as fast")
+    parser.add_argument("--perceptual-weights", help="VGG16's weights (.safetensors or .pth)")
+    parser.add_argument("--threads", type=int, default=1)
+
+
+def _run_distill(args: argparse.Namespace) -> int:
+    from animevid_trainer.distill.losses import Weights
+    from animevid_trainer.distill.run import DistillSettings, distill
+
+    weights = Weights(perceptual=0.0, adversarial=0.0) if args.pixels_only else Weights()
+    settings = DistillSettings(
+        args.look,
+        size=args.size,
+        rate=args.rate,
+        steps=args.steps,
+        decay_steps=args.decay_steps,
+        threads=args.threads,
+        weights=weights,
+    )
+    distill(
+        args.pairs,
+        args.out,
+        settings,
+        start_from=args.start_from,
+        perceptual_weights=args.perceptual_weights,
+        on_line=lambda line: print(line, flush=True),
+    )
+    print(args.out / "student.safetensors")
+    return 0
+
+
 # -------------------------------------------------------------------------------------------------------------- import
 
 
 def _fill_import(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", type=Path, help="AnimeGANv2 .pt/.pth, CartoonGAN .pth, .safetensors or .npy folder")
+    parser.add_argument(
+        "weights", type=Path, help="AnimeGANv2 .pt/.pth, CartoonGAN or luma-unet .safetensors, .npy folder"
+    )
     parser.add_argument("style", type=Path, metavar="STYLE.onnx")
     parser.add_argument("--twin", type=Path, help="ONNX file of the same network to agree with")
     parser.add_argument("--upsampling", choices=("half_pixel", "align_corners", "asymmetric"))
+    _add_int8_flags(parser)
     _add_card_flags(parser)
 
 
@@ -345,11 +391,13 @@ def _run_import(args: argparse.Namespace) -> int:
 
     if args.photos is None:
         raise TrainingError("real photos are needed to compare with; give a folder with --photos")
+    _check_int8_flags(args)
     pictures = _some_photos(args.photos, count=4)
     imported = import_weights(args.weights, twin=args.twin, pictures=pictures, upsampling=args.upsampling)
     if imported.parity is not None:
         print(f"{imported.name} agrees with {args.twin.name}: {imported.parity}")
-    return _export(imported.generator, args, photos=args.photos, recipe=f"imported: {imported.name}")
+    code = _export(imported.generator, args, photos=args.photos, recipe=f"imported: {imported.name}")
+    return _quantize(args.style, args.photos, count=args.calibration) if args.int8 else code
 
 
 # ------------------------------------------------------------------------------------------------------------ evaluate
@@ -447,6 +495,8 @@ COMMANDS: dict[str, Command] = {
     command.name: command
     for command in (
         Command("train", "train a style from a folder of photos and a folder of drawings", _fill_train, _run_train),
+        Command("paint", "paint photos in the teachers' looks, for distill", _fill_paint, _run_paint),
+        Command("distill", "teach a student the look that `paint` painted", _fill_distill, _run_distill),
         Command(
             "export", "turn a run into a style file, compared with PyTorch on real photos", _fill_export, _run_export
         ),

@@ -25,11 +25,9 @@ import onnxruntime
 import torch
 from animevid.errors import OutputError, TrainingError
 from animevid.gpu.precision import BOUNDS, Bound, Parity, to_half
-from animevid.styles.card import GROUND, ColourOrder, Layout, StyleCard, write_card
+from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from onnxscript import opset18
 from torch import Tensor, nn
-
-from animevid_trainer.generators.painted import Painted
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,7 +60,6 @@ def make_card(generator: nn.Module, *, name: str, precision: Precision = "fp32",
         receptive_field_px=int(getattr(generator, "receptive_field_px", 0)),
         precision=precision,
         weights_sha256=weights_sha256(generator),
-        paint=generator.settings if isinstance(generator, Painted) else None,
         **provenance,  # type: ignore[arg-type]
     )
 
@@ -85,9 +82,6 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
     if precision not in BOUNDS:
         raise TrainingError(f"{precision = }: allowed are {', '.join(BOUNDS)}")
     module = copy.deepcopy(generator).cpu().float().eval().requires_grad_(False)
-    names = ["output"]
-    if isinstance(module, Painted):
-        module, names = _WithGround(module).eval(), ["output", GROUND]
     free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     try:
         with _quiet_exporter():
@@ -97,7 +91,7 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=["input"],
-                output_names=names,
+                output_names=["output"],
                 dynamic_shapes=(free,),
                 custom_translation_table={torch.ops.aten.pixel_unshuffle.default: _pixel_unshuffle},
                 verbose=False,
@@ -107,8 +101,6 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
         raise TrainingError(f"{type(generator).__name__} cannot be exported to ONNX ({reason})") from error
     assert program is not None
     model = program.model_proto
-    del model.graph.output[1:]  # the ground keeps its name
-    _name_weights_as_in(generator, model)
     _name_dimensions(model, card.layout)
     # Doc strings of the exporter name source files and lines of this machine: three times the graph's size, no use.
     for node in model.graph.node:
@@ -121,27 +113,6 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
     onnx.checker.check_model(model)
     exported = write_card(model.SerializeToString(), replace(card, precision="fp32"))
     return to_half(exported) if precision == "fp16" else exported
-
-
-class _WithGround(nn.Module):
-    """A painted generator with what lies under its filters as a second output, which gives that tensor a name."""
-
-    def __init__(self, painted: Painted) -> None:
-        super().__init__()
-        self.painted = painted
-
-    def forward(self, packed: Tensor) -> tuple[Tensor, Tensor]:
-        ground = self.painted.ground(packed)
-        return self.painted.over(packed, ground), ground
-
-
-def _name_weights_as_in(generator: nn.Module, model: onnx.ModelProto) -> None:
-    """Weights are called as in ``generator`` itself, without the name that a module around it gave them."""
-    names = {f"painted.{name}": name for name in generator.state_dict()}
-    for weight in model.graph.initializer:
-        weight.name = names.get(weight.name, weight.name)
-    for node in model.graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
 
 
 def _pixel_unshuffle(image: Any, downscale_factor: int) -> Any:

@@ -1,4 +1,4 @@
-"""Published weights -> these generators: AnimeGANv2 checkpoints of PyTorch ports, and CartoonGAN's.
+"""Published weights -> these generators: AnimeGANv2 checkpoints of PyTorch ports, CartoonGAN's, and our own.
 
 ==============================================  ==================================================================
 what is given                                   what it becomes
@@ -6,6 +6,7 @@ what is given                                   what it becomes
 ``.pt``/``.pth`` with ``block_a.0.1.weight``    ``animegan2`` (the widespread PyTorch port's layer names)
 ``.pth``, ``.safetensors`` or a folder of       ``cartoongan`` with instance norm, turned from the published
 ``.npy`` with ``conv01_1.weight``               weights' BGR into RGB
+``.safetensors`` with ``enter.weight``          ``luma-unet``: the shipped styles (trainer/styles)
 ==============================================  ==================================================================
 
 Checkpoints are read with ``weights_only=True`` and arrays without pickle: a downloaded file runs no code.
@@ -76,10 +77,13 @@ def import_weights(
         candidates = [_load("animegan2", state, source, upsampling=choice) for choice in choices]
     elif "conv01_1.weight" in state:
         candidates = [_load("cartoongan", cartoongan_state(state), source, norm="instance", norm_epsilon=1e-9)]
+    elif "enter.weight" in state:
+        candidates = [_load("luma-unet", state, source, **_luma_unet_options(state, source))]
     else:
         raise TrainingError(
             f"{str(source)!r} has no layer names that are known: AnimeGANv2 ports begin with block_a.0.1.weight, "
-            f"CartoonGAN with conv01_1.weight; found {', '.join(list(state)[:3]) or 'nothing'}"
+            f"CartoonGAN with conv01_1.weight, luma-unet has enter.weight; "
+            f"found {', '.join(list(state)[:3]) or 'nothing'}"
         )
     if twin is None:
         return candidates[0]
@@ -146,6 +150,24 @@ def cartoongan_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name in renamed and renamed[name].ndim > axis:
             renamed[name] = renamed[name].flip(axis)
     return renamed
+
+
+def _luma_unet_options(state: Mapping[str, Tensor], source: Path) -> dict[str, int]:
+    """The widths and depths of the luma-unet that ``state`` is of."""
+    try:
+        options = {
+            width: int(state[f"{layer}.weight"].shape[0])
+            for width, layer in (
+                ("top", "stem"), ("middle", "down1"), ("bottom", "down2"), ("head", "head"), ("line", "enter"),
+            )
+        }  # fmt: skip
+    except (KeyError, IndexError) as error:
+        raise TrainingError(f"{str(source)!r} is not a whole luma-unet: {error} is missing") from error
+
+    def count(prefix: str) -> int:
+        return len({name.split(".")[1] for name in state if name.startswith(f"{prefix}.")})
+
+    return {**options, "line_convs": count("lines"), "middle_blocks": count("mid"), "deep_blocks": count("deep")}
 
 
 def _load(name: str, state: Mapping[str, Tensor], source: Path, **options: bool | int | float | str) -> Imported:

@@ -44,9 +44,8 @@ class Weights:
 
     To the photo: ``content`` (at the content layer), ``colour``, ``flatness``. To the art: ``adversarial``, ``style``
     (Gram matrices at the style layers). To the teacher's picture: ``pixel``, ``perceptual``, and ``gradient`` (to the
-    photo where there is no teacher). Of the output alone: ``total_variation``, ``temporal``. ``pixel``, ``gradient``
-    and ``total_variation`` are of its ground (:class:`Seen`). ``discriminator`` is on all of D's loss, ``real`` ..
-    ``smooth`` on its terms. ``init_content`` is the content weight of content-only phases.
+    photo where there is no teacher). Of the output alone: ``total_variation``, ``temporal``. ``discriminator`` is on
+    all of D's loss, ``real`` .. ``smooth`` on its terms. ``init_content`` is the content weight of content-only phases.
     """
 
     init_content: float = 1.0
@@ -170,19 +169,14 @@ def draw_disturbance(settings: TemporalSettings) -> Disturbance:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Pictures ``(N, 3, H, W)`` and the features of them that were computed, by layer.
-
-    ``ground``, of the same shape, is what lies under them: for a generator that paints under fixed filters what it
-    painted before these, else the pictures themselves.
-    """
+    """Pictures ``(N, 3, H, W)`` and the features of them that were computed, by layer."""
 
     images: Tensor
     features: Mapping[str, Tensor]
-    ground: Tensor
 
     def detach(self) -> Seen:
         features = {layer: feature.detach() for layer, feature in self.features.items()}
-        return Seen(self.images.detach(), features, self.ground.detach())
+        return Seen(self.images.detach(), features)
 
 
 class Networks:
@@ -267,7 +261,6 @@ class StylizeObjective(Networks):
         self.temporal = temporal or TemporalSettings()
         self.feature_scale = feature_scale
         self.judged_layers: tuple[str, ...] = ()  # of a discriminator of features
-        self.has_ground = bool(getattr(generator, "has_ground", False))
         self.cache = FeatureCache(cache_bytes)
         content_only = any(place.phase.content_only for place in plan.stretches)
         if (weights.content or weights.style or weights.perceptual or content_only) and perceptual is None:
@@ -336,12 +329,12 @@ class StylizeObjective(Networks):
                 with torch.no_grad():
                     negatives = self._features(torch.cat([images for _, images in parts[2:]]))
                 seen = {layer: torch.cat((features, negatives[layer])) for layer, features in seen.items()}
-            logits = self._judge(Seen(output.images, seen, output.ground)).chunk(len(parts))
+            logits = self._judge(Seen(output.images, seen)).chunk(len(parts))
         elif self.judges_apart:
-            logits = [self._judge(Seen(images, {}, images)) for _, images in parts]
+            logits = [self._judge(Seen(images, {})) for _, images in parts]
         else:
             images = torch.cat([images for _, images in parts])
-            logits = self._judge(Seen(images, {}, images)).chunk(len(parts))
+            logits = self._judge(Seen(images, {})).chunk(len(parts))
         named = {name: logit for (name, _), logit in zip(parts, logits, strict=True)}
         terms = losses.discriminator_terms(
             named, weights.of_discriminator, kind=self.adversarial, overall=weights.discriminator
@@ -366,11 +359,8 @@ class StylizeObjective(Networks):
         content = (self.content_layer,) if weights.content else ()
         style = tuple(layer for layer, _ in self.style_layers) if weights.style else ()
         wanted = tuple(dict.fromkeys((*content, *style, *(layer for layer, _ in weights.perceptual), *layers)))
-        if self.has_ground:
-            output, ground = self.run("generator", photo, with_ground=True).chunk(2)
-        else:
-            output = ground = self.stylize(photo)
-        return Seen(output, self._features(output, wanted) if wanted else {}, ground)
+        output = self.stylize(photo)
+        return Seen(output, self._features(output, wanted) if wanted else {})
 
     def _generator_terms(self, batch: Batch, seen: Seen, *, judged: bool) -> dict[str, Tensor]:
         weights, output = self._weights_at(batch.step), seen.images
@@ -380,10 +370,10 @@ class StylizeObjective(Networks):
             terms["adversarial"] = weights.adversarial * adversarial
         terms |= self._feature_terms(batch, seen.features)
         if weights.pixel:
-            terms["pixel"] = weights.pixel * losses.pixel_loss(seen.ground, _needed(batch.target, "targets"))
+            terms["pixel"] = weights.pixel * losses.pixel_loss(output, _needed(batch.target, "targets"))
         if weights.gradient:
             terms["gradient"] = weights.gradient * losses.gradient_loss(
-                seen.ground, batch.photo if batch.target is None else batch.target
+                output, batch.photo if batch.target is None else batch.target
             )
         if weights.colour:
             colour = losses.colour_loss(output, batch.photo, pool_px=self.colour_pool_px)
@@ -391,7 +381,7 @@ class StylizeObjective(Networks):
         if weights.flatness:
             terms["flatness"] = weights.flatness * losses.flatness_loss(output, batch.photo)
         if weights.total_variation:
-            terms["total_variation"] = weights.total_variation * losses.total_variation_loss(seen.ground)
+            terms["total_variation"] = weights.total_variation * losses.total_variation_loss(output)
         if weights.temporal:
             terms["temporal"] = weights.temporal * self._temporal_term(batch.photo, output)
         return terms

@@ -60,14 +60,6 @@ class Distance:
 
 #: What the eye does not find at viewing distance: one code on average, eight in a thousandth of the values.
 BOUND = Distance(mean=1.0, high=8.0, largest=float("inf"), pictures=1)
-#: Of painted styles. Ink is a threshold: a fiftieth of the values may be inked in one and not in the other; side by
-#: side nobody could tell which was which.
-INK_BOUND = Distance(mean=1.25, high=8.0, largest=float("inf"), pictures=1, share=0.98)
-
-
-def bound_of(card: StyleCard) -> Distance:
-    """How far a quantized style may be from the one of ``card``."""
-    return BOUND if card.paint is None else INK_BOUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +135,7 @@ def measure_distance(model: bytes, other: bytes, photos: Sequence[Picture]) -> D
             # A NaN on either side must not pass as "no difference".
             parts.append(np.where(np.isnan(difference), np.float32(np.inf), difference).ravel())
     values = np.concatenate(parts)
-    share = bound_of(card).share
+    share = BOUND.share
     return Distance(
         float(values.mean()), float(np.quantile(values, share)), float(values.max()), pictures=len(photos), share=share
     )
@@ -158,7 +150,7 @@ def quantize_file(
     bound: Distance | None = None,
 ) -> QuantizeReport:
     """Quantize the style ``source`` on ``photos``, compare on ``held_out`` ones, and write what is within ``bound``
-    (default: :func:`bound_of` its card).
+    (default: :data:`BOUND`).
 
     ``target`` defaults to ``NAME-int8.onnx`` beside ``source``, where the registry finds it as that style's INT8 file.
     It appears whole or not at all.
@@ -176,7 +168,7 @@ def quantize_file(
         raise StyleError(f"{str(source)!r} cannot be read ({error.strerror})") from error
     quantized = quantize_style(model, photos)
     distance = measure_distance(model, quantized, held_out)
-    bound = bound or bound_of(_float_card(model))
+    bound = bound or BOUND
     if not (distance.mean <= bound.mean and distance.high <= bound.high and distance.largest <= bound.largest):
         raise TrainingError(
             f"{target.name} is too far from {source.name}: {distance}; allowed are mean {bound.mean:g} and "

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 
 from animevid.backends.base import Backend, Tensor
-from animevid.backends.painted import PaintedBackend, below_the_filters
 from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, UsageError
 from animevid.styles.card import StyleCard
@@ -124,8 +123,6 @@ def open_backend(
             share = -(-(threads or default_threads()) // at_once)  # rounded up: no core stays idle
         smaller = int8() if int8 is not None and home.prefers_int8(where) else None
         what, its_card = smaller or (model, card)
-        if home.runs_on_cpu(where) and (below := below_the_filters(what, its_card)) is not None:
-            return PaintedBackend(home.open(below, its_card, threads=share, device=where), its_card)
         backend = home.open(what, its_card, threads=share, device=where)
         if where == "auto" and backend.device_name == "CPU" and home.runs_on_cpu("cpu"):
             # A runtime that has a GPU's part and found no GPU: what is faster on a CPU was not asked for yet.

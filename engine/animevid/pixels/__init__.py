@@ -7,7 +7,6 @@ from animevid.pixels.deflicker import Deflicker
 from animevid.pixels.guided_upsample import guided_upsample
 from animevid.pixels.native import is_native
 from animevid.pixels.packed import pack_yuv420, padded_size, unpack_yuv420
-from animevid.pixels.paint import PaintSettings, paint
 from animevid.pixels.planes import Plane, PlanesYUV420
 from animevid.pixels.resize import chroma_size, resize_plane, resize_planes
 from animevid.pixels.rgb import planes_to_rgb, planes_to_tensor, rgb_to_planes, tensor_to_planes
@@ -19,7 +18,6 @@ __all__ = [
     "Deflicker",
     "Matrix",
     "NoiseFloor",
-    "PaintSettings",
     "Plane",
     "PlanesYUV420",
     "blend",
@@ -31,7 +29,6 @@ __all__ = [
     "is_native",
     "pack_yuv420",
     "padded_size",
-    "paint",
     "planes_to_rgb",
     "planes_to_tensor",
     "resize_plane",

@@ -13,13 +13,10 @@ from enum import StrEnum
 from typing import Any, Self
 
 from animevid.errors import StyleError, UsageError
-from animevid.pixels.paint import PaintSettings
 from animevid.styles.onnx_file import read_metadata
 
 CARD_KEY = "animevid.card"
 CARD_VERSION = 1
-#: The name of the tensor that a painted style's filters start from.
-GROUND = "ground"
 QUALITIES = ("fast", "high")
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -85,7 +82,6 @@ class StyleCard:
     near it and lifted to full size (0: run at full size).
     ``lift_epsilon``: the guided lift's regularization for this style, on [0, 1] luma.
     ``fixed_size_px``: the one (H, W) in pixels that the graph accepts, for a model exported with a fixed size.
-    ``paint``: the graph's operators after the tensor :data:`GROUND` are these filters (``animevid.pixels.paint``).
     """
 
     name: str
@@ -107,7 +103,6 @@ class StyleCard:
     recipe: str = ""
     weights_sha256: str = ""
     fixed_size_px: tuple[int, int] | None = None
-    paint: PaintSettings | None = None
     card_version: int = CARD_VERSION
 
     def __post_init__(self) -> None:
@@ -177,6 +172,11 @@ class StyleCard:
                     f"card_version = {raw['card_version']} is newer than this animevid reads ({CARD_VERSION}); "
                     "upgrade with: pip install -U animevid"
                 )
+            if raw.get("paint") is not None:
+                raise StyleError(
+                    f"style {raw.get('name')!r} has painted filters (ink, flat areas), which animevid runs no longer: "
+                    "use a style that this version exported"
+                )
             known = {field.name for field in fields(cls)}
             values = {key: _printable(value) for key, value in raw.items() if key in known}
             for key, kind in (("layout", Layout), ("colour_order", ColourOrder)):
@@ -189,8 +189,6 @@ class StyleCard:
             if values.get("fixed_size_px") is not None:
                 height, width = values["fixed_size_px"]
                 values["fixed_size_px"] = (int(height), int(width))
-            if values.get("paint") is not None:
-                values["paint"] = PaintSettings.from_dict(values["paint"])
             return cls(**values)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, UsageError) as error:
             said = _printable(str(error))[:200]

@@ -15,7 +15,6 @@ from animevid.errors import StyleError
 
 #: ``TensorProto.DataType.FLOAT``.
 FLOAT32 = 1
-WITH_GRAPHS = ("If", "Loop", "Scan", "SequenceMap")  # operators that have graphs of their own
 _EXTERNAL = 1  # TensorProto.DataLocation.EXTERNAL
 
 #: A named axis (``"N"``) or an unnamed free one (``None``), or its size.
@@ -99,56 +98,6 @@ def read_graph(model: bytes) -> Graph:
         return _graph(graphs[-1])
     except (ValueError, UnicodeDecodeError) as error:
         raise _not_onnx(error) from error
-
-
-def cut_at(model: bytes, tensor: str) -> bytes | None:
-    """The model that ends at ``tensor``, its one output: without the operators that only what follows needs. Weights
-    and metadata stay. ``None`` where no operator makes ``tensor``, or where some have graphs of their own, which may
-    read any tensor.
-
-    Raises:
-        StyleError: not an ONNX model, or cut short.
-    """
-    nodes = read_graph(model).nodes
-    makers = {output: place for place, node in enumerate(nodes) for output in node.outputs}
-    if tensor not in makers or any(node.op_type in WITH_GRAPHS for node in nodes):
-        return None
-    wanted = [tensor]
-    kept: set[int] = set()
-    while wanted:
-        place = makers.get(wanted.pop())
-        if place is not None and place not in kept:
-            kept.add(place)
-            wanted += nodes[place].inputs
-    graphs = [_message(value) for number, value in _fields(memoryview(model)) if number == 7]
-    # ValueInfoProto: name, type { tensor_type { elem_type } }; the shape follows from the graph.
-    output = _record(1, tensor.encode()) + _record(2, _record(1, _record(1, FLOAT32)))
-    graph = bytearray()
-    place = 0
-    for number, value in _fields(graphs[-1]):
-        is_node = number == 1
-        if (is_node and place in kept) or number not in (1, 12, 13):  # 13: what was known of the shapes
-            graph += _record(number, value)
-        place += is_node
-    graph += _record(12, output)
-    parts = [_record(number, value) for number, value in _fields(memoryview(model)) if number != 7]
-    return b"".join((*parts, _record(7, graph)))
-
-
-def _record(number: int, value: int | bytes | bytearray | memoryview) -> bytes:
-    """A field of a message: a varint, or bytes with their length. Models and graphs have no other kinds."""
-    if isinstance(value, int):
-        return _encoded(number << 3) + _encoded(value)
-    return _encoded(number << 3 | 2) + _encoded(len(value)) + bytes(value)
-
-
-def _encoded(value: int) -> bytes:
-    """A varint."""
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*parts, value))
 
 
 def _not_onnx(error: Exception) -> StyleError:

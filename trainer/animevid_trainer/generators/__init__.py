@@ -1,8 +1,8 @@
 """Generators: photo in, picture out. One module each, made by name.
 
 Every generator is an ``nn.Module`` with ``size_multiple`` (H and W in pixels must be multiples of it), ``layout`` (of
-``animevid.styles.card``), ``tileable`` and ``receptive_field_px`` (see ``StyleCard``). Except for ``nano`` and
-``painted`` they take and give RGB in [-1, 1], ``N, 3, H, W``.
+``animevid.styles.card``), ``tileable`` and ``receptive_field_px`` (see ``StyleCard``). Except for
+``luma-unet`` and ``nano`` they take and give RGB in [-1, 1], ``N, 3, H, W``.
 
 ================  ==========  ==============================================================
 name              parameters  what
@@ -13,7 +13,7 @@ animegan2-lite      698,240   AnimeGANv2's published lite generator
 cartoongan       11,129,667   CartoonGAN (batch or instance norm, ReLU or LeakyReLU)
 cyclegan         11,378,179   CycleGAN's ResNet generator with 9 blocks
 nano                297,336   ours, on packed YUV 4:2:0 (default widths)
-painted             297,336   nano under two fixed filters, flat areas and ink, which it is trained through
+luma-unet           475,908   ours, on packed YUV 4:2:0: a U-Net for areas, a luma branch for lines
 ================  ==========  ==============================================================
 """
 
@@ -30,8 +30,8 @@ _REGISTRY: dict[str, tuple[str, str]] = {
     "animegan2-lite": ("animegan2", "AnimeGan2Lite"),
     "cartoongan": ("cartoongan", "CartoonGan"),
     "cyclegan": ("cyclegan", "CycleGan"),
+    "luma-unet": ("luma_unet", "LumaUNet"),
     "nano": ("nano", "Nano"),
-    "painted": ("painted", "PaintedNano"),
 }
 
 GENERATOR_NAMES: tuple[str, ...] = tuple(_REGISTRY)

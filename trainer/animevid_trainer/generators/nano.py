@@ -7,14 +7,11 @@ untrained network is the identity (Zhang et al. 2019, "Fixup Initialization", se
 
 from __future__ import annotations
 
-import torch
-from animevid.errors import TrainingError
 from animevid.styles.card import Layout
 from torch import Tensor, nn
 from torch.nn import functional
 
 PACKED_CHANNELS = 24
-LUMA_CHANNELS = 16
 
 
 def zero(conv: nn.Conv2d) -> None:
@@ -66,21 +63,6 @@ class Nano(nn.Module):
         # in 1/4-resolution cells on each side: stem, shallow, down, deep (each step two cells), the odd cell, head
         reach = 1 + 1 + 1 + 2 * 2 * deep_blocks + 1 + 1
         self.receptive_field_px = 4 * (2 * reach + 1)
-
-    @torch.no_grad()
-    def amplify(self, gain: float, *, chroma_gain: float | None = None) -> None:
-        """Scale what the network changes in a picture by ``gain``, in colours by ``chroma_gain``, in place.
-
-        Raises:
-            TrainingError: a gain that is not within 0 and 4.
-        """
-        chroma_gain = gain if chroma_gain is None else chroma_gain
-        for value in (gain, chroma_gain):
-            if not 0.0 <= value <= 4.0:
-                raise TrainingError(f"gain = {value}: give 0 (no change) to 4; 1 is as trained")
-        for parameter in self.tail.parameters():
-            parameter[:LUMA_CHANNELS].mul_(gain)
-            parameter[LUMA_CHANNELS:].mul_(chroma_gain)
 
     def forward(self, packed: Tensor) -> Tensor:
         return packed + self.change(packed)

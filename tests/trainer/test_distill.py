@@ -1,0 +1,124 @@
+"""Students: which pixels count more, what is damaged, and a run that goes on where it stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from animevid.errors import TrainingError
+from animevid_trainer.distill.damage import damaged
+from animevid_trainer.distill.losses import Weights, line_weight, pixel_terms
+from animevid_trainer.distill.pairs import HELD_OUT, held_out, in_training_order, paint_pairs
+from animevid_trainer.distill.run import DistillSettings, distill
+from animevid_trainer.generators.luma_unet import LumaUNet
+from safetensors.torch import load_file
+
+PIXELS = Weights(perceptual=0.0, adversarial=0.0)
+
+
+def packed(luma: float, chroma: float = 0.0) -> torch.Tensor:
+    return torch.cat((torch.full((1, 16, 8, 8), luma), torch.full((1, 8, 8, 8), chroma)), 1)
+
+
+def test_chroma_counts_twice_as_much_as_luma() -> None:
+    grey = packed(0.0)
+    assert pixel_terms(packed(0.1), grey, grey)[0].item() == pytest.approx(0.1, rel=1e-5)
+    assert pixel_terms(packed(0.0, 0.1), grey, grey)[0].item() == pytest.approx(0.2, rel=1e-5)
+
+
+def test_a_line_that_only_the_teacher_drew_counts_most() -> None:
+    plain = torch.zeros(1, 1, 32, 32)
+    lined = plain.clone()
+    lined[..., 16] = -0.5
+    weight = line_weight(lined, plain)
+    assert weight[..., 16].min() == pytest.approx(8.5)  # deeper than LINE_MAX
+    assert weight[..., 4].max() == 1.0
+    assert line_weight(lined, lined).max() == 1.0, "a line of the photo's own is no news"
+
+
+def test_steps_count_where_the_teacher_is_flat_and_nowhere_else() -> None:
+    stripes = torch.zeros(1, 24, 8, 8)
+    stripes[:, 0:16:2] = 0.2
+    flat = packed(0.0)
+    assert pixel_terms(stripes, flat, flat)[2].item() > 0.05
+    assert pixel_terms(stripes, stripes, flat)[2].item() == 0.0
+    assert pixel_terms(flat, stripes, flat)[2].item() == 0.0, "being flatter is no fault"
+
+
+def test_damage_keeps_the_photo_recognizable_and_differs_each_time() -> None:
+    photo = np.repeat(np.linspace(0, 255, 96, dtype=np.uint8)[None, :, None], 64, 0).repeat(3, 2)
+    random = np.random.default_rng(1)
+    versions = [damaged(photo, random) for _ in range(30)]
+    assert all(version.shape == photo.shape and version.dtype == np.float32 for version in versions)
+    off = [float(np.abs(version * 255 - photo).mean()) for version in versions]
+    assert max(off) < 14
+    assert sum(value > 0.5 for value in off) > 10
+    assert len(set(off)) > 14
+
+
+def test_held_out_photos_are_the_same_each_time_and_never_painted(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{group}-{index}.jpg" for group in ("scene", "coco", "sfhq") for index in range(60)]
+    kept = held_out(paths)
+    assert kept == held_out(list(reversed(paths)))
+    assert len(kept) == HELD_OUT
+    assert not set(kept) & set(in_training_order(paths)[:-HELD_OUT])
+
+
+def test_too_few_photos_are_refused(tmp_path: Path, shared: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    cv2.imwrite(str(photos / "a.png"), np.zeros((32, 32, 3), np.uint8))
+    with pytest.raises(TrainingError, match="are all held out"):
+        paint_pairs(photos, shared / "weights", tmp_path / "pairs", looks=["aozora"])
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Two photos of noise, and pictures that are brighter."""
+    folder = tmp_path / "pairs"
+    random = np.random.default_rng(2)
+    for name in ("photos", "aozora"):
+        (folder / name).mkdir(parents=True)
+    for name in ("one", "flat0"):
+        photo = cv2.resize(random.integers(0, 200, (12, 12, 3), np.uint8), (96, 96))
+        cv2.imwrite(str(folder / "photos" / f"{name}.png"), photo)
+        cv2.imwrite(str(folder / "aozora" / f"{name}.png"), photo + 40)
+    return folder
+
+
+def test_a_student_learns_and_the_run_goes_on_where_it_stopped(pairs: Path, tmp_path: Path) -> None:
+    out, lines = tmp_path / "run", []
+    settings = DistillSettings("aozora", batch=1, crop_px=64, steps=40, rate=0.05, weights=PIXELS)
+    assert distill(pairs, out, settings, on_line=lines.append) == 40
+    weights = load_file(out / "student.safetensors")
+    student = LumaUNet()
+    student.load_state_dict({name: value.float() for name, value in weights.items()})
+    assert student(packed(0.0))[:, :16].mean() > 0.005, "brighter, as its teacher"
+    longer = DistillSettings("aozora", batch=1, crop_px=64, steps=42, weights=PIXELS)
+    assert distill(pairs, out, longer, on_line=lines.append) == 42
+    assert any("step 40" in line for line in lines)
+
+
+def test_all_terms_take_part(pairs: Path, tmp_path: Path, shared: Path) -> None:
+    vgg = str(shared / "weights/vgg16_conv1_1-conv4_3_fp16.safetensors")
+    settings = DistillSettings("aozora", batch=1, crop_px=64, steps=3)
+    assert distill(pairs, tmp_path / "run", settings, perceptual_weights=vgg) == 3
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert state["their_optimizer"]["state"], "the discriminator has learned"
+
+
+def test_weights_of_another_size_are_refused(pairs: Path, tmp_path: Path) -> None:
+    settings = DistillSettings("aozora", batch=1, crop_px=64, steps=1, weights=PIXELS)
+    distill(pairs, tmp_path / "run", settings)
+    high = DistillSettings("aozora", size="high", batch=1, crop_px=64, steps=1, weights=PIXELS)
+    with pytest.raises(TrainingError, match="is of another network"):
+        distill(pairs, tmp_path / "new", high, start_from=tmp_path / "run" / "student.safetensors")
+
+
+@pytest.mark.parametrize(("field", "value"), [("size", "huge"), ("crop_px", 100), ("batch", 0)])
+def test_settings_that_no_run_can_have_are_refused(field: str, value: object) -> None:
+    with pytest.raises(TrainingError, match=field):
+        DistillSettings("aozora", **{field: value})

@@ -1,0 +1,96 @@
+"""What a student is told about its picture. Packed tensors are ``(N, 24, H / 4, W / 4)`` on [-1, 1]."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from animevid_trainer.generators.luma_unet import LUMA_CHANNELS
+
+LINE_WEIGHT, LINE_FROM, LINE_MAX = 25.0, 0.03, 0.3
+_LINE_PX = 7
+_FLAT_STEP = 0.02  # a step of luma that counts as none
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weight of each term; 0 leaves it out with its passes.
+
+    Args:
+        gradient (float): differences of neighbouring pixels. Default: 1.5.
+        flat (float): steps where the teacher has none. Default: 4.0.
+        perceptual (float): features of VGG16 at half scale. Default: 0.3.
+        adversarial (float): a discriminator that sees photo and picture together. Default: 0.02.
+    """
+
+    gradient: float = 1.5
+    flat: float = 4.0
+    perceptual: float = 0.3
+    adversarial: float = 0.02
+
+
+def luma(packed: Tensor) -> Tensor:
+    """``(N, 24, h, w)`` -> ``(N, 1, 4h, 4w)``."""
+    return functional.pixel_shuffle(packed[:, :LUMA_CHANNELS], 4)
+
+
+def darker(image: Tensor) -> Tensor:
+    """How far each pixel of ``(N, 1, H, W)`` is below the mean of the 7x7 pixels around it, 0 where it is above."""
+    around = functional.avg_pool2d(functional.pad(image, (_LINE_PX // 2,) * 4, mode="reflect"), _LINE_PX, 1)
+    return functional.relu(around - image)
+
+
+def line_weight(teacher: Tensor, photo: Tensor) -> Tensor:
+    """1, and up to 8.5 where ``teacher`` drew a line that ``photo`` lacks; luma ``(N, 1, H, W)``.
+
+    Plain L1 draws the median, so a line that a student is not sure of vanishes.
+    """
+    line = functional.relu(darker(teacher) - darker(photo) - LINE_FROM)
+    return 1.0 + LINE_WEIGHT * line.clamp(max=LINE_MAX)
+
+
+def pixel_terms(drawn: Tensor, teacher: Tensor, photo: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(L1 with chroma doubled, L1 of gradients, flatness) of packed tensors."""
+    ours, theirs = luma(drawn), luma(teacher)
+    weight = line_weight(theirs, luma(photo))
+    off = ours - theirs
+    plain = (off.abs() * weight).mean()
+    plain = plain + 2.0 * (drawn[:, LUMA_CHANNELS:] - teacher[:, LUMA_CHANNELS:]).abs().mean()
+    across = ((off[..., 1:] - off[..., :-1]).abs() * weight[..., 1:]).mean()
+    down = ((off[..., 1:, :] - off[..., :-1, :]).abs() * weight[..., 1:, :]).mean()
+    flat = torch.zeros(())
+    for dim in (-1, -2):
+        our_step, their_step = ours.diff(dim=dim).abs(), theirs.diff(dim=dim).abs()
+        flat = flat + (functional.relu(our_step - their_step) * (their_step < _FLAT_STEP)).mean() / 2
+    return plain, across + down, flat
+
+
+class PairDiscriminator(nn.Module):
+    """Is this the teacher's picture of this photo? ``(N, 3, H, W)`` RGB on [-1, 1], twice -> logits of patches.
+
+    Args:
+        width (int): channels of the first layer. Default: 40.
+
+    Source: Isola et al. 2017, "Image-to-Image Translation with Conditional Adversarial Networks", section 3.2; spectral
+    norm of Miyato et al. 2018.
+    """
+
+    def __init__(self, *, width: int = 40) -> None:
+        super().__init__()
+        norm = nn.utils.parametrizations.spectral_norm
+        self.layers = nn.Sequential(
+            norm(nn.Conv2d(6, width, 4, 2, 1)),
+            nn.LeakyReLU(0.2),
+            norm(nn.Conv2d(width, 2 * width, 4, 2, 1)),
+            nn.LeakyReLU(0.2),
+            norm(nn.Conv2d(2 * width, 3 * width, 3, 1, 1)),
+            nn.LeakyReLU(0.2),
+            norm(nn.Conv2d(3 * width, 1, 3, 1, 1)),
+        )
+
+    def forward(self, photo: Tensor, picture: Tensor) -> Tensor:
+        logits: Tensor = self.layers(torch.cat((photo, picture), 1))
+        return logits

@@ -1,0 +1,135 @@
+"""Pairs on disk: a photo and what each look's teacher makes of it.
+
+``PAIRS/photos/NAME.png`` is the photo at the size at which it was painted, ``PAIRS/LOOK/NAME.png`` the picture.
+Pictures are painted once and found again by the next run; a half-written file never bears a picture's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from animevid.errors import TrainingError
+
+from animevid_trainer.data.flats import flat_pictures
+from animevid_trainer.data.pictures import Picture, find_pictures, read_picture, shrink_to
+from animevid_trainer.teachers import open_teacher
+
+#: The last photos of the order are never painted for training: the tests of the shipped styles look at them.
+HELD_OUT = 40
+#: Shares of photos whose names begin so: many portraits look alike.
+SHARES = {"sfhq": 0.3, "budgie": 0.6}
+#: Longest sides in pixels; half of the photos get the first, so that small faces and letters occur too.
+SIZES_PX = (640, 640, 640, 640, 640, 448, 448, 800, 800, 800)
+FLATS = 72
+FLAT_PX = 192
+_SEED = 1
+
+
+def in_training_order(paths: Sequence[Path]) -> list[Path]:
+    """``paths`` mixed by the first word of their names, so that every beginning of the list is a fair sample."""
+    groups: dict[str, list[Path]] = {}
+    for path in sorted(paths):
+        groups.setdefault(path.name.split("-")[0], []).append(path)
+    ranked: list[tuple[float, Path]] = []
+    for name, files in groups.items():
+        random = np.random.default_rng(_SEED)
+        files = [files[index] for index in random.permutation(len(files))]
+        files = files[: max(1, round(len(files) * SHARES.get(name, 1.0)))]
+        ranked += [((index + random.random()) / len(files), file) for index, file in enumerate(files)]
+    return [file for _, file in sorted(ranked)]
+
+
+def held_out(paths: Sequence[Path]) -> list[Path]:
+    """The photos that no student is trained on."""
+    return in_training_order(paths)[-HELD_OUT:]
+
+
+def longest_px(name: str) -> int:
+    """The longest side at which the photo ``name`` is painted: the same on every machine."""
+    return SIZES_PX[int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(SIZES_PX)]
+
+
+def paint_pairs(
+    photos: Path,
+    weights: Path,
+    out: Path,
+    *,
+    looks: Sequence[str],
+    limit: int = 0,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> int:
+    """Paint what is missing under ``out`` and return how many pictures were painted.
+
+    Args:
+        photos (Path): folder of photos, searched recursively.
+        weights (Path): folder of the teachers' weights.
+        out (Path): folder of pairs.
+        looks (Sequence[str]): names of looks.
+        limit (int): photos at most; 0 takes all but the held-out ones. Default: 0.
+        on_progress: called with the photo's name, its place and the number of photos.
+
+    Raises:
+        TrainingError: a look or weights that are not there, too few photos, or a folder that cannot be written.
+    """
+    teachers = {look: open_teacher(f"{look}:{weights}") for look in looks}
+    paths = in_training_order(find_pictures(photos))[:-HELD_OUT]
+    if not paths:
+        raise TrainingError(f"{str(photos)!r} has {HELD_OUT} photos or fewer, which are all held out; give more")
+    paths = paths[:limit] if limit else paths
+    painted = 0
+    for index, (name, photo) in enumerate(_sources(paths)):
+        if on_progress is not None:
+            on_progress(name, index + 1, len(paths) + FLATS)
+        for look, teacher in teachers.items():
+            target = out / look / f"{name}.png"
+            if target.is_file():
+                continue
+            # What has one colour, black or white, stays that: a style that grays them looks broken.
+            keep = photo.min() == photo.max() and photo.min() in (0, 255)
+            _write(target, photo if keep else teacher(photo))
+            _write(out / "photos" / f"{name}.png", photo)
+            painted += 1
+    return painted
+
+
+def read_pairs(folder: Path, look: str, *, crop_px: int, known: dict[str, tuple[Picture, Picture]]) -> None:
+    """Add the pairs of ``look`` that are not in ``known`` yet: (photo, picture), uint8 RGB ``(H, W, 3)`` of one size.
+
+    Raises:
+        TrainingError: there is no pair at all.
+    """
+    for path in sorted((folder / look).glob("*.*")):
+        if path.stem in known or ".part" in path.name:
+            continue
+        photo = folder / "photos" / f"{path.stem}.png"
+        if not photo.is_file():
+            continue
+        pair = read_picture(photo), read_picture(path)
+        if pair[0].shape == pair[1].shape and min(pair[0].shape[:2]) >= crop_px:
+            known[path.stem] = pair
+    if not known:
+        raise TrainingError(f"{str(folder / look)!r} has no pictures of {crop_px} pixels or more; paint some first")
+
+
+def _sources(paths: Sequence[Path]) -> Iterator[tuple[str, Picture]]:
+    for path in paths:
+        yield path.stem, shrink_to(read_picture(path), longest_px(path.name))
+    for index, flat in enumerate(flat_pictures(FLATS, height=FLAT_PX, width=FLAT_PX)):
+        yield f"flat{index}", flat
+
+
+def _write(path: Path, picture: Picture) -> None:
+    partial = path.with_suffix(".part.png")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not cv2.imwrite(str(partial), picture[..., ::-1]):
+            raise OSError("the file cannot be written")
+        partial.replace(path)
+    except (OSError, cv2.error) as error:
+        raise TrainingError(f"{str(path)!r} cannot be written ({error})") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,238 @@
+"""The training run of a student, in one loop. Killed at any moment, the same command goes on from the last state.
+
+The rate is constant, so a run can be as long as there is time; ``decay_steps`` ends it: the rate falls to nothing over
+so many steps. What is exported is the running mean of the weights.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from animevid.errors import TrainingError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+
+from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
+from animevid_trainer.data.pictures import Picture
+from animevid_trainer.distill.damage import damaged
+from animevid_trainer.distill.losses import PairDiscriminator, Weights, pixel_terms
+from animevid_trainer.distill.pairs import read_pairs
+from animevid_trainer.generators.luma_unet import LumaUNet
+from animevid_trainer.perceptual import Perceptual, make_perceptual
+from animevid_trainer.precision import has_bf16
+
+#: Widths of the two sizes that ship.
+SIZES: dict[str, dict[str, int]] = {
+    "fast": {},
+    "high": {"top": 64, "middle": 128, "bottom": 192, "head": 96, "line": 32, "line_convs": 3, "deep_blocks": 3},
+}
+PERCEPTUAL_LAYERS = ("conv2_2", "conv3_3")
+FLAT_SHARE = 0.06  # of crops come from even colours and gradients
+_WARM_UP, _ADVERSARIAL_WARM_UP = 100, 300  # steps
+_MEAN_RATE, _MEAN_RATE_EARLY, _EARLY_STEPS = 0.002, 0.02, 2000
+_REPORT_STEPS, _REFRESH_STEPS, _SAVE_SECONDS = 100, 400, 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class DistillSettings:
+    """One run.
+
+    Args:
+        look (str): name of the look.
+        size (str): ``fast`` or ``high``. Default: ``"fast"``.
+        batch (int): crops a step. Default: 8.
+        crop_px (int): side of a crop, a multiple of 16. Default: 160.
+        rate (float): of AdamW. Default: 1e-3.
+        steps (int): stop at so many in all; 0 goes on until it is stopped. Default: 0.
+        decay_steps (int): end the run over so many steps; 0 does not. Default: 0.
+        threads (int): CPU threads. Default: 1.
+        weights (Weights): of the terms.
+    """
+
+    look: str
+    size: str = "fast"
+    batch: int = 8
+    crop_px: int = 160
+    rate: float = 1e-3
+    steps: int = 0
+    decay_steps: int = 0
+    threads: int = 1
+    weights: Weights = field(default_factory=Weights)
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise TrainingError(f"size = {self.size!r}: allowed are {', '.join(SIZES)}")
+        if self.crop_px < 64 or self.crop_px % 16:
+            raise TrainingError(f"crop_px = {self.crop_px}: give 64 or more, a multiple of 16")
+        if self.batch < 1:
+            raise TrainingError(f"batch = {self.batch}: give 1 crop or more")
+
+
+def distill(
+    pairs: Path,
+    out: Path,
+    settings: DistillSettings,
+    *,
+    start_from: Path | None = None,
+    perceptual_weights: str | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> int:
+    """Train until ``settings`` say so or Ctrl-C, and return the step that was reached.
+
+    ``out/state.pt`` is the state, saved every two minutes; ``out/student.safetensors`` are the mean weights, which
+    ``import`` reads.
+
+    Args:
+        pairs (Path): folder that ``paint_pairs`` filled.
+        out (Path): folder of the run; a run that is there goes on.
+        settings (DistillSettings): see there.
+        start_from (Path): weights (``.safetensors``) that a new run starts from.
+        perceptual_weights (str): VGG16's weights, for the perceptual term.
+        on_line (Callable): is given each line of the log.
+
+    Raises:
+        TrainingError: no pairs, or a state or weights of another network.
+    """
+    say = on_line or (lambda line: None)
+    torch.set_num_threads(settings.threads)
+    cv2.setNumThreads(1)
+    random = np.random.default_rng()
+    weights = settings.weights
+    student = LumaUNet(**SIZES[settings.size]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(student.parameters(), settings.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    discriminator = PairDiscriminator() if weights.adversarial else None
+    their_optimizer = None if discriminator is None else torch.optim.Adam(discriminator.parameters(), 4e-4, (0.5, 0.9))
+    perceptual = make_perceptual("vgg16", weights=perceptual_weights, bf16=True) if weights.perceptual else None
+    state = _load_state(out / "state.pt")
+    step = first = int(state.get("step", 0))
+    try:
+        if state:
+            student.load_state_dict(state["student"])
+            optimizer.load_state_dict(state["optimizer"])
+            if discriminator is not None and their_optimizer is not None and "discriminator" in state:
+                discriminator.load_state_dict(state["discriminator"])
+                their_optimizer.load_state_dict(state["their_optimizer"])
+        elif start_from is not None:
+            student.load_state_dict({name: value.float() for name, value in load_file(start_from).items()})
+    except (OSError, RuntimeError, KeyError) as error:
+        where = start_from if not state and start_from else out / "state.pt"
+        raise TrainingError(f"{str(where)!r} is of another network ({str(error).splitlines()[0]})") from error
+    mean = state.get("mean") or {name: value.clone() for name, value in student.state_dict().items()}
+    known: dict[str, tuple[Picture, Picture]] = {}
+    read_pairs(pairs, settings.look, crop_px=settings.crop_px, known=known)
+    say(f"{len(known)} pairs, step {step}")
+
+    def save() -> None:
+        out.mkdir(parents=True, exist_ok=True)
+        content = {"student": student.state_dict(), "optimizer": optimizer.state_dict(), "mean": mean, "step": step}
+        if discriminator is not None and their_optimizer is not None:
+            content |= {"discriminator": discriminator.state_dict(), "their_optimizer": their_optimizer.state_dict()}
+        torch.save(content, out / "state.part")
+        (out / "state.part").replace(out / "state.pt")
+        halves = {name: value.half().contiguous() for name, value in mean.items()}
+        save_file(halves, out / "student.part")
+        (out / "student.part").replace(out / "student.safetensors")
+
+    log: list[list[float]] = []
+    started = saved = time.monotonic()
+    try:
+        while not (settings.steps and step >= settings.steps):
+            if settings.decay_steps and step - first >= settings.decay_steps:
+                break
+            rate = settings.rate * min(1.0, (step + 1) / _WARM_UP)
+            if settings.decay_steps:
+                rate = settings.rate * max(0.01, 1.0 - (step - first) / settings.decay_steps)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            photo, teacher = _draw_batch(known, settings, random)
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(photo.device)):
+                drawn = student(photo.contiguous(memory_format=torch.channels_last)).float()
+            plain, gradient, flat = pixel_terms(drawn, teacher, photo)
+            total = plain + weights.gradient * gradient + weights.flat * flat
+            numbers = [plain.item(), gradient.item(), flat.item()]
+            # The two dear terms take turns, at twice their weight.
+            if perceptual is not None and step % 2 == 0:
+                total = total + 2 * weights.perceptual * _perceptual_term(perceptual, drawn, teacher)
+            if discriminator is not None and step % 2 == 1:
+                share = min(1.0, (step - first) / _ADVERSARIAL_WARM_UP)
+                seen, ours = packed_to_rgb(photo), packed_to_rgb(drawn)
+                discriminator.requires_grad_(False)
+                total = total - 2 * weights.adversarial * share * discriminator(seen, ours).mean()
+                discriminator.requires_grad_(True)
+            optimizer.zero_grad()
+            total.backward()
+            torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+            optimizer.step()
+            if discriminator is not None and their_optimizer is not None and step % 2 == 1:
+                real = discriminator(seen, packed_to_rgb(teacher))
+                fake = discriminator(seen, ours.detach())
+                loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()  # hinge
+                their_optimizer.zero_grad()
+                loss.backward()
+                their_optimizer.step()
+            step += 1
+            keep = _MEAN_RATE if step > _EARLY_STEPS else _MEAN_RATE_EARLY
+            for name, value in student.state_dict().items():
+                mean[name].lerp_(value, keep)
+            log.append(numbers)
+            if step % _REPORT_STEPS == 0:
+                terms = "L1 {:.4f}, gradients {:.4f}, flatness {:.4f}".format(*np.mean(log, axis=0))
+                say(f"step {step}, {time.monotonic() - started:.0f} s: {terms}")
+                log.clear()
+            if step % _REFRESH_STEPS == 0:  # more may have been painted
+                read_pairs(pairs, settings.look, crop_px=settings.crop_px, known=known)
+            if time.monotonic() - saved > _SAVE_SECONDS:
+                save()
+                saved = time.monotonic()
+    except KeyboardInterrupt:
+        say(f"stopped after step {step}; the same command goes on from there")
+    save()
+    return step
+
+
+def _load_state(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+    except Exception as error:  # torch raises RuntimeError, pickle's and zip's own
+        raise TrainingError(f"{str(path)!r} cannot be read ({str(error).splitlines()[0]}); remove it") from error
+
+
+def _draw_batch(
+    known: dict[str, tuple[Picture, Picture]], settings: DistillSettings, random: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Packed (damaged photo, teacher's picture), ``(N, 24, crop / 4, crop / 4)`` each."""
+    flats = [name for name in known if name.startswith("flat")]
+    scenes = [name for name in known if not name.startswith("flat")]
+    crops: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for _ in range(settings.batch):
+        pool = flats if not scenes or (flats and random.random() < FLAT_SHARE) else scenes
+        photo, picture = known[pool[random.integers(len(pool))]]
+        top, left = (int(random.integers(side - settings.crop_px + 1)) for side in photo.shape[:2])
+        window = slice(top, top + settings.crop_px), slice(left, left + settings.crop_px)
+        turn = slice(None, None, -1 if random.random() < 0.5 else 1)
+        crops[0].append(damaged(np.ascontiguousarray(photo[window][:, turn]), random))
+        crops[1].append(picture[window][:, turn].astype(np.float32) / 255)
+    photo_tensor, picture_tensor = (
+        torch.from_numpy(np.ascontiguousarray(np.stack(part).transpose(0, 3, 1, 2))) * 2 - 1 for part in crops
+    )
+    return rgb_to_packed(photo_tensor), rgb_to_packed(picture_tensor)
+
+
+def _perceptual_term(network: Perceptual, drawn: Tensor, teacher: Tensor) -> Tensor:
+    """L1 of features at half scale, each layer over the teacher's own mean."""
+    with torch.no_grad():
+        wanted = network.features(functional.avg_pool2d(packed_to_rgb(teacher), 2), PERCEPTUAL_LAYERS)
+    found = network.features(functional.avg_pool2d(packed_to_rgb(drawn), 2), PERCEPTUAL_LAYERS)
+    terms = [(found[layer] - wanted[layer]).abs().mean() / wanted[layer].abs().mean() for layer in PERCEPTUAL_LAYERS]
+    return torch.stack(terms).sum()

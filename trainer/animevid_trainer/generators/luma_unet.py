@@ -1,0 +1,92 @@
+"""``luma-unet``: the generator of the shipped styles. A U-Net for areas, a luma branch at half resolution for lines.
+
+The trunk works on packed Y'CbCr 4:2:0 at 1/4, 1/8 and 1/16 of the frame: it sees far and decides tones, colours and
+what is flat. A tail of one cell cannot place a line, so luma is drawn by a few convolutions at half resolution that
+also see the photo's own luma. There is no normalization layer: no statistic of the whole frame, so tiles equal the
+whole and the graph quantizes to INT8 well. Every branch ends in a convolution that starts at zero: the untrained
+network is the identity (Zhang et al. 2019, "Fixup Initialization", section 3).
+"""
+
+from __future__ import annotations
+
+import torch
+from animevid.styles.card import Layout
+from torch import Tensor, nn
+from torch.nn import functional
+
+from animevid_trainer.generators.nano import PACKED_CHANNELS, ResidualBlock, zero
+
+LUMA_CHANNELS = 16
+CHROMA_CHANNELS = PACKED_CHANNELS - LUMA_CHANNELS
+_CELL_PX = 4
+_HALF_CHANNELS = 4  # a 2x2 block of luma
+
+
+class LumaUNet(nn.Module):
+    """``(N, 24, H / 4, W / 4)`` -> the same; H and W multiples of 16 pixels.
+
+    Args:
+        top (int): channels at 1/4 resolution. Default: 32.
+        middle (int): channels at 1/8 resolution. Default: 64.
+        bottom (int): channels at 1/16 resolution. Default: 88.
+        head (int): channels from which colours and the luma branch are fed. Default: 64.
+        line (int): channels of the luma branch, above 4; four of them are the photo's luma. Default: 16.
+        line_convs (int): 3x3 convolutions of the luma branch beside the first and the last. Default: 2.
+        middle_blocks (int): residual blocks at 1/8 resolution. Default: 1.
+        deep_blocks (int): residual blocks at 1/16 resolution. Default: 2.
+    """
+
+    layout = Layout.PACKED_YUV420
+    size_multiple = 16
+    tileable = True
+
+    def __init__(
+        self,
+        *,
+        top: int = 32,
+        middle: int = 64,
+        bottom: int = 88,
+        head: int = 64,
+        line: int = 16,
+        line_convs: int = 2,
+        middle_blocks: int = 1,
+        deep_blocks: int = 2,
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(PACKED_CHANNELS, top, 3, padding=1)
+        self.shallow = nn.Conv2d(top, top, 3, padding=1)
+        self.down1 = nn.Conv2d(top, middle, 3, stride=2, padding=1)
+        self.down2 = nn.Conv2d(middle, bottom, 3, stride=2, padding=1)
+        self.deep = nn.Sequential(*(ResidualBlock(bottom) for _ in range(deep_blocks)))
+        self.mid = nn.Sequential(*(ResidualBlock(middle) for _ in range(middle_blocks)))
+        self.up2 = nn.Conv2d(bottom, middle, 1)
+        self.up1 = nn.Conv2d(middle, top, 1)
+        self.head = nn.Conv2d(top, head, 3, padding=1)
+        self.chroma = nn.Conv2d(head, CHROMA_CHANNELS, 1)
+        self.feed = nn.Conv2d(head, 4 * (line - _HALF_CHANNELS), 1)
+        self.enter = nn.Conv2d(line, line, 3, padding=1)
+        self.lines = nn.ModuleList(nn.Conv2d(line, line, 3, padding=1) for _ in range(line_convs))
+        self.tail = nn.Conv2d(line, _HALF_CHANNELS, 3, padding=1)
+        zero(self.chroma)
+        zero(self.tail)
+        # Pixels on each side: convolutions at 1/4 (stem, shallow, first stride, head), 1/8 (second stride, blocks),
+        # 1/16 (blocks) and 1/2 (luma branch), and the width of the coarsest cell.
+        reach = 4 * _CELL_PX + 8 * (1 + 2 * middle_blocks) + 16 * 2 * deep_blocks + 2 * (line_convs + 2) + 16
+        self.receptive_field_px = 2 * reach
+
+    def forward(self, packed: Tensor) -> Tensor:
+        shallow = functional.relu(self.stem(packed))
+        shallow = shallow + functional.relu(self.shallow(shallow))
+        middle = functional.relu(self.down1(shallow))
+        bottom = self.deep(functional.relu(self.down2(middle)))
+        middle = self.mid(middle + functional.interpolate(self.up2(bottom), scale_factor=2, mode="nearest"))
+        wide = functional.interpolate(self.up1(middle), scale_factor=2, mode="nearest")
+        features = functional.relu(self.head(shallow + wide))
+        photo = functional.pixel_unshuffle(functional.pixel_shuffle(packed[:, :LUMA_CHANNELS], _CELL_PX), 2)
+        lines = torch.cat((functional.pixel_shuffle(self.feed(features), 2), photo), 1)
+        lines = functional.relu(self.enter(lines))
+        for convolution in self.lines:
+            lines = functional.relu(convolution(lines))
+        luma = functional.pixel_shuffle(photo + self.tail(lines), 2)
+        chroma = packed[:, LUMA_CHANNELS:] + self.chroma(features)
+        return torch.cat((functional.pixel_unshuffle(luma, _CELL_PX), chroma), 1)

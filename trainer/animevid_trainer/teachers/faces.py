@@ -1,0 +1,104 @@
+"""Finding faces (BlazeFace full range, MediaPipe), so that teachers can keep eyes and mouths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from animevid.errors import TrainingError
+
+from animevid_trainer.teachers.colour import F, Image, Map, step
+
+_SMALLEST_PX = 12  # height; below that there is no face to save
+_CELLS, _SIDE = 48, 192  # BlazeFace full range: cells a side, input size
+
+
+class Face(NamedTuple):
+    """A face's box in pixels."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    score: float
+
+    @property
+    def height(self) -> float:
+        return self.y1 - self.y0
+
+
+class FaceDetector:
+    """Faces of a photo, also small ones: it is searched whole and in overlapping tiles."""
+
+    def __init__(self, weights: Path, *, threads: int = 1) -> None:
+        """Raises:
+        TrainingError: OpenVINO is not installed, or the file cannot be read.
+        """
+        try:
+            import openvino
+        except ImportError:
+            raise TrainingError("teachers find faces with OpenVINO: pip install 'animevid[train]'") from None
+        try:
+            core = openvino.Core()
+            model = core.read_model(weights)
+            self._net: Any = core.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": threads})
+        except Exception as error:  # OpenVINO raises RuntimeError and its own classes
+            reason = str(error).splitlines()[0]
+            raise TrainingError(f"teacher weights {str(weights)!r} cannot be read ({reason})") from error
+
+    def __call__(self, rgb: Image, threshold: float = 0.62) -> list[Face]:
+        """Faces of the whole photo and of overlapping tiles (half and a third of the longer side), surest first."""
+        height, width = rgb.shape[:2]
+        found = self._in_view(rgb, threshold)
+        for parts in (2, 3):
+            side = round(max(height, width) / parts * 1.25)
+            ys = np.linspace(0, max(height - side, 0), max(1, round(height / side * 1.6))).astype(int)
+            xs = np.linspace(0, max(width - side, 0), max(1, round(width / side * 1.6))).astype(int)
+            for y in ys:
+                for x in xs:
+                    for f in self._in_view(rgb[y : y + side, x : x + side], threshold + 0.1):
+                        found.append(Face(f.x0 + x, f.y0 + y, f.x1 + x, f.y1 + y, f.score))
+        kept: list[Face] = []
+        for f in sorted(found, key=lambda f: -f.score):
+            if f.height >= _SMALLEST_PX and all(_overlap(f, k) < 0.2 for k in kept):
+                kept.append(f)
+        return kept
+
+    def _in_view(self, rgb: Image, threshold: float) -> list[Face]:
+        """Faces of one square-padded view; boxes in its pixels."""
+        height, width = rgb.shape[:2]
+        side = max(height, width)
+        x = cv2.copyMakeBorder(rgb, 0, side - height, 0, side - width, cv2.BORDER_CONSTANT)
+        x = cv2.resize(x, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA if side > _SIDE else cv2.INTER_LINEAR) * 2 - 1
+        values = list(self._net(np.ascontiguousarray(x[None], F)).values())
+        boxes = next(v for v in values if v.shape[-1] == 16)[0]
+        scores = 1 / (1 + np.exp(-next(v for v in values if v.shape[-1] == 1)[0, :, 0].clip(-80, 80)))
+        found = []
+        for i in np.flatnonzero(scores > threshold):
+            cx = boxes[i, 0] / _SIDE + (i % _CELLS + 0.5) / _CELLS
+            cy = boxes[i, 1] / _SIDE + (i // _CELLS + 0.5) / _CELLS
+            w, h = boxes[i, 2] / _SIDE, boxes[i, 3] / _SIDE
+            found.append(
+                Face(*(float(v) * side for v in (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)), float(scores[i]))
+            )
+        return found
+
+
+def _overlap(a: Face, b: Face) -> float:
+    """Common area over the smaller area."""
+    w, h = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
+    smaller = min((a.x1 - a.x0) * (a.y1 - a.y0), (b.x1 - b.x0) * (b.y1 - b.y0))
+    return max(w, 0) * max(h, 0) / (smaller + 1e-6)
+
+
+def face_map(shape: tuple[int, int], found: list[Face], grow: float = 1.0) -> Map:
+    """``(H, W)`` on [0, 1]: 1 on faces, soft at their rim; a face is an ellipse ``grow`` times its box."""
+    out = np.zeros(shape, F)
+    ys, xs = np.mgrid[: shape[0], : shape[1]].astype(F)
+    for f in found:
+        rx, ry = (f.x1 - f.x0) / 2 * grow, f.height / 2 * grow * 1.15
+        d = np.hypot((xs - (f.x0 + f.x1) / 2) / rx, (ys - (f.y0 + f.y1) / 2 + 0.05 * f.height) / ry)
+        out = np.maximum(out, 1 - step(d, 0.85, 1.25))
+    return out

@@ -1,0 +1,133 @@
+"""What a look is: numbers. :data:`LOOKS` has those of the shipped styles.
+
+======  ============================================================================================
+aozora  bright summer day: thin toned lines, luminous sky
+ehon    picture book: creamy light, dabs of a brush, sepia lines
+cel     flat two- and three-tone shading, clean dark contours; for people and cameras
+======  ============================================================================================
+
+A new look is one more :class:`Look` in :data:`LOOKS`; ``animevid_trainer.teachers.painting`` reads every field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+Curve = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Look:
+    """A look in numbers. Lightness t and tone curves are on [0, 1]; chroma, a and b in CIE units; sizes in pixels."""
+
+    name: str
+    # areas: Kuwahara flattening of the redrawn photo, CartoonGAN's drawing mixed in, flattened again
+    radius: float
+    radius_texture: float  # more on texture
+    radius_calm: float  # more where little happens
+    hard: float
+    passes: int
+    drawing: float  # share of CartoonGAN's lightness
+    drawing_green: float  # less of it in foliage
+    radius_last: float
+    hard_last: float
+    smooth: float = 0.0  # sigma of a last bilateral filter
+    dabs: float = 0.0  # contrast of brush dabs against their surroundings
+    # the photo's own small strong detail, put back
+    detail: float = 0.8
+    detail_dead: float = 4.0  # difference that stays flattened
+    text: float = 0.9  # share of close small detail (letters)
+    # ink
+    ink_inner: float = 0.8  # sigma of a line
+    ink_length: float = 3.0  # smoothing along it
+    ink_range: tuple[float, float] = (0.006, 0.03)  # contrast at which a line begins, is full
+    ink_gate: tuple[float, float] = (0.12, 0.45)  # edge probability, likewise
+    ink_texture: float = 0.8  # less on texture
+    ink_green: float = 0.0  # less in busy foliage
+    ink_close: float = 0.3  # less where contours lie close (letters, far windows)
+    ink_face: float = 0.5  # less in faces (their dark detail is put back instead)
+    ink_dark: float = 0.45
+    ink_tint: tuple[float, float] = (2.0, -6.0)  # a, b
+    # tones
+    tones: Curve = ((0, 0), (1, 1))
+    steps: int = 0  # cel steps of lightness
+    steps_share: float = 0.0
+    steps_sharp: float = 7.0
+    # colours
+    sky_low: float = 1.65  # gain of pale skies
+    sky_hue: float = 271.0
+    sky_deepen: float = 0.12
+    gain: float = 0.0  # of all chroma
+    gain_pale: float = 0.4  # more of pale colours ...
+    gain_width: float = 60.0  # ... below this chroma
+    gain_blue: float = 0.0
+    gain_green: float = 0.0
+    gain_light: float = 0.0  # of light tones (negative: paler)
+    leaf_light: float = -4.0  # degrees at the light end
+    leaf_shade: float = 22.0  # degrees at the dark end
+    leaf_slope: float = 60.0
+    leaf_calm: float = 0.15  # less contrast from leaf to leaf: no camouflage
+    shade: tuple[float, float] = (4.0, -12.0)  # a, b added to shadows
+    shade_range: tuple[float, float] = (0.45, 0.95)  # darkness 1 - t at which that begins, is full
+    light: tuple[float, float] = (0.0, 2.0)  # a, b added to lights
+    light_range: tuple[float, float] = (0.6, 0.95)
+    light_blue: float = 0.0  # share of that in blue areas
+    chroma_top: float = 80.0
+    # finish
+    rim: float = 0.0  # darker rim of a wash
+    crisp: tuple[float, float] = (1.2, 0.9)  # amount, sigma; before the grade
+    crisp_late: tuple[float, float] = (0.0, 1.5)  # after the grade
+    antialias: float = 1.6
+    bloom: float = 0.0
+    bloom_from: float = 0.72
+    bloom_tint: tuple[float, float, float] = (1.0, 0.97, 0.92)
+    brush: float = 0.8  # scale at which the last brush draws
+    sharpen: float = 0.6  # halo-free unsharp at the very end
+
+
+AOZORA = Look(
+    name="aozora",
+    radius=2.5, radius_texture=1.5, radius_calm=1.0, hard=80, passes=1,
+    drawing=0.85, drawing_green=0.65, radius_last=2.0, hard_last=80,
+    detail=0.85, detail_dead=3.0,
+    tones=((0, 0), (0.04, 0.06), (0.12, 0.155), (0.3, 0.36), (0.5, 0.585), (0.7, 0.78), (0.88, 0.935), (1, 1)),
+    gain_pale=0.32, gain_width=55, gain_blue=-0.03, gain_green=0.12,
+    chroma_top=86,
+    bloom=0.14,
+)  # fmt: skip
+
+EHON = Look(
+    name="ehon",
+    radius=3.5, radius_texture=2.0, radius_calm=1.5, hard=50, passes=2,
+    drawing=0.55, drawing_green=0.7, radius_last=3.0, hard_last=100,
+    dabs=0.4,
+    detail=0.7, detail_dead=6.0,
+    ink_inner=0.7, ink_range=(0.006, 0.036), ink_dark=0.5, ink_tint=(10.0, 14.0),
+    tones=((0, 0), (0.04, 0.09), (0.15, 0.27), (0.4, 0.555), (0.65, 0.775), (0.85, 0.915), (1, 1)),
+    sky_low=1.3, sky_hue=240, sky_deepen=0.0,
+    gain=-0.04, gain_pale=0.2, gain_width=45, gain_blue=-0.42, gain_green=-0.08, gain_light=-0.14,
+    leaf_light=0, leaf_shade=22, leaf_slope=55, leaf_calm=0.35,
+    shade=(4.0, 6.0), shade_range=(0.35, 0.9), light=(2.0, 11.0), light_range=(0.35, 0.9), light_blue=0.8,
+    chroma_top=72,
+    rim=7.0, crisp=(1.5, 0.9), antialias=2.0,
+)  # fmt: skip
+
+CEL = Look(
+    name="cel",
+    radius=3.5, radius_texture=2.5, radius_calm=2.0, hard=50, passes=2,
+    drawing=0.6, drawing_green=0.6, radius_last=3.5, hard_last=80, smooth=5.0,
+    detail=0.85, detail_dead=4.5,
+    ink_inner=1.1, ink_range=(0.004, 0.02), ink_gate=(0.1, 0.3), ink_texture=0.9, ink_green=0.85, ink_face=0.6,
+    ink_close=0.45,
+    ink_dark=0.92, ink_tint=(2.0, -8.0),
+    tones=((0, 0), (0.05, 0.06), (0.15, 0.18), (0.35, 0.42), (0.6, 0.7), (0.85, 0.925), (1, 1)),
+    steps=3, steps_share=0.7, steps_sharp=9.0,
+    sky_low=1.6, sky_hue=268, sky_deepen=0.10,
+    gain_pale=0.45, gain_width=50, gain_blue=-0.05, gain_green=0.06,
+    leaf_light=0, leaf_shade=22, leaf_slope=55, leaf_calm=0.35,
+    shade=(3.0, -10.0), shade_range=(0.35, 0.8), light=(0.0, 0.0),
+    chroma_top=94,
+    crisp=(0.0, 0.9), crisp_late=(1.4, 1.3), antialias=1.8,
+)  # fmt: skip
+
+LOOKS = {look.name: look for look in (AOZORA, EHON, CEL)}
