@@ -396,7 +396,8 @@ def _run_import(args: argparse.Namespace) -> int:
     imported = import_weights(args.weights, twin=args.twin, pictures=pictures, upsampling=args.upsampling)
     if imported.parity is not None:
         print(f"{imported.name} agrees with {args.twin.name}: {imported.parity}")
-    code = _export(imported.generator, args, photos=args.photos, recipe=f"imported: {imported.name}")
+    recipe = "distill" if imported.name == "luma-unet" else f"imported: {imported.name}"
+    code = _export(imported.generator, args, photos=args.photos, recipe=recipe)
     return _quantize(args.style, args.photos, count=args.calibration) if args.int8 else code
 
 

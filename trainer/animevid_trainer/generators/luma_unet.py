@@ -75,6 +75,11 @@ class LumaUNet(nn.Module):
         self.receptive_field_px = 2 * reach
 
     def forward(self, packed: Tensor) -> Tensor:
+        # One sum at the very end: quantization then keeps the photo in it exact.
+        return packed + self.change(packed)
+
+    def change(self, packed: Tensor) -> Tensor:
+        """What is added to ``packed``; the same shape."""
         shallow = functional.relu(self.stem(packed))
         shallow = shallow + functional.relu(self.shallow(shallow))
         middle = functional.relu(self.down1(shallow))
@@ -87,6 +92,5 @@ class LumaUNet(nn.Module):
         lines = functional.relu(self.enter(lines))
         for convolution in self.lines:
             lines = functional.relu(convolution(lines))
-        luma = functional.pixel_shuffle(photo + self.tail(lines), 2)
-        chroma = packed[:, LUMA_CHANNELS:] + self.chroma(features)
-        return torch.cat((functional.pixel_unshuffle(luma, _CELL_PX), chroma), 1)
+        luma = functional.pixel_unshuffle(functional.pixel_shuffle(self.tail(lines), 2), _CELL_PX)
+        return torch.cat((luma, self.chroma(features)), 1)
