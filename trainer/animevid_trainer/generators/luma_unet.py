@@ -20,6 +20,9 @@ LUMA_CHANNELS = 16
 CHROMA_CHANNELS = PACKED_CHANNELS - LUMA_CHANNELS
 _CELL_PX = 4
 _HALF_CHANNELS = 4  # a 2x2 block of luma
+#: Cells of the frame's border that are repeated around it. Zero padding, a gray frame to the network, moves an even frame
+#: by up to 19 codes at its border, this by 2 at most. Two a side keep multiples of 16 pixels.
+BORDER_CELLS = 2
 
 
 class LumaUNet(nn.Module):
@@ -76,7 +79,9 @@ class LumaUNet(nn.Module):
 
     def forward(self, packed: Tensor) -> Tensor:
         # One sum at the very end: quantization then keeps the photo in it exact.
-        return packed + self.change(packed)
+        border = BORDER_CELLS
+        change = self.change(functional.pad(packed, (border,) * 4, mode="replicate"))
+        return packed + change[..., border:-border, border:-border]
 
     def change(self, packed: Tensor) -> Tensor:
         """What is added to ``packed``; the same shape."""
