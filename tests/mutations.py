@@ -89,14 +89,14 @@ MUTATIONS: tuple[Mutation, ...] = (
     _objective("colour weight dropped", "weights.colour * colour", "1.0 * colour"),
     _objective(
         "total variation of the photo",
-        "losses.total_variation_loss(seen.ground)",
+        "losses.total_variation_loss(output)",
         "losses.total_variation_loss(batch.photo)",
     ),
     _objective("total variation's weight dropped", "weights.total_variation * losses", "2.0 * losses"),
     _objective(
         "student compared with the photo",
-        'losses.pixel_loss(seen.ground, _needed(batch.target, "targets"))',
-        "losses.pixel_loss(seen.ground, batch.photo)",
+        'losses.pixel_loss(output, _needed(batch.target, "targets"))',
+        "losses.pixel_loss(output, batch.photo)",
     ),
     _objective(
         "perceptual against the photo",

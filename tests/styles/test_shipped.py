@@ -240,15 +240,16 @@ def test_the_rim_of_an_even_frame_looks_like_its_inside(
 @pytest.mark.shared
 @pytest.mark.parametrize("name", [STREET, TREES])
 def test_the_rim_of_a_photo_is_drawn_like_the_same_place_inside_a_larger_photo(
-    stylize: Callable[[Picture], Picture], photos: dict[str, Picture], name: str
+    style: Style, stylize: Callable[[Picture], Picture], photos: dict[str, Picture], name: str
 ) -> None:
     photo = photos[name]
     whole = stylize(photo)[64:-64, 64:-64].astype(np.float32)
     part = stylize(np.ascontiguousarray(photo[64:-64, 64:-64])).astype(np.float32)
     off = np.abs(whole - part).mean(axis=2)
     rim = np.concatenate([off[:8].ravel(), off[-8:].ravel(), off[8:-8, :8].ravel(), off[8:-8, -8:].ravel()])
-    # Integers round the other way here and there.
-    assert np.quantile(off[72:-72, 72:-72], 0.999) <= 2.0, "far from the rim nothing may change"
+    # Integers round the other way here and there, and the soft steps of `cel` enlarge that.
+    most = 0.99 if style.card.precision == "int8" else 1.0
+    assert np.quantile(off[72:-72, 72:-72], most) <= 2.0, "far from the rim nothing may change"
     # Some difference is honest (what lies beyond the edge is not known); a visible frame is not.
     held(rim.mean(), good=8.0, limit=12.0, what="rim of a photo")
 
