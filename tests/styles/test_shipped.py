@@ -196,7 +196,7 @@ def test_a_gray_ramp_stays_monotone_and_free_of_bands(
 
 
 def largest_slope(style: Style) -> float:
-    """Of a ramp, in slopes of the source. A contrast curve makes the middle steeper, up to twice; three times is a band.
+    """Of a ramp, in slopes of the source. A contrast curve makes the middle twice as steep; three times is a band.
     `cel` draws lightness in three soft steps: that is its look, and it is steep between them."""
     return 6.0 if style.card.name == "cel" else 3.0
 

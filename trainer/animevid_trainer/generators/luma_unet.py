@@ -20,8 +20,8 @@ LUMA_CHANNELS = 16
 CHROMA_CHANNELS = PACKED_CHANNELS - LUMA_CHANNELS
 _CELL_PX = 4
 _HALF_CHANNELS = 4  # a 2x2 block of luma
-#: Cells of the frame's border that are repeated around it. Zero padding, a gray frame to the network, moves an even frame
-#: by up to 19 codes at its border, this by 2 at most. Two a side keep multiples of 16 pixels.
+#: Cells of the frame's border that are repeated around it. Zero padding, a gray frame to the network, moves an even
+#: frame by up to 19 codes at its border, this by 7 at most. Two a side keep multiples of 16 pixels.
 BORDER_CELLS = 2
 
 
