@@ -23,10 +23,10 @@ from animevid import Stylizer
 from animevid.io import Frame, open_source
 from animevid.io.sinks.animation import AnimationSink
 from animevid.pixels import planes_to_rgb, resize_planes, rgb_to_planes
-from animevid_trainer.data.pictures import read_picture
+from animevid_trainer.data.pictures import find_pictures, read_picture
+from animevid_trainer.distill.pairs import held_out
 
 from benchmarks.clips import DEMO_CLIP
-from benchmarks.sheets import check_held_out
 
 Picture = npt.NDArray[np.uint8]
 
@@ -41,22 +41,23 @@ class Shot:
     styles: tuple[str, ...]
     author: str
     licence: str
+    #: Of what is kept of a photo that is higher than 16:9, as a share of its height.
+    centre: float = 0.5
 
     @property
     def stem(self) -> str:
+        if self.photo.startswith("sfhq-"):
+            return f"portrait{Path(self.photo).stem.rpartition('-')[2]}"
         return Path(self.photo).stem.removeprefix("scene-").partition("-")[0]
 
 
-_PUBLIC = "public domain"
-#: Whose they are: the file ``copyright`` of the game Endless Sky, where they come from (images/land, images/scene).
+_MIT = "MIT (SFHQ-T2I by SelfishGene; a synthetic portrait of no real person)"
+_SKY = "CC BY-SA 4.0 (the file `copyright` of the game Endless Sky)"
 SHOTS = (
-    Shot("scene-bwerner0.jpg", ("aozora", "cel", "ehon"), "Berthold Werner, Wikimedia Commons", "CC BY-SA 3.0"),
-    Shot("scene-loc9.jpg", ("aozora", "cel", "ehon"), "Library of Congress", _PUBLIC),
-    Shot("scene-city3.jpg", ("aozora",), "donated to morguefile.com", _PUBLIC),
-    Shot("scene-water2.jpg", ("aozora",), "donated to morguefile.com", _PUBLIC),
-    Shot("scene-mountain20-harro.jpg", ("cel",), "@harro.eu", "CC BY-SA 4.0"),
-    Shot("scene-space4.jpg", ("cel",), "NASA", _PUBLIC),
-    Shot("scene-sea3.jpg", ("ehon",), "Emily Mell, after a picture of unsplash.com", _PUBLIC),
+    Shot("sfhq-background-top-10-48.jpg", ("aozora", "cel", "ehon"), "SelfishGene", _MIT, centre=0.34),
+    Shot("scene-mountain20-harro.jpg", ("aozora", "cel", "ehon"), "@harro.eu", _SKY),
+    Shot("sfhq-age-x-ethnicity-x-sex-1-top-10-50.jpg", ("aozora", "cel", "ehon"), "SelfishGene", _MIT, centre=0.4),
+    Shot("scene-city18-iridium.jpg", ("aozora", "cel", "ehon"), "@iridium", _SKY),
 )
 #: Of one half of a pair. 16:9, as in video.
 _HALF = (480, 270)
@@ -73,7 +74,9 @@ def main() -> int:
     parser.add_argument("--style", action="append", default=[], metavar="NAME=FILE", help="a file in place of a name")
     parser.add_argument("--only", nargs="*", help="styles to draw (default: all)")
     args = parser.parse_args()
-    check_held_out([shot.photo for shot in SHOTS])
+    seen = {shot.photo for shot in SHOTS} - {path.name for path in held_out(find_pictures(args.photos))}
+    if seen:
+        sys.exit(f"students have seen these: {', '.join(sorted(seen))}")
     files = dict(text.split("=", 1) for text in args.style)
     names = args.only or list(dict.fromkeys(name for shot in SHOTS for name in shot.styles))
     args.out.mkdir(parents=True, exist_ok=True)
@@ -81,7 +84,7 @@ def main() -> int:
         styles = {name: stack.enter_context(Stylizer(files.get(name, name), threads=2)) for name in names}
         for shot in SHOTS:
             # Twice the size shown: a style is drawn for 640x360 and more, and shrinks well.
-            photo = fitted(read_picture(args.photos / shot.photo), 2 * _HALF[0], 2 * _HALF[1])
+            photo = fitted(read_picture(args.photos / shot.photo), 2 * _HALF[0], 2 * _HALF[1], centre=shot.centre)
             for name in (name for name in shot.styles if name in styles):
                 save(args.out / f"{shot.stem}-{name}.jpg", pair(photo, styles[name](photo)))
         write_loop(args.out / "demo.gif", styles[names[0]])
@@ -92,12 +95,13 @@ def main() -> int:
     return 0
 
 
-def fitted(photo: Picture, width: int, height: int) -> Picture:
-    """The photo's middle at that size."""
+def fitted(photo: Picture, width: int, height: int, *, centre: float = 0.5) -> Picture:
+    """The photo's middle at that size; ``centre`` is its height in the photo (0: top, 1: bottom)."""
     scale = max(width / photo.shape[1], height / photo.shape[0])
     sides = (max(width, round(photo.shape[1] * scale)), max(height, round(photo.shape[0] * scale)))
     whole = cv2.resize(photo, sides, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    left, top = (sides[0] - width) // 2, (sides[1] - height) // 2
+    left = (sides[0] - width) // 2
+    top = min(max(round(centre * sides[1] - height / 2), 0), sides[1] - height)
     return np.ascontiguousarray(whole[top : top + height, left : left + width], np.uint8)
 
 
@@ -142,9 +146,8 @@ def attribution(shots: list[Shot]) -> str:
             "# Whose pictures these are",
             "",
             "Made by `python -m benchmarks.gallery`: left the photo, right what a style of animevid makes of it.",
-            "The photos come from the game [Endless Sky](https://github.com/endless-sky/endless-sky), whose file",
-            "`copyright` records author and licence; here they are cropped to 16:9 and shrunk. A stylized picture is",
-            "an adaptation of its photo and stands under the same licence.",
+            "The photos are cropped to 16:9 and shrunk. A stylized picture is an adaptation of its photo and stands",
+            "under the same licence. No student has seen them in training.",
             "",
             "| picture | photo | author | licence |",
             "|---|---|---|---|",
