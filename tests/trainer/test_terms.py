@@ -354,6 +354,15 @@ def test_total_variation_gradient_and_flatness_charge_a_ramp_by_its_slope(make):
     assert _ramped(make, "animegan2", flatness=7.0)["flatness"] == pytest.approx(7 * 0.01, rel=1e-3)
 
 
+def test_a_gradient_term_with_a_teacher_looks_at_its_picture_and_not_at_the_photo(make):
+    objective = make(load_recipe("distill"))
+    ramp = 0.5 * torch.arange(SIDE) / SIDE
+    batch = replace(batch_at(0), target=_of(TARGET) + ramp)
+    (update,) = objective.updates(batch)
+    # G draws the even photo evenly; the teacher's picture has a slope of 0.5 / 32
+    assert update.compute()["gradient"].item() == pytest.approx(20 * 0.5 / SIDE, rel=1e-3)
+
+
 def test_a_gradient_term_without_a_teacher_looks_at_the_photo(make):
     recipe = load_recipe("animegan2")
     objective = make(replace(recipe, losses=replace(recipe.losses, gradient=2.0)))
@@ -362,7 +371,7 @@ def test_a_gradient_term_without_a_teacher_looks_at_the_photo(make):
     batch = replace(batch_at(step), photo=_of(PHOTO) + ramp, target=None)
     found = list(objective.updates(batch))[-1].compute()["gradient"]
     # G halves the slope of 0.5 / 32
-    assert float(found) == pytest.approx(2 * 0.5 * 0.5 / SIDE, rel=1e-3)
+    assert found.item() == pytest.approx(2 * 0.5 * 0.5 / SIDE, rel=1e-3)
 
 
 def test_what_moves_between_frames_moves_in_the_picture(make, monkeypatch):
@@ -390,6 +399,12 @@ def test_ds_loss_reaches_no_generator(make):
         assert {network for network, learning in learns.items() if learning} == {
             network for network in learns if network.endswith("discriminator")
         }
+
+
+def test_ds_loss_reaches_no_generator_of_cyclegan_without_a_pool_either(make):
+    learns = _gradients(make(with_overrides(load_recipe("cyclegan"), {"image_pool": 0})), "D", 0)
+    assert not learns["generator"]
+    assert not learns["backward_generator"]
 
 
 def test_the_generator_is_led_towards_what_d_calls_real(make):
