@@ -23,10 +23,10 @@ from animevid import Stylizer
 from animevid.io import Frame, open_source
 from animevid.io.sinks.animation import AnimationSink
 from animevid.pixels import planes_to_rgb, resize_planes, rgb_to_planes
-from animevid_trainer.data.pictures import find_pictures, read_picture
-from animevid_trainer.distill.pairs import held_out
+from animevid_trainer.data.pictures import read_picture
 
 from benchmarks.clips import DEMO_CLIP
+from benchmarks.sheets import check_held_out
 
 Picture = npt.NDArray[np.uint8]
 
@@ -74,9 +74,7 @@ def main() -> int:
     parser.add_argument("--style", action="append", default=[], metavar="NAME=FILE", help="a file in place of a name")
     parser.add_argument("--only", nargs="*", help="styles to draw (default: all)")
     args = parser.parse_args()
-    seen = {shot.photo for shot in SHOTS} - {path.name for path in held_out(find_pictures(args.photos))}
-    if seen:
-        sys.exit(f"students have seen these: {', '.join(sorted(seen))}")
+    check_held_out([shot.photo for shot in SHOTS], args.photos)
     files = dict(text.split("=", 1) for text in args.style)
     names = args.only or list(dict.fromkeys(name for shot in SHOTS for name in shot.styles))
     args.out.mkdir(parents=True, exist_ok=True)

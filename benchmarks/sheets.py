@@ -1,9 +1,9 @@
-"""Contact sheets: 24 held-out pictures, each beside what every style makes of it. For looking at, not for measuring.
+"""Contact sheets: 24 held-out photos and frames, each beside what every style makes of it. For looking, not measuring.
 
     python -m benchmarks.sheets --photos ../shared/photos --clips ../shared/clips --out out/sheets aozora cel ehon
 
-Every photo is in the validation split (``split_by_name(..., validation_fraction=0.1)``), and no training saw the clips;
-the script refuses a photo that is not held out. Few of the held-out photos show people, so frames of clips stand in.
+No student was trained on these photos (``animevid_trainer.distill.pairs.held_out``), nor on the clips; the script
+refuses a photo that is not held out.
 """
 
 from __future__ import annotations
@@ -19,27 +19,29 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from animevid import Stylizer
-from animevid_trainer.data.pictures import read_picture
-from animevid_trainer.data.split import split_by_name
+from animevid_trainer.data.pictures import find_pictures, read_picture
+from animevid_trainer.distill.pairs import held_out
 
 Picture = npt.NDArray[np.uint8]
 
 #: What is shown -> file names; ``NAME@SECONDS`` is the frame of a clip at that time.
 SUBJECTS: dict[str, tuple[str, ...]] = {
-    "faces": ("signer_ccby.mkv@1", "coco-train2017-000000000510.jpg", "scene-loc9.jpg"),
-    "groups": ("portrait_540x960_aac.mp4@1",),
-    "streets": ("coco-train2017-000000000540.jpg", "coco-train2017-000000000071.jpg", "scene-city3.jpg"),
-    "interiors": ("person_ccby.mp4@15", "coco-train2017-000000000612.jpg", "scene-space4.jpg"),
-    "night": ("scene-nasa5.jpg", "scene-nasa2.jpg"),
-    "food": ("coco-train2017-000000000009.jpg",),
-    "animals": (
-        "budgie-perched-osprey.jpg",
-        "coco-train2017-000000000072.jpg",
-        "coco-train2017-000000000042.jpg",
+    "faces": (
+        "signer_ccby.mkv@1",
+        "coco-train2017-000000000459.jpg",
+        "sfhq-age-x-ethnicity-x-sex-1-top-10-50.jpg",
+        "sfhq-makeup-top-9-25.jpg",
+        "sfhq-facial-hair-top-10-45.jpg",
     ),
-    "landscapes": ("scene-bwerner0.jpg", "scene-forest1.jpg", "scene-water2.jpg", "scene-mountain20-harro.jpg"),
-    "text and straight lines": ("wall-picture-1a-by-freespace.jpg", "popos-samuel-zeller-337041.jpg"),
-    "low light": ("scene-desert2.jpg", "coco-train2017-000000000387.jpg"),
+    "people": ("portrait_540x960_aac.mp4@1", "coco-train2017-000000000436.jpg", "sfhq-background-top-10-48.jpg"),
+    "streets": ("coco-train2017-000000000349.jpg", "coco-train2017-000000000620.jpg", "scene-city13-sfiera.jpg"),
+    "interiors": ("person_ccby.mp4@15", "coco-train2017-000000000283.jpg"),
+    "night": ("scene-city18-iridium.jpg", "scene-space5.jpg"),
+    "food": ("coco-train2017-000000000626.jpg",),
+    "animals": ("budgie-canyon-wren.jpg",),
+    "landscapes": ("scene-fields5.jpg", "scene-myrabella6.jpg", "scene-sea10-sfiera.jpg", "scene-mountain20-harro.jpg"),
+    "text and straight lines": ("coco-train2017-000000000247.jpg", "popos-sebastien-gabriel-232361.jpg"),
+    "close up": ("coco-train2017-000000000562.jpg",),
 }
 _ROWS_A_SHEET = 6
 _CAPTION_PX = 26
@@ -56,7 +58,7 @@ def main() -> int:
     args = parser.parse_args()
     width, height = (int(side) for side in args.size.split("x"))
     names = [(subject, name) for subject, group in SUBJECTS.items() for name in group]
-    check_held_out([name for _, name in names])
+    check_held_out([name for _, name in names], args.photos)
     args.out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         styles = {Path(style).stem: stack.enter_context(Stylizer(style, threads=args.threads)) for style in args.styles}
@@ -72,14 +74,14 @@ def main() -> int:
     return 0
 
 
-def check_held_out(names: Sequence[str]) -> None:
+def check_held_out(names: Sequence[str], photos: Path) -> None:
     """Raises:
-    SystemExit: a photo that trainings with ``--validation 0.1`` see.
+    SystemExit: a photo that students were trained on.
     """
-    photos = [Path(name) for name in names if "@" not in name]
-    seen, _ = split_by_name(photos, validation_fraction=0.1)
+    kept = {path.name for path in held_out(find_pictures(photos))}
+    seen = [name for name in names if "@" not in name and name not in kept]
     if seen:
-        sys.exit(f"not held out: {', '.join(path.name for path in seen)}")
+        sys.exit(f"students have seen these: {', '.join(sorted(seen))}")
 
 
 def sheet_rows(

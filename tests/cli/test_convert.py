@@ -204,7 +204,7 @@ def _until_it_writes(folder: Path, process: subprocess.Popen) -> None:
 def test_ctrl_c_ends_cleanly_and_keeps_the_earlier_output(long_clip, packed_style, tmp_path):
     target = tmp_path / "out.mkv"
     target.write_bytes(b"earlier")
-    command = [*ANIMEVID, long_clip, target, "--style", packed_style, "--overwrite", *LARGE]
+    command = [*ANIMEVID, long_clip, target, "--style", packed_style, "--overwrite", "--no-resume", *LARGE]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _until_it_writes(tmp_path, process)
     process.send_signal(signal.SIGINT)
@@ -220,7 +220,7 @@ def test_a_killed_process_leaves_input_and_earlier_output_alone(long_clip, packe
     target = tmp_path / "out.mkv"
     target.write_bytes(b"earlier")
     before = long_clip.read_bytes()
-    command = [*ANIMEVID, long_clip, target, "--style", packed_style, "--overwrite", *LARGE]
+    command = [*ANIMEVID, long_clip, target, "--style", packed_style, "--overwrite", "--no-resume", *LARGE]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _until_it_writes(tmp_path, process)
     process.kill()

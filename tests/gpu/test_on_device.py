@@ -209,7 +209,7 @@ def test_an_engine_of_another_gpu_is_one_line_and_auto_goes_on_without(fake_driv
 def test_without_the_kernels_the_network_still_runs_on_the_gpu_with_copies_from_the_host(fake_driver, tmp_path):
     gpu = _start(fake_driver, tmp_path)
 
-    def missing() -> bytes:
+    def missing(**_: object) -> bytes:
         raise BackendError("the CUDA kernels are not installed")
 
     tensorrt.load_fatbin = missing
@@ -444,7 +444,7 @@ def test_an_engine_that_does_not_fit_is_built_for_fewer_pictures_at_once(fake_dr
             raise engines.EngineTooLarge("Error Code 2: OutOfMemory (Requested size was 4299232000 bytes.)")
         return build(model, card, request, **options)
 
-    def missing() -> bytes:
+    def missing(**_: object) -> bytes:
         raise BackendError("the CUDA kernels are not installed")
 
     engines.build_engine = limited
