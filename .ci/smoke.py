@@ -79,7 +79,7 @@ def lay_out(folder: Path) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
         write_film(folder / name, frames=6, rate=6)
     gallery = CHECKOUT / "docs" / "gallery"
-    shutil.copy(gallery / "bwerner0-cel.jpg", folder / "photo.jpg")
+    shutil.copy(gallery / "portrait48-cel.jpg", folder / "photo.jpg")
     (folder / "photos").mkdir()
     for name in ("loc9-cel.jpg", "loc9-ehon.jpg"):
         shutil.copy(gallery / name, folder / "photos")

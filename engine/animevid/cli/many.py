@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from animevid.errors import AnimevidError, Cancelled, OutputError, UsageError
+from animevid.io.network.protocols import is_local_file
 from animevid.jobs.batch import (
     DEFAULT_NAME,
     Film,
@@ -22,6 +23,7 @@ from animevid.jobs.batch import (
     output_name,
     table,
 )
+from animevid.redaction import redacted
 
 if TYPE_CHECKING:
     from animevid.cli.progress import Reporter
@@ -44,8 +46,8 @@ def run_many(
     from animevid.styles import load_style
 
     folder = Path(target)
-    if folder.is_file() or target == "-":
-        raise UsageError(f"OUTPUT = {target!r} is no folder: many films are written into one")
+    if folder.is_file() or not is_local_file(target):
+        raise UsageError(f"OUTPUT = {redacted(target)!r} is no folder: many films are written into one")
     template = args.name or DEFAULT_NAME
     style = load_style(args.style, quality=options.quality, sha256=options.sha256, hints=options.hints)
     options = replace(options, style=style if options.precision is None else options.style)
