@@ -81,7 +81,7 @@ def lay_out(folder: Path) -> None:
     gallery = CHECKOUT / "docs" / "gallery"
     shutil.copy(gallery / "portrait48-cel.jpg", folder / "photo.jpg")
     (folder / "photos").mkdir()
-    for name in ("loc9-cel.jpg", "loc9-ehon.jpg"):
+    for name in ("portrait50-cel.jpg", "portrait50-ehon.jpg"):
         shutil.copy(gallery / name, folder / "photos")
     shutil.copy(Path(animevid.__file__).parent / "styles" / "aozora.onnx", folder / "my.onnx")
 
