@@ -168,7 +168,7 @@ def distill(
                 total = total - 2 * weights.adversarial * share * discriminator(seen, ours).mean()
                 discriminator.requires_grad_(True)
             optimizer.zero_grad()
-            total.backward()
+            total.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
             optimizer.step()
             if discriminator is not None and their_optimizer is not None and step % 2 == 1:
@@ -176,7 +176,7 @@ def distill(
                 fake = discriminator(seen, ours.detach())
                 loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()  # hinge
                 their_optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 their_optimizer.step()
             step += 1
             keep = _MEAN_RATE if step > _EARLY_STEPS else _MEAN_RATE_EARLY

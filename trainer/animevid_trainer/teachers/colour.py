@@ -7,13 +7,15 @@ maps are float32 ``(H, W)``, mostly on [0, 1].
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.float32]
-Map = npt.NDArray[np.float32]
+# float32 throughout; numpy's own types turn products with Python numbers into float64
+Image = npt.NDArray[Any]
+Map = npt.NDArray[Any]
 F = np.float32
 
 

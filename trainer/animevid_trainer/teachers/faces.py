@@ -80,9 +80,8 @@ class FaceDetector:
             cx = boxes[i, 0] / _SIDE + (i % _CELLS + 0.5) / _CELLS
             cy = boxes[i, 1] / _SIDE + (i // _CELLS + 0.5) / _CELLS
             w, h = boxes[i, 2] / _SIDE, boxes[i, 3] / _SIDE
-            found.append(
-                Face(*(float(v) * side for v in (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2)), float(scores[i]))
-            )
+            x0, y0, x1, y1 = (float(v) * side for v in (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2))
+            found.append(Face(x0, y0, x1, y1, float(scores[i])))
         return found
 
 

@@ -102,12 +102,10 @@ class Networks:
         """
         height, width = rgb.shape[:2]
         size = (round(width * scale), round(height * scale))
-        x = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale <= 1 else cv2.INTER_CUBIC)
-        x = x[..., ::-1] * 255 - np.array(HED_MEANS, F)
+        seen = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale <= 1 else cv2.INTER_CUBIC)
+        bgr = np.ascontiguousarray((seen[..., ::-1] * 255 - np.array(HED_MEANS, F)).transpose(2, 0, 1))
         w = self._hed
-        x = torch.from_numpy(np.ascontiguousarray(x.transpose(2, 0, 1)))[None].contiguous(
-            memory_format=torch.channels_last
-        )
+        x = torch.from_numpy(bgr)[None].contiguous(memory_format=torch.channels_last)
         sides = []
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bf16(x.device)):
             for block, count in HED_BLOCKS:
