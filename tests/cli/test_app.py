@@ -57,3 +57,8 @@ def test_ctrl_c_outside_a_conversion_is_130(monkeypatch, capfd):
 def test_python_m_animevid_is_the_command():
     done = subprocess.run([sys.executable, "-m", "animevid", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("animevid ")
+
+
+def test_every_command_of_the_trainer_is_one_of_animevid():
+    trainer = pytest.importorskip("animevid_trainer.cli")
+    assert set(trainer.COMMANDS) <= set(app.COMMANDS)
