@@ -196,6 +196,33 @@ def stylizing_stages(
     ]
 
 
+def open_stylizer(options: ConversionOptions, *, concurrency: int = 1) -> Stylizer:
+    """The stylizer that ``options`` ask for; one that is open already is given back as it is.
+
+    Args:
+        options (ConversionOptions): style, backend and what belongs to them.
+        concurrency (int): frames that are in the network at once. Default: 1.
+
+    Raises:
+        StyleError, BackendError, UsageError: see ``Stylizer``.
+    """
+    if isinstance(options.style, Stylizer):
+        return options.style
+    return Stylizer(
+        options.style,
+        quality=options.quality,
+        precision=options.precision,
+        sha256=options.sha256,
+        hints=options.hints,
+        strength=options.strength,
+        net_pixels=options.net_pixels,
+        backend=options.backend,
+        device=options.device,
+        threads=options.threads,
+        concurrency=concurrency,
+    )
+
+
 class Conversion:
     """One conversion, opened: ``plan`` says what ``run`` will do. A context manager.
 
@@ -222,7 +249,7 @@ class Conversion:
         self._pacer: Pacer | None = None
         # The style loads while the source opens: both take time, mostly in native code.
         with ExitStack() as stack, ThreadPoolExecutor(1, thread_name_prefix="animevid-open") as executor:
-            opening = executor.submit(self._open_stylizer)
+            opening = executor.submit(open_stylizer, options, concurrency=pictures_at_once(options.threads))
             if not isinstance(options.style, Stylizer):
                 stack.callback(_close_if_opened, opening)
             device_index = opening.result().device_index if self._may_stay_on_device(src) else None
@@ -423,24 +450,6 @@ class Conversion:
         if options.reconnect_seconds > 0 and may_come_back(source):
             return ReconnectingSource(source, open_once, patience_seconds=options.reconnect_seconds, stop=self._stopped)
         return source
-
-    def _open_stylizer(self) -> Stylizer:
-        options = self._options
-        if isinstance(options.style, Stylizer):
-            return options.style
-        return Stylizer(
-            options.style,
-            quality=options.quality,
-            precision=options.precision,
-            sha256=options.sha256,
-            hints=options.hints,
-            strength=options.strength,
-            net_pixels=options.net_pixels,
-            backend=options.backend,
-            device=options.device,
-            threads=options.threads,
-            concurrency=pictures_at_once(options.threads),
-        )
 
     def _frames(self) -> Iterator[Frame]:
         self._refuse_losses()

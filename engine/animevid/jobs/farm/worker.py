@@ -17,7 +17,7 @@ from animevid.jobs.job import open_part
 from animevid.jobs.journal import JobDescription
 from animevid.jobs.segment_sink import FinishedSegment
 from animevid.render.stylizer import Stylizer
-from animevid.run.conversion import ConversionOptions
+from animevid.run.conversion import ConversionOptions, open_stylizer
 
 #: Files go from machine to machine in pieces of at most so many bytes.
 PIECE_BYTES = 8 << 20
@@ -60,18 +60,7 @@ class SegmentWorker:
         options = request.options
         assert not isinstance(options.style, Stylizer)  # which stays on its machine
         try:
-            self._stylizer = Stylizer(
-                options.style,
-                quality=options.quality,
-                precision=options.precision,
-                sha256=options.sha256,
-                hints=options.hints,
-                strength=options.strength,
-                net_pixels=options.net_pixels,
-                backend=options.backend,
-                device=options.device,
-                threads=options.threads,
-            )
+            self._stylizer = open_stylizer(options)
         except AnimevidError as error:
             return " ".join(str(error).split())
         if style_identity(self._stylizer) != request.style:
