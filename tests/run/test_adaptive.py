@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from animevid.errors import UsageError
-from animevid.run.adaptive import QualityGovernor, QualityStep, quality_ladder
+from animevid.run.adaptive import ArrivalRate, QualityGovernor, QualityStep, quality_ladder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -64,6 +64,34 @@ def test_under_any_steady_load_it_settles_and_does_not_oscillate(load: float, fi
     first, rest = 60, 240
     steps_late = run(machine, seconds=first + rest)[-30 * rest // 4 :]
     assert changes(steps_late) <= 4
+
+
+@pytest.mark.parametrize("rate", [10, 15, 25])
+def test_a_camera_slower_than_asked_for_is_no_overload(rate: int):
+    """Each frame costs nine tenths of the time until the next one: more than 1/30 s, and no reason to do less."""
+    governor, arrivals = QualityGovernor(quality_ladder("fast"), frame_seconds=FRAME), ArrivalRate()
+    for number in range(20 * rate):
+        now = number / rate + (0.02 if number % 2 else 0)  # networks deliver in pairs
+        arrivals.observe(now)
+        governor.observe(now, 0.9 / rate, arrival_seconds=arrivals.frame_seconds)
+        if number > 2 * rate:
+            assert 1 / arrivals.frame_seconds == pytest.approx(rate, rel=0.05)
+    assert not governor.is_reduced
+
+
+def test_a_slow_camera_that_costs_more_than_it_leaves_time_for_is_an_overload_too():
+    governor = QualityGovernor(quality_ladder("fast"), frame_seconds=FRAME)
+    for number in range(100):
+        governor.observe(number / 10, 0.2, arrival_seconds=0.1)
+    assert governor.is_reduced
+
+
+def test_a_camera_that_stood_still_is_measured_anew():
+    arrivals = ArrivalRate()
+    for number in range(10):
+        arrivals.observe(number / 10)
+    arrivals.observe(60.0)
+    assert arrivals.frame_seconds is None
 
 
 def test_a_single_slow_frame_changes_nothing():

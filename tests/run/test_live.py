@@ -105,6 +105,18 @@ def test_a_viewer_who_sends_ten_times_as_much_gets_no_more_turns(packed_style: P
         assert [turn.frame.index for turn in turns] == list(range(20))
 
 
+def test_a_session_adapts_to_the_rate_that_the_camera_really_has(packed_style: Path, monkeypatch: pytest.MonkeyPatch):
+    with LiveEngine() as engine, engine.open_session(LiveSettings(style=str(packed_style))) as session:
+        draw = session._stylize
+        monkeypatch.setattr(session, "_stylize", lambda *args: [time.sleep(0.05), draw(*args)][1])
+        frame = a_frame()
+        for number in range(18):  # 10 a second: half of the time is left, though 1/30 s is long over
+            session.offer(LiveFrame(frame.planes, number, time.monotonic()))
+            time.sleep(0.1)
+        assert not session.is_reduced
+        assert session.held_fps == pytest.approx(10, rel=0.2)
+
+
 def test_a_file_stands_in_for_a_camera_and_starts_again_at_its_end(make_clip: Callable[..., Path]):
     clip = make_clip("loop.mp4", frames=5, rate=Fraction(50))
     box: BoundedQueue[LiveFrame] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from animevid.cli import main
 from animevid.errors import LiveError, OutputError
+from animevid.io.sinks import window
 from animevid.io.sinks.recorder import Recorder
 from animevid.io.sinks.virtual_camera import VirtualCamera
 from animevid.io.sinks.window import View, Window, pressed
@@ -197,6 +198,23 @@ def test_without_a_screen_the_error_says_what_else_there_is(monkeypatch: pytest.
     monkeypatch.setenv("SDL_VIDEODRIVER", "no such driver")
     with pytest.raises(LiveError, match="animevid serve"):
         Window(size=(48, 64))
+
+
+@pytest.mark.parametrize("found", [[], ["card0"]], ids=["no graphics card", "a graphics card without a desktop"])
+def test_without_a_display_it_says_so_instead_of_running_unseen(
+    found: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER", "SDL_VIDEO_DRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    pygame = pytest.importorskip("pygame")
+    if found:  # then SDL is asked, which draws into memory where it finds no screen
+        monkeypatch.setattr(window, "_has_screen", lambda: True)
+        pygame.display.quit()
+        monkeypatch.setattr(pygame.display, "get_driver", lambda: "offscreen")
+        monkeypatch.setattr(pygame.display, "set_mode", lambda *args: None)
+    with pytest.raises(LiveError, match="there is no display here") as caught:
+        Window(size=(48, 64))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_virtual_camera_driver_is_one_line_with_the_command_that_installs_it():

@@ -47,6 +47,33 @@ class GovernorLimits:
     window_seconds: float = 1.0
 
 
+class ArrivalRate:
+    """The time between a camera's frames as they really come, over the last two seconds.
+
+    One thread observes; any may read ``frame_seconds``.
+    """
+
+    _WINDOW_SECONDS = 2.0
+    #: Fewer gaps than that say nothing yet.
+    _ENOUGH = 4
+
+    def __init__(self) -> None:
+        self._arrivals: deque[float] = deque()
+        #: Mean time between frames in seconds; ``None`` until there are enough of them.
+        self.frame_seconds: float | None = None
+
+    def observe(self, now_seconds: float) -> None:
+        """Note that a frame came. The mean, not the median: networks deliver frames in pairs."""
+        self._arrivals.append(now_seconds)
+        while now_seconds - self._arrivals[0] > self._WINDOW_SECONDS:
+            self._arrivals.popleft()
+        gaps = len(self._arrivals) - 1
+        if gaps >= self._ENOUGH:
+            self.frame_seconds = (now_seconds - self._arrivals[0]) / gaps
+        elif len(self._arrivals) == 1:
+            self.frame_seconds = None  # it stood still: what it did before says nothing
+
+
 class QualityGovernor:
     """Chooses a level of a ladder from what frames cost. Knows no clock: the caller says what time it is.
 
@@ -80,16 +107,21 @@ class QualityGovernor:
     def is_reduced(self) -> bool:
         return self._index > 0
 
-    def observe(self, now_seconds: float, cost_seconds: float) -> QualityStep:
-        """Note that a frame at the current level cost ``cost_seconds`` of work, and say how to do the next one."""
+    def observe(self, now_seconds: float, cost_seconds: float, *, arrival_seconds: float | None = None) -> QualityStep:
+        """Note that a frame at the current level cost ``cost_seconds`` of work, and say how to do the next one.
+
+        ``arrival_seconds``: the time between frames as they come. A source that is slower than the rate to be held
+        leaves that much more time for each frame.
+        """
         limits = self._limits
+        frame_seconds = max(self.frame_seconds, arrival_seconds or 0.0)
         if self._changed_at is None:
             self._changed_at = now_seconds
         self._costs.append((now_seconds, cost_seconds))
         while now_seconds - self._costs[0][0] > limits.window_seconds:
             self._costs.popleft()
         costs = sorted(cost for _, cost in self._costs)
-        load = costs[len(costs) // 2] / self.frame_seconds  # the median: one hiccup is no trend
+        load = costs[len(costs) // 2] / frame_seconds  # the median: one hiccup is no trend
         settled = now_seconds - self._changed_at
         if load > limits.load_too_high:
             if settled >= limits.seconds_before_down and self._index + 1 < len(self.ladder):

@@ -13,7 +13,7 @@ from typing import Any, Self
 from animevid.errors import AnimevidError, LiveError
 from animevid.pixels import PlanesYUV420, blend
 from animevid.render.temporal import TemporalFilter
-from animevid.run.adaptive import QualityGovernor, QualityStep, quality_ladder
+from animevid.run.adaptive import ArrivalRate, QualityGovernor, QualityStep, quality_ladder
 from animevid.run.live_frames import LiveFrame, LiveResult, mirrored
 from animevid.run.queues import BoundedQueue, WhenFull
 from animevid.run.stylizer_cache import EngineOptions, StyleName, StylizerCache
@@ -60,6 +60,7 @@ class LiveSession:
         )
         self._done: BoundedQueue[LiveResult] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
         self._governor = _governor(settings)
+        self._arrivals = ArrivalRate()
         self._steps: TemporalFilter | None = None
         self.offered_at_seconds = 0.0
         self.cost_seconds = 0.0
@@ -105,6 +106,11 @@ class LiveSession:
         return self._settings.adaptive and self._governor.is_reduced
 
     @property
+    def held_fps(self) -> float:
+        """The rate that is to be held: the one that was asked for, or the camera's where that is slower."""
+        return float(min(self._settings.fps, 1 / (self._arrivals.frame_seconds or 1e-3)))
+
+    @property
     def style_name(self) -> str:
         """The style on screen."""
         return "" if self._steps is None else self._steps.stylizer.card.name
@@ -125,6 +131,7 @@ class LiveSession:
     def offer(self, frame: LiveFrame) -> None:
         """The newest picture; one that still waits is dropped. Never blocks."""
         self.offered_at_seconds = time.monotonic()
+        self._arrivals.observe(self.offered_at_seconds)
         self._waiting.offer(frame)
 
     def take(self, *, timeout_seconds: float | None = None) -> LiveResult | None:
@@ -160,7 +167,8 @@ class LiveSession:
         finished = time.monotonic()
         self.cost_seconds = finished - started
         if settings.adaptive and settings.strength > 0:
-            self._governor.observe(finished, self.cost_seconds * sharers)
+            arrival = self._arrivals.frame_seconds
+            self._governor.observe(finished, self.cost_seconds * sharers, arrival_seconds=arrival)
         self._done.offer(LiveResult(frame, stylized, finished))
 
     def _stylize(self, planes: PlanesYUV420, settings: LiveSettings, step: QualityStep) -> PlanesYUV420:

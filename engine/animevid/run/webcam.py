@@ -158,7 +158,7 @@ class Webcam:
             f"{session.style_name}   strength {session.settings.strength:.0%}",
         ]
         if session.is_reduced:
-            lines.append(f"reduced to {session.step} to hold {float(session.settings.fps):g} fps")
+            lines.append(f"reduced to {session.step} to hold {session.held_fps:.0f} fps")
         lines += [trouble for trouble in (camera.trouble, session.trouble) if trouble]
         if time.monotonic() < self._notice_until:
             lines.append(self._notice)

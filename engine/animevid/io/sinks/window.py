@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -83,6 +85,28 @@ def pressed(view: View, key: str, *, styles: int, shift: bool = False) -> View:
     return view
 
 
+#: SDL's drivers that show nothing to anybody.
+_UNSEEN_DRIVERS = frozenset(("dummy", "offscreen", "evdev"))
+
+
+def _driver_is_chosen() -> bool:
+    """Whether somebody wants a certain driver of SDL's, one that shows nothing too."""
+    return bool({"SDL_VIDEODRIVER", "SDL_VIDEO_DRIVER"} & os.environ.keys())
+
+
+def _has_screen() -> bool:
+    """Linux: a desktop, or a graphics card that draws without one."""
+    desktop = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    return bool(desktop) or any(Path("/dev/dri").glob("card*"))
+
+
+def _no_window(reason: str) -> LiveError:
+    return LiveError(
+        f"no window can be opened ({reason}): run it on a desktop, or use --no-window with --virtual-camera or "
+        "--record, or animevid serve"
+    )
+
+
 class Window:
     """A window that shows pictures at once, scaled to fit. A context manager; one thread uses it.
 
@@ -98,6 +122,8 @@ class Window:
             import pygame
         except ImportError as error:
             raise LiveError('pygame-ce is not installed: pip install "animevid[live]"') from error
+        if sys.platform == "linux" and not _has_screen() and not _driver_is_chosen():
+            raise _no_window("there is no display here")  # before SDL's own libraries complain
         self._pygame: Any = pygame
         height, width = size
         try:
@@ -106,10 +132,11 @@ class Window:
             # No vertical synchronization: waiting for the screen would add up to a frame of latency.
             self._screen = pygame.display.set_mode((width, height), pygame.RESIZABLE)
         except pygame.error as error:
-            raise LiveError(
-                f"no window can be opened ({error}): run it on a desktop, or use --no-window with --virtual-camera, "
-                "or animevid serve"
-            ) from error
+            raise _no_window(str(error)) from error
+        if pygame.display.get_driver() in _UNSEEN_DRIVERS and not _driver_is_chosen():
+            # Without a desktop SDL draws into memory and says nothing.
+            pygame.quit()
+            raise _no_window("there is no display here")
         pygame.display.set_caption(title)
         pygame.key.set_repeat(300, 60)
         self._small_size = (width, height)
