@@ -2,8 +2,8 @@
 
 Made for what is published: AnimeGANv2 and AnimeGANv3 (``1, H, W, 3`` in [-1, 1]), their PyTorch ports and CartoonGAN
 (``N, 3, H, W``). Order of evidence: what the caller says (``CardHints``), the graph (shapes, the last operator), the
-behaviour on a small picture. What is not a stylizer is refused: classifiers, two inputs, other channel counts, networks
-that change the size.
+behaviour on a small picture. Networks of float16 and uint8, and those that give a larger picture, are brought to the
+common form (``styles.adapt``). What is not a stylizer is refused: classifiers, two inputs, other channel counts.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from animevid.errors import StyleError
+from animevid.styles.adapt import CAST_TYPES, UINT8, cast_to_float32, shrink_output
 from animevid.styles.card import ColourOrder, Layout, StyleCard
 from animevid.styles.onnx_file import FLOAT32, Graph, TensorInfo, read_graph
 
@@ -27,6 +28,7 @@ Range = tuple[float, float]
 RANGES: tuple[Range, ...] = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
 #: Another range than the expected one is believed only where the picture comes out this much nearer to the given one.
 _CLEARLY_BETTER = 0.6
+_LARGEST_SCALE = 8
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 _PASSING = {"Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Cast", "DepthToSpace", "Slice", "Dropout"}
 
@@ -43,24 +45,42 @@ class CardHints:
 
 
 def infer_card(model: bytes, *, name: str, hints: CardHints | None = None) -> StyleCard:
-    """The card of ``model`` (a serialized ONNX file). Runs it on small pictures, with ONNX Runtime on one thread.
+    """The card of ``model``: :func:`look_at` without the adapted model."""
+    return look_at(model, name=name, hints=hints)[1]
+
+
+def look_at(model: bytes, *, name: str, hints: CardHints | None = None) -> tuple[bytes, StyleCard]:
+    """``model`` (a serialized ONNX file) as every backend runs it, and its card.
+
+    The model is ``model`` itself where it takes and gives float32 pictures of one size. Runs it on small pictures, with
+    ONNX Runtime on one thread.
 
     Raises:
         StyleError: not ONNX, not a stylizer, or it fails on every picture.
     """
     hints = hints or CardHints()
+    sha256 = hashlib.sha256(model).hexdigest()
     graph = read_graph(model)
     given, got = _only_tensors(graph, name)
     layout = hints.layout or _layout_of(given, got, name)
+    input_hint = hints.input_range or ((0.0, 255.0) if given.element_type == UINT8 else None)
+    output_hint = hints.output_range or ((0.0, 255.0) if got.element_type == UINT8 else None)
+    if (given.element_type, got.element_type) != (FLOAT32, FLOAT32):
+        model = cast_to_float32(model, given, got)
+    ends = read_graph(model)
+    given, got = ends.inputs[0], ends.outputs[0]
     probe = _Probe(model, given, layout, name)
     colour_order = hints.colour_order or _colour_order(graph, layout)
-    multiple = hints.size_multiple or probe.size_multiple()
-    output_range = hints.output_range or _output_range_of(graph, layout)
-    if hints.input_range and output_range:
-        input_range: Range = hints.input_range
+    multiple = probe.size_multiple(hints.size_multiple)
+    if probe.scale > 1:
+        model = shrink_output(model, given, got, probe.scale, is_nhwc=layout is Layout.NHWC)
+        probe = _Probe(model, given, layout, name)
+    output_range = output_hint or _output_range_of(graph, layout)
+    if input_hint and output_range:
+        input_range: Range = input_hint
     else:
-        input_range, output_range = probe.ranges(hints.input_range, output_range, multiple=multiple)
-    return StyleCard(
+        input_range, output_range = probe.ranges(input_hint, output_range, multiple=multiple)
+    card = StyleCard(
         name=name,
         description="no card in the file: limits inferred",
         layout=layout,
@@ -70,8 +90,9 @@ def infer_card(model: bytes, *, name: str, hints: CardHints | None = None) -> St
         size_multiple=multiple,
         fixed_size_px=probe.fixed_size_px,
         precision="int8" if any(node.op_type == "DequantizeLinear" for node in graph.nodes) else "fp32",
-        weights_sha256=hashlib.sha256(model).hexdigest(),
+        weights_sha256=sha256,
     )
+    return model, card
 
 
 def _only_tensors(graph: Graph, name: str) -> tuple[TensorInfo, TensorInfo]:
@@ -82,9 +103,10 @@ def _only_tensors(graph: Graph, name: str) -> tuple[TensorInfo, TensorInfo]:
         raise StyleError(f"{name!r} is not a stylizer: it has {counts}; allowed is one picture in, one out")
     given, got = graph.inputs[0], graph.outputs[0]
     for tensor in (given, got):
-        if tensor.element_type != FLOAT32:
+        if tensor.element_type != FLOAT32 and tensor.element_type not in CAST_TYPES:
             raise StyleError(
-                f"{name!r} has {tensor.element_type = } (onnx.TensorProto) at {tensor.name!r}; allowed is float32 (1)"
+                f"{name!r} has {tensor.element_type = } (onnx.TensorProto) at {tensor.name!r}; allowed are "
+                "float32 (1), float16 (10) and uint8 (2)"
             )
         if tensor.shape is not None and len(tensor.shape) != 4:
             raise StyleError(
@@ -174,6 +196,8 @@ class _Probe:
         self._layout = layout
         self._name = name
         self._given = given.name
+        #: How much larger the sides of what it gives are than those of what it takes, as the last run showed.
+        self.scale = 1
         shape = given.shape or (None,) * 4
         self._count = shape[0] if isinstance(shape[0], int) else 1
         height, width = (shape[axis] for axis in layout.spatial_axes)
@@ -185,19 +209,19 @@ class _Probe:
                 f"{name!r} has one side fixed: {_said(given)}; allowed are both free or both fixed: export it again"
             )
 
-    def size_multiple(self) -> int:
-        """The smallest power of two that pictures must be a multiple of, in pixels, to come out as large as they went
-        in. Of a model with a fixed size: 1.
+    def size_multiple(self, known_px: int | None = None) -> int:
+        """The smallest power of two that pictures must be a multiple of, in pixels, to come out whole; ``known_px`` is
+        only tried. Of a model with a fixed size: 1, where nothing is known.
 
         Raises:
-            StyleError: none up to 64 does.
+            StyleError: none up to 64 does, or ``known_px`` does not.
         """
         cell = self._layout.cell_px
         if self.fixed_size_px is not None:
             self._run_of_size(*self.fixed_size_px)
-            return 1
+            return known_px or 1
         failure: StyleError | None = None
-        for multiple in _MULTIPLES:
+        for multiple in (max(1, known_px // cell),) if known_px else _MULTIPLES:
             # An odd number of multiples on both sides, so that a larger multiple cannot pass for this one.
             height, width = ((least // multiple | 1) * multiple * cell for least in (33, 65))
             try:
@@ -251,13 +275,25 @@ class _Probe:
             output = np.asarray(self._session.run(None, {self._given: np.ascontiguousarray(batch, np.float32)})[0])
         except Exception as error:
             raise StyleError(f"{self._name!r} fails on a picture of {batch.shape} ({_first_line(error)})") from error
-        if output.shape != batch.shape:
+        self.scale = _scale_of(output.shape, batch.shape, self._layout)
+        if not self.scale:
             raise StyleError(
                 f"{self._name!r} is not a stylizer: it gives {output.shape} for a picture of {batch.shape}; "
-                "allowed is a picture of the same size"
+                f"allowed is a picture of the same size or 2 to {_LARGEST_SCALE} times it"
             )
         result: Array = output.astype(np.float32)
         return result
+
+
+def _scale_of(got: tuple[int, ...], given: tuple[int, ...], layout: Layout) -> int:
+    """How much larger both sides of a picture of shape ``got`` are, a whole number; 0 for what is no such picture."""
+    if got == given:
+        return 1
+    if len(got) != 4 or layout is Layout.PACKED_YUV420:
+        return 0
+    factor = got[layout.spatial_axes[0]] // given[layout.spatial_axes[0]]
+    larger = tuple(size * factor if axis in layout.spatial_axes else size for axis, size in enumerate(given))
+    return factor if got == larger and 1 < factor <= _LARGEST_SCALE else 0
 
 
 def _soft_picture(height: int, width: int, layout: Layout) -> Array:

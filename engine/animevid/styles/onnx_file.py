@@ -200,15 +200,25 @@ def _text(value: int | memoryview | bytes) -> str:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    return ((number, value) for number, value, _ in spans(message))
+
+
+def spans(message: memoryview) -> Iterator[tuple[int, int | memoryview, memoryview]]:
+    """Number, value and own bytes (tag and all) of each field of a protobuf message.
+
+    Raises:
+        ValueError: the message is damaged or cut short.
+    """
     position = 0
     while position < len(message):
+        start = position
         tag, position = _varint(message, position)
         number, wire = tag >> 3, tag & 7
         if number == 0:
             raise ValueError("field number 0")
         if wire == 0:
             value, position = _varint(message, position)
-            yield number, value
+            yield number, value, message[start:position]
             continue
         if wire == 2:
             length, position = _varint(message, position)
@@ -218,8 +228,9 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             raise ValueError(f"wire type {wire}")
         if length > len(message) - position:
             raise ValueError("it ends too early")
-        yield number, message[position : position + length]
-        position += length
+        end = position + length
+        yield number, message[position:end], message[start:end]
+        position = end
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:

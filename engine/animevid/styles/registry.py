@@ -16,9 +16,10 @@ from functools import cached_property
 from pathlib import Path
 
 from animevid.errors import StyleError, UsageError
+from animevid.styles.adapt import with_weights_inside
 from animevid.styles.card import PRECISIONS, QUALITIES, StyleCard, read_card
 from animevid.styles.folders import cache_folder, user_styles_folder
-from animevid.styles.inspect import CardHints, infer_card
+from animevid.styles.inspect import CardHints, look_at
 from animevid.styles.onnx_file import has_external_data
 
 _LOG = logging.getLogger(__name__)
@@ -112,7 +113,8 @@ def load_style(
     if isinstance(spec, str) and _URL.match(text):
         from animevid.styles.download import fetch  # urllib takes 40 ms to import, which only a download needs
 
-        return _open(fetch(text, cache_folder() / "styles", sha256=sha256), hints=hints, name=_name_in_url(text))
+        path = fetch(text, cache_folder() / "styles", sha256=sha256)
+        return _open(path, hints=hints, name=_name_in_url(text), is_downloaded=True)
     if sha256 is not None:
         raise UsageError(f"{sha256 = } goes with a URL, not with {text!r}")
     if not isinstance(spec, str) or text.endswith(".onnx") or os.sep in text or "/" in text:
@@ -148,16 +150,15 @@ def list_styles() -> tuple[Style, ...]:
     return tuple(sorted(styles, key=lambda s: (s.card.name != DEFAULT_STYLE, s.card.name, s.card.quality)))
 
 
-def _open(path: Path, *, hints: CardHints | None, name: str, allow_int8: bool = False) -> Style:
+def _open(
+    path: Path, *, hints: CardHints | None, name: str, allow_int8: bool = False, is_downloaded: bool = False
+) -> Style:
     model = _read(path)
     if has_external_data(model):
-        raise StyleError(
-            f"{str(path)!r} keeps values in a second file, which a style may not read; save it as one file: "
-            "onnx.save(onnx.load(path), new_path)"
-        )
+        model = with_weights_inside(model, path, is_own=not is_downloaded)
     card = read_card(model)
     if card is None:
-        card = infer_card(model, name=name, hints=hints)
+        model, card = look_at(model, name=name, hints=hints)
         _LOG.info("%s has no card; inferred: %s", path, card)
     elif hints is not None and hints != CardHints():
         raise UsageError(f"{str(path)!r} says itself what it expects; leave out {_named(hints)}")
