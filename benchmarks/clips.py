@@ -6,7 +6,8 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from animevid.io import EncoderSettings, Frame, OutputSettings, VideoSink, open_source, picture_kind_of
+from animevid.io import Frame, VideoSink, open_source, picture_kind_of
+from animevid.options import EncodeOptions, OutputOptions
 from animevid.pixels import resize_planes
 
 DEMO_CLIP = Path(__file__).resolve().parent.parent / "engine" / "animevid" / "demo" / "demo.mp4"
@@ -26,7 +27,7 @@ def prepare_clip(source: Path, target: Path, *, width: int, height: int, frames:
         time_base=Fraction(1, rate),
         sample_aspect_ratio=Fraction(1),
     )
-    settings = OutputSettings(encoder=EncoderSettings(crf=18, preset="veryfast"), overwrite=True)
+    settings = OutputOptions(encoder=EncodeOptions(crf=18, preset="veryfast"), overwrite=True)
     with VideoSink(target, picture=kind, settings=settings) as sink:
         for index in range(frames):
             seconds = Fraction(index, rate)

@@ -21,12 +21,12 @@ from statistics import mean, median
 
 import animevid
 import av
-from animevid.io import OutputSettings, VideoSource
+from animevid.io import VideoSource
 from animevid.jobs import Job, open_conversion
 from animevid.jobs.job import open_part
 from animevid.jobs.join import join_segments
 from animevid.jobs.packets import PacketWriter, read_packets, read_picture_kind, read_stamps
-from animevid.run.conversion import ConversionOptions
+from animevid.options import ConversionOptions, OutputOptions
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 SEGMENT_SECONDS = 30
@@ -99,7 +99,7 @@ def timed_join(paths: list[Path], clip: Path, dst: Path) -> float:
     for _ in range(3):
         started_at = time.perf_counter()
         with VideoSource(clip) as source:
-            join_segments(paths, dst, source=source, settings=OutputSettings(overwrite=True))
+            join_segments(paths, dst, source=source, settings=OutputOptions(overwrite=True))
         times.append(time.perf_counter() - started_at)
     return min(times)
 

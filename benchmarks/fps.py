@@ -117,8 +117,8 @@ def _measure_here(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _measure_engine(args: argparse.Namespace) -> dict[str, Any]:
-    from animevid.io import EncoderSettings
-    from animevid.run.conversion import Conversion, ConversionOptions
+    from animevid.options import ConversionOptions, EncodeOptions
+    from animevid.run.conversion import Conversion
 
     options = ConversionOptions(
         style=args.style or None,
@@ -126,7 +126,7 @@ def _measure_engine(args: argparse.Namespace) -> dict[str, Any]:
         backend=args.backend,
         skip_static=False,
         overwrite=True,
-        encoder=EncoderSettings(preset=args.preset),
+        encoder=EncodeOptions(preset=args.preset),
     )
     with Conversion(args.clip, args.target, options) as conversion:
         age = _process_age_seconds()
@@ -155,10 +155,11 @@ def _measure_engine(args: argparse.Namespace) -> dict[str, Any]:
 
 def _measure_codec(args: argparse.Namespace) -> dict[str, Any]:
     """Decode and encode alone, in the same pipeline."""
-    from animevid.io import EncoderSettings, OutputSettings, open_sink, open_source
+    from animevid.io import open_sink, open_source
+    from animevid.options import EncodeOptions, OutputOptions
     from animevid.run import Pipeline, Stage
 
-    settings = OutputSettings(encoder=EncoderSettings(preset=args.preset), overwrite=True)
+    settings = OutputOptions(encoder=EncodeOptions(preset=args.preset), overwrite=True)
     with open_source(args.clip) as source, open_sink(args.target, template=source, settings=settings) as sink:
         before, started_at = _cpu_seconds(), time.perf_counter()
         Pipeline(source, [Stage.each("encode", sink.write)], source_name="decode").run()

@@ -32,7 +32,7 @@ from animevid.gpu.tensorrt.backend import EngineNetwork
 from animevid.gpu.tensorrt.cache import EngineCache
 from animevid.gpu.tensorrt.engine import EngineRequest, ShapeRange, shape_range
 from animevid.gpu.tensorrt.library import Gpu, Library
-from animevid.io import EncoderSettings
+from animevid.options import EncodeOptions
 from animevid.parity import DEMO_CLIP
 from animevid.pixels import Colour, ColourRange, Plane, PlanesYUV420, chroma_size, padded_size
 from animevid.styles import Style
@@ -369,7 +369,7 @@ def convert_on_the_gpu(style: Style, *, seconds: float) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         report = stylize(
             DEMO_CLIP, Path(folder) / "out.mp4", style=style, backend="auto", net_pixels=0,
-            encoder=EncoderSettings(hardware="auto"), end_seconds=Fraction(seconds),
+            encoder=EncodeOptions(hardware="auto"), end_seconds=Fraction(seconds),
         )  # fmt: skip
     return [f"{report.frames_out} frames, {report.fps:.0f} a second", report.network, *report.notices]
 

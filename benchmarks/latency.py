@@ -26,11 +26,11 @@ from pathlib import Path
 
 import numpy as np
 from animevid.io.sinks.window import Window
-from animevid.io.sources.camera import TEST_PATTERN, CameraSettings
+from animevid.io.sources.camera import TEST_PATTERN
 from animevid.io.sources.counter import MODULUS, read_counter
-from animevid.run.live import LiveSettings
+from animevid.options import CameraOptions, LiveOptions, WebcamOptions
 from animevid.run.live_frames import LiveResult, percentile
-from animevid.run.webcam import Webcam, WebcamOptions
+from animevid.run.webcam import Webcam
 
 
 def main() -> int:
@@ -87,8 +87,8 @@ def measure_window(
 
     webcam = Webcam(
         WebcamOptions(
-            camera=CameraSettings(TEST_PATTERN, size, fps),
-            live=LiveSettings(style=style, fps=fps),
+            camera=CameraOptions(TEST_PATTERN, size, fps),
+            live=LiveOptions(style=style, fps=fps),
             styles=(style,),
             figures=False,
             seconds=seconds,

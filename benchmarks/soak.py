@@ -38,8 +38,9 @@ from typing import Any
 
 import av
 import numpy as np
-from animevid.io.sources.camera import TEST_PATTERN, CameraSettings, test_pattern
+from animevid.io.sources.camera import TEST_PATTERN, test_pattern
 from animevid.io.sources.counter import MODULUS, draw_counter, read_counter
+from animevid.options import CameraOptions
 
 SIZE = (180, 320)
 FPS = 30
@@ -233,7 +234,7 @@ class Station:
 
     def _send(self, pipe: _Pipe) -> None:
         height, width = SIZE
-        picture = next(test_pattern(CameraSettings(TEST_PATTERN, SIZE, Fraction(FPS)), threading.Event()))
+        picture = next(test_pattern(CameraOptions(TEST_PATTERN, SIZE, Fraction(FPS)), threading.Event()))
         # A cluster for each picture: the muxer would keep a second of them back.
         options = {"live": "1", "cluster_time_limit": "1", "flush_packets": "1"}
         with av.open(pipe, "w", format="matroska", container_options=options) as container:

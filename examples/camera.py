@@ -5,13 +5,14 @@ DEVICE is /dev/video0, a file, a URL or testpattern.
 
 import sys
 
-from animevid.io.sources.camera import Camera, CameraSettings
-from animevid.run.live import LiveEngine, LiveSettings
+from animevid.io.sources.camera import Camera
+from animevid.options import CameraOptions, LiveOptions
+from animevid.run.live import LiveEngine
 
 with (
     LiveEngine() as engine,
-    engine.open_session(LiveSettings()) as session,  # the default style
-    Camera(CameraSettings(sys.argv[1]), session.offer),
+    engine.open_session(LiveOptions()) as session,  # the default style
+    Camera(CameraOptions(sys.argv[1]), session.offer),
 ):
     for _ in range(int(sys.argv[2])):
         result = session.take(timeout_seconds=30)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from animevid.io.sources.camera import TEST_PATTERN, CameraSettings, test_pattern
+from animevid.io.sources.camera import TEST_PATTERN, test_pattern
 from animevid.io.sources.counter import draw_counter
+from animevid.options import CameraOptions
 
 _FLAGS = (
     "--headless",
@@ -49,7 +50,7 @@ def why_no_chromium() -> str | None:
 
 def write_camera_film(path: Path, *, width: int = 320, height: int = 180, frames: int = 60, rate: int = 30) -> Path:
     """A YUV4MPEG2 film for Chromium's fake camera: the test pattern with frame numbers from 0 to ``frames`` - 1."""
-    settings = CameraSettings(TEST_PATTERN, (height, width), Fraction(1000))
+    settings = CameraOptions(TEST_PATTERN, (height, width), Fraction(1000))
     pictures = test_pattern(settings, threading.Event())
     with path.open("wb") as file:
         file.write(f"YUV4MPEG2 W{width} H{height} F{rate}:1 Ip A1:1 C420mpeg2\n".encode())

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from animevid.errors import Cancelled, OutputError, UsageError
 from animevid.io import open_source
+from animevid.options import ConversionOptions
 from animevid.pixels import Matrix, planes_to_rgb
 from animevid.render.stylizer import Stylizer
 from animevid.render.temporal import TemporalFilter
-from animevid.run.conversion import Conversion, ConversionOptions, Progress
+from animevid.run.conversion import Conversion, Progress
 from media import audio_packets, frame_times, loop_clip, write_clip
 
 
@@ -295,6 +296,6 @@ def test_memory_does_not_grow_with_the_length_of_a_clip(packed_style, tmp_path):
 
 
 def _lossless():
-    from animevid.io import EncoderSettings
+    from animevid.options import EncodeOptions
 
-    return EncoderSettings(codec="h264", crf=0, preset="ultrafast")
+    return EncodeOptions(codec="h264", crf=0, preset="ultrafast")

@@ -6,7 +6,7 @@ from argparse import ArgumentTypeError
 from fractions import Fraction
 
 import pytest
-from animevid.cli.values import (
+from animevid.values import (
     parse_bitrate,
     parse_compare,
     parse_count,

@@ -24,12 +24,12 @@ from animevid.gpu.tensorrt import backend as tensorrt
 from animevid.gpu.tensorrt import engine as engines
 from animevid.gpu.tensorrt.library import find_library
 from animevid.io import open_source
+from animevid.options import LiveOptions, RuntimeOptions
 from animevid.pixels import Colour, ColourRange, PlanesYUV420
 from animevid.render.stylizer import STEP_SHARES
 from animevid.run.adaptive import quality_ladder
-from animevid.run.live import LiveEngine, LiveSettings
+from animevid.run.live import LiveEngine
 from animevid.run.live_frames import LiveFrame
-from animevid.run.stylizer_cache import EngineOptions
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from gpu import fake_tensorrt
 from gpu.engines import rtx_or_skip
@@ -275,8 +275,8 @@ def test_a_live_picture_does_not_wait_for_a_full_batch(fake_driver, tmp_path):
     SlotRunner.prepare = lambda *_: None  # what is made ready ahead draws pictures of its own
     style = _style(tmp_path, "packed")
     with (
-        LiveEngine(EngineOptions(backend="tensorrt")) as engine,
-        engine.open_session(LiveSettings(style=style, adaptive=False)) as session,
+        LiveEngine(RuntimeOptions(backend="tensorrt")) as engine,
+        engine.open_session(LiveOptions(style=style, adaptive=False)) as session,
     ):
         for seed in range(3):
             session.offer(LiveFrame(noise(48, 64, seed=seed), seed, 0.0))
@@ -346,8 +346,8 @@ def test_live_pictures_have_their_steps_built_ahead(fake_driver, tmp_path):
     built = _watch_builds()
     style = _style(tmp_path, "packed")
     with (
-        LiveEngine(EngineOptions(backend="tensorrt")) as engine,
-        engine.open_session(LiveSettings(style=style, fps=Fraction(1))) as session,
+        LiveEngine(RuntimeOptions(backend="tensorrt")) as engine,
+        engine.open_session(LiveOptions(style=style, fps=Fraction(1))) as session,
     ):
         for seed in range(3):
             session.offer(LiveFrame(noise(192, 256, seed=seed), seed, 0.0))

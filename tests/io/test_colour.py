@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from animevid.errors import UnsupportedInputError
-from animevid.io import EncoderSettings, OutputSettings, VideoSource
+from animevid.io import VideoSource
 from animevid.io.colour import colour_from_tags
 from animevid.io.hdr import ToneMapper, eetf_bt2390, hlg_to_scene, nits_to_pq, pq_to_nits
+from animevid.options import EncodeOptions, OutputOptions
 from animevid.pixels.colour import Colour, ColourRange, Matrix
 from animevid.pixels.planes import PlanesYUV420
 from hypothesis import given, settings
@@ -75,7 +76,7 @@ def test_bringing_chroma_down_leaves_luma_alone(make_clip, pix_fmt):
 def test_ten_bits_stay_ten_bits(make_clip, tmp_path, codec):
     clip = make_clip("ten.mkv", codec="ffv1", options={}, pix_fmt="yuv420p10le", frames=3)
     target = tmp_path / "out.mp4"
-    pass_through(clip, target, settings=OutputSettings(encoder=EncoderSettings(codec=codec, crf=10)))
+    pass_through(clip, target, settings=OutputOptions(encoder=EncodeOptions(codec=codec, crf=10)))
     planes = read_frames(target)[0].planes
     assert planes.bit_depth == 10
     assert np.mean(np.abs(planes.y.astype(int) - read_frames(clip)[0].planes.y.astype(int))) < 8
@@ -212,7 +213,7 @@ def test_alpha_is_kept_where_the_container_has_it(clips, tmp_path):
 @pytest.mark.shared
 def test_prores_4444_keeps_alpha(clips, tmp_path):
     target = tmp_path / "out.mov"
-    settings = OutputSettings(encoder=EncoderSettings(codec="prores"))
+    settings = OutputOptions(encoder=EncodeOptions(codec="prores"))
     pass_through(clips / "transparent_vp9.webm", target, frames=3, settings=settings)
     planes = read_frames(target)[0].planes
     assert planes.alpha is not None

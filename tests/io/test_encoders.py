@@ -9,8 +9,9 @@ import av
 import numpy as np
 import pytest
 from animevid.errors import OutputError, UsageError
-from animevid.io import EncoderSettings, OutputSettings, PictureKind, VideoSource, encoders
+from animevid.io import PictureKind, VideoSource, encoders
 from animevid.io.encoders import HARDWARE_FAMILIES, choose_encoder
+from animevid.options import EncodeOptions, OutputOptions
 from passing import pass_through, read_frames, times
 
 SMALL = PictureKind(64, 48, rate=Fraction(25))
@@ -32,14 +33,14 @@ SMALL = PictureKind(64, 48, rate=Fraction(25))
 )
 def test_each_codec_writes_what_it_says(make_clip, probe, tmp_path, codec, suffix, written):
     clip, target = make_clip("even.mp4", width=128, height=96), tmp_path / f"out{suffix}"
-    pass_through(clip, target, settings=OutputSettings(encoder=EncoderSettings(codec=codec)))
+    pass_through(clip, target, settings=OutputOptions(encoder=EncodeOptions(codec=codec)))
     assert probe(target)["streams"][0]["codec_name"] == written
     assert times(target) == times(clip)
 
 
 def test_hevc_in_mp4_is_tagged_as_apple_players_want_it(make_clip, probe, tmp_path):
     target = tmp_path / "out.mp4"
-    settings = OutputSettings(encoder=EncoderSettings(codec="hevc"))
+    settings = OutputOptions(encoder=EncodeOptions(codec="hevc"))
     pass_through(make_clip("even.mp4"), target, settings=settings)
     assert probe(target)["streams"][0]["codec_tag_string"] == "hvc1"
 
@@ -48,7 +49,7 @@ def test_a_lower_crf_makes_a_larger_file(make_clip, tmp_path):
     clip = make_clip("even.mp4", width=320, height=240)
     sizes = [
         pass_through(
-            clip, tmp_path / f"{crf}.mp4", settings=OutputSettings(encoder=EncoderSettings(crf=crf))
+            clip, tmp_path / f"{crf}.mp4", settings=OutputOptions(encoder=EncodeOptions(crf=crf))
         ).bytes_written
         for crf in (10, 45)
     ]
@@ -56,14 +57,14 @@ def test_a_lower_crf_makes_a_larger_file(make_clip, tmp_path):
 
 
 def test_a_bitrate_replaces_the_constant_quality():
-    plan = choose_encoder(EncoderSettings(bitrate_bps=300_000), SMALL, container="mp4")
+    plan = choose_encoder(EncodeOptions(bitrate_bps=300_000), SMALL, container="mp4")
     assert "crf" not in plan.options
     assert plan.bitrate_bps == 300_000
 
 
 @pytest.mark.parametrize("family", ["auto", *HARDWARE_FAMILIES])
 def test_hardware_is_used_where_it_opens_and_else_replaced_in_so_many_words(make_clip, tmp_path, family):
-    settings = OutputSettings(encoder=EncoderSettings(hardware=family))
+    settings = OutputOptions(encoder=EncodeOptions(hardware=family))
     report = pass_through(make_clip("even.mp4", width=320, height=240), tmp_path / "out.mp4", settings=settings)
     if report.encoder.startswith("libx264"):
         assert any("libx264 is used instead" in notice for notice in report.notices)
@@ -74,14 +75,14 @@ def test_hardware_is_used_where_it_opens_and_else_replaced_in_so_many_words(make
 @pytest.mark.parametrize(
     ("settings", "container", "word"),
     [
-        (EncoderSettings(codec="divx"), "mp4", "h264"),
-        (EncoderSettings(codec="h264"), "webm", "vp9"),
-        (EncoderSettings(codec="prores"), "mp4", "h264"),
-        (EncoderSettings(crf=99), "mp4", "51"),
-        (EncoderSettings(crf=20, bitrate_bps=1000), "mp4", "exclude"),
-        (EncoderSettings(preset="warp"), "mp4", "warp"),
-        (EncoderSettings(hardware="gpu"), "mp4", "nvenc"),
-        (EncoderSettings(codec="prores", crf=20), "mov", "crf"),
+        (EncodeOptions(codec="divx"), "mp4", "h264"),
+        (EncodeOptions(codec="h264"), "webm", "vp9"),
+        (EncodeOptions(codec="prores"), "mp4", "h264"),
+        (EncodeOptions(crf=99), "mp4", "51"),
+        (EncodeOptions(crf=20, bitrate_bps=1000), "mp4", "exclude"),
+        (EncodeOptions(preset="warp"), "mp4", "warp"),
+        (EncodeOptions(hardware="gpu"), "mp4", "nvenc"),
+        (EncodeOptions(codec="prores", crf=20), "mov", "crf"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_in_one_line(settings, container, word):
@@ -92,14 +93,14 @@ def test_settings_that_do_not_fit_are_refused_in_one_line(settings, container, w
 
 def test_a_picture_the_encoder_refuses_is_an_output_error():
     with pytest.raises(OutputError, match="libx265"):
-        choose_encoder(EncoderSettings(codec="hevc"), PictureKind(2, 2, rate=Fraction(25)), container="mp4")
+        choose_encoder(EncodeOptions(codec="hevc"), PictureKind(2, 2, rate=Fraction(25)), container="mp4")
 
 
 @pytest.mark.parametrize(("width", "height"), [(63, 48), (64, 47), (63, 47)])
 def test_odd_sizes_are_extended_by_their_last_row_and_column(make_clip, tmp_path, width, height):
     clip = make_clip("odd.mkv", codec="ffv1", options={}, width=width, height=height, frames=3)
     target = tmp_path / "out.mp4"
-    report = pass_through(clip, target, settings=OutputSettings(encoder=EncoderSettings(crf=1)))
+    report = pass_through(clip, target, settings=OutputOptions(encoder=EncodeOptions(crf=1)))
     assert any("odd" in notice for notice in report.notices)
     before, after = read_frames(clip)[0].planes, read_frames(target)[0].planes
     assert (after.width, after.height) == (width + width % 2, height + height % 2)
@@ -113,7 +114,7 @@ def test_odd_sizes_are_extended_by_their_last_row_and_column(make_clip, tmp_path
 def test_codecs_that_know_odd_sizes_keep_them(make_clip, tmp_path, codec):
     clip = make_clip("odd.mkv", codec="ffv1", options={}, width=63, height=47, frames=3)
     target = tmp_path / "out.mkv"
-    pass_through(clip, target, settings=OutputSettings(encoder=EncoderSettings(codec=codec)))
+    pass_through(clip, target, settings=OutputOptions(encoder=EncodeOptions(codec=codec)))
     with VideoSource(target) as source:
         assert (source.info.width, source.info.height) == (63, 47)
 
@@ -143,7 +144,7 @@ def test_the_index_comes_first_so_that_players_can_start_at_once(make_clip, tmp_
 
 def test_the_encoders_keep_quiet(make_clip, tmp_path, capfd):
     for codec in ("h264", "hevc", "av1"):
-        settings = OutputSettings(encoder=EncoderSettings(codec=codec))
+        settings = OutputOptions(encoder=EncodeOptions(codec=codec))
         pass_through(make_clip("even.mp4", width=128, height=96), tmp_path / f"{codec}.mp4", settings=settings)
     captured = capfd.readouterr()
     assert captured.out + captured.err == ""
@@ -165,22 +166,22 @@ def test_pyav_has_the_software_encoders_we_name():
 )
 def test_nvenc_is_never_left_to_its_two_megabits(monkeypatch, codec, settings, expected):
     monkeypatch.setattr(encoders, "opening_failure", lambda plan, picture: None)
-    plan = choose_encoder(EncoderSettings(codec=codec, hardware="nvenc", **settings), SMALL, container="mp4")
+    plan = choose_encoder(EncodeOptions(codec=codec, hardware="nvenc", **settings), SMALL, container="mp4")
     assert plan.encoder == f"{codec}_nvenc"
     assert {name: plan.options.get(name) for name in expected} == expected
     assert plan.bitrate_bps == settings.get("bitrate_bps")
 
 
 def test_a_quality_that_nvenc_does_not_know_is_refused():
-    assert encoders._options("av1_nvenc", EncoderSettings(crf=60), has_alpha=False)["cq"] == "60"
+    assert encoders._options("av1_nvenc", EncodeOptions(crf=60), has_alpha=False)["cq"] == "60"
     with pytest.raises(UsageError, match=r"0 \(best\) to 51"):
-        choose_encoder(EncoderSettings(crf=60, hardware="nvenc"), SMALL, container="mp4")
+        choose_encoder(EncodeOptions(crf=60, hardware="nvenc"), SMALL, container="mp4")
 
 
 def test_the_same_pictures_give_the_same_bytes_whatever_the_memory_held(make_clip):
     """x264's AVX-512 code reads what it never wrote: other bytes in one film of three."""
     clip = make_clip("busy.mp4", width=160, height=96, options={"crf": "10"})
-    plan = choose_encoder(EncoderSettings(threads=1), SMALL, container="mp4")
+    plan = choose_encoder(EncodeOptions(threads=1), SMALL, container="mp4")
     with av.open(str(clip)) as container:
         pictures = list(container.decode(video=0))
     noise, films, kept = np.random.default_rng(0), set(), []
@@ -199,6 +200,6 @@ def test_the_same_pictures_give_the_same_bytes_whatever_the_memory_held(make_cli
 
 
 def test_a_callers_parameters_of_x264_come_after_ours():
-    settings = EncoderSettings(options=(("x264-params", "keyint=7"),))
+    settings = EncodeOptions(options=(("x264-params", "keyint=7"),))
     plan = choose_encoder(settings, SMALL, container="mp4")
     assert plan.options["x264-params"] == "cpu-independent=1:keyint=7"

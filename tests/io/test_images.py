@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 import pytest
 from animevid.errors import InputError, OutputError, UnsupportedInputError, UsageError
-from animevid.io import ImageSource, OutputSettings, VideoSource, open_sink, open_source
+from animevid.io import ImageSource, VideoSource, open_sink, open_source
 from animevid.io.sinks.images import encode_image
+from animevid.options import OutputOptions
 from passing import corner_colours, pass_through, read_frames, times
 from small_clips import test_card
 
@@ -195,21 +196,21 @@ def test_an_image_that_exists_needs_leave(card, tmp_path):
     target.write_bytes(b"precious")
     with pytest.raises(OutputError, match="exists"):
         pass_through(path, target)
-    pass_through(path, target, settings=OutputSettings(overwrite=True))
+    pass_through(path, target, settings=OutputOptions(overwrite=True))
     assert corner_colours(read_frames(target)[0].planes) == UPRIGHT
 
 
 def test_a_folder_is_not_written_into_itself(card, tmp_path):
     card("album/1.png")
     with pytest.raises(OutputError, match="input"):
-        pass_through(tmp_path / "album", tmp_path / "album", settings=OutputSettings(overwrite=True))
+        pass_through(tmp_path / "album", tmp_path / "album", settings=OutputOptions(overwrite=True))
 
 
 def test_a_folder_with_files_in_it_needs_leave(card, tmp_path):
     card("album/1.png"), card("full/old.png")
     with pytest.raises(OutputError, match="files"):
         pass_through(tmp_path / "album", tmp_path / "full")
-    pass_through(tmp_path / "album", tmp_path / "full", settings=OutputSettings(overwrite=True))
+    pass_through(tmp_path / "album", tmp_path / "full", settings=OutputOptions(overwrite=True))
     assert sorted(path.name for path in (tmp_path / "full").iterdir()) == ["1.png", "old.png"]
 
 

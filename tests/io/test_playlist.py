@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from animevid.cli import main
 from animevid.errors import OutputError, UsageError
-from animevid.io import OutputSettings, VideoSource, open_sink
+from animevid.io import VideoSource, open_sink
+from animevid.options import OutputOptions
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def names(folder: Path) -> list[str]:
 def pass_on(film: Path, target: Path, *, frames: int | None = None, overwrite: bool = False) -> None:
     with (
         VideoSource(film) as source,
-        open_sink(target, template=source, settings=OutputSettings(overwrite=overwrite)) as sink,
+        open_sink(target, template=source, settings=OutputOptions(overwrite=overwrite)) as sink,
     ):
         for frame in source:
             if frame.index == frames:
@@ -59,7 +60,7 @@ def test_a_playlist_plays(film: Path, packed_style: Path, tmp_path: Path):
 @pytest.mark.parametrize("name", ["100%.m3u8", "film.mp4"])
 def test_names_that_make_no_playlist_are_one_line(film: Path, tmp_path: Path, name: str):
     with VideoSource(film) as source, pytest.raises(UsageError, match="segments"):
-        open_sink(tmp_path / name, template=source, settings=OutputSettings(muxer="hls"))
+        open_sink(tmp_path / name, template=source, settings=OutputOptions(muxer="hls"))
 
 
 def test_what_is_not_finished_leaves_nothing(film: Path, tmp_path: Path):

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from animevid.errors import UsageError
-from animevid.io import OutputSettings, VideoSource, open_sink, open_source
+from animevid.io import VideoSource, open_sink, open_source
 from animevid.io.network.protocols import is_local_file, output_url, scheme_of
+from animevid.options import OutputOptions
 from passing import read_frames, times
 
 _PASS = (
@@ -135,6 +136,6 @@ def test_a_stream_can_be_published_over_udp(make_clip):
 
 def test_a_container_can_be_chosen_for_a_pipe(make_clip, tmp_path):
     with VideoSource(make_clip("even.mp4")) as source:
-        sink = open_sink("-", template=source, settings=OutputSettings(muxer="mp4"))
+        sink = open_sink("-", template=source, settings=OutputOptions(muxer="mp4"))
         assert sink.muxer == "mp4"
         sink.abort()

@@ -21,11 +21,12 @@ import av
 import pytest
 from animevid.cli import main
 from animevid.errors import OutputError
-from animevid.io import OutputSettings, VideoSource, open_sink
+from animevid.io import VideoSource, open_sink
 from animevid.io.retry import Backoff
 from animevid.io.sink import Sink
 from animevid.io.sinks.published import PublishedSink
-from animevid.run.conversion import Conversion, ConversionOptions, ConversionReport
+from animevid.options import ConversionOptions, OutputOptions
+from animevid.run.conversion import Conversion, ConversionReport
 
 needs_ffmpeg = pytest.mark.skipif(
     shutil.which("ffmpeg") is None, reason="there is no ffmpeg command: apt-get install ffmpeg"
@@ -214,7 +215,7 @@ def test_a_silent_server_does_not_stop_the_search_nor_what_else_happens_here(pac
     with socket.create_server(("127.0.0.1", 0)) as silent, VideoSource(film) as template:
         over = threading.Event()
         url = f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/film"
-        sink = open_sink(url, template=template, settings=OutputSettings(), should_stop=over.is_set)
+        sink = open_sink(url, template=template, settings=OutputOptions(), should_stop=over.is_set)
         threading.Timer(0.5, over.set).start()
         with pytest.raises(OutputError):
             sink.write(next(iter(template)))

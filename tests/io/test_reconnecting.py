@@ -18,7 +18,8 @@ from animevid.io import ReconnectingSource, VideoSource
 from animevid.io.packets import PacketQueue
 from animevid.io.retry import Backoff
 from animevid.io.source import Source
-from animevid.run.conversion import Conversion, ConversionOptions
+from animevid.options import ConversionOptions
+from animevid.run.conversion import Conversion
 
 
 class BrokenStation:

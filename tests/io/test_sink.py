@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from animevid.errors import OutputError, UsageError
-from animevid.io import Frame, OutputSettings, PictureKind, VideoSink, VideoSource, open_sink
+from animevid.io import Frame, PictureKind, VideoSink, VideoSource, open_sink
+from animevid.options import OutputOptions
 from animevid.pixels.planes import PlanesYUV420
 from passing import pass_through, times
 
@@ -71,7 +72,7 @@ def test_the_name_is_free_until_the_output_is_whole(make_clip, tmp_path, suffix)
 def test_an_error_on_the_way_leaves_nothing_and_keeps_the_old_file(make_clip, tmp_path, suffix):
     target = tmp_path / f"out{suffix}"
     target.write_bytes(b"precious")
-    settings = OutputSettings(overwrite=True)
+    settings = OutputOptions(overwrite=True)
 
     def stop_half_way():
         with (
@@ -95,7 +96,7 @@ def test_an_existing_file_needs_leave_to_be_replaced(make_clip, tmp_path):
     with pytest.raises(OutputError, match="exists"):
         pass_through(make_clip("even.mp4"), target)
     assert target.read_bytes() == b"precious"
-    pass_through(make_clip("even.mp4"), target, settings=OutputSettings(overwrite=True))
+    pass_through(make_clip("even.mp4"), target, settings=OutputOptions(overwrite=True))
     assert len(times(target)) == 10
 
 
@@ -118,7 +119,7 @@ def test_the_input_is_never_the_output_even_with_leave(make_clip, tmp_path):
     link.symlink_to(clip)
     for target in (clip, link):
         with pytest.raises(OutputError, match="input itself"):
-            pass_through(clip, target, settings=OutputSettings(overwrite=True))
+            pass_through(clip, target, settings=OutputOptions(overwrite=True))
     assert clip.read_bytes() == before
 
 
@@ -219,7 +220,7 @@ def test_a_killed_process_leaves_the_earlier_output_as_it_was(make_clip, tmp_pat
         "import sys, time\n"
         "from animevid.io import *\n"
         "with VideoSource(sys.argv[1]) as s, VideoSink(sys.argv[2], template=s,"
-        " settings=OutputSettings(overwrite=True)) as k:\n"
+        " settings=OutputOptions(overwrite=True)) as k:\n"
         "    for f in s:\n"
         "        k.write(f); print(f.index, flush=True); time.sleep(0.2)\n"
         "    k.finish()\n"

@@ -8,9 +8,10 @@ from fractions import Fraction
 
 import av
 import pytest
-from animevid.io import OutputSettings, StreamAction, VideoSink, VideoSource
+from animevid.io import StreamAction, VideoSink, VideoSource
 from animevid.io.cues import subtitle_text
 from animevid.io.sinks.images import encode_image
+from animevid.options import OutputOptions
 from passing import pass_through, read_frames
 
 CHAPTERS = ((Fraction(0), Fraction(1, 5), "Opening"), (Fraction(1, 5), Fraction(2, 5), "Ending"))
@@ -145,7 +146,7 @@ def test_chapters_of_a_cut_move_with_it(make_clip, probe, tmp_path):
 
 def test_streams_are_left_out_on_request(make_clip, tmp_path):
     output = tmp_path / "out.mp4"
-    pass_through(make_clip("a.mp4", audio_codec="aac"), output, settings=OutputSettings(copy_streams=False))
+    pass_through(make_clip("a.mp4", audio_codec="aac"), output, settings=OutputOptions(copy_streams=False))
     with av.open(str(output)) as container:
         assert [stream.type for stream in container.streams] == ["video"]
 

@@ -11,9 +11,8 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from animevid.io import EncoderSettings
 from animevid.jobs import open_conversion
-from animevid.run.conversion import ConversionOptions
+from animevid.options import ConversionOptions, EncodeOptions
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def same_but_pictures(film: Film, other: Film) -> bool:
 
 @pytest.fixture
 def options(packed_style: Path) -> ConversionOptions:
-    return ConversionOptions(style=packed_style, threads=1, encoder=EncoderSettings(threads=1))
+    return ConversionOptions(style=packed_style, threads=1, encoder=EncodeOptions(threads=1))
 
 
 @pytest.fixture

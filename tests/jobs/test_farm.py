@@ -11,9 +11,9 @@ from fractions import Fraction
 
 import pytest
 from animevid.errors import BackendError
-from animevid.io import EncoderSettings
 from animevid.jobs import job as jobs
 from animevid.jobs import open_conversion
+from animevid.options import EncodeOptions
 from jobs.conftest import look, psnr, same_but_pictures
 
 try:
@@ -52,7 +52,7 @@ def film(make_clip):
 @pytest.fixture
 def exact(options):
     """What depends on nothing before: the result is the same to the bit."""
-    return replace(options, skip_static=False, deflicker=False, encoder=EncoderSettings(codec="ffv1", threads=1))
+    return replace(options, skip_static=False, deflicker=False, encoder=EncodeOptions(codec="ffv1", threads=1))
 
 
 class SlowFirst(SegmentWorker):

@@ -18,11 +18,10 @@ import pytest
 from animevid.cli import main
 from animevid.errors import AnimevidError, Cancelled, OutputError, UsageError
 from animevid.files import PendingFile
-from animevid.io import EncoderSettings
 from animevid.jobs import job as jobs
 from animevid.jobs import open_conversion
 from animevid.jobs.locks import FileLock
-from animevid.run.conversion import ConversionOptions
+from animevid.options import ConversionOptions, EncodeOptions
 from jobs.conftest import look, psnr, same_but_pictures
 
 #: ``ANIMEVID_KILLS=50`` for a long look.
@@ -33,11 +32,11 @@ _RUN = """
 import sys
 from dataclasses import replace
 from fractions import Fraction
-from animevid.run.conversion import ConversionOptions
+from animevid.options import ConversionOptions
 from animevid.jobs import open_conversion
-from animevid.io import EncoderSettings
+from animevid.options import EncodeOptions
 src, dst, style, steady = sys.argv[1:]
-options = ConversionOptions(style=style, threads=1, encoder=EncoderSettings(threads=1, preset="medium"))
+options = ConversionOptions(style=style, threads=1, encoder=EncodeOptions(threads=1, preset="medium"))
 if not int(steady):
     options = replace(options, skip_static=False, deflicker=False)
 print("opening", flush=True)
@@ -135,7 +134,7 @@ def test_what_is_kept_is_said_and_not_made_again(film, options, tmp_path):
     ("change", "named"),
     [
         ({"strength": 0.5}, "strength: 1.0 -> 0.5"),
-        ({"encoder": EncoderSettings(crf=30)}, "encoder's crf: None -> 30"),
+        ({"encoder": EncodeOptions(crf=30)}, "encoder's crf: None -> 30"),
         ({"style": None}, r"style: test-packed \(.*\) -> aozora"),
         ({"start_seconds": Fraction(1)}, "start_seconds: None -> 1"),
     ],

@@ -7,10 +7,10 @@ from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from animevid.io import EncoderSettings
 from animevid.jobs.cuts import cut_points
 from animevid.jobs.job import open_part
 from animevid.jobs.join import in_order
+from animevid.options import EncodeOptions
 from jobs.conftest import look, psnr, same_but_pictures
 
 _RANDOM = random.Random(18)
@@ -36,7 +36,7 @@ def test_a_joined_film_is_the_unbroken_one(kind, codec, make_clip, options, conv
     ]
     chapters = ((Fraction(0), Fraction(2), "one"), (Fraction(2), Fraction(4), "two"))
     clip = make_clip("film.mp4", chapters=chapters, metadata={"title": "a film"}, **changes)
-    options = replace(options, encoder=EncoderSettings(codec=codec, threads=1, crf=10 if codec == "h264" else None))
+    options = replace(options, encoder=EncodeOptions(codec=codec, threads=1, crf=10 if codec == "h264" else None))
     suffix = ".mkv" if codec == "ffv1" else ".mp4"
     unbroken = look(convert(clip, tmp_path / f"unbroken{suffix}", options))
     joined = look(convert(clip, tmp_path / f"joined{suffix}", options, segment_seconds=Fraction(1)))
@@ -76,7 +76,7 @@ def test_a_part_that_is_made_alone_is_that_of_the_whole(skip_static, make_clip, 
     from animevid.jobs import open_conversion
 
     clip = make_clip("film.mp4", frames=150, options={"crf": "18", "g": "25", "bf": "2"})
-    options = replace(options, skip_static=skip_static, encoder=EncoderSettings(codec="ffv1"))
+    options = replace(options, skip_static=skip_static, encoder=EncodeOptions(codec="ffv1"))
     whole = look(convert(clip, tmp_path / "whole.mkv", options))
     with open_conversion(clip, tmp_path / "x.mkv", options, resumable=True, segment_seconds=Fraction(1)) as job:
         for segment in reversed(job.description.segments):

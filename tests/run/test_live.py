@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from animevid.errors import InputError, LiveError, StyleError
 from animevid.io.retry import Backoff
-from animevid.io.sources.camera import TEST_PATTERN, Camera, CameraSettings, list_cameras, open_feed
+from animevid.io.sources.camera import TEST_PATTERN, Camera, list_cameras, open_feed
 from animevid.io.sources.counter import read_counter
-from animevid.run.live import BusyError, LiveEngine, LiveSettings
+from animevid.options import CameraOptions, LiveOptions
+from animevid.run.live import BusyError, LiveEngine
 from animevid.run.live_frames import LiveFrame
 from animevid.run.queues import BoundedQueue, WhenFull
-from animevid.run.stylizer_cache import EngineOptions
 
-PATTERN = CameraSettings(TEST_PATTERN, (96, 160), Fraction(60))
+PATTERN = CameraOptions(TEST_PATTERN, (96, 160), Fraction(60))
 
 
 def a_frame(number: int = 0) -> LiveFrame:
@@ -28,7 +28,7 @@ def a_frame(number: int = 0) -> LiveFrame:
 
 
 def test_every_result_belongs_to_its_original_and_none_goes_back_in_time(packed_style: Path):
-    with LiveEngine() as engine, engine.open_session(LiveSettings(style=str(packed_style))) as session:
+    with LiveEngine() as engine, engine.open_session(LiveOptions(style=str(packed_style))) as session:
         with Camera(PATTERN, session.offer):
             results = [session.take(timeout_seconds=5) for _ in range(8)]
         numbers = [read_counter(result.stylized.y) for result in results]
@@ -38,7 +38,7 @@ def test_every_result_belongs_to_its_original_and_none_goes_back_in_time(packed_
 
 
 def test_a_camera_faster_than_the_network_never_makes_a_queue(packed_style: Path):
-    with LiveEngine() as engine, engine.open_session(LiveSettings(style=str(packed_style))) as session:
+    with LiveEngine() as engine, engine.open_session(LiveOptions(style=str(packed_style))) as session:
         frame = a_frame()
         for number in range(200):
             session.offer(LiveFrame(frame.planes, number, time.monotonic()))
@@ -50,14 +50,14 @@ def test_a_camera_faster_than_the_network_never_makes_a_queue(packed_style: Path
 
 def test_strength_zero_shows_the_original(packed_style: Path):
     with LiveEngine() as engine:
-        with engine.open_session(LiveSettings(style=str(packed_style), strength=0.0)) as session:
+        with engine.open_session(LiveOptions(style=str(packed_style), strength=0.0)) as session:
             session.offer(a_frame())
             result = session.take(timeout_seconds=5)
         assert result.stylized is result.frame.planes
 
 
 def test_a_style_that_does_not_exist_is_told_and_the_old_one_goes_on(packed_style: Path):
-    with LiveEngine() as engine, engine.open_session(LiveSettings(style=str(packed_style))) as session:
+    with LiveEngine() as engine, engine.open_session(LiveOptions(style=str(packed_style))) as session:
         session.offer(a_frame())
         assert session.take(timeout_seconds=5) is not None
         session.change(style="nowhere.onnx")
@@ -69,7 +69,7 @@ def test_a_style_that_does_not_exist_is_told_and_the_old_one_goes_on(packed_styl
 
 
 def test_what_a_viewer_is_told_outlives_the_next_frames(packed_style: Path):
-    with LiveEngine() as engine, engine.open_session(LiveSettings(style=str(packed_style))) as session:
+    with LiveEngine() as engine, engine.open_session(LiveOptions(style=str(packed_style))) as session:
         session.report("strength = 7 is too much")
         for _ in range(3):
             session.offer(a_frame())
@@ -79,12 +79,12 @@ def test_what_a_viewer_is_told_outlives_the_next_frames(packed_style: Path):
 
 def test_a_missing_style_is_refused_at_once(tmp_path: Path):
     with LiveEngine() as engine, pytest.raises(StyleError, match="does not exist"):
-        engine.open_session(LiveSettings(style=str(tmp_path / "no.onnx")))
+        engine.open_session(LiveOptions(style=str(tmp_path / "no.onnx")))
 
 
 def test_one_viewer_too_many_is_told_to_wait_and_gets_the_next_free_place(packed_style: Path):
-    settings = LiveSettings(style=str(packed_style))
-    with LiveEngine(EngineOptions(max_sessions=2)) as engine:
+    settings = LiveOptions(style=str(packed_style))
+    with LiveEngine(max_sessions=2) as engine:
         first, _ = engine.open_session(settings), engine.open_session(settings)
         with pytest.raises(BusyError, match="all 2 places"):
             engine.open_session(settings)
@@ -93,7 +93,7 @@ def test_one_viewer_too_many_is_told_to_wait_and_gets_the_next_free_place(packed
 
 
 def test_a_viewer_who_sends_ten_times_as_much_gets_no_more_turns(packed_style: Path):
-    settings = LiveSettings(style=str(packed_style), adaptive=False)
+    settings = LiveOptions(style=str(packed_style), adaptive=False)
     with LiveEngine() as engine, engine.open_session(settings) as greedy, engine.open_session(settings) as modest:
         frame = a_frame()
         turns = []
@@ -106,7 +106,7 @@ def test_a_viewer_who_sends_ten_times_as_much_gets_no_more_turns(packed_style: P
 
 
 def test_a_session_adapts_to_the_rate_that_the_camera_really_has(packed_style: Path, monkeypatch: pytest.MonkeyPatch):
-    with LiveEngine() as engine, engine.open_session(LiveSettings(style=str(packed_style))) as session:
+    with LiveEngine() as engine, engine.open_session(LiveOptions(style=str(packed_style))) as session:
         draw = session._stylize
         monkeypatch.setattr(session, "_stylize", lambda *args: [time.sleep(0.05), draw(*args)][1])
         frame = a_frame()
@@ -120,7 +120,7 @@ def test_a_session_adapts_to_the_rate_that_the_camera_really_has(packed_style: P
 def test_a_file_stands_in_for_a_camera_and_starts_again_at_its_end(make_clip: Callable[..., Path]):
     clip = make_clip("loop.mp4", frames=5, rate=Fraction(50))
     box: BoundedQueue[LiveFrame] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
-    with Camera(CameraSettings(str(clip)), box.offer) as camera:
+    with Camera(CameraOptions(str(clip)), box.offer) as camera:
         while camera.frames_read < 12:
             assert box.take(timeout_seconds=5) is not None
 
@@ -129,7 +129,7 @@ def test_a_camera_that_breaks_off_is_opened_again(tmp_path: Path, make_clip: Cal
     clip = tmp_path / "camera.mp4"
     clip.write_bytes(make_clip("unplugged.mp4", frames=5, rate=Fraction(50)).read_bytes())
     box: BoundedQueue[LiveFrame] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
-    with Camera(CameraSettings(str(clip)), box.offer, backoff=Backoff(first_seconds=0.02)) as camera:
+    with Camera(CameraOptions(str(clip)), box.offer, backoff=Backoff(first_seconds=0.02)) as camera:
         away = clip.rename(tmp_path / "away.mp4")
         while camera.trouble is None:
             box.take(timeout_seconds=0.05)
@@ -147,14 +147,14 @@ def test_pauses_between_attempts_grow_to_a_limit_and_start_again():
 
 
 def test_a_camera_that_does_not_exist_is_refused_in_one_line(tmp_path: Path):
-    with pytest.raises(LiveError, match="is no camera here"), Camera(CameraSettings(str(tmp_path / "x")), print):
+    with pytest.raises(LiveError, match="is no camera here"), Camera(CameraOptions(str(tmp_path / "x")), print):
         pass
 
 
 def test_a_text_file_is_no_camera(tmp_path: Path):
     text = tmp_path / "camera.txt"
     text.write_text("no picture")
-    with pytest.raises(InputError, match="not a video"), Camera(CameraSettings(str(text)), print):
+    with pytest.raises(InputError, match="not a video"), Camera(CameraOptions(str(text)), print):
         pass
 
 

@@ -6,16 +6,16 @@ import asyncio
 import hmac
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from animevid.cli import main
-from animevid.io.sources.camera import TEST_PATTERN, CameraSettings
-from animevid.run.stylizer_cache import EngineOptions
-from animevid.server.app import make_app
+from animevid.io.sources.camera import TEST_PATTERN
+from animevid.options import CameraOptions
+from animevid.server.app import ServerOptions, make_app
 from animevid.server.auth import Guard, is_loopback
 from animevid.server.sandbox import SandboxLimits, SandboxRequest, conversion_options
 from animevid.server.uploads import JobLimits
@@ -26,6 +26,23 @@ aiohttp = pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip i
 pytest.importorskip("aiortc", reason="aiortc is not installed: pip install 'animevid[live]'")
 
 TOKEN = "a token that nobody guesses"
+
+
+@pytest.fixture
+def served(packed_style: Path) -> Callable[..., Any]:
+    """``served(talk, **options)`` runs ``talk(client)`` against a server with these options."""
+    from aiohttp.test_utils import TestClient, TestServer
+
+    def run(talk: Callable[[Any], Awaitable[Any]], **changes: Any) -> Any:
+        options = ServerOptions(**{"styles": (load_style(packed_style),), "guard": Guard("127.0.0.1"), **changes})
+
+        async def session() -> Any:
+            async with TestClient(TestServer(make_app(options))) as client:
+                return await talk(client)
+
+        return asyncio.run(session())
+
+    return run
 
 
 def away(token: str = TOKEN, **changes: Any) -> Guard:
@@ -118,7 +135,7 @@ def test_a_picture_on_another_site_does_not_switch_the_hosts_camera_on(served: C
         headers = {"Sec-Fetch-Site": "cross-site"}
         return [(await client.get(path, headers=headers)).status for path in ("/stream.mjpg", "/api/config", "/")]
 
-    assert served(talk, camera=CameraSettings(TEST_PATTERN, (48, 64))) == [403, 403, 200]
+    assert served(talk, camera=CameraOptions(TEST_PATTERN, (48, 64))) == [403, 403, 200]
 
 
 def test_a_proxy_in_front_is_allowed_by_name(served: Callable[..., Any]):
@@ -190,7 +207,7 @@ def test_one_viewer_too_many_is_told_to_wait(served: Callable[..., Any]):
             second = await client.post("/api/peers", data=json.dumps({"sdp": "v=0"}))
             return second.status, second.headers["Retry-After"], await second.json()
 
-    options = {"camera": CameraSettings(TEST_PATTERN, (48, 64)), "engine": EngineOptions(max_sessions=1)}
+    options = {"camera": CameraOptions(TEST_PATTERN, (48, 64)), "max_viewers": 1}
     status, retry, body = served(talk, **options)
     assert (status, retry) == (503, "5")
     assert "places are taken" in body["error"]
@@ -247,7 +264,7 @@ def converted_by(served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) ->
             asked.append(request)
             return "that was all"
 
-        monkeypatch.setattr(uploads.Jobs, "_run_jail", look)
+        monkeypatch.setattr(uploads.Jobs, "_run_sandbox", look)
 
         async def talk(client: Any) -> None:
             await finished(client, await (await client.post("/api/jobs", data=b"a film")).json())
@@ -338,7 +355,7 @@ def test_too_long_and_too_large_films_are_refused_before_they_are_decoded(
 
 def test_a_field_of_the_form_that_is_no_word_is_refused_before_it_fills_the_memory():
     from animevid.errors import LiveError
-    from animevid.server.params import form_word
+    from animevid.server.app import form_word
 
     class Endless:
         name = "style"
@@ -404,7 +421,7 @@ def child_that_writes_1000_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
         job.result.write_bytes(bytes(1000))
         return None
 
-    monkeypatch.setattr(Jobs, "_run_jail", write)
+    monkeypatch.setattr(Jobs, "_run_sandbox", write)
 
 
 @pytest.mark.usefixtures("child_that_writes_1000_bytes")

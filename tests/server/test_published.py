@@ -19,7 +19,8 @@ import pytest
 from animevid.cli import main
 from animevid.errors import UsageError
 from animevid.io.network import ffmpeg_subprocess
-from animevid.run.conversion import Conversion, ConversionOptions
+from animevid.options import ConversionOptions
+from animevid.run.conversion import Conversion
 from rtsp_station import RtspStation
 
 FRAMES = 25  # one second

@@ -16,8 +16,9 @@ pytest.importorskip("aiortc", reason="aiortc is not installed: pip install 'anim
 
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtp import RtpPacket
-from animevid.io.sources.camera import TEST_PATTERN, CameraSettings, open_feed
-from animevid.run.live import LiveEngine, LiveSettings
+from animevid.io.sources.camera import TEST_PATTERN, open_feed
+from animevid.options import CameraOptions, LiveOptions
+from animevid.run.live import LiveEngine
 from animevid.run.live_frames import LiveFrame
 from animevid.server.webrtc import Peer, PromptJitterBuffer
 
@@ -92,8 +93,8 @@ def test_an_error_of_the_viewer_is_still_told_after_the_next_frame(packed_style:
     def change(session: object, params: object) -> None:
         raise ValueError("strength = 7 must lie between 0 and 1")
 
-    planes = next(iter(open_feed(CameraSettings(TEST_PATTERN, (48, 64)), threading.Event())))
-    with LiveEngine() as engine, engine.open_session(LiveSettings(style=str(packed_style))) as session:
+    planes = next(iter(open_feed(CameraOptions(TEST_PATTERN, (48, 64)), threading.Event())))
+    with LiveEngine() as engine, engine.open_session(LiveOptions(style=str(packed_style))) as session:
 
         async def talk() -> None:
             with ThreadPoolExecutor(1) as executor:

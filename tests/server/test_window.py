@@ -21,14 +21,14 @@ from animevid.io.sinks import window
 from animevid.io.sinks.recorder import Recorder
 from animevid.io.sinks.virtual_camera import VirtualCamera
 from animevid.io.sinks.window import View, Window, pressed
-from animevid.io.sources.camera import TEST_PATTERN, CameraSettings
+from animevid.io.sources.camera import TEST_PATTERN
 from animevid.io.sources.counter import read_counter
+from animevid.options import CameraOptions, LiveOptions, WebcamOptions
 from animevid.pixels import PlanesYUV420
-from animevid.run.live import LiveSettings
 from animevid.run.live_frames import LiveResult
-from animevid.run.webcam import Webcam, WebcamOptions
+from animevid.run.webcam import Webcam
 
-PATTERN = CameraSettings(TEST_PATTERN, (180, 320), Fraction(30))
+PATTERN = CameraOptions(TEST_PATTERN, (180, 320), Fraction(30))
 
 
 def press(name: str) -> None:
@@ -38,7 +38,7 @@ def press(name: str) -> None:
 
 
 def webcam(style: Path, folder: Path, **changes: Any) -> Webcam:
-    options = {"camera": PATTERN, "live": LiveSettings(style=str(style)), "styles": (str(style),), "microphone": None}
+    options = {"camera": PATTERN, "live": LiveOptions(style=str(style)), "styles": (str(style),), "microphone": None}
     return Webcam(WebcamOptions(folder=folder, **{**options, **changes}))
 
 

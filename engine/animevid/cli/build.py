@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from animevid.cli.options import add_common_options
-from animevid.cli.values import parse_count
+from animevid.values import parse_count
 
 if TYPE_CHECKING:
     from animevid.gpu.tensorrt.engine import Progress

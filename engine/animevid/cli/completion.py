@@ -52,11 +52,11 @@ def _options_of(name: str) -> list[Option] | None:
         if not action.option_strings or action.help is argparse.SUPPRESS:
             continue
         choices = tuple(str(choice) for choice in action.choices or ())
-        if action.dest == "style":
-            choices = _style_names()
-        if action.dest == "compare":
-            choices = ("side", "split")
         takes_value = action.nargs != 0
+        if "--style" in action.option_strings:
+            choices = _style_names()
+        if "--compare" in action.option_strings and takes_value:
+            choices = ("side", "split")
         found.append(Option(tuple(action.option_strings), (action.help or "").replace("%%", "%"), takes_value, choices))
     return found
 

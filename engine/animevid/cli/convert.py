@@ -8,20 +8,19 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from animevid.cli.app import EXIT_CODES, command_list
-from animevid.cli.options import add_common_options, add_style_options, style_hints
-from animevid.cli.values import parse_bitrate, parse_compare, parse_count, parse_size, parse_time
+from animevid.cli.options import add_common_options, add_options, read_options
 from animevid.errors import AnimevidError, UsageError
+from animevid.options import ConversionOptions
 
 if TYPE_CHECKING:
     from animevid.cli.progress import Reporter
     from animevid.jobs import Job
-    from animevid.run.conversion import Conversion, ConversionOptions, ConversionPlan
+    from animevid.run.conversion import Conversion, ConversionPlan
 
 _EPILOG = f"""\
 INPUT is a video, a GIF, an image, a folder or a glob of images (quote it), a URL, or - for standard input.
@@ -56,51 +55,9 @@ def add_parser(subparsers: Any) -> None:
 def add_conversion_options(parser: argparse.ArgumentParser) -> None:
     """All options but the ends."""
     add_common_options(parser)
-    add_style_options(parser)
+    add_options(parser, ConversionOptions)
 
-    group = parser.add_argument_group("picture")
-    group.add_argument("--size", type=parse_size, metavar="WxH|720p|50%", help="size of the output (default: as INPUT)")
-    group.add_argument("--start", type=parse_time, metavar="TIME", help="begin there: 12.5 or 1:02:03")
-    group.add_argument("--end", type=parse_time, metavar="TIME", help="end there")
-    group.add_argument("--stream", type=parse_count, metavar="N", help="the video stream to take (default: the best)")
-    group.add_argument(
-        "--compare",
-        type=parse_compare,
-        metavar="side|split[:0..1]",
-        help="show the original too: beside, or left of a line",
-    )
-    group.add_argument(
-        "--every-frame", action="store_true", help="run the network even where the picture did not change"
-    )
-    group.add_argument(
-        "--no-deflicker", action="store_true", help="draw each frame by itself, even where only noise changed"
-    )
-    group.add_argument(
-        "--reconnect",
-        type=parse_time,
-        default=Fraction(20),
-        metavar="SECONDS",
-        help="look for a live stream, or a server published to, that broke off for so long (default 20; 0: end there)",
-    )
-    group.add_argument("--no-tone-map", action="store_true", help="refuse HDR instead of bringing it to SDR")
-
-    group = parser.add_argument_group("output")
-    group.add_argument("--overwrite", "-y", action="store_true", help="replace OUTPUT if it exists")
-    group.add_argument(
-        "--strict", action="store_true", help="a damaged or skipped picture is an error instead of a notice"
-    )
-    group.add_argument("--codec", choices=("h264", "hevc", "av1", "vp9", "prores", "ffv1"), help="default: h264")
-    group.add_argument("--crf", type=float, metavar="N", help="constant quality, lower is better (h264: 20)")
-    group.add_argument("--bitrate", type=parse_bitrate, metavar="RATE", help="average rate instead: 4M, 2500k")
-    group.add_argument("--preset", metavar="NAME", help="the encoder's speed (h264: veryfast)")
-    group.add_argument(
-        "--hardware",
-        default="off",
-        choices=("off", "auto", "nvenc", "qsv", "videotoolbox", "vaapi", "amf"),
-        help="use a hardware encoder if it really opens",
-    )
-    group.add_argument("--encoder-threads", type=parse_count, default=0, metavar="N", help="default 0: it chooses")
-    group.add_argument("--no-copy", action="store_true", help="leave sound, subtitles and other streams out")
+    group = parser.add_argument_group("segments")
     group.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
@@ -108,8 +65,6 @@ def add_conversion_options(parser: argparse.ArgumentParser) -> None:
         help="work in segments: after a crash the same command goes on (default: films of two minutes and more)",
     )
     group.add_argument("--restart", action="store_true", help="begin anew, whatever an earlier run left")
-    group.add_argument("--no-pace", action="store_true", help="publish as fast as possible instead of in real time")
-    group.add_argument("--format", metavar="NAME", help="container where OUTPUT's name does not say (for -)")
 
     group = parser.add_argument_group("many films", "INPUT may be several films, folders of films or patterns")
     group.add_argument("--recursive", action="store_true", help="look into the folders of a folder too")
@@ -145,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
     from animevid.cli.progress import open_reporter
 
-    options = conversion_options(args)
+    options = read_options(args, ConversionOptions)
     from animevid.cli.many import is_many, run_many
 
     if is_many(args, sources):
@@ -158,49 +113,6 @@ def run(args: argparse.Namespace) -> int:
         reporter.failed(error)
         raise
     return 0
-
-
-def conversion_options(args: argparse.Namespace) -> ConversionOptions:
-    """What the command's options ask for."""
-    from animevid.io import EncoderSettings
-    from animevid.run.conversion import ConversionOptions
-
-    compare, position = args.compare or (None, 0.5)
-    return ConversionOptions(
-        style=args.style,
-        quality=args.quality,
-        precision=args.precision,
-        sha256=args.sha256,
-        hints=style_hints(args),
-        strength=args.strength,
-        net_pixels=args.net_size,
-        backend=args.backend,
-        device=args.device,
-        threads=args.threads,
-        size=None if args.size is None else _size_function(args.size),
-        start_seconds=args.start,
-        end_seconds=args.end,
-        stream_index=args.stream,
-        compare=compare,
-        split_position=position,
-        skip_static=not args.every_frame,
-        deflicker=not args.no_deflicker,
-        overwrite=args.overwrite,
-        strict=args.strict,
-        copy_streams=not args.no_copy,
-        tone_map=not args.no_tone_map,
-        muxer=args.format,
-        reconnect_seconds=float(args.reconnect),
-        real_time=not args.no_pace,
-        encoder=EncoderSettings(
-            codec=args.codec or "auto",
-            crf=args.crf,
-            preset=args.preset,
-            bitrate_bps=args.bitrate,
-            hardware=args.hardware,
-            threads=args.encoder_threads,
-        ),
-    )
 
 
 def _convert(source: str, target: str, options: ConversionOptions, args: argparse.Namespace, reporter: Reporter) -> int:
@@ -257,14 +169,6 @@ def _ends(args: argparse.Namespace) -> tuple[str, ...]:
     if args.input is None or args.output is None:
         raise UsageError("INPUT and OUTPUT are both needed: animevid in.mp4 out.mp4; see animevid --help")
     return args.input, args.output, *args.more
-
-
-def _size_function(size: Any) -> Any:
-    def of(height: int, width: int) -> tuple[int, int]:
-        new_width, new_height = size.of(width, height)
-        return new_height, new_width
-
-    return of
 
 
 @contextmanager

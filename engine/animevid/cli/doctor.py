@@ -98,13 +98,14 @@ def _tried(opening: Callable[[str], Any], name: str) -> str:
 
 
 def _encoders() -> Iterator[str]:
-    from animevid.io import EncoderSettings, PictureKind
+    from animevid.io import PictureKind
     from animevid.io.encoders import HARDWARE_FAMILIES, choose_encoder
+    from animevid.options import EncodeOptions
 
     opened = []
     for family in HARDWARE_FAMILIES:
         plan = choose_encoder(
-            EncoderSettings(hardware=family), PictureKind(1280, 720, rate=Fraction(25)), container="mp4"
+            EncodeOptions(hardware=family), PictureKind(1280, 720, rate=Fraction(25)), container="mp4"
         )
         if plan.encoder.endswith(f"_{family}"):
             opened.append(plan.encoder)

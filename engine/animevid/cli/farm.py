@@ -8,9 +8,11 @@ import sys
 import time
 from typing import Any
 
-from animevid.cli.convert import add_conversion_options, conversion_options
-from animevid.cli.values import parse_count
+from animevid.cli.convert import add_conversion_options
+from animevid.cli.options import read_options
 from animevid.errors import BackendError, Cancelled, UsageError
+from animevid.options import ConversionOptions
+from animevid.values import parse_count
 
 
 def add_parser(subparsers: Any) -> None:
@@ -37,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from animevid.jobs import Job, open_conversion
     from animevid.jobs.farm import Farm
 
-    options = conversion_options(args)
+    options = read_options(args, ConversionOptions)
     speaks = not args.quiet and args.progress != "json"
     started_at = time.monotonic()
     with open_conversion(args.input, args.output, options, resumable=True, restart=args.restart) as job:

@@ -27,7 +27,7 @@ from animevid.redaction import redacted
 
 if TYPE_CHECKING:
     from animevid.cli.progress import Reporter
-    from animevid.run.conversion import ConversionOptions
+    from animevid.options import ConversionOptions
 
     ConvertOne = Callable[[str, str, ConversionOptions, argparse.Namespace, Reporter], int]
 
@@ -43,13 +43,13 @@ def run_many(
 ) -> int:
     """Convert all films of ``sources`` into the folder ``target``; returns the exit code of the first that failed."""
     from animevid.cli.progress import open_reporter
-    from animevid.styles import load_style
+    from animevid.styles import open_style
 
     folder = Path(target)
     if folder.is_file() or not is_local_file(target):
         raise UsageError(f"OUTPUT = {redacted(target)!r} is no folder: many films are written into one")
     template = args.name or DEFAULT_NAME
-    style = load_style(args.style, quality=options.quality, sha256=options.sha256, hints=options.hints)
+    style = open_style(replace(options, precision=None))
     options = replace(options, style=style if options.precision is None else options.style)
 
     def name_of(film: Film) -> Path:
@@ -90,7 +90,7 @@ def run_many(
 
     outcomes: list[Outcome] = []
     stopped = False
-    skip = (args.skip_existing or args.keep_going) and not args.overwrite
+    skip = (args.skip_existing or args.keep_going) and not options.overwrite
     try:
         for outcome in convert_films(
             all_pairs(), one, keep_going=args.keep_going or args.watch, skip_existing=skip or args.watch

@@ -1,73 +1,97 @@
-"""Options that several commands share."""
+"""Flags of the command line, made from the declarations in ``animevid.options``, and options made of what was given."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, replace
+from typing import Any, TypeVar
 
-from animevid.cli.values import parse_count, parse_net_size, parse_range, parse_share
+from animevid.declare import Declaration, Options, declaration_of, declaring_class, nested_class
 
-if TYPE_CHECKING:
-    from animevid.styles import CardHints
+T = TypeVar("T")
 
 
-def add_style_options(parser: argparse.ArgumentParser, *, device_option: str = "--device") -> None:
-    """``--style``, ``--quality``, ``--strength``, ``--net-size``, ``--backend``, ``--device``, ``--threads``.
+def add_options(
+    parser: argparse.ArgumentParser,
+    options: type[Any],
+    *,
+    prefix: str = "",
+    but: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """A flag for each option of the class ``options`` that has one, under its heading.
 
-    ``device_option`` names the network's device where ``--device`` is something else (a camera).
+    Args:
+        parser: what gets the flags.
+        options: a class of ``animevid.options``.
+        prefix: goes before the names under which values are kept, where two classes have one of the same name.
+        but: prefix and option -> what is declared otherwise for this command (``{"flag": None}`` leaves it out).
     """
-    group = parser.add_argument_group("style")
-    group.add_argument("--style", metavar="NAME|FILE|URL", help="a style by name, an .onnx file or its URL")
-    group.add_argument("--quality", choices=("fast", "high"), default="fast", help="which variant of the style")
-    group.add_argument(
-        "--precision",
-        choices=("fp32", "fp16", "int8"),
-        help="which variant (default: int8 where there is one and it is faster)",
-    )
-    group.add_argument("--sha256", metavar="HEX", help="what the file at a URL must hash to")
-    group.add_argument(
-        "--strength", type=parse_share, default=1.0, metavar="0..1", help="how much of the style is seen (default 1)"
-    )
-    group.add_argument(
-        "--net-size",
-        type=parse_net_size,
-        metavar="WxH|full",
-        help="how large the network sees a frame (as many pixels; larger frames are lifted from there); "
-        "default: what the style was made for",
-    )
-    group = parser.add_argument_group("style without a card", "override auto-detection")
-    group.add_argument("--layout", choices=("NCHW", "NHWC", "packed_yuv420"), help="the order of its axes")
-    group.add_argument("--colour-order", choices=("RGB", "BGR", "YUV"), help="the order of its channels")
-    group.add_argument("--input-range", type=parse_range, metavar="A:B", help="black and white as it takes them: -1:1")
-    group.add_argument("--output-range", type=parse_range, metavar="A:B", help="and as it gives them: 0:255")
-    group.add_argument("--size-multiple", type=parse_count, metavar="N", help="what its sides must divide by")
-    group = parser.add_argument_group("machine")
-    group.add_argument(
-        "--backend",
-        default="auto",
-        metavar="NAME",
-        help="auto, onnxruntime, openvino, mnn, torch, tensorrt (default auto: the GPU if one can be used)",
-    )
-    group.add_argument(device_option, default="auto", metavar="NAME", help="where: auto, cpu, cuda:0 (default auto)")
-    group.add_argument(
-        "--threads", type=parse_count, default=0, metavar="N", help="threads for the network (default 0: all that pay)"
-    )
+    for field in fields(options):
+        declared = declaration_of(field)
+        if declared is None:
+            continue
+        declared = replace(declared, **(but or {}).get(prefix + field.name, {}))
+        inner = nested_class(field)
+        if inner is not None:
+            add_options(parser, inner, prefix=f"{prefix}{field.name}.", but=but)
+        elif declared.flag is not None:
+            _add_flag(
+                _group(parser, declaring_class(options, field.name)),
+                declared,
+                dest=prefix + field.name,
+                default=field.default,
+            )
 
 
-def style_hints(args: argparse.Namespace) -> CardHints | None:
-    """What the options say about a style without a card; ``None`` if nothing."""
-    from animevid.styles import CardHints, ColourOrder, Layout
+def read_options(args: argparse.Namespace, options: Callable[..., T], *, prefix: str = "", **given: Any) -> T:
+    """The options that the command line asks for.
 
-    hints = CardHints(
-        layout=None if args.layout is None else Layout(args.layout),
-        colour_order=None if args.colour_order is None else ColourOrder(args.colour_order),
-        input_range=args.input_range,
-        output_range=args.output_range,
-        size_multiple=args.size_multiple,
-    )
-    return None if hints == CardHints() else hints
+    Args:
+        args: what a parser made with ``add_options`` read.
+        options: the class.
+        prefix: as given to ``add_options``.
+        given: options whose value is known otherwise.
+    """
+    values: dict[str, Any] = {}
+    for field in fields(options):  # type: ignore[arg-type]
+        declared, inner, dest = declaration_of(field), nested_class(field), prefix + field.name
+        if declared is None or field.name in given:
+            continue
+        if inner is not None:
+            values[field.name] = read_options(args, inner, prefix=f"{dest}.")
+        elif hasattr(args, dest):
+            value = getattr(args, dest)
+            if not declared.sets:
+                values[field.name] = value
+            elif value is not None:
+                values |= zip(declared.sets, value, strict=True)
+    return options(**values, **given)
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """``-v``."""
     parser.add_argument("-v", "--verbose", action="count", default=0, help="say more; twice: everything")
+
+
+def _group(parser: argparse.ArgumentParser, options: type[Options]) -> argparse._ArgumentGroup:
+    for group in parser._action_groups:
+        if group.title == options.heading:
+            return group
+    return parser.add_argument_group(options.heading, options.heading_help)
+
+
+def _add_flag(group: argparse._ArgumentGroup, declared: Declaration, *, dest: str, default: Any) -> None:
+    assert declared.flag is not None
+    flags = [declared.flag, *([declared.short] if declared.short else [])]
+    how: dict[str, Any] = {"dest": dest, "help": declared.flag_help or declared.help, "default": default}
+    if isinstance(default, bool):
+        how["action"] = "store_false" if default else "store_true"
+    else:
+        how |= {"metavar": declared.metavar, "choices": declared.choices or None}
+        if declared.parse is not None:
+            how["type"] = declared.parse
+        if declared.const is not None:
+            how |= {"nargs": "?", "const": declared.const}
+    assert default is not MISSING, f"{dest} needs a default"
+    group.add_argument(*flags, **how)

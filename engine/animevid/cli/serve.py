@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import socket
 from dataclasses import replace
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from animevid.cli.options import add_common_options, add_style_options, style_hints
-from animevid.cli.values import parse_count, parse_size
-from animevid.cli.webcam import parse_fps
+from animevid.cli.options import add_common_options, add_options, read_options
 from animevid.errors import LiveError, UsageError
+from animevid.options import CameraOptions, LiveOptions, RuntimeOptions, StyleOptions
+from animevid.values import parse_count
 
 if TYPE_CHECKING:
     from animevid.styles import Style
@@ -40,25 +39,20 @@ def add_parser(subparsers: Any) -> None:
     group.add_argument("--max-viewers", type=parse_count, default=4, metavar="N", help="live at a time (default 4)")
     group.add_argument("--max-upload", type=parse_count, default=512, metavar="MIB", help="of a file (default 512)")
     group.add_argument("--max-minutes", type=parse_count, default=10, metavar="N", help="of a file (default 10)")
-    group = parser.add_argument_group("camera of this machine")
-    group.add_argument(
-        "--device",
-        metavar="NAME|NUMBER|FILE|URL|testpattern",
-        help="offer it to viewers (default: none is offered)",
-    )
-    group.add_argument("--size", type=parse_size, metavar="WxH", help="size of its picture (default 640x360; a file's)")
-    group.add_argument("--fps", type=parse_fps, metavar="N", help="pictures a second (default 30)")
-    group.add_argument("--no-adapt", action="store_true", help="keep resolution and quality even if the rate falls")
     add_common_options(parser)
-    add_style_options(parser, device_option="--net-device")
+    add_options(
+        parser,
+        CameraOptions,
+        prefix="camera.",
+        but={"camera.device": {"flag_help": "this machine's camera: offer it to viewers (default: none is offered)"}},
+    )
+    add_options(parser, LiveOptions, prefix="live.", but={"live.mirror": {"flag": None}})
+    add_options(parser, RuntimeOptions, prefix="runtime.", but={"runtime.device": {"flag": "--net-device"}})
 
 
 def run(args: argparse.Namespace) -> int:
     from aiohttp import web
 
-    from animevid.io.sources.camera import CameraSettings
-    from animevid.run.live import LiveSettings
-    from animevid.run.stylizer_cache import EngineOptions
     from animevid.server.app import ServerOptions, make_app
     from animevid.server.auth import Guard, is_loopback, new_token
     from animevid.server.sandbox import SandboxLimits
@@ -70,33 +64,18 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--token must have 12 characters or more: leave it out and a good one is made up")
     away = not is_loopback(args.host)
     token = args.token or (new_token() if away else None)
-    size = None
-    if args.size is not None:
-        width, height = args.size.of(640, 360)
-        size = (height, width)
+    camera = read_options(args, CameraOptions, prefix="camera.")
+    live = read_options(args, LiveOptions, prefix="live.")
     seconds = 60.0 * args.max_minutes
     sandbox = replace(SandboxLimits(), duration_seconds=seconds, film_pixels=round(1280 * 720 * 30 * seconds))
     app = make_app(
         ServerOptions(
-            styles=_styles(args),
+            styles=_styles(live),
             guard=Guard(args.host, token, tuple(origin.rstrip("/") for origin in args.origin)),
-            live=LiveSettings(
-                quality=args.quality,
-                strength=args.strength,
-                net_pixels=args.net_size,
-                fps=args.fps or Fraction(30),
-                adaptive=not args.no_adapt,
-            ),
-            engine=EngineOptions(
-                backend=args.backend,
-                device=args.net_device,
-                threads=args.threads,
-                precision=args.precision,
-                sha256=args.sha256,
-                hints=style_hints(args),
-                max_sessions=args.max_viewers,
-            ),
-            camera=None if args.device is None else CameraSettings(args.device, size, args.fps),
+            live=replace(live, style=None, fps=camera.fps or live.fps),
+            runtime=read_options(args, RuntimeOptions, prefix="runtime."),
+            max_viewers=args.max_viewers,
+            camera=None if camera.device is None else camera,
             jobs=JobLimits(upload_bytes=args.max_upload << 20, sandbox=sandbox),
         )
     )
@@ -130,14 +109,12 @@ def _listen(host: str, port: int) -> socket.socket:
         raise LiveError(f"{host}:{port} cannot be listened on ({reason}): give another --host or --port") from error
 
 
-def _styles(args: argparse.Namespace) -> tuple[Style, ...]:
+def _styles(options: StyleOptions) -> tuple[Style, ...]:
     """The style asked for, then all that are installed; one of each name."""
-    from animevid.styles import list_styles, load_style
+    from animevid.styles import list_styles, open_style
 
-    wanted = load_style(
-        args.style, quality=args.quality, precision=args.precision, sha256=args.sha256, hints=style_hints(args)
-    )
+    wanted = open_style(options)
     found = {wanted.card.name: wanted}
     for style in list_styles():
-        found.setdefault(style.card.name, replace(style, allow_int8=args.precision != "fp32"))
+        found.setdefault(style.card.name, replace(style, allow_int8=options.precision != "fp32"))
     return tuple(found.values())

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from argparse import ArgumentTypeError
-from fractions import Fraction
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from animevid.cli.options import add_common_options, add_style_options, style_hints
-from animevid.cli.values import parse_size, parse_time
+from animevid.cli.options import add_common_options, add_options, read_options
 from animevid.errors import UsageError
+from animevid.options import StyleSpec, WebcamOptions
 
 _KEYS = """\
 keys: S next style, Up/Down strength, C compare (Left/Right move the line), M mirror, P snapshot, R record,
@@ -26,94 +24,24 @@ def add_parser(subparsers: Any) -> None:
         epilog=_KEYS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    group = parser.add_argument_group("camera")
-    group.add_argument(
-        "--device",
-        metavar="NAME|NUMBER|FILE|URL|testpattern",
-        help="the camera, or what stands in for it (default: the first camera)",
-    )
-    group.add_argument("--list-devices", action="store_true", help="list the cameras, and end")
-    group.add_argument("--size", type=parse_size, metavar="WxH", help="size of the picture (default 640x360; a file's)")
-    group.add_argument("--fps", type=parse_fps, metavar="N", help="pictures a second (default 30)")
-    group.add_argument("--microphone", default="auto", metavar="NAME|none", help="sound for recordings (default auto)")
-    group = parser.add_argument_group("show")
-    group.add_argument(
-        "--virtual-camera",
-        nargs="?",
-        const="",
-        metavar="DEVICE",
-        help="also be a camera for other programs (DEVICE: such as /dev/video10; default: any)",
-    )
-    group.add_argument("--no-window", action="store_true", help="no window (with --virtual-camera or --record)")
-    group.add_argument("--compare", action="store_true", help="begin with the original left of a line")
-    group.add_argument("--mirror", action="store_true", help="begin mirrored")
-    group.add_argument("--record", action="store_true", help="begin recording at once")
-    group.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="for snapshots and recordings")
-    group.add_argument("--no-adapt", action="store_true", help="keep resolution and quality even if the rate falls")
-    group.add_argument("--duration", type=parse_time, metavar="TIME", help="end after that")
     add_common_options(parser)
-    add_style_options(parser, device_option="--net-device")
-
-
-def parse_fps(text: str) -> Fraction:
-    """``30``, ``29.97`` or ``30000/1001``, above 0 and at most 240."""
-    try:
-        rate = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        rate = Fraction(0)
-    if not 0 < rate <= 240:
-        raise ArgumentTypeError(f"{text!r} is not a rate; give pictures a second, above 0 to 240")
-    return rate
+    add_options(parser, WebcamOptions, but={"runtime.device": {"flag": "--net-device"}})
+    parser.add_argument("--list-devices", action="store_true", help="list the cameras, and end")
 
 
 def run(args: argparse.Namespace) -> int:
     if args.list_devices:
         return _print_devices()
-    if not args.folder.is_dir():
-        raise UsageError(f"folder = {str(args.folder)!r} does not exist: make it first")
-    if args.no_window and args.virtual_camera is None and not args.record:
+    options = read_options(args, WebcamOptions)
+    if not options.folder.is_dir():
+        raise UsageError(f"folder = {str(options.folder)!r} does not exist: make it first")
+    if not options.window and options.virtual_camera is None and not options.record:
         raise UsageError("--no-window shows nothing: add --virtual-camera or --record")
 
-    from animevid.io.sources.camera import CameraSettings
-    from animevid.run.live import LiveSettings
-    from animevid.run.stylizer_cache import EngineOptions
-    from animevid.run.webcam import Webcam, WebcamOptions
+    from animevid.run.webcam import Webcam
 
-    size = None
-    if args.size is not None:
-        width, height = args.size.of(640, 360)
-        size = (height, width)
-    webcam = Webcam(
-        WebcamOptions(
-            camera=CameraSettings(args.device, size, args.fps),
-            live=LiveSettings(
-                style=args.style,
-                quality=args.quality,
-                strength=args.strength,
-                net_pixels=args.net_size,
-                fps=args.fps or Fraction(30),
-                adaptive=not args.no_adapt,
-                mirror=args.mirror,
-            ),
-            engine=EngineOptions(
-                backend=args.backend,
-                device=args.net_device,
-                threads=args.threads,
-                precision=args.precision,
-                sha256=args.sha256,
-                hints=style_hints(args),
-                max_sessions=1,
-            ),
-            styles=_styles(args.style),
-            window=not args.no_window,
-            virtual_camera=args.virtual_camera,
-            microphone=None if args.microphone == "none" else args.microphone,
-            folder=args.folder,
-            compare=args.compare,
-            record=args.record,
-            seconds=None if args.duration is None else float(args.duration),
-        )
-    )
+    live = replace(options.live, fps=options.camera.fps or options.live.fps)
+    webcam = Webcam(replace(options, live=live, styles=_styles(live.style)))
     # Ctrl-C ends a recording as whole as the key Q does.
     before = signal.signal(signal.SIGINT, lambda *_: webcam.stop())
     try:
@@ -131,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _styles(first: str | None) -> tuple[str | None, ...]:
+def _styles(first: StyleSpec) -> tuple[StyleSpec, ...]:
     """The style asked for and, after it, all that are installed: what the key S goes through."""
     from animevid.styles import DEFAULT_STYLE, list_styles
 

@@ -1,28 +1,32 @@
 """PyAV in, PyAV out: packets to frames with exact time, colour and rotation; everything not video passes by."""
 
 from animevid.frame import Frame
-from animevid.io.encoders import EncoderPlan, EncoderSettings, PictureKind
+from animevid.io.encoders import EncoderPlan, PictureKind
 from animevid.io.open import open_sink, open_source
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.animation import AnimationSink
-from animevid.io.sinks.container import OutputSettings, VideoSink, picture_kind_of
+from animevid.io.sinks.container import VideoSink, picture_kind_of
 from animevid.io.sinks.images import ImageFolderSink, ImageSink
 from animevid.io.source import Chapter, Source, SourceInfo, StreamInfo
 from animevid.io.sources.container import VideoSource
 from animevid.io.sources.images import ImageSource
 from animevid.io.sources.reconnecting import ReconnectingSource, may_come_back
 from animevid.io.streams import StreamAction, StreamDecision
+from animevid.options import EncodeOptions, OutputOptions
+
+#: What they were called before.
+EncoderSettings, OutputSettings = EncodeOptions, OutputOptions
 
 __all__ = [
     "AnimationSink",
     "Chapter",
+    "EncodeOptions",
     "EncoderPlan",
-    "EncoderSettings",
     "Frame",
     "ImageFolderSink",
     "ImageSink",
     "ImageSource",
-    "OutputSettings",
+    "OutputOptions",
     "PictureKind",
     "ReconnectingSource",
     "Sink",

@@ -13,6 +13,7 @@ from av.codec.context import Flags as CodecFlags
 
 from animevid.errors import OutputError, UsageError
 from animevid.io.colour import write_tags
+from animevid.options import EncodeOptions
 from animevid.pixels.colour import Colour
 
 log = logging.getLogger(__name__)
@@ -62,24 +63,6 @@ _ALPHA_CONTAINERS = {"libvpx-vp9": ("webm", "matroska"), "prores_ks": ("mov", "m
 
 
 @dataclass(frozen=True, slots=True)
-class EncoderSettings:
-    """What a caller wants of the encoder; everything may be left open.
-
-    ``codec``: ``auto`` or a key of :data:`SOFTWARE_ENCODERS`. ``crf``: constant quality, lower is better, on the
-    encoder's own scale. ``bitrate_bps`` asks for an average rate instead. ``hardware``: ``off``, ``auto`` or one of
-    :data:`HARDWARE_FAMILIES`. ``threads`` 0 lets the encoder choose. ``options`` go to FFmpeg as they are.
-    """
-
-    codec: str = "auto"
-    crf: float | None = None
-    preset: str | None = None
-    bitrate_bps: int | None = None
-    hardware: str = "off"
-    threads: int = 0
-    options: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class EncoderPlan:
     """A decided encoder for one picture size and kind. ``notices`` say in one line each what a person should know."""
 
@@ -114,7 +97,7 @@ class PictureKind:
     sample_aspect_ratio: Fraction = Fraction(1)
 
 
-def choose_encoder(settings: EncoderSettings, picture: PictureKind, *, container: str) -> EncoderPlan:
+def choose_encoder(settings: EncodeOptions, picture: PictureKind, *, container: str) -> EncoderPlan:
     """The encoder that will write ``picture`` into ``container`` (FFmpeg's muxer name), opened once to be sure.
 
     Raises:
@@ -196,7 +179,7 @@ def opening_failure(plan: EncoderPlan, picture: PictureKind) -> str | None:
 def _plan(
     encoder: str,
     codec: str,
-    settings: EncoderSettings,
+    settings: EncodeOptions,
     picture: PictureKind,
     *,
     container: str,
@@ -249,7 +232,7 @@ def _pixel_format(encoder: str, picture: PictureKind, *, container: str, notices
     return "yuv420p"
 
 
-def _options(encoder: str, settings: EncoderSettings, *, has_alpha: bool) -> dict[str, str]:
+def _options(encoder: str, settings: EncodeOptions, *, has_alpha: bool) -> dict[str, str]:
     options: dict[str, str] = {}
     crf, preset = settings.crf, settings.preset
     highest = _HIGHEST_CRF.get(encoder)
@@ -292,7 +275,7 @@ def _options(encoder: str, settings: EncoderSettings, *, has_alpha: bool) -> dic
     return options
 
 
-def _nvenc_options(encoder: str, settings: EncoderSettings) -> dict[str, str]:
+def _nvenc_options(encoder: str, settings: EncodeOptions) -> dict[str, str]:
     """Constant quality on the scale of ``--crf``, or the bit rate that was asked for.
 
     B-frames are left to the preset on that GPU (FFmpeg's ``bf = -1``): one that has none refuses a number.

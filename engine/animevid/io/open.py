@@ -13,11 +13,12 @@ from animevid.io.encoders import PictureKind
 from animevid.io.network.protocols import Spec, is_local_file, local_path
 from animevid.io.sink import Sink
 from animevid.io.sinks.animation import ANIMATIONS, AnimationSink
-from animevid.io.sinks.container import MUXERS, OutputSettings, VideoSink
+from animevid.io.sinks.container import MUXERS, VideoSink
 from animevid.io.sinks.images import STILL_SUFFIXES, ImageFolderSink, ImageSink
 from animevid.io.source import Source
 from animevid.io.sources.container import VideoSource
 from animevid.io.sources.images import ImageSource, is_glob, still_demuxer
+from animevid.options import OutputOptions
 
 
 def open_source(
@@ -79,7 +80,7 @@ def open_sink(
     path: Spec,
     *,
     template: Source | None = None,
-    settings: OutputSettings | None = None,
+    settings: OutputOptions | None = None,
     picture: PictureKind | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Sink:
@@ -93,7 +94,7 @@ def open_sink(
         UsageError: a suffix that nothing writes, or one picture asked of a film.
         OutputError: the target exists or cannot be written.
     """
-    settings = settings or OutputSettings()
+    settings = settings or OutputOptions()
     text = os.fspath(path)
     suffix = Path(text).suffix.lower()
     if not is_local_file(path) or settings.muxer is not None or suffix in MUXERS:

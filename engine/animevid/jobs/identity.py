@@ -5,20 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, cast
 
 import av
 
+from animevid.declare import Options, declaration_of
+from animevid.options import ConversionOptions
 from animevid.render.stylizer import Stylizer
 
-if TYPE_CHECKING:
-    from animevid.run.conversion import ConversionOptions
-
 _SAMPLE_BYTES = 1 << 20
-#: Options that do not change a picture, and those that are told in other words.
-_LEFT_OUT = frozenset(
-    {"style", "threads", "overwrite", "reconnect_seconds", "real_time", "encoder", "size", "sha256", "device"}
-)
 
 
 def job_identity(src: Path, options: ConversionOptions, *, stylizer: Stylizer, size: tuple[int, int]) -> dict[str, str]:
@@ -32,13 +27,19 @@ def job_identity(src: Path, options: ConversionOptions, *, stylizer: Stylizer, s
         "version of animevid": __version__,
         "version of the codecs": av.library_versions["libavcodec"].__repr__().strip("()").replace(", ", "."),
     }
-    for field in fields(options):
-        if field.name not in _LEFT_OUT:
-            identity[field.name] = str(getattr(options, field.name))
-    for field in fields(options.encoder):
-        if field.name != "threads":
-            identity[f"encoder's {field.name}"] = str(getattr(options.encoder, field.name))
-    return identity
+    return (
+        identity | _values(options) | {f"encoder's {name}": value for name, value in _values(options.encoder).items()}
+    )
+
+
+def _values(options: Options) -> dict[str, str]:
+    """The options on which frames depend."""
+    found = {}
+    for field in fields(cast(Any, options)):
+        declared, value = declaration_of(field), getattr(options, field.name)
+        if declared is not None and declared.in_identity:
+            found[field.name] = str(value)
+    return found
 
 
 def source_identity(path: Path) -> str:

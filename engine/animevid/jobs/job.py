@@ -25,9 +25,10 @@ from animevid.jobs.journal import JobDescription, Journal
 from animevid.jobs.locks import FileLock
 from animevid.jobs.packets import checksum, sync_folder
 from animevid.jobs.segment_sink import FinishedSegment, SegmentSink
+from animevid.options import ConversionOptions
 from animevid.redaction import redacted
 from animevid.run import PipelineStatistics
-from animevid.run.conversion import Conversion, ConversionOptions, ConversionPlan, ConversionReport, PathLike, Progress
+from animevid.run.conversion import Conversion, ConversionPlan, ConversionReport, PathLike, Progress
 
 _LEFT_BY_WORKERS = re.compile(r"\d{6}-[0-9a-f]{8}\.pkts")
 #: Films from this length on are made in segments without being asked: below, beginning anew costs little.
@@ -61,7 +62,7 @@ def open_conversion(
         reason = (
             None
             if resumable is False
-            else why_not_resumable(conversion, src, start_seconds=options.start_seconds or Fraction(0))
+            else why_not_resumable(conversion, src, start_seconds=options.start or Fraction(0))
         )
         if resumable and reason is not None:
             raise UsageError(f"--resume: {reason}; leave it out")
@@ -228,7 +229,7 @@ class Job:
         source = self._conversion.reopen_source()
         assert isinstance(source, VideoSource)
         with source:
-            report = join_segments(filled, self._dst, source=source, settings=self._conversion.output_settings)
+            report = join_segments(filled, self._dst, source=source, settings=self._conversion.options)
         self._journal.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         return report.frames_written
@@ -254,9 +255,9 @@ class Job:
 
     def _describe(self) -> JobDescription:
         source, options = self._conversion.source, self._options
-        start = options.start_seconds or Fraction(0)
+        start = options.start or Fraction(0)
         file_start = source.origin_seconds - start
-        end = options.end_seconds
+        end = options.end
         last = start + (source.info.duration_seconds or 0) if end is None else end
         cuts = cut_points(
             self._src,
@@ -269,7 +270,7 @@ class Job:
         )
         return JobDescription(
             self._identity(),
-            segments_between(cuts, start=options.start_seconds, end=end),
+            segments_between(cuts, start=options.start, end=end),
             source.origin_seconds,
             file_start,
         )
@@ -358,7 +359,7 @@ def open_part(
 
     ``options`` are those of the whole job; ``add`` is told of each segment that is on the disk.
     """
-    first = options.start_seconds
+    first = options.start
     start = segments[0].start_seconds
     if segments[0].index > 0 and start is not None:
         lead = start - LEAD_IN_SECONDS

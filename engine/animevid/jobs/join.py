@@ -11,12 +11,13 @@ from animevid.errors import InputError
 from animevid.io import VideoSource
 from animevid.io.network.protocols import Spec
 from animevid.io.sink import SinkReport
-from animevid.io.sinks.container import OutputSettings, VideoSink
+from animevid.io.sinks.container import VideoSink
 from animevid.jobs.packets import CodedPicture, read_packets, read_picture_kind, read_stamps
+from animevid.options import OutputOptions
 
 
 def join_segments(
-    paths: Sequence[Path], dst: Spec, *, source: VideoSource, settings: OutputSettings | None = None
+    paths: Sequence[Path], dst: Spec, *, source: VideoSource, settings: OutputOptions | None = None
 ) -> SinkReport:
     """Write the film whose pictures lie in ``paths``; sound, subtitles, chapters and tags come from ``source``.
 

@@ -6,7 +6,6 @@ One call does everything (``stylizer(frame)``); the pipeline runs the three step
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -18,7 +17,9 @@ import numpy as np
 from animevid.backends import open_backend
 from animevid.backends.base import Backend, Tensor
 from animevid.backends.pictures import PictureRunner
+from animevid.declare import keywords_of
 from animevid.errors import BackendError, UsageError
+from animevid.options import RuntimeOptions, StyleOptions, StylizerOptions
 from animevid.pixels import (
     Colour,
     ColourRange,
@@ -35,7 +36,7 @@ from animevid.pixels import (
 )
 from animevid.pixels.device import on_host
 from animevid.render.tiles import run_tiled
-from animevid.styles import CardHints, Style, load_style
+from animevid.styles import open_style
 from animevid.styles.card import Layout, StyleCard
 
 if TYPE_CHECKING:
@@ -65,11 +66,9 @@ _TILE_PX = 1280
 class Stylizer:
     """A style, opened on a backend. A context manager; ``close`` frees the backend.
 
-    ``style`` is a name, the path of an ONNX file, a URL or a loaded ``Style``; ``None`` is the default style.
-    ``quality`` (``"fast"``, ``"high"``), ``precision``, ``sha256`` and ``hints`` are those of
-    ``animevid.styles.load_style`` and mean nothing for a loaded style. ``threads`` 0 lets the backend choose.
-    ``strength`` 0..1 blends with the original and may be set between frames, from any thread. ``net_pixels`` overrides
-    the card's: pictures with more pixels run near that number and are lifted to full size; 0 runs them at full size.
+    ``style`` is a name, the path of an ONNX file, a URL or a loaded ``Style``; ``None`` is the default style. The
+    options of ``animevid.options.StylizerOptions`` are its arguments; ``Stylizer.open`` takes them whole. ``strength``
+    and ``net_pixels`` may be set between frames, from any thread.
 
     Called on ``uint8`` RGB, ``(H, W, 3)`` or ``(N, H, W, 3)``, it gives the same shape and dtype. Colour is sampled as
     in video (4:2:0) on the way. Calls from several threads are safe.
@@ -80,31 +79,32 @@ class Stylizer:
         UsageError: a value outside its limits.
     """
 
-    def __init__(
-        self,
-        style: str | os.PathLike[str] | Style | None = None,
-        *,
-        backend: str = "auto",
-        device: str = "auto",
-        threads: int = 0,
-        quality: str = "fast",
-        precision: str | None = None,
-        sha256: str | None = None,
-        hints: CardHints | None = None,
-        strength: float = 1.0,
-        net_pixels: int | None = None,
-        concurrency: int = 1,
-    ) -> None:
-        if concurrency < 1:
-            raise UsageError(f"{concurrency = } must be 1 or more pictures at once")
-        if net_pixels is not None:
-            _check_net_pixels(net_pixels)
-        self._strength = _checked_strength(strength)
-        if not isinstance(style, Style):
-            style = load_style(style, quality=quality, precision=precision, sha256=sha256, hints=hints)
+    @keywords_of(StylizerOptions)
+    def __init__(self, options: StylizerOptions) -> None:
+        self._open(options, options, concurrency=options.concurrency)
+
+    @classmethod
+    def open(cls, options: StyleOptions, runtime: RuntimeOptions | None = None, *, concurrency: int = 1) -> Self:
+        """The stylizer that ``options`` ask for.
+
+        Args:
+            options (StyleOptions): which style, and how it is shown.
+            runtime (RuntimeOptions): what runs it. Default: what is fastest here.
+            concurrency (int): frames that are in the network at once. Default: 1.
+
+        Raises:
+            StyleError, BackendError, UsageError: as the class.
+        """
+        stylizer = cls.__new__(cls)
+        stylizer._open(options, runtime or RuntimeOptions(), concurrency=concurrency)
+        return stylizer
+
+    def _open(self, options: StyleOptions, runtime: RuntimeOptions, *, concurrency: int) -> None:
+        self._strength = options.strength
+        style = open_style(options)
         self.style = style = style.with_card()
         self.card: StyleCard = self.style.card
-        self._net_pixels = self.card.net_pixels if net_pixels is None else net_pixels
+        self._net_pixels = self.card.net_pixels if options.net_pixels is None else options.net_pixels
         #: The largest ``net_pixels`` that was set since; ``None``: it stays what it was.
         self._most_pixels: int | None = None
         self._ready_sizes: dict[tuple[int, int, int], Size] = {}
@@ -113,9 +113,9 @@ class Stylizer:
         self._backend: Backend = open_backend(
             self.style.model,
             self.card,
-            backend=backend,
-            threads=threads,
-            device=device,
+            backend=runtime.backend,
+            threads=runtime.threads,
+            device=runtime.device,
             concurrency=concurrency,
             int8=self._int8 if style.allow_int8 else None,
         )
@@ -134,7 +134,7 @@ class Stylizer:
 
     @strength.setter
     def strength(self, strength: float) -> None:
-        self._strength = _checked_strength(strength)
+        self._strength = float(StyleOptions.checked("strength", strength))
 
     @property
     def net_pixels(self) -> int:
@@ -147,8 +147,7 @@ class Stylizer:
 
     @net_pixels.setter
     def net_pixels(self, net_pixels: int) -> None:
-        _check_net_pixels(net_pixels)
-        self._net_pixels = net_pixels
+        self._net_pixels = StyleOptions.checked("net_pixels", net_pixels)
         self._most_pixels = max(net_pixels, self._most_pixels or 0)
 
     @property
@@ -429,14 +428,3 @@ def planes_of_rgb(frame: RGBFrames) -> PlanesYUV420:
 def _form(item: StepInput) -> tuple[type, tuple[int, ...]]:
     """What pictures of one batch have in common."""
     return type(item), item.size if isinstance(item, DeviceInput) else item.tensor.shape
-
-
-def _check_net_pixels(net_pixels: int) -> None:
-    if net_pixels < 0:
-        raise UsageError(f"{net_pixels = } must be 0 (full size) or a number of pixels such as {640 * 360}")
-
-
-def _checked_strength(strength: float) -> float:
-    if not 0.0 <= strength <= 1.0:
-        raise UsageError(f"{strength = } must be 0 (the original) to 1 (the style alone)")
-    return float(strength)

@@ -8,17 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from animevid.backends.threads import default_threads
-from animevid.errors import Cancelled, InputError, UsageError
+from animevid.errors import Cancelled, InputError
 from animevid.io import (
-    EncoderSettings,
     Frame,
-    OutputSettings,
     PictureKind,
     ReconnectingSource,
     Sink,
@@ -32,16 +30,15 @@ from animevid.io import (
 from animevid.io.network.protocols import is_local_file, is_published
 from animevid.io.pacing import Pacer
 from animevid.io.sinks.published import PublishedSink
+from animevid.options import ConversionOptions
 from animevid.pixels import Colour, PlanesYUV420, compare_side_by_side, compare_split, resize_planes
 from animevid.redaction import redacted
 from animevid.render.renderer import Renderer
 from animevid.render.stylizer import Stylizer
 from animevid.render.temporal import FrameReuse, TemporalFilter
 from animevid.run import Pipeline, PipelineStatistics, Stage
-from animevid.styles import CardHints, Style
 
 PathLike: TypeAlias = str | os.PathLike[str]
-Comparison: TypeAlias = Literal["side", "split"]
 
 #: Warn when publishing lags by more than this.
 _WORTH_TELLING_SECONDS = 1.0
@@ -111,43 +108,6 @@ class ConversionReport:
         return float(self.film_seconds) / self.elapsed_seconds
 
 
-@dataclass(frozen=True, slots=True)
-class ConversionOptions:
-    """Everything about a conversion but its two ends; see ``stylize`` for what each field means."""
-
-    style: str | os.PathLike[str] | Style | Stylizer | None = None
-    quality: str = "fast"
-    precision: str | None = None
-    sha256: str | None = None
-    hints: CardHints | None = None
-    strength: float = 1.0
-    net_pixels: int | None = None
-    backend: str = "auto"
-    device: str = "auto"
-    threads: int = 0
-    size: tuple[int, int] | Callable[[int, int], tuple[int, int]] | None = None
-    start_seconds: Fraction | None = None
-    end_seconds: Fraction | None = None
-    stream_index: int | None = None
-    compare: Comparison | None = None
-    split_position: float = 0.5
-    skip_static: bool = True
-    deflicker: bool = True
-    overwrite: bool = False
-    #: A picture that is damaged or passed over is an error.
-    strict: bool = False
-    copy_streams: bool = True
-    tone_map: bool = True
-    muxer: str | None = None
-    #: FFmpeg's options for opening the source: ``(("format_whitelist", "mp4"),)``.
-    input_options: tuple[tuple[str, str], ...] = ()
-    #: A live stream or a server published to that breaks off is sought again for so long; 0: it ends there.
-    reconnect_seconds: float = 20.0
-    #: What is published to the network goes out at the pace at which it is watched, not as fast as it can be made.
-    real_time: bool = True
-    encoder: EncoderSettings = field(default_factory=EncoderSettings)
-
-
 #: More would hold more pictures in memory than they save time.
 _MAX_AT_ONCE = 4
 
@@ -208,19 +168,7 @@ def open_stylizer(options: ConversionOptions, *, concurrency: int = 1) -> Styliz
     """
     if isinstance(options.style, Stylizer):
         return options.style
-    return Stylizer(
-        options.style,
-        quality=options.quality,
-        precision=options.precision,
-        sha256=options.sha256,
-        hints=options.hints,
-        strength=options.strength,
-        net_pixels=options.net_pixels,
-        backend=options.backend,
-        device=options.device,
-        threads=options.threads,
-        concurrency=concurrency,
-    )
+    return Stylizer.open(options, options, concurrency=concurrency)
 
 
 class Conversion:
@@ -240,8 +188,6 @@ class Conversion:
     ) -> None:
         self._src, self._make_sink = src, open_sink
         self._options = options = options or ConversionOptions()
-        if options.compare not in (None, "side", "split"):
-            raise UsageError(f"{options.compare = } is no comparison; give 'side', 'split' or None")
         self._dst = os.fspath(dst)
         self._stopped = threading.Event()
         self._pipeline: Pipeline | None = None
@@ -284,15 +230,9 @@ class Conversion:
         return self._stylizer
 
     @property
-    def output_settings(self) -> OutputSettings:
-        """How the output is to be written."""
-        options = self._options
-        return OutputSettings(
-            encoder=options.encoder,
-            overwrite=options.overwrite,
-            copy_streams=options.copy_streams,
-            muxer=options.muxer,
-        )
+    def options(self) -> ConversionOptions:
+        """What was asked for."""
+        return self._options
 
     def reopen_source(self) -> Source:
         """The source once more, from its beginning; it belongs to the caller."""
@@ -393,7 +333,7 @@ class Conversion:
             return self._make_sink(
                 self._dst,
                 template=self._source,
-                settings=self.output_settings,
+                settings=options,
                 picture=self._picture_kind(),
                 should_stop=self._should_stop,
             )
@@ -434,8 +374,8 @@ class Conversion:
             return open_source(
                 src,
                 stream_index=options.stream_index,
-                start_seconds=options.start_seconds,
-                end_seconds=options.end_seconds,
+                start_seconds=options.start,
+                end_seconds=options.end,
                 options=dict(options.input_options) or None,
                 tone_map=options.tone_map,
                 device_index=device_index,
@@ -480,7 +420,7 @@ class Conversion:
         size = self._options.size
         if size is None:
             return height, width
-        return size(height, width) if callable(size) else size
+        return (*size(height, width),) if callable(size) else size
 
     def _fit(self, planes: PlanesYUV420) -> PlanesYUV420:
         # Separate images may differ in size; within one video all pictures take that of the first.

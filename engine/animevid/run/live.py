@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from animevid.errors import AnimevidError, LiveError
+from animevid.options import LiveOptions, RuntimeOptions
 from animevid.pixels import PlanesYUV420, blend
 from animevid.render.temporal import TemporalFilter
 from animevid.run.adaptive import ArrivalRate, QualityGovernor, QualityStep, quality_ladder
 from animevid.run.live_frames import LiveFrame, LiveResult, mirrored
 from animevid.run.queues import BoundedQueue, WhenFull
-from animevid.run.stylizer_cache import EngineOptions, StyleName, StylizerCache
+from animevid.run.stylizer_cache import StylizerCache
 
 log = logging.getLogger(__name__)
 
@@ -30,29 +30,13 @@ class BusyError(LiveError):
     """All places are taken: come back later."""
 
 
-@dataclass(frozen=True, slots=True)
-class LiveSettings:
-    """What a viewer wants to see. ``net_pixels`` as in ``Stylizer``; ``fps`` is the rate that is to be held.
-
-    ``adaptive``: step resolution, then quality, down while the machine cannot hold the rate.
-    """
-
-    style: StyleName = None
-    quality: str = "fast"
-    strength: float = 1.0
-    net_pixels: int | None = None
-    fps: Fraction = Fraction(30)
-    adaptive: bool = True
-    mirror: bool = False
-
-
 class LiveSession:
     """One viewer's place. Pictures go in by ``offer``, come out by ``take``; settings may change at any time.
 
     Made by ``LiveEngine.open_session``. A context manager; ``close`` frees the place.
     """
 
-    def __init__(self, engine: LiveEngine, settings: LiveSettings) -> None:
+    def __init__(self, engine: LiveEngine, settings: LiveOptions) -> None:
         self._engine = engine
         self._settings = settings
         self._waiting: BoundedQueue[LiveFrame] = BoundedQueue(
@@ -68,14 +52,12 @@ class LiveSession:
         self._reported: tuple[str, float] | None = None
 
     @property
-    def settings(self) -> LiveSettings:
+    def settings(self) -> LiveOptions:
         return self._settings
 
     def change(self, **changes: Any) -> None:
         """Change settings, from the next picture on. A new style is loaded while the old one goes on."""
         settings = replace(self._settings, **changes)
-        if not 0.0 <= settings.strength <= 1.0:
-            raise LiveError(f"{settings.strength = } must lie between 0 (original) and 1")
         if settings.quality != self._settings.quality or settings.fps != self._settings.fps:
             self._governor = _governor(settings)
         self._settings = settings
@@ -108,8 +90,7 @@ class LiveSession:
     @property
     def held_fps(self) -> float:
         """The rate that is to be held: the one that was asked for, or the camera's where that is slower."""
-        wanted, camera = float(self._settings.fps), self._arrivals.frame_seconds
-        return min(wanted, 1 / camera) if camera else wanted
+        return min(float(self._settings.fps), 1 / (self._arrivals.frame_seconds or 1e-3))
 
     @property
     def style_name(self) -> str:
@@ -172,10 +153,10 @@ class LiveSession:
             self._governor.observe(finished, self.cost_seconds * sharers, arrival_seconds=arrival)
         self._done.offer(LiveResult(frame, stylized, finished))
 
-    def _stylize(self, planes: PlanesYUV420, settings: LiveSettings, step: QualityStep) -> PlanesYUV420:
+    def _stylize(self, planes: PlanesYUV420, settings: LiveOptions, step: QualityStep) -> PlanesYUV420:
         trouble: str | None = None
         try:
-            wanted = self._engine.stylizer_cache.get(settings.style, quality=step.quality)
+            wanted = self._engine.stylizer_cache.get(replace(settings, quality=step.quality))
         except AnimevidError as error:
             wanted, trouble = None, str(error)
         if wanted is not None and (self._steps is None or self._steps.stylizer is not wanted):
@@ -194,7 +175,7 @@ class LiveSession:
         return blend(planes, stylized, strength=settings.strength)
 
 
-def _governor(settings: LiveSettings) -> QualityGovernor:
+def _governor(settings: LiveOptions) -> QualityGovernor:
     return QualityGovernor(quality_ladder(settings.quality), frame_seconds=float(1 / settings.fps))
 
 
@@ -205,10 +186,15 @@ class LiveEngine:
     thread suits it: a network uses all cores by itself, and a picture that is worked on alone is finished soonest.
     """
 
-    def __init__(self, options: EngineOptions | None = None) -> None:
-        self.options = options or EngineOptions()
+    def __init__(self, runtime: RuntimeOptions | None = None, *, max_sessions: int = 4) -> None:
+        """
+        Args:
+            runtime (RuntimeOptions): what runs the networks. Default: what is fastest here.
+            max_sessions (int): how many viewers there may be at a time. Default: 4.
+        """
+        self._max_sessions = max_sessions
         self.condition = threading.Condition()
-        self.stylizer_cache = StylizerCache(self.options)
+        self.stylizer_cache = StylizerCache(runtime or RuntimeOptions())
         self._sessions: list[LiveSession] = []
         self._closed = False
         self._turn = 0
@@ -219,16 +205,16 @@ class LiveEngine:
     def session_count(self) -> int:
         return len(self._sessions)
 
-    def open_session(self, settings: LiveSettings | None = None) -> LiveSession:
+    def open_session(self, settings: LiveOptions | None = None) -> LiveSession:
         """A place for one more viewer. Its style is loaded first.
 
         Raises:
             BusyError: ``max_sessions`` viewers are there already.
             StyleError, BackendError: the style cannot be used.
         """
-        settings = settings or LiveSettings()
+        settings = settings or LiveOptions()
         self._check_room()
-        self.stylizer_cache.load(settings.style, quality=settings.quality)
+        self.stylizer_cache.load(settings)
         session = LiveSession(self, settings)
         with self.condition:
             self._check_room()
@@ -262,9 +248,8 @@ class LiveEngine:
     def _check_room(self) -> None:
         if self._closed:
             raise LiveError("the live engine was closed: start it again")
-        limit = self.options.max_sessions
-        if len(self._sessions) >= limit:
-            raise BusyError(f"all {limit} places are taken: wait until one is free")
+        if len(self._sessions) >= self._max_sessions:
+            raise BusyError(f"all {self._max_sessions} places are taken: wait until one is free")
 
     def _next_session(self) -> tuple[LiveSession, int] | None:
         """Whose turn it is among those with a picture waiting, and how many share the machine."""

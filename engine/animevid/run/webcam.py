@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -14,37 +14,16 @@ from animevid.errors import AnimevidError, LiveError
 from animevid.io.sinks.recorder import Microphone, Recorder
 from animevid.io.sinks.virtual_camera import VirtualCamera
 from animevid.io.sinks.window import View, Window, compose, pressed
-from animevid.io.sources.camera import Camera, CameraSettings
+from animevid.io.sources.camera import Camera
+from animevid.options import WebcamOptions
 from animevid.pixels import planes_to_rgb
-from animevid.run.live import LiveEngine, LiveSession, LiveSettings
+from animevid.run.live import LiveEngine, LiveSession
 from animevid.run.live_frames import LiveResult, LiveStatistics, Meter
-from animevid.run.stylizer_cache import EngineOptions, StyleName
 
 log = logging.getLogger(__name__)
 
 #: How long the loop waits for a picture before it looks at the keys again.
 _PATIENCE_SECONDS = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class WebcamOptions:
-    """Everything about a ``webcam`` run. ``folder`` takes snapshots and recordings; ``microphone`` ``None`` is silent.
-
-    ``seconds`` ends it by itself; ``virtual_camera`` is ``""`` for any free device.
-    """
-
-    camera: CameraSettings = field(default_factory=CameraSettings)
-    live: LiveSettings = field(default_factory=LiveSettings)
-    engine: EngineOptions = field(default_factory=lambda: EngineOptions(max_sessions=1))
-    styles: Sequence[StyleName] = (None,)
-    window: bool = True
-    virtual_camera: str | None = None
-    microphone: str | None = "auto"
-    folder: Path = Path()
-    compare: bool = False
-    record: bool = False
-    figures: bool = True
-    seconds: float | None = None
 
 
 class Webcam:
@@ -87,7 +66,7 @@ class Webcam:
         """
         options = self._options
         with ExitStack() as stack:
-            engine = stack.enter_context(LiveEngine(options.engine))
+            engine = stack.enter_context(LiveEngine(options.runtime, max_sessions=1))
             session = stack.enter_context(engine.open_session(options.live))
             camera = stack.enter_context(Camera(options.camera, session.offer))
             first = session.take(timeout_seconds=20)

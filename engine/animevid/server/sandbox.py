@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from animevid.errors import AnimevidError, InputError, UnsupportedInputError
 
 if TYPE_CHECKING:
-    from animevid.run.conversion import ConversionOptions
+    from animevid.options import ConversionOptions
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +35,12 @@ _PROTOCOLS = "file"
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """What one conversion may use. ``film_pixels`` is pixels a frame times frames; ``photo_pixels`` a still's."""
+    """What one conversion may use. ``film_pixels`` is pixels a frame times frames."""
 
     duration_seconds: float = 600.0
     frame_pixels: int = 3840 * 2160
     side_px: int = 8192
     film_pixels: int = 1280 * 720 * 30 * 600
-    photo_pixels: int = 50_000_000
     memory_bytes: int = 6 << 30
     cpu_seconds: int = 3600
     output_bytes: int = 2 << 30
@@ -51,20 +50,17 @@ class SandboxLimits:
 class SandboxRequest:
     """One conversion. ``source`` and ``target`` lie in one private folder; ``style`` is an ONNX file.
 
-    ``card`` is that of the style as the page shows it (JSON), which may know more than the file; without one the file
-    is looked at. ``allow_int8``: the INT8 file beside it may stand in for it where that is faster (see
-    :class:`Style`). ``preview``: one frame of a film, and an estimate, instead of the whole.
+    ``options`` are those of :class:`ConversionOptions` that differ from the defaults, as JSON takes them. ``card`` is
+    that of the style as the page shows it (JSON), which may know more than the file; without one the file is looked
+    at. ``allow_int8``: the INT8 file beside it may stand in for it where that is faster (see :class:`Style`).
     """
 
     source: str
     target: str
     style: str
     card: str | None = None
-    strength: float = 1.0
-    threads: int = 0
-    compare: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
     allow_int8: bool = False
-    preview: bool = False
     limits: SandboxLimits = field(default_factory=SandboxLimits)
 
     def to_json(self) -> str:
@@ -97,12 +93,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _convert(request: SandboxRequest) -> None:
     from animevid.run.conversion import Conversion, Progress
-    from animevid.server.preview import preview_film, show_photo
 
-    is_photo = check_upload(Path(request.source), request.limits)
-    if request.preview:
-        found = preview_film(request.source, Path(request.target).parent, conversion_options(request))
-        return _say(preview=found.as_json())
+    check_upload(Path(request.source), request.limits)
     pixels = 0
 
     def on_progress(progress: Progress) -> None:
@@ -118,13 +110,11 @@ def _convert(request: SandboxRequest) -> None:
         height, width = conversion.plan.size
         pixels = height * width
         conversion.run(on_progress=on_progress)
-    if is_photo:
-        show_photo(request.source, request.target)
 
 
 def conversion_options(request: SandboxRequest) -> ConversionOptions:
     """What the conversion is asked for: all that ``animevid in.mp4 out.mp4`` does by default, and no way out."""
-    from animevid.run.conversion import ConversionOptions
+    from animevid.options import ConversionOptions
     from animevid.styles import Style, StyleCard, load_style
 
     style = (
@@ -133,32 +123,29 @@ def conversion_options(request: SandboxRequest) -> ConversionOptions:
         else Style(StyleCard.from_json(request.card), Path(request.style))
     )
     return ConversionOptions(
+        **request.options,
         style=replace(style, allow_int8=request.allow_int8),
-        strength=request.strength,
-        threads=request.threads,
-        compare="split" if request.compare == "split" else None,
         input_options=(("protocol_whitelist", _PROTOCOLS), ("format_whitelist", ALLOWED_FORMATS)),
     )
 
 
-def check_upload(path: Path, limits: SandboxLimits) -> bool:
-    """Look at the headers of an upload, before anything is decoded for real; whether it is a photo.
+def check_upload(path: Path, limits: SandboxLimits) -> None:
+    """Look at the headers of an upload, before anything is decoded for real.
 
     Raises:
-        InputError: not a photo or video of an allowed format, too long, or too large.
+        InputError: not a video of an allowed format, too long, or too large.
     """
     from animevid.io.network.protocols import open_input
     from animevid.io.sources.images import still_demuxer
 
-    if (demuxer := still_demuxer(path)) is not None:
-        _check_photo(path, demuxer, limits)
-        return True
+    if still_demuxer(path) is not None:
+        raise UnsupportedInputError("this is a single picture: drop a video, or use animevid on the command line")
     options = {"protocol_whitelist": _PROTOCOLS, "format_whitelist": ALLOWED_FORMATS}
     try:
         container = open_input(path, options=options)
     except InputError as error:
-        known = "MP4, MOV, MKV, WebM, AVI, GIF, TS, FLV, Ogg; JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP"
-        raise UnsupportedInputError(f"this is not a video or photo of a kind that is taken here ({known})") from error
+        known = "MP4, MOV, MKV, WebM, AVI, GIF, TS, FLV, Ogg"
+        raise UnsupportedInputError(f"this is not a video of a kind that is taken here ({known})") from error
     with container:
         for stream in container.streams.video:
             width, height = stream.width or 0, stream.height or 0
@@ -173,18 +160,6 @@ def check_upload(path: Path, limits: SandboxLimits) -> bool:
             frames = max(float(stream.frames), seconds * float(rate))
             if frames * width * height > limits.film_pixels:
                 raise InputError(_too_long(limits))
-    return False
-
-
-def _check_photo(path: Path, demuxer: str, limits: SandboxLimits) -> None:
-    from animevid.io.network.protocols import open_input
-
-    with open_input(path, format_name=demuxer, options={"protocol_whitelist": _PROTOCOLS}) as container:
-        # Phones save one photo as many tiles.
-        pixels = sum((stream.width or 0) * (stream.height or 0) for stream in container.streams.video)
-    if pixels > limits.photo_pixels:
-        allowed = f"at most {limits.photo_pixels / 1e6:.0f} megapixels"
-        raise InputError(f"a photo of {pixels / 1e6:.0f} megapixels is too large here: {allowed}")
 
 
 def _too_long(limits: SandboxLimits) -> str:

@@ -20,9 +20,10 @@ from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSes
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.mediastreams import MediaStreamError
 
-from animevid.errors import LiveError
+from animevid.errors import AnimevidError, LiveError
 from animevid.io.planes_io import PlaneReader, PlaneWriter
-from animevid.io.sources.camera import Camera, CameraSettings
+from animevid.io.sources.camera import Camera
+from animevid.options import CameraOptions
 from animevid.pixels import PlanesYUV420, resize_planes
 from animevid.run.live import LiveSession
 from animevid.run.live_frames import LiveFrame, LiveResult, Meter
@@ -39,7 +40,7 @@ _MAX_MESSAGE = 4096
 class HostCamera:
     """The host's own camera, read once for all who watch it, and only while somebody does."""
 
-    def __init__(self, settings: CameraSettings | None) -> None:
+    def __init__(self, settings: CameraOptions | None) -> None:
         self.settings = settings
         self._camera: Camera | None = None
         self._sessions: set[LiveSession] = set()
@@ -254,7 +255,7 @@ class Peer:
                     self._channel.send(json.dumps({"pong": params["ping"]}))
                 else:
                     self._change(self.session, params)
-        except (ValueError, TypeError, RecursionError, LiveError) as error:
+        except (ValueError, TypeError, RecursionError, AnimevidError) as error:
             self.session.report(str(error))
 
     async def _on_state(self) -> None:

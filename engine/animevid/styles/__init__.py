@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from animevid.options import CardHints
 from animevid.styles.card import ColourOrder, Layout, StyleCard, read_card, write_card
 from animevid.styles.folders import user_styles_folder
-from animevid.styles.inspect import CardHints, infer_card
-from animevid.styles.registry import DEFAULT_STYLE, Style, list_styles, load_style
+from animevid.styles.inspect import infer_card
+from animevid.styles.registry import DEFAULT_STYLE, Style, list_styles, load_style, open_style
 
 __all__ = [
     "DEFAULT_STYLE",
@@ -17,6 +18,7 @@ __all__ = [
     "infer_card",
     "list_styles",
     "load_style",
+    "open_style",
     "read_card",
     "user_styles_folder",
     "write_card",

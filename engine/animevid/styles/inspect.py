@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from animevid.errors import StyleError
+from animevid.options import CardHints
 from animevid.styles.adapt import CAST_TYPES, UINT8, cast_to_float32, shrink_output
 from animevid.styles.card import ColourOrder, Layout, StyleCard
 from animevid.styles.onnx_file import FLOAT32, Graph, TensorInfo, read_graph
@@ -31,17 +31,6 @@ _CLEARLY_BETTER = 0.6
 _LARGEST_SCALE = 8
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 _PASSING = {"Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Cast", "DepthToSpace", "Slice", "Dropout"}
-
-
-@dataclass(frozen=True, slots=True)
-class CardHints:
-    """What the user knows better. ``None`` is inferred; ``input_range`` and ``output_range`` are (black, white)."""
-
-    layout: Layout | None = None
-    colour_order: ColourOrder | None = None
-    input_range: Range | None = None
-    output_range: Range | None = None
-    size_multiple: int | None = None
 
 
 def infer_card(model: bytes, *, name: str, hints: CardHints | None = None) -> StyleCard:
@@ -62,7 +51,7 @@ def look_at(model: bytes, *, name: str, hints: CardHints | None = None) -> tuple
     sha256 = hashlib.sha256(model).hexdigest()
     graph = read_graph(model)
     given, got = _only_tensors(graph, name)
-    layout = hints.layout or _layout_of(given, got, name)
+    layout = Layout(hints.layout) if hints.layout else _layout_of(given, got, name)
     input_hint = hints.input_range or ((0.0, 255.0) if given.element_type == UINT8 else None)
     output_hint = hints.output_range or ((0.0, 255.0) if got.element_type == UINT8 else None)
     if (given.element_type, got.element_type) != (FLOAT32, FLOAT32):
@@ -70,7 +59,7 @@ def look_at(model: bytes, *, name: str, hints: CardHints | None = None) -> tuple
     ends = read_graph(model)
     given, got = ends.inputs[0], ends.outputs[0]
     probe = _Probe(model, given, layout, name)
-    colour_order = hints.colour_order or _colour_order(graph, layout)
+    colour_order = ColourOrder(hints.colour_order) if hints.colour_order else _colour_order(graph, layout)
     multiple = probe.size_multiple(hints.size_multiple)
     if probe.scale > 1:
         model = shrink_output(model, given, got, probe.scale, is_nhwc=layout is Layout.NHWC)

@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from animevid.declare import keywords_of
 from animevid.errors import StyleError, UsageError
+from animevid.options import CardHints, StyleChoice
 from animevid.styles.adapt import with_weights_inside
 from animevid.styles.card import PRECISIONS, QUALITIES, StyleCard, read_card
 from animevid.styles.folders import cache_folder, user_styles_folder
-from animevid.styles.inspect import CardHints, look_at
+from animevid.styles.inspect import look_at
 from animevid.styles.onnx_file import has_external_data
 
 _LOG = logging.getLogger(__name__)
@@ -84,31 +86,29 @@ class Style:
         return style
 
 
-def load_style(
-    spec: str | os.PathLike[str] | None = None,
-    *,
-    quality: str = "fast",
-    precision: str | None = None,
-    sha256: str | None = None,
-    hints: CardHints | None = None,
-) -> Style:
-    """The style ``spec``: a name, the path of an ONNX file, or an http(s) URL with its ``sha256``; ``None`` is the
-    default style.
+def open_style(options: StyleChoice) -> Style:
+    """The style that is asked for: by name, by the path of an ONNX file, or by an http(s) URL with its ``sha256``;
+    ``None`` is the default style, a loaded one is given back as it is.
 
     ``quality`` (``"fast"`` or ``"high"``) and ``precision`` (``None``: float32; ``"int8"``) choose among the files
     of a name and mean nothing for a path or a URL. A file without a card is inspected; ``hints`` overrides what would
     be inferred, and is refused for a file with a card.
 
     Raises:
-        UsageError: a quality, precision or checksum that there is not.
+        UsageError: a quality, precision or checksum that there is not; an open stylizer.
         StyleError: no such style, or not a stylizer.
     """
-    if quality not in QUALITIES:
-        raise UsageError(f"{quality = }: allowed are {', '.join(QUALITIES)}")
-    if precision is not None and precision not in PRECISIONS:
-        raise UsageError(f"{precision = }: allowed are {', '.join(PRECISIONS)}")
+    spec, sha256, hints = options.style, options.sha256, options.hints
+    if isinstance(spec, Style):
+        return spec
+    if options.quality not in QUALITIES:
+        raise UsageError(f"quality = {options.quality!r}: allowed are {', '.join(QUALITIES)}")
+    if options.precision is not None and options.precision not in PRECISIONS:
+        raise UsageError(f"precision = {options.precision!r}: allowed are {', '.join(PRECISIONS)}")
     if spec is None:
         spec = DEFAULT_STYLE
+    if not isinstance(spec, str | os.PathLike):
+        raise UsageError(f"style = {spec!r} is none: give a name, an .onnx file, a URL or a loaded Style")
     text = os.fspath(spec)
     if isinstance(spec, str) and _URL.match(text):
         from animevid.styles.download import fetch  # urllib takes 40 ms to import, which only a download needs
@@ -119,8 +119,11 @@ def load_style(
         raise UsageError(f"{sha256 = } goes with a URL, not with {text!r}")
     if not isinstance(spec, str) or text.endswith(".onnx") or os.sep in text or "/" in text:
         return _open(Path(text), hints=hints, name=Path(text).stem)
-    path = _find(text, quality=quality, precision=precision)
-    return _open(path, hints=hints, name=text, allow_int8=precision is None)
+    path = _find(text, quality=options.quality, precision=options.precision)
+    return _open(path, hints=hints, name=text, allow_int8=options.precision is None)
+
+
+load_style = keywords_of(StyleChoice)(open_style)
 
 
 def _what_is_drawn(card: StyleCard) -> StyleCard:

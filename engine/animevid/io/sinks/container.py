@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +18,7 @@ from animevid.files import PendingFile, PendingPlaylist, check_target
 from animevid.frame import Frame
 from animevid.io.clock import output_time_base, ticks_from_seconds
 from animevid.io.colour import write_tags
-from animevid.io.encoders import EncoderPlan, EncoderSettings, PictureKind, choose_encoder, open_context
+from animevid.io.encoders import EncoderPlan, PictureKind, choose_encoder, open_context
 from animevid.io.network.ffmpeg_subprocess import PipedContainer
 from animevid.io.network.protocols import Spec, is_published, local_path, open_output, output_url
 from animevid.io.planes_io import PlaneWriter
@@ -33,6 +33,7 @@ from animevid.io.streams import (
     decide_streams,
     lasting_metadata,
 )
+from animevid.options import OutputOptions
 from animevid.pixels.device import DevicePlanes, on_host
 from animevid.pixels.planes import PlanesYUV420
 from animevid.redaction import redacted
@@ -85,17 +86,6 @@ class CodedFrame(Protocol):
     def payload(self) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True)
-class OutputSettings:
-    """How a video is to be written. ``muxer`` overrides what the name's suffix says (needed for ``-``)."""
-
-    encoder: EncoderSettings = field(default_factory=EncoderSettings)
-    overwrite: bool = False
-    copy_streams: bool = True
-    muxer: str | None = None
-    muxer_options: tuple[tuple[str, str], ...] = ()
-
-
 def muxer_for(path: Spec) -> str:
     """FFmpeg's muxer for an output name.
 
@@ -141,13 +131,13 @@ class VideoSink(Sink):
         path: Spec,
         *,
         template: Source | None = None,
-        settings: OutputSettings | None = None,
+        settings: OutputOptions | None = None,
         picture: PictureKind | None = None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.path = path
         self._should_stop = should_stop
-        self._settings = settings = settings or OutputSettings()
+        self._settings = settings = settings or OutputOptions()
         self._template = template
         if picture is None:
             if template is None:
@@ -509,7 +499,7 @@ def _for_playlist(decision: StreamDecision) -> StreamDecision:
     return StreamDecision(decision.stream, StreamAction.DROP, reason="a playlist holds picture and sound")
 
 
-def _easy_to_tune_in(settings: OutputSettings, picture: PictureKind) -> OutputSettings:
+def _easy_to_tune_in(settings: OutputOptions, picture: PictureKind) -> OutputOptions:
     """``settings`` with key frames often enough for a live audience; the caller's own distance stays."""
     distance = max(1, round((picture.rate or 25) * _MAX_WAIT_TO_TUNE_IN))
     options = {"g": str(distance), **dict(settings.encoder.options)}

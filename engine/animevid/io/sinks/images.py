@@ -16,11 +16,12 @@ from animevid.errors import OutputError, UsageError
 from animevid.files import PendingFile, PendingFolder, check_target
 from animevid.frame import Frame
 from animevid.io.colour import write_tags
-from animevid.io.encoders import EncoderSettings, PictureKind, choose_encoder, open_context
+from animevid.io.encoders import PictureKind, choose_encoder, open_context
 from animevid.io.network.protocols import Spec, local_path
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.source import Source
+from animevid.options import EncodeOptions
 from animevid.pixels.colour import Colour, ColourRange, Matrix
 from animevid.pixels.planes import PlanesYUV420
 
@@ -85,7 +86,7 @@ def _encode_still(
 
 def _encode_avif(planes: PlanesYUV420, *, quality: int) -> bytes:
     picture = PictureKind(planes.width, planes.height, planes.bit_depth, colour=planes.colour, rate=Fraction(1))
-    settings = EncoderSettings(codec="av1", crf=round((100 - quality) * 0.63), options=(("svtav1-params", "avif=1"),))
+    settings = EncodeOptions(codec="av1", crf=round((100 - quality) * 0.63), options=(("svtav1-params", "avif=1"),))
     plan = choose_encoder(settings, picture, container="avif")
     file = io.BytesIO()
     try:

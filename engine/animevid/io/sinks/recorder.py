@@ -18,11 +18,12 @@ import av.filter
 
 from animevid.errors import LiveError, OutputError
 from animevid.files import PendingFile, check_target
-from animevid.io import EncoderSettings, PictureKind
+from animevid.io import PictureKind
 from animevid.io.encoders import choose_encoder, open_context
 from animevid.io.network.protocols import output_error
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sinks.container import muxer_for
+from animevid.options import EncodeOptions
 from animevid.pixels import PlanesYUV420, resize_planes
 
 log = logging.getLogger(__name__)
@@ -114,14 +115,14 @@ class Recorder:
     """
 
     def __init__(
-        self, path: Path, *, fps: Fraction = Fraction(30), sound: bool = False, encoder: EncoderSettings | None = None
+        self, path: Path, *, fps: Fraction = Fraction(30), sound: bool = False, encoder: EncodeOptions | None = None
     ) -> None:
         check_target(path, overwrite=False)
         self.path = path
         self._muxer = muxer_for(path)
         self._fps = fps
         self._sound = sound
-        self._settings = encoder or EncoderSettings(preset="ultrafast")
+        self._settings = encoder or EncodeOptions(preset="ultrafast")
         self._file: PendingFile | None = None
         self._container: Any = None
         self._lock = threading.Lock()

@@ -23,6 +23,7 @@ from animevid.io.network.protocols import is_local_file, scheme_of
 from animevid.io.planes_io import PlaneReader
 from animevid.io.retry import Backoff
 from animevid.io.sources.counter import draw_counter
+from animevid.options import CameraOptions
 from animevid.pixels import PlanesYUV420, resize_planes
 from animevid.redaction import redacted, redacted_text
 from animevid.run.live_frames import LiveFrame
@@ -44,19 +45,6 @@ class CameraDevice:
 
     name: str
     title: str
-
-
-@dataclass(frozen=True, slots=True)
-class CameraSettings:
-    """Which camera, and how. ``size`` is (height, width) in pixels.
-
-    ``device``: ``None`` (the first camera), a device's name or number, a file, a URL or ``"testpattern"``. Size and
-    rate are params to a camera, which takes the nearest that it can; a file keeps its own where they are ``None``.
-    """
-
-    device: str | None = None
-    size: tuple[int, int] | None = None
-    fps: Fraction | None = None
 
 
 def list_cameras() -> list[CameraDevice]:
@@ -100,7 +88,7 @@ class Camera:
     """
 
     def __init__(
-        self, settings: CameraSettings, deliver: Callable[[LiveFrame], None], *, backoff: Backoff | None = None
+        self, settings: CameraOptions, deliver: Callable[[LiveFrame], None], *, backoff: Backoff | None = None
     ) -> None:
         self._settings = settings
         self._deliver = deliver
@@ -165,7 +153,7 @@ class Camera:
             self._stopping.wait(pause)
 
 
-def open_feed(settings: CameraSettings, stopping: threading.Event) -> Iterator[PlanesYUV420]:
+def open_feed(settings: CameraOptions, stopping: threading.Event) -> Iterator[PlanesYUV420]:
     """The pictures of a camera or its stand-in, each at its moment, until ``stopping`` is set or it breaks off.
 
     Raises:
@@ -188,7 +176,7 @@ def pace(rate: Fraction, stopping: threading.Event) -> Iterator[int]:
         stopping.wait(max(0.0, start + float(index / rate) - time.monotonic()))
 
 
-def test_pattern(settings: CameraSettings, stopping: threading.Event) -> Iterator[PlanesYUV420]:
+def test_pattern(settings: CameraOptions, stopping: threading.Event) -> Iterator[PlanesYUV420]:
     """A synthetic camera: soft hills of colour, a ball that wanders, and each frame's number (``counter``)."""
     height, width = settings.size or _DEFAULT_SIZE
     rows, columns = np.mgrid[0:height, 0:width]
@@ -211,7 +199,7 @@ def test_pattern(settings: CameraSettings, stopping: threading.Event) -> Iterato
 test_pattern.__test__ = False  # type: ignore[attr-defined]  # pytest: no test, in spite of its name
 
 
-def _stand_in(spec: str, settings: CameraSettings, stopping: threading.Event) -> Iterator[PlanesYUV420]:
+def _stand_in(spec: str, settings: CameraOptions, stopping: threading.Event) -> Iterator[PlanesYUV420]:
     """A file, in real time and again from the start, or a stream, as it comes."""
     is_file = is_local_file(spec)
     while not stopping.is_set():
@@ -235,7 +223,7 @@ def _stand_in(spec: str, settings: CameraSettings, stopping: threading.Event) ->
             raise LiveError(trouble or f"url = {redacted(spec)!r} ended")
 
 
-def _device(device: str | None, settings: CameraSettings, stopping: threading.Event) -> Iterator[PlanesYUV420]:
+def _device(device: str | None, settings: CameraOptions, stopping: threading.Event) -> Iterator[PlanesYUV420]:
     """A real camera. It pushes at its own pace; reading waits for it."""
     name = _device_name(device)
     height, width = settings.size or _DEFAULT_SIZE

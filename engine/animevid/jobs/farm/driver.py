@@ -19,7 +19,7 @@ from animevid.jobs.identity import source_identity
 from animevid.jobs.job import Job
 from animevid.jobs.packets import checksum, sync_folder
 from animevid.jobs.segment_sink import FinishedSegment
-from animevid.run.conversion import ConversionOptions
+from animevid.options import ConversionOptions
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,9 @@ from animevid.jobs.identity import source_identity, style_identity
 from animevid.jobs.job import open_part
 from animevid.jobs.journal import JobDescription
 from animevid.jobs.segment_sink import FinishedSegment
+from animevid.options import ConversionOptions
 from animevid.render.stylizer import Stylizer
-from animevid.run.conversion import ConversionOptions, open_stylizer
+from animevid.run.conversion import open_stylizer
 
 #: Files go from machine to machine in pieces of at most so many bytes.
 PIECE_BYTES = 8 << 20

@@ -1,4 +1,4 @@
-"""What options accept: times, sizes, shares. Each function raises what argparse turns into one line."""
+"""How values are written as text: times, sizes, shares. Each function raises what argparse turns into one line."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ class PictureSize:
     height: int | None = None
     scale: Fraction | None = None
 
+    def __call__(self, height: int, width: int) -> tuple[int, int]:
+        """``of``, with (height, width) in and out."""
+        new_width, new_height = self.of(width, height)
+        return new_height, new_width
+
     def of(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) for a source of that size, keeping its shape where only one side is given; always even."""
         if self.scale is not None:
@@ -38,6 +43,27 @@ class PictureSize:
             assert self.width is not None
             target = Fraction(self.width), Fraction(height * self.width, width)
         return max(round(target[0] / 2), 1) * 2, max(round(target[1] / 2), 1) * 2
+
+
+def parse_seconds(text: str) -> float:
+    """A time as ``parse_time`` reads it, rounded to a ``float``."""
+    return float(parse_time(text))
+
+
+def parse_camera_size(text: str) -> tuple[int, int]:
+    """A size as ``parse_size`` reads it, for a camera of 640x360: (height, width)."""
+    return parse_size(text)(360, 640)
+
+
+def parse_rate(text: str) -> Fraction:
+    """``30``, ``29.97`` or ``30000/1001``, above 0 and at most 240."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 240:
+        raise ArgumentTypeError(f"{text!r} is not a rate; give frames a second, above 0 to 240")
+    return rate
 
 
 def parse_size(text: str) -> PictureSize:
@@ -85,6 +111,11 @@ def parse_count(text: str) -> int:
     if not re.fullmatch(r"\d{1,6}", text):
         raise ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
     return int(text)
+
+
+def parse_unless_none(text: str) -> str | None:
+    """The text itself; ``none`` as ``None``."""
+    return None if text == "none" else text
 
 
 def parse_bitrate(text: str) -> int:

@@ -1,0 +1,180 @@
+"""How an option is declared: once, as a field of a frozen dataclass, with its help text and its limits.
+
+``animevid.options`` holds the declarations; the command line's parsers are built from them, values are checked by
+them, and the functions of the API take and document them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, Field, dataclass, field, fields
+from functools import wraps
+from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
+
+from animevid.errors import UsageError
+
+A = TypeVar("A")
+B = TypeVar("B")
+R = TypeVar("R")
+K = TypeVar("K", bound="Options")
+P = ParamSpec("P")
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What is known of an option besides its name, type and default.
+
+    Args:
+        help (str): what it means, in one line.
+        flag (str | None): its name on the command line; ``None``: it has none there. A flag of a boolean sets the
+            opposite of its default.
+        flag_help (str): what the flag does, for ``--help``. Default: ``help``.
+        short (str): a second, short flag. Default: none.
+        parse (Callable | None): turns its text into its value. Default: the text itself.
+        metavar (str | None): what stands for its value in ``--help``.
+        choices (tuple[str, ...]): the texts that are allowed; empty: any.
+        const (str | None): its value where the flag is given without one; ``None``: a value must be given.
+        sets (tuple[str, ...]): the fields that ``parse`` gives the values of, where it is not the field alone.
+        check (Callable | None): whether a value is allowed. Default: any is.
+        allowed (str): what ``check`` allows, after "must be".
+        in_identity (bool): frames depend on it, so a job that was begun otherwise cannot go on. Default: true.
+    """
+
+    help: str
+    flag: str | None = None
+    flag_help: str = ""
+    short: str = ""
+    parse: Callable[[str], Any] | None = None
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    const: str | None = None
+    sets: tuple[str, ...] = ()
+    check: Callable[[Any], bool] | None = None
+    allowed: str = ""
+    in_identity: bool = True
+
+
+def option(default: A, help: str, **declared: Any) -> A:
+    """A dataclass field that is an option; the other arguments are those of ``Declaration``."""
+    found: A = field(default=default, metadata={"option": Declaration(help, **declared)})
+    return found
+
+
+def nested(kind: type[A], help: str, **declared: Any) -> A:
+    """A dataclass field that holds options of another class, by default those of ``kind()``."""
+    found: A = field(default_factory=kind, metadata={"option": Declaration(help, **declared), "nested": kind})
+    return found
+
+
+def declaration_of(declared: Field[Any]) -> Declaration | None:
+    """What ``declared`` was declared with; ``None`` for a field that is no option."""
+    found: Declaration | None = declared.metadata.get("option")
+    return found
+
+
+def declaring_class(options: type[Options], name: str) -> type[Options]:
+    """The class of options in which field ``name`` of ``options`` was declared."""
+    return next(kind for kind in options.__mro__ if name in inspect.get_annotations(kind))
+
+
+def nested_class(declared: Field[Any]) -> type[Any] | None:
+    """The class whose options ``declared`` holds, if it does."""
+    found: type[Any] | None = declared.metadata.get("nested")
+    return found
+
+
+class Options:
+    """The base of all classes of options: checks each value when it is made.
+
+    ``heading``: under which ``--help`` lists those of the class; ``heading_help`` is said below it.
+    """
+
+    heading: ClassVar[str] = ""
+    heading_help: ClassVar[str | None] = None
+
+    def __post_init__(self) -> None:
+        """Raises:
+        UsageError: a value outside its limits.
+        """
+        for declared in fields(cast(Any, self)):
+            check_value(declared, getattr(self, declared.name))
+
+    @classmethod
+    def checked(cls, name: str, value: A) -> A:
+        """``value``, if option ``name`` may have it.
+
+        Raises:
+            UsageError: it may not.
+        """
+        check_value(cls.__dict__.get("__dataclass_fields__", {})[name], value)
+        return value
+
+
+def check_value(declared: Field[Any], value: object) -> None:
+    """Raises:
+    UsageError: ``value`` is outside the limits of ``declared``.
+    """
+    limits = declaration_of(declared)
+    if limits is not None and limits.check is not None and not limits.check(value):
+        raise UsageError(f"{declared.name} = {value!r} must be {limits.allowed}")
+
+
+class _Decorator(Protocol[T_co, P]):
+    @overload
+    def __call__(self, function: Callable[[T_co], R]) -> Callable[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[[A, T_co], R]) -> Callable[Concatenate[A, P], R]: ...
+    @overload
+    def __call__(self, function: Callable[[A, B, T_co], R]) -> Callable[Concatenate[A, B, P], R]: ...
+
+
+def keywords_of(options: Callable[P, T_co]) -> _Decorator[T_co, P]:
+    """Let a function whose last parameter is an ``options`` be called with the options themselves.
+
+    ``@keywords_of(ConversionOptions)`` turns ``stylize(src, dst, options)`` into
+    ``stylize(src, dst, *, strength=1.0, ...)``, with their types, and adds what they mean to its docstring.
+    """
+
+    def decorate(function: Callable[..., R]) -> Callable[..., R]:
+        own = list(inspect.signature(function).parameters.values())[:-1]
+        taken = inspect.signature(options)
+
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> R:
+            own_args = [*args[: len(own)], *(kwargs.pop(each.name) for each in own[len(args) :] if each.name in kwargs)]
+            return function(*own_args, options(*args[len(own) :], **kwargs))
+
+        result = inspect.signature(function).return_annotation
+        signature = taken.replace(parameters=[*own, *taken.parameters.values()], return_annotation=result)
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        call.__doc__ = _with_options(inspect.getdoc(function) or "", cast(type[Any], options))
+        return call
+
+    return cast(_Decorator[T_co, P], decorate)
+
+
+def _with_options(doc: str, options: type[Any]) -> str:
+    lines = []
+    for declared in fields(options):
+        about = declaration_of(declared)
+        if about is not None:
+            default = "" if declared.default is MISSING else f" Default: {declared.default!r}."
+            lines.append(f"    {declared.name} ({declared.type}): {about.help}.{default}")
+    listed = "\n".join(lines)
+    if "Args:\n" in doc:
+        return doc.replace("Args:\n", f"Args:\n{listed}\n", 1)
+    head, raises, tail = doc.partition("Raises:\n")
+    return f"{head.rstrip()}\n\nArgs:\n{listed}\n\n{raises}{tail}".rstrip()
+
+
+def changed(options: Options) -> dict[str, Any]:
+    """The options that differ from their defaults, name -> value."""
+    default = type(options)()
+    return {name: value for name, value in vars(options).items() if value != getattr(default, name)}
+
+
+def narrowed(options: Options, kind: type[K]) -> K:
+    """The part of ``options`` that its base class ``kind`` has."""
+    return kind(**{each.name: getattr(options, each.name) for each in fields(cast(Any, kind))})

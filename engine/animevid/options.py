@@ -1,0 +1,393 @@
+"""Every option of a conversion and of live use: its name, type, default, help, flag and limits, each said once.
+
+Whoever needs options is given the whole object and reads what it needs; nobody unpacks one to build another. The
+parsers of the command line, the checks of values and the documentation of the API come from here. To add an option is
+to add a field here and to read it where it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from animevid.declare import Options, nested, option
+from animevid.values import (
+    parse_bitrate,
+    parse_camera_size,
+    parse_compare,
+    parse_count,
+    parse_net_size,
+    parse_range,
+    parse_rate,
+    parse_seconds,
+    parse_share,
+    parse_size,
+    parse_time,
+    parse_unless_none,
+)
+
+if TYPE_CHECKING:
+    from animevid.render.stylizer import Stylizer
+    from animevid.styles import ColourOrder, Layout, Style
+
+StyleSpec: TypeAlias = "str | os.PathLike[str] | Style | Stylizer | None"
+Comparison: TypeAlias = Literal["side", "split"]
+Seconds: TypeAlias = Fraction | float
+#: (height, width), or what makes one of the source's (height, width).
+OutputSize: TypeAlias = tuple[int, int] | Callable[[int, int], tuple[int, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardHints(Options):
+    """What the user knows better of a style without a card. ``None`` is inferred; a range is (black, white)."""
+
+    heading = "style without a card"
+    heading_help = "override auto-detection"
+    layout: Layout | str | None = option(
+        None, "the order of its axes", flag="--layout", choices=("NCHW", "NHWC", "packed_yuv420")
+    )
+    colour_order: ColourOrder | str | None = option(
+        None, "the order of its channels", flag="--colour-order", choices=("RGB", "BGR", "YUV")
+    )
+    input_range: tuple[float, float] | None = option(
+        None, "black and white as it takes them: -1:1", flag="--input-range", parse=parse_range, metavar="A:B"
+    )
+    output_range: tuple[float, float] | None = option(
+        None, "and as it gives them: 0:255", flag="--output-range", parse=parse_range, metavar="A:B"
+    )
+    size_multiple: int | None = option(
+        None, "what its sides must divide by", flag="--size-multiple", parse=parse_count, metavar="N"
+    )
+
+
+@dataclass(frozen=True)
+class StyleChoice(Options):
+    """Which style."""
+
+    heading = "style"
+    style: StyleSpec = option(
+        None,
+        "a style by name, an .onnx file or its URL",
+        flag="--style",
+        metavar="NAME|FILE|URL",
+        in_identity=False,  # a digest of the file stands for it
+    )
+    _: KW_ONLY
+    quality: str = option("fast", "which variant of the style", flag="--quality", choices=("fast", "high"))
+    precision: str | None = option(
+        None,
+        "which variant (default: int8 where there is one and it is faster)",
+        flag="--precision",
+        choices=("fp32", "fp16", "int8"),
+    )
+    sha256: str | None = option(
+        None, "what the file at a URL must hash to", flag="--sha256", metavar="HEX", in_identity=False
+    )
+    hints: CardHints | None = nested(CardHints, "what to believe of a style without a card")
+
+
+@dataclass(frozen=True)
+class StyleOptions(StyleChoice):
+    """Which style, and how it is shown. Of a ``style`` that is loaded or open, the choice among files means nothing."""
+
+    heading = "style"
+    _: KW_ONLY
+    strength: float = option(
+        1.0,
+        "how much of the style is seen, 0 (the original) to 1",
+        flag_help="how much of the style is seen (default 1)",
+        flag="--strength",
+        parse=parse_share,
+        metavar="0..1",
+        check=lambda strength: 0.0 <= strength <= 1.0,
+        allowed="0 (the original) to 1 (the style alone)",
+    )
+    net_pixels: int | None = option(
+        None,
+        "pixels of a frame that the network sees at most; larger frames are upsampled from there. "
+        "0: all of them; None: what the style was made for",
+        flag_help="how large the network sees a frame (as many pixels; larger frames are lifted from there); "
+        "default: what the style was made for",
+        flag="--net-size",
+        parse=parse_net_size,
+        metavar="WxH|full",
+        check=lambda pixels: pixels is None or pixels >= 0,
+        allowed="0 (full size) or a number of pixels such as 230400",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeOptions(Options):
+    """What runs the network, and where."""
+
+    heading = "machine"
+    backend: str = option(
+        "auto",
+        "auto (the GPU if one can be used), onnxruntime, openvino, mnn, torch or tensorrt",
+        flag_help="auto, onnxruntime, openvino, mnn, torch, tensorrt (default auto: the GPU if one can be used)",
+        flag="--backend",
+        metavar="NAME",
+    )
+    device: str = option(
+        "auto", "where: auto, cpu, cuda:0 (default auto)", flag="--device", metavar="NAME", in_identity=False
+    )
+    threads: int = option(
+        0,
+        "threads for the network; 0: all that pay",
+        flag_help="threads for the network (default 0: all that pay)",
+        flag="--threads",
+        parse=parse_count,
+        metavar="N",
+        in_identity=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StylizerOptions(RuntimeOptions, StyleOptions):
+    """Everything about a stylizer that is used by itself."""
+
+    concurrency: int = option(
+        1,
+        "frames that are in the network at once",
+        check=lambda frames: frames >= 1,
+        allowed="1 or more pictures at once",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeOptions(Options):
+    """What a caller wants of the encoder; everything may be left open. ``options`` go to FFmpeg as they are."""
+
+    heading = "output"
+    codec: str = option(
+        "auto",
+        "auto, h264, hevc, av1, vp9, prores or ffv1",
+        flag_help="default: h264",
+        flag="--codec",
+        choices=("h264", "hevc", "av1", "vp9", "prores", "ffv1"),
+    )
+    crf: float | None = option(
+        None, "constant quality, lower is better (h264: 20)", flag="--crf", parse=float, metavar="N"
+    )
+    bitrate_bps: int | None = option(
+        None, "average rate instead: 4M, 2500k", flag="--bitrate", parse=parse_bitrate, metavar="RATE"
+    )
+    preset: str | None = option(None, "the encoder's speed (h264: veryfast)", flag="--preset", metavar="NAME")
+    hardware: str = option(
+        "off",
+        "use a hardware encoder if it really opens",
+        flag="--hardware",
+        choices=("off", "auto", "nvenc", "qsv", "videotoolbox", "vaapi", "amf"),
+    )
+    threads: int = option(
+        0,
+        "threads of the encoder; 0: it chooses",
+        flag_help="default 0: it chooses",
+        flag="--encoder-threads",
+        parse=parse_count,
+        metavar="N",
+        in_identity=False,
+    )
+    options: tuple[tuple[str, str], ...] = option((), "options of FFmpeg's encoder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(Options):
+    """How a video is to be written."""
+
+    heading = "output"
+    overwrite: bool = option(
+        False,
+        "replace an output that exists",
+        flag_help="replace OUTPUT if it exists",
+        flag="--overwrite",
+        short="-y",
+        in_identity=False,
+    )
+    encoder: EncodeOptions = nested(EncodeOptions, "codec, quality and hardware", in_identity=False)
+    copy_streams: bool = option(
+        True,
+        "carry sound, subtitles, attachments and other streams over",
+        flag_help="leave sound, subtitles and other streams out",
+        flag="--no-copy",
+    )
+    muxer: str | None = option(
+        None,
+        "FFmpeg's muxer, where the output's name does not say",
+        flag_help="container where OUTPUT's name does not say (for -)",
+        flag="--format",
+        metavar="NAME",
+    )
+    muxer_options: tuple[tuple[str, str], ...] = option((), "options of FFmpeg's muxer")
+    strict: bool = option(
+        False,
+        "a damaged or skipped frame is an error instead of a notice",
+        flag_help="a damaged or skipped picture is an error instead of a notice",
+        flag="--strict",
+    )
+    real_time: bool = option(
+        True,
+        "publish at the pace at which it is watched",
+        flag_help="publish as fast as possible instead of in real time",
+        flag="--no-pace",
+        in_identity=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionOptions(OutputOptions, RuntimeOptions, StyleOptions):
+    """Everything about a conversion but its two ends."""
+
+    heading = "picture"
+    size: OutputSize | None = option(
+        None,
+        "(height, width) of the output, or what makes it of the source's; None: as the source",
+        flag_help="size of the output (default: as INPUT)",
+        flag="--size",
+        parse=parse_size,
+        metavar="WxH|720p|50%",
+        in_identity=False,  # the size that comes of it is in it
+    )
+    start_seconds: Seconds | None = option(
+        None,
+        "where to begin",
+        flag_help="begin there: 12.5 or 1:02:03",
+        flag="--start",
+        parse=parse_time,
+        metavar="TIME",
+    )
+    end_seconds: Seconds | None = option(
+        None, "where to end", flag_help="end there", flag="--end", parse=parse_time, metavar="TIME"
+    )
+    stream_index: int | None = option(
+        None, "the video stream to take (default: the best)", flag="--stream", parse=parse_count, metavar="N"
+    )
+    compare: Comparison | None = option(
+        None,
+        "show the original too: 'side' beside, 'split' left of a line at split_position",
+        flag_help="show the original too: beside, or left of a line",
+        flag="--compare",
+        parse=parse_compare,
+        sets=("compare", "split_position"),
+        metavar="side|split[:0..1]",
+        check=lambda mode: mode in (None, "side", "split"),
+        allowed="'side', 'split' or None",
+    )
+    split_position: float = option(0.5, "where the line of compare='split' is, 0 (left) to 1")
+    skip_static: bool = option(
+        True,
+        "reuse the last frame where the source did not change beyond codec noise",
+        flag_help="run the network even where the picture did not change",
+        flag="--every-frame",
+    )
+    deflicker: bool = option(
+        True,
+        "let what only noise changed settle over some ten frames, so that lines do not jump; "
+        "not for separate images, nor on a GPU",
+        flag_help="draw each frame by itself, even where only noise changed",
+        flag="--no-deflicker",
+    )
+    reconnect_seconds: float = option(
+        20.0,
+        "look for a live stream, or a server published to, that broke off for so long (default 20; 0: end there)",
+        flag="--reconnect",
+        parse=parse_seconds,
+        metavar="SECONDS",
+        in_identity=False,
+    )
+    tone_map: bool = option(
+        True,
+        "bring HDR to SDR instead of refusing it",
+        flag_help="refuse HDR instead of bringing it to SDR",
+        flag="--no-tone-map",
+    )
+    input_options: tuple[tuple[str, str], ...] = option(
+        (), "FFmpeg's options for opening the source: (('format_whitelist', 'mp4'),)"
+    )
+
+    @property
+    def start(self) -> Fraction | None:
+        """``start_seconds``, exactly."""
+        return None if self.start_seconds is None else Fraction(self.start_seconds)
+
+    @property
+    def end(self) -> Fraction | None:
+        """``end_seconds``, exactly."""
+        return None if self.end_seconds is None else Fraction(self.end_seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveOptions(StyleOptions):
+    """What a viewer wants to see live; ``fps`` is the rate that is to be held."""
+
+    heading = "camera"
+    fps: Fraction = option(Fraction(30), "frames a second to hold", parse=parse_rate)
+    adaptive: bool = option(
+        True,
+        "step resolution, then quality, down while the machine cannot hold the rate",
+        flag_help="keep resolution and quality even if the rate falls",
+        flag="--no-adapt",
+    )
+    mirror: bool = option(
+        False, "left and right exchanged, as in a mirror", flag_help="begin mirrored", flag="--mirror"
+    )
+
+
+@dataclass(frozen=True)
+class CameraOptions(Options):
+    """Which camera, and how. ``size`` is (height, width) in pixels.
+
+    ``device``: ``None`` (the first camera), a device's name or number, a file, a URL or ``"testpattern"``. A camera
+    takes the size and rate nearest to these; a file keeps its own where they are ``None``.
+    """
+
+    heading = "camera"
+    device: str | None = option(
+        None,
+        "the camera, or what stands in for it (default: the first camera)",
+        flag="--device",
+        metavar="NAME|NUMBER|FILE|URL|testpattern",
+    )
+    size: tuple[int, int] | None = option(
+        None, "size of the picture (default 640x360; a file's)", flag="--size", parse=parse_camera_size, metavar="WxH"
+    )
+    fps: Fraction | None = option(None, "pictures a second (default 30)", flag="--fps", parse=parse_rate, metavar="N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebcamOptions(Options):
+    """Everything about a ``webcam`` run."""
+
+    heading = "show"
+    camera: CameraOptions = nested(CameraOptions, "the camera")
+    live: LiveOptions = nested(LiveOptions, "what is seen of it")
+    runtime: RuntimeOptions = nested(RuntimeOptions, "what runs the network")
+    styles: Sequence[StyleSpec] = option((None,), "what the key S goes through")
+    microphone: str | None = option(
+        "auto",
+        "sound for recordings; None: none",
+        flag_help="sound for recordings (default auto)",
+        flag="--microphone",
+        parse=parse_unless_none,
+        metavar="NAME|none",
+    )
+    virtual_camera: str | None = option(
+        None,
+        "also be a camera for other programs: a device, or '' for any free one",
+        flag_help="also be a camera for other programs (DEVICE: such as /dev/video10; default: any)",
+        flag="--virtual-camera",
+        metavar="DEVICE",
+        const="",
+    )
+    window: bool = option(
+        True, "whether there is a window", flag_help="no window (with --virtual-camera or --record)", flag="--no-window"
+    )
+    compare: bool = option(False, "begin with the original left of a line", flag="--compare")
+    record: bool = option(False, "begin recording at once", flag="--record")
+    folder: Path = option(Path(), "for snapshots and recordings", flag="--folder", parse=Path, metavar="DIR")
+    figures: bool = option(True, "whether the rate is shown at the start")
+    seconds: float | None = option(None, "end after that", flag="--duration", parse=parse_seconds, metavar="TIME")
