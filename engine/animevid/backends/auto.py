@@ -115,6 +115,9 @@ class AutoBackend(Backend):
             self.fall_back(error)
             return self._current.run(batch)
 
+    def interrupt(self) -> None:
+        self._current.interrupt()
+
     def close(self) -> None:
         self._gpu.close()
         if self._cpu is not None:

@@ -88,6 +88,10 @@ class Backend(ABC):
             BackendError, DeviceError: the runtime failed; the backend may be closed but not used again.
         """
 
+    def interrupt(self) -> None:
+        """End the runs that are under way with an error, from any thread. A runtime that cannot lets them finish."""
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Free everything. Safe to call twice."""

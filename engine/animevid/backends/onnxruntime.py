@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import threading
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -23,6 +24,8 @@ from animevid.backends.base import Backend, Tensor, check_batch, check_output, o
 from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, DeviceError, UsageError
 from animevid.styles.card import StyleCard
+from animevid.styles.onnx_file import may_loop
+from animevid.styles.trial import SECONDS_VARIABLE, seconds_allowed
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -37,7 +40,13 @@ class OnnxRuntimeBackend(Backend):
     faster_concurrently: ClassVar[bool] = True
 
     def __init__(
-        self, session: onnxruntime.InferenceSession, card: StyleCard, *, description: str, on_gpu: bool
+        self,
+        session: onnxruntime.InferenceSession,
+        card: StyleCard,
+        *,
+        description: str,
+        on_gpu: bool,
+        longest_seconds: float | None = None,
     ) -> None:
         self._session: onnxruntime.InferenceSession | None = session
         self._card = card
@@ -48,6 +57,9 @@ class OnnxRuntimeBackend(Backend):
         self._output_name: str = session.get_outputs()[0].name
         first = given.shape[0] if given.shape else None
         self._fixed_batch = first if isinstance(first, int) and first > 0 else None
+        #: What stops each run that is under way.
+        self._running: set[Any] = set()
+        self._longest_seconds = longest_seconds
 
     @classmethod
     def prefers_int8(cls, device: str) -> bool:
@@ -91,7 +103,12 @@ class OnnxRuntimeBackend(Backend):
         place = f"CUDA ({device})" if on_gpu else f"CPU, {_counted(options.intra_op_num_threads)}"
         precision = "" if card.precision == "fp32" else f", {card.precision}"
         return cls(
-            session, card, description=f"onnxruntime {onnxruntime.__version__} {place}{precision}", on_gpu=on_gpu
+            session,
+            card,
+            description=f"onnxruntime {onnxruntime.__version__} {place}{precision}",
+            on_gpu=on_gpu,
+            # A network without loops ends by itself, however large it is.
+            longest_seconds=seconds_allowed() if may_loop(model) else None,
         )
 
     @property
@@ -116,15 +133,37 @@ class OnnxRuntimeBackend(Backend):
             return self._run_in_pieces(session, batch, self._fixed_batch)
         return self._run_once(session, batch)
 
+    def interrupt(self) -> None:
+        for run in tuple(self._running):
+            run.terminate = True
+
     def close(self) -> None:
         self._session = None
 
     def _run_once(self, session: onnxruntime.InferenceSession, batch: Tensor) -> Tensor:
+        import onnxruntime
+
+        run = onnxruntime.RunOptions()
+        timer = None
+        if self._longest_seconds is not None:
+            timer = threading.Timer(self._longest_seconds, setattr, (run, "terminate", True))
+            timer.daemon = True
+            timer.start()
+        self._running.add(run)
         try:
-            output: Any = session.run([self._output_name], {self._input_name: batch})[0]
+            output: Any = session.run([self._output_name], {self._input_name: batch}, run)[0]
         except Exception as error:
+            if timer is not None and not timer.is_alive():
+                raise BackendError(
+                    f"the style {self._card.name!r} did not finish one frame in {self._longest_seconds:g} s; if it is "
+                    f"yours and only slow, set {SECONDS_VARIABLE} to more seconds"
+                ) from error
             kind = DeviceError if self._on_gpu else BackendError
             raise kind(f"ONNX Runtime failed on {batch.shape} ({one_line(error)})") from error
+        finally:
+            self._running.discard(run)
+            if timer is not None:
+                timer.cancel()
         result: Tensor = np.asarray(output, np.float32)
         check_output(result, batch, self._card)
         return result

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -35,6 +34,7 @@ from animevid.pixels import (
     unpack_yuv420,
 )
 from animevid.pixels.device import on_host
+from animevid.render.side_by_side import SideBySide
 from animevid.render.tiles import run_tiled
 from animevid.styles import open_style
 from animevid.styles.card import Layout, StyleCard
@@ -119,9 +119,9 @@ class Stylizer:
             concurrency=concurrency,
             int8=self._int8 if style.allow_int8 else None,
         )
-        self._executor: ThreadPoolExecutor | None = None
+        self._pool: SideBySide | None = None
         if concurrency > 1 and self._backend.faster_concurrently and self._backend.device_name == "CPU":
-            self._executor = ThreadPoolExecutor(concurrency, thread_name_prefix="animevid-infer")
+            self._pool = SideBySide(concurrency)
 
     def _int8(self) -> tuple[bytes, StyleCard] | None:
         smaller = self.style.int8()
@@ -328,7 +328,7 @@ class Stylizer:
         return NetworkInput(tensor, size)
 
     def _infer(self, batch: Sequence[NetworkInput]) -> list[NetworkOutput]:
-        pool = self._executor
+        pool = self._pool
         if pool is not None:
             try:
                 return [NetworkOutput(pool.submit(self._run_one, item.tensor), item) for item in batch]
@@ -367,10 +367,16 @@ class Stylizer:
         result: Tensor = self._run(tensor[np.newaxis])[0]
         return result
 
+    def interrupt(self) -> None:
+        """End the runs of the network that are under way with an error, from any thread, where the backend can."""
+        if self._pool is not None:
+            self._pool.cancel_waiting()
+        self._backend.interrupt()
+
     def close(self) -> None:
         """Free the backend. Safe to call twice."""
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
+        if self._pool is not None:
+            self._pool.close()
         self._backend.close()
 
     def __enter__(self) -> Self:

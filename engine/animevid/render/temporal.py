@@ -79,6 +79,9 @@ class TemporalFilter:
     def wait(self, output: FilteredOutput) -> None:
         self.stylizer.wait(output.drawing)
 
+    def interrupt(self) -> None:
+        self.stylizer.interrupt()
+
     def postprocess(self, planes: PlanesYUV420, output: FilteredOutput) -> PlanesYUV420:
         drawing = output.drawing
         if not output.is_settled and isinstance(drawing, NetworkOutput):
@@ -134,6 +137,9 @@ class FrameReuse:
     def wait(self, output: Any) -> None:
         if output is not None:
             self._stylizer.wait(output)
+
+    def interrupt(self) -> None:
+        self._stylizer.interrupt()
 
     def postprocess(self, planes: PlanesYUV420, output: Any) -> PlanesYUV420:
         strength: float = self._stylizer.strength

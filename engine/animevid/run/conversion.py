@@ -37,6 +37,7 @@ from animevid.render.renderer import Renderer
 from animevid.render.stylizer import Stylizer
 from animevid.render.temporal import FrameReuse, TemporalFilter
 from animevid.run import Pipeline, PipelineStatistics, Stage
+from animevid.styles.trial import ended_by_ctrl_c
 
 PathLike: TypeAlias = str | os.PathLike[str]
 
@@ -150,7 +151,7 @@ def stylizing_stages(
 
     return [
         Stage.each("preprocess", preprocess),
-        Stage("infer", infer, batch_limit=steps.batch_limit),
+        Stage("infer", infer, batch_limit=steps.batch_limit, interrupt=steps.interrupt),
         Stage.each("network", wait),
         Stage.each("postprocess", postprocess),
     ]
@@ -194,7 +195,7 @@ class Conversion:
         self._lasting_notices: tuple[str, ...] = ()
         self._pacer: Pacer | None = None
         # The style loads while the source opens: both take time, mostly in native code.
-        with ExitStack() as stack, ThreadPoolExecutor(1, thread_name_prefix="animevid-open") as executor:
+        with ExitStack() as stack, ThreadPoolExecutor(1, "animevid-open") as executor, ended_by_ctrl_c():
             opening = executor.submit(open_stylizer, options, concurrency=pictures_at_once(options.threads))
             if not isinstance(options.style, Stylizer):
                 stack.callback(_close_if_opened, opening)

@@ -198,6 +198,9 @@ class Pipeline:
                 _log.debug("after the first error: %r", error)
         for queue in self._queues:
             queue.cancel()
+        for stage in self._stages:
+            if stage.interrupt is not None:
+                stage.interrupt()
 
     def _raise_error(self) -> None:
         if self._error is not None:

@@ -20,6 +20,8 @@ class Stage(Generic[In, Out]):
     name: str
     function: Callable[[list[In]], Sequence[Out]]
     batch_limit: int = 1
+    #: Ends what ``function`` is at, from another thread, once the pipeline ends early; ``None``: it is waited for.
+    interrupt: Callable[[], None] | None = None
 
     def __post_init__(self) -> None:
         if self.batch_limit < 1:

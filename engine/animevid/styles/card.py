@@ -22,7 +22,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 
 _LARGEST_MULTIPLE = 1024
-_LARGEST_SIDE = 16384
+LARGEST_SIDE = 16384
 _LONGEST_TEXT = 4000
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("name", "title", "description", "licence", "trained_on", "recipe", "weights_sha256"), str),
@@ -113,7 +113,7 @@ class StyleCard:
         for problem, holds in (
             ("name must not be empty", not self.name),
             (f"size_multiple must be 1 to {_LARGEST_MULTIPLE}", not 1 <= self.size_multiple <= _LARGEST_MULTIPLE),
-            (f"receptive_field_px must be 0 to {_LARGEST_SIDE}", not 0 <= self.receptive_field_px <= _LARGEST_SIDE),
+            (f"receptive_field_px must be 0 to {LARGEST_SIDE}", not 0 <= self.receptive_field_px <= LARGEST_SIDE),
             ("net_pixels must be 0 (full size) to 2**28", not 0 <= self.net_pixels <= 1 << 28),
             ("lift_epsilon must be above 0 and at most 1e6", not 0 < self.lift_epsilon <= 1e6),
             ("input_range must be (black, white), two different numbers", not _is_range(self.input_range)),
@@ -125,8 +125,8 @@ class StyleCard:
                 (self.layout is Layout.PACKED_YUV420) != (self.colour_order is ColourOrder.YUV),
             ),
             (
-                f"fixed_size_px must be (height, width), each 1 to {_LARGEST_SIDE}",
-                self.fixed_size_px is not None and not all(1 <= side <= _LARGEST_SIDE for side in self.fixed_size_px),
+                f"fixed_size_px must be (height, width), each 1 to {LARGEST_SIDE}",
+                self.fixed_size_px is not None and not all(1 <= side <= LARGEST_SIDE for side in self.fixed_size_px),
             ),
         ):
             if holds:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from animevid.errors import StyleError
 from animevid.options import CardHints
 from animevid.styles.adapt import CAST_TYPES, UINT8, cast_to_float32, shrink_output
-from animevid.styles.card import ColourOrder, Layout, StyleCard
+from animevid.styles.card import LARGEST_SIDE, ColourOrder, Layout, StyleCard
 from animevid.styles.onnx_file import FLOAT32, Graph, TensorInfo, read_graph
 
 Array = npt.NDArray[np.float32]
@@ -29,6 +29,7 @@ RANGES: tuple[Range, ...] = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
 #: Another range than the expected one is believed only where the picture comes out this much nearer to the given one.
 _CLEARLY_BETTER = 0.6
 _LARGEST_SCALE = 8
+_LARGEST_BATCH = 64
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 _PASSING = {"Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Cast", "DepthToSpace", "Slice", "Dropout"}
 
@@ -193,6 +194,11 @@ class _Probe:
         self.fixed_size_px: tuple[int, int] | None = None
         if isinstance(height, int) and isinstance(width, int):
             self.fixed_size_px = (height * layout.cell_px, width * layout.cell_px)
+            if max(self.fixed_size_px) > LARGEST_SIDE or self._count > _LARGEST_BATCH:
+                raise StyleError(
+                    f"{name!r} takes {_said(given)} only; allowed are sides up to {LARGEST_SIDE} px and "
+                    f"{_LARGEST_BATCH} pictures at a time"
+                )
         elif isinstance(height, int) or isinstance(width, int):
             raise StyleError(
                 f"{name!r} has one side fixed: {_said(given)}; allowed are both free or both fixed: export it again"

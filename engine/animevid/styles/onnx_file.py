@@ -53,6 +53,9 @@ class Graph:
     has_external_weights: bool
 
 
+#: A model has one graph, a few operator sets and notes; to read on in what has more would take minutes.
+_MOST_FIELDS = 100_000
+
 #: The entry "location" of a tensor's external data, wherever the tensor lies (attributes and subgraphs too), also where
 #: its length is written longer than it need be. A tensor or tag of that very name is refused with it.
 _LOCATION = re.compile(rb"\x0a(?:\x08|\x88\x80*\x00)location")
@@ -61,6 +64,15 @@ _LOCATION = re.compile(rb"\x0a(?:\x08|\x88\x80*\x00)location")
 def has_external_data(model: bytes) -> bool:
     """Whether anything in ``model`` says that its values lie in another file (or at an address in memory)."""
     return _LOCATION.search(model) is not None
+
+
+#: The operators that repeat a part of the graph, as a node's ``op_type`` (field 4), in subgraphs and functions too.
+_LOOP = re.compile(rb"\x22(?:\x04|\x84\x80*\x00)(?:Loop|Scan)")
+
+
+def may_loop(model: bytes) -> bool:
+    """Whether ``model`` may run for ever: it has an operator that repeats. All others end by themselves."""
+    return _LOOP.search(model) is not None
 
 
 def read_metadata(model: bytes) -> dict[str, str]:
@@ -72,7 +84,9 @@ def read_metadata(model: bytes) -> dict[str, str]:
     entries: dict[str, str] = {}
     has_graph = False
     try:
-        for number, value in _fields(memoryview(model)):
+        for count, (number, value) in enumerate(_fields(memoryview(model))):
+            if count > _MOST_FIELDS:
+                raise ValueError(f"more than {_MOST_FIELDS} fields")
             if number == 7:
                 has_graph = True
             elif number == 14:

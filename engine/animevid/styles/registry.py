@@ -10,7 +10,9 @@ import difflib
 import logging
 import os
 import re
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,8 +23,8 @@ from animevid.options import CardHints, StyleChoice
 from animevid.styles.adapt import with_weights_inside
 from animevid.styles.card import PRECISIONS, QUALITIES, StyleCard, read_card
 from animevid.styles.folders import cache_folder, user_styles_folder
-from animevid.styles.inspect import look_at
 from animevid.styles.onnx_file import has_external_data
+from animevid.styles.trial import try_out
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,6 +32,8 @@ _LOG = logging.getLogger(__name__)
 DEFAULT_STYLE = "aozora"
 
 _SHIPPED = Path(__file__).resolve().parent
+#: No style is larger.
+_MAX_BYTES = 1 << 30
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
@@ -141,8 +145,8 @@ def list_styles() -> tuple[Style, ...]:
         try:
             model = _read(path)
             card = read_card(model)
-        except StyleError as error:
-            _LOG.warning("%s is left out: %s", path, error)
+        except (StyleError, MemoryError) as error:
+            _LOG.warning("%s is left out: %s", path, error or "it does not fit into memory")
             continue
         base, quality, precision = _split(name)
         if precision is not None:
@@ -160,11 +164,13 @@ def _open(
     if has_external_data(model):
         model = with_weights_inside(model, path, is_own=not is_downloaded)
     card = read_card(model)
-    if card is None:
-        model, card = look_at(model, name=name, hints=hints)
-        _LOG.info("%s has no card; inferred: %s", path, card)
-    elif hints is not None and hints != CardHints():
+    if card is not None and hints is not None and hints != CardHints():
         raise UsageError(f"{str(path)!r} says itself what it expects; leave out {_named(hints)}")
+    if card is None:
+        model, card = try_out(model, name=name, hints=hints)
+        _LOG.info("%s has no card; inferred: %s", path, card)
+    elif path.resolve().parent != _SHIPPED:
+        model, card = try_out(model, name=name, card=card)
     style = Style(card, path, allow_int8)
     style.__dict__["model"] = model  # it is in memory already: fills the cached property
     return style
@@ -172,6 +178,13 @@ def _open(
 
 def _read(path: Path) -> bytes:
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a FIFO would be waited for, a device never ends
+            raise StyleError(
+                f"{str(path)!r} cannot be read: it is not a file; give a style's name, an .onnx file or a URL"
+            )
+        if status.st_size > _MAX_BYTES:
+            raise StyleError(f"{str(path)!r} has {status.st_size} bytes; a style has at most {_MAX_BYTES}")
         return path.read_bytes()
     except FileNotFoundError as error:
         raise StyleError(f"{str(path)!r} does not exist; give a style's name, an .onnx file or a URL") from error
@@ -205,9 +218,14 @@ def _named_files() -> dict[str, Path]:
 
 def _onnx_files(folder: Path) -> Iterator[Path]:
     try:
-        yield from sorted(path for path in folder.glob("*.onnx") if path.is_file())
+        paths = sorted(folder.glob("*.onnx"))
     except OSError as error:
         _LOG.warning("%s cannot be read: %s", folder, error)
+        return
+    for path in paths:
+        with suppress(OSError):  # a link into a folder of somebody else's: the others are still there
+            if path.is_file():
+                yield path
 
 
 def _split(stem: str) -> tuple[str, str, str | None]:

@@ -1,0 +1,110 @@
+"""What a process that meets a stranger's file takes from itself first: memory, time, files, sockets, signals.
+
+The kernel holds it: rlimits everywhere but on Windows, and on Linux Landlock (files) and seccomp (system calls). A
+process that was confined cannot be set free again, so only children that were made for one file do this.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from animevid.confinement import landlock, seccomp
+
+__all__ = ["ResourceLimits", "confine", "is_confined", "limit_resources", "missing", "program_folders"]
+
+_log = logging.getLogger(__name__)
+_confined = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceLimits:
+    """What a process may use.
+
+    Args:
+        memory_bytes: of address space (``RLIMIT_AS``; default 2 GiB). macOS does not hold it.
+        cpu_seconds: of processor time, all threads together (default 60).
+        file_bytes: that one file may become (default 0: nothing can be written to a file).
+        open_files: at a time (default 256).
+    """
+
+    memory_bytes: int = 2 << 30
+    cpu_seconds: int = 60
+    file_bytes: int = 0
+    open_files: int = 256
+
+
+def limit_resources(limits: ResourceLimits) -> None:
+    """Bound memory, processor time, the size of files and their number, for this process and for good."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        _log.warning("this system has no resource limits")
+        return
+    for kind, value in (
+        (resource.RLIMIT_AS, limits.memory_bytes),
+        (resource.RLIMIT_CPU, limits.cpu_seconds),
+        (resource.RLIMIT_FSIZE, limits.file_bytes),
+        (resource.RLIMIT_NOFILE, limits.open_files),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        with suppress(ValueError, OSError):  # macOS has no RLIMIT_AS to speak of
+            hard = resource.getrlimit(kind)[1]
+            bounded = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(kind, (bounded, bounded))
+
+
+def missing() -> tuple[str, ...]:
+    """What this system lacks of the confinement that is promised on Linux; elsewhere nothing is promised.
+
+    Returns:
+        Names with the kernel that has it, such as ``"Landlock (Linux 5.13)"``; empty where all is there.
+    """
+    if sys.platform != "linux":
+        return ()
+    lacking = []
+    if landlock.version() < 1:
+        lacking.append("Landlock (Linux 5.13, in the kernel's list of security modules)")
+    if not seccomp.is_available():
+        lacking.append("seccomp filters (on x86-64 and 64-bit ARM)")
+    return tuple(lacking)
+
+
+def confine(*, writable: list[Path], readable: list[Path]) -> bool:
+    """Let this process see only these files and folders, make no socket and no process, and signal nobody.
+
+    To be called before the first thread starts: Landlock holds the calling thread and those it starts later.
+
+    Args:
+        writable: folders (or files) in which it may read, make, write and remove files.
+        readable: files and folders that it may read, and map libraries from.
+
+    Returns:
+        Whether all of it holds. False on other systems than Linux, and where the kernel lacks a part (:func:`missing`).
+    """
+    global _confined
+    if sys.platform != "linux":
+        return False
+    holds = landlock.limit_files(writable=writable, readable=readable)
+    holds = seccomp.deny_calls() and holds
+    _confined = True
+    return holds
+
+
+def is_confined() -> bool:
+    """Whether this process has been confined: it can start no other, and need not to be safe."""
+    return _confined
+
+
+def program_folders() -> list[Path]:
+    """What Python and its libraries read: themselves, and what the kernel says about the processor and the process."""
+    names = {*sys.path, sys.prefix, sys.base_prefix, "/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64"}
+    names |= {f"/proc/{os.getpid()}", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm"}
+    names |= {"/sys/devices/system", "/sys/fs/cgroup", "/dev/null", "/dev/urandom", "/etc/ld.so.cache"}
+    # An entry of sys.path such as "/" or a home folder would open far more than a program.
+    too_wide = {Path("/"), Path.home()}
+    return [path for name in sorted(names) if name and (path := Path(name)).exists() and path not in too_wide]

@@ -1,0 +1,45 @@
+"""Several pictures in the network at once, a thread each."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from animevid.backends.base import Tensor
+
+
+class SideBySide:
+    """A pool of ``count`` threads; what waits in it can be given up without closing it."""
+
+    def __init__(self, count: int) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="animevid-infer")
+        self._lock = threading.Lock()
+        self._pending: set[Future[Tensor]] = set()
+
+    def submit(self, run: Callable[[Tensor], Tensor], tensor: Tensor) -> Future[Tensor]:
+        """Run ``run(tensor)`` when a thread is free.
+
+        Raises:
+            RuntimeError: it is closed.
+        """
+        with self._lock:
+            future = self._pool.submit(run, tensor)
+            self._pending.add(future)
+        future.add_done_callback(self._forget)
+        return future
+
+    def cancel_waiting(self) -> None:
+        """Give up what no thread has begun; its ``result`` raises ``CancelledError``."""
+        with self._lock:
+            waiting = tuple(self._pending)
+        for future in waiting:
+            future.cancel()
+
+    def close(self) -> None:
+        """Give up what waits, and return when the threads are done."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _forget(self, future: Future[Tensor]) -> None:
+        with self._lock:
+            self._pending.discard(future)

@@ -1,0 +1,214 @@
+"""A style of somebody else's is opened and run once in a process of its own, before it is opened here.
+
+What a file can do to a runtime (loop for ever, ask for all memory, end the process) it does there, under limits
+(:mod:`animevid.confinement`), and is then refused with one line. What was tried once is remembered by its checksum in
+the cache folder, so that this costs about half a second the first time and nothing later. Shipped styles are not tried.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from animevid.confinement import is_confined
+from animevid.errors import StyleError, UsageError
+from animevid.options import CardHints
+from animevid.styles.card import StyleCard
+from animevid.styles.folders import cache_folder
+from animevid.styles.inspect import look_at
+
+_LOG = logging.getLogger(__name__)
+
+#: How long opening and one small picture may take; the variable raises it for a large network on a slow machine.
+SECONDS = 10.0
+SECONDS_VARIABLE = "ANIMEVID_STYLE_SECONDS"
+#: Address space beside what grows with the file: the runtime's libraries and arenas, and the pictures.
+_MEMORY_BYTES = 3 << 30
+#: A network of one large size, without loops, may take so many times as long.
+MOST_TIMES = 16.0
+#: How long Python and the runtime may take to start, in which nothing of the file runs.
+_START_SECONDS = 60.0
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV", "OMP_NUM_THREADS")
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a trial found of a file without a card: its card (JSON), and the model where it had to be adapted."""
+
+    card: str = ""
+    adapted: bytes = b""
+
+
+_remembered: dict[str, _Found] = {}
+_running: set[subprocess.Popen[bytes]] = set()
+
+
+def try_out(
+    model: bytes, *, name: str, card: StyleCard | None = None, hints: CardHints | None = None
+) -> tuple[bytes, StyleCard]:
+    """Open ``model`` (a serialized ONNX file) and run it on a small picture, in a child with limits.
+
+    Args:
+        model: the file's content.
+        name: what messages call it.
+        card: the card in the file; ``None`` infers one (:func:`animevid.styles.inspect.look_at`).
+        hints: what the user knows better, for a file without a card.
+
+    Returns:
+        ``model``, for a file without a card in the form that every backend takes; ``card``, or what was inferred.
+
+    Raises:
+        StyleError: it does not end, needs too much memory or breaks the child; without a card also what
+            ``look_at`` says. A file with a card that ONNX Runtime refuses passes: another backend may take it.
+    """
+    if is_confined() or not sys.executable:
+        return look_at(model, name=name, hints=hints) if card is None else (model, card)
+    key = _key(model, card is not None, hints)
+    found = _remembered.get(key) or _recall(key)
+    if found is None:
+        found = _run(model, name, card, hints)
+        _write_down(key, found)
+    _remembered[key] = found
+    adapted = found.adapted or model
+    return adapted, card if card is not None else replace(StyleCard.from_json(found.card), name=name)
+
+
+@contextmanager
+def ended_by_ctrl_c() -> Iterator[None]:
+    """What is tried in other threads meanwhile ends with a Ctrl-C (or exit) that comes here."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        for child in tuple(_running):
+            child.kill()
+        raise
+
+
+def seconds_allowed() -> float:
+    """How long a stranger's network may take for one run, as set by ``$ANIMEVID_STYLE_SECONDS``.
+
+    Raises:
+        UsageError: the variable is not a number of seconds above 0.
+    """
+    text = os.environ.get(SECONDS_VARIABLE, "")
+    try:
+        seconds = float(text) if text else SECONDS
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 86400:
+        raise UsageError(f"{SECONDS_VARIABLE} = {text[:20]!r} must be a number of seconds, 1 to 86400")
+    return seconds
+
+
+def _run(model: bytes, name: str, card: StyleCard | None, hints: CardHints | None) -> _Found:
+    seconds = seconds_allowed()
+    request = {
+        "name": name,
+        "card": None if card is None else card.to_json(),
+        "hints": asdict(hints or CardHints()),
+        "seconds": seconds,
+        "memory_bytes": _MEMORY_BYTES + 6 * len(model),
+    }
+    package = os.fspath(Path(__file__).parents[2])
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    environment |= {
+        "PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", "")))),
+        "ORT_DISABLE_TELEMETRY": "1",
+        "MALLOC_ARENA_MAX": "2",
+    }
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", "animevid.styles.trial_child"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        ) as child:
+            _running.add(child)
+            try:
+                head = json.dumps(request).encode() + b"\n"
+                said, _ = child.communicate(head + model, timeout=MOST_TIMES * seconds + _START_SECONDS)
+            except subprocess.TimeoutExpired:
+                raise _endless(name, seconds) from None
+            finally:
+                _running.discard(child)
+                child.kill()  # also after Ctrl-C; what has ended stays ended
+    except OSError as error:
+        raise StyleError(f"{name!r} cannot be tried in a process of its own ({error.strerror})") from error
+    return _judged(said, child.returncode, name, seconds)
+
+
+def _judged(said: bytes, code: int, name: str, seconds: float) -> _Found:
+    answer: dict[str, Any] = {}
+    line, _, adapted = said.partition(b"\n")
+    with suppress(ValueError):
+        answer = json.loads(line or b"{}")
+    if answer.get("error"):
+        raise StyleError(str(answer["error"]))
+    if answer.get("memory"):
+        raise StyleError(f"{name!r} needs more than {_MEMORY_BYTES >> 30} GiB for one small picture: it is no stylizer")
+    if "card" in answer:
+        return _Found(str(answer["card"]), adapted)
+    if code in (-14, -24, -9):  # SIGALRM, SIGXCPU, or killed when the processor time was over
+        raise _endless(name, seconds)
+    raise StyleError(f"{name!r} breaks the runtime that opens it (exit {code}): the file is damaged, or made to harm")
+
+
+def _endless(name: str, seconds: float) -> StyleError:
+    return StyleError(
+        f"{name!r} did not finish one small picture in {seconds:g} s; if it is yours and only slow, "
+        f"set {SECONDS_VARIABLE} to more seconds"
+    )
+
+
+def _key(model: bytes, has_card: bool, hints: CardHints | None) -> str:
+    try:
+        runtime = importlib.metadata.version("onnxruntime")
+    except importlib.metadata.PackageNotFoundError:  # onnxruntime-gpu, or a build of one's own
+        runtime = "unknown"
+    digest = hashlib.sha256(model)
+    digest.update(repr((_VERSION, runtime, has_card, hints or CardHints())).encode())
+    return digest.hexdigest()
+
+
+def _recall(key: str) -> _Found | None:
+    path = cache_folder() / "tried" / key
+    try:
+        found = _Found(*_split(path.read_bytes()))
+        if found.card:
+            StyleCard.from_json(found.card)
+        return found
+    except (OSError, ValueError, StyleError):
+        return None
+
+
+def _split(content: bytes) -> tuple[str, bytes]:
+    """A card's line, and what follows it.
+
+    Raises:
+        ValueError: there is no line.
+    """
+    line, end, rest = content.partition(b"\n")
+    if not end:
+        raise ValueError("cut short")
+    return line.decode(), rest
+
+
+def _write_down(key: str, found: _Found) -> None:
+    folder = cache_folder() / "tried"
+    partial = folder / f".{key}.{os.getpid()}"
+    with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial.write_bytes(found.card.encode() + b"\n" + found.adapted)
+        os.replace(partial, folder / key)

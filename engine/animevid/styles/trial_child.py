@@ -1,0 +1,106 @@
+"""The child of :mod:`animevid.styles.trial`: one line of JSON and a model on standard input, one line of JSON out.
+
+``{"card": TEXT}`` (empty for a file that has a card; the adapted model follows, if it had to be), ``{"error": TEXT}``
+for what is no stylizer, ``{"memory": true}`` where the limit was met. Whatever ends the process instead was the file's
+doing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import Any
+
+from animevid.confinement import ResourceLimits, confine, limit_resources, program_folders
+from animevid.errors import AnimevidError
+from animevid.options import CardHints
+from animevid.styles.card import ColourOrder, Layout, StyleCard
+from animevid.styles.inspect import look_at
+from animevid.styles.onnx_file import may_loop
+from animevid.styles.trial import MOST_TIMES
+
+#: What a runtime says when it gets no memory.
+_NO_MEMORY = ("bad_alloc", "allocate memory", "bad allocation", "std::length_error", "vector::_M_")
+_SIDE_PX = 64
+
+
+def main() -> None:
+    """The child's whole life."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
+    request = json.loads(sys.stdin.buffer.readline())
+    limit_resources(
+        ResourceLimits(memory_bytes=request["memory_bytes"], cpu_seconds=max(60, round(4 * request["seconds"])))
+    )
+    confine(writable=[], readable=program_folders())
+    try:
+        model = sys.stdin.buffer.read()
+        import numpy  # noqa: F401  # what they take to load is not the file's time
+        import onnxruntime  # noqa: F401
+
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, request["seconds"])  # its signal ends this process
+        card, adapted = _try_out(model, request)
+        _say(card=card)
+        sys.stdout.buffer.write(adapted)
+        sys.stdout.buffer.flush()
+    except MemoryError:
+        _say(memory=True)
+    except AnimevidError as error:
+        text = str(error)
+        _say(memory=True) if any(word in text for word in _NO_MEMORY) else _say(error=text)
+
+
+def _try_out(model: bytes, request: dict[str, Any]) -> tuple[str, bytes]:
+    raw: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in request["hints"].items()
+    }
+    for key, kind in (("layout", Layout), ("colour_order", ColourOrder)):
+        raw[key] = None if raw[key] is None else kind(raw[key])
+    if request["card"] is not None:
+        _open_as_for_films(model, StyleCard.from_json(request["card"]), request["seconds"])
+        return "", b""
+    adapted, card = look_at(model, name=request["name"], hints=CardHints(**raw))
+    _open_as_for_films(adapted, card, request["seconds"])
+    return card.to_json(), b"" if adapted == model else adapted
+
+
+def _open_as_for_films(model: bytes, card: StyleCard, seconds: float) -> None:
+    """As ``backends.onnxruntime`` opens it, so that nothing happens there that did not happen here."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = min(4, os.cpu_count() or 1)
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    if card.fixed_size_px and not may_loop(model) and hasattr(signal, "setitimer"):
+        # It has no small size: the time grows with the one that it has.
+        share = min(MOST_TIMES, 1 + card.fixed_size_px[0] * card.fixed_size_px[1] / 512**2)
+        signal.setitimer(signal.ITIMER_REAL, seconds * share)
+    multiple = card.padded_multiple_px
+    side = -(-_SIDE_PX // multiple) * multiple
+    height, width = card.fixed_size_px or (side, side)
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        given = session.get_inputs()[0]
+        first = given.shape[0] if given.shape and isinstance(given.shape[0], int) else 1
+        picture = np.zeros(card.tensor_shape(max(1, first), height, width), np.float32)
+        session.run(None, {given.name: picture})
+    except Exception as error:
+        text = str(error)
+        if isinstance(error, MemoryError) or any(word in text for word in _NO_MEMORY):
+            raise MemoryError from error
+        # It opens elsewhere or nowhere: the backend that is asked to says so.
+
+
+def _say(**message: Any) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)  # no clean-up of a runtime that a file may have broken
