@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import json
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 from animevid.cli import main
 from animevid.io.sources.camera import TEST_PATTERN
 from animevid.options import CameraOptions
-from animevid.server.app import ServerOptions, make_app
+from animevid.server.app import make_app
 from animevid.server.auth import Guard, is_loopback
 from animevid.server.sandbox import SandboxLimits, SandboxRequest, conversion_options
 from animevid.server.uploads import JobLimits
@@ -26,23 +26,6 @@ aiohttp = pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip i
 pytest.importorskip("aiortc", reason="aiortc is not installed: pip install 'animevid[live]'")
 
 TOKEN = "a token that nobody guesses"
-
-
-@pytest.fixture
-def served(packed_style: Path) -> Callable[..., Any]:
-    """``served(talk, **options)`` runs ``talk(client)`` against a server with these options."""
-    from aiohttp.test_utils import TestClient, TestServer
-
-    def run(talk: Callable[[Any], Awaitable[Any]], **changes: Any) -> Any:
-        options = ServerOptions(**{"styles": (load_style(packed_style),), "guard": Guard("127.0.0.1"), **changes})
-
-        async def session() -> Any:
-            async with TestClient(TestServer(make_app(options))) as client:
-                return await talk(client)
-
-        return asyncio.run(session())
-
-    return run
 
 
 def away(token: str = TOKEN, **changes: Any) -> Guard:
@@ -355,7 +338,7 @@ def test_too_long_and_too_large_films_are_refused_before_they_are_decoded(
 
 def test_a_field_of_the_form_that_is_no_word_is_refused_before_it_fills_the_memory():
     from animevid.errors import LiveError
-    from animevid.server.app import form_word
+    from animevid.server.params import form_word
 
     class Endless:
         name = "style"

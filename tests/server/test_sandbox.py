@@ -135,16 +135,16 @@ def test_only_films_of_allowed_formats_reach_a_decoder(content: bytes, why: str,
     source = tmp_path / "upload"
     source.write_bytes(content)
     answer = convert(source, packed_style)
-    assert "not a video" in answer["error"], why
+    assert "not a video or photo" in answer["error"], why
 
 
-def test_a_single_picture_is_pointed_elsewhere(packed_style: Path, tmp_path: Path):
+def test_a_photo_beyond_the_limit_is_refused_before_it_is_decoded(packed_style: Path, tmp_path: Path):
     import cv2
     import numpy as np
 
     source = tmp_path / "upload"
-    source.write_bytes(cv2.imencode(".png", np.zeros((20, 20, 3), np.uint8))[1].tobytes())
-    assert "single picture" in convert(source, packed_style)["error"]
+    source.write_bytes(cv2.imencode(".png", np.zeros((1000, 1100, 3), np.uint8))[1].tobytes())
+    assert "megapixels is too large here: at most 1 " in convert(source, packed_style, photo_pixels=1_000_000)["error"]
 
 
 def test_a_film_that_breaks_off_does_not_break_the_child(

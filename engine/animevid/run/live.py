@@ -90,7 +90,8 @@ class LiveSession:
     @property
     def held_fps(self) -> float:
         """The rate that is to be held: the one that was asked for, or the camera's where that is slower."""
-        return min(float(self._settings.fps), 1 / (self._arrivals.frame_seconds or 1e-3))
+        wanted, camera = float(self._settings.fps), self._arrivals.frame_seconds
+        return min(wanted, 1 / camera) if camera else wanted
 
     @property
     def style_name(self) -> str:

@@ -35,12 +35,13 @@ _PROTOCOLS = "file"
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """What one conversion may use. ``film_pixels`` is pixels a frame times frames."""
+    """What one conversion may use. ``film_pixels`` is pixels a frame times frames; ``photo_pixels`` a still's."""
 
     duration_seconds: float = 600.0
     frame_pixels: int = 3840 * 2160
     side_px: int = 8192
     film_pixels: int = 1280 * 720 * 30 * 600
+    photo_pixels: int = 50_000_000
     memory_bytes: int = 6 << 30
     cpu_seconds: int = 3600
     output_bytes: int = 2 << 30
@@ -51,8 +52,9 @@ class SandboxRequest:
     """One conversion. ``source`` and ``target`` lie in one private folder; ``style`` is an ONNX file.
 
     ``options`` are those of :class:`ConversionOptions` that differ from the defaults, as JSON takes them. ``card`` is
-    that of the style as the page shows it (JSON), which may know more than the file; without one the file is looked
-    at. ``allow_int8``: the INT8 file beside it may stand in for it where that is faster (see :class:`Style`).
+    that of the style as the page shows it (JSON), which may know more than the file; without one the file
+    is looked at. ``allow_int8``: the INT8 file beside it may stand in for it where that is faster (see
+    :class:`Style`). ``preview``: one frame of a film, and an estimate, instead of the whole.
     """
 
     source: str
@@ -61,6 +63,7 @@ class SandboxRequest:
     card: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     allow_int8: bool = False
+    preview: bool = False
     limits: SandboxLimits = field(default_factory=SandboxLimits)
 
     def to_json(self) -> str:
@@ -93,8 +96,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _convert(request: SandboxRequest) -> None:
     from animevid.run.conversion import Conversion, Progress
+    from animevid.server.preview import preview_film, show_photo
 
-    check_upload(Path(request.source), request.limits)
+    is_photo = check_upload(Path(request.source), request.limits)
+    if request.preview:
+        found = preview_film(request.source, Path(request.target).parent, conversion_options(request))
+        return _say(preview=found.as_json())
     pixels = 0
 
     def on_progress(progress: Progress) -> None:
@@ -110,6 +117,8 @@ def _convert(request: SandboxRequest) -> None:
         height, width = conversion.plan.size
         pixels = height * width
         conversion.run(on_progress=on_progress)
+    if is_photo:
+        show_photo(request.source, request.target)
 
 
 def conversion_options(request: SandboxRequest) -> ConversionOptions:
@@ -129,23 +138,24 @@ def conversion_options(request: SandboxRequest) -> ConversionOptions:
     )
 
 
-def check_upload(path: Path, limits: SandboxLimits) -> None:
-    """Look at the headers of an upload, before anything is decoded for real.
+def check_upload(path: Path, limits: SandboxLimits) -> bool:
+    """Look at the headers of an upload, before anything is decoded for real; whether it is a photo.
 
     Raises:
-        InputError: not a video of an allowed format, too long, or too large.
+        InputError: not a photo or video of an allowed format, too long, or too large.
     """
     from animevid.io.network.protocols import open_input
     from animevid.io.sources.images import still_demuxer
 
-    if still_demuxer(path) is not None:
-        raise UnsupportedInputError("this is a single picture: drop a video, or use animevid on the command line")
+    if (demuxer := still_demuxer(path)) is not None:
+        _check_photo(path, demuxer, limits)
+        return True
     options = {"protocol_whitelist": _PROTOCOLS, "format_whitelist": ALLOWED_FORMATS}
     try:
         container = open_input(path, options=options)
     except InputError as error:
-        known = "MP4, MOV, MKV, WebM, AVI, GIF, TS, FLV, Ogg"
-        raise UnsupportedInputError(f"this is not a video of a kind that is taken here ({known})") from error
+        known = "MP4, MOV, MKV, WebM, AVI, GIF, TS, FLV, Ogg; JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP"
+        raise UnsupportedInputError(f"this is not a video or photo of a kind that is taken here ({known})") from error
     with container:
         for stream in container.streams.video:
             width, height = stream.width or 0, stream.height or 0
@@ -160,6 +170,18 @@ def check_upload(path: Path, limits: SandboxLimits) -> None:
             frames = max(float(stream.frames), seconds * float(rate))
             if frames * width * height > limits.film_pixels:
                 raise InputError(_too_long(limits))
+    return False
+
+
+def _check_photo(path: Path, demuxer: str, limits: SandboxLimits) -> None:
+    from animevid.io.network.protocols import open_input
+
+    with open_input(path, format_name=demuxer, options={"protocol_whitelist": _PROTOCOLS}) as container:
+        # Phones save one photo as many tiles.
+        pixels = sum((stream.width or 0) * (stream.height or 0) for stream in container.streams.video)
+    if pixels > limits.photo_pixels:
+        allowed = f"at most {limits.photo_pixels / 1e6:.0f} megapixels"
+        raise InputError(f"a photo of {pixels / 1e6:.0f} megapixels is too large here: {allowed}")
 
 
 def _too_long(limits: SandboxLimits) -> str:

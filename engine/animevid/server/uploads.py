@@ -18,12 +18,15 @@ from pathlib import Path
 
 from animevid.declare import changed
 from animevid.errors import LiveError
+from animevid.io.sources.images import still_demuxer
 from animevid.options import ConversionOptions
 from animevid.run.live import BusyError
 from animevid.server.sandbox import SandboxLimits, SandboxRequest
 from animevid.styles import Style
 
 log = logging.getLogger(__name__)
+
+_PREVIEW_BYTES = 64 << 20
 
 
 class TooLargeError(LiveError):
@@ -35,12 +38,16 @@ class JobLimits:
     """``upload_bytes`` of one file; ``waiting`` jobs at most in line; results stay for ``keep_seconds``.
 
     An upload of which nothing comes for ``stall_seconds`` gives its place in the line away. All results together take
-    ``kept_bytes`` at most: those that were fetched make room, the oldest first; the others do not.
+    ``kept_bytes`` at most: those that were fetched make room, the oldest first; the others do not. At most ``held``
+    films wait for their owner to start them. Of what was converted the originals stay, to be compared and drawn again,
+    while they take no more than ``originals_bytes``.
     """
 
     upload_bytes: int = 512 << 20
     kept_bytes: int = 4 << 30
     waiting: int = 6
+    held: int = 12
+    originals_bytes: int = 2 << 30
     keep_seconds: float = 900.0
     wall_seconds: float = 3600.0
     stall_seconds: float = 30.0
@@ -49,16 +56,24 @@ class JobLimits:
 
 @dataclass
 class Job:
-    """One upload, from its first byte to its removal. ``state``: receiving, waiting, running, done or failed."""
+    """One upload, from its first byte to its removal. ``state``: receiving, held, waiting, running, done or failed."""
 
     id: str
     name: str
     folder: Path
     style: Style
-    options: ConversionOptions
+    strength: float
+    compare: bool
     state: str = "receiving"
     progress: float = 0.0
     error: str | None = None
+    #: Of a still picture, what its result is: ``".jpg"`` or ``".png"``.
+    photo_suffix: str | None = None
+    #: What a preview found: see :class:`animevid.server.preview.Preview`.
+    preview: dict[str, object] | None = None
+    previews: int = 0
+    #: Its number in line.
+    turn: int = 0
     was_fetched: bool = False
     touched_at_seconds: float = field(default_factory=time.monotonic)
     task: asyncio.Task[None] | None = None
@@ -69,7 +84,12 @@ class Job:
 
     @property
     def result(self) -> Path:
-        return self.folder / "result.mp4"
+        return self.folder / f"result{self.photo_suffix or '.mp4'}"
+
+    @property
+    def result_name(self) -> str:
+        """What the result is called when it is saved."""
+        return f"{Path(self.name).stem}-{self.style.path.stem}{self.result.suffix}"
 
     @property
     def result_bytes(self) -> int:
@@ -88,18 +108,26 @@ class Job:
             "progress": round(self.progress, 3),
             "error": self.error,
             "bytes": size,
+            "photo": self.photo_suffix is not None,
+            "style": self.style.card.name,
+            "strength": self.strength,
+            "preview": self.preview and {**self.preview, "number": self.previews},
+            "hasOriginal": self.source.exists(),
         }
 
 
 class Jobs:
     """All uploads of one server, in one private folder that goes when the server does. An async context manager."""
 
-    def __init__(self, limits: JobLimits | None = None) -> None:
+    def __init__(self, limits: JobLimits | None = None, *, options: ConversionOptions | None = None) -> None:
         self.limits = limits or JobLimits()
+        self._options = options or ConversionOptions()
         # Created with mode 0700 and a name that cannot be guessed.
         self.folder = Path(tempfile.mkdtemp(prefix="animevid-"))
         self._jobs: dict[str, Job] = {}
         self._one_at_a_time = asyncio.Semaphore(1)
+        self._one_preview = asyncio.Semaphore(1)
+        self._turns = 0
         self._sweeper: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Jobs:
@@ -121,41 +149,99 @@ class Jobs:
         return job
 
     async def receive(
-        self, chunks: AsyncIterator[bytes], *, name: str, style: Style, options: ConversionOptions
+        self,
+        chunks: AsyncIterator[bytes],
+        *,
+        name: str,
+        style: Style,
+        strength: float,
+        compare: bool = False,
+        hold: bool = False,
     ) -> Job:
-        """Store an upload and put it in line; ``options`` are its conversion's, but for the style.
+        """Store an upload and put it in line; with ``hold`` a film waits for :meth:`start`.
 
         Raises:
             BusyError: too many wait already, or results that nobody has fetched fill the place that there is.
             TooLargeError: more bytes than allowed; what came so far is removed.
         """
-        if sum(job.state in ("receiving", "waiting", "running") for job in self._jobs.values()) > self.limits.waiting:
-            raise BusyError(f"{self.limits.waiting} files wait already: try again later")
+        self._check_line()
+        if hold and sum(job.state == "held" for job in self._jobs.values()) >= self.limits.held:
+            raise BusyError(f"{self.limits.held} films wait already for their owners to start them: try again later")
         if await self._room_bytes(1) < 1:
             allowed = f"{self.limits.kept_bytes >> 20} MiB allowed"
             raise BusyError(f"results that were not fetched yet fill the {allowed}: try again later")
         job_id = secrets.token_urlsafe(16)
-        job = Job(job_id, _clean(name), self.folder / job_id, style, options)
+        job = Job(job_id, _clean(name), self.folder / job_id, style, strength, compare)
         job.folder.mkdir(mode=0o700)
         self._jobs[job_id] = job
         try:
             await self._store(chunks, job)
+            job.photo_suffix = await asyncio.to_thread(_photo_suffix, job.source)
         except BaseException:
             await self.remove(job_id)
             raise
-        job.state = "waiting"
-        job.task = asyncio.create_task(self._convert(job))
+        if hold and job.photo_suffix is None:
+            job.state = "held"
+        else:
+            self._enqueue(job)
         return job
+
+    async def start(self, job: Job, *, style: Style, strength: float) -> None:
+        """Convert a film that was held, or anything that was converted once more, in this style.
+
+        Raises:
+            BusyError: too many wait already.
+            LiveError: it is in line already, or the original is gone.
+        """
+        self._check_line()
+        self._check_original(job)
+        await _cancel(job.task)
+        self._check_original(job)
+        job.style, job.strength, job.was_fetched = style, strength, False
+        job.result.unlink(missing_ok=True)
+        self._enqueue(job)
+
+    async def preview(self, job: Job, *, style: Style, strength: float) -> None:
+        """Draw one frame of a held film in this style, and estimate what all of it takes; ``job`` has both then.
+
+        A newer call ends the older one.
+
+        Raises:
+            LiveError: it is in line already, the original is gone, or it cannot be drawn.
+        """
+        self._check_original(job)
+        await _cancel(job.task)
+        self._check_original(job)
+        job.style, job.strength = style, strength
+        job.task = asyncio.create_task(self._draw_preview(job))
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(job.task)
+
+    def ahead(self, job: Job) -> int:
+        """How many files are converted before ``job``."""
+        return sum(other.state in ("waiting", "running") and other.turn < job.turn for other in self._jobs.values())
+
+    def _check_line(self) -> None:
+        if sum(job.state in ("receiving", "waiting", "running") for job in self._jobs.values()) > self.limits.waiting:
+            raise BusyError(f"{self.limits.waiting} files wait already: try again later")
+
+    def _check_original(self, job: Job) -> None:
+        if job.state not in ("held", "done", "failed"):
+            raise LiveError(f"this file is {job.state}: wait until that is over")
+        if job.id not in self._jobs or not job.source.exists():
+            raise LiveError("the original is no longer here: send the file again")
+
+    def _enqueue(self, job: Job) -> None:
+        self._turns += 1
+        job.state, job.progress, job.error, job.turn = "waiting", 0.0, None, self._turns
+        job.task = asyncio.create_task(self._convert(job))
 
     async def remove(self, job_id: str) -> bool:
         """Stop a job and remove its files; false if there is none of that id."""
         job = self._jobs.pop(job_id, None)
         if job is None:
             return False
-        if job.task is not None and not job.task.done():
-            job.task.cancel()
-            with suppress(asyncio.CancelledError):
-                await job.task
+        await _cancel(job.task)
         shutil.rmtree(job.folder, ignore_errors=True)
         return True
 
@@ -195,29 +281,55 @@ class Jobs:
             job.state = "running"
             most_bytes = self.limits.sandbox.output_bytes
             room_bytes = await self._room_bytes(most_bytes)
-            request = SandboxRequest(
-                source=os.fspath(job.source),
-                target=os.fspath(job.result),
-                style=os.fspath(job.style.path),
-                card=job.style.card.to_json() if job.style.has_card else None,
-                options=changed(job.options),
-                allow_int8=job.style.allow_int8,
-                limits=replace(self.limits.sandbox, output_bytes=max(0, min(most_bytes, room_bytes))),
-            )
-            error: str | None
-            try:
-                async with asyncio.timeout(self.limits.wall_seconds):
-                    error = await self._run_sandbox(request, job)
-            except TimeoutError:
-                error = "it took too long: make it shorter or smaller"
-            except OSError as failure:
-                error = f"the converter cannot be started ({failure.strerror})"
-            job.source.unlink(missing_ok=True)
+            error = await self._run(self._request(job, output_bytes=max(0, min(most_bytes, room_bytes))), job)
             if error and room_bytes < most_bytes:
                 error += f" (results that were not fetched yet left {max(0, room_bytes) >> 20} MiB for it)"
             job.error, job.state = error, "failed" if error else "done"
             job.progress = job.progress if error else 1.0
+            job.previews += job.photo_suffix is not None
             job.touched_at_seconds = time.monotonic()
+            self._trim_originals()
+
+    async def _draw_preview(self, job: Job) -> None:
+        async with self._one_preview:
+            request = replace(self._request(job, output_bytes=_PREVIEW_BYTES), preview=True)
+            job.error = await self._run(request, job)
+            job.previews += 1
+            if job.error:
+                job.state = "failed"  # what cannot be drawn once cannot be drawn at all
+            job.touched_at_seconds = time.monotonic()
+
+    def _request(self, job: Job, *, output_bytes: int) -> SandboxRequest:
+        options = replace(self._options, strength=job.strength, compare="split" if job.compare else None)
+        return SandboxRequest(
+            source=os.fspath(job.source),
+            target=os.fspath(job.result),
+            style=os.fspath(job.style.path),
+            card=job.style.card.to_json() if job.style.has_card else None,
+            options=changed(options),
+            allow_int8=job.style.allow_int8,
+            limits=replace(self.limits.sandbox, output_bytes=output_bytes),
+        )
+
+    async def _run(self, request: SandboxRequest, job: Job) -> str | None:
+        """Let the child do its work; what went wrong as one line, or ``None``."""
+        try:
+            async with asyncio.timeout(self.limits.wall_seconds):
+                return await self._run_sandbox(request, job)
+        except TimeoutError:
+            return "it took too long: make it shorter or smaller"
+        except OSError as failure:
+            return f"the converter cannot be started ({failure.strerror})"
+
+    def _trim_originals(self) -> None:
+        """Remove originals of what is converted, the oldest first, until the others are few enough."""
+        ended = [job for job in self._jobs.values() if job.state in ("done", "failed") and job.source.exists()]
+        sizes = {job.id: job.source.stat().st_size for job in ended}
+        for job in sorted(ended, key=lambda job: job.touched_at_seconds):
+            if sum(sizes.values()) <= self.limits.originals_bytes:
+                return
+            del sizes[job.id]
+            job.source.unlink(missing_ok=True)
 
     async def _run_sandbox(self, request: SandboxRequest, job: Job) -> str | None:
         """Run the child to its end; what went wrong as one line, or ``None``."""
@@ -246,12 +358,14 @@ class Jobs:
                     progress = last.get("progress")
                     if isinstance(progress, float | int):
                         job.progress = float(progress)
+                    if isinstance(found := last.get("preview"), dict):
+                        job.preview = found
             code = await child.wait()
         finally:
             if child.returncode is None:
                 child.kill()
                 await child.wait()
-        if last.get("done") is True and request.target and Path(request.target).exists():
+        if last.get("done") is True and (request.preview or Path(request.target).exists()):
             return None
         if isinstance(last.get("error"), str):
             return str(last["error"])
@@ -262,8 +376,24 @@ class Jobs:
             await asyncio.sleep(min(30.0, self.limits.keep_seconds))
             now = time.monotonic()
             for job in tuple(self._jobs.values()):
-                if job.state in ("done", "failed") and now - job.touched_at_seconds > self.limits.keep_seconds:
+                if job.state in ("held", "done", "failed") and now - job.touched_at_seconds > self.limits.keep_seconds:
                     await self.remove(job.id)
+
+
+async def _cancel(task: asyncio.Task[None] | None) -> None:
+    """End a task, whatever it does, and wait for that."""
+    if task is not None and not task.done():
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _photo_suffix(path: Path) -> str | None:
+    """What the result of a still picture is written as, by the picture's first bytes; ``None`` for anything else."""
+    demuxer = still_demuxer(path)
+    if demuxer is None:
+        return None
+    return ".png" if demuxer in ("png_pipe", "webp_pipe") else ".jpg"  # what may be transparent stays so
 
 
 def _clean(name: str) -> str:

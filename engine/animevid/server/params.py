@@ -1,0 +1,70 @@
+"""What viewers ask for, checked: JSON bodies, form fields, shares."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from aiohttp import web
+
+from animevid.errors import LiveError
+
+_MAX_WORD = 200
+
+
+async def json_object(request: web.Request) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    Raises:
+        LiveError: it is none.
+    """
+    try:
+        params = json.loads(await request.text())
+    except (ValueError, RecursionError) as error:
+        raise LiveError("the request is not JSON") from error
+    if not isinstance(params, dict):
+        raise LiveError("the request must be a JSON object")
+    return params
+
+
+async def form_word(part: Any) -> str:
+    """A form's field, which holds a word: whatever is longer is refused before it is read.
+
+    Raises:
+        LiveError: longer than 200 bytes.
+    """
+    word = b""
+    while chunk := await part.read_chunk(_MAX_WORD):
+        word += chunk
+        if len(word) > _MAX_WORD:
+            raise LiveError(f"the field {str(part.name)[:20]!r} is longer than {_MAX_WORD} bytes: give a name")
+    return word.decode("utf-8", "replace")
+
+
+def share(value: object) -> float:
+    """A strength, 0 to 1.
+
+    Raises:
+        LiveError: anything else.
+    """
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0.0 <= number <= 1.0:
+        raise LiveError(f"strength = {str(value)[:20]!r} must lie between 0 and 1")
+    return number
+
+
+def flag(value: object) -> bool:
+    """A choice of two: JSON's ``true``, or ``1`` in an address.
+
+    Raises:
+        LiveError: anything else.
+    """
+    if value in (True, "1", "true"):
+        return True
+    if value in (False, None, "", "0", "false"):
+        return False
+    raise LiveError(f"{str(value)[:20]!r} must be true or false")
