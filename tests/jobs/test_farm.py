@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -39,7 +40,7 @@ def cluster():
         runtime_env={"env_vars": variables},
         object_store_memory=100 << 20,
     )
-    yield
+    yield [ray.get_runtime_context().gcs_address, repr(variables)]
     ray.shutdown()
 
 
@@ -92,6 +93,23 @@ class Older(SegmentWorker):
         return super().check()
 
 
+_DRIVER = """
+import sys
+from fractions import Fraction
+import ray
+from animevid.jobs import open_conversion
+from animevid.jobs.farm import Farm
+from animevid.options import ConversionOptions, EncodeOptions
+address, variables, src, dst, style = sys.argv[1:]
+ray.init(address, log_to_driver=False, runtime_env={"env_vars": eval(variables)})
+encoder = EncodeOptions(threads=1)
+options = ConversionOptions(style=style, threads=1, encoder=encoder, skip_static=False, deflicker=False)
+with open_conversion(src, dst, options, resumable=True, segment_seconds=Fraction(1)) as job:
+    Farm(job, options, capacity=lambda: 1).run(lambda done, total: print(done, flush=True))
+    job.join()
+"""
+
+
 def farmed(film, dst, options, **how):
     with open_conversion(film, dst, options, resumable=True, segment_seconds=Fraction(1)) as job:
         farm = Farm(job, options, **how)
@@ -119,6 +137,24 @@ def test_a_slow_worker_is_overtaken_and_a_late_one_joins(cluster, film, exact, t
     assert farm._number == 2
     assert time.monotonic() - started_at < 55
     assert len(look(tmp_path / "farm.mkv").pictures) == 150
+
+
+def test_a_driver_that_was_killed_goes_on(cluster, film, exact, convert, tmp_path):
+    expected, dst = tmp_path / "one.mp4", tmp_path / "farm.mp4"
+    options = replace(exact, encoder=EncodeOptions(threads=1))
+    convert(film, expected, options, segment_seconds=Fraction(1))
+    words = [sys.executable, "-c", _DRIVER, *cluster, str(film), str(dst), str(options.style)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    driver = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+    assert [driver.stdout.readline() for _ in range(2)] == ["1\n", "2\n"]
+    driver.kill()
+    driver.wait()
+    assert not dst.exists()
+    with open_conversion(film, dst, options) as job:
+        assert 2 <= len(job._finished) < len(job.description.segments)
+    farmed(film, dst, options, capacity=lambda: 1)
+    assert dst.read_bytes() == expected.read_bytes()
+    assert not jobs.job_folder(dst).exists()
 
 
 def test_a_worker_of_another_version_is_refused_in_one_line(cluster, film, exact, tmp_path):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -45,6 +49,35 @@ def test_a_bad_film_does_not_stop_the_shelf(shelf, packed_style, tmp_path, capsy
     told = capsys.readouterr()
     assert "3 done, 0 skipped, 1 failed" in told.out
     assert "[2/4]" in told.err
+
+
+def test_a_shelf_that_is_killed_twice_ends_with_every_film_whole(make_clip, packed_style, tmp_path):
+    shelf, out, report = tmp_path / "shelf", tmp_path / "out", tmp_path / "report.json"
+    shelf.mkdir()
+    clip = make_clip(
+        "film.mp4", frames=300, rate=Fraction(2), options={"g": "10"}, audio_codec="aac", audio_seconds=Fraction(150)
+    )
+    for name in ("a.mp4", "b.mp4", "c.mp4"):
+        shutil.copy(clip, shelf / name)
+    words = ["--style", str(packed_style), "--threads", "1", "--encoder-threads", "1", "--every-frame", "--resume"]
+    words += ["--no-deflicker", "--keep-going"]
+    whole = tmp_path / "whole.mp4"
+    assert main([str(clip), str(whole), *words[:-1]]) == 0
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-m", "animevid", str(shelf), str(out), *words, "--report", str(report)]
+    for name in ("a", "b"):
+        job = out / f".{name}-test-packed.mp4.job"
+        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (job / "000001.pkts").exists():
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+        assert job.exists(), "it was killed too late"
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "goes on where it stopped" in done.stderr
+    assert names(out) == ["a-test-packed.mp4", "b-test-packed.mp4", "c-test-packed.mp4"]
+    assert {path.read_bytes() for path in out.iterdir()} == {whole.read_bytes()}
+    assert [film["state"] for film in json.loads(report.read_text())["films"]] == ["skipped", "done", "done"]
 
 
 def test_without_keep_going_the_first_bad_film_is_the_last(shelf, packed_style, tmp_path):

@@ -23,6 +23,7 @@ from animevid.jobs.batch import (
     output_name,
     table,
 )
+from animevid.jobs.shelf import ShelfProgress
 from animevid.redaction import redacted
 
 if TYPE_CHECKING:
@@ -62,11 +63,16 @@ def run_many(
     speaks = not args.quiet and not as_json
     errors: list[int] = []
     at = 0
+    skip = args.watch or ((args.skip_existing or args.keep_going) and not options.overwrite)
+    waiting = (film.path for film, dst in pairs if not (skip and dst.exists()))
+    shelf = ShelfProgress(waiting, start_seconds=options.start_seconds, end_seconds=options.end_seconds)
 
     def one(film: Film, dst: Path) -> int:
+        shelf.begin(film.path)
         reporter = open_reporter(
             "none" if args.quiet else args.progress,
             output_is_stdout=False,
+            shelf=shelf,
             film=at,
             films=len(pairs),
             input=str(film.path),
@@ -90,12 +96,10 @@ def run_many(
 
     outcomes: list[Outcome] = []
     stopped = False
-    skip = (args.skip_existing or args.keep_going) and not options.overwrite
     try:
-        for outcome in convert_films(
-            all_pairs(), one, keep_going=args.keep_going or args.watch, skip_existing=skip or args.watch
-        ):
+        for outcome in convert_films(all_pairs(), one, keep_going=args.keep_going or args.watch, skip_existing=skip):
             outcomes.append(outcome)
+            shelf.end(Path(outcome.input), frames=outcome.frames)
             if speaks and outcome.state == "failed":
                 print(f"animevid: {outcome.reason}", file=sys.stderr)
     except (Cancelled, KeyboardInterrupt):

@@ -15,6 +15,7 @@ from animevid.errors import AnimevidError
 from animevid.redaction import redacted_text
 
 if TYPE_CHECKING:
+    from animevid.jobs.shelf import ShelfProgress
     from animevid.run.conversion import ConversionReport, Progress
 
 #: fps and ETA follow about this much of the recent past.
@@ -57,16 +58,25 @@ class QuietReporter:
 class BarReporter(QuietReporter):
     """A bar with frames, fps, time left and the load of the busiest stages; for terminals only."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, shelf: ShelfProgress | None = None) -> None:
         self._stream = stream
+        self._shelf = shelf
         self._rate = _RecentRate()
         self._colour = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         self._drawn = False
 
     def progress(self, progress: Progress) -> None:
         self._rate.add(progress.frames_done)
+        if self._shelf is not None:
+            self._shelf.progress(progress.frames_done, progress.frames_total)
         columns = shutil.get_terminal_size().columns
-        line = bar_line(progress, fps=self._rate.fps, columns=columns - 1, colour=self._colour)
+        line = bar_line(
+            progress,
+            fps=self._rate.fps,
+            columns=columns - 1,
+            colour=self._colour,
+            shelf_seconds=None if self._shelf is None else self._shelf.seconds_left,
+        )
         self._stream.write(f"\r\x1b[K{line}")
         self._stream.flush()
         self._drawn = True
@@ -81,14 +91,17 @@ class BarReporter(QuietReporter):
 class JsonReporter(QuietReporter):
     """JSON lines: ``{"event": "progress", ...}`` now and then, ``"done"`` or ``"error"`` at the end."""
 
-    def __init__(self, stream: TextIO, **context: Any) -> None:
+    def __init__(self, stream: TextIO, *, shelf: ShelfProgress | None = None, **context: Any) -> None:
         self._stream = stream
+        self._shelf = shelf
         self._context = context
         self._rate = _RecentRate()
         self._next_at = 0.0
 
     def progress(self, progress: Progress) -> None:
         self._rate.add(progress.frames_done)
+        if self._shelf is not None:
+            self._shelf.progress(progress.frames_done, progress.frames_total)
         if time.monotonic() < self._next_at:
             return
         self._next_at = time.monotonic() + _JSON_INTERVAL_SECONDS
@@ -102,10 +115,13 @@ class JsonReporter(QuietReporter):
             eta_seconds=None if left is None else round(left, 1),
             elapsed_seconds=round(progress.statistics.elapsed_seconds, 3),
             load={stage.name: round(progress.statistics.load(stage.name), 3) for stage in progress.statistics.stages},
+            **_shelf_fields(self._shelf),
         )
 
     def done(self, report: ConversionReport) -> None:
-        self._write(event="done", **report_fields(report))
+        if self._shelf is not None:
+            self._shelf.progress(report.frames_out, report.frames_out)
+        self._write(event="done", **report_fields(report), **_shelf_fields(self._shelf))
 
     def failed(self, error: AnimevidError) -> None:
         self._write(
@@ -117,25 +133,30 @@ class JsonReporter(QuietReporter):
         self._stream.flush()
 
 
-def open_reporter(kind: str, *, output_is_stdout: bool, **context: Any) -> Reporter:
+def open_reporter(kind: str, *, output_is_stdout: bool, shelf: ShelfProgress | None = None, **context: Any) -> Reporter:
     """The reporter for ``--progress KIND``: ``auto`` is a bar on a terminal and nothing elsewhere.
 
-    ``context`` goes into each line of JSON.
+    ``shelf`` is how far all films are that this one is of. ``context`` goes into each line of JSON.
     """
     if kind == "json":
-        return JsonReporter(sys.stderr if output_is_stdout else sys.stdout, **context)
+        return JsonReporter(sys.stderr if output_is_stdout else sys.stdout, shelf=shelf, **context)
     if kind == "bar" or (kind == "auto" and sys.stderr.isatty()):
-        return BarReporter(sys.stderr)
+        return BarReporter(sys.stderr, shelf=shelf)
     return QuietReporter()
 
 
-def bar_line(progress: Progress, *, fps: float, columns: int, colour: bool) -> str:
-    """One line of at most ``columns`` characters; parts give way from the right where it is narrow."""
+def bar_line(progress: Progress, *, fps: float, columns: int, colour: bool, shelf_seconds: float | None = None) -> str:
+    """One line of at most ``columns`` characters; parts give way from the right where it is narrow.
+
+    ``shelf_seconds``: the time left for all films that this one is of.
+    """
     done, total = progress.frames_done, progress.frames_total
     left = _seconds_left(progress, fps)
     count = f"{done}/{total}" if total else f"{done} frames"
     clock = f"ETA {_clock(left)}" if left is not None else _clock(progress.statistics.elapsed_seconds)
     parts = [count, f"{fps:.1f} fps" if fps else "-- fps", clock]
+    if shelf_seconds is not None and shelf_seconds < _MAX_SECONDS:
+        parts.append(f"all films {_clock(shelf_seconds)}")
     stages = sorted(progress.statistics.stages, key=lambda stage: -stage.busy_seconds)[:3]
     parts.append(" ".join(f"{stage.name} {progress.statistics.load(stage.name):.0%}" for stage in stages))
     while len(parts) > 1 and len("  ".join(parts)) > columns:
@@ -215,6 +236,17 @@ def _seconds_left(progress: Progress, fps: float) -> float | None:
         return None
     left = max(progress.frames_total - progress.frames_done, 0) / fps
     return left if left < _MAX_SECONDS else None
+
+
+def _shelf_fields(shelf: ShelfProgress | None) -> dict[str, Any]:
+    if shelf is None:
+        return {}
+    left = shelf.seconds_left
+    return {
+        "all_frames": shelf.frames_done,
+        "all_frames_total": shelf.frames_total,
+        "all_eta_seconds": None if left is None else round(left, 1),
+    }
 
 
 def _clock(seconds: float) -> str:

@@ -1,0 +1,115 @@
+"""How far a shelf of films is, and how long it will take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from animevid.errors import AnimevidError
+from animevid.io.network.protocols import open_input
+from animevid.io.pyav import to_fraction
+
+
+class ShelfProgress:
+    """Frames of all films of a shelf: those that are done, and an estimate of all.
+
+    Told of each film in turn: ``begin``, ``progress`` any number of times, ``end``. Films whose length is not known are
+    taken to be as long as the others are on average.
+
+    Args:
+        films: those that are known now; ``begin`` adds others.
+        start_seconds: the films' ``--start``.
+        end_seconds: the films' ``--end``.
+        clock: seconds.
+    """
+
+    def __init__(
+        self,
+        films: Iterable[Path],
+        *,
+        start_seconds: Fraction | None = None,
+        end_seconds: Fraction | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._cut = (start_seconds, end_seconds)
+        self._left: dict[Path, int | None] = {path: frame_count(path, *self._cut) for path in films}
+        self._film: Path | None = None
+        self._known: list[int] = [count for count in self._left.values() if count]
+        self._ended = self._done = self._kept = self._worked = 0
+        self._seconds = 0.0
+        self._begun_at: float | None = None
+
+    @property
+    def frames_done(self) -> int:
+        """Of films that ended, and of the one at hand."""
+        return self._ended + self._done
+
+    @property
+    def frames_total(self) -> int | None:
+        """Of all films that are not skipped, about; ``None`` where no film says how long it is."""
+        if not self._known:
+            return None
+        usual = round(sum(self._known) / len(self._known))
+        left = sum(usual if count is None else count for count in self._left.values())
+        return max(self._ended + left, self.frames_done)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """At the rate of this run so far; what an earlier run had done of a film does not count for it."""
+        worked, seconds = self._worked, self._seconds
+        if self._begun_at is not None:
+            worked += self._done - self._kept
+            seconds += self._clock() - self._begun_at
+        total = self.frames_total
+        return (total - self.frames_done) * seconds / worked if total is not None and worked > 0 else None
+
+    def begin(self, film: Path) -> None:
+        """``film`` is opened."""
+        if film not in self._left:
+            self._left[film] = frame_count(film, *self._cut)
+        self._film, self._begun_at, self._done, self._kept = film, None, 0, 0
+
+    def progress(self, frames_done: int, frames_total: int | None) -> None:
+        """As the film's conversion tells."""
+        if self._film is None:
+            return
+        if self._begun_at is None:
+            self._begun_at, self._kept = self._clock(), frames_done
+        self._done = frames_done
+        if frames_total is not None:
+            self._left[self._film] = frames_total
+            self._known = self._known or [frames_total]
+
+    def end(self, film: Path, *, frames: int) -> None:
+        """``film`` is done, skipped or failed: ``frames`` were made of it."""
+        self._left.pop(film, None)
+        self._ended += frames
+        if self._begun_at is not None:
+            self._worked += max(frames, self._done) - self._kept
+            self._seconds += self._clock() - self._begun_at
+        self._film, self._begun_at, self._done, self._kept = None, None, 0, 0
+
+
+def frame_count(film: Path, start: Fraction | None = None, end: Fraction | None = None) -> int | None:
+    """How many frames a film's header promises between two times in seconds; ``None`` where it does not say.
+
+    Of what cannot be opened there are none.
+    """
+    try:
+        container = open_input(str(film))
+    except (AnimevidError, av.FFmpegError, OSError):
+        return 0
+    with container:
+        stream = container.streams.best("video")
+        rate = None if stream is None else to_fraction(stream.average_rate)
+        if stream is None or rate is None or container.duration is None:
+            return None
+        seconds = Fraction(container.duration, av.time_base)
+        if end is not None:
+            seconds = min(seconds, end)
+        return max(0, round((seconds - (start or 0)) * rate))
