@@ -18,7 +18,7 @@ from pathlib import Path
 
 from animevid.declare import changed
 from animevid.errors import LiveError
-from animevid.io.sources.images import still_demuxer
+from animevid.io.still import still_demuxer
 from animevid.options import ConversionOptions
 from animevid.run.live import BusyError
 from animevid.server.sandbox import SandboxLimits, SandboxRequest
