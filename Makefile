@@ -3,7 +3,9 @@
 # make check   ruff, mypy, pytest
 # make bench   a short set of benchmarks; writes benchmarks/RESULTS.md
 # make kernels   rebuild the fatbin of the CUDA kernels that the package ships (needs nvcc 13)
-# make gpu-check   what this machine's GPU does with ours; writes benchmarks/GPU.md
+# make gpu-check   does this machine's GPU draw what the CPU draws? Writes gpu-check/report.md
+# make gpu-carry   what benchmarks/gpu_check.sh needs on a machine without a package index, into .gpu-carry
+# make gpu-rehearse   that script here, without a network, on a driver that is none
 # make clean   remove what these made
 
 PYTHON ?= python3
@@ -14,7 +16,7 @@ GPU_EXTRAS := ".[train,gpu,tensorrt-rtx,openvino,mnn]"
 SOURCES := $(shell find engine trainer plugins CMakeLists.txt -type f -not -name "*.pyc" -not -name "_native*.so" 2>/dev/null)
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test check bench kernels gpu-check clean install install-dev
+.PHONY: demo test check bench kernels gpu-check gpu-carry gpu-rehearse clean install install-dev
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -58,7 +60,16 @@ kernels:
 # torch with CUDA asks for versions of NVIDIA's packages itself: where they are not those of the list, its own are taken.
 gpu-check: $(BIN)/python
 	$(PIP) install --constraint constraints-dev.txt $(GPU_EXTRAS) || $(PIP) install $(GPU_EXTRAS)
-	$(BIN)/python benchmarks/gpu_check.py
+	$(BIN)/animevid doctor --gpu
+
+# Wheels for Python 3.11 and newer on Linux (PyAV's is of the stable ABI).
+gpu-carry: install-dev
+	$(BIN)/python benchmarks/gpu_carry.py .gpu-carry
+	$(PIP) download --constraint constraints-dev.txt --no-deps --only-binary=:all: --platform manylinux_2_28_x86_64 \
+	  --implementation cp --python-version 3.12 --dest .gpu-carry av
+
+gpu-rehearse: install-dev
+	PYTHON="$(CURDIR)/$(BIN)/python" tests/gpu/rehearse.sh
 
 clean:
 	rm -rf $(VENV) out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks

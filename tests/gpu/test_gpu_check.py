@@ -1,195 +1,299 @@
-"""``benchmarks/gpu_check.py``, as far as it runs on the fake driver: the comparison of kernels, and the report."""
+"""``animevid doctor --gpu``: each section on the fake driver, what it says of a GPU that is wrong, and its budget.
+
+Tests marked ``gpu`` run the same sections on a real GPU.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from animevid.backends import available_backends, open_backend
-from animevid.errors import BackendError
-from animevid.gpu.driver import open_device
-from animevid.gpu.tensorrt import backend as tensorrt
-from animevid.styles import load_style
-from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
+from animevid.cli import main
+from animevid.gpu import kernels as launches
+from animevid.gpu import slots as device_slots
+from animevid.gpu.check import bandwidth, decoding, graphs, interop, kernels, rates, sanitizer, slots, training
+from animevid.gpu.check.findings import CheckOptions, Finding, Skipped, distance
+from animevid.gpu.check.frames import varied_frames
+from animevid.gpu.check.runner import FINDINGS, REPORT, run_here, run_sections
+from animevid.gpu.check.sections import SECTIONS, Section
 from gpu import fake_tensorrt
-from gpu.fake_gpu import IMAGE, FakeGpu, in_child
-from small_networks import packed_network, rgb_network
+from gpu.fake_gpu import FakeGpu, in_child
+from gpu.test_codecs import _install_nvdec
 
-_ROOT = Path(__file__).resolve().parents[2]
-
-
-@in_child
-def test_the_kernels_agree_with_their_twins_through_the_driver(fake_driver):
-    FakeGpu(fake_driver)
-    gpu_check = _import()
-    with open_device() as device:
-        compared = gpu_check.compare_kernels(gpu_check.GpuQueue(device, IMAGE))
-    assert {row.kernel for row in compared} == set(gpu_check._ALLOWED)
-    for row in compared:
-        assert row.agrees, row
-    lines = gpu_check.compared_lines([*compared, replace(compared[0], difference=0.5)])
-    assert lines[2].startswith("| pack | 25 | 0.5 | WRONG: ")
+_NO_GPU = not os.path.exists("/dev/nvidiactl")
+SMALL = CheckOptions(size=(48, 64), frames=5, seconds=0.0)
 
 
-def _import():
-    sys.path.insert(0, str(_ROOT / "benchmarks"))
-    import gpu_check
-
-    return gpu_check
-
-
-@in_child
-def test_every_section_of_the_report_runs_as_far_as_a_machine_without_a_gpu_can_run_it(fake_driver, tmp_path):
-    """On the fake driver, with ONNX Runtime in place of TensorRT: the figures mean nothing, but each has been taken."""
-    gpu = FakeGpu(fake_driver)
+def _start(fake_driver: Path, folder: Path, *, seed: int = 1) -> None:
+    FakeGpu(fake_driver).seed(seed)
     fake_tensorrt.install()
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path)
-    gpu_check = _import()
-    gpu_check.find_library = tensorrt.find_library
-    styles = []
-    for name, model, card in (
-        (
-            "packed",
-            packed_network(),
-            StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8),
-        ),
-        ("rgb", rgb_network(), StyleCard(name="rgb", size_multiple=2)),
-    ):
-        path = tmp_path / f"{name}.onnx"
-        path.write_bytes(write_card(model, card))
-        styles.append((name, load_style(path)))
-    with open_device() as device:
-        queue = gpu_check.GpuQueue(device, IMAGE)
-        report = gpu_check.Report(gpu_check.title_of(device))
-        work = gpu_check.sections(
-            device, queue, styles=styles[:1], reference=lambda: styles[1], sizes={"small": (48, 64)}, seconds=0.2,
-            times=1, matrix={"channels": 32, "side": 8, "layers": 2},
-        )  # fmt: skip
-        for title, lines_of in work.items():
-            report.section(title, lines_of)
-    text = str(report)
-    assert "| packed | torch | small | runs on the CPU here" in text
-    assert report.failed == [], text
-    assert text.count("agrees") == len(gpu_check._ALLOWED)
-    assert "DIFFERS" not in text
-    for said in (
-        "| packed | tensorrt | small |", "| rgb | tensorrt | small |", "slots |", "TFLOP/s here", "| rgb small |",
-        "| packed small |", "| pack small |", "frames, ", "NVDEC does not",
-    ):  # fmt: skip
-        assert said in text, said
-    assert gpu.launched > 0
+    os.environ["XDG_CACHE_HOME"] = str(folder)
+    kernels.ODD_SIZES = ((2, 3), (9, 31))
+    kernels.NORM_SHAPES = ((2, 3, 5, 7),)
+    bandwidth._TIMES = 1
+    slots._BATCHES = (1, 4)
+    graphs._FRAMES = interop._FRAMES = 4
 
 
-def test_without_the_trainer_the_styles_are_measured_all_the_same(monkeypatch):
-    gpu_check = _import()
-    monkeypatch.setattr(gpu_check, "compare_backends", lambda styles, pictures: [(name, "", "") for name, _ in styles])
-    monkeypatch.setattr(
-        gpu_check.gpu_speed, "time_style", lambda style, name, *_, **__: gpu_check.Rate(name, "", "", 1)
+def _verdicts(found: list[Finding]) -> list[bool]:
+    return [finding.agrees for finding in found if finding.agrees is not None]
+
+
+# ---- on a GPU ----
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(_NO_GPU, reason="there is no NVIDIA GPU here")
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.name)
+def test_on_this_gpu(section, tmp_path):
+    """One process each, as ``doctor --gpu`` runs them; fewer frames."""
+    options = CheckOptions(frames=24, seconds=0.5)
+    (result,) = run_sections(tmp_path, options, budget_seconds=section.limit_seconds, title="", sections=[section])
+    if result.verdict == "skipped":
+        pytest.skip(result.reason)
+    assert result.verdict == "agrees", (tmp_path / REPORT).read_text()
+
+
+# ---- on the fake driver ----
+
+
+@in_child
+def test_kernels_agree_through_the_driver_and_a_wrong_one_is_named(fake_driver, tmp_path):
+    _start(fake_driver, tmp_path)
+    found = list(kernels.section(SMALL))
+    assert len(found) == 2 * len(kernels.ALLOWED) == len(_verdicts(found))
+    assert all(_verdicts(found)), found
+    unpack = launches.unpack
+    launches.unpack = lambda tensor, *args, **options: unpack(tensor + 2, *args, **options)
+    wrong = [finding.text for finding in kernels.section(SMALL) if not finding.agrees]
+    assert [text.partition(",")[0] for text in wrong] == ["unpack", "unpack"]
+    assert "wrong: " in wrong[0]
+    assert "31x9 nv12 8 bit" in wrong[0]
+
+
+@in_child
+def test_frames_in_slots_agree_and_a_missing_wait_is_seen(fake_driver, tmp_path):
+    _start(fake_driver, tmp_path)
+    found = list(slots.section(SMALL))
+    assert all(_verdicts(found)), found
+    assert len(_verdicts(found)) == 2 + 1 + 2  # batches, full strength, two other styles
+    assert any("torch: does not open" in finding.text for finding in found)
+    device_slots._Slot.wait = lambda self, device: None
+    assert not all(_verdicts(list(slots.section(SMALL))))
+
+
+def test_no_two_varied_frames_could_stand_for_each_other():
+    frames = list(varied_frames(20, (48, 64)))
+    pairs = [(one, other) for index, one in enumerate(frames) for other in frames[:index]]
+    assert not any(distance(one, other).is_half_precision for one, other in pairs)
+    assert all(
+        distance(one, other).largest == 0 for one, other in zip(frames, varied_frames(20, (48, 64)), strict=True)
     )
 
-    def missing() -> None:
-        raise BackendError("AnimeGANv2 needs the trainer")
 
-    work = gpu_check.sections(None, None, styles=[("ours", None)], reference=missing)
-    for title in ("Backends against ONNX Runtime", "Pictures a second"):
-        lines = work[title]()
-        assert any(line.startswith("| ours |") for line in lines), title
-        assert lines[-1] == "Without the reference: AnimeGANv2 needs the trainer"
+@in_child
+def test_decoding_is_compared_code_for_code(fake_driver, tmp_path):
+    _start(fake_driver, tmp_path)
+    with pytest.raises(Skipped, match="NVDEC does not decode this stream"):
+        list(decoding.section(SMALL))
+    decoding._FRAMES = 5
+    _install_nvdec(10)
+    clip = decoding._ten_bit_clip(tmp_path / "ten.mp4")
+    assert _verdicts([found := decoding._compared("HEVC", clip)]) == [True], found
+    assert "5 frames" in found.text
+    on_host = decoding.on_host
+    decoding.on_host = lambda planes: _one_code_off(on_host(planes))
+    assert _verdicts([decoding._compared("HEVC", clip)]) == [False]
+
+
+def _one_code_off(planes: Any) -> Any:
+    y = planes.y.copy()
+    y[0, 0] ^= 1
+    return planes.with_planes(y, planes.u, planes.v)
+
+
+@in_child
+def test_frames_of_others_are_drawn_in_the_order_of_their_stream_and_a_missing_event_is_seen(fake_driver, tmp_path):
+    _start(fake_driver, tmp_path)
+    found = list(interop.section(SMALL))
+    assert _verdicts(found) == [True], found
+    assert {finding.text.partition(":")[0] for finding in found if finding.agrees is None} >= {"torch", "CuPy"}
+    device_slots._Slot.order_after = lambda self, device, stream: None
+    wrong = 0
+    for _ in range(4):  # what the streams allow, and not every order shows it
+        wrong += not all(_verdicts(list(interop.section(SMALL))))
+    assert wrong
+
+
+@in_child
+def test_graphs_draw_what_launches_draw_and_a_device_that_refuses_them_is_said(fake_driver, tmp_path):
+    gpu = FakeGpu(fake_driver)
+    _start(fake_driver, tmp_path)
+    assert _verdicts(list(graphs.section(SMALL))) == [True, True, True]
+    gpu.fail_captures(1000)
+    assert _verdicts(list(graphs.section(SMALL))) == [True, True, False]
+
+
+@in_child
+def test_what_is_timed_is_compared_too(fake_driver, tmp_path):
+    _start(fake_driver, tmp_path)
+    found = list(bandwidth.section(SMALL))
+    assert all(_verdicts(found)), found
+    assert sum("ratio" in finding.text for finding in found) == 7
+    found = list(rates.section(SMALL))
+    assert _verdicts(found) == [True, True, True], found
+    assert all("frames a second at 64x48" in finding.text and "slots" in finding.text for finding in found)
+    launch = launches.unpack
+    launches.unpack = lambda *args, **options: replace(launch(*args, **options), grid=(1, 1, 1))  # a part of the frame
+    assert not any(_verdicts(list(rates.section(replace(SMALL, size=(96, 160))))))
+
+
+# ---- without any driver ----
+
+
+def _tool(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = folder / "compute-sanitizer"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_the_sanitizers_verdicts_are_taken_and_one_that_hangs_is_ended(tmp_path, monkeypatch):
+    _tool(tmp_path, '[ "$2" = memcheck ] || { echo "========= Race reported"; exit 9; }', monkeypatch)
+    memcheck, racecheck = sanitizer.section(CheckOptions())
+    assert memcheck.agrees is True
+    assert racecheck.agrees is False
+    assert "exit code 9" in racecheck.text
+    _tool(tmp_path, "sleep 60", monkeypatch)
+    found = list(sanitizer.section(CheckOptions(limit_seconds=0.4)))
+    assert ["no end after" in finding.text for finding in found] == [True, True]
+
+
+def test_without_the_sanitizer_the_section_is_skipped(monkeypatch):
+    monkeypatch.setattr(sanitizer.shutil, "which", lambda *_, **__: None)
+    with pytest.raises(Skipped, match="CUDA toolkit"):
+        next(sanitizer.section(CheckOptions()))
 
 
 _A_SECTION = """
-import json, os, pathlib, sys
-title, out = sys.argv[2], pathlib.Path(sys.argv[6])
-if title == "good":
-    out.write_text(json.dumps((["a line"], False)))
-elif title == "wrong":
-    out.write_text(json.dumps((["WRONG"], True)))
-else:
-    sys.stderr.write("the GPU is gone\\n")
-    os.abort()
+import json, os, sys, time
+name, path = sys.argv[1], sys.argv[2]
+with open(path, "a") as file:
+    def write(**said):
+        file.write(json.dumps({"section": name, **said}) + "\\n"); file.flush()
+    if name != "silent":
+        write(text="a comparison", agrees=name != "differs")
+    if name == "hangs":
+        time.sleep(60)
+    if name == "dies":
+        sys.stderr.write("the GPU is gone\\n"); sys.stderr.flush(); os.abort()
+    if name == "skips":
+        write(skipped="nothing to try")
+    else:
+        write(ended=True)
 """
 
 
-def test_a_section_that_takes_its_process_down_leaves_the_others_and_says_how_it_ended(tmp_path):
-    gpu_check = _import()
-    script = tmp_path / "section.py"
+def _run(folder: Path, *names: str, budget: float = 60.0) -> list[Any]:
+    folder.mkdir(exist_ok=True)
+    script = folder / "section.py"
     script.write_text(_A_SECTION)
-    report = gpu_check.Report([])
-    for title in ("dies", "wrong", "good"):
-        report.section(title, partial(gpu_check.in_a_process, title, seconds=1.0, script=script))
-    assert report.failed == ["dies", "wrong"]
-    text = str(report)
-    assert "Did not run: its process ended with -6 (the GPU is gone)" in text
-    assert "WRONG" in text
-    assert "a line" in text
-
-
-@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU here")
-def test_a_section_without_a_gpu_is_a_section_that_says_why():
-    gpu_check = _import()
-    lines, failed = gpu_check.run_section(gpu_check.TITLES[0], seconds=0.1)
-    assert failed
-    assert len(lines) == 1
-    assert lines[0].startswith("Did not run: ")
-
-
-def test_the_sanitizers_verdicts_are_all_taken_and_one_that_finds_something_fails(tmp_path, monkeypatch):
-    gpu_check = _import()
-    tool = tmp_path / "compute-sanitizer"
-    tool.write_text('#!/bin/sh\n[ "$2" != racecheck ]\n')
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(gpu_check.Wrong) as caught:
-        gpu_check.sanitize()
-    verdicts = ["memcheck finds nothing", "racecheck FAILED (exit code 1)", "synccheck finds nothing"]
-    assert caught.value.lines == [f"- {verdict}" for verdict in [*verdicts, "initcheck finds nothing"]]
-
-
-def test_the_verdicts_follow_the_figures():
-    gpu_check = _import()
-    speed = gpu_check.gpu_speed
-    slow = gpu_check.kernel_lines([speed.KernelTime("pack 4K", 20.0, 10.0), speed.KernelTime("blend 4K", 11.0, 10.0)])
-    assert "| pack 4K | 20.0 | 10.0 | 2.00 |" in slow
-    assert slow[-1] == "Above the target of 1.3: pack 4K."
-    overlap = speed.Overlap("x", 10.0, 30.0, 10.0, 60.0, 40.0)
-    assert (overlap.ratio, overlap.bound_us) == (1.25, 30.0)
-    (row,) = gpu_check.rate_lines([speed.Rate("s", "torch", "4K", trouble="no CUDA here")])[2:]
-    assert row == "| s | torch | 4K | no CUDA here |"
-
-
-def test_the_floating_point_operations_of_convolutions_are_counted():
-    gpu_check = _import()
-    card = StyleCard(name="rgb", size_multiple=2)
-    model = gpu_check.gpu_speed._matrix_products(16, 2)
-    per_pixel = 2 * (3 * 16 + 16 * 16 * 2 + 16 * 3)
-    assert gpu_check.gpu_speed.convolution_flop(model, card, (40, 30)) == pytest.approx(per_pixel * 1200)
-
-
-@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU here")
-def test_without_a_gpu_it_says_so_in_one_line_and_writes_nothing(tmp_path):
-    pytest.importorskip("cuda.bindings")
-    out = tmp_path / "GPU.md"
-    done = subprocess.run(
-        [sys.executable, str(_ROOT / "benchmarks" / "gpu_check.py"), "--out", str(out)],
-        capture_output=True, text=True, check=False,
+    sections = [Section(name, name.title(), 2.0 if name == "hangs" else 30.0) for name in names]
+    return list(
+        run_sections(
+            folder / "out", CheckOptions(), budget_seconds=budget, title="A GPU", sections=sections,
+            command=(sys.executable, str(script)),
+        )
     )  # fmt: skip
-    assert done.returncode == 6
-    assert len(done.stderr.splitlines()) == 1
-    assert "driver" in done.stderr
-    assert not out.exists()
 
 
-@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU here")
-def test_tensorrt_without_a_gpu_is_refused_in_one_line_with_the_way_out():
-    (reason,) = (status.unavailable_reason for status in available_backends() if status.name == "tensorrt")
-    assert reason is not None
-    assert "\n" not in reason
-    assert "pip install" in reason or "--backend onnxruntime" in reason
-    with pytest.raises(BackendError) as caught:
-        open_backend(rgb_network(), StyleCard(name="rgb", size_multiple=2), backend="tensorrt")
-    assert str(caught.value) == reason
+def test_each_end_of_a_section_has_its_verdict_and_none_takes_another_along(tmp_path):
+    results = _run(tmp_path, "good", "differs", "dies", "hangs", "silent", "skips", "last")
+    assert [result.verdict for result in results] == [
+        "agrees", "differs", "failed", "failed", "failed", "skipped", "agrees",
+    ]  # fmt: skip
+    reasons = [result.reason for result in results]
+    assert "ended with -6 (the GPU is gone)" in reasons[2]
+    assert reasons[3] == "no end after 2 s"
+    assert results[3].findings == (Finding("a comparison", agrees=True),)  # what it had found by then
+    assert reasons[4] == "it compared nothing"
+    report = (tmp_path / "out" / REPORT).read_text()
+    assert "| Dies | failed |" in report
+    assert "- a comparison: **DIFFERS**" in report
+    lines = (tmp_path / "out" / FINDINGS).read_text().splitlines()
+    assert [json.loads(line)["section"] for line in lines][:2] == ["good", "good"]
+
+
+def test_a_budget_that_is_used_up_ends_the_rest_and_says_so(tmp_path):
+    first, second = _run(tmp_path, "good", "last", budget=4.0)
+    assert first.reason == second.reason == "the budget of 4 s is used up"
+    assert "the budget of 4 s is used up" in (tmp_path / "out" / REPORT).read_text()
+
+
+def test_the_sections_together_take_less_than_nine_minutes_in_the_order_of_what_stands_on_what():
+    assert sum(section.limit_seconds for section in SECTIONS) < 9 * 60
+    assert [section.name for section in SECTIONS] == [
+        "kernels", "slots", "decoding", "interop", "sanitizer", "graphs", "bandwidth", "rates", "training",
+    ]  # fmt: skip
+    assert all(callable(section.work) for section in SECTIONS)
+
+
+def test_what_a_section_raises_is_its_closing_line(tmp_path, monkeypatch):
+    def broken(options: CheckOptions) -> Any:
+        yield Finding("one", agrees=True)
+        raise RuntimeError("no such thing\nat line 3")
+
+    monkeypatch.setattr(kernels, "section", broken)
+    run_here(SECTIONS[0], tmp_path / "found", CheckOptions())
+    first, last = map(json.loads, (tmp_path / "found").read_text().splitlines())
+    assert first == {"section": "kernels", "text": "one", "agrees": True}
+    assert last == {"section": "kernels", "failed": "no such thing"}
+
+
+def test_a_student_learns_the_same_twice_and_another_start_is_told_apart(monkeypatch, capsys):
+    torch = pytest.importorskip("torch")
+    from animevid_trainer import cuda_check
+
+    for name, value in (("_STEPS", 4), ("_TIMED_BATCH", 1), ("_TIMED_CROP_PX", 64), ("_CROP_PX", 64)):
+        monkeypatch.setattr(cuda_check, name, value)
+    monkeypatch.setattr(sys, "argv", ["cuda_check", "--device", "cpu", "--seconds", "0"])
+    assert cuda_check.main() == 0
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["agrees"] for line in said] == [None, True, True, None]
+    train, starts = cuda_check.train, iter((1.0, 0.8, 0.8))
+
+    def trained(*args: Any, **options: Any) -> Any:
+        student, share = train(*args, **options), next(starts)
+        with torch.no_grad():
+            student.tail.weight.mul_(share)
+            student.chroma.weight.mul_(share)
+        return student
+
+    monkeypatch.setattr(cuda_check, "train", trained)
+    assert [line["agrees"] for line in cuda_check.findings("cpu", 0.0)][1:3] == [False, False]
+
+
+@pytest.mark.skipif(not _NO_GPU, reason="there is a GPU here")
+def test_without_a_gpu_training_is_skipped_with_the_reason():
+    pytest.importorskip("torch")
+    with pytest.raises(Skipped, match="finds no GPU"):
+        list(training.section(CheckOptions()))
+
+
+@pytest.mark.skipif(not _NO_GPU, reason="there is a GPU here")
+def test_without_a_gpu_the_doctor_says_so_in_one_line_and_writes_nothing(tmp_path, capfd, monkeypatch):
+    pytest.importorskip("cuda.bindings")
+    from animevid.cli import doctor
+
+    monkeypatch.setattr(doctor, "_backends", lambda: ())
+    assert main(["doctor", "--gpu", "--out", str(tmp_path / "out")]) == 6
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "there is no usable NVIDIA driver here" in line
+    assert not (tmp_path / "out").exists()
+    assert main(["doctor", "--budget", "9"]) == 2
+    assert "add --gpu" in capfd.readouterr().err

@@ -1,4 +1,7 @@
-"""``animevid doctor``: what is installed here, which backends open, and the way out where one does not."""
+"""``animevid doctor``: what is installed here, which backends open, and the way out where one does not.
+
+``--gpu`` goes on to run every part of the GPU path and to compare its frames with the CPU's (``animevid.gpu.check``).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,14 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from animevid.cli.options import add_common_options
-from animevid.errors import AnimevidError
+from animevid.errors import AnimevidError, DeviceError, UsageError
+from animevid.values import PictureSize, parse_count, parse_size
+
+_BUDGET_SECONDS, _FRAMES = 520, 200
 
 
 def add_parser(subparsers: Any) -> None:
@@ -19,13 +26,52 @@ def add_parser(subparsers: Any) -> None:
         description="Say what is installed on this machine, which backends open and which encoders, and the way out "
         "where something does not. Changes nothing and needs no network.",
     )
+    group = parser.add_argument_group("check of the GPU")
+    group.add_argument("--gpu", action="store_true", help="run every part of the GPU path and compare its frames")
+    group.add_argument(
+        "--budget", type=parse_count, metavar="SECONDS", help=f"end after so long (default {_BUDGET_SECONDS})"
+    )
+    group.add_argument(
+        "--out", type=Path, metavar="DIR", help="where report.md and findings.jsonl are written (default gpu-check)"
+    )
+    group.add_argument("--size", type=parse_size, metavar="WxH", help="of the frames (default 1920x1080)")
+    group.add_argument("--frames", type=parse_count, metavar="N", help=f"in the slots (default {_FRAMES})")
+    group.add_argument("--styles", type=Path, metavar="DIR", help="measure the styles (*.onnx) of a folder as well")
     add_common_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    given = [name for name in ("budget", "out", "size", "frames", "styles") if getattr(args, name) is not None]
+    if given and not args.gpu:
+        raise UsageError(f"--{given[0]} is an option of the check of the GPU; add --gpu, or leave it out")
     for section in (_installation, _nvidia, _backends, _encoders):
         for line in section():
             print(line, flush=True)
+    return _check_gpu(args) if args.gpu else 0
+
+
+def _check_gpu(args: argparse.Namespace) -> int:
+    from animevid.gpu.check.findings import CheckOptions
+    from animevid.gpu.check.runner import REPORT, run_sections
+    from animevid.gpu.driver import open_device
+
+    with open_device() as device:
+        title = (
+            f"{device.name}, compute capability {device.compute_capability}, driver for CUDA {device.driver_version}; "
+            f"animevid {_version('animevid') or '(a checkout)'}, Python {platform.python_version()}"
+        )
+    size: PictureSize = args.size or PictureSize(width=1920, height=1080)
+    width, height = size.of(1920, 1080)
+    styles = "" if args.styles is None else str(args.styles)
+    options = CheckOptions(size=(height, width), frames=args.frames or _FRAMES, styles_folder=styles)
+    folder: Path = args.out or Path("gpu-check")
+    wrong = []
+    for result in run_sections(folder, options, budget_seconds=args.budget or _BUDGET_SECONDS, title=title):
+        print(result, flush=True)
+        wrong += [] if result.is_good else [result.section.name]
+    print(f"written: {folder / REPORT}")
+    if wrong:
+        raise DeviceError(f"the GPU path is wrong here in {', '.join(wrong)}; see {str(folder / REPORT)!r}")
     return 0
 
 
@@ -71,7 +117,7 @@ def _nvidia() -> Iterator[str]:
                 f"{device.compute_capability}"
             )
             load_fatbin(driver_version=device.driver_version)
-            yield "CUDA kernels: there, and built for this driver (`make gpu-check` of a checkout compares pictures)"
+            yield "CUDA kernels: there, and for this driver (`animevid doctor --gpu` compares what they draw)"
     except AnimevidError as error:
         yield f"NVIDIA GPU: {error}"
 

@@ -55,8 +55,9 @@ def load_driver() -> Any:
     except DeviceError:
         raise
     except Exception as error:  # the bindings' own: the library is not there, or has not the functions
+        said = one_line(error).split(". ")[0][:100]
         raise DeviceError(
-            f"there is no usable NVIDIA driver here ({one_line(error)[:80]}); install driver {_OLDEST_NAMED} or later, "
+            f"there is no usable NVIDIA driver here ({said}); install driver {_OLDEST_NAMED} or later, "
             "or use --backend onnxruntime"
         ) from error
     if version < OLDEST_DRIVER:

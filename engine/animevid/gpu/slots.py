@@ -202,6 +202,11 @@ class DevicePipeline:
         """How many more submissions are taken without waiting."""
         return len(self._free)
 
+    @property
+    def captured_graphs(self) -> int:
+        """How many CUDA graphs the slots that are free hold."""
+        return sum(len(slot._graphs) for slot in self._free)
+
     def submit(
         self,
         pictures: Sequence[PlanesYUV420],

@@ -1,0 +1,106 @@
+"""What sections find, and how far two frames lie apart."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from animevid.pixels.planes import PlanesYUV420
+from animevid.pixels.resize import Size
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """What every section is told.
+
+    Args:
+        size (tuple[int, int]): (height, width) in pixels of the frames that are compared and timed. Default: 1080p.
+        frames (int): how many frames go through the slots. Default: 200.
+        seconds (float): how long each rate is measured. Default: 2.
+        styles_folder (str): more styles (``*.onnx``), AnimeGANv2 say; empty: none. Default: ``""``.
+        limit_seconds (float): when the section will be ended. Default: 600.
+    """
+
+    size: Size = (1080, 1920)
+    frames: int = 200
+    seconds: float = 2.0
+    styles_folder: str = ""
+    limit_seconds: float = 600.0
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> CheckOptions:
+        fields: dict[str, Any] = json.loads(text)
+        return cls(**{**fields, "size": tuple(fields["size"])})
+
+    @property
+    def more_styles(self) -> list[Path]:
+        return sorted(Path(self.styles_folder).glob("*.onnx")) if self.styles_folder else []
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of a section. ``agrees``: whether a comparison did; ``None``: a figure or a remark, no comparison."""
+
+    text: str
+    agrees: bool | None = None
+
+
+class Skipped(Exception):
+    """A section that this machine has nothing for; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """How far two frames lie apart, in codes of 8 bits.
+
+    Args:
+        mean (float): mean of |a - b| over all samples.
+        largest (float): of all samples.
+        far_share (float): share of samples that differ by more than ``FAR_CODES``.
+    """
+
+    mean: float
+    largest: float
+    far_share: float
+
+    def __str__(self) -> str:
+        return f"mean {self.mean:.3f}, largest {self.largest:.3g} codes, {self.far_share:.3%} above {FAR_CODES}"
+
+    @property
+    def is_half_precision(self) -> bool:
+        """Whether half precision explains it: no more than rounding on average, and next to nothing far off."""
+        return self.mean <= 0.5 and self.far_share <= 0.002
+
+
+FAR_CODES = 4
+
+
+def distance(one: PlanesYUV420, other: PlanesYUV420) -> Distance:
+    """Of two frames of one size and depth; frames of different sizes are infinitely far apart."""
+    if (one.y.shape, one.bit_depth) != (other.y.shape, other.bit_depth):
+        return Distance(np.inf, np.inf, 1.0)
+    pairs = ((one.y, other.y), (one.u, other.u), (one.v, other.v))
+    code = 1 << (one.bit_depth - 8)
+    apart = np.concatenate([np.abs(a.astype(np.int32) - b.astype(np.int32)).ravel() for a, b in pairs])
+    return Distance(float(apart.mean()) / code, float(apart.max()) / code, float((apart > FAR_CODES * code).mean()))
+
+
+def worst(distances: list[Distance]) -> Distance:
+    """The largest of each figure."""
+    return Distance(
+        max(one.mean for one in distances), max(one.largest for one in distances), max(o.far_share for o in distances)
+    )
+
+
+def largest_difference(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
+    """Of two tensors; NaN, which nobody wrote over, is infinitely far."""
+    difference = np.abs(one.astype(np.float64) - other.astype(np.float64))
+    return float(np.where(np.isnan(difference), np.inf, difference).max())

@@ -1,0 +1,77 @@
+"""CUDA graphs around our own kernels: what they draw is what launches one by one draw, and what the CPU draws."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from animevid.gpu.check.findings import CheckOptions, Finding, distance, worst
+from animevid.gpu.check.frames import varied_frames
+from animevid.gpu.driver import Device, open_device
+from animevid.gpu.fatbin import load_fatbin
+from animevid.gpu.slots import DevicePipeline, SlotPlan, plan_slots
+from animevid.pixels.packed import pack_yuv420, unpack_yuv420
+from animevid.pixels.planes import PlanesYUV420
+from animevid.styles.card import ColourOrder, Layout, StyleCard
+
+_CARD = StyleCard(name="swapped chroma", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
+_FRAMES = 12
+_TIMES = 4
+
+
+class SwapChroma:
+    """A network that copies on the device and nothing else (``gpu.slots.Network``): U becomes V, V becomes U."""
+
+    half = True
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def enqueue(self, *, slot: int, stream: int, source: int, target: int, shape: tuple[int, int, int, int]) -> None:
+        count, channels, height, width = shape
+        channel = 2 * height * width
+        for index in range(count):
+            start = index * channels * channel
+            for first, to, copied in ((0, 0, 16), (16, 20, 4), (20, 16, 4)):
+                addresses = target + start + to * channel, source + start + first * channel
+                self._device.call("cuMemcpyDtoDAsync", *addresses, copied * channel, stream)
+
+    def capturable(self, *, slot: int, stream: int, shape: tuple[int, int, int, int]) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+def section(options: CheckOptions) -> Iterator[Finding]:
+    """With and without graphs, batches of 2, three slots."""
+    frames = list(varied_frames(_FRAMES, options.size))
+    plan = plan_slots(frames[0], _CARD, batch=2)
+    expected = [_expected(frame, plan) for frame in frames]
+    with open_device() as device:
+        module = load_fatbin(driver_version=device.driver_version)
+        for use_graphs in (False, True):
+            network: Any = SwapChroma(device)
+            with DevicePipeline(device, network, replace(plan, use_graphs=use_graphs), module=module) as pipeline:
+                for _ in range(_TIMES):  # a form is captured when it comes the second time
+                    begun = time.perf_counter()
+                    drawn = list(pipeline.run(frames))
+                    took = time.perf_counter() - begun
+                    apart = worst([distance(one, other) for one, other in zip(drawn, expected, strict=True)])
+                    if apart.largest > 1:
+                        break
+                captured = pipeline.captured_graphs
+            name = "with graphs" if use_graphs else "without graphs"
+            said = f"{name}: {len(frames)} frames, {apart}; {took / len(frames) * 1000:.2f} ms a frame"
+            yield Finding(said, agrees=apart.largest <= 1)
+            if use_graphs:
+                yield Finding(f"{captured} graphs were captured", agrees=captured > 0)
+
+
+def _expected(frame: PlanesYUV420, plan: SlotPlan) -> PlanesYUV420:
+    tensor = pack_yuv420(frame, size=plan.net_size).astype(np.float16).astype(np.float32)
+    return unpack_yuv420(np.concatenate([tensor[:16], tensor[20:], tensor[16:20]]), like=frame)

@@ -1,0 +1,215 @@
+"""Frames and streams that torch, CuPy, PyCUDA and the bare driver own, drawn where they lie."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any, Protocol
+
+import numpy as np
+
+from animevid.backends.base import one_line
+from animevid.gpu.check.findings import CheckOptions, Finding, Skipped, distance, worst
+from animevid.gpu.check.frames import varied_frames
+from animevid.gpu.check.queue import Array
+from animevid.gpu.check.slots import open_on_cpu, open_on_gpu
+from animevid.gpu.driver import Device, open_device
+from animevid.gpu.interop import borrow_picture
+from animevid.pixels.planes import PlanesYUV420
+from animevid.render.stylizer import Stylizer
+from animevid.styles import list_styles
+
+_FRAMES = 6
+
+
+class Arrays(Protocol):
+    """A library's arrays in device memory and a stream of its own, on which it copies without waiting."""
+
+    stream: int
+
+    def upload(self, plane: Array) -> Any: ...
+
+    def empty(self, plane: Array) -> Any: ...
+
+    def download(self, array: Any) -> Callable[[], Array]:
+        """Enqueue the copy; what comes back gives the host's array once the stream is done."""
+        ...
+
+    def wait(self) -> None: ...
+
+
+def section(options: CheckOptions) -> Iterator[Finding]:
+    """Nobody waits in between: their copies are ordered after the drawing by their stream alone."""
+    style = list_styles()[0]
+    frames = list(varied_frames(_FRAMES, options.size))
+    with ExitStack() as stack:
+        opened = open_on_gpu(style, stack)
+        stylizers = [one for _, one in opened if isinstance(one, Stylizer) and one.device_index is not None]
+        if not stylizers:
+            raise Skipped("; ".join(f"{name}: {said}" for name, said in opened if isinstance(said, str)))
+        with open_on_cpu(style) as cpu:
+            expected = [cpu.stylize_planes(frame) for frame in frames]
+        device = stack.enter_context(open_device())
+        for name, open_library in LIBRARIES.items():
+            try:
+                library = open_library(device)
+            except Exception as error:  # not installed, or what its import raises on this machine
+                yield Finding(f"{name}: not tried ({one_line(error)})")
+                continue
+            for stylizer in stylizers:
+                device.make_current()
+                yield compared(name, library, stylizer, frames, expected)
+
+
+def compared(
+    name: str, arrays: Arrays, stylizer: Stylizer, frames: Sequence[PlanesYUV420], expected: Sequence[PlanesYUV420]
+) -> Finding:
+    """``frames`` in arrays of that library through ``Stylizer.stylize_on_device``."""
+    downloads, under_way = [], []
+    for frame in frames:
+        planes = (frame.y, frame.u, frame.v)
+        given, drawn = [arrays.upload(plane) for plane in planes], [arrays.empty(plane) for plane in planes]
+        source = borrow_picture(given, colour=frame.colour)
+        target = borrow_picture(drawn, colour=frame.colour, writable=True)
+        under_way.append(stylizer.stylize_on_device(source, target, stream=arrays.stream))
+        downloads.append([arrays.download(array) for array in drawn])
+    arrays.wait()
+    apart = []
+    for frame, planes_of, other in zip(frames, downloads, expected, strict=True):
+        y, u, v = (np.ascontiguousarray(get()) for get in planes_of)
+        apart.append(distance(frame.with_planes(y, u, v), other))
+    for submission in under_way:
+        submission.results()
+    wrong = [index for index, one in enumerate(apart) if not one.is_half_precision]
+    said = f"{name}, {stylizer.description}: {len(frames)} frames, {worst(apart)}"
+    return Finding(said + (f"; wrong: frames {wrong}" if wrong else ""), agrees=not wrong)
+
+
+class TorchArrays:
+    """Tensors of torch."""
+
+    def __init__(self, device: Device) -> None:
+        self._torch: Any = importlib.import_module("torch")
+        self._where = f"cuda:{device.index}"
+        self._stream = self._torch.cuda.Stream(self._where)
+        self.stream = int(self._stream.cuda_stream)
+        self._kept: list[Any] = []
+
+    def upload(self, plane: Array) -> Any:
+        host = self._torch.from_numpy(np.ascontiguousarray(plane)).pin_memory()
+        self._kept.append(host)
+        with self._torch.cuda.stream(self._stream):
+            return host.to(self._where, non_blocking=True)
+
+    def empty(self, plane: Array) -> Any:
+        with self._torch.cuda.stream(self._stream):
+            return self._torch.zeros(plane.shape, dtype=self._torch.uint8, device=self._where)
+
+    def download(self, array: Any) -> Callable[[], Array]:
+        host = self._torch.empty(array.shape, dtype=array.dtype, pin_memory=True)
+        with self._torch.cuda.stream(self._stream):
+            host.copy_(array, non_blocking=True)
+        return lambda: np.asarray(host.numpy())
+
+    def wait(self) -> None:
+        self._stream.synchronize()
+
+
+class CupyArrays:
+    """Arrays of CuPy."""
+
+    def __init__(self, device: Device) -> None:
+        self._cupy: Any = importlib.import_module("cupy")
+        self._stream = self._cupy.cuda.Stream(non_blocking=True)
+        self.stream = int(self._stream.ptr)
+
+    def upload(self, plane: Array) -> Any:
+        array = self._cupy.empty(plane.shape, self._cupy.uint8)
+        array.set(np.ascontiguousarray(plane), stream=self._stream)
+        return array
+
+    def empty(self, plane: Array) -> Any:
+        return self._cupy.empty(plane.shape, self._cupy.uint8)
+
+    def download(self, array: Any) -> Callable[[], Array]:
+        host = array.get(stream=self._stream, blocking=False)
+        return lambda: np.asarray(host)
+
+    def wait(self) -> None:
+        self._stream.synchronize()
+
+
+class PycudaArrays:
+    """``GPUArray`` of PyCUDA, in the primary context that is current."""
+
+    def __init__(self, device: Device) -> None:
+        self._driver: Any = importlib.import_module("pycuda.driver")
+        self._arrays: Any = importlib.import_module("pycuda.gpuarray")
+        self._driver.init()
+        self._context = self._driver.Device(device.index).retain_primary_context()
+        self._context.push()
+        self._stream = self._driver.Stream(1)
+        self.stream = int(self._stream.handle)
+        self._kept: list[Any] = []
+
+    def upload(self, plane: Array) -> Any:
+        array, host = self.empty(plane), self._driver.pagelocked_empty(plane.shape, np.uint8)
+        host[:] = plane
+        self._kept.append(host)
+        self._driver.memcpy_htod_async(array.gpudata, host, self._stream)
+        return array
+
+    def empty(self, plane: Array) -> Any:
+        return self._arrays.GPUArray(plane.shape, np.uint8)
+
+    def download(self, array: Any) -> Callable[[], Array]:
+        host = self._driver.pagelocked_empty(array.shape, np.uint8)
+        self._driver.memcpy_dtoh_async(host, array.gpudata, self._stream)
+        return lambda: np.asarray(host)
+
+    def wait(self) -> None:
+        self._stream.synchronize()
+
+
+class DriverArrays:
+    """Memory of the driver's own, shown by ``__cuda_array_interface__``: needs no library."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._handle = device.call("cuStreamCreate", 1)
+        self.stream = int(self._handle)
+        self._kept: list[Array] = []
+
+    def upload(self, plane: Array) -> Any:
+        array, host = self.empty(plane), np.ascontiguousarray(plane)
+        self._kept.append(host)
+        self._device.call("cuMemcpyHtoDAsync", array.address, host.ctypes.data, host.nbytes, self._handle)
+        return array
+
+    def empty(self, plane: Array) -> Any:
+        return _DriverArray(int(self._device.call("cuMemAlloc", plane.nbytes)), plane.shape)
+
+    def download(self, array: Any) -> Callable[[], Array]:
+        host = np.zeros(array.shape, np.uint8)
+        self._device.call("cuMemcpyDtoHAsync", host.ctypes.data, array.address, host.nbytes, self._handle)
+        return lambda: host
+
+    def wait(self) -> None:
+        self._device.call("cuStreamSynchronize", self._handle)
+
+
+class _DriverArray:
+    def __init__(self, address: int, shape: tuple[int, ...]) -> None:
+        self.address, self.shape = address, shape
+        self.__cuda_array_interface__ = {
+            "shape": shape, "strides": None, "typestr": "|u1", "data": (address, False), "version": 3, "stream": None,
+        }  # fmt: skip
+
+
+LIBRARIES: dict[str, Callable[[Device], Arrays]] = {
+    "the driver": DriverArrays,
+    "torch": TorchArrays,
+    "CuPy": CupyArrays,
+    "PyCUDA": PycudaArrays,
+}

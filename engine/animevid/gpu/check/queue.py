@@ -1,0 +1,64 @@
+"""A device, our kernels and one stream: what sections launch kernels with."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from animevid.gpu.driver import Device
+from animevid.gpu.fatbin import load_fatbin
+from animevid.gpu.kernels import Launch
+
+Array = npt.NDArray[Any]
+
+
+class GpuQueue:
+    """What is not downloaded stays allocated until the process ends."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        module = device.call("cuModuleLoadData", load_fatbin(driver_version=device.driver_version))
+        self.stream = device.call("cuStreamCreate", 1)
+        self._function = cache(lambda name: device.call("cuModuleGetFunction", module, name.encode()))
+
+    def allocate(self, size: int) -> int:
+        return int(self.device.call("cuMemAlloc", size))
+
+    def upload(self, array: Array) -> int:
+        address = self.allocate(array.nbytes)
+        self.device.call("cuMemcpyHtoDAsync", address, array.ctypes.data, array.nbytes, self.stream)
+        self.device.call("cuStreamSynchronize", self.stream)
+        return address
+
+    def download(self, address: int, like: Array) -> Array:
+        """An array of the shape and dtype of ``like``; the device's memory is freed."""
+        array = np.empty_like(like)
+        self.device.call("cuMemcpyDtoHAsync", array.ctypes.data, address, array.nbytes, self.stream)
+        self.device.call("cuStreamSynchronize", self.stream)
+        self.device.call("cuMemFree", address)
+        return array
+
+    def launch(self, launches: Launch | Iterable[Launch]) -> None:
+        for launch in [launches] if isinstance(launches, Launch) else launches:
+            function = self._function(launch.kernel)
+            arguments = (ctypes.c_void_p * 1)(ctypes.addressof(launch.params))
+            self.device.call(
+                "cuLaunchKernel", function, *launch.grid, *launch.block, 0, self.stream, ctypes.addressof(arguments), 0
+            )
+
+    def microseconds(self, work: Callable[[], Any], *, times: int = 100) -> float:
+        """Mean time of ``work``, which submits to the stream, between two events."""
+        begin, end = (self.device.call("cuEventCreate", 0) for _ in "12")
+        for _ in range(max(times // 10, 1)):
+            work()
+        self.device.call("cuEventRecord", begin, self.stream)
+        for _ in range(times):
+            work()
+        self.device.call("cuEventRecord", end, self.stream)
+        self.device.call("cuEventSynchronize", end)
+        return float(self.device.call("cuEventElapsedTime", begin, end)) * 1000 / times

@@ -1,0 +1,88 @@
+"""Frames a second of each style on each GPU backend, planes in and planes out, after one frame was compared."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from animevid.backends.base import one_line
+from animevid.errors import AnimevidError
+from animevid.gpu.check.findings import CheckOptions, Finding, Skipped
+from animevid.gpu.check.frames import demo_frames
+from animevid.gpu.check.slots import compare_once, open_on_cpu, open_on_gpu
+from animevid.pixels.planes import PlanesYUV420
+from animevid.pixels.resize import Size
+from animevid.render.stylizer import Stylizer
+from animevid.styles import Style, list_styles, load_style
+
+#: Some networks take seconds for a large frame on a CPU.
+_COMPARED: Size = (360, 640)
+_UNDER_WAY = 3
+
+
+def section(options: CheckOptions) -> Iterator[Finding]:
+    """The shipped styles and those of ``options.styles_folder`` at ``options.size``."""
+    styles: list[Style] = [*list_styles()]
+    for path in options.more_styles:
+        try:
+            styles.append(load_style(path))
+        except AnimevidError as error:
+            yield Finding(f"{path.name}: {error}", agrees=False)
+    reasons: list[str] = []
+    measured = False
+    small = tuple(min(side, limit) for side, limit in zip(options.size, _COMPARED, strict=True))
+    frame = demo_frames((small[0], small[1]))[0]
+    for style in styles:
+        with ExitStack() as stack:
+            cpu = stack.enter_context(open_on_cpu(style))
+            for backend, gpu in open_on_gpu(style, stack):
+                if isinstance(gpu, str):
+                    reasons.append(f"{backend}: {gpu}")
+                    continue
+                measured = True
+                yield _measured(f"{style.card.name}, {backend}", cpu, gpu, frame, options)
+    if not measured:
+        raise Skipped("; ".join(dict.fromkeys(reasons)))
+
+
+def _measured(what: str, cpu: Stylizer, gpu: Stylizer, frame: PlanesYUV420, options: CheckOptions) -> Finding:
+    try:
+        apart = compare_once(cpu, gpu, frame)
+        rate, host_ms = frames_a_second(gpu, demo_frames(options.size), seconds=options.seconds)
+    except Exception as error:  # a runtime's own, too: the other rows are measured all the same
+        return Finding(f"{what}: {one_line(error)}", agrees=False)
+    way = "host copies" if gpu.device_index is None else "slots"
+    said = (
+        f"{what}: {rate:.1f} frames a second at {options.size[1]}x{options.size[0]}, {host_ms:.2f} ms of the host's "
+        f"for each, {way}; at {frame.width}x{frame.height} {apart}"
+    )
+    return Finding(said, agrees=apart.is_half_precision)
+
+
+def frames_a_second(stylizer: Stylizer, frames: Sequence[PlanesYUV420], *, seconds: float) -> tuple[float, float]:
+    """(frames a second, milliseconds that the host spends submitting one), as a conversion runs them."""
+    waiting: deque[tuple[PlanesYUV420, Any]] = deque()
+    host, done = 0.0, 0
+
+    def one(index: int) -> None:
+        nonlocal host
+        frame = frames[index % len(frames)]
+        begun = time.perf_counter()
+        waiting.append((frame, stylizer.infer([stylizer.preprocess(frame)])[0]))
+        host += time.perf_counter() - begun
+        if len(waiting) >= _UNDER_WAY:  # the slots: asking for more would wait for the oldest inside
+            stylizer.postprocess(*waiting.popleft())
+
+    for index in range(8):
+        one(index)
+    host, begun = 0.0, time.perf_counter()
+    while time.perf_counter() - begun < seconds or not done:
+        one(done)
+        done += 1
+    while waiting:
+        stylizer.postprocess(*waiting.popleft())
+    # What was under way when the clock started stands for what was when it stopped.
+    return done / (time.perf_counter() - begun), host / done * 1000
