@@ -15,10 +15,11 @@ def test_a_photo_in_tiles_is_read_whole_and_cut_to_its_size(shared: Path) -> Non
     path = shared / "faults" / "grid.heic"
     grid = grid_of(path.read_bytes())
     assert grid is not None
-    assert grid[:2] == (2, 2)
+    assert (grid.rows, grid.columns, len(grid.tiles)) == (2, 2, 4)
     with open_source(path) as source:
         planes = next(iter(source)).planes
-        assert (source.info.display_height, source.info.display_width) == grid[2:] == (planes.height, planes.width)
+        assert (source.info.display_height, source.info.display_width) == (grid.height, grid.width)
+        assert (planes.height, planes.width) == (grid.height, grid.width)
     # The test card's bars run through both rows of tiles: red, green and blue stand above and below the joint alike.
     luma = planes.y.astype(int)
     for column in (40, 140, 200, 300):

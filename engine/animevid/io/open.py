@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 from animevid.errors import InputError, UsageError
 from animevid.io.encoders import PictureKind
-from animevid.io.network.protocols import Spec, is_local_file, local_path
+from animevid.io.network.protocols import STANDARD_STREAM, Spec, is_local_file, local_path
+from animevid.io.network.standard_input import StandardInput
 from animevid.io.sink import Sink
 from animevid.io.sinks.animation import ANIMATIONS, AnimationSink
 from animevid.io.sinks.container import MUXERS, VideoSink
 from animevid.io.sinks.images import STILL_SUFFIXES, ImageFolderSink, ImageSink
 from animevid.io.source import Source
+from animevid.io.sources.animated_webp import AnimatedWebpSource
 from animevid.io.sources.container import VideoSource
-from animevid.io.sources.images import ImageSource, is_glob, still_demuxer
+from animevid.io.sources.images import ImageSource, is_glob
+from animevid.io.still import HEAD_BYTES, is_animated_webp, is_row_of_jpegs, may_be_still, still_demuxer, still_kind
 from animevid.options import OutputOptions
 
 
@@ -58,6 +63,27 @@ def open_source(
                 upright=upright,
                 tone_map=tone_map,
             )
+        if format_name is None and is_animated_webp(_head_of(path)):
+            if stream_index is not None:
+                raise UsageError(f"{stream_index = }: images have no streams; leave it out")
+            return AnimatedWebpSource(spec, start_seconds=start_seconds, end_seconds=end_seconds)
+    file = None
+    if os.fspath(spec) == STANDARD_STREAM and format_name is None:
+        file = StandardInput(head_bytes=HEAD_BYTES)
+        if may_be_still(file.head):
+            data = file.look_further(is_row_of_jpegs)
+            if still_kind(data[:HEAD_BYTES], lambda: BytesIO(data)) is not None:
+                return ImageSource(
+                    spec,
+                    rate=image_rate,
+                    start_seconds=start_seconds,
+                    end_seconds=end_seconds,
+                    upright=upright,
+                    tone_map=tone_map,
+                    data=data,
+                )
+            if is_animated_webp(data[:HEAD_BYTES]):
+                return AnimatedWebpSource(spec, start_seconds=start_seconds, end_seconds=end_seconds, data=data)
     return VideoSource(
         spec,
         stream_index=stream_index,
@@ -69,7 +95,14 @@ def open_source(
         upright=upright,
         tone_map=tone_map,
         device_index=device_index,
+        file=file,
     )
+
+
+def _head_of(path: Path) -> bytes:
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(HEAD_BYTES)
+    return b""
 
 
 def _is_still(path: Path) -> bool:
@@ -100,9 +133,10 @@ def open_sink(
     if not is_local_file(path) or settings.muxer is not None or suffix in MUXERS:
         return VideoSink(path, template=template, settings=settings, picture=picture, should_stop=should_stop)
     is_still = template is not None and template.info.is_still
-    if suffix in ANIMATIONS and not (suffix == ".webp" and is_still):
+    is_pattern = re.search(r"%0?\d*d", Path(text).name) is not None
+    if suffix in ANIMATIONS and not (suffix == ".webp" and (is_still or is_pattern)):
         return AnimationSink(path, template=template, overwrite=settings.overwrite)
-    if suffix in STILL_SUFFIXES and not re.search(r"%0?\d*d", Path(text).name):
+    if suffix in STILL_SUFFIXES and not is_pattern:
         if template is not None and not is_still:
             raise UsageError(
                 f"path = {text!r} is one image, the source is a film: give a folder, a pattern like %05d{suffix}, "

@@ -145,7 +145,7 @@ def check_upload(path: Path, limits: SandboxLimits) -> bool:
         InputError: not a photo or video of an allowed format, too long, or too large.
     """
     from animevid.io.network.protocols import open_input
-    from animevid.io.sources.images import still_demuxer
+    from animevid.io.still import still_demuxer
 
     if (demuxer := still_demuxer(path)) is not None:
         _check_photo(path, demuxer, limits)

@@ -79,8 +79,11 @@ def open_input(
     format_name: str | None = None,
     timeout_seconds: float | None = 30.0,
     hwaccel: Any = None,
+    file: Any = None,
 ) -> Any:
     """An open ``av`` input container for a file, a URL or ``-`` (standard input); ``hwaccel`` decodes on a device.
+
+    ``file``: what to read standard input from where its beginning has been looked at already.
 
     Raises:
         UsageError: a scheme that is not on the list.
@@ -110,8 +113,8 @@ def open_input(
         if scheme in _BRIDGED and not has_protocol(scheme):
             return open_bridged_input(name, options=wanted, timeout_seconds=timeout, format_name=format_name)
         return av.open(
-            name, "r", format=format_name, container_options=wanted, timeout=timeout, **LENIENT_METADATA,
-            hwaccel=hwaccel,
+            name if file is None else file, "r", format=format_name, container_options=wanted, timeout=timeout,
+            hwaccel=hwaccel, **LENIENT_METADATA,
         )  # fmt: skip
     except (av.FFmpegError, OSError, ValueError) as error:
         raise input_error(spec, error) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +18,7 @@ from animevid.io.network.protocols import Spec, is_local_file, local_path
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.images import DEFAULT_QUALITY
+from animevid.io.sinks.last_duration import set_last_duration
 from animevid.io.source import Source
 from animevid.pixels.planes import PlanesYUV420
 
@@ -145,8 +145,8 @@ class AnimationSink(Sink):
         self._container.mux(self._stream.encode(None))
         container, self._container = self._container, None
         container.close()
-        if self._muxer == "gif" and self._last_duration:
-            set_last_gif_delay(self._pending.path, self._last_duration)
+        if self._last_duration:
+            set_last_duration(self._pending.path, self._last_duration)
         size = self._pending.publish()
         return SinkReport(
             path=str(self._target),
@@ -172,9 +172,6 @@ class AnimationSink(Sink):
             self._pending.discard()
 
 
-_LAST_DELAY = re.compile(rb"\x21\xf9\x04.(..).\x00\x2c", re.DOTALL)
-
-
 def how_often_played(path: Path) -> int | None:
     """How often an animation is shown: 0 for ever; ``None`` for what is no animation with a count."""
     try:
@@ -195,18 +192,6 @@ def how_often_played(path: Path) -> int | None:
         at = head.find(b"ANIM")
         return int.from_bytes(head[at + 12 : at + 14], "little")
     return None
-
-
-def set_last_gif_delay(path: Path, hundredths: int) -> None:
-    """Write how long the last picture of a GIF stays, which FFmpeg's muxer makes 40 ms (GIF89a, 23: delay time)."""
-    with path.open("r+b") as file:
-        size = file.seek(0, 2)
-        start = max(0, size - (64 << 20))
-        file.seek(start)
-        found = list(_LAST_DELAY.finditer(file.read()))
-        if found:
-            file.seek(start + found[-1].start(1))
-            file.write(min(hundredths, 0xFFFF).to_bytes(2, "little"))
 
 
 def _palette_graph(width: int, height: int, *, time_base: Fraction) -> Callable[[Any], list[Any]]:

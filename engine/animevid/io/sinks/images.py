@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 
 from animevid.errors import OutputError, UsageError
 from animevid.files import PendingFile, PendingFolder, check_target
 from animevid.frame import Frame
 from animevid.io.colour import write_tags
 from animevid.io.encoders import PictureKind, choose_encoder, open_context
+from animevid.io.gamut import gamut_to_srgb, tagged_gamut
 from animevid.io.network.protocols import Spec, local_path
+from animevid.io.photo import with_exif
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.source import Source
 from animevid.options import EncodeOptions
+from animevid.pixels import planes_to_rgb
 from animevid.pixels.colour import Colour, ColourRange, Matrix
 from animevid.pixels.planes import PlanesYUV420
 
@@ -30,11 +34,12 @@ STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif")
 DEFAULT_QUALITY = 92
 
 
-def encode_image(planes: PlanesYUV420, suffix: str, *, quality: int = DEFAULT_QUALITY) -> bytes:
+def encode_image(planes: PlanesYUV420, suffix: str, *, quality: int = DEFAULT_QUALITY, exif: bytes = b"") -> bytes:
     """The bytes of an image file of the kind of ``suffix``.
 
-    PNG keeps 10 bits (as 16) and alpha; WebP keeps alpha; JPEG and AVIF are put over black where there is one. AVIF
-    keeps 10 bits. ``quality`` 1..100 is for the lossy kinds.
+    PNG keeps 10 bits (as 16) and alpha; WebP and AVIF keep alpha; JPEG is put over black where there is one. AVIF keeps
+    10 bits, or alpha, or EXIF: with one of the latter two it has 8. ``quality`` 1..100 is for the lossy kinds, ``exif``
+    what the photo says about itself. Wide colours become sRGB, but for AVIF, which says itself what its numbers mean.
 
     Raises:
         UsageError: another suffix, or a quality out of range.
@@ -43,21 +48,42 @@ def encode_image(planes: PlanesYUV420, suffix: str, *, quality: int = DEFAULT_QU
     if not 1 <= quality <= 100:
         raise UsageError(f"{quality = } must be 1 to 100")
     suffix = suffix.lower()
+    gamut = tagged_gamut(planes)
+    if suffix == ".avif" and planes.alpha is None and not exif:
+        return _encode_avif(planes, quality=quality)
+    if gamut is not None:
+        planes = gamut_to_srgb(planes, gamut)
     deep, has_alpha = planes.bit_depth > 8, planes.alpha is not None
     if suffix == ".png":
         pixel_format = ("rgba64be" if has_alpha else "rgb48be") if deep else ("rgba" if has_alpha else "rgb24")
-        return _encode_still(planes, "png", pixel_format, {"pred": "mixed"}, colour=planes.colour)
+        return with_exif(_encode_still(planes, "png", pixel_format, {"pred": "mixed"}, colour=planes.colour), exif)
     if suffix in (".jpg", ".jpeg"):
         # libjpeg's scale to mjpeg's quantiser: 92 is about 3, 100 is 1, 75 about 8.
         scale = max(1, round((100 - quality) * 0.32 + 0.6))
         jfif = replace(planes.colour, matrix=Matrix.BT601, range=ColourRange.FULL)
         options = {"qmin": str(scale), "qmax": str(scale), "huffman": "optimal"}
-        return _encode_still(planes, "mjpeg", "yuvj420p", options, colour=jfif)
-    if suffix == ".webp":
-        return _encode_still(planes, "libwebp", "bgra", {"quality": str(quality)}, colour=planes.colour)
-    if suffix == ".avif":
-        return _encode_avif(planes, quality=quality)
+        return with_exif(_encode_still(planes, "mjpeg", "yuvj420p", options, colour=jfif), exif)
+    if suffix in (".webp", ".avif"):
+        return _encode_with_pillow(planes, suffix[1:].upper(), quality=quality, exif=exif)
     raise UsageError(f"{suffix = } is no image that is written: use one of {', '.join(STILL_SUFFIXES)}")
+
+
+def _encode_with_pillow(planes: PlanesYUV420, kind: str, *, quality: int, exif: bytes) -> bytes:
+    """WebP, and AVIF of 8 bits: what Pillow writes with alpha and EXIF beside the picture, which FFmpeg does not."""
+    from PIL import Image, features
+
+    if not features.check(kind.lower()):
+        raise OutputError(f"{kind} is not written by this Pillow: pip install -U pillow, or choose .png")
+    pixels = planes_to_rgb(planes)
+    if planes.alpha is not None:
+        alpha = planes.alpha if planes.bit_depth == 8 else (planes.alpha >> (planes.bit_depth - 8)).astype(np.uint8)
+        pixels = np.dstack((pixels, alpha))
+    file = io.BytesIO()
+    try:
+        Image.fromarray(pixels).save(file, kind, quality=quality, exif=exif)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{kind} refuses a {planes.width}x{planes.height} picture: {error}") from error
+    return file.getvalue()
 
 
 def _encode_still(
@@ -142,7 +168,8 @@ class ImageSink(Sink):
         if self._frame is None:
             self._done = True
             raise OutputError(f"path = {str(self._target)!r} is not written: no frame came")
-        data = encode_image(self._frame.planes, self._target.suffix, quality=self._quality)
+        frame = self._frame
+        data = encode_image(frame.planes, self._target.suffix, quality=self._quality, exif=frame.exif)
         pending = PendingFile(self._target, overwrite=self._overwrite)
         try:
             pending.path.write_bytes(data)
@@ -206,7 +233,7 @@ class ImageFolderSink(Sink):
             self._pending.create()
             self._made = True
         name = self._name(frame)
-        data = encode_image(frame.planes, Path(name).suffix, quality=self._quality)
+        data = encode_image(frame.planes, Path(name).suffix, quality=self._quality, exif=frame.exif)
         (self._pending.path / name).write_bytes(data)
         self._bytes += len(data)
         self._seconds += frame.duration_seconds or 0
@@ -244,6 +271,6 @@ class ImageFolderSink(Sink):
 
 
 def _alpha_notices(template: Source | None, suffix: str) -> tuple[str, ...]:
-    if template is not None and template.info.has_alpha and suffix.lower() in (".jpg", ".jpeg", ".avif"):
-        return (f"{suffix} has no alpha channel here: the picture is put over black (.png and .webp keep it)",)
+    if template is not None and template.info.has_alpha and suffix.lower() in (".jpg", ".jpeg"):
+        return (f"{suffix} has no alpha channel: the picture is put over black (.png, .webp and .avif keep it)",)
     return ()

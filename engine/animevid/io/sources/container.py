@@ -78,6 +78,7 @@ class VideoSource(Source):
         device_index: decode on this CUDA device (NVDEC) and leave the pictures there, as
             :class:`~animevid.pixels.device.DevicePlanes`; where that cannot be, ``info.notices`` says why in one line
             (and ``is_on_device`` is false: a source without ``device_index`` then decodes with more threads).
+        file: what to read ``-`` from where its beginning has been looked at.
 
     Raises:
         InputError: missing, unreadable, without a picture.
@@ -98,6 +99,7 @@ class VideoSource(Source):
         upright: bool = True,
         tone_map: bool = True,
         device_index: int | None = None,
+        file: Any = None,
     ) -> None:
         self.spec = spec
         self.packets = PacketQueue()
@@ -124,7 +126,7 @@ class VideoSource(Source):
             if self._device_trouble is None:
                 hwaccel = codecs.cuda_decoding(device_index)
         self._device_asked = on_device = device_index is not None and self._device_trouble is None
-        self._container = open_input(spec, options=options, format_name=format_name, hwaccel=hwaccel)
+        self._container = open_input(spec, options=options, format_name=format_name, hwaccel=hwaccel, file=file)
         self._on_device = False
         try:
             self._stream = self._choose_stream(stream_index)
@@ -493,8 +495,6 @@ class VideoSource(Source):
         name = redacted(self.spec)
         if self._encrypted:
             return UnsupportedInputError(f"path = {name!r} is encrypted: decrypt it first, animevid takes no keys")
-        if self._stream.codec_context.name == "webp":
-            return UnsupportedInputError(f"path = {name!r} is an animated WebP, which is not read: convert it first")
         if self._start:
             return UsageError(f"start = {float(self._start)} s: {name!r} has no picture at or after it")
         if self.read_error:

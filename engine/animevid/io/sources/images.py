@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -17,122 +18,97 @@ from animevid.errors import InputError, UsageError
 from animevid.frame import Frame
 from animevid.io.colour import colour_of
 from animevid.io.exif import exif_orientation
+from animevid.io.gamut import ADOBE_RGB, gamut_to_srgb, profile_to_srgb, tagged_gamut
 from animevid.io.hdr import open_tone_mapper
 from animevid.io.heif import grid_of, put_together
 from animevid.io.network.protocols import Spec, input_error, local_path
-from animevid.io.orientation import orientation_of, turn_upright
+from animevid.io.orientation import Orientation, orientation_of, turn_upright
 from animevid.io.packets import PacketQueue
+from animevid.io.photo import PhotoTags, lasting_exif, says_adobe_rgb, tags_of
+from animevid.io.pillow import read_picture
 from animevid.io.planes_io import STILL_RGB, PlaneReader, is_opaque
 from animevid.io.pyav import LENIENT_METADATA, to_fraction
 from animevid.io.source import Source, SourceInfo
+from animevid.io.still import HEAD_BYTES, READ_KINDS, still_demuxer, still_kind
 from animevid.io.whole import is_cut_short
 from animevid.pixels.planes import PlanesYUV420
 
 DEFAULT_SLIDE_RATE = Fraction(25)
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_STILL_BRANDS = (b"avif", b"mif1", b"heic", b"heix")
-
-
-def still_demuxer(path: Path) -> str | None:
-    """FFmpeg's demuxer for a still image, by the file's first bytes; ``None`` for anything else, animations included.
-
-    Names are not asked: a JPEG called ``.png`` is still a JPEG, and a ``%`` in a name is no pattern.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-    except OSError as error:
-        raise input_error(path, error) from error
-    if head.startswith(b"\xff\xd8\xff"):
-        return None if _is_motion_jpeg(path) else "jpeg_pipe"
-    if head.startswith(_PNG_MAGIC):
-        return None if b"acTL" in head else "png_pipe"
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        animated = head[12:16] == b"VP8X" and len(head) > 20 and head[20] & 0x02
-        return None if animated else "webp_pipe"
-    if head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS:
-        return "mov"
-    if head.startswith(b"BM") and len(head) > 26:
-        return "bmp_pipe"
-    if head.startswith((b"II*\x00", b"MM\x00*")):
-        return "tiff_pipe"
-    return None
-
-
-_JOINT = b"\xff\xd9\xff\xd8\xff"  # one JPEG ends and the next begins
-_SEARCHED_BYTES = 32 << 20
-
-
-def _is_motion_jpeg(path: Path) -> bool:
-    """Whether one JPEG follows the other without a word about it: a film. Phones append pictures too, and list them
-    (CIPA DC-007, Multi-Picture Format) or name them in XMP: those are one photo.
-    """
-    with path.open("rb") as file:
-        data = file.read(_SEARCHED_BYTES)
-    if b"MPF\0" in data[: 1 << 18] or b"http://ns.adobe.com/xap" in data[: 1 << 18]:
-        return False
-    return _JOINT in data
+#: Where a photo's items are listed: at the beginning, before the pixels of a large one.
+_SEARCHED_FOR_ITEMS = 1 << 20
 
 
 class ImageReader:
-    """Reads still images one after the other: upright, HDR mapped, 8 or 10 bits (16-bit files become 10)."""
+    """Reads still images one after the other: upright, in sRGB, HDR mapped, 8 or 10 bits (16-bit files become 10)."""
 
     def __init__(self, *, upright: bool = True, tone_map: bool = True) -> None:
         self._upright = upright
         self._tone_map = tone_map
         self._reader = PlaneReader(rgb_colour=STILL_RGB)
 
-    def read(self, path: Path) -> tuple[PlanesYUV420, ImageFacts]:
-        """The picture of ``path`` and what the file says about itself.
+    def read(self, path: Path, data: bytes | None = None) -> tuple[PlanesYUV420, ImageFacts]:
+        """The picture of ``path`` and what the file says about itself; ``data`` is its content, if it is known already.
 
         Raises:
             InputError: not an image, or damaged beyond decoding.
         """
-        demuxer = still_demuxer(path)
-        data = b"" if demuxer in (None, "mov") else path.read_bytes()
-        declared = exif_orientation(data) if data else None
-        if demuxer is None:
-            raise InputError(f"path = {str(path)!r} is not an image: JPEG, PNG, WebP, AVIF, TIFF and BMP are read")
+        name = str(path)
         try:
-            with av.open(f"file:{path}", "r", format=demuxer, **LENIENT_METADATA) as container:
-                stream = container.streams.video[0]
-                frame = next(container.decode(stream))
-                planes = self._whole(path, container, frame) if demuxer == "mov" else self._reader.read(frame)
-                # A stream must not be asked anything once its container is closed: FFmpeg has freed it.
-                ratio, codec = to_fraction(stream.sample_aspect_ratio), stream.codec_context.codec.canonical_name
-        except (StopIteration, IndexError):
-            raise InputError(f"path = {str(path)!r} holds no picture that can be decoded: it is damaged") from None
-        except (av.FFmpegError, OSError) as error:
+            data = path.read_bytes() if data is None else data
+        except OSError as error:
             raise input_error(path, error) from error
-        mapper = open_tone_mapper(colour_of(frame), allowed=self._tone_map)
+        kind = still_kind(data[:HEAD_BYTES], lambda: io.BytesIO(data))
+        if kind is None:
+            raise InputError(f"path = {name!r} is not an image: {READ_KINDS} are read")
+        tags = tags_of(data, kind)
+        declared = exif_orientation(data) if kind != "mov" else None
+        if kind == "pillow" or tags.is_cmyk:
+            planes, codec = read_picture(data, name=name)
+            pixel_format, ratio, orientation, is_damaged = "rgb24", None, declared or Orientation(), False
+        else:
+            try:
+                with av.open(io.BytesIO(data), "r", format=kind, **LENIENT_METADATA) as container:
+                    stream = container.streams.video[0]
+                    frame = next(container.decode(stream))
+                    planes = self._whole(data, container, frame) if kind == "mov" else self._reader.read(frame)
+                    # A stream must not be asked anything once its container is closed: FFmpeg has freed it.
+                    ratio, codec = to_fraction(stream.sample_aspect_ratio), stream.codec_context.codec.canonical_name
+            except (StopIteration, IndexError):
+                raise InputError(f"path = {name!r} holds no picture that can be decoded: it is damaged") from None
+            except (av.FFmpegError, OSError) as error:
+                raise input_error(path, error) from error
+            mapper = open_tone_mapper(colour_of(frame), allowed=self._tone_map)
+            planes = planes if mapper is None else mapper(planes)
+            pixel_format, orientation = frame.format.name, declared or orientation_of(frame, codec=codec)
+            is_damaged = frame.is_corrupt or is_cut_short(data, kind)
         if planes.alpha is not None and is_opaque(planes):
             planes = replace(planes, alpha=None)
-        if mapper is not None:
-            planes = mapper(planes)
-        orientation = declared or orientation_of(frame, codec=codec)
+        planes, remark = _in_srgb(planes, tags)
         facts = ImageFacts(
             width=planes.width,
             height=planes.height,
             rotation_degrees=orientation.rotation_degrees,
             sample_aspect_ratio=ratio or Fraction(1),
-            pixel_format=frame.format.name,
+            pixel_format=pixel_format,
             codec=codec,
-            is_damaged=frame.is_corrupt or is_cut_short(data, demuxer),
+            is_damaged=is_damaged,
+            exif=lasting_exif(tags.exif),
+            remark=remark,
         )
         return (turn_upright(planes, orientation) if self._upright else planes), facts
 
-    def _whole(self, path: Path, container: Any, frame: av.VideoFrame) -> PlanesYUV420:
+    def _whole(self, data: bytes, container: Any, frame: av.VideoFrame) -> PlanesYUV420:
         """The picture of an AVIF or HEIC file: put together from its tiles, with the opacity that lies beside it."""
         planes = self._reader.read(frame)
         streams = container.streams.video
-        with path.open("rb") as file:
-            grid = grid_of(file.read(1 << 20))
-        if grid is not None and len(streams) >= grid[0] * grid[1] > 1:
-            tiles = [self._other(container, index) for index in range(grid[0] * grid[1])]
+        grid = grid_of(data[:_SEARCHED_FOR_ITEMS])
+        if grid is not None and len(streams) >= grid.rows * grid.columns > 1:
+            places = {stream.id: number for number, stream in enumerate(streams)}
+            wanted = [places[item] for item in grid.tiles if item in places]
+            if len(wanted) != grid.rows * grid.columns:
+                wanted = list(range(grid.rows * grid.columns))
+            tiles = [self._other(container, index) for index in wanted]
             if len({(tile.width, tile.height) for tile in tiles}) == 1:
                 return put_together(tiles, grid)
         if len(streams) == 2 and streams[1].codec_context.pix_fmt in ("gray", "gray10le") and planes.alpha is None:
@@ -157,6 +133,22 @@ class ImageFacts:
     pixel_format: str
     codec: str
     is_damaged: bool
+    exif: bytes = b""
+    remark: str | None = None
+
+
+def _in_srgb(planes: PlanesYUV420, tags: PhotoTags) -> tuple[PlanesYUV420, str | None]:
+    """``planes`` in the colours of an ordinary screen, and a line about it where they were others."""
+    if tags.is_cmyk:
+        return planes, "CMYK is converted to sRGB, by the picture's own profile where it has one"
+    if tags.profile:
+        converted, name = profile_to_srgb(planes, tags.profile)
+        depth = " at 8 bits" if converted.bit_depth < planes.bit_depth else ""
+        return converted, None if name is None else f"the colour profile {name!r} is converted to sRGB{depth}"
+    gamut = ADOBE_RGB if says_adobe_rgb(tags.exif) else tagged_gamut(planes)
+    if gamut is None:
+        return planes, None
+    return gamut_to_srgb(planes, gamut), f"{gamut.name} is converted to sRGB"
 
 
 class ImageSource(Source):
@@ -179,8 +171,10 @@ class ImageSource(Source):
         end_seconds: Fraction | None = None,
         upright: bool = True,
         tone_map: bool = True,
+        data: bytes | None = None,
     ) -> None:
         self.spec = spec
+        self._data = data
         self.packets = PacketQueue()
         self.packets.subscribe(frozenset())
         self.frames_decoded = 0
@@ -189,7 +183,8 @@ class ImageSource(Source):
         self._rate = rate or DEFAULT_SLIDE_RATE
         if self._rate <= 0:
             raise UsageError(f"rate = {rate} must be positive pictures a second")
-        self._paths, self._lost = find_images(spec)
+        self._paths, self._lost = find_images(spec) if data is None else ([Path(os.fspath(spec))], [])
+        self._remarks: dict[str, None] = {}
         first_index = _first_index(start_seconds, rate=self._rate)
         last_index = len(self._paths) if end_seconds is None else _first_index(end_seconds, rate=self._rate)
         self._chosen = self._paths[first_index:last_index]
@@ -200,7 +195,7 @@ class ImageSource(Source):
         self._reader = ImageReader(upright=upright, tone_map=tone_map)
         self._planes: PlanesYUV420 | None
         self._planes, facts = self._first_readable()
-        self._first_damaged = facts.is_damaged
+        self._first = facts
         if facts.is_damaged:
             self._lost.append(_damage(self._chosen[0]))
         still = len(self._paths) == 1
@@ -229,7 +224,7 @@ class ImageSource(Source):
 
     @property
     def picture_names(self) -> Sequence[str]:
-        return tuple(path.name for path in self._chosen)
+        return tuple(path.name for path in self._chosen) if self._data is None else ()
 
     @property
     def lost_pictures(self) -> tuple[str, ...]:
@@ -237,7 +232,7 @@ class ImageSource(Source):
 
     @property
     def notices_so_far(self) -> tuple[str, ...]:
-        return self.lost_pictures
+        return (*self.lost_pictures, *self._remarks)
 
     def close(self) -> None:
         self._planes = None
@@ -245,27 +240,33 @@ class ImageSource(Source):
     def __iter__(self) -> Iterator[Frame]:
         step = 1 / self._rate
         for number, path in enumerate(self._chosen):
-            planes, damaged = self._planes, self._first_damaged and number == 0
+            planes, facts = self._planes, self._first
             self._planes = None
             if planes is None:
                 try:
-                    planes, facts = self._reader.read(path)
-                    damaged = facts.is_damaged
+                    planes, facts = self._read(path)
                 except InputError as error:
                     self.frames_concealed += 1
                     self._lost.append(f"skipped: {error}")
                     continue
-                if damaged:
+                if facts.is_damaged:
                     self._lost.append(_damage(path))
-            self.frames_concealed += damaged
+            self.frames_concealed += facts.is_damaged
             self.frames_decoded += 1
-            yield Frame(planes, number, (self._first_index + number) * step, step, 0, damaged)
+            time = (self._first_index + number) * step
+            yield Frame(planes, number, time, step, 0, facts.is_damaged, facts.exif)
+
+    def _read(self, path: Path) -> tuple[PlanesYUV420, ImageFacts]:
+        planes, facts = self._reader.read(path, self._data)
+        if facts.remark is not None:
+            self._remarks[facts.remark] = None
+        return planes, facts
 
     def _first_readable(self) -> tuple[PlanesYUV420, ImageFacts]:
         failures: list[InputError] = []
         while self._chosen:
             try:
-                found = self._reader.read(self._chosen[0])
+                found = self._read(self._chosen[0])
             except InputError as error:
                 failures.append(error)
                 self._chosen = self._chosen[1:]
@@ -291,7 +292,9 @@ def _damage(path: Path) -> str:
 
 
 #: Names that promise a still image; a file of such a name that holds none is said, others are passed over.
-_IMAGE_NAMES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".tif", ".tiff", ".bmp"))
+_IMAGE_NAMES = frozenset(
+    (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".tif", ".tiff", ".bmp", ".jp2", ".tga", ".ico", ".jxl")
+)
 
 
 def find_images(spec: Spec) -> tuple[list[Path], list[str]]:
@@ -326,7 +329,7 @@ def find_images(spec: Spec) -> tuple[list[Path], list[str]]:
             state = "is empty" if not candidate.stat().st_size else "holds no still image that is read"
             lost.append(f"skipped: path = {str(candidate)!r} {state}")
     if not images:
-        raise InputError(f"{where} has no images: JPEG, PNG, WebP, AVIF, TIFF and BMP are read")
+        raise InputError(f"{where} has no images: {READ_KINDS} are read")
     return sorted(images, key=_natural_key), lost
 
 

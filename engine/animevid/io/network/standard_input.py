@@ -1,0 +1,77 @@
+"""Standard input, of which the beginning can be looked at before anybody decides what reads it."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_MOST_BYTES = 1 << 30
+_PIECE_BYTES = 1 << 20
+
+
+class StandardInput(io.RawIOBase):
+    """The bytes of standard input from the first one on, for ``av.open``. ``head`` holds the first ones.
+
+    What is redirected from a file can be sought; a pipe cannot.
+    """
+
+    def __init__(self, *, head_bytes: int) -> None:
+        super().__init__()
+        self._handle = sys.stdin.fileno()
+        self._seekable = True
+        try:
+            self._start = os.lseek(self._handle, 0, os.SEEK_CUR)
+        except OSError:
+            self._seekable = False
+        self.head = b""
+        while len(self.head) < head_bytes and (piece := os.read(self._handle, head_bytes - len(self.head))):
+            self.head += piece
+        self._waiting = memoryview(self.head)
+        if self._seekable:
+            self.seek(0)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._seekable
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if not self._seekable:
+            raise io.UnsupportedOperation("a pipe cannot be sought")
+        self._waiting = memoryview(b"")
+        base = self._start if whence == os.SEEK_SET else 0
+        return os.lseek(self._handle, base + offset, whence) - self._start
+
+    def tell(self) -> int:
+        return self.seek(0, os.SEEK_CUR)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        if not self._waiting:
+            piece = os.read(self._handle, len(view))
+            view[: len(piece)] = piece
+            return len(piece)
+        count = min(len(view), len(self._waiting))
+        view[:count] = self._waiting[:count]
+        self._waiting = self._waiting[count:]
+        return count
+
+    def look_further(self, enough: Callable[[bytes], bool]) -> bytes:
+        """The bytes up to the end, or until ``enough`` of the last ones; all of them are still to be read."""
+        data = bytearray(self.head)
+        if self._seekable:
+            self.seek(len(data))
+        while len(data) <= _MOST_BYTES and not enough(bytes(data[-2 * _PIECE_BYTES :])):
+            piece = os.read(self._handle, _PIECE_BYTES)
+            if not piece:
+                break
+            data += piece
+        self.head = bytes(data)
+        self._waiting = memoryview(self.head)
+        if self._seekable:
+            self.seek(0)
+        return self.head

@@ -1,0 +1,97 @@
+"""Reading animated WebP, which FFmpeg before 8.2 has no decoder for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import chain
+
+from animevid.errors import InputError, UsageError
+from animevid.frame import Frame
+from animevid.io.network.protocols import Spec, input_error, local_path
+from animevid.io.packets import PacketQueue
+from animevid.io.pillow import TimedPicture, animation_times, read_animation
+from animevid.io.source import Source, SourceInfo
+
+
+class AnimatedWebpSource(Source):
+    """The pictures of an animated WebP as the frames of a film, each as long as the file says.
+
+    Args:
+        spec: a file name.
+        start_seconds, end_seconds: pictures that begin in ``[start, end)`` are given.
+        data: the file's content, where it is known already.
+
+    Raises:
+        InputError: it cannot be read or is damaged.
+        UsageError: the cut holds no picture.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        *,
+        start_seconds: Fraction | None = None,
+        end_seconds: Fraction | None = None,
+        data: bytes | None = None,
+    ) -> None:
+        self.spec = spec
+        self.packets = PacketQueue()
+        self.packets.subscribe(frozenset())
+        self.frames_decoded = self.frames_concealed = 0
+        self.read_error: str | None = None
+        self.origin_seconds = start_seconds or Fraction(0)
+        self._end = end_seconds
+        if self.origin_seconds < 0:
+            raise UsageError(f"start = {float(self.origin_seconds)} s must not be negative")
+        try:
+            data = local_path(spec).read_bytes() if data is None else data
+        except OSError as error:
+            raise input_error(spec, error) from error
+        name = os.fspath(spec)
+        count, duration = animation_times(data, name=name)
+        pictures = read_animation(data, name=name)
+        self._pictures: Iterator[TimedPicture] = (p for p in pictures if p.start_seconds >= self.origin_seconds)
+        first = next(self._pictures, None)
+        if first is None:
+            raise UsageError(f"start = {float(self.origin_seconds)} s lies after the last picture of {name!r}")
+        self._pictures = chain((first,), self._pictures)
+        planes = first.planes
+        cut = min(duration, end_seconds or duration) - self.origin_seconds
+        self.info = SourceInfo(
+            width=planes.width,
+            height=planes.height,
+            display_width=planes.width,
+            display_height=planes.height,
+            rotation_degrees=0,
+            sample_aspect_ratio=Fraction(1),
+            average_rate=(count / duration).limit_denominator(1000),
+            is_variable_rate=True,
+            time_base=Fraction(1, 1000),
+            duration_seconds=cut,
+            frame_count=max(1, round(count * cut / duration)),
+            colour=planes.colour,
+            bit_depth=planes.bit_depth,
+            pixel_format="rgba",
+            has_alpha=planes.alpha is not None,
+            codec="webp",
+            container="webp",
+        )
+
+    @property
+    def end_seconds(self) -> Fraction | None:
+        return self._end
+
+    def __iter__(self) -> Iterator[Frame]:
+        try:
+            for index, picture in enumerate(self._pictures):
+                if self._end is not None and picture.start_seconds >= self._end:
+                    return
+                self.frames_decoded = index + 1
+                yield Frame(picture.planes, index, picture.start_seconds, picture.duration_seconds)
+        except InputError as error:  # cut short: what came before it is shown
+            self.read_error = str(error)
+
+    def close(self) -> None:
+        self._pictures = iter(())
