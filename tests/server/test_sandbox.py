@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from animevid.server.sandbox import SandboxLimits, SandboxRequest
+from animevid.errors import InputError
+from animevid.server.sandbox import SandboxLimits, SandboxRequest, check_upload
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
 
@@ -145,6 +146,17 @@ def test_a_photo_beyond_the_limit_is_refused_before_it_is_decoded(packed_style: 
     source = tmp_path / "upload"
     source.write_bytes(cv2.imencode(".png", np.zeros((1000, 1100, 3), np.uint8))[1].tobytes())
     assert "megapixels is too large here: at most 1 " in convert(source, packed_style, photo_pixels=1_000_000)["error"]
+
+
+@pytest.mark.parametrize("suffix", [".jp2", ".webp", ".gif"])
+def test_photos_of_rarer_kinds_are_held_to_the_same_limit(tmp_path: Path, suffix: str):
+    from PIL import Image
+
+    source = tmp_path / f"photo{suffix}"
+    Image.new("RGB", (640, 480), (90, 120, 60)).save(source)
+    assert check_upload(source, SandboxLimits())
+    with pytest.raises(InputError, match="megapixels is too large"):
+        check_upload(source, SandboxLimits(photo_pixels=100_000))
 
 
 def test_a_film_that_breaks_off_does_not_break_the_child(

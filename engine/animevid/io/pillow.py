@@ -41,6 +41,16 @@ def read_picture(data: bytes, *, name: str) -> tuple[PlanesYUV420, str]:
         return _planes_of(picture, name), str(picture.format).lower()
 
 
+def picture_size(data: bytes, *, name: str) -> tuple[int, int]:
+    """Width and height in pixels by the file's header; nothing is decoded.
+
+    Raises:
+        InputError, UnsupportedInputError: as :func:`read_picture`.
+    """
+    with _opened(data, name) as picture:
+        return int(picture.width), int(picture.height)
+
+
 def read_animation(data: bytes, *, name: str) -> Iterator[TimedPicture]:
     """The pictures of an animated WebP, whole (put over each other as the file says), in order.
 

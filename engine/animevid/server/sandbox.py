@@ -175,10 +175,19 @@ def check_upload(path: Path, limits: SandboxLimits) -> bool:
 
 def _check_photo(path: Path, demuxer: str, limits: SandboxLimits) -> None:
     from animevid.io.network.protocols import open_input
+    from animevid.io.pillow import picture_size
 
+    if demuxer == "pillow":
+        width, height = picture_size(path.read_bytes(), name=path.name)
+        _refuse_too_large(width * height, limits)
+        return
     with open_input(path, format_name=demuxer, options={"protocol_whitelist": _PROTOCOLS}) as container:
         # Phones save one photo as many tiles.
         pixels = sum((stream.width or 0) * (stream.height or 0) for stream in container.streams.video)
+    _refuse_too_large(pixels, limits)
+
+
+def _refuse_too_large(pixels: int, limits: SandboxLimits) -> None:
     if pixels > limits.photo_pixels:
         allowed = f"at most {limits.photo_pixels / 1e6:.0f} megapixels"
         raise InputError(f"a photo of {pixels / 1e6:.0f} megapixels is too large here: {allowed}")
