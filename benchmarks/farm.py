@@ -23,9 +23,9 @@ import animevid
 import av
 from animevid.io import VideoSource
 from animevid.jobs import Job, open_conversion
-from animevid.jobs.job import open_part
 from animevid.jobs.join import join_segments
 from animevid.jobs.packets import PacketWriter, read_packets, read_picture_kind, read_stamps
+from animevid.jobs.part import open_part
 from animevid.options import ConversionOptions, OutputOptions
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)

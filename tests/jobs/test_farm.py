@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,11 +11,13 @@ import time
 from dataclasses import replace
 from fractions import Fraction
 
+import animevid
 import pytest
 from animevid.errors import BackendError
 from animevid.jobs import job as jobs
 from animevid.jobs import open_conversion
-from animevid.options import EncodeOptions
+from animevid.jobs.identity import source_identity
+from animevid.options import ConversionOptions, EncodeOptions
 from jobs.conftest import look, psnr, same_but_pictures
 
 try:
@@ -25,7 +28,7 @@ except ImportError:
     pytest.skip('ray is not installed: pip install "animevid[farm]"', allow_module_level=True)
 
 from animevid.jobs.farm import Farm
-from animevid.jobs.farm.worker import SegmentWorker
+from animevid.jobs.farm.worker import FarmRequest, SegmentWorker
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +165,33 @@ def test_a_worker_of_another_version_is_refused_in_one_line(cluster, film, exact
         farmed(film, tmp_path / "farm.mkv", exact, capacity=lambda: 1, worker_class=Older)
     assert "\n" not in str(caught.value)
     assert jobs.job_folder(tmp_path / "farm.mkv").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "refusal"),
+    [
+        ({"version": "0.0.1"}, r"it has animevid .*, the driver 0\.0\.1: install the same"),
+        ({"style": "ffff"}, "its style 'test-packed' is another file than the driver's: copy that"),
+        ({"options": ConversionOptions(style="/nowhere/style.onnx")}, "/nowhere/style.onnx"),
+        ({"options": ConversionOptions(style="no-such-style")}, "no-such-style"),
+    ],
+)
+def test_a_worker_that_is_not_as_the_driver_says_why_in_one_line(film, exact, tmp_path, change, refusal):
+    with open_conversion(film, tmp_path / "out.mkv", exact, resumable=True) as job:
+        request = FarmRequest(
+            src=str(film),
+            dst=str(tmp_path / "out.mkv"),
+            options=exact,
+            description=job.description,
+            folder=str(job.folder),
+            token="",
+            version=animevid.__version__,
+            source=source_identity(film),
+            style=job.style_digest,
+        )
+        for asked, expected in ((request, None), (replace(request, **change), refusal)):
+            worker = SegmentWorker(asked, lambda offset, size: b"", 1)
+            told = worker.check()
+            worker.close()
+            assert told is None if expected is None else re.search(expected, told)
+            assert "\n" not in (told or "")

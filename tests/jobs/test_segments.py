@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import pytest
 from animevid.jobs.cuts import cut_points
-from animevid.jobs.job import open_part
 from animevid.jobs.join import in_order
+from animevid.jobs.part import open_part
 from animevid.options import EncodeOptions
 from jobs.conftest import look, psnr, same_but_pictures
 

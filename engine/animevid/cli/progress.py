@@ -176,6 +176,8 @@ def summary_line(report: ConversionReport) -> str:
         counts += f", {report.frames_concealed} concealed"
     if report.frames_reused:
         counts += f", {report.frames_reused} unchanged and reused"
+    if not report.statistics.stages:
+        return counts  # all of it was done before
     stages = sorted(report.statistics.stages, key=lambda stage: -stage.busy_seconds)
     busy = ", ".join(f"{stage.name} {report.statistics.load(stage.name):.0%}" for stage in stages)
     speed = f"{report.elapsed_seconds:.1f} s, {report.fps:.1f} fps"

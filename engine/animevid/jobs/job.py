@@ -5,26 +5,27 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from fractions import Fraction
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from animevid.errors import AnimevidError, Cancelled, UsageError
-from animevid.io import Sink, Source, VideoSink, VideoSource
+from animevid.errors import AnimevidError, Cancelled, InputError, OutputError, UsageError
+from animevid.io import VideoSink, VideoSource
 from animevid.io.clock import ARBITRARY_CLOCK_FORMATS
 from animevid.io.network.protocols import is_local_file, local_path, output_error
-from animevid.jobs.cuts import DEFAULT_SEGMENT_SECONDS, LEAD_IN_SECONDS, Segment, cut_points, segments_between
-from animevid.jobs.identity import differences, job_identity, style_identity
+from animevid.jobs.cuts import DEFAULT_SEGMENT_SECONDS, Segment, cut_points, segments_between
+from animevid.jobs.identity import differences, job_identity, source_identity, style_identity
 from animevid.jobs.join import join_segments
 from animevid.jobs.journal import JobDescription, Journal
 from animevid.jobs.locks import FileLock
 from animevid.jobs.packets import checksum, sync_folder
-from animevid.jobs.segment_sink import FinishedSegment, SegmentSink
+from animevid.jobs.part import open_part
+from animevid.jobs.segment_sink import FinishedSegment
 from animevid.options import ConversionOptions
 from animevid.redaction import redacted
 from animevid.run import PipelineStatistics
@@ -67,6 +68,8 @@ def open_conversion(
         if resumable and reason is not None:
             raise UsageError(f"--resume: {reason}; leave it out")
         if resumable is False or reason is not None:
+            if is_local_file(dst):
+                _refuse_while_it_is_made(local_path(dst))
             return conversion
         duration = conversion.source.info.duration_seconds or 0
         if resumable is None and duration < RESUMABLE_SECONDS and not job_folder(local_path(dst)).exists():
@@ -101,6 +104,12 @@ def job_folder(target: Path) -> Path:
     if len(name.encode()) > 200:
         name = f"{name[:40]}-{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}"
     return target.with_name(f".{name}.job")
+
+
+def _refuse_while_it_is_made(target: Path) -> None:
+    path = job_folder(target) / "lock"
+    if path.exists():
+        FileLock(path, what=f"path = {redacted(target)!r}").release()
 
 
 def _remove_if_joined(target: Path) -> None:
@@ -223,7 +232,21 @@ class Job:
         self._finished[segment.index] = segment
 
     def join(self) -> int:
-        """Join all segments to the output, and tidy up; returns the number of its pictures."""
+        """Join all segments to the output, and tidy up; returns the number of its pictures.
+
+        Raises:
+            InputError: the source changed meanwhile.
+            OutputError: the disk is full, say. What is done is kept.
+        """
+        if source_identity(self.src) != self.description.identity["source"]:
+            raise InputError(
+                f"path = {redacted(self._src)!r} changed while it was converted: give --restart, or bring back the "
+                "file that it was"
+            )
+        with self._keeping():
+            return self._join()
+
+    def _join(self) -> int:
         indices = [segment.index for segment in self.description.segments]
         filled = [self.path_of(index) for index in indices if self._finished[index].frames]
         source = self._conversion.reopen_source()
@@ -303,9 +326,12 @@ class Job:
                 on_progress(replace(progress, frames_done=before + progress.frames_done, frames_total=self._total))
 
         try:
-            with open_part(
-                self._src, self._dst, self._options, segments, self.description, path_of=self.path_of, add=self.add
-            ) as self._part:
+            with (
+                self._keeping(),
+                open_part(
+                    self._src, self._dst, self._options, segments, self.description, path_of=self.path_of, add=self.add
+                ) as self._part,
+            ):
                 return self._part.run(on_progress=tell)
         except Cancelled as error:
             raise Cancelled(self._stopped_line()) from error
@@ -333,54 +359,22 @@ class Job:
             statistics=base.statistics if base is not None else PipelineStatistics(0.0, ()),
         )
 
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        """What went wrong with the disk costs nothing of what is done, and says so."""
+        try:
+            yield
+        except OutputError as error:
+            raise OutputError(f"{error}; {self._progress_words()}") from error
+
     def _kept_line(self) -> str | None:
         if not self._kept:
             return None
         return f"goes on where it stopped: {self._kept} of {len(self.description.segments)} segments are kept"
 
     def _stopped_line(self) -> str:
-        return (
-            f"stopped before the end: {len(self._finished)} of {len(self.description.segments)} segments of "
-            f"{redacted(self._dst)!r} are kept, and the same command goes on"
-        )
+        return f"stopped before the end of {redacted(self._dst)!r}: {self._progress_words()}"
 
-
-def open_part(
-    src: PathLike,
-    dst: PathLike,
-    options: ConversionOptions,
-    segments: Sequence[Segment],
-    description: JobDescription,
-    *,
-    path_of: Callable[[int], Path],
-    add: Callable[[FinishedSegment], Any],
-) -> Conversion:
-    """The conversion of neighbouring ``segments`` of a job, with what leads in to them, into a file each.
-
-    ``options`` are those of the whole job; ``add`` is told of each segment that is on the disk.
-    """
-    first = options.start
-    start = segments[0].start_seconds
-    if segments[0].index > 0 and start is not None:
-        lead = start - LEAD_IN_SECONDS
-        start = max(lead, first or Fraction(0))
-
-    def open_segments(path: Any, *, template: Source | None = None, **settings: Any) -> Sink:
-        planned = VideoSink(path, template=template, **settings)
-        if template is not None:
-            template.packets.subscribe(frozenset())  # what only passes by is carried over when all is joined
-        return SegmentSink(
-            planned,
-            segments,
-            origin_seconds=description.origin_seconds,
-            file_start=description.file_start,
-            path_of=path_of,
-            on_segment=add,
-        )
-
-    return Conversion(
-        src,
-        dst,
-        replace(options, start_seconds=start, end_seconds=segments[-1].end_seconds),
-        open_sink=open_segments,
-    )
+    def _progress_words(self) -> str:
+        done, all_of_them = len(self._finished), len(self.description.segments)
+        return f"{done} of {all_of_them} segments are kept, and the same command goes on"

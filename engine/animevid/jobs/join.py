@@ -54,14 +54,14 @@ def in_order(paths: Iterable[Path]) -> Iterator[CodedPicture]:
     two encoders might overlap.
     """
     paths = list(paths)
-    stamps = [read_stamps(path) for path in paths]
-    delay = max(map(reordering, stamps), default=0)
+    delay = max((reordering(read_stamps(path)) for path in paths), default=0)
     shown: deque[int] = deque()  # times of display, in order, that the next packets are to be decoded at
     for number, path in enumerate(paths):
+        stamps = read_stamps(path)  # again: of a film of hours, those of one segment at a time
         if number == 0:
             # Before the film begins there is no picture to go by: the encoder's own times lead in.
-            shown.extend(dts for _, dts in stamps[0][:delay])
-        shown.extend(sorted(pts for pts, _ in stamps[number]))
+            shown.extend(dts for _, dts in stamps[:delay])
+        shown.extend(sorted(pts for pts, _ in stamps))
         for packet in read_packets(path):
             yield replace(packet, dts=min(shown.popleft(), packet.pts))
 

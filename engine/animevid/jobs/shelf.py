@@ -31,8 +31,8 @@ class ShelfProgress:
         self,
         films: Iterable[Path],
         *,
-        start_seconds: Fraction | None = None,
-        end_seconds: Fraction | None = None,
+        start_seconds: Fraction | float | None = None,
+        end_seconds: Fraction | float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
@@ -95,7 +95,7 @@ class ShelfProgress:
         self._film, self._begun_at, self._done, self._kept = None, None, 0, 0
 
 
-def frame_count(film: Path, start: Fraction | None = None, end: Fraction | None = None) -> int | None:
+def frame_count(film: Path, start: Fraction | float | None = None, end: Fraction | float | None = None) -> int | None:
     """How many frames a film's header promises between two times in seconds; ``None`` where it does not say.
 
     Of what cannot be opened there are none.
@@ -111,5 +111,5 @@ def frame_count(film: Path, start: Fraction | None = None, end: Fraction | None 
             return None
         seconds = Fraction(container.duration, av.time_base)
         if end is not None:
-            seconds = min(seconds, end)
-        return max(0, round((seconds - (start or 0)) * rate))
+            seconds = min(seconds, Fraction(end))
+        return max(0, round((seconds - Fraction(start or 0)) * rate))

@@ -13,8 +13,8 @@ from typing import Any
 
 from animevid.errors import AnimevidError
 from animevid.jobs.identity import source_identity, style_identity
-from animevid.jobs.job import open_part
 from animevid.jobs.journal import JobDescription
+from animevid.jobs.part import open_part
 from animevid.jobs.segment_sink import FinishedSegment
 from animevid.options import ConversionOptions
 from animevid.render.stylizer import Stylizer
