@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,14 @@ from animevid_trainer.checkpoint import (
 )
 from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
 from animevid_trainer.data.batches import ArtCrops, BatchSource, CropCache, PhotoCrops, Pictures, tensor_of
-from animevid_trainer.data.brightness import StyleStatistics, balance, compensate_exposure, measure_style
+from animevid_trainer.data.brightness import (
+    DARK_BRIGHTNESS,
+    StyleStatistics,
+    balance,
+    brightness_of,
+    compensate_exposure,
+    measure_style,
+)
 from animevid_trainer.data.crops import CropSettings
 from animevid_trainer.data.flats import flat_pictures
 from animevid_trainer.data.pictures import Picture, PictureStore, find_pictures, open_pictures, shrink_to
@@ -71,13 +79,14 @@ class DataSettings:
 
 @dataclass
 class RunData:
-    """Pictures of a run. ``validation`` photos are never trained on."""
+    """Pictures of a run. ``validation`` photos are never trained on. ``dark_art``: how many drawings are dark."""
 
     photos: Pictures
     validation: PictureStore | list[Picture]
     art: Pictures | None = None
     targets: Pictures | None = None
     statistics: StyleStatistics | None = None
+    dark_art: int = 0
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -132,7 +141,7 @@ def open_data(
     if not training:
         raise TrainingError(
             f"all {len(validation)} photos in {str(settings.photos)!r} fall into the validation split "
-            f"({settings.validation_fraction = }); give more photos or a smaller fraction"
+            f"(--validation {settings.validation_fraction}); give more photos or a smaller fraction"
         )
 
     def read(paths: Sequence[Path], what: str, longest_px: int = settings.longest_px) -> PictureStore:
@@ -159,6 +168,7 @@ def open_data(
         data.unreadable += art.unreadable
         if len(art) == 1:
             log.warning("one art picture only: the style will be that picture's; give a few dozen for a style")
+        data.dark_art = sum(brightness_of(art[index]) < DARK_BRIGHTNESS for index in range(len(art)))
         data.statistics = measure_style(art[index] for index in range(len(art)))
         data.art = prepare_art(art, recipe, data.statistics)
     if recipe.needs_teacher:
@@ -171,6 +181,28 @@ def open_data(
         data.photos += flats
         data.targets += [teacher(flat) for flat in flats]
     return data
+
+
+def check_folders(photos: Path, art: Path | None) -> None:
+    """Refuse, before anything is read, folders that hold nothing, and one folder for both.
+
+    Raises:
+        TrainingError: a folder without pictures, or ``art`` is the folder of photos.
+    """
+    find_pictures(photos)
+    if art is None:
+        return
+    find_pictures(art)
+    photos, art = photos.resolve(), art.resolve()
+    if photos == art:
+        raise TrainingError(
+            f"--photos and --art are the same folder ({str(art)!r}): a style is the difference between the two; "
+            "give photos with one and drawings with the other"
+        )
+    if photos in art.parents:
+        log.warning("--art lies inside --photos, so the drawings are trained on as photos too; move one of them")
+    elif art in photos.parents:
+        log.warning("--photos lies inside --art, so the photos are trained on as drawings too; move one of them")
 
 
 def prepare_art(art: PictureStore, recipe: Recipe, statistics: StyleStatistics) -> list[Picture]:
@@ -270,23 +302,33 @@ def make_weights(recipe: Recipe) -> Weights:
     )
 
 
-def make_perceptual_of(recipe: Recipe, *, device: torch.device) -> Perceptual:
-    """The perceptual network that the recipe names."""
+def make_perceptual_of(
+    recipe: Recipe, *, device: torch.device, on_progress: Callable[[int, int], None] | None = None
+) -> Perceptual:
+    """The perceptual network that the recipe names; ``on_progress`` is told of a download."""
     choice = recipe.perceptual
     weights = choice.weights or None
     bf16 = choice.bf16 and has_bf16(device)
-    return make_perceptual(choice.network, weights=weights, unit=choice.unit, bf16=bf16, device=device)
+    return make_perceptual(
+        choice.network, weights=weights, unit=choice.unit, bf16=bf16, device=device, on_progress=on_progress
+    )
 
 
 def make_objective(
-    recipe: Recipe, plan: Plan, *, device: torch.device, cache_bytes: int = 2 << 30
+    recipe: Recipe,
+    plan: Plan,
+    *,
+    device: torch.device,
+    perceptual: Perceptual | None = None,
+    cache_bytes: int = 2 << 30,
 ) -> StylizeObjective | CycleObjective:
-    """Fresh networks and their losses as the recipe says.
+    """Fresh networks and their losses as the recipe says. ``perceptual`` is loaded where it is needed and not given.
 
     Raises:
         TrainingError: a network or layer that does not exist, weights that cannot be read.
     """
-    perceptual = make_perceptual_of(recipe, device=device) if recipe.uses_perceptual else None
+    if perceptual is None and recipe.uses_perceptual:
+        perceptual = make_perceptual_of(recipe, device=device)
     weights = make_weights(recipe)
     layer = recipe.perceptual.content_layer or (perceptual.default_layer if perceptual is not None else "")
     if weights.perceptual:
@@ -413,12 +455,20 @@ def start_run(
     seed_everything(loop_settings.seed)
     if not teacher and recipe.needs_teacher:
         teacher = recipe.teacher  # may be empty: open_data says what is missing
+    device = choose_device(loop_settings.device, world)
+    # What may be missing is looked for before thousands of photos are read.
     draw, key = open_teacher_of(teacher) if teacher else (None, "")
+    check_folders(data_settings.photos, data_settings.art if recipe.needs_art else None)
+    perceptual = None
+    if recipe.uses_perceptual:
+        told = None if on_data is None else functools.partial(on_data, "perceptual weights, MB")
+        perceptual = make_perceptual_of(recipe, device=device, on_progress=told)
     data = open_data(recipe, data_settings, teacher=draw, teacher_key=key, on_progress=on_data)
     plan = make_plan_of(recipe, photos=len(data.photos))
     source = make_source(recipe, data, plan, data_settings, world=world)
-    device = choose_device(loop_settings.device, world)
-    objective = make_objective(recipe, plan, device=device, cache_bytes=data_settings.cache_bytes // 2)
+    objective = make_objective(
+        recipe, plan, device=device, perceptual=perceptual, cache_bytes=data_settings.cache_bytes // 2
+    )
     if start_from is not None:
         started = load_generator(start_from)
         load_weights(bare(objective.networks["generator"]), started.state_dict(), where=repr(str(start_from)))
@@ -502,6 +552,7 @@ def about_run(
             "art_pictures": 0 if data.art is None else len(data.art),
             "art_brightness": None if data.statistics is None else round(data.statistics.brightness, 1),
             "art_channel_offset": None if data.statistics is None else list(data.statistics.channel_offset),
+            "art_dark": data.dark_art,
             "unreadable": data.unreadable,
             "teacher": teacher,
             "started_from": None if start_from is None else str(start_from),

@@ -160,7 +160,7 @@ def step_of(path: Path) -> int:
     """The step in a checkpoint folder's name."""
     found = _NAME.match(path.name)
     if found is None:
-        raise ValueError(f"{path.name = } is not step-XXXXXXXX")
+        raise ValueError(f"{path.name!r} is not step-XXXXXXXX")
     return int(found[1])
 
 

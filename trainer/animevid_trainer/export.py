@@ -80,7 +80,7 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
         TrainingError: an unknown precision, or a generator that cannot be exported with free N, H and W.
     """
     if precision not in BOUNDS:
-        raise TrainingError(f"{precision = }: allowed are {', '.join(BOUNDS)}")
+        raise TrainingError(f"precision {precision!r} is none of {', '.join(BOUNDS)}")
     module = copy.deepcopy(generator).cpu().float().eval().requires_grad_(False)
     free = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     try:
@@ -120,7 +120,8 @@ def _pixel_unshuffle(image: Any, downscale_factor: int) -> Any:
     two order their channels differently."""
     if image.shape is None or image.shape[1] != 1:
         raise TrainingError(
-            f"pixel_unshuffle of {image.shape = } has no ONNX operator; unshuffle one channel at a time"
+            f"pixel_unshuffle of a tensor of shape {tuple(image.shape)} has no ONNX operator; "
+            "unshuffle one channel at a time"
         )
     return opset18.SpaceToDepth(image, blocksize=downscale_factor)
 
@@ -148,7 +149,9 @@ def measure_parity(generator: nn.Module, model: bytes, inputs: Sequence[Tensor])
         except Exception as error:
             raise TrainingError(f"ONNX Runtime fails on {tuple(batch.shape)} ({str(error).splitlines()[0]})") from error
         if got.shape != expected.shape:
-            raise TrainingError(f"{got.shape = } from ONNX Runtime, {expected.shape} from PyTorch")
+            raise TrainingError(
+                f"ONNX Runtime gives {got.shape}, PyTorch {expected.shape}: the export is not the same network"
+            )
         pairs.append((expected, got))
     return Parity.between(pairs)
 
@@ -174,7 +177,10 @@ def parity_inputs(pictures: Sequence[np.ndarray], card: StyleCard, *, longest_px
         multiple = card.size_multiple
         height, width = (min(side, longest_px) // multiple * multiple for side in picture.shape[:2])
         if not height or not width:
-            raise TrainingError(f"a picture of {picture.shape[:2]} pixels is smaller than {card.size_multiple = }")
+            raise TrainingError(
+                f"a photo of {picture.shape[1]}x{picture.shape[0]} pixels is smaller than the "
+                f"{card.size_multiple} that the style needs"
+            )
         crop = np.ascontiguousarray(picture[:height, :width])
         rgb = torch.from_numpy(crop).permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1.0
         if card.layout is Layout.PACKED_YUV420:

@@ -23,15 +23,13 @@ import math
 import os
 import platform
 import random
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,6 +37,7 @@ import torch
 from animevid.errors import TrainingError
 from torch import Tensor, nn
 
+from animevid_trainer.cadence import Cadence, Every
 from animevid_trainer.checkpoint import (
     changed_past,
     changed_settings,
@@ -57,6 +56,7 @@ from animevid_trainer.ema import Ema
 from animevid_trainer.precision import Precision, choose_precision
 from animevid_trainer.progress import Progress
 from animevid_trainer.sheets import write_sheet
+from animevid_trainer.stopping import StopRequest
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,10 @@ log = logging.getLogger(__name__)
 _LENGTHS = frozenset({"length_steps", "length_epochs", "plan", "summary", "deviations"})
 
 Terms = Mapping[str, Tensor]
+
+_LOG_EVERY = Every(seconds=30.0)
+_CHECKPOINT_EVERY = Every(seconds=600.0)
+_SHEET_EVERY = Every(seconds=600.0, first_seconds=60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,8 @@ class LoopSettings:
     """How a run is carried out. ``steps`` is the total; a resumed run may have more.
 
     ``precision``: "auto" is bf16 where the processor has instructions for it, else fp32 (GPUs without bf16: fp16).
-    ``ema_decay`` 0 keeps no average; ``clip_norm`` 0 clips nothing; ``threads`` 0 leaves torch's choice.
+    ``ema_decay`` 0 keeps no average; ``clip_norm`` 0 clips nothing; ``threads`` 0 leaves torch's choice. What is
+    written now and then is written by steps or by the clock (:class:`Every`); the first and last steps are logged too.
     """
 
     steps: int
@@ -122,10 +127,10 @@ class LoopSettings:
     threads: int = 0
     ema_decay: float = 0.999
     clip_norm: float = 0.0
-    log_every: int = 20
-    checkpoint_every: int = 500
+    log_every: int | Every = _LOG_EVERY
+    checkpoint_every: int | Every = _CHECKPOINT_EVERY
     keep_last: int = 2
-    sheet_every: int = 500
+    sheet_every: int | Every = _SHEET_EVERY
     prefetch: int = 3
 
 
@@ -141,26 +146,31 @@ class TrainReport:
     images_per_second: float
 
 
-@dataclass
-class _Stop:
-    """Set by SIGTERM and SIGINT: finish the step, save, leave. A second signal acts as it always does."""
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a process wishes to happen after a step. All processes must do it, so the wishes travel with the terms."""
 
-    asked: bool = False
-    _before: dict[signal.Signals, Any] = field(default_factory=dict)
+    stop: bool = False
+    save: bool = False
 
-    def __enter__(self) -> _Stop:
-        with contextlib.suppress(ValueError):  # only the main thread may set handlers
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._ask)
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+class Means:
+    """Means of terms, each over the steps in which it occurred."""
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
-        signal.signal(number, self._before[signal.Signals(number)])
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, terms: Mapping[str, float]) -> None:
+        for name, value in terms.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def take(self) -> dict[str, float]:
+        """The means since the last call."""
+        means = {name: value / self._counts[name] for name, value in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        return means
 
 
 def choose_device(name: str, world: World) -> torch.device:
@@ -234,6 +244,7 @@ class Trainer:
         self.progress = progress or Progress()
         self.accept_changes = accept_changes
         self.step = 0
+        self._doing = ""
 
         self.device = choose_device(settings.device, world)
         self.dtype = choose_precision(settings.precision, self.device)
@@ -331,37 +342,43 @@ class Trainer:
         if self.world.is_first:
             self._describe_run(resumed_from=first_step)
         started = last_time = time.perf_counter()
-        last_step = self.step
-        sums: dict[str, float] = {}
-        means: dict[str, float] = {}
+        means = Means()
+        shown: dict[str, float] = {}
         saved_step = self.step if found else -1
-        asked = False
         pictures = last_pictures = 0
+        log_due, sheet_due, save_due = (
+            Cadence(every, start=started)
+            for every in (self.settings.log_every, self.settings.sheet_every, self.settings.checkpoint_every)
+        )
         with (
-            _Stop() as stop,
+            StopRequest(self._say_stopping) as stop,
             self.progress.open(self.folder if self.world.is_first else None, first_step, self.settings.steps),
             Prefetcher(self.source, first_step=self.step, depth=self.settings.prefetch) as batches,
         ):
             for batch in batches if self.step < self.settings.steps else ():
-                terms, asked = self._train_step(batch.to(self.device), asked=stop.asked)
+                self._doing = f"step {self.step + 1}"
+                wishes = Wishes(stop=stop.asked, save=save_due.is_due(self.step + 1, time.perf_counter()))
+                terms, wishes = self._train_step(batch.to(self.device), wishes)
                 self.step += 1
                 pictures += len(batch.photo)
-                for name, value in terms.items():
-                    sums[name] = sums.get(name, 0.0) + value
-                ends = self.step >= self.settings.steps or asked
-                if self.step % self.settings.log_every == 0 or ends:
-                    now = time.perf_counter()
-                    taken = self.step - last_step
-                    means = {name: value / taken for name, value in sums.items()}
+                means.add(terms)
+                ends = self.step >= self.settings.steps or wishes.stop
+                now = time.perf_counter()
+                # the first steps, so that a person sees at once that it goes and how fast
+                if log_due.is_due(self.step, now) or ends or self.step - first_step in (1, 3):
+                    shown = means.take()
                     rate = (pictures - last_pictures) * self.world.size / max(now - last_time, 1e-9)
-                    self.progress.report(self.step, means, self._learning_rates(), images_per_second=rate)
-                    last_time, last_step, last_pictures, sums = now, self.step, pictures, {}
-                if self.world.is_first and (
-                    self.step % self.settings.sheet_every == 0 or self.step == self.settings.steps
-                ):
+                    self.progress.report(self.step, shown, self._learning_rates(), images_per_second=rate)
+                    last_time, last_pictures = now, pictures
+                    log_due.done(now)
+                if self.world.is_first and (sheet_due.is_due(self.step, now) or self.step == self.settings.steps):
+                    self._doing = "the sample grid"
                     self._draw_sheet()
-                if self.step % self.settings.checkpoint_every == 0 or ends:
+                    sheet_due.done(time.perf_counter())
+                if wishes.save or ends:
+                    self._doing = "the checkpoint"
                     self._save()
+                    save_due.done(time.perf_counter())
                     saved_step = self.step
                 if ends:
                     break
@@ -372,21 +389,27 @@ class Trainer:
             self.step,
             self.step >= self.settings.steps,
             self.checkpoints / f"step-{self.step:08d}",
-            means,
+            shown,
             seconds,
             pictures * self.world.size / max(seconds, 1e-9),
         )
 
-    def _train_step(self, batch: Batch, *, asked: bool) -> tuple[dict[str, float], bool]:
-        """Make one batch's updates. Returns the terms, averaged over processes, and whether any process must stop."""
+    def _say_stopping(self) -> None:
+        self.progress.notice(
+            f"stopping: finishing {self._doing}, then saving to {self.checkpoints}; "
+            "Ctrl-C again ends at once and loses what came after the last checkpoint"
+        )
+
+    def _train_step(self, batch: Batch, wishes: Wishes) -> tuple[dict[str, float], Wishes]:
+        """Make one batch's updates. Returns the terms, averaged over processes, and what any process wishes."""
         figures: dict[str, float] = {}
         for update in self.objective.updates(batch):
-            asked = self._make_update(update, figures, asked=asked)
+            wishes = self._make_update(update, figures, wishes)
         if self.ema is not None:
             self.ema.update(self.objective.networks["generator"])
-        return figures, asked
+        return figures, wishes
 
-    def _make_update(self, update: Update, figures: dict[str, float], *, asked: bool) -> bool:
+    def _make_update(self, update: Update, figures: dict[str, float], wishes: Wishes) -> Wishes:
         item = self.objective.optimizers[update.optimizer]
         optimizer = self.optimizers[update.optimizer]
         rate = item.rate_at(self.step)
@@ -397,10 +420,11 @@ class Trainer:
             terms = update.compute()
             names = list(terms)
             values = [terms[name] for name in names]
-            seen = torch.stack([value.detach() for value in values] + [values[0].new_tensor(float(asked))])
+            wished = values[0].new_tensor([float(wishes.stop), float(wishes.save)])
+            seen = torch.cat((torch.stack([value.detach() for value in values]), wished))
             # One small copy to the CPU for each update: it feeds the log and the guard alike.
             numbers = average(seen, self.world).tolist()
-            for name, number in zip(names, numbers[:-1], strict=True):
+            for name, number in zip(names, numbers[:-2], strict=True):
                 figures[f"{update.optimizer}/{name}"] = number
                 if not math.isfinite(number):
                     raise self._not_finite(f"loss term {name!r} of {update.optimizer!r} is {number}")
@@ -420,7 +444,7 @@ class Trainer:
             raise self._not_finite(f"the gradient of {update.optimizer!r} is {norm}")
         self.scaler.step(optimizer)
         self.scaler.update()
-        return asked or numbers[-1] > 0.0
+        return Wishes(stop=numbers[-2] > 0.0, save=numbers[-1] > 0.0)
 
     def _not_finite(self, what: str) -> TrainingError:
         last = latest_checkpoint(self.checkpoints)

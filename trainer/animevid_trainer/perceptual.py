@@ -28,7 +28,7 @@ import http.client
 import logging
 import os
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,18 +60,24 @@ _VGG_WIDTHS = (64, 128, 256, 512, 512)
 
 @dataclass(frozen=True, slots=True)
 class PublishedWeights:
-    """Where a checkpoint is published. ``sha256_prefix`` is the part of the digest that its publisher states."""
+    """Where a checkpoint is published. ``sha256_prefix`` is the part of the digest that its publisher states,
+    ``megabytes`` the size of the file."""
 
     url: str
     sha256_prefix: str
+    megabytes: int = 0
 
 
 #: torchvision's ImageNet-1k checkpoints; file names carry the first eight digits of the SHA-256, as torch.hub checks.
 PUBLISHED: dict[str, PublishedWeights] = {
-    "vgg19": PublishedWeights("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "dcbb9e9d"),
-    "vgg16": PublishedWeights("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af"),
-    "resnet50": PublishedWeights("https://download.pytorch.org/models/resnet50-0676ba61.pth", "0676ba61"),
+    "vgg19": PublishedWeights("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "dcbb9e9d", 575),
+    "vgg16": PublishedWeights("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af", 553),
+    "resnet50": PublishedWeights("https://download.pytorch.org/models/resnet50-0676ba61.pth", "0676ba61", 103),
 }
+
+
+#: network -> the variant of a recipe that compares by it
+_VARIANT_OF = {"vgg16": "vgg16", "resnet50": "resnet"}
 
 
 class Perceptual(nn.Module):
@@ -293,20 +299,26 @@ def make_perceptual(
     unit: FeatureUnit = "caffe",
     bf16: bool = False,
     device: torch.device | str = "cpu",
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Perceptual:
     """The network called ``name`` ("vgg19", "vgg16" or "resnet50"), frozen, with ImageNet weights.
 
     ``weights`` is a ``.safetensors`` or ``.pth`` file; ``None`` takes the published checkpoint from the cache
-    (``$ANIMEVID_CACHE`` or ``~/.cache/animevid``), downloading it first where it is not there yet. ``unit``: see above.
+    (``$ANIMEVID_CACHE`` or ``~/.cache/animevid``), downloading it first where it is not there yet, with ``on_progress``
+    told the megabytes that came and those of the whole. ``unit``: see above.
 
     Raises:
         TrainingError: an unknown name, a file that cannot be read or does not fit, a download that fails or whose
             checksum differs.
     """
     if name not in PUBLISHED:
-        raise TrainingError(f"perceptual {name = }: allowed are {', '.join(PUBLISHED)}")
-    path = Path(weights).expanduser() if weights is not None else download_weights(name)
+        raise TrainingError(f"perceptual network {name!r} is none of {', '.join(PUBLISHED)}")
+    path = Path(weights).expanduser() if weights is not None else download_weights(name, on_progress=on_progress)
     state = _read_state(path)
+    holds = _network_of(state)
+    if holds and holds != name:
+        way = f"leave +{name} out of" if holds == "vgg19" else f"add +{_VARIANT_OF[holds]} to"
+        raise TrainingError(f"{str(path)!r} holds {holds}, not {name}: {way} the recipe's name, or give another file")
     try:
         network = ResNet50(state, bf16=bf16) if name == "resnet50" else Vgg(name, state, unit=unit, bf16=bf16)
     except TrainingError as error:
@@ -323,7 +335,24 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "animevid"
 
 
-def download_weights(name: str, *, published: PublishedWeights | None = None) -> Path:
+def where_to_get(name: str) -> str:
+    """What a person does who has no weights of ``name`` and no network here."""
+    ours, smaller = PUBLISHED[name], PUBLISHED["vgg16"]
+    way = f"fetch {ours.url} ({ours.megabytes} MB) elsewhere and give it with --perceptual-weights FILE"
+    if name != "vgg19":
+        return way
+    return (
+        f"{way}; or, with VGG16's weights ({smaller.url}, {smaller.megabytes} MB, or its convolutions alone), "
+        "add +vgg16 to the recipe: animevid train RECIPE+vgg16 --perceptual-weights FILE"
+    )
+
+
+def download_weights(
+    name: str,
+    *,
+    published: PublishedWeights | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
     """The published checkpoint of ``name`` in the cache; downloaded, checked and renamed whole where it is missing.
 
     Raises:
@@ -342,6 +371,8 @@ def download_weights(name: str, *, published: PublishedWeights | None = None) ->
             while chunk := response.read(1 << 20):
                 digest.update(chunk)
                 file.write(chunk)
+                if on_progress is not None:
+                    on_progress(file.tell() // 10**6, source.megabytes)
         if not digest.hexdigest().startswith(source.sha256_prefix):
             raise TrainingError(
                 f"{source.url!r} arrived with sha256 {digest.hexdigest()}, published is {source.sha256_prefix}...; "
@@ -351,8 +382,8 @@ def download_weights(name: str, *, published: PublishedWeights | None = None) ->
     except (OSError, http.client.HTTPException) as error:  # urllib's own are OSErrors
         reason = getattr(error, "reason", None) or error
         raise TrainingError(
-            f"{source.url!r} cannot be downloaded ({reason}); "
-            "fetch the file elsewhere and name it with --perceptual-weights"
+            f"{name}'s weights, which content and style are measured with, cannot be downloaded ({reason}); "
+            f"{where_to_get(name)}"
         ) from error
     finally:
         with suppress(OSError):
@@ -375,6 +406,20 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise TrainingError(f"perceptual weights {str(path)!r} are not a flat dictionary of tensors")
     return dict(state)
+
+
+def _network_of(state: Mapping[str, Tensor]) -> str:
+    """The network that weights are of, by their names: "vgg16", "vgg19", "resnet50", or "" where they do not say."""
+    if "layer1.0.conv1.weight" in state:
+        return "resnet50"
+    if "conv1_1.weight" in state:
+        if "conv3_4.weight" in state:
+            return "vgg19"
+        return "vgg16" if "conv4_1.weight" in state else ""
+    shape = getattr(state.get("features.16.weight"), "shape", None)
+    if shape is not None:  # conv3_4 of VGG19; VGG16 has a pooling there, and its conv4_1 at 17
+        return "vgg19"
+    return "vgg16" if "features.17.weight" in state else ""
 
 
 def _copy_into(target: Tensor, state: Mapping[str, Tensor], key: str) -> None:

@@ -35,5 +35,5 @@ def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
             return torch.bfloat16
         return torch.float16 if device.type == "cuda" else torch.float32
     if name == "fp16" and device.type == "cpu":
-        raise TrainingError(f"precision {name = } needs a GPU; on a CPU there are fp32 and bf16")
+        raise TrainingError(f"precision {name} needs a GPU; on a CPU there are fp32 and bf16")
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ class ProgressLine:
     learning_rates: Mapping[str, float]
     images_per_second: float
     eta_seconds: float
+    memory_bytes: int = 0  # the most that this process has held so far; 0 where the system does not say
 
     def __str__(self) -> str:
         figures = "  ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
@@ -36,11 +38,28 @@ class ProgressLine:
         )
 
 
-class Progress:
-    """Reports of one run. ``on_line`` is called for each; the library itself prints nothing."""
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held so far, 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
-    def __init__(self, on_line: Callable[[ProgressLine], None] | None = None, *, tensorboard: bool = True) -> None:
+
+class Progress:
+    """Reports of one run. ``on_line`` is called for each, ``on_notice`` for what a person should read at once; the
+    library itself prints nothing."""
+
+    def __init__(
+        self,
+        on_line: Callable[[ProgressLine], None] | None = None,
+        *,
+        on_notice: Callable[[str], None] | None = None,
+        tensorboard: bool = True,
+    ) -> None:
         self._on_line = on_line
+        self._on_notice = on_notice
         self._wants_tensorboard = tensorboard
         self._file: TextIO | None = None
         self._board: Any = None
@@ -74,7 +93,7 @@ class Progress:
             return
         elapsed = time.perf_counter() - self._started
         eta = elapsed / max(1, step - self._first_step) * (self._steps - step)
-        line = ProgressLine(step, self._steps, terms, learning_rates, images_per_second, eta)
+        line = ProgressLine(step, self._steps, terms, learning_rates, images_per_second, eta, peak_memory_bytes())
         self._write(
             {
                 "step": step,
@@ -92,6 +111,11 @@ class Progress:
             self._board.add_scalar("images_per_second", images_per_second, step)
         if self._on_line is not None:
             self._on_line(line)
+
+    def notice(self, text: str) -> None:
+        """Something to be told now: a stop that was asked for. May be called from any thread."""
+        if self._on_notice is not None:
+            self._on_notice(text)
 
     def report_validation(self, step: int, figures: Mapping[str, float]) -> None:
         if self._file is None:

@@ -199,7 +199,7 @@ def network_inputs(photos: Sequence[Picture], card: StyleCard) -> list[npt.NDArr
     inputs = []
     for photo in photos:
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
-            raise TrainingError(f"{photo.dtype = }, {photo.shape = }: photos are uint8 RGB (H, W, 3)")
+            raise TrainingError(f"{photo.dtype} of shape {photo.shape}: photos are uint8 RGB (H, W, 3)")
         height, width = card.fixed_size_px or _net_size(photo.shape[0], photo.shape[1], card)
         planes = rgb_to_planes(np.ascontiguousarray(photo))
         if card.layout is Layout.PACKED_YUV420:
@@ -228,7 +228,7 @@ def _float_card(model: bytes) -> StyleCard:
     if card is None:
         raise TrainingError("a style without a card cannot be quantized; export it with one")
     if card.precision != "fp32":
-        raise TrainingError(f"{card.precision = } of {card.name!r}: only fp32 styles are quantized")
+        raise TrainingError(f"style {card.name!r} is {card.precision}: only fp32 styles are quantized")
     return card
 
 

@@ -23,7 +23,7 @@ def make_network(what: str, name: str, options: Mapping[str, object], *, registr
         TrainingError: an unknown name or option, or a value that the network refuses.
     """
     if name not in registry:
-        raise TrainingError(f"{what} {name = }: allowed are {', '.join(registry)}")
+        raise TrainingError(f"{what} {name!r}: allowed are {', '.join(registry)}")
     module_name, class_name = registry[name]
     kind = getattr(importlib.import_module(f"{package}.{module_name}"), class_name)
     known = [parameter for parameter in inspect.signature(kind.__init__).parameters if parameter != "self"]

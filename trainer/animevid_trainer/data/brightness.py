@@ -17,6 +17,8 @@ from animevid_trainer.data.pictures import Picture, shrink_to
 # ITU-R BT.601 luma, as everywhere in this family of trainers.
 _LUMA = np.array([0.299, 0.587, 0.114])
 _MEASURE_LONGEST_PX = 256
+#: mean luma, 0..255, below which a drawing is a night scene or under-exposed
+DARK_BRIGHTNESS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ class CropSettings:
     def __post_init__(self) -> None:
         low, high = self.scale
         if not (0.0 < low <= high):
-            raise ValueError(f"{self.scale = } must be (low, high) with 0 < low <= high")
+            raise ValueError(f"scale {self.scale} must be (low, high) with 0 < low <= high")
         if self.size_px < 8:
-            raise ValueError(f"{self.size_px = } must be at least 8")
+            raise ValueError(f"a crop of {self.size_px} px must be at least 8")
 
 
 @dataclass(frozen=True, slots=True)

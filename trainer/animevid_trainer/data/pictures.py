@@ -41,14 +41,14 @@ def find_pictures(folder: Path | str) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise TrainingError(f"{str(folder) = } is not a folder; give a folder of pictures")
+        raise TrainingError(f"{str(folder)!r} is not a folder; give a folder of pictures")
     found = sorted(
         (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()),
         key=lambda path: path.relative_to(folder).as_posix(),
     )
     if not found:
         raise TrainingError(
-            f"{str(folder) = } holds no pictures ({', '.join(sorted(SUFFIXES))}); give a folder with some"
+            f"{str(folder)!r} holds no pictures ({', '.join(sorted(SUFFIXES))}); give a folder with some"
         )
     return found
 

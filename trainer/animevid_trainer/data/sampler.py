@@ -40,7 +40,7 @@ class SeededSampler:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise ValueError(f"{self.count = }: a sampler needs at least one picture")
+            raise ValueError(f"{self.count} pictures: a sampler needs at least one picture")
 
     @property
     def epoch(self) -> int:
@@ -72,7 +72,7 @@ class SeededSampler:
             ValueError: the batch cannot be split evenly over the processes.
         """
         if self.batch % self.world:
-            raise ValueError(f"{self.batch = } cannot be split over {self.world = } processes")
+            raise ValueError(f"a batch of {self.batch} cannot be split over {self.world} processes")
         share = self.batch // self.world
         first = self.position + self.rank * share
         self.position += self.batch

@@ -42,7 +42,7 @@ def target_of(photo: Picture, teacher: Teacher, *, teacher_key: str, cache_folde
             log.warning("a cached target is not readable and is made anew (%s)", error)
     target = teacher(photo)
     if target.shape != photo.shape:
-        raise ValueError(f"{target.shape = } from the teacher, for a photo of {photo.shape = }")
+        raise ValueError(f"the teacher drew {target.shape} for a photo of {photo.shape}")
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}.part.png")

@@ -86,7 +86,7 @@ class VitDiscriminator(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:]
         if height % self.patch_px or width % self.patch_px:
-            raise TrainingError(f"{tuple(images.shape) = }: H and W multiples of {self.patch_px}")
+            raise TrainingError(f"a batch of shape {tuple(images.shape)}: H and W multiples of {self.patch_px}")
         patches: Tensor = self.stem(images)
         n, channels, rows, columns = patches.shape
         tokens = patches.flatten(2).transpose(1, 2) + positions(rows, columns, channels, like=patches)

@@ -124,7 +124,7 @@ def _style_candidate(spec: str) -> Iterator[Candidate]:
     looks_like_file = path.suffix == ".onnx" or "/" in spec
     if looks_like_file and not path.is_file():
         raise UsageError(
-            f"{spec = } is not a file; candidates are STYLE.onnx, a style's name, run:DIR, teacher:SPEC, photo"
+            f"{spec!r} is not a file; candidates are STYLE.onnx, a style's name, run:DIR, teacher:SPEC, photo"
         )
     with Stylizer(spec) as stylizer:
         model = stylizer.style.model

@@ -40,7 +40,7 @@ def kernel_distance(first: Features, second: Features) -> float:
         return float(inner.sum() - np.trace(inner)) / (count * (count - 1))
 
     if min(len(first), len(second)) < 2:
-        raise ValueError(f"{len(first) = }, {len(second) = }: a kernel distance needs two of each")
+        raise ValueError(f"{len(first)} and {len(second)} pictures: a kernel distance needs two of each")
     return within(first) + within(second) - 2.0 * float(kernel(first, second).mean())
 
 

@@ -107,7 +107,7 @@ def fit_probe(photos: Features, art: Features, *, seed: int = 0) -> Probe:
     """
     pictures = [len(photos) // _VIEWS, len(art) // _VIEWS]
     if min(pictures) < _FOLDS:
-        raise TrainingError(f"{pictures = } (photos, art): a probe needs {_FOLDS} of each")
+        raise TrainingError(f"{pictures[0]} photos, {pictures[1]} drawings: a probe needs {_FOLDS} of each")
     random = np.random.default_rng(seed)
     folds = np.concatenate([np.repeat(random.permutation(count) % _FOLDS, _VIEWS) for count in pictures])
     values = np.concatenate([photos, art])

@@ -79,4 +79,4 @@ def check_rgb(x: Tensor, *, multiple: int) -> None:
     if torch.compiler.is_compiling():
         return
     if x.ndim != 4 or x.shape[1] != 3 or x.shape[2] % multiple or x.shape[3] % multiple:
-        raise TrainingError(f"{tuple(x.shape) = }: N, 3, H, W with H and W multiples of {multiple}")
+        raise TrainingError(f"a batch of shape {tuple(x.shape)}: N, 3, H, W with H and W multiples of {multiple}")

@@ -186,7 +186,8 @@ class Recipe:
     cycle: bool = False  # two generators and two discriminators
     teacher: str = ""  # a teacher's weights (.onnx, .safetensors, .npy folder, .pth); distill only
     colour_pool_px: int = 1  # colour is compared after averaging over blocks of this side
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of G and D; fp16 (CUDA) brings a gradient scaler
+    #: of G and D; "auto" is bf16 where the processor has it; fp16 (CUDA) brings a gradient scaler
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     losses: LossWeights = LossWeights()
     discriminator_losses: DiscriminatorWeights = DiscriminatorWeights()
     perceptual: PerceptualChoice = PerceptualChoice()

@@ -1,0 +1,52 @@
+"""The trainer's commands, in a module or two each: train, paint, distill, export, evaluate, import.
+
+Parsing and printing live here.
+
+``COMMANDS[name]`` has ``add_parser(subparsers)`` and ``run(args) -> int``, as every command of ``animevid`` does. Exit
+codes: 0 done, 130 asked to stop (the run can be resumed), else the error's own.
+"""
+
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from animevid.errors import AnimevidError
+
+from animevid_trainer.cli import distill, evaluate, styles, train
+from animevid_trainer.cli.command import Command
+
+# Threads that spin while they wait take the processor from whatever else runs here. Read when torch is loaded, which
+# the commands below do and this module does not.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+COMMANDS: dict[str, Command] = {
+    command.name: command for command in (train.TRAIN, *distill.COMMANDS, *styles.COMMANDS, evaluate.EVALUATE)
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``python -m animevid_trainer``: returns the exit code; bad input is one line on stderr."""
+    parser = argparse.ArgumentParser(prog="animevid_trainer")
+    subparsers = parser.add_subparsers(dest="command", required=True)
+    for command in COMMANDS.values():
+        command.add_parser(subparsers)
+    args = parser.parse_args(argv)
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(args.verbose, 2)]
+    logging.basicConfig(level=level, format="animevid: %(message)s", stream=sys.stderr, force=True)
+    try:
+        return COMMANDS[args.command].run(args)
+    except AnimevidError as error:
+        print(f"animevid: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone. Point stdout elsewhere, or Python complains again while it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

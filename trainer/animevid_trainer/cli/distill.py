@@ -1,0 +1,75 @@
+"""``animevid paint`` and ``animevid distill``."""
+
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from animevid_trainer.cli.command import Command
+
+
+def _fill_paint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("looks", nargs="+", metavar="LOOK", help="aozora, ehon, cel")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos (searched recursively)")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of the teachers' weights")
+    parser.add_argument("--out", type=Path, required=True, metavar="PAIRS", help="folder of pairs; what is there stays")
+    parser.add_argument("--limit", type=int, default=0, help="photos at most (default: all but the held-out ones)")
+
+
+def _run_paint(args: argparse.Namespace) -> int:
+    from animevid_trainer.distill.pairs import paint_pairs
+
+    def show(name: str, done: int, total: int) -> None:
+        print(f"{done}/{total} {name}", flush=True)
+
+    painted = paint_pairs(args.photos, args.weights, args.out, looks=args.looks, limit=args.limit, on_progress=show)
+    print(f"{painted} pictures painted; {args.out}")
+    return 0
+
+
+def _fill_distill(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("look", metavar="LOOK", help="aozora, ehon, cel")
+    parser.add_argument("--pairs", type=Path, required=True, help="folder that `paint` filled")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; a run that is there already goes on")
+    parser.add_argument("--size", default="fast", help="fast or high")
+    parser.add_argument("--start-from", type=Path, metavar="WEIGHTS.safetensors", help="weights to start from")
+    parser.add_argument("--steps", type=int, default=0, help="stop at so many in all (default: until Ctrl-C)")
+    parser.add_argument("--decay-steps", type=int, default=0, help="end the run: the rate falls to nothing")
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--pixels-only", action="store_true", help="no perceptual and adversarial terms: 3x as fast")
+    parser.add_argument("--perceptual-weights", help="VGG16's weights (.safetensors or .pth)")
+    parser.add_argument("--threads", type=int, default=1)
+
+
+def _run_distill(args: argparse.Namespace) -> int:
+    from animevid_trainer.distill.losses import Weights
+    from animevid_trainer.distill.run import DistillSettings, distill
+
+    weights = Weights(perceptual=0.0, adversarial=0.0) if args.pixels_only else Weights()
+    settings = DistillSettings(
+        args.look,
+        size=args.size,
+        rate=args.rate,
+        steps=args.steps,
+        decay_steps=args.decay_steps,
+        threads=args.threads,
+        weights=weights,
+    )
+    distill(
+        args.pairs,
+        args.out,
+        settings,
+        start_from=args.start_from,
+        perceptual_weights=args.perceptual_weights,
+        on_line=lambda line: print(line, flush=True),
+    )
+    print(args.out / "student.safetensors")
+    return 0
+
+
+COMMANDS = (
+    Command("paint", "paint photos in the teachers' looks, for distill", _fill_paint, _run_paint),
+    Command("distill", "teach a student the look that `paint` painted", _fill_distill, _run_distill),
+)

@@ -1,0 +1,107 @@
+"""``animevid evaluate``."""
+
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from animevid.errors import TrainingError
+
+from animevid_trainer.cli.command import Command
+from animevid_trainer.cli.messages import show_data
+
+
+def _fill_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "candidates",
+        nargs="+",
+        metavar="[LABEL=]CANDIDATE",
+        help="STYLE.onnx, a style's name, run:DIR, teacher:SPEC (teacher:bilateral is the baseline), or photo",
+    )
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos")
+    parser.add_argument("--art", type=Path, help="folder of drawings to be compared with")
+    parser.add_argument("--out", type=Path, required=True, metavar="REPORT.html")
+    parser.add_argument("--clip", type=Path, help="video for flicker")
+    parser.add_argument("--all", action="store_true", help="every photo, not only those kept from training")
+    parser.add_argument("--validation", type=float, default=0.05, metavar="FRACTION", help="as it was given to train")
+    parser.add_argument("--limit", type=int, default=48, help="photos at most")
+    parser.add_argument("--longest", type=int, default=640, metavar="PX", help="longest side that photos are shown at")
+    parser.add_argument("--size", type=int, default=0, metavar="PX", help="instead: short side of the photos")
+    parser.add_argument("--network", default="vgg16", choices=("vgg16", "vgg19", "resnet50"), help="feature network")
+    parser.add_argument("--network-weights", type=Path, help="its weights (.safetensors or .pth)")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of the feature network")
+    parser.add_argument(
+        "--judge",
+        type=Path,
+        metavar="FOLDER",
+        help="network of the npm package nsfwjs (npm pack nsfwjs@4.4.0): "
+        "a second opinion, package/dist/models/NETWORK; its probe is fitted on --art and on training photos",
+    )
+    parser.add_argument("--judge-photos", type=int, default=100, metavar="N", help="training photos for the probe")
+    parser.add_argument("--sheet", type=int, default=12, metavar="N", help="photos shown in the page")
+
+
+def _run_evaluate(args: argparse.Namespace) -> int:
+    from contextlib import ExitStack
+
+    import torch
+
+    from animevid_trainer.data.pictures import find_pictures, open_pictures, shrink_shortest_to
+    from animevid_trainer.data.split import split_by_name
+    from animevid_trainer.evaluate.candidates import open_candidate
+    from animevid_trainer.evaluate.judge import open_judge
+    from animevid_trainer.evaluate.measure import evaluate_candidates, read_clip
+    from animevid_trainer.evaluate.report import markdown_table, write_report
+    from animevid_trainer.perceptual import make_perceptual
+    from animevid_trainer.precision import choose_precision
+
+    paths = find_pictures(args.photos)
+    training: list[Path] = []
+    if args.judge and (args.all or not args.art):
+        raise TrainingError("--judge fits its probe on --art and on photos that are not judged: give --art, not --all")
+    if not args.all:
+        training, kept = split_by_name(paths, validation_fraction=args.validation)
+        if not kept:
+            raise TrainingError(
+                f"none of the {len(paths)} photos falls into the validation split ({args.validation}); give --all"
+            )
+        paths = kept
+
+    def read(chosen: list[Path], what: str, limit: int) -> list[Any]:
+        spread = [chosen[index * len(chosen) // limit] for index in range(limit)] if limit < len(chosen) else chosen
+        store = open_pictures(spread, what=what, longest_px=0 if args.size else args.longest)
+        pictures = [store[index] for index in range(len(store))]
+        return [shrink_shortest_to(picture, args.size) for picture in pictures] if args.size else pictures
+
+    photos = read(paths, "photos", args.limit)
+    drawings = find_pictures(args.art) if args.art else []
+    art = read(drawings, "art", len(drawings)) if drawings else []
+    judge = open_judge(args.judge) if args.judge else None
+    bf16 = choose_precision(args.precision, torch.device("cpu")) is torch.bfloat16
+    network = make_perceptual(args.network, weights=args.network_weights, bf16=bf16)
+    clip = read_clip(args.clip) if args.clip else []
+    with ExitStack() as stack:
+        candidates = [stack.enter_context(open_candidate(spec)) for spec in args.candidates]
+        evaluation = evaluate_candidates(
+            candidates,
+            photos,
+            art,
+            network,
+            clip=clip,
+            judge=judge,
+            training_photos=read(training, "training photos", args.judge_photos) if judge else (),
+            sheet_count=args.sheet,
+            on_progress=show_data,
+        )
+    write_report(args.out, evaluation)
+    print(markdown_table(evaluation), end="")
+    print(f"\n{args.out}")
+    return 0
+
+
+EVALUATE = Command(
+    "evaluate", "measure styles side by side and show them in one HTML page", _fill_evaluate, _run_evaluate
+)

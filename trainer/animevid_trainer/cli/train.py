@@ -1,0 +1,256 @@
+"""``animevid train``."""
+
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from animevid.errors import TrainingError
+
+from animevid_trainer.cadence import parse_every
+from animevid_trainer.cli.command import Command
+from animevid_trainer.cli.messages import show_data
+from animevid_trainer.recipes import (
+    Recipe,
+    list_recipes,
+    load_recipe,
+    parse_assignment,
+    recipe_from_toml,
+    with_lengths,
+    with_overrides,
+)
+
+if TYPE_CHECKING:
+    from animevid_trainer.loop import Trainer
+    from animevid_trainer.progress import ProgressLine
+
+#: What AnimeGANv2's authors advise for portraits.
+_PORTRAIT_PHOTOS = 3000
+_FIRST_SHEET_SECONDS = 60.0
+
+
+def _fill(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", nargs="?", help="recipe name, RECIPE+VARIANT, or a TOML file")
+    parser.add_argument("--photos", type=Path, help="folder of photos (searched recursively)")
+    parser.add_argument("--art", type=Path, help="folder of drawings in the style")
+    parser.add_argument("--out", type=Path, help="run folder; a run that is there already is resumed")
+    parser.add_argument("--steps", type=int, help="training steps after the initialization phase")
+    parser.add_argument("--init-steps", type=int, help="steps of the initialization phase")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one number")
+    parser.add_argument("--teacher", help="distill: teacher name or weights file")
+    parser.add_argument(
+        "--teacher-sizes", default="", help="distill: longest sides to draw each photo at, e.g. 512,768"
+    )
+    parser.add_argument("--start-from", type=Path, help="run folder whose generator this run starts from")
+    parser.add_argument("--perceptual-weights", help="weights of the perceptual network (.safetensors or .pth)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), help="default: the recipe's")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
+    parser.add_argument("--validation", type=float, default=0.05, metavar="FRACTION", help="photos kept from training")
+    parser.add_argument("--photo-crops", type=int, default=0, metavar="K", help="fixed crops a photo (0: always fresh)")
+    parser.add_argument(
+        "--art-crops", type=int, default=16, metavar="K", help="fixed crops a drawing (0: always fresh)"
+    )
+    parser.add_argument(
+        "--longest", type=int, default=1280, metavar="PX", help="shrink larger pictures to this side (0: never)"
+    )
+    parser.add_argument(
+        "--memory", type=float, default=1.0, metavar="GIB", help="memory for pictures and what is computed of them"
+    )
+    when = "STEPS|TIME"
+    parser.add_argument(
+        "--checkpoint-every", default="10min", metavar=when, help="500, 90s, 10min, 2h (default: 10min)"
+    )
+    parser.add_argument("--keep-last", type=int, default=2, metavar="K", help="checkpoints kept beside the best")
+    parser.add_argument(
+        "--sheet-every", default="10min", metavar=when, help="sample grids; by time, the first comes after a minute"
+    )
+    parser.add_argument("--log-every", default="30s", metavar=when)
+    parser.add_argument("--accept-changes", action="store_true", help="resume although settings have changed")
+    parser.add_argument("--list-recipes", action="store_true", help="name the recipes and end")
+    parser.add_argument("--print-recipe", action="store_true", help="print the recipe with all overrides and end")
+
+
+def recipe_from_args(args: argparse.Namespace) -> Recipe:
+    """The recipe named on the command line with every override applied.
+
+    Raises:
+        TrainingError: no such recipe or key, or a recipe that cannot be trained.
+    """
+    path = Path(args.recipe)
+    if path.suffix == ".toml":
+        try:
+            recipe = recipe_from_toml(path.read_text())
+        except OSError as error:
+            raise TrainingError(f"recipe file {str(path)!r} cannot be read ({error.strerror})") from error
+    else:
+        recipe = load_recipe(args.recipe)
+    overrides = dict(parse_assignment(text) for text in args.set)
+    if args.perceptual_weights:
+        overrides["perceptual.weights"] = args.perceptual_weights
+    if args.precision:
+        overrides["precision"] = args.precision
+    recipe = with_overrides(recipe, overrides) if overrides else recipe
+    return with_lengths(recipe, steps=args.steps, init_steps=args.init_steps)
+
+
+def _run(args: argparse.Namespace) -> int:
+    if args.list_recipes:
+        print(list_recipes())
+        return 0
+    if args.recipe is None:
+        raise TrainingError("no recipe was named; animevid train --list-recipes lists them")
+    recipe = recipe_from_args(args)
+    if args.print_recipe:
+        print(described(recipe), end="")
+        return 0
+    for flag in ("photos", "out"):
+        if getattr(args, flag) is None:
+            raise TrainingError(f"--{flag} is missing: animevid train RECIPE --photos DIR --art DIR --out RUN")
+    try:
+        return _train(args, recipe)
+    except KeyboardInterrupt:
+        print("ended at once; the same command goes on from the last checkpoint, if there is one", file=sys.stderr)
+        return 130
+
+
+def _train(args: argparse.Namespace, recipe: Recipe) -> int:
+    from animevid_trainer.allocator import keep_freed_memory
+    from animevid_trainer.build import DataSettings, start_run
+    from animevid_trainer.checkpoint import best_checkpoint
+    from animevid_trainer.distributed import join_world
+    from animevid_trainer.loop import LoopSettings
+    from animevid_trainer.progress import Progress
+
+    keep_freed_memory()
+    budget_bytes = int(args.memory * 2**30)
+    data = DataSettings(
+        photos=args.photos,
+        art=args.art,
+        validation_fraction=args.validation,
+        seed=args.seed,
+        photo_crops=args.photo_crops,
+        art_crops=args.art_crops,
+        memory_bytes=budget_bytes // 2,
+        cache_bytes=budget_bytes // 2,
+        longest_px=args.longest,
+        target_sizes_px=_sizes(args.teacher_sizes),
+        target_cache=args.out.parent / ".targets",
+    )
+    loop = LoopSettings(
+        steps=0,
+        seed=args.seed,
+        precision=recipe.precision,
+        device=args.device,
+        threads=args.threads,
+        ema_decay=recipe.optimizer.ema_decay,
+        clip_norm=recipe.optimizer.gradient_clip_norm,
+        log_every=parse_every(args.log_every),
+        checkpoint_every=parse_every(args.checkpoint_every),
+        keep_last=args.keep_last,
+        sheet_every=parse_every(args.sheet_every, first_seconds=_FIRST_SHEET_SECONDS),
+    )
+    with join_world() as world:
+        speak = world.is_first
+        if speak:
+            print(f"{recipe.name}: {recipe.summary}", flush=True)
+        trainer = start_run(
+            recipe,
+            args.out,
+            data,
+            loop,
+            teacher=args.teacher,
+            start_from=args.start_from,
+            world=world,
+            progress=Progress(_Lines(recipe.data.batch) if speak else None, on_notice=_notice if speak else None),
+            on_data=show_data if speak else None,
+            accept_changes=args.accept_changes,
+        )
+        if speak:
+            print(banner(trainer), flush=True)
+        report = trainer.run()
+    if not speak:
+        return 0
+    if report.finished:
+        print(f"done: step {report.step}, {report.images_per_second:.2f} img/s; {report.checkpoint}")
+        if (best := best_checkpoint(trainer.checkpoints)) is not None:
+            print(f"best on the validation photos: {best[0].name}, score {best[1]:.4g} (export --best takes it)")
+        return 0
+    print(f"stopped after step {report.step}; the same command goes on from there", file=sys.stderr)
+    return 130
+
+
+def described(recipe: Recipe) -> str:
+    """The recipe as TOML, headed by what it is and what differs from the publication."""
+    lines = [f"# {recipe.name}: {recipe.summary}"]
+    lines += [f"# differs from the publication: {deviation}" for deviation in recipe.deviations]
+    return "\n".join(lines) + "\n" + recipe.to_toml()
+
+
+def banner(trainer: Trainer) -> str:
+    """What a run is about to do, and where it can be watched: a few lines."""
+    data, settings = trainer.about["data"], trainer.settings
+    photos, art = data["photos_trained_on"], data["art_pictures"]
+    steps = f"{settings.steps:,}, in {str(trainer.dtype).removeprefix('torch.')} on {trainer.device}"
+    lines = [
+        f"  photos       {photos:,} to learn from, {data['photos_kept_for_validation']} kept aside to judge with",
+        f"  drawings     {art:,}" if art else "",
+        f"  steps        {steps}; --steps N makes it another length",
+        f"  samples      {trainer.folder / 'sheets'}, {settings.sheet_every}",
+        f"  checkpoints  {trainer.checkpoints}, {settings.checkpoint_every}; "
+        "Ctrl-C saves one and ends, the same command goes on",
+    ]
+    if art and photos < _PORTRAIT_PHOTOS:
+        lines.append(
+            f"  advice       for portraits, AnimeGANv2's authors take {_PORTRAIT_PHOTOS:,} photos of people or more, "
+            "of the sexes that are drawn"
+        )
+    if data["art_dark"]:
+        lines.append(
+            f"  advice       {data['art_dark']} drawings are dark: the authors leave night scenes out, since a dark "
+            "style darkens every photo; remove them, or lift them with --set data.lowest_art_brightness=100"
+        )
+    return "\n".join(line for line in lines if line)
+
+
+class _Lines:
+    """Prints each report; once the speed is known, what to expect."""
+
+    def __init__(self, batch: int) -> None:
+        self._batch = batch
+        self._told = 0
+
+    def __call__(self, line: ProgressLine) -> None:
+        self._told += 1
+        if self._told == 2 and line.step < line.steps:
+            seconds = (line.steps - line.step) * self._batch / line.images_per_second
+            memory = f", {line.memory_bytes / 1e9:.1f} GB of memory so far" if line.memory_bytes else ""
+            print(f"  expected     {_hours(seconds)} to step {line.steps:,}{memory}")
+        print(line, flush=True)
+
+
+def _hours(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(1, minutes)} min"
+
+
+def _notice(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        sizes = tuple(int(size) for size in text.split(",") if size)
+    except ValueError:
+        sizes = (0,)
+    if any(size < 32 for size in sizes):
+        raise TrainingError(f"--teacher-sizes {text!r}: give longest sides in pixels, 32 or more, e.g. 512,768")
+    return sizes
+
+
+TRAIN = Command("train", "train a style from a folder of photos and a folder of drawings", _fill, _run)

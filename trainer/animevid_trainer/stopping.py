@@ -1,0 +1,69 @@
+"""Ctrl-C and SIGTERM: answered at once, obeyed when the step is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+_END = b"\0"
+
+
+class StopRequest:
+    """Set by SIGTERM and SIGINT: finish the step, save, leave. A second signal acts as it always does.
+
+    Python runs a handler between two of its own instructions, and one backward pass is many seconds of a single one. So
+    the signal also wakes a thread, which says what is being finished while the pass still computes.
+
+    Args:
+        on_stop: called once, from that thread, when a signal arrives.
+    """
+
+    def __init__(self, on_stop: Callable[[], None] | None = None) -> None:
+        self.asked = False
+        self._on_stop = on_stop
+        self._before: dict[signal.Signals, Any] = {}
+        self._sockets: tuple[socket.socket, socket.socket] | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> StopRequest:
+        with contextlib.suppress(ValueError):  # only the main thread may set handlers
+            for number in _NUMBERS:
+                self._before[number] = signal.signal(number, self._ask)
+            receiver, sender = socket.socketpair()
+            sender.setblocking(False)
+            self._sockets = receiver, sender
+            self._fd_before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+            self._thread = threading.Thread(target=self._listen, args=(receiver,), daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._sockets is None or self._thread is None:
+            return
+        signal.set_wakeup_fd(self._fd_before)
+        receiver, sender = self._sockets
+        sender.setblocking(True)
+        sender.sendall(_END)
+        self._thread.join()
+        receiver.close()
+        sender.close()
+
+    def _listen(self, receiver: socket.socket) -> None:
+        answered = False
+        while (byte := receiver.recv(1)) and byte != _END:
+            if byte[0] in _NUMBERS and not answered:
+                answered = True
+                if self._on_stop is not None:
+                    self._on_stop()
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.signal(number, self._before[signal.Signals(number)])
