@@ -38,8 +38,20 @@ def _loss(what: str, old: str, new: str) -> Mutation:
     return Mutation(what, "losses.py", old, new)
 
 
-def _objective(what: str, old: str, new: str) -> Mutation:
-    return Mutation(what, "objectives.py", old, new)
+def _term(what: str, old: str, new: str) -> Mutation:
+    return Mutation(what, "objectives/terms.py", old, new)
+
+
+def _looking(what: str, old: str, new: str) -> Mutation:
+    return Mutation(what, "objectives/features.py", old, new)
+
+
+def _stylize(what: str, old: str, new: str) -> Mutation:
+    return Mutation(what, "objectives/stylize.py", old, new)
+
+
+def _cycle(what: str, old: str, new: str) -> Mutation:
+    return Mutation(what, "objectives/cycle.py", old, new)
 
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -54,8 +66,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         "return fake_loss(fake_logits, kind=kind)",
     ),
     _loss("real and fake of D swapped", 'if name == "real" else', 'if name != "real" else'),
-    _loss("D's overall weight dropped", "name: overall * weights", "name: 1.0 * weights"),
-    _loss("D's weights dropped", "* weights[name]", "* 1.0"),
     _loss("content squared", "(features - photo_features).abs()", "(features - photo_features).square()"),
     _loss("Gram not divided by channels", "/ (c * h * w)", "/ (h * w)"),
     _loss("style squared", "(gram - style_gram).abs()", "(gram - style_gram).square()"),
@@ -67,103 +77,136 @@ MUTATIONS: tuple[Mutation, ...] = (
     _loss("Sobel not normalized", "(-1.0, 0.0, 1.0))) / 8.0", "(-1.0, 0.0, 1.0))) / 4.0"),
     _loss("flatness spares flat areas", "torch.exp(-edge_scale * edge)", "(1.0 - torch.exp(-edge_scale * edge))"),
     _loss("temporal ignores what is valid", "(difference * weight).sum() / weight", "difference.sum() / weight"),
-    _objective(
-        "content against the teacher's picture",
-        'self._cached_features("photo", batch.photo_keys, batch.photo,',
-        'self._cached_features("photo", batch.photo_keys, batch.art,',
+    _looking(
+        "content against art",
+        'self.kept("photo", batch.photo_keys, batch.photo,',
+        'self.kept("photo", batch.photo_keys, batch.art,',
     ),
-    _objective(
+    _looking(
         "Gram on coloured art",
-        "batch.art_gray if self.style_on_gray else batch.art",
-        "batch.art if self.style_on_gray else batch.art_gray",
+        "batch.art_gray if self._art_is_gray else batch.art",
+        "batch.art if self._art_is_gray else batch.art_gray",
     ),
-    _objective("gray negatives in colour", '_needed(batch.art_gray, "gray art")', '_needed(batch.art, "gray art")'),
-    _objective(
-        "art and output of D swapped",
-        '[("real", art), ("fake", output.images)]',
-        '[("real", output.images), ("fake", art)]',
+    _looking(
+        "what style is taken from ignored",
+        'self._art_is_gray = recipe.style_on == "gray"',
+        "self._art_is_gray = True",
     ),
-    _objective("adversarial weight dropped", "weights.adversarial * adversarial", "1.0 * adversarial"),
-    _objective("style weight dropped", "weights.style * torch.stack", "1.0 * torch.stack"),
-    _objective("content weight dropped", "weights.content * losses.content_loss", "1.0 * losses.content_loss"),
-    _objective("colour weight dropped", "weights.colour * colour", "1.0 * colour"),
-    _objective(
-        "total variation of the photo",
-        "losses.total_variation_loss(output)",
-        "losses.total_variation_loss(batch.photo)",
-    ),
-    _objective("total variation's weight dropped", "weights.total_variation * losses", "2.0 * losses"),
-    _objective(
-        "student compared with the photo",
-        'losses.pixel_loss(output, _needed(batch.target, "targets"))',
-        "losses.pixel_loss(output, batch.photo)",
-    ),
-    _objective(
+    _looking(
         "perceptual against the photo",
-        'self._features(_needed(batch.target, "targets"), perceptual)',
-        "self._features(batch.photo, perceptual)",
+        'needed(batch.target, "targets"), (layer,)',
+        "batch.photo, (layer,)",
     ),
-    _objective("gradient always of the photo", "batch.photo if batch.target is None else batch.target", "batch.photo"),
-    _objective(
+    _looking("the teacher's layer ignored", "choice.teacher_layer or self.content_layer", "self.content_layer"),
+    _term(
+        "total variation of the photo",
+        "losses.total_variation_loss(scene.output)",
+        "losses.total_variation_loss(scene.batch.photo)",
+    ),
+    _term(
+        "student compared with the photo",
+        'losses.pixel_loss(scene.output, needed(scene.batch.target, "targets"))',
+        "losses.pixel_loss(scene.output, scene.batch.photo)",
+    ),
+    _term("gradient always of the photo", "batch.photo if batch.target is None else batch.target", "batch.photo"),
+    _term(
+        "gradient always of the teacher's picture",
+        "batch.photo if batch.target is None else batch.target",
+        "batch.target",
+    ),
+    _term(
         "colour against the teacher's picture",
-        "losses.colour_loss(output, batch.photo,",
-        "losses.colour_loss(output, batch.target,",
+        "losses.colour_loss(scene.output, scene.batch.photo,",
+        "losses.colour_loss(scene.output, scene.batch.target,",
     ),
-    _objective(
+    _term(
+        "flatness by the output's own edges",
+        "losses.flatness_loss(scene.output, scene.batch.photo)",
+        "losses.flatness_loss(scene.output, scene.output)",
+    ),
+    _term(
+        "temporal: photo not relit",
+        "expected = change.relight(change.geometry(scene.output))",
+        "expected = change.geometry(scene.output)",
+    ),
+    _term(
+        "temporal: output not moved", "change.relight(change.geometry(scene.output))", "change.relight(scene.output)"
+    ),
+    _term("temporal: the same frame twice", "change.frame(scene.batch.photo)", "scene.batch.photo"),
+    _stylize("gray negatives in colour", 'needed(batch.art_gray, "gray art")', 'needed(batch.art, "gray art")'),
+    _stylize(
+        "smooth negatives of the other kind",
+        'self.recipe.smooth_negatives == "colour"',
+        'self.recipe.smooth_negatives == "gray"',
+    ),
+    _stylize(
+        "art and output of D swapped",
+        '{"real": needed(batch.art, "art"), "fake": output.images}',
+        '{"real": output.images, "fake": needed(batch.art, "art")}',
+    ),
+    _stylize(
+        "pairs of D swapped",
+        '{"real": needed(batch.target, "targets"), "fake": output.images}',
+        '{"real": output.images, "fake": needed(batch.target, "targets")}',
+    ),
+    _stylize(
+        "D sees no photo beside the picture", "torch.cat((batch.photo, images), 1)", "torch.cat((images, images), 1)"
+    ),
+    _stylize(
+        "real pairs are of art", "if self.recipe.conditional:\n            return", "if False:\n            return"
+    ),
+    _stylize("adversarial weight dropped", "Term(raw, self.recipe.losses.adversarial)", "Term(raw, 1.0)"),
+    _stylize("weights of G's terms dropped", "compute(scene), weight)", "compute(scene), 1.0)"),
+    _stylize("D's overall weight dropped", "weights.overall * getattr(weights, name)", "getattr(weights, name)"),
+    _stylize("D's weights dropped", "weights.overall * getattr(weights, name)", "weights.overall"),
+    _stylize(
+        "content kept where a phase leaves it out", '() if self.plan.at(step).phase.content else ("content",)', "()"
+    ),
+    _stylize(
         "output not detached in D's step",
         "self._discriminator_terms(batch, output.detach())",
         "self._discriminator_terms(batch, output)",
     ),
-    _objective("initial phase never ends", "if phase.content_only:\n            yield", "if True:\n            yield"),
-    _objective(
+    _stylize("initial phase never ends", "if phase.content_only:\n            yield", "if True:\n            yield"),
+    _stylize(
         "adversarial in every phase",
-        "if not (self.weights.adversarial and phase.adversarial):",
-        "if not self.weights.adversarial:",
+        "if not (self.recipe.uses_discriminator and phase.adversarial):",
+        "if not self.recipe.uses_discriminator:",
     ),
-    _objective(
+    _stylize(
         "initial phase has another weight",
-        'return {"content": self.weights.init_content *',
-        'return {"content": 2.0 * self.weights.init_content *',
+        "self.recipe.init_content_weight)}",
+        "2.0 * self.recipe.init_content_weight)}",
     ),
-    _objective("one D step where several are asked for", "range(self.discriminator_steps)", "range(1)"),
-    _objective("kinds mixed in batch norm", "elif self.judges_apart:", "elif False:"),
-    _objective(
-        "temporal: photo not relit",
-        "expected = change.relight(change.geometry(output))",
-        "expected = change.geometry(output)",
-    ),
-    _objective("temporal: output not moved", "change.relight(change.geometry(output))", "change.relight(output)"),
-    _objective(
+    _stylize("one D step where several are asked for", "range(optimizer.discriminator_steps)", "range(1)"),
+    _stylize("D never rests", "batch.step % optimizer.discriminator_every == 0", "True"),
+    _stylize("kinds mixed in batch norm", "if self.judges_apart or", "if False or"),
+    _cycle(
         "cycle against the wrong picture",
         'self.run("backward_generator", fake_art), photo)',
         'self.run("backward_generator", fake_art), art)',
     ),
-    _objective(
+    _cycle(
         "cycle back by the wrong generator",
         'self.run("generator", fake_photo), art)',
         'self.run("backward_generator", fake_photo), art)',
     ),
-    _objective(
+    _cycle("cycle's weight dropped", "fake_art), photo), weights.cycle)", "fake_art), photo), 1.0)"),
+    _cycle(
         "identity on the wrong domain",
         'losses.identity_loss(self.run("generator", art), art)',
         'losses.identity_loss(self.run("generator", photo), photo)',
     ),
-    _objective("pool bypassed", 'self.pools["art"].exchange(fake_art)', "fake_art"),
-    _objective("pools swapped", 'self.pools["photo"].exchange(fake_photo)', 'self.pools["art"].exchange(fake_photo)'),
-    _objective("cycle's fakes not detached", "torch.cat((real, fake.detach()))", "torch.cat((real, fake))"),
-    _objective(
+    _cycle("pool bypassed", 'self.pools["art"].exchange(fake_art)', "fake_art"),
+    _cycle("pools swapped", 'self.pools["photo"].exchange(fake_photo)', 'self.pools["art"].exchange(fake_photo)'),
+    _cycle("cycle's fakes not detached", "torch.cat((real, fake.detach()))", "torch.cat((real, fake))"),
+    _cycle(
         "backward adversarial by the wrong judge",
         'self._judge("photo_discriminator", fake_photo)',
         'self._judge("discriminator", fake_photo)',
     ),
-    Mutation("overall weight of D not passed on", "build.py", "discriminator=judge.overall", "discriminator=1.0"),
-    Mutation("gray weight of D not passed on", "build.py", "gray=judge.gray", "gray=judge.smooth"),
-    Mutation(
-        "what style is taken from not passed on",
-        "build.py",
-        'style_on_gray=recipe.style_on == "gray"',
-        "style_on_gray=True, **{}",
-    ),
+    _cycle("cycle's D at full weight", "weights.overall * getattr(weights, kind)", "weights.overall"),
+    Mutation("what is minimized has no weight", "loop.py", "return self.weight * self.raw", "return self.raw"),
 )
 
 

@@ -19,11 +19,11 @@ from animevid_trainer.data.crops import CropSettings
 from animevid_trainer.data.sampler import SeededSampler
 from animevid_trainer.distributed import SINGLE, World, join_world
 from animevid_trainer.loop import LoopSettings, Trainer, seed_everything
-from animevid_trainer.objectives import CycleObjective, StylizeObjective, Weights
+from animevid_trainer.objectives import CycleObjective, Parts, StylizeObjective
 from animevid_trainer.perceptual import Vgg
 from animevid_trainer.plan import Plan, make_plan
 from animevid_trainer.progress import Progress, ProgressLine
-from animevid_trainer.recipes import Phase
+from animevid_trainer.recipes import DiscriminatorWeights, LossWeights, Optimizer, PerceptualChoice, Phase, Recipe
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -76,29 +76,32 @@ def tiny_plan(kind: str, steps: int) -> Plan:
     return make_plan(phases, photos=5, batch=4, crop_px=CROP_PX)
 
 
-def tiny_objective(kind: str, plan: Plan) -> StylizeObjective | CycleObjective:
+def tiny_recipe(kind: str) -> Recipe:
+    recipe = Recipe(name=kind, summary="tiny", generator="nano", perceptual=PerceptualChoice(network="vgg16"))
     if kind == "cyclegan":
-        return CycleObjective(
-            tiny_generator(), tiny_generator(), tiny_discriminator(), tiny_discriminator(),
-            plan=plan, weights=Weights(adversarial=1.0, real=0.5, fake=0.5, smooth=0.5), pool_size=3,
+        judge = DiscriminatorWeights(real=0.5, fake=0.5, smooth=0.5)
+        return replace(
+            recipe, objective="cycle", losses=LossWeights(adversarial=1.0, cycle=10.0, identity=5.0), image_pool=3,
+            discriminator_losses=judge, smooth_negatives="colour",
         )  # fmt: skip
     if kind == "distill":
-        weights = Weights(pixel=10.0, gradient=5.0, perceptual=(("relu1_1", 0.1), ("conv1_2", 0.1)), temporal=1.0)
-        return StylizeObjective(tiny_generator(), plan=plan, weights=weights, perceptual=tiny_perceptual())
+        weights = LossWeights(pixel=10.0, gradient=5.0, perceptual=0.2, temporal=1.0)
+        return replace(recipe, losses=weights, discriminator="none")
     # "still" leaves out the term that draws random numbers, which differ from process to process.
     temporal = 0.0 if kind == "animegan-still" else 1.0
-    weights = Weights(
-        content=1.5, style=3.0, colour=10.0, adversarial=10.0, total_variation=1.0, temporal=temporal,
-        gray=1.0, smooth=0.1,
-    )  # fmt: skip
-    return StylizeObjective(
-        tiny_generator(),
-        plan=plan,
-        weights=weights,
-        perceptual=tiny_perceptual(),
-        discriminator=tiny_discriminator(),
-        discriminator_every=2,
+    weights = LossWeights(
+        content=1.5, init_content=1.0, style=3.0, colour=10.0, adversarial=10.0, total_variation=1.0, temporal=temporal
     )
+    judge = DiscriminatorWeights(gray=1.0, smooth=0.1)
+    return replace(
+        recipe, losses=weights, discriminator_losses=judge, optimizer=Optimizer(discriminator_every=2)
+    )  # fmt: skip
+
+
+def tiny_objective(kind: str, plan: Plan) -> StylizeObjective | CycleObjective:
+    perceptual = None if kind == "cyclegan" else tiny_perceptual()
+    parts = Parts(plan, tiny_generator, tiny_discriminator, perceptual)
+    return (CycleObjective if kind == "cyclegan" else StylizeObjective)(tiny_recipe(kind), parts)
 
 
 def tiny_source(plan: Plan, world: World = SINGLE, *, photo_crops: int = 0, art_crops: int = 3) -> BatchSource:

@@ -16,7 +16,7 @@ import torch
 from animevid.errors import TrainingError
 from animevid_trainer.checkpoint import changed_past, list_checkpoints
 from animevid_trainer.data.batches import Batch
-from animevid_trainer.loop import Trainer, Update
+from animevid_trainer.loop import Term, Trainer, Update
 from animevid_trainer.objectives import CycleObjective, FeatureCache, ImagePool, StylizeObjective
 from animevid_trainer.plan import make_plan
 from animevid_trainer.precision import choose_precision
@@ -126,12 +126,12 @@ class _BadTerm(StylizeObjective):
         for update in super().updates(batch):
             yield Update(update.optimizer, lambda update=update: self._spoil(batch.step, update))
 
-    def _spoil(self, step: int, update: Update) -> dict[str, Tensor]:
+    def _spoil(self, step: int, update: Update) -> dict[str, Term]:
         terms = dict(update.compute())
         if step == 5 and update.optimizer == "G":
-            zero = terms["content"] * 0.0
+            zero = terms["content"].raw * 0.0
             # The square root of 0 is 0, but its slope there times 0 is not a number.
-            terms["style"] = zero + (torch.sqrt(zero) * 0.0 if self.bad_gradient else float("nan"))
+            terms["style"] = Term(zero + (torch.sqrt(zero) * 0.0 if self.bad_gradient else float("nan")))
         return terms
 
 
@@ -370,9 +370,9 @@ def test_cached_features_train_the_same_network_as_computed_ones(tmp_path: Path)
         plan = tiny_plan("animegan", 6)
         trainer = tiny_trainer(tmp_path / name, steps=6)
         trainer.source = tiny_source(plan, photo_crops=2, art_crops=2)
-        trainer.objective.cache.budget_bytes = budget
+        trainer.objective.looking.cache.budget_bytes = budget
         trainer.run()
-        runs.append((trainer.objective.cache.hits, weights_of(trainer)))
+        runs.append((trainer.objective.looking.cache.hits, weights_of(trainer)))
     (cached_hits, cached), (computed_hits, computed) = runs
     assert cached_hits > 0
     assert computed_hits == 0

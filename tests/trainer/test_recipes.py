@@ -49,8 +49,14 @@ def test_every_recipe_of_the_table_exists_and_can_be_trained():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_changes_a_recipe_into_one_that_can_be_trained(variant):
-    changed = [base for base in NAMES if len(difference(load_recipe(base), load_recipe(f"{base}+{variant}"))) > 1]
-    assert changed  # more than the name differs
+    changed, refused = [], []
+    for base in NAMES:
+        try:
+            changed.append(len(difference(load_recipe(base), load_recipe(f"{base}+{variant}"))) > 1)
+        except TrainingError:
+            refused.append(base)
+    assert any(changed)  # more than the name differs
+    assert refused == (["cyclegan"] if variant == "pix2pix" else [])
 
 
 def test_animegan_has_the_papers_numbers():
@@ -243,22 +249,22 @@ def test_an_assignment_is_read_as_toml_or_a_bare_word(text, expected):
         ({"loses.content": 1.0}, "did you mean 'losses'"),
         ({"losses.content": -1.0}, "losses.content = -1.0"),
         ({"losses.content": math.nan}, "losses.content"),
-        ({"losses.content": "much"}, "kind float"),
+        ({"losses.content": "much"}, "a valid number"),
         ({"data.batch": 0}, "data.batch = 0"),
-        ({"data.batch": 2.5}, "kind int"),
-        ({"data.batch": True}, "kind int"),
-        ({"perceptual.network": "vgg11"}, "vgg19, vgg16, resnet50"),
+        ({"data.batch": 2.5}, "a valid integer"),
+        ({"data.batch": True}, "a valid integer"),
+        ({"perceptual.network": "vgg11"}, "'vgg19', 'vgg16' or 'resnet50'"),
         ({"perceptual.content_layer": "conv9_9"}, "conv4_4"),
         ({"generator": "unet"}, "animegan2-lite"),
         ({"phases.trian.generator_lr": 1e-4}, "init, train"),
         ({"phases.train.generator_lr": 0.0}, "generator_lr = 0.0"),
         ({"phases.train.length_steps": 10}, "exactly one positive"),
         ({"phases": []}, "at least one phase"),
-        ({"losses": 3}, "a table"),
-        ({"losses.cycle": 1.0}, "unless cycle"),
+        ({"losses": 3}, "allowed is a dictionary"),
+        ({"losses.cycle": 1.0}, '0 unless objective = "cycle"'),
         ({"discriminator": "none"}, "without a discriminator"),
         ({"data.crop_scale_low": 2.0}, "low <= high"),
-        ({"ada.largest_p": 1.5}, "0 to 1"),
+        ({"ada.largest_p": 1.5}, "less than or equal to 1"),
     ],
 )
 def test_an_override_that_cannot_be_trained_is_refused_in_one_line(overrides, message):

@@ -25,7 +25,7 @@ def _small(name: str, weights: Path) -> Recipe:
     overrides |= {f"phases.{phase.name}.crop_px": 32 for phase in recipe.phases}
     # The weights at hand are VGG16's; which network measures content changes nothing here.
     overrides |= {"perceptual.network": "vgg16", "perceptual.content_layer": "conv2_2", "perceptual.bf16": False}
-    if recipe.cycle:
+    if recipe.is_cycle:
         overrides |= {"generator_options.width": 16, "generator_options.blocks": 2, "discriminator_options.width": 8}
     has_init = any(phase.content_only for phase in recipe.phases)
     return with_lengths(with_overrides(recipe, overrides), steps=2, init_steps=1 if has_init else None)

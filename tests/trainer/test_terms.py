@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
-from animevid_trainer import build, objectives
+from animevid_trainer import build
 from animevid_trainer.data.batches import Batch
-from animevid_trainer.objectives import CycleObjective, Disturbance, StylizeObjective
-from animevid_trainer.recipes import Recipe, load_recipe, with_overrides
+from animevid_trainer.objectives import CycleObjective, StylizeObjective, stylize
+from animevid_trainer.objectives import terms as generator_terms
+from animevid_trainer.objectives.disturbance import Disturbance
+from animevid_trainer.recipes import LossWeights, Recipe, load_recipe, with_overrides
+from small_runs import tiny_trainer
 from torch import Tensor, nn
 
 Colour = tuple[float, float, float]
@@ -91,7 +94,7 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recipe], StylizeObjective
 
 def _found(objective: StylizeObjective | CycleObjective, step: int) -> list[tuple[str, dict[str, float]]]:
     return [
-        (update.optimizer, {name: value.item() for name, value in update.compute().items()})
+        (update.optimizer, {name: term.weighted.item() for name, term in update.compute().items()})
         for update in objective.updates(batch_at(step))
     ]
 
@@ -206,7 +209,7 @@ def test_an_animegan_begins_with_the_content_loss_alone_at_its_own_weight(name, 
 
 
 def test_nano_has_animegan2s_terms_from_its_first_step_and_the_temporal_term_at_ten(make, monkeypatch):
-    monkeypatch.setattr(objectives, "draw_disturbance", lambda *_: Disturbance(0, 0, 1.1, 0.0))
+    monkeypatch.setattr(generator_terms, "draw_disturbance", lambda *_: Disturbance(0, 0, 1.1, 0.0))
     (_, d), (_, g) = _found(make(load_recipe("animegan2-nano")), 0)
     assert d == approx(_judged(300, (1.2, 1.2, 1.2, 0.8)))
     # T p = 1.1 (p + 1) - 1 in both: |G(T p) - T G(p)| = 0.1 |a - b - 1|
@@ -246,7 +249,7 @@ def test_batch_norm_sees_each_kind_of_picture_alone(make, monkeypatch):
     recipe = load_recipe("cartoongan")
     objective = make(recipe)
     objective.networks["discriminator"] = nn.Sequential(nn.BatchNorm2d(3), _Judge(JUDGE))
-    objective.judges_apart = objectives.has_batch_norm(objective.networks["discriminator"])
+    objective.judges_apart = stylize.has_batch_norm(objective.networks["discriminator"])
     (_, d), _ = _found(objective, _train_step(recipe, "train"))
     # normalized by its own mean, a picture of one colour has logit 0
     assert d == pytest.approx(dict.fromkeys(("real", "fake", "smooth"), math.log(2)), rel=1e-4)
@@ -335,6 +338,45 @@ def test_a_student_with_a_gan_meets_it_in_its_last_phase_only(make):
     assert d == approx(_judged(1, (1, 1, 1, 0.5)))
 
 
+def test_pix2pix_judges_the_photo_together_with_the_teachers_picture_and_with_ours(make, monkeypatch):
+    recipe = load_recipe("distill+pix2pix")
+    objective = make(recipe)
+    pair_judge = torch.tensor((*PHOTO_JUDGE, *JUDGE)).view(1, 6, 1, 1)
+    judge = objective.networks["discriminator"]
+    monkeypatch.setattr(judge, "forward", lambda x: (pair_judge * x).sum(1, keepdim=True))
+    (_, d), (_, g) = _found(objective, _train_step(recipe, "adversarial"))
+    of_photo, ours = logit(PHOTO, PHOTO_JUDGE), drawn(PHOTO)
+    assert d == approx(
+        {
+            "real": 0.5 * lsgan(of_photo + logit(TARGET), real=True),
+            "fake": 0.5 * lsgan(of_photo + logit(ours), real=False),
+        }
+    )
+    assert g["adversarial"] == pytest.approx(lsgan(of_photo + logit(ours), real=True), rel=1e-4)
+
+
+def test_a_conditional_discriminator_takes_six_channels_and_needs_no_art():
+    recipe = load_recipe("distill+pix2pix")
+    assert (recipe.needs_art, recipe.needs_teacher) == (False, True)
+    recipe = with_overrides(recipe, {"losses.perceptual": 0.0})
+    objective = build.make_objective(recipe, build.make_plan_of(recipe, photos=10), device=torch.device("cpu"))
+    assert objective.networks["discriminator"].layers[0].weight.shape[1] == 6
+
+
+def test_each_weight_of_a_loss_has_a_term_or_belongs_to_an_objective():
+    weights = {field.name for field in fields(LossWeights)}
+    assert weights == {*generator_terms.GENERATOR_TERMS, "adversarial", "init_content", "cycle", "identity"}
+
+
+def test_a_weighted_term_is_logged_beside_its_raw_value(tmp_path):
+    seen = []
+    tiny_trainer(tmp_path, steps=3, on_line=seen.append).run()
+    terms = seen[-1].terms
+    assert terms["G/style"] == pytest.approx(3.0 * terms["G/style/raw"])
+    assert "G/total_variation/raw" not in terms  # its weight is 1
+    assert f"G/style {terms['G/style']:.4g} ({terms['G/style/raw']:.4g})" in str(seen[-1])
+
+
 # --------------------------------------------------------------------- terms that see nothing in pictures of one colour
 
 
@@ -360,7 +402,7 @@ def test_a_gradient_term_with_a_teacher_looks_at_its_picture_and_not_at_the_phot
     batch = replace(batch_at(0), target=_of(TARGET) + ramp)
     (update,) = objective.updates(batch)
     # G draws the even photo evenly; the teacher's picture has a slope of 0.5 / 32
-    assert update.compute()["gradient"].item() == pytest.approx(20 * 0.5 / SIDE, rel=1e-3)
+    assert update.compute()["gradient"].weighted.item() == pytest.approx(20 * 0.5 / SIDE, rel=1e-3)
 
 
 def test_a_gradient_term_without_a_teacher_looks_at_the_photo(make):
@@ -369,13 +411,13 @@ def test_a_gradient_term_without_a_teacher_looks_at_the_photo(make):
     step = _train_step(recipe, "train")
     ramp = 0.5 * torch.arange(SIDE) / SIDE
     batch = replace(batch_at(step), photo=_of(PHOTO) + ramp, target=None)
-    found = list(objective.updates(batch))[-1].compute()["gradient"]
+    found = list(objective.updates(batch))[-1].compute()["gradient"].weighted
     # G halves the slope of 0.5 / 32
     assert found.item() == pytest.approx(2 * 0.5 * 0.5 / SIDE, rel=1e-3)
 
 
 def test_what_moves_between_frames_moves_in_the_picture(make, monkeypatch):
-    monkeypatch.setattr(objectives, "draw_disturbance", lambda *_: Disturbance(0, 3, 1.0, 0.0))
+    monkeypatch.setattr(generator_terms, "draw_disturbance", lambda *_: Disturbance(0, 3, 1.0, 0.0))
     # G's ramp stays where it is when the photo moves by 3 pixels: it should have moved along.
     assert _ramped(make, "animegan2-nano")["temporal"] == pytest.approx(10 * 3 * 0.01, rel=1e-3)
 
@@ -387,7 +429,7 @@ def _gradients(objective: StylizeObjective | CycleObjective, optimizer: str, ste
     for update in objective.updates(batch_at(step)):
         terms = update.compute()
         if update.optimizer == optimizer:
-            torch.stack(list(terms.values())).sum().backward()
+            torch.stack([term.weighted for term in terms.values()]).sum().backward()
             break
     return {name: any(p.grad is not None for p in network.parameters()) for name, network in objective.networks.items()}
 
@@ -413,7 +455,7 @@ def test_the_generator_is_led_towards_what_d_calls_real(make):
     recipe = replace(recipe, phases=recipe.phases[1:])
     objective = make(recipe)
     *_, update = objective.updates(batch_at(0))
-    update.compute()["adversarial"].backward()
+    update.compute()["adversarial"].weighted.backward()
     # D's logit grows with 0.8 times G's offset and is below 1: the loss falls as the offset grows.
     assert logit(drawn(PHOTO)) < 1
     assert float(objective.networks["generator"].offset.grad) < 0

@@ -11,8 +11,7 @@ from animevid.errors import TrainingError
 from animevid_trainer.build import DataSettings, RunData, load_generator, make_objective, make_plan_of, make_validation
 from animevid_trainer.checkpoint import best_checkpoint
 from animevid_trainer.data.batches import tensor_of
-from animevid_trainer.objectives import Weights
-from animevid_trainer.recipes import load_recipe, with_lengths, with_overrides
+from animevid_trainer.recipes import LossWeights, load_recipe, with_lengths, with_overrides
 from animevid_trainer.validation import StudentValidation, StyleValidation, Validate, middle, middles, spread
 from small_runs import differing, pictures, tiny_perceptual, tiny_trainer, weights_of
 
@@ -50,8 +49,8 @@ def test_photos_that_are_the_art_are_refused() -> None:
 
 
 def test_a_student_scores_its_distance_to_the_teacher() -> None:
-    weights = Weights(pixel=10.0, gradient=5.0, perceptual=(("conv1_2", 0.1),))
-    validate = StudentValidation(_PHOTOS, -_PHOTOS, weights, tiny_perceptual())
+    weights = LossWeights(pixel=10.0, gradient=5.0, perceptual=0.1)
+    validate = StudentValidation(_PHOTOS, -_PHOTOS, weights, tiny_perceptual(), "conv1_2")
     assert validate(lambda photos: -photos)["score"] == 0.0
     far, near = (validate(lambda photos, k=k: -k * photos) for k in (0.5, 0.9))
     assert far["pixel"] == pytest.approx(10.0 * 0.5 * float(_PHOTOS.abs().mean()), rel=1e-5)
@@ -106,18 +105,18 @@ def test_every_kind_of_recipe_is_validated(name: str, kind: type, shared: Path) 
     objective = make_objective(recipe, plan, device=torch.device("cpu"))
     data = RunData(pictures(3, 1), pictures(4, 5), art=pictures(2, 2))
     settings = DataSettings(Path("unused"))
-    validate = make_validation(recipe, data, plan, objective, settings, teacher=lambda photo: 255 - photo)
+    looked_at = (plan, objective.looking.perceptual, torch.device("cpu"))
+    validate = make_validation(recipe, data, *looked_at, settings, teacher=lambda photo: 255 - photo)
     assert isinstance(validate, kind)
     assert validate(objective.stylize if name == "distill" else lambda photos: photos)["score"] > 0.0
-    assert make_validation(recipe, RunData(pictures(3, 1), []), plan, objective, settings) is None
+    assert make_validation(recipe, RunData(pictures(3, 1), []), *looked_at, settings) is None
 
 
 def test_cyclegan_without_a_perceptual_network_is_not_validated() -> None:
     recipe = with_overrides(load_recipe("cyclegan"), {"generator_options.width": 8, "generator_options.blocks": 1})
     plan = make_plan_of(recipe, photos=3)
-    objective = make_objective(recipe, plan, device=torch.device("cpu"))
     data = RunData(pictures(3, 1), pictures(4, 5), art=pictures(2, 2))
-    assert make_validation(recipe, data, plan, objective, DataSettings(Path("unused"))) is None
+    assert make_validation(recipe, data, plan, None, torch.device("cpu"), DataSettings(Path("unused"))) is None
 
 
 def test_a_checkpoint_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from animevid.errors import TrainingError
 from animevid.styles.card import Layout
 from torch import Tensor, nn
 
+from animevid_trainer import objectives
 from animevid_trainer.augment import AdaController, AdaptiveAugment, AugmentKinds
 from animevid_trainer.checkpoint import (
     best_checkpoint,
@@ -42,8 +43,8 @@ from animevid_trainer.data.targets import Teacher, target_of
 from animevid_trainer.discriminators import make_discriminator
 from animevid_trainer.distributed import SINGLE, World
 from animevid_trainer.generators import make_generator
-from animevid_trainer.loop import LoopSettings, Trainer, choose_device, seed_everything
-from animevid_trainer.objectives import CycleObjective, StylizeObjective, TemporalSettings, Weights
+from animevid_trainer.loop import LoopSettings, Objective, Trainer, choose_device, seed_everything
+from animevid_trainer.objectives import Parts
 from animevid_trainer.perceptual import Perceptual, make_perceptual
 from animevid_trainer.plan import Plan, make_plan
 from animevid_trainer.precision import has_bf16
@@ -277,31 +278,6 @@ def make_source(
     return BatchSource(photos, plan, art)
 
 
-def make_weights(recipe: Recipe) -> Weights:
-    """The recipe's weights as the objective takes them."""
-    ours, judge = recipe.losses, recipe.discriminator_losses
-    choice = recipe.perceptual
-    teacher_layer = choice.teacher_layer or choice.content_layer
-    return Weights(
-        init_content=recipe.init_content_weight,
-        content=ours.content,
-        colour=ours.colour,
-        flatness=ours.flatness,
-        adversarial=ours.adversarial if recipe.uses_discriminator else 0.0,
-        style=ours.style,
-        pixel=ours.pixel,
-        gradient=ours.gradient,
-        perceptual=((teacher_layer, ours.perceptual),) if ours.perceptual else (),
-        total_variation=ours.total_variation,
-        temporal=ours.temporal,
-        discriminator=judge.overall,
-        real=judge.real,
-        fake=judge.fake,
-        gray=judge.gray,
-        smooth=judge.smooth,
-    )
-
-
 def make_perceptual_of(
     recipe: Recipe, *, device: torch.device, on_progress: Callable[[int, int], None] | None = None
 ) -> Perceptual:
@@ -321,7 +297,7 @@ def make_objective(
     device: torch.device,
     perceptual: Perceptual | None = None,
     cache_bytes: int = 2 << 30,
-) -> StylizeObjective | CycleObjective:
+) -> Objective:
     """Fresh networks and their losses as the recipe says. ``perceptual`` is loaded where it is needed and not given.
 
     Raises:
@@ -329,63 +305,24 @@ def make_objective(
     """
     if perceptual is None and recipe.uses_perceptual:
         perceptual = make_perceptual_of(recipe, device=device)
-    weights = make_weights(recipe)
-    layer = recipe.perceptual.content_layer or (perceptual.default_layer if perceptual is not None else "")
-    if weights.perceptual:
-        weights = replace_perceptual(weights, layer)
-    betas = (recipe.optimizer.beta1, recipe.optimizer.beta2)
-    generator = as_rgb(make_generator(recipe.generator, **recipe.generator_options))
-    augment = make_augment(recipe, plan)
-    if recipe.cycle:
-        return CycleObjective(
-            generator,
-            as_rgb(make_generator(recipe.generator, **recipe.generator_options)),
-            make_discriminator(recipe.discriminator, **recipe.discriminator_options),
-            make_discriminator(recipe.discriminator, **recipe.discriminator_options),
-            plan=plan,
-            weights=weights,
-            cycle=recipe.losses.cycle,
-            identity=recipe.losses.identity,
-            adversarial=recipe.adversarial,
-            smooth_in_colour=recipe.smooth_negatives == "colour",
-            pool_size=recipe.image_pool,
-            perceptual=perceptual,
-            content_layer=layer,
-            betas=betas,
-            augment=augment,
-        )
-    discriminator = None
-    if recipe.uses_discriminator:
-        sees = {"perceptual": perceptual} if recipe.discriminator == "projected" and perceptual is not None else {}
-        discriminator = make_discriminator(recipe.discriminator, **recipe.discriminator_options, **sees)
-    temporal = TemporalSettings(
-        recipe.temporal.largest_shift_px, recipe.temporal.noise_std, recipe.temporal.largest_exposure
-    )
-    return StylizeObjective(
-        generator,
-        plan=plan,
-        weights=weights,
+
+    def discriminator() -> nn.Module:
+        options: dict[str, Any] = dict(recipe.discriminator_options)
+        if recipe.discriminator == "projected":
+            options["perceptual"] = perceptual
+        if recipe.conditional:
+            options["channels"] = 6
+        return make_discriminator(recipe.discriminator, **options)
+
+    parts = Parts(
+        plan,
+        make_generator=lambda: as_rgb(make_generator(recipe.generator, **recipe.generator_options)),
+        make_discriminator=discriminator,
         perceptual=perceptual,
-        content_layer=layer,
-        style_layers=tuple((name, 1.0) for name in recipe.perceptual.style_layers),
-        style_on_gray=recipe.style_on == "gray",
-        discriminator=discriminator,
-        adversarial=recipe.adversarial,
-        smooth_in_colour=recipe.smooth_negatives == "colour",
-        discriminator_every=recipe.optimizer.discriminator_every,
-        discriminator_steps=recipe.optimizer.discriminator_steps,
-        betas=betas,
-        augment=augment,
-        colour_pool_px=recipe.colour_pool_px,
-        temporal=temporal,
-        feature_scale=recipe.perceptual.scale,
+        augment=make_augment(recipe, plan),
         cache_bytes=cache_bytes,
     )
-
-
-def replace_perceptual(weights: Weights, layer: str) -> Weights:
-    """The weights with the perceptual term at ``layer``."""
-    return replace(weights, perceptual=tuple((name or layer, weight) for name, weight in weights.perceptual))
+    return objectives.make(recipe, parts)
 
 
 def make_augment(recipe: Recipe, plan: Plan) -> AdaptiveAugment | None:
@@ -482,7 +419,7 @@ def start_run(
         about=about_run(recipe, data_settings, data, teacher=teacher, start_from=start_from),
         world=world,
         sheet_photos=pick_sheet_photos(data),
-        validate=make_validation(recipe, data, plan, objective, data_settings, teacher=draw, teacher_key=key),
+        validate=make_validation(recipe, data, plan, perceptual, device, data_settings, teacher=draw, teacher_key=key),
         progress=progress,
         accept_changes=accept_changes,
     )
@@ -492,7 +429,8 @@ def make_validation(
     recipe: Recipe,
     data: RunData,
     plan: Plan,
-    objective: StylizeObjective | CycleObjective,
+    perceptual: Perceptual | None,
+    device: torch.device,
     settings: DataSettings,
     *,
     teacher: Teacher | None = None,
@@ -508,17 +446,17 @@ def make_validation(
         log.info("no photos are kept aside, so no checkpoint is called the best")
         return None
     size_px = plan.stretches[-1].crop_px
-    perceptual = objective.perceptual
-    if recipe.needs_teacher and teacher is not None and isinstance(objective, StylizeObjective):
+    if recipe.needs_teacher and teacher is not None and recipe.losses.pixel:
         sizes = settings.target_sizes_px or (settings.longest_px or 1024,)
         photos = [shrink_to(photo, sizes[0]) for photo in spread(data.validation, count // 2)]
         targets = (target_of(photo, teacher, teacher_key=teacher_key, cache_folder=settings.target_cache)
                    for photo in photos)  # fmt: skip
         pairs = [middles(photo, target, size_px) for photo, target in zip(photos, targets, strict=True)]
         photo_squares, target_squares = (tensor_of(column) for column in zip(*pairs, strict=True))
-        return StudentValidation(photo_squares, target_squares, objective.weights, perceptual)
+        layer = recipe.perceptual.teacher_layer or recipe.perceptual.content_layer
+        return StudentValidation(photo_squares, target_squares, recipe.losses, perceptual, layer)
     if perceptual is None and recipe.perceptual.weights:
-        perceptual = make_perceptual_of(recipe, device=next(objective.networks["generator"].parameters()).device)
+        perceptual = make_perceptual_of(recipe, device=device)
     if perceptual is None or data.art is None:
         log.info("no checkpoint is called the best: that takes a perceptual network (--perceptual-weights) and art")
         return None

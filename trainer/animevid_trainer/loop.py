@@ -54,7 +54,7 @@ from animevid_trainer.data.pictures import Picture
 from animevid_trainer.distributed import SINGLE, World, average, average_gradients, broadcast_weights, gather
 from animevid_trainer.ema import Ema
 from animevid_trainer.precision import Precision, choose_precision
-from animevid_trainer.progress import Progress
+from animevid_trainer.progress import RAW, Progress
 from animevid_trainer.sheets import write_sheet
 from animevid_trainer.stopping import StopRequest
 
@@ -64,7 +64,21 @@ log = logging.getLogger(__name__)
 #: ``changed_past``), nor is how its recipe is described.
 _LENGTHS = frozenset({"length_steps", "length_epochs", "plan", "summary", "deviations"})
 
-Terms = Mapping[str, Tensor]
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One term of a loss: a scalar and its weight."""
+
+    raw: Tensor
+    weight: float = 1.0
+
+    @property
+    def weighted(self) -> Tensor:
+        """What is minimized."""
+        return self.weight * self.raw
+
+
+Terms = Mapping[str, Term]
 
 _LOG_EVERY = Every(seconds=30.0)
 _CHECKPOINT_EVERY = Every(seconds=600.0)
@@ -82,7 +96,7 @@ class OptimizerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One optimizer step. ``compute`` gives the loss terms, weighted; their sum is minimized."""
+    """One optimizer step. ``compute`` gives the loss terms; their weighted sum is minimized."""
 
     optimizer: str
     compute: Callable[[], Terms]
@@ -419,13 +433,15 @@ class Trainer:
         with _frozen(others):
             terms = update.compute()
             names = list(terms)
-            values = [terms[name] for name in names]
+            values = [terms[name].weighted for name in names]
             wished = values[0].new_tensor([float(wishes.stop), float(wishes.save)])
             seen = torch.cat((torch.stack([value.detach() for value in values]), wished))
             # One small copy to the CPU for each update: it feeds the log and the guard alike.
             numbers = average(seen, self.world).tolist()
             for name, number in zip(names, numbers[:-2], strict=True):
                 figures[f"{update.optimizer}/{name}"] = number
+                if (weight := terms[name].weight) not in (0.0, 1.0):
+                    figures[f"{update.optimizer}/{name}{RAW}"] = number / weight
                 if not math.isfinite(number):
                     raise self._not_finite(f"loss term {name!r} of {update.optimizer!r} is {number}")
             optimizer.zero_grad(set_to_none=True)

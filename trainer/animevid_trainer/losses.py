@@ -75,18 +75,17 @@ def generator_adversarial_loss(fake_logits: Tensor, *, kind: AdversarialKind) ->
     return real_loss(fake_logits, kind=kind)
 
 
-def discriminator_terms(
-    logits: Mapping[str, Tensor], weights: Mapping[str, float], *, kind: AdversarialKind, overall: float = 1.0
-) -> dict[str, Tensor]:
-    """The terms of D's loss, weighted, by the names of ``logits``: "real" should be called real, all others fake.
+def discriminator_terms(logits: Mapping[str, Tensor], *, kind: AdversarialKind) -> dict[str, Tensor]:
+    """The terms of D's loss, by the names of ``logits``: "real" should be called real, all others fake.
 
-    ``overall (w_real real(D(a)) + w_fake fake(D(G(p))) + w_gray fake(D(x)) + w_smooth fake(D(y)))``, where a is art,
-    x its gray version and y the gray version of edge-smoothed art: AnimeGAN's L(D), with LSGAN, overall 300 and
-    weights 1, 1, 1, 0.1. CartoonGAN's edge-promoting loss (eq. 3) is the BCE form with e, the edge-smoothed art in
-    colour, as "smooth" at weight 1 and no gray term. CycleGAN (eq. 1, LSGAN) halves the sum: 0.5 and 0.5.
+    Weighted as recipes have it: ``overall (w_real real(D(a)) + w_fake fake(D(G(p))) + w_gray fake(D(x)) + w_smooth
+    fake(D(y)))``, where a is art, x its gray version and y the gray version of edge-smoothed art: AnimeGAN's L(D), with
+    LSGAN, overall 300 and weights 1, 1, 1, 0.1. CartoonGAN's edge-promoting loss (eq. 3) is the BCE form with e, the
+    edge-smoothed art in colour, as "smooth" at weight 1 and no gray term. CycleGAN (eq. 1, LSGAN) halves the sum: 0.5
+    and 0.5. pix2pix (Isola et al., arXiv:1611.07004, eq. 1) judges pairs, each with its photo.
     """
     return {
-        name: overall * weights[name] * (real_loss(logit, kind=kind) if name == "real" else fake_loss(logit, kind=kind))
+        name: real_loss(logit, kind=kind) if name == "real" else fake_loss(logit, kind=kind)
         for name, logit in logits.items()
     }
 

@@ -16,10 +16,16 @@ from animevid_trainer.data.pictures import Picture
 
 log = logging.getLogger(__name__)
 
+#: ends the name of a term's value without its weight, beside the weighted one
+RAW = "/raw"
+
 
 @dataclass(frozen=True, slots=True)
 class ProgressLine:
-    """One report. ``eta_seconds`` assumes the speed of this session's steps so far."""
+    """One report. ``terms`` are weighted, with ``NAME/raw`` beside ``NAME`` where the weight is not 1.
+
+    ``eta_seconds`` assumes the speed of this session's steps so far.
+    """
 
     step: int
     steps: int
@@ -30,12 +36,17 @@ class ProgressLine:
     memory_bytes: int = 0  # the most that this process has held so far; 0 where the system does not say
 
     def __str__(self) -> str:
-        figures = "  ".join(f"{name} {value:.4g}" for name, value in self.terms.items())
+        figures = "  ".join(self._figure(name) for name in self.terms if not name.endswith(RAW))
         hours, rest = divmod(round(self.eta_seconds), 3600)
         return (
             f"{self.step}/{self.steps}  {self.images_per_second:.2f} img/s  "
             f"eta {hours}:{rest // 60:02d}:{rest % 60:02d}  {figures}"
         )
+
+    def _figure(self, name: str) -> str:
+        """``G/content 57.6 (38.4)``: weighted, and in brackets without its weight."""
+        raw = self.terms.get(name + RAW)
+        return f"{name} {self.terms[name]:.4g}" + ("" if raw is None else f" ({raw:.4g})")
 
 
 def peak_memory_bytes() -> int:

@@ -24,8 +24,8 @@ from torch import Tensor
 from animevid_trainer import losses
 from animevid_trainer.data.batches import Pictures, tensor_of
 from animevid_trainer.data.pictures import Picture, enlarge_to, shrink_shortest_to
-from animevid_trainer.objectives import Weights
 from animevid_trainer.perceptual import Perceptual
+from animevid_trainer.recipes import LossWeights
 
 Stylize = Callable[[Tensor], Tensor]
 #: (how pictures are stylized now) -> figures; the one called "score" picks the best checkpoint, lower is better
@@ -130,8 +130,9 @@ class StudentValidation:
 
     photos: Tensor
     targets: Tensor
-    weights: Weights
+    weights: LossWeights
     perceptual: Perceptual | None
+    teacher_layer: str = ""
 
     @torch.no_grad()
     def __call__(self, stylize: Stylize) -> dict[str, float]:
@@ -150,11 +151,9 @@ class StudentValidation:
         }
         if weights.perceptual and self.perceptual is not None:
             device = next(self.perceptual.parameters()).device
-            layers = tuple(layer for layer, _ in weights.perceptual)
-            ours, theirs = (self.perceptual.features(images.to(device), layers) for images in (outputs, targets))
-            terms["perceptual"] = sum(
-                weight * float(losses.content_loss(ours[layer], theirs[layer])) for layer, weight in weights.perceptual
-            )
+            layer = self.teacher_layer or self.perceptual.default_layer
+            ours, theirs = (self.perceptual.features(images.to(device), (layer,)) for images in (outputs, targets))
+            terms["perceptual"] = weights.perceptual * float(losses.content_loss(ours[layer], theirs[layer]))
         return terms
 
 

@@ -62,6 +62,8 @@ _EXTRAS = {
     "safetensors": "train",
     "tensorboard": "train",
     "numba": "train",
+    "pydantic": "train",
+    "tomli_w": "train",
     "watchfiles": "watch",
     "ray": "farm",
     "aiohttp": "live",

@@ -9,19 +9,20 @@ from animevid_trainer.layers import InstanceNorm, LeakyRelu
 
 
 class CycleGanDiscriminator(nn.Module):
-    """C64-C128-C256-C512: RGB in [-1, 1], ``N, 3, H, W`` (64 or more) -> logits ``N, 1, H/8 - 2, W/8 - 2``.
+    """C64-C128-C256-C512: ``N, channels, H, W`` in [-1, 1] (64 or more) -> logits ``N, 1, H/8 - 2, W/8 - 2``.
 
     4x4 convolutions, three of stride 2 and two of stride 1; instance norm without parameters except in the first;
-    LeakyReLU 0.2. Each logit sees 70 x 70 pixels. 2,764,737 parameters with width 64; weights start from N(0, 0.02^2).
+    LeakyReLU 0.2. Each logit sees 70 x 70 pixels. 2,764,737 parameters with width
+    64 and 3 channels (a photo with its picture has 6); weights start from N(0, 0.02^2).
     """
 
     size_multiple = 8
 
-    def __init__(self, *, width: int = 64) -> None:
+    def __init__(self, *, width: int = 64, channels: int = 3) -> None:
         super().__init__()
         if width < 1:
             raise TrainingError(f"{width = }: 1 or more")
-        layers: list[nn.Module] = [nn.Conv2d(3, width, 4, stride=2, padding=1), LeakyRelu(0.2)]
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, stride=2, padding=1), LeakyRelu(0.2)]
         for inputs, stride in ((width, 2), (2 * width, 2), (4 * width, 1)):
             layers += [
                 nn.Conv2d(inputs, 2 * inputs, 4, stride=stride, padding=1),

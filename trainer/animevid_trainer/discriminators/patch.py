@@ -14,7 +14,7 @@ NormKind = Literal["layer", "instance", "batch"]
 
 
 class PatchDiscriminator(nn.Module):
-    """Fully convolutional: RGB in [-1, 1], ``N, 3, H, W`` -> logits ``N, 1, H/2^(depth-1), W/2^(depth-1)``.
+    """Fully convolutional: ``N, channels, H, W`` in [-1, 1] -> logits ``N, 1, H/2^(depth-1), W/2^(depth-1)``.
 
     A 3x3 convolution to ``width / 2`` channels; ``depth - 1`` times (stride 2 to twice the channels, stride 1 to four
     times them, norm); a 3x3 convolution, norm; a 3x3 convolution to one logit. LeakyReLU 0.2 between, no biases,
@@ -23,6 +23,7 @@ class PatchDiscriminator(nn.Module):
 
     Args:
         width: channels of the first layer times two; even, default 64.
+        channels: 3 for RGB, 6 for a photo and its picture; default 3.
         depth: halvings plus one; default 3.
         spectral: spectral norm on every convolution; default True, which CartoonGAN does without.
         norm: "layer" (AnimeGANv2, the default), "instance" (AnimeGAN v1) or "batch" (CartoonGAN), each with a scale
@@ -34,7 +35,15 @@ class PatchDiscriminator(nn.Module):
 
     size_multiple = 4
 
-    def __init__(self, *, width: int = 64, depth: int = 3, spectral: bool = True, norm: NormKind = "layer") -> None:
+    def __init__(
+        self,
+        *,
+        width: int = 64,
+        depth: int = 3,
+        spectral: bool = True,
+        norm: NormKind = "layer",
+        channels: int = 3,
+    ) -> None:
         super().__init__()
         if width < 2 or width % 2 or depth < 1:
             raise TrainingError(f"{width = }, {depth = }: an even width of 2 or more, a depth of 1 or more")
@@ -56,9 +65,8 @@ class PatchDiscriminator(nn.Module):
         def activation() -> nn.Module:
             return LeakyRelu(0.2)
 
-        channels = width // 2
-        layers: list[nn.Module] = [convolution(3, channels), activation()]
-        inputs = channels
+        layers: list[nn.Module] = [convolution(channels, width // 2), activation()]
+        inputs = channels = width // 2
         for _ in range(1, depth):
             layers += [convolution(inputs, 2 * channels, stride=2), activation()]
             layers += [convolution(2 * channels, 4 * channels), make_norm(4 * channels), activation()]

@@ -1,0 +1,12 @@
+"""What the loop optimizes: networks, and for each batch the updates with their loss terms.
+
+``stylize`` covers AnimeGAN v1 and v2, CartoonGAN and distillation, which differ only in which terms (``terms``) have a
+weight; ``cycle`` is CycleGAN. Another package may bring one of its own (``registry``).
+"""
+
+from animevid_trainer.objectives.cycle import CycleObjective, ImagePool
+from animevid_trainer.objectives.features import FeatureCache
+from animevid_trainer.objectives.registry import Parts, make, objective_names
+from animevid_trainer.objectives.stylize import StylizeObjective
+
+__all__ = ["CycleObjective", "FeatureCache", "ImagePool", "Parts", "StylizeObjective", "make", "objective_names"]

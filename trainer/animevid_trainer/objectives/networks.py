@@ -1,0 +1,43 @@
+"""Networks by name, the precision they run in, and their learning rates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from animevid_trainer.plan import Plan
+
+
+class Networks:
+    """Networks by name and the precision they run in; everything around them (losses, features) stays exact."""
+
+    def __init__(self, networks: dict[str, nn.Module]) -> None:
+        self.networks = networks
+        self.compute_dtype = torch.float32
+
+    def run(self, name: str, images: Tensor, **options: bool) -> Tensor:
+        """The network's float32 output. Its convolutions run in ``compute_dtype``, its weights stay as they are."""
+        with torch.autocast(images.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32):
+            output: Tensor = self.networks[name](images, **options)
+        return output.float()
+
+    def stylize(self, photo: Tensor) -> Tensor:
+        """(N, 3, H, W) in [-1, 1] -> the same shape, by the generator."""
+        return self.run("generator", photo)
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether a picture's output depends on which others are in its batch."""
+    return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
+def generator_rate(plan: Plan) -> Callable[[int], float]:
+    """Step -> G's learning rate."""
+    return lambda step: (place := plan.at(step)).phase.generator_lr * place.lr_factor(step)
+
+
+def discriminator_rate(plan: Plan) -> Callable[[int], float]:
+    """Step -> D's learning rate."""
+    return lambda step: (place := plan.at(step)).phase.discriminator_lr * place.lr_factor(step)

@@ -1,0 +1,94 @@
+"""Objectives by name: ours, and those that other packages bring.
+
+An objective of another package is an entry point of the group ``animevid.objectives`` (``name = "module:make"``) and
+a recipe with ``objective = "name"``. What it names is a function of a :class:`animevid_trainer.recipes.Recipe` and
+:class:`Parts` that returns a ``loop.Objective``: networks, optimizers, and the updates for a batch.
+
+This module does not import torch: recipes are checked with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Protocol
+
+from animevid.errors import TrainingError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from animevid_trainer.loop import Objective
+    from animevid_trainer.perceptual import Perceptual
+    from animevid_trainer.plan import Plan
+    from animevid_trainer.recipes import Recipe
+
+_OURS = ("stylize", "cycle")
+_ENTRY_POINTS = "animevid.objectives"
+
+
+class Augment(Protocol):
+    """Adaptive discriminator augmentation: sees every picture that D sees, and D's opinion of real ones."""
+
+    def __call__(self, images: Tensor) -> Tensor: ...
+    def update(self, real_logits: Tensor) -> None: ...
+    def state_dict(self) -> dict[str, object]: ...
+    def load_state_dict(self, state: dict[str, object]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an objective is made of beside its recipe.
+
+    Args:
+        plan: which phase a step belongs to.
+        make_generator: a fresh generator of the recipe's, from RGB to RGB.
+        make_discriminator: a fresh discriminator of the recipe's.
+        perceptual: the network for features, where the recipe uses one; default None.
+        augment: what D's pictures go through; default None.
+        cache_bytes: memory for features of crops that return; default 2 GiB.
+    """
+
+    plan: Plan
+    make_generator: Callable[[], nn.Module]
+    make_discriminator: Callable[[], nn.Module]
+    perceptual: Perceptual | None = None
+    augment: Augment | None = None
+    cache_bytes: int = 2 << 30
+
+
+def objective_names() -> tuple[str, ...]:
+    """Every objective: ours, then those of other packages."""
+    return tuple(dict.fromkeys((*_OURS, *_from_other_packages())))
+
+
+def make(recipe: Recipe, parts: Parts) -> Objective:
+    """The objective that ``recipe`` names, with fresh networks.
+
+    Raises:
+        TrainingError: an unknown name, one of another package that cannot be imported, or what its parts refuse.
+    """
+    if recipe.objective == "stylize":
+        from animevid_trainer.objectives.stylize import StylizeObjective
+
+        return StylizeObjective(recipe, parts)
+    if recipe.objective == "cycle":
+        from animevid_trainer.objectives.cycle import CycleObjective
+
+        return CycleObjective(recipe, parts)
+    point = _from_other_packages().get(recipe.objective)
+    if point is None:
+        raise TrainingError(f"objective {recipe.objective!r} is none of {', '.join(objective_names())}")
+    try:
+        make_theirs = point.load()
+    except Exception as error:  # another package's module may raise anything
+        raise TrainingError(f"objective {point.name!r} ({point.value}) cannot be imported: {error}") from error
+    objective: Objective = make_theirs(recipe, parts)
+    if "generator" not in objective.networks:
+        raise TrainingError(f"objective {point.name!r} ({point.value}) has no network called 'generator'")
+    return objective
+
+
+def _from_other_packages() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=_ENTRY_POINTS)}

@@ -1,0 +1,222 @@
+"""Recipes from TOML, dictionaries and ``--set KEY=VALUE``.
+
+pydantic turns tables into the schema's dataclasses and says what is wrong where. It was weighed against msgspec, which
+is smaller and faster but lets unknown keys of a dataclass pass, and cattrs, which reads the word "false" as true; both
+leave ranges of numbers to code of one's own. Here is only what none of them knows: dotted keys, phases by name, and a
+mistake told in one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any
+
+from animevid.errors import TrainingError
+from pydantic import TypeAdapter, ValidationError
+
+from animevid_trainer.recipes.schema import Phase, Recipe
+
+_OPTIONS = ("generator_options", "objective_options", "discriminator_options")
+
+
+def recipe_from_dict(raw: Mapping[str, Any]) -> Recipe:
+    """A recipe from what ``Recipe.to_dict`` gives. Validated.
+
+    Raises:
+        TrainingError: a missing or unknown key, a value of another kind, or an impossible recipe.
+    """
+    return check_types(raw).validated()
+
+
+def check_types(raw: Mapping[str, Any]) -> Recipe:
+    """``raw`` as a recipe, each value by itself checked.
+
+    Raises:
+        TrainingError: the first that is missing, unknown or of another kind.
+    """
+    try:
+        return _adapter().validate_python(dict(raw))
+    except ValidationError as error:
+        raise TrainingError(_told(error, raw)) from error
+
+
+@functools.cache
+def _adapter() -> TypeAdapter[Recipe]:
+    return TypeAdapter(Recipe)
+
+
+def recipe_from_toml(text: str) -> Recipe:
+    """A recipe from TOML: a whole one, or ``recipe = "NAME"`` and what differs from it. Validated.
+
+    Raises:
+        TrainingError: not TOML, or as ``with_overrides``.
+    """
+    from animevid_trainer.recipes.named import load_recipe
+
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TrainingError(f"the recipe file is not TOML: {error}") from error
+    base = raw.pop("recipe", None)
+    if base is None:
+        return recipe_from_dict(raw)
+    if not isinstance(base, str):
+        raise TrainingError(f"recipe = {base!r}: write the name of a recipe")
+    return with_overrides(load_recipe(base), raw)
+
+
+def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
+    """The recipe with some values replaced: nested as in TOML, or with dotted keys. Validated.
+
+    ``{"losses": {"content": 2.0}}`` and ``{"losses.content": 2.0}`` say the same. ``phases`` is either the whole list
+    or keyed by phase name (``phases.train.generator_lr``). Options take any key; who reads them checks it.
+
+    Raises:
+        TrainingError: an unknown key (with the nearest known one), a value of another kind, or an impossible recipe.
+    """
+    merged = recipe.to_dict()
+    for key, value in overrides.items():
+        _put(merged, key.split("."), value, key)
+    return recipe_from_dict(merged)
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE`` of ``--set``: the value in TOML syntax, or a bare word.
+
+    Raises:
+        TrainingError: no ``=`` or no key.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise TrainingError(f"--set {text!r}: write KEY=VALUE, e.g. losses.content=2.0")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def with_lengths(recipe: Recipe, *, steps: int | None = None, init_steps: int | None = None) -> Recipe:
+    """The recipe with its length given in steps (``--steps``, ``--init-steps``).
+
+    ``init_steps`` is shared out over the content-only phases and ``steps`` over the others, in their present
+    proportion; 0 removes those phases. ``None`` leaves them.
+
+    Raises:
+        TrainingError: a negative number, or no phase left.
+    """
+    phases: list[Phase] = list(recipe.phases)
+    for wanted, content_only, flag in ((init_steps, True, "init_steps"), (steps, False, "steps")):
+        if wanted is None:
+            continue
+        if wanted < 0:
+            raise TrainingError(f"{flag} = {wanted}: 0 or more")
+        chosen = [phase for phase in phases if phase.content_only is content_only]
+        if not chosen and wanted > 0:
+            what = "initialization" if content_only else "training"
+            raise TrainingError(f"{flag} = {wanted}: recipe {recipe.name!r} has no {what} phase")
+        whole = sum(phase.length_steps or phase.length_epochs for phase in chosen)
+        left = wanted
+        resized: dict[str, Phase | None] = {}
+        for index, phase in enumerate(chosen):
+            share = wanted * (phase.length_steps or phase.length_epochs) / whole
+            length = left if index == len(chosen) - 1 else min(left, round(share))
+            left -= length
+            resized[phase.name] = replace(phase, length_steps=length, length_epochs=0.0) if length > 0 else None
+        phases = [kept for phase in phases if (kept := resized.get(phase.name, phase)) is not None]
+    if not phases:
+        raise TrainingError(f"steps {steps}, init-steps {init_steps}: nothing is left to train; give at least one step")
+    return replace(recipe, phases=tuple(phases))
+
+
+def difference(first: Recipe, second: Recipe) -> list[str]:
+    """One line for each value that differs, ``losses.content: 1.5 -> 2.0``; empty if the recipes are equal."""
+    before, after = _flat(first.to_dict()), _flat(second.to_dict())
+    return [
+        f"{key}: {before.get(key, 'absent')!r} -> {after.get(key, 'absent')!r}"
+        for key in dict.fromkeys((*before, *after))
+        if before.get(key, _ABSENT) != after.get(key, _ABSENT)
+    ]
+
+
+def nearest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    """``; did you mean 'X'?`` or nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+_ABSENT = object()
+
+
+def _put(target: dict[str, Any], keys: Sequence[str], value: Any, path: str) -> None:
+    """Put ``value`` where the dotted ``keys`` lead in the tree ``target``."""
+    head, *rest = keys
+    if head == "phases" and isinstance(target.get(head), list) and (rest or isinstance(value, Mapping)):
+        target = {phase["name"]: phase for phase in target[head]}
+        if not rest:
+            for name, inner in value.items():
+                _put(target, name.split("."), inner, f"{path}.{name}")
+            return
+        head, *rest = rest
+        if head not in target:
+            raise TrainingError(f"{path} = {value!r}: phase {head!r} is none of {', '.join(target)}")
+    found = target.get(head)
+    if rest:
+        if not isinstance(found, dict):
+            raise TrainingError(_unknown(path, head, target))
+        _put(found, rest, value, path)
+    elif isinstance(found, dict) and isinstance(value, Mapping):
+        for key, inner in value.items():
+            _put(found, key.split("."), inner, f"{path}.{key}")
+    else:
+        target[head] = value
+
+
+def _unknown(path: str, key: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+    return f"{path!r} is not a key of a recipe; allowed here: {', '.join(known)}{nearest(key, known)}"
+
+
+def _told(error: ValidationError, raw: Mapping[str, Any]) -> str:
+    """The first mistake of ``error``, in one line."""
+    first = error.errors(include_url=False)[0]
+    path: list[str] = []
+    for step in first["loc"]:
+        if isinstance(step, int) and path == ["phases"]:
+            path.append(str(raw["phases"][step].get("name", step)))
+        elif path and path[0] in _OPTIONS and len(path) == 2:
+            break  # the members of an option's union
+        else:
+            path.append(str(step))
+    where = ".".join(path)
+    if first["type"] == "unexpected_keyword_argument":
+        return _unknown(where, path[-1], _keys_beside(first["loc"]))
+    if first["type"] in ("missing", "missing_argument"):
+        return f"the recipe is not whole: {where} is missing"
+    message = first["msg"].removeprefix("Input should be ").replace(" or an instance of ", ", as of ")
+    return f"{where} = {first['input']!r}: allowed is {message}"
+
+
+def _keys_beside(location: Sequence[int | str]) -> list[str]:
+    """The keys of the table that the last step of ``location`` is in."""
+    kind: Any = Recipe
+    for step in location[:-1]:
+        if isinstance(step, str):
+            default = next((f for f in fields(kind) if f.name == step), None)
+            kind = Phase if step == "phases" else type(default.default) if default is not None else Recipe
+    return [field.name for field in fields(kind)]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        items = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        items = [(item.get("name", str(index)), item) for index, item in enumerate(value)]
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, item in items:
+        flat |= _flat(item, f"{prefix}.{key}" if prefix else key)
+    return flat
