@@ -25,11 +25,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from animevid.frame import StylizedFrame
 from animevid.io.sinks.window import Window
 from animevid.io.sources.camera import TEST_PATTERN
 from animevid.io.sources.counter import MODULUS, read_counter
 from animevid.options import CameraOptions, LiveOptions, WebcamOptions
-from animevid.run.live_frames import LiveResult, percentile
+from animevid.run.latency import percentile
 from animevid.run.webcam import Webcam
 
 
@@ -68,7 +69,7 @@ def measure_window(
     warm_up = int(fps)
     usage: Usage | None = None
 
-    def seen(result: LiveResult, window: Window | None) -> None:
+    def seen(result: StylizedFrame, window: Window | None) -> None:
         nonlocal unread, usage
         assert window is not None
         now = time.monotonic()

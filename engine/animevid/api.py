@@ -13,7 +13,6 @@ from animevid.io import open_source
 from animevid.options import ConversionOptions
 from animevid.render.renderer import Renderer
 from animevid.render.temporal import FrameReuse, TemporalFilter
-from animevid.run import Pipeline
 from animevid.run.conversion import (
     Conversion,
     ConversionReport,
@@ -21,8 +20,8 @@ from animevid.run.conversion import (
     Progress,
     open_stylizer,
     pictures_at_once,
-    stylizing_stages,
 )
+from animevid.run.session import Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,4 +70,4 @@ def stylized_frames(src: PathLike, options: ConversionOptions) -> Iterator[Frame
             stack.enter_context(stylizer)
         filtered = TemporalFilter(stylizer) if options.deflicker else stylizer
         renderer: Renderer[Any, Any] = FrameReuse(filtered) if options.skip_static else filtered
-        yield from Pipeline(source, stylizing_stages(renderer), source_name="decode")
+        yield from Session[Frame](source, renderer)

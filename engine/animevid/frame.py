@@ -1,4 +1,4 @@
-"""The one object that carries a picture, its time and its place through the pipeline."""
+"""What carries a picture, its time and its place through the pipeline; and what became of it, beside the original."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Frame:
     does not say. ``rotation_degrees`` is the clockwise turn still to be applied for the picture to stand upright
     (0, 90, 180, 270). ``index`` counts decoded frames from 0. ``concealed`` is true where the decoder patched damage.
     ``exif`` is what a photo says about itself (EXIF, with its header), empty for film.
+    ``captured_at_seconds``: when a camera took it, on ``time.monotonic``'s clock; ``None``: it is recorded.
     """
 
     planes: PlanesYUV420
@@ -25,7 +26,28 @@ class Frame:
     rotation_degrees: int = 0
     concealed: bool = False
     exif: bytes = b""
+    captured_at_seconds: float | None = None
+
+    @classmethod
+    def captured(cls, planes: PlanesYUV420, index: int, at_seconds: float) -> Frame:
+        """A frame of a camera, taken ``at_seconds`` of ``time.monotonic``'s clock, which is its source's clock."""
+        return cls(planes, index, Fraction(at_seconds), captured_at_seconds=at_seconds)
 
     def with_planes(self, planes: PlanesYUV420) -> Frame:
         """The same moment with another picture."""
         return replace(self, planes=planes)
+
+
+@dataclass(frozen=True, slots=True)
+class StylizedFrame:
+    """A stylized picture beside the original it was made of, both of one size. Clock: ``time.monotonic``."""
+
+    frame: Frame
+    stylized: PlanesYUV420
+    finished_at_seconds: float
+
+    @property
+    def captured_at_seconds(self) -> float:
+        """When the camera took it."""
+        captured = self.frame.captured_at_seconds
+        return float(self.frame.pts_seconds) if captured is None else captured

@@ -17,6 +17,7 @@ import pytest
 from animevid import Stylizer
 from animevid.cli import main
 from animevid.errors import BackendError, DeviceError
+from animevid.frame import Frame
 from animevid.gpu import slots
 from animevid.gpu.driver import open_device
 from animevid.gpu.renderer import SlotRunner
@@ -29,7 +30,6 @@ from animevid.pixels import Colour, ColourRange, PlanesYUV420
 from animevid.render.stylizer import STEP_SHARES
 from animevid.run.adaptive import quality_ladder
 from animevid.run.live import LiveEngine
-from animevid.run.live_frames import LiveFrame
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from gpu import fake_tensorrt
 from gpu.engines import rtx_or_skip
@@ -279,7 +279,7 @@ def test_a_live_picture_does_not_wait_for_a_full_batch(fake_driver, tmp_path):
         engine.open_session(LiveOptions(style=style, adaptive=False)) as session,
     ):
         for seed in range(3):
-            session.offer(LiveFrame(noise(48, 64, seed=seed), seed, 0.0))
+            session.offer(Frame.captured(noise(48, 64, seed=seed), seed, 0.0))
             result = session.take(timeout_seconds=60)
             assert result is not None, session.trouble
             assert session.trouble is None
@@ -350,7 +350,7 @@ def test_live_pictures_have_their_steps_built_ahead(fake_driver, tmp_path):
         engine.open_session(LiveOptions(style=style, fps=Fraction(1))) as session,
     ):
         for seed in range(3):
-            session.offer(LiveFrame(noise(192, 256, seed=seed), seed, 0.0))
+            session.offer(Frame.captured(noise(192, 256, seed=seed), seed, 0.0))
             assert session.take(timeout_seconds=60) is not None, session.trouble
         assert not session.is_reduced
         _wait_for(lambda: len(built) == 4)

@@ -12,7 +12,7 @@ from animevid.errors import AnimevidError, BackendError, StyleError, UsageError
 from animevid.pixels import Colour, ColourRange, Matrix, NoiseFloor, PlanesYUV420
 from animevid.render.stylizer import Stylizer
 from animevid.render.temporal import FrameReuse, TemporalFilter
-from animevid.run.conversion import stylizing_stages
+from animevid.run.session import stylizing_stages
 from small_styles import LEVELS, NCHW, NHWC, PACKED, save_style
 
 

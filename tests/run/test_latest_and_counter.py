@@ -5,7 +5,7 @@ import threading
 import numpy as np
 from animevid.io.sources.counter import MODULUS, draw_counter, read_counter
 from animevid.pixels.resize import resize_plane
-from animevid.run.live_frames import Meter
+from animevid.run.latency import Meter
 from animevid.run.queues import BoundedQueue, WhenFull
 from hypothesis import given, settings
 from hypothesis import strategies as st

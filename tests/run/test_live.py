@@ -9,21 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from animevid.errors import InputError, LiveError, StyleError
+from animevid.frame import Frame
 from animevid.io.retry import Backoff
 from animevid.io.sources.camera import TEST_PATTERN, Camera, list_cameras, open_feed
 from animevid.io.sources.counter import read_counter
 from animevid.options import CameraOptions, LiveOptions
 from animevid.run.live import BusyError, LiveEngine
-from animevid.run.live_frames import LiveFrame
 from animevid.run.queues import BoundedQueue, WhenFull
 
 PATTERN = CameraOptions(TEST_PATTERN, (96, 160), Fraction(60))
 
 
-def a_frame(number: int = 0) -> LiveFrame:
+def a_frame(number: int = 0) -> Frame:
     for index, planes in enumerate(open_feed(PATTERN, threading.Event())):
         if index >= number:
-            return LiveFrame(planes, index, time.monotonic())
+            return Frame.captured(planes, index, time.monotonic())
     raise AssertionError
 
 
@@ -41,7 +41,7 @@ def test_a_camera_faster_than_the_network_never_makes_a_queue(packed_style: Path
     with LiveEngine() as engine, engine.open_session(LiveOptions(style=str(packed_style))) as session:
         frame = a_frame()
         for number in range(200):
-            session.offer(LiveFrame(frame.planes, number, time.monotonic()))
+            session.offer(Frame.captured(frame.planes, number, time.monotonic()))
         while (result := session.take(timeout_seconds=5)).frame.index != 199:
             pass
         assert result.frame.index == 199
@@ -99,7 +99,7 @@ def test_a_viewer_who_sends_ten_times_as_much_gets_no_more_turns(packed_style: P
         turns = []
         for number in range(20):
             for session in (greedy, modest, greedy, greedy):
-                session.offer(LiveFrame(frame.planes, number, time.monotonic()))
+                session.offer(Frame.captured(frame.planes, number, time.monotonic()))
             # Whoever waits is served before anyone is served twice.
             turns.append(modest.take(timeout_seconds=5))
         assert [turn.frame.index for turn in turns] == list(range(20))
@@ -107,11 +107,11 @@ def test_a_viewer_who_sends_ten_times_as_much_gets_no_more_turns(packed_style: P
 
 def test_a_session_adapts_to_the_rate_that_the_camera_really_has(packed_style: Path, monkeypatch: pytest.MonkeyPatch):
     with LiveEngine() as engine, engine.open_session(LiveOptions(style=str(packed_style))) as session:
-        draw = session._stylize
-        monkeypatch.setattr(session, "_stylize", lambda *args: [time.sleep(0.05), draw(*args)][1])
-        frame = a_frame()
+        draw = session.renderer.infer
+        monkeypatch.setattr(session.renderer, "infer", lambda inputs: [time.sleep(0.05), draw(inputs)][1])
+        frames = a_frame(), a_frame(30)
         for number in range(18):  # 10 a second: half of the time is left, though 1/30 s is long over
-            session.offer(LiveFrame(frame.planes, number, time.monotonic()))
+            session.offer(Frame.captured(frames[number % 2].planes, number, time.monotonic()))
             time.sleep(0.1)
         assert not session.is_reduced
         assert session.held_fps == pytest.approx(10, rel=0.2)
@@ -119,7 +119,7 @@ def test_a_session_adapts_to_the_rate_that_the_camera_really_has(packed_style: P
 
 def test_a_file_stands_in_for_a_camera_and_starts_again_at_its_end(make_clip: Callable[..., Path]):
     clip = make_clip("loop.mp4", frames=5, rate=Fraction(50))
-    box: BoundedQueue[LiveFrame] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
+    box: BoundedQueue[Frame] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
     with Camera(CameraOptions(str(clip)), box.offer) as camera:
         while camera.frames_read < 12:
             assert box.take(timeout_seconds=5) is not None
@@ -128,7 +128,7 @@ def test_a_file_stands_in_for_a_camera_and_starts_again_at_its_end(make_clip: Ca
 def test_a_camera_that_breaks_off_is_opened_again(tmp_path: Path, make_clip: Callable[..., Path]):
     clip = tmp_path / "camera.mp4"
     clip.write_bytes(make_clip("unplugged.mp4", frames=5, rate=Fraction(50)).read_bytes())
-    box: BoundedQueue[LiveFrame] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
+    box: BoundedQueue[Frame] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
     with Camera(CameraOptions(str(clip)), box.offer, backoff=Backoff(first_seconds=0.02)) as camera:
         away = clip.rename(tmp_path / "away.mp4")
         while camera.trouble is None:
@@ -177,3 +177,39 @@ def test_cameras_are_listed_without_their_metadata_nodes(tmp_path: Path):
         ("/dev/video10", "Desk"),
     ]
     assert isinstance(list_cameras(), list)
+
+
+def test_what_does_not_move_is_not_drawn_again_and_statistics_say_where_the_time_went(packed_style: Path):
+    with LiveEngine() as engine, engine.open_session(LiveOptions(style=str(packed_style))) as session:
+        frame = a_frame()
+        shown = []
+        for number in range(5):
+            session.offer(Frame.captured(frame.planes, number, time.monotonic()))
+            shown.append(session.take(timeout_seconds=5))
+        assert session.renderer.frames_reused == 4
+        assert all(np.array_equal(result.stylized.y, shown[0].stylized.y) for result in shown)
+        camera, render = session.statistics().stages
+        assert (camera.name, camera.items, render.name, render.items) == ("camera", 5, "render", 5)
+        assert render.busy_seconds > 0
+
+
+def test_another_size_of_the_network_is_drawn_even_where_nothing_moved(packed_style: Path):
+    with LiveEngine() as engine, engine.open_session(LiveOptions(style=str(packed_style), adaptive=False)) as session:
+        for net_pixels, reused in ((0, 0), (0, 1), (80 * 48, 1)):
+            session.change(net_pixels=net_pixels)
+            session.offer(a_frame())
+            assert session.take(timeout_seconds=5) is not None
+            assert session.renderer.frames_reused == reused
+
+
+def test_a_frame_that_fails_is_told_and_the_next_is_drawn(packed_style: Path, monkeypatch: pytest.MonkeyPatch):
+    with LiveEngine() as engine, engine.open_session(LiveOptions(style=str(packed_style))) as session:
+        frame, draw = a_frame(), session.renderer.infer
+        monkeypatch.setattr(session.renderer, "infer", lambda inputs: [1 / 0])
+        session.offer(frame)
+        assert session.take(timeout_seconds=0.5) is None
+        assert session.trouble == "division by zero"
+        monkeypatch.setattr(session.renderer, "infer", draw)
+        session.offer(frame)
+        assert np.any(session.take(timeout_seconds=5).stylized.y != frame.planes.y)
+        assert session.trouble is None

@@ -16,10 +16,10 @@ pytest.importorskip("aiortc", reason="aiortc is not installed: pip install 'anim
 
 from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtp import RtpPacket
+from animevid.frame import Frame
 from animevid.io.sources.camera import TEST_PATTERN, open_feed
 from animevid.options import CameraOptions, LiveOptions
 from animevid.run.live import LiveEngine
-from animevid.run.live_frames import LiveFrame
 from animevid.server.webrtc import Peer, PromptJitterBuffer
 
 Packets = list[RtpPacket]
@@ -108,7 +108,7 @@ def test_an_error_of_the_viewer_is_still_told_after_the_next_frame(packed_style:
                     viewers=lambda: 1,
                 )
                 peer._on_message('{"strength": 7}')
-                session.offer(LiveFrame(planes, 0, time.monotonic()))
+                session.offer(Frame.captured(planes, 0, time.monotonic()))
                 assert session.take(timeout_seconds=10) is not None
                 assert session.trouble == "strength = 7 must lie between 0 and 1"
                 await peer.close()

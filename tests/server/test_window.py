@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from animevid.cli import main
 from animevid.errors import LiveError, OutputError
+from animevid.frame import StylizedFrame
 from animevid.io.sinks import window
 from animevid.io.sinks.recorder import Recorder
 from animevid.io.sinks.virtual_camera import VirtualCamera
@@ -25,7 +26,6 @@ from animevid.io.sources.camera import TEST_PATTERN
 from animevid.io.sources.counter import read_counter
 from animevid.options import CameraOptions, LiveOptions, WebcamOptions
 from animevid.pixels import PlanesYUV420
-from animevid.run.live_frames import LiveResult
 from animevid.run.webcam import Webcam
 
 PATTERN = CameraOptions(TEST_PATTERN, (180, 320), Fraction(30))
@@ -47,7 +47,7 @@ def test_the_number_drawn_into_the_camera_is_read_from_the_window_soon_after(pac
     show = webcam(packed_style, tmp_path)
     lags: list[int] = []
 
-    def seen(result: LiveResult, window: Window | None) -> None:
+    def seen(result: StylizedFrame, window: Window | None) -> None:
         assert window is not None
         if len(lags) == 0:
             press("i")  # figures would cover the number
@@ -67,7 +67,7 @@ def test_keys_take_a_snapshot_and_record_what_is_seen(packed_style: Path, tmp_pa
     keys = {2: "c", 3: "p", 4: "r", 16: "r", 18: "q"}
     count = 0
 
-    def seen(result: LiveResult, window: Window | None) -> None:
+    def seen(result: StylizedFrame, window: Window | None) -> None:
         nonlocal count
         count += 1
         if count in keys:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Self, TypeAlias
 
 from animevid.backends.threads import default_threads
 from animevid.errors import Cancelled, InputError
@@ -33,10 +33,10 @@ from animevid.io.sinks.published import PublishedSink
 from animevid.options import ConversionOptions
 from animevid.pixels import Colour, PlanesYUV420, compare_side_by_side, compare_split, resize_planes
 from animevid.redaction import redacted
-from animevid.render.renderer import Renderer
 from animevid.render.stylizer import Stylizer
 from animevid.render.temporal import FrameReuse, TemporalFilter
-from animevid.run import Pipeline, PipelineStatistics, Stage
+from animevid.run import PipelineStatistics
+from animevid.run.session import FILES, Session, stylized
 from animevid.styles.trial import ended_by_ctrl_c
 
 PathLike: TypeAlias = str | os.PathLike[str]
@@ -118,45 +118,6 @@ def pictures_at_once(threads: int) -> int:
     return min(threads or default_threads(), _MAX_AT_ONCE)
 
 
-def stylizing_stages(
-    steps: Renderer[Any, Any],
-    *,
-    fit: Callable[[PlanesYUV420], PlanesYUV420] | None = None,
-    finish: Callable[[PlanesYUV420, PlanesYUV420], PlanesYUV420] | None = None,
-) -> list[Stage[Any, Any]]:
-    """The stages between decoder and encoder: ``Frame`` in, ``Frame`` out. ``infer`` hands pictures to the network;
-    where several are drawn side by side, ``network`` waits for each in its turn.
-
-    ``fit(original)`` brings a picture to the size that is wanted; ``finish(original, stylized)`` makes the picture that
-    goes on (a comparison, say).
-    """
-
-    def preprocess(frame: Frame) -> tuple[Frame, Any]:
-        if fit is not None:
-            frame = frame.with_planes(fit(frame.planes))
-        return frame, steps.preprocess(frame.planes)
-
-    def infer(items: list[tuple[Frame, Any]]) -> list[tuple[Frame, Any]]:
-        outputs = steps.infer([network_input for _, network_input in items])
-        return [(frame, output) for (frame, _), output in zip(items, outputs, strict=True)]
-
-    def wait(item: tuple[Frame, Any]) -> tuple[Frame, Any]:
-        steps.wait(item[1])
-        return item
-
-    def postprocess(item: tuple[Frame, Any]) -> Frame:
-        frame, output = item
-        stylized = steps.postprocess(frame.planes, output)
-        return frame.with_planes(stylized if finish is None else finish(frame.planes, stylized))
-
-    return [
-        Stage.each("preprocess", preprocess),
-        Stage("infer", infer, batch_limit=steps.batch_limit, interrupt=steps.interrupt),
-        Stage.each("network", wait),
-        Stage.each("postprocess", postprocess),
-    ]
-
-
 def open_stylizer(options: ConversionOptions, *, concurrency: int = 1) -> Stylizer:
     """The stylizer that ``options`` ask for; one that is open already is given back as it is.
 
@@ -191,7 +152,7 @@ class Conversion:
         self._options = options = options or ConversionOptions()
         self._dst = os.fspath(dst)
         self._stopped = threading.Event()
-        self._pipeline: Pipeline | None = None
+        self._session: Session[Frame] | None = None
         self._lasting_notices: tuple[str, ...] = ()
         self._pacer: Pacer | None = None
         # The style loads while the source opens: both take time, mostly in native code.
@@ -269,10 +230,6 @@ class Conversion:
         filters = options.deflicker and not on_device and not separate
         filtered = TemporalFilter(self._stylizer) if filters else self._stylizer
         reuse = FrameReuse(filtered) if options.skip_static and not on_device else None
-        if on_device:
-            stages = stylizing_stages(filtered)
-        else:
-            stages = stylizing_stages(reuse or filtered, fit=self._fit, finish=self._finish)
         total = source.info.frame_count
         started_at = first_frame_at = time.perf_counter()
 
@@ -288,12 +245,19 @@ class Conversion:
                 if pacer is not None:
                     pacer.restart(frame.pts_seconds)  # connecting took its time
 
-        self._pipeline = Pipeline(self._frames(), [*stages, Stage.each("encode", encode)], source_name="decode")
+        self._session = session = Session(
+            self._frames(),
+            filtered if on_device else reuse or filtered,
+            [encode],
+            FILES,
+            fit=None if on_device else self._fit,
+            finish=stylized if on_device else self._finish,
+        )
         watch = None
         if on_progress is not None:
             watch = lambda statistics: on_progress(Progress(sink.frames_written, total, statistics))  # noqa: E731
         try:
-            statistics = self._pipeline.run(watch=watch)
+            statistics = session.run(watch=watch)
         except Cancelled as error:
             raise Cancelled(f"stopped before the end: {redacted(self._dst)!r} is not written") from error
         written = sink.finish()
@@ -360,7 +324,7 @@ class Conversion:
 
     def _should_stop(self) -> bool:
         """Whether what waits, for its moment or for a server, need not wait any longer."""
-        return self._stopped.is_set() or self._pipeline is None or self._pipeline.is_ending
+        return self._stopped.is_set() or self._session is None or self._session.is_ending
 
     def _may_stay_on_device(self, src: PathLike) -> bool:
         """Whether pictures need not touch the host's memory, if decoder, network and encoder are on one GPU."""
@@ -410,12 +374,12 @@ class Conversion:
         what = source.lost_pictures[0] if source.lost_pictures else counted
         raise InputError(f"{what}; mend or remove it, or convert without --strict (strict=False)")
 
-    def _finish(self, original: PlanesYUV420, stylized: PlanesYUV420) -> PlanesYUV420:
+    def _finish(self, frame: Frame, planes: PlanesYUV420) -> Frame:
         if self._options.compare == "side":
-            return compare_side_by_side(original, stylized)
-        if self._options.compare == "split":
-            return compare_split(original, stylized, position=self._options.split_position)
-        return stylized
+            planes = compare_side_by_side(frame.planes, planes)
+        elif self._options.compare == "split":
+            planes = compare_split(frame.planes, planes, position=self._options.split_position)
+        return frame.with_planes(planes)
 
     def _wanted_size(self, height: int, width: int) -> tuple[int, int]:
         size = self._options.size

@@ -27,15 +27,17 @@ class Pipeline:
     ``(number of stages) * (capacity + batch)`` items exist at a time, however long the source is. The first exception
     raised anywhere cancels everything and is the one that the caller sees, with its own traceback.
 
-    Either ``run()`` to the end, where the last stage is the sink, or iterate to take the last stage's items one by one.
+    Either ``run()`` to the end, where the last stage is the sink, or iterate to take the last stage's items one by one;
+    or enter it, ``offer`` items and ``take`` the results. A stage that gives back ``None`` for an item drops it.
 
-    ``source_name`` names the source's thread and statistics. ``when_full`` is what every queue does when it is full.
+    ``source`` ``None``: items are offered. ``source_name`` names the source's thread and statistics. ``when_full`` is
+    what every queue does when it is full.
     A source that is a generator is closed in its own thread.
     """
 
     def __init__(
         self,
-        source: Iterable[Any],
+        source: Iterable[Any] | None,
         stages: Sequence[Stage[Any, Any]],
         *,
         capacity: int = 2,
@@ -96,6 +98,19 @@ class Pipeline:
                 pass
         self._raise_error()
 
+    def offer(self, item: Any) -> None:
+        """Put an item in front of the first stage, as the queues do when they are full."""
+        self._meters[0].items += 1
+        self._queues[0].offer(item)
+
+    def take(self, *, timeout_seconds: float | None = None) -> Any:
+        """The oldest result; ``None`` after ``timeout_seconds``, at the end or once cancelled."""
+        return self._queues[-1].take(timeout_seconds=timeout_seconds)
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self._queues[0].is_cancelled
+
     def cancel(self) -> None:
         """Stop as soon as every stage has finished the item it holds; ``run`` then raises ``Cancelled``.
 
@@ -126,6 +141,7 @@ class Pipeline:
         self._threads = [
             threading.Thread(target=self._guard, args=(target,), name=f"animevid-{meter.name}", daemon=True)
             for target, meter in zip(targets, self._meters, strict=True)
+            if target != self._feed or self._source is not None
         ]
         self._started_at = time.perf_counter()
         for thread in self._threads:
@@ -143,6 +159,7 @@ class Pipeline:
 
     def _feed(self) -> None:
         meter, queue = self._meters[0], self._queues[0]
+        assert self._source is not None
         iterator = iter(self._source)
         meter.start()
         try:
@@ -165,13 +182,15 @@ class Pipeline:
 
         def work() -> None:
             meter.start()
-            while items := before.get_batch(stage.batch_limit):
-                meter.waited_in()
-                results = stage(items)
+            while before.wait():
+                with stage.turns:
+                    items = before.get_batch(stage.batch_limit)
+                    meter.waited_in()
+                    results = stage(items)
                 del items  # an item is not kept alive while its stage waits
                 meter.worked()
                 for result in results:
-                    if not is_sink:
+                    if not is_sink and result is not None:
                         behind.put(result)
                     meter.items += 1
                     del result

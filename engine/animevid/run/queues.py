@@ -25,8 +25,7 @@ class QueueCancelled(Exception):
 class BoundedQueue(Generic[T]):
     """At most ``capacity`` items between one producer and one consumer (more of either are safe too).
 
-    ``queue.Queue`` cannot wake its waiters for cancellation nor hand over all that waits in one call. ``condition`` may
-    be shared among queues, for one thread that waits for any of them.
+    ``queue.Queue`` cannot wake its waiters for cancellation nor hand over all that waits in one call.
     """
 
     def __init__(
@@ -34,14 +33,13 @@ class BoundedQueue(Generic[T]):
         capacity: int,
         *,
         when_full: WhenFull = WhenFull.WAIT,
-        condition: threading.Condition | None = None,
     ) -> None:
         if capacity < 1:
             raise ValueError(f"{capacity = } must be 1 or more")
         self._capacity = capacity
         self._when_full = when_full
         self._items: deque[T] = deque()
-        self._changed = condition or threading.Condition()
+        self._changed = threading.Condition()
         self._ended = False
         self._cancelled = False
         self._dropped = 0
@@ -63,6 +61,18 @@ class BoundedQueue(Generic[T]):
                 raise QueueCancelled
             self._items.append(item)
             self._changed.notify_all()
+
+    def wait(self) -> bool:
+        """Wait for an item; false at the end.
+
+        Raises:
+            QueueCancelled: the queue was cancelled.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._ended or self._cancelled)
+            if self._cancelled:
+                raise QueueCancelled
+            return bool(self._items)
 
     def get_batch(self, limit: int) -> list[T]:
         """The 1 to ``limit`` oldest items; waits for the first, never for more. An empty list means the end.
@@ -118,3 +128,21 @@ class BoundedQueue(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+class Turns:
+    """A lock that goes to those who wait for it in the order in which they came. A context manager."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._next = self._served = 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            number, self._next = self._next, self._next + 1
+            self._changed.wait_for(lambda: self._served == number)
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._served += 1
+            self._changed.notify_all()

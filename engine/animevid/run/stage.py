@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
 
 In = TypeVar("In")
@@ -22,6 +23,8 @@ class Stage(Generic[In, Out]):
     batch_limit: int = 1
     #: Ends what ``function`` is at, from another thread, once the pipeline ends early; ``None``: it is waited for.
     interrupt: Callable[[], None] | None = None
+    #: Held while items are taken and worked on; pipelines that share a machine share it.
+    turns: AbstractContextManager[None] = field(default_factory=nullcontext)
 
     def __post_init__(self) -> None:
         if self.batch_limit < 1:

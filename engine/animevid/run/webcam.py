@@ -11,14 +11,15 @@ from datetime import datetime
 from pathlib import Path
 
 from animevid.errors import AnimevidError, LiveError
+from animevid.frame import StylizedFrame
 from animevid.io.sinks.recorder import Microphone, Recorder
 from animevid.io.sinks.virtual_camera import VirtualCamera
 from animevid.io.sinks.window import View, Window, compose, pressed
 from animevid.io.sources.camera import Camera
 from animevid.options import WebcamOptions
 from animevid.pixels import planes_to_rgb
+from animevid.run.latency import LiveStatistics, Meter
 from animevid.run.live import LiveEngine, LiveSession
-from animevid.run.live_frames import LiveResult, LiveStatistics, Meter
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Webcam:
         self._microphone: Microphone | None = None
         self._meter = Meter()
         self._notice, self._notice_until = "", 0.0
-        self._last: LiveResult | None = None
+        self._last: StylizedFrame | None = None
         self._stopped = False
         self._dropped_while_opening = 0
         #: Files that were written.
@@ -56,7 +57,7 @@ class Webcam:
         self,
         *,
         on_status: Callable[[str], None] | None = None,
-        on_result: Callable[[LiveResult, Window | None], None] | None = None,
+        on_result: Callable[[StylizedFrame, Window | None], None] | None = None,
     ) -> LiveStatistics:
         """Show the camera until the end. ``on_status`` is called about once a second; ``on_result`` after each picture.
 
@@ -90,9 +91,9 @@ class Webcam:
         camera: Camera,
         window: Window | None,
         virtual: VirtualCamera | None,
-        result: LiveResult | None,
+        result: StylizedFrame | None,
         on_status: Callable[[str], None] | None,
-        on_result: Callable[[LiveResult, Window | None], None] | None,
+        on_result: Callable[[StylizedFrame, Window | None], None] | None,
     ) -> None:
         started = time.monotonic()
         next_status = started + 1.0
@@ -107,7 +108,7 @@ class Webcam:
                 shown_at = result.finished_at_seconds
                 if window is not None:
                     shown_at = window.show(picture, self._lines(session, camera), view=self._view)
-                self._meter.note(shown_at, captured_at_seconds=result.frame.captured_at_seconds)
+                self._meter.note(shown_at, captured_at_seconds=result.captured_at_seconds)
                 if self._meter.frames_shown == 1:
                     self._dropped_while_opening = session.frames_dropped
                 if virtual is not None:
@@ -127,7 +128,8 @@ class Webcam:
     def _figures(self, session: LiveSession) -> LiveStatistics:
         # What the camera took before there was a window to show it is no loss.
         dropped = session.frames_dropped - self._dropped_while_opening
-        return self._meter.statistics(time.monotonic(), frames_dropped=dropped)
+        figures = self._meter.statistics(time.monotonic(), frames_dropped=dropped)
+        return replace(figures, stages=session.statistics().stages)
 
     def _lines(self, session: LiveSession, camera: Camera) -> list[str]:
         figures = self._figures(session)
@@ -174,7 +176,7 @@ class Webcam:
         self.files.append(path)
         self._tell(f"saved {path.name}")
 
-    def _record(self, result: LiveResult) -> None:
+    def _record(self, result: StylizedFrame) -> None:
         if not self._view.recording:
             return
         try:
@@ -185,7 +187,7 @@ class Webcam:
                 self._recorder = Recorder(path, fps=fps, sound=self._microphone is not None)
                 if self._microphone is not None:
                     self._microphone.start(self._recorder.write_sound)
-            self._recorder.write(compose(result, self._view), at_seconds=result.frame.captured_at_seconds)
+            self._recorder.write(compose(result, self._view), at_seconds=result.captured_at_seconds)
         except AnimevidError as error:
             self._tell(f"not recorded: {error}")
             self._view = replace(self._view, recording=False)
@@ -219,7 +221,7 @@ class Webcam:
             self._tell(f"saved {path.name}")
 
 
-def compose_rgb(result: LiveResult, view: View) -> object:
+def compose_rgb(result: StylizedFrame, view: View) -> object:
     """What the window shows, uint8 RGB ``(H, W, 3)``, without the figures."""
     return planes_to_rgb(compose(result, view))
 

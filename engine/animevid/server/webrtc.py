@@ -21,12 +21,13 @@ from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.mediastreams import MediaStreamError
 
 from animevid.errors import AnimevidError, LiveError
+from animevid.frame import Frame, StylizedFrame
 from animevid.io.planes_io import PlaneReader, PlaneWriter
 from animevid.io.sources.camera import Camera
 from animevid.options import CameraOptions
 from animevid.pixels import PlanesYUV420, resize_planes
+from animevid.run.latency import Meter
 from animevid.run.live import LiveSession
-from animevid.run.live_frames import LiveFrame, LiveResult, Meter
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class HostCamera:
             camera, self._camera = self._camera, None
         camera.close()
 
-    def _deliver(self, frame: LiveFrame) -> None:
+    def _deliver(self, frame: Frame) -> None:
         for session in tuple(self._sessions):
             session.offer(frame)
 
@@ -90,7 +91,7 @@ class Results:
         self._session = session
         self._executor = executor
         self._condition = asyncio.Condition()
-        self._newest: LiveResult | None = None
+        self._newest: StylizedFrame | None = None
         self._count = 0
         self.meter = Meter()
         self.is_over = False
@@ -103,7 +104,7 @@ class Results:
                 result = await loop.run_in_executor(self._executor, partial(self._session.take, timeout_seconds=0.5))
                 if result is None:
                     continue
-                self.meter.note(result.finished_at_seconds, captured_at_seconds=result.frame.captured_at_seconds)
+                self.meter.note(result.finished_at_seconds, captured_at_seconds=result.captured_at_seconds)
                 async with self._condition:
                     self._newest, self._count = result, self._count + 1
                     self._condition.notify_all()
@@ -112,7 +113,7 @@ class Results:
             async with self._condition:
                 self._condition.notify_all()
 
-    async def after(self, seen: int) -> tuple[int, LiveResult] | None:
+    async def after(self, seen: int) -> tuple[int, StylizedFrame] | None:
         """The newest result and its number, once that is above ``seen``; ``None`` when there will be none."""
         async with self._condition:
             await self._condition.wait_for(lambda: self._count > seen or self.is_over)
@@ -126,7 +127,7 @@ class ResultTrack(MediaStreamTrack):
 
     kind = "video"
 
-    def __init__(self, results: Results, choose: Callable[[LiveResult], PlanesYUV420]) -> None:
+    def __init__(self, results: Results, choose: Callable[[StylizedFrame], PlanesYUV420]) -> None:
         super().__init__()
         self._results = results
         self._choose = choose
@@ -143,8 +144,8 @@ class ResultTrack(MediaStreamTrack):
             raise MediaStreamError
         self._seen, result = newest
         if self._start_seconds is None:
-            self._start_seconds = result.frame.captured_at_seconds
-        pts = round((result.frame.captured_at_seconds - self._start_seconds) * _CLOCK_HZ)
+            self._start_seconds = result.captured_at_seconds
+        pts = round((result.captured_at_seconds - self._start_seconds) * _CLOCK_HZ)
         self._last_pts = max(pts, self._last_pts + 1)
         frame = self._write(self._choose(result))
         frame.pts, frame.time_base = self._last_pts, Fraction(1, _CLOCK_HZ)
@@ -272,7 +273,7 @@ class Peer:
                 if not isinstance(raw, av.VideoFrame):
                     continue
                 planes = fitting(reader.read(raw), self._largest_pixels)
-                self.session.offer(LiveFrame(planes, index, time.monotonic()))
+                self.session.offer(Frame.captured(planes, index, time.monotonic()))
                 index += 1
 
     async def _tell(self) -> None:

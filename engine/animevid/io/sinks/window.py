@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from animevid.errors import LiveError
+from animevid.frame import StylizedFrame
 from animevid.pixels import PlanesYUV420, compare_split, planes_to_rgb
-from animevid.run.live_frames import LiveResult
 
 HELP = (
     ("S / Shift+S", "next or previous style"),
@@ -47,7 +47,7 @@ class View:
     open: bool = True
 
 
-def compose(result: LiveResult, view: View) -> PlanesYUV420:
+def compose(result: StylizedFrame, view: View) -> PlanesYUV420:
     """The picture as ``view`` wants it: stylized, or split by a line with the original on its left."""
     if not view.compare:
         return result.stylized

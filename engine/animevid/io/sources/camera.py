@@ -18,6 +18,7 @@ import av
 import numpy as np
 
 from animevid.errors import AnimevidError, LiveError
+from animevid.frame import Frame
 from animevid.io import open_source
 from animevid.io.network.protocols import is_local_file, scheme_of
 from animevid.io.planes_io import PlaneReader
@@ -26,7 +27,6 @@ from animevid.io.sources.counter import draw_counter
 from animevid.options import CameraOptions
 from animevid.pixels import PlanesYUV420, resize_planes
 from animevid.redaction import redacted, redacted_text
-from animevid.run.live_frames import LiveFrame
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class Camera:
     """
 
     def __init__(
-        self, settings: CameraOptions, deliver: Callable[[LiveFrame], None], *, backoff: Backoff | None = None
+        self, settings: CameraOptions, deliver: Callable[[Frame], None], *, backoff: Backoff | None = None
     ) -> None:
         self._settings = settings
         self._deliver = deliver
@@ -129,7 +129,7 @@ class Camera:
                 for planes in open_feed(self._settings, self._stopping):
                     self._backoff.reset()
                     self.trouble = None
-                    self._deliver(LiveFrame(planes, self.frames_read, time.monotonic()))
+                    self._deliver(Frame.captured(planes, self.frames_read, time.monotonic()))
                     self.frames_read += 1
                     self._ready.set()
                     if self._stopping.is_set():

@@ -1,4 +1,4 @@
-"""What travels live: a camera's picture with the moment it was taken, and what became of it."""
+"""Rate and latency of what is shown live, over the last seconds."""
 
 from __future__ import annotations
 
@@ -6,39 +6,25 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from animevid.pixels import Plane, PlanesYUV420
+from animevid.run.statistics import StageStatistics
 
 #: Rates and latencies are those of the last seconds.
 _WINDOW_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class LiveFrame:
-    """A picture from a camera. ``captured_at_seconds`` is on ``time.monotonic``'s clock; ``index`` counts from 0."""
-
-    planes: PlanesYUV420
-    index: int
-    captured_at_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class LiveResult:
-    """A stylized picture beside the original it was made of, both of one size."""
-
-    frame: LiveFrame
-    stylized: PlanesYUV420
-    finished_at_seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class LiveStatistics:
-    """A moment's figures. Latency is from capture to ``Meter.note``; ``frames_dropped`` counts from the beginning."""
+    """A moment's figures. Latency is from capture to ``Meter.note``; ``frames_dropped`` counts from the beginning.
+
+    ``stages``: where the time went, source first.
+    """
 
     fps: float
     latency_median_seconds: float
     latency_p95_seconds: float
     frames_dropped: int
     frames_shown: int
+    stages: tuple[StageStatistics, ...] = ()
 
 
 class Meter:
@@ -71,13 +57,3 @@ class Meter:
 def percentile(ordered: list[float], share: float) -> float:
     """The value below which ``share`` of the ``ordered`` values lie (nearest rank); 0 for none."""
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
-
-
-def mirrored(planes: PlanesYUV420) -> PlanesYUV420:
-    """The picture as in a mirror: left and right exchanged."""
-
-    def flip(plane: Plane) -> Plane:
-        flipped: Plane = plane[:, ::-1].copy()
-        return flipped
-
-    return planes.with_planes(flip(planes.y), flip(planes.u), flip(planes.v), alpha=None)

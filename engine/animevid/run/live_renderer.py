@@ -1,0 +1,162 @@
+"""A viewer's renderer: the style that was asked for last, at a quality that the machine can hold."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from animevid.errors import AnimevidError
+from animevid.options import LiveOptions
+from animevid.pixels import Plane, PlanesYUV420
+from animevid.render.stylizer import Stylizer
+from animevid.render.temporal import FrameReuse, TemporalFilter
+from animevid.run.adaptive import ArrivalRate, QualityGovernor, QualityStep, quality_ladder
+from animevid.run.stylizer_cache import StylizerCache
+
+_MIN_PIXELS = 32 * 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A frame on its way through ``renderer``; ``item`` is what that made of it."""
+
+    renderer: FrameReuse
+    item: Any
+    is_drawn: bool
+
+
+class LiveRenderer:
+    """The steps of a style, with style, strength and quality that may change between frames.
+
+    A style that is being loaded, or cannot be, leaves the one before on screen. Frames that did not change beyond the
+    noise of a camera are not drawn again. One thread uses it; settings may be set from any.
+
+    Args:
+        cache (StylizerCache): the networks that are open; viewers share them, so one frame is drawn at a time.
+        settings (LiveOptions): what is to be seen.
+        sharers (Callable): how many viewers share the machine at the moment.
+    """
+
+    batch_limit = 1
+
+    def __init__(self, cache: StylizerCache, settings: LiveOptions, *, sharers: Callable[[], int]) -> None:
+        self._cache, self._settings, self._sharers = cache, settings, sharers
+        self._governor = _governor(settings)
+        self._filter: TemporalFilter | None = None
+        self._reuse: FrameReuse | None = None
+        self._net_pixels = 0
+        self._reused = 0
+        self._started_at = 0.0
+        self.arrivals = ArrivalRate()
+        #: What is wrong with the style that was asked for, or with the last frame; one line.
+        self.trouble: str | None = None
+        self._style_trouble: str | None = None
+
+    def fail(self, trouble: str) -> None:
+        """Say ``trouble`` (one line) until a frame is stylized again; that will be drawn, whatever it looks like."""
+        self.trouble, self._reuse = trouble, None
+
+    @property
+    def settings(self) -> LiveOptions:
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: LiveOptions) -> None:
+        if settings.quality != self._settings.quality or settings.fps != self._settings.fps:
+            self._governor = _governor(settings)
+        self._settings = settings
+
+    @property
+    def step(self) -> QualityStep:
+        """The level of quality that is shown now."""
+        return self._governor.step if self._settings.adaptive else self._governor.ladder[0]
+
+    @property
+    def is_reduced(self) -> bool:
+        """Whether the machine cannot hold the rate at the quality that was asked for."""
+        return self._settings.adaptive and self._governor.is_reduced
+
+    @property
+    def style_name(self) -> str:
+        """The style on screen."""
+        return "" if self._filter is None else self._filter.stylizer.card.name
+
+    @property
+    def frames_reused(self) -> int:
+        """Frames that were not drawn, since they were as the one before."""
+        return self._reused
+
+    def fit(self, planes: PlanesYUV420) -> PlanesYUV420:
+        """``planes`` as they are shown beside the stylized ones."""
+        self._started_at = time.monotonic()
+        return mirrored(planes) if self._settings.mirror else planes
+
+    def preprocess(self, planes: PlanesYUV420) -> _Step | None:
+        settings = self._settings
+        self._style_trouble = None
+        try:
+            wanted = self._cache.get(replace(settings, quality=self.step.quality))
+        except AnimevidError as error:
+            wanted, self._style_trouble = None, str(error)
+        if wanted is not None and (self._filter is None or self._filter.stylizer is not wanted):
+            self._filter, self._reuse = TemporalFilter(wanted), None
+        if self._filter is None or settings.strength == 0:
+            return None
+        renderer = self._renderer(self._filter, planes)
+        item = renderer.preprocess(planes)
+        is_drawn = item is not None
+        self._reused += not is_drawn
+        return _Step(renderer, item, is_drawn)
+
+    def infer(self, inputs: Sequence[_Step | None]) -> list[_Step | None]:
+        return [step and replace(step, item=step.renderer.infer([step.item])[0]) for step in inputs]
+
+    def wait(self, output: _Step | None) -> None:
+        if output is not None:
+            output.renderer.wait(output.item)
+
+    def postprocess(self, planes: PlanesYUV420, output: _Step | None) -> PlanesYUV420:
+        if output is None:
+            self.trouble = self._style_trouble
+            return planes
+        shown = output.renderer.postprocess(planes, output.item)
+        self.trouble = self._style_trouble  # not before: a frame that fails again is not a new trouble
+        finished_at = time.monotonic()
+        if self._settings.adaptive and output.is_drawn:
+            cost = (finished_at - self._started_at) * self._sharers()
+            self._governor.observe(finished_at, cost, arrival_seconds=self.arrivals.frame_seconds)
+        return shown
+
+    def interrupt(self) -> None:
+        """Nothing: the networks are shared."""
+
+    def _renderer(self, filtered: TemporalFilter, planes: PlanesYUV420) -> FrameReuse:
+        """``filtered`` at the strength and size of the moment; another size is drawn even where nothing moved."""
+        stylizer, settings = filtered.stylizer, self._settings
+        net_pixels = _net_pixels(stylizer, settings, planes, share=self.step.net_share)
+        stylizer.net_pixels, stylizer.strength = net_pixels, settings.strength
+        if self._reuse is None or net_pixels != self._net_pixels:
+            self._reuse, self._net_pixels = FrameReuse(filtered), net_pixels
+        return self._reuse
+
+
+def _governor(settings: LiveOptions) -> QualityGovernor:
+    return QualityGovernor(quality_ladder(settings.quality), frame_seconds=float(1 / settings.fps))
+
+
+def _net_pixels(stylizer: Stylizer, settings: LiveOptions, planes: PlanesYUV420, *, share: float) -> int:
+    base = stylizer.card.net_pixels if settings.net_pixels is None else settings.net_pixels
+    pixels = planes.height * planes.width
+    return max(_MIN_PIXELS, round((min(base, pixels) if base else pixels) * share))
+
+
+def mirrored(planes: PlanesYUV420) -> PlanesYUV420:
+    """The picture as in a mirror: left and right exchanged."""
+
+    def flip(plane: Plane) -> Plane:
+        flipped: Plane = plane[:, ::-1].copy()
+        return flipped
+
+    return planes.with_planes(flip(planes.y), flip(planes.u), flip(planes.v), alpha=None)

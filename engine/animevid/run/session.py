@@ -1,0 +1,195 @@
+"""Frames through a renderer: one session for files and cameras, with a policy each for how frames wait."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from animevid.frame import Frame, StylizedFrame
+from animevid.pixels import PlanesYUV420
+from animevid.render.renderer import Renderer
+from animevid.run.pipeline import Pipeline
+from animevid.run.queues import Turns, WhenFull
+from animevid.run.stage import Stage
+from animevid.run.statistics import PipelineStatistics
+
+T = TypeVar("T")
+
+Fit = Callable[[PlanesYUV420], PlanesYUV420]
+Finish = Callable[[Frame, PlanesYUV420], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How frames wait.
+
+    Args:
+        when_full (WhenFull): what a full queue does.
+        capacity (int): frames that wait between two stages at most.
+        one_by_one (bool): a frame goes through all steps of the renderer before the next begins: the least latency.
+            Otherwise the steps run at once, each on its own frame: the most frames a second.
+    """
+
+    when_full: WhenFull
+    capacity: int
+    one_by_one: bool
+
+
+#: No frame is lost: whoever is faster waits.
+FILES = Policy(WhenFull.WAIT, capacity=2, one_by_one=False)
+#: The newest frame wins, and is finished before another is begun.
+LIVE = Policy(WhenFull.KEEP_LATEST, capacity=1, one_by_one=True)
+
+
+def stylized(frame: Frame, planes: PlanesYUV420) -> Frame:
+    """The frame that goes on to a file: the stylized planes at the original's time."""
+    return frame.with_planes(planes)
+
+
+def beside_original(frame: Frame, planes: PlanesYUV420) -> StylizedFrame:
+    """What goes on to a viewer: both, and when they were ready."""
+    return StylizedFrame(frame, planes, time.monotonic())
+
+
+class Session(Generic[T]):
+    """A source, a renderer and sinks, tied together. A context manager; used once.
+
+    Three ways to use it: ``run`` takes everything from the source to the sinks; iterating hands over what comes out,
+    frame by frame; and entered, without a source, frames go in by ``offer`` and come out by ``take``.
+
+    Args:
+        source (Iterable[Frame] | None): where frames come from; ``None``: they are offered.
+        renderer (Renderer): what stylizes them; it remembers the stream, so it belongs to this session.
+        sinks (Sequence): each is given what comes out, in its own thread.
+        policy (Policy): how frames wait. Default: ``FILES``.
+        fit (Callable): brings planes to the size that is wanted. Default: as they are.
+        finish (Callable): makes of a frame and its stylized planes what comes out. Default: a ``Frame``.
+        turns (Turns): shared by sessions that take turns on one machine. Default: none.
+        on_error (Callable): told of an error of one frame, which is dropped then; ``None``: it ends the session.
+        source_name (str): what statistics call the source.
+    """
+
+    def __init__(
+        self,
+        source: Iterable[Frame] | None,
+        renderer: Renderer[Any, Any],
+        sinks: Sequence[Callable[[T], None]] = (),
+        policy: Policy = FILES,
+        *,
+        fit: Fit | None = None,
+        finish: Finish = stylized,
+        turns: Turns | None = None,
+        on_error: Callable[[Exception], None] | None = None,
+        source_name: str = "decode",
+    ) -> None:
+        stages = stylizing_stages(renderer, fit=fit, finish=finish)
+        if policy.one_by_one:
+            stages = [_one_by_one(stages, turns=turns or Turns(), on_error=on_error)]
+        if sinks:
+
+            def encode(item: T) -> None:
+                for write in sinks:
+                    write(item)
+
+            stages.append(Stage.each("encode", encode))
+        self._pipeline = Pipeline(
+            source, stages, capacity=policy.capacity, when_full=policy.when_full, source_name=source_name
+        )
+
+    def run(self, *, watch: Callable[[PipelineStatistics], None] | None = None) -> PipelineStatistics:
+        """Run to the end; ``watch`` is called a few times a second in this thread.
+
+        Raises:
+            Cancelled: ``cancel`` was called, or Ctrl-C was pressed.
+            BaseException: the first that the source, the renderer, a sink or ``watch`` raised.
+        """
+        return self._pipeline.run(watch=watch)
+
+    def __iter__(self) -> Iterator[T]:
+        """What comes out, in order. Leaving the loop early stops the rest."""
+        return iter(self._pipeline)
+
+    def offer(self, frame: Frame) -> None:
+        """A frame for the renderer. With ``LIVE`` it takes the place of one that still waits, and never blocks."""
+        self._pipeline.offer(frame)
+
+    def take(self, *, timeout_seconds: float | None = None) -> T | None:
+        """What came out; ``None`` after ``timeout_seconds``, at the end or once cancelled."""
+        found: T | None = self._pipeline.take(timeout_seconds=timeout_seconds)
+        return found
+
+    def statistics(self) -> PipelineStatistics:
+        """Where the time went so far, stage by stage."""
+        return self._pipeline.statistics()
+
+    def cancel(self) -> None:
+        """Stop after the frame at hand, without waiting for it. From any thread; safe to call twice."""
+        self._pipeline.cancel()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it was cancelled or has failed: a sink that waits need not wait any longer."""
+        return self._pipeline.is_ending
+
+    def __enter__(self) -> Self:
+        self._pipeline.__enter__()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._pipeline.__exit__(exc_type, exc, traceback)
+
+
+def stylizing_stages(
+    renderer: Renderer[Any, Any], *, fit: Fit | None = None, finish: Finish = stylized
+) -> list[Stage[Any, Any]]:
+    """The steps of ``renderer`` as stages, ``Frame`` in. ``infer`` hands frames to the network; where several are in it
+    at once, ``network`` waits for each in its turn. The other arguments are those of ``Session``.
+    """
+
+    def preprocess(frame: Frame) -> tuple[Frame, Any]:
+        if fit is not None:
+            frame = frame.with_planes(fit(frame.planes))
+        return frame, renderer.preprocess(frame.planes)
+
+    def infer(items: list[tuple[Frame, Any]]) -> list[tuple[Frame, Any]]:
+        outputs = renderer.infer([network_input for _, network_input in items])
+        return [(frame, output) for (frame, _), output in zip(items, outputs, strict=True)]
+
+    def wait(item: tuple[Frame, Any]) -> tuple[Frame, Any]:
+        renderer.wait(item[1])
+        return item
+
+    def postprocess(item: tuple[Frame, Any]) -> Any:
+        frame, output = item
+        return finish(frame, renderer.postprocess(frame.planes, output))
+
+    return [
+        Stage.each("preprocess", preprocess),
+        Stage("infer", infer, batch_limit=renderer.batch_limit, interrupt=renderer.interrupt),
+        Stage.each("network", wait),
+        Stage.each("postprocess", postprocess),
+    ]
+
+
+def _one_by_one(
+    stages: Sequence[Stage[Any, Any]], *, turns: Turns, on_error: Callable[[Exception], None] | None
+) -> Stage[Any, Any]:
+    """``stages`` as one, in one thread. Nothing interrupts it: other sessions may use the same network."""
+
+    def render(items: list[Any]) -> list[Any]:
+        try:
+            for stage in stages:
+                items = list(stage(items))
+        except Exception as error:
+            if on_error is None:
+                raise
+            on_error(error)
+            return [None]
+        return items
+
+    return Stage("render", render, turns=turns)
