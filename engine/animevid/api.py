@@ -63,6 +63,7 @@ def stylized_frames(src: PathLike, options: ConversionOptions) -> Iterator[Frame
                 start_seconds=options.start,
                 end_seconds=options.end,
                 tone_map=options.tone_map,
+                deinterlace=options.deinterlace,
             )
         )
         stylizer = open_stylizer(options, concurrency=pictures_at_once(options.threads))

@@ -305,6 +305,12 @@ class ConversionOptions(OutputOptions, RuntimeOptions, StyleOptions):
         flag_help="refuse HDR instead of bringing it to SDR",
         flag="--no-tone-map",
     )
+    deinterlace: bool = option(
+        True,
+        "make whole pictures of interlaced ones",
+        flag_help="take the two fields of interlaced pictures for one picture",
+        flag="--no-deinterlace",
+    )
     input_options: tuple[tuple[str, str], ...] = option(
         (), "FFmpeg's options for opening the source: (('format_whitelist', 'mp4'),)"
     )

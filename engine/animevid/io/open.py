@@ -37,6 +37,7 @@ def open_source(
     format_name: str | None = None,
     upright: bool = True,
     tone_map: bool = True,
+    deinterlace: bool = True,
     image_rate: Fraction | None = None,
     device_index: int | None = None,
 ) -> Source:
@@ -94,6 +95,7 @@ def open_source(
         format_name=format_name,
         upright=upright,
         tone_map=tone_map,
+        deinterlace=deinterlace,
         device_index=device_index,
         file=file,
     )

@@ -18,7 +18,7 @@ from animevid.io.carried import COVERS, audio_fallback, encoded_layout, encoded_
 from animevid.io.clock import ticks_from_seconds
 from animevid.io.cues import Cue, Stacked, subtitle_text, webvtt_text
 from animevid.io.source import Source, StreamInfo
-from animevid.io.sources.container import describe_stream
+from animevid.io.sources.stream_facts import describe_stream
 
 log = logging.getLogger(__name__)
 

@@ -343,6 +343,7 @@ class Conversion:
                 end_seconds=options.end,
                 options=dict(options.input_options) or None,
                 tone_map=options.tone_map,
+                deinterlace=options.deinterlace,
                 device_index=device_index,
             )
 

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any
 
 import av
@@ -17,7 +17,10 @@ from av.stream import Discard, Disposition
 from animevid.errors import AnimevidError, InputError, UnsupportedInputError, UsageError
 from animevid.frame import Frame
 from animevid.io.clock import ARBITRARY_CLOCK_FORMATS, FrameClock, ticks_from_seconds
-from animevid.io.colour import colour_from_tags, colour_of
+from animevid.io.colour import colour_of
+from animevid.io.container_crop import container_crop
+from animevid.io.deinterlace import Deinterlacer
+from animevid.io.frame_fit import Crop, FrameFit
 from animevid.io.hdr import open_tone_mapper
 from animevid.io.network.protocols import (
     STANDARD_STREAM,
@@ -32,21 +35,27 @@ from animevid.io.packets import PacketQueue
 from animevid.io.planes_io import PlaneReader, is_opaque
 from animevid.io.programmes import best_variant, has_variants, strangers
 from animevid.io.pyav import to_fraction
-from animevid.io.source import Chapter, Source, SourceInfo, StreamInfo
+from animevid.io.source import Source, SourceInfo
+from animevid.io.sources.stream_facts import (
+    MICROSECOND,
+    chapters_of,
+    container_colour,
+    describe_stream,
+    duration_seconds_of,
+    is_variable_rate,
+)
 from animevid.io.timeline import Timeline
-from animevid.pixels.colour import Colour
 from animevid.pixels.device import is_on_device, software_format
 from animevid.pixels.planes import PlanesYUV420
 from animevid.redaction import redacted
 
 log = logging.getLogger(__name__)
 
-_MICROSECOND = Fraction(1, 1_000_000)
-_PROBED_INDEX_ENTRIES = 600
 #: After the end of a cut, packets of other streams may still lie within this time of the last picture.
 _INTERLEAVE_SECONDS = Fraction(2)
 #: Captions inside the picture's stream are looked for in so many pictures.
 _SEARCHED_FOR_CAPTIONS = 250
+_DEINTERLACED = "the source is interlaced: its fields are made into whole pictures (bwdif)"
 _CAPTIONS_LOST = "the captions inside the picture's stream (CEA-608/708) are lost: no encoder here takes them"
 #: A film that has no whole picture (key frame) among its first packets is shown from the first one.
 _PACKETS_WITHOUT_KEY = 300
@@ -75,6 +84,7 @@ class VideoSource(Source):
         options: FFmpeg options for the container or protocol.
         format_name: FFmpeg's demuxer, where it cannot be guessed.
         tone_map: bring HDR (PQ, HLG) to SDR BT.709; without it HDR is refused.
+        deinterlace: make whole pictures of interlaced ones.
         device_index: decode on this CUDA device (NVDEC) and leave the pictures there, as
             :class:`~animevid.pixels.device.DevicePlanes`; where that cannot be, ``info.notices`` says why in one line
             (and ``is_on_device`` is false: a source without ``device_index`` then decodes with more threads).
@@ -98,6 +108,7 @@ class VideoSource(Source):
         format_name: str | None = None,
         upright: bool = True,
         tone_map: bool = True,
+        deinterlace: bool = True,
         device_index: int | None = None,
         file: Any = None,
     ) -> None:
@@ -139,14 +150,17 @@ class VideoSource(Source):
             self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
             # One thread feeds NVDEC; more would each hold a picture of it back.
             self._decoder = self._open_decoder(1 if on_device else threads)
-            self._time_base: Fraction = to_fraction(self._stream.time_base) or _MICROSECOND
+            self._time_base: Fraction = to_fraction(self._stream.time_base) or MICROSECOND
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
             self._file_start: Fraction
             self.origin_seconds: Fraction = self._seek_start()
             self._timeline = self._open_timeline()
             self._whole_from: int | None = None
             self._demuxed = self._demux()
-            self._frames = self._decode()
+            self._fit = FrameFit(self._container_crop())
+            # Whoever decodes on a device looks at the first picture as it is, and leaves the device over fields.
+            self._deinterlacer = Deinterlacer(self._time_base) if deinterlace and not on_device else None
+            self._frames = self._decode() if self._deinterlacer is None else self._deinterlacer.through(self._decode())
             self._first = next(self._frames, None)
             if self._first is None:
                 raise self._no_picture_error()
@@ -185,7 +199,8 @@ class VideoSource(Source):
     @property
     def notices_so_far(self) -> tuple[str, ...]:
         captions = (_CAPTIONS_LOST,) if self._has_captions else ()
-        return (*captions, *(self._timeline.notices if self._timeline is not None else ()))
+        fields = (_DEINTERLACED,) if self._deinterlacer is not None and self._deinterlacer.is_needed else ()
+        return (*captions, *fields, *self._fit.notices, *(self._timeline.notices if self._timeline is not None else ()))
 
     @property
     def strangers(self) -> Mapping[int, str]:
@@ -279,6 +294,8 @@ class VideoSource(Source):
             return "pictures are turned by the CPU"
         if self._tone_mapper is not None:
             return "HDR is tone-mapped by the CPU"
+        if frame.interlaced_frame or self._crop is not None:
+            return "interlaced pictures and such as the container cuts go through the CPU"
         from animevid.gpu.codecs import why_not_on_device
 
         return why_not_on_device(frame)
@@ -295,7 +312,21 @@ class VideoSource(Source):
                 download=PlaneReader(container_colour=tags).read,
             )
         planes = self._reader.read(raw)
-        return planes if self._tone_mapper is None else self._tone_mapper(planes)
+        return self._fit(planes if self._tone_mapper is None else self._tone_mapper(planes))
+
+    def _container_crop(self) -> Crop | None:
+        """The edges that the container leaves out, of a local file."""
+        self._crop = None
+        if is_local_file(self.spec):
+            context = self._stream.codec_context
+            self._crop = container_crop(
+                local_path(self.spec),
+                format_name=self._container.format.name,
+                stream_index=self._stream.index,
+                width=context.width,
+                height=context.height,
+            )
+        return self._crop
 
     def _decode(self) -> Iterator[Any]:
         """Raw decoded frames from ``start`` on; other streams' packets go to the relay."""
@@ -480,7 +511,7 @@ class VideoSource(Source):
             return self._file_start
         if self._start < 0:
             raise UsageError(f"start = {float(self._start)} s must not be negative")
-        if container.duration is not None and self._start >= container.duration * _MICROSECOND:
+        if container.duration is not None and self._start >= container.duration * MICROSECOND:
             length = container.duration / 1_000_000
             raise UsageError(f"start = {float(self._start)} s lies after the end of the file ({length:.3f} s)")
         origin: Fraction = self._start + self._file_start
@@ -505,11 +536,11 @@ class VideoSource(Source):
         container, stream = self._container, self._stream
         planes = self._picture(frame)
         orientation = self._orientation
-        width, height = frame.width, frame.height
+        width, height = planes.width, planes.height
         turned = self._upright and orientation.swaps_sides
         ratio = to_fraction(stream.sample_aspect_ratio) or Fraction(1)
         rate = to_fraction(stream.average_rate) or to_fraction(stream.guessed_rate)
-        duration = _duration_seconds(container, stream)
+        duration = duration_seconds_of(container, stream)
         count = stream.frames or (round(duration * rate) if duration and rate else None)
         if self._start is not None or self._end is not None:
             first, last = self._start or Fraction(0), self._end
@@ -518,14 +549,14 @@ class VideoSource(Source):
             duration = last - first if last is not None else None
             count = round(duration * rate) if duration is not None and rate else None
         return SourceInfo(
-            width=width,
-            height=height,
+            width=frame.width,
+            height=frame.height,
             display_width=height if turned else width,
             display_height=width if turned else height,
             rotation_degrees=orientation.rotation_degrees,
             sample_aspect_ratio=1 / ratio if turned else ratio,
             average_rate=rate,
-            is_variable_rate=_is_variable_rate(stream),
+            is_variable_rate=is_variable_rate(stream),
             time_base=self._time_base,
             duration_seconds=duration,
             frame_count=count,
@@ -537,7 +568,7 @@ class VideoSource(Source):
             container=container.format.name,
             stream_index=stream.index,
             other_streams=tuple(describe_stream(other) for other in container.streams if other.index != stream.index),
-            chapters=tuple(_chapters(container)),
+            chapters=tuple(chapters_of(container)),
             metadata=dict(container.metadata),
             notices=tuple(self._notices(frame)),
         )
@@ -553,65 +584,7 @@ class VideoSource(Source):
                 yield f"the source is {what}: the boxes that say so are lost, the picture itself is kept as it lies"
         if self._skipped_seconds is not None:
             yield f"the first {float(self._skipped_seconds):.2f} s have no whole picture: the film begins after them"
-        if frame.interlaced_frame:
+        if self._crop is not None:
+            yield f"edges that the container leaves out are cut ({self._crop})"
+        if frame.interlaced_frame and self._deinterlacer is None:
             yield "the source is interlaced: its fields are treated as one picture"
-
-
-def describe_stream(stream: Any) -> StreamInfo:
-    """What a stream of an open ``av`` container is."""
-    context = stream.codec_context
-    # A stream that FFmpeg cannot classify (an unknown elementary stream of MPEG-TS) has not even a name.
-    codec = context.codec.canonical_name if context is not None else getattr(stream, "name", None) or "unknown"
-    return StreamInfo(
-        index=stream.index,
-        kind=stream.type or "unknown",
-        codec=codec,
-        language=stream.metadata.get("language"),
-        title=stream.metadata.get("title"),
-        is_default=bool(stream.disposition & Disposition.default),
-        is_cover=bool(stream.disposition & Disposition.attached_pic),
-    )
-
-
-def container_colour(stream: Any) -> Colour:
-    """The colour tags that a container declares for a video stream.
-
-    Raises:
-        UnsupportedInputError: a matrix that cannot be honoured.
-    """
-    context = stream.codec_context
-    return colour_from_tags(
-        matrix=context.colorspace,
-        colour_range=context.color_range,
-        primaries=context.color_primaries,
-        transfer=context.color_trc,
-        pixel_format=context.pix_fmt or "",
-    )
-
-
-def _duration_seconds(container: Any, stream: Any) -> Fraction | None:
-    if stream.duration:
-        return Fraction(stream.duration * stream.time_base)
-    if container.duration:
-        return Fraction(container.duration) * _MICROSECOND
-    return None
-
-
-def _is_variable_rate(stream: Any) -> bool:
-    """Whether the index (or, without one, the two rates FFmpeg derives) shows steps that differ by more than a tick."""
-    entries = stream.index_entries
-    stamps = sorted(entries[i].timestamp for i in range(min(len(entries), _PROBED_INDEX_ENTRIES)))
-    steps = [later - earlier for earlier, later in pairwise(stamps)]
-    if len(steps) > 1 and len(entries) == stream.frames:
-        return bool(max(steps) - min(steps) > 1 and max(steps) > 1.1 * min(steps))
-    average, base = to_fraction(stream.average_rate), to_fraction(stream.base_rate)
-    return bool(average and base and abs(average - base) > base / 100)
-
-
-def _chapters(container: Any) -> Iterator[Chapter]:
-    for chapter in container.chapters():
-        base = Fraction(chapter["time_base"])
-        metadata = chapter["metadata"]
-        yield Chapter(
-            chapter["start"] * base, chapter["end"] * base, metadata.get("title", ""), tuple(sorted(metadata.items()))
-        )

@@ -1,0 +1,102 @@
+"""What a container says of a picture's edges: QuickTime's clean aperture, Matroska's crop. FFmpeg leaves both to us."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from animevid.io.frame_fit import Crop
+
+_MOST_BYTES = 16 << 20
+#: Matroska (RFC 9559, 5.1.4.1.28): PixelCropBottom, Top, Left, Right.
+_PIXEL_CROP = {b"\x54\xaa": "bottom", b"\x54\xbb": "top", b"\x54\xcc": "left", b"\x54\xdd": "right"}
+_TRACKS, _TRACK_ENTRY, _TRACK_NUMBER, _VIDEO = b"\x16\x54\xae\x6b", b"\xae", b"\xd7", b"\xe0"
+
+
+def container_crop(path: Path, *, format_name: str, stream_index: int, width: int, height: int) -> Crop | None:
+    """The crop that the file asks for stream ``stream_index`` of ``width`` x ``height`` px; ``None`` without one."""
+    kind = format_name.split(",")[0] if path.is_file() else ""  # a FIFO is read once
+    try:
+        if kind == "mov":
+            with path.open("rb") as file:
+                found = _clean_aperture(file, stream_index, width, height)
+        elif kind == "matroska":
+            with path.open("rb") as file:
+                found = _pixel_crop(file.read(_MOST_BYTES), stream_index)
+        else:
+            return None
+    except (OSError, ValueError, IndexError, ZeroDivisionError):
+        return None
+    return found if found is not None and found.fits(width, height) else None
+
+
+def _clean_aperture(file: BinaryIO, stream_index: int, width: int, height: int) -> Crop | None:
+    """The "clap" box (ISO/IEC 14496-12, 12.1.4): size and offset of the middle, as four fractions."""
+    at, size = 0, os.fstat(file.fileno()).st_size
+    moov = b""
+    while at + 8 <= size:
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        length = int.from_bytes(head[8:16], "big") if length == 1 else length or size - at
+        if head[4:8] == b"moov":
+            file.seek(at)
+            moov = file.read(min(length, _MOST_BYTES))
+            break
+        if length < 8:
+            return None
+        at += length
+    tracks = [body for kind, body in _boxes(moov[8:]) if kind == b"trak"]
+    if stream_index >= len(tracks):
+        return None
+    body = tracks[stream_index]
+    for wanted in (b"mdia", b"minf", b"stbl", b"stsd"):
+        body = next(inner for kind, inner in _boxes(body) if kind == wanted) if body else b""
+    entry = next((inner for _, inner in _boxes(body[8:])), b"")
+    clap = next(
+        (inner for kind, inner in _boxes(entry[78:]) if kind == b"clap"), None
+    )  # behind the visual sample entry
+    if clap is None or len(clap) < 32:
+        return None
+    numbers = [int.from_bytes(clap[n : n + 4], "big", signed=True) for n in range(0, 32, 4)]
+    clean_width, clean_height, x, y = (numbers[n] / numbers[n + 1] for n in range(0, 8, 2))
+    left, top = round((width - clean_width) / 2 + x), round((height - clean_height) / 2 + y)
+    return Crop(left, top, width - left - round(clean_width), height - top - round(clean_height))
+
+
+def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        if length < 8:
+            return
+        yield data[at + 4 : at + 8], data[at + 8 : at + length]
+        at += length
+
+
+def _pixel_crop(data: bytes, stream_index: int) -> Crop | None:
+    at = data.find(_TRACKS)
+    if at < 0:
+        return None
+    tracks = next(body for kind, body in _elements(data[at:]) if kind == _TRACKS)
+    entries = [body for kind, body in _elements(tracks) if kind == _TRACK_ENTRY]
+    if stream_index >= len(entries):
+        return None
+    video = next((body for kind, body in _elements(entries[stream_index]) if kind == _VIDEO), b"")
+    edges = {_PIXEL_CROP[kind]: int.from_bytes(body, "big") for kind, body in _elements(video) if kind in _PIXEL_CROP}
+    return Crop(**edges) if edges else None
+
+
+def _elements(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """EBML: an identifier and a size, each as long as the zeros at its beginning say."""
+    at = 0
+    while at < len(data):
+        length = 9 - data[at].bit_length()
+        kind, at = data[at : at + length], at + length
+        length = 9 - data[at].bit_length()
+        size = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
+        at += length
+        yield kind, data[at : at + size]
+        at += size

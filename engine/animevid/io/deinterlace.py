@@ -1,0 +1,71 @@
+"""Interlaced pictures made whole: each keeps its time, the lines of its second field are drawn anew (bwdif)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from animevid.io.pyav import to_fraction
+
+_GONE = (av.error.BlockingIOError, av.error.EOFError)
+
+
+class Deinterlacer:
+    """Passes progressive pictures as they are; from the first interlaced one on, FFmpeg's ``bwdif`` sees them all.
+
+    It gives one picture for each (not one for each field), a picture later. Pictures of another size or kind begin
+    anew.
+    """
+
+    def __init__(self, time_base: Fraction) -> None:
+        self._time_base = time_base
+        self._graph: Any = None
+        self._form: tuple[int, int, str] | None = None
+        #: Whether an interlaced picture has come so far.
+        self.is_needed = False
+
+    def through(self, frames: Iterator[Any]) -> Iterator[Any]:
+        """``frames`` (decoded ``av.VideoFrame``), in order, none of them interlaced."""
+        for frame in frames:
+            self.is_needed = self.is_needed or frame.interlaced_frame
+            if not self.is_needed:
+                yield frame
+                continue
+            form = frame.width, frame.height, frame.format.name
+            if form != self._form:
+                yield from self._flush()
+                self._open(form)
+            self._graph.push(frame)
+            yield from self._pull()
+        yield from self._flush()
+
+    def _open(self, form: tuple[int, int, str]) -> None:
+        self._form = form
+        width, height, name = form
+        self._graph = graph = av.filter.Graph()
+        source = graph.add_buffer(width=width, height=height, format=av.VideoFormat(name), time_base=self._time_base)
+        # send_frame: one picture a frame; a picture that is not marked as interlaced passes.
+        graph.link_nodes(source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink"))
+        graph.configure()
+
+    def _pull(self) -> Iterator[Any]:
+        while True:
+            try:
+                frame = self._graph.pull()
+            except _GONE:
+                return
+            base = to_fraction(frame.time_base)
+            if base is not None and base != self._time_base:  # bwdif counts in halves, for the second fields
+                frame.pts = None if frame.pts is None else round(frame.pts * base / self._time_base)
+                frame.duration = round(frame.duration * base / self._time_base)
+                frame.time_base = self._time_base
+            yield frame
+
+    def _flush(self) -> Iterator[Any]:
+        if self._graph is not None:
+            self._graph.push(None)
+            yield from self._pull()
+            self._graph = self._form = None

@@ -1,0 +1,79 @@
+"""What a container and its streams say of themselves, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+from av.stream import Disposition
+
+from animevid.io.colour import colour_from_tags
+from animevid.io.pyav import to_fraction
+from animevid.io.source import Chapter, StreamInfo
+from animevid.pixels.colour import Colour
+
+#: FFmpeg's clock of a container.
+MICROSECOND = Fraction(1, 1_000_000)
+_PROBED_INDEX_ENTRIES = 600
+
+
+def describe_stream(stream: Any) -> StreamInfo:
+    """What a stream of an open ``av`` container is."""
+    context = stream.codec_context
+    # A stream that FFmpeg cannot classify (an unknown elementary stream of MPEG-TS) has not even a name.
+    codec = context.codec.canonical_name if context is not None else getattr(stream, "name", None) or "unknown"
+    return StreamInfo(
+        index=stream.index,
+        kind=stream.type or "unknown",
+        codec=codec,
+        language=stream.metadata.get("language"),
+        title=stream.metadata.get("title"),
+        is_default=bool(stream.disposition & Disposition.default),
+        is_cover=bool(stream.disposition & Disposition.attached_pic),
+    )
+
+
+def container_colour(stream: Any) -> Colour:
+    """The colour tags that a container declares for a video stream.
+
+    Raises:
+        UnsupportedInputError: a matrix that cannot be honoured.
+    """
+    context = stream.codec_context
+    return colour_from_tags(
+        matrix=context.colorspace,
+        colour_range=context.color_range,
+        primaries=context.color_primaries,
+        transfer=context.color_trc,
+        pixel_format=context.pix_fmt or "",
+    )
+
+
+def duration_seconds_of(container: Any, stream: Any) -> Fraction | None:
+    if stream.duration:
+        return Fraction(stream.duration * stream.time_base)
+    if container.duration:
+        return Fraction(container.duration) * MICROSECOND
+    return None
+
+
+def is_variable_rate(stream: Any) -> bool:
+    """Whether the index (or, without one, the two rates FFmpeg derives) shows steps that differ by more than a tick."""
+    entries = stream.index_entries
+    stamps = sorted(entries[i].timestamp for i in range(min(len(entries), _PROBED_INDEX_ENTRIES)))
+    steps = [later - earlier for earlier, later in pairwise(stamps)]
+    if len(steps) > 1 and len(entries) == stream.frames:
+        return bool(max(steps) - min(steps) > 1 and max(steps) > 1.1 * min(steps))
+    average, base = to_fraction(stream.average_rate), to_fraction(stream.base_rate)
+    return bool(average and base and abs(average - base) > base / 100)
+
+
+def chapters_of(container: Any) -> Iterator[Chapter]:
+    for chapter in container.chapters():
+        base = Fraction(chapter["time_base"])
+        metadata = chapter["metadata"]
+        yield Chapter(
+            chapter["start"] * base, chapter["end"] * base, metadata.get("title", ""), tuple(sorted(metadata.items()))
+        )
