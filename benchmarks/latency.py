@@ -145,6 +145,7 @@ def measure_browser(
             driver.get(url)
             driver.execute_script("resolution.value = arguments[0]", f"{width}x{height}")
             time.sleep(1)
+            driver.execute_script("mirror.click()")  # numbers in a mirror cannot be read
             driver.find_element("id", "start").click()
             time.sleep(_BROWSER_WARM_UP_SECONDS)
             driver.execute_script(NOTE_PICTURES)
@@ -176,7 +177,7 @@ _PAGE_FIGURES = """
 const done = arguments[0];
 (async () => {
   const sum = {};
-  for (const entry of (await state.peer.getStats()).values()) {
+  for (const entry of (await animevid.state.peer.getStats()).values()) {
     if (entry.type === 'outbound-rtp') sum.encode = 1000 * entry.totalEncodeTime / entry.framesEncoded;
     if (entry.type === 'inbound-rtp') {
       sum.buffer = 1000 * entry.jitterBufferDelay / entry.jitterBufferEmittedCount;
@@ -187,7 +188,7 @@ const done = arguments[0];
   }
   const tenth = (value) => value.toFixed(1);
   done(`${fps.textContent} fps, ${sum.codec} ${sum.size}; encoding ${tenth(sum.encode)} ms, server ` +
-    `${state.server.serverMs} ms, buffering ${tenth(sum.buffer)} ms, decoding ${tenth(sum.decode)} ms; ` +
+    `${animevid.state.server.serverMs} ms, buffering ${tenth(sum.buffer)} ms, decoding ${tenth(sum.decode)} ms; ` +
     `the page itself says ${latency.textContent}`);
 })();
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import shutil
 import signal
@@ -9,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -34,6 +37,10 @@ _FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
     "--disable-dev-shm-usage",
 )
+
+
+#: Of the camera's film: eight seconds, so that even a machine under load is told from a picture that is ahead.
+FILM_FRAMES = 240
 
 
 def why_no_chromium() -> str | None:
@@ -63,11 +70,14 @@ def write_camera_film(path: Path, *, width: int = 320, height: int = 180, frames
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[str]:
-    """``animevid serve`` on a free port in a process of its own; its address as it prints it."""
+def serving(*arguments: str, port: int = 0, kill: bool = False) -> Iterator[str]:
+    """``animevid serve`` in a process of its own (``port`` 0: any free one); its address as it prints it.
+
+    ``kill``: it ends without a word, as a machine that loses its power does.
+    """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "animevid", "serve", "--port", "0", *arguments],
+        [sys.executable, "-m", "animevid", "serve", "--port", str(port), *arguments],
         stdout=subprocess.PIPE,
         text=True,
         env=environment,
@@ -81,7 +91,7 @@ def serving(*arguments: str) -> Iterator[str]:
         else:
             raise AssertionError(f"animevid serve ended with {process.wait()}")
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGKILL if kill else signal.SIGINT)
         process.wait(timeout=30)
         process.stdout.close()
 
@@ -104,6 +114,79 @@ def chromium(film: Path, *, width: int = 1280, height: int = 900) -> Iterator[An
             yield driver
         finally:
             driver.quit()
+
+
+def until(what: Callable[[], Any], *, seconds: float = 40) -> Any:
+    """What ``what`` gives once it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := what():
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"it did not come true in {seconds} s")
+
+
+def open_page(driver: Any, url: str, **stored: Any) -> None:
+    """Load the page as it is for somebody who has been there with these choices, and wait until it works."""
+    driver.get(f"{url}icon.svg")
+    driver.execute_script(
+        "localStorage.clear(); for (const [name, text] of arguments[0]) localStorage.setItem('animevid.' + name, text)",
+        [[name, json.dumps(value)] for name, value in stored.items()],
+    )
+    driver.get(url)
+    until(lambda: driver.execute_script("return document.body.dataset.ready"))
+
+
+def text(driver: Any, element: str) -> str:
+    return driver.execute_script(f"return document.getElementById('{element}').textContent")
+
+
+def go_live(driver: Any, button: str = "start") -> None:
+    """Begin the live picture and wait until it plays."""
+    if text(driver, "status") != "Live":
+        driver.execute_script(f"document.getElementById('{button}').click()")
+        until(lambda: text(driver, "status") == "Live")
+    until(lambda: driver.execute_script("return stylized.videoWidth && stylized.currentTime > 0.2"))
+
+
+def picture(driver: Any, element: str) -> Any:
+    """What is in a video or an image, as colours (90, 160, 3)."""
+    values = driver.execute_script(
+        "const c = document.createElement('canvas'); c.width = 160; c.height = 90; const p = c.getContext('2d');"
+        f"p.drawImage(document.querySelector('{element}'), 0, 0, 160, 90);"
+        "return Array.from(p.getImageData(0, 0, 160, 90).data)"
+    )
+    return np.array(values, float).reshape(90, 160, 4)[..., :3]
+
+
+def drop_file(driver: Any, path: Path, *, name: str, media_type: str, how: str = "drop") -> None:
+    """Drop a file onto the page, or paste it."""
+    driver.execute_script(
+        """
+        const [data, name, type, how] = arguments;
+        const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+        const carried = new DataTransfer();
+        carried.items.add(new File([bytes], name, { type }));
+        const event = how === 'drop' ? new DragEvent('drop', { dataTransfer: carried, bubbles: true })
+          : new ClipboardEvent('paste', { clipboardData: carried, bubbles: true });
+        document.getElementById('drop').dispatchEvent(event);
+        """,
+        base64.b64encode(path.read_bytes()).decode(),
+        name,
+        media_type,
+        how,
+    )
+
+
+def newest_job(driver: Any, *states: str) -> Any:
+    """The newest file on the page, once it is in one of these states."""
+    return until(
+        lambda: driver.execute_script(
+            "const item = document.querySelector('#jobs li');"
+            "return item && arguments[0].includes(item.dataset.state) ? item : null",
+            states,
+        )
+    )
 
 
 #: Reads the frame counters of both videos at one moment: [original, stylized], each a luma strip of 256 samples.

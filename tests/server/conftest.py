@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +39,30 @@ def served(packed_style: Path) -> Callable[..., Any]:
         return asyncio.run(session())
 
     return run
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
+    """Chromium with a camera that plays eight seconds of numbered frames, and the address of a server with two styles
+    and a test pattern as the host's camera.
+    """
+    try:
+        import live_browser
+    except ImportError as error:
+        pytest.skip(f"{error.name} is not installed")
+    if why := live_browser.why_no_chromium():
+        pytest.skip(why)
+    from small_styles import PACKED, save_style
+
+    folder = tmp_path_factory.mktemp("browser")
+    styles = folder / "home" / "animevid" / "styles"
+    styles.mkdir(parents=True)
+    save_style(styles / "posterize.onnx", replace(PACKED, name="posterize", title="Posterize"))
+    save_style(styles / "negative.onnx", replace(PACKED, name="negative", title="Negative"), effect="negative")
+    film = live_browser.write_camera_film(folder / "camera.y4m", frames=live_browser.FILM_FRAMES)
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:  # for the server alone
+            patch.setenv("XDG_DATA_HOME", str(folder / "home"))
+            arguments = ("--style", "posterize", "--device", "testpattern", "--size", "320x180")
+            url = stack.enter_context(live_browser.serving(*arguments))
+        yield stack.enter_context(live_browser.chromium(film)), url

@@ -1,0 +1,107 @@
+// The viewer's camera: which one, how large, front or back; and what to do where there is none.
+import { $, element, state } from "./state.js";
+import { recall, remember } from "./store.js";
+import { notice, unnotice } from "./notice.js";
+import { showMirror } from "./stage.js";
+
+// Events: "change" with a new track, "lost".
+export const cameraEvents = new EventTarget();
+
+let facing = recall("facing", "user"), device = recall("camera", "");
+
+function wanted() {
+  const [width, height] = $("resolution").value.split("x").map(Number);
+  const size = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30, max: 30 } };
+  return device ? { ...size, deviceId: { exact: device } } : { ...size, facingMode: facing };
+}
+
+export async function openCamera(change = {}) {
+  if (state.camera) return state.camera;
+  let stream;
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { ...wanted(), ...change }, audio: false });
+  } catch (error) {
+    // The camera of last time is not there: any other will do.
+    if (!device || !["OverconstrainedError", "NotFoundError"].includes(error.name)) throw error;
+    device = "";
+    stream = await navigator.mediaDevices.getUserMedia({ video: { ...wanted(), ...change }, audio: false });
+  }
+  unnotice("camera");
+  state.camera = stream;
+  const track = stream.getVideoTracks()[0];
+  state.facing = track.getSettings().facingMode ?? null;
+  track.addEventListener("ended", () => { if (state.camera === stream) cameraEvents.dispatchEvent(new Event("lost")); });
+  showMirror();
+  listCameras().catch(() => {});
+  return stream;
+}
+
+export function closeCamera() {
+  state.camera?.getTracks().forEach((track) => track.stop());
+  state.camera = null;
+}
+
+async function reopen() {
+  if (!state.camera) return;
+  closeCamera();
+  await openCamera();
+  cameraEvents.dispatchEvent(new Event("change"));
+}
+
+async function listCameras() {
+  const found = (await navigator.mediaDevices.enumerateDevices()).filter((one) => one.kind === "videoinput" && one.deviceId);
+  const now = state.camera?.getVideoTracks()[0].getSettings().deviceId;
+  $("camera").replaceChildren(...found.map((one, index) =>
+    element("option", { value: one.deviceId, textContent: one.label || `Camera ${index + 1}`, selected: one.deviceId === now })));
+  $("camera-field").hidden = found.length < 2;
+  $("flip").hidden = found.length < 2 || !matchMedia("(pointer: coarse)").matches;
+}
+
+// What a person can do about an error of getUserMedia.
+export function cameraTrouble(error, again) {
+  const actions = [["Try again", again]];
+  if (state.config.hostCamera) actions.push(["Use the host's camera", () => $("start-host").click()]);
+  const say = (text) => notice("camera", text, { actions, tone: "error" });
+  switch (error.name) {
+    case "NotAllowedError":
+      retryWhenAllowed(again);
+      return say("The browser does not let this page use the camera. Allow it with the camera sign in the address bar " +
+        "(on a phone: in the browser's settings for this site), then try again.");
+    case "NotFoundError": case "OverconstrainedError":
+      return say("No camera was found. Plug one in, or drop a photo or a video instead.");
+    case "NotReadableError": case "AbortError":
+      return say("The camera is taken by another program. Close it there, then try again.");
+    default:
+      return say(error.message);
+  }
+}
+
+async function retryWhenAllowed(again) {
+  try {
+    const permission = await navigator.permissions.query({ name: "camera" });
+    permission.onchange = () => { if (permission.state === "granted" && !state.camera) again(); };
+  } catch { /* a browser that does not tell */ }
+}
+
+export function setUpCamera() {
+  const size = recall("resolution", null);
+  if ([...$("resolution").options].some((option) => option.value === size)) $("resolution").value = size;
+  $("resolution").addEventListener("change", () => {
+    remember("resolution", $("resolution").value);
+    const { width, height, frameRate } = wanted();
+    state.camera?.getVideoTracks()[0].applyConstraints({ width, height, frameRate }).catch(() => {});
+  });
+  const trouble = (error) => cameraTrouble(error, () => $("start").click());
+  $("camera").addEventListener("change", () => {
+    device = $("camera").value;
+    remember("camera", device);
+    reopen().catch(trouble);
+  });
+  $("flip").addEventListener("click", () => {
+    facing = (state.facing ?? facing) === "user" ? "environment" : "user";
+    device = "";
+    remember("facing", facing);
+    remember("camera", "");
+    reopen().catch(trouble);
+  });
+}

@@ -1,0 +1,176 @@
+// The live picture: the viewer's camera, or the host's, to the server and back.
+import { $, say, state, strength } from "./state.js";
+import { isBroken, send, server } from "./server.js";
+import { countdown, notice, unnotice } from "./notice.js";
+import { cameraEvents, cameraTrouble, closeCamera, openCamera } from "./camera.js";
+import { isMirrored, original, setCompare, setState, showMirror, stageEvents, stylized } from "./stage.js";
+import { onFigures } from "./figures.js";
+import { stopRecording } from "./capture.js";
+
+const QUEUE_SECONDS = 5;
+let channel = null, peerId = null, endCountdown = () => {}, isWanted = false;
+
+const wishes = () => ({ style: state.style, strength: strength(), mirror: isMirrored() });
+
+export function tell(message) {
+  if (channel?.readyState === "open") channel.send(JSON.stringify(message));
+}
+
+// The chosen style, strength or mirror has changed.
+export function tellWishes() {
+  tell(wishes());
+  if (state.mjpeg) startMjpeg();
+}
+
+export async function start(source) {
+  endCountdown();
+  unnotice("queue", "connection", "quality", "trouble");
+  state.source = source;
+  isWanted = true;
+  showMirror();
+  if (!window.RTCPeerConnection) return startMjpeg();
+  if (source === "viewer") {
+    try {
+      if (!state.camera) say("Asking for the camera");
+      await openCamera();
+    } catch (error) {
+      await stop();
+      return cameraTrouble(error, () => start(source));
+    }
+  } else {
+    closeCamera();
+    original.srcObject = null;
+  }
+  try {
+    say("Connecting");
+    await connect(source);
+  } catch (error) {
+    if (error.status === 503) return waitForPlace(source, error);
+    if (isBroken(error)) return; // the server is gone: it goes on when that is back
+    await stop();
+    notice("connection", `No live picture: ${error.message}`, { actions: [["Try again", () => start(source)]], tone: "error" });
+  }
+}
+
+function waitForPlace(source, error) {
+  hangUp();
+  say("Waiting for a free place");
+  const because = error.message[0].toUpperCase() + error.message.slice(1);
+  endCountdown = countdown(error.body.retryAfterSeconds || QUEUE_SECONDS, (left) => notice("queue",
+    `${because}. Trying again in ${left} s.`, { actions: [["Stop waiting", stop]], stays: true }), () => start(source));
+}
+
+async function connect(source) {
+  hangUp();
+  const peer = new RTCPeerConnection({ iceServers: [] });
+  state.peer = peer;
+  if (source === "viewer") {
+    const track = state.camera.getVideoTracks()[0];
+    track.contentHint = "motion";
+    peer.addTransceiver(track, { direction: "sendrecv", streams: [state.camera],
+      sendEncodings: [{ maxBitrate: 4_000_000, maxFramerate: 30 }] });
+    original.srcObject = state.camera;
+  } else {
+    peer.addTransceiver("video", { direction: "recvonly" });
+    peer.addTransceiver("video", { direction: "recvonly" });
+  }
+  channel = peer.createDataChannel("control");
+  channel.onmessage = (event) => onFigures(JSON.parse(event.data));
+  channel.onopen = () => tell(wishes()); // what has changed on the way
+  peer.ontrack = (event) => {
+    // The newest picture, at once: nothing is kept back for smoothness.
+    for (const wish of ["playoutDelayHint", "jitterBufferTarget"]) {
+      try { event.receiver[wish] = 0; } catch { /* older browsers */ }
+    }
+    const first = event.transceiver === peer.getTransceivers()[0];
+    const video = first ? stylized : original;
+    video.srcObject = new MediaStream([event.track]);
+    video.play().catch(() => {});
+  };
+  peer.onconnectionstatechange = () => {
+    if (peer !== state.peer) return;
+    if (peer.connectionState === "connected") { say("Live", true); setState("live"); }
+    if (peer.connectionState === "failed") {
+      notice("connection", "The connection broke. Trying again.");
+      start(source);
+    }
+  };
+  await peer.setLocalDescription(await peer.createOffer());
+  await gathered(peer);
+  const answer = await send("/api/peers", { sdp: peer.localDescription.sdp, source, ...wishes() });
+  if (peer !== state.peer) return void fetch(`/api/peers/${answer.id}`, { method: "DELETE" }).catch(() => {});
+  peerId = answer.id;
+  await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+}
+
+function gathered(peer) {
+  return new Promise((done) => {
+    if (peer.iceGatheringState === "complete") return done();
+    peer.addEventListener("icegatheringstatechange", () => peer.iceGatheringState === "complete" && done());
+    setTimeout(done, 2000);
+  });
+}
+
+function hangUp() {
+  if (peerId) fetch(`/api/peers/${peerId}`, { method: "DELETE", keepalive: true }).catch(() => {});
+  state.peer?.close();
+  state.peer = peerId = channel = null;
+}
+
+export async function stop() {
+  endCountdown();
+  isWanted = false;
+  await stopRecording();
+  hangUp();
+  closeCamera();
+  original.srcObject = stylized.srcObject = null;
+  $("mjpeg").hidden = true;
+  $("mjpeg").removeAttribute("src");
+  state.mjpeg = false;
+  state.source = null;
+  unnotice("queue", "quality", "trouble", "connection");
+  setState("idle");
+  say(state.gone ? "Server gone" : "Ready");
+}
+
+function startMjpeg() {
+  if (!state.config.hostCamera) {
+    return notice("connection", "This browser has no WebRTC. Drop a photo or a video instead.");
+  }
+  state.mjpeg = true;
+  state.source = "host";
+  const query = new URLSearchParams({ style: state.style, strength: strength(), mirror: isMirrored() ? 1 : 0 });
+  $("mjpeg").src = `/stream.mjpg?${query}`;
+  $("mjpeg").hidden = false;
+  setState("live");
+  $("record").disabled = true; // pictures one by one are no film
+  setCompare(false, false);
+  say("Live (plain pictures)", true);
+}
+
+export function setUpLive() {
+  $("start").addEventListener("click", () => start("viewer"));
+  $("start-host").addEventListener("click", () => start("host"));
+  $("stop").addEventListener("click", stop);
+  addEventListener("pagehide", hangUp);
+  stageEvents.addEventListener("mirror", tellWishes);
+  cameraEvents.addEventListener("change", async () => {
+    const track = state.camera.getVideoTracks()[0];
+    track.contentHint = "motion";
+    original.srcObject = state.camera;
+    await state.peer?.getSenders()[0]?.replaceTrack(track);
+    tellWishes();
+  });
+  cameraEvents.addEventListener("lost", async () => {
+    await stop();
+    notice("camera", "The camera was unplugged, or the browser took it away.",
+      { actions: [["Try again", () => start("viewer")]], tone: "error" });
+  });
+  server.addEventListener("gone", () => {
+    endCountdown();
+    unnotice("queue");
+    stopRecording(); // what there is of it is whole
+    hangUp();
+  });
+  server.addEventListener("back", () => { if (isWanted) start(state.source); });
+}

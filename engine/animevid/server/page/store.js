@@ -1,0 +1,18 @@
+// What outlives a reload. A browser that keeps nothing (a private window, say) is no error.
+
+const PREFIX = "animevid.";
+
+export function recall(name, otherwise) {
+  try {
+    const text = localStorage.getItem(PREFIX + name);
+    return text === null ? otherwise : JSON.parse(text);
+  } catch {
+    return otherwise;
+  }
+}
+
+export function remember(name, value) {
+  try {
+    localStorage.setItem(PREFIX + name, JSON.stringify(value));
+  } catch { /* then it is forgotten */ }
+}
