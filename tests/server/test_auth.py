@@ -338,7 +338,7 @@ def test_too_long_and_too_large_films_are_refused_before_they_are_decoded(
 
 def test_a_field_of_the_form_that_is_no_word_is_refused_before_it_fills_the_memory():
     from animevid.errors import LiveError
-    from animevid.server.params import form_word
+    from animevid.server.requests import form_word
 
     class Endless:
         name = "style"
@@ -449,7 +449,11 @@ def test_off_loopback_a_token_is_made_up_and_tls_is_spoken_of(
     monkeypatch.setattr(
         "animevid.server.app.make_app", lambda options: given.append(options) or aiohttp.web.Application()
     )
-    monkeypatch.setattr(aiohttp.web, "run_app", lambda *args, sock, **rest: sock.close())
+
+    async def nobody(app: Any, listening: Any, **_: Any) -> None:
+        listening.close()
+
+    monkeypatch.setattr("animevid.server.listen.serve", nobody)
     assert main(["serve", "--host", "0.0.0.0", "--port", "0", "--style", str(packed_style)]) == 0
     assert len(given[0].guard.token) >= 24
     assert "TLS belongs in front" in capsys.readouterr().out

@@ -20,7 +20,8 @@ from animevid.frame import Frame
 from animevid.io.sources.camera import TEST_PATTERN, open_feed
 from animevid.options import CameraOptions, LiveOptions
 from animevid.run.live import LiveEngine
-from animevid.server.webrtc import Peer, PromptJitterBuffer
+from animevid.server.incoming import PromptJitterBuffer
+from animevid.server.webrtc import Peer
 
 Packets = list[RtpPacket]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import socket
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     from animevid.server.app import ServerOptions, make_app
     from animevid.server.auth import Guard, is_loopback, new_token
+    from animevid.server.listen import serve
     from animevid.server.sandbox import SandboxLimits
     from animevid.server.uploads import JobLimits
 
@@ -93,7 +96,8 @@ def run(args: argparse.Namespace) -> int:
 
     app.on_startup.append(announce)
     # What is shown live has no end that could be waited for (aiohttp would, for a minute).
-    web.run_app(app, sock=listening, access_log=None, print=None, shutdown_timeout=_FAREWELL_SECONDS)
+    with suppress(KeyboardInterrupt):  # Windows, where no signal handler can be set
+        asyncio.run(serve(app, listening, farewell_seconds=_FAREWELL_SECONDS))
     return 0
 
 

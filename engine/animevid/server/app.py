@@ -13,16 +13,18 @@ from typing import Any
 
 from aiohttp import web
 
-from animevid.errors import AnimevidError, LiveError
+from animevid.errors import LiveError
 from animevid.options import CameraOptions, ConversionOptions, LiveOptions, RuntimeOptions
 from animevid.pixels import planes_to_rgb
-from animevid.run.live import BusyError, LiveEngine, LiveSession
+from animevid.run.live import LiveEngine, LiveSession
 from animevid.server.auth import Guard, add_security_headers
 from animevid.server.cards import card_jpeg, jpeg
+from animevid.server.incoming import patch_aiortc
 from animevid.server.job_routes import JobRoutes
 from animevid.server.params import flag, json_object, share
-from animevid.server.uploads import JobLimits, Jobs, TooLargeError
-from animevid.server.webrtc import HostCamera, Peer, Results, patch_aiortc
+from animevid.server.requests import MAX_REQUEST, bodies, errors
+from animevid.server.uploads import JobLimits, Jobs
+from animevid.server.webrtc import HostCamera, Peer, Results
 from animevid.styles import Style
 
 log = logging.getLogger(__name__)
@@ -35,8 +37,6 @@ _PAGE_FILES = {
     for path in sorted(_PAGE.iterdir())
     if path.suffix in _PAGE_TYPES
 }
-_RETRY_SECONDS = 5
-_MAX_REQUEST = 128 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def make_app(options: ServerOptions) -> web.Application:
     if not options.styles:
         raise LiveError("there is no style to serve: give --style FILE.onnx")
     server = _Server(options)
-    app = web.Application(middlewares=[options.guard.middleware, _errors], client_max_size=_MAX_REQUEST)
+    app = web.Application(middlewares=[errors, options.guard.middleware, bodies], client_max_size=MAX_REQUEST)
     app.on_response_prepare.append(add_security_headers)
     app.cleanup_ctx.append(server.life)
     app.add_routes(
@@ -80,21 +80,6 @@ def make_app(options: ServerOptions) -> web.Application:
         ]
     )
     return app
-
-
-@web.middleware
-async def _errors(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Our own errors as one line of JSON; 503 with Retry-After for whoever must wait."""
-    try:
-        response: web.StreamResponse = await handler(request)
-        return response
-    except BusyError as error:
-        body = {"error": str(error), "retryAfterSeconds": _RETRY_SECONDS}
-        return web.json_response(body, status=503, headers={"Retry-After": str(_RETRY_SECONDS)})
-    except TooLargeError as error:
-        return web.json_response({"error": str(error)}, status=413)
-    except AnimevidError as error:
-        return web.json_response({"error": str(error)}, status=400)
 
 
 class _Server:

@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from animevid.server.listen import connection_of
+
 COOKIE = "animevid_token"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 #: A wrong token costs this long, so that guessing takes for ever.
@@ -85,12 +87,15 @@ class Guard:
                 if self._token_of(request) or given:
                     await asyncio.sleep(_WRONG_TOKEN_SECONDS)
                 return self.refusal(request)
+            connection = connection_of(request)
+            if connection is not None:
+                connection.is_trusted = True
         return await handler(request)
 
     def host_allowed(self, host: str) -> bool:
         """Whether the Host header names this server. Off loopback any name may: the token stands guard there."""
-        name = urlsplit(f"//{host}").hostname or ""
-        if any(urlsplit(origin).hostname == name for origin in self.origins):
+        name = _hostname(f"//{host}")
+        if any(_hostname(origin) == name for origin in self.origins):
             return True
         return is_loopback(name) or not is_loopback(self.bound_host)
 
@@ -101,14 +106,17 @@ class Guard:
             return request.headers.get("Sec-Fetch-Site", "same-origin") in ("same-origin", "none")
         if origin in self.origins:
             return True
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:  # "http://[": an address that is none
+            return False
         return parts.scheme in ("http", "https") and parts.netloc == request.host
 
     def token_fits(self, given: str | None) -> bool:
         """Compares in constant time: how long it takes says nothing about how much of a guess was right."""
         if self.token is None:
             return True
-        return hmac.compare_digest((given or "").encode(), self.token.encode())
+        return hmac.compare_digest((given or "").encode("utf-8", "replace"), self.token.encode("utf-8", "replace"))
 
     def welcome(self, request: web.Request) -> web.Response:
         """Remember the token in a cookie that scripts and other sites do not get, and show the page."""
@@ -135,8 +143,9 @@ class Guard:
 
     async def login(self, request: web.Request) -> web.StreamResponse:
         """The form's other end."""
-        form = await request.post()
-        given = form.get("token")
+        if request.content_type != "application/x-www-form-urlencoded":
+            raise web.HTTPUnsupportedMediaType(text="send the token as a form: token=...\n")
+        given = (await request.post()).get("token")
         if isinstance(given, str) and self.token_fits(given):
             return self.welcome(request)
         await asyncio.sleep(_WRONG_TOKEN_SECONDS)
@@ -145,6 +154,13 @@ class Guard:
     def _token_of(self, request: web.Request) -> str | None:
         scheme, _, value = request.headers.get("Authorization", "").partition(" ")
         return value.strip() if scheme.lower() == "bearer" else request.cookies.get(COOKIE)
+
+
+def _hostname(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:  # "[::1": brackets that do not close
+        return ""
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import html
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from aiohttp import MultipartReader, web
+from aiohttp import web
 
 from animevid.errors import LiveError
-from animevid.server.params import form_word, json_object, share
+from animevid.server.params import json_object, share
+from animevid.server.requests import Form, chunks, form_word
 from animevid.server.uploads import Job, Jobs, TooLargeError
 from animevid.styles import Style
 
@@ -112,17 +113,15 @@ class JobRoutes:
         """The same for a browser without scripts: a plain form, then a page that reloads itself."""
         self._refuse_too_long(request)
         style, strength = self._style(None), 1.0
-        reader = await request.multipart()
-        while (part := await reader.next()) is not None:
-            if isinstance(part, MultipartReader):
-                raise LiveError("a form within a form is not understood")
+        form = Form(request)
+        while (part := await form.next()) is not None:
             if part.name == "style":
                 style = self._style(await form_word(part))
             elif part.name == "strength":
                 strength = share(await form_word(part))
             elif part.name == "file":
                 name = part.filename or "video"
-                job = await self._jobs().receive(_chunks(part), name=name, style=style, strength=strength)
+                job = await self._jobs().receive(chunks(part), name=name, style=style, strength=strength)
                 raise web.HTTPSeeOther(f"/jobs/{job.id}")
         raise LiveError("no file was chosen")
 
@@ -182,8 +181,3 @@ def _film_type(path: Path) -> str:
     if head[:3] == b"GIF":
         return "image/gif"
     return "video/webm" if head[:4] == b"\x1a\x45\xdf\xa3" else "video/mp4"
-
-
-async def _chunks(part: Any) -> AsyncIterator[bytes]:
-    while chunk := await part.read_chunk(_CHUNK_BYTES):
-        yield chunk

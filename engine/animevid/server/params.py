@@ -1,4 +1,4 @@
-"""What viewers ask for, checked: JSON bodies, form fields, shares."""
+"""What viewers ask for, checked: JSON bodies, shares, flags."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from aiohttp import web
 
 from animevid.errors import LiveError
 
-_MAX_WORD = 200
-
 
 async def json_object(request: web.Request) -> dict[str, Any]:
     """The body as a JSON object.
@@ -21,25 +19,11 @@ async def json_object(request: web.Request) -> dict[str, Any]:
     """
     try:
         params = json.loads(await request.text())
-    except (ValueError, RecursionError) as error:
+    except (ValueError, LookupError, RecursionError) as error:
         raise LiveError("the request is not JSON") from error
     if not isinstance(params, dict):
         raise LiveError("the request must be a JSON object")
     return params
-
-
-async def form_word(part: Any) -> str:
-    """A form's field, which holds a word: whatever is longer is refused before it is read.
-
-    Raises:
-        LiveError: longer than 200 bytes.
-    """
-    word = b""
-    while chunk := await part.read_chunk(_MAX_WORD):
-        word += chunk
-        if len(word) > _MAX_WORD:
-            raise LiveError(f"the field {str(part.name)[:20]!r} is longer than {_MAX_WORD} bytes: give a name")
-    return word.decode("utf-8", "replace")
 
 
 def share(value: object) -> float:
@@ -50,7 +34,7 @@ def share(value: object) -> float:
     """
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0.0 <= number <= 1.0:
         raise LiveError(f"strength = {str(value)[:20]!r} must lie between 0 and 1")

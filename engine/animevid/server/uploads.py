@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
+import math
 import os
 import secrets
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from animevid.declare import changed
 from animevid.errors import LiveError
 from animevid.io.still import still_demuxer
 from animevid.options import ConversionOptions
 from animevid.run.live import BusyError
+from animevid.server.converter import run_sandbox
 from animevid.server.sandbox import SandboxLimits, SandboxRequest
 from animevid.styles import Style
 
 log = logging.getLogger(__name__)
+
+#: What a child may say of a preview: see :class:`animevid.server.preview.Preview`.
+_PREVIEW_KEYS = ("width", "height", "film_seconds", "seconds")
 
 _PREVIEW_BYTES = 64 << 20
 
@@ -37,7 +41,8 @@ class TooLargeError(LiveError):
 class JobLimits:
     """``upload_bytes`` of one file; ``waiting`` jobs at most in line; results stay for ``keep_seconds``.
 
-    An upload of which nothing comes for ``stall_seconds`` gives its place in the line away. All results together take
+    An upload of which nothing comes for ``stall_seconds`` gives its place in the line away, and so does one that has
+    been waited for that long and brought fewer than ``slowest_bytes_per_second``. All results together take
     ``kept_bytes`` at most: those that were fetched make room, the oldest first; the others do not. At most ``held``
     films wait for their owner to start them. Of what was converted the originals stay, to be compared and drawn again,
     while they take no more than ``originals_bytes``.
@@ -51,6 +56,7 @@ class JobLimits:
     keep_seconds: float = 900.0
     wall_seconds: float = 3600.0
     stall_seconds: float = 30.0
+    slowest_bytes_per_second: int = 8 << 10
     sandbox: SandboxLimits = field(default_factory=SandboxLimits)
 
 
@@ -98,6 +104,16 @@ class Job:
             return self.result.stat().st_size
         except OSError:
             return 0
+
+    def note(self, message: dict[str, object]) -> None:
+        """Take over what the child says of its progress; a broken child says anything."""
+        progress, found = message.get("progress"), message.get("preview")
+        if _is_number(progress) and 0.0 <= progress <= 1.0:
+            self.progress = float(progress)
+        if isinstance(found, dict):
+            self.preview = {
+                key: value for key in _PREVIEW_KEYS if (value := found.get(key)) is None or _is_number(value)
+            }
 
     def as_json(self) -> dict[str, object]:
         size = self.result_bytes if self.state == "done" else None
@@ -258,11 +274,19 @@ class Jobs:
         return room
 
     async def _store(self, chunks: AsyncIterator[bytes], job: Job) -> None:
-        received = 0
+        received, waited_seconds = 0, 0.0
         handle = os.open(job.source, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "wb") as file:
-            while (chunk := await self._next(chunks)) is not None:
+            while True:
+                began = time.monotonic()
+                chunk = await self._next(chunks)
+                waited_seconds += time.monotonic() - began  # ours is the time that writing takes
+                if chunk is None:
+                    break
                 received += len(chunk)
+                slowest = self.limits.slowest_bytes_per_second
+                if waited_seconds > self.limits.stall_seconds and received < waited_seconds * slowest:
+                    raise LiveError(f"the file comes at fewer than {slowest} bytes a second: use a faster connection")
                 if received > self.limits.upload_bytes:
                     raise TooLargeError(f"the file is larger than the {self.limits.upload_bytes >> 20} MiB allowed")
                 file.write(chunk)
@@ -320,6 +344,12 @@ class Jobs:
             return "it took too long: make it shorter or smaller"
         except OSError as failure:
             return f"the converter cannot be started ({failure.strerror})"
+        except Exception:
+            log.exception("a conversion was given up")
+            return "the conversion failed for a reason of the server's own"
+
+    async def _run_sandbox(self, request: SandboxRequest, job: Job) -> str | None:
+        return await run_sandbox(request, job.folder, on_message=job.note)
 
     def _trim_originals(self) -> None:
         """Remove originals of what is converted, the oldest first, until the others are few enough."""
@@ -331,46 +361,6 @@ class Jobs:
             del sizes[job.id]
             job.source.unlink(missing_ok=True)
 
-    async def _run_sandbox(self, request: SandboxRequest, job: Job) -> str | None:
-        """Run the child to its end; what went wrong as one line, or ``None``."""
-        kept = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
-        environment = {name: os.environ[name] for name in kept if name in os.environ}
-        environment |= {"TMPDIR": os.fspath(job.folder), "HOME": os.fspath(job.folder), "MALLOC_ARENA_MAX": "2"}
-        environment["ORT_DISABLE_TELEMETRY"] = "1"
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # the upload's folder is no place to import from
-            "-m",
-            "animevid.server.sandbox",
-            request.to_json(),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            cwd=job.folder,
-            env=environment,
-        )
-        assert child.stdout is not None
-        try:
-            last: dict[str, object] = {}
-            async for line in child.stdout:
-                with suppress(ValueError):
-                    last = json.loads(line)
-                    progress = last.get("progress")
-                    if isinstance(progress, float | int):
-                        job.progress = float(progress)
-                    if isinstance(found := last.get("preview"), dict):
-                        job.preview = found
-            code = await child.wait()
-        finally:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
-        if last.get("done") is True and (request.preview or Path(request.target).exists()):
-            return None
-        if isinstance(last.get("error"), str):
-            return str(last["error"])
-        return f"the converter was stopped by a limit (code {code}): make the file shorter or smaller"
-
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(min(30.0, self.limits.keep_seconds))
@@ -378,6 +368,10 @@ class Jobs:
             for job in tuple(self._jobs.values()):
                 if job.state in ("held", "done", "failed") and now - job.touched_at_seconds > self.limits.keep_seconds:
                     await self.remove(job.id)
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 async def _cancel(task: asyncio.Task[None] | None) -> None:

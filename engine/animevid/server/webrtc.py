@@ -17,7 +17,6 @@ from typing import Any
 
 import av
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
-from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 from aiortc.mediastreams import MediaStreamError
 
 from animevid.errors import AnimevidError, LiveError
@@ -28,6 +27,7 @@ from animevid.options import CameraOptions
 from animevid.pixels import PlanesYUV420, resize_planes
 from animevid.run.latency import Meter
 from animevid.run.live import LiveSession
+from animevid.server.incoming import check_offer
 
 log = logging.getLogger(__name__)
 
@@ -195,6 +195,7 @@ class Peer:
         Raises:
             LiveError: the offer cannot be read, or the host's camera does not open.
         """
+        check_offer(sdp)
         connection = self._connection
         connection.on("track", self._on_track)
         connection.on("datachannel", self._on_channel)
@@ -239,8 +240,8 @@ class Peer:
         task.add_done_callback(self._tasks.discard)
 
     def _on_track(self, track: MediaStreamTrack) -> None:
-        if track.kind == "video" and self._host_camera is None:
-            self._start(self._consume(track))
+        wanted = track.kind == "video" and self._host_camera is None
+        self._start(self._consume(track) if wanted else _drain(track))
 
     def _on_channel(self, channel: Any) -> None:
         self._channel = channel
@@ -305,6 +306,13 @@ class Peer:
             await self.close()
 
 
+async def _drain(track: MediaStreamTrack) -> None:
+    """Take what nobody looks at: it would wait in aiortc's queue, which has no end."""
+    with suppress(MediaStreamError):
+        while True:
+            await track.recv()
+
+
 def fitting(planes: PlanesYUV420, largest_pixels: int) -> PlanesYUV420:
     """``planes``, made smaller where they have more pixels than that."""
     pixels = planes.height * planes.width
@@ -312,55 +320,3 @@ def fitting(planes: PlanesYUV420, largest_pixels: int) -> PlanesYUV420:
         return planes
     scale = (largest_pixels / pixels) ** 0.5
     return resize_planes(planes, (int(planes.height * scale), int(planes.width * scale)))
-
-
-class PromptJitterBuffer(JitterBuffer):
-    """aiortc's buffer, which gives a frame away as soon as its last packet is there.
-
-    aiortc itself waits for the first packet of the next frame, which is a frame's time of latency for every picture;
-    but the last packet of a frame says so itself (the marker bit, RFC 7741 section 4.1 and RFC 6184 section 5.1).
-    """
-
-    def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
-        waiting: list[Any] = self._packets
-        while (head := waiting[(first := self._origin or 0) % self._capacity]) is not None:
-            parts: list[bytes] = []
-            whole = False
-            for offset in range(self._capacity):
-                packet = waiting[(first + offset) % self._capacity]
-                if packet is None:
-                    break
-                if packet.timestamp != head.timestamp:
-                    whole = True
-                    break
-                parts.append(packet._data)
-                if packet.marker:
-                    whole = True
-                    break
-            if not whole:
-                return None
-            self.remove(len(parts))
-            if data := b"".join(parts):  # what only pads is no frame, and would end the decoder
-                return JitterFrame(data=data, timestamp=head.timestamp)
-        return None
-
-
-def patch_aiortc() -> None:
-    """Tune aiortc for pictures that are looked at while they are taken.
-
-    Its encoders start at 500 kbit/s, which suits talking heads at 320x240; here they start at a rate that suits a
-    picture of this size, and the browser's reports lower it. Its receivers give frames away promptly.
-    """
-    from aiortc import rtcrtpreceiver
-    from aiortc.codecs import h264, vpx
-
-    codec: Any
-    for codec in (vpx, h264):
-        codec.DEFAULT_BITRATE, codec.MAX_BITRATE = 2_500_000, 6_000_000
-    receiver: Any = rtcrtpreceiver
-    receiver.JitterBuffer = _jitter_buffer
-
-
-def _jitter_buffer(capacity: int, prefetch: int = 0, is_video: bool = False) -> JitterBuffer:
-    kind = PromptJitterBuffer if is_video else JitterBuffer
-    return kind(capacity, prefetch, is_video)

@@ -1,0 +1,138 @@
+"""What comes in by WebRTC, within limits and without delay: offers, frames not decoded yet, the jitter buffer."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+import av
+from aiortc.jitterbuffer import JitterBuffer, JitterFrame
+
+from animevid.errors import LiveError
+
+log = logging.getLogger(__name__)
+
+#: An offer of a browser has one camera, perhaps a microphone and a data channel, and a dozen candidates.
+_MOST_MEDIA = 4
+_MOST_CANDIDATES = 32
+_MOST_LINES = 2000
+_MOST_BYTES = 64 << 10
+#: Larger frames are not decoded. A 4K camera is; the page asks browsers for far less.
+LARGEST_FRAME_PIXELS = 3840 * 2160
+
+
+def check_offer(sdp: str) -> None:
+    """Refuse an offer that asks for more than a viewer needs, before it is parsed.
+
+    Each candidate is an address that the server would send packets to, or a name that it would look up.
+
+    Raises:
+        LiveError: too long, too many media or candidates, or a candidate that is a name (but those of mDNS).
+    """
+    lines = sdp.splitlines()
+    candidates = [line for line in lines if line.startswith("a=candidate")]
+    for count, most, what in (
+        (len(sdp), _MOST_BYTES, "bytes"),
+        (len(lines), _MOST_LINES, "lines"),
+        (sum(line.startswith("m=") for line in lines), _MOST_MEDIA, "media"),
+        (len(candidates), _MOST_CANDIDATES, "candidates"),
+    ):
+        if count > most:
+            raise LiveError(f"the browser's offer has {count} {what}; allowed are {most}")
+    for line in candidates:
+        parts = line.split()
+        address = parts[4] if len(parts) > 4 else ""
+        if not re.fullmatch(r"[0-9A-Fa-f:.]+|[0-9A-Za-z-]{1,64}\.local", address):
+            raise LiveError(f"the browser's offer has the candidate {address[:40]!r}, which is no address")
+
+
+def vp8_size(data: bytes) -> tuple[int, int] | None:
+    """(width, height) in pixels of a VP8 key frame (RFC 6386, section 9.1); ``None`` of other frames."""
+    if len(data) < 10 or data[0] & 1 or data[3:6] != b"\x9d\x01\x2a":
+        return None
+    return int.from_bytes(data[6:8], "little") & 0x3FFF, int.from_bytes(data[8:10], "little") & 0x3FFF
+
+
+class BoundedDecoder:
+    """One of aiortc's decoders, which never meets a frame that is too large.
+
+    VP8 says its size at the start of each key frame; FFmpeg's H.264 decoder is told the limit, and refuses before it
+    makes room.
+    """
+
+    def __init__(self, inner: Any, most_pixels: int = LARGEST_FRAME_PIXELS) -> None:
+        self._inner = inner
+        self._most_pixels = most_pixels
+        codec = getattr(inner, "codec", None)
+        if isinstance(codec, av.VideoCodecContext):
+            codec.options = {**codec.options, "max_pixels": str(most_pixels)}
+
+    def decode(self, encoded_frame: JitterFrame) -> list[Any]:
+        """The frames in ``encoded_frame``; none if it is too large."""
+        size = vp8_size(encoded_frame.data)
+        if size is not None and size[0] * size[1] > self._most_pixels:
+            log.warning("a frame of %dx%d is too large and was not decoded", *size)
+            return []
+        frames: list[Any] = self._inner.decode(encoded_frame)
+        return frames
+
+
+class PromptJitterBuffer(JitterBuffer):
+    """aiortc's buffer, which gives a frame away as soon as its last packet is there.
+
+    aiortc itself waits for the first packet of the next frame, which is a frame's time of latency for every picture;
+    but the last packet of a frame says so itself (the marker bit, RFC 7741 section 4.1 and RFC 6184 section 5.1).
+    """
+
+    def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
+        waiting: list[Any] = self._packets
+        while (head := waiting[(first := self._origin or 0) % self._capacity]) is not None:
+            parts: list[bytes] = []
+            whole = False
+            for offset in range(self._capacity):
+                packet = waiting[(first + offset) % self._capacity]
+                if packet is None:
+                    break
+                if packet.timestamp != head.timestamp:
+                    whole = True
+                    break
+                parts.append(packet._data)
+                if packet.marker:
+                    whole = True
+                    break
+            if not whole:
+                return None
+            self.remove(len(parts))
+            if data := b"".join(parts):  # what only pads is no frame, and would end the decoder
+                return JitterFrame(data=data, timestamp=head.timestamp)
+        return None
+
+
+def patch_aiortc() -> None:
+    """Tune aiortc for pictures that are looked at while they are taken.
+
+    Its encoders start at 500 kbit/s, which suits talking heads at 320x240; here they start at a rate that suits a
+    picture of this size, and the browser's reports lower it. Its receivers give frames away promptly.
+    """
+    from aiortc import rtcrtpreceiver
+    from aiortc.codecs import h264, vpx
+
+    codec: Any
+    for codec in (vpx, h264):
+        codec.DEFAULT_BITRATE, codec.MAX_BITRATE = 2_500_000, 6_000_000
+    receiver: Any = rtcrtpreceiver
+    receiver.JitterBuffer = _jitter_buffer
+    receiver.get_decoder = _bounded_decoder
+
+
+def _jitter_buffer(capacity: int, prefetch: int = 0, is_video: bool = False) -> JitterBuffer:
+    kind = PromptJitterBuffer if is_video else JitterBuffer
+    return kind(capacity, prefetch, is_video)
+
+
+def _bounded_decoder(codec: Any) -> Any:
+    from aiortc.codecs import get_decoder
+
+    decoder = get_decoder(codec)
+    return BoundedDecoder(decoder) if codec.mimeType.lower().startswith("video/") else decoder
