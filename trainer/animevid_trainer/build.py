@@ -15,6 +15,7 @@ from animevid.styles.card import Layout
 from torch import Tensor, nn
 
 from animevid_trainer import objectives
+from animevid_trainer.agreement import agree, failing_together
 from animevid_trainer.augment import AdaController, AdaptiveAugment, AugmentKinds
 from animevid_trainer.checkpoint import (
     best_checkpoint,
@@ -387,28 +388,35 @@ def start_run(
     ``start_from``: a run whose averaged generator this one starts from (not its optimizers).
 
     Raises:
-        TrainingError: as its parts do.
+        TrainingError: as its parts do, in every process of ``world`` if in one; or they were not given the same.
     """
     seed_everything(loop_settings.seed)
     if not teacher and recipe.needs_teacher:
         teacher = recipe.teacher  # may be empty: open_data says what is missing
-    device = choose_device(loop_settings.device, world)
-    # What may be missing is looked for before thousands of photos are read.
-    draw, key = open_teacher_of(teacher) if teacher else (None, "")
-    check_folders(data_settings.photos, data_settings.art if recipe.needs_art else None)
-    perceptual = None
-    if recipe.uses_perceptual:
-        told = None if on_data is None else functools.partial(on_data, "perceptual weights, MB")
-        perceptual = make_perceptual_of(recipe, device=device, on_progress=told)
-    data = open_data(recipe, data_settings, teacher=draw, teacher_key=key, on_progress=on_data)
-    plan = make_plan_of(recipe, photos=len(data.photos))
-    source = make_source(recipe, data, plan, data_settings, world=world)
-    objective = make_objective(
-        recipe, plan, device=device, perceptual=perceptual, cache_bytes=data_settings.cache_bytes // 2
+    with failing_together(world):
+        device = choose_device(loop_settings.device, world)
+        # What may be missing is looked for before thousands of photos are read.
+        draw, key = open_teacher_of(teacher) if teacher else (None, "")
+        check_folders(data_settings.photos, data_settings.art if recipe.needs_art else None)
+        perceptual = None
+        if recipe.uses_perceptual:
+            told = None if on_data is None else functools.partial(on_data, "perceptual weights, MB")
+            perceptual = make_perceptual_of(recipe, device=device, on_progress=told)
+    agree(
+        config_of(recipe, data_settings, Plan(()), teacher_key=key),
+        {"photos": data_settings.photos, "art": data_settings.art if recipe.needs_art else None},
+        world,
     )
-    if start_from is not None:
-        started = load_generator(start_from)
-        load_weights(bare(objective.networks["generator"]), started.state_dict(), where=repr(str(start_from)))
+    with failing_together(world):
+        data = open_data(recipe, data_settings, teacher=draw, teacher_key=key, on_progress=on_data)
+        plan = make_plan_of(recipe, photos=len(data.photos))
+        source = make_source(recipe, data, plan, data_settings, world=world)
+        objective = make_objective(
+            recipe, plan, device=device, perceptual=perceptual, cache_bytes=data_settings.cache_bytes // 2
+        )
+        if start_from is not None:
+            started = load_generator(start_from)
+            load_weights(bare(objective.networks["generator"]), started.state_dict(), where=repr(str(start_from)))
     seed_everything(loop_settings.seed, world.rank)
     return Trainer(
         objective,

@@ -37,6 +37,7 @@ import torch
 from animevid.errors import TrainingError
 from torch import Tensor, nn
 
+from animevid_trainer.agreement import check_resumed, failing_together
 from animevid_trainer.cadence import Cadence, Every
 from animevid_trainer.checkpoint import (
     changed_past,
@@ -348,10 +349,12 @@ class Trainer:
             TrainingError: a loss or gradient is not finite (step and term named; the last checkpoint is kept), a
                 checkpoint that does not belong to this run, or a disk that is full.
         """
-        found = latest_checkpoint(self.checkpoints)
-        if found is not None:
-            self.load_state(*load_checkpoint(found))
-            log.info("resuming after step %d", self.step)
+        with failing_together(self.world):
+            found = latest_checkpoint(self.checkpoints)
+            if found is not None:
+                self.load_state(*load_checkpoint(found))
+                log.info("resuming after step %d", self.step)
+        check_resumed(self.step, self.folder, self.world)
         first_step = self.step
         if self.world.is_first:
             self._describe_run(resumed_from=first_step)
