@@ -6,6 +6,8 @@ import os
 import re
 import secrets
 import shutil
+import stat
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from animevid.errors import OutputError
-from animevid.io.network.protocols import Spec, is_local_file, local_path, output_error
+from animevid.io.network.protocols import Spec, ffmpeg_url, is_local_file, local_path, output_error
 
 fcntl: Any
 try:
@@ -24,16 +26,28 @@ except ImportError:  # Windows, where what a crash left stays
 
 #: Younger files than this may not be locked yet.
 _FRESH_SECONDS = 60.0
+#: What file systems take (NAME_MAX), and what is left of it for a stem in a hidden name.
+_LONGEST_NAME_BYTES = 255
+_KEPT_STEM_BYTES = 200
 
 
 def check_target(path: Path, *, overwrite: bool, source: Spec | None = None) -> None:
     """Refuse a target that cannot or must not be written, before any work is done.
 
     Raises:
-        OutputError: it exists, is a folder, is ``source`` itself, or its folder is missing or read-only.
+        OutputError: it exists, is a folder, is ``source`` itself, its name is too long, or its folder is missing or
+            read-only.
     """
+    if (length := len(os.fsencode(path.name))) > _LONGEST_NAME_BYTES:
+        said = f"its name has {length} bytes, at most {_LONGEST_NAME_BYTES} are allowed"
+        raise OutputError(f"path = {str(path)!r} cannot be written: {said}; choose a shorter one")
     if path.is_dir():
         raise OutputError(f"path = {str(path)!r} is a folder: give a file name")
+    path = behind_links(path)
+    if takes_a_stream(path):
+        if not os.access(path, os.W_OK):
+            raise OutputError(f"path = {str(path)!r} may not be written: check its permissions")
+        return
     if not path.parent.is_dir():
         raise OutputError(f"path = {str(path)!r} cannot be written: its folder does not exist; make it first")
     if source is not None and is_local_file(source) and path.exists() and _same_file(path, local_path(source)):
@@ -51,21 +65,53 @@ def _same_file(path: Path, other: Path) -> bool:
         return False
 
 
+def behind_links(path: Path) -> Path:
+    """What a link points to, whether that exists or not; another path as it is. So a link stays one."""
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def takes_a_stream(path: Path) -> bool:
+    """Whether ``path`` is something that is written into and never replaced: a FIFO, a terminal, /dev/null."""
+    try:
+        return path.is_fifo() or path.is_char_device() or path.is_socket()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _short_stem(target: Path) -> str:
+    """The beginning of a name that leaves room for what a hidden name has around it, whatever its script."""
+    return os.fsencode(target.stem)[:_KEPT_STEM_BYTES].decode("utf-8", "ignore")
+
+
 class PendingFile:
-    """A file written under a hidden name beside its target (same suffix: muxers go by it), renamed by ``publish``."""
+    """A file written under a hidden name beside its target (same suffix: muxers go by it), renamed by ``publish``.
+
+    Where the target is a link, what it points to is replaced and the link stays; what is replaced hands on its
+    permissions. Into a FIFO the finished file is copied.
+    """
 
     def __init__(self, target: Path, *, overwrite: bool) -> None:
-        self.target = target
+        self.target = target = behind_links(target)
         self._overwrite = overwrite
-        self.path = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.part{target.suffix}")
+        self._is_stream = takes_a_stream(target)
+        name = f".{_short_stem(target)}.{secrets.token_hex(4)}.part{target.suffix}"
+        self.path = Path(tempfile.gettempdir()) / name if self._is_stream else target.with_name(name)
         remove_left_over(target)
         try:
             # Says at once if the folder cannot be written. The lock, which ends with the process, tells what is still
             # being written from what a crash left.
             self._hold: int | None = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+            if not self._is_stream and target.exists():
+                with suppress(OSError):  # somebody else's file, or a file system without permissions
+                    os.chmod(self.path, stat.S_IMODE(target.stat().st_mode))
         except OSError as error:
             raise output_error(target, error) from error
         _try_lock(self._hold)
+
+    @property
+    def url(self) -> str:
+        """The file as FFmpeg opens it, also where a folder's name is no UTF-8."""
+        return ffmpeg_url(self.path, self._hold)
 
     def publish(self) -> int:
         """Give the file its name; returns its size in bytes.
@@ -74,6 +120,12 @@ class PendingFile:
             OutputError: a file of that name has come into being meanwhile, or the rename fails.
         """
         self._release()
+        if self._is_stream:
+            size = self.path.stat().st_size
+            with self.path.open("rb") as whole, self.target.open("wb") as stream:
+                shutil.copyfileobj(whole, stream)
+            self.path.unlink()
+            return size
         try:
             size = self.path.stat().st_size
             if not self._overwrite:
@@ -110,7 +162,7 @@ def remove_left_over(target: Path) -> int:
 
     What another process still writes is locked and stays, and so does what came into being just now.
     """
-    left_over = re.compile(rf"\.{re.escape(target.stem[:80])}\.[0-9a-f]{{8}}\.part{re.escape(target.suffix)}")
+    left_over = re.compile(rf"\.{re.escape(_short_stem(target))}\.[0-9a-f]{{8}}\.part{re.escape(target.suffix)}")
     removed = 0
     with suppress(OSError):
         for path in target.parent.iterdir():
@@ -152,7 +204,7 @@ class PendingPlaylist:
     def __init__(self, target: Path, *, overwrite: bool) -> None:
         self.target = target
         self._overwrite = overwrite
-        self.folder = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.part")
+        self.folder = target.with_name(f".{_short_stem(target)}.{secrets.token_hex(4)}.part")
         self.path = self.folder / target.name
         if not overwrite and (segments := self._old_segments()):
             raise OutputError(
@@ -252,7 +304,7 @@ class PendingFolder:
         self.target = target
         self._overwrite = overwrite
         home = target if target.is_dir() else target.parent
-        self.path = home / f".{target.name[:80]}.{secrets.token_hex(4)}.part"
+        self.path = home / f".{_short_stem(target)}.{secrets.token_hex(4)}.part"
         if target.exists() and not target.is_dir():
             raise OutputError(f"path = {str(target)!r} is a file where a folder is expected: choose another name")
         if not target.parent.is_dir():

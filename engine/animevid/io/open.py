@@ -64,13 +64,14 @@ def open_source(
                 upright=upright,
                 tone_map=tone_map,
             )
-        if format_name is None and is_animated_webp(_head_of(path)):
+        if format_name is None and path.is_file() and is_animated_webp(_head_of(path)):
             if stream_index is not None:
                 raise UsageError(f"{stream_index = }: images have no streams; leave it out")
             return AnimatedWebpSource(spec, start_seconds=start_seconds, end_seconds=end_seconds)
     file = None
-    if os.fspath(spec) == STANDARD_STREAM and format_name is None:
-        file = StandardInput(head_bytes=HEAD_BYTES)
+    fifo = local_path(spec) if is_local_file(spec) and local_path(spec).is_fifo() else None
+    if (os.fspath(spec) == STANDARD_STREAM or fifo is not None) and format_name is None:
+        file = StandardInput(head_bytes=HEAD_BYTES, path=fifo)
         if may_be_still(file.head):
             data = file.look_further(is_row_of_jpegs)
             if still_kind(data[:HEAD_BYTES], lambda: BytesIO(data)) is not None:
@@ -145,7 +146,7 @@ def open_sink(
                 "a video or a .gif"
             )
         return ImageSink(path, template=template, overwrite=settings.overwrite)
-    if not suffix or text.endswith(("/", os.sep)) or local_path(path).is_dir() or suffix in STILL_SUFFIXES:
+    if not suffix or text.endswith(("/", os.sep)) or os.path.isdir(local_path(path)) or suffix in STILL_SUFFIXES:
         return ImageFolderSink(path, template=template, overwrite=settings.overwrite)
     known = ", ".join([*MUXERS, *ANIMATIONS, *STILL_SUFFIXES])
     raise UsageError(f"{suffix = } is not written: use one of {known}, or a folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from animevid.errors import AnimevidError, Cancelled, InputError, OutputError, UsageError
+from animevid.files import takes_a_stream
 from animevid.io import VideoSink, VideoSource
 from animevid.io.clock import ARBITRARY_CLOCK_FORMATS
 from animevid.io.network.protocols import is_local_file, local_path, output_error
@@ -83,9 +85,10 @@ def open_conversion(
 def why_not_resumable(conversion: Conversion, src: PathLike, *, start_seconds: Fraction) -> str | None:
     """Why a conversion cannot be made in segments, in a few words; ``None`` if it can."""
     source, sink = conversion.source, conversion.sink
-    if not is_local_file(src) or not isinstance(source, VideoSource):
+    if not is_local_file(src) or not local_path(src).is_file() or not isinstance(source, VideoSource):
         return "only a film in a file can be sought"
-    if not isinstance(sink, VideoSink) or not is_local_file(sink.path) or sink.muxer == "hls":
+    to_file = is_local_file(sink.path) and not takes_a_stream(local_path(sink.path))
+    if not isinstance(sink, VideoSink) or not to_file or sink.muxer == "hls":
         return "only a film in one file can be joined"
     if source.info.container.split(",")[0] in ARBITRARY_CLOCK_FORMATS or source.origin_seconds != start_seconds:
         return "this container's clock may begin anew in the middle (.mp4 and .mkv do well)"
@@ -101,8 +104,8 @@ def why_not_resumable(conversion: Conversion, src: PathLike, *, start_seconds: F
 def job_folder(target: Path) -> Path:
     """Where the journal and the segments of a job lie: hidden beside its output."""
     name = target.name
-    if len(name.encode()) > 200:
-        name = f"{name[:40]}-{hashlib.blake2b(name.encode(), digest_size=8).hexdigest()}"
+    if len(os.fsencode(name)) > 200:
+        name = f"{name[:40]}-{hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()}"
     return target.with_name(f".{name}.job")
 
 

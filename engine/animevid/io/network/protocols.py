@@ -7,6 +7,7 @@ it refers to (a playlist, a concatenation) may only be local too. A URL is opene
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Callable
 from os import PathLike, fspath
@@ -72,6 +73,25 @@ def local_path(spec: Spec) -> Path:
     return Path(text[len("file://") :] if scheme_of(text) == "file" else text)
 
 
+def ffmpeg_url(path: Path, handle: int | None) -> str:
+    """A local file as FFmpeg opens it: by its name, or where that is no UTF-8, which PyAV asks for, by an open one's.
+
+    Args:
+        path: the file.
+        handle: its descriptor, open as long as the name is used; for names that are no UTF-8 (``/dev/fd``).
+    """
+    return f"file:{path}" if handle is None or is_utf8(path) else f"file:/dev/fd/{handle}"
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a name is text, which FFmpeg's options and playlists ask for."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # a byte that is no text, which Python holds as a lone surrogate
+        return False
+    return True
+
+
 def open_input(
     spec: Spec,
     *,
@@ -91,6 +111,7 @@ def open_input(
     """
     text = fspath(spec)
     scheme = scheme_of(text)
+    handle: int | None = None
     timeout: float | None = timeout_seconds
     if text == STANDARD_STREAM:
         name, protocols, timeout = "pipe:0", "pipe", None
@@ -100,7 +121,10 @@ def open_input(
             raise InputError(f"path = {str(path)!r} does not exist: check the name")
         if path.is_dir():
             raise InputError(f"path = {str(path)!r} is a folder where a file is expected: give a file in it")
-        name, protocols, timeout = f"file:{path}", _READ_SCHEMES["file"], None
+        protocols, timeout = _READ_SCHEMES["file"], None
+        if file is None and not is_utf8(path) and os.access(path, os.R_OK):
+            handle = os.open(path, os.O_RDONLY)
+        name = ffmpeg_url(path, handle)
     elif scheme in _READ_SCHEMES:
         name, protocols = text, _READ_SCHEMES[scheme]
     else:
@@ -118,6 +142,9 @@ def open_input(
         )  # fmt: skip
     except (av.FFmpegError, OSError, ValueError) as error:
         raise input_error(spec, error) from error
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def open_output(

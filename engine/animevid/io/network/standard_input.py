@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 _MOST_BYTES = 1 << 30
@@ -13,14 +14,19 @@ _PIECE_BYTES = 1 << 20
 
 
 class StandardInput(io.RawIOBase):
-    """The bytes of standard input from the first one on, for ``av.open``. ``head`` holds the first ones.
+    """The bytes of standard input, or of a FIFO, from the first one on, for ``av.open``. ``head`` holds the first ones.
 
     What is redirected from a file can be sought; a pipe cannot.
+
+    Args:
+        head_bytes: how many bytes are looked at.
+        path: a FIFO; ``None``: standard input.
     """
 
-    def __init__(self, *, head_bytes: int) -> None:
+    def __init__(self, *, head_bytes: int, path: Path | None = None) -> None:
         super().__init__()
-        self._handle = sys.stdin.fileno()
+        self._handle = sys.stdin.fileno() if path is None else os.open(path, os.O_RDONLY)
+        self._is_own = path is not None
         self._seekable = True
         try:
             self._start = os.lseek(self._handle, 0, os.SEEK_CUR)
@@ -59,6 +65,12 @@ class StandardInput(io.RawIOBase):
         view[:count] = self._waiting[:count]
         self._waiting = self._waiting[count:]
         return count
+
+    def close(self) -> None:
+        """Close a FIFO; standard input stays open."""
+        if self._is_own and not self.closed:
+            os.close(self._handle)
+        super().close()
 
     def look_further(self, enough: Callable[[bytes], bool]) -> bytes:
         """The bytes up to the end, or until ``enough`` of the last ones; all of them are still to be read."""

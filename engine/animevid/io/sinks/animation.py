@@ -69,7 +69,7 @@ class AnimationSink(Sink):
         # What a GIF asks for is asked for again, however short: viewers slow both down alike.
         self._is_copy = template is not None and template.info.container == "gif"
         self._plays = 0
-        if template is not None and is_local_file(template.spec):
+        if template is not None and is_local_file(template.spec) and local_path(template.spec).is_file():
             self._plays = how_often_played(local_path(template.spec)) or 0
         self._seconds = Fraction(0)
         self._thinned = 0
@@ -117,7 +117,7 @@ class AnimationSink(Sink):
         self._size = width, height = planes.width, planes.height
         self._pending = PendingFile(self._target, overwrite=self._overwrite)
         options = self._loop_options()
-        self._container = av.open(f"file:{self._pending.path}", "w", format=self._muxer, container_options=options)
+        self._container = av.open(self._pending.url, "w", format=self._muxer, container_options=options)
         self._stream = self._container.add_stream(self._encoder, rate=25)
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = width, height, self._pixel_format

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import av
 
 from animevid.errors import DeviceError, OutputError, UsageError
-from animevid.files import PendingFile, PendingPlaylist, check_target
+from animevid.files import PendingFile, PendingPlaylist, check_target, takes_a_stream
 from animevid.frame import Frame
 from animevid.io.clock import output_time_base, ticks_from_seconds
 from animevid.io.colour import write_tags
 from animevid.io.encoders import EncoderPlan, PictureKind, choose_encoder, open_context
 from animevid.io.network.ffmpeg_subprocess import PipedContainer
-from animevid.io.network.protocols import Spec, is_published, local_path, open_output, output_url
+from animevid.io.network.protocols import Spec, is_published, is_utf8, local_path, open_output, output_url
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.source import Source
@@ -147,6 +147,10 @@ class VideoSink(Sink):
         if is_published(path):
             self._settings = settings = _easy_to_tune_in(settings, picture)
         self._target = None if url is not None else local_path(path)
+        if self._target is not None and takes_a_stream(self._target):
+            check_target(self._target, overwrite=True)
+            url = f"file:{self._target}", settings.muxer or muxer_for(path)
+            self._target = None
         if self._target is not None:
             own = template.spec if template is not None else None
             check_target(self._target, overwrite=settings.overwrite, source=own)
@@ -156,6 +160,8 @@ class VideoSink(Sink):
         if self.muxer == "hls":
             if self._target is None or self._target.suffix.lower() != ".m3u8":
                 raise UsageError("muxer = 'hls' writes a playlist and its segments beside it: give a file.m3u8")
+            if not is_utf8(self._target):
+                raise UsageError(f"path = {str(self._target)!r}: a playlist's name and folder must be UTF-8: rename")
             if "%" in str(self._target):
                 raise UsageError(f"path = {str(self._target)!r}: a % has a meaning in names of segments; leave it out")
             self._settings = settings = _easy_to_tune_in(settings, picture)  # a segment ends before a key frame
@@ -366,7 +372,7 @@ class VideoSink(Sink):
         if self._target is not None:
             pending = PendingPlaylist if self.muxer == "hls" else PendingFile
             self._file = pending(self._target, overwrite=self._settings.overwrite)
-            self._name = f"file:{self._file.path}"
+            self._name = self._file.url if isinstance(self._file, PendingFile) else f"file:{self._file.path}"
 
     def _open_container(self, *, device_index: int | None = None) -> None:
         plan, picture = self.encoder, self._picture

@@ -143,7 +143,7 @@ class VideoSource(Source):
             self._stream = self._choose_stream(stream_index)
             self._video_index = self._stream.index
             name = self._container.format.name
-            path = local_path(spec) if is_local_file(spec) else None
+            path = local_path(spec) if is_local_file(spec) and local_path(spec).is_file() else None
             self._strangers = strangers(self._container.streams, self._stream, format_name=name, path=path)
             for index in self._strangers:
                 self._container.streams[index].discard = Discard.all  # not even fetched
