@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import os
 import stat
 from collections.abc import Callable
 from dataclasses import replace
@@ -241,10 +242,13 @@ def converted_by(served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) ->
     from animevid.server import uploads
 
     def ask(shown: Style) -> Style:
-        asked = []
+        asked: list[Style] = []
 
         async def look(_: Any, request: SandboxRequest, job: Any) -> str:
-            asked.append(request)
+            style = conversion_options(SandboxRequest.from_json(request.to_json())).style
+            assert isinstance(style, Style)
+            assert style.model == shown.model
+            asked.append(style)
             return "that was all"
 
         monkeypatch.setattr(uploads.Jobs, "_run_sandbox", look)
@@ -253,9 +257,7 @@ def converted_by(served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) ->
             await finished(client, await (await client.post("/api/jobs", data=b"a film")).json())
 
         served(talk, styles=(shown,))
-        style = conversion_options(SandboxRequest.from_json(asked[0].to_json())).style
-        assert isinstance(style, Style)
-        return style
+        return asked[0]
 
     return ask
 
@@ -268,7 +270,8 @@ def test_a_file_is_converted_in_the_precision_that_the_page_shows(
 ):
     style = converted_by(load_style("aozora", precision=precision))
     assert style.allow_int8 is may_be_int8
-    assert style.path == load_style("aozora").path
+    assert style.path.name == load_style("aozora").path.name
+    assert style.path.parent != load_style("aozora").path.parent  # a copy: its folder is nobody's business
 
 
 @pytest.mark.parametrize("has_card", [True, False], ids=["with what was hinted at", "looked at anew"])
@@ -440,6 +443,34 @@ def test_a_conversion_may_write_no_more_than_the_room_that_is_left(served: Calla
     first, second = served(talk, jobs=JobLimits(kept_bytes=1500))
     assert first["state"] == "done"
     assert second["error"] == "file too large (results that were not fetched yet left 0 MiB for it)"
+
+
+def test_the_token_comes_from_a_file_or_the_environment(
+    packed_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def run(*arguments: str) -> str:
+        given: list[Any] = []
+
+        async def nobody(app: Any, listening: Any, **_: Any) -> None:
+            listening.close()
+
+        monkeypatch.setattr("animevid.server.listen.serve", nobody)
+        make = lambda options: given.append(options) or aiohttp.web.Application()  # noqa: E731
+        monkeypatch.setattr("animevid.server.app.make_app", make)
+        code = main(["serve", "--port", "0", "--style", str(packed_style), *arguments])
+        return str(given[0].guard.token) if code == 0 else capsys.readouterr().err
+
+    (tmp_path / "token").write_text("a token of a file\n")
+    (tmp_path / "short").write_text("short")
+    (tmp_path / "binary").write_bytes(b"\xff" * 20)
+    assert run("--token-file", str(tmp_path / "token")) == "a token of a file"
+    assert "12 characters" in run("--token-file", str(tmp_path / "short"))
+    assert "cannot be read" in run("--token-file", str(tmp_path / "binary"))
+    assert "cannot be read" in run("--token-file", str(tmp_path / "none"))
+    assert "one too many" in run("--token-file", str(tmp_path / "token"), "--token", "a token of the line")
+    monkeypatch.setenv("ANIMEVID_TOKEN", "a token of the room")
+    assert run() == "a token of the room"
+    assert "ANIMEVID_TOKEN" not in os.environ  # no child inherits it
 
 
 def test_off_loopback_a_token_is_made_up_and_tls_is_spoken_of(

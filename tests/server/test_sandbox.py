@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,8 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from animevid.confinement import missing
 from animevid.errors import InputError
+from animevid.server import converter
+from animevid.server.converter import copy_style
 from animevid.server.sandbox import SandboxLimits, SandboxRequest, check_upload
+from animevid.styles import Style, load_style
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
 
@@ -22,7 +28,7 @@ def convert(source: Path, style: Path, **limits: Any) -> dict[str, Any]:
     request = SandboxRequest(
         source=str(source),
         target=str(source.with_name("result.mp4")),
-        style=str(style),
+        style=str(shutil.copy(style, source.with_name("style.onnx"))),
         options={"threads": 1},
         limits=replace(SandboxLimits(), **limits),
     )
@@ -39,11 +45,10 @@ def convert(source: Path, style: Path, **limits: Any) -> dict[str, Any]:
 def in_sandbox(folder: Path, code: str) -> str:
     """What ``code`` prints inside the walls."""
     program = f"""
-import socket
+import os, signal, socket, threading
 from pathlib import Path
-from animevid.server.sandbox import SandboxLimits, _program_folders, limit_files, limit_resources
-limit_resources(SandboxLimits(output_bytes=1_000_000))
-print(limit_files(writable=[Path({str(folder)!r})], readable=_program_folders()))
+from animevid.server.sandbox import SandboxLimits, confine_to
+print(confine_to(Path({str(folder)!r}), SandboxLimits(output_bytes=1_000_000)))
 try:
     {code}
     print("allowed")
@@ -53,7 +58,7 @@ except Exception as error:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=folder)
     enforced, *rest = done.stdout.split()
     if enforced != "True":
-        pytest.skip("this kernel has no Landlock")
+        pytest.skip(f"this kernel lacks {missing()}")
     return rest[0]
 
 
@@ -96,8 +101,113 @@ def test_it_writes_nowhere_else(tmp_path: Path):
 
 
 @linux
-def test_it_reaches_no_network(tmp_path: Path):
-    assert in_sandbox(tmp_path, "socket.create_connection(('127.0.0.1', 9), timeout=2)") == "PermissionError"
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "socket.create_connection(('127.0.0.1', 9), timeout=2)",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        "socket.socket(socket.AF_UNIX)",
+        "socket.socket(socket.AF_NETLINK)",
+        "socket.socketpair()",
+        "os.fork()",
+        "os.posix_spawn('/bin/true', ['true'], {})",
+        "os.execv('/bin/true', ['true'])",
+        "os.kill(os.getppid(), 0)",
+        "os.kill(0, 0)",
+        "signal.pidfd_send_signal(os.pidfd_open(os.getppid()), 0)",
+        "Path(f'/proc/{os.getppid()}/cmdline').read_bytes()",
+        "Path(f'/proc/{os.getppid()}/environ').read_bytes()",
+        "list(Path('/proc').iterdir())",
+        "os.chmod('.', 0o777)",
+        "os.utime('.')",
+        "os.memfd_create('x')",
+        "os.symlink('/etc/passwd', 'before.jpg')",
+        "os.link('/etc/passwd', 'before.jpg')",
+        "os.mkfifo('x')",
+        "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
+    ],
+)
+def test_it_reaches_nothing_outside(tmp_path: Path, deed: str):
+    # Landlock says of a link into another folder that it is another device.
+    assert in_sandbox(tmp_path, deed) == ("OSError" if "os.link" in deed else "PermissionError")
+
+
+@linux
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "threading.Thread(target=print).start()",
+        "os.kill(os.getpid(), 0)",
+        "Path('/proc/self/status').read_text()",
+        "Path('/proc/cpuinfo').read_text()",
+    ],
+)
+def test_it_does_what_a_conversion_needs(tmp_path: Path, deed: str):
+    assert in_sandbox(tmp_path, deed) == "allowed"
+
+
+@linux
+def test_threads_do_not_get_around_it(tmp_path: Path):
+    deed = "from concurrent.futures import ThreadPoolExecutor as T; T().submit(socket.socket).result()"
+    assert in_sandbox(tmp_path, deed) == "PermissionError"
+
+
+@linux
+def test_the_style_is_a_copy_and_its_folder_stays_closed(
+    packed_style: Path, make_clip: Callable[..., Path], tmp_path: Path
+):
+    style = Style(load_style(packed_style).card, packed_style)
+    (tmp_path / "upload").mkdir()
+    copy = copy_style(style, tmp_path / "upload")
+    assert copy.model == style.model
+    assert in_sandbox(tmp_path / "upload", f"Path({str(packed_style)!r}).read_bytes()") == "PermissionError"
+    assert in_sandbox(tmp_path / "upload", f"Path({str(copy.path)!r}).read_bytes()") == "allowed"
+
+
+@linux
+def test_where_the_kernel_cannot_confine_it_nothing_is_converted(packed_style: Path, tmp_path: Path):
+    program = (
+        "import sys; from animevid.server import sandbox; sandbox.confine = lambda **_: False;"
+        "sandbox.missing = lambda: ('Landlock',); sandbox.main(sys.argv[1:])"
+    )
+    (tmp_path / "upload").write_bytes(b"no film")
+    said = []
+    for anyway in (False, True):
+        request = SandboxRequest(str(tmp_path / "upload"), "x", str(packed_style), may_be_unconfined=anyway)
+        command = [sys.executable, "-c", program, request.to_json()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        said.append(json.loads(done.stdout)["error"])
+    assert "cannot confine" in said[0]
+    assert "not a video" in said[1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a process holds open is told by /proc")
+@pytest.mark.parametrize("removes", [False, True])
+def test_all_files_together_have_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removes: bool):
+    monkeypatch.setattr(converter, "_SLACK_BYTES", 0)
+    monkeypatch.setattr(converter, "_WATCH_SECONDS", 0.05)
+    remove = "os.remove(str(number))" if removes else "pass"
+    writer = f"""
+import os
+kept = []
+for number in range(400):
+    kept.append(open(str(number), "wb", 0))
+    kept[-1].write(bytes(10**6))
+    {remove}
+input()
+"""
+
+    async def watch() -> converter.Quota:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", writer, cwd=tmp_path, stdin=asyncio.subprocess.PIPE
+        )
+        quota = converter.Quota(tmp_path, child.pid, 20_000_000)
+        async with asyncio.timeout(60):
+            await quota.hold(child.kill)
+        await child.wait()
+        return quota
+
+    assert asyncio.run(watch()).is_broken
 
 
 def test_it_writes_no_file_beyond_its_limit(tmp_path: Path):
@@ -116,7 +226,7 @@ def test_memory_beyond_the_limit_is_an_error_and_no_more(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no rlimits")
 def test_cpu_time_beyond_the_limit_ends_it():
-    program = "from animevid.server.sandbox import *\nlimit_resources(SandboxLimits(cpu_seconds=1))\nwhile True: pass"
+    program = "from animevid.confinement import *\nlimit_resources(ResourceLimits(cpu_seconds=1))\nwhile True: pass"
     assert subprocess.run([sys.executable, "-c", program], timeout=120).returncode < 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import socket
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: How long requests that are being answered may take after Ctrl-C.
 _FAREWELL_SECONDS = 0.5
+
+#: Where the token may be given so that nobody else on the machine sees it.
+TOKEN_VARIABLE = "ANIMEVID_TOKEN"
 
 _EPILOG = """\
 Without --host only this machine reaches the page. With another --host everybody must know the token, which travels
@@ -37,10 +41,16 @@ def add_parser(subparsers: Any) -> None:
     group.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default 127.0.0.1)")
     group.add_argument("--port", type=parse_count, default=8080, metavar="N", help="default 8080; 0: any free one")
     group.add_argument("--token", metavar="TEXT", help="what viewers must know (made up where --host needs one)")
+    group.add_argument("--token-file", metavar="FILE", help=f"the token is its first line (or set {TOKEN_VARIABLE})")
     group.add_argument("--origin", action="append", default=[], metavar="URL", help="a proxy's address in front")
     group.add_argument("--max-viewers", type=parse_count, default=4, metavar="N", help="live at a time (default 4)")
     group.add_argument("--max-upload", type=parse_count, default=512, metavar="MIB", help="of a file (default 512)")
     group.add_argument("--max-minutes", type=parse_count, default=10, metavar="N", help="of a file (default 10)")
+    group.add_argument(
+        "--unconfined-uploads",
+        action="store_true",
+        help="convert files also where the system cannot confine the converter (Linux without Landlock or seccomp)",
+    )
     add_common_options(parser)
     add_options(
         parser,
@@ -55,6 +65,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     from aiohttp import web
 
+    from animevid.confinement import missing
     from animevid.server.app import ServerOptions, make_app
     from animevid.server.auth import Guard, is_loopback, new_token
     from animevid.server.listen import serve
@@ -63,10 +74,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.max_viewers < 1 or args.port > 65535:
         raise UsageError(f"{args.max_viewers = }, {args.port = }: give at least 1 viewer and a port up to 65535")
-    if args.token is not None and len(args.token) < 12:
-        raise UsageError("--token must have 12 characters or more: leave it out and a good one is made up")
     away = not is_loopback(args.host)
-    token = args.token or (new_token() if away else None)
+    token = _given_token(args) or (new_token() if away else None)
     camera = read_options(args, CameraOptions, prefix="camera.")
     live = read_options(args, LiveOptions, prefix="live.")
     seconds = 60.0 * args.max_minutes
@@ -79,13 +88,19 @@ def run(args: argparse.Namespace) -> int:
             runtime=read_options(args, RuntimeOptions, prefix="runtime."),
             max_viewers=args.max_viewers,
             camera=None if camera.device is None else camera,
-            jobs=JobLimits(upload_bytes=args.max_upload << 20, sandbox=sandbox),
+            jobs=JobLimits(
+                upload_bytes=args.max_upload << 20, may_be_unconfined=args.unconfined_uploads, sandbox=sandbox
+            ),
         )
     )
     if away:
         print(
             "everybody who can reach this machine sees this page and needs the token; token and pictures travel\n"
             "unencrypted: TLS belongs in front (a proxy, and --origin https://its-name)"
+        )
+    if missing() and not args.unconfined_uploads:
+        print(
+            f"no files are converted: this system lacks {' and '.join(missing())}; --unconfined-uploads does it anyway"
         )
     listening = _listen(args.host, args.port)
     name = f"[{args.host}]" if ":" in args.host else args.host
@@ -99,6 +114,30 @@ def run(args: argparse.Namespace) -> int:
     with suppress(KeyboardInterrupt):  # Windows, where no signal handler can be set
         asyncio.run(serve(app, listening, farewell_seconds=_FAREWELL_SECONDS))
     return 0
+
+
+def _given_token(args: argparse.Namespace) -> str | None:
+    """The token of ``--token``, ``--token-file`` or the environment, where no child finds it any more.
+
+    Everybody on this machine can read the command line, so the other two are the better ways.
+
+    Raises:
+        UsageError: two are given, the file cannot be read, or it is too short.
+    """
+    from_environment = os.environ.pop(TOKEN_VARIABLE, "")
+    if args.token is not None and args.token_file is not None:
+        raise UsageError("--token and --token-file are one too many: give one of them")
+    token = args.token or from_environment
+    if args.token_file is not None:
+        try:
+            with open(args.token_file, encoding="utf-8") as file:
+                token = file.readline(1000).strip()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise UsageError(f"--token-file {args.token_file!r} cannot be read ({reason})") from error
+    if (token or args.token is not None or args.token_file is not None) and len(token) < 12:
+        raise UsageError("the token must have 12 characters or more: leave it out and a good one is made up")
+    return token or None
 
 
 def _listen(host: str, port: int) -> socket.socket:

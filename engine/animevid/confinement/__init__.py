@@ -6,8 +6,10 @@ process that was confined cannot be set free again, so only children that were m
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,10 +17,19 @@ from pathlib import Path
 
 from animevid.confinement import landlock, seccomp
 
-__all__ = ["ResourceLimits", "confine", "is_confined", "limit_resources", "missing", "program_folders"]
+__all__ = [
+    "ResourceLimits",
+    "confine",
+    "end_with_parent",
+    "is_confined",
+    "limit_resources",
+    "missing",
+    "program_folders",
+]
 
 _log = logging.getLogger(__name__)
 _confined = False
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,12 @@ def confine(*, writable: list[Path], readable: list[Path]) -> bool:
     holds = seccomp.deny_calls() and holds
     _confined = True
     return holds
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process when the thread that started it ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def is_confined() -> bool:

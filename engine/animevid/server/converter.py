@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from animevid.server.sandbox import SandboxRequest
+from animevid.styles import Style
 
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
 _MOST_LETTERS = 300
+_WATCH_SECONDS = 0.25
+#: For what a conversion needs besides its output: samples, pictures for the page.
+_SLACK_BYTES = 16 << 20
+_MOST_FILES = 500
 
 
 async def run_sandbox(
@@ -45,6 +53,8 @@ async def run_sandbox(
     )
     assert child.stdout is not None
     last: dict[str, object] = {}
+    quota = Quota(folder, child.pid, request.limits.output_bytes)
+    watching = asyncio.create_task(quota.hold(child.kill))
     try:
         while line := await _line(child.stdout):
             last = _message(line) or last
@@ -54,15 +64,83 @@ async def run_sandbox(
         await _drain(child.stdout)
         code = await child.wait()
     finally:
+        watching.cancel()
         if child.returncode is None:
             child.kill()
             await _drain(child.stdout)
             await child.wait()
+    if quota.is_broken:
+        return f"the converter was stopped: it wrote more than the {request.limits.output_bytes >> 20} MiB allowed"
     if last.get("done") is True and (request.preview or Path(request.target).exists()):
         return None
     if isinstance(last.get("error"), str):
         return _clean(str(last["error"]))
     return f"the converter was stopped by a limit (code {code}): make the file shorter or smaller"
+
+
+def copy_style(style: Style, folder: Path) -> Style:
+    """``style``, its INT8 file too, copied into ``folder``: where it lies, the child sees nothing.
+
+    Raises:
+        StyleError: it cannot be read, or is none.
+        OSError: there is no room.
+    """
+    style = style.with_card()
+    home = folder / "style"
+    home.mkdir(mode=0o700, exist_ok=True)
+    smaller = style.int8() if style.allow_int8 else None
+    for found in (style, smaller):
+        if found is not None:
+            copy = home / found.path.name
+            copy.touch(mode=0o600)
+            copy.write_bytes(found.model)
+    return replace(style, path=home / style.path.name)
+
+
+class Quota:
+    """What the child ``pid`` may add to ``folder``: all files together, also those that it removed and holds open."""
+
+    def __init__(self, folder: Path, pid: int, most_bytes: int) -> None:
+        self._folder = folder
+        self._open_files = Path(f"/proc/{pid}/fd")
+        self._most_bytes = _used_bytes(folder)[0] + most_bytes + _SLACK_BYTES
+        self.is_broken = False
+
+    async def hold(self, end: Callable[[], None]) -> None:
+        """Call ``end`` once more than that is taken."""
+        while not self.is_broken:
+            await asyncio.sleep(_WATCH_SECONDS)
+            size, count = await asyncio.to_thread(_used_bytes, self._folder)
+            size += await asyncio.to_thread(_removed_bytes, self._open_files)
+            if size > self._most_bytes or count > _MOST_FILES:
+                self.is_broken = True
+                with suppress(ProcessLookupError):
+                    end()
+
+
+def _used_bytes(folder: Path) -> tuple[int, int]:
+    """What all files below ``folder`` take on disk, and how many they are (at most a few more than allowed)."""
+    size = count = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            count += 1
+            with suppress(OSError):
+                size += os.lstat(os.path.join(where, name)).st_blocks * 512
+        if count > _MOST_FILES:
+            break
+    return size, count
+
+
+def _removed_bytes(open_files: Path) -> int:
+    """What files without a name take that a process holds open; 0 where the system does not tell."""
+    size = 0
+    with suppress(OSError):
+        for path in open_files.iterdir():
+            with suppress(OSError):
+                status = path.stat()
+                if status.st_nlink == 0 and stat.S_ISREG(status.st_mode):
+                    size += status.st_blocks * 512
+    return size
 
 
 def _environment(folder: Path) -> dict[str, str]:

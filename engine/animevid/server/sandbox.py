@@ -4,29 +4,25 @@
 ``{"progress": 0.5}`` and, last, ``{"done": true}`` or ``{"error": "..."}``. What a broken or hostile file can do to
 FFmpeg it does here, and the server goes on.
 
-Limits come from the kernel: rlimits everywhere but on Windows, and Landlock (Linux 5.13; network from 6.7) for files.
+Limits come from the kernel (:mod:`animevid.confinement`): rlimits everywhere but on Windows; on Linux Landlock for
+files and seccomp for sockets, other processes and signals, without which nothing is converted unless that is asked
+for.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
-import logging
 import os
-import platform
-import struct
 import sys
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from animevid.confinement import ResourceLimits, confine, end_with_parent, limit_resources, missing, program_folders
 from animevid.errors import AnimevidError, InputError, UnsupportedInputError
 
 if TYPE_CHECKING:
     from animevid.options import ConversionOptions
-
-log = logging.getLogger(__name__)
 
 #: Demuxers an upload may reach. No playlists, no concatenations, no image sequences, no devices, no raw formats.
 ALLOWED_FORMATS = "mov,mp4,m4a,3gp,matroska,webm,avi,gif,mpegts,flv,ogg,mpeg,asf"
@@ -49,12 +45,13 @@ class SandboxLimits:
 
 @dataclass(frozen=True, slots=True)
 class SandboxRequest:
-    """One conversion. ``source`` and ``target`` lie in one private folder; ``style`` is an ONNX file.
+    """One conversion. ``source``, ``target`` and the copy of the ``style``, an ONNX file, lie in one private folder.
 
     ``options`` are those of :class:`ConversionOptions` that differ from the defaults, as JSON takes them. ``card`` is
     that of the style as the page shows it (JSON), which may know more than the file; without one the file
     is looked at. ``allow_int8``: the INT8 file beside it may stand in for it where that is faster (see
     :class:`Style`). ``preview``: one frame of a film, and an estimate, instead of the whole.
+    ``may_be_unconfined``: go on where the kernel lacks what confines the child.
     """
 
     source: str
@@ -64,6 +61,7 @@ class SandboxRequest:
     options: dict[str, Any] = field(default_factory=dict)
     allow_int8: bool = False
     preview: bool = False
+    may_be_unconfined: bool = False
     limits: SandboxLimits = field(default_factory=SandboxLimits)
 
     def to_json(self) -> str:
@@ -79,9 +77,8 @@ def main(argv: list[str] | None = None) -> int:
     """The child's whole life."""
     request = SandboxRequest.from_json((argv or sys.argv[1:])[0])
     os.umask(0o077)
-    limit_resources(request.limits)
-    folder = Path(request.source).parent
-    limit_files(writable=[folder], readable=[Path(request.style).parent, *_program_folders()])
+    if not confine_to(Path(request.source).parent, request.limits) and missing() and not request.may_be_unconfined:
+        return _fail("this system cannot confine what converts uploads, so none is converted")
     try:
         _convert(request)
     except AnimevidError as error:
@@ -198,82 +195,17 @@ def _too_long(limits: SandboxLimits) -> str:
     return f"this film is too long for its size: allowed is as much as {minutes:.0f} minutes of 1280x720 at 30 fps"
 
 
-def limit_resources(limits: SandboxLimits) -> None:
-    """Bound memory, CPU time, the size of files and their number, for this process."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        log.warning("this system has no resource limits")
-        return
-    for kind, value in (
-        (resource.RLIMIT_AS, limits.memory_bytes),
-        (resource.RLIMIT_CPU, limits.cpu_seconds),
-        (resource.RLIMIT_FSIZE, limits.output_bytes),
-        (resource.RLIMIT_NOFILE, 256),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        with suppress(ValueError, OSError):  # macOS has no RLIMIT_AS to speak of
-            hard = resource.getrlimit(kind)[1]
-            value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(kind, (value, value))
+def confine_to(folder: Path, limits: SandboxLimits) -> bool:
+    """Take from this process all but ``folder``, Python's own files and its share of the machine.
 
-
-# Landlock: linux/landlock.h. The numbers of its three system calls are the same on every architecture.
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_PR_SET_NO_NEW_PRIVS = 38
-_READ = 1 << 0 | 1 << 2 | 1 << 3  # execute (map a library), read a file, read a folder
-_WRITE = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8  # write, remove folder or file, make folder or file
-_ON_FILES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
-_ALL_OF_ABI_1 = (1 << 13) - 1
-_TRUNCATE = 1 << 14  # from ABI 3
-_NETWORK = 1 << 0 | 1 << 1  # bind and connect TCP, from ABI 4
-
-
-def limit_files(*, writable: list[Path], readable: list[Path]) -> bool:
-    """Let this process, and threads it starts from now on, see only these folders, and no TCP. Linux only.
-
-    Returns whether the kernel does it; elsewhere FFmpeg's own allow-lists are what holds.
+    Returns:
+        Whether the kernel holds all of it (:func:`animevid.confinement.confine`).
     """
-    if platform.system() != "Linux":
-        return False
-    libc = ctypes.CDLL(None, use_errno=True)
-    abi = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
-    if abi < 1:
-        log.warning("this kernel has no Landlock: uploads are decoded without limits on files")
-        return False
-    handled = _ALL_OF_ABI_1 | (_TRUNCATE if abi >= 3 else 0)
-    attributes = struct.pack("=QQ", handled, _NETWORK) if abi >= 4 else struct.pack("=Q", handled)
-    ruleset = libc.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), ctypes.c_uint32(0))
-    if ruleset < 0:
-        return False
-    try:
-        for paths, access in ((readable, _READ), (writable, (_READ | _WRITE | _TRUNCATE) & handled)):
-            for path in paths:
-                _allow(libc, ruleset, path, access)
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        return bool(libc.syscall(_RESTRICT_SELF, ruleset, ctypes.c_uint32(0)) == 0)
-    finally:
-        os.close(ruleset)
-
-
-def _allow(libc: Any, ruleset: int, path: Path, access: int) -> None:
-    try:
-        handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        if not path.is_dir():
-            access &= _ON_FILES
-        libc.syscall(_ADD_RULE, ruleset, ctypes.c_int(1), struct.pack("=Qi", access, handle), ctypes.c_uint32(0))
-    finally:
-        os.close(handle)
-
-
-def _program_folders() -> list[Path]:
-    """What Python and its libraries read: themselves, and what the kernel says about the processor."""
-    names = {*sys.path, sys.prefix, sys.base_prefix, "/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64"}
-    names |= {"/proc", "/sys/devices/system", "/sys/fs/cgroup", "/dev/null", "/dev/urandom", "/etc/ld.so.cache"}
-    return [Path(name) for name in sorted(names) if name and name != "/" and Path(name).exists()]
+    limit_resources(
+        ResourceLimits(memory_bytes=limits.memory_bytes, cpu_seconds=limits.cpu_seconds, file_bytes=limits.output_bytes)
+    )
+    end_with_parent()
+    return confine(writable=[folder], readable=program_folders())
 
 
 def _say(**message: Any) -> None:

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeGuard
 
+from animevid.confinement import missing
 from animevid.declare import changed
-from animevid.errors import LiveError
+from animevid.errors import AnimevidError, LiveError
 from animevid.io.still import still_demuxer
 from animevid.options import ConversionOptions
 from animevid.run.live import BusyError
-from animevid.server.converter import run_sandbox
+from animevid.server.converter import copy_style, run_sandbox
 from animevid.server.sandbox import SandboxLimits, SandboxRequest
 from animevid.styles import Style
 
@@ -45,7 +46,8 @@ class JobLimits:
     been waited for that long and brought fewer than ``slowest_bytes_per_second``. All results together take
     ``kept_bytes`` at most: those that were fetched make room, the oldest first; the others do not. At most ``held``
     films wait for their owner to start them. Of what was converted the originals stay, to be compared and drawn again,
-    while they take no more than ``originals_bytes``.
+    while they take no more than ``originals_bytes``. ``may_be_unconfined``: convert also where the kernel lacks what
+    confines the child (Linux without Landlock or seccomp).
     """
 
     upload_bytes: int = 512 << 20
@@ -57,6 +59,7 @@ class JobLimits:
     wall_seconds: float = 3600.0
     stall_seconds: float = 30.0
     slowest_bytes_per_second: int = 8 << 10
+    may_be_unconfined: bool = False
     sandbox: SandboxLimits = field(default_factory=SandboxLimits)
 
 
@@ -180,6 +183,8 @@ class Jobs:
             BusyError: too many wait already, or results that nobody has fetched fill the place that there is.
             TooLargeError: more bytes than allowed; what came so far is removed.
         """
+        if missing() and not self.limits.may_be_unconfined:
+            raise LiveError(f"no files are converted here: this system lacks {' and '.join(missing())}")
         self._check_line()
         if hold and sum(job.state == "held" for job in self._jobs.values()) >= self.limits.held:
             raise BusyError(f"{self.limits.held} films wait already for their owners to start them: try again later")
@@ -305,7 +310,7 @@ class Jobs:
             job.state = "running"
             most_bytes = self.limits.sandbox.output_bytes
             room_bytes = await self._room_bytes(most_bytes)
-            error = await self._run(self._request(job, output_bytes=max(0, min(most_bytes, room_bytes))), job)
+            error = await self._run(job, output_bytes=max(0, min(most_bytes, room_bytes)))
             if error and room_bytes < most_bytes:
                 error += f" (results that were not fetched yet left {max(0, room_bytes) >> 20} MiB for it)"
             job.error, job.state = error, "failed" if error else "done"
@@ -316,34 +321,36 @@ class Jobs:
 
     async def _draw_preview(self, job: Job) -> None:
         async with self._one_preview:
-            request = replace(self._request(job, output_bytes=_PREVIEW_BYTES), preview=True)
-            job.error = await self._run(request, job)
+            job.error = await self._run(job, output_bytes=_PREVIEW_BYTES, preview=True)
             job.previews += 1
             if job.error:
                 job.state = "failed"  # what cannot be drawn once cannot be drawn at all
             job.touched_at_seconds = time.monotonic()
 
-    def _request(self, job: Job, *, output_bytes: int) -> SandboxRequest:
-        options = replace(self._options, strength=job.strength, compare="split" if job.compare else None)
-        return SandboxRequest(
-            source=os.fspath(job.source),
-            target=os.fspath(job.result),
-            style=os.fspath(job.style.path),
-            card=job.style.card.to_json() if job.style.has_card else None,
-            options=changed(options),
-            allow_int8=job.style.allow_int8,
-            limits=replace(self.limits.sandbox, output_bytes=output_bytes),
-        )
-
-    async def _run(self, request: SandboxRequest, job: Job) -> str | None:
+    async def _run(self, job: Job, *, output_bytes: int, preview: bool = False) -> str | None:
         """Let the child do its work; what went wrong as one line, or ``None``."""
+        options = replace(self._options, strength=job.strength, compare="split" if job.compare else None)
         try:
+            style = await asyncio.to_thread(copy_style, job.style, job.folder)
+            request = SandboxRequest(
+                source=os.fspath(job.source),
+                target=os.fspath(job.result),
+                style=os.fspath(style.path),
+                card=style.card.to_json(),
+                options=changed(options),
+                allow_int8=style.allow_int8,
+                preview=preview,
+                may_be_unconfined=self.limits.may_be_unconfined,
+                limits=replace(self.limits.sandbox, output_bytes=output_bytes),
+            )
             async with asyncio.timeout(self.limits.wall_seconds):
                 return await self._run_sandbox(request, job)
         except TimeoutError:
             return "it took too long: make it shorter or smaller"
         except OSError as failure:
             return f"the converter cannot be started ({failure.strerror})"
+        except AnimevidError as failure:
+            return str(failure)
         except Exception:
             log.exception("a conversion was given up")
             return "the conversion failed for a reason of the server's own"
