@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 from animevid.cli import main
 from animevid.errors import LiveError, OutputError
-from animevid.frame import StylizedFrame
+from animevid.frame import Frame, StylizedFrame
 from animevid.io.sinks import window
-from animevid.io.sinks.recorder import Recorder
+from animevid.io.sinks.recording import RecordingSink
 from animevid.io.sinks.virtual_camera import VirtualCamera
 from animevid.io.sinks.window import View, Window, pressed
 from animevid.io.sources.camera import TEST_PATTERN
@@ -99,14 +99,14 @@ def test_a_recording_has_the_microphones_sound_beside_the_picture(packed_style: 
 
 def test_sound_and_picture_are_placed_by_the_clock_however_many_frames_are_missing(tmp_path: Path):
     planes = PlanesYUV420(np.zeros((48, 64), np.uint8), *(np.full((24, 32), 128, np.uint8) for _ in range(2)))
-    with Recorder(tmp_path / "a.mp4", sound=True) as recorder:
+    with RecordingSink(tmp_path / "a.mp4", first=Frame.captured(planes, 0, 100.0), sound=True) as recorder:
         moments = [100.0, 100.1, 100.9, 101.5, 102.0]
         for index in range(100):
             for moment in [moment for moment in moments if 100 + index / 50 <= moment < 100 + (index + 1) / 50]:
-                recorder.write(planes, at_seconds=moment)
+                recorder.write(Frame.captured(planes, 0, moment))
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.float32), format="fltp", layout="mono")
             frame.sample_rate = 48000
-            recorder.write_sound(frame, 100 + (index + 1) / 50)
+            recorder.offer_sound(frame, 100 + (index + 1) / 50)
         recorder.finish()
     with av.open(str(tmp_path / "a.mp4")) as film:
         pictures = [frame.time for frame in film.decode(video=0)]
@@ -120,17 +120,19 @@ def test_sound_and_picture_are_placed_by_the_clock_however_many_frames_are_missi
 def test_a_microphone_whose_clock_is_off_stays_with_the_picture(fault: float, tmp_path: Path):
     planes = PlanesYUV420(np.zeros((48, 64), np.uint8), *(np.full((24, 32), 128, np.uint8) for _ in range(2)))
     rate, seconds = 16_000, 120  # a thousandth: 120 ms in two minutes
-    with Recorder(tmp_path / "a.mkv", sound=True, fps=Fraction(2)) as recorder:
+    with RecordingSink(
+        tmp_path / "a.mkv", first=Frame.captured(planes, 0, 100.0), sound=True, fps=Fraction(2)
+    ) as recorder:
         for index in range(seconds * 10):
             now = 100 + index / 10
             if index % 5 == 0:
-                recorder.write(planes, at_seconds=now)
+                recorder.write(Frame.captured(planes, 0, now))
             begin, end = (round((index + step) * rate * fault / 10) for step in (0, 1))
             moments = (begin + np.arange(end - begin)) / rate / fault
             sound = np.where((moments + 5) % 10 < 0.02, np.sin(2 * np.pi * 1000 * moments), 0)
             frame = av.AudioFrame.from_ndarray(sound.astype(np.float32)[None], format="fltp", layout="mono")
             frame.sample_rate = rate
-            recorder.write_sound(frame, now + 0.1)
+            recorder.offer_sound(frame, now + 0.1)
         recorder.finish()
     clicks = []
     with av.open(str(tmp_path / "a.mkv")) as film:
@@ -143,32 +145,38 @@ def test_a_microphone_whose_clock_is_off_stays_with_the_picture(fault: float, tm
     assert max(abs(heard - 10 * index - 5) for index, heard in enumerate(clicks)) < 0.04, clicks
 
 
-def test_a_recording_whose_sound_cannot_be_written_says_so_with_the_next_picture(tmp_path: Path):
+def test_a_recording_whose_sound_cannot_be_written_says_so_with_the_next_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     planes = PlanesYUV420(np.zeros((48, 64), np.uint8), *(np.full((24, 32), 128, np.uint8) for _ in range(2)))
-    with Recorder(tmp_path / "a.mp4", sound=True) as recorder:
-        recorder.write(planes, at_seconds=100)
-        recorder.fail(OutputError("the disk is full"))
+    with RecordingSink(tmp_path / "a.mp4", first=Frame.captured(planes, 0, 100.0), sound=True) as recorder:
+        recorder.write(Frame.captured(planes, 0, 100))
+
+        def full() -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(recorder._sound, "take", full)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 48000
-        recorder.write_sound(frame, 101)
+        recorder.offer_sound(frame, 101)
         with pytest.raises(OutputError, match="disk is full"):
-            recorder.write(planes, at_seconds=101)
+            recorder.write(Frame.captured(planes, 0, 101))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_sound_that_comes_in_bursts_is_written_all_the_same(tmp_path: Path):
     planes = PlanesYUV420(np.zeros((48, 64), np.uint8), *(np.full((24, 32), 128, np.uint8) for _ in range(2)))
     random = np.random.default_rng(7)
-    with Recorder(tmp_path / "a.mp4", sound=True) as recorder:
-        recorder.write(planes, at_seconds=100)
+    with RecordingSink(tmp_path / "a.mp4", first=Frame.captured(planes, 0, 100.0), sound=True) as recorder:
+        recorder.write(Frame.captured(planes, 0, 100))
         arrived = 100.0
         for index in range(400):
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
             frame.sample_rate = 44100
             # As a busy machine hands it over: late by up to 50 ms, then two at once.
             arrived = max(arrived, 100.1 + index * 1024 / 44100 + random.uniform(0, 0.05))
-            recorder.write_sound(frame, arrived)
-        recorder.write(planes, at_seconds=110)
+            recorder.offer_sound(frame, arrived)
+        recorder.write(Frame.captured(planes, 0, 110))
         recorder.finish()
     with av.open(str(tmp_path / "a.mp4")) as film:
         assert float(film.streams.audio[0].duration * film.streams.audio[0].time_base) == pytest.approx(9.3, abs=0.3)
@@ -176,8 +184,8 @@ def test_sound_that_comes_in_bursts_is_written_all_the_same(tmp_path: Path):
 
 def test_a_recording_that_is_not_finished_leaves_nothing(tmp_path: Path):
     planes = PlanesYUV420(np.zeros((48, 64), np.uint8), *(np.full((24, 32), 128, np.uint8) for _ in range(2)))
-    with Recorder(tmp_path / "a.mp4") as recorder:
-        recorder.write(planes, at_seconds=time.monotonic())
+    with RecordingSink(tmp_path / "a.mp4", first=Frame.captured(planes, 0, 100.0)) as recorder:
+        recorder.write(Frame.captured(planes, 0, time.monotonic()))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -13,6 +13,7 @@ from av.codec.context import Flags as CodecFlags
 
 from animevid.errors import OutputError, UsageError
 from animevid.io.colour import write_tags
+from animevid.io.containers import container_of
 from animevid.options import EncodeOptions
 from animevid.pixels.colour import Colour
 
@@ -52,14 +53,12 @@ _HIGHEST_CRF = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
 _NVENC_DEFAULT_CQ = {"h264_nvenc": 20, "hevc_nvenc": 23, "av1_nvenc": 30}
 _NVENC_HIGHEST_CQ = {"h264_nvenc": 51, "hevc_nvenc": 51, "av1_nvenc": 63}
 _NVENC_PRESET = "p5"
-_DEFAULT_CODEC = {"webm": "vp9"}
 #: Options of libraries that take a list of their own, which is put before a caller's.
 #: x264's macroblock tree, in its AVX-512 form, reads memory that was never written (build 165): the same frames give
 #: other bytes each time, and no film would be resumed exactly. The portable form costs the encoder 1% and gives
 #: the same on every machine of a farm.
 _OWN_PARAMETERS = {"libx264": ("x264-params", "cpu-independent=1"), "libx265": ("x265-params", "log-level=error")}
 _ALPHA_FORMATS = {"libvpx-vp9": "yuva420p", "prores_ks": "yuva444p10le"}
-_ALPHA_CONTAINERS = {"libvpx-vp9": ("webm", "matroska"), "prores_ks": ("mov", "matroska")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ def choose_encoder(settings: EncodeOptions, picture: PictureKind, *, container: 
         UsageError: an unknown codec, preset or quality, or a codec that the container cannot hold.
         OutputError: the encoder is missing here or refuses this picture size.
     """
-    codec = settings.codec if settings.codec != "auto" else _DEFAULT_CODEC.get(container, "h264")
+    codec = settings.codec if settings.codec != "auto" else container_of(container).default_codec
     if codec not in SOFTWARE_ENCODERS:
         raise UsageError(f"{codec = } is unknown: use one of {', '.join(SOFTWARE_ENCODERS)}")
     if settings.hardware not in ("off", "auto", *HARDWARE_FAMILIES):
@@ -209,7 +208,7 @@ def _plan(
 
 def _pixel_format(encoder: str, picture: PictureKind, *, container: str, notices: list[str]) -> str:
     if picture.has_alpha:
-        if container in _ALPHA_CONTAINERS.get(encoder, ()):
+        if encoder in container_of(container).alpha_encoders:
             return _ALPHA_FORMATS[encoder]
         notices.append(
             f"{encoder} in {container} has no alpha channel: pictures are put over black "

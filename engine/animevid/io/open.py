@@ -11,12 +11,13 @@ from io import BytesIO
 from pathlib import Path
 
 from animevid.errors import InputError, UsageError
+from animevid.io.containers import MUXERS
 from animevid.io.encoders import PictureKind
 from animevid.io.network.protocols import STANDARD_STREAM, Spec, is_local_file, local_path
 from animevid.io.network.standard_input import StandardInput
 from animevid.io.sink import Sink
 from animevid.io.sinks.animation import ANIMATIONS, AnimationSink
-from animevid.io.sinks.container import MUXERS, VideoSink
+from animevid.io.sinks.container import VideoSink
 from animevid.io.sinks.images import STILL_SUFFIXES, ImageFolderSink, ImageSink
 from animevid.io.source import Source
 from animevid.io.sources.animated_webp import AnimatedWebpSource

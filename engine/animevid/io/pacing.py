@@ -1,9 +1,10 @@
-"""Real time for what is published: a live server takes a film at the pace at which it is watched."""
+"""Real time: for what is published, at the pace at which it is watched, and for what stands in for a camera."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 #: How long a wait lasts before it looks whether it is still wanted.
@@ -28,7 +29,7 @@ class Pacer:
         *,
         should_stop: Callable[[], bool] = lambda: False,
         now: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._should_stop = should_stop
         self._now = now
@@ -53,3 +54,16 @@ class Pacer:
         self.behind_seconds = max(self.behind_seconds, self._now() - due)
         while (left := due - self._now()) > 0 and not self._should_stop():
             self._sleep(min(left, _MAX_SLEEP_SECONDS))
+
+
+def ticks(rate: Fraction, stopping: threading.Event) -> Iterator[int]:
+    """Counts the frames of a camera of ``rate`` a second, each at its moment, until ``stopping`` is set.
+
+    Moments that have passed already are skipped, as a camera would.
+    """
+    pacer = Pacer(should_stop=stopping.is_set, sleep=stopping.wait)
+    start, index = time.monotonic(), 0
+    while not stopping.is_set():
+        pacer.hold(index / rate)
+        yield index
+        index = max(index + 1, int((time.monotonic() - start) * rate))

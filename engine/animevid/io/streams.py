@@ -14,9 +14,10 @@ from typing import Any
 import av
 from av.stream import Disposition
 
-from animevid.io.carried import COVERS, audio_fallback, encoded_layout, encoded_rate_hz, is_carried
 from animevid.io.clock import ticks_from_seconds
+from animevid.io.containers import container_of
 from animevid.io.cues import Cue, Stacked, subtitle_text, webvtt_text
+from animevid.io.sound import encoded_layout, encoded_rate_hz
 from animevid.io.source import Source, StreamInfo
 from animevid.io.sources.stream_facts import describe_stream
 
@@ -46,8 +47,6 @@ class StreamDecision:
         return f"{what}: {how}" + (f", {self.reason}" if self.reason else "")
 
 
-#: The text subtitle codec of each muxer.
-_SUBTITLE_FALLBACK = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 _TEXT_SUBTITLES = frozenset({"mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text"})
 #: Tags that describe the old file rather than the film.
 _STALE_TAGS = frozenset(
@@ -104,33 +103,30 @@ def _decide(stream: Any, *, muxer: str) -> StreamDecision:
         return StreamDecision(info, StreamAction.DROP, reason="no sound of it was found in the file")
     if info.is_cover:
         return _decide_cover(stream, info, muxer=muxer)
-    carried = is_carried(info.kind, info.codec, muxer=muxer)
-    if carried is not False and _muxer_takes(stream, muxer=muxer):
+    row = container_of(muxer)
+    if row.holds(info.kind, info.codec) is not False and _muxer_takes(stream, muxer=muxer):
         return StreamDecision(info, StreamAction.COPY)
     if info.kind == "audio":
-        fallback = audio_fallback(muxer)
+        fallback = row.audio_fallback
         if fallback is not None and stream.codec_context.layout.nb_channels:
             return StreamDecision(info, StreamAction.REENCODE, fallback, f"{muxer} does not hold {info.codec}")
     if info.kind == "subtitle" and info.codec in _TEXT_SUBTITLES:
-        fallback = _SUBTITLE_FALLBACK.get(muxer)
+        fallback = row.subtitle_codec
         if fallback is not None:
             return StreamDecision(info, StreamAction.REENCODE, fallback, f"{muxer} does not hold {info.codec}")
     return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} does not hold {info.codec}")
 
 
 def _decide_cover(stream: Any, info: StreamInfo, *, muxer: str) -> StreamDecision:
-    if (muxer == "matroska" and info.codec in _COVER_TYPES) or (muxer in COVERS and _muxer_takes(stream, muxer=muxer)):
+    shows_it = container_of(muxer).shows_covers and _muxer_takes(stream, muxer=muxer)
+    if shows_it or (muxer == "matroska" and info.codec in _COVER_TYPES):
         return StreamDecision(info, StreamAction.COPY)
     return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} holds no cover pictures (.mp4 and .mkv do)")
 
 
-#: Muxers that say what they hold only to a server: for these the table is the answer.
-_ASKED_ONLY_BY_SERVERS = frozenset({"rtsp"})
-
-
 def _muxer_takes(stream: Any, *, muxer: str) -> bool:
     """Ask the muxer itself: whether it writes a header and a trailer with this stream in it."""
-    if muxer in _ASKED_ONLY_BY_SERVERS:
+    if container_of(muxer).asked_only_by_server:
         return stream.type in ("audio", "subtitle", "data")
     trial = av.open(io.BytesIO(), "w", format=muxer)
     try:
@@ -198,8 +194,6 @@ class Copier(StreamMuxer):
         return (packet,)
 
 
-#: Muxers that hold AAC as MPEG-TS does, each packet with its own header.
-_ADTS_MUXERS = frozenset({"mpegts", "rtp_mpegts", "adts"})
 #: ISO/IEC 14496-3, table 1.18: the sampling rates that have an index.
 _AAC_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 #: ISO/IEC 14496-3, table 1.19: number of channels -> configuration.
@@ -350,7 +344,7 @@ def add_stream_muxer(
     carrier: StreamMuxer | None = None
     if decision.action is StreamAction.COPY:
         stream = output.add_stream_from_template(source_stream, opaque=True)
-        configuration = None if output.format.name in _ADTS_MUXERS else aac_configuration(source_stream)
+        configuration = None if container_of(output.format.name).has_adts else aac_configuration(source_stream)
         if configuration is None:
             carrier = Copier(stream, source=source_stream, origin_seconds=origin_seconds)
         else:

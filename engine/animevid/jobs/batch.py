@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from animevid.errors import AnimevidError, Cancelled, InputError, OutputError, UsageError
+from animevid.io.containers import MUXERS
 from animevid.io.network.protocols import is_local_file, local_path
-from animevid.io.sinks.container import MUXERS
 
 #: Suffixes by which a film is known in a folder; what it is, its content tells when it is opened.
 FILM_SUFFIXES = frozenset(

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from animevid.errors import AnimevidError, LiveError
 from animevid.frame import StylizedFrame
-from animevid.io.sinks.recorder import Microphone, Recorder
+from animevid.io.sinks.recording import RecordingSink
 from animevid.io.sinks.virtual_camera import VirtualCamera
 from animevid.io.sinks.window import View, Window, compose, pressed
 from animevid.io.sources.camera import Camera
+from animevid.io.sources.microphone import Microphone
 from animevid.options import WebcamOptions
 from animevid.pixels import planes_to_rgb
 from animevid.run.latency import LiveStatistics, Meter
@@ -39,7 +40,7 @@ class Webcam:
             recording=options.record,
             figures=options.figures,
         )
-        self._recorder: Recorder | None = None
+        self._recorder: RecordingSink | None = None
         self._microphone: Microphone | None = None
         self._meter = Meter()
         self._notice, self._notice_until = "", 0.0
@@ -184,10 +185,11 @@ class Webcam:
                 self._microphone = self._open_microphone()
                 fps = self._options.live.fps
                 path = _free_name(self._options.folder, ".mp4")
-                self._recorder = Recorder(path, fps=fps, sound=self._microphone is not None)
+                sound = self._microphone is not None
+                self._recorder = RecordingSink(path, first=result.frame, fps=fps, sound=sound)
                 if self._microphone is not None:
-                    self._microphone.start(self._recorder.write_sound)
-            self._recorder.write(compose(result, self._view), at_seconds=result.captured_at_seconds)
+                    self._microphone.start(self._recorder.offer_sound)
+            self._recorder.write(result.frame.with_planes(compose(result, self._view)))
         except AnimevidError as error:
             self._tell(f"not recorded: {error}")
             self._view = replace(self._view, recording=False)
@@ -211,14 +213,14 @@ class Webcam:
             microphone.close()
         if recorder is None:
             return
-        try:
-            path = recorder.finish()
-        except AnimevidError as error:
-            self._tell(str(error))
-            return
-        if path is not None:
-            self.files.append(path)
-            self._tell(f"saved {path.name}")
+        with recorder:
+            try:
+                path = Path(recorder.finish().path)
+            except AnimevidError as error:
+                self._tell(str(error))
+                return
+        self.files.append(path)
+        self._tell(f"saved {path.name}")
 
 
 def compose_rgb(result: StylizedFrame, view: View) -> object:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import av
@@ -18,6 +16,7 @@ from animevid.files import PendingFile, PendingPlaylist, check_target, takes_a_s
 from animevid.frame import Frame
 from animevid.io.clock import output_time_base, ticks_from_seconds
 from animevid.io.colour import write_tags
+from animevid.io.containers import container_of, muxer_for
 from animevid.io.encoders import EncoderPlan, PictureKind, choose_encoder, open_context
 from animevid.io.network.ffmpeg_subprocess import PipedContainer
 from animevid.io.network.protocols import Spec, is_published, is_utf8, local_path, open_output, output_url
@@ -43,32 +42,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Output name's suffix -> FFmpeg's muxer.
-MUXERS: dict[str, str] = {
-    ".mp4": "mp4",
-    ".m4v": "mp4",
-    ".mov": "mov",
-    ".mkv": "matroska",
-    ".webm": "webm",
-    ".ts": "mpegts",
-    ".avi": "avi",
-    ".flv": "flv",
-    ".m3u8": "hls",
-}
-#: Muxers with a clock of their own: frames are put on it by us, so that none falls together with its neighbour.
-_MUXER_TICKS = {
-    "matroska": Fraction(1, 1000),
-    "webm": Fraction(1, 1000),
-    "flv": Fraction(1, 1000),
-    "mpegts": Fraction(1, 90000),
-    "hls": Fraction(1, 90000),
-    "rtp_mpegts": Fraction(1, 90000),
-}
 #: Whoever tunes in to a published film waits for the next key frame: at most so long.
 _MAX_WAIT_TO_TUNE_IN = Fraction(2)
 #: The playlist of a whole film, in segments of about so many seconds (RFC 8216), each to be decoded by itself.
 _PLAYLIST_OPTIONS = {"hls_time": "6", "hls_playlist_type": "vod", "hls_flags": "independent_segments"}
-_FILE_CODEC_TAGS = {("hevc", "mp4"): "hvc1", ("hevc", "mov"): "hvc1"}  # what Apple's players insist on
 
 
 class CodedFrame(Protocol):
@@ -84,18 +61,6 @@ class CodedFrame(Protocol):
     def is_key_frame(self) -> bool: ...
     @property
     def payload(self) -> bytes: ...
-
-
-def muxer_for(path: Spec) -> str:
-    """FFmpeg's muxer for an output name.
-
-    Raises:
-        UsageError: a suffix that is not a video container's.
-    """
-    suffix = Path(os.fspath(path)).suffix.lower()
-    if suffix not in MUXERS:
-        raise UsageError(f"{suffix = } is no video container: use one of {', '.join(MUXERS)}")
-    return MUXERS[suffix]
 
 
 class VideoSink(Sink):
@@ -180,8 +145,9 @@ class VideoSink(Sink):
                     decision.stream.index for decision in self.decisions if decision.action is not StreamAction.DROP
                 )
             template.packets.subscribe(wanted)
-        if self.muxer in _MUXER_TICKS:
-            picture = replace(picture, time_base=_MUXER_TICKS[self.muxer])
+        tick = container_of(self.muxer).tick
+        if tick is not None:
+            picture = replace(picture, time_base=tick)
         self._picture = picture
         self.encoder: EncoderPlan = choose_encoder(settings.encoder, picture, container=self._format)
         self._container: Any = None
@@ -267,12 +233,12 @@ class VideoSink(Sink):
     def _close_quietly(self) -> None:
         self._packets_written = sum(carrier.packets_written for carrier in self._stream_muxers.values())
         self._packets_lost = sum(carrier.packets_lost for carrier in self._stream_muxers.values())
-        container, self._container, self._stream, self._stream_muxers = self._container, None, None, {}
-        if isinstance(container, PipedContainer):
-            container.abandon()
-        elif container is not None:
+        output, self._container, self._stream, self._stream_muxers = self._container, None, None, {}
+        if isinstance(output, PipedContainer):
+            output.abandon()
+        elif output is not None:
             with suppress(av.FFmpegError, OSError, ValueError):
-                container.close()
+                output.close()
 
     def open(self, frame: Frame) -> None:
         """Open the target for frames like ``frame``, which ``write`` does otherwise with the first one.
@@ -331,8 +297,8 @@ class VideoSink(Sink):
             self._mux(self._stream.encode(None))
         for carrier in self._stream_muxers.values():
             self._mux(carrier.flush())
-        container, self._container = self._container, None
-        container.close()
+        output, self._container = self._container, None
+        output.close()
         size = self._file.publish() if self._file is not None else None
         carriers = self._stream_muxers.values()
         return SinkReport(
@@ -443,7 +409,7 @@ class VideoSink(Sink):
             self._stream = self._container.add_stream(plan.encoder, rate=rate, hwaccel=cuda_encoding(device_index))
         open_context(self._stream.codec_context, plan, picture)
         self._stream.time_base = picture.time_base
-        tag = _FILE_CODEC_TAGS.get((plan.codec, self.muxer))
+        tag = container_of(self.muxer).codec_tags.get(plan.codec)
         if tag is not None:
             self._stream.codec_context.codec_tag = tag
 

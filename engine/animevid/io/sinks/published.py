@@ -188,7 +188,7 @@ class PublishedSink(Sink):
         )
         self._search = _Search(
             lambda: self._connected(frame),
-            pauses=self._backoff.next_pause_seconds,
+            backoff=self._backoff,
             seconds=self._deadline - now,
             should_stop=self._should_stop,
             reason=reason,
@@ -240,7 +240,7 @@ class _Search:
         self,
         connect: Callable[[], Sink],
         *,
-        pauses: Callable[[], float],
+        backoff: Backoff,
         seconds: float,
         should_stop: Callable[[], bool],
         reason: str,
@@ -249,7 +249,7 @@ class _Search:
         self.is_done = threading.Event()
         self.reason = reason
         self._connect = connect
-        self._pauses = pauses
+        self._backoff = backoff
         self._deadline = time.monotonic() + seconds
         self._should_stop = should_stop
         self._closing = threading.Event()
@@ -265,7 +265,7 @@ class _Search:
 
     def _run(self) -> None:
         try:
-            while self._waits(self._pauses()):
+            for _ in self._backoff.attempts(self._waits, until_seconds=self._deadline):
                 try:
                     found = self._connect()
                 except AnimevidError as error:
@@ -284,10 +284,8 @@ class _Search:
             self.is_done.set()
 
     def _waits(self, pause_seconds: float) -> bool:
-        """Wait; false if it would take too long, or is over."""
+        """Wait; false if it is over."""
         until = time.monotonic() + pause_seconds
-        if until > self._deadline:
-            return False
         while (left := until - time.monotonic()) > 0:
             if self._closing.wait(min(left, _MAX_WAIT_SECONDS)) or self._should_stop():
                 return False

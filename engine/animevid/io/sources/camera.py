@@ -21,6 +21,7 @@ from animevid.errors import AnimevidError, LiveError
 from animevid.frame import Frame
 from animevid.io import open_source
 from animevid.io.network.protocols import is_local_file, scheme_of
+from animevid.io.pacing import Pacer, ticks
 from animevid.io.planes_io import PlaneReader
 from animevid.io.retry import Backoff
 from animevid.io.sources.counter import draw_counter
@@ -123,34 +124,45 @@ class Camera:
             self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        while not self._stopping.is_set():
-            reason = "it ended"
-            try:
-                for planes in open_feed(self._settings, self._stopping):
-                    self._backoff.reset()
-                    self.trouble = None
-                    self._deliver(Frame.captured(planes, self.frames_read, time.monotonic()))
-                    self.frames_read += 1
-                    self._ready.set()
-                    if self._stopping.is_set():
-                        return
-            except AnimevidError as error:
-                reason = str(error)
-                if not self._ready.is_set():
-                    self._failure = error
-            except Exception as error:
-                log.debug("the camera failed", exc_info=True)
-                reason = redacted_text(f"{type(error).__name__}: {error}")
-                if not self._ready.is_set():
-                    self._failure = LiveError(f"{self.description!r} failed: {reason}")
-            if not self._ready.is_set():
-                self._failure = self._failure or LiveError(f"{self.description!r} gave no picture")
-                self._ready.set()
-                return
-            pause = self._backoff.next_pause_seconds()
-            self.trouble = f"{self.description}: {reason}; trying again in {pause:.1f} s"
+        reason = self._read()
+        if not self._ready.is_set():
+            self._failure = self._failure or LiveError(f"{self.description!r} gave no picture")
+            self._ready.set()
+            return
+
+        def wait(seconds: float) -> bool:
+            self.trouble = f"{self.description}: {reason}; trying again in {seconds:.1f} s"
             log.info("%s", self.trouble)
-            self._stopping.wait(pause)
+            return not self._stopping.wait(seconds)
+
+        if not self._stopping.is_set():
+            for _ in self._backoff.attempts(wait):
+                reason = self._read()
+                if self._stopping.is_set():
+                    return
+
+    def _read(self) -> str:
+        """Hand over frames until the camera breaks off; why it did, in a few words."""
+        try:
+            for planes in open_feed(self._settings, self._stopping):
+                self._backoff.reset()
+                self.trouble = None
+                self._deliver(Frame.captured(planes, self.frames_read, time.monotonic()))
+                self.frames_read += 1
+                self._ready.set()
+                if self._stopping.is_set():
+                    break
+        except AnimevidError as error:
+            if not self._ready.is_set():
+                self._failure = error
+            return str(error)
+        except Exception as error:
+            log.debug("the camera failed", exc_info=True)
+            reason = redacted_text(f"{type(error).__name__}: {error}")
+            if not self._ready.is_set():
+                self._failure = LiveError(f"{self.description!r} failed: {reason}")
+            return reason
+        return "it ended"
 
 
 def open_feed(settings: CameraOptions, stopping: threading.Event) -> Iterator[PlanesYUV420]:
@@ -167,15 +179,6 @@ def open_feed(settings: CameraOptions, stopping: threading.Event) -> Iterator[Pl
     return _device(device, settings, stopping)
 
 
-def pace(rate: Fraction, stopping: threading.Event) -> Iterator[int]:
-    """Counts frames, each at its moment; moments that have passed already are skipped, as a camera would."""
-    start, index = time.monotonic(), 0
-    while not stopping.is_set():
-        yield index
-        index = max(index + 1, int((time.monotonic() - start) * rate))
-        stopping.wait(max(0.0, start + float(index / rate) - time.monotonic()))
-
-
 def test_pattern(settings: CameraOptions, stopping: threading.Event) -> Iterator[PlanesYUV420]:
     """A synthetic camera: soft hills of colour, a ball that wanders, and each frame's number (``counter``)."""
     height, width = settings.size or _DEFAULT_SIZE
@@ -187,7 +190,7 @@ def test_pattern(settings: CameraOptions, stopping: threading.Event) -> Iterator
     radius = max(4, height // 9)
     y, x = np.ogrid[-radius:radius, -radius:radius]
     ball = x * x + y * y < radius * radius
-    for index in pace(settings.fps or _DEFAULT_FPS, stopping):
+    for index in ticks(settings.fps or _DEFAULT_FPS, stopping):
         luma = ground.copy()
         left = int((0.5 + 0.45 * np.sin(index / 17)) * (width - 2 * radius))
         top = int((0.6 + 0.3 * np.sin(index / 11)) * (height - 2 * radius))
@@ -204,7 +207,7 @@ def _stand_in(spec: str, settings: CameraOptions, stopping: threading.Event) -> 
     is_file = is_local_file(spec)
     while not stopping.is_set():
         with open_source(spec, threads=1, options=None if is_file else {"fflags": "nobuffer"}) as source:
-            start, first, next_due = time.monotonic(), None, 0.0
+            pacer, first, next_due = Pacer(should_stop=stopping.is_set, sleep=stopping.wait), None, 0.0
             for frame in source:
                 if stopping.is_set():
                     return
@@ -215,7 +218,7 @@ def _stand_in(spec: str, settings: CameraOptions, stopping: threading.Event) -> 
                         if due < next_due:
                             continue
                         next_due = max(next_due + float(1 / settings.fps), due)
-                    stopping.wait(max(0.0, start + due - time.monotonic()))
+                    pacer.hold(frame.pts_seconds)
                 planes = frame.planes
                 yield planes if settings.size is None else resize_planes(planes, settings.size)
             trouble = source.read_error

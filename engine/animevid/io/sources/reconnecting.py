@@ -133,12 +133,8 @@ class ReconnectingSource(Source):
         name = redacted(self.spec)
         deadline = self._now() + self._patience
         log.warning("%s broke off (%s): looking for it again for %g s", name, reason, self._patience)
-        while not self._stop.is_set():
-            pause = self._backoff.next_pause_seconds()
-            if self._now() + pause > deadline:
-                log.warning("%s did not come back", name)
-                return False
-            self._stop.wait(pause)
+        wait = lambda seconds: not self._stop.wait(seconds)  # noqa: E731
+        for _ in self._backoff.attempts(wait, until_seconds=deadline, now=self._now):
             try:
                 found = self._reopen()
             except AnimevidError as error:
@@ -152,6 +148,8 @@ class ReconnectingSource(Source):
             self.reconnections += 1
             log.warning("%s is back", name)
             return True
+        if not self._stop.is_set():
+            log.warning("%s did not come back", name)
         return False
 
     def _common_streams(self, found: Source) -> frozenset[int]:

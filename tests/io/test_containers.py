@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 import pytest
 from animevid.io import SinkReport, open_sink, open_source
-from animevid.io.carried import AUDIO
+from animevid.io.containers import container_of
 from animevid.io.cues import Cue, Stacked, subtitle_text
 from animevid.io.programmes import programmes
 
@@ -36,7 +36,7 @@ _ENCODERS = {"opus": "libopus", "vorbis": "libvorbis", "mp3": "libmp3lame", "dts
 @pytest.mark.parametrize("muxer", ["mp4", "mov", "webm", "mpegts", "flv"])
 def test_what_the_table_names_is_found_again_in_the_container(muxer: str) -> None:
     tried = 0
-    for codec in sorted(AUDIO[muxer]):
+    for codec in sorted(container_of(muxer).audio):
         encoder = _ENCODERS.get(codec, codec)
         if encoder not in av.codecs_available:
             continue

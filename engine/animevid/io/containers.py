@@ -1,0 +1,175 @@
+"""What each container is and really carries: a row each, so that it is decided before the first frame.
+
+FFmpeg's muxers take more than players find there again: MPEG-TS takes FLAC as private data that nobody hears, MP4 takes
+PCM and breaks off over it when the file is finished. The tests write and read each pair of this table.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from animevid.errors import UsageError
+
+_PCM = frozenset(
+    f"pcm_{kind}" for kind in ("s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "f64le", "f64be")
+)
+_MILLISECONDS, _MPEG_CLOCK = Fraction(1, 1000), Fraction(1, 90000)
+_NOTHING: frozenset[str] = frozenset()
+#: What Apple's players insist on.
+_APPLE_TAGS = {"hevc": "hvc1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One of FFmpeg's muxers.
+
+    Args:
+        muxer (str): its name in FFmpeg.
+        suffixes (tuple[str, ...]): the output names that ask for it.
+        tick (Fraction | None): its own clock, in seconds: frames are put on it by us, so that none falls together with
+            its neighbour. ``None``: it takes the encoder's.
+        default_codec (str): the video codec where none is asked for.
+        codec_tags (dict[str, str]): video codec -> the tag that players expect.
+        alpha_encoders (frozenset[str]): encoders whose opacity it keeps.
+        audio, subtitles, data (frozenset[str] | None): codecs that it carries so that others find them; ``None``: the
+            muxer is asked itself.
+        audio_encoder (str | None): encodes sound that it does not carry.
+        subtitle_codec (str | None): what text that it does not carry becomes.
+        shows_covers (bool): an attached picture is the film's cover (Matroska does so with an attachment).
+        has_adts (bool): AAC packets have a header each, as in MPEG-TS.
+        asked_only_by_server (bool): the muxer says what it holds only to a server: the table is the answer.
+    """
+
+    muxer: str
+    suffixes: tuple[str, ...] = ()
+    tick: Fraction | None = None
+    default_codec: str = "h264"
+    codec_tags: dict[str, str] = field(default_factory=dict)
+    alpha_encoders: frozenset[str] = _NOTHING
+    audio: frozenset[str] | None = None
+    subtitles: frozenset[str] | None = None
+    data: frozenset[str] | None = None
+    audio_encoder: str | None = None
+    subtitle_codec: str | None = None
+    shows_covers: bool = False
+    has_adts: bool = False
+    asked_only_by_server: bool = False
+
+    def holds(self, kind: str, codec: str) -> bool | None:
+        """Whether it carries ``codec`` ("audio", "subtitle" or "data"); ``None`` where the table does not say."""
+        held = {"audio": self.audio, "subtitle": self.subtitles, "data": self.data}.get(kind)
+        return None if held is None else codec in held
+
+    @property
+    def audio_fallback(self) -> str | None:
+        """The encoder whose sound it carries; ``None`` where there is none here."""
+        return self.audio_encoder if self.audio_encoder in av.codecs_available else None
+
+
+CONTAINERS = (
+    Container(
+        "mp4",
+        (".mp4", ".m4v"),
+        codec_tags=_APPLE_TAGS,
+        audio=frozenset({"aac", "mp3", "mp2", "ac3", "eac3", "alac", "opus", "flac", "dts"}),
+        subtitles=frozenset({"mov_text", "dvd_subtitle"}),
+        audio_encoder="aac",
+        subtitle_codec="mov_text",
+        shows_covers=True,
+    ),
+    Container("ipod", audio=frozenset({"aac", "alac"}), audio_encoder="aac", shows_covers=True),
+    Container(
+        "mov",
+        (".mov",),
+        codec_tags=_APPLE_TAGS,
+        alpha_encoders=frozenset({"prores_ks"}),
+        audio=_PCM | {"aac", "mp3", "mp2", "ac3", "eac3", "alac", "pcm_u8", "pcm_mulaw", "pcm_alaw", "amr_nb"},
+        subtitles=frozenset({"mov_text"}),
+        audio_encoder="aac",
+        subtitle_codec="mov_text",
+    ),
+    Container(
+        "matroska",
+        (".mkv",),
+        tick=_MILLISECONDS,
+        alpha_encoders=frozenset({"libvpx-vp9", "prores_ks"}),
+        subtitles=frozenset(
+            {"subrip", "ass", "ssa", "webvtt", "text", "hdmv_pgs_subtitle", "hdmv_text_subtitle", "dvd_subtitle"}
+        )
+        | {"dvb_subtitle"},
+        data=_NOTHING,
+        audio_encoder="flac",
+        subtitle_codec="subrip",
+    ),
+    Container(
+        "webm",
+        (".webm",),
+        tick=_MILLISECONDS,
+        default_codec="vp9",
+        alpha_encoders=frozenset({"libvpx-vp9"}),
+        audio=frozenset({"opus", "vorbis"}),
+        subtitles=frozenset({"webvtt"}),
+        data=_NOTHING,
+        audio_encoder="libopus",
+        subtitle_codec="webvtt",
+    ),
+    Container(
+        "mpegts",
+        (".ts",),
+        tick=_MPEG_CLOCK,
+        audio=frozenset({"aac", "aac_latm", "mp3", "mp2", "mp1", "ac3", "eac3", "dts", "truehd", "opus"}),
+        subtitles=frozenset({"dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"}),
+        data=frozenset({"klv", "timed_id3", "scte_35"}),
+        audio_encoder="aac",
+        has_adts=True,
+    ),
+    Container("avi", (".avi",), subtitles=_NOTHING, data=_NOTHING, audio_encoder="ac3"),
+    Container(
+        "flv",
+        (".flv",),
+        tick=_MILLISECONDS,
+        audio=frozenset({"aac", "mp3"}),
+        subtitles=_NOTHING,
+        data=_NOTHING,
+        audio_encoder="aac",
+    ),
+    # A playlist and its segments, which are MPEG-TS: that row says what they carry.
+    Container("hls", (".m3u8",), tick=_MPEG_CLOCK),
+    Container("rtp_mpegts", tick=_MPEG_CLOCK, has_adts=True),
+    Container("adts", has_adts=True),
+    Container(
+        "rtsp",
+        audio=frozenset(
+            {"aac", "opus", "mp3", "mp2", "ac3", "vorbis", "pcm_mulaw", "pcm_alaw", "adpcm_g722", "amr_nb"}
+        ),
+        subtitles=_NOTHING,
+        data=_NOTHING,
+        audio_encoder="aac",
+        asked_only_by_server=True,
+    ),
+)
+_BY_MUXER = {row.muxer: row for row in CONTAINERS}
+#: Output name's suffix -> FFmpeg's muxer.
+MUXERS: dict[str, str] = {suffix: row.muxer for row in CONTAINERS for suffix in row.suffixes}
+
+
+def container_of(muxer: str) -> Container:
+    """The row of FFmpeg's ``muxer``; one that is not in the table is asked itself about everything."""
+    return _BY_MUXER.get(muxer) or Container(muxer)
+
+
+def muxer_for(path: str | os.PathLike[str]) -> str:
+    """FFmpeg's muxer for an output name.
+
+    Raises:
+        UsageError: a suffix that is not a video container's.
+    """
+    suffix = Path(os.fspath(path)).suffix.lower()
+    if suffix not in MUXERS:
+        raise UsageError(f"{suffix = } is no video container: use one of {', '.join(MUXERS)}")
+    return MUXERS[suffix]

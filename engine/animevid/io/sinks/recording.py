@@ -1,0 +1,174 @@
+"""A recording: the container sink with the sound of a microphone, both by the clock."""
+
+from __future__ import annotations
+
+from collections import deque
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import av.filter
+
+from animevid.frame import Frame
+from animevid.io.containers import container_of
+from animevid.io.encoders import EncoderPlan, PictureKind
+from animevid.io.sink import SinkReport
+from animevid.io.sinks.container import VideoSink
+from animevid.options import EncodeOptions, OutputOptions
+from animevid.pixels import resize_planes
+
+_TICK = Fraction(1, 90_000)
+_SOUND_RATE_HZ = 48_000
+#: How many samples a second may be added or left out to keep sound with the frames: 0.4 %, which nobody hears.
+_SOUND_ELASTICITY = 200
+#: Pieces of sound that wait for the next frame at most, some 20 ms each.
+_MAX_WAITING = 3000
+
+
+class RecordingSink(VideoSink):
+    """One recording: frames and sound by the clock, together whatever is dropped.
+
+    ``first`` sets size and start; sound from before it is left out. ``offer_sound`` may be called from any thread.
+
+    Args:
+        path (Path): a file that does not exist; its suffix says the container.
+        first (Frame): a captured frame like those that will come.
+        fps (Fraction): the nominal rate. Default: 30.
+        sound (bool): whether sound will be offered. Default: no.
+        encoder (EncodeOptions): codec and quality. Default: the quickest.
+
+    Raises:
+        OutputError: the file exists or cannot be written.
+        UsageError: a container or codec that cannot be.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        first: Frame,
+        fps: Fraction = Fraction(30),
+        sound: bool = False,
+        encoder: EncodeOptions | None = None,
+    ) -> None:
+        planes = first.planes
+        settings = OutputOptions(
+            encoder=encoder or EncodeOptions(preset="ultrafast"),
+            muxer_options=(("movflags", "0"),),  # long recordings end at once instead of being copied
+        )
+        picture = PictureKind(
+            width=planes.width,
+            height=planes.height,
+            bit_depth=planes.bit_depth,
+            colour=planes.colour,
+            rate=fps,
+            time_base=_TICK,
+        )
+        super().__init__(path, settings=settings, picture=picture)
+        self._size = planes.height, planes.width
+        self._start = first.pts_seconds
+        self._frame_seconds = 1 / fps
+        self._sound: _ElasticSound | None = _ElasticSound(float(self._start)) if sound else None
+
+    def offer_sound(self, frame: Any, arrived_at_seconds: float) -> None:
+        """An ``av.AudioFrame`` and the moment its end arrived; it is written with the next video frame."""
+        if self._sound is not None:
+            self._sound.waiting.append((frame, arrived_at_seconds))
+
+    def _write(self, frame: Frame) -> None:
+        """Encode ``frame`` at the moment it was captured, and the sound that came since the last one."""
+        planes = frame.planes
+        if (planes.height, planes.width) != self._size:
+            planes = resize_planes(planes, self._size)
+        seconds = round((frame.pts_seconds - self._start) / _TICK) * _TICK
+        super()._write(Frame(planes, frame.index, max(seconds, Fraction(0)), duration_seconds=self._frame_seconds))
+        if self._sound is not None:
+            self._mux(self._sound.take())
+
+    def _finish(self) -> SinkReport:
+        if self._sound is not None and self._container is not None:
+            self._mux(self._sound.take())
+            self._mux(self._sound.flush())
+        return super()._finish()
+
+    def _add_streams(self, plan: EncoderPlan, picture: PictureKind, *, device_index: int | None) -> None:
+        super()._add_streams(plan, picture, device_index=device_index)
+        if self._sound is not None:
+            row = container_of(self.muxer)
+            codec = row.audio_fallback if row.holds("audio", "aac") is False else "aac"
+            self._sound.open(self._container.add_stream(codec, rate=_SOUND_RATE_HZ, layout="stereo"))
+
+
+class _ElasticSound:
+    """Sound as its encoder wants it, on the clock of its arrival.
+
+    A microphone counts its samples by a crystal of its own, which is a few thousandths of a percent off, or more; in
+    half an hour that is heard. So it is stretched or squeezed a little all the time towards the clock (the ``async`` of
+    FFmpeg's resampler), and where sound is missing there is silence.
+    """
+
+    def __init__(self, start_seconds: float) -> None:
+        self.waiting: deque[tuple[Any, float]] = deque(maxlen=_MAX_WAITING)
+        self._start_seconds = start_seconds
+        self._stream: Any = None
+        self._filter: Any = None
+        self._kind: tuple[str, str, int] | None = None
+        self._end = 0
+
+    def open(self, stream: Any) -> None:
+        stream.codec_context.open()
+        self._stream = stream
+
+    def take(self) -> list[Any]:
+        """The packets of what has come in."""
+        packets: list[Any] = []
+        while self.waiting:
+            frame, arrived_at_seconds = self.waiting.popleft()
+            begin = arrived_at_seconds - frame.samples / frame.rate - self._start_seconds
+            if begin < 0:
+                continue
+            kind = (frame.format.name, frame.layout.name, frame.rate)
+            if self._filter is None or self._kind != kind:
+                self._filter, self._kind = self._resampler(frame), kind
+            frame.pts, frame.time_base = round(begin * frame.rate), Fraction(1, frame.rate)
+            self._filter.push(frame)
+            packets += self._filtered()
+        return packets
+
+    def flush(self) -> list[Any]:
+        """The packets that are left, at the end."""
+        packets: list[Any] = []
+        if self._filter is not None:
+            self._filter.push(None)
+            packets += self._filtered()
+            packets += self._stream.encode(None)
+        return packets
+
+    def _filtered(self) -> list[Any]:
+        packets: list[Any] = []
+        while True:
+            try:
+                part = self._filter.pull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return packets
+            # Where packets came in a burst, the filter steps back by a millisecond or two; a file's clock must not.
+            part.pts = max(part.pts, self._end)
+            self._end = part.pts + part.samples
+            packets += self._stream.encode(part)
+
+    def _resampler(self, frame: Any) -> Any:
+        context = self._stream.codec_context
+        graph = av.filter.Graph()
+        steps = [
+            graph.add_abuffer(
+                sample_rate=frame.rate, format=frame.format, layout=frame.layout, time_base=Fraction(1, frame.rate)
+            ),
+            graph.add("aresample", f"{_SOUND_RATE_HZ}:async={_SOUND_ELASTICITY}"),
+            graph.add("aformat", f"sample_fmts={context.format.name}:channel_layouts=stereo"),
+            graph.add("asetnsamples", f"n={context.frame_size or 1024}:p=0"),
+            graph.add("abuffersink"),
+        ]
+        graph.link_nodes(*steps).configure()
+        return graph

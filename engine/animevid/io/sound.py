@@ -1,0 +1,39 @@
+"""How sound is encoded anew: at which rate, in which layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+_RATES_HZ = {
+    "aac": (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000),
+    "libopus": (48000,),
+    "ac3": (48000, 44100, 32000),
+}
+
+
+def encoded_rate_hz(encoder: str, source_hz: int) -> int:
+    """The rate at which ``encoder`` writes sound of ``source_hz``: the same, or the nearest that it knows."""
+    allowed = _RATES_HZ.get(encoder)
+    if allowed is None or source_hz in allowed:
+        return source_hz
+    return min(allowed, key=lambda rate: abs(rate - source_hz))
+
+
+def encoded_layout(encoder: str, layout: Any, *, rate_hz: int) -> str:
+    """The layout in which ``encoder`` writes sound of ``layout`` (``av.AudioLayout``): as many channels as it can."""
+    count = layout.nb_channels
+    candidates = [name for name in (layout.name, _LAYOUTS.get(count), "5.1(side)" if count == 6 else None) if name]
+    candidates += ["5.1", "5.1(side)"] if count > 6 else []
+    for name in [*candidates, "stereo"]:
+        try:
+            context: Any = av.CodecContext.create(encoder, "w")
+            context.layout, context.sample_rate = name, rate_hz
+            context.format = context.codec.audio_formats[0]
+            context.open()
+        except (av.FFmpegError, ValueError, TypeError):
+            continue
+        return name
+    return "stereo"
