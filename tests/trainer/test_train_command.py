@@ -114,7 +114,7 @@ def test_dark_drawings_are_counted(folders: Path, tmp_path: Path) -> None:
     for index, level in enumerate((20, 40, 128)):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((300, 300, 3), level, np.uint8))
     settings = build.DataSettings(folders / "photos", tmp_path)
-    assert build.open_data(load_recipe("animegan2"), settings).dark_art == 2
+    assert build.open_data(load_recipe("animegan2"), settings).statistics.dark == 2
 
 
 # ------------------------------------------------------------------------------------------------------------- cadence

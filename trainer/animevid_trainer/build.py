@@ -27,14 +27,7 @@ from animevid_trainer.checkpoint import (
 )
 from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
 from animevid_trainer.data.batches import ArtCrops, BatchSource, CropCache, PhotoCrops, Pictures, tensor_of
-from animevid_trainer.data.brightness import (
-    DARK_BRIGHTNESS,
-    StyleStatistics,
-    balance,
-    brightness_of,
-    compensate_exposure,
-    measure_style,
-)
+from animevid_trainer.data.brightness import StyleStatistics, balance, compensate_exposure, measure_style
 from animevid_trainer.data.crops import CropSettings
 from animevid_trainer.data.flats import flat_pictures
 from animevid_trainer.data.pictures import Picture, PictureStore, find_pictures, open_pictures, shrink_to
@@ -50,7 +43,8 @@ from animevid_trainer.perceptual import Perceptual, make_perceptual
 from animevid_trainer.plan import Plan, make_plan
 from animevid_trainer.precision import has_bf16
 from animevid_trainer.progress import Progress
-from animevid_trainer.recipes import Recipe, recipe_from_dict
+from animevid_trainer.recipes import Data, Recipe, recipe_from_dict
+from animevid_trainer.starting import open_any_teacher, published_weights
 from animevid_trainer.validation import StudentValidation, StyleValidation, Validate, middles, spread, squares
 
 log = logging.getLogger(__name__)
@@ -81,14 +75,13 @@ class DataSettings:
 
 @dataclass
 class RunData:
-    """Pictures of a run. ``validation`` photos are never trained on. ``dark_art``: how many drawings are dark."""
+    """Pictures of a run. ``validation`` photos are never trained on."""
 
     photos: Pictures
     validation: PictureStore | list[Picture]
     art: Pictures | None = None
     targets: Pictures | None = None
     statistics: StyleStatistics | None = None
-    dark_art: int = 0
     unreadable: list[str] = field(default_factory=list)
 
 
@@ -170,9 +163,8 @@ def open_data(
         data.unreadable += art.unreadable
         if len(art) == 1:
             log.warning("one art picture only: the style will be that picture's; give a few dozen for a style")
-        data.dark_art = sum(brightness_of(art[index]) < DARK_BRIGHTNESS for index in range(len(art)))
         data.statistics = measure_style(art[index] for index in range(len(art)))
-        data.art = prepare_art(art, recipe, data.statistics)
+        data.art = PreparedArt(art, recipe.data, data.statistics)
     if recipe.needs_teacher:
         if teacher is None:
             raise TrainingError(f"recipe {recipe.name!r} learns from a teacher; give one with --teacher")
@@ -207,17 +199,25 @@ def check_folders(photos: Path, art: Path | None) -> None:
         log.warning("--photos lies inside --art, so the photos are trained on as drawings too; move one of them")
 
 
-def prepare_art(art: PictureStore, recipe: Recipe, statistics: StyleStatistics) -> list[Picture]:
-    """The art as it is trained on: lifted where too dark, freed of the set's colour cast, as the recipe says."""
-    prepared: list[Picture] = []
-    for index in range(len(art)):
-        picture = art[index]
-        if recipe.data.lowest_art_brightness:
-            picture = compensate_exposure(picture, lowest_brightness=recipe.data.lowest_art_brightness)
-        if recipe.data.balance_art:
-            picture = balance(picture, statistics)
-        prepared.append(picture)
-    return prepared
+@dataclass(frozen=True)
+class PreparedArt:
+    """The art as it is trained on: lifted where too dark, freed of the set's colour cast, as the recipe says.
+
+    Made when a picture is asked for: a set need not fit into memory.
+    """
+
+    art: Pictures
+    settings: Data
+    statistics: StyleStatistics
+
+    def __len__(self) -> int:
+        return len(self.art)
+
+    def __getitem__(self, index: int) -> Picture:
+        picture = self.art[index]
+        if self.settings.lowest_art_brightness:
+            picture = compensate_exposure(picture, lowest_brightness=self.settings.lowest_art_brightness)
+        return balance(picture, self.statistics) if self.settings.balance_art else picture
 
 
 def draw_targets(
@@ -385,7 +385,7 @@ def start_run(
 ) -> Trainer:
     """A trainer ready to ``run()``. ``loop_settings.steps`` is taken from the recipe.
 
-    ``start_from``: a run whose averaged generator this one starts from (not its optimizers).
+    ``start_from``: what the generator starts from: a run (its average, not its optimizers) or published weights.
 
     Raises:
         TrainingError: as its parts do, in every process of ``world`` if in one; or they were not given the same.
@@ -396,7 +396,8 @@ def start_run(
     with failing_together(world):
         device = choose_device(loop_settings.device, world)
         # What may be missing is looked for before thousands of photos are read.
-        draw, key = open_teacher_of(teacher) if teacher else (None, "")
+        drawing = open_any_teacher(teacher) if teacher else None
+        key = drawing.key if drawing is not None else ""
         check_folders(data_settings.photos, data_settings.art if recipe.needs_art else None)
         perceptual = None
         if recipe.uses_perceptual:
@@ -408,15 +409,15 @@ def start_run(
         world,
     )
     with failing_together(world):
-        data = open_data(recipe, data_settings, teacher=draw, teacher_key=key, on_progress=on_data)
+        data = open_data(recipe, data_settings, teacher=drawing, teacher_key=key, on_progress=on_data)
         plan = make_plan_of(recipe, photos=len(data.photos))
         source = make_source(recipe, data, plan, data_settings, world=world)
         objective = make_objective(
             recipe, plan, device=device, perceptual=perceptual, cache_bytes=data_settings.cache_bytes // 2
         )
         if start_from is not None:
-            started = load_generator(start_from)
-            load_weights(bare(objective.networks["generator"]), started.state_dict(), where=repr(str(start_from)))
+            generator = bare(objective.networks["generator"])
+            load_weights(generator, starting_weights(start_from, recipe, generator), where=repr(str(start_from)))
     seed_everything(loop_settings.seed, world.rank)
     return Trainer(
         objective,
@@ -427,7 +428,9 @@ def start_run(
         about=about_run(recipe, data_settings, data, teacher=teacher, start_from=start_from),
         world=world,
         sheet_photos=pick_sheet_photos(data),
-        validate=make_validation(recipe, data, plan, perceptual, device, data_settings, teacher=draw, teacher_key=key),
+        validate=make_validation(
+            recipe, data, plan, perceptual, device, data_settings, teacher=drawing, teacher_key=key
+        ),
         progress=progress,
         accept_changes=accept_changes,
     )
@@ -498,7 +501,7 @@ def about_run(
             "art_pictures": 0 if data.art is None else len(data.art),
             "art_brightness": None if data.statistics is None else round(data.statistics.brightness, 1),
             "art_channel_offset": None if data.statistics is None else list(data.statistics.channel_offset),
-            "art_dark": data.dark_art,
+            "art_dark": 0 if data.statistics is None else data.statistics.dark,
             "unreadable": data.unreadable,
             "teacher": teacher,
             "started_from": None if start_from is None else str(start_from),
@@ -513,12 +516,15 @@ def pick_sheet_photos(data: RunData, *, count: int = 8) -> list[Picture]:
     return [pictures[index * len(pictures) // count] for index in range(count)]
 
 
-def open_teacher_of(spec: str) -> tuple[Teacher, str]:
-    """The teacher called ``spec`` (a name or a weights file) and a key that names its settings."""
-    from animevid_trainer.teachers import open_teacher
+def starting_weights(source: Path, recipe: Recipe, generator: nn.Module) -> Mapping[str, Tensor]:
+    """The weights that ``generator``, which is the recipe's, starts from: a run's or published ones.
 
-    teacher = open_teacher(spec)
-    return teacher, teacher.key
+    Raises:
+        TrainingError: neither is there, or they are another network's.
+    """
+    if (source / "checkpoints").is_dir():
+        return load_generator(source).state_dict()
+    return published_weights(source, recipe, generator)
 
 
 def load_generator(run: Path, *, step: int | Literal["latest", "best"] = "latest", averaged: bool = True) -> nn.Module:

@@ -41,11 +41,16 @@ def _fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, help="training steps after the initialization phase")
     parser.add_argument("--init-steps", type=int, help="steps of the initialization phase")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one number")
-    parser.add_argument("--teacher", help="distill: teacher name or weights file")
+    parser.add_argument("--teacher", help="distill: any ONNX stylizer (.onnx), a teacher's name or its weights")
     parser.add_argument(
         "--teacher-sizes", default="", help="distill: longest sides to draw each photo at, e.g. 512,768"
     )
-    parser.add_argument("--start-from", type=Path, help="run folder whose generator this run starts from")
+    parser.add_argument(
+        "--start-from",
+        type=Path,
+        metavar="RUN|WEIGHTS",
+        help="run whose generator this one starts from, or published weights (.pt, .pth, .safetensors, folder of .npy)",
+    )
     parser.add_argument("--perceptual-weights", help="weights of the perceptual network (.safetensors or .pth)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), help="default: the recipe's")

@@ -25,13 +25,15 @@ DARK_BRIGHTNESS = 60.0
 class StyleStatistics:
     """Over all pictures, each weighing the same; 0..255.
 
-    ``channel_offset``: what to add to R, G, B so that all three have the same mean.
+    ``channel_offset``: what to add to R, G, B so that all three have the same mean. ``dark``: how many pictures are
+    darker than ``DARK_BRIGHTNESS``.
     """
 
     mean_rgb: tuple[float, float, float]
     brightness: float
     brightness_spread: float
     count: int
+    dark: int = 0
 
     @property
     def channel_offset(self) -> tuple[float, float, float]:
@@ -52,13 +54,20 @@ def measure_style(pictures: Iterable[Picture]) -> StyleStatistics:
         raise ValueError("measure_style needs at least one picture")
     brightness = means @ _LUMA
     red, green, blue = (float(value) for value in means.mean(0))
-    return StyleStatistics((red, green, blue), float(brightness.mean()), float(brightness.std()), len(means))
+    return StyleStatistics(
+        (red, green, blue),
+        float(brightness.mean()),
+        float(brightness.std()),
+        len(means),
+        int((brightness < DARK_BRIGHTNESS).sum()),
+    )
 
 
 def balance(picture: Picture, statistics: StyleStatistics) -> Picture:
     """Add the style's channel offset, so that the set as a whole has no colour cast."""
-    shifted = picture.astype(np.float32) + np.array(statistics.channel_offset, np.float32)
-    return np.rint(np.clip(shifted, 0, 255)).astype(np.uint8)
+    codes = np.arange(256, dtype=np.float32)[:, None] + np.array(statistics.channel_offset, np.float32)
+    table = np.rint(np.clip(codes, 0, 255)).astype(np.uint8)
+    return np.asarray(cv2.LUT(picture, table[None]), np.uint8)
 
 
 def compensate_exposure(picture: Picture, *, lowest_brightness: float, largest_gain: float = 2.0) -> Picture:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from animevid_trainer.build import as_rgb, load_generator
 from animevid_trainer.data.batches import pictures_of, tensor_of
 from animevid_trainer.data.pictures import Picture
-from animevid_trainer.teachers import open_teacher
+from animevid_trainer.starting import open_any_teacher
 
 #: (height, width) at which multiply-accumulates and speed are stated: 16:9 and a multiple of 32.
 COST_SIZE = (352, 640)
@@ -60,7 +60,7 @@ def open_candidate(spec: str) -> Iterator[Candidate]:
     elif spec.startswith("run:"):
         candidate = _run_candidate(Path(spec[4:]))
     elif spec.startswith("teacher:"):
-        teacher = open_teacher(spec[8:])
+        teacher = open_any_teacher(spec[8:])
         candidate = Candidate(spec, teacher, note=f"teacher {teacher.key}"[:120])
     else:
         with _style_candidate(spec) as candidate:
