@@ -50,6 +50,7 @@ COMMANDS: dict[str, Command] = {
     "distill": Command(_TRAINER, "teach a student the look that paint painted"),
     "export": Command(_TRAINER, "turn a checkpoint into a style file"),
     "evaluate": Command(_TRAINER, "measure and look at a style"),
+    "survey": Command(_TRAINER, "ask viewers which pictures they would keep, and rank styles"),
     "import": Command(_TRAINER, "bring in published weights"),
     "build": Command("animevid.cli.build", "build an engine for this GPU from a style"),
     "doctor": Command("animevid.cli.doctor", "say what is installed here, and what opens"),

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 from animevid.errors import AnimevidError
 
-from animevid_trainer.cli import distill, evaluate, styles, train
+from animevid_trainer.cli import distill, evaluate, styles, survey, train
 from animevid_trainer.cli.command import Command
 
 # Threads that spin while they wait take the processor from whatever else runs here. Read when torch is loaded, which
@@ -26,7 +26,8 @@ from animevid_trainer.cli.command import Command
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS: dict[str, Command] = {
-    command.name: command for command in (train.TRAIN, *distill.COMMANDS, *styles.COMMANDS, evaluate.EVALUATE)
+    command.name: command
+    for command in (train.TRAIN, *distill.COMMANDS, *styles.COMMANDS, evaluate.EVALUATE, survey.SURVEY)
 }
 
 

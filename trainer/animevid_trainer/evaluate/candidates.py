@@ -4,7 +4,7 @@
 written as              is
 ======================  ==============================================================================
 ``style.onnx``, a name  a style as the engine runs it (``animevid.Stylizer``: size, lift, everything)
-``run:DIR``             the averaged generator of a run's latest checkpoint, in PyTorch
+a run's folder          the averaged generator of a run's latest checkpoint, in PyTorch (also ``run:DIR``)
 ``teacher:SPEC``        a teacher (``teacher:bilateral`` is the filter-and-edges baseline)
 ``photo``               the photo itself: what every figure says of doing nothing
 ======================  ==============================================================================
@@ -57,8 +57,8 @@ def open_candidate(spec: str) -> Iterator[Candidate]:
     label, spec = (label, rest) if equals else ("", spec)
     if spec == "photo":
         candidate = Candidate("photo", lambda photo: photo, parameters=0, macs=0, note="does nothing")
-    elif spec.startswith("run:"):
-        candidate = _run_candidate(Path(spec[4:]))
+    elif spec.startswith("run:") or (Path(spec) / "checkpoints").is_dir():
+        candidate = _run_candidate(Path(spec.removeprefix("run:")))
     elif spec.startswith("teacher:"):
         teacher = open_any_teacher(spec[8:])
         candidate = Candidate(spec, teacher, note=f"teacher {teacher.key}"[:120])

@@ -1,0 +1,91 @@
+"""What is shown: every two candidates on every photo, to each judge in an order and on sides of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+from animevid.errors import TrainingError
+
+from animevid_trainer.data.pictures import Picture
+from animevid_trainer.evaluate.candidates import Candidate
+
+_JPEG_QUALITY = 93
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two candidates on one photo; ``number`` is what a judge's page knows it by."""
+
+    number: int
+    photo: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Exhibition:
+    """The pictures of a survey as JPEG, by (photo, candidate); the photo itself has the candidate ""."""
+
+    pairs: tuple[Pair, ...]
+    pictures: Mapping[tuple[str, str], bytes]
+
+    def order_for(self, judge: str) -> list[Pair]:
+        """All pairs, shuffled for ``judge``, always the same way."""
+        return random.Random(f"order {judge}").sample(self.pairs, len(self.pairs))
+
+    def sides_for(self, judge: str, pair: Pair) -> tuple[str, str]:
+        """(left, right) of ``pair`` for ``judge``."""
+        sides = [pair.first, pair.second]
+        random.Random(f"sides {judge} {pair.number}").shuffle(sides)
+        return sides[0], sides[1]
+
+
+def hang(
+    candidates: Iterable[Candidate],
+    photos: Mapping[str, Picture],
+    *,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Exhibition:
+    """Draw every photo with every candidate.
+
+    Raises:
+        TrainingError: fewer than two candidates, or two of one name.
+    """
+    pictures = {(name, ""): _jpeg(photo) for name, photo in photos.items()}
+    names: list[str] = []
+    for candidate in candidates:
+        if candidate.label in names:
+            raise TrainingError(f"two candidates are called {candidate.label!r}; write NAME=CANDIDATE")
+        names.append(candidate.label)
+        for index, (name, photo) in enumerate(photos.items()):
+            pictures[name, candidate.label] = _jpeg(candidate.stylize(photo))
+            if on_progress is not None:
+                on_progress(candidate.label, index + 1, len(photos))
+    if len(names) < 2:
+        raise TrainingError("a survey compares: name two candidates or more, e.g. runs/mine aozora")
+    together = itertools.product(photos, itertools.combinations(names, 2))
+    pairs = tuple(Pair(number, photo, *two) for number, (photo, two) in enumerate(together))
+    return Exhibition(pairs, pictures)
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """A name for each photo: its stem, with a few digits where two have the same."""
+    stems = [path.stem for path in paths]
+    return [
+        stem if stems.count(stem) == 1 else f"{stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
+        for stem, path in zip(stems, paths, strict=True)
+    ]
+
+
+def _jpeg(picture: Picture) -> bytes:
+    done, encoded = cv2.imencode(
+        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    )
+    assert done
+    return encoded.tobytes()
