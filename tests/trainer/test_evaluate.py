@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,15 @@ import torch
 from animevid.errors import UsageError
 from animevid_trainer.data.pictures import read_picture, shrink_to
 from animevid_trainer.evaluate import pictures as figures
-from animevid_trainer.evaluate.candidates import Candidate, count_macs, count_onnx, open_candidate, stylize_with
+from animevid_trainer.evaluate.candidates import (
+    Candidate,
+    baselines,
+    count_macs,
+    count_onnx,
+    identity,
+    open_candidate,
+    stylize_with,
+)
 from animevid_trainer.evaluate.distances import (
     cluster_probabilities,
     frechet_distance,
@@ -24,8 +33,10 @@ from animevid_trainer.evaluate.distances import (
 from animevid_trainer.evaluate.measure import Evaluation, evaluate_candidates, feature_vectors
 from animevid_trainer.evaluate.report import markdown_table, page_of, write_report
 from animevid_trainer.generators import make_generator
+from animevid_trainer.survey.votes import Vote
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from live_browser import chromium, why_no_chromium, write_camera_film
 from small_runs import pictures, tiny_perceptual
 from torch import nn
 
@@ -220,7 +231,7 @@ def test_the_engine_runs_a_style_file_as_a_candidate(packed_style: Path, photo: 
 def evaluation() -> Evaluation:
     photos, art = pictures(4, seed=1, side_px=96), pictures(3, seed=2, side_px=96)
     candidates = [
-        Candidate("photo", lambda picture: picture),
+        replace(identity(), label="photo"),
         Candidate("soft", lambda picture: _blur(picture, 2.0), 10, 2_000_000, 1000, "<b>a note</b>"),
     ]
     clip = [np.roll(photos[0], shift, axis=1) for shift in (0, 1, 2)]
@@ -268,6 +279,53 @@ def test_the_page_holds_every_picture_and_fetches_nothing(evaluation: Evaluation
     assert "&lt;b&gt;a note&lt;/b&gt;" in page
     assert "Fréchet" in page
     assert page == page_of(evaluation, title="animevid evaluation")
+
+
+def test_the_page_ranks_blind_votes_where_there_are_some(evaluation: Evaluation) -> None:
+    votes = [Vote("ann", f"p{n}", "soft", "other", "soft", "soft", "other") for n in range(4)]
+    page = page_of(evaluation, title="t", votes=votes)
+    assert "4 votes of 1 judges" in page
+    kept = page.partition("Which would you rather keep?")[2].partition("</table>")[0]
+    assert kept.index("soft") < kept.index("other")
+    assert "4 of 4" in kept
+    assert "Blind votes" not in page_of(evaluation, title="t")
+
+
+def test_only_styles_are_marked_as_best_and_baselines_are_told_apart(evaluation: Evaluation) -> None:
+    rows = [*evaluation.rows, replace(evaluation.rows[1], label="other", figures={"content": 9.0})]
+    page = page_of(replace(evaluation, rows=rows), title="t")
+    content = page.partition("content distance")[2].partition("</tr>")[0]
+    assert [cell.startswith(" class=best") for cell in content.split("<td")[1:]] == [False, True, False]
+    assert content.split("<td")[1].startswith(" class=baseline>0.000")
+
+
+def test_every_evaluation_stands_beside_doing_nothing_and_filters_alone(photo: np.ndarray) -> None:
+    nothing, filters = baselines()
+    assert (nothing.label, filters.label) == ("identity", "filters only")
+    assert np.array_equal(nothing.stylize(photo), photo)
+    assert filters.stylize(photo).shape == photo.shape
+    assert not np.array_equal(filters.stylize(photo), photo)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(why_no_chromium() is not None, reason=why_no_chromium() or "")
+def test_in_a_browser_every_figure_is_seen_and_a_picture_opens_large(evaluation: Evaluation, tmp_path: Path) -> None:
+    from selenium.webdriver.common.by import By
+
+    write_report(tmp_path / "report.html", evaluation)
+    film = write_camera_film(tmp_path / "unused.y4m", frames=2)
+    with chromium(film, width=1440) as driver:
+        driver.get((tmp_path / "report.html").as_uri())
+        box = driver.execute_script("const t = document.querySelector('.table'); return [t.scrollWidth, t.clientWidth]")
+        assert box[0] <= box[1]
+        first, second = driver.find_elements(By.CSS_SELECTOR, "figure button")[:2]
+        first.click()
+        shown = driver.find_element(By.CSS_SELECTOR, "dialog img")
+        assert shown.size["width"] > 1000
+        assert driver.find_element(By.CSS_SELECTOR, "dialog span").text == "photo"
+        shown.find_element(By.XPATH, "..").send_keys("\ue014")  # the right arrow key
+        assert driver.find_element(By.CSS_SELECTOR, "dialog span").text == "soft"
+        assert shown.get_attribute("src") == second.find_element(By.TAG_NAME, "img").get_attribute("src")
 
 
 def test_the_text_table_has_a_row_for_each_figure_and_a_column_for_each_candidate(evaluation: Evaluation) -> None:

@@ -42,6 +42,15 @@ def _fill_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--judge-photos", type=int, default=100, metavar="N", help="training photos for the probe")
     parser.add_argument("--sheet", type=int, default=12, metavar="N", help="photos shown in the page")
+    parser.add_argument(
+        "--votes",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="VOTES.csv",
+        help="blind votes to show (of `animevid survey`), with VOTES-key.json beside them",
+    )
+    parser.add_argument("--no-baselines", action="store_true", help="leave out `identity` and `filters only`")
 
 
 def _run_evaluate(args: argparse.Namespace) -> int:
@@ -51,13 +60,15 @@ def _run_evaluate(args: argparse.Namespace) -> int:
 
     from animevid_trainer.data.pictures import find_pictures, open_pictures, shrink_shortest_to
     from animevid_trainer.data.split import split_by_name
-    from animevid_trainer.evaluate.candidates import open_candidate
+    from animevid_trainer.evaluate.candidates import baselines, open_candidate
     from animevid_trainer.evaluate.judge import open_judge
     from animevid_trainer.evaluate.measure import evaluate_candidates, read_clip
     from animevid_trainer.evaluate.report import markdown_table, write_report
     from animevid_trainer.perceptual import make_perceptual
     from animevid_trainer.precision import choose_precision
+    from animevid_trainer.survey.votes import read_votes
 
+    votes = [vote for path in args.votes for vote in read_votes(path)]
     paths = find_pictures(args.photos)
     training: list[Path] = []
     if args.judge and (args.all or not args.art):
@@ -85,6 +96,9 @@ def _run_evaluate(args: argparse.Namespace) -> int:
     clip = read_clip(args.clip) if args.clip else []
     with ExitStack() as stack:
         candidates = [stack.enter_context(open_candidate(spec)) for spec in args.candidates]
+        if not args.no_baselines:
+            kinds = {candidate.kind for candidate in candidates}
+            candidates += [baseline for baseline in baselines() if baseline.kind not in kinds]
         evaluation = evaluate_candidates(
             candidates,
             photos,
@@ -96,7 +110,7 @@ def _run_evaluate(args: argparse.Namespace) -> int:
             sheet_count=args.sheet,
             on_progress=show_data,
         )
-    write_report(args.out, evaluation)
+    write_report(args.out, evaluation, votes=votes)
     print(markdown_table(evaluation), end="")
     print(f"\n{args.out}")
     return 0

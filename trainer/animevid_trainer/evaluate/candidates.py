@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -32,6 +32,9 @@ from animevid_trainer.starting import open_any_teacher
 COST_SIZE = (352, 640)
 
 
+Kind = Literal["style", "filters", "identity"]
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """``parameters`` and ``macs`` (multiply-accumulates at ``COST_SIZE``) are None where they are not known."""
@@ -42,8 +45,29 @@ class Candidate:
     macs: int | None = None
     file_bytes: int | None = None
     note: str = ""
+    #: what it is compared for: a style, or what doing nothing and filters alone come to
+    kind: Kind = "style"
     #: Successive frames of a clip; without it each is stylized by itself.
     animate: Callable[[Sequence[Picture]], list[Picture]] | None = None
+
+
+def identity() -> Candidate:
+    """The photo itself."""
+    return Candidate(
+        "identity", lambda photo: photo, parameters=0, macs=0, note="the photo: does nothing", kind="identity"
+    )
+
+
+def baselines() -> list[Candidate]:
+    """What every style stands beside: doing nothing, and a bilateral filter with edges drawn in black.
+
+    Some figures rise by filters alone: a style is worth what it has beyond them.
+    """
+    filters = open_any_teacher("bilateral")
+    return [
+        identity(),
+        Candidate("filters only", filters, note="bilateral filter and edges, no network", kind="filters"),
+    ]
 
 
 @contextmanager
@@ -56,7 +80,7 @@ def open_candidate(spec: str) -> Iterator[Candidate]:
     label, equals, rest = spec.partition("=")
     label, spec = (label, rest) if equals else ("", spec)
     if spec == "photo":
-        candidate = Candidate("photo", lambda photo: photo, parameters=0, macs=0, note="does nothing")
+        candidate = replace(identity(), label="photo")
     elif spec.startswith("run:") or (Path(spec) / "checkpoints").is_dir():
         candidate = _run_candidate(Path(spec.removeprefix("run:")))
     elif spec.startswith("teacher:"):

@@ -16,7 +16,7 @@ from torch import Tensor
 from animevid_trainer.data.batches import tensor_of
 from animevid_trainer.data.pictures import Picture, shrink_to
 from animevid_trainer.evaluate import pictures as figures
-from animevid_trainer.evaluate.candidates import COST_SIZE, Candidate
+from animevid_trainer.evaluate.candidates import COST_SIZE, Candidate, Kind
 from animevid_trainer.evaluate.distances import (
     ENOUGH_PICTURES,
     Features,
@@ -100,6 +100,7 @@ class Row:
     note: str
     figures: dict[str, float]
     pictures: list[Picture] = field(repr=False)
+    kind: Kind = "style"
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def evaluate_candidates(
         few = cost["milliseconds"] > 1000.0 * _SLOW_SECONDS
         measured |= _measure_stability(candidate, photos[: 2 if few else 8], clip[: 3 if few else None], seed=seed)
         measured |= cost
-        rows.append(Row(candidate.label, candidate.note, measured, outputs[:sheet_count]))
+        rows.append(Row(candidate.label, candidate.note, measured, outputs[:sheet_count], candidate.kind))
     precision = "bf16" if network.compute_dtype == torch.bfloat16 else "fp32"
     described = f"{network.name}, {network.layers[-1]} (content: {network.default_layer}), {precision}"
     for warning in warnings:

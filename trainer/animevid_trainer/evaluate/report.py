@@ -7,43 +7,73 @@ import html
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 
 from animevid_trainer.data.pictures import Picture
-from animevid_trainer.evaluate.measure import COLUMNS, Column, Evaluation
+from animevid_trainer.evaluate.measure import COLUMNS, Column, Evaluation, Row
+from animevid_trainer.survey.ranking import rank
+from animevid_trainer.survey.votes import QUESTIONS, Vote
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 1500px; padding: 0 1rem;
        color: #1c2330; background: #fff }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
+h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem } h3 { font-size: 1rem; margin: 1.2rem 0 .3rem }
 .table { overflow-x: auto } table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid #dde2ea; text-align: right; white-space: nowrap }
-th:first-child, td:first-child { text-align: left } td.best { font-weight: 700; background: #e8f4ea }
+th, td { padding: .25rem .8rem; border-bottom: 1px solid #dde2ea; text-align: right; white-space: nowrap }
+th:first-child { text-align: left; position: sticky; left: 0; background: inherit; font-weight: 500 }
+thead th { font-weight: 600 } tr { background: #fff } td.best { font-weight: 700; background: #e8f4ea }
+.baseline { color: #5a6577; font-style: italic }
 .warning { background: #fff4d6; border-left: 4px solid #d9a400; padding: .5rem .8rem }
 .pictures { overflow-x: auto } .row { display: flex; gap: 6px; margin-bottom: 6px }
-figure { margin: 0; flex: 0 0 auto } img { display: block; height: 190px }
+figure { margin: 0; flex: 0 0 auto } figure img { display: block; height: 190px }
+figure button { padding: 0; border: 0; background: none; cursor: zoom-in }
 figcaption { font-size: .8rem; color: #5a6577 }
+dialog { border: 0; padding: .5rem; background: #111; color: #eee; text-align: center; max-width: 98vw }
+dialog img { width: 94vw; height: 82vh; object-fit: contain; display: block } dialog::backdrop { background: #000d }
+dialog button { font: inherit; min-width: 44px; min-height: 44px; margin: .3rem }
 dt { font-weight: 600 } dd { margin: 0 0 .4rem 1.2rem; color: #44506a }
-@media (prefers-color-scheme: dark) { body { background: #14171c; color: #d7dde8 } td.best { background: #1f3a26 }
-  th, td { border-color: #303846 } .warning { background: #3a3113 } dd, figcaption { color: #97a3b6 } }
+@media (prefers-color-scheme: dark) { body, tr { background: #14171c; color: #d7dde8 } td.best { background: #1f3a26 }
+  th, td { border-color: #303846 } .warning { background: #3a3113 } dd, figcaption, .baseline { color: #97a3b6 } }
 """
 
+#: a picture opens large; arrows go through the candidates of its photo, at the same place on the screen
+_SCRIPT = """
+const large = document.querySelector('dialog'), shown = large.querySelector('img'), name = large.querySelector('span');
+let row = [], at = 0;
+const show = (to) => { at = (to + row.length) % row.length;
+  shown.src = row[at].querySelector('img').src; name.textContent = row[at].querySelector('img').alt; };
+for (const button of document.querySelectorAll('figure button')) button.addEventListener('click', () => {
+  row = [...button.closest('.row').querySelectorAll('button')]; show(row.indexOf(button)); large.showModal(); });
+const [back, on, close] = large.querySelectorAll('button');
+back.addEventListener('click', () => show(at - 1)); on.addEventListener('click', () => show(at + 1));
+close.addEventListener('click', () => large.close());
+large.addEventListener('keydown', (event) => {
+  if (event.key === 'ArrowLeft') show(at - 1); else if (event.key === 'ArrowRight') show(at + 1); });
+"""
+_DIALOG = (
+    '<dialog><img alt=""><button type="button" aria-label="previous">&larr;</button> <span></span> '
+    '<button type="button" aria-label="next">&rarr;</button> <button type="button">Close</button></dialog>'
+)
 
-def write_report(path: Path, evaluation: Evaluation, *, title: str = "animevid evaluation") -> None:
-    """Write the page whole or not at all.
+
+def write_report(
+    path: Path, evaluation: Evaluation, *, votes: Sequence[Vote] = (), title: str = "animevid evaluation"
+) -> None:
+    """Write the page whole or not at all. ``votes``: blind votes, which are ranked in it.
 
     Raises:
         OSError: not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(page_of(evaluation, title=title), encoding="utf-8")
+    unfinished.write_text(page_of(evaluation, votes=votes, title=title), encoding="utf-8")
     os.replace(unfinished, path)
 
 
-def page_of(evaluation: Evaluation, *, title: str) -> str:
+def page_of(evaluation: Evaluation, *, title: str, votes: Sequence[Vote] = ()) -> str:
     """The page as text."""
     columns = [column for column in COLUMNS if any(column.key in row.figures for row in evaluation.rows)]
     warnings = "".join(f'<p class="warning">{html.escape(warning)}.</p>' for warning in evaluation.warnings)
@@ -56,9 +86,12 @@ def page_of(evaluation: Evaluation, *, title: str) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
         f"<h1>{html.escape(title)}</h1>"
         f"<p>{evaluation.photo_count} photos, {evaluation.art_count} art pictures; features by "
-        f"{html.escape(evaluation.network)}; {time.strftime('%Y-%m-%d')}. Arrows say which way is better.</p>{warnings}"
-        f'<div class="table">{_table(evaluation, columns)}</div>'
-        f"<h2>Pictures</h2>{_pictures(evaluation)}<h2>What the figures mean</h2><dl>{meanings}</dl></body></html>\n"
+        f"{html.escape(evaluation.network)}; {time.strftime('%Y-%m-%d')}. Arrows say which way is better; what is in "
+        f"italics is no style, but what doing nothing and filters alone come to.</p>{warnings}"
+        f'<div class="table">{_table(evaluation, columns)}</div>{_votes(votes)}'
+        f"<h2>Pictures</h2><p>A picture opens large; the arrow keys go through the candidates.</p>"
+        f"{_pictures(evaluation)}<h2>What the figures mean</h2><dl>{meanings}</dl>{_DIALOG}"
+        f"<script>{_SCRIPT}</script></body></html>\n"
     )
 
 
@@ -82,24 +115,54 @@ def _number(value: float, column: Column) -> str:
 
 
 def _table(evaluation: Evaluation, columns: list[Column]) -> str:
-    head = "".join(f'<th title="{html.escape(c.meaning)}">{html.escape(c.title)}{_arrow(c)}</th>' for c in columns)
+    """A row for each figure, so that all of them are seen at once, and a column for each candidate."""
+    head = "".join(
+        f'<th scope="col"{_class(row)} title="{html.escape(row.note)}">{html.escape(row.label)}</th>'
+        for row in evaluation.rows
+    )
     body = ""
-    for row in evaluation.rows:
+    for column in columns:
         cells = ""
-        for column in columns:
+        for row in evaluation.rows:
             value = row.figures.get(column.key, math.nan)
-            cells += f"<td{_best(evaluation, column, value)}>{_number(value, column)}</td>"
-        body += f'<tr><td title="{html.escape(row.note)}">{html.escape(row.label)}</td>{cells}</tr>'
-    return f"<table><thead><tr><th>candidate</th>{head}</tr></thead><tbody>{body}</tbody></table>"
+            best = _is_best(evaluation, column, row)
+            cells += f"<td{' class=best' if best else _class(row)}>{_number(value, column)}</td>"
+        title = f"{html.escape(column.title)}{_arrow(column)}"
+        body += f'<tr><th scope="row" title="{html.escape(column.meaning)}">{title}</th>{cells}</tr>'
+    return f"<table><thead><tr><th>figure</th>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _best(evaluation: Evaluation, column: Column, value: float) -> str:
-    # Doing nothing would win every figure of faithfulness.
-    rivals = [row.figures.get(column.key, math.nan) for row in evaluation.rows if row.label != "photo"]
+def _class(row: Row) -> str:
+    return "" if row.kind == "style" else " class=baseline"
+
+
+def _is_best(evaluation: Evaluation, column: Column, row: Row) -> bool:
+    # Among styles: doing nothing would win every figure of faithfulness, filters some of the others.
+    rivals = [other.figures.get(column.key, math.nan) for other in evaluation.rows if other.kind == "style"]
     known = [rival for rival in rivals if not math.isnan(rival)]
-    if column.better == 0 or len(known) < 2 or value not in known:
+    if column.better == 0 or len(known) < 2 or row.kind != "style":
+        return False
+    return row.figures.get(column.key) == (max(known) if column.better > 0 else min(known))
+
+
+def _votes(votes: Sequence[Vote]) -> str:
+    """Blind votes, question by question."""
+    if not votes:
         return ""
-    return ' class="best"' if value == (max(known) if column.better > 0 else min(known)) else ""
+    judges = len({vote.judge for vote in votes})
+    tables = ""
+    for question, asked in QUESTIONS.items():
+        rows = "".join(
+            f'<tr><th scope="row">{html.escape(s.name)}</th><td>{s.share:.0%}</td><td>{s.low:.0%} to {s.high:.0%}</td>'
+            f"<td>{s.won} of {s.votes}</td></tr>"
+            for s in rank(votes, question)
+        )
+        head = "<tr><th>candidate</th><th>share</th><th>95 %</th><th>won</th></tr>"
+        tables += f"<h3>{html.escape(asked)}</h3><table><thead>{head}</thead><tbody>{rows}</tbody></table>"
+    return (
+        f"<h2>Blind votes</h2><p>{len(votes)} votes of {judges} judges. Share: of votes that one would win against an "
+        f"average candidate (Bradley and Terry).</p>{tables}"
+    )
 
 
 def _pictures(evaluation: Evaluation) -> str:
@@ -107,7 +170,7 @@ def _pictures(evaluation: Evaluation) -> str:
     for index, photo in enumerate(evaluation.photos):
         cells = _figure(photo, "photo")
         for row in evaluation.rows:
-            if row.label != "photo":
+            if row.kind != "identity":
                 cells += _figure(row.pictures[index], row.label)
         rows += f'<div class="row">{cells}</div>'
     return f'<div class="pictures">{rows}</div>'
@@ -118,4 +181,5 @@ def _figure(picture: Picture, caption: str) -> str:
     assert done
     data = base64.b64encode(encoded.tobytes()).decode("ascii")
     text = html.escape(caption)
-    return f'<figure><img alt="{text}" src="data:image/jpeg;base64,{data}"><figcaption>{text}</figcaption></figure>'
+    image = f'<img alt="{text}" src="data:image/jpeg;base64,{data}">'
+    return f'<figure><button type="button">{image}</button><figcaption>{text}</figcaption></figure>'
