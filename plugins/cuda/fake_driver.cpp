@@ -499,6 +499,35 @@ EXPORT int cuMemcpy2D_v2(const Copy2d* given) {
     const int failed = cuMemcpy2DAsync_v2(given, nullptr);
     return failed ? failed : cuStreamSynchronize(nullptr);
 }
+struct Copy3d {  // CUDA_MEMCPY3D
+    struct Side {
+        std::size_t x, y, z, lod;
+        int kind;
+        void* host;
+        unsigned long long device;
+        void *array, *reserved;
+        std::size_t pitch, height;
+    } source, target;
+    std::size_t width, height, depth;
+};
+EXPORT int cuMemcpy3DAsync_v2(const Copy3d* given, Stream* stream) {
+    GUARD;
+    const Copy3d c = *given;
+    if (c.width == 0 || c.height == 0 || c.depth == 0) return INVALID_VALUE;
+    const auto at = [c](const Copy3d::Side& side, std::size_t row, std::size_t plane) {
+        return side.device + ((side.z + plane) * side.height + side.y + row) * side.pitch + side.x;
+    };
+    for (const Copy3d::Side& side : {c.source, c.target}) {
+        if (side.kind != 2 || side.x + c.width > side.pitch || side.y + c.height > side.height) return INVALID_VALUE;
+        if (!on_device(at(side, 0, 0), at(side, c.height - 1, c.depth - 1) + c.width - at(side, 0, 0))) return INVALID_VALUE;
+    }
+    return submit(stream, [c, at] {
+        for (std::size_t plane = 0; plane < c.depth; ++plane)
+            for (std::size_t row = 0; row < c.height; ++row)
+                std::memcpy(reinterpret_cast<char*>(at(c.target, row, plane)),
+                            reinterpret_cast<const char*>(at(c.source, row, plane)), c.width);
+    });
+}
 EXPORT int cuCtxPushCurrent_v2(void* context) { return contexts.push_back(context), SUCCESS; }
 EXPORT int cuCtxPopCurrent_v2(void** context) {
     if (contexts.empty()) return INVALID_CONTEXT;

@@ -1,7 +1,9 @@
 """TensorRT for tests without a GPU: the part of its API that runs an engine, on the fake driver.
 
 A "plan" is the half-precision ONNX graph that the real builder would be given; executing it puts a host function on the
-stream, which runs ONNX Runtime on the memory that the context was given, in the stream's order. Everything around it
+stream, which runs ONNX Runtime on the memory that the context was given, in the stream's order. It does so in two
+steps, with what lies between them in the context's scratch memory: executions that share scratch memory, or one context
+on two streams at once, spoil each other's result, as they do on a GPU. Everything around it
 (engines and contexts, slots, copies, kernels, graphs) is the code that runs on a GPU. Names and arguments are those of
 ``tensorrt_rtx``, to which a test holds them.
 """
@@ -9,6 +11,7 @@ stream, which runs ONNX Runtime on the memory that the context was given, in the
 from __future__ import annotations
 
 import ctypes
+import itertools
 import types
 from enum import Enum
 from typing import Any
@@ -22,6 +25,7 @@ from animevid.styles.onnx_file import read_graph
 from gpu.fake_gpu import IMAGE
 
 _SCRATCH_BYTES = 4096
+_MARKS = itertools.count(1)
 _HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
@@ -105,13 +109,15 @@ class _NativeEngine:
 
 
 class _Context:
+    spoiled = 0  # executions that found another's traces
+
     def __init__(self, engine: _NativeEngine, config: _RuntimeConfig) -> None:
         self._session = engine.session
         self._config = config
         self._compiled = False
         self._addresses: dict[str, int] = {}
         self._shape: tuple[int, ...] = ()
-        self._scratch = 0
+        self._scratch = self._running = 0
         self._functions: list[Any] = []  # a graph may call them as long as the context lives
 
     def set_device_memory(self, memory: int, size: int) -> None:
@@ -140,16 +146,28 @@ class _Context:
         given, drawn = self._session.get_inputs()[0], self._session.get_outputs()[0]
         source, target, shape = self._addresses[given.name], self._addresses[drawn.name], self._shape
         dtype = np.dtype(np.float16 if "16" in given.type else np.float32)
+        scratch = _array(self._scratch, (_SCRATCH_BYTES // 8,), np.dtype(np.int64))
+        running = 0  # a graph runs the same two functions again and again
 
-        def run(_: Any) -> None:
-            batch = _array(source, shape, dtype)
-            _array(target, shape, dtype)[:] = self._session.run(None, {given.name: batch.copy()})[0]
+        def begin(_: Any) -> None:
+            nonlocal running
+            running = next(_MARKS)
+            self._running = running
+            scratch[:] = running
 
-        function = _HOST_FUNCTION(run)
-        self._functions.append(function)
+        def finish(_: Any) -> None:
+            batch = _array(source, shape, dtype).copy()
+            if self._running != running or (scratch != running).any():
+                _Context.spoiled += 1
+                batch[:] = 0
+            scratch[:] = 0
+            _array(target, shape, dtype)[:] = self._session.run(None, {given.name: batch})[0]
+
         driver = ctypes.CDLL("libcuda.so.1")
         driver.cuLaunchHostFunc.argtypes = (ctypes.c_void_p, _HOST_FUNCTION, ctypes.c_void_p)
-        return driver.cuLaunchHostFunc(stream_handle, function, None) == 0
+        functions = [_HOST_FUNCTION(step) for step in (begin, finish)]
+        self._functions += functions
+        return all(driver.cuLaunchHostFunc(stream_handle, step, None) == 0 for step in functions)
 
 
 def _array(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

@@ -14,7 +14,7 @@ import pytest
 from animevid.errors import DeviceError, UsageError
 from animevid.gpu import slots
 from animevid.gpu.driver import Device, DeviceLost, OutOfDeviceMemory, open_device
-from animevid.gpu.slots import DevicePipeline, SlotPlan, Submission, open_pipeline, plan_slots
+from animevid.gpu.slots import DevicePipeline, SlotPlan, Submission, open_pipeline, plan_slots, smaller_plan
 from animevid.pixels import (
     Colour,
     ColourRange,
@@ -120,13 +120,17 @@ def test_a_small_network_is_lifted_and_blended_on_the_device(fake_driver):
 
 
 @in_child
-def test_pictures_of_other_range_or_matrix_get_a_graph_of_their_own(fake_driver):
-    FakeGpu(fake_driver)
+def test_one_graph_serves_every_range_and_strength(fake_driver):
+    gpu = FakeGpu(fake_driver)
     limited, full = _pictures(2)
     pictures = [limited, replace(full, colour=Colour(range=ColourRange.FULL)), limited]
     plan = plan_slots(limited, CARD, slots=1)
     with open_device() as device, _open(device, plan) as pipeline:
-        assert _same(list(pipeline.run(pictures)), [_expected(picture, plan) for picture in pictures])
+        for strength in (1.0, 0.5, 0.25):
+            pipeline.strength = strength
+            assert _same(list(pipeline.run(pictures)), [_expected(picture, plan, strength) for picture in pictures])
+        assert pipeline.captured_graphs == 1
+    assert gpu.graphs_launched == 8  # all but the first time
 
 
 def _moved(name: str, call: Callable[..., Any], stream: Any) -> Callable[..., Any]:
@@ -287,7 +291,7 @@ def test_what_does_not_fit_the_plan_is_refused_and_the_next_picture_runs(fake_dr
 
 
 @in_child
-def test_out_of_memory_halves_the_batch_then_the_size_and_says_so(fake_driver):
+def test_out_of_memory_halves_the_batch_and_says_so_and_never_changes_the_result(fake_driver):
     gpu = FakeGpu(fake_driver)
     said: list[str] = []
     logger = logging.getLogger("animevid")
@@ -298,20 +302,38 @@ def test_out_of_memory_halves_the_batch_then_the_size_and_says_so(fake_driver):
     plan = plan_slots(picture, CARD, batch=8, slots=1)
     with open_device() as device, open_pipeline(lambda plan: _open(device, plan), plan) as pipeline:
         assert pipeline.plan.batch < 8
-        assert _same(list(pipeline.run([picture])), [_expected(picture, pipeline.plan)])
+        assert _same(list(pipeline.run([picture])), [_expected(picture, plan)])
     assert gpu.memory_used == 0  # what failed attempts took was given back
     assert any("batches of 4" in line for line in said)
-    gpu.limit_memory(800_000)
-    plan = plan_slots(picture, CARD, slots=1)
-    with (
-        open_device() as device,
-        open_pipeline(lambda plan: _open(device, plan), plan) as pipeline,
-    ):
-        assert pipeline.plan.net_size < (256, 256)
-    assert any("the network sees" in line for line in said)
     gpu.limit_memory(1000)
-    with open_device() as device, pytest.raises(OutOfDeviceMemory, match="--net-size"):
-        open_pipeline(lambda plan: _open(device, plan), plan)
+    for card in (CARD, replace(CARD, tileable=True, receptive_field_px=16)):
+        plan = plan_slots(picture, card)
+        with open_device() as device, pytest.raises(OutOfDeviceMemory, match="--net-size"):
+            open_pipeline(lambda plan, device=device: _open(device, plan), plan)
+    assert any("tiles of" in line for line in said)
+
+
+def test_tiles_cover_the_frame_and_see_all_that_a_pixel_of_the_network_sees():
+    card = replace(CARD, tileable=True, receptive_field_px=20)
+    plan: SlotPlan | None = replace(plan_slots(noise(250, 330), card), slots=1)
+    largest = plan.padded[0] * plan.padded[1]
+    count = 0
+    while (plan := smaller_plan(plan)) is not None:
+        count += 1
+        assert plan.net_size == (250, 330)
+        assert plan.tile is not None
+        assert plan.tile[0] * plan.tile[1] <= 0.75 * largest
+        largest = plan.tile[0] * plan.tile[1]
+        kept = np.zeros(plan.padded, int)
+        for row, column in plan.tiles:
+            kept[row.keep_start : row.keep_stop, column.keep_start : column.keep_stop] += 1
+            for span, read, length in zip((row, column), plan.tile, plan.padded, strict=True):
+                assert span.read_stop - span.read_start == read
+                assert span.read_start % plan.multiple == 0
+                assert span.read_start == 0 or span.keep_start - span.read_start >= 20
+                assert span.read_stop == length or span.read_stop - span.keep_stop >= 20
+        assert (kept == 1).all()
+    assert count >= 2
 
 
 @in_child

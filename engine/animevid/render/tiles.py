@@ -42,6 +42,28 @@ def spans(length: int, *, tile: int, margin: int, step: int = 1) -> list[Span]:
     return result
 
 
+def equal_spans(length: int, *, read: int, margin: int, step: int = 1) -> list[Span]:
+    """Tiles that cover ``0..length``, each reading exactly ``read`` cells: for networks that are made for one size.
+
+    Every cell that is kept has ``margin`` cells around it within its tile, but where the axis itself ends. All starts
+    are multiples of ``step``, which must divide ``length`` and ``read``; ``read`` is above twice the margin, or
+    ``length``.
+    """
+    if read >= length:
+        return [Span(0, length, 0, length)]
+    margin = ceil(margin / step) * step
+    result = []
+    keep_start = read_start = 0
+    while True:
+        is_last = read_start + read >= length
+        keep_stop = length if is_last else read_start + read - margin
+        result.append(Span(read_start, read_start + read, keep_start, keep_stop))
+        if is_last:
+            return result
+        keep_start = keep_stop
+        read_start = min(keep_start - margin, length - read)
+
+
 def run_tiled(
     run: Callable[[Tensor], Tensor],
     batch: Tensor,

@@ -158,9 +158,9 @@ class TensorRtBackend(Backend):
 
     def _open_network(self, plan: SlotPlan) -> EngineNetwork:
         try:
-            return self._network(self._open_device(), *plan.padded, max_batch=plan.batch)
+            return self._network(self._open_device(), *plan.network_px, max_batch=plan.batch)
         except EngineTooLarge as error:
-            # Slots then ask for an engine of half the batch, and at last of half the pixels.
+            # Slots then ask for an engine of half the batch, and at last of a tile.
             raise OutOfDeviceMemory(str(error)) from error
 
     def _network(self, device: Device, height: int, width: int, *, max_batch: int) -> EngineNetwork:

@@ -1,0 +1,150 @@
+"""What the slots of a pipeline hold, and less of it where the device has no room."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from animevid.errors import UsageError
+from animevid.gpu.kernels import SurfaceLayout, surface_layout
+from animevid.pixels.planes import PlanesYUV420
+from animevid.pixels.resize import Size
+from animevid.render.tiles import Span, equal_spans
+from animevid.styles.card import StyleCard
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SlotPlan:
+    """What every slot of a pipeline holds.
+
+    Args:
+        layout (SurfaceLayout): of the frames.
+        card (StyleCard): of the style.
+        net_size (tuple[int, int]): (height, width) in pixels of what the network sees, before padding; smaller than the
+            frame, it is brought back to full size by guided upsampling.
+        batch (int): frames that a slot takes at once. Default: 1.
+        slots (int): how many. Default: 3.
+        use_graphs (bool): capture the network into a CUDA graph. Default: true.
+        tile (tuple[int, int]): (height, width) in pixels that the network sees at once, where it does not fit whole.
+            Default: ``None``, all of it.
+    """
+
+    layout: SurfaceLayout
+    card: StyleCard
+    net_size: Size
+    batch: int = 1
+    slots: int = 3
+    use_graphs: bool = True
+    tile: Size | None = None
+
+    @property
+    def padded(self) -> Size:
+        return _padded(self.net_size, self.multiple)
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of the tensor divide by, in pixels."""
+        return self.card.padded_multiple_px
+
+    @property
+    def network_px(self) -> Size:
+        """What the network is opened for: a tile, or all of the tensor."""
+        return self.tile or self.padded
+
+    @cached_property
+    def tiles(self) -> tuple[tuple[Span, Span], ...]:
+        """Rows and columns of each tile, in pixels of the tensor; empty where the network sees all of it."""
+        if self.tile is None:
+            return ()
+        rows, columns = (
+            equal_spans(length, read=read, margin=self.card.receptive_field_px, step=self.multiple)
+            for length, read in zip(self.padded, self.tile, strict=True)
+        )
+        return tuple((row, column) for row in rows for column in columns)
+
+    @property
+    def lifts(self) -> bool:
+        return self.net_size != self.layout.size
+
+    @property
+    def small_layout(self) -> SurfaceLayout:
+        """An RGB network's small frame, before it is brought to full size."""
+        return surface_layout(*self.net_size, bit_depth=self.layout.bit_depth)
+
+    @property
+    def small_padded(self) -> Size:
+        """The packed tensors that an RGB network's small frame is upsampled from."""
+        return _padded(self.net_size, 4)
+
+
+def plan_slots(
+    like: PlanesYUV420, card: StyleCard, *, net_size: Size | None = None, batch: int = 1, slots: int = 3
+) -> SlotPlan:
+    """A plan for frames like ``like``.
+
+    Raises:
+        UsageError: a network larger than the frame, or numbers below 1.
+    """
+    if batch < 1 or slots < 1:
+        raise UsageError(f"{batch = }, {slots = } must be 1 or more")
+    layout = surface_layout(like.height, like.width, bit_depth=like.bit_depth)
+    net_size = net_size or layout.size
+    if net_size[0] > like.height or net_size[1] > like.width:
+        raise UsageError(f"{net_size = } is larger than the picture {layout.size}; such a style runs as a backend")
+    return SlotPlan(layout, card, net_size, batch, slots)
+
+
+def smaller_plan(plan: SlotPlan) -> SlotPlan | None:
+    """Half the batch, then one slot alone, then tiles, smaller and smaller, said in the log; ``None``: that was all.
+
+    None of it changes a result: tiles overlap by what a pixel of the network sees, as they do on the CPU.
+    """
+    if plan.batch > 1:
+        _LOG.warning("the GPU is out of memory: going on with batches of %d", plan.batch // 2)
+        return replace(plan, batch=plan.batch // 2)
+    if plan.slots > 1:
+        _LOG.warning("the GPU is out of memory: going on with one picture at a time")
+        return replace(plan, slots=1)
+    tile = _smaller_tile(plan)
+    if tile is None:
+        return None
+    smaller = replace(plan, tile=tile)
+    height, width = tile
+    _LOG.warning(
+        "the GPU is out of memory: the network sees %d tiles of %dx%d; the result stays the same",
+        len(smaller.tiles), width, height,
+    )  # fmt: skip
+    return smaller
+
+
+def _smaller_tile(plan: SlotPlan) -> Size | None:
+    """A tile of the fewest pixels that fewer cuts than before leave no room for; ``None``: there is none."""
+    card = plan.card
+    if not card.tileable or card.fixed_size_px is not None:
+        return None
+    now = plan.network_px[0] * plan.network_px[1]
+    smaller = [tile for tile in _tile_sizes(plan) if tile[0] * tile[1] <= 0.75 * now]
+    return max(smaller, key=lambda tile: tile[0] * tile[1], default=None)
+
+
+def _tile_sizes(plan: SlotPlan) -> Iterator[Size]:
+    margin = _up(plan.card.receptive_field_px, plan.multiple)
+    for down in range(1, 9):
+        for across in range(1, 9):
+            sides = (
+                min(_up(-(-length // count), plan.multiple) + 2 * margin * (count > 1), length)
+                for length, count in zip(plan.padded, (down, across), strict=True)
+            )
+            yield next(sides), next(sides)
+
+
+def _up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
+
+
+def _padded(size: Size, multiple: int) -> Size:
+    return _up(size[0], multiple), _up(size[1], multiple)

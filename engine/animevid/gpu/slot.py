@@ -1,0 +1,222 @@
+"""One slot of a pipeline: a stream, pinned memory, device memory, and the network's captured graphs."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from animevid.errors import DeviceError
+from animevid.gpu import kernels
+from animevid.gpu.driver import Device, DeviceLost, OutOfDeviceMemory
+from animevid.gpu.interop import DevicePicture
+from animevid.gpu.kernels import Surface
+from animevid.gpu.plan import SlotPlan
+from animevid.pixels.planes import Plane, PlanesYUV420
+from animevid.pixels.resize import chroma_size
+from animevid.styles.card import Layout
+
+_LOG = logging.getLogger(__name__)
+
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: not ordered after the null stream, which belongs to others
+#: CU_EVENT_BLOCKING_SYNC: who waits sleeps, for decoders and encoders want the core; whatever the context says, waits
+#: for an event spin otherwise. CU_EVENT_DISABLE_TIMING: cheaper to wait for.
+_EVENT_FLAGS = 1 | 2
+_CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
+
+
+class _Slot:
+    """One stream with its memory."""
+
+    def __init__(self, index: int, device: Device, plan: SlotPlan, resources: ExitStack, *, half: bool) -> None:
+        self.index = index
+        self._layout, self._small_layout = plan.layout, plan.small_layout
+        self.pictures: list[PlanesYUV420] = []
+        #: Others' memory, in place of the slot's own: none, or as many as there are pictures.
+        self.sources: list[DevicePicture] = []
+        self.targets: list[DevicePicture] = []
+        #: By numbers of pictures.
+        self._seen: set[int] = set()
+        self._graphs: dict[int, Any] = {}
+        self._refuses_capture = False
+        # Pictures of a batch lie behind each other without a gap: the network sees one tensor.
+        self.tensor_bytes = (2 if half else 4) * math.prod(plan.card.tensor_shape(1, *plan.padded))
+        picture_bytes = plan.batch * plan.layout.total_bytes
+
+        def device_memory(size: int) -> int:
+            address = device.call("cuMemAlloc", size)
+            resources.callback(_quietly, device, "cuMemFree", address)
+            return int(address)
+
+        def host_memory(size: int) -> tuple[int, npt.NDArray[np.uint8]]:
+            address = int(device.call("cuMemHostAlloc", size, 0))
+            resources.callback(_quietly, device, "cuMemFreeHost", address)
+            return address, np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
+
+        self.stream = device.call("cuStreamCreate", _NON_BLOCKING)
+        resources.callback(_quietly, device, "cuStreamDestroy", self.stream)
+        self._done = device.call("cuEventCreate", _EVENT_FLAGS)
+        resources.callback(_quietly, device, "cuEventDestroy", self._done)
+        self.host_in, self._view_in = host_memory(picture_bytes)
+        self.host_out, self._view_out = host_memory(picture_bytes)
+        self.device_in, self.device_out = device_memory(picture_bytes), device_memory(picture_bytes)
+        self.tensor_in, self.tensor_out = (device_memory(plan.batch * self.tensor_bytes) for _ in range(2))
+        self.tile_in = self.tile_out = 0
+        if plan.tile is not None:
+            tile_bytes = (2 if half else 4) * math.prod(plan.card.tensor_shape(1, *plan.tile))
+            self.tile_in, self.tile_out = (device_memory(tile_bytes) for _ in range(2))
+        self.scratch = self._small = self.packed_in = self.packed_out = 0
+        if plan.lifts:
+            # One picture after another: the pictures of a batch share what lies between.
+            self.scratch = device_memory(kernels.lift_scratch_bytes(plan.net_size))
+            if plan.card.layout is not Layout.PACKED_YUV420:
+                rows, columns = (side // 4 for side in plan.small_padded)
+                self._small = device_memory(self._small_layout.total_bytes)
+                self.packed_in, self.packed_out = (device_memory(4 * 24 * rows * columns) for _ in range(2))
+
+    @property
+    def count(self) -> int:
+        """How many pictures are in work."""
+        return len(self.pictures) or len(self.sources)
+
+    def surface_in(self, index: int) -> Surface:
+        return self.sources[index].surface if self.sources else self._surface(self.device_in, index)
+
+    def surface_out(self, index: int) -> Surface:
+        return self.targets[index].surface if self.targets else self._surface(self.device_out, index)
+
+    def surface_small(self, index: int) -> Surface:
+        # The matrix of an untagged picture is guessed by its size: the small one means what the full one means.
+        colour = self.surface_in(index).colour.resolved(height=self._layout.height)
+        return Surface(self._small_layout, self._small, colour)
+
+    def fill(
+        self,
+        pictures: Sequence[PlanesYUV420],
+        *,
+        sources: Sequence[DevicePicture] = (),
+        targets: Sequence[DevicePicture] = (),
+    ) -> None:
+        """Copy into pinned memory what is not on the device. The slot is idle: nobody reads it."""
+        self.pictures, self.sources, self.targets = list(pictures), list(sources), list(targets)
+        if self.sources:
+            return
+        for index, picture in enumerate(pictures):
+            for view, plane in zip(self._planes(self._view_in, index), (picture.y, picture.u, picture.v), strict=True):
+                view[:] = plane
+
+    def run_network(
+        self, device: Device, enqueue: Callable[[], None], *, use_graphs: bool, capturable: Callable[[], bool]
+    ) -> None:
+        """Submit the network's work for as many pictures as there are, from a captured graph where there is one.
+
+        A number of pictures is captured when it comes the second time: TensorRT must have run a shape once before, and
+        what comes once (a film's last pictures) is not worth a graph.
+        """
+        key = self.count
+        if not use_graphs or self._refuses_capture or key not in self._seen:
+            enqueue()
+            self._seen.add(key)
+        elif key in self._graphs or (capturable() and self._capture(device, enqueue, key)):
+            device.call("cuGraphLaunch", self._graphs[key], self.stream)
+        else:
+            enqueue()
+
+    def mark_done(self, device: Device) -> None:
+        """What was submitted until now is what ``wait`` waits for."""
+        device.call("cuEventRecord", self._done, self.stream)
+
+    def order_after(self, device: Device, stream: int) -> None:
+        """What is submitted next waits for what ``stream`` has now."""
+        # The event is of the slot's last work, which is done: it may be recorded again.
+        device.call("cuEventRecord", self._done, stream)
+        device.call("cuStreamWaitEvent", self.stream, self._done, 0)
+
+    def order_before(self, device: Device, stream: int) -> None:
+        """What ``stream`` is given next waits for what was submitted."""
+        device.call("cuEventRecord", self._done, self.stream)
+        device.call("cuStreamWaitEvent", stream, self._done, 0)
+
+    def wait(self, device: Device) -> None:
+        device.call("cuEventSynchronize", self._done)
+
+    def results(self) -> list[PlanesYUV420]:
+        """The pictures in pinned memory, copied out: the slot may be filled again, and holds nobody's memory."""
+        pictures, drawn_elsewhere = self.pictures, bool(self.targets)
+        self.pictures, self.sources, self.targets = [], [], []
+        if drawn_elsewhere:
+            return pictures
+        results = []
+        for index, picture in enumerate(pictures):
+            y, u, v = (view.copy() for view in self._planes(self._view_out, index))
+            results.append(picture.with_planes(y, u, v))
+        return results
+
+    def forget_graphs(self, device: Device) -> None:
+        for graph in self._graphs.values():
+            _quietly(device, "cuGraphExecDestroy", graph)
+        self._graphs.clear()
+
+    def _capture(self, device: Device, enqueue: Callable[[], None], key: int) -> bool:
+        """Capture the network into a graph of its own; false where it cannot be, then and later: graphs save time only.
+
+        Raises:
+            OutOfDeviceMemory, DeviceLost: neither would go on without a graph.
+        """
+        try:
+            self._graphs[key] = self._captured(device, enqueue)
+        except (OutOfDeviceMemory, DeviceLost):
+            raise
+        except DeviceError as error:
+            self._refuses_capture = True
+            _LOG.info("slot %d goes on without CUDA graphs: %s", self.index, error)
+            return False
+        return True
+
+    def _captured(self, device: Device, enqueue: Callable[[], None]) -> Any:
+        mode = device.driver.CUstreamCaptureMode(_CAPTURE_THREAD_LOCAL)
+        device.call("cuStreamBeginCapture", self.stream, mode)
+        try:
+            enqueue()
+        except BaseException:
+            # The stream must leave the capture; what failed says more than its end does.
+            _quietly(device, "cuStreamEndCapture", self.stream)
+            raise
+        graph = device.call("cuStreamEndCapture", self.stream)
+        try:
+            return device.call("cuGraphInstantiate", graph, 0)
+        finally:
+            _quietly(device, "cuGraphDestroy", graph)
+
+    def _surface(self, address: int, index: int) -> Surface:
+        return Surface(self._layout, address + index * self._layout.total_bytes, self.pictures[index].colour)
+
+    def _planes(self, memory: npt.NDArray[np.uint8], index: int) -> list[Plane]:
+        layout = self._layout
+        dtype = np.dtype(np.uint8 if layout.sample_bytes == 1 else np.uint16)
+        start = index * layout.total_bytes
+        return [
+            np.ndarray(size, dtype, memory, start + offset, (pitch, layout.sample_bytes))
+            for size, offset, pitch in zip(
+                (layout.size, chroma_size(layout.size), chroma_size(layout.size)),
+                layout.offsets,
+                layout.pitches,
+                strict=True,
+            )
+        ]
+
+
+def _quietly(device: Device, name: str, *arguments: Any) -> None:
+    """Free something; a device that is lost has freed it already."""
+    try:
+        device.call(name, *arguments)
+    except DeviceLost:
+        pass
+    except DeviceError as error:
+        _LOG.debug("%s: %s", name, error)
