@@ -2,7 +2,7 @@
 # make test    install with the development and training extras, run the tests
 # make check   ruff, mypy, pytest
 # make bench   a short set of benchmarks; writes benchmarks/RESULTS.md
-# make kernels   rebuild the fatbin of the CUDA kernels that the package ships (needs nvcc 13)
+# make kernels   rebuild the fatbin of the CUDA kernels that the package ships (NVRTC of PyPI)
 # make gpu-check   does this machine's GPU draw what the CPU draws? Writes gpu-check/report.md
 # make gpu-carry   what benchmarks/gpu_check.sh needs on a machine without a package index, into .gpu-carry
 # make gpu-rehearse   that script here, without a network, on a driver that is none
@@ -51,11 +51,9 @@ check: install-dev
 bench: install-dev
 	$(BIN)/python -m benchmarks
 
-kernels:
-	cmake -S . -B build/cuda -DANIMEVID_CUDA=ON -DPython_EXECUTABLE="$$(command -v $(PYTHON))"
-	cmake --build build/cuda --target animevid_fatbin
-	cp build/cuda/plugins/cuda/animevid_kernels.fatbin engine/animevid/gpu/
-	$(PYTHON) plugins/cuda/manifest.py
+kernels: $(BIN)/python
+	$(PIP) install -r plugins/cuda/requirements.txt
+	$(BIN)/python plugins/cuda/build_fatbin.py
 
 # torch with CUDA asks for versions of NVIDIA's packages itself: where they are not those of the list, its own are taken.
 gpu-check: $(BIN)/python

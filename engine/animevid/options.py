@@ -109,9 +109,9 @@ class StyleOptions(StyleChoice):
     net_pixels: int | None = option(
         None,
         "pixels of a frame that the network sees at most; larger frames are upsampled from there. "
-        "0: all of them; None: what the style was made for",
+        "0: all of them; None: all of them on a GPU, else what the style was made for",
         flag_help="how large the network sees a frame (as many pixels; larger frames are lifted from there); "
-        "default: what the style was made for",
+        "default: full on a GPU, else what the style was made for",
         flag="--net-size",
         parse=parse_net_size,
         metavar="WxH|full",
@@ -128,7 +128,8 @@ class RuntimeOptions(Options):
     backend: str = option(
         "auto",
         "auto (the GPU if one can be used), onnxruntime, openvino, mnn, torch or tensorrt",
-        flag_help="auto, onnxruntime, openvino, mnn, torch, tensorrt (default auto: the GPU if one can be used)",
+        flag_help="auto, onnxruntime, openvino, mnn, torch, tensorrt (or the one that is meant: tensorrt-rtx, "
+        "tensorrt-classic); default auto: the GPU if one can be used",
         flag="--backend",
         metavar="NAME",
     )

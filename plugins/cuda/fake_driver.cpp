@@ -373,7 +373,9 @@ EXPORT int cuEventSynchronize(Event* event) {
 }
 
 // A fatbin: a header, then entries, each of machine code (kind 2) or PTX (kind 1) for one compute capability. Machine
-// code runs on its own capability and on later ones of the same major version; PTX is compiled for any later one.
+// code runs on its own capability and on later ones of the same major version; PTX is compiled for any later one. A driver
+// older than 12.4 does not unpack Zstandard, one older than 12.8 reads no ELF of the newer ABI (which begins, packed with
+// LZ4, after one byte).
 EXPORT int cuModuleLoadData(void** module, const void* image) {
     GUARD_UNCAPTURED;
     const auto* bytes = static_cast<const char*>(image);
@@ -383,6 +385,10 @@ EXPORT int cuModuleLoadData(void** module, const void* image) {
     for (std::size_t place = begin; place < end; place += read(place + 4, 0u) + read(place + 8, std::uint64_t{})) {
         const int kind = read(place, std::uint16_t{}), target = static_cast<int>(read(place + 28, 0u));
         const bool same_major = target / 10 == compute_capability / 10;
+        const auto flags = read(place + 40, std::uint64_t{});
+        const std::size_t packed = place + read(place + 4, 0u);
+        if ((flags & 0x8000) && driver_version < 12040) return INVALID_IMAGE;
+        if (kind == 2 && (flags & 0x2000) && read(packed + 8, std::uint8_t{}) != 0x33 && driver_version < 12080) continue;
         if (target <= compute_capability && (kind == 1 || same_major)) return *module = &functions, SUCCESS;
     }
     return NO_BINARY;

@@ -1,19 +1,16 @@
-"""Which sources the shipped fatbin was made of: ``python plugins/cuda/manifest.py`` writes it down beside the fatbin.
+"""Which sources the shipped fatbin was made of: ``build_fatbin.py`` writes it down beside the fatbin.
 
-``make kernels`` calls it; ``--check`` only says whether fatbin, manifest and sources agree (no nvcc needed). nvcc makes
-the same bytes of the same sources, wherever they lie: where it is installed, a test rebuilds the fatbin and compares.
+``python plugins/cuda/manifest.py`` says whether fatbin, manifest and sources agree; it needs no compiler. NVRTC makes
+the same bytes of the same sources, wherever they lie: where it is installed, a test compiles one and compares.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import re
-import shutil
 import struct
-import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,8 @@ ARCHITECTURES = (75, 80, 86, 89, 90, 120)
 PTX = (ARCHITECTURES[0], ARCHITECTURES[-1])
 _MAGIC = 0xBA55ED50
 _PTX, _CUBIN = 1, 2
+#: Flags of an entry: what drivers before 550 do not unpack.
+_ZSTANDARD = 0x8000
 
 
 def sources() -> dict[str, str]:
@@ -53,6 +52,19 @@ def code_in(fatbin: bytes) -> dict[str, list[int]]:
     return found
 
 
+def drivers_before_550_refuse(fatbin: bytes) -> bool:
+    """Whether an entry is packed with Zstandard, which they do not know."""
+    (_, _, header, _) = struct.unpack_from("<IHHQ", fatbin)
+    place = header
+    while place < len(fatbin):
+        _, _, entry_header, entry_size = struct.unpack_from("<HHIQ", fatbin, place)
+        (flags,) = struct.unpack_from("<Q", fatbin, place + 40)
+        if flags & _ZSTANDARD:
+            return True
+        place += entry_header + entry_size
+    return False
+
+
 def disagreements() -> list[str]:
     """What does not fit together, one line each; empty: the fatbin is made of the sources as they are."""
     if not (FATBIN.is_file() and MANIFEST.is_file()):
@@ -69,31 +81,20 @@ def disagreements() -> list[str]:
     return lines
 
 
-def describe() -> dict[str, Any]:
-    """What the manifest of the fatbin that lies there now should say."""
-    return {
+def write_manifest(*, compiler: str, code: Mapping[tuple[str, int], bytes]) -> None:
+    """Of the fatbin that lies there now: what compiled it, and the SHA-256 of each architecture's code."""
+    described: dict[str, Any] = {
         "fatbin_sha256": hashlib.sha256(FATBIN.read_bytes()).hexdigest(),
-        "nvcc": nvcc_version(),
-        "code": code_in(FATBIN.read_bytes()),
+        "compiler": compiler,
+        "code": {
+            f"{kind}{architecture}": hashlib.sha256(made).hexdigest() for (kind, architecture), made in code.items()
+        },
         "sources": sources(),
     }
-
-
-def nvcc_version() -> str | None:
-    """``"13.0.88"``; ``None`` where there is no nvcc."""
-    nvcc = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
-    if nvcc is None:
-        return None
-    said = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"V(\d+\.\d+\.\d+)", said)
-    return found[1] if found else None
+    MANIFEST.write_text(json.dumps(described, indent=2) + "\n")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where they disagree")
-    if not parser.parse_args().check:
-        MANIFEST.write_text(json.dumps(describe(), indent=2) + "\n")
     lines = disagreements()
     for line in lines:
         sys.stderr.write(line + "\n")

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 from animevid import backends
-from animevid.backends import auto, available_backends, backend_names, open_backend
+from animevid.backends import auto, available_backends, backend_class, backend_names, open_backend
 from animevid.backends.onnxruntime import OnnxRuntimeBackend
 from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, DeviceError, UsageError
@@ -171,6 +171,45 @@ def test_cuda_where_there_is_none_is_an_error_of_the_device():
         pytest.skip("this ONNX Runtime has CUDA")
     with pytest.raises(DeviceError, match="onnxruntime-gpu"):
         open_backend(rgb_network(), CARD, backend="onnxruntime", device="cuda:0")
+
+
+def test_cuda_and_cudnn_of_wheels_are_loaded_before_a_session_asks_for_them(monkeypatch, capsys):
+    import onnxruntime
+
+    order = []
+
+    def preload() -> None:
+        print("Failed to load libcudnn.so.9")  # as it does
+        order.append("preload")
+
+    def session(*_, **options):
+        order.append(options["providers"][0][0])
+        raise RuntimeError("there is no GPU")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with pytest.raises(BackendError, match="there is no GPU"):
+        open_backend(rgb_network(), CARD, backend="onnxruntime", device="cuda:0")
+    assert order == ["preload", "CUDAExecutionProvider"]
+    assert capsys.readouterr().out == ""
+    with pytest.raises(BackendError):
+        open_backend(rgb_network(), CARD, backend="onnxruntime", device="cpu")
+    assert order.count("preload") == 1
+
+
+@pytest.mark.parametrize(
+    ("backend", "way_out"),
+    [("tensorrt", "tensorrt-rtx"), ("tensorrt-rtx", "tensorrt-rtx"), ("tensorrt-classic", "tensorrt")],
+)
+def test_each_library_of_tensorrt_is_a_choice_that_names_its_extra(monkeypatch, backend, way_out):
+    home = backend_class(backend)
+    asked = []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: asked.append(name))
+    reason = home.unavailable_reason()
+    assert reason is not None
+    assert f'pip install "animevid[{way_out}]"' in reason
+    assert set(asked) == ({"tensorrt_rtx", "tensorrt"} if backend == "tensorrt" else {home.library_name})
 
 
 def test_a_batch_that_does_not_divide_a_fixed_batch_is_filled_up():

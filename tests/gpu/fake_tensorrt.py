@@ -184,7 +184,7 @@ def install() -> None:
         ExecutionContextAllocationStrategy, DynamicShapesKernelSpecializationStrategy, ILogger, Runtime,
     ):  # fmt: skip
         setattr(module, part.__name__, part)
-    tensorrt.find_library = lambda **_: Library("tensorrt", "0.0-fake", module)
+    tensorrt.find_library = lambda *_, **__: Library("tensorrt", "0.0-fake", module)
     engines.build_engine = _build
     tensorrt.load_fatbin = lambda **_: IMAGE
 

@@ -23,7 +23,15 @@ def _names(extra: str, machine: str) -> set[str]:
     return {one.name for one in wanted if one.marker is None or one.marker.evaluate(_MACHINES[machine])}
 
 
-@pytest.mark.parametrize(("extra", "library"), [("tensorrt-rtx", "tensorrt-rtx-cu13"), ("tensorrt", "tensorrt-cu13")])
+@pytest.mark.parametrize(
+    ("extra", "library"),
+    [
+        ("tensorrt-rtx", "tensorrt-rtx-cu13"),
+        ("tensorrt-rtx-cu12", "tensorrt-rtx-cu12"),
+        ("tensorrt", "tensorrt-cu13"),
+        ("tensorrt-cu12", "tensorrt-cu12"),
+    ],
+)
 def test_each_library_has_an_extra_of_its_own_wherever_there_is_a_wheel(extra, library):
     for machine in ("linux", "windows"):
         assert {name for name in _names(extra, machine) if name.startswith("tensorrt")} == {library}

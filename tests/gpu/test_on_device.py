@@ -433,6 +433,25 @@ def test_live_pictures_have_their_steps_built_ahead(fake_driver, tmp_path):
 
 
 @in_child
+def test_the_network_sees_all_of_a_frame_on_a_gpu_and_what_the_style_was_made_for_on_the_cpu(fake_driver, tmp_path):
+    gpu = _start(fake_driver, tmp_path)
+    model, card = STYLES["packed"]
+    path = tmp_path / "small.onnx"
+    path.write_bytes(write_card(model, replace(card, net_pixels=48 * 64)))
+    picture = noise(192, 256)
+    with Stylizer(path) as stylizer, Stylizer(path, backend="onnxruntime") as cpu:
+        assert stylizer.net_size(192, 256) == (192, 256)
+        with Stylizer(path, backend="onnxruntime", net_pixels=0) as full:
+            assert furthest(stylizer.stylize_planes(picture), full.stylize_planes(picture)) <= CODES
+        gpu.lose_device_after(0)  # auto goes on with the CPU, and its size
+        assert stylizer.stylize_planes(picture).y.shape == (192, 256)
+        assert stylizer.net_size(192, 256) == cpu.net_size(192, 256) == (48, 64)
+        assert furthest(stylizer.stylize_planes(picture), cpu.stylize_planes(picture)) == 0
+    with Stylizer(path, backend="onnxruntime", net_pixels=96 * 128) as asked:
+        assert asked.net_size(192, 256) == (96, 128)
+
+
+@in_child
 def test_a_conversion_builds_one_engine_only(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)
     built = _watch_builds()

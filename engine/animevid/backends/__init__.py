@@ -25,6 +25,8 @@ _REGISTRY: dict[str, tuple[str, str]] = {
     "mnn": ("animevid.backends.mnn", "MnnBackend"),
     "torch": ("animevid.backends.torch", "TorchBackend"),
     "tensorrt": ("animevid.gpu.tensorrt.backend", "TensorRtBackend"),
+    "tensorrt-rtx": ("animevid.gpu.tensorrt.backend", "TensorRtForRtxBackend"),
+    "tensorrt-classic": ("animevid.gpu.tensorrt.backend", "ClassicTensorRtBackend"),
 }
 _ENTRY_POINTS = "animevid.backends"
 

@@ -14,8 +14,11 @@ CPU time a frame against the default's):
 from __future__ import annotations
 
 import importlib.util
+import io
+import logging
 import re
 import threading
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -29,6 +32,8 @@ from animevid.styles.trial import SECONDS_VARIABLE, seconds_allowed
 
 if TYPE_CHECKING:
     import onnxruntime
+
+_LOG = logging.getLogger(__name__)
 
 _FATAL_ONLY = 4  # ONNX Runtime would print to stderr what it raises anyway
 _CUDA = "CUDAExecutionProvider"
@@ -83,6 +88,8 @@ class OnnxRuntimeBackend(Backend):
 
         onnxruntime.disable_telemetry_events()  # Windows has no variable for it (animevid/__init__.py sets that)
         providers = _providers(device, onnxruntime.get_available_providers())
+        if providers != [_CPU]:
+            _preload_cuda()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = threads or default_threads()
@@ -201,3 +208,19 @@ def _providers(device: str, present: list[str]) -> list[Any]:
     if _CUDA not in present:
         raise DeviceError(f"{device = }: this ONNX Runtime has no CUDA; pip install onnxruntime-gpu, or --device cpu")
     return [(_CUDA, {"device_id": int(match.group(1) or 0)}), _CPU]
+
+
+def _preload_cuda() -> None:
+    """Load CUDA and cuDNN of NVIDIA's wheels (``onnxruntime-gpu[cuda,cudnn]``), which no loader's path leads to.
+
+    The function prints what it does not find; a system's own libraries may serve all the same.
+    """
+    import onnxruntime
+
+    preload = getattr(onnxruntime, "preload_dlls", None)
+    if preload is None:  # before ONNX Runtime 1.21
+        return
+    with redirect_stdout(io.StringIO()) as said:
+        preload()
+    if said.getvalue():
+        _LOG.debug("onnxruntime.preload_dlls: %s", " ".join(said.getvalue().split()))

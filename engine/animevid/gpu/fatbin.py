@@ -19,7 +19,7 @@ def load_fatbin(*, driver_version: str = "") -> bytes:
 
     Args:
         driver_version: the CUDA version of the driver that is to load it (``"12.8"``; default: not asked). A driver
-            refuses machine code of a newer CUDA's compiler: the packaged fatbin is only for those of its own and later.
+            refuses machine code of a newer major CUDA's compiler.
 
     Raises:
         BackendError: there is none, the driver is too old for the packaged one, or others can write it: it is code.
@@ -27,14 +27,14 @@ def load_fatbin(*, driver_version: str = "") -> bytes:
     path = Path(os.environ.get(VARIABLE) or _PACKAGED)
     if not path.is_file():
         raise BackendError(
-            f"the CUDA kernels are not installed ({str(path)!r} is missing); make kernels (needs nvcc 13), "
+            f"the CUDA kernels are not installed ({str(path)!r} is missing); make kernels, "
             f"or name a fatbin in {VARIABLE}"
         )
     if path == _PACKAGED and driver_version:
-        compiler = str(json.loads(_PACKAGED.with_suffix(".json").read_text())["nvcc"])
-        if int(driver_version.split(".")[0]) < int(compiler.split(".")[0]):
+        compiler = str(json.loads(_PACKAGED.with_suffix(".json").read_text())["compiler"])
+        if int(driver_version.split(".")[0]) < int(compiler.split()[-1].split(".")[0]):
             raise BackendError(
-                f"the CUDA kernels were built by nvcc {compiler}, and this driver is for CUDA {driver_version}; update "
+                f"the CUDA kernels were built by {compiler}, and this driver is for CUDA {driver_version}; update "
                 f"the driver, or build them with its nvcc and name them in {VARIABLE}"
             )
     check_owner_only(path)

@@ -104,7 +104,7 @@ class Stylizer:
         style = open_style(options)
         self.style = style = style.with_card()
         self.card: StyleCard = self.style.card
-        self._net_pixels = self.card.net_pixels if options.net_pixels is None else options.net_pixels
+        self._net_pixels = options.net_pixels
         #: The largest ``net_pixels`` that was set since; ``None``: it stays what it was.
         self._most_pixels: int | None = None
         self._ready_sizes: dict[tuple[int, int, int], Size] = {}
@@ -143,12 +143,17 @@ class Stylizer:
         Where a size takes long to open (TensorRT builds an engine for each), pictures go on at the size at hand until
         the new one is ready; once this has been set, the sizes of ``STEP_SHARES`` are made ready in the background.
         """
-        return self._net_pixels
+        return self.default_net_pixels if self._net_pixels is None else self._net_pixels
 
     @net_pixels.setter
     def net_pixels(self, net_pixels: int) -> None:
         self._net_pixels = StyleOptions.checked("net_pixels", net_pixels)
         self._most_pixels = max(net_pixels, self._most_pixels or 0)
+
+    @property
+    def default_net_pixels(self) -> int:
+        """What ``net_pixels`` is unless it is set: all of a frame on a GPU, which is fast enough, else the card's."""
+        return self.card.net_pixels if self._backend.pictures is None else 0
 
     @property
     def batch_limit(self) -> int:
@@ -188,7 +193,7 @@ class Stylizer:
 
         ``net_pixels`` in place of what is set.
         """
-        pixels = self._net_pixels if net_pixels is None else net_pixels
+        pixels = self.net_pixels if net_pixels is None else net_pixels
         if self.card.fixed_size_px is not None:
             return self.card.fixed_size_px
         if not pixels or height * width <= pixels * _NET_PIXELS_SLACK:

@@ -147,7 +147,7 @@ def _governor(settings: LiveOptions) -> QualityGovernor:
 
 
 def _net_pixels(stylizer: Stylizer, settings: LiveOptions, planes: PlanesYUV420, *, share: float) -> int:
-    base = stylizer.card.net_pixels if settings.net_pixels is None else settings.net_pixels
+    base = stylizer.default_net_pixels if settings.net_pixels is None else settings.net_pixels
     pixels = planes.height * planes.width
     return max(_MIN_PIXELS, round((min(base, pixels) if base else pixels) * share))
 

@@ -43,7 +43,11 @@ _Shape = tuple[int, int, int, int]
 
 
 class TensorRtBackend(Backend):
+    """Whichever library runs on this GPU, TensorRT for RTX first; the subclasses are for those who choose."""
+
     name: ClassVar[str] = "tensorrt"
+    #: Of ``library.LIBRARIES``, or ``"auto"``.
+    library_name: ClassVar[str] = "auto"
 
     def __init__(self, model: bytes, card: StyleCard, *, device: Device, library: Library) -> None:
         self._model, self._card, self._library = model, card, library
@@ -68,8 +72,9 @@ class TensorRtBackend(Backend):
 
     @classmethod
     def unavailable_reason(cls) -> str | None:
-        if all(importlib.util.find_spec(library) is None for library in LIBRARIES):
-            return MISSING
+        wanted = LIBRARIES if cls.library_name == "auto" else (cls.library_name,)
+        if all(importlib.util.find_spec(library) is None for library in wanted):
+            return MISSING[cls.library_name]
         for module in ("cuda", "onnx"):
             if importlib.util.find_spec(module) is None:
                 return f'the backend tensorrt needs {module}; pip install "animevid[gpu]"'
@@ -86,7 +91,11 @@ class TensorRtBackend(Backend):
             raise UsageError(f"{device = }: tensorrt knows auto, cuda and cuda:N")
         opened = open_device(int(match.group(1) or 0))
         try:
-            library = find_library(compute_capability=opened.compute_capability, driver_version=opened.driver_version)
+            library = find_library(
+                cls.library_name,
+                compute_capability=opened.compute_capability,
+                driver_version=opened.driver_version,
+            )
             return cls(model, card, device=opened, library=library)
         except BaseException:
             opened.close()
@@ -169,6 +178,20 @@ class TensorRtBackend(Backend):
         request = EngineRequest(shapes)
         engine, _ = EngineCache().load_or_build(self._model, self._card, request, gpu=self._gpu, library=self._library)
         return EngineNetwork(engine, device, self._library, cache=EngineCache().folder)
+
+
+class TensorRtForRtxBackend(TensorRtBackend):
+    """TensorRT for RTX and no other."""
+
+    name: ClassVar[str] = "tensorrt-rtx"
+    library_name: ClassVar[str] = "tensorrt_rtx"
+
+
+class ClassicTensorRtBackend(TensorRtBackend):
+    """TensorRT and not the one for RTX."""
+
+    name: ClassVar[str] = "tensorrt-classic"
+    library_name: ClassVar[str] = "tensorrt"
 
 
 def _batch_of(model: bytes) -> int:

@@ -17,7 +17,12 @@ from animevid.errors import BackendError, UsageError
 _LOG = logging.getLogger(__name__)
 
 LIBRARIES = ("tensorrt_rtx", "tensorrt")
-MISSING = "TensorRT is not installed; pip install tensorrt-rtx-cu13 (or tensorrt)"
+#: What is said where a choice is not installed.
+MISSING = {
+    "auto": 'TensorRT is not installed; pip install "animevid[tensorrt-rtx]" (RTX cards) or "animevid[tensorrt]"',
+    "tensorrt_rtx": 'TensorRT for RTX is not installed; pip install "animevid[tensorrt-rtx]"',
+    "tensorrt": 'TensorRT is not installed; pip install "animevid[tensorrt]"',
+}
 #: Compute capabilities that TensorRT for RTX runs on (its support matrix, and 8.0 of its own list); no H100 or B200.
 RTX_RUNS_ON = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 
@@ -79,7 +84,7 @@ def find_library(name: str = "auto", *, compute_capability: str = "", driver_ver
             f"TensorRT for RTX does not run on a GPU of compute capability {compute_capability}; "
             "pip install tensorrt-cu13, or use --backend torch"
         )
-    raise BackendError(MISSING)
+    raise BackendError(MISSING[name])
 
 
 def _cuda_of(library: str) -> int | None:
