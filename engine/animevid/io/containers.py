@@ -20,6 +20,10 @@ _PCM = frozenset(
 )
 _MILLISECONDS, _MPEG_CLOCK = Fraction(1, 1000), Fraction(1, 90000)
 _NOTHING: frozenset[str] = frozenset()
+#: MPEG-TS takes every other codec as private data that nobody shows.
+_BROADCAST = frozenset({"h264", "hevc"})
+#: Neither say themselves what shape their pixels have, and FFmpeg's muxer is not told here.
+_SQUARE_ONLY = frozenset({"vp9", "av1"})
 #: What Apple's players insist on.
 _APPLE_TAGS = {"hevc": "hvc1"}
 
@@ -36,6 +40,9 @@ class Container:
         default_codec (str): the video codec where none is asked for.
         codec_tags (dict[str, str]): video codec -> the tag that players expect.
         alpha_encoders (frozenset[str]): encoders whose opacity it keeps.
+        video (frozenset[str] | None): video codecs that others find again in it; ``None``: those that the muxer takes.
+        square_only (frozenset[str]): video codecs with which it has no place for the shape of pixels.
+        has_one_sound (bool): players take one sound alone, however many are written.
         audio, subtitles, data (frozenset[str] | None): codecs that it carries so that others find them; ``None``: the
             muxer is asked itself.
         audio_encoder (str | None): encodes sound that it does not carry.
@@ -51,6 +58,9 @@ class Container:
     default_codec: str = "h264"
     codec_tags: dict[str, str] = field(default_factory=dict)
     alpha_encoders: frozenset[str] = _NOTHING
+    video: frozenset[str] | None = None
+    square_only: frozenset[str] = _NOTHING
+    has_one_sound: bool = False
     audio: frozenset[str] | None = None
     subtitles: frozenset[str] | None = None
     data: frozenset[str] | None = None
@@ -87,6 +97,7 @@ CONTAINERS = (
         "mov",
         (".mov",),
         codec_tags=_APPLE_TAGS,
+        video=frozenset({"h264", "hevc", "prores"}),
         alpha_encoders=frozenset({"prores_ks"}),
         audio=_PCM | {"aac", "mp3", "mp2", "ac3", "eac3", "alac", "pcm_u8", "pcm_mulaw", "pcm_alaw", "amr_nb"},
         subtitles=frozenset({"mov_text"}),
@@ -97,6 +108,7 @@ CONTAINERS = (
         "matroska",
         (".mkv",),
         tick=_MILLISECONDS,
+        square_only=_SQUARE_ONLY,
         alpha_encoders=frozenset({"libvpx-vp9", "prores_ks"}),
         subtitles=frozenset(
             {"subrip", "ass", "ssa", "webvtt", "text", "hdmv_pgs_subtitle", "hdmv_text_subtitle", "dvd_subtitle"}
@@ -111,6 +123,7 @@ CONTAINERS = (
         (".webm",),
         tick=_MILLISECONDS,
         default_codec="vp9",
+        square_only=_SQUARE_ONLY,
         alpha_encoders=frozenset({"libvpx-vp9"}),
         audio=frozenset({"opus", "vorbis"}),
         subtitles=frozenset({"webvtt"}),
@@ -122,7 +135,8 @@ CONTAINERS = (
         "mpegts",
         (".ts",),
         tick=_MPEG_CLOCK,
-        audio=frozenset({"aac", "aac_latm", "mp3", "mp2", "mp1", "ac3", "eac3", "dts", "truehd", "opus"}),
+        video=_BROADCAST,
+        audio=frozenset({"aac", "aac_latm", "mp3", "mp2", "mp1", "ac3", "eac3", "dts", "opus"}),
         subtitles=frozenset({"dvb_subtitle", "dvb_teletext", "hdmv_pgs_subtitle"}),
         data=frozenset({"klv", "timed_id3", "scte_35"}),
         audio_encoder="aac",
@@ -133,6 +147,7 @@ CONTAINERS = (
         "flv",
         (".flv",),
         tick=_MILLISECONDS,
+        has_one_sound=True,
         audio=frozenset({"aac", "mp3"}),
         subtitles=_NOTHING,
         data=_NOTHING,
@@ -140,7 +155,7 @@ CONTAINERS = (
     ),
     # A playlist and its segments, which are MPEG-TS: that row says what they carry.
     Container("hls", (".m3u8",), tick=_MPEG_CLOCK),
-    Container("rtp_mpegts", tick=_MPEG_CLOCK, has_adts=True),
+    Container("rtp_mpegts", tick=_MPEG_CLOCK, video=_BROADCAST, has_adts=True),
     Container("adts", has_adts=True),
     Container(
         "rtsp",

@@ -103,7 +103,7 @@ def choose_encoder(settings: EncodeOptions, picture: PictureKind, *, container: 
         UsageError: an unknown codec, preset or quality, or a codec that the container cannot hold.
         OutputError: the encoder is missing here or refuses this picture size.
     """
-    codec = settings.codec if settings.codec != "auto" else container_of(container).default_codec
+    codec = chosen_codec(settings, container=container)
     if codec not in SOFTWARE_ENCODERS:
         raise UsageError(f"{codec = } is unknown: use one of {', '.join(SOFTWARE_ENCODERS)}")
     if settings.hardware not in ("off", "auto", *HARDWARE_FAMILIES):
@@ -136,8 +136,17 @@ def choose_encoder(settings: EncodeOptions, picture: PictureKind, *, container: 
     return plan
 
 
+def chosen_codec(settings: EncodeOptions, *, container: str) -> str:
+    """The codec that is asked for, or that of ``container`` where none is."""
+    return settings.codec if settings.codec != "auto" else container_of(container).default_codec
+
+
 def container_holds(container: str, encoder: str) -> bool:
-    """Whether FFmpeg's muxer ``container`` takes what ``encoder`` writes."""
+    """Whether FFmpeg's muxer ``container`` carries what ``encoder`` writes, so that others find it."""
+    carried = container_of(container).video
+    codec = next((name for name, known in SOFTWARE_ENCODERS.items() if known == encoder), None)
+    if carried is not None and codec is not None and codec not in carried:
+        return False
     output = av.open(os.devnull, "w", format=container)
     try:
         output.add_stream(encoder)

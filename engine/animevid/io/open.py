@@ -11,8 +11,8 @@ from io import BytesIO
 from pathlib import Path
 
 from animevid.errors import InputError, UsageError
-from animevid.io.containers import MUXERS
-from animevid.io.encoders import PictureKind
+from animevid.io.containers import MUXERS, container_of
+from animevid.io.encoders import PictureKind, chosen_codec
 from animevid.io.network.protocols import STANDARD_STREAM, Spec, is_local_file, local_path
 from animevid.io.network.standard_input import StandardInput
 from animevid.io.sink import Sink
@@ -111,6 +111,15 @@ def _head_of(path: Path) -> bytes:
 
 def _is_still(path: Path) -> bool:
     return path.is_file() and still_demuxer(path) is not None
+
+
+def keeps_pixel_shape(path: Spec, settings: OutputOptions) -> bool:
+    """Whether what is written to ``path`` can say that its pixels are not square; images and animations cannot."""
+    suffix = Path(os.fspath(path)).suffix.lower()
+    if is_local_file(path) and settings.muxer is None and suffix not in MUXERS:
+        return False
+    muxer = settings.muxer or MUXERS.get(suffix, "")
+    return chosen_codec(settings.encoder, container=muxer) not in container_of(muxer).square_only
 
 
 def open_sink(

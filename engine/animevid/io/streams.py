@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -78,13 +78,26 @@ def lasting_metadata(metadata: dict[str, str]) -> dict[str, str]:
 def decide_streams(source: Source, *, muxer: str) -> tuple[StreamDecision, ...]:
     """What becomes of each stream of ``source`` but its picture, in FFmpeg's ``muxer``. Nothing is written."""
     strangers = source.strangers
-    return tuple(
+    decisions = tuple(
         StreamDecision(describe_stream(stream), StreamAction.DROP, reason=strangers[stream.index])
         if stream.index in strangers
         else _decide(stream, muxer=muxer)
         for stream in source.media_streams
         if stream.index != source.info.stream_index
     )
+    return tuple(_only_one_sound(decisions, muxer=muxer)) if container_of(muxer).has_one_sound else decisions
+
+
+def _only_one_sound(decisions: Iterable[StreamDecision], *, muxer: str) -> Iterator[StreamDecision]:
+    """``decisions`` with one sound alone: the one that plays by default, or the first."""
+    decisions = tuple(decisions)
+    carried = [d for d in decisions if d.stream.kind == "audio" and d.action is not StreamAction.DROP]
+    best = next((decision for decision in carried if decision.stream.is_default), carried[0] if carried else None)
+    for decision in decisions:
+        if decision in carried and decision is not best:
+            yield StreamDecision(decision.stream, StreamAction.DROP, reason=f"{muxer} holds one sound (.mkv holds all)")
+        else:
+            yield decision
 
 
 def _decide(stream: Any, *, muxer: str) -> StreamDecision:

@@ -28,6 +28,7 @@ from animevid.io import (
     picture_kind_of,
 )
 from animevid.io.network.protocols import is_local_file, is_published
+from animevid.io.open import keeps_pixel_shape
 from animevid.io.pacing import Pacer
 from animevid.io.sinks.published import PublishedSink
 from animevid.options import ConversionOptions
@@ -164,6 +165,9 @@ class Conversion:
             self._source = stack.enter_context(self._open_source(src, device_index=device_index))
             self._on_device = self._source.is_on_device
             info = self._source.info
+            self._square = Fraction(1)
+            if info.container not in ("image", "images") and not keeps_pixel_shape(dst, options):
+                self._square = info.sample_aspect_ratio
             self._size = self._wanted_size(info.display_height, info.display_width)
             self._sink = stack.enter_context(self._open_sink())
             self._stylizer = opening.result()
@@ -330,6 +334,7 @@ class Conversion:
         """Whether pictures need not touch the host's memory, if decoder, network and encoder are on one GPU."""
         options = self._options
         wanted = options.encoder.hardware in ("auto", "nvenc")
+        wanted = wanted and keeps_pixel_shape(self._dst, options)
         return wanted and options.compare is None and options.size is None and is_local_file(src)
 
     def _open_source(self, src: PathLike, *, device_index: int | None) -> Source:
@@ -385,7 +390,7 @@ class Conversion:
     def _wanted_size(self, height: int, width: int) -> tuple[int, int]:
         size = self._options.size
         if size is None:
-            return height, width
+            return height, max(2, round(width * self._square / 2) * 2) if self._square != 1 else width
         return (*size(height, width),) if callable(size) else size
 
     def _fit(self, planes: PlanesYUV420) -> PlanesYUV420:
@@ -417,6 +422,10 @@ class Conversion:
             *self._source.notices_so_far,
             *self._sink.notices,
         ]
+        if self._square != 1 and self._options.size is None:
+            notices.append(
+                f"pixels are made square ({self._size[1]}x{self._size[0]}): the output cannot say their shape"
+            )
         if self._source.read_error:
             notices.append(f"reading stopped early: {self._source.read_error}")
         if self._pacer is not None and self._pacer.behind_seconds > _WORTH_TELLING_SECONDS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: No encoder reorders frames over so many ticks.
+_TICKS_OF_NO_FILM = 1 << 32
 #: Whoever tunes in to a published film waits for the next key frame: at most so long.
 _MAX_WAIT_TO_TUNE_IN = Fraction(2)
 #: The playlist of a whole film, in segments of about so many seconds (RFC 8216), each to be decoded by itself.
@@ -294,7 +296,7 @@ class VideoSink(Sink):
             raise OutputError(f"path = {redacted(self.path)!r} is not written: no frame came")
         self._remux_packets()
         if not self._takes_coded:
-            self._mux(self._stream.encode(None))
+            self._mux(_in_time(self._stream.encode(None)))
         for carrier in self._stream_muxers.values():
             self._mux(carrier.flush())
         output, self._container = self._container, None
@@ -433,7 +435,7 @@ class VideoSink(Sink):
         raw.time_base = base
         raw.duration = 0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, base)
         raw.pict_type = 0
-        self._mux(self._stream.encode(raw))
+        self._mux(_in_time(self._stream.encode(raw)))
         self.frames_written += 1
         if self._first_seconds is None:
             self._first_seconds = seconds
@@ -462,6 +464,14 @@ class VideoSink(Sink):
             mux(packet)
         if isinstance(self._file, PendingPlaylist):
             self._file.check()
+
+
+def _in_time(packets: Iterable[Any]) -> Iterable[Any]:
+    """An encoder's packets, none of them to be decoded in another age: x265 says so of films of one or two frames."""
+    for packet in packets:
+        if packet.dts is not None and packet.pts is not None and not 0 <= packet.pts - packet.dts < _TICKS_OF_NO_FILM:
+            packet.dts = packet.pts
+        yield packet
 
 
 def _for_playlist(decision: StreamDecision) -> StreamDecision:
