@@ -42,6 +42,15 @@ def redacted_text(text: str) -> str:
     return _URL.sub(lambda found: redacted(found[0]), text)
 
 
+def printable(text: str) -> str:
+    """``text`` without what speaks to a terminal: control characters, reversed writing and the like are escaped."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else _escaped(letter) for letter in text)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
+
+
 def _authority(authority: str) -> str:
     who, at, host = authority.rpartition("@")  # a password may hold an @ itself
     user, colon, _ = who.partition(":")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from animevid.errors import StyleError, UsageError
-from animevid.styles import StyleCard, load_style, write_card
+from animevid.styles import StyleCard, download, load_style, write_card
 from animevid.styles.download import fetch
 from small_networks import packed_network, rgb_network
 
@@ -29,6 +32,9 @@ class Server(ThreadingHTTPServer):
         self.break_after = 0
         self.breaks = 0
         self.asked: list[str | None] = []
+        self.headers: dict[str, str] = {}
+        self.leads_to: str | None = None
+        self.trickles = False
         self.url = f"http://127.0.0.1:{self.server_address[1]}/folder/far.onnx"
 
 
@@ -42,6 +48,11 @@ class _Handler(BaseHTTPRequestHandler):
         if "far.onnx" not in self.path:
             self.send_error(404)
             return
+        if server.leads_to is not None:
+            self.send_response(302)
+            self.send_header("Location", server.leads_to)
+            self.end_headers()
+            return
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and server.honours_range else 0
         if start and start >= len(server.content):
             self.send_error(416)
@@ -50,8 +61,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(server.content) - 1}/{len(server.content)}")
-        self.send_header("Content-Length", str(len(body)))
+        for name, value in {"Content-Length": str(len(body)), **server.headers}.items():
+            self.send_header(name, value)
         self.end_headers()
+        if server.trickles:
+            with suppress(OSError):
+                for byte in body:
+                    self.wfile.write(bytes([byte]))
+                    time.sleep(0.01)
+            return
         if server.breaks > 0:
             server.breaks -= 1
             body = body[: server.break_after]
@@ -171,3 +189,95 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StyleError, match="cannot hold"):
         fetch(server.url, tmp_path / "file" / "styles", sha256=DIGEST)
+
+
+def test_a_server_that_trickles_is_given_up(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_GRACE_SECONDS", 0.3)
+    server.trickles = True
+    began = time.monotonic()
+    with pytest.raises(StyleError, match="bytes a second"):
+        fetch(server.url, tmp_path, sha256=DIGEST)
+    assert time.monotonic() - began < 20
+
+
+def test_a_download_has_a_longest_time(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_LONGEST_SECONDS", 0.3)
+    server.trickles = True
+    with pytest.raises(StyleError, match="run again to go on"):
+        fetch(server.url, tmp_path, sha256=DIGEST)
+    assert 0 < (tmp_path / f"{DIGEST}.part").stat().st_size < len(CONTENT)
+
+
+def test_headers_that_do_not_come_are_not_waited_for(server, tmp_path):
+    class Slow(_Handler):
+        def do_GET(self) -> None:
+            with suppress(OSError):
+                for _ in range(200):
+                    self.wfile.write(b"HTTP/1.1 200 OK\r\nX-A: b\r\n" if _ == 0 else b"X-A: b\r\n")
+                    time.sleep(0.05)
+
+    server.RequestHandlerClass = Slow
+    began = time.monotonic()
+    with pytest.raises(StyleError, match="does not answer"):
+        fetch(server.url, tmp_path, sha256=DIGEST, timeout_seconds=0.4)
+    assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize("length", [str(2 << 30), "-1", "9" * 30, "many"])
+def test_a_length_that_cannot_be_is_refused_before_anything_comes(server, tmp_path, length):
+    server.headers = {"Content-Length": length}
+    with pytest.raises(StyleError, match=r"larger than|has no length"):
+        fetch(server.url, tmp_path, sha256=DIGEST)
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x"])
+def test_it_is_led_to_no_other_protocol(server, tmp_path, target):
+    server.leads_to = target
+    with pytest.raises(StyleError, match=r"not followed|refused by its server"):
+        fetch(server.url, tmp_path, sha256=DIGEST)
+
+
+def test_a_redirect_out_of_https_is_not_followed():
+    request = download.urllib.request.Request("https://example.org/x.onnx")
+    with pytest.raises(StyleError, match="leads to http://"):
+        download._Redirects().redirect_request(request, None, 302, "Found", {}, "http://example.org/x.onnx")
+    assert download._Redirects().redirect_request(request, None, 302, "Found", {}, "https://example.com/x.onnx")
+
+
+def test_round_and_round_is_an_end(server, tmp_path):
+    server.leads_to = server.url
+    with pytest.raises(StyleError, match="refused by its server"):
+        fetch(server.url, tmp_path, sha256=DIGEST)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+@pytest.mark.parametrize("suffix", [".part", ".onnx"])
+@pytest.mark.parametrize("kind", ["fifo", "link", "folder"])
+def test_what_is_no_file_of_ours_in_the_cache_is_refused(server, tmp_path, suffix, kind):
+    cache, secret = tmp_path / "cache", tmp_path / "secret"
+    cache.mkdir()
+    secret.write_text("mine")
+    path = cache / f"{DIGEST}{suffix}"
+    {"fifo": lambda: os.mkfifo(path), "link": lambda: path.symlink_to(secret), "folder": path.mkdir}[kind]()
+    with pytest.raises(StyleError) as caught:
+        fetch(server.url, cache, sha256=DIGEST)
+    assert str(path) in str(caught.value) or "cannot hold" in str(caught.value)
+    assert secret.read_text() == "mine"
+
+
+def test_two_do_not_fetch_the_same_file_at_once(server, tmp_path):
+    with download._open_part(tmp_path / f"{DIGEST}.part"), pytest.raises(StyleError, match="another animevid"):
+        fetch(server.url, tmp_path, sha256=DIGEST)
+
+
+def test_what_a_server_says_does_not_speak_to_the_terminal(server, tmp_path):
+    class Rude(_Handler):
+        def do_GET(self) -> None:
+            self.send_response(403, "go\x1b[2J away")
+            self.end_headers()
+
+    server.RequestHandlerClass = Rude
+    with pytest.raises(StyleError) as caught:
+        fetch(server.url + "?token=secret", tmp_path, sha256=DIGEST)
+    assert str(caught.value).isprintable()
+    assert "secret" not in str(caught.value)

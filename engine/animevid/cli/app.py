@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TextIO
 
 from animevid.errors import AnimevidError, UsageError
-from animevid.redaction import redacted_text
+from animevid.redaction import printable, redacted_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line, as all errors here are."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"animevid: error: {redacted_text(_one_line(message))}; see {self.prog} --help\n")
+        self.exit(2, f"animevid: error: {printable(redacted_text(_one_line(message)))}; see {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -187,7 +187,7 @@ class _RedactingFormatter(logging.Formatter):
     """Hides passwords and keys in URLs, also those in traces and in what libraries say."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redacted_text(super().format(record))
+        return printable(redacted_text(super().format(record)))
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
@@ -220,9 +220,9 @@ def _complain(message: str, error: BaseException | None) -> None:
     if error is not None and logging.getLogger("animevid").isEnabledFor(level):
         import traceback
 
-        print(redacted_text("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+        print(printable(redacted_text("".join(traceback.format_exception(error)))), end="", file=sys.stderr)
     with suppress(OSError):  # nobody listens; the exit code still tells
-        print(f"animevid: error: {redacted_text(_one_line(message))}", file=sys.stderr, flush=True)
+        print(f"animevid: error: {printable(redacted_text(_one_line(message)))}", file=sys.stderr, flush=True)
 
 
 def _one_line(text: str) -> str:

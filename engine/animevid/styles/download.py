@@ -6,18 +6,38 @@ import hashlib
 import http.client
 import logging
 import os
+import queue
 import re
+import stat
+import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedRandom
 from pathlib import Path
+from typing import Any
 
 from animevid.errors import StyleError, UsageError
+from animevid.redaction import printable, redacted
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 _LOG = logging.getLogger(__name__)
 
 _TRIES = 3
 _CHUNK = 1 << 16
+#: A server that is slower than this on the average, after a while, is given up.
+_SLOWEST_BYTES_PER_SECOND = 16 << 10
+_GRACE_SECONDS = 30.0
+#: Longer than this no call takes; the next one goes on from there.
+_LONGEST_SECONDS = 3600.0
 #: No style is larger; a server that never stops sending must not fill the disk.
 MAX_BYTES = 1 << 30
 
@@ -31,33 +51,40 @@ def fetch(url: str, folder: Path, *, sha256: str | None = None, timeout_seconds:
 
     Raises:
         UsageError: no checksum, not one, or not an http(s) URL.
-        StyleError: offline, refused by the server, interrupted, or of another content.
+        StyleError: offline, refused by the server, interrupted, too slow, or of another content; or the cache holds
+            something that is no file of ours.
     """
     url, sha256 = _checked(url, sha256)
+    shown = printable(redacted(url))
     target = folder / f"{sha256}.onnx"
-    if target.is_file() and _sha256_of(target) == sha256:
+    if _is_whole(target, sha256):
         return target
     part = folder / f"{sha256}.part"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for attempt in range(1, _TRIES + 1):
-            if _receive(url, part, timeout_seconds=timeout_seconds):
-                break
-            _LOG.info("%s: interrupted at %d bytes (%d of %d tries)", url, _size(part), attempt, _TRIES)
-        else:
-            raise StyleError(f"{url} was interrupted at {_size(part)} bytes; run again to go on from there")
-        found = _sha256_of(part)
-        if found != sha256:
-            part.unlink()
-            raise StyleError(f"{url} has sha256 {found}, not {sha256} as given; nothing was kept")
-        os.replace(part, target)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _open_part(part) as file:
+            for attempt in range(1, _TRIES + 1):
+                if _receive(url, file, timeout_seconds=timeout_seconds):
+                    break
+                _LOG.info("%s: interrupted at %d bytes (%d of %d tries)", shown, _size(file), attempt, _TRIES)
+            else:
+                raise StyleError(f"{shown} was interrupted at {_size(file)} bytes; run again to go on from there")
+            file.seek(0)
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != sha256:
+                part.unlink()
+                raise StyleError(f"{shown} has sha256 {found}, not {sha256} as given; nothing was kept")
+            os.replace(part, target)
     except OSError as error:
-        raise StyleError(f"{str(folder)!r} cannot hold {url} ({error.strerror or error})") from error
+        raise StyleError(f"{str(folder)!r} cannot hold {shown} ({error.strerror or error})") from error
     return target
 
 
 def _checked(url: str, sha256: str | None) -> tuple[str, str]:
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"url = {printable(redacted(url))!r} is no address ({error})") from error
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise UsageError(f"{url = } must be http:// or https://")
     in_url = urllib.parse.parse_qs(parts.fragment).get("sha256", [None])[0]
@@ -69,55 +96,160 @@ def _checked(url: str, sha256: str | None) -> tuple[str, str]:
     return urllib.parse.urlunsplit(parts._replace(fragment="")), checksum
 
 
-def _receive(url: str, part: Path, *, timeout_seconds: float) -> bool:
-    """Append what is missing to ``part``; true once the server has sent all of it."""
-    have = _size(part)
-    request = urllib.request.Request(url, headers={"User-Agent": "animevid", "Accept-Encoding": "identity"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
+def _is_whole(path: Path, sha256: str) -> bool:
+    """Whether ``path`` is the file of that content.
+
+    Raises:
+        StyleError: something else has its name: a link, a folder, a FIFO. Nothing of ours makes that.
+    """
     try:
-        with urllib.request.urlopen(request, timeout=timeout_seconds) as response:
+        kind = path.lstat().st_mode
+    except OSError:
+        return False
+    if not stat.S_ISREG(kind):
+        raise StyleError(f"{str(path)!r} is a link or no file: delete it, or set another cache ($XDG_CACHE_HOME)")
+    return path.stat().st_size <= MAX_BYTES and _sha256_of(path) == sha256
+
+
+@contextmanager
+def _open_part(path: Path) -> Iterator[BufferedRandom]:
+    """What has come so far, held against another animevid.
+
+    Raises:
+        StyleError: it is no file of ours, or another process fetches it.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        handle = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600)
+    except OSError as error:
+        if path.is_symlink():
+            raise StyleError(f"{str(path)!r} is a link: delete it, or set another cache ($XDG_CACHE_HOME)") from error
+        raise
+    with os.fdopen(handle, "r+b") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise StyleError(f"{str(path)!r} is no file: delete it, or set another cache ($XDG_CACHE_HOME)")
+        if fcntl is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise StyleError(f"{str(path)!r} is being fetched by another animevid: wait for it") from error
+        yield file
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows a few redirects, from https to https only."""
+
+    max_redirections = 5
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        old, new = (urllib.parse.urlsplit(url).scheme for url in (req.full_url, newurl))
+        if new not in ("http", "https") or (old == "https" and new != "https"):
+            raise StyleError(f"{printable(redacted(req.full_url))} leads to {new}://, which is not followed")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opened(request: urllib.request.Request, timeout_seconds: float) -> Any:
+    """The response, its headers complete, within a time however slowly they come.
+
+    Raises:
+        TimeoutError: they do not. What still waits for them ends with the process.
+    """
+    found: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            found.put(urllib.request.build_opener(_Redirects).open(request, timeout=timeout_seconds))
+        except BaseException as error:
+            found.put(error)
+
+    threading.Thread(target=work, name="animevid-download", daemon=True).start()
+    try:
+        result = found.get(timeout=2 * timeout_seconds)
+    except queue.Empty:
+        raise TimeoutError("its server does not answer") from None
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _receive(url: str, file: BufferedRandom, *, timeout_seconds: float) -> bool:
+    """Append what is missing to ``file``; true once the server has sent all of it."""
+    shown, have = printable(redacted(url)), _size(file)
+    try:
+        request = urllib.request.Request(url, headers={"User-Agent": "animevid", "Accept-Encoding": "identity"})
+        if have:
+            request.add_header("Range", f"bytes={have}-")
+        with _opened(request, timeout_seconds) as response:
             resumed = response.status == 206 and _starts_at(response.headers.get("Content-Range", "")) == have
             if response.status == 206 and not resumed:
-                part.unlink(missing_ok=True)
+                file.truncate(0)
                 return False
-            length = response.headers.get("Content-Length")
-            with open(part, "ab" if resumed else "wb") as file:
-                received = 0
-                while chunk := _next_chunk(response, url):
-                    received += len(chunk)
-                    if received + (have if resumed else 0) > MAX_BYTES:
-                        raise StyleError(f"{url} is larger than {MAX_BYTES} bytes; no style is")
-                    file.write(chunk)
-            return length is None or received == int(length)
+            if not resumed:
+                file.truncate(0)
+                have = 0
+            length = _length(response.headers.get("Content-Length"), shown)
+            if have + (length or 0) > MAX_BYTES:
+                raise _too_large(shown)
+            return _copy(response, file, have, length, shown)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is longer than the file: start again
-            part.unlink(missing_ok=True)
+            file.truncate(0)
             return False
-        raise StyleError(f"{url} is refused by its server: {error.code} {error.reason}") from error
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", None) or error
+        raise StyleError(f"{shown} is refused by its server: {error.code} {printable(error.reason)[:200]}") from error
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
+        reason = printable(str(getattr(error, "reason", None) or error))[:200]
         raise StyleError(
-            f"{url} cannot be reached ({reason}); are you offline? A style file on disk works too"
+            f"{shown} cannot be reached ({reason}); are you offline? A style file on disk works too"
         ) from error
 
 
-def _next_chunk(response: http.client.HTTPResponse, url: str) -> bytes:
+def _copy(response: Any, file: BufferedRandom, have: int, length: int | None, shown: str) -> bool:
+    """Whether all of ``length`` has come. A server that sends too slowly, or more than it said, is given up."""
+    file.seek(have)
+    received, began = 0, time.monotonic()
+    while chunk := _next_chunk(response, shown):
+        received += len(chunk)
+        if have + received > MAX_BYTES or (length is not None and received > length):
+            raise _too_large(shown)
+        file.write(chunk)
+        seconds = time.monotonic() - began
+        if seconds > _LONGEST_SECONDS:
+            raise StyleError(f"{shown} took {_LONGEST_SECONDS / 60:.0f} minutes so far; run again to go on from there")
+        if seconds > _GRACE_SECONDS and received < seconds * _SLOWEST_BYTES_PER_SECOND:
+            raise StyleError(f"{shown} comes at fewer than {_SLOWEST_BYTES_PER_SECOND} bytes a second; try again later")
+    file.flush()
+    return length is None or received == length
+
+
+def _too_large(shown: str) -> StyleError:
+    return StyleError(f"{shown} is larger than it said, or than the {MAX_BYTES} bytes that a style has at most")
+
+
+def _length(text: str | None, shown: str) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,18}", text.strip()):
+        raise StyleError(f"{shown} has no length: its server says {printable(text)[:40]!r}")
+    return int(text)
+
+
+def _next_chunk(response: http.client.HTTPResponse, shown: str) -> bytes:
     """Nothing at the end or where the connection broke; the number of bytes tells one from the other."""
     try:
-        return response.read(_CHUNK)
+        return response.read1(_CHUNK)  # what has come, so that a trickle is noticed
     except (http.client.HTTPException, OSError) as error:
-        _LOG.info("%s: %s", url, error)
+        _LOG.info("%s: %s", shown, printable(str(error)))
         return b""
 
 
 def _starts_at(content_range: str) -> int:
-    match = re.match(r"bytes (\d+)-", content_range)
+    match = re.match(r"bytes (\d{1,18})-", content_range, re.ASCII)
     return int(match.group(1)) if match else -1
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+def _size(file: BufferedRandom) -> int:
+    file.flush()
+    return os.fstat(file.fileno()).st_size
 
 
 def _sha256_of(path: Path) -> str:
