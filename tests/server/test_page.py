@@ -359,7 +359,7 @@ def test_an_iphone_which_has_full_screen_for_films_only_gets_the_whole_page(page
     small = page.execute_script(box)
     click(page, "#fullscreen")
     until(lambda: page.execute_script(box) == [0, 0, 390, 844])
-    assert text(page, "fullscreen") == "Leave full screen"
+    assert text(page, "fullscreen") == "Exit full screen"
     assert page.execute_script("const b = fullscreen.getBoundingClientRect(); return b.bottom <= innerHeight")
     click(page, "#fullscreen")
     until(lambda: page.execute_script(box) == small)

@@ -4,19 +4,33 @@ import { recall, remember } from "./store.js";
 import { notice, unnotice } from "./notice.js";
 import { showMirror } from "./stage.js";
 
-// Events: "change" with a new track, "lost".
+// Events: "change" (a new track), "size", "lost".
 export const cameraEvents = new EventTarget();
 
-let facing = recall("facing", "user"), device = recall("camera", "");
+let facing = recall("facing", "user"), device = recall("camera", ""), opening = null;
 
+const wantedSize = () => $("resolution").value.split("x").map(Number);
+
+// The camera's own shape, whatever that is: nothing is cropped.
 function wanted() {
-  const [width, height] = $("resolution").value.split("x").map(Number);
-  const size = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30, max: 30 } };
+  const [width, height] = wantedSize();
+  const size = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30, max: 30 }, resizeMode: { ideal: "none" } };
   return device ? { ...size, deviceId: { exact: device } } : { ...size, facingMode: facing };
 }
 
-export async function openCamera(change = {}) {
-  if (state.camera) return state.camera;
+// By how much a track is to be shrunk before it is sent, where the camera has no picture as small as is wanted.
+export function shrinking(track) {
+  const [width, height] = wantedSize(), { width: w, height: h } = track.getSettings();
+  return Math.max(1, Math.sqrt((w * h) / (width * height)) || 1);
+}
+
+export function openCamera(change = {}) {
+  if (state.camera) return Promise.resolve(state.camera);
+  opening ??= open(change).finally(() => { opening = null; });
+  return opening;
+}
+
+async function open(change) {
   let stream;
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { ...wanted(), ...change }, audio: false });
@@ -88,8 +102,9 @@ export function setUpCamera() {
   if ([...$("resolution").options].some((option) => option.value === size)) $("resolution").value = size;
   $("resolution").addEventListener("change", () => {
     remember("resolution", $("resolution").value);
-    const { width, height, frameRate } = wanted();
-    state.camera?.getVideoTracks()[0].applyConstraints({ width, height, frameRate }).catch(() => {});
+    const { width, height, frameRate, resizeMode } = wanted();
+    Promise.resolve(state.camera?.getVideoTracks()[0].applyConstraints({ width, height, frameRate, resizeMode })).catch(() => {})
+      .then(() => cameraEvents.dispatchEvent(new Event("size")));
   });
   const trouble = (error) => cameraTrouble(error, () => $("start").click());
   $("camera").addEventListener("change", () => {

@@ -66,11 +66,8 @@ async function record() {
   showRecording(true);
 }
 
-export async function stopRecording() {
-  if (!recorder || recorder.state === "inactive") return;
-  const ended = new Promise((done) => recorder.addEventListener("stop", done, { once: true }));
-  recorder.stop();
-  await ended;
+export function stopRecording() {
+  if (recorder && recorder.state !== "inactive") recorder.stop();
 }
 
 // A photo by the camera, after a countdown in the stage; `take` gets it as a file.

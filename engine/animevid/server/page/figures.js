@@ -3,7 +3,7 @@ import { $, state } from "./state.js";
 import { notice, unnotice } from "./notice.js";
 import { tell } from "./live.js";
 
-let history = [], before = null, closedFor = null;
+let history = [], before = null, isClosed = false;
 
 export function onFigures(message) {
   if ("pong" in message) { state.pingMs = performance.now() - message.pong; return; }
@@ -17,15 +17,15 @@ export function onFigures(message) {
 
 // The server lowers the network's resolution where the machine cannot keep up.
 function tellQuality(reduced) {
-  if (!reduced) { closedFor = null; return unnotice("quality"); }
-  if (reduced === closedFor) return;
+  if (!reduced) { isClosed = false; return unnotice("quality"); }
+  if (isClosed) return;
   const smaller = state.source === "viewer" ? $("resolution").options[$("resolution").selectedIndex - 1] : undefined;
-  const actions = [["✕", () => { closedFor = reduced; unnotice("quality"); }]];
+  const actions = [["✕", () => { isClosed = true; unnotice("quality"); }]];
   if (smaller) {
     actions.unshift(["Smaller picture", () => {
       $("resolution").value = smaller.value;
       $("resolution").dispatchEvent(new Event("change"));
-      closedFor = reduced;
+      isClosed = true;
       unnotice("quality");
     }]);
   }

@@ -2,13 +2,14 @@
 import { $, say, state, strength } from "./state.js";
 import { isBroken, send, server } from "./server.js";
 import { countdown, notice, unnotice } from "./notice.js";
-import { cameraEvents, cameraTrouble, closeCamera, openCamera } from "./camera.js";
+import { cameraEvents, cameraTrouble, closeCamera, openCamera, shrinking } from "./camera.js";
 import { isMirrored, original, setCompare, setState, showMirror, stageEvents, stylized } from "./stage.js";
 import { onFigures } from "./figures.js";
 import { stopRecording } from "./capture.js";
 
 const QUEUE_SECONDS = 5;
-let channel = null, peerId = null, endCountdown = () => {}, isWanted = false;
+// `attempt` counts starts and stops: what belongs to an older one is given up.
+let channel = null, peerId = null, endCountdown = () => {}, isWanted = false, attempt = 0;
 
 const wishes = () => ({ style: state.style, strength: strength(), mirror: isMirrored() });
 
@@ -24,6 +25,7 @@ export function tellWishes() {
 
 export async function start(source) {
   endCountdown();
+  const mine = ++attempt;
   unnotice("queue", "connection", "quality", "trouble");
   state.source = source;
   isWanted = true;
@@ -34,9 +36,11 @@ export async function start(source) {
       if (!state.camera) say("Asking for the camera");
       await openCamera();
     } catch (error) {
-      await stop();
+      if (mine !== attempt) return;
+      stop();
       return cameraTrouble(error, () => start(source));
     }
+    if (mine !== attempt) return isWanted || closeCamera();
   } else {
     closeCamera();
     original.srcObject = null;
@@ -45,9 +49,13 @@ export async function start(source) {
     say("Connecting");
     await connect(source);
   } catch (error) {
+    if (mine !== attempt) return;
     if (error.status === 503) return waitForPlace(source, error);
-    if (isBroken(error)) return; // the server is gone: it goes on when that is back
-    await stop();
+    if (isBroken(error) && error instanceof TypeError) {
+      // The server does not answer: it goes on when that is back, or at once if it was a hiccup.
+      return void setTimeout(() => { if (mine === attempt && !state.gone) start(source); }, 3000);
+    }
+    stop();
     notice("connection", `No live picture: ${error.message}`, { actions: [["Try again", () => start(source)]], tone: "error" });
   }
 }
@@ -55,7 +63,7 @@ export async function start(source) {
 function waitForPlace(source, error) {
   hangUp();
   say("Waiting for a free place");
-  const because = error.message[0].toUpperCase() + error.message.slice(1);
+  const because = (error.message[0].toUpperCase() + error.message.slice(1)).split(":")[0];
   endCountdown = countdown(error.body.retryAfterSeconds || QUEUE_SECONDS, (left) => notice("queue",
     `${because}. Trying again in ${left} s.`, { actions: [["Stop waiting", stop]], stays: true }), () => start(source));
 }
@@ -68,7 +76,7 @@ async function connect(source) {
     const track = state.camera.getVideoTracks()[0];
     track.contentHint = "motion";
     peer.addTransceiver(track, { direction: "sendrecv", streams: [state.camera],
-      sendEncodings: [{ maxBitrate: 4_000_000, maxFramerate: 30 }] });
+      sendEncodings: [{ maxBitrate: 4_000_000, maxFramerate: 30, scaleResolutionDownBy: shrinking(track) }] });
     original.srcObject = state.camera;
   } else {
     peer.addTransceiver("video", { direction: "recvonly" });
@@ -103,6 +111,13 @@ async function connect(source) {
   await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
 }
 
+async function shrink() {
+  const sender = state.peer?.getSenders()[0], parameters = sender?.getParameters();
+  if (!sender?.track || !parameters.encodings.length) return;
+  parameters.encodings[0].scaleResolutionDownBy = shrinking(sender.track);
+  await sender.setParameters(parameters).catch(() => {});
+}
+
 function gathered(peer) {
   return new Promise((done) => {
     if (peer.iceGatheringState === "complete") return done();
@@ -117,10 +132,11 @@ function hangUp() {
   state.peer = peerId = channel = null;
 }
 
-export async function stop() {
+export function stop() {
   endCountdown();
+  attempt += 1;
   isWanted = false;
-  await stopRecording();
+  stopRecording();
   hangUp();
   closeCamera();
   original.srcObject = stylized.srcObject = null;
@@ -153,16 +169,19 @@ export function setUpLive() {
   $("start-host").addEventListener("click", () => start("host"));
   $("stop").addEventListener("click", stop);
   addEventListener("pagehide", hangUp);
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); }); // back from another page
   stageEvents.addEventListener("mirror", tellWishes);
   cameraEvents.addEventListener("change", async () => {
     const track = state.camera.getVideoTracks()[0];
     track.contentHint = "motion";
     original.srcObject = state.camera;
     await state.peer?.getSenders()[0]?.replaceTrack(track);
+    await shrink();
     tellWishes();
   });
-  cameraEvents.addEventListener("lost", async () => {
-    await stop();
+  cameraEvents.addEventListener("size", shrink);
+  cameraEvents.addEventListener("lost", () => {
+    stop();
     notice("camera", "The camera was unplugged, or the browser took it away.",
       { actions: [["Try again", () => start("viewer")]], tone: "error" });
   });

@@ -41,7 +41,7 @@ function shape(width, height) {
 function fill(on) {
   screen.classList.toggle("filled", on);
   document.body.classList.toggle("covered", on);
-  $("fullscreen").textContent = on ? "Leave full screen" : "Full screen";
+  $("fullscreen").textContent = on ? "Exit full screen" : "Full screen";
 }
 
 export function setUpStage() {
