@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,26 +176,6 @@ def test_nothing_was_blocked_and_nothing_came_from_elsewhere(page: Any):
     own = page.execute_script("return location.origin")
     assert all(url.startswith((own, "blob:")) for url in urls)
     assert [entry for entry in page.get_log("browser") if "Content Security" in entry["message"]] == []
-
-
-def test_on_a_phone_nothing_is_wider_than_the_screen(page: Any):
-    go_live(page)
-    from selenium.webdriver.common.by import By
-
-    page.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": 375, "height": 800, "deviceScaleFactor": 2, "mobile": True}
-    )
-    try:
-        assert page.execute_script("return document.documentElement.scrollWidth") <= 375
-        for button in page.find_elements(By.CSS_SELECTOR, ".bar button"):
-            assert button.size["height"] >= 44 or not button.is_displayed()
-        if folder := os.environ.get("ANIMEVID_SCREENSHOTS"):
-            page.save_screenshot(str(Path(folder) / "page_phone.png"))
-    finally:
-        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    if folder := os.environ.get("ANIMEVID_SCREENSHOTS"):
-        page.execute_script("scrollTo(0, 0)")
-        page.save_screenshot(str(Path(folder) / "page_desktop.png"))
 
 
 def test_off_loopback_a_wrong_token_is_refused_and_the_right_one_opens_the_page(page: Any, packed_style: Path):
