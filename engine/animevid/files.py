@@ -8,7 +8,6 @@ import secrets
 import shutil
 import stat
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
@@ -17,15 +16,8 @@ from typing import Any
 
 from animevid.errors import OutputError
 from animevid.io.network.protocols import Spec, ffmpeg_url, is_local_file, local_path, output_error
+from animevid.left_overs import hold, release, sweep, try_lock
 
-fcntl: Any
-try:
-    import fcntl
-except ImportError:  # Windows, where what a crash left stays
-    fcntl = None
-
-#: Younger files than this may not be locked yet.
-_FRESH_SECONDS = 60.0
 #: What file systems take (NAME_MAX), and what is left of it for a stem in a hidden name.
 _LONGEST_NAME_BYTES = 255
 _KEPT_STEM_BYTES = 200
@@ -96,7 +88,7 @@ class PendingFile:
         self._is_stream = takes_a_stream(target)
         name = f".{_short_stem(target)}.{secrets.token_hex(4)}.part{target.suffix}"
         self.path = Path(tempfile.gettempdir()) / name if self._is_stream else target.with_name(name)
-        remove_left_over(target)
+        sweep(self.path.parent)
         try:
             # Says at once if the folder cannot be written. The lock, which ends with the process, tells what is still
             # being written from what a crash left.
@@ -106,7 +98,7 @@ class PendingFile:
                     os.chmod(self.path, stat.S_IMODE(target.stat().st_mode))
         except OSError as error:
             raise output_error(target, error) from error
-        _try_lock(self._hold)
+        try_lock(self._hold)
 
     @property
     def url(self) -> str:
@@ -157,41 +149,6 @@ class PendingFile:
             os.close(hold)
 
 
-def remove_left_over(target: Path) -> int:
-    """Remove the hidden files that runs which were killed left of ``target``; returns how many.
-
-    What another process still writes is locked and stays, and so does what came into being just now.
-    """
-    left_over = re.compile(rf"\.{re.escape(_short_stem(target))}\.[0-9a-f]{{8}}\.part{re.escape(target.suffix)}")
-    removed = 0
-    with suppress(OSError):
-        for path in target.parent.iterdir():
-            if left_over.fullmatch(path.name) and path.is_file() and _is_abandoned(path):
-                path.unlink()
-                removed += 1
-    return removed
-
-
-def _is_abandoned(path: Path) -> bool:
-    if fcntl is None or time.time() - path.stat().st_mtime < _FRESH_SECONDS:
-        return False
-    handle = os.open(path, os.O_RDWR)
-    try:
-        return _try_lock(handle)
-    finally:
-        os.close(handle)
-
-
-def _try_lock(handle: int) -> bool:
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
 class PendingPlaylist:
     """A playlist and its segments (``NAME-00000.ts`` ...), written in a hidden folder beside the target.
 
@@ -212,8 +169,10 @@ class PendingPlaylist:
                 "allow overwriting"
             )
         self._error: OSError | None = None
+        sweep(self.folder.parent)
         try:
             self.folder.mkdir()
+            self._hold = hold(self.folder)
         except OSError as error:
             raise output_error(target, error) from error
 
@@ -251,10 +210,10 @@ class PendingPlaylist:
             left_over = [path for path in self._old_segments() if path.name not in names]
             for path in (*new, self.path):
                 target = self.target.with_name(path.name)
-                if not self._overwrite and target.exists():
-                    taken = f"path = {str(target)!r} has come into being meanwhile"
-                    raise OutputError(f"{taken}: choose another name or allow overwriting")
-                os.replace(path, target)
+                if self._overwrite:
+                    os.replace(path, target)
+                else:
+                    _move_new(path, target)
                 placed.append(target)
             for path in left_over:
                 path.unlink(missing_ok=True)
@@ -270,6 +229,8 @@ class PendingPlaylist:
     def discard(self) -> None:
         """Remove the hidden folder, if it is still there."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        handle, self._hold = self._hold, None
+        release(handle)
 
     def _old_segments(self) -> list[Path]:
         segment = re.compile(re.escape(self.target.stem) + r"-\d{5,}\.ts")
@@ -304,6 +265,8 @@ class PendingFolder:
         self.target = target
         self._overwrite = overwrite
         home = target if target.is_dir() else target.parent
+        self._hold: int | None = None
+        sweep(home)
         self.path = home / f".{_short_stem(target)}.{secrets.token_hex(4)}.part"
         if target.exists() and not target.is_dir():
             raise OutputError(f"path = {str(target)!r} is a file where a folder is expected: choose another name")
@@ -321,6 +284,7 @@ class PendingFolder:
         """Make the hidden folder."""
         try:
             self.path.mkdir()
+            self._hold = hold(self.path)
         except OSError as error:
             raise output_error(self.target, error) from error
 
@@ -332,23 +296,55 @@ class PendingFolder:
                 fails.
         """
         try:
-            if not self.target.exists():
+            if not os.path.lexists(self.target):
                 os.replace(self.path, self.target)
                 return
             written = sorted(self.path.iterdir())
             for path in written:
-                if not self._overwrite and (self.target / path.name).exists():
-                    taken = f"path = {str(self.target / path.name)!r} has come into being meanwhile"
-                    raise OutputError(f"{taken}: choose another name or allow overwriting")
+                if not self._overwrite and os.path.lexists(self.target / path.name):
+                    raise _taken(self.target / path.name)
             for path in written:
-                os.replace(path, self.target / path.name)
+                if self._overwrite:
+                    os.replace(path, self.target / path.name)
+                else:
+                    _move_new(path, self.target / path.name)
             self.path.rmdir()
         except OSError as error:
             raise output_error(self.target, error) from error
+        finally:
+            self._release()
 
     def discard(self) -> None:
         """Remove the hidden folder, if it is still there."""
         shutil.rmtree(self.path, ignore_errors=True)
+        self._release()
+
+    def _release(self) -> None:
+        handle, self._hold = self._hold, None
+        release(handle)
+
+
+def _taken(path: Path) -> OutputError:
+    taken = f"path = {str(path)!r} has come into being meanwhile"
+    return OutputError(f"{taken}: choose another name or allow overwriting")
+
+
+def _move_new(path: Path, target: Path) -> None:
+    """Give ``path`` the name ``target``, unless something has it.
+
+    Raises:
+        OutputError: something has.
+    """
+    try:
+        os.link(path, target, follow_symlinks=False)  # fails if the name is taken, without a moment in between
+    except FileExistsError:
+        raise _taken(target) from None
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise _taken(target) from None
+        os.replace(path, target)
+        return
+    path.unlink()
 
 
 def _first_of_pattern(folder: Path, pattern: str) -> Path | None:

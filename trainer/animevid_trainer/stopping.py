@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: answered at once, obeyed when the step is whole."""
+"""Ctrl-C, SIGTERM and SIGHUP: answered at once, obeyed when the step is whole."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP")
+_NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 _END = b"\0"
 
 
 class StopRequest:
-    """Set by SIGTERM and SIGINT: finish the step, save, leave. A second signal acts as it always does.
+    """Set by SIGTERM, SIGHUP and SIGINT: finish the step, save, leave. A second signal acts as it always does.
 
     Python runs a handler between two of its own instructions, and one backward pass is many seconds of a single one. So
     the signal also wakes a thread, which says what is being finished while the pass still computes.
@@ -34,6 +35,8 @@ class StopRequest:
     def __enter__(self) -> StopRequest:
         with contextlib.suppress(ValueError):  # only the main thread may set handlers
             for number in _NUMBERS:
+                if signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # nohup
                 self._before[number] = signal.signal(number, self._ask)
             receiver, sender = socket.socketpair()
             sender.setblocking(False)

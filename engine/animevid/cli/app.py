@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TextIO
 
+from animevid.cli.standard_streams import signals_as_ctrl_c, standard_streams
 from animevid.errors import AnimevidError, UsageError
 from animevid.redaction import printable, redacted_text
 
@@ -93,7 +94,11 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line ``argv`` (default: the process's) and return its exit code. Never raises for bad input."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with standard_streams(), signals_as_ctrl_c():
+        return _main(list(sys.argv[1:] if argv is None else argv))
+
+
+def _main(arguments: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: a name that the terminal cannot show
     try:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from animevid.cli.app import EXIT_CODES, command_list
 from animevid.cli.options import add_common_options, add_options, read_options
+from animevid.cli.standard_streams import ending_signals
 from animevid.errors import AnimevidError, UsageError
 from animevid.options import ConversionOptions
 
@@ -173,7 +174,7 @@ def _ends(args: argparse.Namespace) -> tuple[str, ...]:
 
 @contextmanager
 def _signals(conversion: Conversion | Job) -> Iterator[None]:
-    """Ctrl-C and SIGTERM: stop a live stream with a whole file, cancel anything else; a second Ctrl-C is hard."""
+    """Ctrl-C, SIGTERM and SIGHUP: stop a live stream with a whole file, cancel anything else; a second one is hard."""
     presses = 0
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -188,7 +189,7 @@ def _signals(conversion: Conversion | Job) -> Iterator[None]:
             os._exit(130)
 
     try:
-        before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, on_signal) for number in ending_signals()}
     except ValueError:  # not the main thread: someone calls main() from a program and minds its signals itself
         yield
         return

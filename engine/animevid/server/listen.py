@@ -258,7 +258,7 @@ def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
         number: Any = getattr(signal, name, None)
         # Windows has no such handlers (Ctrl-C raises there), nor has a thread that is not the main one.
         with suppress(NotImplementedError, ValueError, RuntimeError):
-            if number is not None:
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
                 loop.add_signal_handler(number, stop.set)
 
 

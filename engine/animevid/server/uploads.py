@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ from animevid.confinement import missing
 from animevid.declare import changed
 from animevid.errors import AnimevidError, LiveError
 from animevid.io.still import still_demuxer
+from animevid.left_overs import hold, release, sweep
 from animevid.options import ConversionOptions
 from animevid.run.live import BusyError
 from animevid.server.converter import copy_style, run_sandbox
@@ -29,6 +31,7 @@ from animevid.styles import Style
 log = logging.getLogger(__name__)
 
 #: What a child may say of a preview: see :class:`animevid.server.preview.Preview`.
+_FOLDERS = re.compile(r"animevid-uploads-\w{8}")
 _PREVIEW_KEYS = ("width", "height", "film_seconds", "seconds")
 
 _PREVIEW_BYTES = 64 << 20
@@ -142,7 +145,9 @@ class Jobs:
         self.limits = limits or JobLimits()
         self._options = options or ConversionOptions()
         # Created with mode 0700 and a name that cannot be guessed.
-        self.folder = Path(tempfile.mkdtemp(prefix="animevid-"))
+        sweep(Path(tempfile.gettempdir()), _FOLDERS)  # what a server that was killed left
+        self.folder = Path(tempfile.mkdtemp(prefix="animevid-uploads-"))
+        self._hold = hold(self.folder)
         self._jobs: dict[str, Job] = {}
         self._one_at_a_time = asyncio.Semaphore(1)
         self._one_preview = asyncio.Semaphore(1)
@@ -159,6 +164,7 @@ class Jobs:
         for job in tuple(self._jobs.values()):
             await self.remove(job.id)
         shutil.rmtree(self.folder, ignore_errors=True)
+        release(self._hold)
 
     def find(self, job_id: str) -> Job | None:
         """A job by its id, which only its owner knows."""

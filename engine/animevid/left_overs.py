@@ -1,0 +1,101 @@
+"""Hidden files and folders of work under way: locked while their process lives, removed by the next run where not.
+
+The lock ends with the process, however that ends, so it tells what is still being written from what a crash left.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+fcntl: Any
+try:
+    import fcntl
+except ImportError:  # Windows, where what a crash left stays
+    fcntl = None
+
+#: Younger ones than this may not be locked yet.
+_FRESH_SECONDS = 5.0
+_PENDING = re.compile(r"\..*\.[0-9a-f]{8}\.part(\.[^/]*)?", re.DOTALL)
+#: One look at a folder of a million files is enough for a run.
+_MOST_ENTRIES = 20_000
+
+
+def hold(path: Path) -> int | None:
+    """Lock ``path``, a file or folder that this process has just made.
+
+    Returns:
+        A descriptor to close when the work is over; ``None`` where the system has no such locks.
+    """
+    if fcntl is None:
+        return None
+    handle = os.open(path, os.O_RDONLY)
+    try_lock(handle)
+    return handle
+
+
+def release(handle: int | None) -> None:
+    """Give up what :func:`hold` returned."""
+    if handle is not None:
+        with suppress(OSError):
+            os.close(handle)
+
+
+def try_lock(handle: int) -> bool:
+    """Lock what ``handle`` is open on; false where another process holds it, or there are no locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def sweep(folder: Path, names: re.Pattern[str] = _PENDING) -> int:
+    """Remove what killed runs of this user left in ``folder``, of whatever output.
+
+    Args:
+        folder: looked at, not below.
+        names: of what may be removed (default: the hidden names of outputs).
+
+    Returns:
+        How many files and folders were removed. What another process holds stays, and what was made just now.
+    """
+    removed = 0
+    if fcntl is None:
+        return 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for count, entry in enumerate(entries):
+            if count >= _MOST_ENTRIES:
+                break
+            if names.fullmatch(entry.name):
+                removed += _remove_if_abandoned(Path(entry.path))
+    return removed
+
+
+def _remove_if_abandoned(path: Path) -> bool:
+    handle = None
+    try:
+        status = path.lstat()
+        is_ours = status.st_uid == os.getuid() and (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
+        if not is_ours or time.time() - status.st_mtime < _FRESH_SECONDS:
+            return False
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        if not try_lock(handle):
+            return False
+        if stat.S_ISDIR(status.st_mode):
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        return True
+    except OSError:
+        return False
+    finally:
+        release(handle)
