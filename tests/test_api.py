@@ -20,7 +20,8 @@ from animevid.options import ConversionOptions
 from animevid.pixels import Matrix, planes_to_rgb
 from animevid.render.stylizer import Stylizer
 from animevid.render.temporal import TemporalFilter
-from animevid.run.conversion import Conversion, Progress
+from animevid.run.conversion import Conversion
+from animevid.run.report import Progress
 from media import audio_packets, frame_times, loop_clip, write_clip
 
 

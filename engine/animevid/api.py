@@ -13,14 +13,8 @@ from animevid.io import open_source
 from animevid.options import ConversionOptions
 from animevid.render.renderer import Renderer
 from animevid.render.temporal import FrameReuse, TemporalFilter
-from animevid.run.conversion import (
-    Conversion,
-    ConversionReport,
-    PathLike,
-    Progress,
-    open_stylizer,
-    pictures_at_once,
-)
+from animevid.run.conversion import Conversion, PathLike, open_stylizer, pictures_at_once
+from animevid.run.report import ConversionReport, Progress
 from animevid.run.session import Session
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from animevid.backends.base import Tensor
 from animevid.errors import InputError
-from animevid.gpu.precision import BOUNDS, Parity, check_parity, measure_parity, to_half
+from animevid.gpu.parity import BOUNDS, Parity, check_parity, measure_parity
+from animevid.gpu.precision import to_half
 from animevid.io import open_source
 from animevid.pixels import PlanesYUV420, pack_yuv420, planes_to_tensor
 from animevid.styles.card import Layout, StyleCard

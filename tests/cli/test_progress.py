@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from animevid.cli.progress import bar_line
 from animevid.run import PipelineStatistics, StageStatistics
-from animevid.run.conversion import Progress
+from animevid.run.report import Progress
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -11,16 +11,8 @@ import onnxruntime
 import pytest
 from animevid.errors import BackendError, StyleError
 from animevid.gpu import precision
-from animevid.gpu.precision import (
-    BOUNDS,
-    FLOAT32_OPS,
-    Bound,
-    Parity,
-    check_parity,
-    measure_parity,
-    spell_out_rounding,
-    to_half,
-)
+from animevid.gpu.parity import BOUNDS, Bound, Parity, check_parity, measure_parity
+from animevid.gpu.precision import FLOAT32_OPS, spell_out_rounding, to_half
 from animevid.parity import check_half_precision, read_pictures
 from animevid.pixels import pack_yuv420, rgb_to_planes
 from animevid.styles import list_styles

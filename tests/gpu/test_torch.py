@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from animevid import Stylizer
-from animevid.backends import open_backend
+from animevid.backends import open_backend, torch_graphs, torch_network
 from animevid.backends import torch as torch_backend
 from animevid.errors import BackendError, DeviceError
 from animevid.gpu.driver import DeviceLost, OutOfDeviceMemory, open_device
@@ -177,7 +177,7 @@ def test_cuda_without_a_gpu_is_refused_with_the_way_out():
 
 
 def _second_run_makes_nothing(model: bytes, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    network = torch_backend._Network(model, torch.device("cpu"))
+    network = torch_network.TorchNetwork(model, torch.device("cpu"))
     batch = torch.rand(shape) * 2 - 1
     with torch.inference_mode():
         network(batch)
@@ -209,7 +209,7 @@ class CudaOnTheCpu:
         self._graph: Any = None
 
     def install(self, monkeypatch: Any) -> None:
-        cuda, network = self, torch_backend._Network.__call__
+        cuda, network = self, torch_network.TorchNetwork.__call__
 
         class Stream:
             def __init__(self, handle: int = 0, device: Any = None) -> None:
@@ -257,17 +257,17 @@ class CudaOnTheCpu:
             ("graph_pool_handle", lambda: next(pools)),
         ):  # fmt: skip
             monkeypatch.setattr(torch.cuda, name, stand_in)
-        monkeypatch.setattr(torch_backend._Network, "__call__", run)
+        monkeypatch.setattr(torch_network.TorchNetwork, "__call__", run)
 
 
 def _small_network() -> Any:
-    return torch_backend._Network(to_half(packed_network()), torch.device("cpu"))
+    return torch_network.TorchNetwork(to_half(packed_network()), torch.device("cpu"))
 
 
 def test_a_graph_is_captured_after_warming_up_behind_what_came_before_and_alone(monkeypatch):
     cuda = CudaOnTheCpu()
     cuda.install(monkeypatch)
-    captured = torch_backend._Captured(_small_network(), (1, 24, 4, 6), torch.device("cpu"))
+    captured = torch_graphs.CapturedGraph(_small_network(), (1, 24, 4, 6), torch.device("cpu"))
     (options,) = (said[1] for said in cuda.said if isinstance(said, tuple))
     warmed_up = ["wait for the current stream", "run", "run", "run", "wait for the capturing stream"]
     assert cuda.said == [*warmed_up, ("capture", options), "run"]
@@ -279,8 +279,8 @@ def test_a_graph_is_captured_after_warming_up_behind_what_came_before_and_alone(
 def test_graphs_of_one_slot_share_stream_and_memory_and_those_of_two_do_not(monkeypatch):
     cuda = CudaOnTheCpu()
     cuda.install(monkeypatch)
-    monkeypatch.setattr(torch_backend, "_at", lambda address, shape, device: torch.zeros(shape))
-    network = torch_backend._SlotNetwork(_small_network(), torch.device("cpu"))
+    monkeypatch.setattr(torch_graphs, "_at", lambda address, shape, device: torch.zeros(shape))
+    network = torch_graphs.SlotNetwork(_small_network(), torch.device("cpu"))
     for slot, count in ((0, 1), (0, 2), (1, 1), (0, 1)):
         network.enqueue(slot=slot, stream=7, source=0, target=0, shape=(count, 24, 4, 6))
     captures = [said[1] for said in cuda.said if isinstance(said, tuple)]
@@ -305,7 +305,7 @@ class _OutOfMemoryInACapture(CudaOnTheCpu):
 
         self.install(monkeypatch)
         monkeypatch.setattr(torch.cuda, "graph", graph)
-        monkeypatch.setattr(torch_backend._Network, "__call__", run)
+        monkeypatch.setattr(torch_network.TorchNetwork, "__call__", run)
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ class _OutOfMemoryInACapture(CudaOnTheCpu):
 )
 def test_what_fails_on_the_gpu_is_one_line_with_the_way_out(monkeypatch, said, error, way_out):
     _OutOfMemoryInACapture().fail(monkeypatch, said)
-    network = torch_backend._SlotNetwork(_small_network(), torch.device("cpu"))
+    network = torch_graphs.SlotNetwork(_small_network(), torch.device("cpu"))
     with pytest.raises(DeviceError) as caught:
         network.enqueue(slot=0, stream=7, source=0, target=0, shape=(1, 24, 4, 6))
     assert type(caught.value) is error
@@ -328,9 +328,9 @@ def test_what_fails_on_the_gpu_is_one_line_with_the_way_out(monkeypatch, said, e
 
 def test_out_of_memory_is_seen_behind_the_complaint_of_the_capture_that_it_ended():
     complaint = RuntimeError("CUDA error: operation failed due to a previous error during capture")
-    assert not torch_backend._is_out_of_memory(complaint)
+    assert not torch_graphs.is_out_of_memory(complaint)
     complaint.__context__ = torch.OutOfMemoryError("CUDA out of memory")
-    assert torch_backend._is_out_of_memory(complaint)
+    assert torch_graphs.is_out_of_memory(complaint)
 
 
 _HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -338,7 +338,7 @@ _HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 def _put_draws_on_their_streams(cuda: CudaOnTheCpu, kept: list[Any]) -> None:
     """What torch would have submitted to the stream that is current runs in its order, as a host function."""
-    draw = torch_backend._SlotNetwork._draw
+    draw = torch_graphs.SlotNetwork._draw
 
     def at(address: int, shape: tuple[int, ...], device: Any) -> Any:
         memory = (ctypes.c_float * int(np.prod(shape))).from_address(address)
@@ -354,8 +354,8 @@ def _put_draws_on_their_streams(cuda: CudaOnTheCpu, kept: list[Any]) -> None:
         driver.cuLaunchHostFunc.argtypes = (ctypes.c_void_p, _HOST_FUNCTION, ctypes.c_void_p)
         assert driver.cuLaunchHostFunc(cuda.stream_now.handle, kept[-1], None) == 0
 
-    torch_backend._at = at
-    torch_backend._SlotNetwork._draw = submit
+    torch_graphs._at = at
+    torch_graphs.SlotNetwork._draw = submit
 
 
 @in_child
@@ -373,7 +373,7 @@ def test_slots_with_torch_as_the_network_draw_what_onnx_runtime_draws_in_every_o
     plan = plan_slots(pictures[0], card, batch=2, slots=2)
     for seed in range(4):
         gpu.seed(seed)
-        network = torch_backend._SlotNetwork(_small_network(), torch.device("cpu"))
+        network = torch_graphs.SlotNetwork(_small_network(), torch.device("cpu"))
         with open_device() as device, DevicePipeline(device, network, plan, module=IMAGE) as pipeline:
             drawn = list(pipeline.run(pictures))
         assert all(furthest(one, other) <= 3 for one, other in zip(drawn, expected, strict=True))

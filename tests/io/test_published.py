@@ -26,7 +26,8 @@ from animevid.io.retry import Backoff
 from animevid.io.sink import Sink
 from animevid.io.sinks.published import PublishedSink
 from animevid.options import ConversionOptions, OutputOptions
-from animevid.run.conversion import Conversion, ConversionReport
+from animevid.run.conversion import Conversion
+from animevid.run.report import ConversionReport
 
 needs_ffmpeg = pytest.mark.skipif(
     shutil.which("ffmpeg") is None, reason="there is no ffmpeg command: apt-get install ffmpeg"

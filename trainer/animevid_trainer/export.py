@@ -24,7 +24,8 @@ import onnx
 import onnxruntime
 import torch
 from animevid.errors import OutputError, TrainingError
-from animevid.gpu.precision import BOUNDS, Bound, Parity, to_half
+from animevid.gpu.parity import BOUNDS, Bound, Parity
+from animevid.gpu.precision import to_half
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from onnxscript import opset18
 from torch import Tensor, nn

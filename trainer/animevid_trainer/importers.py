@@ -24,7 +24,7 @@ import numpy as np
 import onnxruntime
 import torch
 from animevid.errors import TrainingError
-from animevid.gpu.precision import Bound, Parity
+from animevid.gpu.parity import Bound, Parity
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn

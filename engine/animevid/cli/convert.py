@@ -21,7 +21,8 @@ from animevid.options import ConversionOptions
 if TYPE_CHECKING:
     from animevid.cli.progress import Reporter
     from animevid.jobs import Job
-    from animevid.run.conversion import Conversion, ConversionPlan
+    from animevid.run.conversion import Conversion
+    from animevid.run.report import ConversionPlan
 
 _EPILOG = f"""\
 INPUT is a video, a GIF, an image, a folder or a glob of images (quote it), a URL, or - for standard input.

@@ -16,7 +16,7 @@ from animevid.redaction import redacted_text
 
 if TYPE_CHECKING:
     from animevid.jobs.shelf import ShelfProgress
-    from animevid.run.conversion import ConversionReport, Progress
+    from animevid.run.report import ConversionReport, Progress
 
 #: fps and ETA follow about this much of the recent past.
 _WINDOW_SECONDS = 4.0

@@ -19,9 +19,8 @@ Operators and opset are kept; ``Cast`` nodes join the two precisions, one a tens
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,65 +125,6 @@ _ANY_INPUT = frozenset(["Cast", "Shape", "Size"])
 _QUANTIZED = frozenset(["QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "ConvInteger"])
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
-    """What two runs of one network may differ by, on outputs in [-1, 1] (one 8-bit code is 2/255 = 0.0078).
-
-    ``stray_share``: the share of values that may differ by more than ``largest``, though by no infinity and no NaN: a
-    filter that decides (which square is evenest, ink or none) decides otherwise where it was undecided.
-    """
-
-    largest: float
-    mean: float
-    stray_share: float = 0.0
-
-
-#: float32: half a code anywhere, a sixteenth on average. fp16: a code on average; where an edge is, more.
-BOUNDS: dict[str, Bound] = {"fp32": Bound(4e-3, 5e-4), "fp16": Bound(0.1, 8e-3, 1e-4)}
-#: How many of the largest differences a ``Parity`` keeps, as a share: no bound may ask for more strays.
-_KEPT_SHARE = 1e-3
-
-
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """Absolute difference between two runs over all outputs of all ``pictures``, on outputs in [-1, 1].
-
-    ``tail``: the largest differences, largest first, of ``values`` in all.
-    """
-
-    largest: float
-    mean: float
-    pictures: int
-    tail: tuple[float, ...] = field(default=(), repr=False, compare=False)
-    values: int = field(default=0, repr=False, compare=False)
-
-    def __str__(self) -> str:
-        return f"max {self.largest:.2e}, mean {self.mean:.2e} over {self.pictures} pictures (range [-1, 1])"
-
-    def within(self, bound: Bound) -> bool:
-        """Whether both figures are at most the bound's, but for its strays; a NaN is not."""
-        strays = int(min(bound.stray_share, _KEPT_SHARE) * self.values)
-        largest = self.tail[strays] if strays < len(self.tail) else self.largest
-        return math.isfinite(self.largest) and largest <= bound.largest and self.mean <= bound.mean
-
-    @classmethod
-    def between(cls, pairs: Iterable[tuple[Tensor, Tensor]], *, unit: float = 1.0) -> Parity:
-        """Over pairs of (expected, got), batches of one shape; differences are divided by ``unit``.
-
-        A NaN on either side counts as an infinite difference.
-        """
-        total, pictures = 0.0, 0
-        differences: list[Tensor] = []
-        for expected, got in pairs:
-            difference = np.abs(got.astype(np.float64) - expected.astype(np.float64)).ravel() / unit
-            total, pictures = total + float(difference.sum()), pictures + len(got)
-            differences.append(np.where(np.isnan(difference), np.inf, difference).astype(np.float32))
-        every = np.concatenate(differences) if differences else np.zeros(1, np.float32)
-        kept = int(_KEPT_SHARE * every.size) + 1
-        tail = np.sort(np.partition(every, every.size - kept)[every.size - kept :])[::-1]
-        return cls(float(tail[0]), total / every.size, pictures, tuple(tail.tolist()), every.size)
-
-
 def to_half(model: bytes, *, half_io: bool = False) -> bytes:
     """``model`` (a serialized float32 ONNX file) in half precision inside; names, shapes, opset and metadata stay.
 
@@ -232,22 +172,6 @@ def to_half(model: bytes, *, half_io: bool = False) -> bytes:
     return result if card is None else write_card(result, replace(card, precision="fp16"))
 
 
-def measure_parity(reference: bytes, candidate: bytes, batches: Sequence[Tensor], *, unit: float = 1.0) -> Parity:
-    """Run both models in ONNX Runtime on ``batches`` (float32, in the style's layout) and compare every value.
-
-    Half precision is rounded after every operator, as a GPU that stores it would (``spell_out_rounding``).
-
-    ``unit`` is half the card's output range: 1 for [-1, 1], 127.5 for [0, 255].
-
-    Raises:
-        BackendError: no batches, or ONNX Runtime refuses a model or a batch.
-    """
-    if not batches:
-        raise BackendError("parity needs at least one picture; give real photos")
-    first, second = (_session(spell_out_rounding(model)) for model in (reference, candidate))
-    return Parity.between(((first(batch), second(batch)) for batch in batches), unit=unit)
-
-
 def spell_out_rounding(model: bytes) -> bytes:
     """A float32 graph with the numbers of ``model``: each float16 tensor is rounded to float16 and back.
 
@@ -292,19 +216,6 @@ def spell_out_rounding(model: bytes) -> bytes:
     graph.node.extend(nodes)
     del graph.value_info[:]
     return bytes(proto.SerializeToString())
-
-
-def check_parity(parity: Parity, bound: Bound, *, what: str) -> None:
-    """Raises:
-    BackendError: ``parity`` is above ``bound``, or not a number.
-    """
-    if not parity.within(bound):
-        strays = f" (but for {bound.stray_share:.0e} of the values)" if bound.stray_share else ""
-        raise BackendError(
-            f"{what} differs from float32: {parity}; allowed are max {bound.largest:.0e}{strays}, mean "
-            f"{bound.mean:.0e}; "
-            "use --precision fp32"
-        )
 
 
 class _Pass:
@@ -490,28 +401,6 @@ def _magnitudes(values: Tensor | None) -> _Magnitudes | None:
 
 def _outputs(node: onnx.NodeProto) -> set[str]:
     return {name for name in node.output if name}
-
-
-def _session(model: bytes) -> Callable[[Tensor], Tensor]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exception classes share no base but Exception
-        raise BackendError(f"ONNX Runtime refuses the model ({one_line(error)})") from error
-    given = session.get_inputs()[0]
-    dtype = np.float16 if "16" in given.type else np.float32
-
-    def run(batch: Tensor) -> Tensor:
-        try:
-            output = session.run(None, {given.name: batch.astype(dtype, copy=False)})[0]
-        except Exception as error:
-            raise BackendError(f"ONNX Runtime failed on {batch.shape} ({one_line(error)})") from error
-        return np.asarray(output, np.float32)
-
-    return run
 
 
 def _onnx() -> Any:

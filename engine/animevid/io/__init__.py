@@ -5,7 +5,8 @@ from animevid.io.encoders import EncoderPlan, PictureKind
 from animevid.io.open import open_sink, open_source
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.animation import AnimationSink
-from animevid.io.sinks.container import VideoSink, picture_kind_of
+from animevid.io.sinks.container import VideoSink
+from animevid.io.sinks.container_plan import picture_kind_of
 from animevid.io.sinks.images import ImageFolderSink, ImageSink
 from animevid.io.source import Chapter, Source, SourceInfo, StreamInfo
 from animevid.io.sources.container import VideoSource

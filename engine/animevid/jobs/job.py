@@ -31,7 +31,8 @@ from animevid.jobs.segment_sink import FinishedSegment
 from animevid.options import ConversionOptions
 from animevid.redaction import redacted
 from animevid.run import PipelineStatistics
-from animevid.run.conversion import Conversion, ConversionPlan, ConversionReport, PathLike, Progress
+from animevid.run.conversion import Conversion, PathLike
+from animevid.run.report import ConversionPlan, ConversionReport, Progress
 
 _LEFT_BY_WORKERS = re.compile(r"\d{6}-[0-9a-f]{8}\.pkts")
 #: Films from this length on are made in segments without being asked: below, beginning anew costs little.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,6 @@ from animevid.errors import BackendError
 from animevid.pixels import (
     PlanesYUV420,
 )
-
-if TYPE_CHECKING:
-    pass
 
 Size: TypeAlias = tuple[int, int]
 RGBFrames: TypeAlias = npt.NDArray[np.uint8]
@@ -76,6 +73,12 @@ class DeviceOutput:
 
 StepInput: TypeAlias = NetworkInput | DeviceInput
 StepOutput: TypeAlias = NetworkOutput | DeviceOutput
+
+
+def form_of(item: StepInput) -> tuple[type, tuple[int, ...]]:
+    """What pictures of one batch have in common."""
+    return type(item), item.size if isinstance(item, DeviceInput) else item.tensor.shape
+
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -1,7 +1,4 @@
-"""A style that is ready to run: pictures in, stylized pictures out.
-
-One call does everything (``stylizer(frame)``); the pipeline runs the three steps of ``Renderer`` in three threads.
-"""
+"""A style that is ready to run: one call does everything (``stylizer(frame)``), or a session its steps in threads."""
 
 from __future__ import annotations
 
@@ -20,8 +17,6 @@ from animevid.declare import keywords_of
 from animevid.errors import BackendError, UsageError
 from animevid.options import RuntimeOptions, StyleOptions, StylizerOptions
 from animevid.pixels import (
-    Colour,
-    ColourRange,
     PlanesYUV420,
     blend,
     guided_upsample,
@@ -29,20 +24,10 @@ from animevid.pixels import (
     planes_to_rgb,
     planes_to_tensor,
     resize_planes,
-    rgb_to_planes,
     tensor_to_planes,
     unpack_yuv420,
 )
 from animevid.pixels.device import on_host
-from animevid.render.side_by_side import SideBySide
-from animevid.render.tiles import run_tiled
-from animevid.styles import open_style
-from animevid.styles.card import Layout, StyleCard
-
-if TYPE_CHECKING:
-    from animevid.gpu.interop import DevicePicture
-    from animevid.gpu.renderer import SlotRunner
-    from animevid.gpu.slots import Submission
 from animevid.render.renderer import (
     DeviceInput,
     DeviceOutput,
@@ -52,7 +37,18 @@ from animevid.render.renderer import (
     Size,
     StepInput,
     StepOutput,
+    form_of,
 )
+from animevid.render.rgb import check_rgb, planes_of_rgb
+from animevid.render.side_by_side import SideBySide
+from animevid.render.tiles import run_tiled
+from animevid.styles import open_style
+from animevid.styles.card import Layout, StyleCard
+
+if TYPE_CHECKING:
+    from animevid.gpu.interop import DevicePicture
+    from animevid.gpu.renderer import SlotRunner
+    from animevid.gpu.slots import Submission
 
 #: Shares of ``net_pixels`` that whoever changes it between frames may step to (``run.adaptive`` does).
 STEP_SHARES = (1.0, 0.64, 0.41, 0.26)
@@ -85,15 +81,12 @@ class Stylizer:
 
     @classmethod
     def open(cls, options: StyleOptions, runtime: RuntimeOptions | None = None, *, concurrency: int = 1) -> Self:
-        """The stylizer that ``options`` ask for.
+        """The stylizer that ``options`` ask for; it raises what the class does.
 
         Args:
             options (StyleOptions): which style, and how it is shown.
             runtime (RuntimeOptions): what runs it. Default: what is fastest here.
             concurrency (int): frames that are in the network at once. Default: 1.
-
-        Raises:
-            StyleError, BackendError, UsageError: as the class.
         """
         stylizer = cls.__new__(cls)
         stylizer._open(options, runtime or RuntimeOptions(), concurrency=concurrency)
@@ -243,7 +236,7 @@ class Stylizer:
             BackendError, DeviceError: the runtime failed.
         """
         outputs: list[StepOutput] = []
-        for form, batch in groupby(inputs, key=_form):
+        for form, batch in groupby(inputs, key=form_of):
             if form[0] is DeviceInput:
                 outputs += self._submit([item for item in batch if isinstance(item, DeviceInput)])
             else:
@@ -423,19 +416,3 @@ class Stylizer:
             value_range=self.card.output_range,
             size=size,
         )
-
-
-def check_rgb(frames: RGBFrames, *, dimensions: tuple[int, ...]) -> None:
-    if frames.dtype != np.uint8 or frames.ndim not in dimensions or frames.shape[-1] != 3 or 0 in frames.shape:
-        shapes = " or ".join("(N, H, W, 3)" if count == 4 else "(H, W, 3)" for count in dimensions)
-        raise UsageError(f"{frames.dtype = }, {frames.shape = }: give uint8 RGB of shape {shapes}")
-
-
-def planes_of_rgb(frame: RGBFrames) -> PlanesYUV420:
-    # Full range keeps all 256 levels; an untagged matrix is guessed by size, as it is for video.
-    return rgb_to_planes(frame, colour=Colour(range=ColourRange.FULL))
-
-
-def _form(item: StepInput) -> tuple[type, tuple[int, ...]]:
-    """What pictures of one batch have in common."""
-    return type(item), item.size if isinstance(item, DeviceInput) else item.tensor.shape

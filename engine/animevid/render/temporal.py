@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +17,10 @@ from animevid.pixels import (
     planes_to_rgb,
 )
 from animevid.pixels.packed import depth_to_space_ref, space_to_depth_ref
-from animevid.styles.card import Layout
-
-if TYPE_CHECKING:
-    pass
 from animevid.render.renderer import NetworkInput, NetworkOutput, RGBFrames, StepInput, StepOutput
-from animevid.render.stylizer import Stylizer, check_rgb, planes_of_rgb
+from animevid.render.rgb import check_rgb, planes_of_rgb
+from animevid.render.stylizer import Stylizer
+from animevid.styles.card import Layout
 
 #: Side of the cells in which motion is told from noise, in pixels of the network (a packed tensor has these already).
 _CELL_PX = 4

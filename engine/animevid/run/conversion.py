@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
 from typing import Self, TypeAlias
@@ -21,7 +21,6 @@ from animevid.io import (
     ReconnectingSource,
     Sink,
     Source,
-    SourceInfo,
     may_come_back,
     open_sink,
     open_source,
@@ -36,7 +35,7 @@ from animevid.pixels import Colour, PlanesYUV420, compare_side_by_side, compare_
 from animevid.redaction import redacted
 from animevid.render.stylizer import Stylizer
 from animevid.render.temporal import FrameReuse, TemporalFilter
-from animevid.run import PipelineStatistics
+from animevid.run.report import ConversionPlan, ConversionReport, Progress, describe_source
 from animevid.run.session import FILES, Session, stylized
 from animevid.styles.trial import ended_by_ctrl_c
 
@@ -46,68 +45,6 @@ PathLike: TypeAlias = str | os.PathLike[str]
 _WORTH_TELLING_SECONDS = 1.0
 #: A change of shape below this is rounding to even sides, not a wish.
 _SHAPE_TOLERANCE = Fraction(1, 100)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a conversion is. ``frames_total`` is an estimate, ``None`` where the source does not say."""
-
-    frames_done: int
-    frames_total: int | None
-    statistics: PipelineStatistics
-
-
-@dataclass(frozen=True, slots=True)
-class ConversionPlan:
-    """What a conversion is about to do, in the words of its parts. Sizes are (height, width) in pixels."""
-
-    source: str
-    output: str
-    style: str
-    network: str
-    size: tuple[int, int]
-    output_size: tuple[int, int]
-    net_size: tuple[int, int]
-    frames_total: int | None
-    encoder: str
-    decisions: tuple[str, ...]
-    notices: tuple[str, ...]
-
-    @property
-    def losses(self) -> tuple[str, ...]:
-        """The decisions about streams that are not simply copied."""
-        return tuple(line for line in self.decisions if not line.endswith(": copied"))
-
-
-@dataclass(frozen=True, slots=True)
-class ConversionReport:
-    """What a conversion did. ``elapsed_seconds`` runs from the first frame asked for to the finished file,
-    ``first_frame_seconds`` from there to the first frame that the encoder took.
-
-    ``speed`` is seconds of film per second of work, ``None`` for pictures.
-    """
-
-    output: str
-    frames_in: int
-    frames_out: int
-    frames_concealed: int
-    frames_reused: int
-    elapsed_seconds: float
-    first_frame_seconds: float
-    film_seconds: Fraction | None
-    network: str
-    notices: tuple[str, ...]
-    statistics: PipelineStatistics
-
-    @property
-    def fps(self) -> float:
-        return self.frames_out / self.elapsed_seconds if self.elapsed_seconds > 0 else 0.0
-
-    @property
-    def speed(self) -> float | None:
-        if not self.film_seconds or self.elapsed_seconds <= 0:
-            return None
-        return float(self.film_seconds) / self.elapsed_seconds
 
 
 #: More would hold more pictures in memory than they save time.
@@ -445,15 +382,3 @@ def _lasting_colour(colour: Colour, *, height: int, new_height: int) -> Colour:
 def _close_if_opened(opening: Future[Stylizer]) -> None:
     if opening.exception() is None:
         opening.result().close()
-
-
-def describe_source(info: SourceInfo) -> str:
-    """A source in one line."""
-    parts = [f"{info.codec} {info.width}x{info.height}", info.pixel_format]
-    if info.rotation_degrees:
-        parts.append(f"turned {info.rotation_degrees} degrees")
-    if info.average_rate:
-        parts.append(f"{float(info.average_rate):.5g} fps" + (" (variable)" if info.is_variable_rate else ""))
-    if info.duration_seconds is not None:
-        parts.append(f"{float(info.duration_seconds):.1f} s")
-    return ", ".join(parts)

@@ -92,7 +92,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _convert(request: SandboxRequest) -> None:
-    from animevid.run.conversion import Conversion, Progress
+    from animevid.run.conversion import Conversion
+    from animevid.run.report import Progress
     from animevid.server.preview import preview_film, show_photo
 
     is_photo = check_upload(Path(request.source), request.limits)

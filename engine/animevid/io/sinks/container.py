@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import av
 
 from animevid.errors import DeviceError, OutputError, UsageError
 from animevid.files import PendingFile, PendingPlaylist, check_target, takes_a_stream
 from animevid.frame import Frame
-from animevid.io.clock import output_time_base, ticks_from_seconds
+from animevid.io.clock import ticks_from_seconds
 from animevid.io.colour import write_tags
 from animevid.io.containers import container_of, muxer_for
 from animevid.io.encoders import EncoderPlan, PictureKind, choose_encoder, open_context
 from animevid.io.network.ffmpeg_subprocess import PipedContainer
-from animevid.io.network.protocols import Spec, is_published, is_utf8, local_path, open_output, output_url
+from animevid.io.network.protocols import Spec, is_published, local_path, open_output, output_url
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
+from animevid.io.sinks.coded_frame import CodedFrame
+from animevid.io.sinks.container_plan import (
+    check_playlist,
+    check_size,
+    decide_for,
+    easy_to_tune_in,
+    in_time,
+    muxer_options,
+    picture_kind_of,
+    shifted_chapters,
+)
 from animevid.io.source import Source
 from animevid.io.streams import (
     StreamAction,
@@ -29,7 +40,6 @@ from animevid.io.streams import (
     StreamMuxer,
     add_cover,
     add_stream_muxer,
-    decide_streams,
     lasting_metadata,
 )
 from animevid.options import OutputOptions
@@ -42,27 +52,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: No encoder reorders frames over so many ticks.
-_TICKS_OF_NO_FILM = 1 << 32
-#: Whoever tunes in to a published film waits for the next key frame: at most so long.
-_MAX_WAIT_TO_TUNE_IN = Fraction(2)
 #: The playlist of a whole film, in segments of about so many seconds (RFC 8216), each to be decoded by itself.
 _PLAYLIST_OPTIONS = {"hls_time": "6", "hls_playlist_type": "vod", "hls_flags": "independent_segments"}
-
-
-class CodedFrame(Protocol):
-    """A picture as an encoder gave it; times are ticks of the output's ``picture.time_base``."""
-
-    @property
-    def pts(self) -> int: ...
-    @property
-    def dts(self) -> int: ...
-    @property
-    def duration(self) -> int: ...
-    @property
-    def is_key_frame(self) -> bool: ...
-    @property
-    def payload(self) -> bytes: ...
 
 
 class VideoSink(Sink):
@@ -112,7 +103,7 @@ class VideoSink(Sink):
             picture = picture_kind_of(template)
         url = output_url(path)
         if is_published(path):
-            self._settings = settings = _easy_to_tune_in(settings, picture)
+            self._settings = settings = easy_to_tune_in(settings, picture)
         self._target = None if url is not None else local_path(path)
         if self._target is not None and takes_a_stream(self._target):
             check_target(self._target, overwrite=True)
@@ -125,28 +116,18 @@ class VideoSink(Sink):
         if self.muxer not in av.formats_available:
             raise UsageError(f"muxer = {self.muxer!r} is none of FFmpeg's: give matroska, mp4, mpegts ...")
         if self.muxer == "hls":
-            if self._target is None or self._target.suffix.lower() != ".m3u8":
-                raise UsageError("muxer = 'hls' writes a playlist and its segments beside it: give a file.m3u8")
-            if not is_utf8(self._target):
-                raise UsageError(f"path = {str(self._target)!r}: a playlist's name and folder must be UTF-8: rename")
-            if "%" in str(self._target):
-                raise UsageError(f"path = {str(self._target)!r}: a % has a meaning in names of segments; leave it out")
-            self._settings = settings = _easy_to_tune_in(settings, picture)  # a segment ends before a key frame
+            check_playlist(self._target)
+            self._settings = settings = easy_to_tune_in(settings, picture)  # a segment ends before a key frame
         #: What holds the streams.
         self._format = "mpegts" if self.muxer == "hls" else self.muxer
         self._file: PendingFile | PendingPlaylist | None = None
         self._name = url[0] if url is not None else ""
         self.decisions: tuple[StreamDecision, ...] = ()
         if template is not None:
-            wanted: frozenset[int] = frozenset()
             if settings.copy_streams:
-                self.decisions = decide_streams(template, muxer=self._format)
-                if self.muxer == "hls":
-                    self.decisions = tuple(map(_for_playlist, self.decisions))
-                wanted = frozenset(
-                    decision.stream.index for decision in self.decisions if decision.action is not StreamAction.DROP
-                )
-            template.packets.subscribe(wanted)
+                self.decisions = decide_for(template, muxer=self.muxer, container_format=self._format)
+            kept = (each.stream.index for each in self.decisions if each.action is not StreamAction.DROP)
+            template.packets.subscribe(frozenset(kept))
         tick = container_of(self.muxer).tick
         if tick is not None:
             picture = replace(picture, time_base=tick)
@@ -218,8 +199,6 @@ class VideoSink(Sink):
         """The moment of the source's clock that is zero in the output."""
         return self._template.origin_seconds if self._template is not None else Fraction(0)
 
-    # --- life cycle -------------------------------------------------------------------------------------------------
-
     def abort(self) -> None:
         """Throw away what was written. Safe to call twice, and after ``finish``."""
         if self._done:
@@ -252,8 +231,6 @@ class VideoSink(Sink):
             with self._errors_translated():
                 self._open(frame)
 
-    # --- writing ----------------------------------------------------------------------------------------------------
-
     def _write(self, frame: Frame) -> None:
         """Encode ``frame`` and pass on the packets of other streams that have come in so far.
 
@@ -261,7 +238,7 @@ class VideoSink(Sink):
         """
         if self._container is None:
             self._open(frame)
-        self._check_size(frame)
+        check_size(frame, self._picture)
         self._remux_packets()
         self._encode(frame)
 
@@ -296,7 +273,7 @@ class VideoSink(Sink):
             raise OutputError(f"path = {redacted(self.path)!r} is not written: no frame came")
         self._remux_packets()
         if not self._takes_coded:
-            self._mux(_in_time(self._stream.encode(None)))
+            self._mux(in_time(self._stream.encode(None)))
         for carrier in self._stream_muxers.values():
             self._mux(carrier.flush())
         output, self._container = self._container, None
@@ -328,11 +305,8 @@ class VideoSink(Sink):
                 self._device_writer = codecs.DeviceWriter(device_index=index)
                 return
             except (av.FFmpegError, NotImplementedError, ValueError, DeviceError) as error:
-                log.warning(
-                    "pictures go through the host's memory on their way to %s: %s",
-                    self.encoder.encoder,
-                    str(error).splitlines()[0] if str(error) else type(error).__name__,
-                )
+                reason = str(error).partition("\n")[0] or type(error).__name__
+                log.warning("pictures go through the host's memory to %s: %s", self.encoder.encoder, reason)
                 self._close_quietly()
         self._open_container()
 
@@ -344,23 +318,15 @@ class VideoSink(Sink):
 
     def _open_container(self, *, device_index: int | None = None) -> None:
         plan, picture = self.encoder, self._picture
-        options = dict(self._settings.muxer_options)
-        if self.muxer in ("mp4", "mov") and self._target is not None:
-            options.setdefault("movflags", "+faststart")
-        elif self.muxer in ("mp4", "mov"):
-            options.setdefault("movflags", "+frag_keyframe+empty_moov+default_base_moof")
-        if self.muxer in ("mp4", "mov") and self._has_phone_tags():
-            options["movflags"] = options.get("movflags", "") + "+use_metadata_tags"
-        if self.muxer in ("mp4", "mov"):
-            # Edit lists, which hold the streams' starts, count in this clock: milliseconds unless told otherwise.
-            options.setdefault("movie_timescale", str(min(max(picture.time_base.denominator, 1000), 1_000_000)))
+        tags = self._template.info.metadata if self._template is not None else {}
+        options = muxer_options(
+            self.muxer, self._settings, tick=picture.time_base, is_file=self._target is not None, tags=tags
+        )
         io_open = None
         if isinstance(self._file, PendingPlaylist):
             segments = f"file:{self._file.folder / self._file.target.stem}-%05d.ts"
             options = {**_PLAYLIST_OPTIONS, "hls_segment_filename": segments, **options}
             io_open = self._file.open
-        if self.muxer == "rtsp":
-            options.setdefault("rtsp_transport", "tcp")  # as for reading: a lost packet costs half a picture
         self._container = open_output(
             self._name, muxer=self.muxer, options=options, should_stop=self._should_stop, io_open=io_open
         )
@@ -369,11 +335,6 @@ class VideoSink(Sink):
         )
         self._add_streams(plan, picture, device_index=device_index)
         self._container.start_encoding()
-
-    def _has_phone_tags(self) -> bool:
-        """Whether there are tags that MP4 and MOV only hold by their whole names: a phone's make, model, place."""
-        tags = self._template.info.metadata if self._template is not None else {}
-        return any(key.startswith(("com.apple.", "com.android.", "com.samsung.")) for key in tags)
 
     def _add_streams(self, plan: EncoderPlan, picture: PictureKind, *, device_index: int | None) -> None:
         """The picture's stream and all carried ones, in the template's order."""
@@ -397,7 +358,7 @@ class VideoSink(Sink):
                 if carrier is not None:
                     self._stream_muxers[stream.index] = carrier
         output.metadata.update(lasting_metadata(template.info.metadata))
-        output.set_chapters(_shifted_chapters(template))
+        output.set_chapters(shifted_chapters(template))
 
     def _add_picture_stream(self, plan: EncoderPlan, picture: PictureKind, *, device_index: int | None) -> None:
         rate = picture.rate or 25
@@ -415,14 +376,6 @@ class VideoSink(Sink):
         if tag is not None:
             self._stream.codec_context.codec_tag = tag
 
-    def _check_size(self, frame: Frame) -> None:
-        planes = frame.planes
-        if (planes.width, planes.height) != (self._picture.width, self._picture.height):
-            raise UsageError(
-                f"frame {frame.index} is {planes.width}x{planes.height}, the first one was "
-                f"{self._picture.width}x{self._picture.height}: the picture size must not change within an output"
-            )
-
     def _encode(self, frame: Frame) -> None:
         base = self._picture.time_base
         seconds = frame.pts_seconds - self.origin_seconds
@@ -435,7 +388,7 @@ class VideoSink(Sink):
         raw.time_base = base
         raw.duration = 0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, base)
         raw.pict_type = 0
-        self._mux(_in_time(self._stream.encode(raw)))
+        self._mux(in_time(self._stream.encode(raw)))
         self.frames_written += 1
         if self._first_seconds is None:
             self._first_seconds = seconds
@@ -464,62 +417,3 @@ class VideoSink(Sink):
             mux(packet)
         if isinstance(self._file, PendingPlaylist):
             self._file.check()
-
-
-def _in_time(packets: Iterable[Any]) -> Iterable[Any]:
-    """An encoder's packets, none of them to be decoded in another age: x265 says so of films of one or two frames."""
-    for packet in packets:
-        if packet.dts is not None and packet.pts is not None and not 0 <= packet.pts - packet.dts < _TICKS_OF_NO_FILM:
-            packet.dts = packet.pts
-        yield packet
-
-
-def _for_playlist(decision: StreamDecision) -> StreamDecision:
-    """``decision`` where only sound goes along with the picture."""
-    if decision.stream.kind == "audio" or decision.action is StreamAction.DROP:
-        return decision
-    return StreamDecision(decision.stream, StreamAction.DROP, reason="a playlist holds picture and sound")
-
-
-def _easy_to_tune_in(settings: OutputOptions, picture: PictureKind) -> OutputOptions:
-    """``settings`` with key frames often enough for a live audience; the caller's own distance stays."""
-    distance = max(1, round((picture.rate or 25) * _MAX_WAIT_TO_TUNE_IN))
-    options = {"g": str(distance), **dict(settings.encoder.options)}
-    return replace(settings, encoder=replace(settings.encoder, options=tuple(options.items())))
-
-
-def picture_kind_of(source: Source) -> PictureKind:
-    """What ``source`` gives an encoder."""
-    info = source.info
-    return PictureKind(
-        width=info.display_width,
-        height=info.display_height,
-        bit_depth=info.bit_depth,
-        has_alpha=info.has_alpha,
-        colour=info.colour,
-        rate=info.average_rate,
-        time_base=output_time_base(info.time_base, rate=info.average_rate),
-        sample_aspect_ratio=info.sample_aspect_ratio,
-    )
-
-
-def _shifted_chapters(source: Source) -> list[dict[str, Any]]:
-    """The chapters of a source's cut on the output's clock, in milliseconds (MP4 and Matroska both hold that)."""
-    base = Fraction(1, 1000)
-    chapters = []
-    for number, chapter in enumerate(source.info.chapters):
-        start = max(chapter.start_seconds, source.origin_seconds) - source.origin_seconds
-        end = chapter.end_seconds - source.origin_seconds
-        if source.end_seconds is not None:
-            end = min(end, source.end_seconds - source.origin_seconds)
-        if end > start:
-            chapters.append(
-                {
-                    "id": number,
-                    "start": ticks_from_seconds(start, base),
-                    "end": ticks_from_seconds(end, base),
-                    "time_base": base,
-                    "metadata": dict(chapter.metadata),
-                }
-            )
-    return chapters

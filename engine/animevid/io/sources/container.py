@@ -11,8 +11,7 @@ from itertools import chain
 from typing import Any
 
 import av
-from av.codec.context import Flags as CodecFlags
-from av.stream import Discard, Disposition
+from av.stream import Discard
 
 from animevid.errors import AnimevidError, InputError, UnsupportedInputError, UsageError
 from animevid.frame import Frame
@@ -33,19 +32,17 @@ from animevid.io.network.protocols import (
 from animevid.io.orientation import Orientation, orientation_of, side_data_names, turn_upright
 from animevid.io.packets import PacketQueue
 from animevid.io.planes_io import PlaneReader, is_opaque
-from animevid.io.programmes import best_variant, has_variants, strangers
+from animevid.io.programmes import strangers
 from animevid.io.pyav import to_fraction
 from animevid.io.source import Source, SourceInfo
+from animevid.io.sources.opening import choose_stream, open_decoder
 from animevid.io.sources.stream_facts import (
     MICROSECOND,
-    chapters_of,
     container_colour,
-    describe_stream,
-    duration_seconds_of,
-    is_variable_rate,
+    describe_source,
 )
 from animevid.io.timeline import Timeline
-from animevid.pixels.device import is_on_device, software_format
+from animevid.pixels.device import is_on_device
 from animevid.pixels.planes import PlanesYUV420
 from animevid.redaction import redacted
 
@@ -140,7 +137,7 @@ class VideoSource(Source):
         self._container = open_input(spec, options=options, format_name=format_name, hwaccel=hwaccel, file=file)
         self._on_device = False
         try:
-            self._stream = self._choose_stream(stream_index)
+            self._stream = choose_stream(self._container, stream_index, name=redacted(spec))
             self._video_index = self._stream.index
             name = self._container.format.name
             path = local_path(spec) if is_local_file(spec) and local_path(spec).is_file() else None
@@ -149,7 +146,7 @@ class VideoSource(Source):
                 self._container.streams[index].discard = Discard.all  # not even fetched
             self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
             # One thread feeds NVDEC; more would each hold a picture of it back.
-            self._decoder = self._open_decoder(1 if on_device else threads)
+            self._decoder = open_decoder(self._stream, 1 if on_device else threads)
             self._time_base: Fraction = to_fraction(self._stream.time_base) or MICROSECOND
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
             self._file_start: Fraction
@@ -461,43 +458,6 @@ class VideoSource(Source):
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
-    def _choose_stream(self, index: int | None) -> Any:
-        streams = self._container.streams
-        films = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
-        if index is not None:
-            chosen = next((stream for stream in streams.video if stream.index == index), None)
-            if chosen is None:
-                known = ", ".join(str(stream.index) for stream in streams.video) or "none"
-                raise UsageError(f"stream_index = {index} is not a video stream of this file: it has {known}")
-        elif films:
-            best = streams.best("video")
-            chosen = best if best in films else films[0]
-            if has_variants(self._container.format.name):
-                chosen = best_variant(films)
-        else:
-            kinds = ", ".join(sorted({stream.type for stream in streams})) or "nothing"
-            raise InputError(
-                f"path = {redacted(self.spec)!r} has no video stream (it has {kinds}): give a video or an image"
-            )
-        if chosen.codec_context is None:
-            raise UnsupportedInputError(
-                f"path = {redacted(self.spec)!r} is coded in a way this FFmpeg cannot decode: convert it first"
-            )
-        return chosen
-
-    def _open_decoder(self, threads: int) -> Any:
-        decoder = self._stream.codec_context
-        if self._stream.metadata.get("alpha_mode") == "1" and decoder.name in ("vp8", "vp9"):
-            # FFmpeg's own VP8/VP9 decoders leave the alpha plane behind; libvpx reads it.
-            try:
-                decoder = av.CodecContext.create(f"libvpx{'-vp9' if decoder.name == 'vp9' else ''}", "r")
-            except (av.FFmpegError, ValueError):
-                log.warning("the alpha channel is lost: this FFmpeg has no libvpx decoder")
-        decoder.thread_count = threads
-        decoder.thread_type = "AUTO"
-        decoder.flags |= CodecFlags.output_corrupt
-        return decoder
-
     def _seek_start(self) -> Fraction:
         """Go to the key frame before ``start``; returns the origin on the source's clock."""
         container = self._container
@@ -533,43 +493,15 @@ class VideoSource(Source):
         return InputError(f"path = {name!r} holds no picture that can be decoded: it is empty or damaged")
 
     def _describe(self, frame: Any) -> SourceInfo:
-        container, stream = self._container, self._stream
-        planes = self._picture(frame)
-        orientation = self._orientation
-        width, height = planes.width, planes.height
-        turned = self._upright and orientation.swaps_sides
-        ratio = to_fraction(stream.sample_aspect_ratio) or Fraction(1)
-        rate = to_fraction(stream.average_rate) or to_fraction(stream.guessed_rate)
-        duration = duration_seconds_of(container, stream)
-        count = stream.frames or (round(duration * rate) if duration and rate else None)
-        if self._start is not None or self._end is not None:
-            first, last = self._start or Fraction(0), self._end
-            if duration is not None:
-                last = duration if last is None else min(last, duration)
-            duration = last - first if last is not None else None
-            count = round(duration * rate) if duration is not None and rate else None
-        return SourceInfo(
-            width=frame.width,
-            height=frame.height,
-            display_width=height if turned else width,
-            display_height=width if turned else height,
-            rotation_degrees=orientation.rotation_degrees,
-            sample_aspect_ratio=1 / ratio if turned else ratio,
-            average_rate=rate,
-            is_variable_rate=is_variable_rate(stream),
+        return describe_source(
+            self._container,
+            self._stream,
+            frame,
+            planes=self._picture(frame),
+            orientation=self._orientation,
+            upright=self._upright,
+            cut=(self._start, self._end),
             time_base=self._time_base,
-            duration_seconds=duration,
-            frame_count=count,
-            colour=planes.colour,
-            bit_depth=planes.bit_depth,
-            pixel_format=software_format(frame).name,
-            has_alpha=planes.alpha is not None,
-            codec=stream.codec_context.codec.canonical_name,
-            container=container.format.name,
-            stream_index=stream.index,
-            other_streams=tuple(describe_stream(other) for other in container.streams if other.index != stream.index),
-            chapters=tuple(chapters_of(container)),
-            metadata=dict(container.metadata),
             notices=tuple(self._notices(frame)),
         )
 

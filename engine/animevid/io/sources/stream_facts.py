@@ -10,9 +10,12 @@ from typing import Any
 from av.stream import Disposition
 
 from animevid.io.colour import colour_from_tags
+from animevid.io.orientation import Orientation
 from animevid.io.pyav import to_fraction
-from animevid.io.source import Chapter, StreamInfo
+from animevid.io.source import Chapter, SourceInfo, StreamInfo
 from animevid.pixels.colour import Colour
+from animevid.pixels.device import software_format
+from animevid.pixels.planes import PlanesYUV420
 
 #: FFmpeg's clock of a container.
 MICROSECOND = Fraction(1, 1_000_000)
@@ -77,3 +80,65 @@ def chapters_of(container: Any) -> Iterator[Chapter]:
         yield Chapter(
             chapter["start"] * base, chapter["end"] * base, metadata.get("title", ""), tuple(sorted(metadata.items()))
         )
+
+
+def describe_source(
+    container: Any,
+    stream: Any,
+    frame: Any,
+    *,
+    planes: PlanesYUV420,
+    orientation: Orientation,
+    upright: bool,
+    cut: tuple[Fraction | None, Fraction | None],
+    time_base: Fraction,
+    notices: tuple[str, ...],
+) -> SourceInfo:
+    """What a film is like.
+
+    Args:
+        container, stream, frame: of PyAV, the frame as it was decoded first.
+        planes (PlanesYUV420): what becomes of that frame, before it is turned.
+        orientation (Orientation): how the film is turned.
+        upright (bool): whether that is undone.
+        cut (tuple): start and end in seconds, where only a part is taken.
+        time_base (Fraction): the stream's clock, in seconds.
+        notices (tuple[str, ...]): lines for people.
+    """
+    start, end = cut
+    width, height = planes.width, planes.height
+    turned = upright and orientation.swaps_sides
+    ratio = to_fraction(stream.sample_aspect_ratio) or Fraction(1)
+    rate = to_fraction(stream.average_rate) or to_fraction(stream.guessed_rate)
+    duration = duration_seconds_of(container, stream)
+    count = stream.frames or (round(duration * rate) if duration and rate else None)
+    if start is not None or end is not None:
+        first, last = start or Fraction(0), end
+        if duration is not None:
+            last = duration if last is None else min(last, duration)
+        duration = last - first if last is not None else None
+        count = round(duration * rate) if duration is not None and rate else None
+    return SourceInfo(
+        width=frame.width,
+        height=frame.height,
+        display_width=height if turned else width,
+        display_height=width if turned else height,
+        rotation_degrees=orientation.rotation_degrees,
+        sample_aspect_ratio=1 / ratio if turned else ratio,
+        average_rate=rate,
+        is_variable_rate=is_variable_rate(stream),
+        time_base=time_base,
+        duration_seconds=duration,
+        frame_count=count,
+        colour=planes.colour,
+        bit_depth=planes.bit_depth,
+        pixel_format=software_format(frame).name,
+        has_alpha=planes.alpha is not None,
+        codec=stream.codec_context.codec.canonical_name,
+        container=container.format.name,
+        stream_index=stream.index,
+        other_streams=tuple(describe_stream(other) for other in container.streams if other.index != stream.index),
+        chapters=tuple(chapters_of(container)),
+        metadata=dict(container.metadata),
+        notices=notices,
+    )

@@ -1,0 +1,418 @@
+"""ONNX's operators as functions of torch: what :class:`TorchBackend` runs styles with."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from animevid.errors import BackendError
+
+if TYPE_CHECKING:
+    import torch
+
+
+Maker = Callable[[dict[str, Any], int], Callable[..., Any]]
+
+
+def _plain(function: Callable[[], Callable[..., Any]]) -> Maker:
+    """An operator without attributes; torch is imported when the style is opened, not with this module."""
+    return lambda attributes, opset: function()
+
+
+def _torch(path: str) -> Maker:
+    def make(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+        import torch
+
+        found: Any = torch
+        for part in path.split("."):
+            found = getattr(found, part)
+        function: Callable[..., Any] = found
+        return function
+
+    return make
+
+
+def _arithmetic(path: str) -> Maker:
+    """A binary operator whose operand may be a host's array."""
+
+    def make(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+        import torch
+
+        function: Any = getattr(torch, path)
+        numbers = _Numbers()
+
+        def run(first: Any, second: Any) -> Any:
+            if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+                return getattr(np, _NUMPY_NAMES[path])(first, second)
+            like = second if isinstance(first, np.ndarray) else first
+            return function(numbers.beside(like, first), numbers.beside(like, second))
+
+        return run
+
+    return make
+
+
+_NUMPY_NAMES = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "floor_divide", "pow": "power"}
+
+
+class _Numbers:
+    """A node's numbers that are the host's, as tensors beside a picture. Made once: a capture refuses copies to it."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, ...], torch.Tensor] = {}
+
+    def beside(self, like: torch.Tensor, value: Any) -> torch.Tensor:
+        """``value`` in the dtype and on the device of ``like``; a tensor is itself."""
+        if not isinstance(value, np.ndarray):
+            tensor: torch.Tensor = value
+            return tensor
+        key = (value.tobytes(), value.dtype.str, value.shape, like.dtype, like.device)
+        if key not in self._made:
+            import torch
+
+            self._made[key] = torch.as_tensor(value.copy(), dtype=like.dtype, device=like.device)
+        return self._made[key]
+
+
+def _conv(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
+    pads, group = attributes.get("pads", [0, 0, 0, 0]), attributes.get("group", 1)
+    if attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
+        raise BackendError(f"Conv with auto_pad = {attributes['auto_pad'].decode()} is not known to the backend torch")
+    top, left, bottom, right = pads
+    even = (top, left) == (bottom, right)
+
+    def run(x: Any, weight: Any, bias: Any = None) -> Any:
+        if not even:
+            x = functional.pad(x, (left, right, top, bottom))
+        padding = (top, left) if even else 0
+        return functional.conv2d(x, weight, bias, stride=strides, padding=padding, dilation=dilations, groups=group)
+
+    return run
+
+
+def _conv_transpose(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
+    if (top, left) != (bottom, right) or "output_shape" in attributes:
+        raise BackendError("ConvTranspose with uneven pads is not known to the backend torch; use onnxruntime")
+    options = {
+        "stride": attributes.get("strides", [1, 1]),
+        "padding": (top, left),
+        "output_padding": attributes.get("output_padding", [0, 0]),
+        "groups": attributes.get("group", 1),
+        "dilation": attributes.get("dilations", [1, 1]),
+    }
+    return lambda x, weight, bias=None: functional.conv_transpose2d(x, weight, bias, **options)
+
+
+def _pad(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    mode = {b"reflect": "reflect", b"edge": "replicate", b"constant": "constant"}[attributes.get("mode", b"constant")]
+
+    def run(x: Any, pads: Any = None, value: Any = None, axes: Any = None) -> Any:
+        amounts = [int(amount) for amount in (attributes["pads"] if pads is None else pads)]
+        rank = x.ndim
+        named = list(range(rank)) if axes is None else [int(axis) % rank for axis in axes]
+        before, after = dict.fromkeys(range(rank), 0), dict.fromkeys(range(rank), 0)
+        for place, axis in enumerate(named):
+            before[axis], after[axis] = amounts[place], amounts[place + len(named)]
+        if any(before[axis] or after[axis] for axis in range(rank - 2)):
+            raise RuntimeError("padding of the batch or channel axis is not known to the backend torch")
+        flat = [side for axis in (rank - 1, rank - 2) for side in (before[axis], after[axis])]
+        if mode == "constant":
+            return functional.pad(x, flat, value=0.0 if value is None else float(value))
+        return functional.pad(x, flat, mode=mode)
+
+    return run
+
+
+def _resize(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    mode = attributes.get("mode", b"nearest")
+    where = attributes.get("coordinate_transformation_mode", b"half_pixel")
+    rounding = attributes.get("nearest_mode", b"round_prefer_floor")
+    known: dict[tuple[bytes, bytes, bytes], dict[str, Any]] = {
+        (b"nearest", b"asymmetric", b"floor"): {"mode": "nearest"},
+        (b"linear", b"half_pixel", rounding): {"mode": "bilinear", "align_corners": False},
+        (b"linear", b"pytorch_half_pixel", rounding): {"mode": "bilinear", "align_corners": False},
+        (b"linear", b"align_corners", rounding): {"mode": "bilinear", "align_corners": True},
+    }
+    options = known.get((mode, where, rounding))
+    if options is None or attributes.get("antialias"):
+        raise BackendError(f"Resize {mode.decode()}, {where.decode()} is not known to the backend torch")
+
+    def run(x: Any, roi: Any = None, scales: Any = None, sizes: Any = None) -> Any:
+        height, width = (
+            (int(side) for side in sizes[2:])
+            if sizes is not None and len(sizes)
+            else (int(side * float(scale)) for side, scale in zip(x.shape[2:], scales[2:], strict=True))
+        )
+        return functional.interpolate(x, size=(height, width), **options)
+
+    return run
+
+
+def _instance_norm(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    epsilon = attributes.get("epsilon", 1e-5)
+    return lambda x, scale, shift: functional.instance_norm(x, weight=scale, bias=shift, eps=epsilon)
+
+
+def _batch_norm(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    epsilon = attributes.get("epsilon", 1e-5)
+    return lambda x, scale, shift, mean, var: functional.batch_norm(x, mean, var, scale, shift, eps=epsilon)
+
+
+def _group_norm(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    epsilon, groups = attributes.get("epsilon", 1e-5), attributes["num_groups"]
+    return lambda x, scale, shift: functional.group_norm(x, groups, scale, shift, eps=epsilon)
+
+
+def _layer_norm(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    epsilon, axis = attributes.get("epsilon", 1e-5), attributes.get("axis", -1)
+
+    def run(x: Any, scale: Any, shift: Any = None) -> Any:
+        normal = functional.layer_norm(x, x.shape[axis:], eps=epsilon) * scale
+        return normal if shift is None else normal + shift
+
+    return run
+
+
+def _reduce_mean(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    keep = bool(attributes.get("keepdims", 1))
+
+    def run(x: Any, axes: Any = None) -> Any:
+        along = attributes.get("axes") if axes is None else axes
+        return x.mean(dim=tuple(range(x.ndim)) if along is None else tuple(int(axis) for axis in along), keepdim=keep)
+
+    return run
+
+
+def _cast(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    import onnx
+    import torch
+
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(attributes["to"])
+    wanted = {"float32": torch.float32, "float16": torch.float16}.get(str(dtype))
+
+    def run(x: Any) -> Any:
+        if isinstance(x, np.ndarray):
+            return x.astype(dtype)
+        if wanted is None:
+            raise RuntimeError(f"a cast to {dtype} is not known to the backend torch")
+        return x.to(wanted)
+
+    return run
+
+
+def _constant(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    import onnx
+
+    (name, value), *_ = attributes.items()
+    array = onnx.numpy_helper.to_array(value) if name == "value" else np.asarray(value)
+    return lambda: array
+
+
+def _shape(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    part = slice(attributes.get("start", 0), attributes.get("end"))
+    return lambda x: np.asarray(x.shape, np.int64)[part]
+
+
+def _gather(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    return lambda x, index: np.take(_on_host(x), index, axis=attributes.get("axis", 0))
+
+
+def _on_host(x: Any) -> Any:
+    if not isinstance(x, np.ndarray):
+        raise RuntimeError("gathering of pictures is not known to the backend torch")
+    return x
+
+
+def _concat(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    import torch
+
+    axis = attributes["axis"]
+
+    def run(*parts: Any) -> Any:
+        if all(isinstance(part, np.ndarray) for part in parts):
+            return np.concatenate(parts, axis)
+        return torch.cat(parts, axis)
+
+    return run
+
+
+def _reshape(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    def run(x: Any, shape: Any) -> Any:
+        sides = [x.shape[i] if side == 0 else int(side) for i, side in enumerate(np.atleast_1d(shape))]
+        return x.reshape(sides)
+
+    return run
+
+
+def _unsqueeze(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    def run(x: Any, axes: Any = None) -> Any:
+        along = tuple(int(axis) for axis in (attributes["axes"] if axes is None else axes))
+        if isinstance(x, np.ndarray):
+            return np.expand_dims(x, along)
+        for axis in sorted(along):
+            x = x.unsqueeze(axis)
+        return x
+
+    return run
+
+
+def _slice(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    def run(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
+        along = range(len(starts)) if axes is None else [int(axis) for axis in axes]
+        strides = [1] * len(starts) if steps is None else [int(step) for step in steps]
+        cut: list[slice] = [slice(None)] * x.ndim
+        for axis, start, end, step in zip(along, starts, ends, strides, strict=True):
+            if step < 1:
+                raise RuntimeError(f"Slice with {step = } is not known to the backend torch")
+            cut[axis] = slice(int(start), int(end), step)
+        return x[tuple(cut)]
+
+    return run
+
+
+def _average_pool(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    padded = any(attributes.get("pads", ())) or attributes.get("auto_pad", b"NOTSET").startswith(b"SAME")
+    if padded or attributes.get("ceil_mode", 0) or any(rate != 1 for rate in attributes.get("dilations", ())):
+        raise BackendError("AveragePool with padding or dilation is not known to the backend torch; use onnxruntime")
+    kernel = attributes["kernel_shape"]
+    return lambda x: functional.avg_pool2d(x, kernel, attributes.get("strides", [1, 1]))
+
+
+def _extreme(name: str) -> Maker:
+    """``Min`` or ``Max`` of any number of tensors, some of which may be the host's."""
+    return lambda attributes, opset: _over_all(name)
+
+
+def _clip(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    def run(x: Any, low: Any = None, high: Any = None) -> Any:
+        low = attributes.get("min") if low is None else float(low)
+        high = attributes.get("max") if high is None else float(high)
+        return x.clamp(low, high)
+
+    return run
+
+
+def _leaky_relu(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    slope = attributes.get("alpha", 0.01)
+    return lambda x: functional.leaky_relu(x, slope)
+
+
+def _prelu(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    import torch
+
+    return lambda x, slope: torch.where(x >= 0, x, x * slope)
+
+
+def _transpose(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    return lambda x: x.permute(attributes.get("perm", list(range(x.ndim))[::-1]))
+
+
+def _depth_to_space(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    if attributes.get("mode", b"DCR") != b"CRD":
+        raise BackendError("DepthToSpace in the mode DCR is not known to the backend torch; use onnxruntime")
+    return lambda x: functional.pixel_shuffle(x, attributes["blocksize"])
+
+
+def _space_to_depth(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    def run(x: Any) -> Any:
+        if x.shape[1] != 1:  # of more channels, torch orders them differently
+            raise BackendError(
+                f"SpaceToDepth of {x.shape[1]} channels is not known to the backend torch; use onnxruntime"
+            )
+        return functional.pixel_unshuffle(x, attributes["blocksize"])
+
+    return run
+
+
+def _sum(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    return _over_all("add")
+
+
+def _over_all(name: str) -> Callable[..., Any]:
+    """torch's binary function ``name`` over any number of terms."""
+    import torch
+
+    function: Any = getattr(torch, name)
+    numbers = _Numbers()
+
+    def run(*terms: Any) -> Any:
+        like = next((term for term in terms if not isinstance(term, np.ndarray)), None)
+        if like is None:  # numbers of the graph's own arithmetic, on shapes say
+            return functools.reduce(getattr(np, _NUMPY_NAMES.get(name, name)), terms)
+        return functools.reduce(function, (numbers.beside(like, term) for term in terms))
+
+    return run
+
+
+OPERATORS: dict[str, Maker] = {
+    "Abs": _torch("abs"),
+    "Add": _arithmetic("add"),
+    "AveragePool": _average_pool,
+    "BatchNormalization": _batch_norm,
+    "Cast": _cast,
+    "Clip": _clip,
+    "Concat": _concat,
+    "Constant": _constant,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "DepthToSpace": _depth_to_space,
+    "Div": _arithmetic("div"),
+    "Exp": _torch("exp"),
+    "Gather": _gather,
+    "GroupNormalization": _group_norm,
+    "Identity": _plain(lambda: lambda x: x),
+    "InstanceNormalization": _instance_norm,
+    "LayerNormalization": _layer_norm,
+    "LeakyRelu": _leaky_relu,
+    "Max": _extreme("maximum"),
+    "Min": _extreme("minimum"),
+    "Mul": _arithmetic("mul"),
+    "Neg": _torch("neg"),
+    "PRelu": _prelu,
+    "Pad": _pad,
+    "Pow": _arithmetic("pow"),
+    "Reciprocal": _torch("reciprocal"),
+    "ReduceMean": _reduce_mean,
+    "Relu": _torch("relu"),
+    "Reshape": _reshape,
+    "Resize": _resize,
+    "Shape": _shape,
+    "Sigmoid": _torch("sigmoid"),
+    "Slice": _slice,
+    "SpaceToDepth": _space_to_depth,
+    "Sqrt": _torch("sqrt"),
+    "Sub": _arithmetic("sub"),
+    "Sum": _sum,
+    "Tanh": _torch("tanh"),
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}

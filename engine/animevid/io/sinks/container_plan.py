@@ -1,0 +1,146 @@
+"""What is settled of a film in a container before its first frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from animevid.errors import UsageError
+from animevid.frame import Frame
+from animevid.io.clock import output_time_base, ticks_from_seconds
+from animevid.io.encoders import PictureKind
+from animevid.io.network.protocols import is_utf8
+from animevid.io.source import Source
+from animevid.io.streams import (
+    StreamAction,
+    StreamDecision,
+    decide_streams,
+)
+from animevid.options import OutputOptions
+
+if TYPE_CHECKING:
+    pass
+
+
+#: No encoder reorders frames over so many ticks.
+_TICKS_OF_NO_FILM = 1 << 32
+#: Whoever tunes in to a published film waits for the next key frame: at most so long.
+_MAX_WAIT_TO_TUNE_IN = Fraction(2)
+
+
+def _for_playlist(decision: StreamDecision) -> StreamDecision:
+    """``decision`` where only sound goes along with the picture."""
+    if decision.stream.kind == "audio" or decision.action is StreamAction.DROP:
+        return decision
+    return StreamDecision(decision.stream, StreamAction.DROP, reason="a playlist holds picture and sound")
+
+
+def easy_to_tune_in(settings: OutputOptions, picture: PictureKind) -> OutputOptions:
+    """``settings`` with key frames often enough for a live audience; the caller's own distance stays."""
+    distance = max(1, round((picture.rate or 25) * _MAX_WAIT_TO_TUNE_IN))
+    options = {"g": str(distance), **dict(settings.encoder.options)}
+    return replace(settings, encoder=replace(settings.encoder, options=tuple(options.items())))
+
+
+def picture_kind_of(source: Source) -> PictureKind:
+    """What ``source`` gives an encoder."""
+    info = source.info
+    return PictureKind(
+        width=info.display_width,
+        height=info.display_height,
+        bit_depth=info.bit_depth,
+        has_alpha=info.has_alpha,
+        colour=info.colour,
+        rate=info.average_rate,
+        time_base=output_time_base(info.time_base, rate=info.average_rate),
+        sample_aspect_ratio=info.sample_aspect_ratio,
+    )
+
+
+def shifted_chapters(source: Source) -> list[dict[str, Any]]:
+    """The chapters of a source's cut on the output's clock, in milliseconds (MP4 and Matroska both hold that)."""
+    base = Fraction(1, 1000)
+    chapters = []
+    for number, chapter in enumerate(source.info.chapters):
+        start = max(chapter.start_seconds, source.origin_seconds) - source.origin_seconds
+        end = chapter.end_seconds - source.origin_seconds
+        if source.end_seconds is not None:
+            end = min(end, source.end_seconds - source.origin_seconds)
+        if end > start:
+            chapters.append(
+                {
+                    "id": number,
+                    "start": ticks_from_seconds(start, base),
+                    "end": ticks_from_seconds(end, base),
+                    "time_base": base,
+                    "metadata": dict(chapter.metadata),
+                }
+            )
+    return chapters
+
+
+def muxer_options(
+    muxer: str, settings: OutputOptions, *, tick: Fraction, is_file: bool, tags: Mapping[str, str]
+) -> dict[str, str]:
+    """What FFmpeg's ``muxer`` is told; the caller's own options come first.
+
+    Args:
+        muxer (str): its name.
+        settings (OutputOptions): what the caller wants.
+        tick (Fraction): the picture's clock, in seconds.
+        is_file (bool): whether the output can be sought.
+        tags (Mapping[str, str]): the film's metadata.
+    """
+    options = dict(settings.muxer_options)
+    if muxer == "rtsp":
+        options.setdefault("rtsp_transport", "tcp")  # as for reading: a lost packet costs half a picture
+    if muxer in ("mp4", "mov"):
+        fragments = "+frag_keyframe+empty_moov+default_base_moof"
+        options.setdefault("movflags", "+faststart" if is_file else fragments)
+        if any(key.startswith(("com.apple.", "com.android.", "com.samsung.")) for key in tags):
+            # MP4 and MOV hold a phone's make, model and place only by their whole names.
+            options["movflags"] += "+use_metadata_tags"
+        # Edit lists, which hold the streams' starts, count in this clock: milliseconds unless told otherwise.
+        options.setdefault("movie_timescale", str(min(max(tick.denominator, 1000), 1_000_000)))
+    return options
+
+
+def decide_for(template: Source, *, muxer: str, container_format: str) -> tuple[StreamDecision, ...]:
+    """What becomes of the template's other streams in ``muxer``, whose streams ``container_format`` holds."""
+    decisions = decide_streams(template, muxer=container_format)
+    return tuple(map(_for_playlist, decisions)) if muxer == "hls" else decisions
+
+
+def check_playlist(target: Path | None) -> None:
+    """Raises:
+    UsageError: no name for a playlist and its segments.
+    """
+    if target is None or target.suffix.lower() != ".m3u8":
+        raise UsageError("muxer = 'hls' writes a playlist and its segments beside it: give a file.m3u8")
+    if not is_utf8(target):
+        raise UsageError(f"path = {str(target)!r}: a playlist's name and folder must be UTF-8: rename")
+    if "%" in str(target):
+        raise UsageError(f"path = {str(target)!r}: a % has a meaning in names of segments; leave it out")
+
+
+def check_size(frame: Frame, picture: PictureKind) -> None:
+    """Raises:
+    UsageError: ``frame`` is of another size than ``picture``.
+    """
+    planes = frame.planes
+    if (planes.width, planes.height) != (picture.width, picture.height):
+        raise UsageError(
+            f"frame {frame.index} is {planes.width}x{planes.height}, the first one was "
+            f"{picture.width}x{picture.height}: the picture size must not change within an output"
+        )
+
+
+def in_time(packets: Iterable[Any]) -> Iterable[Any]:
+    """An encoder's packets, none of them to be decoded in another age: x265 says so of films of one or two frames."""
+    for packet in packets:
+        if packet.dts is not None and packet.pts is not None and not 0 <= packet.pts - packet.dts < _TICKS_OF_NO_FILM:
+            packet.dts = packet.pts
+        yield packet

@@ -1,0 +1,57 @@
+"""Which stream of a container is the film, and what decodes it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import av
+from av.codec.context import Flags as CodecFlags
+from av.stream import Disposition
+
+from animevid.errors import InputError, UnsupportedInputError, UsageError
+from animevid.io.programmes import best_variant, has_variants
+
+log = logging.getLogger(__name__)
+
+
+def choose_stream(container: Any, index: int | None, *, name: str) -> Any:
+    """The video stream of an open container: the one at ``index``, or the best film; ``name`` is for messages.
+
+    Raises:
+        UsageError: no such stream.
+        InputError, UnsupportedInputError: there is none, or none that can be decoded.
+    """
+    streams = container.streams
+    films = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
+    if index is not None:
+        chosen = next((stream for stream in streams.video if stream.index == index), None)
+        if chosen is None:
+            known = ", ".join(str(stream.index) for stream in streams.video) or "none"
+            raise UsageError(f"stream_index = {index} is not a video stream of this file: it has {known}")
+    elif films:
+        best = streams.best("video")
+        chosen = best if best in films else films[0]
+        if has_variants(container.format.name):
+            chosen = best_variant(films)
+    else:
+        kinds = ", ".join(sorted({stream.type for stream in streams})) or "nothing"
+        raise InputError(f"path = {name!r} has no video stream (it has {kinds}): give a video or an image")
+    if chosen.codec_context is None:
+        raise UnsupportedInputError(f"path = {name!r} is coded in a way this FFmpeg cannot decode: convert it first")
+    return chosen
+
+
+def open_decoder(stream: Any, threads: int) -> Any:
+    """The decoder of ``stream``, on so many ``threads`` (0: it chooses), which hands out damaged frames too."""
+    decoder = stream.codec_context
+    if stream.metadata.get("alpha_mode") == "1" and decoder.name in ("vp8", "vp9"):
+        # FFmpeg's own VP8/VP9 decoders leave the alpha plane behind; libvpx reads it.
+        try:
+            decoder = av.CodecContext.create(f"libvpx{'-vp9' if decoder.name == 'vp9' else ''}", "r")
+        except (av.FFmpegError, ValueError):
+            log.warning("the alpha channel is lost: this FFmpeg has no libvpx decoder")
+    decoder.thread_count = threads
+    decoder.thread_type = "AUTO"
+    decoder.flags |= CodecFlags.output_corrupt
+    return decoder
