@@ -1,7 +1,7 @@
 """Breaks the engine in one place at a time, where a user would feel it, and asks the tests to notice.
 
-``python tests/mutations_engine.py`` from the repository's root applies each mutation to a copy of the engine and runs the
-tests that are nearest to it; ``--only WORD`` and ``--every N`` take some of them. Ends with 1 if more survive than
+``python tests/mutations_engine.py`` from the repository's root applies each mutation to a copy of the engine and runs
+the tests that are nearest to it; ``--only WORD`` and ``--every N`` take some of them. Ends with 1 if more survive than
 ``--allowed`` (5 %). All of them take a quarter of an hour; the suite tries a few.
 """
 
@@ -41,31 +41,53 @@ def _those(file: str, tests: str, *changes: tuple[str, str, str]) -> tuple[Mutat
 MUTATIONS: tuple[Mutation, ...] = (
     *_those(
         "io/hdr.py",
-        "io/test_colour.py io/test_skin_tones.py",
+        "io/test_skin_tones.py io/test_colour.py",
         ("HLG without its system gamma", "np.maximum(luminance, 1e-6), 0.2)", "np.maximum(luminance, 1e-6), 0.0)"),
-        ("BT.2020 colours kept as they are", "cv2.transform(light * gain[..., None], _BT2020_TO_BT709)",
-         "(light * gain[..., None])"),
-        ("HLG's curve for PQ", "if self._transfer == TRANSFER_PQ else hlg_to_scene(code)",
-         "if self._transfer != TRANSFER_PQ else hlg_to_scene(code)"),
+        (
+            "BT.2020 colours kept as they are",
+            "cv2.transform(light * gain[..., None], _BT2020_TO_BT709)",
+            "(light * gain[..., None])",
+        ),
+        (
+            "HLG's curve for PQ",
+            "if self._transfer == TRANSFER_PQ else hlg_to_scene(code)",
+            "if self._transfer != TRANSFER_PQ else hlg_to_scene(code)",
+        ),
         ("a peak of 400 nits", "MASTER_PEAK_NITS = 1000.0", "MASTER_PEAK_NITS = 400.0"),
-        ("red and blue exchanged", "return np.clip(np.stack([r, g, b], axis=2), 0, 1)",
-         "return np.clip(np.stack([b, g, r], axis=2), 0, 1)"),
+        (
+            "red and blue exchanged",
+            "return np.clip(np.stack([r, g, b], axis=2), 0, 1)",
+            "return np.clip(np.stack([b, g, r], axis=2), 0, 1)",
+        ),
     ),
     *_those(
         "io/streams.py",
         "io/test_cuts.py io/test_streams.py io/test_containers.py",
-        ("re-encoded sound of a cut begins where the film did",
-         "frame.pts -= ticks_from_seconds(self._origin, frame.time_base)", "pass"),
+        (
+            "re-encoded sound of a cut begins where the film did",
+            "frame.pts -= ticks_from_seconds(self._origin, frame.time_base)",
+            "pass",
+        ),
         ("the last of re-encoded sound is lost", "yield from self._encode(None)\n", "return\n        yield\n"),
-        ("cues of a cut at their old times", "begin = packet.pts - ticks_from_seconds(self._origin, self._time_base)",
-         "begin = packet.pts"),
+        (
+            "cues of a cut at their old times",
+            "begin = packet.pts - ticks_from_seconds(self._origin, self._time_base)",
+            "begin = packet.pts",
+        ),
         ("copied sound of a cut at its old time", "packet.pts -= self._shift", "pass"),
         ("languages lost", "carrier.stream.metadata.update(lasting_metadata(dict(source_stream.metadata)))", "pass"),
-        ("what plays by default is lost", "carrier.stream.disposition = Disposition(source_stream.disposition)", "pass"),
+        (
+            "what plays by default is lost",
+            "carrier.stream.disposition = Disposition(source_stream.disposition)",
+            "pass",
+        ),
         ("the old rotation tag is kept", '        "rotate",\n', ""),
         ("the old encoder's name is kept", '        "encoder",\n', ""),
-        ("two cues of one start pushed apart", 'not in ("audio", "video")  # cues may begin together',
-         'in ("audio", "video")'),
+        (
+            "two cues of one start pushed apart",
+            'not in ("audio", "video")  # cues may begin together',
+            'in ("audio", "video")',
+        ),
         ("a cue lasts no time", "packet.duration = cue.end - cue.start", "packet.duration = 1"),
         ("stereo whatever it was", "encoded_layout(decision.target_codec, layout, rate_hz=rate)", '"stereo"'),
         ("only the last sound in FLV", "carried[0] if carried else None", "carried[-1] if carried else None"),
@@ -73,72 +95,131 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_those(
         "io/sinks/container.py",
         "io/test_cuts.py io/test_streams.py io/test_time.py io/test_colour.py io/test_published.py io/test_playlist.py",
-        ("chapters of a cut at their old times",
-         "start = max(chapter.start_seconds, source.origin_seconds) - source.origin_seconds",
-         "start = chapter.start_seconds"),
+        (
+            "chapters of a cut at their old times",
+            "start = max(chapter.start_seconds, source.origin_seconds) - source.origin_seconds",
+            "start = chapter.start_seconds",
+        ),
         ("a chapter beyond the cut's end", "end = min(end, source.end_seconds - source.origin_seconds)", "pass"),
-        ("frames' durations lost",
-         "0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, base)", "0"),
-        ("pictures of a cut at their old times", "seconds = frame.pts_seconds - self.origin_seconds",
-         "seconds = frame.pts_seconds"),
-        ("a viewer waits ten seconds to tune in", "_MAX_WAIT_TO_TUNE_IN = Fraction(2)",
-         "_MAX_WAIT_TO_TUNE_IN = Fraction(10)"),
+        (
+            "frames' durations lost",
+            "0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, base)",
+            "0",
+        ),
+        (
+            "pictures of a cut at their old times",
+            "seconds = frame.pts_seconds - self.origin_seconds",
+            "seconds = frame.pts_seconds",
+        ),
+        (
+            "a viewer waits ten seconds to tune in",
+            "_MAX_WAIT_TO_TUNE_IN = Fraction(2)",
+            "_MAX_WAIT_TO_TUNE_IN = Fraction(10)",
+        ),
         ("fragmented MP4 into a pipe is not", '"+frag_keyframe+empty_moov+default_base_moof"', '"+faststart"'),
         ("title and date lost", "output.metadata.update(lasting_metadata(template.info.metadata))", "pass"),
-        ("the picture's language lost", "self._stream.metadata.update(lasting_metadata(dict(stream.metadata)))", "pass"),
+        (
+            "the picture's language lost",
+            "self._stream.metadata.update(lasting_metadata(dict(stream.metadata)))",
+            "pass",
+        ),
         ("no clock of the container's own", "tick = container_of(self.muxer).tick", "tick = None"),
         ("HEVC with the tag that Apple's players refuse", "self._stream.codec_context.codec_tag = tag", "pass"),
     ),
     *_those(
         "files.py",
-        "io/test_names.py io/test_sink.py io/test_playlist.py io/test_playlist_order.py",
+        "io/test_playlist_order.py io/test_names.py io/test_sink.py io/test_playlist.py",
         ("the playlist before its segments", "for path in (*new, self.path):", "for path in (self.path, *new):"),
         ("a link is replaced", "return Path(os.path.realpath(path)) if path.is_symlink() else path", "return path"),
         ("permissions are the process's", "os.chmod(self.path, stat.S_IMODE(target.stat().st_mode))", "pass"),
-        ("a name cut by letters", "os.fsencode(target.stem)[:_KEPT_STEM_BYTES].decode(\"utf-8\", \"ignore\")",
-         "target.stem[:_KEPT_STEM_BYTES]"),
-        ("a file that appeared meanwhile is replaced", "if not self._overwrite:\n                os.link",
-         "if False:\n                os.link"),
+        (
+            "a name cut by letters",
+            'os.fsencode(target.stem)[:_KEPT_STEM_BYTES].decode("utf-8", "ignore")',
+            "target.stem[:_KEPT_STEM_BYTES]",
+        ),
+        (
+            "a file that appeared meanwhile is replaced",
+            "if not self._overwrite:\n                os.link",
+            "if False:\n                os.link",
+        ),
         ("the input may be the output", "_same_file(path, local_path(source)):", "False:"),
-        ("old segments stay", "                path.unlink(missing_ok=True)\n        except", "                pass\n        except"),
+        (
+            "old segments stay",
+            "                path.unlink(missing_ok=True)\n        except",
+            "                pass\n        except",
+        ),
     ),
     *_those(
         "io/sources/container.py",
-        "io/test_film_shapes.py io/test_cuts.py io/test_time.py io/test_timeline.py io/test_containers.py io/test_colour.py "
-        "io/test_orientation.py io/test_bad_input.py",
+        "io/test_cuts.py io/test_time.py io/test_timeline.py io/test_film_shapes.py io/test_orientation.py "
+        "io/test_containers.py io/test_colour.py io/test_bad_input.py",
         ("fields are never made whole", "if deinterlace and not on_device else None", "if False else None"),
-        ("a cut that ends a frame late", "if end is not None and seconds >= end:\n                self._pass",
-         "if end is not None and seconds > end:\n                self._pass"),
-        ("a cut begins at the key frame before", "if start_ticks is None or frame.pts is None or frame.pts >= start_ticks:",
-         "if True:"),
-        ("a container's range tag is not asked", "self._reader = PlaneReader(container_colour=tags)",
-         "self._reader = PlaneReader()"),
-        ("an alpha channel that is not used", "self._reader.keep_alpha = not is_opaque(self._reader.read(self._first))",
-         "pass"),
-        ("pixels keep their shape while the picture turns",
-         "sample_aspect_ratio=1 / ratio if turned else ratio", "sample_aspect_ratio=ratio"),
+        (
+            "a cut that ends a frame late",
+            "if end is not None and seconds >= end:\n                self._pass",
+            "if end is not None and seconds > end:\n                self._pass",
+        ),
+        (
+            "a cut begins at the key frame before",
+            "if start_ticks is None or frame.pts is None or frame.pts >= start_ticks:",
+            "if True:",
+        ),
+        (
+            "a container's range tag is not asked",
+            "self._reader = PlaneReader(container_colour=tags)",
+            "self._reader = PlaneReader()",
+        ),
+        (
+            "an alpha channel that is not used",
+            "self._reader.keep_alpha = not is_opaque(self._reader.read(self._first))",
+            "pass",
+        ),
+        (
+            "pixels keep their shape while the picture turns",
+            "sample_aspect_ratio=1 / ratio if turned else ratio",
+            "sample_aspect_ratio=ratio",
+        ),
         ("cut-off films are not said", "if 0 < size < last.pos + last.size:", "if False:"),
-        ("captions are lost in silence", 'self._has_captions = "A53_CC" in side_data_names(raw, codec=self._codec)',
-         "pass"),
-        ("grey frames of a recording that begins in between", "chain(self._from_first_key(self._demuxed), (None,))",
-         "chain(self._demuxed, (None,))"),
+        (
+            "captions are lost in silence",
+            'self._has_captions = "A53_CC" in side_data_names(raw, codec=self._codec)',
+            "pass",
+        ),
+        (
+            "grey frames of a recording that begins in between",
+            "chain(self._from_first_key(self._demuxed), (None,))",
+            "chain(self._demuxed, (None,))",
+        ),
         ("sound of before a cut", "if self._start is None or seconds >= self.origin_seconds:", "if True:"),
-        ("a cover is taken for the film", "films = [stream for stream in streams.video if not stream.disposition & "
-         "Disposition.attached_pic]", "films = list(streams.video)"),
+        (
+            "a cover is taken for the film",
+            "films = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]",
+            "films = list(streams.video)",
+        ),
     ),
     *_those(
         "io/timeline.py",
         "io/test_timeline.py",
-        ("a clock that goes back by a second is believed", "_BACK_SECONDS = Fraction(1, 2)", "_BACK_SECONDS = Fraction(90)"),
+        (
+            "a clock that goes back by a second is believed",
+            "_BACK_SECONDS = Fraction(1, 2)",
+            "_BACK_SECONDS = Fraction(90)",
+        ),
         ("leaps are kept", "_LEAP_SECONDS = Fraction(10)", "_LEAP_SECONDS = Fraction(100000)"),
     ),
     *_those(
         "io/planes_io.py",
         "io/test_film_to_jpeg.py io/test_planes_io.py io/test_colour.py io/test_photos.py",
-        ("video's range in JPEG", 'if self.pixel_format == "yuvj420p" and name == "yuv420p" and same_code:',
-         'if self.pixel_format == "yuvj420p" and name == "yuv420p":'),
-        ("the output's range is that of the input", "dst_color_range=int(ColourRange.FULL if to_rgb else goal.range)",
-         "dst_color_range=int(source.range)"),
+        (
+            "video's range in JPEG",
+            'if self.pixel_format == "yuvj420p" and name == "yuv420p" and same_code:',
+            'if self.pixel_format == "yuvj420p" and name == "yuv420p":',
+        ),
+        (
+            "the output's range is that of the input",
+            "dst_color_range=int(ColourRange.FULL if to_rgb else goal.range)",
+            "dst_color_range=int(source.range)",
+        ),
         ("alpha is dropped without black", "planes = flatten_alpha(planes)", "planes = replace(planes, alpha=None)"),
         ("the last column is black", "target[:height, width:] = source[:height, width - 1 : width]", "pass"),
         ("10 bits become 8", "return 8 if max(part.bits for part in pixel_format.components) <= 8 else 10", "return 8"),
@@ -146,29 +227,50 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_those(
         "io/sinks/animation.py",
         "io/test_animation_faithful.py io/test_images.py io/test_photos.py",
-        ("animations loop for ever", "self._plays = how_often_played(local_path(template.spec)) or 0", "self._plays = 0"),
+        (
+            "animations loop for ever",
+            "self._plays = how_often_played(local_path(template.spec)) or 0",
+            "self._plays = 0",
+        ),
         ("a GIF of one loop too many", "str(self._plays - 1)}", "str(self._plays)}"),
         ("one palette for all pictures", '"new=1:dither', '"new=0:dither'),
         ("GIF frames faster than viewers show", "_MIN_GIF_FRAME_TICKS = 2", "_MIN_GIF_FRAME_TICKS = 1"),
-        ("the quality of WebP is not passed on", 'context.options = {"quality": str(self._quality)}',
-         'context.options = {"quality": "5"}'),
+        (
+            "the quality of WebP is not passed on",
+            'context.options = {"quality": str(self._quality)}',
+            'context.options = {"quality": "5"}',
+        ),
         ("the last picture's duration is FFmpeg's guess", "if self._last_duration:", "if False:"),
     ),
     *_those(
         "io/open.py",
         "io/test_images.py io/test_photos.py io/test_formats_page.py",
-        ("a film to %03d.webp is an animation", '(suffix == ".webp" and (is_still or is_pattern))',
-         '(suffix == ".webp" and is_still)'),
+        (
+            "a film to %03d.webp is an animation",
+            '(suffix == ".webp" and (is_still or is_pattern))',
+            '(suffix == ".webp" and is_still)',
+        ),
         ("standard input is never a photo", "if may_be_still(file.head):", "if False:"),
-        ("anamorphic films are squeezed in images", "        return False\n    muxer", "        return True\n    muxer"),
+        (
+            "anamorphic films are squeezed in images",
+            "        return False\n    muxer",
+            "        return True\n    muxer",
+        ),
     ),
     *_those(
         "io/sources/images.py",
         "io/test_photos.py io/test_images.py io/test_heif.py",
-        ("photos lie on their side", "return (turn_upright(planes, orientation) if self._upright else planes), facts",
-         "return planes, facts"),
-        ("2 after 10", "parts = re.split(r\"(\\d+)\", str(path))", "parts = [str(path)]"),
-        ("damaged photos are not said", "is_damaged = frame.is_corrupt or is_cut_short(data, kind)", "is_damaged = False"),
+        (
+            "photos lie on their side",
+            "return (turn_upright(planes, orientation) if self._upright else planes), facts",
+            "return planes, facts",
+        ),
+        ("2 after 10", 'parts = re.split(r"(\\d+)", str(path))', "parts = [str(path)]"),
+        (
+            "damaged photos are not said",
+            "is_damaged = frame.is_corrupt or is_cut_short(data, kind)",
+            "is_damaged = False",
+        ),
         ("only the first tile", "return put_together(tiles, grid)", "return tiles[0]"),
         ("EXIF is lost", "exif=lasting_exif(tags.exif)", 'exif=b""'),
         ("colour profiles are ignored", "if tags.profile:", "if False:"),
@@ -178,16 +280,23 @@ MUTATIONS: tuple[Mutation, ...] = (
         "io/sinks/images.py",
         "io/test_images.py io/test_photos.py io/test_film_to_jpeg.py",
         ("JPEG at the worst quality", '"qmin": str(scale), "qmax": str(scale)', '"qmin": "31", "qmax": "31"'),
-        ("frames are numbered from 0", "self._pattern % (self.frames_written + 1)", "self._pattern % self.frames_written"),
+        (
+            "frames are numbered from 0",
+            "self._pattern % (self.frames_written + 1)",
+            "self._pattern % self.frames_written",
+        ),
         ("PNG of 8 bits", "deep, has_alpha = planes.bit_depth > 8,", "deep, has_alpha = False,"),
     ),
     *_those(
         "io/sinks/published.py",
-        "io/test_published.py io/test_retries.py",
+        "io/test_retries.py io/test_published.py",
         ("an encoder's error is taken for a lost server", "or not _is_of_the_network(error):", "or False:"),
         ("pauses are not reset", "            self._backoff.reset()\n", ""),
-        ("a film's frames are dropped while the server is away", "if self._drops:\n            self._template",
-         "if True:\n            self._template"),
+        (
+            "a film's frames are dropped while the server is away",
+            "if self._drops:\n            self._template",
+            "if True:\n            self._template",
+        ),
     ),
     *_those(
         "io/pacing.py",
@@ -197,7 +306,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_those(
         "io/sources/reconnecting.py",
-        "io/test_reconnecting.py io/test_retries.py",
+        "io/test_retries.py io/test_reconnecting.py",
         ("reading again without a pause reset", "                    self._backoff.reset()\n", ""),
         ("the gap is closed", "gap = Fraction(max(0.0, away, missed)).limit_denominator(1000)", "gap = Fraction(0)"),
         ("sound of before the break goes back", "continue  # sound of the last connection", "pass  # sound"),
@@ -205,7 +314,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_those(
         "io/encoders.py",
         "io/test_encoders.py io/test_colour.py io/test_formats_page.py",
-        ("--crf is ignored", "f\"{crf if crf is not None else _DEFAULT_CRF[encoder]:g}\"", 'f"{_DEFAULT_CRF[encoder]:g}"'),
+        (
+            "--crf is ignored",
+            'f"{crf if crf is not None else _DEFAULT_CRF[encoder]:g}"',
+            'f"{_DEFAULT_CRF[encoder]:g}"',
+        ),
         ("the bit rate is ignored", "context.bit_rate = plan.bitrate_bps", "pass"),
         ("10 bits become 8", "if picture.bit_depth == 8:", "if True:"),
         ("the shape of pixels is lost", "context.sample_aspect_ratio = picture.sample_aspect_ratio", "pass"),
@@ -218,30 +331,42 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("--size changes the shape", "if abs(shape - 1) > _SHAPE_TOLERANCE:", "if False:"),
         ("separate images all of one size", "if own_size else self._size", "if False else self._size"),
         ("every frame is drawn by itself", "options.deflicker and not on_device and not separate", "False"),
-        ("unchanged frames are drawn again", "if options.skip_static and not on_device else None", "if False else None"),
+        (
+            "unchanged frames are drawn again",
+            "if options.skip_static and not on_device else None",
+            "if False else None",
+        ),
     ),
     *_those(
         "run/queues.py",
         "run/test_pipeline.py run/test_live.py",
-        ("a slow sink does not hold the source back", "while len(self._items) >= self._capacity and not self._cancelled:",
-         "while False:"),
-        ("the oldest frame wins", "                self._items.popleft()\n                self._dropped += 1",
-         "                self._items.pop()\n                self._dropped += 1"),
+        (
+            "a slow sink does not hold the source back",
+            "while len(self._items) >= self._capacity and not self._cancelled:",
+            "while False:",
+        ),
+        (
+            "the oldest frame wins",
+            "                self._items.popleft()\n                self._dropped += 1",
+            "                self._items.pop()\n                self._dropped += 1",
+        ),
         ("whoever asks most gets most turns", "self._changed.wait_for(lambda: self._served == number)", "pass"),
     ),
     *_those(
         "run/adaptive.py",
         "run/test_adaptive.py",
-        ("one slow frame lowers the quality", "load = costs[len(costs) // 2] / frame_seconds",
-         "load = costs[-1] / frame_seconds"),
+        (
+            "one slow frame lowers the quality",
+            "load = costs[len(costs) // 2] / frame_seconds",
+            "load = costs[-1] / frame_seconds",
+        ),
         ("quality never comes back", "if load * price < limits.load_allowed_after_step_up:", "if False:"),
         ("it swings", "self._patience = min(self._patience * 2, limits.longest_patience_seconds)", "pass"),
     ),
     *_those(
         "render/temporal.py",
-        "render/test_stylizer.py render/test_temporal.py run/test_live.py pixels/test_deflicker.py",
-        ("unchanged frames show the wrong one", "return replace(self._shown[1], alpha=planes.alpha)",
-         "return planes"),
+        "render/test_temporal.py render/test_stylizer.py run/test_live.py",
+        ("unchanged frames show the wrong one", "return replace(self._shown[1], alpha=planes.alpha)", "return planes"),
         ("the old drawing at another strength", "self._shown[0] == strength", "True"),
         ("alpha of the frame before", "replace(self._shown[1], alpha=planes.alpha)", "self._shown[1]"),
     ),
@@ -254,8 +379,12 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_those(
         "server/auth.py",
         "server/test_auth.py",
-        ("any token opens", 'return hmac.compare_digest((given or "").encode("utf-8", "replace"), '
-         'self.token.encode("utf-8", "replace"))', "return bool(given)"),
+        (
+            "any token opens",
+            'return hmac.compare_digest((given or "").encode("utf-8", "replace"), '
+            'self.token.encode("utf-8", "replace"))',
+            "return bool(given)",
+        ),
         ("a wrong token costs nothing", "_WRONG_TOKEN_SECONDS = 0.5", "_WRONG_TOKEN_SECONDS = 0.0"),
         ("the cookie goes over plain HTTP", "secure=request.secure", "secure=False"),
         ("scripts see the cookie", "httponly=True", "httponly=False"),
@@ -265,23 +394,37 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_those(
         "server/uploads.py",
-        "server/test_auth.py server/test_uploads.py server/test_jobs.py",
-        ("several conversions at once", "self._one_at_a_time = asyncio.Semaphore(1)",
-         "self._one_at_a_time = asyncio.Semaphore(9)"),
+        "server/test_jobs.py server/test_auth.py server/test_uploads.py",
+        (
+            "several conversions at once",
+            "self._one_at_a_time = asyncio.Semaphore(1)",
+            "self._one_at_a_time = asyncio.Semaphore(9)",
+        ),
         ("the line has no end", "> self.limits.waiting:", "> 1000:"),
-        ("files of removed jobs stay", "        await _cancel(job.task)\n        shutil.rmtree(job.folder, ignore_errors=True)",
-         "        await _cancel(job.task)"),
+        (
+            "files of removed jobs stay",
+            "        await _cancel(job.task)\n        shutil.rmtree(job.folder, ignore_errors=True)",
+            "        await _cancel(job.task)",
+        ),
         ("results are kept for ever", "now - job.touched_at_seconds > self.limits.keep_seconds", "False"),
         ("uploads of any size", "if received > self.limits.upload_bytes:", "if False:"),
-        ("jobs that never end", "async with asyncio.timeout(self.limits.wall_seconds):", "async with asyncio.timeout(None):"),
-        ("everybody reads the uploads", "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600", "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644"),
+        (
+            "jobs that never end",
+            "async with asyncio.timeout(self.limits.wall_seconds):",
+            "async with asyncio.timeout(None):",
+        ),
+        (
+            "everybody reads the uploads",
+            "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600",
+            "os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644",
+        ),
     ),
     *_those(
         "cli/progress.py",
         "cli/test_progress.py cli/test_convert.py cli/test_choices.py",
         ("JSON goes into the film", "sys.stderr if", "sys.stdout if"),
     ),
-)  # fmt: skip
+)
 
 
 def _survives(mutation: Mutation, folder: Path) -> bool:

@@ -197,6 +197,12 @@ class Copier(StreamMuxer):
                 packet.pts -= self._shift
             if packet.dts is not None:
                 packet.dts -= self._shift
+        if self._may_stand and packet.pts is not None and packet.pts < 0:
+            # A cue that began before the cut begins with it: a negative time would push everything else back.
+            packet.duration = (packet.duration or 0) + packet.pts
+            packet.pts = packet.dts = 0
+            if packet.duration <= 0:
+                return ()
         if packet.dts is not None:
             if self._last_dts is not None and packet.dts <= self._last_dts and not self._may_stand:
                 packet.dts = self._last_dts + 1  # muxers refuse a clock that stands still or goes back

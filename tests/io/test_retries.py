@@ -1,0 +1,96 @@
+"""Looking for a server or a station again: only where it went away, and each time with the first pause."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+from animevid.errors import OutputError
+from animevid.io import ReconnectingSource, VideoSource, open_sink, open_source
+from animevid.io.retry import Backoff
+from animevid.io.sinks.published import PublishedSink
+
+
+class Noted(Backoff):
+    """No pauses, and how often it began anew."""
+
+    def __init__(self) -> None:
+        super().__init__(first_seconds=0.001)
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+        super().reset()
+
+
+def test_what_the_encoder_refuses_is_no_lost_server(make_clip: Callable[..., Path]) -> None:
+    calls: list[int] = []
+    with VideoSource(make_clip("even.mp4")) as template:
+
+        def connect() -> Any:
+            calls.append(1)
+            return open_sink("udp://127.0.0.1:9", template=template)
+
+        sink = PublishedSink(
+            connect(), connect, template=template, patience_seconds=20, drops=False, should_stop=lambda: False
+        )
+        frames = iter(template)
+        sink.write(next(frames))
+
+        def refuse(_: Any) -> None:
+            raise OutputError("refused") from ValueError("the encoder does not take this")
+
+        sink._current.write = refuse  # type: ignore[method-assign]
+        with pytest.raises(OutputError, match="refused"):
+            sink.write(next(frames))
+        sink.abort()
+    assert len(calls) == 1
+
+
+def test_each_search_for_a_server_that_was_there_begins_with_the_first_pause(make_clip: Callable[..., Path]) -> None:
+    clock, backoff = [100.0], Noted()
+    with VideoSource(make_clip("even.mp4")) as template:
+
+        def connect() -> Any:
+            return open_sink("udp://127.0.0.1:9", template=template)
+
+        def hang_up(_: Any) -> None:
+            sink._current.abort()
+            raise OutputError("broken") from OSError(32, "Broken pipe")
+
+        sink = PublishedSink(
+            connect(), connect, template=template, patience_seconds=20, drops=False, should_stop=lambda: False,
+            backoff=backoff, now=lambda: clock[0],
+        )  # fmt: skip
+        for number, frame in enumerate(template):
+            if number in (1, 2):
+                clock[0] += 10  # the connection lasted
+                sink._current.write = hang_up  # type: ignore[method-assign]
+            sink.write(frame)
+        sink.abort()
+    assert sink.reconnections == backoff.resets == 2
+
+
+def test_each_search_for_a_station_that_came_back_begins_with_the_first_pause(
+    make_clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, backoff, stop = make_clip("even.mp4"), Noted(), threading.Event()
+    monkeypatch.setattr("animevid.io.sources.reconnecting.scheme_of", lambda spec: "rtsp")
+    opened = [open_source(clip), open_source(clip)]
+
+    def reopen() -> Any:
+        if not opened:
+            stop.set()
+            return open_source(clip)
+        return opened.pop()
+
+    source = ReconnectingSource(open_source(clip), reopen, patience_seconds=20, stop=stop, backoff=backoff)
+    with source:
+        times = [frame.pts_seconds for frame in source]
+    assert backoff.resets == source.reconnections >= 2
+    assert times == sorted(set(times))
+    assert times[10] - times[9] >= Fraction(1, 25)  # the gap lasts
