@@ -36,13 +36,20 @@ def cluster():
     here = os.path.dirname(os.path.dirname(__file__))
     paths = os.pathsep.join([*(path for path in sys.path if path), here])
     variables = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    ray.init(
-        num_cpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={"env_vars": variables},
-        object_store_memory=100 << 20,
-    )
+    for attempt in range(3):
+        try:
+            ray.init(
+                num_cpus=4,
+                include_dashboard=False,
+                log_to_driver=False,
+                runtime_env={"env_vars": variables},
+                object_store_memory=100 << 20,
+            )
+            break
+        except Exception:  # on a busy machine Ray's own half minute for its start is too short
+            ray.shutdown()
+            if attempt == 2:
+                raise
     yield [ray.get_runtime_context().gcs_address, repr(variables)]
     ray.shutdown()
 

@@ -211,7 +211,8 @@ class Farm:
             cause = error.cause if isinstance(getattr(error, "cause", None), AnimevidError) else None
             raise cause or BackendError(f"a worker failed: {str(error).splitlines()[-1]}") from error
         except self._ray.exceptions.RayError as error:
-            return type(error).__name__
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
 
     def _start(self) -> Any:
         self._number += 1
