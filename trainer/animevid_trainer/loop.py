@@ -574,7 +574,7 @@ def git_revision() -> str:
             ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
         dirty = subprocess.run(
-            ["git", "-C", str(here), "status", "--porcelain", "--", str(here)],
+            ["git", "--no-optional-locks", "-C", str(here), "status", "--porcelain", "--", str(here)],
             capture_output=True, text=True, check=True, timeout=10,
         ).stdout.strip()  # fmt: skip
     except (OSError, subprocess.SubprocessError):

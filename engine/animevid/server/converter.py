@@ -154,6 +154,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "HOME": os.fspath(folder),
         "MALLOC_ARENA_MAX": "2",
         "ORT_DISABLE_TELEMETRY": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
     }
 
 

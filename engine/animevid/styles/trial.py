@@ -125,6 +125,7 @@ def _run(model: bytes, name: str, card: StyleCard | None, hints: CardHints | Non
     environment |= {
         "PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", "")))),
         "ORT_DISABLE_TELEMETRY": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
         "MALLOC_ARENA_MAX": "2",
     }
     try:
