@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import chain
@@ -15,11 +14,10 @@ from av.stream import Discard
 
 from animevid.errors import AnimevidError, InputError, UnsupportedInputError, UsageError
 from animevid.frame import Frame
-from animevid.io.clock import ARBITRARY_CLOCK_FORMATS, FrameClock, ticks_from_seconds
+from animevid.io.clock import ARBITRARY_CLOCK_FORMATS, FrameClock
 from animevid.io.colour import colour_of
-from animevid.io.container_crop import container_crop
 from animevid.io.deinterlace import Deinterlacer
-from animevid.io.frame_fit import Crop, FrameFit
+from animevid.io.frame_fit import FrameFit
 from animevid.io.hdr import open_tone_mapper
 from animevid.io.network.protocols import (
     STANDARD_STREAM,
@@ -35,7 +33,9 @@ from animevid.io.planes_io import PlaneReader, is_opaque
 from animevid.io.programmes import strangers
 from animevid.io.pyav import to_fraction
 from animevid.io.source import Source, SourceInfo
-from animevid.io.sources.opening import choose_stream, open_decoder
+from animevid.io.sources.cut import Cut
+from animevid.io.sources.opening import choose_stream, crop_of, open_decoder
+from animevid.io.sources.packet_reader import PacketReader, from_first_key
 from animevid.io.sources.stream_facts import (
     MICROSECOND,
     container_colour,
@@ -54,8 +54,6 @@ _INTERLEAVE_SECONDS = Fraction(2)
 _SEARCHED_FOR_CAPTIONS = 250
 _DEINTERLACED = "the source is interlaced: its fields are made into whole pictures (bwdif)"
 _CAPTIONS_LOST = "the captions inside the picture's stream (CEA-608/708) are lost: no encoder here takes them"
-#: A film that has no whole picture (key frame) among its first packets is shown from the first one.
-_PACKETS_WITHOUT_KEY = 300
 
 
 class VideoSource(Source):
@@ -113,18 +111,12 @@ class VideoSource(Source):
         self.packets = PacketQueue()
         self.frames_decoded = 0
         self.frames_concealed = 0
-        self.read_error: str | None = None
-        self._start = start_seconds
-        self._end = end_seconds
+        self._cut = Cut(start_seconds, end_seconds)
         self._upright = upright
-        self._finished = False
         self._iterated = False
-        self._reading = threading.Lock()
         self._encrypted = False
         self._has_captions = False
         self._damaged_pts: set[int | None] = set()
-        if start_seconds is not None and end_seconds is not None and end_seconds <= start_seconds:
-            raise UsageError(f"end = {float(end_seconds)} s must lie after start = {float(start_seconds)} s")
         self._device_trouble: str | None = None
         hwaccel = None
         if device_index is not None:
@@ -135,6 +127,7 @@ class VideoSource(Source):
                 hwaccel = codecs.cuda_decoding(device_index)
         self._device_asked = on_device = device_index is not None and self._device_trouble is None
         self._container = open_input(spec, options=options, format_name=format_name, hwaccel=hwaccel, file=file)
+        self._packet_reader = PacketReader(self._container, spec)
         self._on_device = False
         try:
             self._stream = choose_stream(self._container, stream_index, name=redacted(spec))
@@ -149,12 +142,14 @@ class VideoSource(Source):
             self._decoder = open_decoder(self._stream, 1 if on_device else threads)
             self._time_base: Fraction = to_fraction(self._stream.time_base) or MICROSECOND
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
-            self._file_start: Fraction
-            self.origin_seconds: Fraction = self._seek_start()
+            others = [each for each in self._container.streams.audio if each.index not in self._strangers]
+            self._cut.seek(self._container, self._stream, time_base=self._time_base, beside=others)
+            self.origin_seconds = self._cut.origin_seconds
             self._timeline = self._open_timeline()
             self._whole_from: int | None = None
-            self._demuxed = self._demux()
-            self._fit = FrameFit(self._container_crop())
+            self._demuxed = self._packet_reader.packets(self._stream, self._timeline)
+            self._crop = crop_of(spec, self._container, self._stream)
+            self._fit = FrameFit(self._crop)
             # Whoever decodes on a device looks at the first picture as it is, and leaves the device over fields.
             self._deinterlacer = Deinterlacer(self._time_base) if deinterlace and not on_device else None
             self._frames = self._decode() if self._deinterlacer is None else self._deinterlacer.through(self._decode())
@@ -182,14 +177,12 @@ class VideoSource(Source):
 
     def close(self) -> None:
         """Free the file. Safe to call twice, and from another thread than the one that iterates (which then ends)."""
-        self._finished = True
-        with self._reading:  # FFmpeg's structures must not go away under a read
-            self._container.close()
+        self._packet_reader.close()
 
     @property
     def media_streams(self) -> Sequence[Any]:
         """The open ``av`` streams in the container's order, for whoever copies them."""
-        if self._finished:
+        if self._packet_reader.is_closed:
             raise UsageError("the source is closed: make the sink while it is open")
         return tuple(self._container.streams)
 
@@ -206,7 +199,7 @@ class VideoSource(Source):
     @property
     def end_seconds(self) -> Fraction | None:
         """Where the cut ends on the source's clock."""
-        return None if self._end is None else self._end + self._file_start
+        return self._cut.end_seconds
 
     @property
     def is_finite(self) -> bool:
@@ -217,6 +210,11 @@ class VideoSource(Source):
     def is_live(self) -> bool:
         """Whether the source goes on while nobody reads it. Standard input does not, and may well be a film."""
         return not self.is_finite and os.fspath(self.spec) != STANDARD_STREAM
+
+    @property
+    def read_error(self) -> str | None:  # type: ignore[override]
+        """Why reading ended early, in one line."""
+        return self._packet_reader.read_error
 
     @property
     def is_on_device(self) -> bool:
@@ -249,7 +247,7 @@ class VideoSource(Source):
         end = self.end_seconds
         for packet in self._demuxed:
             if packet.stream_index != self._video_index:
-                if self._belongs(packet):
+                if self._cut.holds(packet, lasting=packet.stream_index in self._subtitle_indices):
                     self.packets.put(packet)
             elif packet.dts is not None:
                 seconds = packet.dts * self._time_base
@@ -311,30 +309,14 @@ class VideoSource(Source):
         planes = self._reader.read(raw)
         return self._fit(planes if self._tone_mapper is None else self._tone_mapper(planes))
 
-    def _container_crop(self) -> Crop | None:
-        """The edges that the container leaves out, of a local file."""
-        self._crop = None
-        if is_local_file(self.spec):
-            context = self._stream.codec_context
-            self._crop = container_crop(
-                local_path(self.spec),
-                format_name=self._container.format.name,
-                stream_index=self._stream.index,
-                width=context.width,
-                height=context.height,
-            )
-        return self._crop
-
     def _decode(self) -> Iterator[Any]:
         """Raw decoded frames from ``start`` on; other streams' packets go to the relay."""
-        start_ticks = None
-        if self._start is not None:
-            start_ticks = ticks_from_seconds(self._start + self._file_start, self._time_base)
+        start_ticks = self._cut.start_ticks(self._time_base)
         video = self._video_index
         put = self.packets.put
-        for packet in chain(self._from_first_key(self._demuxed), (None,)):
+        for packet in chain(from_first_key(self._demuxed, self._video_index, self._begin_whole), (None,)):
             if packet is not None and packet.stream_index != video:
-                if self._belongs(packet):
+                if self._cut.holds(packet, lasting=packet.stream_index in self._subtitle_indices):
                     put(packet)
                 continue
             if packet is not None and not self.frames_decoded and packet.has_sidedata("encryption_info"):
@@ -348,36 +330,17 @@ class VideoSource(Source):
                         continue  # refers to pictures from before the first packet
                     yield frame
 
-    def _from_first_key(self, packets: Iterator[Any]) -> Iterator[Any]:
-        """``packets`` without those of the picture before its first key frame: a recording that begins in between."""
-        held: list[Any] = []
-        for packet in packets:
-            if packet.stream_index != self._video_index:
-                yield packet
-            elif packet.is_keyframe:
-                if held:
-                    log.debug("%d packets before the first key frame are left out", len(held))
-                    self._whole_from = packet.pts
-                yield packet
-                break
-            else:
-                held.append(packet)
-                if len(held) > _PACKETS_WITHOUT_KEY:
-                    break
-        else:
-            yield from held
-            return
-        if len(held) > _PACKETS_WITHOUT_KEY:
-            yield from held
-        yield from packets
+    def _begin_whole(self, pts: int | None) -> None:
+        self._whole_from = pts
 
     def _begin_at_first_whole_picture(self) -> Fraction | None:
         """Where pictures were left out at the start, let the film begin with the first whole one; how much later."""
-        if self._whole_from is None or self._start is not None or self._first is None or self._first.pts is None:
+        if self._whole_from is None or self._cut.start is not None or self._first is None or self._first.pts is None:
             return None
         begin: Fraction = self._first.pts * self._time_base
         skipped: Fraction = begin - self.origin_seconds
-        self._file_start = self.origin_seconds = begin
+        self._cut.begin_at(begin)
+        self.origin_seconds = begin
         self.packets.drop_before(begin)
         return skipped
 
@@ -399,95 +362,26 @@ class VideoSource(Source):
             raise input_error(self.spec, error) from error
         return decoded
 
-    def _belongs(self, packet: Any) -> bool:
-        """Whether a packet of another stream lies in the cut (a subtitle on screen at its start does)."""
-        if self._start is None and self._end is None:
-            return True
-        if packet.pts is None:
-            return True
-        seconds = packet.pts * packet.time_base
-        end = self.end_seconds
-        if end is not None and seconds >= end:
-            return False
-        if self._start is None or seconds >= self.origin_seconds:
-            return True
-        lasting = packet.stream_index in self._subtitle_indices and packet.duration
-        return bool(lasting and seconds + packet.duration * packet.time_base > self.origin_seconds)
-
-    def _demux(self) -> Iterator[Any]:
-        """Packets of all streams; a file that breaks off ends there, and ``read_error`` says so."""
-        packets = self._container.demux()
-        while not self._finished:
-            try:
-                with self._reading:
-                    packet = None if self._finished else next(packets, None)
-            except (av.FFmpegError, OSError) as error:
-                self.read_error = str(input_error(self.spec, error))
-                log.warning("reading stops early: %s", self.read_error)
-                return
-            if packet is None:
-                self._note_cut_off()
-                return
-            if packet.size:  # PyAV's own flush packets do not say whose they are
-                if self._timeline is not None:
-                    self._timeline.place(packet)
-                yield packet
-
-    def _note_cut_off(self) -> None:
-        """Say so if the container's index points beyond the end of the file."""
-        with self._reading:
-            if self._finished or not is_local_file(self.spec) or not len(self._stream.index_entries):
-                return
-            entries = self._stream.index_entries
-            last, size = entries[len(entries) - 1], self._container.size
-        if 0 < size < last.pos + last.size:
-            self.read_error = f"path = {redacted(self.spec)!r} is cut off: its last pictures are missing"
-            log.warning("%s", self.read_error)
-
     def _pass_remaining_packets(self) -> None:
         """After the last picture of a cut: hand on what other streams still have before the cut's end."""
-        if not self.packets.wanted or self._end is None:
+        end = self.end_seconds
+        if not self.packets.wanted or end is None:
             return
-        end = self._end + self._file_start
         for packet in self._demuxed:
             if packet.stream_index != self._video_index:
-                if self._belongs(packet):
+                if self._cut.holds(packet, lasting=packet.stream_index in self._subtitle_indices):
                     self.packets.put(packet)
             elif packet.dts is not None and packet.dts * self._time_base > end + _INTERLEAVE_SECONDS:
                 return
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
-    def _seek_start(self) -> Fraction:
-        """Go to the key frame before ``start``; returns the origin on the source's clock."""
-        container = self._container
-        self._file_start = Fraction(0)
-        if container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS:
-            carried = (self._stream, *(s for s in container.streams.audio if s.index not in self._strangers))
-            known = [(s.start_time, to_fraction(s.time_base)) for s in carried]
-            starts: list[Fraction] = [start * base for start, base in known if start is not None and base]
-            self._file_start = min(starts, default=Fraction(0))
-        if self._start is None:
-            return self._file_start
-        if self._start < 0:
-            raise UsageError(f"start = {float(self._start)} s must not be negative")
-        if container.duration is not None and self._start >= container.duration * MICROSECOND:
-            length = container.duration / 1_000_000
-            raise UsageError(f"start = {float(self._start)} s lies after the end of the file ({length:.3f} s)")
-        origin: Fraction = self._start + self._file_start
-        if self._start > 0:
-            try:
-                container.seek(ticks_from_seconds(origin, self._time_base), stream=self._stream, backward=True)
-            except av.FFmpegError as error:  # a pipe or a live stream: read on until the time comes
-                log.debug("cannot seek: %s", error)
-        return origin
-
     def _no_picture_error(self) -> AnimevidError:
         name = redacted(self.spec)
         if self._encrypted:
             return UnsupportedInputError(f"path = {name!r} is encrypted: decrypt it first, animevid takes no keys")
-        if self._start:
-            return UsageError(f"start = {float(self._start)} s: {name!r} has no picture at or after it")
+        if self._cut.start:
+            return UsageError(f"start = {float(self._cut.start)} s: {name!r} has no picture at or after it")
         if self.read_error:
             return InputError(self.read_error)
         return InputError(f"path = {name!r} holds no picture that can be decoded: it is empty or damaged")
@@ -500,7 +394,8 @@ class VideoSource(Source):
             planes=self._picture(frame),
             orientation=self._orientation,
             upright=self._upright,
-            cut=(self._start, self._end),
+            start=self._cut.start,
+            end=self._cut.end,
             time_base=self._time_base,
             notices=tuple(self._notices(frame)),
         )

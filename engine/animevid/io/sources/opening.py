@@ -10,6 +10,9 @@ from av.codec.context import Flags as CodecFlags
 from av.stream import Disposition
 
 from animevid.errors import InputError, UnsupportedInputError, UsageError
+from animevid.io.container_crop import container_crop
+from animevid.io.frame_fit import Crop
+from animevid.io.network.protocols import Spec, is_local_file, local_path
 from animevid.io.programmes import best_variant, has_variants
 
 log = logging.getLogger(__name__)
@@ -55,3 +58,17 @@ def open_decoder(stream: Any, threads: int) -> Any:
     decoder.thread_type = "AUTO"
     decoder.flags |= CodecFlags.output_corrupt
     return decoder
+
+
+def crop_of(spec: Spec, container: Any, stream: Any) -> Crop | None:
+    """The edges that the container of a local file leaves out."""
+    if not is_local_file(spec):
+        return None
+    context = stream.codec_context
+    return container_crop(
+        local_path(spec),
+        format_name=container.format.name,
+        stream_index=stream.index,
+        width=context.width,
+        height=context.height,
+    )

@@ -90,7 +90,8 @@ def describe_source(
     planes: PlanesYUV420,
     orientation: Orientation,
     upright: bool,
-    cut: tuple[Fraction | None, Fraction | None],
+    start: Fraction | None,
+    end: Fraction | None,
     time_base: Fraction,
     notices: tuple[str, ...],
 ) -> SourceInfo:
@@ -101,11 +102,10 @@ def describe_source(
         planes (PlanesYUV420): what becomes of that frame, before it is turned.
         orientation (Orientation): how the film is turned.
         upright (bool): whether that is undone.
-        cut (tuple): start and end in seconds, where only a part is taken.
+        start, end (Fraction | None): in seconds, where only a part is taken.
         time_base (Fraction): the stream's clock, in seconds.
         notices (tuple[str, ...]): lines for people.
     """
-    start, end = cut
     width, height = planes.width, planes.height
     turned = upright and orientation.swaps_sides
     ratio = to_fraction(stream.sample_aspect_ratio) or Fraction(1)

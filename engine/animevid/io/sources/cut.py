@@ -1,0 +1,88 @@
+"""The part of a film that is taken, on the source's clock."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from animevid.errors import UsageError
+from animevid.io.clock import ARBITRARY_CLOCK_FORMATS, ticks_from_seconds
+from animevid.io.pyav import to_fraction
+from animevid.io.sources.stream_facts import MICROSECOND
+
+log = logging.getLogger(__name__)
+
+
+class Cut:
+    """From ``start`` to ``end``, in seconds from the film's beginning; ``None``: from or to the film's own.
+
+    Raises:
+        UsageError: an end that does not lie after the start.
+    """
+
+    def __init__(self, start: Fraction | None, end: Fraction | None) -> None:
+        if start is not None and end is not None and end <= start:
+            raise UsageError(f"end = {float(end)} s must lie after start = {float(start)} s")
+        self.start, self.end = start, end
+        #: The film's beginning, and the cut's, on the source's clock.
+        self.film_seconds = self.origin_seconds = Fraction(0)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is cut off."""
+        return self.start is None and self.end is None
+
+    @property
+    def end_seconds(self) -> Fraction | None:
+        """Where it ends on the source's clock."""
+        return None if self.end is None else self.end + self.film_seconds
+
+    def start_ticks(self, time_base: Fraction) -> int | None:
+        """Where it begins, in ticks of ``time_base``; ``None``: with the film."""
+        return None if self.start is None else ticks_from_seconds(self.start + self.film_seconds, time_base)
+
+    def begin_at(self, seconds: Fraction) -> None:
+        """Let the film begin at ``seconds`` of the source's clock."""
+        self.film_seconds = self.origin_seconds = seconds
+
+    def seek(self, container: Any, stream: Any, *, time_base: Fraction, beside: Sequence[Any]) -> None:
+        """Go to the key frame of ``stream`` before the start; ``beside`` are streams that may begin earlier.
+
+        Raises:
+            UsageError: a start that the film does not have.
+        """
+        if container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS:
+            known = [(each.start_time, to_fraction(each.time_base)) for each in (stream, *beside)]
+            starts = [start * base for start, base in known if start is not None and base]
+            self.film_seconds = min(starts, default=Fraction(0))
+        self.origin_seconds = self.film_seconds
+        if self.start is None:
+            return
+        if self.start < 0:
+            raise UsageError(f"start = {float(self.start)} s must not be negative")
+        if container.duration is not None and self.start >= container.duration * MICROSECOND:
+            length = container.duration / 1_000_000
+            raise UsageError(f"start = {float(self.start)} s lies after the end of the file ({length:.3f} s)")
+        self.origin_seconds = self.start + self.film_seconds
+        if self.start > 0:
+            try:
+                container.seek(ticks_from_seconds(self.origin_seconds, time_base), stream=stream, backward=True)
+            except av.FFmpegError as error:  # a pipe or a live stream: read on until the time comes
+                log.debug("cannot seek: %s", error)
+
+    def holds(self, packet: Any, *, lasting: bool) -> bool:
+        """Whether a packet of another stream lies in it; one that is ``lasting`` may have begun before (a subtitle)."""
+        if self.is_whole or packet.pts is None:
+            return True
+        seconds = packet.pts * packet.time_base
+        end = self.end_seconds
+        if end is not None and seconds >= end:
+            return False
+        if self.start is None or seconds >= self.origin_seconds:
+            return True
+        length = packet.duration * packet.time_base if lasting and packet.duration else 0
+        return bool(length and seconds + length > self.origin_seconds)

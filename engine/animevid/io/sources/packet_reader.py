@@ -1,0 +1,97 @@
+"""The packets of a container, until it ends, breaks off or is closed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import av
+
+from animevid.io.network.protocols import Spec, input_error, is_local_file
+from animevid.io.timeline import Timeline
+from animevid.redaction import redacted
+
+log = logging.getLogger(__name__)
+
+#: A film that has no whole picture (key frame) among its first packets is shown from the first one.
+_PACKETS_WITHOUT_KEY = 300
+
+
+class PacketReader:
+    """Packets of all streams of ``container``; a file that breaks off ends there, and ``read_error`` says so.
+
+    Args:
+        container: of PyAV; it is closed by ``close``, from any thread.
+        spec (Spec): what it is, for messages.
+    """
+
+    def __init__(self, container: Any, spec: Spec) -> None:
+        self._container, self._spec = container, spec
+        self._reading = threading.Lock()
+        self.is_closed = False
+        self.read_error: str | None = None
+
+    def packets(self, film: Any, timeline: Timeline | None) -> Iterator[Any]:
+        """The packets, with the times that ``timeline`` gives them; ``film`` is the stream whose index is looked at."""
+        packets = self._container.demux()
+        while not self.is_closed:
+            try:
+                with self._reading:
+                    packet = None if self.is_closed else next(packets, None)
+            except (av.FFmpegError, OSError) as error:
+                self.read_error = str(input_error(self._spec, error))
+                log.warning("reading stops early: %s", self.read_error)
+                return
+            if packet is None:
+                self._note_cut_off(film)
+                return
+            if packet.size:  # PyAV's own flush packets do not say whose they are
+                if timeline is not None:
+                    timeline.place(packet)
+                yield packet
+
+    def close(self) -> None:
+        """Free the file. Safe to call twice, and from another thread than the one that reads (which then ends)."""
+        self.is_closed = True
+        with self._reading:  # FFmpeg's structures must not go away under a read
+            self._container.close()
+
+    def _note_cut_off(self, film: Any) -> None:
+        """Say so if the container's index points beyond the end of the file."""
+        with self._reading:
+            if self.is_closed or not is_local_file(self._spec) or not len(film.index_entries):
+                return
+            entries = film.index_entries
+            last, size = entries[len(entries) - 1], self._container.size
+        if 0 < size < last.pos + last.size:
+            self.read_error = f"path = {redacted(self._spec)!r} is cut off: its last pictures are missing"
+            log.warning("%s", self.read_error)
+
+
+def from_first_key(packets: Iterator[Any], video_index: int, on_skipped: Callable[[int | None], None]) -> Iterator[Any]:
+    """``packets`` without those of the picture before its first key frame: a recording that begins in between.
+
+    ``on_skipped`` is told the time of that key frame, in ticks, if any were left out.
+    """
+    held: list[Any] = []
+    for packet in packets:
+        if packet.stream_index != video_index:
+            yield packet
+        elif packet.is_keyframe:
+            if held:
+                log.debug("%d packets before the first key frame are left out", len(held))
+                on_skipped(packet.pts)
+            yield packet
+            break
+        else:
+            held.append(packet)
+            if len(held) > _PACKETS_WITHOUT_KEY:
+                break
+    else:
+        yield from held
+        return
+    if len(held) > _PACKETS_WITHOUT_KEY:
+        yield from held
+    yield from packets
