@@ -19,7 +19,7 @@ from animevid.io.network.protocols import Spec, ffmpeg_url, is_local_file, local
 from animevid.left_overs import hold, release, sweep, try_lock
 
 #: What file systems take (NAME_MAX), and what is left of it for a stem in a hidden name.
-_LONGEST_NAME_BYTES = 255
+_MAX_NAME_BYTES = 255
 _KEPT_STEM_BYTES = 200
 
 
@@ -30,8 +30,8 @@ def check_target(path: Path, *, overwrite: bool, source: Spec | None = None) -> 
         OutputError: it exists, is a folder, is ``source`` itself, its name is too long, or its folder is missing or
             read-only.
     """
-    if (length := len(os.fsencode(path.name))) > _LONGEST_NAME_BYTES:
-        said = f"its name has {length} bytes, at most {_LONGEST_NAME_BYTES} are allowed"
+    if (length := len(os.fsencode(path.name))) > _MAX_NAME_BYTES:
+        said = f"its name has {length} bytes, at most {_MAX_NAME_BYTES} are allowed"
         raise OutputError(f"path = {str(path)!r} cannot be written: {said}; choose a shorter one")
     if path.is_dir():
         raise OutputError(f"path = {str(path)!r} is a folder: give a file name")

@@ -73,7 +73,7 @@ def _expected(picture: PlanesYUV420, plan: SlotPlan, strength: float = 1.0) -> P
     tensor = pack_yuv420(picture, size=plan.net_size).astype(np.float16).astype(np.float32)
     drawn = np.concatenate([tensor[:16], tensor[20:], tensor[16:20]])
     if plan.lifts:
-        stylized = guided_upsample(picture, tensor, drawn, size=plan.net_size, epsilon=plan.card.lift_epsilon)
+        stylized = guided_upsample(picture, tensor, drawn, size=plan.net_size, epsilon=plan.card.upsample_epsilon)
     else:
         stylized = unpack_yuv420(drawn, like=picture)
     return blend(picture, stylized, strength=strength)

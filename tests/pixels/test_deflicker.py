@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from animevid.errors import UsageError
 from animevid.pixels import Deflicker
-from animevid.pixels.deflicker import MAX_STILL_CODES, settle, settle_photo
+from animevid.pixels.deflicker import MAX_STILL_CODES, settle, settle_input
 
 CODE = 2 / 255
 SHAPE = (24, 30, 40)
@@ -28,9 +28,9 @@ def test_noise_of_a_still_scene_is_damped_in_photo_and_drawing(codes: float):
     deflicker = Deflicker(units_per_code=CODE)
     photos, drawings = [], []
     for _ in range(40):
-        photo, weights = deflicker.photo(noisy(scene, rng, codes))
+        photo, weights = deflicker.input(noisy(scene, rng, codes))
         photos.append(photo.copy())
-        drawings.append(deflicker.drawing(noisy(drawn, rng, 5 * codes), weights).copy())
+        drawings.append(deflicker.output(noisy(drawn, rng, 5 * codes), weights).copy())
     late = slice(25, None)
     assert np.std(np.diff(photos[late], axis=0)) < 0.2 * np.sqrt(2) * codes * CODE
     assert np.std(np.diff(drawings[late], axis=0)) < 0.2 * np.sqrt(2) * 5 * codes * CODE
@@ -41,17 +41,17 @@ def test_the_first_picture_and_one_of_another_size_pass_as_they_are():
     deflicker = Deflicker(units_per_code=CODE)
     for tensor in (picture(), picture()[:, :-2]):
         tensor = np.ascontiguousarray(tensor)
-        photo, weights = deflicker.photo(tensor.copy())
+        photo, weights = deflicker.input(tensor.copy())
         assert weights is None
         np.testing.assert_array_equal(photo, tensor)
-        np.testing.assert_array_equal(deflicker.drawing(-tensor, weights), -tensor)
+        np.testing.assert_array_equal(deflicker.output(-tensor, weights), -tensor)
 
 
 def test_a_cut_passes_at_once():
     deflicker = Deflicker(units_per_code=CODE)
     for seed in (0, 1):
-        photo, weights = deflicker.photo(picture(seed))
-        drawing = deflicker.drawing(picture(seed + 10), weights)
+        photo, weights = deflicker.input(picture(seed))
+        drawing = deflicker.output(picture(seed + 10), weights)
     np.testing.assert_allclose(photo, picture(1), atol=1e-6)
     np.testing.assert_allclose(drawing, picture(11), atol=1e-6)
 
@@ -62,8 +62,8 @@ def test_something_that_moves_leaves_nothing_behind():
     for x in range(0, 30, 2):
         photo = np.zeros(SHAPE, np.float32)
         photo[:, 10:14, x : x + 4] = 0.5
-        _, weights = deflicker.photo(photo.copy())
-        drawing = deflicker.drawing(photo.copy(), weights)
+        _, weights = deflicker.input(photo.copy())
+        drawing = deflicker.output(photo.copy(), weights)
         np.testing.assert_allclose(drawing, photo, atol=1e-6)
         if weights is not None:
             assert weights[9:15, x + 1 : x + 5].min() == pytest.approx(1)
@@ -78,9 +78,9 @@ def test_where_something_left_the_drawing_settles_anew_within_a_few_pictures():
         moving = photo.copy()
         if count < 2:
             moving[:, 10:14, 5 + count] = 0.5
-        _, weights = deflicker.photo(moving)
+        _, weights = deflicker.input(moving)
         drawn = np.full(SHAPE, 0.4 if count < 3 else 0.0, np.float32)
-        left = float(deflicker.drawing(drawn, weights)[:, 11, 6].max())
+        left = float(deflicker.output(drawn, weights)[:, 11, 6].max())
     assert left < 0.1 * 0.4
 
 
@@ -91,8 +91,8 @@ def test_a_fade_is_followed_however_slow(codes_a_picture: float):
     worst = 0.0
     for count in range(100):
         now = scene + np.float32(count * codes_a_picture * CODE)
-        photo, weights = deflicker.photo(now.copy())
-        drawing = deflicker.drawing(now.copy(), weights)
+        photo, weights = deflicker.input(now.copy())
+        drawing = deflicker.output(now.copy(), weights)
         worst = max(worst, float(np.abs(photo - now).max()), float(np.abs(drawing - now).max()))
     # A fade of the whole picture may be taken for noise, up to the most that noise may be.
     assert worst / CODE < 1.2 * MAX_STILL_CODES
@@ -105,4 +105,4 @@ def test_tensors_that_do_not_fit_are_refused():
     with pytest.raises(UsageError, match=r"weights\.shape"):
         settle(tensor, weights[1:], tensor)
     with pytest.raises(UsageError, match=r"weights\.shape"):
-        settle_photo(tensor, tensor.copy(), weights[1:], still_codes=3, units_per_code=CODE)
+        settle_input(tensor, tensor.copy(), weights[1:], still_codes=3, units_per_code=CODE)

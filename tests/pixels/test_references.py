@@ -7,7 +7,7 @@ import pytest
 from animevid.pixels import PlanesYUV420, chroma_size
 from animevid.pixels.blend import blend, blend_ref
 from animevid.pixels.change import plane_difference, plane_difference_ref
-from animevid.pixels.deflicker import settle, settle_photo, settle_photo_ref, settle_ref
+from animevid.pixels.deflicker import settle, settle_input, settle_input_ref, settle_ref
 from animevid.pixels.guided_upsample import MODES, guided_upsample, guided_upsample_ref
 from animevid.pixels.packed import pack_yuv420, pack_yuv420_ref, unpack_yuv420, unpack_yuv420_ref
 from animevid.pixels.resize import resize_plane, resize_plane_ref
@@ -192,8 +192,8 @@ def test_settling_equals_its_twin(channels: int, height: int, width: int, seed: 
     earlier = rng.uniform(0, 1, (height, width)).astype(np.float32)
     one, other = now.copy(), now.copy()
     how = {"still_codes": still, "units_per_code": 2 / 255}
-    weights, noise = settle_photo(before, one, earlier, **how)
-    weights_ref, noise_ref = settle_photo_ref(before, other, earlier, **how)
+    weights, noise = settle_input(before, one, earlier, **how)
+    weights_ref, noise_ref = settle_input_ref(before, other, earlier, **how)
     np.testing.assert_allclose(weights, weights_ref, atol=2e-5, rtol=0)
     np.testing.assert_allclose(one, other, atol=1e-4 * spread / 10, rtol=0)
     assert abs(noise - noise_ref) <= 1 / 8  # a change that lies between two bins

@@ -80,7 +80,7 @@ def test_keys_that_a_later_animevid_may_add_are_ignored():
         {"quality": "best"},
         {"precision": "int4"},
         {"colour_order": "RGB"},
-        {"lift_epsilon": 0},
+        {"upsample_epsilon": 0},
         {"fixed_size_px": [0, 5]},
         {"receptive_field_px": -1},
         {"card_version": CARD_VERSION + 1},
@@ -147,3 +147,9 @@ def test_a_model_that_is_cut_short_is_refused(share):
     model = packed_network()
     with pytest.raises(StyleError, match="not a whole ONNX model"):
         read_metadata(model[: int(len(model) * share)])
+
+
+def test_a_card_that_was_written_before_a_field_was_renamed_is_read():
+    before = json.loads(StyleCard(name="old").to_json())
+    before["lift_epsilon"] = before.pop("upsample_epsilon") * 4
+    assert StyleCard.from_json(json.dumps(before)).upsample_epsilon == pytest.approx(4e-3)

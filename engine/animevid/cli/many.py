@@ -1,4 +1,4 @@
-"""``animevid INPUT ... FOLDER``: a shelf of films, one after the other."""
+"""``animevid INPUT ... FOLDER``: a batch of films, one after the other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from animevid.jobs.batch import (
     output_name,
     table,
 )
-from animevid.jobs.shelf import ShelfProgress
+from animevid.jobs.batch_progress import BatchProgress
 from animevid.redaction import redacted
 
 if TYPE_CHECKING:
@@ -65,14 +65,14 @@ def run_many(
     at = 0
     skip = args.watch or ((args.skip_existing or args.keep_going) and not options.overwrite)
     waiting = (film.path for film, dst in pairs if not (skip and dst.exists()))
-    shelf = ShelfProgress(waiting, start_seconds=options.start_seconds, end_seconds=options.end_seconds)
+    batch = BatchProgress(waiting, start_seconds=options.start_seconds, end_seconds=options.end_seconds)
 
     def one(film: Film, dst: Path) -> int:
-        shelf.begin(film.path)
+        batch.begin(film.path)
         reporter = open_reporter(
             "none" if args.quiet else args.progress,
             output_is_stdout=False,
-            shelf=shelf,
+            batch=batch,
             film=at,
             films=len(pairs),
             input=str(film.path),
@@ -99,7 +99,7 @@ def run_many(
     try:
         for outcome in convert_films(all_pairs(), one, keep_going=args.keep_going or args.watch, skip_existing=skip):
             outcomes.append(outcome)
-            shelf.end(Path(outcome.input), frames=outcome.frames)
+            batch.end(Path(outcome.input), frames=outcome.frames)
             if speaks and outcome.state == "failed":
                 print(f"animevid: {outcome.reason}", file=sys.stderr)
     except (Cancelled, KeyboardInterrupt):

@@ -15,7 +15,7 @@ from animevid.errors import AnimevidError
 from animevid.redaction import redacted_text
 
 if TYPE_CHECKING:
-    from animevid.jobs.shelf import ShelfProgress
+    from animevid.jobs.batch_progress import BatchProgress
     from animevid.run.report import ConversionReport, Progress
 
 #: fps and ETA follow about this much of the recent past.
@@ -58,24 +58,24 @@ class QuietReporter:
 class BarReporter(QuietReporter):
     """A bar with frames, fps, time left and the load of the busiest stages; for terminals only."""
 
-    def __init__(self, stream: TextIO, *, shelf: ShelfProgress | None = None) -> None:
+    def __init__(self, stream: TextIO, *, batch: BatchProgress | None = None) -> None:
         self._stream = stream
-        self._shelf = shelf
+        self._batch = batch
         self._rate = _RecentRate()
         self._colour = "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         self._drawn = False
 
     def progress(self, progress: Progress) -> None:
         self._rate.add(progress.frames_done)
-        if self._shelf is not None:
-            self._shelf.progress(progress.frames_done, progress.frames_total)
+        if self._batch is not None:
+            self._batch.progress(progress.frames_done, progress.frames_total)
         columns = shutil.get_terminal_size().columns
         line = bar_line(
             progress,
             fps=self._rate.fps,
             columns=columns - 1,
             colour=self._colour,
-            shelf_seconds=None if self._shelf is None else self._shelf.seconds_left,
+            shelf_seconds=None if self._batch is None else self._batch.seconds_left,
         )
         self._stream.write(f"\r\x1b[K{line}")
         self._stream.flush()
@@ -91,17 +91,17 @@ class BarReporter(QuietReporter):
 class JsonReporter(QuietReporter):
     """JSON lines: ``{"event": "progress", ...}`` now and then, ``"done"`` or ``"error"`` at the end."""
 
-    def __init__(self, stream: TextIO, *, shelf: ShelfProgress | None = None, **context: Any) -> None:
+    def __init__(self, stream: TextIO, *, batch: BatchProgress | None = None, **context: Any) -> None:
         self._stream = stream
-        self._shelf = shelf
+        self._batch = batch
         self._context = context
         self._rate = _RecentRate()
         self._next_at = 0.0
 
     def progress(self, progress: Progress) -> None:
         self._rate.add(progress.frames_done)
-        if self._shelf is not None:
-            self._shelf.progress(progress.frames_done, progress.frames_total)
+        if self._batch is not None:
+            self._batch.progress(progress.frames_done, progress.frames_total)
         if time.monotonic() < self._next_at:
             return
         self._next_at = time.monotonic() + _JSON_INTERVAL_SECONDS
@@ -115,13 +115,13 @@ class JsonReporter(QuietReporter):
             eta_seconds=None if left is None else round(left, 1),
             elapsed_seconds=round(progress.statistics.elapsed_seconds, 3),
             load={stage.name: round(progress.statistics.load(stage.name), 3) for stage in progress.statistics.stages},
-            **_shelf_fields(self._shelf),
+            **_batch_fields(self._batch),
         )
 
     def done(self, report: ConversionReport) -> None:
-        if self._shelf is not None:
-            self._shelf.progress(report.frames_out, report.frames_out)
-        self._write(event="done", **report_fields(report), **_shelf_fields(self._shelf))
+        if self._batch is not None:
+            self._batch.progress(report.frames_out, report.frames_out)
+        self._write(event="done", **report_fields(report), **_batch_fields(self._batch))
 
     def failed(self, error: AnimevidError) -> None:
         self._write(
@@ -133,15 +133,15 @@ class JsonReporter(QuietReporter):
         self._stream.flush()
 
 
-def open_reporter(kind: str, *, output_is_stdout: bool, shelf: ShelfProgress | None = None, **context: Any) -> Reporter:
+def open_reporter(kind: str, *, output_is_stdout: bool, batch: BatchProgress | None = None, **context: Any) -> Reporter:
     """The reporter for ``--progress KIND``: ``auto`` is a bar on a terminal and nothing elsewhere.
 
-    ``shelf`` is how far all films are that this one is of. ``context`` goes into each line of JSON.
+    ``batch`` is how far all films are that this one is of. ``context`` goes into each line of JSON.
     """
     if kind == "json":
-        return JsonReporter(sys.stderr if output_is_stdout else sys.stdout, shelf=shelf, **context)
+        return JsonReporter(sys.stderr if output_is_stdout else sys.stdout, batch=batch, **context)
     if kind == "bar" or (kind == "auto" and sys.stderr.isatty()):
-        return BarReporter(sys.stderr, shelf=shelf)
+        return BarReporter(sys.stderr, batch=batch)
     return QuietReporter()
 
 
@@ -240,13 +240,13 @@ def _seconds_left(progress: Progress, fps: float) -> float | None:
     return left if left < _MAX_SECONDS else None
 
 
-def _shelf_fields(shelf: ShelfProgress | None) -> dict[str, Any]:
-    if shelf is None:
+def _batch_fields(batch: BatchProgress | None) -> dict[str, Any]:
+    if batch is None:
         return {}
-    left = shelf.seconds_left
+    left = batch.seconds_left
     return {
-        "all_frames": shelf.frames_done,
-        "all_frames_total": shelf.frames_total,
+        "all_frames": batch.frames_done,
+        "all_frames_total": batch.frames_total,
         "all_eta_seconds": None if left is None else round(left, 1),
     }
 

@@ -359,7 +359,7 @@ class DevicePipeline:
             launches += kernels.lift(
                 original, result, low_in=read, low_out=written, size=plan.net_size,
                 padded=plan.padded if packed else plan.small_padded, scratch=slot.scratch, half=half and packed,
-                epsilon=plan.card.lift_epsilon,
+                epsilon=plan.card.upsample_epsilon,
             )  # fmt: skip
         if weight < 256:
             launches.append(kernels.blend(original, result, strength=weight / 256))

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _ORIENTATION, _COLOUR_SPACE, _WIDTH, _HEIGHT, _MAKER_NOTE, _INTEROPERABILITY = 274, 40961, 40962, 40963, 37500, 40965
 _EXIF_IFD, _SRGB = 0x8769, 1
 _HEADER = b"Exif\x00\x00"
-_LONGEST_SEGMENT = 65533  # of a JPEG: two bytes say the length, their own two included
+_MAX_SEGMENT = 65533  # of a JPEG: two bytes say the length, their own two included
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ def lasting_exif(exif: bytes) -> bytes:
         if _COLOUR_SPACE in own:
             own[_COLOUR_SPACE] = _SRGB
         written: bytes = tags.tobytes()
-        if len(written) > _LONGEST_SEGMENT and own.pop(_MAKER_NOTE, None) is not None:
+        if len(written) > _MAX_SEGMENT and own.pop(_MAKER_NOTE, None) is not None:
             written = tags.tobytes()
     except Exception as error:
         log.debug("EXIF cannot be kept: %s", error)
         return b""
-    return written if len(written) <= _LONGEST_SEGMENT else b""
+    return written if len(written) <= _MAX_SEGMENT else b""
 
 
 def says_adobe_rgb(exif: bytes) -> bool:

@@ -169,7 +169,7 @@ class StreamMuxer(ABC):
         self.packets_lost = 0
 
     @abstractmethod
-    def carry(self, packet: Any) -> Iterable[Any]:
+    def remux(self, packet: Any) -> Iterable[Any]:
         """The output packets that ``packet`` becomes, ready to be muxed (``packet`` is used up)."""
 
     def flush(self) -> Iterable[Any]:
@@ -187,7 +187,7 @@ class Copier(StreamMuxer):
         self._last_dts: int | None = None
         self._may_stand = source.type not in ("audio", "video")  # cues may begin together
 
-    def carry(self, packet: Any) -> Iterable[Any]:
+    def remux(self, packet: Any) -> Iterable[Any]:
         if self._waits_for_key:
             if not packet.is_keyframe:
                 return ()
@@ -240,13 +240,13 @@ class AdtsCopier(Copier):
     a pipe or the network they cannot.
     """
 
-    def carry(self, packet: Any) -> Iterable[Any]:
+    def remux(self, packet: Any) -> Iterable[Any]:
         data = bytes(packet)
         if len(data) < 9 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
-            return super().carry(packet)
+            return super().remux(packet)
         bare = av.Packet(data[7 if data[1] & 1 else 9 :])  # two bytes of checksum unless the flag says there is none
         bare.pts, bare.dts, bare.duration, bare.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
-        return super().carry(bare)
+        return super().remux(bare)
 
 
 class AudioReencoder(StreamMuxer):
@@ -258,7 +258,7 @@ class AudioReencoder(StreamMuxer):
         self._origin = origin_seconds
         self._resampler: Any = None
 
-    def carry(self, packet: Any) -> Iterable[Any]:
+    def remux(self, packet: Any) -> Iterable[Any]:
         try:
             frames = self._decoder.decode(packet)
         except av.FFmpegError as error:
@@ -309,7 +309,7 @@ class SubtitleConverter(StreamMuxer):
         self._time_base = source.time_base
         self._stacked = Stacked() if target_codec == "mov_text" else None
 
-    def carry(self, packet: Any) -> Iterable[Any]:
+    def remux(self, packet: Any) -> Iterable[Any]:
         text = subtitle_text(bytes(packet), codec=self._codec).strip("\r\n\0")
         if not text.strip() or packet.pts is None:
             return ()
@@ -334,10 +334,10 @@ class SubtitleConverter(StreamMuxer):
         return packet
 
 
-class CoverCarrier(StreamMuxer):
+class CoverMuxer(StreamMuxer):
     """A cover that is in the output already, as an attachment."""
 
-    def carry(self, packet: Any) -> Iterable[Any]:
+    def remux(self, packet: Any) -> Iterable[Any]:
         return ()
 
 
@@ -351,24 +351,24 @@ def add_cover(output: Any, source_stream: Any, decision: StreamDecision, packet:
         return None
     kind, suffix = known
     name = source_stream.metadata.get("filename") or f"cover.{suffix}"
-    carrier = CoverCarrier(output.add_attachment(name, kind, bytes(packet)))
-    carrier.packets_written = 1
-    return carrier
+    stream_muxer = CoverMuxer(output.add_attachment(name, kind, bytes(packet)))
+    stream_muxer.packets_written = 1
+    return stream_muxer
 
 
 def add_stream_muxer(
     output: Any, source_stream: Any, decision: StreamDecision, *, origin_seconds: Fraction
 ) -> StreamMuxer | None:
     """Make the output stream that ``decision`` asks for; ``None`` where it is dropped."""
-    carrier: StreamMuxer | None = None
+    stream_muxer: StreamMuxer | None = None
     if decision.action is StreamAction.COPY:
         stream = output.add_stream_from_template(source_stream, opaque=True)
         configuration = None if container_of(output.format.name).has_adts else aac_configuration(source_stream)
         if configuration is None:
-            carrier = Copier(stream, source=source_stream, origin_seconds=origin_seconds)
+            stream_muxer = Copier(stream, source=source_stream, origin_seconds=origin_seconds)
         else:
             stream.codec_context.extradata = configuration
-            carrier = AdtsCopier(stream, source=source_stream, origin_seconds=origin_seconds)
+            stream_muxer = AdtsCopier(stream, source=source_stream, origin_seconds=origin_seconds)
     elif decision.action is StreamAction.REENCODE and decision.stream.kind == "audio":
         assert decision.target_codec is not None
         rate = encoded_rate_hz(decision.target_codec, source_stream.codec_context.sample_rate)
@@ -376,14 +376,14 @@ def add_stream_muxer(
         layout = source_stream.codec_context.layout
         stream.codec_context.layout = encoded_layout(decision.target_codec, layout, rate_hz=rate)
         stream.time_base = Fraction(1, rate)
-        carrier = AudioReencoder(stream, source=source_stream, origin_seconds=origin_seconds)
+        stream_muxer = AudioReencoder(stream, source=source_stream, origin_seconds=origin_seconds)
     elif decision.action is StreamAction.REENCODE and decision.target_codec is not None:
         stream = output.add_mux_stream(decision.target_codec)
         stream.time_base = source_stream.time_base
-        carrier = SubtitleConverter(
+        stream_muxer = SubtitleConverter(
             stream, source=source_stream, target_codec=decision.target_codec, origin_seconds=origin_seconds
         )
-    if carrier is not None:
-        carrier.stream.metadata.update(lasting_metadata(dict(source_stream.metadata)))
-        carrier.stream.disposition = Disposition(source_stream.disposition)
-    return carrier
+    if stream_muxer is not None:
+        stream_muxer.stream.metadata.update(lasting_metadata(dict(source_stream.metadata)))
+        stream_muxer.stream.disposition = Disposition(source_stream.disposition)
+    return stream_muxer

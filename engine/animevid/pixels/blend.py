@@ -20,12 +20,12 @@ def blend(original: PlanesYUV420, stylized: PlanesYUV420, *, strength: float) ->
     Raises:
         UsageError: pictures of different size or depth, or a strength outside [0, 1].
     """
-    return _blend(original, stylized, strength, by_twin=native.kernels is None)
+    return _blend(original, stylized, strength, by_reference=native.kernels is None)
 
 
 def blend_ref(original: PlanesYUV420, stylized: PlanesYUV420, *, strength: float) -> PlanesYUV420:
     """Reference for :func:`blend`."""
-    return _blend(original, stylized, strength, by_twin=True)
+    return _blend(original, stylized, strength, by_reference=True)
 
 
 def compare_side_by_side(original: PlanesYUV420, stylized: PlanesYUV420) -> PlanesYUV420:
@@ -80,7 +80,7 @@ def compare_split(
     return stylized.with_planes(*planes)
 
 
-def _blend(original: PlanesYUV420, stylized: PlanesYUV420, strength: float, *, by_twin: bool) -> PlanesYUV420:
+def _blend(original: PlanesYUV420, stylized: PlanesYUV420, strength: float, *, by_reference: bool) -> PlanesYUV420:
     _check_alike(original, stylized)
     if not 0.0 <= strength <= 1.0:
         raise UsageError(f"{strength = } is no share; give 0 (original) .. 1 (stylized)")
@@ -89,7 +89,7 @@ def _blend(original: PlanesYUV420, stylized: PlanesYUV420, strength: float, *, b
         return original
     if weight == 256:
         return stylized
-    mix = _mix_ref if by_twin else _mix
+    mix = _mix_ref if by_reference else _mix
     return stylized.with_planes(
         mix(original.y, stylized.y, weight),
         mix(original.u, stylized.u, weight),

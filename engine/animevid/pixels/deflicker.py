@@ -1,16 +1,16 @@
-"""Without flicker: where only noise changed since the last picture, the drawing stays what it was.
+"""Without flicker: where only noise changed since the last picture, the output stays what it was.
 
 A stylizer makes contours and flat areas of small differences, so noise of a camera or a codec, hardly seen in the
-photo, makes lines and patches of the drawing jump. Where the photo stands still, photo and drawing settle to a mean
+input, makes lines and patches of the output jump. Where the input stands still, input and output settle to a mean
 over time; where it moves, they are those of the picture at hand, so that nothing drags behind.
 
-Tensors are of *cells*, ``(C, H, W)``: ``(24, h/4, w/4)`` of a packed picture. With ``x`` the photo, ``m`` what it had
-settled to before, and one code an 8-bit step of the photo:
+Tensors are of *cells*, ``(C, H, W)``: ``(24, h/4, w/4)`` of a packed picture. With ``x`` the input, ``m`` what it had
+settled to before, and one code an 8-bit step of the input:
 
 change      ``e``: root mean square of ``x - m`` over a cell's channels; of the cell and its neighbours the largest
 weight      ``w = least + (1 - least) s(t)``, ``s(t) = t^2 (3 - 2 t)``, ``t = (e - still) / (moving - still)`` cut to
             [0, 1]; at least ``fading`` times what it was before
-settling    ``m + w (x - m)``, and the drawing likewise by the same weights: motion-adaptive first-order recursive
+settling    ``m + w (x - m)``, and the output likewise by the same weights: motion-adaptive first-order recursive
             filters (Brailean et al. 1995, "Noise reduction filters for dynamic image sequences: a review")
 noise       the change that a fifth of the cells (those that lie stillest) stay below, averaged over time; ``still`` is
             twice that, within :data:`STILL_CODES` and :data:`MAX_STILL_CODES`, and ``moving`` thrice ``still``
@@ -38,7 +38,7 @@ _BINS = 128
 _BINS_PER_CODE = 8
 
 
-def settle_photo(
+def settle_input(
     before: Float32,
     now: Float32,
     earlier: Float32,
@@ -58,7 +58,7 @@ def settle_photo(
     """
     _check(before, now, earlier)
     if native.kernels is None:
-        return settle_photo_ref(
+        return settle_input_ref(
             before, now, earlier, still_codes=still_codes, units_per_code=units_per_code, least=least, fading=fading
         )
     weights = np.empty_like(earlier)
@@ -69,7 +69,7 @@ def settle_photo(
     return weights, float(noise)
 
 
-def settle_photo_ref(
+def settle_input_ref(
     before: Float32,
     now: Float32,
     earlier: Float32,
@@ -79,7 +79,7 @@ def settle_photo_ref(
     least: float = MIN_WEIGHT,
     fading: float = FADING,
 ) -> tuple[Float32, float]:
-    """Reference for :func:`settle_photo`."""
+    """Reference for :func:`settle_input`."""
     _check(before, now, earlier)
     change = np.sqrt(((now - before) ** 2).mean(0)) / np.float32(units_per_code)
     wide = np.pad(change, 1, mode="edge")
@@ -115,38 +115,38 @@ def settle_ref(before: Float32, weights: Float32, now: Float32) -> None:
 
 
 class Deflicker:
-    """What one stream showed before. ``units_per_code``: an 8-bit step of the photo, in its tensors' units.
+    """What one stream showed before. ``units_per_code``: an 8-bit step of the input, in its tensors' units.
 
-    Give each picture's photo to :meth:`photo` and its drawing, in the same order, to :meth:`drawing`. Both take tensors
+    Give each picture's input to :meth:`input` and its output, in the same order, to :meth:`output`. Both take tensors
     of cells ``(C, H, W)``, keep what they return, and never write to it again.
     """
 
     def __init__(self, *, units_per_code: float) -> None:
         self._units_per_code = units_per_code
-        self._photo: Float32 | None = None
+        self._input: Float32 | None = None
         self._weights = np.empty((0, 0), np.float32)
-        self._drawing: Float32 | None = None
-        #: Of the photo, in codes.
+        self._output: Float32 | None = None
+        #: Of the input, in codes.
         self.noise_codes = 0.0
 
-    def photo(self, tensor: Float32) -> tuple[Float32, Float32 | None]:
-        """The photo as it settled, and weights ``(H, W)`` for its drawing: ``None`` after a change of size."""
-        before = self._photo
-        self._photo = tensor = _own(tensor)
+    def input(self, tensor: Float32) -> tuple[Float32, Float32 | None]:
+        """The input as it settled, and weights ``(H, W)`` for its output: ``None`` after a change of size."""
+        before = self._input
+        self._input = tensor = _own(tensor)
         if before is None or before.shape != tensor.shape:
             self._weights = np.zeros(tensor.shape[1:], np.float32)
             return tensor, None
         still = min(max(STILL_OVER_NOISE * self.noise_codes, STILL_CODES), MAX_STILL_CODES)
-        self._weights, noise = settle_photo(
+        self._weights, noise = settle_input(
             before, tensor, self._weights, still_codes=still, units_per_code=self._units_per_code
         )
         self.noise_codes = NOISE_MEMORY * self.noise_codes + (1 - NOISE_MEMORY) * noise
         return tensor, self._weights
 
-    def drawing(self, tensor: Float32, weights: Float32 | None) -> Float32:
-        """The drawing as it settled, by the weights that its photo got."""
-        before = self._drawing
-        self._drawing = tensor = _own(tensor)
+    def output(self, tensor: Float32, weights: Float32 | None) -> Float32:
+        """The output as it settled, by the weights that its input got."""
+        before = self._output
+        self._output = tensor = _own(tensor)
         if before is not None and weights is not None and before.shape == tensor.shape:
             settle(before, weights, tensor)
         return tensor

@@ -80,7 +80,7 @@ def planes_to_tensor(
     ``size`` (height, width): what the picture is resized to first (default: its own); what is then missing to
     ``multiple`` is filled by reflection at the bottom and the right.
     """
-    return _to_tensor(planes, layout, order, value_range, size, multiple, by_twin=native.kernels is None)
+    return _to_tensor(planes, layout, order, value_range, size, multiple, by_reference=native.kernels is None)
 
 
 def planes_to_tensor_ref(
@@ -93,7 +93,7 @@ def planes_to_tensor_ref(
     multiple: int = 1,
 ) -> Float32:
     """Reference for :func:`planes_to_tensor`."""
-    return _to_tensor(planes, layout, order, value_range, size, multiple, by_twin=True)
+    return _to_tensor(planes, layout, order, value_range, size, multiple, by_reference=True)
 
 
 def tensor_to_planes(
@@ -140,7 +140,7 @@ def _to_tensor(
     size: Size | None,
     multiple: int,
     *,
-    by_twin: bool,
+    by_reference: bool,
 ) -> Float32:
     height, width = checked_size(size or (planes.height, planes.width))
     if multiple < 1:
@@ -151,7 +151,7 @@ def _to_tensor(
     # The matrix is guessed from the size of the picture that arrived, not from the network's.
     planes = replace(planes, colour=planes.colour.resolved(height=planes.height), alpha=None)
     resized = resize_planes(planes, (height, width))
-    if by_twin:
+    if by_reference:
         unit = np.clip(_to_unit_rgb_ref(resized)[..., _channel_order(order)], 0, 1)
         rgb = unit * np.float32(high - low) + np.float32(low)
         tensor = np.ascontiguousarray(np.moveaxis(rgb, -1, 0) if layout == "NCHW" else rgb)

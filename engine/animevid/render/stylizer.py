@@ -275,7 +275,7 @@ class Stylizer:
             else:
                 low_in = resize_planes(planes, size)
                 low_out = self._to_planes(output.tensor, like=planes, size=size)
-            stylized = guided_upsample(planes, low_in, low_out, size=size, epsilon=self.card.lift_epsilon)
+            stylized = guided_upsample(planes, low_in, low_out, size=size, epsilon=self.card.upsample_epsilon)
         return blend(planes, stylized, strength=strength)
 
     def stylize_on_device(self, source: DevicePicture, target: DevicePicture, *, stream: int = 0) -> Submission:

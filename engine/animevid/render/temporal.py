@@ -28,17 +28,17 @@ _CELL_PX = 4
 
 @dataclass(slots=True)
 class FilteredInput:
-    """A picture for the network, and how much of its drawing is to be new (``pixels.deflicker``)."""
+    """What the network is given of a frame, and how much of its output is to be new (``pixels.deflicker``)."""
 
-    photo: StepInput
+    network_input: StepInput
     weights: Tensor | None
 
 
 @dataclass(slots=True)
 class FilteredOutput:
-    """What the network gives of a ``FilteredInput``; once ``is_settled``, ``drawing`` is what is shown of it."""
+    """What the network gives of a ``FilteredInput``; once ``is_settled``, it is what is shown of it."""
 
-    drawing: StepOutput
+    network_output: StepOutput
     weights: Tensor | None
     is_settled: bool = False
 
@@ -63,31 +63,31 @@ class TemporalFilter:
         return self.stylizer.batch_limit
 
     def preprocess(self, planes: PlanesYUV420) -> FilteredInput:
-        photo, weights = self.stylizer.preprocess(planes), None
-        if isinstance(photo, NetworkInput):
-            layout = self.stylizer.card.layout
-            cells, weights = self._deflicker.photo(_to_cells(photo.tensor, layout))
-            photo = replace(photo, tensor=_from_cells(cells, layout, like=photo.tensor))
-        return FilteredInput(photo, weights)
+        network_input, weights = self.stylizer.preprocess(planes), None
+        if isinstance(network_input, NetworkInput):
+            layout, tensor = self.stylizer.card.layout, network_input.tensor
+            cells, weights = self._deflicker.input(_to_cells(tensor, layout))
+            network_input = replace(network_input, tensor=_from_cells(cells, layout, like=tensor))
+        return FilteredInput(network_input, weights)
 
     def infer(self, inputs: Sequence[FilteredInput]) -> list[FilteredOutput]:
-        drawings = self.stylizer.infer([item.photo for item in inputs])
-        return [FilteredOutput(drawing, item.weights) for drawing, item in zip(drawings, inputs, strict=True)]
+        outputs = self.stylizer.infer([item.network_input for item in inputs])
+        return [FilteredOutput(output, item.weights) for output, item in zip(outputs, inputs, strict=True)]
 
     def wait(self, output: FilteredOutput) -> None:
-        self.stylizer.wait(output.drawing)
+        self.stylizer.wait(output.network_output)
 
     def interrupt(self) -> None:
         self.stylizer.interrupt()
 
     def postprocess(self, planes: PlanesYUV420, output: FilteredOutput) -> PlanesYUV420:
-        drawing = output.drawing
-        if not output.is_settled and isinstance(drawing, NetworkOutput):
-            layout, tensor = self.stylizer.card.layout, drawing.tensor
-            cells = self._deflicker.drawing(_to_cells(tensor, layout), output.weights)
-            output.drawing = drawing = replace(drawing, result=_from_cells(cells, layout, like=tensor))
+        drawn = output.network_output
+        if not output.is_settled and isinstance(drawn, NetworkOutput):
+            layout, tensor = self.stylizer.card.layout, drawn.tensor
+            cells = self._deflicker.output(_to_cells(tensor, layout), output.weights)
+            output.network_output = drawn = replace(drawn, result=_from_cells(cells, layout, like=tensor))
         output.is_settled = True
-        return self.stylizer.postprocess(planes, drawing)
+        return self.stylizer.postprocess(planes, drawn)
 
     def stylize_planes(self, planes: PlanesYUV420) -> PlanesYUV420:
         """The next picture of the stream, here and now."""

@@ -23,16 +23,18 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 _LARGEST_MULTIPLE = 1024
 LARGEST_SIDE = 16384
-_LONGEST_TEXT = 4000
+_MAX_TEXT = 4000
+#: Fields of cards that were written before, and what they are called now.
+_RENAMED = {"lift_epsilon": "upsample_epsilon"}
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("name", "title", "description", "licence", "trained_on", "recipe", "weights_sha256"), str),
     **dict.fromkeys(("quality", "precision"), str),
     **dict.fromkeys(("size_multiple", "receptive_field_px", "net_pixels", "card_version"), int),
     "tileable": bool,
-    "lift_epsilon": (int, float),
+    "upsample_epsilon": (int, float),
 }
 _TYPE_NAMES: dict[Any, str] = {
-    str: f"text of at most {_LONGEST_TEXT} letters",
+    str: f"text of at most {_MAX_TEXT} letters",
     int: "a whole number",
     bool: "true or false",
     (int, float): "a number",
@@ -79,8 +81,8 @@ class StyleCard:
     ``tileable``: no statistic of the whole picture is used, so tiles with ``receptive_field_px`` overlap equal the
     whole.
     ``net_pixels``: the number of pixels per frame at which the style looks as it was drawn; larger pictures are run
-    near it and lifted to full size (0: run at full size).
-    ``lift_epsilon``: the guided lift's regularization for this style, on [0, 1] luma.
+    near it and upsampled to full size (0: run at full size).
+    ``upsample_epsilon``: the guided upsample's regularization for this style, on [0, 1] luma.
     ``fixed_size_px``: the one (H, W) in pixels that the graph accepts, for a model exported with a fixed size.
     """
 
@@ -95,7 +97,7 @@ class StyleCard:
     tileable: bool = False
     receptive_field_px: int = 0
     net_pixels: int = 0
-    lift_epsilon: float = 1e-3
+    upsample_epsilon: float = 1e-3
     quality: str = "fast"  # "fast" (default) | "high"
     precision: str = "fp32"  # "fp32" | "fp16" | "int8"
     licence: str = "unknown"
@@ -115,7 +117,7 @@ class StyleCard:
             (f"size_multiple must be 1 to {_LARGEST_MULTIPLE}", not 1 <= self.size_multiple <= _LARGEST_MULTIPLE),
             (f"receptive_field_px must be 0 to {LARGEST_SIDE}", not 0 <= self.receptive_field_px <= LARGEST_SIDE),
             ("net_pixels must be 0 (full size) to 2**28", not 0 <= self.net_pixels <= 1 << 28),
-            ("lift_epsilon must be above 0 and at most 1e6", not 0 < self.lift_epsilon <= 1e6),
+            ("upsample_epsilon must be above 0 and at most 1e6", not 0 < self.upsample_epsilon <= 1e6),
             ("input_range must be (black, white), two different numbers", not _is_range(self.input_range)),
             ("output_range must be (black, white), two different numbers", not _is_range(self.output_range)),
             (f"quality must be one of {', '.join(QUALITIES)}", self.quality not in QUALITIES),
@@ -136,7 +138,7 @@ class StyleCard:
         for name, kind in _TYPES.items():
             value = getattr(self, name)
             right = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
-            if not right or (kind is str and len(value) > _LONGEST_TEXT):
+            if not right or (kind is str and len(value) > _MAX_TEXT):
                 said = f"{str(value)[:40]!r}"
                 raise StyleError(f"the style card is not valid: {name} = {said} must be {_TYPE_NAMES[kind]}")
 
@@ -177,6 +179,9 @@ class StyleCard:
                     f"style {raw.get('name')!r} has painted filters (ink, flat areas), which animevid runs no longer: "
                     "use a style that this version exported"
                 )
+            for old, new in _RENAMED.items():
+                if old in raw:
+                    raw.setdefault(new, raw.pop(old))
             known = {field.name for field in fields(cls)}
             values = {key: _printable(value) for key, value in raw.items() if key in known}
             for key, kind in (("layout", Layout), ("colour_order", ColourOrder)):

@@ -37,7 +37,7 @@ _CHUNK = 1 << 16
 _SLOWEST_BYTES_PER_SECOND = 16 << 10
 _GRACE_SECONDS = 30.0
 #: Longer than this no call takes; the next one goes on from there.
-_LONGEST_SECONDS = 3600.0
+_MAX_SECONDS = 3600.0
 #: No style is larger; a server that never stops sending must not fill the disk.
 MAX_BYTES = 1 << 30
 
@@ -213,8 +213,8 @@ def _copy(response: Any, file: BufferedRandom, have: int, length: int | None, sh
             raise _too_large(shown)
         file.write(chunk)
         seconds = time.monotonic() - began
-        if seconds > _LONGEST_SECONDS:
-            raise StyleError(f"{shown} took {_LONGEST_SECONDS / 60:.0f} minutes so far; run again to go on from there")
+        if seconds > _MAX_SECONDS:
+            raise StyleError(f"{shown} took {_MAX_SECONDS / 60:.0f} minutes so far; run again to go on from there")
         if seconds > _GRACE_SECONDS and received < seconds * _SLOWEST_BYTES_PER_SECOND:
             raise StyleError(f"{shown} comes at fewer than {_SLOWEST_BYTES_PER_SECOND} bytes a second; try again later")
     file.flush()

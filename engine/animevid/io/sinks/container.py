@@ -212,8 +212,8 @@ class VideoSink(Sink):
             self._file.discard()
 
     def _close_quietly(self) -> None:
-        self._packets_written = sum(carrier.packets_written for carrier in self._stream_muxers.values())
-        self._packets_lost = sum(carrier.packets_lost for carrier in self._stream_muxers.values())
+        self._packets_written = sum(stream_muxer.packets_written for stream_muxer in self._stream_muxers.values())
+        self._packets_lost = sum(stream_muxer.packets_lost for stream_muxer in self._stream_muxers.values())
         output, self._container, self._stream, self._stream_muxers = self._container, None, None, {}
         if isinstance(output, PipedContainer):
             output.abandon()
@@ -274,12 +274,12 @@ class VideoSink(Sink):
         self._remux_packets()
         if not self._takes_coded:
             self._mux(in_time(self._stream.encode(None)))
-        for carrier in self._stream_muxers.values():
-            self._mux(carrier.flush())
+        for stream_muxer in self._stream_muxers.values():
+            self._mux(stream_muxer.flush())
         output, self._container = self._container, None
         output.close()
         size = self._file.publish() if self._file is not None else None
-        carriers = self._stream_muxers.values()
+        stream_muxers = self._stream_muxers.values()
         return SinkReport(
             path=redacted(self.path),
             frames_written=self.frames_written,
@@ -287,8 +287,8 @@ class VideoSink(Sink):
             bytes_written=size,
             encoder=self.encoder.description,
             decisions=self.decision_lines,
-            packets_copied=sum(carrier.packets_written for carrier in carriers),
-            packets_lost=sum(carrier.packets_lost for carrier in carriers),
+            packets_copied=sum(stream_muxer.packets_written for stream_muxer in stream_muxers),
+            packets_lost=sum(stream_muxer.packets_lost for stream_muxer in stream_muxers),
             notices=self.notices,
         )
 
@@ -352,11 +352,11 @@ class VideoSink(Sink):
                 decision = decisions[stream.index]
                 if decision.stream.is_cover and self._format == "matroska":
                     cover = template.packets.first(stream.index)
-                    carrier = add_cover(output, stream, decision, cover)
+                    stream_muxer = add_cover(output, stream, decision, cover)
                 else:
-                    carrier = add_stream_muxer(output, stream, decision, origin_seconds=self.origin_seconds)
-                if carrier is not None:
-                    self._stream_muxers[stream.index] = carrier
+                    stream_muxer = add_stream_muxer(output, stream, decision, origin_seconds=self.origin_seconds)
+                if stream_muxer is not None:
+                    self._stream_muxers[stream.index] = stream_muxer
         output.metadata.update(lasting_metadata(template.info.metadata))
         output.set_chapters(shifted_chapters(template))
 
@@ -405,11 +405,11 @@ class VideoSink(Sink):
     def _remux_packets(self) -> None:
         if self._template is None or not self._stream_muxers:
             return
-        carriers = self._stream_muxers
+        stream_muxers = self._stream_muxers
         for packet in self._template.packets.take():
-            carrier = carriers.get(packet.stream_index)
-            if carrier is not None:
-                self._mux(carrier.carry(packet))
+            stream_muxer = stream_muxers.get(packet.stream_index)
+            if stream_muxer is not None:
+                self._mux(stream_muxer.remux(packet))
 
     def _mux(self, packets: Any) -> None:
         mux = self._container.mux_one

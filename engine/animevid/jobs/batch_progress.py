@@ -1,4 +1,4 @@
-"""How far a shelf of films is, and how long it will take."""
+"""How far a batch of films is, and how long it will take."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from animevid.io.network.protocols import open_input
 from animevid.io.pyav import to_fraction
 
 
-class ShelfProgress:
-    """Frames of all films of a shelf: those that are done, and an estimate of all.
+class BatchProgress:
+    """Frames of all films of a batch: those that are done, and an estimate of all.
 
     Told of each film in turn: ``begin``, ``progress`` any number of times, ``end``. Films whose length is not known are
     taken to be as long as the others are on average.

@@ -1,4 +1,4 @@
-"""What is said of a shelf of films on the way: how far it is, and how long it will take."""
+"""What is said of a batch of films on the way: how far it is, and how long it will take."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from animevid.cli import main
-from animevid.jobs.shelf import ShelfProgress, frame_count
+from animevid.jobs.batch_progress import BatchProgress, frame_count
 
 
 @pytest.fixture
@@ -25,26 +25,26 @@ class Clock:
 
 def test_the_time_for_all_films_follows_from_their_lengths_and_the_rate(clips, make_clip):
     clock, endless = Clock(), make_clip("raw.h264")
-    shelf = ShelfProgress([*clips, endless, Path("nowhere.mp4")], clock=clock)
-    assert shelf.frames_total == 50 + 150 + 100  # one of unknown length is as long as the others
-    assert shelf.seconds_left is None
-    shelf.begin(clips[0])
+    batch = BatchProgress([*clips, endless, Path("nowhere.mp4")], clock=clock)
+    assert batch.frames_total == 50 + 150 + 100  # one of unknown length is as long as the others
+    assert batch.seconds_left is None
+    batch.begin(clips[0])
     for done, clock.seconds in ((0, 10.0), (20, 12.0)):  # 10 frames a second
-        shelf.progress(done, 50)
-    assert shelf.seconds_left == pytest.approx(28)
+        batch.progress(done, 50)
+    assert batch.seconds_left == pytest.approx(28)
     clock.seconds = 15.0
-    shelf.end(clips[0], frames=50)
-    assert shelf.seconds_left == pytest.approx(25)
-    shelf.begin(clips[1])
+    batch.end(clips[0], frames=50)
+    assert batch.seconds_left == pytest.approx(25)
+    batch.begin(clips[1])
     clock.seconds = 100.0  # opening is not counted
-    shelf.progress(100, 150)  # kept from an earlier run
-    assert shelf.seconds_left == pytest.approx(15)
-    shelf.progress(110, 150)
+    batch.progress(100, 150)  # kept from an earlier run
+    assert batch.seconds_left == pytest.approx(15)
+    batch.progress(110, 150)
     clock.seconds = 101.0
-    assert shelf.seconds_left == pytest.approx(14)
-    shelf.end(clips[1], frames=150)
-    shelf.end(endless, frames=0)  # it failed
-    assert (shelf.frames_done, shelf.frames_total) == (200, 200)
+    assert batch.seconds_left == pytest.approx(14)
+    batch.end(clips[1], frames=150)
+    batch.end(endless, frames=0)  # it failed
+    assert (batch.frames_done, batch.frames_total) == (200, 200)
 
 
 def test_a_cut_counts_for_what_it_leaves(clips):
