@@ -17,6 +17,7 @@ from animevid.io.sources.counter import read_counter
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 from live_browser import (
+    READ_STRIPS,
     drop_file,
     go_live,
     newest_job,
@@ -234,6 +235,9 @@ def test_one_sees_oneself_as_in_a_mirror_on_the_screen_in_snapshots_and_in_recor
     assert True in seen
     assert False not in seen
     assert not page.execute_script("return timer.checkVisibility()")
+    click(page, "#mirror")  # and then no longer
+    until(lambda: is_mirrored(np.array(page.execute_script(READ_STRIPS)[1], np.uint8).reshape(24, 320)) is False)
+    assert page.execute_script("return getComputedStyle(original).transform") == "none"
 
 
 def test_the_hosts_camera_is_not_mirrored(page: Any):

@@ -7,6 +7,7 @@ import { compareFilms, comparePictures } from "./compare.js";
 
 const POLL_MS = 500, BUSY_SECONDS = 5, MEBI = 2 ** 20;
 const entries = new Set();
+let isRecalling = false;
 
 const size = (bytes) => (bytes < MEBI ? `${Math.ceil(bytes / 1024)} KiB` : `${(bytes / MEBI).toFixed(1)} MiB`);
 
@@ -96,19 +97,20 @@ class Entry {
     request.onload = () => {
       let body = {};
       try { body = JSON.parse(request.responseText); } catch { /* an answer that is not ours */ }
-      if (request.status === 503) return this.queue(body);
+      if (request.status === 503) return this.queue(body, () => this.upload());
       if (request.status !== 201) return this.fail(body.error || `The server refused it (${request.status}).`);
       this.follow(body);
     };
     request.send(this.file);
   }
 
-  async queue(body) {
+  // The server is busy: once more, in a few seconds.
+  async queue(body, again) {
     for (let left = body.retryAfterSeconds || BUSY_SECONDS; left > 0 && !this.isRemoved; left -= 1) {
       this.show("waiting", `${body.error}. Trying again in ${left} s.`);
       await wait(1000);
     }
-    if (!this.isRemoved) this.upload();
+    if (!this.isRemoved) again();
   }
 
   // --- what the server does with it ---
@@ -168,10 +170,11 @@ class Entry {
   }
 
   async begin() {
+    this.turn = (this.turn ?? 0) + 1; // a preview that is under way is not waited for
     try {
       this.follow(await patiently(() => send(`/api/jobs/${this.job.id}/start`, { style: state.style, strength: strength() })));
     } catch (error) {
-      if (error.status === 503) return this.fail(`${error.message}.`);
+      if (error.status === 503) return this.queue(error.body, () => this.begin());
       this.lose(error);
     }
   }
@@ -219,6 +222,7 @@ function enlarge(figure) {
 }
 
 function keep() {
+  if (isRecalling) return;
   remember("jobs", [...entries].filter((entry) => entry.job).map(({ job, name }) => ({ id: job.id, name })));
 }
 
@@ -238,12 +242,14 @@ export function restyleFiles() {
 
 // What was here before the page was loaded again.
 export async function recallFiles() {
+  isRecalling = true;
   for (const { id, name } of recall("jobs", [])) {
     try {
       const job = await patiently(() => ask(`/api/jobs/${encodeURIComponent(id)}`));
       new Entry(name).follow(job);
     } catch { /* its time is over */ }
   }
+  isRecalling = false;
   keep();
 }
 

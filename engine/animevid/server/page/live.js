@@ -65,7 +65,7 @@ function waitForPlace(source, error) {
   say("Waiting for a free place");
   const because = (error.message[0].toUpperCase() + error.message.slice(1)).split(":")[0];
   endCountdown = countdown(error.body.retryAfterSeconds || QUEUE_SECONDS, (left) => notice("queue",
-    `${because}. Trying again in ${left} s.`, { actions: [["Stop waiting", stop]], stays: true }), () => start(source));
+    `${because}.`, { actions: [["Stop waiting", stop]], stays: true, meanwhile: `Trying again in ${left} s.` }), () => start(source));
 }
 
 async function connect(source) {

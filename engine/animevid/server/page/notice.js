@@ -5,19 +5,24 @@ const shown = new Map();
 
 // kind: what it is about; a newer notice of that kind takes its place.
 // actions: [label, function]; every notice can be closed but those with `stays`.
-export function notice(kind, text, { actions = [], tone = "warn", stays = false } = {}) {
+// meanwhile: words that change each second, which a screen reader need not read each time.
+export function notice(kind, text, { actions = [], tone = "warn", stays = false, meanwhile = "" } = {}) {
   const made = shown.get(kind) ?? element("li");
   // Only the words change while a countdown runs: a button under the finger stays where it is.
   const form = JSON.stringify([actions.map(([label]) => label), stays]);
   if (made.dataset.form !== form) {
-    made.replaceChildren(element("p"), element("div", { className: "row" },
+    const seconds = element("span");
+    seconds.setAttribute("aria-hidden", true);
+    made.replaceChildren(element("p", {}, element("span"), " ", seconds), element("div", { className: "row" },
       ...actions.map(([label, run]) => element("button", { textContent: label, ariaLabel: label === "✕" ? "Close" : null, onclick: run })),
       stays ? null : element("button", { textContent: "Close", className: "quiet", onclick: () => unnotice(kind) })));
     made.dataset.form = form;
   }
   made.dataset.kind = kind;
   made.dataset.tone = tone;
-  if (made.firstChild.textContent !== text) made.firstChild.textContent = text;
+  const [said, changing] = made.querySelectorAll("p > span");
+  if (said.textContent !== text) said.textContent = text;
+  changing.textContent = meanwhile;
   if (!shown.has(kind)) {
     shown.set(kind, made);
     $("notices").append(made);

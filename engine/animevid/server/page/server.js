@@ -60,8 +60,8 @@ function lost() {
     lost();
   };
   endCountdown = countdown(pause, (left) => notice("server",
-    `The server does not answer: it was stopped, or the network is down. Trying again in ${left} s.`,
-    { actions: [["Try now", again]], tone: "error", stays: true }), again);
+    "The server does not answer: it was stopped, or the network is down.",
+    { actions: [["Try now", again]], tone: "error", stays: true, meanwhile: `Trying again in ${left} s.` }), again);
 }
 
 function found() {
