@@ -380,6 +380,7 @@ def test_the_style_cards_show_a_face_and_a_landscape(page: Any):
     posterized, negative = (picture(page, f".card:has([value={name}]) img") for name in ("posterize", "negative"))
     for half in (slice(0, 45), slice(45, 90)):
         assert np.abs(posterized[half] - negative[half]).mean() > 40
+        assert posterized[half].std() > 20
 
 
 # --- photos and films -----------------------------------------------------------------------------------------------
