@@ -92,7 +92,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "pass",
         ),
         ("the old rotation tag is kept", '        "rotate",\n', ""),
-        ("the old encoder's name is kept", '        "encoder",\n', ""),
+        ("an MP4's brands are tags of a Matroska", '        "major_brand",\n', ""),
         (
             "two cues of one start pushed apart",
             'not in ("audio", "video")  # cues may begin together',

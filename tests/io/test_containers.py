@@ -91,6 +91,42 @@ def test_sound_is_copied_re_encoded_or_dropped_and_said(
     assert any(said in line for line in report.decisions if line.startswith("audio"))
 
 
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: it writes the film")
+@pytest.mark.parametrize(
+    ("layout", "rate", "target", "said"),
+    [
+        ("7.1", 48000, "o.mp4", "mp4 does not hold pcm_s16le"),
+        ("hexadecagonal", 48000, "o.mp4", "becomes 5.1"),
+        ("stereo", 192000, "o.ts", "192000 Hz become 96000"),
+    ],
+)
+def test_speakers_and_rates_that_do_not_stay_are_said(
+    tmp_path: Path, layout: str, rate: int, target: str, said: str
+) -> None:
+    film, picture = tmp_path / "in.mkv", "testsrc=s=64x48:r=25:d=0.2"
+    sound = f"sine=d=0.2:r={rate},aformat=channel_layouts={layout}"
+    lavfi = ["-f", "lavfi", "-i"]
+    codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-c:a", "pcm_s16le"]
+    subprocess.run(["ffmpeg", "-v", "error", *lavfi, picture, *lavfi, sound, *codecs, str(film)], check=True)
+    report, _ = through(film, tmp_path / target)
+    (line,) = report.decisions
+    assert line.endswith(said)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: it writes the film")
+@pytest.mark.parametrize(("default", "kept"), [("", 1), ("default", 2)])
+def test_flv_is_given_the_sound_that_plays_by_default_or_the_first(tmp_path: Path, default: str, kept: int) -> None:
+    film, lavfi = tmp_path / "in.mkv", ["-f", "lavfi", "-i"]
+    inputs = [*lavfi, "testsrc=s=64x48:r=25:d=0.2", *lavfi, "sine=d=0.2", *lavfi, "sine=f=99:d=0.2"]
+    maps = ["-map", "0", "-map", "1", "-map", "2", "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac"]
+    marks = ["-disposition:a:0", "0", "-disposition:a:1", default or "0"]
+    subprocess.run(["ffmpeg", "-v", "error", *inputs, *maps, *marks, str(film)], check=True)
+    report, _ = through(film, tmp_path / "o.flv")
+    copied = [line for line in report.decisions if line.endswith(": copied")]
+    assert [line.split()[2] for line in copied] == [str(kept)]
+    assert sum("holds one sound" in line for line in report.decisions) == 1
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".ts"])
 def test_surround_sound_stays_surround_sound(shared: Path, tmp_path: Path, suffix: str) -> None:

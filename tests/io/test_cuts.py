@@ -108,6 +108,12 @@ def test_tags_stay_but_for_what_only_the_old_file_was(
     assert tags.get("encoder") != "another"
 
 
+def test_brands_of_an_mp4_are_no_tags_of_a_matroska(clip: Callable[[str, str], Path], tmp_path: Path) -> None:
+    pass_through(clip(".mp4", "aac"), tmp_path / "o.mkv")
+    with av.open(str(tmp_path / "o.mkv")) as film:
+        assert not {"major_brand", "minor_version", "compatible_brands"} & {key.lower() for key in film.metadata}
+
+
 def test_frames_of_a_cut_are_those_of_the_span(clip: Callable[[str, str], Path], tmp_path: Path) -> None:
     source = clip(".mkv", "aac")
     wanted = [time for time in times(source) if START <= time < END]

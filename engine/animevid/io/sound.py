@@ -37,3 +37,17 @@ def encoded_layout(encoder: str, layout: Any, *, rate_hz: int) -> str:
             continue
         return name
     return "stereo"
+
+
+def change_of_sound(encoder: str, context: Any) -> str:
+    """What of rate and speakers does not stay when ``encoder`` writes sound of ``context``: ``", 7.1 becomes 5.1"``."""
+    rate = encoded_rate_hz(encoder, context.sample_rate)
+    before, after = context.layout, encoded_layout(encoder, context.layout, rate_hz=rate)
+    changes = []
+    is_known = before.name != f"{before.nb_channels} channels"
+    same_count = av.AudioLayout(after).nb_channels == before.nb_channels
+    if after.partition("(")[0] != before.name.partition("(")[0] and (is_known or not same_count):
+        changes.append(f", {before.name} becomes {after}")
+    if rate < context.sample_rate:
+        changes.append(f", {context.sample_rate} Hz become {rate}")
+    return "".join(changes)

@@ -17,7 +17,7 @@ from av.stream import Disposition
 from animevid.io.clock import ticks_from_seconds
 from animevid.io.containers import container_of
 from animevid.io.cues import Cue, Stacked, subtitle_text, webvtt_text
-from animevid.io.sound import encoded_layout, encoded_rate_hz
+from animevid.io.sound import change_of_sound, encoded_layout, encoded_rate_hz
 from animevid.io.source import Source, StreamInfo
 from animevid.io.sources.stream_facts import describe_stream
 
@@ -122,7 +122,8 @@ def _decide(stream: Any, *, muxer: str) -> StreamDecision:
     if info.kind == "audio":
         fallback = row.audio_fallback
         if fallback is not None and stream.codec_context.layout.nb_channels:
-            return StreamDecision(info, StreamAction.REENCODE, fallback, f"{muxer} does not hold {info.codec}")
+            reason = f"{muxer} does not hold {info.codec}" + change_of_sound(fallback, stream.codec_context)
+            return StreamDecision(info, StreamAction.REENCODE, fallback, reason)
     if info.kind == "subtitle" and info.codec in _TEXT_SUBTITLES:
         fallback = row.subtitle_codec
         if fallback is not None:
