@@ -28,7 +28,14 @@ def run_example(name: str, *arguments: object) -> str:
 
 
 def test_every_example_has_a_test():
-    tested = {"camera.py", "file.py", "images.py", "own_onnx.py", "own_sink.py"}
+    tested = {
+        "camera.py",
+        "file.py",
+        "gpu_arrays.py",
+        "images.py",
+        "own_onnx.py",
+        "own_sink.py",
+    }  # GPU: gpu/test_pycuda.py
     assert {path.name for path in _EXAMPLES.glob("*.py")} == tested
 
 

@@ -1,21 +1,26 @@
 """Pictures and streams of PyCUDA itself, on the fake driver.
 
-PyCUDA has no wheels and is linked to the driver, so it is no dependency of the tests: ``pip install pycuda`` where
-nvcc's headers and a ``libcuda.so`` are (without cuRAND: ``configure.py --no-cuda-enable-curand``), and this room runs.
+PyCUDA has no wheels and is linked to the driver, so it is no dependency of the tests: CI builds it (``.ci/pycuda``),
+with the headers of NVIDIA's wheels and the fake driver to link to.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
+import animevid
+import cv2
 import numpy as np
 import pytest
 from animevid import Stylizer
+from animevid.gpu.check.findings import CheckOptions
 from animevid.gpu.interop import borrow_picture
-from animevid.pixels import PlanesYUV420
+from animevid.pixels import PlanesYUV420, planes_to_rgb, rgb_to_planes
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from gpu import fake_tensorrt
 from gpu.fake_gpu import FakeGpu, in_child
@@ -80,3 +85,40 @@ def test_a_stylizer_draws_from_arrays_of_pycuda_into_others_in_the_order_of_its_
             del stream, given, drawn, kept, results, source, target, submission, arrays, array, host
     context.pop()
     context.detach()
+
+
+@in_child
+def test_the_check_of_a_gpu_draws_frames_of_pycuda(fake_driver, tmp_path):
+    from animevid.gpu.check import interop
+
+    FakeGpu(fake_driver)
+    fake_tensorrt.install()
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path)
+    _pycuda()
+    interop._FRAMES = 3
+    interop.LIBRARIES = {"PyCUDA": interop.PycudaArrays}
+    (finding,) = interop.section(CheckOptions(size=(48, 64)))
+    assert finding.agrees, finding.text
+
+
+def test_the_example_stylizes_an_array_of_pycuda(fake_driver, tmp_path):
+    photo = np.full((48, 64, 3), 90, np.uint8)
+    photo[10:30, 20:50] = (20, 160, 240)
+    cv2.imwrite(str(tmp_path / "in.png"), photo)
+    tests = Path(__file__).resolve().parents[1]
+    paths = [tests / "gpu" / "rehearsal", Path(animevid.__file__).parent.parent, os.environ.get("PYTHONPATH", "")]
+    lazily = (
+        "import os, runpy, sys; sys.setdlopenflags(os.RTLD_LAZY); runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", lazily, str(tests.parent / "examples" / "gpu_arrays.py"), "pycuda",
+         str(tmp_path / "in.png"), str(tmp_path / "out.png")],
+        env={**os.environ, "LD_LIBRARY_PATH": str(fake_driver.parent), "XDG_CACHE_HOME": str(tmp_path),
+             "PYTHONPATH": os.pathsep.join(map(str, paths))},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with Stylizer(backend="onnxruntime", net_pixels=0, precision="fp32") as cpu:
+        frame = rgb_to_planes(np.ascontiguousarray(photo[..., ::-1]))
+        expected = planes_to_rgb(cpu.stylize_planes(frame))[..., ::-1]
+    assert np.abs(cv2.imread(str(tmp_path / "out.png")).astype(int) - expected).max() <= 6

@@ -53,8 +53,10 @@ def stepper(student: LumaUNet, device: str, *, mixed: bool, batch: int, crop_px:
     photo, teacher = (part.to(device).contiguous(memory_format=torch.channels_last) for part in crops(batch, crop_px))
     optimizer = torch.optim.AdamW(student.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-4)
     weights, kind = Weights(), torch.device(device).type
-    half = torch.float16 if kind == "cuda" else torch.bfloat16
-    scaler = torch.amp.GradScaler(kind, enabled=mixed and half is torch.float16)
+    has_bf16 = kind == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)
+    half = torch.bfloat16 if has_bf16 else torch.float16
+    # A first scale that overflows nothing: a step that is left out would be a difference.
+    scaler = torch.amp.GradScaler(kind, init_scale=256.0, enabled=mixed and not has_bf16)
 
     def step() -> None:
         with torch.autocast(kind, half, enabled=mixed):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import platform
+import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -44,13 +45,14 @@ def run(args: argparse.Namespace) -> int:
     given = [name for name in ("budget", "out", "size", "frames", "styles") if getattr(args, name) is not None]
     if given and not args.gpu:
         raise UsageError(f"--{given[0]} is an option of the check of the GPU; add --gpu, or leave it out")
+    until = time.monotonic() + (args.budget or _BUDGET_SECONDS)
     for section in (_installation, _nvidia, _backends, _encoders):
         for line in section():
             print(line, flush=True)
-    return _check_gpu(args) if args.gpu else 0
+    return _check_gpu(args, until=until) if args.gpu else 0
 
 
-def _check_gpu(args: argparse.Namespace) -> int:
+def _check_gpu(args: argparse.Namespace, *, until: float) -> int:
     from animevid.gpu.check.findings import CheckOptions
     from animevid.gpu.check.runner import REPORT, run_sections
     from animevid.gpu.driver import open_device
@@ -66,7 +68,7 @@ def _check_gpu(args: argparse.Namespace) -> int:
     options = CheckOptions(size=(height, width), frames=args.frames or _FRAMES, styles_folder=styles)
     folder: Path = args.out or Path("gpu-check")
     wrong = []
-    for result in run_sections(folder, options, budget_seconds=args.budget or _BUDGET_SECONDS, title=title):
+    for result in run_sections(folder, options, budget_seconds=until - time.monotonic(), title=title):
         print(result, flush=True)
         wrong += [] if result.is_good else [result.section.name]
     print(f"written: {folder / REPORT}")
