@@ -16,7 +16,9 @@ def test_the_doctor_says_what_opens_here_and_why_not_the_rest(capfd):
     said = dict(line.split(": ", 1) for line in lines if line.startswith("backend "))
     assert said["backend onnxruntime"].startswith("opens: onnxruntime ")
     for status in available_backends():
-        if status.unavailable_reason is not None:
+        if status.name.startswith("tensorrt"):
+            assert any(status.name in line and "an NVIDIA GPU and its driver" in line for line in lines)
+        elif status.unavailable_reason is not None:
             assert said[f"backend {status.name}"] == f"no: {status.unavailable_reason}"
     assert any(line.startswith("NVIDIA driver: none") for line in lines)
     assert any(line.startswith("hardware encoders of H.264: ") for line in lines)

@@ -125,11 +125,15 @@ def _nvidia() -> Iterator[str]:
 
 
 def _backends() -> Iterator[str]:
-    from animevid.backends import available_backends, open_backend
+    from animevid.backends import auto, available_backends, open_backend
     from animevid.styles import list_styles
 
     style = list_styles()[0]
     for status in available_backends():
+        if status.name.startswith("tensorrt") and not auto.driver_library_is_there():
+            if status.name == "tensorrt":
+                yield "backends tensorrt, tensorrt-rtx, tensorrt-classic: no: they need an NVIDIA GPU and its driver"
+            continue
         if status.unavailable_reason is not None:
             yield f"backend {status.name}: no: {status.unavailable_reason}"
             continue

@@ -55,9 +55,10 @@ def load_driver() -> Any:
     except DeviceError:
         raise
     except Exception as error:  # the bindings' own: the library is not there, or has not the functions
-        said = one_line(error).split(". ")[0][:100]
+        detail = one_line(error).split(". ")[0][:100]
+        said = "" if "driver library" in detail else f" ({detail})"  # the bindings' way to say that there is none
         raise DeviceError(
-            f"there is no usable NVIDIA driver here ({said}); install driver {_OLDEST_NAMED} or later, "
+            f"there is no usable NVIDIA driver here{said}; install driver {_OLDEST_NAMED} or later, "
             "or use --backend onnxruntime"
         ) from error
     if version < OLDEST_DRIVER:
