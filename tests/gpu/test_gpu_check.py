@@ -24,6 +24,7 @@ from animevid.gpu.check.sections import SECTIONS, Section
 from gpu import fake_tensorrt
 from gpu.fake_gpu import FakeGpu, in_child
 from gpu.test_codecs import _install_nvdec
+from pixels.pictures import noise
 
 _NO_GPU = not os.path.exists("/dev/nvidiactl")
 SMALL = CheckOptions(size=(48, 64), frames=5, seconds=0.0)
@@ -83,8 +84,20 @@ def test_frames_in_slots_agree_and_a_missing_wait_is_seen(fake_driver, tmp_path)
     assert all(_verdicts(found)), found
     assert len(_verdicts(found)) == 2 + 1 + 2  # batches, full strength, two other styles
     assert any("torch: does not open" in finding.text for finding in found)
+    assert not slots._is_expected("does not open: torch refuses the style 'aozora' (CUDA error: invalid argument)")
     device_slots._Slot.wait = lambda self, device: None
     assert not all(_verdicts(list(slots.section(SMALL))))
+
+
+def test_the_distance_of_frames_is_in_codes_of_8_bits():
+    one = noise(4, 4, bit_depth=10)
+    y = one.y.copy()
+    y[0, 0] = y[0, 0] + 40 if y[0, 0] < 900 else y[0, 0] - 40
+    y[1, 1] = y[1, 1] + 4 if y[1, 1] < 900 else y[1, 1] - 4
+    apart = distance(one.with_planes(y, one.u, one.v), one)
+    assert (apart.mean, apart.largest, apart.far_share) == (11 / 24, 10.0, 1 / 24)
+    assert not apart.is_half_precision
+    assert not distance(one, noise(4, 6, bit_depth=10)).is_half_precision
 
 
 def test_no_two_varied_frames_could_stand_for_each_other():
@@ -192,7 +205,9 @@ with open(path, "a") as file:
         time.sleep(60)
     if name == "dies":
         sys.stderr.write("the GPU is gone\\n"); sys.stderr.flush(); os.abort()
-    if name == "skips":
+    if name in ("skips", "refuses"):
+        if name == "refuses":
+            write(text="torch: does not open", agrees=False)
         write(skipped="nothing to try")
     else:
         write(ended=True)
@@ -213,9 +228,9 @@ def _run(folder: Path, *names: str, budget: float = 60.0) -> list[Any]:
 
 
 def test_each_end_of_a_section_has_its_verdict_and_none_takes_another_along(tmp_path):
-    results = _run(tmp_path, "good", "differs", "dies", "hangs", "silent", "skips", "last")
+    results = _run(tmp_path, "good", "differs", "dies", "hangs", "silent", "skips", "refuses", "last")
     assert [result.verdict for result in results] == [
-        "agrees", "differs", "failed", "failed", "failed", "skipped", "agrees",
+        "agrees", "differs", "failed", "failed", "failed", "skipped", "differs", "agrees",
     ]  # fmt: skip
     reasons = [result.reason for result in results]
     assert "ended with -6 (the GPU is gone)" in reasons[2]

@@ -114,10 +114,10 @@ def _run(section: Section, findings: Path, options: CheckOptions, command: Seque
         reason = f"its process ended with {process.returncode} ({last})"
     elif "failed" in closing:
         reason = str(closing["failed"])
-    elif "skipped" in closing:
-        return Result(section, "skipped", str(closing["skipped"]), found, seconds)
     elif any(finding.agrees is False for finding in found):
         return Result(section, "differs", "", found, seconds)
+    elif "skipped" in closing:
+        return Result(section, "skipped", str(closing["skipped"]), found, seconds)
     elif not any(finding.agrees for finding in found):
         reason = "it compared nothing"
     else:

@@ -32,7 +32,9 @@ def section(options: CheckOptions) -> Iterator[Finding]:
     frames = list(varied_frames(options.frames, options.size))
     with ExitStack() as stack:
         opened = open_on_gpu(first, stack)
-        yield from (Finding(f"{name}: {said}") for name, said in opened if isinstance(said, str))
+        for name, said in opened:
+            if isinstance(said, str):
+                yield Finding(f"{name}: {said}", agrees=None if _is_expected(said) else False)
         stylizers = [(name, said) for name, said in opened if not isinstance(said, str)]
         if not stylizers:
             raise Skipped("; ".join(f"{name}: {said}" for name, said in opened))
@@ -77,6 +79,21 @@ def open_on_gpu(style: Style, stack: ExitStack) -> list[tuple[str, Stylizer | st
                 continue
         opened.append((name, f"does not open: {said}"))
     return opened
+
+
+#: What a machine is as it is; another refusal is a fault.
+_EXPECTED = (
+    "is not installed",
+    "needs torch",
+    "needs onnx",
+    "finds no NVIDIA GPU",
+    "does not run on a GPU",
+    "for CUDA",
+)
+
+
+def _is_expected(said: str) -> bool:
+    return any(words in said for words in _EXPECTED)
 
 
 def full_precision(style: Style) -> Style:
