@@ -7,6 +7,7 @@
 # There must be Python 3.11 or newer with NumPy, OpenCV, ONNX, ONNX Runtime, torch with CUDA, cuda-bindings, cuda-core,
 # scikit-build-core, nanobind, CMake and a C++ compiler. --budget counts from the start of this script, the build included.
 set -euo pipefail
+umask 022
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 carried=${CARRIED:-.gpu-carry}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from animevid.errors import BackendError, DeviceError
+from animevid.gpu import fatbin
 from animevid.gpu.driver import open_device
 from animevid.gpu.fatbin import VARIABLE, load_fatbin
 from gpu.fake_gpu import FakeGpu, in_child
@@ -117,5 +118,20 @@ def test_a_driver_of_an_older_cuda_is_not_given_the_packaged_machine_code(tmp_pa
     assert "\n" not in str(caught.value)
     own = tmp_path / "own.fatbin"
     own.write_bytes(b"built with the driver's nvcc")
+    own.chmod(0o644)
     monkeypatch.setenv(VARIABLE, str(own))
     assert load_fatbin(driver_version="11.8") == b"built with the driver's nvcc"
+    own.chmod(0o664)
+    with pytest.raises(BackendError, match="written by others"):
+        load_fatbin()
+
+
+def test_the_packaged_fatbin_is_taken_where_the_group_may_write_the_package(tmp_path, monkeypatch):
+    """As a checkout or an installation with umask 002 leaves it: its modules are code that the group may write, too."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    packaged = tmp_path / "animevid_kernels.fatbin"
+    shutil.copy(fatbin._PACKAGED, packaged)
+    shutil.copy(fatbin._PACKAGED.with_suffix(".json"), packaged.with_suffix(".json"))
+    packaged.chmod(0o664)
+    monkeypatch.setattr(fatbin, "_PACKAGED", packaged)
+    assert load_fatbin(driver_version="12.0") == packaged.read_bytes()
