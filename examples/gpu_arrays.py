@@ -42,25 +42,32 @@ def with_cupy(planes: Arrays, draw: Draw) -> Arrays:
 
 
 def with_pycuda(planes: Arrays, draw: Draw) -> Arrays:
-    from pycuda import driver, gpuarray
+    from pycuda import driver
 
     driver.init()
     context = driver.Device(0).retain_primary_context()  # the one that animevid, torch and CuPy use
     context.push()
     try:
-        stream = driver.Stream()
-        hosts = [driver.pagelocked_empty(plane.shape, plane.dtype) for plane in planes]
-        for host, plane in zip(hosts, planes, strict=True):
-            host[:] = plane
-        given = [gpuarray.to_gpu_async(host, stream=stream) for host in hosts]
-        drawn = [gpuarray.GPUArray(host.shape, host.dtype) for host in hosts]
-        draw(given, drawn, stream.handle)
-        for host, plane in zip(hosts, drawn, strict=True):
-            plane.get_async(stream=stream, ary=host)
-        stream.synchronize()
-        return [host.copy() for host in hosts]
+        return with_pycuda_in_its_context(planes, draw)
     finally:
         context.pop()
+        context.detach()
+
+
+def with_pycuda_in_its_context(planes: Arrays, draw: Draw) -> Arrays:
+    from pycuda import driver, gpuarray
+
+    stream = driver.Stream()
+    hosts = [driver.pagelocked_empty(plane.shape, plane.dtype) for plane in planes]
+    for host, plane in zip(hosts, planes, strict=True):
+        host[:] = plane
+    given = [gpuarray.to_gpu_async(host, stream=stream) for host in hosts]
+    drawn = [gpuarray.GPUArray(host.shape, host.dtype) for host in hosts]
+    draw(given, drawn, stream.handle)
+    for host, plane in zip(hosts, drawn, strict=True):
+        plane.get_async(stream=stream, ary=host)
+    stream.synchronize()
+    return [host.copy() for host in hosts]
 
 
 def main() -> None:
