@@ -418,10 +418,13 @@ def test_a_photo_is_dropped_and_compared_with_what_became_of_it(page: Any, photo
 
 
 def test_a_photo_is_taken_by_the_camera_after_a_countdown(page: Any):
+    page.execute_script(
+        "window.counts = [];"
+        "new MutationObserver(() => counts.push(count.textContent)).observe(count, { childList: true })"
+    )
     click(page, "#shoot")
-    until(lambda: text(page, "count") == "3")
-    until(lambda: text(page, "count") == "1")
     item = newest_job(page, "done", "failed")
+    assert page.execute_script("return counts") == ["3", "2", "1", ""]
     assert re.match(r"photo-[-\d]+\.jpg", item.text)
     until(lambda: page.execute_script("return document.querySelector('#jobs .before').naturalWidth") == 320)
     values = page.execute_script(
@@ -443,11 +446,9 @@ def test_a_film_shows_one_frame_in_the_chosen_style_and_an_estimate_before_it_is
     until(lambda: page.execute_script("return document.querySelector('#jobs .after').naturalWidth") == 96)
     first = picture(page, "#jobs .after")
     click(page, "input[value=negative]")
-    newest_job(page, "previewing")
-    newest_job(page, "held")
     until(
         lambda: page.execute_script(
-            "const i = document.querySelector('#jobs .after'); return i.complete && i.naturalWidth"
+            "const i = document.querySelector('#jobs .after'); return i.src.includes('negative') && i.complete"
         )
     )
     assert np.abs(picture(page, "#jobs .after") - first).mean() > 40
@@ -456,9 +457,11 @@ def test_a_film_shows_one_frame_in_the_chosen_style_and_an_estimate_before_it_is
     # The films before and after play in step.
     until(lambda: page.execute_script("return document.querySelector('#jobs video.after').readyState") == 4)
     click(page, "#jobs .player button")
-    until(lambda: page.execute_script("return document.querySelector('#jobs video.after').currentTime > 0.5"))
-    films = "const [b, a] = document.querySelectorAll('#jobs video'); a.pause();"
-    assert page.execute_script(f"{films} return Math.abs(a.currentTime - b.currentTime)") < 0.3
+    apart = "Math.abs(after.currentTime - before.currentTime)"
+    films = "const [before, after] = document.querySelectorAll('#jobs video');"
+    until(lambda: page.execute_script(f"{films} return after.currentTime > 0.4 && !before.paused && {apart} < 0.3"))
+    page.execute_script(f"{films} after.pause()")
+    until(lambda: page.execute_script(f"{films} return before.paused && {apart} < 0.05"))
     click(page, "#jobs .row button")
     until(lambda: page.execute_script("return big.open && big.querySelector('.compare').clientWidth > 700"))
     click(page, "#big-close")
