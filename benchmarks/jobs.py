@@ -87,14 +87,44 @@ def killed(clip: Path, dst: Path, options: ConversionOptions, segment_seconds: F
         return job.run().frames_in
 
 
+def extra_seconds(clip: Path, dst: Path, options: ConversionOptions, segment_seconds: Fraction) -> float:
+    """Processor time of what an unbroken conversion does not do: to look for cuts, keep a journal, and join."""
+    opened_at = time.process_time()
+    open_conversion(clip, dst, options, resumable=False).close()
+    opening = time.process_time() - opened_at
+    began_at = time.process_time()
+    with open_conversion(clip, dst, options, resumable=True, segment_seconds=segment_seconds) as job:
+        assert isinstance(job, Job)
+        extra = time.process_time() - began_at - opening
+        add = job.add
+
+        def timed_add(segment: Any) -> None:
+            nonlocal extra
+            at = time.thread_time()
+            add(segment)
+            extra += time.thread_time() - at
+
+        job.add = timed_add  # type: ignore[method-assign]
+        for segments in job.missing_runs():
+            job._make(segments, None)
+        at = time.process_time()
+        job.join()
+        return extra + time.process_time() - at
+
+
 class MeasuredWorker(SegmentWorker):
-    """Notes what it took, each time it has made a segment."""
+    """Notes what it took from when it was ready on, each time it has made a segment."""
+
+    def check(self) -> str | None:
+        refusal = super().check()
+        self._ready_cpu, self._ready_at = time.process_time(), time.time()
+        return refusal
 
     def make(self, index: int) -> Any:
         made = super().make(index)
         usage = resource.getrusage(resource.RUSAGE_SELF)
         note = Path(self._request.dst).with_name(f"worker-{os.getpid()}")
-        note.write_text(f"{time.process_time()} {usage.ru_maxrss * 1024}")
+        note.write_text(f"{time.process_time() - self._ready_cpu} {self._ready_at} {usage.ru_maxrss * 1024}")
         return made
 
 
@@ -136,6 +166,7 @@ def main() -> None:
     width, height = map(int, args.size.split("x"))
     seconds = Fraction(args.frames, RATE * args.segments)
     options = ConversionOptions(style=args.style, threads=1, encoder=EncodeOptions(threads=1))
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = prepare_clip(DEMO_CLIP, folder / "clip.mp4", width=width, height=height, frames=args.frames, rate=RATE)
@@ -149,6 +180,8 @@ def main() -> None:
         spread = (max(cost.cpu_seconds for cost in unbroken) - min(cost.cpu_seconds for cost in unbroken)) / whole
         print(f"unbroken: {whole:.1f} s of processor time for {args.frames} frames (runs {spread:.0%} apart)")
         print(f"in {args.segments} segments: {ratio - 1:+.1%}")
+        extra = extra_seconds(clip, folder / "extra.mp4", options, seconds)
+        print(f"cutting, journal and joining alone: {extra:.2f} s, {extra / whole:.1%}")
         with suppress(EOFError):
             in_a_process(killed, clip, folder / "killed.mp4", options, seconds, args.segments // 2)
         again = in_a_process(convert, clip, folder / "killed.mp4", options, seconds)
@@ -159,16 +192,17 @@ def main() -> None:
         )
         if args.no_farm:
             return
-        farm = in_a_process(farmed, clip, folder / "farm.mp4", options, seconds, args.workers)
+        in_a_process(farmed, clip, folder / "farm.mp4", options, seconds, args.workers)
         notes = [note.read_text().split() for note in folder.glob("worker-*")]
-        total = farm.cpu_seconds + sum(float(cpu) for cpu, _ in notes)
-        clock = median(cost.seconds for cost in unbroken)
+        made = sum(float(cpu) for cpu, _, _ in notes)
+        ready_at = min(float(ready) for _, ready, _ in notes)
+        clock = (folder / "farm.mp4").stat().st_mtime - ready_at
         print(
-            f"{args.workers} local workers, their start included: {total / whole:.2f} of one process's processor time, "
-            f"{farm.seconds / clock:.2f} of its time by the clock"
+            f"{args.workers} local workers, once one is ready: {made / whole:.2f} of one process's processor "
+            f"time, {clock / median(cost.seconds for cost in unbroken):.2f} of its time by the clock"
         )
         one = median(cost.peak_bytes for cost in unbroken)
-        most = max(int(peak) for _, peak in notes)
+        most = max(int(peak) for _, _, peak in notes)
         print(
             f"memory: {one / 1e6:.0f} MB in one process, {most / 1e6:.0f} MB in the largest worker ({most / one:.2f})"
         )

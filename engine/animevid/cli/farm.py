@@ -51,9 +51,13 @@ def run(args: argparse.Namespace) -> int:
             if speaks:
                 print("\n".join(job.plan.notices), file=sys.stderr)
 
+            kept = len(job.description.segments) - sum(map(len, job.missing_runs()))
+
             def tell(done: int, total: int) -> None:
                 if speaks:
-                    print(f"{done} of {total} segments, {time.monotonic() - started_at:.0f} s", file=sys.stderr)
+                    took = time.monotonic() - started_at
+                    left = took / (done - kept) * (total - done)
+                    print(f"{done} of {total} segments, {took:.0f} s, about {left:.0f} s left", file=sys.stderr)
 
             farm.run(tell)
         except KeyboardInterrupt as error:
