@@ -104,7 +104,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_those(
         "io/sinks/container.py+io/sinks/container_plan.py",
-        "io/test_cuts.py io/test_streams.py io/test_time.py io/test_colour.py io/test_published.py io/test_playlist.py",
+        "io/test_cuts.py io/test_retries.py io/test_names.py io/test_formats_page.py io/test_streams.py "
+        "io/test_time.py io/test_colour.py io/test_playlist.py",
         (
             "chapters of a cut at their old times",
             "start = max(chapter.start_seconds, source.origin_seconds) - source.origin_seconds",
@@ -162,7 +163,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_those(
         "io/sources/container.py+io/sources/stream_facts.py+io/sources/opening.py",
         "io/test_cuts.py io/test_time.py io/test_timeline.py io/test_film_shapes.py io/test_orientation.py "
-        "io/test_containers.py io/test_colour.py io/test_bad_input.py",
+        "io/test_containers.py io/test_colour.py io/test_images.py io/test_bad_input.py cli/test_choices.py",
         ("fields are never made whole", "if deinterlace and not on_device else None", "if False else None"),
         (
             "a cut that ends a frame late",
@@ -323,7 +324,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_those(
         "io/encoders.py",
-        "io/test_encoders.py io/test_colour.py io/test_formats_page.py",
+        "io/test_formats_page.py io/test_encoders.py io/test_colour.py",
         (
             "--crf is ignored",
             'f"{crf if crf is not None else _DEFAULT_CRF[encoder]:g}"',
@@ -388,7 +389,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_those(
         "server/auth.py",
-        "server/test_auth.py",
+        "server/test_login.py server/test_auth.py",
         (
             "any token opens",
             'return hmac.compare_digest((given or "").encode("utf-8", "replace"), '

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from animevid.io import open_sink, open_source
-from animevid.io.sinks.animation import how_often_played
+from animevid.io.sinks.animation import AnimationSink, how_often_played
+from PIL import Image
 
 pytestmark = pytest.mark.shared
 
@@ -51,3 +53,42 @@ def test_a_row_of_jpegs_is_a_film_and_a_photo_is_not(shared: Path, tmp_path: Pat
     assert through(shared / "faults" / "b.mjpeg", tmp_path / "o.mp4") == 50
     with open_source(shared / "faults" / "a98.jpg") as source:
         assert source.info.is_still
+
+
+def gradient(hue: int) -> np.ndarray:
+    """RGB ``(H, W, 3)``: two hundred tones of one colour."""
+    tones = np.tile(np.linspace(20, 250, 200), (60, 1))
+    picture = np.full((60, 200, 3), 20.0)
+    picture[..., hue] = tones
+    return picture.astype(np.uint8)
+
+
+@pytest.fixture
+def tones(tmp_path: Path) -> Path:
+    """A folder of three pictures, each in tones of a colour of its own."""
+    folder = tmp_path / "tones"
+    folder.mkdir()
+    for hue in range(3):
+        Image.fromarray(gradient(hue)).save(folder / f"{hue}.png")
+    return folder
+
+
+def test_each_picture_of_a_gif_has_colours_of_its_own(tones: Path, tmp_path: Path) -> None:
+    through(tones, tmp_path / "o.gif")
+    with Image.open(tmp_path / "o.gif") as gif:
+        for hue in range(3):
+            gif.seek(hue)
+            shown = np.asarray(gif.convert("RGB")).astype(int)
+            assert np.abs(shown - gradient(hue)).mean() < 5, hue
+
+
+def test_the_quality_of_an_animated_webp_is_that_which_is_asked_for(tones: Path, tmp_path: Path) -> None:
+    sizes = []
+    for quality in (10, 50, 95):
+        target = tmp_path / f"{quality}.webp"
+        with open_source(tones) as source, AnimationSink(target, template=source, quality=quality) as sink:
+            for frame in source:
+                sink.write(frame)
+            sink.finish()
+        sizes.append(target.stat().st_size)
+    assert sizes == sorted(set(sizes))

@@ -81,7 +81,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
     outputs += ["-map", "2", "-map", "3", "-map", "4", "-c:s", "copy", "-c:v", "libx264", "-preset", "ultrafast"]
     outputs += ["-vf", "setsar=4/3,setpts='if(gt(N,5),PTS+2,PTS)'", "-vsync", "passthrough", "-strict", "-2"]
     outputs += ["-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709", "-color_range", "tv"]
-    outputs += ["-metadata:s:a", "language=eng", "-metadata:s:s", "language=ger"]
+    outputs += ["-metadata:s:v:0", "language=jpn", "-metadata:s:a", "language=eng", "-metadata:s:s", "language=ger"]
     outputs += ["-map_metadata", "5", "-map_chapters", "5"]
     for name, kind in (("cover.png", "image/png"), ("s.srt", "text/plain")):
         outputs += ["-attach", str(folder / name), f"-metadata:s:t:{int(kind[0] == 't')}", f"mimetype={kind}"]
@@ -190,6 +190,8 @@ def tables(written: dict[str, Written]) -> str:
     lines.append(row("cover", [kept(cover) for cover in covers]))
     lines.append(row("chapters", [kept(film.chapters == ["C0", "C200"]) for film in all_of]))
     lines.append(row("title", [kept(film.title == "Film") for film in all_of]))
+    pictures = [f.film.get("tags", {}).get("language") == "jpn" for f in all_of]
+    lines.append(row("language of the picture", [kept(language) for language in pictures]))
     lines.append(row("languages of sound", [kept(language) for language in languages]))
     assert first.container == "mp4"
     return "\n".join(lines) + "\n"
@@ -207,6 +209,8 @@ def test_pictures_are_found_again_in_each_container_that_is_said_to_hold_them(tm
             with av.open(str(target)) as film:
                 assert film.streams.video[0].codec_context.codec.canonical_name == codec
                 assert sum(1 for _ in film.decode(video=0)) == 2
+                if codec == "hevc" and suffix in (".mp4", ".mov"):
+                    assert film.streams.video[0].codec_tag == "hvc1"  # Apple's players take no other
         else:
             with pytest.raises(UsageError, match="cannot hold"):
                 pass_through(source, target, settings=settings)
@@ -225,6 +229,18 @@ def test_a_circle_stays_round_where_the_output_cannot_say_the_shape_of_pixels(
         assert shape == Fraction(72, 48) * Fraction(4, 3)
         assert (info.display_width == 96) == (name != "o.mp4")
     assert any("made square" in line for line in report.notices) == (name != "o.mp4")
+
+
+def test_a_bit_rate_that_is_asked_for_is_kept_to(tmp_path: Path) -> None:
+    source, sizes = tmp_path / "in.mkv", []
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=320x240:r=25:d=2,noise=alls=20:allf=t", "-c:v", "ffv1", source)
+    for rate in (200_000, 1_000_000):
+        settings = OutputOptions(encoder=EncodeOptions(bitrate_bps=rate))
+        target = tmp_path / f"{rate}.mp4"
+        pass_through(source, target, settings=settings)
+        sizes.append(target.stat().st_size * 8 / 2)
+    assert 0.5 < sizes[0] / 200_000 < 2
+    assert 0.5 < sizes[1] / 1_000_000 < 2
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])

@@ -156,6 +156,9 @@ def test_a_folder_of_images_becomes_a_film_at_the_rate_asked_for(card, tmp_path)
         card(f"album/{number}.png", number=number)
     pass_through(tmp_path / "album", tmp_path / "film.mp4", image_rate=Fraction(10))
     assert times(tmp_path / "film.mp4") == [Fraction(i, 10) for i in range(5)]
+    frames = read_frames(tmp_path / "album", image_rate=Fraction(10))
+    assert [frame.pts_seconds for frame in frames] == [Fraction(i, 10) for i in range(5)]
+    assert {frame.duration_seconds for frame in frames} == {Fraction(1, 10)}
 
 
 def test_a_film_becomes_a_folder_of_images(make_clip, tmp_path):

@@ -27,6 +27,13 @@ class Noted(Backoff):
         super().reset()
 
 
+def test_whoever_tunes_in_waits_two_seconds_at_most(make_clip: Callable[..., Path], tmp_path: Path) -> None:
+    with VideoSource(make_clip("even.mp4")) as template:  # 25 pictures a second
+        for target in ("udp://127.0.0.1:9", tmp_path / "o.m3u8"):
+            with open_sink(target, template=template) as sink:
+                assert 25 <= int(sink.encoder.options["g"]) <= 50  # type: ignore[attr-defined]
+
+
 def test_what_the_encoder_refuses_is_no_lost_server(make_clip: Callable[..., Path]) -> None:
     calls: list[int] = []
     with VideoSource(make_clip("even.mp4")) as template:
@@ -73,6 +80,30 @@ def test_each_search_for_a_server_that_was_there_begins_with_the_first_pause(mak
             sink.write(frame)
         sink.abort()
     assert sink.reconnections == backoff.resets == 2
+
+
+def test_sound_goes_on_behind_a_break_on_the_films_clock(
+    make_clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, stop = make_clip("sound.mp4", audio_codec="aac", audio_seconds=Fraction(3, 5)), threading.Event()
+    monkeypatch.setattr("animevid.io.sources.reconnecting.scheme_of", lambda spec: "rtsp")
+    first, again = open_source(clip), open_source(clip)
+
+    def reopen() -> Any:
+        if again.frames_decoded:
+            stop.set()
+        return again if not stop.is_set() else open_source(clip)
+
+    with ReconnectingSource(first, reopen, patience_seconds=20, stop=stop, backoff=Noted()) as source:
+        source.packets.subscribe(frozenset({1}))
+        stamps: list[Fraction] = []
+        for frame in source:
+            stamps += [packet.pts * packet.time_base for packet in source.packets.take()]
+            last = frame.pts_seconds
+            if frame.index == 19:
+                stop.set()
+    assert stamps == sorted(set(stamps))  # no muxer goes back
+    assert abs(stamps[-1] - last) < Fraction(3, 10)  # and in step with the pictures
 
 
 def test_each_search_for_a_station_that_came_back_begins_with_the_first_pause(
