@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import os
 import shutil
@@ -21,6 +22,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "trainer" / "animevid_trainer"
+_PRELOADED = (
+    "animevid.errors", "cv2", "hypothesis", "numpy", "pydantic", "pytest", "safetensors.torch", "torch",
+    "torch.utils.tensorboard",
+)  # fmt: skip
 TESTS = ("tests/trainer/test_terms.py", "tests/trainer/test_losses.py")
 
 
@@ -239,10 +244,10 @@ def _survives(mutation: Mutation, folder: Path) -> bool:
 
 def run(mutations: Sequence[Mutation]) -> list[str]:
     """The mutations that no test notices, printed as they are found."""
-    import cv2  # noqa: F401
-    import torch
-
-    torch.set_num_threads(1)
+    # What no mutation touches is imported before the forks, which then have it.
+    for module in _PRELOADED:
+        importlib.import_module(module)
+    sys.modules["torch"].set_num_threads(1)
     survivors: list[str] = []
     for mutation in mutations:
         with tempfile.TemporaryDirectory() as folder:

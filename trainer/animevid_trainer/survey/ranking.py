@@ -74,7 +74,7 @@ def _fit(wins: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.flo
         strengths -= strengths.mean()
         if np.abs(step).max() < 1e-10:
             break
-    return strengths, np.linalg.pinv(_information(played, strengths))
+    return np.asarray(strengths, np.float64), np.asarray(np.linalg.pinv(_information(played, strengths)), np.float64)
 
 
 def _information(played: NDArray[np.float64], strengths: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -96,7 +96,12 @@ class VoteStore:
                 "SELECT judge, photo, left, right, anime, post, content, faults_left, faults_right FROM votes "
                 "ORDER BY at, judge, photo, left"
             ).fetchall()
-        return [Vote(*row[:7], tuple(row[7].split()), tuple(row[8].split())) for row in rows]
+        return [
+            Vote(
+                judge, photo, left, right, anime, post, content, tuple(faults_left.split()), tuple(faults_right.split())
+            )
+            for judge, photo, left, right, anime, post, content, faults_left, faults_right in rows
+        ]
 
     def of(self, judge: str) -> set[tuple[str, tuple[str, str]]]:
         """(photo, pair) of each vote of ``judge``."""
