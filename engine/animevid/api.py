@@ -9,7 +9,7 @@ from typing import Any
 
 from animevid.declare import keywords_of, option
 from animevid.frame import Frame
-from animevid.io import open_source
+from animevid.io import open_asked
 from animevid.options import ConversionOptions
 from animevid.render.renderer import Renderer
 from animevid.render.temporal import FrameReuse, TemporalFilter
@@ -50,16 +50,7 @@ def stylized_frames(src: PathLike, options: ConversionOptions) -> Iterator[Frame
         InputError, StyleError, BackendError, UsageError: see ``animevid.errors``.
     """
     with ExitStack() as stack:
-        source = stack.enter_context(
-            open_source(
-                src,
-                stream_index=options.stream_index,
-                start_seconds=options.start,
-                end_seconds=options.end,
-                tone_map=options.tone_map,
-                deinterlace=options.deinterlace,
-            )
-        )
+        source = stack.enter_context(open_asked(src, options))
         stylizer = open_stylizer(options, concurrency=pictures_at_once(options.threads))
         if stylizer is not options.style:
             stack.enter_context(stylizer)

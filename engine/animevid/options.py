@@ -240,19 +240,10 @@ class OutputOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConversionOptions(OutputOptions, RuntimeOptions, StyleOptions):
-    """Everything about a conversion but its two ends."""
+class SourceOptions(Options):
+    """What is taken of a source, and how it is read."""
 
     heading = "picture"
-    size: OutputSize | None = option(
-        None,
-        "(height, width) of the output, or what makes it of the source's; None: as the source",
-        flag_help="size of the output (default: as INPUT)",
-        flag="--size",
-        parse=parse_size,
-        metavar="WxH|720p|50%",
-        in_identity=False,  # the size that comes of it is in it
-    )
     start_seconds: Seconds | None = option(
         None,
         "where to begin",
@@ -266,6 +257,47 @@ class ConversionOptions(OutputOptions, RuntimeOptions, StyleOptions):
     )
     stream_index: int | None = option(
         None, "the video stream to take (default: the best)", flag="--stream", parse=parse_count, metavar="N"
+    )
+    deinterlace: bool = option(
+        True,
+        "make whole pictures of interlaced ones",
+        flag_help="take the two fields of interlaced pictures for one picture",
+        flag="--no-deinterlace",
+    )
+    tone_map: bool = option(
+        True,
+        "bring HDR to SDR instead of refusing it",
+        flag_help="refuse HDR instead of bringing it to SDR",
+        flag="--no-tone-map",
+    )
+    input_options: tuple[tuple[str, str], ...] = option(
+        (), "FFmpeg's options for opening the source: (('format_whitelist', 'mp4'),)"
+    )
+
+    @property
+    def start(self) -> Fraction | None:
+        """``start_seconds``, exactly."""
+        return None if self.start_seconds is None else Fraction(self.start_seconds)
+
+    @property
+    def end(self) -> Fraction | None:
+        """``end_seconds``, exactly."""
+        return None if self.end_seconds is None else Fraction(self.end_seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionOptions(SourceOptions, OutputOptions, RuntimeOptions, StyleOptions):
+    """Everything about a conversion but its two ends."""
+
+    heading = "picture"
+    size: OutputSize | None = option(
+        None,
+        "(height, width) of the output, or what makes it of the source's; None: as the source",
+        flag_help="size of the output (default: as INPUT)",
+        flag="--size",
+        parse=parse_size,
+        metavar="WxH|720p|50%",
+        in_identity=False,  # the size that comes of it is in it
     )
     compare: Comparison | None = option(
         None,
@@ -300,31 +332,6 @@ class ConversionOptions(OutputOptions, RuntimeOptions, StyleOptions):
         metavar="SECONDS",
         in_identity=False,
     )
-    tone_map: bool = option(
-        True,
-        "bring HDR to SDR instead of refusing it",
-        flag_help="refuse HDR instead of bringing it to SDR",
-        flag="--no-tone-map",
-    )
-    deinterlace: bool = option(
-        True,
-        "make whole pictures of interlaced ones",
-        flag_help="take the two fields of interlaced pictures for one picture",
-        flag="--no-deinterlace",
-    )
-    input_options: tuple[tuple[str, str], ...] = option(
-        (), "FFmpeg's options for opening the source: (('format_whitelist', 'mp4'),)"
-    )
-
-    @property
-    def start(self) -> Fraction | None:
-        """``start_seconds``, exactly."""
-        return None if self.start_seconds is None else Fraction(self.start_seconds)
-
-    @property
-    def end(self) -> Fraction | None:
-        """``end_seconds``, exactly."""
-        return None if self.end_seconds is None else Fraction(self.end_seconds)
 
 
 @dataclass(frozen=True, kw_only=True)

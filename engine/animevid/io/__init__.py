@@ -2,7 +2,7 @@
 
 from animevid.frame import Frame
 from animevid.io.encoders import EncoderPlan, PictureKind
-from animevid.io.open import open_sink, open_source
+from animevid.io.open import open_asked, open_sink, open_source
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.animation import AnimationSink
 from animevid.io.sinks.container import VideoSink
@@ -40,6 +40,7 @@ __all__ = [
     "VideoSink",
     "VideoSource",
     "may_come_back",
+    "open_asked",
     "open_sink",
     "open_source",
     "picture_kind_of",

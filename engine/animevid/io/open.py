@@ -24,7 +24,7 @@ from animevid.io.sources.animated_webp import AnimatedWebpSource
 from animevid.io.sources.container import VideoSource
 from animevid.io.sources.images import ImageSource, is_glob
 from animevid.io.still import HEAD_BYTES, is_animated_webp, is_row_of_jpegs, may_be_still, still_demuxer, still_kind
-from animevid.options import OutputOptions
+from animevid.options import OutputOptions, SourceOptions
 
 
 def open_source(
@@ -100,6 +100,24 @@ def open_source(
         deinterlace=deinterlace,
         device_index=device_index,
         file=file,
+    )
+
+
+def open_asked(spec: Spec, options: SourceOptions, *, device_index: int | None = None) -> Source:
+    """The source that ``options`` ask for; ``device_index`` as in :class:`VideoSource`.
+
+    Raises:
+        InputError, UnsupportedInputError, UsageError: as ``open_source``.
+    """
+    return open_source(
+        spec,
+        stream_index=options.stream_index,
+        start_seconds=options.start,
+        end_seconds=options.end,
+        options=dict(options.input_options) or None,
+        tone_map=options.tone_map,
+        deinterlace=options.deinterlace,
+        device_index=device_index,
     )
 
 

@@ -51,6 +51,11 @@ class Sink(ABC):
         return False
 
     @property
+    def why_not_joined(self) -> str | None:
+        """Why coded segments cannot be joined to this output, in a few words; ``None`` if they can."""
+        return "only a film in one file can be joined"
+
+    @property
     def encodes_on_device(self) -> bool:
         """Whether frames may stay in a GPU's memory."""
         return False

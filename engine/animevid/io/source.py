@@ -9,10 +9,12 @@ from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
 
+from animevid.errors import UsageError
 from animevid.frame import Frame
 from animevid.io.network.protocols import Spec
 from animevid.io.packets import PacketQueue
 from animevid.pixels.colour import Colour
+from animevid.redaction import redacted
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,20 @@ class Source(ABC):
     @property
     def end_seconds(self) -> Fraction | None:
         return None
+
+    @property
+    def can_be_sought(self) -> bool:
+        """Whether a film can be read from any of its key frames on, and its packets without decoding."""
+        return False
+
+    def passing_packets(self) -> Iterator[Fraction]:
+        """Read to the end without decoding, where ``can_be_sought``: the times, on the source's clock, at which frames
+        were to be decoded. Other streams' packets go to ``packets``.
+
+        Raises:
+            UsageError: it cannot be read so.
+        """
+        raise UsageError(f"path = {redacted(self.spec)!r} is read frame by frame only: give a film in a file")
 
     @property
     def is_finite(self) -> bool:

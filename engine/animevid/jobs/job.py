@@ -16,8 +16,6 @@ from types import TracebackType
 from typing import Self
 
 from animevid.errors import AnimevidError, Cancelled, InputError, OutputError, UsageError
-from animevid.files import takes_a_stream
-from animevid.io import VideoSink, VideoSource
 from animevid.io.clock import ARBITRARY_CLOCK_FORMATS
 from animevid.io.network.protocols import is_local_file, local_path, output_error
 from animevid.jobs.cuts import DEFAULT_SEGMENT_SECONDS, Segment, cut_points, segments_between
@@ -64,9 +62,7 @@ def open_conversion(
     conversion = Conversion(src, dst, options)
     try:
         reason = (
-            None
-            if resumable is False
-            else why_not_resumable(conversion, src, start_seconds=options.start or Fraction(0))
+            None if resumable is False else why_not_resumable(conversion, start_seconds=options.start or Fraction(0))
         )
         if resumable and reason is not None:
             raise UsageError(f"--resume: {reason}; leave it out")
@@ -83,20 +79,17 @@ def open_conversion(
         raise
 
 
-def why_not_resumable(conversion: Conversion, src: PathLike, *, start_seconds: Fraction) -> str | None:
+def why_not_resumable(conversion: Conversion, *, start_seconds: Fraction) -> str | None:
     """Why a conversion cannot be made in segments, in a few words; ``None`` if it can."""
     source, sink = conversion.source, conversion.sink
-    if not is_local_file(src) or not local_path(src).is_file() or not isinstance(source, VideoSource):
+    if not source.can_be_sought:
         return "only a film in a file can be sought"
-    to_file = is_local_file(sink.path) and not takes_a_stream(local_path(sink.path))
-    if not isinstance(sink, VideoSink) or not to_file or sink.muxer == "hls":
-        return "only a film in one file can be joined"
+    if sink.why_not_joined is not None:
+        return sink.why_not_joined
     if source.info.container.split(",")[0] in ARBITRARY_CLOCK_FORMATS or source.origin_seconds != start_seconds:
         return "this container's clock may begin anew in the middle (.mp4 and .mkv do well)"
     if source.info.duration_seconds is None:
         return "the source does not say how long it is"
-    if sink.picture.has_alpha:
-        return "pictures with an alpha channel are not joined"
     if source.is_on_device:
         return "pictures stay on the GPU"
     return None
@@ -254,7 +247,6 @@ class Job:
         indices = [segment.index for segment in self.description.segments]
         filled = [self.path_of(index) for index in indices if self._finished[index].frames]
         source = self._conversion.reopen_source()
-        assert isinstance(source, VideoSource)
         with source:
             report = join_segments(filled, self._dst, source=source, settings=self._conversion.options)
         self._journal.close()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from animevid.errors import InputError
-from animevid.io import VideoSource
+from animevid.io import Source
 from animevid.io.network.protocols import Spec
 from animevid.io.sink import SinkReport
 from animevid.io.sinks.container import VideoSink
@@ -17,7 +17,7 @@ from animevid.options import OutputOptions
 
 
 def join_segments(
-    paths: Sequence[Path], dst: Spec, *, source: VideoSource, settings: OutputOptions | None = None
+    paths: Sequence[Path], dst: Spec, *, source: Source, settings: OutputOptions | None = None
 ) -> SinkReport:
     """Write the film whose pictures lie in ``paths``; sound, subtitles, chapters and tags come from ``source``.
 

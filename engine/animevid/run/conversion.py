@@ -22,8 +22,8 @@ from animevid.io import (
     Sink,
     Source,
     may_come_back,
+    open_asked,
     open_sink,
-    open_source,
     picture_kind_of,
 )
 from animevid.io.network.protocols import is_local_file, is_published
@@ -278,16 +278,7 @@ class Conversion:
         options = self._options
 
         def open_once(*, device_index: int | None = None) -> Source:
-            return open_source(
-                src,
-                stream_index=options.stream_index,
-                start_seconds=options.start,
-                end_seconds=options.end,
-                options=dict(options.input_options) or None,
-                tone_map=options.tone_map,
-                deinterlace=options.deinterlace,
-                device_index=device_index,
-            )
+            return open_asked(src, options, device_index=device_index)
 
         source = open_once(device_index=device_index)
         if device_index is not None and not source.is_on_device:

@@ -24,13 +24,15 @@ from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.coded_frame import CodedFrame
 from animevid.io.sinks.container_plan import (
+    PLAYLIST_OPTIONS,
     check_playlist,
     check_size,
     decide_for,
     easy_to_tune_in,
     in_time,
+    kind_after,
     muxer_options,
-    picture_kind_of,
+    reads_device_memory,
     shifted_chapters,
 )
 from animevid.io.source import Source
@@ -51,9 +53,6 @@ if TYPE_CHECKING:
     from animevid.gpu.codecs import DeviceWriter
 
 log = logging.getLogger(__name__)
-
-#: The playlist of a whole film, in segments of about so many seconds (RFC 8216), each to be decoded by itself.
-_PLAYLIST_OPTIONS = {"hls_time": "6", "hls_playlist_type": "vod", "hls_flags": "independent_segments"}
 
 
 class VideoSink(Sink):
@@ -97,10 +96,7 @@ class VideoSink(Sink):
         self._should_stop = should_stop
         self._settings = settings = settings or OutputOptions()
         self._template = template
-        if picture is None:
-            if template is None:
-                raise UsageError("a VideoSink needs a template source or a picture kind: give one of them")
-            picture = picture_kind_of(template)
+        picture = picture or kind_after(template)
         url = output_url(path)
         if is_published(path):
             self._settings = settings = easy_to_tune_in(settings, picture)
@@ -188,11 +184,15 @@ class VideoSink(Sink):
         return self._packets_written, self._packets_lost
 
     @property
+    def why_not_joined(self) -> str | None:
+        if self._target is None or self.muxer == "hls":
+            return super().why_not_joined
+        return "pictures with an alpha channel are not joined" if self._picture.has_alpha else None
+
+    @property
     def encodes_on_device(self) -> bool:
         """Whether pictures may stay in an NVIDIA GPU's memory (``DevicePlanes``): the encoder reads them there."""
-        plan, picture = self.encoder, self._picture
-        same_size = (plan.width, plan.height) == (picture.width, picture.height)
-        return plan.encoder.endswith("_nvenc") and same_size and not picture.has_alpha
+        return reads_device_memory(self.encoder, self._picture)
 
     @property
     def origin_seconds(self) -> Fraction:
@@ -325,7 +325,7 @@ class VideoSink(Sink):
         io_open = None
         if isinstance(self._file, PendingPlaylist):
             segments = f"file:{self._file.folder / self._file.target.stem}-%05d.ts"
-            options = {**_PLAYLIST_OPTIONS, "hls_segment_filename": segments, **options}
+            options = {**PLAYLIST_OPTIONS, "hls_segment_filename": segments, **options}
             io_open = self._file.open
         self._container = open_output(
             self._name, muxer=self.muxer, options=options, should_stop=self._should_stop, io_open=io_open

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from animevid.errors import UsageError
 from animevid.frame import Frame
 from animevid.io.clock import output_time_base, ticks_from_seconds
-from animevid.io.encoders import PictureKind
+from animevid.io.encoders import EncoderPlan, PictureKind
 from animevid.io.network.protocols import is_utf8
 from animevid.io.source import Source
 from animevid.io.streams import (
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     pass
 
 
+#: The playlist of a whole film, in segments of about so many seconds (RFC 8216), each to be decoded by itself.
+PLAYLIST_OPTIONS = {"hls_time": "6", "hls_playlist_type": "vod", "hls_flags": "independent_segments"}
 #: No encoder reorders frames over so many ticks.
 _TICKS_OF_NO_FILM = 1 << 32
 #: Whoever tunes in to a published film waits for the next key frame: at most so long.
@@ -144,3 +146,20 @@ def in_time(packets: Iterable[Any]) -> Iterable[Any]:
         if packet.dts is not None and packet.pts is not None and not 0 <= packet.pts - packet.dts < _TICKS_OF_NO_FILM:
             packet.dts = packet.pts
         yield packet
+
+
+def kind_after(template: Source | None) -> PictureKind:
+    """What a film like ``template`` gives an encoder.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if template is None:
+        raise UsageError("a VideoSink needs a template source or a picture kind: give one of them")
+    return picture_kind_of(template)
+
+
+def reads_device_memory(plan: EncoderPlan, picture: PictureKind) -> bool:
+    """Whether the encoder takes frames from a GPU's memory as they lie there."""
+    same_size = (plan.width, plan.height) == (picture.width, picture.height)
+    return plan.encoder.endswith("_nvenc") and same_size and not picture.has_alpha

@@ -202,6 +202,10 @@ class VideoSource(Source):
         return self._cut.end_seconds
 
     @property
+    def can_be_sought(self) -> bool:
+        return is_local_file(self.spec) and local_path(self.spec).is_file()
+
+    @property
     def is_finite(self) -> bool:
         """False for what may never end (a camera, a live stream)."""
         return is_local_file(self.spec) or self._container.duration is not None
@@ -237,10 +241,6 @@ class VideoSource(Source):
         return self._iterate()
 
     def passing_packets(self) -> Iterator[Fraction]:
-        """Read to the end without decoding: the times, on the source's clock, at which pictures were to be decoded.
-
-        Other streams' packets go to ``packets``, as they do where frames are taken. Instead of iterating, once.
-        """
         if self._iterated:
             raise UsageError("a VideoSource is read once: open it again")
         self._iterated = True
