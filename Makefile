@@ -6,17 +6,19 @@
 # make gpu-check   does this machine's GPU draw what the CPU draws? Writes gpu-check/report.md
 # make gpu-carry   what benchmarks/gpu_check.sh needs on a machine without a package index, into .gpu-carry
 # make gpu-rehearse   that script here, without a network, on a driver that is none
+# make fuzz    an hour of mutated films, styles and requests; what fails is kept in out/fuzz
 # make clean   remove what these made
 
 PYTHON ?= python3
 VENV   ?= .venv
+FUZZ_SECONDS ?= 3600
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 GPU_EXTRAS := ".[train,gpu,tensorrt-rtx,openvino,mnn]"
 SOURCES := $(shell find engine trainer plugins CMakeLists.txt -type f -not -name "*.pyc" -not -name "_native*.so" 2>/dev/null)
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test check bench kernels gpu-check gpu-carry gpu-rehearse clean install install-dev
+.PHONY: demo test check bench fuzz kernels gpu-check gpu-carry gpu-rehearse clean install install-dev
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -48,6 +48,8 @@ async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
     except _NONSENSE as error:
         log.debug("%s %s", request.method, type(error).__name__, exc_info=error)
         return web.json_response({"error": f"the request cannot be understood ({type(error).__name__})"}, status=400)
+    except ConnectionError:  # whoever asked has gone; nobody reads the answer
+        return web.Response(status=400)
     except OSError as error:
         if error.errno not in NO_RESOURCES and error.errno != _NO_SPACE:
             raise

@@ -92,6 +92,11 @@ def is_utf8(path: Path) -> bool:
     return True
 
 
+#: Of several files: reading them can wait for what never comes.
+_PLAYLISTS = frozenset({".m3u8", ".m3u", ".mpd"})
+_PLAYLIST_SECONDS = 5.0
+
+
 def open_input(
     spec: Spec,
     *,
@@ -122,6 +127,10 @@ def open_input(
         if path.is_dir():
             raise InputError(f"path = {str(path)!r} is a folder where a file is expected: give a file in it")
         protocols, timeout = _READ_SCHEMES["file"], None
+        if path.suffix.lower() in _PLAYLISTS and path.is_file():
+            # One that does not say that it has ended is looked at again and again: FFmpeg does so a thousand times.
+            options = {"m3u8_hold_counters": "3", "max_reload": "3", **(options or {})}
+            timeout = _PLAYLIST_SECONDS
         if file is None and not is_utf8(path) and os.access(path, os.R_OK):
             handle = os.open(path, os.O_RDONLY)
         name = ffmpeg_url(path, handle)
