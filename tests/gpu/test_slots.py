@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from animevid.errors import DeviceError, UsageError
 from animevid.gpu import slots
+from animevid.gpu.check.graphs import SwapChroma
 from animevid.gpu.driver import Device, DeviceLost, OutOfDeviceMemory, open_device
 from animevid.gpu.slots import DevicePipeline, SlotPlan, Submission, open_pipeline, plan_slots, smaller_plan
 from animevid.pixels import (
@@ -33,35 +34,6 @@ from pixels.pictures import furthest, noise
 
 CARD = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
 SEEDS = range(6)
-
-
-class SwapChroma:
-    """A network made of copies on the device: U becomes V and V becomes U."""
-
-    half = True
-
-    def __init__(self, device: Device) -> None:
-        self._device = device
-
-    def enqueue(self, *, slot: int, stream: int, source: int, target: int, shape: tuple[int, ...]) -> None:
-        count, channels, height, width = shape
-        channel = 2 * height * width
-        for picture in range(count):
-            offset = picture * channels * channel
-            for first, to, channels_copied in ((0, 0, 16), (16, 20, 4), (20, 16, 4)):
-                self._device.call(
-                    "cuMemcpyDtoDAsync",
-                    target + offset + to * channel,
-                    source + offset + first * channel,
-                    channels_copied * channel,
-                    stream,
-                )
-
-    def capturable(self, *, slot: int, stream: int, shape: tuple[int, ...]) -> bool:
-        return True
-
-    def close(self) -> None:
-        pass
 
 
 def _open(device: Device, plan: SlotPlan) -> DevicePipeline:
