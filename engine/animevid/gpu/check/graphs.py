@@ -1,4 +1,4 @@
-"""CUDA graphs around our own kernels: what they draw is what launches one by one draw, and what the CPU draws."""
+"""CUDA graphs of our kernels, and of a network between them: they draw what the CPU draws, and what launches draw."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from animevid.gpu import kernels
 from animevid.gpu.check.findings import CheckOptions, Finding, distance, worst
 from animevid.gpu.check.frames import varied_frames
+from animevid.gpu.check.kernels import from_memory, to_memory
+from animevid.gpu.check.queue import GpuQueue
 from animevid.gpu.driver import Device, open_device
 from animevid.gpu.fatbin import load_fatbin
+from animevid.gpu.kernels import Surface, surface_layout
 from animevid.gpu.slots import DevicePipeline, SlotPlan, plan_slots
-from animevid.pixels.packed import pack_yuv420, unpack_yuv420
+from animevid.pixels.blend import blend
+from animevid.pixels.packed import pack_yuv420, padded_size, unpack_yuv420
 from animevid.pixels.planes import PlanesYUV420
 from animevid.styles.card import ColourOrder, Layout, StyleCard
 
@@ -48,11 +53,12 @@ class SwapChroma:
 
 
 def section(options: CheckOptions) -> Iterator[Finding]:
-    """With and without graphs, batches of 2, three slots."""
+    """Three kernels in one graph; then slots with and without graphs, batches of 2, three slots."""
     frames = list(varied_frames(_FRAMES, options.size))
     plan = plan_slots(frames[0], _CARD, batch=2)
     expected = [_expected(frame, plan) for frame in frames]
     with open_device() as device:
+        yield _captured_kernels(GpuQueue(device), frames[0])
         module = load_fatbin(driver_version=device.driver_version)
         for use_graphs in (False, True):
             network: Any = SwapChroma(device)
@@ -70,6 +76,28 @@ def section(options: CheckOptions) -> Iterator[Finding]:
             yield Finding(said, agrees=apart.largest <= 1)
             if use_graphs:
                 yield Finding(f"{captured} graphs were captured", agrees=captured > 0)
+
+
+def _captured_kernels(gpu: GpuQueue, frame: PlanesYUV420) -> Finding:
+    layout, padded = surface_layout(frame.height, frame.width), padded_size(frame.y.shape)
+    blank = np.zeros(layout.total_bytes, np.uint8)
+    source = Surface(layout, gpu.upload(to_memory(frame, layout)), frame.colour)
+    target = Surface(layout, gpu.upload(blank), frame.colour)
+    tensor = gpu.allocate(2 * 24 * (padded[0] // 4) * (padded[1] // 4))
+    launches = (
+        kernels.pack(source, tensor, size=frame.y.shape, padded=padded, half=True),
+        kernels.unpack(tensor, target, padded=padded, half=True),
+        kernels.blend(source, target, strength=0.5),
+    )
+    gpu.launch(launches)
+    graph = gpu.capture(launches)
+    gpu.device.call("cuMemcpyHtoDAsync", target.address, blank.ctypes.data, blank.nbytes, gpu.stream)
+    for _ in range(_TIMES):
+        gpu.device.call("cuGraphLaunch", graph, gpu.stream)
+    drawn = from_memory(gpu.download(target.address, blank), frame, layout)
+    packed = pack_yuv420(frame).astype(np.float16).astype(np.float32)
+    apart = distance(drawn, blend(frame, unpack_yuv420(packed, like=frame), strength=0.5))
+    return Finding(f"pack, unpack and blend in one graph: {apart}", agrees=apart.largest <= 1)
 
 
 def _expected(frame: PlanesYUV420, plan: SlotPlan) -> PlanesYUV420:

@@ -15,6 +15,7 @@ from animevid.gpu.fatbin import load_fatbin
 from animevid.gpu.kernels import Launch
 
 Array = npt.NDArray[Any]
+_CAPTURE_THREAD_LOCAL = 1
 
 
 class GpuQueue:
@@ -50,6 +51,14 @@ class GpuQueue:
             self.device.call(
                 "cuLaunchKernel", function, *launch.grid, *launch.block, 0, self.stream, ctypes.addressof(arguments), 0
             )
+
+    def capture(self, launches: Iterable[Launch]) -> Any:
+        """``launches`` as a CUDA graph that can be launched; their functions must have been launched once before."""
+        driver = self.device.driver
+        self.device.call("cuStreamBeginCapture", self.stream, driver.CUstreamCaptureMode(_CAPTURE_THREAD_LOCAL))
+        self.launch(launches)
+        graph = self.device.call("cuStreamEndCapture", self.stream)
+        return self.device.call("cuGraphInstantiate", graph, 0)
 
     def microseconds(self, work: Callable[[], Any], *, times: int = 100) -> float:
         """Mean time of ``work``, which submits to the stream, between two events."""

@@ -32,7 +32,7 @@ SECTIONS = (
     Section("decoding", "NVDEC against decoding on the CPU", 40),
     Section("interop", "Frames and streams of other libraries", 40),
     Section("sanitizer", "compute-sanitizer over the kernels", 80),
-    Section("graphs", "CUDA graphs around our kernels", 20),
+    Section("graphs", "CUDA graphs", 20),
     Section("bandwidth", "Kernels against memory bandwidth", 40),
     Section("rates", "Frames a second", 80),
     Section("training", "A training step", 40),
