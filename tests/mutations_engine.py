@@ -354,7 +354,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_those(
         "run/queues.py",
-        "run/test_pipeline.py run/test_live.py",
+        "run/test_latest_and_counter.py run/test_pipeline.py run/test_live.py",
         (
             "a slow sink does not hold the source back",
             "while len(self._items) >= self._capacity and not self._cancelled:",

@@ -18,6 +18,13 @@ def test_the_newest_item_wins_and_the_others_are_counted():
     assert (box.take(timeout_seconds=0), box.dropped) == (4, 4)
 
 
+def test_of_those_that_wait_the_oldest_goes():
+    box: BoundedQueue[int] = BoundedQueue(2, when_full=WhenFull.KEEP_LATEST)
+    for number in range(4):
+        box.offer(number)
+    assert box.get_batch(9) == [2, 3]
+
+
 def test_taking_from_an_empty_box_ends_when_it_is_closed():
     box: BoundedQueue[int] = BoundedQueue(1, when_full=WhenFull.KEEP_LATEST)
     threading.Timer(0.05, box.cancel).start()
