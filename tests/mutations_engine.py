@@ -180,11 +180,6 @@ MUTATIONS: tuple[Mutation, ...] = (
             "if True:",
         ),
         (
-            "a container's range tag is not asked",
-            "self._reader = PlaneReader(container_colour=tags)",
-            "self._reader = PlaneReader()",
-        ),
-        (
             "an alpha channel that is not used",
             "self._reader.keep_alpha = not is_opaque(self._reader.read(self._first))",
             "pass",
@@ -211,6 +206,11 @@ MUTATIONS: tuple[Mutation, ...] = (
             "films = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]",
             "films = list(streams.video)",
         ),
+    ),
+    *_those(
+        "io/colour.py",
+        "io/test_colour.py io/test_cuts.py io/test_planes_io.py",
+        ("full range is taken for limited", 'if pixel_format.startswith("yuvj"):', "if False:"),
     ),
     *_those(
         "io/timeline.py",

@@ -116,6 +116,9 @@ def test_brands_of_an_mp4_are_no_tags_of_a_matroska(clip: Callable[[str, str], P
 
 def test_frames_of_a_cut_are_those_of_the_span(clip: Callable[[str, str], Path], tmp_path: Path) -> None:
     source = clip(".mkv", "aac")
+    on_frames = Fraction(2, 5), Fraction(4, 5)
+    with open_source(source, start_seconds=on_frames[0], end_seconds=on_frames[1]) as cut:
+        assert [frame.pts_seconds for frame in cut] == [Fraction(n, 25) for n in range(10, 20)]
     wanted = [time for time in times(source) if START <= time < END]
     with open_source(source, start_seconds=START, end_seconds=END) as cut:
         frames = list(cut)
