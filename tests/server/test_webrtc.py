@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +20,7 @@ from aiortc.jitterbuffer import JitterBuffer
 from aiortc.rtp import RtpPacket
 from animevid.frame import Frame
 from animevid.io.sources.camera import TEST_PATTERN, open_feed
+from animevid.io.sources.counter import read_counter
 from animevid.options import CameraOptions, LiveOptions
 from animevid.run.live import LiveEngine
 from animevid.server.incoming import PromptJitterBuffer
@@ -115,3 +118,19 @@ def test_an_error_of_the_viewer_is_still_told_after_the_next_frame(packed_style:
                 await peer.close()
 
         asyncio.run(talk())
+
+
+@pytest.mark.parametrize("mirror", ["0", "1"])
+def test_plain_pictures_are_mirrored_where_that_is_asked_for(served: Callable[..., Any], mirror: str):
+    import cv2
+    import numpy as np
+
+    async def talk(client: Any) -> bytes:
+        async with client.get("/stream.mjpg", params={"mirror": mirror}) as stream:
+            part = await stream.content.readuntil(b"\xff\xd9")
+            return part[part.index(b"\xff\xd8") :]
+
+    jpeg = served(talk, camera=CameraOptions(TEST_PATTERN, (180, 320)))
+    luma = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+    seen = [read_counter(luma) is not None, read_counter(np.ascontiguousarray(luma[:, ::-1])) is not None]
+    assert seen == [mirror == "0", mirror == "1"]
