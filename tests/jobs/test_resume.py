@@ -332,7 +332,7 @@ def test_the_command_goes_on(film, packed_style, options, tmp_path, capsys):
 
 def test_files_that_a_crash_left_are_removed(tmp_path):
     target = tmp_path / "out.mp4"
-    left, other = tmp_path / ".out.0123abcd.part.mp4", tmp_path / ".other.0123abcd.part.mp4"
+    left, other = tmp_path / ".earlier.0123abcd.part.mp4", tmp_path / ".a-users-own.part.mp4"
     written = PendingFile(target, overwrite=False)
     for path in (left, other):
         path.touch()
