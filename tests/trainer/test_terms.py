@@ -338,6 +338,13 @@ def test_a_student_with_a_gan_meets_it_in_its_last_phase_only(make):
     assert d == approx(_judged(1, (1, 1, 1, 0.5)))
 
 
+def test_a_phase_without_content_has_all_terms_but_that(make):
+    recipe = load_recipe("animegan2")
+    free = replace(recipe, phases=(replace(recipe.phases[1], content=False),))
+    *_, (_, g) = _found(make(free), 0)
+    assert set(g) == {"adversarial", "style", "colour", "total_variation"}
+
+
 def test_pix2pix_judges_the_photo_together_with_the_teachers_picture_and_with_ours(make, monkeypatch):
     recipe = load_recipe("distill+pix2pix")
     objective = make(recipe)
