@@ -251,6 +251,14 @@ def test_a_budget_that_is_used_up_ends_the_rest_and_says_so(tmp_path):
     assert "the budget of 4 s is used up" in (tmp_path / "out" / REPORT).read_text()
 
 
+def test_a_section_that_the_budget_ends_is_no_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr("animevid.gpu.check.runner._LEAST_SECONDS", 0.5)
+    (result,) = _run(tmp_path, "hangs", budget=1.5)  # its own limit is 2 s
+    assert (result.verdict, result.is_good) == ("skipped", True)
+    assert result.reason.startswith("the budget ended it")
+    assert result.findings == (Finding("a comparison", agrees=True),)
+
+
 def test_the_sections_together_take_less_than_nine_minutes_in_the_order_of_what_stands_on_what():
     assert sum(section.limit_seconds for section in SECTIONS) < 9 * 60
     assert [section.name for section in SECTIONS] == [

@@ -108,6 +108,8 @@ def _run(section: Section, findings: Path, options: CheckOptions, command: Seque
     seconds = time.monotonic() - begun
     found, closing = _read(findings, already)
     last = (said.strip().splitlines() or ["nothing said"])[-1][:200]
+    if not ended and options.limit_seconds < section.limit_seconds and all(f.agrees is not False for f in found):
+        return Result(section, "skipped", f"the budget ended it after {seconds:.0f} s", found, seconds)
     if not ended:
         reason = f"no end after {options.limit_seconds:.0f} s"
     elif closing is None:
