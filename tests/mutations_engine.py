@@ -210,7 +210,11 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_those(
         "io/colour.py",
         "io/test_colour.py io/test_cuts.py io/test_planes_io.py",
-        ("full range is taken for limited", 'if pixel_format.startswith("yuvj"):', "if False:"),
+        (
+            "full range is taken for limited",
+            "known_range = ColourRange(colour_range)",
+            "known_range = ColourRange.LIMITED",
+        ),
     ),
     *_those(
         "io/timeline.py",
