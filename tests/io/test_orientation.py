@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
-from animevid.io import VideoSource
+from animevid.io import VideoSource, open_source
 from animevid.io.orientation import Orientation, orientation_from_matrix, turn_upright, turn_upright_ref
 from animevid.pixels.planes import PlanesYUV420
 from hypothesis import given
@@ -97,3 +99,10 @@ def test_the_phone_recording_that_was_held_upside_down_stands_upright(clips):
     assert stored.rotation_degrees == 180
     np.testing.assert_array_equal(upright.planes.y, stored.planes.y[::-1, ::-1])
     np.testing.assert_array_equal(upright.planes.u, stored.planes.u[::-1, ::-1])
+
+
+def test_pixels_that_are_not_square_turn_with_the_picture(make_clip, tmp_path):
+    clip = make_clip("lying.mp4", width=64, height=48, display_rotation=90, sample_aspect_ratio=Fraction(4, 3))
+    with open_source(clip) as source:
+        assert (source.info.display_width, source.info.display_height) == (48, 64)
+        assert source.info.sample_aspect_ratio == Fraction(3, 4)
