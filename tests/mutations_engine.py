@@ -228,7 +228,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_those(
         "io/planes_io.py",
-        "io/test_film_to_jpeg.py io/test_planes_io.py io/test_colour.py io/test_photos.py",
+        "io/test_film_to_jpeg.py io/test_planes_io.py io/test_images.py io/test_colour.py io/test_photos.py",
         (
             "video's range in JPEG",
             'if self.pixel_format == "yuvj420p" and name == "yuv420p" and same_code:',
