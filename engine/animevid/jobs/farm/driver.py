@@ -212,7 +212,8 @@ class Farm:
             raise cause or BackendError(f"a worker failed: {str(error).splitlines()[-1]}") from error
         except self._ray.exceptions.RayError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+            cause = lines[-1].split(". ")[0] if lines else ""  # the rest is Ray's advice
+            return f"{type(error).__name__}: {cause}"
 
     def _start(self) -> Any:
         self._number += 1
