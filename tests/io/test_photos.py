@@ -240,3 +240,13 @@ def test_photos_animations_and_films_come_by_standard_input(shared: Path, tmp_pa
     assert _by_standard_input(shared / "faults" / "a.webp", as_pipe=as_pipe) == ["False", "8", "webp"]
     assert _by_standard_input(shared / "faults" / "loop3.gif", as_pipe=as_pipe) == ["False", "5", "gif"]
     assert _by_standard_input(shared / "faults" / "cover.mkv", as_pipe=as_pipe)[0] == "False"
+
+
+def test_a_photo_that_is_cut_short_is_shown_and_said(tmp_path: Path) -> None:
+    smooth(320, 240).save(tmp_path / "whole.jpg", quality=95)
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) * 2 // 3])
+    assert said(tmp_path / "whole.jpg") == ()
+    assert any("cut short" in line for line in said(tmp_path / "cut.jpg"))
+    with open_source(tmp_path / "cut.jpg") as source:
+        assert next(iter(source)).concealed
