@@ -103,7 +103,9 @@ class Timeline:
         )
 
     def _end(self) -> Fraction:
-        return max(track.end for index, track in self._tracks.items() if index in self._leading or not self._leading)
+        ends = [track.end for index, track in self._tracks.items() if index in self._leading or not self._leading]
+        # A leading track may come into being later than the others: until then any of them leads.
+        return max(ends or [track.end for track in self._tracks.values()])
 
 
 def _times(count: int) -> str:

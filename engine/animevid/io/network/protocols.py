@@ -19,6 +19,7 @@ import av
 from animevid.errors import InputError, OutputError, UnsupportedInputError, UsageError
 from animevid.io.network.avio import open_avio_output
 from animevid.io.network.ffmpeg_subprocess import PipedContainer, has_protocol, open_bridged_input, open_bridged_output
+from animevid.io.network.playlists import check_playlist
 from animevid.io.pyav import LENIENT_METADATA
 from animevid.redaction import redacted, redacted_text
 
@@ -128,6 +129,7 @@ def open_input(
             raise InputError(f"path = {str(path)!r} is a folder where a file is expected: give a file in it")
         protocols, timeout = _READ_SCHEMES["file"], None
         if path.suffix.lower() in _PLAYLISTS and path.is_file():
+            check_playlist(path)
             # One that does not say that it has ended is looked at again and again: FFmpeg does so a thousand times.
             options = {"m3u8_hold_counters": "3", "max_reload": "3", **(options or {})}
             timeout = _PLAYLIST_SECONDS

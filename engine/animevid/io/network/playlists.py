@@ -1,0 +1,36 @@
+"""A playlist on disk is looked at before FFmpeg follows it: one that leads to itself would be followed without end."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from animevid.errors import InputError
+
+SUFFIXES = frozenset({".m3u8", ".m3u"})
+_MOST_BYTES = 8 << 20
+_ATTRIBUTE = re.compile(rb'URI="([^"]*)"')
+
+
+def check_playlist(path: Path, leading: tuple[Path, ...] = ()) -> None:
+    """Refuse a local playlist that leads to itself, directly or by others, or is no playlist by its size.
+
+    Raises:
+        InputError: it does.
+    """
+    try:
+        here = path.resolve()
+        if here in leading:
+            raise InputError(f"path = {str(leading[0])!r} is a playlist that leads to itself")
+        if not here.is_file():
+            return
+        if here.stat().st_size > _MOST_BYTES:
+            raise InputError(f"path = {str(path)!r} is larger than any playlist: {_MOST_BYTES >> 20} MiB are allowed")
+        text = here.read_bytes()
+    except (OSError, ValueError, RuntimeError):
+        return  # FFmpeg says what is wrong with it
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(b"#")]
+    for name in dict.fromkeys((*lines, *_ATTRIBUTE.findall(text))):
+        local = name.decode("utf-8", "surrogateescape").removeprefix("file:")
+        if Path(local).suffix.lower() in SUFFIXES and "://" not in local and "\0" not in local:
+            check_playlist(here.parent / local, (*leading, here))
