@@ -379,7 +379,9 @@ class Trainer:
                 self.step += 1
                 pictures += len(batch.photo)
                 means.add(terms)
-                ends = self.step >= self.settings.steps or wishes.stop
+                # one process need not ask others: it stops after the step in which the signal came
+                asked = wishes.stop or (stop.asked and self.world.size == 1)
+                ends = self.step >= self.settings.steps or asked
                 now = time.perf_counter()
                 # the first steps, so that a person sees at once that it goes and how fast
                 if log_due.is_due(self.step, now) or ends or self.step - first_step in (1, 3):
