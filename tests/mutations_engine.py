@@ -263,7 +263,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_those(
         "io/open.py",
-        "io/test_images.py io/test_photos.py io/test_formats_page.py",
+        "cli/test_choices.py io/test_images.py io/test_photos.py io/test_formats_page.py",
         (
             "a film to %03d.webp is an animation",
             '(suffix == ".webp" and (is_still or is_pattern))',
