@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -62,6 +63,21 @@ def test_frames_come_one_by_one_with_their_exact_time(clip, packed_style):
     assert [frame.index for frame in frames] == list(range(36))
     picture = planes_to_rgb(frames[0].planes)
     assert (picture.dtype, picture.shape) == (np.uint8, (96, 160, 3))
+
+
+def test_a_frame_gives_rgb_upright_and_is_shown_by_a_notebook(clip, packed_style):
+    frame = next(animevid.stylized_frames(clip, style=packed_style))
+    np.testing.assert_array_equal(frame.to_rgb(), planes_to_rgb(frame.planes))
+    turned = replace(frame, rotation_degrees=90)
+    np.testing.assert_array_equal(turned.to_rgb(), cv2.rotate(planes_to_rgb(frame.planes), cv2.ROTATE_90_CLOCKWISE))
+    shown = cv2.imdecode(np.frombuffer(turned._repr_png_(), np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(shown, turned.to_rgb())
+
+
+def test_a_size_is_said_as_on_the_command_line_too():
+    assert ConversionOptions(size="1280x720").size(90, 160) == (720, 1280)
+    with pytest.raises(UsageError, match="'1280:720' is not a size; give 1280x720, 720p"):
+        ConversionOptions(size="1280:720")
 
 
 def test_leaving_the_frames_early_leaves_no_thread(clip, packed_style):
@@ -259,8 +275,11 @@ def test_names_are_loaded_when_they_are_used():
         "heavy = {'numpy', 'av', 'onnxruntime', 'cv2', 'torch'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
         "assert set(animevid.__all__) <= set(dir(animevid))\n"
+        "animevid.EncodeOptions\n"
+        "assert 'numpy' not in sys.modules\n"
         "animevid.Stylizer\n"
-        "assert 'torch' not in sys.modules\n"
+        "assert {'torch', 'PIL'}.isdisjoint(sys.modules)\n"
+        "assert 'aozora' in {style.card.name for style in animevid.list_styles()}\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

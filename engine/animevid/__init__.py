@@ -6,11 +6,11 @@
 
     animevid.stylize("in.mp4", "out.mp4")                    # everything but the picture is carried over
 
-    with animevid.Stylizer() as stylizer:                    # uint8 RGB (H, W, 3) in, the same out
+    with animevid.Stylizer() as stylizer:                    # NumPy, Pillow or torch in, the same out
         picture = stylizer(picture)
 
     for frame in animevid.stylized_frames("in.mp4"):         # Frame: planes and exact time
-        ...
+        rgb = frame.to_rgb()
 
 ``animevid.errors`` is the tree of everything raised on purpose. Names are loaded when they are first used, so
 ``import animevid`` costs nothing.
@@ -26,9 +26,10 @@ from animevid import errors
 
 if TYPE_CHECKING:
     from animevid.api import stylize, stylized_frames
+    from animevid.options import EncodeOptions
     from animevid.render.stylizer import Stylizer
     from animevid.render.temporal import TemporalFilter
-    from animevid.styles import Style
+    from animevid.styles import Style, list_styles
 
 __version__ = "0.1.0"
 
@@ -36,12 +37,24 @@ __version__ = "0.1.0"
 # set before. Every process of ours imports this module first, the sandboxed ones too.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-__all__ = ["Style", "Stylizer", "TemporalFilter", "__version__", "errors", "stylize", "stylized_frames"]
+__all__ = [
+    "EncodeOptions",
+    "Style",
+    "Stylizer",
+    "TemporalFilter",
+    "__version__",
+    "errors",
+    "list_styles",
+    "stylize",
+    "stylized_frames",
+]
 
 _PUBLIC = {
+    "EncodeOptions": "animevid.options",
     "TemporalFilter": "animevid.render.temporal",
     "Style": "animevid.styles",
     "Stylizer": "animevid.render.stylizer",
+    "list_styles": "animevid.styles",
     "stylize": "animevid.api",
     "stylized_frames": "animevid.api",
 }

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+import numpy as np
+import numpy.typing as npt
+
 from animevid.pixels.planes import PlanesYUV420
+from animevid.pixels.rgb import planes_to_rgb
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,17 @@ class Frame:
     def with_planes(self, planes: PlanesYUV420) -> Frame:
         """The same moment with another picture."""
         return replace(self, planes=planes)
+
+    def to_rgb(self) -> npt.NDArray[np.uint8]:
+        """The picture, upright, as uint8 RGB ``(H, W, 3)``; ``alpha`` is left out."""
+        return np.ascontiguousarray(np.rot90(planes_to_rgb(self.planes), -self.rotation_degrees // 90))
+
+    def _repr_png_(self) -> bytes:
+        """The picture as PNG: what a notebook shows."""
+        import cv2
+
+        _, png = cv2.imencode(".png", self.to_rgb()[..., ::-1])
+        return png.tobytes()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from animevid.declare import Options, nested, option
 from animevid.values import (
+    from_text,
     parse_bitrate,
     parse_camera_size,
     parse_compare,
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 StyleSpec: TypeAlias = "str | os.PathLike[str] | Style | Stylizer | None"
 Comparison: TypeAlias = Literal["side", "split"]
 Seconds: TypeAlias = Fraction | float
-#: (height, width), or what makes one of the source's (height, width).
-OutputSize: TypeAlias = tuple[int, int] | Callable[[int, int], tuple[int, int]]
+#: "1280x720" (width x height), "720p" or "50%"; (height, width); or what makes that of the source's (height, width).
+OutputSize: TypeAlias = str | tuple[int, int] | Callable[[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -292,7 +293,8 @@ class ConversionOptions(SourceOptions, OutputOptions, RuntimeOptions, StyleOptio
     heading = "picture"
     size: OutputSize | None = option(
         None,
-        "(height, width) of the output, or what makes it of the source's; None: as the source",
+        "of the output: '1280x720' (width x height), '720p' or '50%', or as an array has it, (height, width), "
+        "or what makes that of the source's; None: as the source",
         flag_help="size of the output (default: as INPUT)",
         flag="--size",
         parse=parse_size,
@@ -332,6 +334,11 @@ class ConversionOptions(SourceOptions, OutputOptions, RuntimeOptions, StyleOptio
         metavar="SECONDS",
         in_identity=False,
     )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, str):
+            object.__setattr__(self, "size", from_text(parse_size, self.size))
+        super().__post_init__()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,26 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TypeVar
+
+from animevid.errors import UsageError
+
+T = TypeVar("T")
+
+
+def from_text(parse: Callable[[str], T], text: str) -> T:
+    """``parse(text)``, where ``text`` comes from elsewhere than the command line.
+
+    Raises:
+        UsageError: it is not what ``parse`` takes.
+    """
+    try:
+        return parse(text)
+    except (ArgumentTypeError, ValueError) as error:
+        raise UsageError(str(error)) from error
 
 
 def parse_time(text: str) -> Fraction:

@@ -9,10 +9,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from animevid.errors import AnimevidError, BackendError, StyleError, UsageError
-from animevid.pixels import Colour, ColourRange, Matrix, NoiseFloor, PlanesYUV420
+from animevid.pixels import Colour, ColourRange, Matrix, NoiseFloor, PlanesYUV420, planes_to_rgb
 from animevid.render.stylizer import Stylizer
 from animevid.render.temporal import FrameReuse, TemporalFilter
 from animevid.run.session import stylizing_stages
+from PIL import Image
 from small_styles import LEVELS, NCHW, NHWC, PACKED, save_style
 
 
@@ -220,6 +221,54 @@ def test_black_white_and_grey_survive_the_rgb_call(make_style):
 def test_what_is_not_uint8_rgb_is_refused(packed_style, frame):
     with Stylizer(packed_style) as stylizer, pytest.raises(UsageError, match="give uint8 RGB"):
         stylizer(frame)
+
+
+@pytest.mark.parametrize("ask", [Stylizer.__call__, lambda stylizer, image: TemporalFilter(stylizer)(image)])
+def test_every_kind_of_image_is_drawn_alike_and_comes_back_as_it_came(packed_style, ask):
+    torch = pytest.importorskip("torch")
+    rgb = planes_to_rgb(_picture(48, 64))
+    with Stylizer(packed_style) as stylizer:
+        drawn = ask(stylizer, rgb)
+        assert np.any(drawn != rgb)
+        channels_first = ask(stylizer, np.moveaxis(rgb, -1, 0))
+        image = Image.fromarray(rgb)
+        image.putalpha(7)
+        image.info["dpi"] = (72, 72)
+        pillow = ask(stylizer, image)
+        tensor = ask(stylizer, torch.from_numpy(rgb).permute(2, 0, 1))
+        tensor_hwc = ask(stylizer, torch.from_numpy(rgb))
+    np.testing.assert_array_equal(np.moveaxis(channels_first, 0, -1), drawn)
+    assert (pillow.mode, pillow.getextrema()[3], pillow.info) == ("RGBA", (7, 7), {"dpi": (72, 72)})
+    np.testing.assert_array_equal(np.asarray(pillow)[..., :3], drawn)
+    np.testing.assert_array_equal(tensor.permute(1, 2, 0).numpy(), drawn)
+    np.testing.assert_array_equal(tensor_hwc.numpy(), drawn)
+
+
+def test_a_batch_of_tensors_and_an_image_of_three_columns_keep_their_axes(packed_style):
+    torch = pytest.importorskip("torch")
+    batch = np.stack([planes_to_rgb(_picture(32, 48, seed=seed)) for seed in range(2)])
+    narrow = planes_to_rgb(_picture(3, 3))
+    with Stylizer(packed_style) as stylizer:
+        drawn = stylizer(torch.from_numpy(batch).permute(0, 3, 1, 2))
+        np.testing.assert_array_equal(drawn.permute(0, 2, 3, 1).numpy(), stylizer(batch))
+        of_tensor = stylizer(torch.from_numpy(narrow).permute(2, 0, 1))
+        np.testing.assert_array_equal(of_tensor.permute(1, 2, 0).numpy(), stylizer(narrow))
+
+
+@pytest.mark.parametrize(
+    ("image", "told"),
+    [
+        (Image.new("I;16", (8, 6)), r"size = \(8, 6\), mode = 'I;16': give one of 8 bits"),
+        ([[1, 2, 3]], "list is no image: give an array of NumPy, a PIL.Image or a torch.Tensor"),
+        (
+            np.zeros((6, 8), np.uint8),
+            r"shape = \(6, 8\), dtype = 'uint8': give uint8 RGB of shape \(H, W, 3\), \(3",
+        ),
+    ],
+)
+def test_what_arrived_and_what_is_allowed_is_told_of_an_image(packed_style, image, told):
+    with Stylizer(packed_style) as stylizer, pytest.raises(UsageError, match=told):
+        stylizer(image)
 
 
 def test_pictures_of_two_sizes_in_one_call_of_infer_keep_their_order(packed_style):
@@ -498,5 +547,5 @@ class TestSteadySteps:
         with Stylizer(make_style(PACKED, "posterize")) as stylizer:
             steps = TemporalFilter(stylizer)
             np.testing.assert_array_equal(steps(frame), stylizer(frame))
-            with pytest.raises(UsageError, match=r"\(H, W, 3\)$"):
+            with pytest.raises(UsageError, match=r"\(H, W, 3\), \(3, H, W\)$"):
                 steps(frame[np.newaxis])

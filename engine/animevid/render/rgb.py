@@ -1,32 +1,90 @@
-"""RGB arrays as they come from and go to users."""
+"""Images as they come from and go to users: arrays of NumPy, images of Pillow, tensors of torch.
+
+Nothing is imported for them: an object of a library is there only where that library is loaded already.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from animevid.errors import UsageError
-from animevid.pixels import (
-    Colour,
-    ColourRange,
-    PlanesYUV420,
-    rgb_to_planes,
-)
+from animevid.pixels import Colour, ColourRange, PlanesYUV420, rgb_to_planes
+from animevid.render.renderer import RGBFrames
 
-if TYPE_CHECKING:
-    pass
-from animevid.render.renderer import (
-    RGBFrames,
-)
+#: A kind of image that ``take_images`` takes.
+Images = TypeVar("Images")
+
+#: Modes of Pillow with more than 8 bits a channel, which would be clipped.
+_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def check_rgb(frames: RGBFrames, *, dimensions: tuple[int, ...]) -> None:
-    if frames.dtype != np.uint8 or frames.ndim not in dimensions or frames.shape[-1] != 3 or 0 in frames.shape:
-        shapes = " or ".join("(N, H, W, 3)" if count == 4 else "(H, W, 3)" for count in dimensions)
-        raise UsageError(f"{frames.dtype = }, {frames.shape = }: give uint8 RGB of shape {shapes}")
+def take_images(images: Images, *, batches: bool = True) -> tuple[RGBFrames, Callable[[RGBFrames], Images]]:
+    """``images`` as uint8 RGB ``(H, W, 3)``, or ``(N, H, W, 3)``; and what gives results back as ``images`` are.
+
+    An axis of 3 at the end is the channels, else one before height and width; of a tensor, whose channels come first
+    by convention, the other way round.
+
+    Args:
+        images: a uint8 array or tensor, ``(H, W, 3)``, ``(3, H, W)`` or with an axis N before; or an image of Pillow.
+        batches: whether there may be an axis N. Default: true.
+
+    Raises:
+        UsageError: another type, dtype, shape or mode.
+    """
+    pillow, torch = sys.modules.get("PIL.Image"), sys.modules.get("torch")
+    if pillow is not None and isinstance(images, pillow.Image):
+        return _take_pillow(pillow, images)
+    if torch is not None and isinstance(images, torch.Tensor):
+        _check(images, str(images.dtype).removeprefix("torch."), batches=batches)
+        frames, give_back = _channels_last(images.detach().cpu().numpy(), channels_first=_is(images, -3))
+        return frames, lambda results: torch.from_numpy(np.ascontiguousarray(give_back(results))).to(images.device)
+    if not isinstance(images, np.ndarray):
+        raise UsageError(f"{type(images).__name__} is no image: give an array of NumPy, a PIL.Image or a torch.Tensor")
+    _check(images, str(images.dtype), batches=batches)
+    return _channels_last(images, channels_first=not _is(images, -1))
 
 
 def planes_of_rgb(frame: RGBFrames) -> PlanesYUV420:
     # Full range keeps all 256 levels; an untagged matrix is guessed by size, as it is for video.
     return rgb_to_planes(frame, colour=Colour(range=ColourRange.FULL))
+
+
+def _check(images: Any, dtype: str, *, batches: bool) -> None:
+    shape = tuple(images.shape)
+    dimensions = (3, 4) if batches else (3,)
+    if dtype != "uint8" or len(shape) not in dimensions or 0 in shape or not (_is(images, -1) or _is(images, -3)):
+        allowed = "(H, W, 3), (3, H, W)" + (", (N, H, W, 3) or (N, 3, H, W)" if batches else "")
+        raise UsageError(f"an image of {shape = }, {dtype = }: give uint8 RGB of shape {allowed}")
+
+
+def _is(images: Any, axis: int) -> bool:
+    """Whether that axis may be the channels."""
+    return bool(images.shape[axis] == 3)
+
+
+def _channels_last(images: RGBFrames, *, channels_first: bool) -> tuple[RGBFrames, Callable[[RGBFrames], Any]]:
+    if not channels_first:
+        return images, lambda results: results
+    frames = np.ascontiguousarray(np.moveaxis(images, -3, -1))
+    return frames, lambda results: np.ascontiguousarray(np.moveaxis(results, -1, -3))
+
+
+def _take_pillow(pillow: Any, image: Any) -> tuple[RGBFrames, Callable[[RGBFrames], Any]]:
+    if image.mode in _DEEP_MODES or 0 in image.size:
+        size, mode = image.size, image.mode
+        raise UsageError(f"an image of {size = }, {mode = }: give one of 8 bits a channel, image.convert('RGB')")
+    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+    rgb = image.convert("RGB")
+
+    def give_back(results: RGBFrames) -> Any:
+        drawn = pillow.fromarray(results)
+        if alpha is not None:
+            drawn.putalpha(alpha)
+        drawn.info = {key: value for key, value in image.info.items() if key != "transparency"}
+        return drawn
+
+    return np.asarray(rgb), give_back

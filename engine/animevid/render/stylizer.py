@@ -39,7 +39,7 @@ from animevid.render.renderer import (
     StepOutput,
     form_of,
 )
-from animevid.render.rgb import check_rgb, planes_of_rgb
+from animevid.render.rgb import Images, planes_of_rgb, take_images
 from animevid.render.side_by_side import SideBySide
 from animevid.render.tiles import run_tiled
 from animevid.styles import open_style
@@ -66,8 +66,8 @@ class Stylizer:
     options of ``animevid.options.StylizerOptions`` are its arguments; ``Stylizer.open`` takes them whole. ``strength``
     and ``net_pixels`` may be set between frames, from any thread.
 
-    Called on ``uint8`` RGB, ``(H, W, 3)`` or ``(N, H, W, 3)``, it gives the same shape and dtype. Colour is sampled as
-    in video (4:2:0) on the way. Calls from several threads are safe.
+    Called on ``uint8`` RGB (NumPy or torch, HWC or CHW, one or N) or an image of Pillow, it gives the same kind. Colour
+    is sampled as in video (4:2:0) on the way. Calls from several threads are safe.
 
     Raises:
         StyleError: no such style, or not a stylizer.
@@ -299,16 +299,15 @@ class Stylizer:
         """All three steps, here and now."""
         return self.postprocess(planes, self.infer([self.preprocess(planes)])[0])
 
-    def __call__(self, frames: RGBFrames) -> RGBFrames:
-        """``frames``: uint8 RGB, ``(H, W, 3)`` or ``(N, H, W, 3)``; the result has the same shape and dtype.
+    def __call__(self, images: Images) -> Images:
+        """``images``, stylized, of the kind that was given; ``render.rgb.take_images`` tells the kinds.
 
         Raises:
-            UsageError: another dtype or shape.
+            UsageError: another type, dtype or shape.
         """
-        check_rgb(frames, dimensions=(3, 4))
-        if frames.ndim == 3:
-            return self._call_each([frames])[0]
-        return np.stack(self._call_each(frames))
+        frames, give_back = take_images(images)
+        result = self._call_each([frames])[0] if frames.ndim == 3 else np.stack(self._call_each(frames))
+        return give_back(result)
 
     def _to_tensor(self, planes: PlanesYUV420, size: Size) -> NetworkInput:
         planes = on_host(planes)

@@ -17,8 +17,8 @@ from animevid.pixels import (
     planes_to_rgb,
 )
 from animevid.pixels.packed import depth_to_space_ref, space_to_depth_ref
-from animevid.render.renderer import NetworkInput, NetworkOutput, RGBFrames, StepInput, StepOutput
-from animevid.render.rgb import check_rgb, planes_of_rgb
+from animevid.render.renderer import NetworkInput, NetworkOutput, StepInput, StepOutput
+from animevid.render.rgb import Images, planes_of_rgb, take_images
 from animevid.render.stylizer import Stylizer
 from animevid.styles.card import Layout
 
@@ -93,14 +93,14 @@ class TemporalFilter:
         """The next picture of the stream, here and now."""
         return self.postprocess(planes, self.infer([self.preprocess(planes)])[0])
 
-    def __call__(self, frame: RGBFrames) -> RGBFrames:
-        """The next picture of the stream: uint8 RGB ``(H, W, 3)``, and so is the result.
+    def __call__(self, image: Images) -> Images:
+        """The next picture of the stream, as ``Stylizer`` takes one; the same kind comes back.
 
         Raises:
-            UsageError: another dtype or shape.
+            UsageError: another type, dtype or shape.
         """
-        check_rgb(frame, dimensions=(3,))
-        return planes_to_rgb(self.stylize_planes(planes_of_rgb(frame)))
+        frame, give_back = take_images(image, batches=False)
+        return give_back(planes_to_rgb(self.stylize_planes(planes_of_rgb(frame))))
 
 
 class FrameReuse:

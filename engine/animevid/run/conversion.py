@@ -319,6 +319,7 @@ class Conversion:
         size = self._options.size
         if size is None:
             return height, max(2, round(width * self._square / 2) * 2) if self._square != 1 else width
+        assert not isinstance(size, str)  # ConversionOptions has read it
         return (*size(height, width),) if callable(size) else size
 
     def _fit(self, planes: PlanesYUV420) -> PlanesYUV420:
