@@ -205,7 +205,7 @@ def test_an_open_stylizer_serves_several_conversions_and_stays_open(clip, packed
 
 def test_an_existing_output_needs_leave(clip, packed_style, tmp_path):
     (tmp_path / "out.mp4").write_bytes(b"precious")
-    with pytest.raises(OutputError, match="exists"):
+    with pytest.raises(OutputError, match=r"exists already: .* \(-y\)"):
         animevid.stylize(clip, tmp_path / "out.mp4", style=packed_style)
     assert (tmp_path / "out.mp4").read_bytes() == b"precious"
     animevid.stylize(clip, tmp_path / "out.mp4", style=packed_style, overwrite=True)

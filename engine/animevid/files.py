@@ -45,7 +45,7 @@ def check_target(path: Path, *, overwrite: bool, source: Spec | None = None) -> 
     if source is not None and is_local_file(source) and path.exists() and _same_file(path, local_path(source)):
         raise OutputError(f"path = {str(path)!r} is the input itself: choose another name")
     if path.exists() and not overwrite:
-        raise OutputError(f"path = {str(path)!r} exists already: choose another name or allow overwriting")
+        raise OutputError(f"path = {str(path)!r} exists already: choose another name or overwrite (-y)")
     if not os.access(path.parent, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
         raise OutputError(f"path = {str(path)!r} may not be written: check the folder's permissions or choose another")
 
@@ -128,7 +128,7 @@ class PendingFile:
         except FileExistsError as error:
             self.discard()
             raise OutputError(
-                f"path = {str(self.target)!r} has come into being meanwhile: choose another name or allow overwriting"
+                f"path = {str(self.target)!r} has come into being meanwhile: choose another name or overwrite (-y)"
             ) from error
         except OSError:
             if self.target.exists() and not self._overwrite:
@@ -166,7 +166,7 @@ class PendingPlaylist:
         if not overwrite and (segments := self._old_segments()):
             raise OutputError(
                 f"path = {str(segments[0])!r} exists already, a segment of another playlist: choose another name or "
-                "allow overwriting"
+                "overwrite (-y)"
             )
         self._error: OSError | None = None
         sweep(self.folder.parent)
@@ -274,9 +274,9 @@ class PendingFolder:
             raise OutputError(f"path = {str(target)!r} cannot be written: the folder around it does not exist")
         if target.is_dir() and not overwrite:
             if pattern is None and any(target.iterdir()):
-                raise OutputError(f"path = {str(target)!r} has files in it: choose another folder or allow overwriting")
+                raise OutputError(f"path = {str(target)!r} has files in it: choose another folder or overwrite (-y)")
             if pattern is not None and (taken := _first_of_pattern(target, pattern)) is not None:
-                raise OutputError(f"path = {str(taken)!r} exists already: choose another pattern or allow overwriting")
+                raise OutputError(f"path = {str(taken)!r} exists already: choose another pattern or overwrite (-y)")
         if not os.access(home, os.W_OK | os.X_OK):
             raise OutputError(f"path = {str(target)!r} may not be written: check permissions or choose another folder")
 
@@ -326,7 +326,7 @@ class PendingFolder:
 
 def _taken(path: Path) -> OutputError:
     taken = f"path = {str(path)!r} has come into being meanwhile"
-    return OutputError(f"{taken}: choose another name or allow overwriting")
+    return OutputError(f"{taken}: choose another name or overwrite (-y)")
 
 
 def _move_new(path: Path, target: Path) -> None:

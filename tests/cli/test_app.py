@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -62,3 +63,28 @@ def test_python_m_animevid_is_the_command():
 def test_every_command_of_the_trainer_is_one_of_animevid():
     trainer = pytest.importorskip("animevid_trainer.cli")
     assert set(trainer.COMMANDS) <= set(app.COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("in.mp4 out.mp4 --codec h265", "invalid choice: 'h265' .*; did you mean hevc?"),
+        ("in.mp4 out.mp4 --codec hevcc", "invalid choice: 'hevcc' .*; did you mean hevc?"),
+        ("in.mp4 out.mp4 --stile aozora", "--stile is no option; did you mean --style?"),
+        ("in.mp4 out.mp4 --stile=aozora", "--stile is no option; did you mean --style?"),
+        ("webcm", "'webcm' is no command and no file; did you mean animevid webcam?"),
+        ("styls --json", "'styls' is no command and no file; did you mean animevid styles?"),
+        ("in.mp4 out.mp4 --xyzzy", "unrecognized arguments: --xyzzy; see"),
+    ],
+)
+def test_a_slip_is_told_with_what_was_probably_meant(words, told, capfd):
+    assert main(words.split()) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert re.search(re.escape(told).replace(r"\.\*", ".*"), line), line
+
+
+def test_a_file_that_is_named_almost_like_a_command_is_a_file(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "webcm").mkdir()
+    assert main(["webcm", "out"]) != 0
+    assert "is no command" not in capfd.readouterr().err

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TextIO
 
 from animevid.cli.standard_streams import signals_as_ctrl_c, standard_streams
+from animevid.cli.suggestions import misspelled_command, with_suggestion
 from animevid.errors import AnimevidError, UsageError
 from animevid.redaction import printable, redacted_text
 
@@ -89,6 +90,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are one line, as all errors here are."""
 
     def error(self, message: str) -> NoReturn:
+        message = with_suggestion(message, (flag for flag in self._option_string_actions if flag.startswith("--")))
         self.exit(2, f"animevid: error: {printable(redacted_text(_one_line(message)))}; see {self.prog} --help\n")
 
 
@@ -152,6 +154,9 @@ def _run(arguments: list[str]) -> int:
     if arguments[0] in COMMANDS:
         name, arguments = arguments[0], arguments[1:]
     else:
+        meant = misspelled_command(arguments[0], COMMANDS)
+        if meant is not None:
+            raise UsageError(f"{arguments[0]!r} is no command and no file; did you mean animevid {meant}?")
         name = "convert"
     args = build_parser(name).parse_args(arguments)
     _set_up_logging(getattr(args, "verbose", 0))

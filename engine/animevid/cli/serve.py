@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from animevid.server.uploads import JobLimits
 
     if args.max_viewers < 1 or args.port > 65535:
-        raise UsageError(f"{args.max_viewers = }, {args.port = }: give at least 1 viewer and a port up to 65535")
+        raise UsageError(f"--max-viewers {args.max_viewers}, --port {args.port}: at least 1 viewer, a port up to 65535")
     away = not is_loopback(args.host)
     token = _given_token(args) or (new_token() if away else None)
     camera = read_options(args, CameraOptions, prefix="camera.")
