@@ -102,6 +102,11 @@ def parse_size(text: str) -> PictureSize:
     return size
 
 
+def parse_moment(text: str) -> tuple[int | None, Fraction | None]:
+    """A frame's number (``120``), or a time as ``parse_time`` reads it (``12.5``, ``0:12``); the other is ``None``."""
+    return (int(text), None) if text.isascii() and text.isdecimal() else (None, parse_time(text))
+
+
 def parse_net_size(text: str) -> int:
     """``640x360`` as a number of pixels; ``full`` as 0."""
     if text == "full":

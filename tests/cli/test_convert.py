@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ import onnx
 import pytest
 from animevid.cli import main
 from animevid.io import open_source
+from animevid.options import ConversionOptions
+from animevid.run.conversion import Conversion
+from animevid.run.sample import estimate
 from media import frame_times, loop_clip, write_clip
 from small_networks import rgb_network
 
@@ -80,6 +84,41 @@ def test_an_error_is_one_json_object_too(packed_style, tmp_path, capfd):
     assert (event["event"], event["exit_code"]) == ("error", 3)
     assert "does not exist" in event["message"]
     assert err.startswith("animevid: error: ")
+
+
+@pytest.mark.parametrize(("moment", "index"), [("7", 7), ("0:00.2", 5), ("0", 0)])
+def test_a_preview_is_the_frame_that_was_asked_for(clip, packed_style, tmp_path, capfd, moment, index):
+    style = ["--style", packed_style, "--size", "50%"]
+    assert _run(clip, tmp_path / "out.mp4", *style, "--preview", moment) == 0
+    assert capfd.readouterr().out == f"{tmp_path / 'out.png'}\n"
+    assert os.listdir(tmp_path) == ["out.png"]
+    (tmp_path / "all").mkdir()
+    assert _run(clip, tmp_path / "all" / "f%03d.png", *style, "--no-deflicker", "--every-frame", "-q") == 0
+    frame = (tmp_path / "all" / f"f{index + 1:03}.png").read_bytes()
+    assert (tmp_path / "out.png").read_bytes() == frame
+
+
+def test_a_preview_after_the_end_is_refused_and_an_image_is_not_replaced(clip, packed_style, tmp_path, capfd):
+    (tmp_path / "out.png").write_bytes(b"mine")
+    assert _run(clip, tmp_path / "out.mp4", "--style", packed_style, "--preview", "3") == 4
+    assert "(-y)" in capfd.readouterr().err
+    assert (tmp_path / "out.png").read_bytes() == b"mine"
+    assert _run(clip, tmp_path / "new.mp4", "--style", packed_style, "--preview", "9999") == 2
+    assert "give an earlier --preview" in capfd.readouterr().err
+    assert not (tmp_path / "new.png").exists()
+
+
+def test_a_dry_run_estimates_time_and_size_from_ten_frames(packed_style, tmp_path, capfd):
+    film = write_clip(tmp_path / "film.mp4", frames=100)
+    assert _run(film, tmp_path / "out.mp4", "--style", packed_style, "--dry-run") == 0
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("about:")]
+    assert os.listdir(tmp_path) == ["film.mp4"]
+    with Conversion(film, tmp_path / "out.mp4", ConversionOptions(packed_style)) as conversion:
+        found = estimate(film, tmp_path / "out.mp4", conversion)
+        size = conversion.run() and (tmp_path / "out.mp4").stat().st_size
+    assert re.fullmatch(r"about:   \d+:\d\d of work, \d+\.\d MB \(from ten frames\)", line)
+    assert size / 2 < found.size_bytes < size * 2
+    assert 0 < found.work_seconds < 60
 
 
 def test_a_dry_run_tells_the_plan_and_writes_nothing(clip, packed_style, tmp_path, capfd):

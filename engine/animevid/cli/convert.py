@@ -17,6 +17,8 @@ from animevid.cli.options import add_common_options, add_options, read_options
 from animevid.cli.standard_streams import ending_signals
 from animevid.errors import AnimevidError, UsageError
 from animevid.options import ConversionOptions
+from animevid.redaction import redacted
+from animevid.values import parse_moment
 
 if TYPE_CHECKING:
     from animevid.cli.progress import Reporter
@@ -77,7 +79,15 @@ def add_conversion_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--report", metavar="FILE", help="write what became of each film as JSON")
 
     group = parser.add_argument_group("messages")
-    group.add_argument("--dry-run", action="store_true", help="say what would happen, write nothing")
+    group.add_argument(
+        "--dry-run", action="store_true", help="say what would happen, with an estimate from ten frames; write nothing"
+    )
+    group.add_argument(
+        "--preview",
+        type=parse_moment,
+        metavar="N|TIME",
+        help="write one frame as PNG, beside OUTPUT: number N from 0, or at a time such as 12.5 or 1:02",
+    )
     group.add_argument(
         "--progress",
         choices=("auto", "bar", "json", "none"),
@@ -106,8 +116,12 @@ def run(args: argparse.Namespace) -> int:
     from animevid.cli.many import is_many, run_many
 
     if is_many(args, sources):
+        if args.preview is not None:
+            raise UsageError(f"--preview takes one INPUT that is a film or an image, got {', '.join(sources)}")
         return run_many(args, sources, target, options, _convert)
     (source,) = sources
+    if args.preview is not None:
+        return _preview(source, target, options, args)
     reporter = open_reporter("none" if args.quiet else args.progress, output_is_stdout=target == "-")
     try:
         _convert(source, target, options, args, reporter)
@@ -127,7 +141,7 @@ def _convert(source: str, target: str, options: ConversionOptions, args: argpars
     with open_conversion(source, target, options, resumable=resumable, restart=args.restart) as conversion:
         plan = conversion.plan
         if args.dry_run:
-            print("\n".join(plan_lines(plan)), file=talk)
+            print("\n".join([*plan_lines(plan), *_estimate_lines(source, target, conversion)]), file=talk)
             return 0
         if speaks:
             for line in plan_lines(plan) if args.verbose else [*plan.losses, *plan.notices]:
@@ -144,6 +158,34 @@ def _convert(source: str, target: str, options: ConversionOptions, args: argpars
                 print(notice, file=sys.stderr)
         print(f"{report.output}: {summary_line(report)}", file=talk)
     return report.frames_out
+
+
+def _preview(source: str, target: str, options: ConversionOptions, args: argparse.Namespace) -> int:
+    from animevid.io.network.protocols import is_local_file
+    from animevid.run.sample import write_one_frame
+
+    path = Path(target)
+    if not path.suffix or "%" in path.name or not is_local_file(target):
+        raise UsageError(f"--preview writes one PNG beside OUTPUT, got {redacted(target)!r}: give a file, frame.png")
+    number, at_seconds = args.preview
+    report = write_one_frame(source, path.with_suffix(".png"), options, number=number, at_seconds=at_seconds)
+    if not args.quiet:
+        print(report.output)
+    return 0
+
+
+def _estimate_lines(source: str, target: str, conversion: Conversion | Job) -> list[str]:
+    from animevid.cli.progress import clock_text
+    from animevid.run.conversion import Conversion
+    from animevid.run.sample import estimate
+
+    try:
+        found = estimate(source, target, conversion) if isinstance(conversion, Conversion) else None
+    except AnimevidError as error:
+        return [f"note:    no estimate: {error}"]
+    if found is None:
+        return []
+    return [f"about:   {clock_text(found.work_seconds)} of work, {found.size_bytes / 1e6:.1f} MB (from ten frames)"]
 
 
 def plan_lines(plan: ConversionPlan) -> list[str]:

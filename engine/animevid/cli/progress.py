@@ -153,10 +153,10 @@ def bar_line(progress: Progress, *, fps: float, columns: int, colour: bool, shel
     done, total = progress.frames_done, progress.frames_total
     left = _seconds_left(progress, fps)
     count = f"{done}/{total}" if total else f"{done} frames"
-    clock = f"ETA {_clock(left)}" if left is not None else _clock(progress.statistics.elapsed_seconds)
+    clock = f"ETA {clock_text(left)}" if left is not None else clock_text(progress.statistics.elapsed_seconds)
     parts = [count, f"{fps:.1f} fps" if fps else "-- fps", clock]
     if shelf_seconds is not None and shelf_seconds < _MAX_SECONDS:
-        parts.append(f"all films {_clock(shelf_seconds)}")
+        parts.append(f"all films {clock_text(shelf_seconds)}")
     stages = sorted(progress.statistics.stages, key=lambda stage: -stage.busy_seconds)[:3]
     parts.append(" ".join(f"{stage.name} {progress.statistics.load(stage.name):.0%}" for stage in stages))
     while len(parts) > 1 and len("  ".join(parts)) > columns:
@@ -251,7 +251,8 @@ def _batch_fields(batch: BatchProgress | None) -> dict[str, Any]:
     }
 
 
-def _clock(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
+    """``1:02:03`` or ``2:03``."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
