@@ -158,10 +158,19 @@ def _run(arguments: list[str]) -> int:
         if meant is not None:
             raise UsageError(f"{arguments[0]!r} is no command and no file; did you mean animevid {meant}?")
         name = "convert"
-    args = build_parser(name).parse_args(arguments)
+    parser = build_parser(name)
+    if not {"-h", "--help", "--version"} & set(arguments):
+        arguments = [*_configured(name, parser), *arguments]
+    args = parser.parse_args(arguments)
     _set_up_logging(getattr(args, "verbose", 0))
     code: int = args.run(args)
     return code
+
+
+def _configured(name: str, parser: Parser) -> list[str]:
+    from animevid.cli.config import default_arguments
+
+    return default_arguments(name, parser)
 
 
 def _import_command(name: str) -> CommandModule:

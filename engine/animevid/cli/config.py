@@ -1,0 +1,101 @@
+"""Defaults of options from ``animevid.toml``: in the current folder, else in the user's folder of settings.
+
+Keys are the long flags without their dashes (``style = "aozora"``, ``crf = 22``, ``no-copy = true``), for films at the
+top, for ``webcam`` and ``serve`` in tables of those names. What is given on the command line wins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from animevid.cli.suggestions import nearest
+from animevid.declare import declaration_of, nested_class
+from animevid.errors import UsageError
+from animevid.options import CameraOptions, ConversionOptions, LiveOptions, RuntimeOptions, WebcamOptions
+
+NAME = "animevid.toml"
+_OPTIONS: dict[str, tuple[type[Any], ...]] = {
+    "convert": (ConversionOptions,),
+    "farm": (ConversionOptions,),
+    "webcam": (WebcamOptions,),
+    "serve": (CameraOptions, LiveOptions, RuntimeOptions),
+}
+_TABLES = ("webcam", "serve")
+#: What a forgotten file must not decide.
+_NEVER = ("--overwrite",)
+
+
+def find_config() -> Path | None:
+    """The file that holds: ``./animevid.toml``, else ``$XDG_CONFIG_HOME/animevid/animevid.toml``."""
+    settings = os.environ.get("XDG_CONFIG_HOME", "")
+    if not os.path.isabs(settings):  # the XDG Base Directory Specification: a relative path is ignored
+        settings = os.path.expanduser("~/.config")
+    # os.path's isfile: a folder that may not be looked into holds nothing for us.
+    return next((path for path in (Path(NAME), Path(settings, "animevid", NAME)) if os.path.isfile(path)), None)
+
+
+def default_arguments(command: str, parser: argparse.ArgumentParser) -> list[str]:
+    """What ``animevid.toml`` asks of ``command``, as arguments to go before those of the command line.
+
+    Args:
+        command: its name; of most commands nothing can be asked.
+        parser: its parser, which checks names and values.
+
+    Raises:
+        UsageError: the file cannot be read or belongs to someone else, no such option, or a value that it cannot have.
+    """
+    path = find_config() if command in _OPTIONS else None
+    if path is None:
+        return []
+    asked = _read(path)
+    tables = {name: asked.pop(name, {}) for name in _TABLES}
+    asked = tables.get(command, asked)
+    if not isinstance(asked, dict):
+        raise UsageError(f"{path}: {command} = {asked!r} must be a table: [{command}]")
+    known = {flag.removeprefix("--"): flag for kind in _OPTIONS[command] for flag in _flags(kind)}
+    known = {key: flag for key, flag in known.items() if flag in parser._option_string_actions and flag not in _NEVER}
+    return [argument for key, value in asked.items() for argument in _arguments(path, parser, key, value, known=known)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if os.name == "posix" and path.stat().st_uid not in (0, os.getuid()):
+            raise UsageError(f"{path} belongs to another user: take it away, or work in another folder")
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+
+
+def _flags(options: type[Any]) -> Iterator[str]:
+    for field in fields(options):
+        declared, inner = declaration_of(field), nested_class(field)
+        if inner is not None:
+            yield from _flags(inner)
+        elif declared is not None and declared.flag is not None:
+            yield declared.flag
+
+
+def _arguments(
+    path: Path, parser: argparse.ArgumentParser, key: str, value: object, *, known: dict[str, str]
+) -> list[str]:
+    if key not in known:
+        meant = nearest(key, known)
+        raise UsageError(f"{path}: {key!r} is no option there" + (f"; did you mean {meant}?" if meant else ""))
+    action = parser._option_string_actions[known[key]]
+    if action.nargs == 0:
+        if not isinstance(value, bool):
+            raise UsageError(f"{path}: {key} = {value!r} must be true or false")
+        return [known[key]] if value else []
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise UsageError(f"{path}: {key} = {value!r} must be a text or a number")
+    try:
+        parser._check_value(action, parser._get_value(action, str(value)))
+    except argparse.ArgumentError as error:
+        raise UsageError(f"{path}: {key}: {error.message}") from error
+    return [f"{known[key]}={value}"]
