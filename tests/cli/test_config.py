@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,19 @@ def test_webcam_and_serve_have_tables_of_their_own(settings: Path) -> None:
     assert default_arguments("webcam", build_parser("webcam")) == ["--size=320x180", "--mirror"]
     assert default_arguments("convert", build_parser("convert")) == ["--crf=24"]
     assert default_arguments("styles", build_parser("styles")) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give files away")
+def test_a_file_of_another_user_holds_only_in_that_users_folder(
+    settings: Path, ran: list[ConversionOptions], capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("animevid.toml").write_text("crf = 24")
+    os.chown("animevid.toml", 1234, 1234)
+    assert main(["in.mp4", "out.mp4"]) == 2
+    assert "animevid.toml belongs to another user" in capfd.readouterr().err
+    os.chown(".", 1234, 1234)
+    assert main(["in.mp4", "out.mp4"]) == 0
+    assert ran[0].encoder.crf == 24
 
 
 @pytest.mark.parametrize(

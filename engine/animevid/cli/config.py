@@ -65,7 +65,8 @@ def default_arguments(command: str, parser: argparse.ArgumentParser) -> list[str
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if os.name == "posix" and path.stat().st_uid not in (0, os.getuid()):
+        # In a folder of everybody's, such as /tmp; a container that is root may work in a user's own folder.
+        if os.name == "posix" and path.stat().st_uid not in (0, os.getuid(), path.parent.stat().st_uid):
             raise UsageError(f"{path} belongs to another user: take it away, or work in another folder")
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
