@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -19,10 +20,11 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POS
 
 #: aiohttp gives requests a minute of its own accord; the machine may be a slow one.
 _WITHIN_SECONDS = 25
+_RECORDS_WITHIN_SECONDS = 90
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "SDL_VIDEODRIVER": "dummy", "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "SDL_VIDEODRIVER": "dummy", "PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
     command = [sys.executable, "-m", "animevid", *arguments, "--device", "testpattern"]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -40,11 +42,10 @@ def test_the_server_does_not_wait_for_a_viewer_who_stays(packed_style: Path):
 
 
 def test_the_window_closes_with_a_line_of_figures(packed_style: Path, tmp_path: Path):
-    # The recording's file says that pictures flow.
+    # The recording's file says that frames flow.
     options = ("--style", str(packed_style), "--microphone", "none")
     process = start("webcam", *options, "--record", "--folder", str(tmp_path))
-    while not any(path.stat().st_size for path in tmp_path.iterdir()):
-        assert process.poll() is None
+    wait_for_a_recording(process, tmp_path)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=_WITHIN_SECONDS)
     assert process.returncode == 0
@@ -52,3 +53,15 @@ def test_the_window_closes_with_a_line_of_figures(packed_style: Path, tmp_path: 
     film, figures = out.splitlines()
     assert Path(film).is_file()
     assert re.match(r"\d+ frames, \d+ dropped, latency \d+ ms", figures)
+
+
+def wait_for_a_recording(process: subprocess.Popen[str], folder: Path) -> None:
+    """Return when ``folder`` has a file with something in it; a process that never records fails with its stacks."""
+    end = time.monotonic() + _RECORDS_WITHIN_SECONDS
+    while process.poll() is None and time.monotonic() < end:
+        if any(entry.stat().st_size for entry in os.scandir(folder)):
+            return
+        time.sleep(0.05)
+    process.send_signal(signal.SIGABRT)  # faulthandler prints the stacks of all threads
+    out, err = process.communicate(timeout=_WITHIN_SECONDS)
+    pytest.fail(f"nothing was recorded; {process.returncode = }\n{out}\n{err}")

@@ -146,8 +146,9 @@ class Webcam:
             lines.append(self._notice)
         return lines
 
-    def _tell(self, notice: str) -> None:
-        log.info("%s", notice)
+    def _tell(self, notice: str, *, level: int = logging.INFO) -> None:
+        """Show a notice in the window for some seconds; a warning is printed too, for whoever looks elsewhere."""
+        log.log(level, "%s", notice)
         self._notice, self._notice_until = notice, time.monotonic() + 4.0
 
     # --- what keys do -----------------------------------------------------------------------------------------------
@@ -172,7 +173,7 @@ class Webcam:
         try:
             save_png(compose_rgb(self._last, self._view), path)
         except (OSError, AnimevidError) as error:
-            self._tell(f"no snapshot: {error}")
+            self._tell(f"no snapshot: {error}", level=logging.WARNING)
             return
         self.files.append(path)
         self._tell(f"saved {path.name}")
@@ -191,7 +192,7 @@ class Webcam:
                     self._microphone.start(self._recorder.offer_sound)
             self._recorder.write(result.frame.with_planes(compose(result, self._view)))
         except AnimevidError as error:
-            self._tell(f"not recorded: {error}")
+            self._tell(f"not recorded: {error}", level=logging.WARNING)
             self._view = replace(self._view, recording=False)
             self._stop_recording()
 
@@ -217,7 +218,7 @@ class Webcam:
             try:
                 path = Path(recorder.finish().path)
             except AnimevidError as error:
-                self._tell(str(error))
+                self._tell(str(error), level=logging.WARNING)
                 return
         self.files.append(path)
         self._tell(f"saved {path.name}")
