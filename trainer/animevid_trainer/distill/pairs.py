@@ -16,7 +16,7 @@ from animevid.errors import TrainingError
 
 from animevid_trainer.data.flats import flat_pictures
 from animevid_trainer.data.pictures import Picture, find_pictures, read_picture, shrink_to
-from animevid_trainer.teachers import open_teacher
+from animevid_trainer.teachers import open_looks
 
 #: The last photos of the order are never painted for training: the tests of the shipped styles look at them.
 HELD_OUT = 40
@@ -75,7 +75,7 @@ def paint_pairs(
     Raises:
         TrainingError: a look or weights that are not there, too few photos, or a folder that cannot be written.
     """
-    teachers = {look: open_teacher(f"{look}:{weights}") for look in looks}
+    teachers = open_looks(looks, weights)
     paths = in_training_order(find_pictures(photos))[:-HELD_OUT]
     if not paths:
         raise TrainingError(f"{str(photos)!r} has {HELD_OUT} photos or fewer, which are all held out; give more")
@@ -116,10 +116,10 @@ def read_pairs(folder: Path, look: str, *, crop_px: int, known: dict[str, tuple[
 
 
 def _sources(paths: Sequence[Path]) -> Iterator[tuple[str, Picture]]:
-    for path in paths:
-        yield path.stem, shrink_to(read_picture(path), longest_px(path.name))
     for index, flat in enumerate(flat_pictures(FLATS, height=FLAT_PX, width=FLAT_PX)):
         yield f"flat{index}", flat
+    for path in paths:
+        yield path.stem, shrink_to(read_picture(path), longest_px(path.name))
 
 
 def _write(path: Path, picture: Picture) -> None:

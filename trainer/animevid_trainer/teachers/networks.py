@@ -18,7 +18,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnxruntime
+import openvino
 import torch
 from animevid.errors import TrainingError
 from safetensors import SafetensorError
@@ -62,7 +62,7 @@ class Networks:
         if missing:
             raise TrainingError(f"teacher weights in {str(folder)!r}: no {missing[0]}; a look needs {', '.join(FILES)}")
         self.folder, self._threads = folder, threads
-        self._sessions: dict[str, onnxruntime.InferenceSession] = {}
+        self._open: dict[str, openvino.CompiledModel] = {}
 
     @cached_property
     def faces(self) -> FaceDetector:
@@ -81,18 +81,17 @@ class Networks:
         except (OSError, SafetensorError) as error:
             raise TrainingError(f"teacher weights {str(file)!r} cannot be read ({error})") from error
 
-    def _session(self, name: str) -> onnxruntime.InferenceSession:
-        if name not in self._sessions:
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = self._threads
+    def _opened(self, name: str) -> openvino.CompiledModel:
+        if name not in self._open:
             file = self.folder / f"{name}.onnx"
+            precision = "bf16" if has_bf16(torch.device("cpu")) else "f32"
+            settings = {"INFERENCE_NUM_THREADS": self._threads, "INFERENCE_PRECISION_HINT": precision}
             try:
-                session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-            except Exception as error:  # ONNX Runtime's own exception classes share no base
+                self._open[name] = openvino.Core().compile_model(str(file), "CPU", settings)
+            except RuntimeError as error:
                 reason = str(error).splitlines()[0]
                 raise TrainingError(f"teacher weights {str(file)!r} cannot be read ({reason})") from error
-            self._sessions[name] = session
-        return self._sessions[name]
+        return self._open[name]
 
     @torch.inference_mode()
     def edges(self, rgb: Image, scale: float = 1.0) -> tuple[Map, Map]:
@@ -129,9 +128,8 @@ class Networks:
         height, width = rgb.shape[:2]
         size = (max(8, round(width * scale / 4) * 4), max(8, round(height * scale / 4) * 4))
         x = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale <= 1 else cv2.INTER_CUBIC)
-        session = self._session(name)
         feed = np.ascontiguousarray(np.clip(x, 0, 1).transpose(2, 0, 1)[None], F)
-        y = session.run(None, {session.get_inputs()[0].name: feed})[0][0].transpose(1, 2, 0)
+        y = np.asarray(self._opened(name)(feed)[0])[0].transpose(1, 2, 0)
         return np.clip(cv2.resize(y, (width, height), interpolation=cv2.INTER_AREA), 0, 1)
 
     def redraw_faces(
