@@ -24,7 +24,7 @@ from animevid.styles.card import StyleCard, read_card
 from animevid_trainer.data.pictures import find_pictures, read_picture, shrink_shortest_to
 from animevid_trainer.data.split import split_by_name
 from animevid_trainer.evaluate.pictures import flatness, grid_strength
-from animevid_trainer.quantize import bound_of, measure_distance, quantize_style
+from animevid_trainer.quantize import BOUND, measure_distance, quantize_style
 
 Picture = npt.NDArray[np.uint8]
 
@@ -60,7 +60,7 @@ def main() -> int:
     photos = [_read(path) for path in _spread(held_out, args.limit)]
     print(f"{variant}: {len(quantized):,} bytes of {len(model):,}")
     distance = measure_distance(model, quantized, photos)
-    bound = bound_of(card)
+    bound = BOUND
     print(f"network outputs: {distance}; bound: mean {bound.mean}, {bound.share:.1%} below {bound.high}", flush=True)
     with (
         Stylizer(load_style(args.style, precision="fp32"), threads=2) as first,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from animevid.errors import TrainingError
-from animevid_trainer.distill.damage import damaged
-from animevid_trainer.distill.losses import Weights, line_weight, pixel_terms
+from animevid_trainer.distill.damage import as_next_frame, damaged
+from animevid_trainer.distill.losses import Weights, line_weight, pixel_terms, steady_term
 from animevid_trainer.distill.pairs import HELD_OUT, held_out, in_training_order, paint_pairs
 from animevid_trainer.distill.run import DistillSettings, distill
 from animevid_trainer.generators.luma_unet import LumaUNet
@@ -122,3 +122,42 @@ def test_weights_of_another_size_are_refused(pairs: Path, tmp_path: Path) -> Non
 def test_settings_that_no_run_can_have_are_refused(field: str, value: object) -> None:
     with pytest.raises(TrainingError, match=field):
         DistillSettings("aozora", **{field: value})
+
+
+def test_a_still_scene_drawn_twice_costs_what_moves() -> None:
+    still = packed(0.1)
+    assert steady_term(still, still).item() == 0.0
+    assert steady_term(packed(0.1), packed(0.2)).item() == pytest.approx(0.1, rel=1e-4)
+    moving = still.clone()
+    moving[:, 0] += 0.2  # one pixel of each cell: its gradients count too
+    assert steady_term(still, moving).item() > 0.2 / 16 * 1.5
+
+
+def test_the_next_frame_has_other_grain_and_hardly_other_light() -> None:
+    random = np.random.default_rng(1)
+    photo = np.full((64, 64, 3), 0.5, np.float32)
+    first, second = as_next_frame(photo, random), as_next_frame(photo, random)
+    assert 0.004 < np.abs(first - second).mean() < 0.04
+    assert abs(first.mean() - 0.5) < 0.012
+
+
+def test_a_quarter_of_a_batch_is_seen_twice() -> None:
+    assert DistillSettings("aozora", batch=8).repeated == 2
+    assert DistillSettings("aozora", batch=8, weights=Weights(steady=0.0)).repeated == 0
+
+
+def test_an_equalized_student_draws_the_same_and_feeds_lines_in_the_photos_range() -> None:
+    torch.manual_seed(1)
+    student = LumaUNet()
+    torch.nn.init.normal_(student.feed.weight, std=0.5)
+    torch.nn.init.normal_(student.tail.weight, std=0.05)
+    photo = torch.rand(1, 24, 16, 16) * 2 - 1
+    before = student(photo)
+    seen: list[float] = []
+    student.enter.register_forward_hook(lambda module, given, output: seen.append(float(given[0].detach().abs().max())))
+    student(photo)
+    student.equalize([photo])
+    after = student(photo)
+    torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
+    assert seen[0] > 1.5
+    assert seen[-1] == pytest.approx(1.0, abs=1e-4)

@@ -29,9 +29,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from animevid_trainer.colourspace import rgb_to_packed
 from animevid_trainer.export import check_parity
 from animevid_trainer.generators import make_generator
 from animevid_trainer.generators.base import Upsampling
+from animevid_trainer.generators.luma_unet import LumaUNet
 
 #: An imported network and its ONNX twin may differ by half an 8-bit code anywhere (outputs in [-1, 1]).
 TWIN_BOUND = Bound(4e-3, 5e-4)
@@ -79,6 +81,10 @@ def import_weights(
         candidates = [_load("cartoongan", cartoongan_state(state), source, norm="instance", norm_epsilon=1e-9)]
     elif "enter.weight" in state:
         candidates = [_load("luma-unet", state, source, **_luma_unet_options(state, source))]
+        student = candidates[0].generator
+        assert isinstance(student, LumaUNet)
+        if pictures:
+            student.equalize([_packed(picture) for picture in pictures])
     else:
         raise TrainingError(
             f"{str(source)!r} has no layer names that are known: AnimeGANv2 ports begin with block_a.0.1.weight, "
@@ -100,6 +106,13 @@ def import_weights(
     assert best.parity is not None
     check_parity(best.parity, bound, what=f"the twin {str(twin)!r}")
     return best
+
+
+def _packed(picture: np.ndarray) -> Tensor:
+    """uint8 RGB ``(H, W, 3)`` -> ``(1, 24, H / 4, W / 4)``, cut to multiples of 16 pixels."""
+    height, width = (side // 16 * 16 for side in picture.shape[:2])
+    rgb = torch.from_numpy(np.ascontiguousarray(picture[:height, :width].transpose(2, 0, 1)))[None]
+    return rgb_to_packed(rgb.float() / 127.5 - 1)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -40,6 +40,7 @@ def _fill_distill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--pixels-only", action="store_true", help="no perceptual and adversarial terms: 3x as fast")
     parser.add_argument("--perceptual-weights", help="VGG16's weights (.safetensors or .pth)")
+    parser.add_argument("--rounded", action="store_true", help="round as the INT8 file does; for the end of a run")
     parser.add_argument("--threads", type=int, default=1)
 
 

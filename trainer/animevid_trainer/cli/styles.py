@@ -142,7 +142,7 @@ def _run_import(args: argparse.Namespace) -> int:
     if args.photos is None:
         raise TrainingError("real photos are needed to compare with; give a folder with --photos")
     _check_int8_flags(args)
-    pictures = _some_photos(args.photos, count=4)
+    pictures = _some_photos(args.photos, count=16)
     imported = import_weights(args.weights, twin=args.twin, pictures=pictures, upsampling=args.upsampling)
     if imported.parity is not None:
         print(f"{imported.name} agrees with {args.twin.name}: {imported.parity}")

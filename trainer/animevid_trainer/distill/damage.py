@@ -13,6 +13,16 @@ BLUR_SHARE, BLUR_SIGMA_PX = 0.12, (0.3, 0.8)
 GRAIN_SHARE, GRAIN_MEAN, GRAIN_MAX = 0.6, 0.008, 0.05  # sigma, of white
 
 
+RELIGHT_MAX = 0.02  # between two frames of a clip: share of the light
+
+
+def as_next_frame(image: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.float32]:
+    """``image``, float32 RGB on [0, 1], as the next frame of a still scene has it: other grain, hardly other light."""
+    grain = random.standard_normal(image.shape, np.float32) * random.uniform(0.004, 0.02)
+    light = 1 + random.uniform(-RELIGHT_MAX, RELIGHT_MAX)
+    return np.clip(image * np.float32(light) + grain, 0, 1)
+
+
 def damaged(photo: Picture, random: np.random.Generator) -> npt.NDArray[np.float32]:
     """``photo``, uint8 RGB ``(H, W, 3)``, as a camera might have given it: float32 on [0, 1], the same shape."""
     kind = random.random()

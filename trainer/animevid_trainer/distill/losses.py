@@ -23,13 +23,15 @@ class Weights:
         gradient (float): differences of neighbouring pixels. Default: 1.5.
         flat (float): steps where the teacher has none. Default: 4.0.
         perceptual (float): features of VGG16 at half scale. Default: 0.3.
-        adversarial (float): a discriminator that sees photo and picture together. Default: 0.02.
+        adversarial (float): a discriminator that sees photo and picture together. Default: 0.03.
+        steady (float): differences between two drawings of one crop under other grain and light. Default: 1.0.
     """
 
     gradient: float = 1.5
     flat: float = 4.0
     perceptual: float = 0.3
-    adversarial: float = 0.02
+    adversarial: float = 0.03
+    steady: float = 1.0
 
 
 def luma(packed: Tensor) -> Tensor:
@@ -66,6 +68,12 @@ def pixel_terms(drawn: Tensor, teacher: Tensor, photo: Tensor) -> tuple[Tensor, 
         our_step, their_step = ours.diff(dim=dim).abs(), theirs.diff(dim=dim).abs()
         flat = flat + (functional.relu(our_step - their_step) * (their_step < _FLAT_STEP)).mean() / 2
     return plain, across + down, flat
+
+
+def steady_term(drawn: Tensor, again: Tensor) -> Tensor:
+    """L1 of luma and of its gradients between two drawings of the same crops: what grain may move."""
+    off = luma(drawn) - luma(again)
+    return off.abs().mean() + off.diff(dim=-1).abs().mean() + off.diff(dim=-2).abs().mean()
 
 
 class PairDiscriminator(nn.Module):

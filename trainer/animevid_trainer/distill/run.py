@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
 from animevid_trainer.data.pictures import Picture
-from animevid_trainer.distill.damage import damaged
-from animevid_trainer.distill.losses import PairDiscriminator, Weights, pixel_terms
+from animevid_trainer.distill.damage import as_next_frame, damaged
+from animevid_trainer.distill.losses import PairDiscriminator, Weights, pixel_terms, steady_term
 from animevid_trainer.distill.pairs import read_pairs
 from animevid_trainer.generators.luma_unet import LumaUNet
 from animevid_trainer.perceptual import Perceptual, make_perceptual
@@ -74,6 +74,11 @@ class DistillSettings:
             raise TrainingError(f"crop_px = {self.crop_px}: give 64 or more, a multiple of 16")
         if self.batch < 1:
             raise TrainingError(f"batch = {self.batch}: give 1 crop or more")
+
+    @property
+    def repeated(self) -> int:
+        """Crops of a batch that are seen twice, as two frames of a still scene: a quarter."""
+        return self.batch // 4 if self.weights.steady else 0
 
 
 def distill(
@@ -158,6 +163,10 @@ def distill(
             plain, gradient, flat = pixel_terms(drawn, teacher, photo)
             total = plain + weights.gradient * gradient + weights.flat * flat
             numbers = [plain.item(), gradient.item(), flat.item()]
+            if settings.repeated:
+                steady = steady_term(drawn[: settings.repeated], drawn[-settings.repeated :])
+                total = total + weights.steady * steady
+                numbers.append(steady.item())
             # The two dear terms take turns, at twice their weight.
             if perceptual is not None and step % 2 == 0:
                 total = total + 2 * weights.perceptual * _perceptual_term(perceptual, drawn, teacher)
@@ -184,7 +193,8 @@ def distill(
                 mean[name].lerp_(value, keep)
             log.append(numbers)
             if step % _REPORT_STEPS == 0:
-                terms = "L1 {:.4f}, gradients {:.4f}, flatness {:.4f}".format(*np.mean(log, axis=0))
+                means = zip(("L1", "gradients", "flatness", "steadiness"), np.mean(log, axis=0), strict=False)
+                terms = ", ".join(f"{name} {value:.4f}" for name, value in means)
                 say(f"step {step}, {time.monotonic() - started:.0f} s: {terms}")
                 log.clear()
             if step % _REFRESH_STEPS == 0:  # more may have been painted
@@ -214,17 +224,21 @@ def _draw_batch(
     """Packed (damaged photo, teacher's picture), ``(N, 24, crop / 4, crop / 4)`` each."""
     flats = [name for name in known if name.startswith("flat")]
     scenes = [name for name in known if not name.startswith("flat")]
-    crops: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for _ in range(settings.batch):
+    photos: list[np.ndarray] = []
+    pictures: list[np.ndarray] = []
+    for _ in range(settings.batch - settings.repeated):
         pool = flats if not scenes or (flats and random.random() < FLAT_SHARE) else scenes
         photo, picture = known[pool[random.integers(len(pool))]]
         top, left = (int(random.integers(side - settings.crop_px + 1)) for side in photo.shape[:2])
         window = slice(top, top + settings.crop_px), slice(left, left + settings.crop_px)
         turn = slice(None, None, -1 if random.random() < 0.5 else 1)
-        crops[0].append(damaged(np.ascontiguousarray(photo[window][:, turn]), random))
-        crops[1].append(picture[window][:, turn].astype(np.float32) / 255)
+        photos.append(damaged(np.ascontiguousarray(photo[window][:, turn]), random))
+        pictures.append(picture[window][:, turn].astype(np.float32) / 255)
+    photos += [as_next_frame(photo, random) for photo in photos[: settings.repeated]]
+    pictures += pictures[: settings.repeated]
     photo_tensor, picture_tensor = (
-        torch.from_numpy(np.ascontiguousarray(np.stack(part).transpose(0, 3, 1, 2))) * 2 - 1 for part in crops
+        torch.from_numpy(np.ascontiguousarray(np.stack(part).transpose(0, 3, 1, 2))) * 2 - 1
+        for part in (photos, pictures)
     )
     return rgb_to_packed(photo_tensor), rgb_to_packed(picture_tensor)
 

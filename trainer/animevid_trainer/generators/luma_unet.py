@@ -9,6 +9,8 @@ network is the identity (Zhang et al. 2019, "Fixup Initialization", section 3).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from animevid.styles.card import Layout
 from torch import Tensor, nn
@@ -34,7 +36,7 @@ class LumaUNet(nn.Module):
         bottom (int): channels at 1/16 resolution. Default: 88.
         head (int): channels from which colours and the luma branch are fed. Default: 64.
         line (int): channels of the luma branch, above 4; four of them are the photo's luma. Default: 16.
-        line_convs (int): 3x3 convolutions of the luma branch beside the first and the last. Default: 2.
+        line_convs (int): 3x3 convolutions of the luma branch behind the first. Default: 3.
         middle_blocks (int): residual blocks at 1/8 resolution. Default: 1.
         deep_blocks (int): residual blocks at 1/16 resolution. Default: 2.
     """
@@ -51,7 +53,7 @@ class LumaUNet(nn.Module):
         bottom: int = 88,
         head: int = 64,
         line: int = 16,
-        line_convs: int = 2,
+        line_convs: int = 3,
         middle_blocks: int = 1,
         deep_blocks: int = 2,
     ) -> None:
@@ -69,13 +71,40 @@ class LumaUNet(nn.Module):
         self.feed = nn.Conv2d(head, 4 * (line - _HALF_CHANNELS), 1)
         self.enter = nn.Conv2d(line, line, 3, padding=1)
         self.lines = nn.ModuleList(nn.Conv2d(line, line, 3, padding=1) for _ in range(line_convs))
-        self.tail = nn.Conv2d(line, _HALF_CHANNELS, 3, padding=1)
+        # To cells at once: a 3x3 convolution to 4 channels at half resolution would cost as much as one to 16.
+        self.tail = nn.Conv2d(line, LUMA_CHANNELS, 2, stride=2)
         zero(self.chroma)
         zero(self.tail)
         # Pixels on each side: convolutions at 1/4 (stem, shallow, first stride, head), 1/8 (second stride, blocks),
         # 1/16 (blocks) and 1/2 (luma branch), and the width of the coarsest cell.
-        reach = 4 * _CELL_PX + 8 * (1 + 2 * middle_blocks) + 16 * 2 * deep_blocks + 2 * (line_convs + 2) + 16
+        reach = 4 * _CELL_PX + 8 * (1 + 2 * middle_blocks) + 16 * 2 * deep_blocks + 2 * (line_convs + 1) + 16
         self.receptive_field_px = 2 * reach
+
+    @torch.no_grad()
+    def equalize(self, photos: Sequence[Tensor]) -> None:
+        """Scale what feeds the luma branch to the photo's own range, [-1, 1], without changing the output.
+
+        The two are one tensor, which INT8 rounds with one scale: with wider features the photo's luma would lose steps.
+
+        Args:
+            photos (Sequence[Tensor]): packed photos, ``(N, 24, H / 4, W / 4)`` each, that show the features' ranges.
+
+        Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", sec. 4.1.
+        """
+        width = self.enter.in_channels - _HALF_CHANNELS
+        top = torch.full((width,), 1e-3)
+
+        def note(module: nn.Module, given: tuple[Tensor], output: Tensor) -> None:
+            top.copy_(torch.maximum(top, given[0][:, :width].abs().amax((0, 2, 3))))
+
+        handle = self.enter.register_forward_hook(note)
+        for photo in photos:
+            self(photo)
+        handle.remove()
+        scale = top.repeat_interleave(4)  # each feature is four places of a cell
+        self.feed.weight /= scale[:, None, None, None]
+        self.feed.bias /= scale  # type: ignore[arg-type, operator]
+        self.enter.weight[:, :width] *= top[None, :, None, None]
 
     def forward(self, packed: Tensor) -> Tensor:
         # One sum at the very end: quantization then keeps the photo in it exact.
@@ -97,5 +126,4 @@ class LumaUNet(nn.Module):
         lines = functional.relu(self.enter(lines))
         for convolution in self.lines:
             lines = functional.relu(convolution(lines))
-        luma = functional.pixel_unshuffle(functional.pixel_shuffle(self.tail(lines), 2), _CELL_PX)
-        return torch.cat((luma, self.chroma(features)), 1)
+        return torch.cat((self.tail(lines), self.chroma(features)), 1)
