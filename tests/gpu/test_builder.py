@@ -6,6 +6,8 @@ import importlib.util
 import json
 import logging
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -390,3 +392,39 @@ def test_every_generator_family_is_built_for_every_gpu_up_to_1080p(rtx, name):
     pytest.importorskip("torch")
     _, card, model = exported(name)
     _all_targets(model, card, rtx)
+
+
+_GARBAGE = """
+import gc
+from animevid.gpu.tensorrt import engine as engines
+from animevid.gpu.tensorrt.library import find_library
+from test_builder import PACKED, SMALL
+
+library = find_library()
+
+class Busy(library.module.ILogger):
+    first_error = ""
+
+    def log(self, severity, message):
+        self.kept = [[] for _ in range(300_000)]  # enough for a collection
+
+kept = []
+engines.make_logger = lambda module: kept.append(Busy()) or kept[-1]
+gc.set_threshold(200_000, 1, 1)
+gc.collect()
+loop = [library.module.Builder(Busy())]
+loop.append(loop)
+del loop  # only a collection frees it now
+try:
+    engines.build_engine(b"text" * 30, PACKED, engines.EngineRequest(SMALL, precision="fp32"), library=library)
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+def test_a_builder_that_is_garbage_does_not_lock_the_next_one(rtx):
+    # TensorRT logs with its lock held, and what it logs runs Python, which may collect.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    command = [sys.executable, "-c", _GARBAGE]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert result.stdout.strip() == "BackendError", result.stderr

@@ -28,7 +28,15 @@ from animevid.gpu.renderer import SlotRunner
 from animevid.gpu.slots import SlotPlan
 from animevid.gpu.tensorrt.cache import EngineCache, trusted
 from animevid.gpu.tensorrt.engine import DEFAULT_BATCH, Engine, EngineRequest, EngineTooLarge, shape_range
-from animevid.gpu.tensorrt.library import LIBRARIES, MISSING, Gpu, Library, find_library, make_logger
+from animevid.gpu.tensorrt.library import (
+    LIBRARIES,
+    MISSING,
+    Gpu,
+    Library,
+    find_library,
+    make_logger,
+    without_collection,
+)
 from animevid.styles.card import StyleCard
 from animevid.styles.folders import cache_folder
 from animevid.styles.onnx_file import read_graph
@@ -210,6 +218,7 @@ class EngineNetwork:
     graph must not be captured of what stands in for them meanwhile. ``cache``: the folder that keeps what it compiled.
     """
 
+    @without_collection()
     def __init__(self, engine: Engine, device: Device, library: Library, *, cache: Path | None = None) -> None:
         trt: Any = library.module
         self.half = engine.input.dtype == "float16"

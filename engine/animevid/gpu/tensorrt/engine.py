@@ -17,7 +17,7 @@ from typing import Any
 
 from animevid.backends.base import one_line
 from animevid.errors import BackendError, UsageError
-from animevid.gpu.tensorrt.library import Library, find_library, make_logger
+from animevid.gpu.tensorrt.library import Library, find_library, make_logger, without_collection
 from animevid.styles.card import StyleCard
 from animevid.trusted_files import atomic_write
 
@@ -132,6 +132,7 @@ def shape_range(
     return ShapeRange(smallest, one, largest)
 
 
+@without_collection()
 def build_engine(
     model: bytes,
     card: StyleCard,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.metadata
 import importlib.util
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -94,6 +96,22 @@ def _cuda_of(library: str) -> int | None:
             importlib.metadata.distribution(f"{library}_cu{major}")
             return major
     return None
+
+
+@contextmanager
+def without_collection() -> Iterator[None]:
+    """No garbage collection meanwhile; a decorator too.
+
+    TensorRT calls our logger while it holds its lock. A collection that runs there may free a builder or an engine of
+    an earlier call, which waits for the same lock: for ever.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def make_logger(trt: Any) -> Any:
