@@ -29,6 +29,13 @@ def _add_card_flags(parser: argparse.ArgumentParser) -> None:
 def _add_int8_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--int8", action="store_true", help="write STYLE-int8.onnx too, quantized on the photos")
     parser.add_argument("--calibration", type=int, default=32, metavar="N", help="photos to quantize on (--int8)")
+    parser.add_argument(
+        "--keep-float",
+        nargs="+",
+        default=(),
+        metavar="LAYER",
+        help="layers (beginnings of names) that --int8 leaves alone",
+    )
 
 
 def _check_int8_flags(args: argparse.Namespace) -> None:
@@ -62,20 +69,20 @@ def _run_export(args: argparse.Namespace) -> int:
     photos = args.photos or Path(about.get("data", {}).get("photos", ""))
     recipe = str(about.get("config", {}).get("recipe", ""))
     code = _export(generator, args, photos=photos, recipe=recipe)
-    return _quantize(args.style, photos, count=args.calibration) if args.int8 else code
+    return _quantize(args.style, photos, args) if args.int8 else code
 
 
-def _quantize(style: Path, photos: Path, *, count: int) -> int:
+def _quantize(style: Path, photos: Path, args: argparse.Namespace) -> int:
     from animevid_trainer.quantize import quantize_file
 
     # every second one is kept from calibration, to compare on
-    pictures = _some_photos(photos, count=2 * count)
+    pictures = _some_photos(photos, count=2 * args.calibration)
     calibration, held_out = pictures[::2], pictures[1::2]
     if not held_out:
         raise TrainingError(
             f"{len(pictures)} photo in {str(photos)!r}: --int8 needs some to quantize on, some to compare"
         )
-    report = quantize_file(style, photos=calibration, held_out=held_out)
+    report = quantize_file(style, photos=calibration, held_out=held_out, keep_float=args.keep_float)
     print(f"{report.path}: {report.bytes_written:,} bytes; from float32 by {report.distance}")
     return 0
 
@@ -148,7 +155,7 @@ def _run_import(args: argparse.Namespace) -> int:
         print(f"{imported.name} agrees with {args.twin.name}: {imported.parity}")
     recipe = "distill" if imported.name == "luma-unet" else f"imported: {imported.name}"
     code = _export(imported.generator, args, photos=args.photos, recipe=recipe)
-    return _quantize(args.style, args.photos, count=args.calibration) if args.int8 else code
+    return _quantize(args.style, args.photos, args) if args.int8 else code
 
 
 COMMANDS = (
