@@ -160,13 +160,13 @@ def test_each_judge_has_an_order_and_sides_of_its_own_and_always_the_same() -> N
 def test_imported_votes_are_ranked_and_exported_by_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    imports = [flag for path in sorted(_DOCS.glob("d*.csv")) for flag in ("--import", str(path))]
+    imports = [flag for path in sorted(_DOCS.glob("c[12].csv")) for flag in ("--import", str(path))]
     command = ["survey", "--out", str(tmp_path / "out"), *imports, "--results", "--export", str(tmp_path / "votes")]
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "Which would you rather keep?" in said
     assert "votes of 2 judges" in said
-    assert sorted(path.name for path in (tmp_path / "votes").glob("*.csv")) == ["d1.csv", "d2.csv"]
+    assert sorted(path.name for path in (tmp_path / "votes").glob("*.csv")) == ["c1.csv", "c2.csv"]
 
 
 @pytest.mark.parametrize("arguments", [["photo"], ["photo", "aozora"], []])

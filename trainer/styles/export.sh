@@ -16,11 +16,10 @@ declare -A description=(
   [cel]="Flat two- and three-tone shading, clean dark contours"
   [ehon]="Picture book: creamy light, brush dabs, sepia lines"
 )
-# Their steps of tone enlarge what INT8 rounds in the luma branch: a grid was seen (docs/training-log.md, 26).
-declare -A float=([cel]="enter. lines." [ehon]="enter. lines.")
+# The luma branch stays in float: rounded, it shows a grid and flickers more (docs/training-log.md, 26).
 for look in "${looks[@]}"; do
   "${PYTHON:-python3}" -m animevid import "$here/$look-fast.safetensors" "$here/../../engine/animevid/styles/$look.onnx" \
     --int8 --photos "$photos" --name "$look" --title "${title[$look]}" --description "${description[$look]}" \
-    --licence CC-BY-4.0 --net-pixels 230400 ${float[$look]:+--keep-float ${float[$look]}} \
+    --licence CC-BY-4.0 --net-pixels 230400 --keep-float enter. lines. \
     --trained-on "pictures that filters and networks painted of photos ($licences); networks: $networks"
 done
