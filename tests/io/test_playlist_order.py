@@ -16,13 +16,16 @@ def test_a_playlist_is_published_after_its_segments(
     make_clip: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved: list[str] = []
-    replace = os.replace
 
-    def note(source: Any, target: Any) -> None:
-        moved.append(Path(target).name)
-        replace(source, target)
+    def noted(move: Callable[..., None]) -> Callable[..., None]:
+        def note(source: Any, target: Any, **options: Any) -> None:
+            moved.append(Path(target).name)
+            move(source, target, **options)
 
-    monkeypatch.setattr(os, "replace", note)
+        return note
+
+    for name in ("replace", "link"):  # a new name is linked, so that nothing is overwritten
+        monkeypatch.setattr(os, name, noted(getattr(os, name)))
     clip = make_clip("film.mp4", frames=200, audio_codec="aac", audio_seconds=Fraction(8))
     pass_through(clip, tmp_path / "film.m3u8")
     assert len(moved) > 1
