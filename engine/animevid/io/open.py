@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def open_source(
     Raises:
         InputError, UnsupportedInputError, UsageError: see :class:`VideoSource` and :class:`ImageSource`.
     """
+    images = partial(
+        ImageSource,
+        spec,
+        rate=image_rate,
+        start_seconds=start_seconds,
+        end_seconds=end_seconds,
+        upright=upright,
+        tone_map=tone_map,
+    )
     if is_local_file(spec):
         path = local_path(spec)
         if not path.exists() and not is_glob(spec):
@@ -57,14 +67,7 @@ def open_source(
         if path.is_dir() or is_glob(spec) or (format_name is None and _is_still(path)):
             if stream_index is not None:
                 raise UsageError(f"{stream_index = }: images have no streams; leave it out")
-            return ImageSource(
-                spec,
-                rate=image_rate,
-                start_seconds=start_seconds,
-                end_seconds=end_seconds,
-                upright=upright,
-                tone_map=tone_map,
-            )
+            return images()
         if format_name is None and path.is_file() and is_animated_webp(_head_of(path)):
             if stream_index is not None:
                 raise UsageError(f"{stream_index = }: images have no streams; leave it out")
@@ -76,15 +79,7 @@ def open_source(
         if may_be_still(file.head):
             data = file.look_further(is_row_of_jpegs)
             if still_kind(data[:HEAD_BYTES], lambda: BytesIO(data)) is not None:
-                return ImageSource(
-                    spec,
-                    rate=image_rate,
-                    start_seconds=start_seconds,
-                    end_seconds=end_seconds,
-                    upright=upright,
-                    tone_map=tone_map,
-                    data=data,
-                )
+                return images(data=data)
             if is_animated_webp(data[:HEAD_BYTES]):
                 return AnimatedWebpSource(spec, start_seconds=start_seconds, end_seconds=end_seconds, data=data)
     return VideoSource(
