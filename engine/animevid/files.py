@@ -16,7 +16,7 @@ from typing import Any
 
 from animevid.errors import OutputError
 from animevid.io.network.protocols import Spec, ffmpeg_url, is_local_file, local_path, output_error
-from animevid.left_overs import hold, release, sweep, try_lock
+from animevid.left_overs import hold, keep, release, sweep
 
 #: What file systems take (NAME_MAX), and what is left of it for a stem in a hidden name.
 _MAX_NAME_BYTES = 255
@@ -98,7 +98,7 @@ class PendingFile:
                     os.chmod(self.path, stat.S_IMODE(target.stat().st_mode))
         except OSError as error:
             raise output_error(target, error) from error
-        try_lock(self._hold)
+        keep(self._hold, self.path)
 
     @property
     def url(self) -> str:
@@ -144,9 +144,8 @@ class PendingFile:
             self.path.unlink()
 
     def _release(self) -> None:
-        hold, self._hold = self._hold, None
-        if hold is not None:
-            os.close(hold)
+        handle, self._hold = self._hold, None
+        release(handle)
 
 
 class PendingPlaylist:

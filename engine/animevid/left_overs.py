@@ -25,6 +25,8 @@ _FRESH_SECONDS = 5.0
 _PENDING = re.compile(r"\..*\.[0-9a-f]{8}\.part(\.[^/]*)?", re.DOTALL)
 #: One look at a folder of a million files is enough for a run.
 _MOST_ENTRIES = 20_000
+#: What this process has under way, by the descriptor that holds its lock.
+_under_way: dict[int, Path] = {}
 
 
 def hold(path: Path) -> int | None:
@@ -36,13 +38,30 @@ def hold(path: Path) -> int | None:
     if fcntl is None:
         return None
     handle = os.open(path, os.O_RDONLY)
-    try_lock(handle)
+    keep(handle, path)
     return handle
 
 
+def keep(handle: int, path: Path) -> None:
+    """Lock ``path``, which this process has just made and opened as ``handle``, until :func:`release`."""
+    try_lock(handle)
+    _under_way[handle] = path
+
+
+def remove_under_way() -> None:
+    """Remove all that this process holds: for a process that ends now, without its threads."""
+    for path in tuple(_under_way.values()):
+        with suppress(OSError):
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+
 def release(handle: int | None) -> None:
-    """Give up what :func:`hold` returned."""
+    """Give up what :func:`hold` returned or :func:`keep` was given."""
     if handle is not None:
+        _under_way.pop(handle, None)
         with suppress(OSError):
             os.close(handle)
 

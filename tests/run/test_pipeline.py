@@ -318,3 +318,45 @@ def test_cancelling_wakes_a_producer_and_a_consumer_that_wait():
 def test_a_queue_without_room_is_refused():
     with pytest.raises(ValueError, match="capacity"):
         BoundedQueue(0)
+
+
+def test_ctrl_c_while_threads_are_started_stops_those_that_run(monkeypatch):
+    started = []
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        started.append(thread)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    ended = threading.Event()
+    endless = Stage("endless", lambda items: [ended.wait(20) and item for item in items], interrupt=ended.set)
+    with pytest.raises(KeyboardInterrupt):
+        Pipeline(iter(int, 1), [endless, Stage.each("sink", print)]).run()
+    assert len(started) == 2
+    assert not _living_threads()
+
+
+def test_what_begins_after_the_first_interruption_is_interrupted_too():
+    """A run of a network that begins just then has not heard it."""
+    heard = threading.Event()
+    began = threading.Event()
+
+    def work(items: list[int]) -> list[int]:
+        began.set()
+        heard.wait(20)
+        heard.clear()
+        began_late.set()
+        assert heard.wait(20)
+        return items
+
+    began_late = threading.Event()
+    pipeline = Pipeline([1], [Stage("deaf at first", work, interrupt=heard.set)])
+    threading.Thread(target=lambda: (began.wait(), pipeline.cancel())).start()
+    began_at = time.monotonic()
+    with pytest.raises(Cancelled):
+        pipeline.run()
+    assert began_late.is_set()
+    assert time.monotonic() - began_at < 15

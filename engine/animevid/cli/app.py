@@ -108,10 +108,10 @@ def _main(arguments: list[str]) -> int:
     except SystemExit as exit_:  # argparse: --help, --version, a usage error
         return exit_.code if isinstance(exit_.code, int) else 1
     except AnimevidError as error:
-        _complain(str(error), error)
+        complain(str(error), error)
         return error.exit_code
     except KeyboardInterrupt:
-        _complain("stopped by Ctrl-C; nothing was written", None)
+        complain("stopped by Ctrl-C; nothing was written")
         return 130
     except BrokenPipeError:
         # Whoever read our output has gone. Point stdout elsewhere, or Python complains again while it exits.
@@ -120,13 +120,13 @@ def _main(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
         way_out = f'pip install "animevid[{extra}]"' if extra else "install animevid again"
-        _complain(f"{error.name} is not installed: {way_out}", error)
+        complain(f"{error.name} is not installed: {way_out}", error)
         return UsageError.exit_code
     except MemoryError as error:
-        _complain("out of memory: give a smaller --size or --net-size", error)
+        complain("out of memory: give a smaller --size or --net-size", error)
         return 1
     except Exception as error:
-        _complain(f"unexpected {type(error).__name__}: {error} (run again with -v for the trace, and report it)", error)
+        complain(f"unexpected {type(error).__name__}: {error} (run again with -v for the trace, and report it)", error)
         return 1
 
 
@@ -233,7 +233,8 @@ def _set_up_logging(verbosity: int) -> None:
             logger.addHandler(_StderrHandler())
 
 
-def _complain(message: str, error: BaseException | None) -> None:
+def complain(message: str, error: BaseException | None = None) -> None:
+    """One line on standard error, and with ``-v`` the trace of ``error``."""
     # A trace is for faults of ours; what a user got wrong is said in the message (-vv shows where, all the same).
     level = logging.DEBUG if isinstance(error, AnimevidError | ModuleNotFoundError) else logging.INFO
     if error is not None and logging.getLogger("animevid").isEnabledFor(level):

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from animevid.cli.app import EXIT_CODES, command_list
+from animevid.cli.app import EXIT_CODES, command_list, complain
 from animevid.cli.options import add_common_options, add_options, read_options
 from animevid.cli.standard_streams import ending_signals
 from animevid.errors import AnimevidError, UsageError
+from animevid.left_overs import remove_under_way
 from animevid.options import ConversionOptions
 from animevid.redaction import redacted
 from animevid.values import parse_moment
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
     from animevid.jobs import Job
     from animevid.run.conversion import Conversion
     from animevid.run.report import ConversionPlan
+
+#: After Ctrl-C: how long runtimes and codecs may take to come back before the process ends without them.
+_PATIENCE_SECONDS = 5.0
 
 _EPILOG = f"""\
 INPUT is a video, a GIF, an image, a folder or a glob of images (quote it), a URL, or - for standard input.
@@ -138,7 +144,10 @@ def _convert(source: str, target: str, options: ConversionOptions, args: argpars
     speaks = not args.quiet and args.progress != "json"
     talk = sys.stderr if target == "-" or args.progress == "json" else sys.stdout
     resumable = False if args.dry_run else args.resume
-    with open_conversion(source, target, options, resumable=resumable, restart=args.restart) as conversion:
+    with (
+        _last_resort() as end_soon,
+        open_conversion(source, target, options, resumable=resumable, restart=args.restart) as conversion,
+    ):
         plan = conversion.plan
         if args.dry_run:
             print("\n".join([*plan_lines(plan), *_estimate_lines(source, target, conversion)]), file=talk)
@@ -146,7 +155,7 @@ def _convert(source: str, target: str, options: ConversionOptions, args: argpars
         if speaks:
             for line in plan_lines(plan) if args.verbose else [*plan.losses, *plan.notices]:
                 print(line, file=sys.stderr)
-        with _signals(conversion):
+        with _signals(conversion, end_soon):
             try:
                 report = conversion.run(on_progress=reporter.progress)
             finally:
@@ -216,8 +225,30 @@ def _ends(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 @contextmanager
-def _signals(conversion: Conversion | Job) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP: stop a live stream with a whole file, cancel anything else; a second one is hard."""
+def _last_resort() -> Iterator[Callable[[], None]]:
+    """What ends the process unless this is left within a few seconds: a runtime may not come back. Nothing
+    half-written stays. To be called once; also by a signal's handler.
+    """
+    left = threading.Event()
+
+    def end_unless_left() -> None:
+        if not left.wait(_PATIENCE_SECONDS):
+            remove_under_way()
+            complain("stopped by Ctrl-C; nothing was written")
+            os._exit(130)
+
+    try:
+        # Not a Thread: the signal may have come while the main thread held the lock of its list.
+        yield lambda: cast(None, _thread.start_new_thread(end_unless_left, ()))
+    finally:
+        left.set()
+
+
+@contextmanager
+def _signals(conversion: Conversion | Job, end_soon: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C, SIGTERM and SIGHUP: stop a live stream with a whole file, cancel anything else; a second one is hard.
+    ``end_soon`` is called when something is cancelled.
+    """
     presses = 0
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -226,6 +257,7 @@ def _signals(conversion: Conversion | Job) -> Iterator[None]:
         if conversion.is_endless and presses == 1:
             conversion.stop()
         elif presses <= (2 if conversion.is_endless else 1):
+            end_soon()
             raise KeyboardInterrupt
         else:
             # At once, and without a word to threads that may hang in a codec: a hidden .part file may stay.

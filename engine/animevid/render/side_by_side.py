@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from animevid.backends.base import Tensor
+
+_POLL_SECONDS = 0.1
 
 
 class SideBySide:
@@ -36,9 +38,16 @@ class SideBySide:
         for future in waiting:
             future.cancel()
 
-    def close(self) -> None:
-        """Give up what waits, and return when the threads are done."""
-        self._pool.shutdown(cancel_futures=True)
+    def close(self, interrupt: Callable[[], None]) -> None:
+        """Give up what waits, and return when the threads are done; ``interrupt`` ends what they are at."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        while True:
+            with self._lock:
+                running = tuple(self._pending)
+            if not wait(running, _POLL_SECONDS).not_done:
+                break
+            interrupt()
+        self._pool.shutdown()
 
     def _forget(self, future: Future[Tensor]) -> None:
         with self._lock:

@@ -373,7 +373,7 @@ class Stylizer:
     def close(self) -> None:
         """Free the backend. Safe to call twice."""
         if self._pool is not None:
-            self._pool.close()
+            self._pool.close(self._backend.interrupt)
         self._backend.close()
 
     def __enter__(self) -> Self:

@@ -76,7 +76,7 @@ class Pipeline:
             next_watch = time.monotonic() + watch_seconds
             try:
                 for thread in self._threads:
-                    while thread.is_alive():
+                    while thread.is_alive() and not self.is_ending:
                         thread.join(min(_POLL_SECONDS, watch_seconds))
                         if watch is not None and time.monotonic() >= next_watch:
                             watch(self.statistics())
@@ -144,8 +144,13 @@ class Pipeline:
             if target != self._feed or self._source is not None
         ]
         self._started_at = time.perf_counter()
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException as error:  # Ctrl-C; or the system gives no more threads
+            self._fail(error)
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(
@@ -154,7 +159,10 @@ class Pipeline:
         for queue in self._queues:
             queue.cancel()
         for thread in self._threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(_POLL_SECONDS)
+                if thread.is_alive():  # also what began after the last interruption
+                    self._interrupt()
         self._ended_at = time.perf_counter()
 
     def _feed(self) -> None:
@@ -217,6 +225,9 @@ class Pipeline:
                 _log.debug("after the first error: %r", error)
         for queue in self._queues:
             queue.cancel()
+        self._interrupt()
+
+    def _interrupt(self) -> None:
         for stage in self._stages:
             if stage.interrupt is not None:
                 stage.interrupt()
