@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,10 +13,12 @@ from animevid.errors import TrainingError
 from animevid_trainer.distill.damage import as_next_frame, damaged
 from animevid_trainer.distill.losses import Weights, line_weight, pixel_terms, steady_term
 from animevid_trainer.distill.pairs import HELD_OUT, held_out, in_training_order, paint_pairs
-from animevid_trainer.distill.run import DistillSettings, distill
+from animevid_trainer.distill.run import SIZES, DistillSettings, distill
+from animevid_trainer.distill.widen import widen
 from animevid_trainer.generators.luma_unet import LumaUNet
 from safetensors.torch import load_file
 
+SHIPPED = Path(__file__).parents[2] / "trainer/styles/aozora-fast.safetensors"
 PIXELS = Weights(perceptual=0.0, adversarial=0.0)
 
 
@@ -112,10 +115,24 @@ def test_all_terms_take_part(pairs: Path, tmp_path: Path, shared: Path) -> None:
 
 def test_weights_of_another_size_are_refused(pairs: Path, tmp_path: Path) -> None:
     settings = DistillSettings("aozora", batch=1, crop_px=64, steps=1, weights=PIXELS)
-    distill(pairs, tmp_path / "run", settings)
     high = DistillSettings("aozora", size="high", batch=1, crop_px=64, steps=1, weights=PIXELS)
+    distill(pairs, tmp_path / "high", high)
+    with pytest.raises(TrainingError, match=r"is of another network \(64 channels do not fit into 32\)"):
+        distill(pairs, tmp_path / "new", settings, start_from=tmp_path / "high" / "student.safetensors")
     with pytest.raises(TrainingError, match="is of another network"):
-        distill(pairs, tmp_path / "new", high, start_from=tmp_path / "run" / "student.safetensors")
+        distill(pairs, tmp_path / "high", settings)
+
+
+def test_a_large_run_starts_from_a_small_one(pairs: Path, tmp_path: Path) -> None:
+    settings = DistillSettings("aozora", batch=1, crop_px=64, steps=1, rate=1e-9, weights=PIXELS)
+    fast = tmp_path / "fast" / "student.safetensors"
+    distill(pairs, fast.parent, settings, start_from=SHIPPED)
+    distill(pairs, tmp_path / "high", replace(settings, size="high"), start_from=fast)
+    high = LumaUNet(**SIZES["high"])
+    high.load_state_dict({name: v.float() for name, v in load_file(tmp_path / "high/student.safetensors").items()})
+    small = LumaUNet()
+    small.load_state_dict({name: v.float() for name, v in load_file(fast).items()})
+    assert (high(packed(0.2)) - small(packed(0.2))).abs().max() < 0.01
 
 
 @pytest.mark.parametrize(("field", "value"), [("size", "huge"), ("crop_px", 100), ("batch", 0)])
@@ -161,3 +178,19 @@ def test_an_equalized_student_draws_the_same_and_feeds_lines_in_the_photos_range
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
     assert seen[0] > 1.5
     assert seen[-1] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_widened_student_draws_the_same_and_its_copies_part() -> None:
+    narrow = LumaUNet()
+    weights = {name: value.float() for name, value in load_file(SHIPPED).items()}
+    narrow.load_state_dict(weights)
+    wide = LumaUNet(**SIZES["high"])
+    widen(weights, wide)
+    photo = torch.rand(1, 24, 32, 48) * 2 - 1
+    drawn = wide(photo)
+    assert (drawn - narrow(photo)).abs().max() < 1e-4
+    drawn.square().mean().backward()
+    gradient = wide.head.weight.grad
+    assert gradient is not None
+    copied = len(gradient) - 64
+    assert (gradient[64:] - gradient[:copied]).abs().amax((1, 2, 3)).min() > 0, "copies must not stay copies"

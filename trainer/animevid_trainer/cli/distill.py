@@ -34,13 +34,14 @@ def _fill_distill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pairs", type=Path, required=True, help="folder that `paint` filled")
     parser.add_argument("--out", type=Path, required=True, help="run folder; a run that is there already goes on")
     parser.add_argument("--size", default="fast", help="fast or high")
-    parser.add_argument("--start-from", type=Path, metavar="WEIGHTS.safetensors", help="weights to start from")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="WEIGHTS.safetensors", help="weights to start from; fast may start high"
+    )
     parser.add_argument("--steps", type=int, default=0, help="stop at so many in all (default: until Ctrl-C)")
     parser.add_argument("--decay-steps", type=int, default=0, help="end the run: the rate falls to nothing")
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--pixels-only", action="store_true", help="no perceptual and adversarial terms: 3x as fast")
     parser.add_argument("--perceptual-weights", help="VGG16's weights (.safetensors or .pth)")
-    parser.add_argument("--rounded", action="store_true", help="round as the INT8 file does; for the end of a run")
     parser.add_argument("--threads", type=int, default=1)
 
 

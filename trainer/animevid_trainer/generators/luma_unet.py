@@ -21,7 +21,7 @@ from animevid_trainer.generators.nano import PACKED_CHANNELS, ResidualBlock, zer
 LUMA_CHANNELS = 16
 CHROMA_CHANNELS = PACKED_CHANNELS - LUMA_CHANNELS
 _CELL_PX = 4
-_HALF_CHANNELS = 4  # a 2x2 block of luma
+HALF_CHANNELS = 4  # a 2x2 block of luma
 #: Cells of the frame's border that are repeated around it. Zero padding, a gray frame to the network, moves an even
 #: frame by up to 19 codes at its border, this by 7 at most. Two a side keep multiples of 16 pixels.
 BORDER_CELLS = 2
@@ -68,7 +68,7 @@ class LumaUNet(nn.Module):
         self.up1 = nn.Conv2d(middle, top, 1)
         self.head = nn.Conv2d(top, head, 3, padding=1)
         self.chroma = nn.Conv2d(head, CHROMA_CHANNELS, 1)
-        self.feed = nn.Conv2d(head, 4 * (line - _HALF_CHANNELS), 1)
+        self.feed = nn.Conv2d(head, 4 * (line - HALF_CHANNELS), 1)
         self.enter = nn.Conv2d(line, line, 3, padding=1)
         self.lines = nn.ModuleList(nn.Conv2d(line, line, 3, padding=1) for _ in range(line_convs))
         # To cells at once: a 3x3 convolution to 4 channels at half resolution would cost as much as one to 16.
@@ -91,7 +91,7 @@ class LumaUNet(nn.Module):
 
         Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", sec. 4.1.
         """
-        width = self.enter.in_channels - _HALF_CHANNELS
+        width = self.enter.in_channels - HALF_CHANNELS
         top = torch.full((width,), 1e-3)
 
         def note(module: nn.Module, given: tuple[Tensor], output: Tensor) -> None:
