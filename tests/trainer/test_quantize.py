@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from animevid.backends import open_backend
 from animevid.errors import StyleError, TrainingError
@@ -85,6 +86,18 @@ def test_every_convolution_but_the_last_works_on_eight_bits_and_no_pair_of_produ
         # Unsigned activations are 255 at most; two products are added in 16 bits.
         assert 255 * largest_neighbours(weight.astype(int)).max() < 2**15
         assert np.abs(weight.astype(int)).max() > 64, "the eighth bit is used where it fits"
+
+
+@pytest.mark.shared
+def test_onnx_runtime_runs_it_in_eight_bits(quantized, tmp_path):
+    """A rounded convolution that it cannot fuse is computed in float, slower than the float32 file."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "run.onnx")
+    options.log_severity_level = 3  # it warns that the file fits this machine only
+    onnxruntime.InferenceSession(quantized, options, providers=["CPUExecutionProvider"])
+    kinds = [node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node]
+    written = sum(node.op_type == "Conv" for node in onnx.load_from_string(quantized).graph.node)
+    assert kinds.count("QLinearConv") == written - 1, "all but the last"
 
 
 @pytest.mark.shared

@@ -312,22 +312,31 @@ def _is_plain(proto: onnx.ModelProto) -> bool:
 
 
 def _fit_weights(proto: onnx.ModelProto, source: onnx.ModelProto) -> None:
-    """Round the weights of convolutions anew, in place, so that no sum of two products saturates 16 bits."""
+    """Round the weights of convolutions anew, in place, so that no sum of two products saturates 16 bits.
+
+    Biases are rounded again as well: ONNX Runtime runs a convolution in INT8 only if the scale of its bias is the product
+    of the other two, and in float otherwise.
+    """
     floats = {initializer.name: initializer for initializer in source.graph.initializer}
     tensors = {initializer.name: initializer for initializer in proto.graph.initializer}
-    readers = {name: node for node in proto.graph.node for name in node.input}
+    makers = {node.output[0]: node for node in proto.graph.node if node.op_type == "DequantizeLinear"}
+
+    def put(name: str, value: npt.NDArray[Any]) -> None:
+        tensors[name].CopyFrom(onnx.numpy_helper.from_array(value, name))
+
     for node in proto.graph.node:
-        reader = readers.get(node.output[0])
-        if node.op_type != "DequantizeLinear" or node.input[0] not in tensors or reader is None:
+        if node.op_type != "Conv" or any(name not in makers for name in node.input):
             continue
-        if reader.op_type != "Conv" or reader.input[1] != node.output[0]:
-            continue
-        name = node.input[0].removesuffix("_quantized")
-        weight = np.asarray(onnx.numpy_helper.to_array(floats[name]), np.float32)
+        given, weights, *biases = (makers[name] for name in node.input)
+        weight = np.asarray(onnx.numpy_helper.to_array(floats[weights.input[0].removesuffix("_quantized")]), np.float32)
         scale = np.maximum(largest_neighbours(weight) / _LARGEST_SUM, 1e-9).astype(np.float32)
-        rounded = np.round(weight / scale[:, None, None, None]).clip(-127, 127).astype(np.int8)
-        for target, value in ((node.input[0], rounded), (node.input[1], scale)):
-            tensors[target].CopyFrom(onnx.numpy_helper.from_array(value, target))
+        put(weights.input[0], np.round(weight / scale[:, None, None, None]).clip(-127, 127).astype(np.int8))
+        put(weights.input[1], scale)
+        for maker in biases:
+            bias, old = (onnx.numpy_helper.to_array(tensors[name]) for name in maker.input[:2])
+            new = scale * onnx.numpy_helper.to_array(tensors[given.input[1]])
+            put(maker.input[0], np.round(bias.astype(np.float64) * old / new).astype(np.int32))
+            put(maker.input[1], new)
 
 
 def largest_neighbours(weight: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
