@@ -201,7 +201,7 @@ def test_a_server_that_trickles_is_given_up(server, tmp_path, monkeypatch):
 
 
 def test_a_download_has_a_longest_time(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "_LONGEST_SECONDS", 0.3)
+    monkeypatch.setattr(download, "_MAX_SECONDS", 0.3)
     server.trickles = True
     with pytest.raises(StyleError, match="run again to go on"):
         fetch(server.url, tmp_path, sha256=DIGEST)

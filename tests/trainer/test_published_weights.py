@@ -211,7 +211,7 @@ def test_a_download_is_checked_kept_and_not_repeated(cache: Path) -> None:
             r"arrived with sha256 [0-9a-f]{64}, published is .*fetch the",
         ),
         ({"body": _BODY[:-9], "claimed_bytes": len(_BODY)}, r"vgg19-.*--perceptual-weights"),
-        ({"body": b"", "status": 404}, r"cannot be downloaded \(Not Found\); fetch the file elsewhere and name it"),
+        ({"body": b"", "status": 404}, r"cannot be downloaded \(Not Found\); fetch https.* give it with"),
     ],
 )
 def test_a_download_that_goes_wrong_is_one_line_and_no_file(
@@ -226,6 +226,6 @@ def test_a_download_that_goes_wrong_is_one_line_and_no_file(
 def test_a_server_that_is_not_there_is_one_line_and_no_file(cache: Path) -> None:
     with _serving(_BODY) as server:
         published = _published(server)
-    with pytest.raises(TrainingError, match=r"cannot be downloaded \(.*refused.*\); fetch the file elsewhere"):
+    with pytest.raises(TrainingError, match=r"cannot be downloaded \(.*refused.*\); fetch https.* give it with"):
         download_weights("vgg19", published=published)
     assert list(cache.iterdir()) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -62,6 +64,26 @@ def test_keys_tell_teachers_apart(shared: Path) -> None:
 @pytest.mark.shared
 def test_a_bare_safetensors_file_is_a_cartoongan(shared: Path) -> None:
     assert open_teacher(str(shared / CARTOONGAN)).key == open_teacher(f"cartoongan:{shared / CARTOONGAN}").key
+
+
+@pytest.mark.shared
+def test_ctrl_c_after_networks_were_closed_is_an_interrupt(shared: Path) -> None:
+    script = """if True:
+        import signal, sys
+        from pathlib import Path
+        from animevid_trainer.teachers.faces import FaceDetector
+        opened = [FaceDetector(Path(sys.argv[1])) for _ in range(2)]
+        del opened[0], opened[0]
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    weights = shared / "weights/face_detection_full_range_sparse.tflite"
+    done = subprocess.run(
+        [sys.executable, "-c", script, weights], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr
 
 
 @pytest.mark.shared

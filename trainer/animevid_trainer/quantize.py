@@ -314,8 +314,8 @@ def _is_plain(proto: onnx.ModelProto) -> bool:
 def _fit_weights(proto: onnx.ModelProto, source: onnx.ModelProto) -> None:
     """Round the weights of convolutions anew, in place, so that no sum of two products saturates 16 bits.
 
-    Biases are rounded again as well: ONNX Runtime runs a convolution in INT8 only if the scale of its bias is the product
-    of the other two, and in float otherwise.
+    Biases are rounded again as well: ONNX Runtime runs a convolution in INT8 only if the scale of its bias is the
+    product of the other two, and in float otherwise.
     """
     floats = {initializer.name: initializer for initializer in source.graph.initializer}
     tensors = {initializer.name: initializer for initializer in proto.graph.initializer}

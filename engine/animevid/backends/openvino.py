@@ -56,7 +56,7 @@ class OpenVinoBackend(Backend):
             "INFERENCE_PRECISION_HINT": "f32",
         }
         try:
-            core = _core()
+            core = shared_core()
             network = core.read_model(model)
             if len(network.inputs) != 1 or not network.outputs:
                 raise BackendError(f"the style {card.name!r} has {len(network.inputs)} inputs; one picture is given")
@@ -118,10 +118,14 @@ def _import_without_telemetry() -> Any:
 
 
 @functools.cache
-def _core() -> Any:
-    """One for the process, never freed. On CPUs with AMX each gives the thread a stack for signal handlers and takes it
-    back at its end; two that end in the order in which they began leave a stack that is gone, and the next signal
-    (Ctrl-C) crashes.
+def shared_core() -> Any:
+    """OpenVINO's ``Core``: one for the process, never freed; everything in animevid opens models with it.
+
+    Each ``Core`` gives the thread a stack for signal handlers and unmaps it at its end; two that end in the order in
+    which they began leave the thread with a stack that is gone, and the next signal (Ctrl-C) is a segmentation fault.
+
+    Raises:
+        ImportError: OpenVINO is not installed.
     """
     return _import_without_telemetry().Core()
 

@@ -22,6 +22,8 @@ LUMA_CHANNELS = 16
 CHROMA_CHANNELS = PACKED_CHANNELS - LUMA_CHANNELS
 _CELL_PX = 4
 HALF_CHANNELS = 4  # a 2x2 block of luma
+#: Of a cell's 4x4 luma: the order that one shuffle together with the features spreads to blocks at half resolution.
+_PHOTO_ORDER = [4 * (2 * i + a) + 2 * j + b for a in (0, 1) for b in (0, 1) for i in (0, 1) for j in (0, 1)]
 #: Cells of the frame's border that are repeated around it. Zero padding, a gray frame to the network, moves an even
 #: frame by up to 19 codes at its border, this by 7 at most. Two a side keep multiples of 16 pixels.
 BORDER_CELLS = 2
@@ -121,9 +123,8 @@ class LumaUNet(nn.Module):
         middle = self.mid(middle + functional.interpolate(self.up2(bottom), scale_factor=2, mode="nearest"))
         wide = functional.interpolate(self.up1(middle), scale_factor=2, mode="nearest")
         features = functional.relu(self.head(shallow + wide))
-        photo = functional.pixel_unshuffle(functional.pixel_shuffle(packed[:, :LUMA_CHANNELS], _CELL_PX), 2)
-        lines = torch.cat((functional.pixel_shuffle(self.feed(features), 2), photo), 1)
-        lines = functional.relu(self.enter(lines))
+        photo = packed[:, _PHOTO_ORDER]
+        lines = functional.relu(self.enter(functional.pixel_shuffle(torch.cat((self.feed(features), photo), 1), 2)))
         for convolution in self.lines:
             lines = functional.relu(convolution(lines))
         return torch.cat((self.tail(lines), self.chroma(features)), 1)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
+from animevid.backends.openvino import shared_core
 from animevid.errors import TrainingError
 
 from animevid_trainer.teachers.colour import F, Image, Map, step
@@ -37,11 +38,10 @@ class FaceDetector:
         TrainingError: OpenVINO is not installed, or the file cannot be read.
         """
         try:
-            import openvino
+            core = shared_core()
         except ImportError:
             raise TrainingError("teachers find faces with OpenVINO: pip install 'animevid[train]'") from None
         try:
-            core = openvino.Core()
             model = core.read_model(weights)
             self._net: Any = core.compile_model(model, "CPU", {"INFERENCE_NUM_THREADS": threads})
         except Exception as error:  # OpenVINO raises RuntimeError and its own classes

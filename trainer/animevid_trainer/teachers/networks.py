@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import openvino
 import torch
+from animevid.backends.openvino import shared_core
 from animevid.errors import TrainingError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -62,7 +63,7 @@ class Networks:
         if missing:
             raise TrainingError(f"teacher weights in {str(folder)!r}: no {missing[0]}; a look needs {', '.join(FILES)}")
         self.folder, self._threads = folder, threads
-        self._open: dict[str, openvino.CompiledModel] = {}
+        self._open: dict[str, Any] = {}
 
     @cached_property
     def faces(self) -> FaceDetector:
@@ -81,13 +82,13 @@ class Networks:
         except (OSError, SafetensorError) as error:
             raise TrainingError(f"teacher weights {str(file)!r} cannot be read ({error})") from error
 
-    def _opened(self, name: str) -> openvino.CompiledModel:
+    def _opened(self, name: str) -> Any:
         if name not in self._open:
             file = self.folder / f"{name}.onnx"
             precision = "bf16" if has_bf16(torch.device("cpu")) else "f32"
             settings = {"INFERENCE_NUM_THREADS": self._threads, "INFERENCE_PRECISION_HINT": precision}
             try:
-                self._open[name] = openvino.Core().compile_model(str(file), "CPU", settings)
+                self._open[name] = shared_core().compile_model(str(file), "CPU", settings)
             except RuntimeError as error:
                 reason = str(error).splitlines()[0]
                 raise TrainingError(f"teacher weights {str(file)!r} cannot be read ({reason})") from error
