@@ -1,8 +1,9 @@
 """Breaks the losses and objectives in one place at a time and asks the tests of terms to notice.
 
 ``python tests/mutations.py`` from the repository's root applies each mutation to a copy of the trainer and runs
-``test_terms.py`` and ``test_losses.py`` on it; ``--every N`` takes each Nth mutation only, as CI does. Ends with 1 if
-one survives. Processes are forked after torch is imported, so that a mutation costs seconds.
+``test_terms.py`` and ``test_losses.py`` on it, or ``test_noise_*.py`` where it is of faces from noise; ``--every N``
+takes each Nth mutation only, as CI does. Ends with 1 if one survives. Processes are forked after torch is imported, so
+that a mutation costs seconds.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ _PRELOADED = (
     "torch.utils.tensorboard",
 )  # fmt: skip
 #: nobody reads what a broken copy says: no rewriting of assertions, no traces
-_FAST = ("-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "--tb=no", "-k", "not mutation")
+_FAST = ("-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "--tb=no", "-k", "not mutation and not resumes")
 TESTS = ("tests/trainer/test_terms.py", "tests/trainer/test_losses.py")
+NOISE_TESTS = ("tests/trainer/test_noise_networks.py", "tests/trainer/test_noise_objective.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Mutation:
     file: str
     old: str
     new: str
+    tests: tuple[str, ...] = TESTS
 
 
 def _loss(what: str, old: str, new: str) -> Mutation:
@@ -55,6 +58,10 @@ def _looking(what: str, old: str, new: str) -> Mutation:
 
 def _stylize(what: str, old: str, new: str) -> Mutation:
     return Mutation(what, "objectives/stylize.py", old, new)
+
+
+def _noise(what: str, file: str, old: str, new: str) -> Mutation:
+    return Mutation(what, file, old, new, NOISE_TESTS)
 
 
 def _cycle(what: str, old: str, new: str) -> Mutation:
@@ -214,6 +221,53 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _cycle("cycle's D at full weight", "weights.overall * getattr(weights, kind)", "weights.overall"),
     Mutation("what is minimized has no weight", "loop.py", "return self.weight * self.raw", "return self.raw"),
+    _noise("minimax: sign", "losses.py", "return -F.softplus(fake_logits)", "return F.softplus(fake_logits)"),
+    _noise("R1 without its half", "regularizers.py", "return 0.5 * gradient", "return gradient"),
+    _noise("R1 over all pictures at once", "regularizers.py", ".flatten(1).sum(1).mean()", ".sum()"),
+    _noise(
+        "R1 not regularized", "regularizers.py", "judge(seen).sum(), seen, create_graph=True", "judge(seen).sum(), seen"
+    ),
+    _noise("path: rows summed", "regularizers.py", ".sum(2).mean(1).sqrt()", ".sum((1, 2)).sqrt()"),
+    _noise("path: not by the size", "regularizers.py", "math.sqrt(images.shape[2] * images.shape[3])", "1.0"),
+    _noise("path: from no mean", "regularizers.py", "(lengths - mean).square()", "lengths.square()"),
+    _noise(
+        "from noise: real and drawn swapped",
+        "objectives/noise.py",
+        '{"real": self._judge(real), "fake": self._judge(fake)}',
+        '{"real": self._judge(fake), "fake": self._judge(real)}',
+    ),
+    _noise("from noise: R1 at full count", "objectives/noise.py", "own.r1 * own.r1_every)", "own.r1)"),
+    _noise("from noise: R1 in each step", "objectives/noise.py", "step % own.r1_every == 0", "True"),
+    _noise("from noise: R1 as D never sees it", "objectives/noise.py", "self._augmented(real))", "real)"),
+    _noise("from noise: path at full count", "objectives/noise.py", "own.path_length_every)}", "1)}"),
+    _noise("from noise: path's mean still", "objectives/noise.py", "_PATH_MEAN_RATE = 0.01", "_PATH_MEAN_RATE = 0.0"),
+    _noise("from noise: Adam not corrected", "objectives/noise.py", "every / (every + 1.0) if every", "1.0 if every"),
+    _noise(
+        "from noise: k ignored", "objectives/noise.py", "range(self.recipe.optimizer.discriminator_steps)", "range(1)"
+    ),
+    _noise("from noise: G's pictures unaugmented", "objectives/noise.py", "images = self._augmented(images)", "pass"),
+    _noise("attention: questions and answers swapped", "attention.py", "(asking, asked, told", "(asked, asking, told"),
+    _noise("attention: scaled", "attention.py", "scale=1.0", "scale=0.5"),
+    _noise("attention: nothing beside it", "attention.py", "self.v(seen) + x", "self.v(seen)"),
+    _noise("style: not demodulated", "style_layers.py", "if not demodulate:", "if True:"),
+    _noise("style: demodulated by the weights alone", "style_layers.py", "* scales.square().unsqueeze(1)", "* 1.0"),
+    _noise("style: filter without gain", "style_layers.py", "pad=1, gain=4.0", "pad=1, gain=1.0"),
+    _noise("style: AdaIN without shift", "style_layers.py", "+ shift[:, :, None, None]", ""),
+    _noise("style: biased deviation", "style_layers.py", "unbiased=False", "unbiased=True"),
+    _noise("style: no mixing", "generators/stylegan2.py", "return self._mixed(w) if", "return self.repeated(w) if"),
+    _noise(
+        "style: mixed the wrong way round",
+        "generators/stylegan2.py",
+        "(self.layers, device=w.device) < c",
+        "(self.layers, device=w.device) >= c",
+    ),
+    _noise(
+        "style: noise still in training",
+        "generators/stylegan2.py",
+        "if self.training else self.noise",
+        "if False else self.noise",
+    ),
+    _noise("truncation the wrong way", "generators/noise.py", "lerp(styles, strength)", "lerp(styles, 1.0 - strength)"),
 )
 
 
@@ -235,7 +289,7 @@ def _survives(mutation: Mutation, folder: Path) -> bool:
             sys.dont_write_bytecode = True
             os.chdir(ROOT)
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                code = int(pytest.main([*_FAST, *TESTS]))
+                code = int(pytest.main([*_FAST, *mutation.tests]))
         finally:
             os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -71,7 +71,7 @@ def _objective(name: str) -> object:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("unknown", "objective = 'unknown': allowed is stylize, cycle, tinted, headless, absent"),
+        ("unknown", "objective = 'unknown': allowed is stylize, cycle, noise, tinted, headless, absent"),
         ("absent", "objective 'absent' .* cannot be imported: No module named 'no_such_module'"),
         ("headless", "objective 'headless' .* has no network called 'generator'"),
     ],

@@ -38,7 +38,13 @@ NAMES = (
     "cartoongan-plus",
     "cyclegan",
     "distill",
+    "dcgan",
+    "sagan",
+    "stylegan2",
 )
+FROM_NOISE = ("dcgan", "sagan", "stylegan2")
+#: variants that mean something only where a photo is stylized
+_OF_PHOTOS = ("edge", "init", "gan", "pix2pix", "temporal", "colour")
 
 
 def test_every_recipe_of_the_table_exists_and_can_be_trained():
@@ -56,7 +62,10 @@ def test_every_variant_changes_a_recipe_into_one_that_can_be_trained(variant):
         except TrainingError:
             refused.append(base)
     assert any(changed)  # more than the name differs
-    assert refused == (["cyclegan"] if variant == "pix2pix" else [])
+    assert refused == [
+        *(["cyclegan"] if variant in ("pix2pix", "projected") else []),
+        *(FROM_NOISE if variant in _OF_PHOTOS else ()),
+    ]
 
 
 def test_animegan_has_the_papers_numbers():

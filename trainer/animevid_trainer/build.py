@@ -37,13 +37,16 @@ from animevid_trainer.data.targets import Teacher, target_of
 from animevid_trainer.discriminators import make_discriminator
 from animevid_trainer.distributed import SINGLE, World
 from animevid_trainer.generators import make_generator
-from animevid_trainer.loop import LoopSettings, Objective, Trainer, choose_device, seed_everything
+from animevid_trainer.generators.noise import NoiseGenerator
+from animevid_trainer.loop import LoopSettings, Objective, Trainer, WriteSheet, choose_device, seed_everything
 from animevid_trainer.objectives import Parts
 from animevid_trainer.perceptual import Perceptual, make_perceptual
 from animevid_trainer.plan import Plan, make_plan
 from animevid_trainer.precision import has_bf16
 from animevid_trainer.progress import Progress
 from animevid_trainer.recipes import Data, Recipe, recipe_from_dict
+from animevid_trainer.recipes.noise import sized
+from animevid_trainer.sheets import write_sample_sheet
 from animevid_trainer.starting import open_any_teacher, published_weights
 from animevid_trainer.validation import StudentValidation, StyleValidation, Validate, middles, spread, squares
 
@@ -312,7 +315,7 @@ def make_objective(
         perceptual = make_perceptual_of(recipe, device=device)
 
     def discriminator() -> nn.Module:
-        options: dict[str, Any] = dict(recipe.discriminator_options)
+        options: dict[str, Any] = sized(recipe, recipe.discriminator_options, recipe.discriminator)
         if recipe.discriminator == "projected":
             options["perceptual"] = perceptual
         if recipe.conditional:
@@ -321,13 +324,22 @@ def make_objective(
 
     parts = Parts(
         plan,
-        make_generator=lambda: as_rgb(make_generator(recipe.generator, **recipe.generator_options)),
+        make_generator=lambda: as_rgb(fresh_generator(recipe)),
         make_discriminator=discriminator,
         perceptual=perceptual,
         augment=make_augment(recipe, plan),
         cache_bytes=cache_bytes,
     )
     return objectives.make(recipe, parts)
+
+
+def fresh_generator(recipe: Recipe) -> nn.Module:
+    """The recipe's generator with fresh weights, in its own layout.
+
+    Raises:
+        TrainingError: an option that it does not have.
+    """
+    return make_generator(recipe.generator, **sized(recipe, recipe.generator_options, recipe.generator))
 
 
 def make_augment(recipe: Recipe, plan: Plan) -> AdaptiveAugment | None:
@@ -422,6 +434,8 @@ def start_run(
         if start_from is not None:
             generator = bare(objective.networks["generator"])
             load_weights(generator, starting_weights(start_from, recipe, generator), where=repr(str(start_from)))
+            if recipe.from_noise and is_run(start_from):
+                start_discriminator(objective.networks["discriminator"], start_from)
     seed_everything(loop_settings.seed, world.rank)
     return Trainer(
         objective,
@@ -431,7 +445,8 @@ def start_run(
         config=config_of(recipe, data_settings, plan, teacher_key=key),
         about=about_run(recipe, data_settings, data, teacher=teacher, start_from=start_from),
         world=world,
-        sheet_photos=pick_sheet_photos(data),
+        sheet_photos=() if recipe.from_noise else pick_sheet_photos(data),
+        write_sheet=sample_sheet(objective.networks["generator"], loop_settings.seed) if recipe.from_noise else None,
         validate=make_validation(
             recipe, data, plan, perceptual, device, data_settings, teacher=drawing, teacher_key=key
         ),
@@ -520,24 +535,83 @@ def pick_sheet_photos(data: RunData, *, count: int = 8) -> list[Picture]:
     return [pictures[index * len(pictures) // count] for index in range(count)]
 
 
+def is_run(folder: Path) -> bool:
+    """Whether ``folder`` is one that ``train`` filled."""
+    return (folder / "checkpoints").is_dir()
+
+
+def start_discriminator(discriminator: nn.Module, run: Path) -> None:
+    """Give ``discriminator`` the weights of ``run``'s where it is the same network: transfer learning keeps both.
+
+    Raises:
+        TrainingError: no checkpoint there.
+    """
+    _, state = load_checkpoint(checkpoint_of(run))
+    weights = state["networks"].get("discriminator", {})
+    own = discriminator.state_dict()
+    if weights.keys() == own.keys() and all(weights[name].shape == own[name].shape for name in own):
+        discriminator.load_state_dict(weights)
+    else:
+        log.warning("the discriminator of %s is another network: this run's begins afresh", run)
+
+
+def sample_sheet(generator: nn.Module, seed: int, *, count: int = 64) -> WriteSheet:
+    """A sample grid of the same latents each time."""
+    assert isinstance(generator, NoiseGenerator)
+    latents = generator.draw_latents(count, torch.Generator().manual_seed(seed))
+    return functools.partial(write_sample_sheet, latents=latents)
+
+
 def starting_weights(source: Path, recipe: Recipe, generator: nn.Module) -> Mapping[str, Tensor]:
     """The weights that ``generator``, which is the recipe's, starts from: a run's or published ones.
 
     Raises:
         TrainingError: neither is there, or they are another network's.
     """
-    if (source / "checkpoints").is_dir():
-        return load_generator(source).state_dict()
+    if is_run(source):
+        return load_any_generator(source).state_dict()
     return published_weights(source, recipe, generator)
 
 
 def load_generator(run: Path, *, step: int | Literal["latest", "best"] = "latest", averaged: bool = True) -> nn.Module:
+    """The generator of a run that stylizes photos, as ``load_any_generator`` has it.
+
+    Raises:
+        TrainingError: as there; or it draws from noise.
+    """
+    generator = load_any_generator(run, step=step, averaged=averaged)
+    if isinstance(generator, NoiseGenerator):
+        raise TrainingError(
+            f"the generator of {str(run)!r} draws faces from noise and stylizes nothing: "
+            f"animevid sample {run} out.png shows what it draws"
+        )
+    return generator
+
+
+def load_any_generator(
+    run: Path, *, step: int | Literal["latest", "best"] = "latest", averaged: bool = True
+) -> nn.Module:
     """The generator of a run, bare (in its own layout), with its averaged weights where there are any; on the CPU.
 
     ``step``: a step that is still there, the latest, or the best by validation.
 
     Raises:
         TrainingError: no such checkpoint there, or a recipe that this version does not know.
+    """
+    path = checkpoint_of(run, step=step)
+    _, state = load_checkpoint(path)
+    recipe = recipe_from_dict(state["config"]["numbers"])
+    generator = as_rgb(fresh_generator(recipe))
+    weights = state["ema"]["shadow"] if averaged and state["ema"] else state["networks"]["generator"]
+    load_weights(generator, weights, where=repr(str(path)))
+    return bare(generator).eval()
+
+
+def checkpoint_of(run: Path, *, step: int | Literal["latest", "best"] = "latest") -> Path:
+    """The folder of one of a run's checkpoints.
+
+    Raises:
+        TrainingError: no such checkpoint there.
     """
     folder = run / "checkpoints"
     latest = latest_checkpoint(folder)
@@ -550,9 +624,4 @@ def load_generator(run: Path, *, step: int | Literal["latest", "best"] = "latest
     if not path.is_dir():
         there = ", ".join(str(step_of(kept)) for kept in list_checkpoints(folder))
         raise TrainingError(f"{str(run)!r} has no checkpoint of step {step}; there are {there}")
-    _, state = load_checkpoint(path)
-    recipe = recipe_from_dict(state["config"]["numbers"])
-    generator = as_rgb(make_generator(recipe.generator, **recipe.generator_options))
-    weights = state["ema"]["shadow"] if averaged and state["ema"] else state["networks"]["generator"]
-    load_weights(generator, weights, where=repr(str(path)))
-    return bare(generator).eval()
+    return path

@@ -56,7 +56,7 @@ from animevid_trainer.distributed import SINGLE, World, average, average_gradien
 from animevid_trainer.ema import Ema
 from animevid_trainer.precision import Precision, choose_precision
 from animevid_trainer.progress import RAW, Progress
-from animevid_trainer.sheets import write_sheet
+from animevid_trainer.sheets import write_photo_sheet
 from animevid_trainer.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,8 @@ class Term:
 
 
 Terms = Mapping[str, Term]
+#: writes the sample grid to a path, given how the generator draws now
+WriteSheet = Callable[[Path, Callable[[Tensor], Tensor]], Picture]
 
 _LOG_EVERY = Every(seconds=30.0)
 _CHECKPOINT_EVERY = Every(seconds=600.0)
@@ -116,7 +118,8 @@ class Objective(Protocol):
         ...
 
     def stylize(self, photo: Tensor) -> Tensor:
-        """(N, 3, H, W) RGB in [-1, 1] -> the same shape, by the generator; H and W are multiples of 32."""
+        """(N, 3, H, W) RGB in [-1, 1] -> the same shape, by the generator; H and W are multiples of 32. Where the
+        generator draws from noise: latents -> pictures."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -229,7 +232,8 @@ class Trainer:
     ``config``: what is trained, as plain JSON; a resumed run must have the same, but for how long the phases last that
     it has not left yet. ``about``: what else ``run.json``
     should say. ``validate`` is given ``stylize`` and returns figures for the log; the one named "score" (lower is
-    better) picks the best checkpoint. ``sheet_photos`` are the fixed photos of the validation sheet.
+    better) picks the best checkpoint. ``sheet_photos`` are the fixed photos of the sample grid; ``write_sheet`` draws
+    one without photos.
     """
 
     def __init__(
@@ -243,6 +247,7 @@ class Trainer:
         about: Mapping[str, Any] | None = None,
         world: World = SINGLE,
         sheet_photos: Iterable[Picture] = (),
+        write_sheet: WriteSheet | None = None,
         validate: Callable[[Callable[[Tensor], Tensor]], Mapping[str, float]] | None = None,
         progress: Progress | None = None,
         accept_changes: bool = False,
@@ -255,6 +260,9 @@ class Trainer:
         self.about = dict(about or {})
         self.world = world
         self.sheet_photos = list(sheet_photos)
+        if write_sheet is None and self.sheet_photos:
+            write_sheet = functools.partial(write_photo_sheet, photos=self.sheet_photos)
+        self.write_sheet = write_sheet
         self.validate = validate
         self.progress = progress or Progress()
         self.accept_changes = accept_changes
@@ -491,11 +499,11 @@ class Trainer:
             generator.train()
 
     def _draw_sheet(self) -> None:
-        if not self.sheet_photos:
+        if self.write_sheet is None:
             return
         # Sheets are looked at, not trained on: they must not move the random numbers of the run.
         states = random_states()
-        sheet = write_sheet(self.folder / "sheets" / f"step-{self.step:08d}.png", self.sheet_photos, self.stylize)
+        sheet = self.write_sheet(self.folder / "sheets" / f"step-{self.step:08d}.png", self.stylize)
         self.progress.picture("sheet", sheet, self.step)
         restore_random_states(states)
 

@@ -19,7 +19,7 @@ from animevid.errors import TrainingError
 from torch import Tensor
 from torch.nn import functional as F
 
-AdversarialKind = Literal["lsgan", "bce", "hinge"]
+AdversarialKind = Literal["lsgan", "bce", "hinge", "minimax"]
 
 #: R'G'B' in [0, 1] -> Y'UV of analogue BT.601 (Y' in [0, 1], U in [-0.436, 0.436], V in [-0.615, 0.615]); the matrix
 #: of TensorFlow's ``rgb_to_yuv``, which both AnimeGAN releases use. Rows: Y', U, V.
@@ -39,37 +39,42 @@ def real_loss(logits: Tensor, *, kind: AdversarialKind) -> Tensor:
     """What D pays for pictures that it should call real.
 
     LSGAN: ``mean((D - 1)^2)`` (LSGAN with a = 0, b = c = 1, without the 1/2, as AnimeGAN has it).
-    BCE: ``mean(-log sigmoid(D))`` (GAN eq. 1). Hinge: ``mean(max(0, 1 - D))`` (Miyato et al., arXiv:1802.05957 eq. 16).
+    BCE and minimax: ``mean(-log sigmoid(D))`` (GAN eq. 1). Hinge: ``mean(max(0, 1 - D))`` (Miyato et al.,
+    arXiv:1802.05957 eq. 16).
     """
     if kind == "lsgan":
         return (logits - 1.0).square().mean()
-    if kind == "bce":
+    if kind in ("bce", "minimax"):
         return F.softplus(-logits).mean()
     if kind == "hinge":
         return F.relu(1.0 - logits).mean()
-    raise TrainingError(f"adversarial {kind = }: allowed are lsgan, bce, hinge")
+    raise TrainingError(f"adversarial {kind = }: allowed are lsgan, bce, hinge, minimax")
 
 
 def fake_loss(logits: Tensor, *, kind: AdversarialKind) -> Tensor:
     """What D pays for pictures that it should call fake.
 
-    LSGAN: ``mean(D^2)``. BCE: ``mean(-log(1 - sigmoid(D)))``. Hinge: ``mean(max(0, 1 + D))``. Sources: ``real_loss``.
+    LSGAN: ``mean(D^2)``. BCE and minimax: ``mean(-log(1 - sigmoid(D)))``. Hinge: ``mean(max(0, 1 + D))``. Sources:
+    ``real_loss``.
     """
     if kind == "lsgan":
         return logits.square().mean()
-    if kind == "bce":
+    if kind in ("bce", "minimax"):
         return F.softplus(logits).mean()
     if kind == "hinge":
         return F.relu(1.0 + logits).mean()
-    raise TrainingError(f"adversarial {kind = }: allowed are lsgan, bce, hinge")
+    raise TrainingError(f"adversarial {kind = }: allowed are lsgan, bce, hinge, minimax")
 
 
 def generator_adversarial_loss(fake_logits: Tensor, *, kind: AdversarialKind) -> Tensor:
     """What G pays for D's opinion of its pictures.
 
     LSGAN: ``mean((D(G) - 1)^2)``. BCE: ``mean(-log sigmoid(D(G)))``, the non-saturating form (GAN section 3).
-    Hinge: ``-mean(D(G))``.
+    Minimax: ``mean(log(1 - sigmoid(D(G))))``, GAN eq. 1 as it stands, whose gradient vanishes where D is sure. Hinge:
+    ``-mean(D(G))``.
     """
+    if kind == "minimax":
+        return -F.softplus(fake_logits).mean()
     if kind == "hinge":
         return -fake_logits.mean()
     return real_loss(fake_logits, kind=kind)

@@ -1,4 +1,4 @@
-"""Contact sheets: the same photos each time, photo beside output."""
+"""Contact sheets: the same photos each time, photo beside output; or the same latents each time."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def _padded(picture: Picture, height: int, width: int) -> Picture:
     return canvas
 
 
-def write_sheet(
+def write_photo_sheet(
     path: Path,
-    photos: Sequence[Picture],
     stylize: Callable[[Tensor], Tensor],
     *,
+    photos: Sequence[Picture],
     longest_px: int = 512,
     columns: int = 2,
 ) -> Picture:
@@ -84,6 +84,23 @@ def write_sheet(
     sheet = grid(rows, columns=columns)
     write_png(path, sheet)
     return sheet
+
+
+def write_sample_sheet(
+    path: Path, draw: Callable[[Tensor], Tensor], *, latents: Tensor, columns: int = 8, scale: int = 2
+) -> Picture:
+    """Write what is drawn from ``latents`` to ``path``, ``columns`` a row, ``scale`` times as large; return it."""
+    pictures = [enlarged(picture, scale) for picture in pictures_of(draw(latents))]
+    sheet = grid([pictures[first : first + columns] for first in range(0, len(pictures), columns)])
+    write_png(path, sheet)
+    return sheet
+
+
+def enlarged(picture: Picture, scale: int) -> Picture:
+    """``scale`` times the size, smoothly; small pictures are hard to look at."""
+    if scale == 1:
+        return picture
+    return np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def write_png(path: Path, picture: Picture) -> None:

@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 
 #: What AnimeGANv2's authors advise for portraits.
 _PORTRAIT_PHOTOS = 3000
+#: Karras et al. 2020, arXiv:2006.06676, section 4: augmentation helps below some ten thousand pictures.
+_MANY_FACES = 10_000
 _FIRST_SHEET_SECONDS = 60.0
 
 
 def _fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", nargs="?", help="recipe name, RECIPE+VARIANT, or a TOML file")
     parser.add_argument("--photos", type=Path, help="folder of photos (searched recursively)")
-    parser.add_argument("--art", type=Path, help="folder of drawings in the style")
+    parser.add_argument("--art", type=Path, help="folder of drawings in the style; dcgan, sagan, stylegan2: of faces")
     parser.add_argument("--out", type=Path, help="run folder; a run that is there already is resumed")
     parser.add_argument("--steps", type=int, help="training steps after the initialization phase")
     parser.add_argument("--init-steps", type=int, help="steps of the initialization phase")
@@ -114,6 +116,8 @@ def _run(args: argparse.Namespace) -> int:
     if args.print_recipe:
         print(described(recipe), end="")
         return 0
+    if recipe.from_noise:
+        _take_faces(args, recipe)
     for flag in ("photos", "out"):
         if getattr(args, flag) is None:
             raise TrainingError(f"--{flag} is missing: animevid train RECIPE --photos DIR --art DIR --out RUN")
@@ -122,6 +126,19 @@ def _run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("ended at once; the same command goes on from the last checkpoint, if there is one", file=sys.stderr)
         return 130
+
+
+def _take_faces(args: argparse.Namespace, recipe: Recipe) -> None:
+    """Faces take the place of photos, and none is kept aside: nothing would be measured with it."""
+    for flag in ("art", "out"):
+        if getattr(args, flag) is None:
+            raise TrainingError(
+                f"--{flag} is missing: animevid train {recipe.name} --art FACES --out RUN; "
+                "animevid faces cuts faces out of pictures"
+            )
+    if args.photos is not None:
+        raise TrainingError(f"{recipe.name} draws from noise and learns from --art alone: leave --photos out")
+    args.photos, args.art, args.validation = args.art, None, 0.0
 
 
 def _train(args: argparse.Namespace, recipe: Recipe) -> int:
@@ -201,9 +218,12 @@ def banner(trainer: Trainer) -> str:
     """What a run is about to do, and where it can be watched: a few lines."""
     data, settings = trainer.about["data"], trainer.settings
     photos, art = data["photos_trained_on"], data["art_pictures"]
+    from_noise = trainer.config.get("numbers", {}).get("objective") == "noise"
     steps = f"{settings.steps:,}, in {str(trainer.dtype).removeprefix('torch.')} on {trainer.device}"
     lines = [
-        f"  photos       {photos:,} to learn from, {data['photos_kept_for_validation']} kept aside to judge with",
+        f"  faces        {photos:,} to learn from"
+        if from_noise
+        else f"  photos       {photos:,} to learn from, {data['photos_kept_for_validation']} kept aside to judge with",
         f"  drawings     {art:,}" if art else "",
         f"  steps        {steps}; --steps N makes it another length",
         f"  samples      {trainer.folder / 'sheets'}, {settings.sheet_every}",
@@ -214,6 +234,11 @@ def banner(trainer: Trainer) -> str:
         lines.append(
             f"  advice       for portraits, AnimeGANv2's authors take {_PORTRAIT_PHOTOS:,} photos of people or more, "
             "of the sexes that are drawn"
+        )
+    if from_noise and photos < _MANY_FACES and not trainer.config["numbers"]["ada"]["enabled"]:
+        lines.append(
+            f"  advice       fewer than {_MANY_FACES:,} faces are learned by heart by the discriminator: add +ada, or "
+            "start from another run with --start-from"
         )
     if data["art_dark"]:
         lines.append(

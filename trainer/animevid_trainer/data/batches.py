@@ -31,7 +31,8 @@ CropKeys = tuple[tuple[int, int], ...] | None
 class Batch:
     """One step's pictures, each (N, 3, H, W) in [-1, 1] or None where the recipe has no use for it.
 
-    ``photo``/``target``: a photo and its teacher's picture, the same crop of both. ``art`` with ``art_gray`` S(x),
+    ``photo``/``target``: a photo and its teacher's picture, the same crop of both; where G draws from noise, ``photo``
+    is what it learns from. ``art`` with ``art_gray`` S(x),
     ``smooth`` S(e) (art with blurred edges) and ``smooth_gray`` S(y). ``photo_keys``/``art_keys`` name crops that
     return, for caches of their features.
     """

@@ -1,6 +1,7 @@
 """Discriminators: RGB pictures in [-1, 1], ``N, 3, H, W`` in, logits out (a map for patches). Made by name.
 
-``projected`` takes features by layer in place of pictures.
+``dcgan``, ``sagan`` and ``stylegan2`` take one size of picture and give one logit; ``projected`` takes features by
+layer in place of pictures.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ _REGISTRY: dict[str, tuple[str, str]] = {
     "vit": ("vit", "VitDiscriminator"),
     "cyclegan": ("cyclegan", "CycleGanDiscriminator"),
     "projected": ("projected", "ProjectedDiscriminator"),
+    "dcgan": ("dcgan", "DcGanDiscriminator"),
+    "sagan": ("sagan", "SaGanDiscriminator"),
+    "stylegan2": ("stylegan2", "StyleGan2Discriminator"),
 }
 
 DISCRIMINATOR_NAMES: tuple[str, ...] = tuple(_REGISTRY)

@@ -1,4 +1,4 @@
-"""Generators: photo in, picture out. One module each, made by name.
+"""Generators: photo in, picture out; or noise in, picture out. One module each, made by name.
 
 Every generator is an ``nn.Module`` with ``size_multiple`` (H and W in pixels must be multiples of it), ``layout`` (of
 ``animevid.styles.card``), ``tileable`` and ``receptive_field_px`` (see ``StyleCard``). Except for
@@ -15,6 +15,8 @@ cyclegan         11,378,179   CycleGAN's ResNet generator with 9 blocks
 nano                297,336   ours, on packed YUV 4:2:0 (default widths)
 luma-unet           475,908   ours, on packed YUV 4:2:0: a U-Net for areas, a luma branch for lines
 ================  ==========  ==============================================================
+
+``dcgan``, ``sagan`` and ``stylegan2`` draw from noise (``noise.NoiseGenerator``).
 """
 
 from __future__ import annotations
@@ -34,7 +36,15 @@ _REGISTRY: dict[str, tuple[str, str]] = {
     "nano": ("nano", "Nano"),
 }
 
+#: those that draw from noise
+_FROM_NOISE: dict[str, tuple[str, str]] = {
+    "dcgan": ("dcgan", "DcGan"),
+    "sagan": ("sagan", "SaGan"),
+    "stylegan2": ("stylegan2", "StyleGan2"),
+}
+
 GENERATOR_NAMES: tuple[str, ...] = tuple(_REGISTRY)
+NOISE_GENERATOR_NAMES: tuple[str, ...] = tuple(_FROM_NOISE)
 
 
 def make_generator(name: str, **options: bool | int | float | str) -> nn.Module:
@@ -43,4 +53,4 @@ def make_generator(name: str, **options: bool | int | float | str) -> nn.Module:
     Raises:
         TrainingError: an unknown name or option, or a value that the generator refuses.
     """
-    return make_network("generator", name, options, registry=_REGISTRY, package=__name__)
+    return make_network("generator", name, options, registry=_REGISTRY | _FROM_NOISE, package=__name__)

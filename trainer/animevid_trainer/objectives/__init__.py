@@ -1,12 +1,23 @@
 """What the loop optimizes: networks, and for each batch the updates with their loss terms.
 
 ``stylize`` covers AnimeGAN v1 and v2, CartoonGAN and distillation, which differ only in which terms (``terms``) have a
-weight; ``cycle`` is CycleGAN. Another package may bring one of its own (``registry``).
+weight; ``cycle`` is CycleGAN, ``noise`` what draws faces from noise. Another package may bring one of its own
+(``registry``).
 """
 
 from animevid_trainer.objectives.cycle import CycleObjective, ImagePool
 from animevid_trainer.objectives.features import FeatureCache
+from animevid_trainer.objectives.noise import NoiseObjective
 from animevid_trainer.objectives.registry import Parts, make, objective_names
 from animevid_trainer.objectives.stylize import StylizeObjective
 
-__all__ = ["CycleObjective", "FeatureCache", "ImagePool", "Parts", "StylizeObjective", "make", "objective_names"]
+__all__ = [
+    "CycleObjective",
+    "FeatureCache",
+    "ImagePool",
+    "NoiseObjective",
+    "Parts",
+    "StylizeObjective",
+    "make",
+    "objective_names",
+]

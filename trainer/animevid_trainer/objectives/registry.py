@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from animevid_trainer.plan import Plan
     from animevid_trainer.recipes import Recipe
 
-_OURS = ("stylize", "cycle")
+_OURS = ("stylize", "cycle", "noise")
 _ENTRY_POINTS = "animevid.objectives"
 
 
@@ -77,6 +77,10 @@ def make(recipe: Recipe, parts: Parts) -> Objective:
         from animevid_trainer.objectives.cycle import CycleObjective
 
         return CycleObjective(recipe, parts)
+    if recipe.objective == "noise":
+        from animevid_trainer.objectives.noise import NoiseObjective
+
+        return NoiseObjective(recipe, parts)
     point = _from_other_packages().get(recipe.objective)
     if point is None:
         raise TrainingError(f"objective {recipe.objective!r} is none of {', '.join(objective_names())}")

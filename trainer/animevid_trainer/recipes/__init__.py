@@ -28,6 +28,7 @@ from animevid_trainer.recipes.schema import (
     PerceptualChoice,
     Phase,
     Recipe,
+    Regularizers,
     Temporal,
 )
 from animevid_trainer.recipes.variants import VARIANTS, Variant
@@ -44,6 +45,7 @@ __all__ = [
     "PerceptualChoice",
     "Phase",
     "Recipe",
+    "Regularizers",
     "Temporal",
     "Variant",
     "difference",

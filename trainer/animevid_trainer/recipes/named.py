@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from animevid.errors import TrainingError
 
+from animevid_trainer.recipes.noise import dcgan, sagan, stylegan2
 from animevid_trainer.recipes.reading import nearest
 from animevid_trainer.recipes.schema import (
     Data,
@@ -211,6 +212,9 @@ RECIPES: dict[str, Recipe] = {
         _cartoongan_plus(),
         _cyclegan(),
         _distill(),
+        dcgan(),
+        sagan(),
+        stylegan2(),
     )
 }
 

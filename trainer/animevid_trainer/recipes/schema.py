@@ -173,6 +173,19 @@ class Optimizer:
 
 
 @dataclass(frozen=True, slots=True)
+class Regularizers:
+    """Of GANs from noise, each in an optimizer step of its own every so many steps, as often counted as left out
+    (Karras et al. 2020, arXiv:1912.04958, appendix B). Equations: ``regularizers``."""
+
+    __pydantic_config__ = _CLOSED
+
+    r1: NonNegative = 0.0  # gamma: D's gradient at real pictures; 0 leaves it out
+    r1_every: Positive = 16
+    path_length: NonNegative = 0.0  # how far a picture moves for a step in W (stylegan2); 0 leaves it out
+    path_length_every: Positive = 8
+
+
+@dataclass(frozen=True, slots=True)
 class Data:
     """How pictures become batches. Scale 1 shows a picture's own pixels in a crop, 0.5 twice as much of it."""
 
@@ -200,12 +213,12 @@ class Recipe:
     generator: str
     deviations: tuple[str, ...] = ()  # what differs from the publication that the recipe is named after
     generator_options: Options = field(default_factory=dict)
-    objective: str = "stylize"  # or "cycle", or one of another package (``objectives``)
+    objective: str = "stylize"  # or "cycle", "noise" (faces from noise), or one of another package (``objectives``)
     objective_options: Options = field(default_factory=dict)  # of one of another package
-    discriminator: Literal["patch", "vit", "cyclegan", "projected", "none"] = "patch"
+    discriminator: Literal["patch", "vit", "cyclegan", "projected", "dcgan", "sagan", "stylegan2", "none"] = "patch"
     discriminator_options: Options = field(default_factory=dict)
     conditional: Flag = False  # D judges pairs, photo and picture; the real ones are a teacher's (pix2pix)
-    adversarial: Literal["lsgan", "bce", "hinge"] = "lsgan"
+    adversarial: Literal["lsgan", "bce", "hinge", "minimax"] = "lsgan"  # bce: non-saturating; minimax: GAN eq. 1
     smooth_negatives: Literal["gray", "colour"] = "gray"  # AnimeGAN's y or CartoonGAN's e
     style_on: Literal["gray", "colour"] = "gray"
     image_pool: Count = 0  # pictures kept to show D older output; CycleGAN's 50
@@ -221,6 +234,7 @@ class Recipe:
     optimizer: Optimizer = Optimizer()
     temporal: Temporal = Temporal()
     ada: Ada = Ada()
+    regularizers: Regularizers = Regularizers()
 
     def __post_init__(self) -> None:
         # read-only copies, so that a frozen recipe is frozen to the bottom
@@ -235,7 +249,14 @@ class Recipe:
         return self.objective == "cycle"
 
     @property
+    def from_noise(self) -> bool:
+        """Whether G draws from noise; what it learns from then takes the place of photos."""
+        return self.objective == "noise"
+
+    @property
     def needs_art(self) -> bool:
+        if self.from_noise:
+            return False
         return (self.uses_discriminator and not self.conditional) or self.losses.style > 0.0
 
     @property
@@ -282,6 +303,7 @@ class Recipe:
         Raises:
             TrainingError: the first value that cannot, with what is allowed.
         """
+        from animevid_trainer.recipes.noise import check_noise
         from animevid_trainer.recipes.reading import check_types
 
         check_types(self.to_dict())
@@ -289,74 +311,73 @@ class Recipe:
         self._check_phases()
         data, ada = self.data, self.ada
         scales = (data.crop_scale_low, data.crop_scale_high)
-        _require(0.0 < scales[0] <= scales[1], "data.crop_scale_low, crop_scale_high", scales, "0 < low <= high")
-        _require(
+        require(0.0 < scales[0] <= scales[1], "data.crop_scale_low, crop_scale_high", scales, "0 < low <= high")
+        require(
             data.flat_pictures == 0 or self.needs_teacher,
             "data.flat_pictures",
             data.flat_pictures,
             "0 without a teacher, who draws them",
         )
         steps, weights = self.optimizer.discriminator_steps, self.losses
-        _require(
-            not (self.is_cycle and steps > 1), "optimizer.discriminator_steps", steps, '1 with objective = "cycle"'
-        )
-        judged_twice = self.discriminator == "projected" and (ada.enabled or self.is_cycle)
-        _require(not judged_twice, "discriminator", self.discriminator, "patch, vit or cyclegan with ada or cycle")
-        _require(
+        require(not (self.is_cycle and steps > 1), "optimizer.discriminator_steps", steps, '1 with objective = "cycle"')
+        augmented = ada.enabled and not self.from_noise
+        judged_twice = self.discriminator == "projected" and (augmented or self.is_cycle)
+        require(not judged_twice, "discriminator", self.discriminator, "patch, vit or cyclegan with ada or cycle")
+        require(
             not self.conditional
             or (self.discriminator in ("patch", "cyclegan") and self.uses_discriminator and not self.is_cycle),
             "conditional",
             self.conditional,
             "false, but with one generator, discriminator patch or cyclegan and an adversarial weight",
         )
-        _require(
+        require(
             self.discriminator != "none" or weights.adversarial == 0.0,
             "losses.adversarial",
             weights.adversarial,
             "0 without a discriminator",
         )
-        _require(
+        require(
             self.is_cycle or weights.cycle == weights.identity == 0.0,
             "losses.cycle, losses.identity",
             (weights.cycle, weights.identity),
             '0 unless objective = "cycle"',
         )
+        check_noise(self)
         own = self.objective in ("stylize", "cycle")
         if own and all(weight == 0.0 for weight in plain(weights).values()):
             raise TrainingError("losses are all 0; give at least one a positive weight")
         return self
 
     def _check_names(self) -> None:
-        from animevid_trainer.generators import GENERATOR_NAMES
+        from animevid_trainer.generators import GENERATOR_NAMES, NOISE_GENERATOR_NAMES
         from animevid_trainer.objectives.registry import objective_names
         from animevid_trainer.perceptual import layer_names
 
-        _require(self.generator in GENERATOR_NAMES, "generator", self.generator, ", ".join(GENERATOR_NAMES))
+        generators = NOISE_GENERATOR_NAMES if self.from_noise else GENERATOR_NAMES
+        require(self.generator in generators, "generator", self.generator, ", ".join(generators))
         objectives = objective_names()
-        _require(self.objective in objectives, "objective", self.objective, ", ".join(objectives))
+        require(self.objective in objectives, "objective", self.objective, ", ".join(objectives))
         if self.uses_perceptual:
             known = tuple(layer_names(self.perceptual.network))
             choice = self.perceptual
             for layer in (*choice.style_layers, choice.content_layer or known[0], choice.teacher_layer or known[0]):
-                _require(layer in known, "perceptual layers", layer, f"for {choice.network}: {', '.join(known)}")
+                require(layer in known, "perceptual layers", layer, f"for {choice.network}: {', '.join(known)}")
 
     def _check_phases(self) -> None:
-        _require(bool(self.phases), "phases", [], "at least one phase")
+        require(bool(self.phases), "phases", [], "at least one phase")
         names = [phase.name for phase in self.phases]
-        _require(len(set(names)) == len(names), "phases", names, "names that differ")
+        require(len(set(names)) == len(names), "phases", names, "names that differ")
         for phase in self.phases:
             where = f"phases.{phase.name}"
             lengths = (phase.length_steps, phase.length_epochs)
-            _require(
+            require(
                 (lengths[0] > 0) != (lengths[1] > 0), f"{where}.length_steps, length_epochs", lengths,
                 "exactly one positive",
             )  # fmt: skip
             crop = phase.crop_px
-            _require(crop == 0 or crop >= _SMALLEST_CROP_PX, f"{where}.crop_px", crop, "0 or at least 32")
+            require(crop == 0 or crop >= _SMALLEST_CROP_PX, f"{where}.crop_px", crop, "0 or at least 32")
             if phase.content_only:
-                _require(
-                    self.init_content_weight > 0, "losses.content", self.losses.content, "> 0 with a content phase"
-                )
+                require(self.init_content_weight > 0, "losses.content", self.losses.content, "> 0 with a content phase")
 
 
 def plain(value: Any) -> Any:
@@ -370,6 +391,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _require(condition: bool, key: str, value: object, allowed: str) -> None:
+def require(condition: bool, key: str, value: object, allowed: str) -> None:
     if not condition:
         raise TrainingError(f"{key} = {value!r}: allowed is {allowed}")

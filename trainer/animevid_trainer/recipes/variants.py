@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 
 from animevid_trainer.recipes.schema import DiscriminatorWeights, Phase, Recipe
 
+#: A discriminator of features pulls so many times as hard at the picture for the same weight (see ``named``, nano).
+_PROJECTED_PULL = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:
@@ -36,8 +39,20 @@ def _with_patches(recipe: Recipe) -> Recipe:
 
 
 def _patch_share(recipe: Recipe) -> float:
-    # A discriminator of features pulls 60 times as hard at the picture for the same weight (see ``named``, nano).
-    return 60.0 if recipe.discriminator == "projected" else 1.0
+    return _PROJECTED_PULL if recipe.discriminator == "projected" and not recipe.from_noise else 1.0
+
+
+def _with_features(recipe: Recipe) -> Recipe:
+    if recipe.discriminator == "projected":
+        return recipe
+    # its gradients at pictures go through the perceptual network, which R1 was not made for
+    losses = replace(recipe.losses, adversarial=recipe.losses.adversarial / _PROJECTED_PULL)
+    if recipe.from_noise:
+        losses = recipe.losses
+    regularizers = replace(recipe.regularizers, r1=0.0)
+    return replace(
+        recipe, discriminator="projected", discriminator_options={}, losses=losses, regularizers=regularizers
+    )
 
 
 def _with_gan(recipe: Recipe) -> Recipe:
@@ -90,17 +105,23 @@ VARIANTS: dict[str, Variant] = {
     ),
     "lsgan": Variant("least-squares GAN", lambda recipe: replace(recipe, adversarial="lsgan")),
     "hinge": Variant("hinge GAN", lambda recipe: replace(recipe, adversarial="hinge")),
+    "minimax": Variant("the first GAN's minimax loss", lambda recipe: replace(recipe, adversarial="minimax")),
     "vit": Variant(
         "a small vision transformer as discriminator",
         lambda recipe: replace(_with_patches(recipe), discriminator="vit", discriminator_options={}),
     ),
+    "projected": Variant("a discriminator of the perceptual network's features", _with_features),
     "patch": Variant("the AnimeGANs' discriminator of pixels", _with_patches),
     "ada": Variant(
         "adaptive discriminator augmentation (of a discriminator of pixels)",
         lambda recipe: replace(
-            recipe if recipe.discriminator != "projected" else _with_patches(recipe),
+            recipe if recipe.discriminator != "projected" or recipe.from_noise else _with_patches(recipe),
             ada=replace(recipe.ada, enabled=True),
         ),
+    ),
+    "adain": Variant(
+        "StyleGAN's AdaIN in place of demodulated weights (stylegan2)",
+        lambda recipe: replace(recipe, generator_options={**recipe.generator_options, "modulation": "adain"}),
     ),
     "gan": Variant("an adversarial phase after the others", _with_gan),
     "pix2pix": Variant("the adversarial phase with a D that judges photo and picture together (distill)", _with_pairs),

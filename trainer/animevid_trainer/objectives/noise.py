@@ -1,0 +1,138 @@
+"""Faces from noise: GAN, DCGAN, SAGAN, StyleGAN2. What is learned from comes as the batch's photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from animevid.errors import TrainingError
+from torch import Tensor
+
+from animevid_trainer import losses, regularizers
+from animevid_trainer.data.batches import Batch
+from animevid_trainer.discriminators.projected import ProjectedDiscriminator
+from animevid_trainer.generators.noise import NoiseGenerator
+from animevid_trainer.loop import OptimizerSettings, Term, Update
+from animevid_trainer.objectives.features import Looking
+from animevid_trainer.objectives.networks import Networks, discriminator_rate, generator_rate
+from animevid_trainer.objectives.registry import Parts
+from animevid_trainer.recipes import Recipe
+
+#: how fast the running mean of path lengths follows (StyleGAN2, appendix B)
+_PATH_MEAN_RATE = 0.01
+
+
+class NoiseObjective(Networks):
+    """A generator from noise and a discriminator that tells its pictures from real ones.
+
+    A step is ``optimizer.discriminator_steps`` updates of D and one of G, each on latents of its own (GAN, algorithm
+    1). R1 and the path length follow in steps of their own, every so many steps and as often counted; Adam's rate and
+    betas are corrected for the additional steps (StyleGAN2, appendix B). They are computed in float32.
+
+    Raises:
+        TrainingError: the generator does not draw from noise, or the discriminator wants features and there are none.
+    """
+
+    def __init__(self, recipe: Recipe, parts: Parts) -> None:
+        generator, discriminator = parts.make_generator(), parts.make_discriminator()
+        if not isinstance(generator, NoiseGenerator):
+            raise TrainingError(
+                f"generator {recipe.generator!r} does not draw from noise: give dcgan, sagan, stylegan2"
+            )
+        super().__init__({"generator": generator, "discriminator": discriminator})
+        self.recipe, self.plan, self.augment = recipe, parts.plan, parts.augment
+        self.judged_layers: tuple[str, ...] = ()
+        if isinstance(discriminator, ProjectedDiscriminator):
+            self.judged_layers = discriminator.layers
+        self.looking = Looking(recipe, parts.perceptual, cache_bytes=0)
+        self.path_mean = torch.zeros(())
+        own = recipe.regularizers
+        self.optimizers = {
+            "G": self._adam("generator", generator_rate(self.plan), own.path_length and own.path_length_every),
+            "D": self._adam("discriminator", discriminator_rate(self.plan), own.r1 and own.r1_every),
+        }
+
+    def _adam(self, network: str, rate: Callable[[int], float], every: float) -> OptimizerSettings:
+        """Adam, corrected where every ``every`` steps bring one more (0: none does)."""
+        share = every / (every + 1.0) if every else 1.0
+        optimizer = self.recipe.optimizer
+        betas = (optimizer.beta1**share, optimizer.beta2**share)
+        return OptimizerSettings((network,), lambda step: share * rate(step), betas)
+
+    @property
+    def generator(self) -> NoiseGenerator:
+        generator = self.networks["generator"]
+        assert isinstance(generator, NoiseGenerator)
+        return generator
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"path_mean": self.path_mean}
+        return state | ({"augment": self.augment.state_dict()} if self.augment else {})
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.path_mean = state["path_mean"].clone()
+        if self.augment and "augment" in state:
+            self.augment.load_state_dict(state["augment"])
+
+    # ---- updates
+
+    def updates(self, batch: Batch) -> Iterator[Update]:
+        real, step, own = batch.photo, batch.step, self.recipe.regularizers
+        if step % self.recipe.optimizer.discriminator_every == 0:
+            for _ in range(self.recipe.optimizer.discriminator_steps):
+                yield Update("D", lambda: self._discriminator_terms(real))
+        if own.r1 and step % own.r1_every == 0:
+            yield Update("D", lambda: self._gradient_terms(real))
+        yield Update("G", lambda: self._generator_terms(real))
+        if own.path_length and step % own.path_length_every == 0:
+            yield Update("G", lambda: self._path_terms(real))
+
+    def _discriminator_terms(self, real: Tensor) -> dict[str, Term]:
+        with torch.no_grad():
+            fake = self.run("generator", self._latents(real))
+        # each by itself: batch norm and the minibatch's deviation would mix them
+        logits = {"real": self._judge(real), "fake": self._judge(fake)}
+        if self.augment is not None:
+            self.augment.update(logits["real"].detach())
+        weights = self.recipe.discriminator_losses
+        raw = losses.discriminator_terms(logits, kind=self.recipe.adversarial)
+        return {name: Term(value, weights.overall * getattr(weights, name)) for name, value in raw.items()}
+
+    def _gradient_terms(self, real: Tensor) -> dict[str, Term]:
+        own = self.recipe.regularizers
+        penalty = regularizers.gradient_penalty(self._logits_exactly, self._augmented(real))
+        return {"r1": Term(penalty, own.r1 * own.r1_every)}
+
+    def _generator_terms(self, real: Tensor) -> dict[str, Term]:
+        logits = self._judge(self.run("generator", self._latents(real)))
+        raw = losses.generator_adversarial_loss(logits, kind=self.recipe.adversarial)
+        return {"adversarial": Term(raw, self.recipe.losses.adversarial)}
+
+    def _path_terms(self, real: Tensor) -> dict[str, Term]:
+        own = self.recipe.regularizers
+        styles = self.generator.styles(self._latents(real))
+        images = self.generator.draw(styles)
+        lengths = regularizers.path_lengths(images, styles, torch.randn_like(images))
+        self.path_mean = self.path_mean.to(lengths.device).lerp(lengths.detach().mean(), _PATH_MEAN_RATE)
+        penalty = regularizers.path_length_penalty(lengths, self.path_mean)
+        return {"path_length": Term(penalty, own.path_length * own.path_length_every)}
+
+    # ---- what networks see
+
+    def _latents(self, like: Tensor) -> Tensor:
+        """As many latents as ``like`` has pictures."""
+        return self.generator.draw_latents(len(like)).to(like.device)
+
+    def _augmented(self, images: Tensor) -> Tensor:
+        return images if self.augment is None else self.augment(images)
+
+    def _judge(self, images: Tensor) -> Tensor:
+        images = self._augmented(images)
+        return self._logits_exactly(images) if self.judged_layers else self.run("discriminator", images)
+
+    def _logits_exactly(self, images: Tensor) -> Tensor:
+        """D's logits in float32; those of a discriminator of features always are."""
+        seen = self.looking.features(images, self.judged_layers) if self.judged_layers else images
+        logits: Tensor = self.networks["discriminator"](seen)
+        return logits

@@ -1,0 +1,115 @@
+"""The layers of StyleGAN and StyleGAN2 (Karras et al., arXiv:1812.04948 and 1912.04958).
+
+Weights are kept at N(0, 1) and scaled where they are used, so that Adam's step is as large for each (equalized learning
+rate, arXiv:1710.10196, section 4.1). Pictures are ``N, C, H, W``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+#: of the filter that every change of size goes through
+_TAPS = (1.0, 3.0, 3.0, 1.0)
+_GAIN = math.sqrt(2.0)  # of leaky ReLU: keeps the variance at 1
+_EPSILON = 1e-8
+
+
+def leaky(x: Tensor) -> Tensor:
+    """``sqrt(2) leaky_relu(x, 0.2)``."""
+    return F.leaky_relu(x, 0.2) * _GAIN
+
+
+class EqualLinear(nn.Module):
+    """``W x / sqrt(inputs) + b``. ``rate`` multiplies both: the mapping network learns at a hundredth."""
+
+    def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, rate: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
+        self.bias = nn.Parameter(torch.full((outputs,), bias / rate))
+        self.rate = rate
+        self.scale = rate / math.sqrt(inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.scale, self.bias * self.rate)
+
+
+class EqualConv(nn.Module):
+    """A convolution by ``W / sqrt(inputs k^2)``, same size; ``down`` halves it after the filter."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True, down: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.scale = 1.0 / math.sqrt(inputs * kernel**2)
+        self.down = down
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, reach = self.weight * self.scale, self.weight.shape[-1] // 2
+        if self.down:
+            return F.conv2d(blur(x, pad=1 + reach), weight, self.bias, stride=2)
+        return F.conv2d(x, weight, self.bias, padding=reach)
+
+
+def _filter(x: Tensor, gain: float) -> Tensor:
+    taps = x.new_tensor(_TAPS)
+    kernel = torch.outer(taps, taps)
+    return (kernel * (gain / kernel.sum())).expand(x.shape[1], 1, 4, 4)
+
+
+def blur(x: Tensor, *, pad: int, gain: float = 1.0) -> Tensor:
+    """``x`` through the filter, ``pad`` zeros on each side first: ``H + 2 pad - 3``."""
+    return F.conv2d(x, _filter(x, gain), padding=pad, groups=x.shape[1])
+
+
+def enlarge(x: Tensor) -> Tensor:
+    """Twice the size, by the filter."""
+    return F.conv_transpose2d(x, _filter(x, 4.0), stride=2, padding=1, groups=x.shape[1])
+
+
+def modulated_conv(x: Tensor, weight: Tensor, scales: Tensor, *, demodulate: bool = True, up: bool = False) -> Tensor:
+    """Each picture by weights of its own: ``w'_ijk = s_i w_ijk``, ``w''_ijk = w'_ijk / sqrt(sum over i, k of w'^2)``.
+
+    StyleGAN2, equations 1 and 3. ``weight``: ``outputs, inputs, k, k``; ``scales``: ``N, inputs``. Scaling what goes in
+    and what comes out gives the same as scaling weights, in one convolution for all pictures. ``up`` doubles the size
+    by a transposed convolution and the filter.
+    """
+    x = x * scales[:, :, None, None]
+    if up:
+        y = blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), pad=1, gain=4.0)
+    else:
+        y = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    if not demodulate:
+        return y
+    energy = (weight.square().sum((2, 3)) * scales.square().unsqueeze(1)).sum(2)
+    return y * torch.rsqrt(energy + _EPSILON)[:, :, None, None]
+
+
+def adain(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """``scale (x - mean(x)) / std(x) + shift``, for each picture and channel. StyleGAN, equation 1.
+
+    ``scale`` and ``shift``: ``N, C``.
+    """
+    normal = F.instance_norm(x, eps=_EPSILON)
+    return normal * scale[:, :, None, None] + shift[:, :, None, None]
+
+
+def add_deviation(x: Tensor, *, group: int = 4) -> Tensor:
+    """``x`` and a channel that says how far pictures of a group differ: D sees it where all fakes are alike.
+
+    The standard deviation over the group, averaged over everything else (arXiv:1710.10196, section 3). Groups are of
+    ``group`` pictures where the batch can be cut so, else the batch.
+    """
+    n, _, height, width = x.shape
+    group = group if n % group == 0 else n
+    groups = x.reshape(group, n // group, *x.shape[1:])
+    deviation = (groups.var(0, unbiased=False) + _EPSILON).sqrt().mean((1, 2, 3))
+    return torch.cat((x, deviation.repeat(group).view(n, 1, 1, 1).expand(n, 1, height, width)), 1)
+
+
+def channels_at(size_px: int, *, base: int, most: int) -> int:
+    """``base / size_px`` channels, at most ``most``."""
+    return max(1, min(most, base // size_px))
