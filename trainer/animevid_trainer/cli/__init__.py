@@ -1,4 +1,5 @@
-"""The trainer's commands, in a module or two each: train, paint, distill, export, evaluate, import.
+"""The trainer's commands, in a module or two each: train, paint, distill, export, evaluate, import; faces, sample,
+project for what draws from noise.
 
 Parsing and printing live here.
 
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 
 from animevid.errors import AnimevidError
 
-from animevid_trainer.cli import distill, evaluate, styles, survey, train
+from animevid_trainer.cli import distill, evaluate, faces, project, sample, styles, survey, train
 from animevid_trainer.cli.command import Command
 
 # Threads that spin while they wait take the processor from whatever else runs here. Read when torch is loaded, which
@@ -27,7 +28,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS: dict[str, Command] = {
     command.name: command
-    for command in (train.TRAIN, *distill.COMMANDS, *styles.COMMANDS, evaluate.EVALUATE, survey.SURVEY)
+    for command in (
+        train.TRAIN,
+        *distill.COMMANDS,
+        *styles.COMMANDS,
+        evaluate.EVALUATE,
+        survey.SURVEY,
+        faces.FACES,
+        sample.SAMPLE,
+        project.PROJECT,
+    )
 }
 
 

@@ -1,0 +1,121 @@
+"""``animevid sample``."""
+
+# ruff: noqa: T201
+
+from __future__ import annotations
+
+import argparse
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from animevid.errors import TrainingError
+
+from animevid_trainer.cli.command import Command
+
+if TYPE_CHECKING:
+    from animevid.io import Sink
+
+    from animevid_trainer.data.pictures import Picture
+    from animevid_trainer.generators.noise import NoiseGenerator
+
+#: endings of a single picture
+STILLS = (".png", ".jpg", ".jpeg", ".avif")
+_FILM_INTERPOLATE = 45
+
+
+def _fill(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_folder", type=Path, metavar="RUN", help="run folder (--out of train)")
+    parser.add_argument(
+        "out", type=Path, metavar="OUT", help="a grid (.png, .jpg) or a film of a walk (.mp4, .gif ...)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the noise (default: 1)")
+    parser.add_argument(
+        "--truncation", type=float, default=1.0, metavar="PSI",
+        help="towards the mean face: below 1 fewer odd ones, less variety (default: 1)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--interpolate", type=int, default=None, metavar="N",
+        help="film: frames from one sample to the next (default: 45); grid: 1 lets each row walk between two samples",
+    )  # fmt: skip
+    parser.add_argument("--samples", type=int, default=8, metavar="N", help="film: samples that are walked through")
+    parser.add_argument("--grid", default="", metavar="CxR", help="columns x rows (default: 8x4, film: 4x2)")
+    parser.add_argument("--scale", type=int, default=2, help="enlarge each picture so many times")
+    parser.add_argument("--fps", type=int, default=30, help="film: frames a second")
+    parser.add_argument("--step", type=int, help="checkpoint to take (default: the latest)")
+    parser.add_argument("--raw", action="store_true", help="the weights themselves instead of their average")
+    parser.add_argument("-y", "--overwrite", action="store_true", help="replace OUT if it exists")
+
+
+def _run(args: argparse.Namespace) -> int:
+    from animevid_trainer.sampling import SampleSettings, sample_grid, walk
+
+    is_film = args.out.suffix.lower() not in STILLS
+    columns, rows = _grid_of(args.grid or ("4x2" if is_film else "8x4"))
+    interpolate = args.interpolate if args.interpolate is not None else _FILM_INTERPOLATE if is_film else 0
+    settings = SampleSettings(
+        args.seed, truncation=args.truncation, columns=columns, rows=rows, scale=args.scale, interpolate=interpolate
+    )
+    if is_film and (interpolate < 1 or args.samples < 2 or args.fps < 1):
+        raise TrainingError(
+            f"--interpolate {interpolate}, --samples {args.samples}, --fps {args.fps}: a film walks between 2 samples "
+            "or more, by 1 frame or more, at 1 frame a second or more"
+        )
+    generator = open_noise_generator(args.run_folder, step=args.step, averaged=not args.raw)
+    size = columns * args.scale * generator.size_px, rows * args.scale * generator.size_px
+    with open_sink_for(args.out, size, fps=args.fps, overwrite=args.overwrite) as sink:
+        pictures = walk(generator, settings, samples=args.samples) if is_film else [sample_grid(generator, settings)]
+        for index, picture in enumerate(pictures):
+            write_picture(sink, picture, index=index, fps=args.fps)
+        report = sink.finish()
+    print(f"{report.path}: {report.frames_written} frame{'s' if report.frames_written > 1 else ''}, {report.encoder}")
+    return 0
+
+
+def open_noise_generator(run: Path, *, step: int | None, averaged: bool) -> NoiseGenerator:
+    """The generator of a run that draws from noise.
+
+    Raises:
+        TrainingError: no run, no such checkpoint, or a generator that stylizes photos.
+    """
+    from animevid_trainer.build import load_any_generator
+    from animevid_trainer.generators.noise import NoiseGenerator
+
+    generator = load_any_generator(run, step="latest" if step is None else step, averaged=averaged)
+    if not isinstance(generator, NoiseGenerator):
+        raise TrainingError(f"the generator of {str(run)!r} stylizes photos: animevid export makes a style of it")
+    return generator
+
+
+def open_sink_for(path: Path, size: tuple[int, int], *, fps: int = 1, overwrite: bool = False) -> Sink:
+    """The engine's sink for pictures of ``size`` (width, height in px).
+
+    Raises:
+        UsageError: nothing writes such a file.
+        OutputError: it exists, or cannot be written.
+    """
+    from animevid.io import open_sink
+    from animevid.io.encoders import PictureKind
+    from animevid.options import OutputOptions
+
+    picture = PictureKind(*size, rate=Fraction(fps))
+    return open_sink(path, settings=OutputOptions(overwrite=overwrite), picture=picture)
+
+
+def write_picture(sink: Sink, picture: Picture, *, index: int = 0, fps: int = 1) -> None:
+    """Picture number ``index`` of a film at ``fps``, or the only one."""
+    from animevid.frame import Frame
+    from animevid.pixels import rgb_to_planes
+
+    sink.write(Frame(rgb_to_planes(picture), index, Fraction(index, fps), Fraction(1, fps)))
+
+
+def _grid_of(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,2})x(\d{1,2})", text)
+    if found is None or "0" in found.groups():
+        raise TrainingError(f"--grid {text!r}: give columns x rows, 1 to 99 each, e.g. 8x4")
+    return int(found[1]), int(found[2])
+
+
+SAMPLE = Command("sample", "draw faces from noise, as a grid or a film of a walk", _fill, _run)

@@ -1,0 +1,132 @@
+"""Faces cut out of pictures: squares around what a face detector found, to train faces from noise on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from animevid.errors import TrainingError
+
+from animevid_trainer.data.pictures import Picture, PictureStore, shrink_to
+from animevid_trainer.teachers.faces import Face, FaceDetector
+
+Detector = Callable[[Picture], list[Face]]
+#: picture -> the same size in a style
+Stylize = Callable[[Picture], Picture]
+
+_YUNET_SCORE, _YUNET_OVERLAP = 0.7, 0.3
+_MEDIAPIPE_SCORE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class CutSettings:
+    """How faces are cut.
+
+    Args:
+        size_px (int): side of what is written; 0 leaves each its own. Default: 128.
+        margin (float): side of the square over the longer side of the face's box. Default: 1.5.
+        smallest_px (int): faces whose box is lower are left out. Default: 48.
+    """
+
+    size_px: int = 128
+    margin: float = 1.5
+    smallest_px: int = 48
+
+    def __post_init__(self) -> None:
+        if self.size_px < 0 or 0 < self.size_px < 16:
+            raise TrainingError(f"size = {self.size_px}: give 16 px or more, or 0 for each face's own size")
+        if not 1.0 <= self.margin <= 4.0:
+            raise TrainingError(f"margin = {self.margin}: give 1 (the face's box) to 4")
+
+
+def open_detector(weights: Path) -> Detector:
+    """A face detector: OpenCV's YuNet (``.onnx``) or MediaPipe's BlazeFace, full range (``.tflite``).
+
+    Raises:
+        TrainingError: no such file, another kind, or one that cannot be read.
+    """
+    if not weights.is_file():
+        raise TrainingError(f"face detector {str(weights)!r}: no such file")
+    if weights.suffix == ".onnx":
+        return _yunet(weights)
+    if weights.suffix == ".tflite":
+        detect = FaceDetector(weights)
+        return lambda picture: detect(picture.astype(np.float32) / 255.0, _MEDIAPIPE_SCORE)
+    raise TrainingError(
+        f"face detector {str(weights)!r}: give OpenCV's YuNet (face_detection_yunet_2023mar.onnx of OpenCV's zoo) or "
+        "MediaPipe's face_detection_full_range_sparse.tflite (in its Python package)"
+    )
+
+
+def _yunet(weights: Path) -> Detector:
+    try:
+        network: Any = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), _YUNET_SCORE, _YUNET_OVERLAP)
+    except cv2.error as error:
+        raise TrainingError(f"face detector {str(weights)!r} cannot be read ({error.err})") from error
+
+    def detect(picture: Picture) -> list[Face]:
+        height, width = picture.shape[:2]
+        network.setInputSize((width, height))
+        found = network.detect(np.ascontiguousarray(picture[..., ::-1]))[1]
+        rows = [] if found is None else [[float(value) for value in row] for row in found]
+        return [Face(x, y, x + w, y + h, row[-1]) for row in rows for x, y, w, h in [row[:4]]]
+
+    return detect
+
+
+def in_style(stylizer: Callable[[Picture], Any]) -> Stylize:
+    """``animevid.Stylizer`` for pictures of any size; it wants even sides."""
+
+    def stylize(picture: Picture) -> Picture:
+        height, width = picture.shape[:2]
+        even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        return np.asarray(stylizer(even), np.uint8)[:height, :width]
+
+    return stylize
+
+
+def cut_faces(picture: Picture, faces: Sequence[Face], settings: CutSettings) -> list[Picture]:
+    """A square around each of ``faces`` that is large enough and lies in ``picture`` whole."""
+    squares = (_square(face, picture.shape[:2], settings) for face in faces)
+    return [_fitted(picture[square], settings.size_px) for square in squares if square is not None]
+
+
+def _square(face: Face, shape: tuple[int, ...], settings: CutSettings) -> tuple[slice, slice] | None:
+    """Rows and columns of the square around ``face``, or None: too small, or not whole."""
+    height, width = shape
+    box = max(face.x1 - face.x0, face.height)
+    side = min(round(box * settings.margin), height, width)  # a close portrait has less around its face
+    if face.height < settings.smallest_px or side < box:
+        return None
+    left, top = round((face.x0 + face.x1 - side) / 2), round((face.y0 + face.y1 - side) / 2)
+    inside = min(max(top, 0), height - side), min(max(left, 0), width - side)
+    # pushed inside by as much as the margin allows, so that the face stays in it
+    if max(abs(inside[0] - top), abs(inside[1] - left)) > (side - box) / 2:
+        return None
+    return slice(inside[0], inside[0] + side), slice(inside[1], inside[1] + side)
+
+
+def _fitted(square: Picture, size_px: int) -> Picture:
+    if not size_px or len(square) == size_px:
+        return np.ascontiguousarray(square)
+    if len(square) > size_px:
+        return shrink_to(square, size_px)
+    return np.asarray(cv2.resize(square, (size_px, size_px), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def faces_of(
+    pictures: PictureStore, detect: Detector, settings: CutSettings, *, stylize: Stylize | None = None
+) -> Iterator[tuple[str, list[Picture]]]:
+    """For each picture its file's name without suffix and its faces, one picture at a time.
+
+    With ``stylize`` faces are found in the picture and cut from what ``stylize`` makes of it.
+    """
+    for index in range(len(pictures)):
+        picture = pictures[index]
+        found = detect(picture)
+        drawn = stylize(picture) if found and stylize is not None else picture
+        yield pictures.paths[index].stem, cut_faces(drawn, found, settings)

@@ -1,0 +1,129 @@
+"""Which point in W draws a picture: projection as in StyleGAN2 (Karras et al., arXiv:1912.04958, appendix D).
+
+Adam moves a point from the mean style, with noise on it that fades, until what is drawn is near the picture in the eyes
+of a perceptual network. The noise of the layers stays as it is, which the paper moves as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from animevid.errors import TrainingError
+from torch import Tensor
+from torch.nn import functional as F
+
+from animevid_trainer.generators.noise import NoiseGenerator
+from animevid_trainer.perceptual import Perceptual
+
+#: two batches of pictures -> a scalar
+Distance = Callable[[Tensor, Tensor], Tensor]
+
+_RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # shares of the run
+_NOISE, _NOISE_UNTIL = 0.05, 0.75  # of W's deviation; share of the run
+_MEASURED = 10_000  # latents by which W's deviation is measured
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionSettings:
+    """How long and how fast: ``steps`` of Adam at ``rate``; ``seed`` of the noise. Defaults: 400, 0.1 and 1."""
+
+    steps: int = 400
+    rate: float = 0.1
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.rate > 0.0:
+            raise TrainingError(f"steps = {self.steps}: give 1 or more; rate = {self.rate}: above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """The point found, ``1, latent``; what it draws, ``1, 3, H, W``; how far that is from the picture."""
+
+    w: Tensor
+    picture: Tensor
+    distance: float
+
+
+def rate_at(share: float) -> float:
+    """What the rate is multiplied with after ``share`` of the run: up linearly, down by a cosine."""
+    down = min(1.0, (1.0 - share) / _RAMP_DOWN)
+    return (0.5 - 0.5 * math.cos(down * math.pi)) * min(1.0, share / _RAMP_UP)
+
+
+def noise_at(share: float) -> float:
+    """The noise on W, in deviations of W, after ``share`` of the run."""
+    return float(_NOISE * max(0.0, 1.0 - share / _NOISE_UNTIL) ** 2)
+
+
+def project(
+    generator: NoiseGenerator,
+    picture: Tensor,
+    distance: Distance,
+    settings: ProjectionSettings | None = None,
+    *,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Projection:
+    """The point in W whose picture is nearest to ``picture`` (``1, 3, size_px, size_px`` in [-1, 1]).
+
+    Args:
+        generator: in evaluation; its weights stay.
+        picture: what is looked for.
+        distance: between two batches of pictures.
+        settings: default: 400 steps at 0.1.
+        on_step: told of each step and its distance.
+
+    Raises:
+        TrainingError: a picture of another size.
+    """
+    settings = settings or ProjectionSettings()
+    size = (1, 3, generator.size_px, generator.size_px)
+    if tuple(picture.shape) != size:
+        raise TrainingError(f"a picture of shape {tuple(picture.shape)}: this generator draws {size}")
+    random = torch.Generator().manual_seed(settings.seed)
+    with torch.no_grad():
+        known = generator.map(generator.draw_latents(_MEASURED, random).to(picture))
+        spread = (known - generator.mean_style.to(known)).square().sum(1).mean().sqrt()
+    w = generator.mean_style.to(picture).detach().clone().unsqueeze(0).requires_grad_()
+    adam = torch.optim.Adam([w], settings.rate, betas=(0.9, 0.999))
+    for step in range(settings.steps):
+        share = step / settings.steps
+        adam.param_groups[0]["lr"] = settings.rate * rate_at(share)
+        noise = torch.randn(w.shape, generator=random).to(w)
+        drawn = generator.draw(generator.repeated(w + noise_at(share) * spread * noise))
+        loss = distance(drawn, picture)
+        (w.grad,) = torch.autograd.grad(loss, w)
+        adam.step()
+        if on_step is not None:
+            on_step(step + 1, float(loss.detach()))
+    with torch.no_grad():
+        found = generator.draw(generator.repeated(w))
+        return Projection(w.detach(), found, float(distance(found, picture)))
+
+
+def pixel_distance(first: Tensor, second: Tensor) -> Tensor:
+    """The mean square at full, half, quarter ... size, down to 4 px, added up: places first, then detail."""
+    total = first.new_zeros(())
+    while True:
+        total = total + (first - second).square().mean()
+        if first.shape[-1] <= 4:
+            return total
+        first, second = F.avg_pool2d(first, 2), F.avg_pool2d(second, 2)
+
+
+def perceptual_distance(perceptual: Perceptual, layers: tuple[str, ...]) -> Distance:
+    """The mean square of features, each channel at unit length over its place (LPIPS, arXiv:1801.03924, equation 1,
+    without its learned weights), added up over ``layers``, beside :func:`pixel_distance`."""
+
+    def distance(first: Tensor, second: Tensor) -> Tensor:
+        ours, theirs = perceptual.features(first, layers), perceptual.features(second, layers)
+        parts = [
+            (F.normalize(ours[layer], dim=1) - F.normalize(theirs[layer], dim=1)).square().sum(1).mean()
+            for layer in layers
+        ]
+        return torch.stack(parts).sum() + pixel_distance(first, second)
+
+    return distance
