@@ -191,11 +191,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("cut-off films are not said", "if 0 < size < last.pos + last.size:", "if False:"),
         (
-            "captions are lost in silence",
-            'self._has_captions = "A53_CC" in side_data_names(raw, codec=self._codec)',
-            "pass",
-        ),
-        (
             "grey frames of a recording that begins in between",
             "chain(from_first_key(self._demuxed, self._video_index, self._begin_whole), (None,))",
             "chain(self._demuxed, (None,))",
@@ -206,6 +201,23 @@ MUTATIONS: tuple[Mutation, ...] = (
             "films = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]",
             "films = list(streams.video)",
         ),
+    ),
+    *_those(
+        "io/sinks/beside_pixels.py",
+        "io/test_beside_pixels.py",
+        ("captions are lost", "captions = captions_of(raw, codec=self._codec)", 'captions = b""'),
+        (
+            "captions are put beside other pictures",
+            "self._captions.note(seconds, captions)",
+            "self._captions.note(seconds + 1, captions)",
+        ),
+        ("captions are no unit of the stream", "return re.sub(rb", "return payload or re.sub(rb"),
+        ("a spherical film becomes a flat one", "if path is None or not self._keeps_boxes:", "if True:"),
+        ("the older box is left out", "self.sphere is None or self.sphere.is_cube", "True or self.sphere.is_cube"),
+        ("what says sphere outlives another shape", "abs(after / before - 1) > _SHAPE_TOLERANCE:", "False:"),
+        ("chunks are looked for where they were", "if place > behind:", "if False:"),
+        ("Matroska forgets that there are two views", 'stream.metadata["stereo_mode"] = ', "_ = "),
+        ("lost captions are not said", "self._captions_lost |= bool(frame.captions)", "self._captions_lost |= False"),
     ),
     *_those(
         "io/colour.py",

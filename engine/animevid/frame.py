@@ -19,7 +19,8 @@ class Frame:
     ``pts_seconds`` is presentation time on the source's clock, exact; ``duration_seconds`` is ``None`` where the source
     does not say. ``rotation_degrees`` is the clockwise turn still to be applied for the picture to stand upright
     (0, 90, 180, 270). ``index`` counts decoded frames from 0. ``concealed`` is true where the decoder patched damage.
-    ``exif`` is what a photo says about itself (EXIF, with its header), empty for film.
+    ``exif`` is what a photo says about itself (EXIF, with its header), empty for film; ``captions`` are those inside a
+    film's pictures (CEA-608/708, as ATSC A/53 has them).
     ``captured_at_seconds``: when a camera took it, on ``time.monotonic``'s clock; ``None``: it is recorded.
     """
 
@@ -30,6 +31,7 @@ class Frame:
     rotation_degrees: int = 0
     concealed: bool = False
     exif: bytes = b""
+    captions: bytes = b""
     captured_at_seconds: float | None = None
 
     @classmethod

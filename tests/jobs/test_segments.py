@@ -12,6 +12,7 @@ from animevid.jobs.join import in_order
 from animevid.jobs.part import open_part
 from animevid.options import EncodeOptions
 from jobs.conftest import look, psnr, same_but_pictures
+from passing import pass_through, read_frames
 
 _RANDOM = random.Random(18)
 _VFR = [0]
@@ -55,6 +56,16 @@ def test_a_cut_of_a_film_is_cut_alike_in_segments(make_clip, options, convert, t
     joined = look(convert(clip, tmp_path / "joined.mp4", options, segment_seconds=Fraction(1)))
     assert len(joined.pictures) == 92
     assert same_but_pictures(joined, unbroken)
+
+
+@pytest.mark.shared
+def test_captions_inside_the_pictures_are_in_the_segments_too(shared, options, convert, tmp_path):
+    def captions(path):
+        return [(frame.pts_seconds, frame.captions) for frame in read_frames(path) if frame.captions]
+
+    pass_through(shared / "faults" / "cc.ts", tmp_path / "film.mp4")
+    joined = convert(tmp_path / "film.mp4", tmp_path / "joined.mp4", options, segment_seconds=Fraction(1, 2))
+    assert captions(joined) == captions(tmp_path / "film.mp4") != []
 
 
 def test_films_are_cut_at_key_frames(make_clip):

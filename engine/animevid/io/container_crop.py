@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from animevid.io.frame_fit import Crop
+from animevid.io.mp4_boxes import boxes, find_moov
 
 _MOST_BYTES = 16 << 20
 #: Matroska (RFC 9559, 5.1.4.1.28): PixelCropBottom, Top, Left, Right.
@@ -34,46 +34,25 @@ def container_crop(path: Path, *, format_name: str, stream_index: int, width: in
 
 def _clean_aperture(file: BinaryIO, stream_index: int, width: int, height: int) -> Crop | None:
     """The "clap" box (ISO/IEC 14496-12, 12.1.4): size and offset of the middle, as four fractions."""
-    at, size = 0, os.fstat(file.fileno()).st_size
-    moov = b""
-    while at + 8 <= size:
-        file.seek(at)
-        head = file.read(16)
-        length = int.from_bytes(head[:4], "big")
-        length = int.from_bytes(head[8:16], "big") if length == 1 else length or size - at
-        if head[4:8] == b"moov":
-            file.seek(at)
-            moov = file.read(min(length, _MOST_BYTES))
-            break
-        if length < 8:
-            return None
-        at += length
-    tracks = [body for kind, body in _boxes(moov[8:]) if kind == b"trak"]
+    place = find_moov(file)
+    if place is None:
+        return None
+    file.seek(place[0])
+    moov = file.read(min(place[1] - place[0], _MOST_BYTES))
+    tracks = [body for kind, body in boxes(moov[8:]) if kind == b"trak"]
     if stream_index >= len(tracks):
         return None
     body = tracks[stream_index]
     for wanted in (b"mdia", b"minf", b"stbl", b"stsd"):
-        body = next(inner for kind, inner in _boxes(body) if kind == wanted) if body else b""
-    entry = next((inner for _, inner in _boxes(body[8:])), b"")
-    clap = next(
-        (inner for kind, inner in _boxes(entry[78:]) if kind == b"clap"), None
-    )  # behind the visual sample entry
+        body = next(inner for kind, inner in boxes(body) if kind == wanted) if body else b""
+    entry = next((inner for _, inner in boxes(body[8:])), b"")
+    clap = next((inner for kind, inner in boxes(entry[78:]) if kind == b"clap"), None)  # behind the visual sample entry
     if clap is None or len(clap) < 32:
         return None
     numbers = [int.from_bytes(clap[n : n + 4], "big", signed=True) for n in range(0, 32, 4)]
     clean_width, clean_height, x, y = (numbers[n] / numbers[n + 1] for n in range(0, 8, 2))
     left, top = round((width - clean_width) / 2 + x), round((height - clean_height) / 2 + y)
     return Crop(left, top, width - left - round(clean_width), height - top - round(clean_height))
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    while at + 8 <= len(data):
-        length = int.from_bytes(data[at : at + 4], "big")
-        if length < 8:
-            return
-        yield data[at + 4 : at + 8], data[at + 8 : at + length]
-        at += length
 
 
 def _pixel_crop(data: bytes, stream_index: int) -> Crop | None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 
+from animevid.io.side_data import CRASH_WHEN_LISTED
 from animevid.pixels.planes import Plane, PlanesYUV420
 
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -47,18 +48,13 @@ def orientation_from_matrix(matrix: tuple[int, ...]) -> Orientation:
     return Orientation(90 if b > 0 else 270, mirrored)
 
 
-#: Decoders that put a name on a picture's ICC profile. PyAV 18 and 19 free that name with the list of a frame's side
-#: data, and FFmpeg frees it again with the frame: the process crashes. Their side data is therefore not listed.
-_CRASH_WHEN_LISTED = frozenset({"png", "apng"})
-
-
 def orientation_of(frame: av.VideoFrame, *, codec: str = "") -> Orientation:
     """The orientation that a decoded frame carries (containers' display matrices and EXIF alike).
 
     ``codec`` is the decoder's name. Of PNG's pictures the turn alone is told, not the mirror (see
     docs/upstream.md).
     """
-    if codec in _CRASH_WHEN_LISTED:
+    if codec in CRASH_WHEN_LISTED:
         return Orientation(-frame.rotation % 360 // 90 * 90)
     try:
         matrix = cast(Any, frame.side_data).get(SideDataType.DISPLAYMATRIX)
@@ -67,16 +63,6 @@ def orientation_of(frame: av.VideoFrame, *, codec: str = "") -> Orientation:
     if matrix is None:
         return Orientation()
     return orientation_from_matrix(struct.unpack("=9i", bytes(matrix)[:36]))
-
-
-def side_data_names(frame: av.VideoFrame, *, codec: str) -> frozenset[str]:
-    """The kinds of side data on a decoded frame, as PyAV names them (``"A53_CC"``); none where they cannot be told."""
-    if codec in _CRASH_WHEN_LISTED:
-        return frozenset()
-    try:
-        return frozenset(data.type.name for data in cast(Any, frame.side_data))
-    except (ValueError, TypeError, AttributeError):
-        return frozenset()
 
 
 def turn_upright(planes: PlanesYUV420, orientation: Orientation) -> PlanesYUV420:

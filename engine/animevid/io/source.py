@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from animevid.errors import UsageError
 from animevid.frame import Frame
+from animevid.io.immersive import Immersive
 from animevid.io.network.protocols import Spec
 from animevid.io.packets import PacketQueue
 from animevid.pixels.colour import Colour
@@ -48,8 +49,8 @@ class SourceInfo:
     the source gives (turned upright where it does so), in pixels that are ``sample_aspect_ratio`` times as wide as high
     (also after the turn). ``colour``, ``bit_depth`` and ``has_alpha`` describe those frames. ``is_variable_rate`` is a
     hint: time stamps rule in either case. ``duration_seconds`` and ``frame_count`` are ``None`` where the container
-    does not say (``frame_count`` is an estimate elsewhere). ``is_still``: one picture without time. ``notices`` are
-    one-line remarks for people.
+    does not say (``frame_count`` is an estimate elsewhere). ``is_still``: one picture without time. ``immersive``: what
+    the film says of being spherical or stereoscopic. ``notices`` are one-line remarks for people.
     """
 
     width: int
@@ -74,6 +75,7 @@ class SourceInfo:
     other_streams: tuple[StreamInfo, ...] = ()
     chapters: tuple[Chapter, ...] = ()
     metadata: dict[str, str] = field(default_factory=dict)
+    immersive: Immersive | None = None
     notices: tuple[str, ...] = ()
 
 

@@ -14,6 +14,7 @@ import av
 
 from animevid.errors import InputError, UsageError
 from animevid.frame import Frame
+from animevid.io.captions import Captions
 from animevid.io.clock import ticks_from_seconds
 from animevid.io.encoders import EncoderPlan, PictureKind, open_context
 from animevid.io.planes_io import PlaneWriter
@@ -62,6 +63,7 @@ class SegmentSink(Sink):
     ) -> None:
         self._planned = planned
         self.path = planned.path
+        self.keeps_captions = planned.keeps_captions
         self._segments = tuple(segments)
         self._origin = origin_seconds
         self._starts = [None if s.start_seconds is None else s.start_seconds + file_start for s in segments]
@@ -179,7 +181,7 @@ class SegmentSink(Sink):
         raw.duration = (
             0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, picture.time_base)
         )
-        self._encoder.write(raw, ticks)
+        self._encoder.write(raw, ticks, captions=frame.captions)
         self.frames_written += 1
         if self._first_seconds is None:
             self._first_seconds = seconds
@@ -190,8 +192,9 @@ class _SegmentEncoder:
     """One encoder, opened as that of a whole output is, and the file that its packets go to."""
 
     def __init__(self, index: int, path: Path, plan: EncoderPlan, picture: PictureKind, *, container: str) -> None:
-        self._index = index
+        self._index, self._plan = index, plan
         self._base = picture.time_base
+        self._captions = Captions()
         # A stream of an output that is never begun: an encoder by itself has other defaults, and no global header.
         self._output: Any = av.open(os.devnull, "w", format=container)
         self._stream: Any = self._output.add_stream(plan.encoder, rate=picture.rate or 25)
@@ -200,7 +203,9 @@ class _SegmentEncoder:
         self._file = PacketWriter(path, picture=picture)
         self.frames = 0
 
-    def write(self, raw: Any, ticks: int) -> None:
+    def write(self, raw: Any, ticks: int, *, captions: bytes) -> None:
+        if captions:
+            self._captions.note(ticks * self._base, captions)
         raw.pts, raw.time_base, raw.pict_type = ticks, self._base, 0
         self._put(self._stream.encode(raw))
         self.frames += 1
@@ -221,7 +226,7 @@ class _SegmentEncoder:
         self._close()
 
     def _put(self, packets: Any) -> None:
-        for packet in packets:
+        for packet in self._captions.put_into(packets, codec=self._plan.codec):
             if packet.time_base != self._base:
                 packet.rescale_ts(self._base)
             self._file.write(packet)

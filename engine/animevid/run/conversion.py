@@ -93,6 +93,7 @@ class Conversion:
         self._session: Session[Frame] | None = None
         self._lasting_notices: tuple[str, ...] = ()
         self._pacer: Pacer | None = None
+        self._captions_lost = False
         # The style loads while the source opens: both take time, mostly in native code.
         with ExitStack() as stack, ThreadPoolExecutor(1, "animevid-open") as executor, ended_by_ctrl_c():
             opening = executor.submit(open_stylizer, options, concurrency=pictures_at_once(options.threads))
@@ -180,6 +181,7 @@ class Conversion:
             nonlocal first_frame_at
             if pacer is not None:
                 pacer.hold(frame.pts_seconds)
+            self._captions_lost |= bool(frame.captions) and not sink.keeps_captions
             sink.write(frame)
             if sink.frames_written == 1:
                 first_frame_at = time.perf_counter()
@@ -355,6 +357,8 @@ class Conversion:
             notices.append(
                 f"pixels are made square ({self._size[1]}x{self._size[0]}): the output cannot say their shape"
             )
+        if self._captions_lost:
+            notices.append("the captions inside the pictures (CEA-608/708) are lost: H.264 and HEVC hold them")
         if self._source.read_error:
             notices.append(f"reading stopped early: {self._source.read_error}")
         if self._pacer is not None and self._pacer.behind_seconds > _WORTH_TELLING_SECONDS:

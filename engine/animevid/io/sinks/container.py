@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 import av
 
 from animevid.errors import DeviceError, OutputError, UsageError
-from animevid.files import PendingFile, PendingPlaylist, check_target, takes_a_stream
+from animevid.files import PendingFile, PendingPlaylist
 from animevid.frame import Frame
+from animevid.io.captions import can_hold_captions
 from animevid.io.clock import ticks_from_seconds
 from animevid.io.colour import write_tags
-from animevid.io.containers import container_of, muxer_for
+from animevid.io.containers import container_of
 from animevid.io.encoders import EncoderPlan, PictureKind, choose_encoder, open_context
 from animevid.io.network.ffmpeg_subprocess import PipedContainer
-from animevid.io.network.protocols import Spec, is_published, local_path, open_output, output_url
+from animevid.io.network.protocols import Spec, is_published, open_output
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
+from animevid.io.sinks.beside_pixels import BesidePixels
 from animevid.io.sinks.coded_frame import CodedFrame
 from animevid.io.sinks.container_plan import (
     PLAYLIST_OPTIONS,
@@ -29,11 +31,11 @@ from animevid.io.sinks.container_plan import (
     check_size,
     decide_for,
     easy_to_tune_in,
-    in_time,
     kind_after,
     muxer_options,
     reads_device_memory,
     shifted_chapters,
+    where_to,
 )
 from animevid.io.source import Source
 from animevid.io.streams import (
@@ -97,18 +99,9 @@ class VideoSink(Sink):
         self._settings = settings = settings or OutputOptions()
         self._template = template
         picture = picture or kind_after(template)
-        url = output_url(path)
         if is_published(path):
             self._settings = settings = easy_to_tune_in(settings, picture)
-        self._target = None if url is not None else local_path(path)
-        if self._target is not None and takes_a_stream(self._target):
-            check_target(self._target, overwrite=True)
-            url = f"file:{self._target}", settings.muxer or muxer_for(path)
-            self._target = None
-        if self._target is not None:
-            own = template.spec if template is not None else None
-            check_target(self._target, overwrite=settings.overwrite, source=own)
-        self.muxer = settings.muxer or (url[1] if url is not None else muxer_for(path))
+        self._target, self._name, self.muxer = where_to(path, settings, template=template)
         if self.muxer not in av.formats_available:
             raise UsageError(f"muxer = {self.muxer!r} is none of FFmpeg's: give matroska, mp4, mpegts ...")
         if self.muxer == "hls":
@@ -117,7 +110,6 @@ class VideoSink(Sink):
         #: What holds the streams.
         self._format = "mpegts" if self.muxer == "hls" else self.muxer
         self._file: PendingFile | PendingPlaylist | None = None
-        self._name = url[0] if url is not None else ""
         self.decisions: tuple[StreamDecision, ...] = ()
         if template is not None:
             if settings.copy_streams:
@@ -129,6 +121,9 @@ class VideoSink(Sink):
             picture = replace(picture, time_base=tick)
         self._picture = picture
         self.encoder: EncoderPlan = choose_encoder(settings.encoder, picture, container=self._format)
+        is_file = self._target is not None
+        self._beside = BesidePixels(template, picture, muxer=self._format, is_file=is_file)
+        self.keeps_captions = can_hold_captions(self.encoder.encoder, self.encoder.codec)
         self._container: Any = None
         self._stream: Any = None
         self._writer: PlaneWriter | None = None
@@ -151,7 +146,7 @@ class VideoSink(Sink):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        return self.encoder.notices
+        return self.encoder.notices + self._beside.notices
 
     @property
     def picture(self) -> PictureKind:
@@ -273,11 +268,12 @@ class VideoSink(Sink):
             raise OutputError(f"path = {redacted(self.path)!r} is not written: no frame came")
         self._remux_packets()
         if not self._takes_coded:
-            self._mux(in_time(self._stream.encode(None)))
+            self._mux(self._beside.through(self._stream.encode(None), self.encoder))
         for stream_muxer in self._stream_muxers.values():
             self._mux(stream_muxer.flush())
         output, self._container = self._container, None
         output.close()
+        self._beside.complete(self._file.path if self._file is not None else None)
         size = self._file.publish() if self._file is not None else None
         stream_muxers = self._stream_muxers.values()
         return SinkReport(
@@ -348,6 +344,7 @@ class VideoSink(Sink):
                 self._add_picture_stream(plan, picture, device_index=device_index)
                 self._stream.metadata.update(lasting_metadata(dict(stream.metadata)))
                 self._stream.disposition = stream.disposition
+                self._beside.tag(output, self._stream)
             elif stream.index in decisions:
                 decision = decisions[stream.index]
                 if decision.stream.is_cover and self._format == "matroska":
@@ -388,7 +385,8 @@ class VideoSink(Sink):
         raw.time_base = base
         raw.duration = 0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, base)
         raw.pict_type = 0
-        self._mux(in_time(self._stream.encode(raw)))
+        self._beside.note(frame.captions, ticks * base)
+        self._mux(self._beside.through(self._stream.encode(raw), self.encoder))
         self.frames_written += 1
         if self._first_seconds is None:
             self._first_seconds = seconds

@@ -6,13 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from animevid.errors import UsageError
+from animevid.files import check_target, takes_a_stream
 from animevid.frame import Frame
 from animevid.io.clock import output_time_base, ticks_from_seconds
+from animevid.io.containers import muxer_for
 from animevid.io.encoders import EncoderPlan, PictureKind
-from animevid.io.network.protocols import is_utf8
+from animevid.io.network.protocols import Spec, is_utf8, local_path, output_url
 from animevid.io.source import Source
 from animevid.io.streams import (
     StreamAction,
@@ -20,10 +22,6 @@ from animevid.io.streams import (
     decide_streams,
 )
 from animevid.options import OutputOptions
-
-if TYPE_CHECKING:
-    pass
-
 
 #: The playlist of a whole film, in segments of about so many seconds (RFC 8216), each to be decoded by itself.
 PLAYLIST_OPTIONS = {"hls_time": "6", "hls_playlist_type": "vod", "hls_flags": "independent_segments"}
@@ -114,6 +112,24 @@ def decide_for(template: Source, *, muxer: str, container_format: str) -> tuple[
     """What becomes of the template's other streams in ``muxer``, whose streams ``container_format`` holds."""
     decisions = decide_streams(template, muxer=container_format)
     return tuple(map(_for_playlist, decisions)) if muxer == "hls" else decisions
+
+
+def where_to(path: Spec, settings: OutputOptions, *, template: Source | None) -> tuple[Path | None, str, str]:
+    """The file that is written (``None``: a stream), what FFmpeg calls a stream, and its muxer.
+
+    Raises:
+        UsageError: a suffix that is not a video container's.
+        OutputError: the target exists, or cannot be written.
+    """
+    url = output_url(path)
+    if url is not None:
+        return None, url[0], settings.muxer or url[1]
+    target, muxer = local_path(path), settings.muxer or muxer_for(path)
+    if takes_a_stream(target):
+        check_target(target, overwrite=True)
+        return None, f"file:{target}", muxer
+    check_target(target, overwrite=settings.overwrite, source=template.spec if template is not None else None)
+    return target, "", muxer
 
 
 def check_playlist(target: Path | None) -> None:

@@ -59,6 +59,7 @@ class PublishedSink(Sink):
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path: Spec = first.path
+        self.keeps_captions = first.keeps_captions
         self.frames_written = 0
         self.frames_dropped = 0
         self.reconnections = 0

@@ -27,11 +27,12 @@ from animevid.io.network.protocols import (
     local_path,
     open_input,
 )
-from animevid.io.orientation import Orientation, orientation_of, side_data_names, turn_upright
+from animevid.io.orientation import Orientation, orientation_of, turn_upright
 from animevid.io.packets import PacketQueue
 from animevid.io.planes_io import PlaneReader, is_opaque
 from animevid.io.programmes import strangers
 from animevid.io.pyav import to_fraction
+from animevid.io.side_data import captions_of
 from animevid.io.source import Source, SourceInfo
 from animevid.io.sources.cut import Cut
 from animevid.io.sources.opening import choose_stream, crop_of, open_decoder
@@ -50,10 +51,7 @@ log = logging.getLogger(__name__)
 
 #: After the end of a cut, packets of other streams may still lie within this time of the last picture.
 _INTERLEAVE_SECONDS = Fraction(2)
-#: Captions inside the picture's stream are looked for in so many pictures.
-_SEARCHED_FOR_CAPTIONS = 250
 _DEINTERLACED = "the source is interlaced: its fields are made into whole pictures (bwdif)"
-_CAPTIONS_LOST = "the captions inside the picture's stream (CEA-608/708) are lost: no encoder here takes them"
 
 
 class VideoSource(Source):
@@ -115,7 +113,6 @@ class VideoSource(Source):
         self._upright = upright
         self._iterated = False
         self._encrypted = False
-        self._has_captions = False
         self._damaged_pts: set[int | None] = set()
         self._device_trouble: str | None = None
         hwaccel = None
@@ -188,9 +185,8 @@ class VideoSource(Source):
 
     @property
     def notices_so_far(self) -> tuple[str, ...]:
-        captions = (_CAPTIONS_LOST,) if self._has_captions else ()
         fields = (_DEINTERLACED,) if self._deinterlacer is not None and self._deinterlacer.is_needed else ()
-        return (*captions, *fields, *self._fit.notices, *(self._timeline.notices if self._timeline is not None else ()))
+        return (*fields, *self._fit.notices, *(self._timeline.notices if self._timeline is not None else ()))
 
     @property
     def strangers(self) -> Mapping[int, str]:
@@ -271,15 +267,14 @@ class VideoSource(Source):
             concealed = raw.is_corrupt or raw.pts in self._damaged_pts
             self._damaged_pts.discard(raw.pts)
             self.frames_concealed += concealed
-            if index < _SEARCHED_FOR_CAPTIONS and not self._has_captions:
-                self._has_captions = "A53_CC" in side_data_names(raw, codec=self._codec)
+            captions = captions_of(raw, codec=self._codec)
             planes = self._picture(raw)
             rotation = self._orientation.rotation_degrees
             if self._upright:
                 planes, rotation = turn_upright(planes, self._orientation), 0
             elif self._orientation.mirrored:
                 planes = turn_upright(planes, Orientation(0, mirrored=True))
-            yield Frame(planes, index, seconds, duration, rotation, concealed)
+            yield Frame(planes, index, seconds, duration, rotation, concealed, captions=captions)
             index += 1
             self.frames_decoded = index
             raw = next(self._frames, None)
@@ -405,10 +400,6 @@ class VideoSource(Source):
             yield f"HDR ({self._tone_mapper.name}) is tone-mapped to SDR BT.709"
         if self._device_trouble is not None:
             yield f"pictures go through the host's memory on their way to the GPU: {self._device_trouble}"
-        names = side_data_names(frame, codec=self._codec)
-        for name, what in (("SPHERICAL", "spherical (360°)"), ("STEREO3D", "stereoscopic (3D)")):
-            if name in names:
-                yield f"the source is {what}: the boxes that say so are lost, the picture itself is kept as it lies"
         if self._skipped_seconds is not None:
             yield f"the first {float(self._skipped_seconds):.2f} s have no whole picture: the film begins after them"
         if self._crop is not None:

@@ -10,8 +10,10 @@ from typing import Any
 from av.stream import Disposition
 
 from animevid.io.colour import colour_from_tags
+from animevid.io.immersive import immersive_of
 from animevid.io.orientation import Orientation
 from animevid.io.pyav import to_fraction
+from animevid.io.side_data import side_data_of
 from animevid.io.source import Chapter, SourceInfo, StreamInfo
 from animevid.pixels.colour import Colour
 from animevid.pixels.device import software_format
@@ -140,5 +142,6 @@ def describe_source(
         other_streams=tuple(describe_stream(other) for other in container.streams if other.index != stream.index),
         chapters=tuple(chapters_of(container)),
         metadata=dict(container.metadata),
+        immersive=immersive_of(side_data_of(frame, codec=stream.codec_context.codec.canonical_name)),
         notices=notices,
     )

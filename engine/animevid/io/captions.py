@@ -1,0 +1,73 @@
+"""Captions inside a picture's stream (CEA-608/708): read from decoded frames, put back beside the coded pictures.
+
+They travel as ATSC A/53 has them, three bytes for each pair of characters. In H.264 and HEVC they are a message (SEI)
+before the slices of their picture; encoders would write it themselves, but PyAV gives them no side data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+
+#: Codec -> the header of a unit with messages, and the types of units that hold slices.
+_UNITS = {"h264": (b"\x06", range(1, 6)), "hevc": (b"\x4e\x01", range(0, 32))}
+#: ATSC A/53 part 4, 6.2.3: country, provider, identifier, kind.
+_HEAD = b"\xb5\x00\x31GA94\x03"
+_REGISTERED_MESSAGE = 4
+_MOST_TRIPLETS = 31
+_MOST_WAITING = 1000
+
+
+def can_hold_captions(encoder: str, codec: str) -> bool:
+    """Whether captions can be put beside what ``encoder`` makes of pictures."""
+    return codec in _UNITS and not encoder.endswith("_videotoolbox")  # whose units have lengths, not start codes
+
+
+class Captions:
+    """Waits with each picture's captions for the packet that the picture becomes. One thread uses it."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Fraction, bytes] = {}
+
+    def note(self, seconds: Fraction, captions: bytes) -> None:
+        """``captions`` belong to the picture at ``seconds`` of the packets' clock."""
+        if len(self._waiting) < _MOST_WAITING:
+            self._waiting[seconds] = captions
+
+    def put_into(self, packets: Iterable[Any], *, codec: str) -> Iterator[Any]:
+        """An encoder's ``packets``, with captions where there are some."""
+        for packet in packets:
+            captions = self._waiting.pop(packet.pts * packet.time_base, b"") if self._waiting else b""
+            yield _with_message(packet, captions, codec) if captions and codec in _UNITS else packet
+
+
+def _with_message(packet: Any, captions: bytes, codec: str) -> Any:
+    data = bytes(packet)
+    header, slices = _UNITS[codec]
+    for found in re.finditer(rb"\x00?\x00\x00\x01", data):
+        first = data[found.end() : found.end() + 1]
+        kind = (first[0] & 31 if codec == "h264" else first[0] >> 1 & 63) if first else -1
+        if kind in slices:
+            unit = b"\0\0\0\1" + header + _escaped(_message(captions))
+            fuller = av.Packet(data[: found.start()] + unit + data[found.start() :])
+            fuller.pts, fuller.dts, fuller.duration = packet.pts, packet.dts, packet.duration
+            fuller.time_base, fuller.is_keyframe = packet.time_base, packet.is_keyframe
+            fuller.stream = packet.stream
+            return fuller
+    return packet
+
+
+def _message(captions: bytes) -> bytes:
+    """A message, and the bit that ends a unit's payload."""
+    count = min(len(captions) // 3, _MOST_TRIPLETS)
+    body = _HEAD + bytes([0xC0 | count, 0xFF]) + captions[: 3 * count] + b"\xff"
+    return bytes([_REGISTERED_MESSAGE, len(body)]) + body + b"\x80"  # at most 104 bytes: one byte says the length
+
+
+def _escaped(payload: bytes) -> bytes:
+    """Without what would look like the beginning of a unit (ISO/IEC 14496-10, 7.4.1)."""
+    return re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\x00\x00\x03", payload)

@@ -1,0 +1,159 @@
+"""Boxes of MP4 and MOV (ISO/IEC 14496-12): found, and put into the track of a finished file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_HEADER = 8
+#: What comes before the boxes of a sample description (12.3.2 there) and of the sample entry of a picture (12.1.3).
+_DESCRIPTION, _ENTRY = 8, 78
+_CHUNK_BYTES = 4 << 20
+
+#: Where a box begins and ends, with its header.
+Span = tuple[int, int]
+
+
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and body of the boxes that follow each other in ``data``; the last one may be cut short."""
+    for kind, (begin, end) in spans(data, (0, len(data))):
+        yield kind, data[begin + _HEADER : end]
+
+
+def spans(data: bytes | bytearray, within: Span) -> Iterator[tuple[bytes, Span]]:
+    """Kind and place of the boxes that follow each other in a part of ``data``."""
+    at, end = within
+    while at + _HEADER <= end:
+        length = int.from_bytes(data[at : at + 4], "big")
+        if length < _HEADER:
+            return
+        yield bytes(data[at + 4 : at + 8]), (at, at + length)
+        at += length
+
+
+def find_moov(file: BinaryIO) -> Span | None:
+    """Where a file's "moov" lies."""
+    at, size = 0, os.fstat(file.fileno()).st_size
+    while at + _HEADER <= size:
+        file.seek(at)
+        head = file.read(16)
+        length = int.from_bytes(head[:4], "big")
+        length = int.from_bytes(head[8:16], "big") if length == 1 else length or size - at
+        if head[4:8] == b"moov":
+            return at, at + length
+        if length < _HEADER:
+            return None
+        at += length
+    return None
+
+
+def add_boxes(path: Path, *, picture: int, into_entry: bytes, into_track: bytes) -> bool:
+    """Put boxes into a finished file that lies on the disk.
+
+    Args:
+        path: an MP4 or MOV that is not in fragments.
+        picture: which of the tracks with pictures, from 0.
+        into_entry: what is put behind the other boxes of the track's sample entry.
+        into_track: what is put behind the track's other boxes.
+
+    Returns:
+        Whether that could be done; the file is as it was where not.
+    """
+    with path.open("r+b") as file:
+        place = find_moov(file)
+        if place is None:
+            return False
+        file.seek(place[0])
+        moov = bytearray(file.read(place[1] - place[0]))
+        track = _picture_track(moov, picture)
+        if track is None:
+            return False
+        # The later place first: the earlier one stays where it is.
+        _insert(moov, into_track, at=track[1][1], around=track[:2])
+        _insert(moov, into_entry, at=track[-1][1], around=track)
+        grown = len(into_entry) + len(into_track)
+        if not _move_chunks(moov, behind=place[0], by=grown):
+            return False
+        _make_room(file, place[1], grown)
+        file.seek(place[0])
+        file.write(moov)
+    return True
+
+
+def _insert(moov: bytearray, new: bytes, *, at: int, around: list[Span]) -> None:
+    moov[at:at] = new
+    for begin, _ in around:
+        length = int.from_bytes(moov[begin : begin + 4], "big") + len(new)
+        moov[begin : begin + 4] = length.to_bytes(4, "big")
+
+
+def _picture_track(moov: bytes | bytearray, number: int) -> list[Span] | None:
+    """The spans of "moov", the track, and what leads to its first sample entry, which is the last."""
+    whole = (0, len(moov))
+    inside = (_HEADER, len(moov))
+    if _child(moov, inside, b"mvex") is not None:
+        return None  # fragments, each with offsets of its own
+    found = 0
+    for kind, track in spans(moov, inside):
+        if kind != b"trak":
+            continue
+        media = _child(moov, _inside(track), b"mdia")
+        handler = media and _child(moov, _inside(media), b"hdlr")
+        if media is None or handler is None or moov[handler[0] + 16 : handler[0] + 20] != b"vide":
+            continue
+        if found == number:
+            way: list[Span] = [whole, track, media]
+            for wanted in (b"minf", b"stbl", b"stsd"):
+                next_box = _child(moov, _inside(way[-1]), wanted)
+                if next_box is None:
+                    return None
+                way.append(next_box)
+            begin, end = way[-1]
+            entry = next(spans(moov, (begin + _HEADER + _DESCRIPTION, end)), None)
+            return None if entry is None else [*way, entry[1]]
+        found += 1
+    return None
+
+
+def _move_chunks(moov: bytearray, *, behind: int, by: int) -> bool:
+    """Add ``by`` to the places of chunks that lie behind ``behind`` in the file; false where they have no room."""
+    for kind, track in spans(moov, (_HEADER, len(moov))):
+        table: Span | None = track if kind == b"trak" else None
+        for wanted in (b"mdia", b"minf", b"stbl"):
+            table = table and _child(moov, _inside(table), wanted)
+        if table is None:
+            continue
+        for kind, (begin, _) in spans(moov, _inside(table)):
+            size = {b"stco": 4, b"co64": 8}.get(kind)
+            if size is None:
+                continue
+            count = int.from_bytes(moov[begin + 12 : begin + 16], "big")
+            for at in range(begin + 16, begin + 16 + count * size, size):
+                place = int.from_bytes(moov[at : at + size], "big")
+                if place > behind:
+                    if place + by >= 1 << 8 * size:
+                        return False
+                    moov[at : at + size] = (place + by).to_bytes(size, "big")
+    return True
+
+
+def _make_room(file: BinaryIO, at: int, count: int) -> None:
+    """Move what lies from ``at`` on by ``count`` bytes, the end first."""
+    end = file.seek(0, os.SEEK_END)
+    while end > at:
+        begin = max(at, end - _CHUNK_BYTES)
+        file.seek(begin)
+        data = file.read(end - begin)
+        file.seek(begin + count)
+        file.write(data)
+        end = begin
+
+
+def _child(data: bytes | bytearray, within: Span, wanted: bytes) -> Span | None:
+    return next((span for kind, span in spans(data, within) if kind == wanted), None)
+
+
+def _inside(box: Span) -> Span:
+    return box[0] + _HEADER, box[1]

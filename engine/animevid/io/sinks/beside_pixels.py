@@ -1,0 +1,95 @@
+"""What belongs to a film's pictures beside their pixels: captions, and what says that they are a sphere or 3D."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from av.stream import Disposition
+
+from animevid.io.captions import Captions
+from animevid.io.encoders import EncoderPlan, PictureKind
+from animevid.io.immersive import Immersive
+from animevid.io.mp4_boxes import add_boxes
+from animevid.io.sinks.container_plan import in_time
+from animevid.io.source import Source
+
+log = logging.getLogger(__name__)
+
+_HOLD_BOXES = ("mp4", "mov")
+_HOLD_STEREO = ("matroska", "webm")
+#: A change of shape below this is rounding to even sides.
+_SHAPE_TOLERANCE = Fraction(1, 100)
+
+
+class BesidePixels:
+    """Carries it from ``template`` into one output. One thread uses it.
+
+    Args:
+        template: the source; ``None`` has nothing of it.
+        picture: what the output's pictures are like.
+        muxer: FFmpeg's name for the container.
+        is_file: whether it is a file on the disk, into which boxes can be put when it is finished.
+    """
+
+    def __init__(self, template: Source | None, picture: PictureKind, *, muxer: str, is_file: bool) -> None:
+        self._captions = Captions()
+        self._muxer = muxer
+        self._number = 0
+        immersive = template.info.immersive if template is not None else None
+        self._immersive = immersive or Immersive()
+        lost: tuple[str, ...] = ()
+        reason = ""
+        if immersive is not None and template is not None:
+            lost, reason = _lost(immersive, template, picture, muxer=muxer, is_file=is_file)
+        said = f"the source is {' and '.join(lost)}: what says so is lost ({reason})"
+        #: A line for people, where something is lost.
+        self.notices: tuple[str, ...] = (said,) if lost else ()
+        self._keeps_boxes = muxer in _HOLD_BOXES and not set(self._immersive.kinds) & set(lost)
+
+    def tag(self, output: Any, stream: Any) -> None:
+        """Tell the output's ``stream``, before anything is written, what its container has a tag for."""
+        self._number = sum(
+            1
+            for other in output.streams.video
+            if other.index < stream.index and not other.disposition & Disposition.attached_pic
+        )
+        if self._muxer in _HOLD_STEREO and self._immersive.stereo is not None:
+            stream.metadata["stereo_mode"] = self._immersive.stereo.matroska_name
+
+    def note(self, captions: bytes, seconds: Fraction) -> None:
+        """``captions`` belong to the picture at ``seconds`` of the output's clock."""
+        if captions:
+            self._captions.note(seconds, captions)
+
+    def through(self, packets: Iterable[Any], plan: EncoderPlan) -> Iterator[Any]:
+        """An encoder's packets, ready to be muxed."""
+        return self._captions.put_into(in_time(packets), codec=plan.codec)
+
+    def complete(self, path: Path | None) -> None:
+        """Put in what only the finished file takes."""
+        if path is None or not self._keeps_boxes:
+            return
+        found = self._immersive
+        into_entry, into_track = found.entry_boxes, found.track_boxes
+        if into_entry and not add_boxes(path, picture=self._number, into_entry=into_entry, into_track=into_track):
+            log.warning("what says that the film is %s could not be written", " and ".join(found.kinds))
+
+
+def _lost(
+    immersive: Immersive, template: Source, picture: PictureKind, *, muxer: str, is_file: bool
+) -> tuple[tuple[str, ...], str]:
+    """What of it the output will not say, and why."""
+    info, kinds, unknown = template.info, immersive.kinds, immersive.lost
+    before = Fraction(info.display_width, info.display_height) * info.sample_aspect_ratio
+    after = Fraction(picture.width, picture.height) * picture.sample_aspect_ratio
+    if info.rotation_degrees or abs(after / before - 1) > _SHAPE_TOLERANCE:
+        return kinds + unknown, "its pictures are turned or of another shape"
+    if muxer in _HOLD_STEREO and immersive.sphere is not None:
+        return kinds[:1] + unknown, "MP4 and MOV hold that"
+    if muxer not in (*_HOLD_STEREO, *_HOLD_BOXES) or (muxer in _HOLD_BOXES and not is_file):
+        return kinds + unknown, "files of MP4 and MOV hold that"
+    return unknown, "it is of a kind that has no box here"
