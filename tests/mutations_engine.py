@@ -264,7 +264,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "self._plays = 0",
         ),
         ("a GIF of one loop too many", "str(self._plays - 1)}", "str(self._plays)}"),
-        ("one palette for all pictures", '"new=1:dither', '"new=0:dither'),
+        ("every entry of a palette is see-through", "colours[:_SEE_THROUGH, 0] = 255", "pass"),
         ("GIF frames faster than viewers show", "_MIN_GIF_FRAME_TICKS = 2", "_MIN_GIF_FRAME_TICKS = 1"),
         (
             "the quality of WebP is not passed on",
@@ -272,6 +272,18 @@ MUTATIONS: tuple[Mutation, ...] = (
             'context.options = {"quality": "5"}',
         ),
         ("the last picture's duration is FFmpeg's guess", "if self._last_duration:", "if False:"),
+    ),
+    *_those(
+        "pixels/palette.py",
+        "pixels/test_palette.py io/test_gif.py io/test_animation_faithful.py",
+        (
+            "one palette for all frames",
+            "if self._palette is None or self._is_worse",
+            "if self._palette is None or False and self._is_worse",
+        ),
+        ("a palette for each frame", "if self._palette is None or self._is_worse", "if True or self._is_worse"),
+        ("colours of the median cut alone", "_REFINEMENTS = 4", "_REFINEMENTS = 0"),
+        ("a dither that lightens", "(matrix - 31.5) / 32", "matrix / 32"),
     ),
     *_those(
         "io/open.py",

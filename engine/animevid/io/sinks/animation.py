@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 
 from animevid.errors import OutputError, UsageError
 from animevid.files import PendingFile, check_target
@@ -20,6 +20,8 @@ from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.images import DEFAULT_QUALITY
 from animevid.io.sinks.last_duration import set_last_duration
 from animevid.io.source import Source
+from animevid.pixels import planes_to_rgb
+from animevid.pixels.palette import KeptPalette
 from animevid.pixels.planes import PlanesYUV420
 
 log = logging.getLogger(__name__)
@@ -32,13 +34,15 @@ ANIMATIONS: dict[str, tuple[str, str, str]] = {
 }
 #: Viewers slow a GIF frame down to a tenth of a second when it asks for less than this.
 _MIN_GIF_FRAME_TICKS = 2
+#: The one entry of a GIF's palette that is see-through: FFmpeg also marks with it what did not change.
+_SEE_THROUGH = 255
 
 
 class AnimationSink(Sink):
     """A looping GIF, APNG or animated WebP; sound and everything else beside the picture is left out.
 
-    GIF gets a palette of its own for each picture (FFmpeg's palettegen and paletteuse), so memory does not grow with
-    the clip, and its clock of 1/100 s: pictures that come faster than 50 a second are thinned out.
+    GIF gets a palette of its first frame, and another where that no longer fits, so memory does not grow with the
+    clip. Its clock counts 1/100 s: above 50 frames a second some are left out.
     """
 
     def __init__(
@@ -61,7 +65,7 @@ class AnimationSink(Sink):
         self._pending: PendingFile | None = None
         self._container: Any = None
         self._stream: Any = None
-        self._palette: Callable[[Any], list[Any]] | None = None
+        self._palette = KeptPalette()
         self._writer: PlaneWriter | None = None
         self._size = (0, 0)
         self._last_ticks: int | None = None
@@ -102,14 +106,11 @@ class AnimationSink(Sink):
                 return
         self._last_ticks = ticks
         self._last_duration = max(1, ticks_from_seconds(frame.duration_seconds or Fraction(1, 25), self._time_base))
-        assert self._writer is not None
-        raw = self._writer.write(planes)
-        raw.pts, raw.time_base = ticks, self._time_base
         duration = frame.duration_seconds or Fraction(1, 25)
-        raw.duration = max(1, ticks_from_seconds(duration, self._time_base))
-        for picture in self._palette(raw) if self._palette is not None else (raw,):
-            picture.pts, picture.time_base, picture.duration = ticks, self._time_base, raw.duration
-            self._container.mux(self._stream.encode(picture))
+        written = self._writer.write(planes) if self._writer is not None else self._paletted(planes)
+        written.pts, written.time_base = ticks, self._time_base
+        written.duration = max(1, ticks_from_seconds(duration, self._time_base))
+        self._container.mux(self._stream.encode(written))
         self.frames_written += 1
         self._seconds = frame.pts_seconds - self._origin + duration
 
@@ -124,11 +125,24 @@ class AnimationSink(Sink):
         context.time_base = self._time_base
         if self._muxer == "webp":
             context.options = {"quality": str(self._quality)}
-        written = self._pixel_format
-        if self._muxer == "gif":
-            written = "rgba"
-            self._palette = _palette_graph(width, height, time_base=self._time_base)
-        self._writer = PlaneWriter(width=width, height=height, pixel_format=written, colour=planes.colour)
+        if self._muxer != "gif":
+            self._writer = PlaneWriter(
+                width=width, height=height, pixel_format=self._pixel_format, colour=planes.colour
+            )
+
+    def _paletted(self, planes: PlanesYUV420) -> av.VideoFrame:
+        """FFmpeg's frame of ``planes`` in a palette's colours."""
+        rgb = planes_to_rgb(planes)
+        opaque = None if planes.alpha is None else planes.alpha >= 1 << (planes.bit_depth - 1)
+        palette = self._palette.palette_for(rgb, opaque=opaque)
+        indices = palette.dithered(rgb)
+        if opaque is not None:
+            indices[~opaque] = _SEE_THROUGH
+        colours = np.zeros((256, 4), np.uint8)  # opacity, R', G', B'
+        colours[:_SEE_THROUGH, 0] = 255
+        colours[: len(palette.colours), 1:] = palette.colours
+        pal8: Any = (indices, colours)
+        return av.VideoFrame.from_ndarray(pal8, format="pal8")
 
     def _loop_options(self) -> dict[str, str]:
         """FFmpeg's words for how often it plays: GIF counts repetitions, the others showings."""
@@ -192,30 +206,3 @@ def how_often_played(path: Path) -> int | None:
         at = head.find(b"ANIM")
         return int.from_bytes(head[at + 12 : at + 14], "little")
     return None
-
-
-def _palette_graph(width: int, height: int, *, time_base: Fraction) -> Callable[[Any], list[Any]]:
-    """A function from an RGBA frame to the paletted frames that it becomes, each with 256 colours of its own."""
-    graph = av.filter.Graph()
-    source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgba"), time_base=time_base)
-    split = graph.add("split")
-    generate = graph.add("palettegen", "stats_mode=single")
-    use = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=3:alpha_threshold=128")
-    sink = graph.add("buffersink")
-    source.link_to(split)
-    split.link_to(generate, 0, 0)
-    split.link_to(use, 1, 0)
-    generate.link_to(use, 0, 1)
-    use.link_to(sink)
-    graph.configure()
-
-    def apply(frame: Any) -> list[Any]:
-        graph.push(frame)
-        pictures = []
-        while True:
-            try:
-                pictures.append(graph.pull())
-            except (av.error.BlockingIOError, av.error.EOFError):
-                return pictures
-
-    return apply
