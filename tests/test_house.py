@@ -10,7 +10,7 @@ _ENGINE = Path(__file__).resolve().parent.parent / "engine"
 
 #: A module may import from rooms of its own level and below, never from above.
 _LEVELS = (
-    ("errors", "redaction", "confinement", "left_overs", "values", "declare", "options"),
+    ("errors", "redaction", "confinement", "left_overs", "suggestions", "values", "declare", "options"),
     ("pixels",),
     ("styles", "frame", "trusted_files"),
     ("backends", "gpu", "io", "files", "render"),

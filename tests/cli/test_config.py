@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from animevid.cli import convert, main
 from animevid.cli.app import build_parser
-from animevid.cli.config import default_arguments
+from animevid.cli.config import read_defaults
 from animevid.cli.options import read_options
+from animevid.errors import UsageError
 from animevid.options import ConversionOptions
+from media import write_clip
 
 
 @pytest.fixture
@@ -56,9 +58,11 @@ def test_the_file_of_the_current_folder_holds_instead_of_the_users(
 
 def test_webcam_and_serve_have_tables_of_their_own(settings: Path) -> None:
     settings.write_text('crf = 24\n[webcam]\nsize = "320x180"\nmirror = true\n')
-    assert default_arguments("webcam", build_parser("webcam")) == ["--size=320x180", "--mirror"]
-    assert default_arguments("convert", build_parser("convert")) == ["--crf=24"]
-    assert default_arguments("styles", build_parser("styles")) == []
+    for command, arguments in (("webcam", ("--size=320x180", "--mirror")), ("convert", ("--crf=24",))):
+        defaults = read_defaults(command, build_parser(command))
+        assert defaults is not None
+        assert defaults.arguments == arguments
+    assert read_defaults("styles", build_parser("styles")) is None
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can give files away")
@@ -96,3 +100,39 @@ def test_what_cannot_be_meant_is_told_in_one_line(
     assert told in line
     assert not ran
     assert main(["--version"]) == 0
+
+
+def test_what_the_file_decided_is_told_once_and_in_a_plan(
+    settings: Path, clip: Path, packed_style: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("animevid.toml").write_text(f'style = "{packed_style}"\ncrf = 24\nno-copy = true\n')
+    words = [str(clip), "out.mp4", "--crf", "30"]
+    told = f"animevid.toml: style = {packed_style}, no-copy = true"
+    assert main(words) == 0
+    assert capfd.readouterr().err.splitlines().count(f"defaults from {told}") == 1
+    assert main([*words, "-y", "--quiet"]) == 0
+    assert "animevid.toml" not in capfd.readouterr().err
+    assert main([*words, "-y", "--dry-run"]) == 0
+    out, err = capfd.readouterr()
+    assert f"default: {told}" in out.splitlines()
+    assert "animevid.toml" not in err
+
+
+@pytest.mark.parametrize("command", ["webcam", "serve", "farm"])
+def test_live_commands_and_the_farm_tell_too(
+    settings: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise UsageError("seen enough")
+
+    monkeypatch.setattr(f"animevid.cli.{command}.read_options", stop)
+    Path("animevid.toml").write_text("threads = 2\n[webcam]\nthreads = 2\n[serve]\nthreads = 2\n")
+    assert main([command, "in.mp4", "out.mp4"] if command == "farm" else [command]) == 2
+    told, error = capfd.readouterr().err.splitlines()
+    assert told == "defaults from animevid.toml: threads = 2"
+    assert error == "animevid: error: seen enough"
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_clip(tmp_path / "clip.mp4", frames=12)

@@ -11,12 +11,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TextIO
 
 from animevid.cli.standard_streams import signals_as_ctrl_c, standard_streams
 from animevid.cli.suggestions import misspelled_command, with_suggestion
 from animevid.errors import AnimevidError, UsageError
 from animevid.redaction import printable, redacted_text
+
+if TYPE_CHECKING:
+    from animevid.cli.config import Defaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ def build_parser(name: str) -> Parser:
     module = _import_command(name)
     module.add_parser(subparsers)
     command_parser: Parser = subparsers.choices[name]
-    command_parser.set_defaults(command=name, run=module.run)
+    command_parser.set_defaults(command=name, run=module.run, defaults="")
     return command_parser
 
 
@@ -162,18 +165,18 @@ def _run(arguments: list[str]) -> int:
             raise UsageError(f"{arguments[0]!r} is no command and no file; did you mean animevid {meant}?")
         name = "convert"
     parser = build_parser(name)
-    if not {"-h", "--help", "--version"} & set(arguments):
-        arguments = [*_configured(name, parser), *arguments]
-    args = parser.parse_args(arguments)
+    defaults = None if {"-h", "--help", "--version"} & set(arguments) else _defaults(name, parser)
+    args = parser.parse_args([*(defaults.arguments if defaults is not None else ()), *arguments])
+    args.defaults = defaults.in_force(parser, arguments) if defaults is not None else ""
     _set_up_logging(getattr(args, "verbose", 0))
     code: int = args.run(args)
     return code
 
 
-def _configured(name: str, parser: Parser) -> list[str]:
-    from animevid.cli.config import default_arguments
+def _defaults(name: str, parser: Parser) -> Defaults | None:
+    from animevid.cli.config import read_defaults
 
-    return default_arguments(name, parser)
+    return read_defaults(name, parser)
 
 
 def _import_command(name: str) -> CommandModule:

@@ -1,23 +1,26 @@
 """Defaults of options from ``animevid.toml``: in the current folder, else in the user's folder of settings.
 
 Keys are the long flags without their dashes (``style = "aozora"``, ``crf = 22``, ``no-copy = true``), for films at the
-top, for ``webcam`` and ``serve`` in tables of those names. What is given on the command line wins.
+top, for ``webcam`` and ``serve`` in tables of those names. What is given on the command line wins. A command says
+which of the file's options hold, so that nobody wonders where they come from.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tomllib
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from animevid.cli.suggestions import nearest
 from animevid.declare import declaration_of, nested_class
 from animevid.errors import UsageError
 from animevid.options import CameraOptions, ConversionOptions, LiveOptions, RuntimeOptions, WebcamOptions
+from animevid.redaction import printable, redacted_text
+from animevid.suggestions import nearest
 
 NAME = "animevid.toml"
 _OPTIONS: dict[str, tuple[type[Any], ...]] = {
@@ -31,6 +34,34 @@ _TABLES = ("webcam", "serve")
 _NEVER = ("--overwrite",)
 
 
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a file asks of a command.
+
+    Args:
+        path (Path): the file.
+        options (tuple[tuple[str, object], ...]): its keys and values for this command, as it has them.
+        arguments (tuple[str, ...]): the same as arguments, which go before those of the command line.
+    """
+
+    path: Path
+    options: tuple[tuple[str, object], ...]
+    arguments: tuple[str, ...]
+
+    def in_force(self, parser: argparse.ArgumentParser, given: Sequence[str]) -> str:
+        """The file and those of its options that ``given``, the command line, leaves alone; ``""``: none."""
+        untouched = object()
+        actions = {key: parser._option_string_actions[f"--{key}"] for key, _ in self.options}
+        seen = argparse.Namespace(**{action.dest: untouched for action in actions.values()})
+        parser.parse_args(given, seen)
+        kept = [
+            f"{key} = {str(value).lower() if isinstance(value, bool) else value}"
+            for key, value in self.options
+            if getattr(seen, actions[key].dest) is untouched
+        ]
+        return f"{self.path}: {', '.join(kept)}" if kept else ""
+
+
 def find_config() -> Path | None:
     """The file that holds: ``./animevid.toml``, else ``$XDG_CONFIG_HOME/animevid/animevid.toml``."""
     settings = os.environ.get("XDG_CONFIG_HOME", "")
@@ -40,8 +71,8 @@ def find_config() -> Path | None:
     return next((path for path in (Path(NAME), Path(settings, "animevid", NAME)) if os.path.isfile(path)), None)
 
 
-def default_arguments(command: str, parser: argparse.ArgumentParser) -> list[str]:
-    """What ``animevid.toml`` asks of ``command``, as arguments to go before those of the command line.
+def read_defaults(command: str, parser: argparse.ArgumentParser) -> Defaults | None:
+    """What ``animevid.toml`` asks of ``command``; ``None`` where there is no such file.
 
     Args:
         command: its name; of most commands nothing can be asked.
@@ -52,7 +83,7 @@ def default_arguments(command: str, parser: argparse.ArgumentParser) -> list[str
     """
     path = find_config() if command in _OPTIONS else None
     if path is None:
-        return []
+        return None
     asked = _read(path)
     tables = {name: asked.pop(name, {}) for name in _TABLES}
     asked = tables.get(command, asked)
@@ -60,7 +91,14 @@ def default_arguments(command: str, parser: argparse.ArgumentParser) -> list[str
         raise UsageError(f"{path}: {command} = {asked!r} must be a table: [{command}]")
     known = {flag.removeprefix("--"): flag for kind in _OPTIONS[command] for flag in _flags(kind)}
     known = {key: flag for key, flag in known.items() if flag in parser._option_string_actions and flag not in _NEVER}
-    return [argument for key, value in asked.items() for argument in _arguments(path, parser, key, value, known=known)]
+    arguments = [argument for key, value in asked.items() for argument in _arguments(path, parser, key, value, known)]
+    return Defaults(path, tuple(asked.items()), tuple(arguments))
+
+
+def tell_defaults(args: argparse.Namespace) -> None:
+    """Say on standard error which options come from the file: ``args.defaults``, as ``Defaults.in_force`` has it."""
+    if args.defaults and not getattr(args, "quiet", False) and getattr(args, "progress", "") != "json":
+        print(f"defaults from {printable(redacted_text(args.defaults))}", file=sys.stderr)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -83,7 +121,7 @@ def _flags(options: type[Any]) -> Iterator[str]:
 
 
 def _arguments(
-    path: Path, parser: argparse.ArgumentParser, key: str, value: object, *, known: dict[str, str]
+    path: Path, parser: argparse.ArgumentParser, key: str, value: object, known: dict[str, str]
 ) -> list[str]:
     if key not in known:
         meant = nearest(key, known)

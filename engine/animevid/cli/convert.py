@@ -20,7 +20,7 @@ from animevid.cli.standard_streams import ending_signals
 from animevid.errors import AnimevidError, UsageError
 from animevid.left_overs import remove_under_way
 from animevid.options import ConversionOptions
-from animevid.redaction import redacted
+from animevid.redaction import printable, redacted, redacted_text
 from animevid.values import parse_moment
 
 if TYPE_CHECKING:
@@ -116,7 +116,11 @@ def run(args: argparse.Namespace) -> int:
         return print_styles(as_json=args.progress == "json")
     *sources, target = _ends(args)
 
+    from animevid.cli.config import tell_defaults
     from animevid.cli.progress import open_reporter
+
+    if not args.dry_run:  # which says it in its plan
+        tell_defaults(args)
 
     options = read_options(args, ConversionOptions)
     from animevid.cli.many import is_many, run_many
@@ -150,7 +154,8 @@ def _convert(source: str, target: str, options: ConversionOptions, args: argpars
     ):
         plan = conversion.plan
         if args.dry_run:
-            print("\n".join([*plan_lines(plan), *_estimate_lines(source, target, conversion)]), file=talk)
+            told = [f"default: {printable(redacted_text(args.defaults))}"] if args.defaults else []
+            print("\n".join([*told, *plan_lines(plan), *_estimate_lines(source, target, conversion)]), file=talk)
             return 0
         if speaks:
             for line in plan_lines(plan) if args.verbose else [*plan.losses, *plan.notices]:

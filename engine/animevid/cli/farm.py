@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any
 
+from animevid.cli.config import tell_defaults
 from animevid.cli.convert import add_conversion_options
 from animevid.cli.options import read_options
 from animevid.errors import BackendError, Cancelled, UsageError
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from animevid.jobs import Job, open_conversion
     from animevid.jobs.farm import Farm
 
+    tell_defaults(args)
     options = read_options(args, ConversionOptions)
     speaks = not args.quiet and args.progress != "json"
     started_at = time.monotonic()

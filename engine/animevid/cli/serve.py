@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from animevid.cli.config import tell_defaults
 from animevid.cli.options import add_common_options, add_options, read_options
 from animevid.errors import LiveError, UsageError
 from animevid.options import CameraOptions, LiveOptions, RuntimeOptions, StyleOptions
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.max_viewers < 1 or args.port > 65535:
         raise UsageError(f"--max-viewers {args.max_viewers}, --port {args.port}: at least 1 viewer, a port up to 65535")
+    tell_defaults(args)
     away = not is_loopback(args.host)
     token = _given_token(args) or (new_token() if away else None)
     camera = read_options(args, CameraOptions, prefix="camera.")

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+from animevid.cli.config import tell_defaults
 from animevid.cli.options import add_common_options, add_options, read_options
 from animevid.errors import UsageError
 from animevid.options import StyleSpec, WebcamOptions
@@ -32,6 +33,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.list_devices:
         return _print_devices()
+    tell_defaults(args)
     options = read_options(args, WebcamOptions)
     if not options.folder.is_dir():
         raise UsageError(f"folder = {str(options.folder)!r} does not exist: make it first")
