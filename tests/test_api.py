@@ -130,6 +130,42 @@ def test_an_unknown_comparison_is_refused(clip, packed_style, tmp_path):
         animevid.stylize(clip, tmp_path / "out.mp4", style=packed_style, compare="up")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (
+            {"codec": "h265", "crf": 99},
+            r"codec = 'h265' must be one of auto, h264, hevc, .*; did you mean 'hevc'\?; "
+            r"crf = 99 must be 0 \(best\) to 51, for av1 and vp9 to 63$",
+        ),
+        ({"crf": "20"}, "crf = '20' must be 0"),
+        ({"codec": "av1", "encoder": animevid.EncodeOptions(codec="hevc")}, "codec = 'av1' is given in encoder too"),
+        ({"quality": "hihg"}, "quality = 'hihg' must be one of fast, high; did you mean 'high'"),
+    ],
+)
+def test_a_value_that_an_option_cannot_have_is_a_value_error_before_any_file_is_opened(tmp_path, wrong, told):
+    with pytest.raises(ValueError, match=told) as caught:
+        animevid.stylize(tmp_path / "missing.mp4", tmp_path / "out.mp4", **wrong)
+    assert isinstance(caught.value, UsageError)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_quality_that_the_codec_does_not_know_is_refused_before_anything_is_written(clip, packed_style, tmp_path):
+    with pytest.raises(ValueError, match=r"crf = 60 is out of range for libx264: 0 .* 51"):
+        animevid.stylize(clip, tmp_path / "out.mp4", style=packed_style, crf=60)
+    assert os.listdir(tmp_path) == []
+
+
+def test_codec_and_quality_may_be_given_directly(clip, packed_style, tmp_path):
+    report = animevid.stylize(clip, tmp_path / "out.mkv", style=packed_style, codec="ffv1")
+    assert report.frames_out == 36
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert container.streams.video[0].codec_context.name == "ffv1"
+    for crf in (10, 45):
+        animevid.stylize(clip, tmp_path / f"{crf}.mp4", style=packed_style, crf=crf)
+    assert (tmp_path / "10.mp4").stat().st_size > 1.5 * (tmp_path / "45.mp4").stat().st_size
+
+
 def test_a_still_clip_runs_the_network_once(packed_style, tmp_path):
     clip = write_clip(tmp_path / "still.mp4", frames=24, still=True, audio=False)
     report = animevid.stylize(clip, tmp_path / "out.mp4", style=packed_style)

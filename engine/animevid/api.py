@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from animevid.declare import keywords_of, option
+from animevid.declare import changed, keywords_of, option
+from animevid.errors import OptionError
 from animevid.frame import Frame
 from animevid.io import open_asked
 from animevid.options import ConversionOptions
@@ -20,7 +21,17 @@ from animevid.run.session import Session
 
 @dataclass(frozen=True, kw_only=True)
 class _Arguments(ConversionOptions):
+    codec: str | None = option(None, "encoder.codec, for short: h264, hevc, av1, vp9, prores or ffv1")
+    crf: float | None = option(None, "encoder.crf, for short: constant quality, lower is better")
     on_progress: Callable[[Progress], None] | None = option(None, "called a few times a second in this thread")
+
+    def __post_init__(self) -> None:
+        short = {name: value for name in ("codec", "crf") if (value := getattr(self, name)) is not None}
+        for name, value in short.items():
+            if name in changed(self.encoder):
+                raise OptionError(f"{name} = {value!r} is given in encoder too: give it once")
+        object.__setattr__(self, "encoder", replace(self.encoder, **short))
+        super().__post_init__()
 
 
 @keywords_of(_Arguments)
@@ -31,6 +42,7 @@ def stylize(src: PathLike, dst: PathLike, options: _Arguments) -> ConversionRepo
     carried over unless ``copy_streams`` is false. An open ``Stylizer`` as ``style`` keeps its own options.
 
     Raises:
+        OptionError: a value that an option cannot have (a ``ValueError``), before any file is opened.
         InputError, OutputError, StyleError, BackendError, UsageError: see ``animevid.errors``; ``dst`` is untouched.
         Cancelled: Ctrl-C.
     """

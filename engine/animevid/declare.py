@@ -12,7 +12,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import wraps
 from typing import Any, ClassVar, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
-from animevid.errors import UsageError
+from animevid.errors import OptionError
+from animevid.suggestions import nearest
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -96,29 +97,36 @@ class Options:
 
     def __post_init__(self) -> None:
         """Raises:
-        UsageError: a value outside its limits.
+        OptionError: values outside their limits, all of them named.
         """
-        for declared in fields(cast(Any, self)):
-            check_value(declared, getattr(self, declared.name))
+        complaints = [_complaint(declared, getattr(self, declared.name)) for declared in fields(cast(Any, self))]
+        if any(complaints):
+            raise OptionError("; ".join(filter(None, complaints)))
 
     @classmethod
     def checked(cls, name: str, value: A) -> A:
         """``value``, if option ``name`` may have it.
 
         Raises:
-            UsageError: it may not.
+            OptionError: it may not.
         """
-        check_value(cls.__dict__.get("__dataclass_fields__", {})[name], value)
+        if complaint := _complaint(cls.__dict__.get("__dataclass_fields__", {})[name], value):
+            raise OptionError(complaint)
         return value
 
 
-def check_value(declared: Field[Any], value: object) -> None:
-    """Raises:
-    UsageError: ``value`` is outside the limits of ``declared``.
-    """
+def _complaint(declared: Field[Any], value: object) -> str:
+    """What is wrong with ``value`` for the option, and what is allowed; ``""``: nothing."""
     limits = declaration_of(declared)
-    if limits is not None and limits.check is not None and not limits.check(value):
-        raise UsageError(f"{declared.name} = {value!r} must be {limits.allowed}")
+    if limits is None or value == declared.default:
+        return ""
+    if limits.choices and value not in limits.choices:
+        meant = nearest(value, limits.choices) if isinstance(value, str) else None
+        allowed = ", ".join(str(choice) for choice in dict.fromkeys((declared.default, *limits.choices)))
+        return f"{declared.name} = {value!r} must be one of {allowed}" + (f"; did you mean {meant!r}?" if meant else "")
+    if limits.check is not None and not limits.check(value):
+        return f"{declared.name} = {value!r} must be {limits.allowed}"
+    return ""
 
 
 class _Decorator(Protocol[T_co, P]):

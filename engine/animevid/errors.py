@@ -4,6 +4,7 @@
 
     AnimevidError                       exit code 1
     +-- UsageError                      2    a flag or argument that cannot be used as given
+    |   +-- OptionError                 2    a value that an option cannot have; a ``ValueError`` too
     +-- InputError                      3    the source: missing, unreadable, not what it says it is
     |   +-- UnsupportedInputError       3    readable, but not to be honoured (HDR without tone mapping, encryption)
     +-- OutputError                     4    the target: exists, cannot be written, disk full
@@ -31,6 +32,10 @@ class AnimevidError(Exception):
 
 class UsageError(AnimevidError):
     exit_code = 2
+
+
+class OptionError(UsageError, ValueError):
+    pass
 
 
 class InputError(AnimevidError):

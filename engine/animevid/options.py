@@ -173,7 +173,13 @@ class EncodeOptions(Options):
         choices=("h264", "hevc", "av1", "vp9", "prores", "ffv1"),
     )
     crf: float | None = option(
-        None, "constant quality, lower is better (h264: 20)", flag="--crf", parse=float, metavar="N"
+        None,
+        "constant quality, lower is better (h264: 20)",
+        flag="--crf",
+        parse=float,
+        metavar="N",
+        check=lambda crf: crf is None or (isinstance(crf, int | float) and 0 <= crf <= 63),
+        allowed="0 (best) to 51, for av1 and vp9 to 63",
     )
     bitrate_bps: int | None = option(
         None, "average rate instead: 4M, 2500k", flag="--bitrate", parse=parse_bitrate, metavar="RATE"

@@ -11,7 +11,7 @@ from typing import Any
 import av
 from av.codec.context import Flags as CodecFlags
 
-from animevid.errors import OutputError, UsageError
+from animevid.errors import OptionError, OutputError, UsageError
 from animevid.io.colour import write_tags
 from animevid.io.containers import container_of
 from animevid.options import EncodeOptions
@@ -35,7 +35,7 @@ _HARDWARE_CODECS = ("h264", "hevc", "av1")
 _EVEN_SIZE_ENCODERS = frozenset({"libx264", "libx265", "libsvtav1", "prores_ks"})
 _DEFAULT_CRF = {"libx264": 20, "libx265": 23, "libsvtav1": 30, "libvpx-vp9": 30}
 _DEFAULT_PRESET = {"libx264": "veryfast", "libx265": "fast", "libsvtav1": "8", "libvpx-vp9": "5"}
-_X26X_PRESETS = (
+X26X_PRESETS = (
     "ultrafast",
     "superfast",
     "veryfast",
@@ -47,7 +47,7 @@ _X26X_PRESETS = (
     "veryslow",
     "placebo",
 )
-_NAMED_PRESETS = {"libx264": _X26X_PRESETS, "libx265": _X26X_PRESETS}
+_NAMED_PRESETS = {"libx264": X26X_PRESETS, "libx265": X26X_PRESETS}
 _HIGHEST_CRF = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
 #: NVENC without rate control writes FFmpeg's default of 2 Mbit/s at any size.
 _NVENC_DEFAULT_CQ = {"h264_nvenc": 20, "hevc_nvenc": 23, "av1_nvenc": 30}
@@ -100,16 +100,13 @@ def choose_encoder(settings: EncodeOptions, picture: PictureKind, *, container: 
     """The encoder that will write ``picture`` into ``container`` (FFmpeg's muxer name), opened once to be sure.
 
     Raises:
-        UsageError: an unknown codec, preset or quality, or a codec that the container cannot hold.
+        OptionError: a preset or quality that the codec does not know.
+        UsageError: a codec that the container cannot hold.
         OutputError: the encoder is missing here or refuses this picture size.
     """
     codec = chosen_codec(settings, container=container)
-    if codec not in SOFTWARE_ENCODERS:
-        raise UsageError(f"{codec = } is unknown: use one of {', '.join(SOFTWARE_ENCODERS)}")
-    if settings.hardware not in ("off", "auto", *HARDWARE_FAMILIES):
-        raise UsageError(f"hardware = {settings.hardware!r} is unknown: off, auto, {', '.join(HARDWARE_FAMILIES)}")
     if settings.crf is not None and settings.bitrate_bps is not None:
-        raise UsageError("crf and bitrate exclude each other: give one of them")
+        raise OptionError("crf and bitrate exclude each other: give one of them")
     if not container_holds(container, SOFTWARE_ENCODERS[codec]):
         fitting = ", ".join(name for name, encoder in SOFTWARE_ENCODERS.items() if container_holds(container, encoder))
         raise UsageError(f"{container = } cannot hold {codec = }: use {fitting or 'another container'}")
@@ -131,7 +128,7 @@ def choose_encoder(settings: EncodeOptions, picture: PictureKind, *, container: 
         if plan.encoder not in av.codecs_available:
             raise OutputError(f"encoder = {plan.encoder!r} is not in this FFmpeg: choose another codec")
         if settings.preset is not None and opening_failure(_without_preset(plan), picture) is None:
-            raise UsageError(f"preset = {settings.preset!r} is not one that {plan.encoder} knows")
+            raise OptionError(f"preset = {settings.preset!r} is not one that {plan.encoder} knows")
         raise OutputError(f"{plan.encoder} refuses {plan.width}x{plan.height} {plan.pixel_format}: {reason}")
     return plan
 
@@ -246,12 +243,12 @@ def _options(encoder: str, settings: EncodeOptions, *, has_alpha: bool) -> dict[
     highest = _HIGHEST_CRF.get(encoder)
     if encoder in SOFTWARE_ENCODERS.values() and crf is not None:
         if highest is None:
-            raise UsageError(f"{crf = }: {encoder} has no constant quality setting; leave it out")
+            raise OptionError(f"{crf = }: {encoder} has no constant quality setting; leave it out")
         if not 0 <= crf <= highest:
-            raise UsageError(f"{crf = } is out of range for {encoder}: 0 (best) to {highest}")
+            raise OptionError(f"{crf = } is out of range for {encoder}: 0 (best) to {highest}")
     if encoder in _NAMED_PRESETS and preset is not None and preset not in _NAMED_PRESETS[encoder]:
         # Asked here, since the encoder itself would complain on the terminal.
-        raise UsageError(f"{preset = } is not one that {encoder} knows: {', '.join(_NAMED_PRESETS[encoder])}")
+        raise OptionError(f"{preset = } is not one that {encoder} knows: {', '.join(_NAMED_PRESETS[encoder])}")
     if highest is not None:
         if settings.bitrate_bps is None:
             options["crf"] = f"{crf if crf is not None else _DEFAULT_CRF[encoder]:g}"
@@ -294,7 +291,7 @@ def _nvenc_options(encoder: str, settings: EncodeOptions) -> dict[str, str]:
     highest = _NVENC_HIGHEST_CQ.get(encoder, 51)
     quality = settings.crf if settings.crf is not None else _NVENC_DEFAULT_CQ.get(encoder, 23)
     if not 0 <= quality <= highest:
-        raise UsageError(f"crf = {quality:g} is out of range for {encoder}: 0 (best) to {highest}")
+        raise OptionError(f"crf = {quality:g} is out of range for {encoder}: 0 (best) to {highest}")
     # 0 is "automatic" to NVENC; b = 0: the quality alone decides.
     return options | {"cq": f"{max(quality, 1):g}", "b": "0"}
 
