@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import re
+import select
 import shutil
+import signal
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 from animevid.cli import main
@@ -34,6 +41,16 @@ def _complete_in_bash(script: str, *words: str) -> list[str]:
         (("animevid", "--compare", "s"), ["side", "split"]),
         (("animevid", "compl"), ["completion"]),
         (("animevid", "styles", "--j"), ["--json"]),
+        (("animevid", "in.mp4", "--style", "ao"), ["aozora"]),
+        (("animevid", "in.mp4", "--style", "=", "ao"), ["aozora"]),
+        (("animevid", "in.mp4", "--codec", "="), ["h264", "hevc", "av1", "vp9", "prores", "ffv1"]),
+        (("animevid", "webcam", "--style", "ce"), ["cel"]),
+        (("animevid", "in.mp4", "--backend", "o"), ["onnxruntime", "openvino"]),
+        (("animevid", "in.mp4", "--preset", "very"), ["veryfast", "veryslow"]),
+        (("animevid", "styles", "eh"), ["ehon"]),
+        (("animevid", "train", "animegan2-nano+a"), ["animegan2-nano+ada"]),
+        (("animevid", "train", "--photos", "animegan2-n"), []),
+        (("animevid", "completion", ""), ["bash", "zsh", "fish"]),
     ],
 )
 def test_bash_offers_options_values_and_commands(script, words, offered, tmp_path, monkeypatch):
@@ -45,6 +62,61 @@ def test_bash_offers_files_for_names(script, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "holiday.mp4").touch()
     assert _complete_in_bash(script("bash"), "animevid", "hol") == ["holiday.mp4"]
+
+
+def test_bash_offers_files_beside_names_of_styles(script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "celadon mine.onnx").touch()
+    text = script("bash")
+    call = "COMP_WORDS=(animevid --style cel); COMP_CWORD=2; _animevid; printf '%s\\n' \"${COMPREPLY[@]}\""
+    done = subprocess.run(["bash", "-c", f"{text}\n{call}"], capture_output=True, text=True, check=True)
+    assert sorted(done.stdout.splitlines()) == ["cel", "celadon mine.onnx"]
+
+
+def _complete_in_zsh(script: str, folder: Path, line: str) -> str:
+    """``line`` as zsh's line editor has it after Tab, on a terminal of its own."""
+    (folder / "_animevid").write_text(script)
+    # compinit finds the script as it finds one that a user put there; Enter then prints what the line became.
+    start = (
+        f'PS1=; fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D; animevid() {{ print -r -- "<$*>" }}\n'
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp("zsh", ["zsh", "-f", "-i"])
+    try:
+        os.write(terminal, f"{start}print ready$((1))\n".encode())
+        _read_until(terminal, "ready1")
+        os.write(terminal, f"{line}\t\n".encode())
+        return re.findall(r"<(.*?)>", _read_until(terminal, ">\r\n"))[-1]
+    finally:
+        os.close(terminal)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _read_until(terminal: int, mark: str, *, seconds: float = 30) -> str:
+    seen, deadline = "", time.monotonic() + seconds
+    while mark not in seen:
+        ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
+        assert ready, f"zsh said nothing more after {seen[-400:]!r}"
+        seen += os.read(terminal, 4096).decode(errors="replace")
+    return seen
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("animevid in.mp4 --style ao", "in.mp4 --style aozora"),
+        ("animevid in.mp4 --codec pro", "in.mp4 --codec prores"),
+        ("animevid --backend onnxr", "--backend onnxruntime"),
+        ("animevid --preset plac", "--preset placebo"),
+        ("animevid train cyclegan+e", "train cyclegan+edge"),
+        ("animevid styles eh", "styles ehon"),
+    ],
+)
+def test_zsh_completes_values(script, tmp_path, line, completed):
+    assert _complete_in_zsh(script("zsh"), tmp_path, line) == completed
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

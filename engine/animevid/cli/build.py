@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from animevid.cli.offers import offer, style_names
 from animevid.cli.options import add_common_options
 from animevid.values import parse_count
 
@@ -27,7 +28,8 @@ def add_parser(subparsers: Any) -> None:
         description="Build TensorRT engines of a style. The backend tensorrt does it by itself at first use; this "
         "command does it beforehand, also (with tensorrt-rtx) for GPUs that are not in this machine.",
     )
-    parser.add_argument("style", nargs="?", metavar="STYLE", help="a style by name, an .onnx file or its URL")
+    style = parser.add_argument("style", nargs="?", metavar="STYLE", help="a style by name, an .onnx file or its URL")
+    offer(style, style_names)
     parser.add_argument("--quality", choices=("fast", "high"), default="fast", help="which variant of the style")
     parser.add_argument("--sha256", metavar="HEX", help="what the file at a URL must hash to")
     parser.add_argument(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from animevid.cli.app import COMMANDS, build_parser
+from animevid.cli.offers import offered
 from animevid.errors import AnimevidError
 
 _INSTALL = """\
@@ -16,13 +17,34 @@ fish:  animevid completion fish > ~/.config/fish/completions/animevid.fish"""
 
 
 @dataclass(frozen=True, slots=True)
-class Option:
-    """An option as a shell sees it. ``choices`` empty and ``takes_value``: a file name is likely."""
+class Value:
+    """What an argument takes, as a shell sees it.
 
-    flags: tuple[str, ...]
+    Args:
+        offered (tuple[str, ...]): what is offered.
+        is_open (bool): whether something else, a file say, may be given too.
+    """
+
+    offered: tuple[str, ...] = ()
+    is_open: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """An option as a shell sees it; ``value`` is ``None`` for a switch, and optional where it ``may_lack_it``."""
+
+    names: tuple[str, ...]
     help: str
-    takes_value: bool
-    choices: tuple[str, ...]
+    value: Value | None
+    may_lack_it: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """What a command takes: its flags, and what stands without a flag."""
+
+    flags: tuple[Flag, ...]
+    words: Value
 
 
 def add_parser(subparsers: Any) -> None:
@@ -36,84 +58,84 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    options = {name: found for name in COMMANDS if (found := _options_of(name)) is not None}
-    print({"bash": _bash, "zsh": _zsh, "fish": _fish}[args.shell](options))
+    commands = {name: found for name in COMMANDS if (found := _arguments_of(name)) is not None}
+    print({"bash": _bash, "zsh": _zsh, "fish": _fish}[args.shell](commands))
     return 0
 
 
-def _options_of(name: str) -> list[Option] | None:
-    """The options of command ``name``; ``None`` where it is not installed."""
+def _arguments_of(name: str) -> Arguments | None:
+    """What command ``name`` takes; ``None`` where it is not installed."""
     try:
         parser = build_parser(name)
     except AnimevidError:
         return None
-    found = []
+    flags, words = [], Value()
     for action in parser._actions:
-        if not action.option_strings or action.help is argparse.SUPPRESS:
-            continue
-        choices = tuple(str(choice) for choice in action.choices or ())
-        takes_value = action.nargs != 0
-        if "--style" in action.option_strings:
-            choices = _style_names()
-        if "--compare" in action.option_strings and takes_value:
-            choices = ("side", "split")
-        found.append(Option(tuple(action.option_strings), (action.help or "").replace("%%", "%"), takes_value, choices))
-    return found
+        value = None if action.nargs == 0 else Value(offered(action), is_open=action.choices is None)
+        if action.option_strings:
+            if action.help is not argparse.SUPPRESS:
+                text = (action.help or "").replace("%%", "%")
+                flags.append(Flag(tuple(action.option_strings), text, value, action.nargs == "?"))
+        elif value is not None and value.offered:
+            words = value
+    return Arguments(tuple(flags), words)
 
 
-def _style_names() -> tuple[str, ...]:
-    from animevid.styles import list_styles
-
-    return tuple(dict.fromkeys(style.card.name for style in list_styles()))
-
-
-def _bash(commands: dict[str, list[Option]]) -> str:
-    values = []
-    words = []
-    for name, options in commands.items():
-        words.append(f"    {name}) words='{' '.join(flag for option in options for flag in option.flags)}' ;;")
-        for option in options:
-            if option.choices:
-                pattern = "|".join(f"{name}:{flag}" for flag in option.flags)
-                values.append(f"    {pattern}) COMPREPLY=($(compgen -W '{' '.join(option.choices)}' -- \"$word\")) ;;")
+def _bash(commands: dict[str, Arguments]) -> str:
+    values, words = [], []
+    for name, arguments in commands.items():
+        flags = " ".join(flag for option in arguments.flags for flag in option.names)
+        taken = _bash_value(arguments.words)
+        words.append(f"        {name}) flags='{flags}'{' ' if taken else ''}{taken} ;;")
+        for option in arguments.flags:
+            if option.value is not None and not option.may_lack_it:
+                pattern = "|".join(f"{name}:{flag}" for flag in option.names)
+                values.append(f"    {pattern}) {_bash_value(option.value)} ;;")
     return f"""\
 # bash completion for animevid
 _animevid() {{
-  local word="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}" command=convert words=''
+  local word="${{COMP_WORDS[COMP_CWORD]}}" before="${{COMP_WORDS[COMP_CWORD-1]}}"
+  local command=convert flags='' values='' files=1
+  # Of --flag=value bash makes three words.
+  if [[ $word == = ]]; then word=''; elif [[ $before == = ]]; then before="${{COMP_WORDS[COMP_CWORD-2]}}"; fi
   case "${{COMP_WORDS[1]}}" in {"|".join(commands)}) (( COMP_CWORD > 1 )) && command="${{COMP_WORDS[1]}}" ;; esac
-  COMPREPLY=()
   case "$command:$before" in
 {chr(10).join(values)}
-  esac
-  (( ${{#COMPREPLY[@]}} )) && return
-  case "$command" in
+    *)
+      case "$command" in
 {chr(10).join(words)}
+      esac
+      if [[ $word == -* ]]; then values=$flags files=''; fi
+      (( COMP_CWORD == 1 )) && values+=' {" ".join(commands)}'
+      ;;
   esac
-  if [[ $word == -* ]]; then
-    COMPREPLY=($(compgen -W "$words" -- "$word"))
-  else
-    COMPREPLY=($(compgen -f -- "$word"))
-    (( COMP_CWORD == 1 )) && COMPREPLY+=($(compgen -W '{" ".join(commands)}' -- "$word"))
-  fi
+  COMPREPLY=($(compgen -W "$values" -- "$word"))
+  local IFS=$'\n'
+  [[ -n $files ]] && COMPREPLY+=($(compgen -f -- "$word"))
 }}
 complete -o filenames -o bashdefault -F _animevid animevid"""
 
 
-def _zsh(commands: dict[str, list[Option]]) -> str:
+def _bash_value(value: Value) -> str:
+    offered = f"values='{' '.join(value.offered)}'" if value.offered else ""
+    return offered if value.is_open else f"{offered} files=''"
+
+
+def _zsh(commands: dict[str, Arguments]) -> str:
     cases = []
-    for name, options in commands.items():
+    for name, arguments in commands.items():
         lines = []
-        for option in options:
+        for option in arguments.flags:
             what = _quoted(option.help).replace("[", "(").replace("]", ")").replace(":", " ")
-            value = ""
-            if option.takes_value:
-                value = f": :({' '.join(option.choices)})" if option.choices else ": :_files"
-            lines += [f"      '{flag}[{what}]{value}'" for flag in option.flags]
-        body = " \\\n".join([*lines, "      '*: :_files'"])
+            colon = "::" if option.may_lack_it else ":"
+            value = "" if option.value is None else f"{colon} :{_zsh_value(option.value)}"
+            lines += [f"      '{flag}[{what}]{value}'" for flag in option.names]
+        body = " \\\n".join([*lines, f"      '*: :{_zsh_value(arguments.words)}'"])
         cases.append(f"    {name})\n    _arguments \\\n{body} ;;")
     described = " ".join(f"'{name}:{_quoted(COMMANDS[name].help)}'" for name in commands)
     return f"""\
 #compdef animevid
+_animevid_or_files() {{ compadd -- "$@"; _files }}
 _animevid() {{
   local command=convert
   if (( CURRENT > 2 )) && [[ ${{words[2]}} == ({"|".join(commands)}) ]]; then
@@ -131,20 +153,36 @@ _animevid() {{
 _animevid "$@\""""
 
 
-def _fish(commands: dict[str, list[Option]]) -> str:
+def _zsh_value(value: Value) -> str:
+    if not value.is_open:
+        return f"({' '.join(value.offered)})"
+    # The space keeps _arguments from adding words of its own.
+    return f" _animevid_or_files {' '.join(value.offered)}" if value.offered else "_files"
+
+
+def _fish(commands: dict[str, Arguments]) -> str:
     lines = ["# fish completion for animevid"]
     for name in commands:
         lines.append(f"complete -c animevid -n __fish_is_first_token -a {name} -d '{_quoted(COMMANDS[name].help)}'")
     others = " ".join(name for name in commands if name != "convert")
-    for name, options in commands.items():
+    for name, arguments in commands.items():
         seen = (
             f"not __fish_seen_subcommand_from {others}" if name == "convert" else f"__fish_seen_subcommand_from {name}"
         )
-        for option in options:
-            flags = " ".join(f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}" for flag in option.flags)
-            value = f" -x -a '{' '.join(option.choices)}'" if option.choices else " -r" if option.takes_value else ""
-            lines.append(f"complete -c animevid -n '{seen}' {flags}{value} -d '{_quoted(option.help)}'")
+        if arguments.words.offered:
+            files = "" if arguments.words.is_open else " -f"
+            lines.append(f"complete -c animevid -n '{seen}'{files} -a '{' '.join(arguments.words.offered)}'")
+        for option in arguments.flags:
+            flags = " ".join(f"-l {flag[2:]}" if flag.startswith("--") else f"-s {flag[1:]}" for flag in option.names)
+            lines.append(f"complete -c animevid -n '{seen}' {flags}{_fish_value(option)} -d '{_quoted(option.help)}'")
     return "\n".join(lines)
+
+
+def _fish_value(option: Flag) -> str:
+    if option.value is None or option.may_lack_it:
+        return ""
+    offered = f" -a '{' '.join(option.value.offered)}'" if option.value.offered else ""
+    return f" {'-r' if option.value.is_open else '-x'}{offered}"
 
 
 def _quoted(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
 from typing import Any, TypeVar
 
+from animevid.cli.offers import BY_FLAG, offer
 from animevid.declare import Declaration, Options, declaration_of, declaring_class, nested_class
 
 T = TypeVar("T")
@@ -94,4 +95,6 @@ def _add_flag(group: argparse._ArgumentGroup, declared: Declaration, *, dest: st
         if declared.const is not None:
             how |= {"nargs": "?", "const": declared.const}
     assert default is not MISSING, f"{dest} needs a default"
-    group.add_argument(*flags, **how)
+    action = group.add_argument(*flags, **how)
+    if declared.flag in BY_FLAG:
+        offer(action, BY_FLAG[declared.flag])

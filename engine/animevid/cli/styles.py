@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from animevid.cli.offers import offer, style_names
 from animevid.cli.options import add_common_options
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
         "styles",
         description="List the styles that are installed, or show the card of one (a name, an .onnx file or a URL).",
     )
-    parser.add_argument("name", nargs="?", help="the style to show")
+    offer(parser.add_argument("name", nargs="?", help="the style to show"), style_names)
     parser.add_argument("--quality", choices=("fast", "high"), default="fast", help="which variant of it")
     parser.add_argument("--json", action="store_true", help="for programs")
     add_common_options(parser)

@@ -7,11 +7,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from animevid.cli.offers import offer
+
 from animevid_trainer.cli.command import Command
 
 
+def _looks() -> list[str]:
+    from animevid_trainer.teachers.look import LOOKS
+
+    return list(LOOKS)
+
+
 def _fill_paint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("looks", nargs="+", metavar="LOOK", help="aozora, ehon, cel")
+    offer(parser.add_argument("looks", nargs="+", metavar="LOOK", help="aozora, ehon, cel"), _looks)
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos (searched recursively)")
     parser.add_argument("--weights", type=Path, required=True, help="folder of the teachers' weights")
     parser.add_argument("--out", type=Path, required=True, metavar="PAIRS", help="folder of pairs; what is there stays")
@@ -30,7 +38,7 @@ def _run_paint(args: argparse.Namespace) -> int:
 
 
 def _fill_distill(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("look", metavar="LOOK", help="aozora, ehon, cel")
+    offer(parser.add_argument("look", metavar="LOOK", help="aozora, ehon, cel"), _looks)
     parser.add_argument("--pairs", type=Path, required=True, help="folder that `paint` filled")
     parser.add_argument("--out", type=Path, required=True, help="run folder; a run that is there already goes on")
     parser.add_argument("--size", default="fast", help="fast or high")

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from animevid.cli.offers import offer, style_names
 from animevid.errors import TrainingError
 
 from animevid_trainer.cli.command import Command
@@ -15,12 +16,13 @@ from animevid_trainer.cli.messages import show_data
 
 
 def _fill_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    candidates = parser.add_argument(
         "candidates",
         nargs="+",
         metavar="[LABEL=]CANDIDATE",
         help="STYLE.onnx, a style's name, run:DIR, teacher:SPEC (teacher:bilateral is the baseline), or photo",
     )
+    offer(candidates, style_names)
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos")
     parser.add_argument("--art", type=Path, help="folder of drawings to be compared with")
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT.html")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from animevid.cli.offers import offer, style_names
 from animevid.errors import TrainingError
 
 from animevid_trainer.cli.command import Command
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
 
 def _fill(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+    candidates = parser.add_argument(
         "candidates",
         nargs="*",
         metavar="[NAME=]CANDIDATE",
         help="what is compared, two or more: a run's folder, STYLE.onnx, a style's name, teacher:SPEC, photo",
     )
+    offer(candidates, style_names)
     parser.add_argument("--photos", type=Path, help="folder of photos that no training saw")
     parser.add_argument("--out", type=Path, default=Path("survey"), metavar="DIR", help="where votes are kept")
     parser.add_argument("--limit", type=int, default=21, help="photos at most")

@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from animevid.cli.offers import offer
 from animevid.errors import TrainingError
 
 from animevid_trainer.cadence import parse_every
 from animevid_trainer.cli.command import Command
 from animevid_trainer.cli.messages import show_data
 from animevid_trainer.recipes import (
+    RECIPES,
+    VARIANTS,
     Recipe,
     list_recipes,
     load_recipe,
@@ -36,7 +39,7 @@ _FIRST_SHEET_SECONDS = 60.0
 
 
 def _fill(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", help="recipe name, RECIPE+VARIANT, or a TOML file")
+    offer(parser.add_argument("recipe", nargs="?", help="recipe name, RECIPE+VARIANT, or a TOML file"), _recipe_names)
     parser.add_argument("--photos", type=Path, help="folder of photos (searched recursively)")
     parser.add_argument("--art", type=Path, help="folder of drawings in the style; dcgan, sagan, stylegan2: of faces")
     parser.add_argument("--out", type=Path, help="run folder; a run that is there already is resumed")
@@ -81,6 +84,10 @@ def _fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accept-changes", action="store_true", help="resume although settings have changed")
     parser.add_argument("--list-recipes", action="store_true", help="name the recipes and end")
     parser.add_argument("--print-recipe", action="store_true", help="print the recipe with all overrides and end")
+
+
+def _recipe_names() -> list[str]:
+    return [*RECIPES, *(f"{recipe}+{variant}" for recipe in RECIPES for variant in VARIANTS)]
 
 
 def recipe_from_args(args: argparse.Namespace) -> Recipe:
