@@ -49,6 +49,26 @@ def test_a_glob_that_matches_nothing(tmp_path):
     _refused(tmp_path / "*.png", InputError, "no images")
 
 
+def test_a_song_with_a_cover_is_no_film(tmp_path):
+    import av
+    import numpy as np
+    from av.stream import Disposition
+
+    song = tmp_path / "song.m4a"
+    with av.open(str(song), "w", format="mp4") as out:
+        sound = out.add_stream("aac", rate=48000, layout="mono")
+        cover = out.add_stream("mjpeg", rate=1, width=32, height=32, pix_fmt="yuvj420p")
+        cover.disposition = Disposition.attached_pic
+        out.mux(cover.encode(av.VideoFrame(32, 32, "yuvj420p")))
+        quiet = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        quiet.sample_rate = 48000
+        out.mux(sound.encode(quiet))
+        out.mux(sound.encode(None))
+    with av.open(str(song)) as container:
+        assert container.streams.video[0].disposition & Disposition.attached_pic
+    _refused(song, InputError, "has no video stream")
+
+
 def test_sound_without_a_picture(make_clip, tmp_path):
     import av
 

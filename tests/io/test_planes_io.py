@@ -133,3 +133,14 @@ def test_the_corners_of_the_test_card_are_told_apart(make_clip):
     from passing import read_frames
 
     assert corner_colours(read_frames(make_clip("even.mp4"))[0].planes) == ("red", "green", "blue", "grey")
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "yuv420p10le"])
+def test_a_picture_of_odd_size_has_its_last_column_and_row_twice_in_an_even_frame(name):
+    depth = 10 if name.endswith("10le") else 8
+    writer = PlaneWriter(width=8, height=6, pixel_format=name, colour=BT709)
+    writer.write(_planes(6, 8, bit_depth=depth, seed=1))  # what the frame holds before
+    odd = _planes(5, 7, bit_depth=depth)
+    read = PlaneReader().read(writer.write(odd))
+    np.testing.assert_array_equal(read.y, np.pad(odd.y, ((0, 1), (0, 1)), mode="edge"))
+    np.testing.assert_array_equal(read.u, odd.u)

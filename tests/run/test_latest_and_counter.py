@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 from animevid.io.sources.counter import MODULUS, draw_counter, read_counter
 from animevid.pixels.resize import resize_plane
 from animevid.run.latency import Meter
-from animevid.run.queues import BoundedQueue, WhenFull
+from animevid.run.queues import BoundedQueue, Turns, WhenFull
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,3 +63,22 @@ def test_the_meter_tells_rate_and_latency_of_the_last_seconds():
     assert round(figures.latency_median_seconds, 3) == 0.05
     assert round(figures.latency_p95_seconds, 3) == 0.5
     assert (figures.frames_dropped, figures.frames_shown) == (7, 61)
+
+
+def test_turns_are_taken_one_at_a_time_in_the_order_of_asking():
+    turns, served = Turns(), []
+
+    def take(number: int) -> None:
+        with turns:
+            served.append(number)
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(4)]
+    with turns:
+        for number, thread in enumerate(threads):
+            thread.start()
+            while turns._next < number + 2 and thread.is_alive():  # it waits in line
+                time.sleep(0.001)
+        assert served == []
+    for thread in threads:
+        thread.join()
+    assert served == [0, 1, 2, 3]

@@ -14,10 +14,10 @@ import av.filter
 from animevid.frame import Frame
 from animevid.io.containers import container_of
 from animevid.io.encoders import EncoderPlan, PictureKind
+from animevid.io.frame_fit import letterboxed
 from animevid.io.sink import SinkReport
 from animevid.io.sinks.container import VideoSink
 from animevid.options import EncodeOptions, OutputOptions
-from animevid.pixels import resize_planes
 
 _TICK = Fraction(1, 90_000)
 _SOUND_RATE_HZ = 48_000
@@ -28,7 +28,8 @@ _MAX_WAITING = 3000
 
 
 class RecordingSink(VideoSink):
-    """One recording: frames and sound by the clock, together whatever is dropped.
+    """One recording: frames and sound by the clock, together whatever is dropped. Frames of another size than the first
+    are fitted into it, with black bars.
 
     ``first`` sets size and start; sound from before it is left out. ``offer_sound`` may be called from any thread.
 
@@ -81,7 +82,7 @@ class RecordingSink(VideoSink):
         """Encode ``frame`` at the moment it was captured, and the sound that came since the last one."""
         planes = frame.planes
         if (planes.height, planes.width) != self._size:
-            planes = resize_planes(planes, self._size)
+            planes = letterboxed(planes, self._size)
         seconds = round((frame.pts_seconds - self._start) / _TICK) * _TICK
         super()._write(Frame(planes, frame.index, max(seconds, Fraction(0)), duration_seconds=self._frame_seconds))
         if self._sound is not None:
