@@ -176,6 +176,34 @@ def test_faces_are_found_in_photos_and_cut_from_their_drawings(shared, tmp_path,
     assert "no such file" in capsys.readouterr().err
 
 
+def test_yunets_rows_become_boxes(tmp_path, monkeypatch):
+    sizes, seen = [], []
+
+    class Network:
+        def setInputSize(self, size):  # noqa: N802 (OpenCV's name)
+            sizes.append(size)
+
+        def detect(self, bgr):
+            seen.append(bgr)
+            return 1, None if len(seen) > 1 else np.array([[10, 20, 30, 40, *range(10), 0.9]], np.float32)
+
+    monkeypatch.setattr(cutting.cv2.FaceDetectorYN, "create", lambda *_: Network())
+    (tmp_path / "net.onnx").write_bytes(b"x")
+    detect = cutting.open_detector(tmp_path / "net.onnx")
+    picture = np.zeros((50, 80, 3), np.uint8)
+    picture[..., 0] = 255
+    assert detect(picture) == [Face(10, 20, 40, 60, pytest.approx(0.9))]
+    assert detect(picture) == []
+    assert sizes == [(80, 50)] * 2
+    assert seen[0][..., 2].min() == 255  # OpenCV's order of colours
+
+
+def test_a_file_that_is_no_network_is_told(tmp_path):
+    (tmp_path / "net.onnx").write_bytes(b"x")
+    with pytest.raises(cutting.TrainingError, match="is no network that OpenCV reads"):
+        cutting.open_detector(tmp_path / "net.onnx")
+
+
 def test_a_detector_of_another_kind_is_told_which_there_are(tmp_path):
     (tmp_path / "net.pt").write_bytes(b"x")
     with pytest.raises(cutting.TrainingError, match=r"YuNet .*MediaPipe"):

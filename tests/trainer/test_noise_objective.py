@@ -12,13 +12,14 @@ from animevid.errors import TrainingError
 from animevid_trainer import losses, regularizers
 from animevid_trainer.build import DataSettings, RunData, make_objective, make_source, sample_sheet
 from animevid_trainer.data.batches import Batch
+from animevid_trainer.discriminators.projected import ProjectedDiscriminator
 from animevid_trainer.generators.noise import NoiseGenerator
 from animevid_trainer.loop import LoopSettings, Trainer, seed_everything
 from animevid_trainer.objectives import NoiseObjective, Parts
 from animevid_trainer.plan import make_plan
 from animevid_trainer.progress import Progress
 from animevid_trainer.recipes import Regularizers, load_recipe, with_lengths, with_overrides
-from small_runs import differing, pictures, weights_of
+from small_runs import differing, pictures, tiny_perceptual, weights_of
 from torch import nn
 
 NOISE = ("dcgan", "sagan", "stylegan2")
@@ -210,6 +211,19 @@ def test_both_real_and_drawn_pictures_are_augmented_and_real_ones_steer_it():
     _updates(objective)
     assert augment.seen == [-2.0, 3.0, -2.0, 3.0]  # real, drawn; real again for R1; drawn for G
     assert augment.logits == pytest.approx(1.5 * (-2.0 + 1.0))
+
+
+def test_a_discriminator_of_features_sees_them_of_augmented_pictures_and_teaches_g_through_them():
+    recipe = load_recipe("stylegan2+projected")
+    assert (recipe.regularizers.r1, recipe.ada.enabled, recipe.losses.adversarial) == (0.0, True, 1.0)
+    perceptual = tiny_perceptual()
+    plan = make_plan(recipe.phases, photos=4, batch=4, crop_px=64)
+    judge = ProjectedDiscriminator(perceptual=perceptual, layers="conv1_1 conv1_2", width=4)
+    objective = NoiseObjective(recipe, Parts(plan, _Level, lambda: judge, perceptual, lambda images: images * 0.5))
+    expected = judge(perceptual.features(torch.full((2, 3, 4, 4), -1.0), judge.layers))
+    torch.testing.assert_close(objective._judge(torch.full((2, 3, 4, 4), -2.0)), expected, rtol=1e-3, atol=1e-4)
+    objective._generator_terms(torch.zeros(2, 3, 4, 4))["adversarial"].weighted.backward()
+    assert objective.networks["generator"].level.grad != 0.0
 
 
 # ------------------------------------------------------------------------------------------------------------ runs

@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 
 
 #: what each set has of the memory for pictures
-_SHARES = {"photos": 0.5, "art": 0.4, "validation photos": 0.1}
+_SHARES = {"photos": 0.5, "faces": 0.9, "art": 0.4, "validation photos": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +156,14 @@ def open_data(
             on_progress=report(what),
         )
 
-    photos = read(training, "photos")
+    what = "faces" if recipe.from_noise else "photos"
+    photos = read(training, what)
     data = RunData(photos, read(validation, "validation photos", 1024) if validation else [])
     data.unreadable += photos.unreadable
     smallest = min(place.crop_px for place in make_plan_of(recipe, photos=len(photos)).stretches)
     small = sum(min(photos[index].shape[:2]) < smallest for index in range(len(photos)))
     if small:
-        log.warning("%d of %d photos are smaller than a crop (%d px) and are enlarged", small, len(photos), smallest)
+        log.warning("%d of %d %s are smaller than a crop (%d px) and are enlarged", small, len(photos), what, smallest)
     if recipe.needs_art:
         if settings.art is None:
             raise TrainingError(f"recipe {recipe.name!r} learns from art; give a folder of drawings with --art")

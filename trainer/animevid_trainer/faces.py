@@ -66,7 +66,7 @@ def _yunet(weights: Path) -> Detector:
     try:
         network: Any = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), _YUNET_SCORE, _YUNET_OVERLAP)
     except cv2.error as error:
-        raise TrainingError(f"face detector {str(weights)!r} cannot be read ({error.err})") from error
+        raise TrainingError(f"face detector {str(weights)!r} is no network that OpenCV reads ({error.err})") from error
 
     def detect(picture: Picture) -> list[Face]:
         height, width = picture.shape[:2]
