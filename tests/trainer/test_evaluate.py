@@ -25,8 +25,8 @@ from animevid_trainer.evaluate.candidates import (
 )
 from animevid_trainer.evaluate.distances import (
     cluster_probabilities,
+    divergence_score,
     frechet_distance,
-    inception_style_score,
     kernel_distance,
     likeness,
 )
@@ -164,9 +164,9 @@ def test_likeness_is_low_among_photos_and_high_among_art() -> None:
     assert likeness(random.normal(2, 1, (60, 16)), photos, art) > 0.7
 
 
-def test_the_inception_style_score_is_one_when_all_are_alike_and_the_number_of_classes_at_best() -> None:
-    assert inception_style_score(np.tile([0.2, 0.8], (10, 1))) == pytest.approx(1.0)
-    assert inception_style_score(np.eye(4).repeat(5, axis=0)) == pytest.approx(4.0, rel=1e-6)
+def test_the_divergence_score_is_one_when_all_are_alike_and_the_number_of_classes_at_best() -> None:
+    assert divergence_score(np.tile([0.2, 0.8], (10, 1))) == pytest.approx(1.0)
+    assert divergence_score(np.eye(4).repeat(5, axis=0)) == pytest.approx(4.0, rel=1e-6)
 
 
 def test_clusters_of_the_reference_serve_as_classes() -> None:
@@ -175,7 +175,7 @@ def test_clusters_of_the_reference_serve_as_classes() -> None:
     probabilities = cluster_probabilities(reference, reference, clusters=3)
     assert probabilities.sum(1) == pytest.approx(np.ones(60))
     one = cluster_probabilities(np.zeros((10, 3)), reference, clusters=3)
-    assert inception_style_score(one) == pytest.approx(1.0)
+    assert divergence_score(one) == pytest.approx(1.0)
 
 
 # ---------------------------------------------------------------------------------------------------------- candidates
@@ -260,7 +260,7 @@ def test_distances_do_not_depend_on_the_unit_of_the_features(evaluation: Evaluat
     candidates = [Candidate("soft", lambda picture: _blur(picture, 2.0))]
     photos, art = pictures(4, seed=1, side_px=96), pictures(3, seed=2, side_px=96)
     (row,) = evaluate_candidates(candidates, photos, art, larger).rows
-    for key in ("kid_art", "fid_art", "likeness", "content"):
+    for key in ("kernel_art", "frechet_art", "likeness", "content"):
         assert row.figures[key] == pytest.approx(evaluation.rows[1].figures[key], rel=1e-3), key
 
 

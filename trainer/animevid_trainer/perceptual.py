@@ -23,27 +23,17 @@ Layers: ``convB_I`` is before the ReLU (what CartoonGAN and AnimeGAN compare), `
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-import logging
-import os
-import urllib.request
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 from animevid.errors import TrainingError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from animevid_trainer.layers import rectify
-
-_LOG = logging.getLogger(__name__)
+from animevid_trainer.weight_files import PublishedWeights, copy_into, fetch_weights, read_weights
 
 NetworkName = Literal["vgg19", "vgg16", "resnet50"]
 FeatureUnit = Literal["caffe", "normalized"]
@@ -56,16 +46,6 @@ _TORCHVISION_FEATURE_SCALE = 255.0 * sum(_IMAGENET_STD_RGB) / 3.0
 
 _VGG_CONVS_PER_BLOCK = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
 _VGG_WIDTHS = (64, 128, 256, 512, 512)
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedWeights:
-    """Where a checkpoint is published. ``sha256_prefix`` is the part of the digest that its publisher states,
-    ``megabytes`` the size of the file."""
-
-    url: str
-    sha256_prefix: str
-    megabytes: int = 0
 
 
 #: torchvision's ImageNet-1k checkpoints; file names carry the first eight digits of the SHA-256, as torch.hub checks.
@@ -168,9 +148,9 @@ class Vgg(Perceptual):
         for conv in present:
             width = _VGG_WIDTHS[int(conv[4]) - 1]
             module = nn.Conv2d(channels, width, kernel_size=3, padding=1)
-            _copy_into(module.weight, state, f"{key_of[conv]}.weight")
+            copy_into(module.weight, state, f"{key_of[conv]}.weight")
             assert module.bias is not None
-            _copy_into(module.bias, state, f"{key_of[conv]}.bias")
+            copy_into(module.bias, state, f"{key_of[conv]}.bias")
             self.convs[conv] = module
             channels = width
         if caffe:
@@ -264,7 +244,7 @@ class ResNet50(Perceptual):
             self.add_module(f"layer{index}", stage)
         for key, target in self.state_dict().items():
             if not key.endswith("num_batches_tracked"):
-                _copy_into(target, state, key)
+                copy_into(target, state, key)
         std = torch.tensor(_IMAGENET_STD_RGB)
         self.register_buffer("input_mean", (torch.tensor(_IMAGENET_MEAN_RGB) / std).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("input_scale", (0.5 / std).view(1, 3, 1, 1), persistent=False)
@@ -314,7 +294,7 @@ def make_perceptual(
     if name not in PUBLISHED:
         raise TrainingError(f"perceptual network {name!r} is none of {', '.join(PUBLISHED)}")
     path = Path(weights).expanduser() if weights is not None else download_weights(name, on_progress=on_progress)
-    state = _read_state(path)
+    state = read_weights(path)
     holds = _network_of(state)
     if holds and holds != name:
         way = f"leave +{name} out of" if holds == "vgg19" else f"add +{_VARIANT_OF[holds]} to"
@@ -325,14 +305,6 @@ def make_perceptual(
         raise TrainingError(f"{str(path)!r} is not a {name} checkpoint: {error}") from error
     network.to(device)
     return network
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: ``$ANIMEVID_CACHE``, or ``animevid`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    override = os.environ.get("ANIMEVID_CACHE")
-    if override:
-        return Path(override).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "animevid"
 
 
 def where_to_get(name: str) -> str:
@@ -358,54 +330,13 @@ def download_weights(
     Raises:
         TrainingError: no network, a server's refusal, a full disk, or another SHA-256 than published.
     """
-    source = published or PUBLISHED[name]
-    target = cache_folder() / source.url.rsplit("/", 1)[-1]
-    if target.is_file():
-        return target
-    partial = target.with_suffix(target.suffix + f".part{os.getpid()}")
-    _LOG.info("downloading %s to %s", source.url, target)
-    digest = hashlib.sha256()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(source.url, timeout=60) as response, partial.open("wb") as file:
-            while chunk := response.read(1 << 20):
-                digest.update(chunk)
-                file.write(chunk)
-                if on_progress is not None:
-                    on_progress(file.tell() // 10**6, source.megabytes)
-        if not digest.hexdigest().startswith(source.sha256_prefix):
-            raise TrainingError(
-                f"{source.url!r} arrived with sha256 {digest.hexdigest()}, published is {source.sha256_prefix}...; "
-                "fetch the file by hand and name it with --perceptual-weights"
-            )
-        os.replace(partial, target)
-    except (OSError, http.client.HTTPException) as error:  # urllib's own are OSErrors
-        reason = getattr(error, "reason", None) or error
-        raise TrainingError(
-            f"{name}'s weights, which content and style are measured with, cannot be downloaded ({reason}); "
-            f"{where_to_get(name)}"
-        ) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
-    return target
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise TrainingError(f"perceptual weights {str(path)!r}: no such file; name a .safetensors or .pth file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise TrainingError(f"perceptual weights {str(path)!r} cannot be read ({first_line})") from error
-    except Exception as error:  # torch.load raises pickle's own errors for foreign files
-        raise TrainingError(f"perceptual weights {str(path)!r} are not a tensor checkpoint") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise TrainingError(f"perceptual weights {str(path)!r} are not a flat dictionary of tensors")
-    return dict(state)
+    return fetch_weights(
+        published or PUBLISHED[name],
+        what=f"{name}'s weights, which content and style are measured with,",
+        flag="--perceptual-weights",
+        way_out=where_to_get(name),
+        on_progress=on_progress,
+    )
 
 
 def _network_of(state: Mapping[str, Tensor]) -> str:
@@ -420,15 +351,6 @@ def _network_of(state: Mapping[str, Tensor]) -> str:
     if shape is not None:  # conv3_4 of VGG19; VGG16 has a pooling there, and its conv4_1 at 17
         return "vgg19"
     return "vgg16" if "features.17.weight" in state else ""
-
-
-def _copy_into(target: Tensor, state: Mapping[str, Tensor], key: str) -> None:
-    source = state.get(key)
-    if source is None or source.shape != target.shape:
-        arrived = "nothing" if source is None else str(tuple(source.shape))
-        raise TrainingError(f"{key!r}: {arrived} found, {tuple(target.shape)} needed")
-    with torch.no_grad():
-        target.copy_(source)
 
 
 def _vgg_conv_names(name: str) -> dict[str, int]:

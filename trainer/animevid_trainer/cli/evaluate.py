@@ -43,6 +43,12 @@ def _fill_evaluate(parser: argparse.ArgumentParser) -> None:
         "a second opinion, package/dist/models/NETWORK; its probe is fitted on --art and on training photos",
     )
     parser.add_argument("--judge-photos", type=int, default=100, metavar="N", help="training photos for the probe")
+    parser.add_argument(
+        "--inception-weights",
+        metavar="FILE|download",
+        help="FID, KID and Inception Score as published: weights-inception-2015-12-05-6726825d.pth of torch-fidelity, "
+        "or pytorch-fid's file of that date (96 MB); download fetches and checks it",
+    )
     parser.add_argument("--sheet", type=int, default=12, metavar="N", help="photos shown in the page")
     parser.add_argument(
         "--votes",
@@ -57,12 +63,14 @@ def _fill_evaluate(parser: argparse.ArgumentParser) -> None:
 
 def _run_evaluate(args: argparse.Namespace) -> int:
     from contextlib import ExitStack
+    from functools import partial
 
     import torch
 
     from animevid_trainer.data.pictures import find_pictures, open_pictures, shrink_shortest_to
     from animevid_trainer.data.split import split_by_name
     from animevid_trainer.evaluate.candidates import baselines, open_candidate
+    from animevid_trainer.evaluate.inception import open_inception
     from animevid_trainer.evaluate.judge import open_judge
     from animevid_trainer.evaluate.measure import evaluate_candidates, read_clip
     from animevid_trainer.evaluate.report import markdown_table, write_report
@@ -71,6 +79,8 @@ def _run_evaluate(args: argparse.Namespace) -> int:
     from animevid_trainer.survey.votes import read_votes
 
     votes = [vote for path in args.votes for vote in read_votes(path)]
+    chosen = args.inception_weights
+    inception = open_inception(chosen, on_progress=partial(show_data, "MB of Inception's weights")) if chosen else None
     paths = find_pictures(args.photos)
     training: list[Path] = []
     if args.judge and (args.all or not args.art):
@@ -108,13 +118,14 @@ def _run_evaluate(args: argparse.Namespace) -> int:
             network,
             clip=clip,
             judge=judge,
+            inception=inception,
             training_photos=read(training, "training photos", args.judge_photos) if judge else (),
             sheet_count=args.sheet,
             on_progress=show_data,
         )
     write_report(args.out, evaluation, votes=votes)
     print(markdown_table(evaluation), end="")
-    print(f"\n{args.out}")
+    print(f"\n{evaluation.standard}.\n{args.out}")
     return 0
 
 

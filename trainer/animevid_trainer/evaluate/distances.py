@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +31,10 @@ def frechet_distance(first: Features, second: Features) -> float:
 
 
 def kernel_distance(first: Features, second: Features) -> float:
-    """Unbiased squared MMD with the kernel (x.y / d + 1)^3: KID, Binkowski et al. 2018, section 4. May be below 0."""
+    """Unbiased squared MMD with the kernel (x.y / d + 1)^3, Binkowski et al. 2018, section 4. May be below 0.
+
+    On Inception's features it is KID.
+    """
 
     def kernel(left: Features, right: Features) -> Features:
         return np.asarray((left @ right.T / left.shape[1] + 1.0) ** 3, np.float64)
@@ -50,15 +55,51 @@ def likeness(output: Features, photos: Features, art: Features) -> float:
     return float(to_photos / (to_photos + to_art)) if to_photos + to_art > 0 else 0.0
 
 
-def inception_style_score(probabilities: Features) -> float:
+def kernel_distance_of_subsets(
+    first: Features, second: Features, *, subsets: int = 100, size: int = 1000, seed: int = 2020
+) -> tuple[float, float]:
+    """Mean and standard deviation of :func:`kernel_distance` over random subsets, as KID is published.
+
+    Number and size of the subsets are those of Binkowski et al., the draw is torch-fidelity's; of fewer pictures than
+    ``size`` a subset holds as many as the smaller set.
+    """
+    size = min(size, len(first), len(second))
+    if size == len(first) == len(second):
+        return kernel_distance(first, second), 0.0
+    random = np.random.RandomState(seed)
+    found = []
+    for _ in range(subsets):
+        drawn = [values[random.choice(len(values), size, replace=False)] for values in (first, second)]
+        found.append(kernel_distance(*drawn))
+    return float(np.mean(found)), float(np.std(found))
+
+
+def divergence_score(probabilities: Features) -> float:
     """exp(mean KL(p(y|x) || p(y))), Salimans et al. 2016: 1 (all alike, or undecided) to the number of classes."""
     clipped = np.clip(probabilities, 1e-12, None)
     marginal = clipped.mean(0)
     return float(np.exp((clipped * (np.log(clipped) - np.log(marginal))).sum(1).mean()))
 
 
+def inception_score(logits: Features, *, splits: int = 10, seed: int = 2020) -> tuple[float, float]:
+    """Mean and standard deviation of :func:`divergence_score` over ``splits`` parts of the shuffled pictures.
+
+    Args:
+        logits: (n, classes), of Inception; n at least ``splits``
+        splits: 10 in Salimans et al.
+        seed: of the order; torch-fidelity's
+    """
+    count = len(logits)
+    shuffled = logits[np.random.RandomState(seed).permutation(count)]
+    exponent = np.exp(shuffled - shuffled.max(1, keepdims=True))
+    probabilities = exponent / exponent.sum(1, keepdims=True)
+    ends = [index * count // splits for index in range(splits + 1)]
+    scores = [divergence_score(probabilities[start:end]) for start, end in pairwise(ends)]
+    return float(np.mean(scores)), float(np.std(scores))
+
+
 def cluster_probabilities(features: Features, reference: Features, *, clusters: int = 16, seed: int = 0) -> Features:
-    """Class probabilities for :func:`inception_style_score` without a classifier: (n, clusters).
+    """Class probabilities for :func:`divergence_score` without a classifier: (n, clusters).
 
     Classes are the ``clusters`` centres of k-means over ``reference``; p(y|x) is the softmax of minus the squared
     distance over the reference's mean squared distance to its centre.

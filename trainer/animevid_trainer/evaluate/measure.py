@@ -17,16 +17,19 @@ from animevid_trainer.data.batches import tensor_of
 from animevid_trainer.data.pictures import Picture, shrink_to
 from animevid_trainer.evaluate import pictures as figures
 from animevid_trainer.evaluate.candidates import COST_SIZE, Candidate, Kind
+from animevid_trainer.evaluate.columns import Column
 from animevid_trainer.evaluate.distances import (
     ENOUGH_PICTURES,
     Features,
     cluster_probabilities,
+    divergence_score,
     frechet_distance,
-    inception_style_score,
     kernel_distance,
     likeness,
 )
+from animevid_trainer.evaluate.inception import Inception
 from animevid_trainer.evaluate.judge import Judge, fit_probe
+from animevid_trainer.evaluate.standard import NO_STANDARD, STANDARD_COLUMNS, StandardFigures
 from animevid_trainer.perceptual import Perceptual
 
 log = logging.getLogger(__name__)
@@ -38,16 +41,7 @@ _CONTENT_PX = 384
 _SLOW_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One figure: how it is headed, what it means, and which way is better (+1 up, -1 down, 0 neither)."""
-
-    key: str
-    title: str
-    meaning: str
-    better: int = 0
-    digits: int = 3
-
+_NOT_INCEPTION = "in the feature network's features"
 
 COLUMNS: tuple[Column, ...] = (
     Column(
@@ -56,6 +50,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "likeness", "anime-likeness", "0 where photos are, 1 where the art is: d(photos) / (d(photos) + d(art))", +1
     ),
+    *STANDARD_COLUMNS,
     Column(
         "judged_drawn", "judged drawn", "share that a judge network, used in no training, takes for a drawing", +1, 2
     ),
@@ -65,13 +60,19 @@ COLUMNS: tuple[Column, ...] = (
         "probability of art, not photo: linear probe on the judge's features",
         +1,
     ),
-    Column("judged_kid_art", "judge's KID to art", "kernel distance to the art in the judge's features, x 1000", -1, 1),
-    Column("judged_fid_art", "judge's Fréchet to art", "Fréchet distance to the art in the judge's features", -1, 1),
-    Column("kid_art", "KID to art", "kernel distance to the art, x 1000; lower is more like it", -1, 1),
-    Column("kid_photos", "KID to photos", "kernel distance to the photos, x 1000", 0, 1),
-    Column("fid_art", "Fréchet to art", "Fréchet distance to the art", -1, 1),
-    Column("fid_photos", "Fréchet to photos", "Fréchet distance to the photos", 0, 1),
-    Column("variety", "IS-style", "exp KL over clusters of the reference's features; higher is more varied", +1, 2),
+    Column(
+        "judged_kernel_art",
+        "judge's kernel distance to art",
+        "kernel distance to the art in the judge's features, x 1000",
+        -1,
+        1,
+    ),
+    Column("judged_frechet_art", "judge's Fréchet to art", "Fréchet distance to the art, judge's features", -1, 1),
+    Column("kernel_art", "kernel distance to art", f"to the art, x 1000; {_NOT_INCEPTION}, no KID", -1, 1),
+    Column("kernel_photos", "kernel distance to photos", f"to the photos, x 1000; {_NOT_INCEPTION}, no KID", 0, 1),
+    Column("frechet_art", "Fréchet to art", f"Fréchet distance to the art; {_NOT_INCEPTION}, no FID", -1, 1),
+    Column("frechet_photos", "Fréchet to photos", f"Fréchet distance to the photos; {_NOT_INCEPTION}, no FID", 0, 1),
+    Column("variety", "variety", "exp KL over clusters of the reference's features; higher is more varied", +1, 2),
     Column("line_contrast", "line contrast", "99th percentile of the luma gradient", +1),
     Column("line_sparsity", "line sparsity", "Hoyer: 1 if few pixels carry all edges", +1),
     Column(
@@ -105,7 +106,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured and with what. ``warnings`` say what the figures cannot."""
+    """What was measured and with what. ``warnings`` say what the figures cannot.
+
+    ``standard``: with what FID, KID and the Inception Score were computed, or why they are not there.
+    """
 
     rows: list[Row]
     photos: list[Picture] = field(repr=False)
@@ -113,6 +117,7 @@ class Evaluation:
     art_count: int
     network: str
     warnings: list[str]
+    standard: str = NO_STANDARD
 
 
 def feature_vectors(pictures: Iterable[Picture], network: Perceptual) -> Features:
@@ -154,6 +159,7 @@ def evaluate_candidates(
     *,
     clip: Sequence[Picture] = (),
     judge: Judge | None = None,
+    inception: Inception | None = None,
     training_photos: Iterable[Picture] = (),
     sheet_count: int = 12,
     seed: int = 0,
@@ -161,7 +167,8 @@ def evaluate_candidates(
 ) -> Evaluation:
     """Run every candidate over ``photos`` and measure. ``clip``: successive frames for flicker, all of one size.
 
-    ``judge``'s probe is fitted on ``art`` and ``training_photos``, which must not be among ``photos``.
+    ``judge``'s probe is fitted on ``art`` and ``training_photos``, which must not be among ``photos``. FID, KID and the
+    Inception Score need ``inception``.
 
     Raises:
         TrainingError: too few of either for the probe.
@@ -182,6 +189,7 @@ def evaluate_candidates(
     judged = None if judge is None else _Judged(judge, training_photos, art)
     if judged is not None:
         warnings.append(judged.note)
+    standard = None if inception is None else StandardFigures(inception, photos, art)
     rows = []
     for candidate in candidates:
         outputs: list[Picture] = []
@@ -192,6 +200,7 @@ def evaluate_candidates(
         measured = _measure_pictures(photos, outputs, contents, network)
         measured |= _measure_sets(feature_vectors(outputs, network) / unit, photo_features, art_features)
         measured |= {} if judged is None else judged(outputs)
+        measured |= {} if standard is None else standard(outputs)
         cost = _measure_cost(candidate)
         few = cost["milliseconds"] > 1000.0 * _SLOW_SECONDS
         measured |= _measure_stability(candidate, photos[: 2 if few else 8], clip[: 3 if few else None], seed=seed)
@@ -201,7 +210,8 @@ def evaluate_candidates(
     described = f"{network.name}, {network.layers[-1]} (content: {network.default_layer}), {precision}"
     for warning in warnings:
         log.warning("%s", warning)
-    return Evaluation(rows, list(photos[:sheet_count]), len(photos), len(art), described, warnings)
+    said = NO_STANDARD if standard is None else standard.note
+    return Evaluation(rows, list(photos[:sheet_count]), len(photos), len(art), described, warnings, said)
 
 
 class _Judged:
@@ -222,8 +232,8 @@ class _Judged:
         return {
             "judged_drawn": float(opinion.drawn.mean()),
             "judged_likeness": self._probe(opinion.features),
-            "judged_kid_art": 1000.0 * kernel_distance(opinion.features, self._art),
-            "judged_fid_art": frechet_distance(opinion.features, self._art),
+            "judged_kernel_art": 1000.0 * kernel_distance(opinion.features, self._art),
+            "judged_frechet_art": frechet_distance(opinion.features, self._art),
         }
 
 
@@ -251,14 +261,14 @@ def _measure_pictures(
 
 def _measure_sets(output: Features, photos: Features, art: Features | None) -> dict[str, float]:
     found = {
-        "kid_photos": 1000.0 * kernel_distance(output, photos),
-        "fid_photos": frechet_distance(output, photos),
-        "variety": inception_style_score(cluster_probabilities(output, photos if art is None else art)),
+        "kernel_photos": 1000.0 * kernel_distance(output, photos),
+        "frechet_photos": frechet_distance(output, photos),
+        "variety": divergence_score(cluster_probabilities(output, photos if art is None else art)),
     }
     if art is not None:
         found |= {
-            "kid_art": 1000.0 * kernel_distance(output, art),
-            "fid_art": frechet_distance(output, art),
+            "kernel_art": 1000.0 * kernel_distance(output, art),
+            "frechet_art": frechet_distance(output, art),
             "likeness": likeness(output, photos, art),
         }
     return found

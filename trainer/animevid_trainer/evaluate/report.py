@@ -13,7 +13,8 @@ from pathlib import Path
 import cv2
 
 from animevid_trainer.data.pictures import Picture
-from animevid_trainer.evaluate.measure import COLUMNS, Column, Evaluation, Row
+from animevid_trainer.evaluate.columns import Column
+from animevid_trainer.evaluate.measure import COLUMNS, Evaluation, Row
 from animevid_trainer.survey.ranking import rank
 from animevid_trainer.survey.votes import QUESTIONS, Vote
 
@@ -87,7 +88,8 @@ def page_of(evaluation: Evaluation, *, title: str, votes: Sequence[Vote] = ()) -
         f"<h1>{html.escape(title)}</h1>"
         f"<p>{evaluation.photo_count} photos, {evaluation.art_count} art pictures; features by "
         f"{html.escape(evaluation.network)}; {time.strftime('%Y-%m-%d')}. Arrows say which way is better; what is in "
-        f"italics is no style, but what doing nothing and filters alone come to.</p>{warnings}"
+        f"italics is no style, but what doing nothing and filters alone come to.</p>"
+        f"<p>{html.escape(evaluation.standard)}.</p>{warnings}"
         f'<div class="table">{_table(evaluation, columns)}</div>{_votes(votes)}'
         f"<h2>Pictures</h2><p>A picture opens large; the arrow keys go through the candidates.</p>"
         f"{_pictures(evaluation)}<h2>What the figures mean</h2><dl>{meanings}</dl>{_DIALOG}"
