@@ -41,8 +41,15 @@ def served(packed_style: Path) -> Callable[..., Any]:
     return run
 
 
+@pytest.fixture(scope="module")
+def browser(open_browser: tuple[Any, str]) -> Iterator[tuple[Any, str]]:
+    """Chromium and the address of a server; no page stays open, whose video would slow down what comes after."""
+    yield open_browser
+    open_browser[0].get("about:blank")
+
+
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
+def open_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
     """Chromium with a camera that plays eight seconds of numbered frames, and the address of a server with two styles
     and a test pattern as the host's camera.
     """
