@@ -373,10 +373,10 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("reading that stopped early is not said", "if self._source.read_error:", "if False:"),
         ("--size changes the shape", "if abs(shape - 1) > _SHAPE_TOLERANCE:", "if False:"),
         ("separate images all of one size", "if own_size else self._size", "if False else self._size"),
-        ("every frame is drawn by itself", "options.deflicker and not on_device and not separate", "False"),
+        ("every frame is drawn by itself", "options.deflicker and not separate", "False"),
         (
             "unchanged frames are drawn again",
-            "if options.skip_static and not on_device else None",
+            "if options.skip_static else None",
             "if False else None",
         ),
     ),

@@ -327,8 +327,7 @@ class ConversionOptions(SourceOptions, OutputOptions, RuntimeOptions, StyleOptio
     )
     deflicker: bool = option(
         True,
-        "let what only noise changed settle over some ten frames, so that lines do not jump; "
-        "not for separate images, nor on a GPU",
+        "let what only noise changed settle over some ten frames, so that lines do not jump; not for separate images",
         flag_help="draw each frame by itself, even where only noise changed",
         flag="--no-deflicker",
     )

@@ -299,6 +299,12 @@ EXPORT int cuMemcpyDtoDAsync_v2(unsigned long long target, unsigned long long so
     return copy(target, source, bytes, stream);
 }
 
+EXPORT int cuMemsetD8Async(unsigned long long target, unsigned char value, std::size_t bytes, Stream* stream) {
+    GUARD;
+    if (!on_device(target, bytes)) return INVALID_VALUE;
+    return submit(stream, [=] { std::memset(reinterpret_cast<void*>(target), value, bytes); });
+}
+
 EXPORT int cuStreamCreate(Stream** stream, unsigned flags) {
     GUARD;
     if (flags > 1) return INVALID_VALUE;
@@ -565,7 +571,7 @@ UNSUPPORTED_CALL(cuImportExternalMemory) UNSUPPORTED_CALL(cuImportExternalSemaph
 UNSUPPORTED_CALL(cuLinkComplete) UNSUPPORTED_CALL(cuLinkCreate) UNSUPPORTED_CALL(cuLinkDestroy)
 UNSUPPORTED_CALL(cuMemAllocManaged) UNSUPPORTED_CALL(cuMemAllocPitch_v2) UNSUPPORTED_CALL(cuMemcpy)
 UNSUPPORTED_CALL(cuMemcpyAsync) UNSUPPORTED_CALL(cuMemcpyDtoD_v2) UNSUPPORTED_CALL(cuMemcpyDtoH_v2)
-UNSUPPORTED_CALL(cuMemcpyHtoD_v2) UNSUPPORTED_CALL(cuMemsetD8Async) UNSUPPORTED_CALL(cuMipmappedArrayDestroy)
+UNSUPPORTED_CALL(cuMemcpyHtoD_v2) UNSUPPORTED_CALL(cuMipmappedArrayDestroy)
 UNSUPPORTED_CALL(cuMipmappedArrayGetLevel) UNSUPPORTED_CALL(cuModuleGetGlobal)
 UNSUPPORTED_CALL(cuSignalExternalSemaphoresAsync) UNSUPPORTED_CALL(cuStreamAddCallback) UNSUPPORTED_CALL(cuStreamQuery)
 UNSUPPORTED_CALL(cuTexObjectCreate) UNSUPPORTED_CALL(cuTexObjectDestroy)

@@ -5,16 +5,12 @@
 
 #pragma once
 
+#include "compare.cuh"
 #include "norm_params.cuh"
+#include "settle.cuh"
 #include "surface.cuh"
 
 namespace animevid {
-
-template <typename T> __device__ __forceinline__ T* at(unsigned long long address) {
-    return reinterpret_cast<T*>(address);
-}
-__device__ __forceinline__ int column_of_thread() { return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); }
-__device__ __forceinline__ int row_of_thread() { return static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); }
 
 // ---- packed 4:2:0 (pixels/packed.py): one thread a cell of 4x4 luma, 2x2 U and 2x2 V samples -------------------------
 // Neighbouring threads hold neighbouring cells, so each of the 24 channel planes is written in whole cache lines.
@@ -478,4 +474,12 @@ __device__ __forceinline__ void blend(const BlendParams& p) {
     AV_KERNEL(animevid_lift_slopes, LiftParams, lift_slopes, false)                              \
     AV_KERNEL(animevid_lift_apply_f16, LiftParams, lift_apply<Half>, false)                      \
     AV_KERNEL(animevid_lift_apply_f32, LiftParams, lift_apply<float>, false)                     \
-    AV_KERNEL(animevid_blend, BlendParams, blend, false)
+    AV_KERNEL(animevid_blend, BlendParams, blend, false)                                         \
+    AV_KERNEL(animevid_settle_change_f16, SettleParams, settle_change<Half>, true)               \
+    AV_KERNEL(animevid_settle_change_f32, SettleParams, settle_change<float>, true)              \
+    AV_KERNEL(animevid_settle_input_f16, SettleParams, settle_input<Half>, false)                \
+    AV_KERNEL(animevid_settle_input_f32, SettleParams, settle_input<float>, false)               \
+    AV_KERNEL(animevid_settle_noise, SettleParams, settle_noise, false)                          \
+    AV_KERNEL(animevid_settle_output_f16, SettleParams, settle_output<Half>, false)              \
+    AV_KERNEL(animevid_settle_output_f32, SettleParams, settle_output<float>, false)             \
+    AV_KERNEL(animevid_compare, CompareParams, compare, false)

@@ -22,3 +22,13 @@ template <> __device__ __forceinline__ float from_float<float>(float value) { re
 #include "cpu/block.hpp"
 #include "cpu/half.hpp"
 #endif
+
+namespace animevid {
+
+template <typename T> __device__ __forceinline__ T* at(unsigned long long address) {
+    return reinterpret_cast<T*>(address);
+}
+__device__ __forceinline__ int column_of_thread() { return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); }
+__device__ __forceinline__ int row_of_thread() { return static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); }
+
+}  // namespace animevid

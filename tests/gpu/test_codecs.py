@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ import av
 import numpy as np
 import pytest
 from animevid.cli import main
-from animevid.gpu import codecs, slots
+from animevid.gpu import codecs, comparer, slots
 from animevid.gpu import pool as pool_module
 from animevid.gpu.codecs import DeviceWriter, why_no_cuda
 from animevid.gpu.driver import Device, load_driver, open_device
@@ -139,12 +140,15 @@ def _start(fake_driver: Path, folder: Path, *, seed: int = 1) -> FakeGpu:
     return gpu
 
 
-def _convert(clip: Path, target: Path, style: Path, *options: object) -> tuple[int, str, str]:
+def _run(*arguments: object) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
-    arguments = (clip, target, "--style", style, "--codec", "ffv1", "--no-deflicker", *options)
     with redirect_stdout(out), redirect_stderr(err):
         code = main([str(argument) for argument in arguments])
     return code, out.getvalue(), err.getvalue()
+
+
+def _convert(clip: Path, target: Path, style: Path, *options: object) -> tuple[int, str, str]:
+    return _run(clip, target, "--style", style, "--codec", "ffv1", "--no-deflicker", *options)
 
 
 def _apart(one: Path, other: Path) -> int:
@@ -181,6 +185,68 @@ def test_pictures_stay_on_the_device_from_decoder_to_encoder_where_those_are_the
         assert "pictures go through the host's memory" in out + err
 
 
+def _reused(out: str) -> int:
+    found = re.search(r"(\d+) unchanged and reused", out)
+    return int(found.group(1)) if found else 0
+
+
+@pytest.mark.parametrize("encoder", ["cpu", "nvenc"])
+@pytest.mark.parametrize("still", [True, False], ids=["still", "moving"])
+@in_child
+def test_a_film_that_nvdec_decodes_settles_and_skips_what_did_not_change_as_on_the_cpu(
+    fake_driver, tmp_path, encoder, still
+):
+    gpu = _start(fake_driver, tmp_path)
+    clip = write_clip(tmp_path / "clip.mp4", frames=9, audio=False, still=still)
+    asked = ("--style", _style(tmp_path, "packed"), "--codec", "ffv1", "--overwrite")
+    code, out, err = _run(clip, tmp_path / "cpu.mkv", *asked, "--backend", "onnxruntime")
+    assert (code, _reused(out)) == (0, 8 if still else 0), err
+    nvdec = _install_nvdec()
+    if encoder == "nvenc":
+        _install_nvenc()
+    for seed in range(3):
+        gpu.seed(seed)
+        options = ("--backend", "tensorrt", "--hardware", "auto")
+        code, out, err = _run(clip, tmp_path / "gpu.mkv", *asked, *options)
+        assert (code, _reused(out)) == (0, 8 if still else 0), err
+        assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
+    assert nvdec.frames >= 27
+    assert FakeNvenc.encoded == (27 if encoder == "nvenc" else 0)
+    assert (gpu.memory_used > 0) == (nvdec.pool is not None)  # the stand-in's own is all that is left
+
+
+@in_child
+def test_frames_that_are_compared_before_they_are_decoded_are_told_apart_wrongly(fake_driver, tmp_path):
+    """The test of the test above."""
+    gpu = _start(fake_driver, tmp_path)
+    clip = write_clip(tmp_path / "clip.mp4", frames=9, audio=False, still=True)
+    _install_nvdec()
+    call = Device.call
+    unordered = lambda self, name, *args: None if name == "cuStreamWaitEvent" else call(self, name, *args)  # noqa: E731
+    comparer.FrameComparer.has_changed = _with(comparer.FrameComparer.has_changed, unordered)
+    counts = set()
+    for seed in range(4):
+        gpu.seed(seed)
+        options = ("--backend", "tensorrt", "--hardware", "auto", "--overwrite", "--codec", "ffv1")
+        code, out, _ = _run(clip, tmp_path / "gpu.mkv", "--style", _style(tmp_path, "packed"), *options)
+        assert code == 0
+        counts.add(_reused(out))
+    assert counts != {8}
+
+
+def _with(function: Any, call: Any) -> Any:
+    """``function`` with ``Device.call`` replaced while it runs."""
+
+    def run(*args: Any, **options: Any) -> Any:
+        before, Device.call = Device.call, call
+        try:
+            return function(*args, **options)
+        finally:
+            Device.call = before
+
+    return run
+
+
 @in_child
 def test_without_waiting_for_the_decoders_stream_a_picture_is_wrong(fake_driver, tmp_path):
     """The test of the test above."""
@@ -192,7 +258,7 @@ def test_without_waiting_for_the_decoders_stream_a_picture_is_wrong(fake_driver,
     wrong = 0
     for seed in range(4):
         gpu.seed(seed)
-        options = ("--backend", "tensorrt", "--hardware", "auto", "--overwrite")
+        options = ("--backend", "tensorrt", "--hardware", "auto", "--overwrite", "--every-frame")
         assert _convert(clip, tmp_path / "gpu.mkv", file, *options)[0] == 0
         wrong += _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") > CODES
     assert wrong > 0

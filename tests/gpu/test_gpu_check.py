@@ -82,7 +82,7 @@ def test_frames_in_slots_agree_and_a_missing_wait_is_seen(fake_driver, tmp_path)
     _start(fake_driver, tmp_path)
     found = list(slots.section(SMALL))
     assert all(_verdicts(found)), found
-    assert len(_verdicts(found)) == 2 + 1 + 2  # batches, full strength, two other styles
+    assert len(_verdicts(found)) == 2 + 1 + 1 + 2  # batches, full strength, without flicker, two other styles
     assert any("torch: does not open" in finding.text for finding in found)
     assert not slots._is_expected("does not open: torch refuses the style 'aozora' (CUDA error: invalid argument)")
     device_slots._Slot.wait = lambda self, device: None
@@ -158,7 +158,7 @@ def test_what_is_timed_is_compared_too(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)
     found = list(bandwidth.section(SMALL))
     assert all(_verdicts(found)), found
-    assert sum("ratio" in finding.text for finding in found) == 7
+    assert sum("ratio" in finding.text for finding in found) == 8
     found = list(rates.section(SMALL))
     assert _verdicts(found) == [True, True, True], found
     assert all("frames a second at 64x48" in finding.text and "slots" in finding.text for finding in found)

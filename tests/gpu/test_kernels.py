@@ -14,11 +14,12 @@ import pytest
 from animevid.gpu import kernels
 from animevid.pixels import Colour, ColourRange, Matrix, PlanesYUV420, padded_size
 from animevid.pixels.blend import blend_ref
+from animevid.pixels.change import NoiseFloor, has_changed
 from animevid.pixels.guided_upsample import MODES, guided_upsample_ref
 from animevid.pixels.packed import pack_yuv420_ref, unpack_yuv420_ref
 from animevid.pixels.rgb import planes_to_tensor_ref, tensor_to_planes_ref
 from gpu.cpu_kernels import CpuKernels, Picture
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pixels.pictures import decoded, furthest, noise, pictures, sizes
 
@@ -48,6 +49,7 @@ def _tolerance(half: bool) -> float:
         ("animevid_norm_statistics_f16", kernels.NormParams),
         ("animevid_lift_lines", kernels.LiftParams),
         ("animevid_blend", kernels.BlendParams),
+        ("animevid_compare", kernels.CompareParams),
     ],
 )
 def test_the_structs_are_as_long_in_python_as_in_cuda(cpu_kernels: CpuKernels, kernel, struct):
@@ -230,6 +232,41 @@ def test_blending_is_what_the_twin_blends_to_the_code(cpu_kernels, size, depth, 
     first, second = (Picture.holding(picture, pixel_format=pixel_format, pitch_multiple=2) for picture in (one, other))
     cpu_kernels.run(kernels.blend(first.surface, second.surface, strength=strength))
     assert furthest(second.planes(), blend_ref(one, other, strength=strength)) == 0
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    size=sizes,
+    depth=st.sampled_from([8, 10]),
+    pixel_format=formats,
+    pitch=pitches,
+    plane=st.integers(0, 2),
+    place=st.tuples(st.floats(0, 0.99), st.floats(0, 0.99)),
+    side=st.sampled_from([1, 3, 16]),
+    codes=st.sampled_from([-25, -24, -6, -3, -2, 2, 3, 5, 6, 24, 25]),
+    mixed=st.booleans(),
+)
+@example(size=(40, 40), depth=8, pixel_format="nv12", pitch=2, plane=0, place=(0.0, 0.0), side=16, codes=6, mixed=True)
+def test_a_frame_has_changed_where_the_twin_says_so(
+    cpu_kernels, size, depth, pixel_format, pitch, plane, place, side, codes, mixed
+):
+    code = 1 << (depth - 8)
+    before = noise(*size, bit_depth=depth)
+    before = before.with_planes(*(np.clip(item, 30 * code, 220 * code) for item in (before.y, before.u, before.v)))
+    planes = [item.copy() for item in (before.y, before.u, before.v)]
+    top, left = (int(share * length) for share, length in zip(place, planes[plane].shape, strict=True))
+    part = planes[plane][top : top + side, left : left + side]
+    # Differences of both signs cancel out in the mean of a block, and those of one do not.
+    signs = 1 - 2 * (np.indices(part.shape).sum(axis=0) % 2) if mixed else 1
+    part[...] = part.astype(int) + signs * codes * code
+    now = before.with_planes(*planes)
+    first, second = (
+        Picture.holding(picture, pixel_format=pixel_format, pitch_multiple=pitch) for picture in (before, now)
+    )
+    changed = np.zeros(1, np.uint32)
+    floor = NoiseFloor()
+    cpu_kernels.run(kernels.compare(first.surface, second.surface, changed.ctypes.data, floor=floor))
+    assert changed[0] == has_changed(before, now, floor=floor)
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 5, 31, 33, 127, 129, 257])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from animevid.pixels.change import NoiseFloor
 from animevid.pixels.planes import PlanesYUV420
 from animevid.pixels.resize import Size
 
@@ -41,8 +42,29 @@ class PictureRunner(Protocol):
         """
         ...
 
-    def submit(self, pictures: Sequence[PlanesYUV420], *, net_size: Size, strength: float) -> Sequence[PendingPicture]:
+    def new_deflicker(self) -> object:
+        """For ``submit`` with each picture of one stream: what only noise changed settles (``pixels.deflicker``)."""
+        ...
+
+    def has_changed(self, before: PlanesYUV420, now: PlanesYUV420, *, floor: NoiseFloor) -> bool:
+        """``pixels.change.has_changed`` of two pictures in the device's memory, of one size, depth and colour.
+
+        Raises:
+            DeviceError: the device failed.
+        """
+        ...
+
+    def submit(
+        self,
+        pictures: Sequence[PlanesYUV420],
+        *,
+        net_size: Size,
+        strength: float,
+        deflicker: object | None = None,
+    ) -> Sequence[PendingPicture]:
         """Start ``pictures``, which wait for nobody: neighbours of one form run as one batch.
+
+        ``deflicker``: of ``new_deflicker``, where the pictures are the next ones of its stream.
 
         Waits itself while the device has all the work that it can hold.
 

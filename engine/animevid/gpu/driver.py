@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from types import TracebackType
 from typing import Any, Self
 
 from animevid.backends.base import one_line
 from animevid.errors import BackendError, DeviceError
+
+_LOG = logging.getLogger(__name__)
 
 #: What the driver's own functions that we call have been there since; kernels and TensorRT ask for what *they* need.
 #: The driver says its version as 1000 * major + 10 * minor.
@@ -165,6 +168,16 @@ class Device:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def quietly(device: Device, name: str, *arguments: Any) -> None:
+    """Call the driver to free or end something; a device that is lost has freed it already."""
+    try:
+        device.call(name, *arguments)
+    except DeviceLost:
+        pass
+    except DeviceError as error:
+        _LOG.debug("%s: %s", name, error)
 
 
 def open_device(index: int = 0) -> Device:

@@ -7,9 +7,10 @@ the CPU build of the same kernels runs). The structs mirror ``kernels.cuh``; a t
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from animevid.errors import UsageError
+from animevid.pixels.change import BLOCK_PX, NoiseFloor
 from animevid.pixels.codes import CodeRange, code_range
 from animevid.pixels.colour import LUMA_COEFFICIENTS, Colour
 from animevid.pixels.guided_upsample import MODES, steepness
@@ -120,6 +121,15 @@ class BlendParams(ctypes.Structure):
     _fields_ = (("original", _Surface), ("stylized", _Surface), ("weight", ctypes.c_int))
 
 
+class CompareParams(ctypes.Structure):
+    _fields_ = (
+        ("before", _Surface),
+        ("now", _Surface),
+        ("changed", ctypes.c_uint64),
+        *((name, ctypes.c_float) for name in ("largest", "block_absolute", "block_signed")),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """One kernel launch. ``params`` is passed by value."""
@@ -198,14 +208,14 @@ def pack(surface: Surface, tensor: int, *, size: Size, padded: Size, half: bool)
     luma, chroma = 2.0 / codes.luma_span, 2.0 / codes.chroma_span
     offsets = -1.0 - codes.black * luma, -codes.chroma_mid * chroma
     params = PackParams(_c_surface(surface), tensor, *size, *padded, luma, offsets[0], chroma, offsets[1])
-    return _launch("animevid_pack", params, padded[1] // 4, padded[0] // 4, half=half)
+    return launch_over("animevid_pack", params, padded[1] // 4, padded[0] // 4, half=half)
 
 
 def unpack(tensor: int, surface: Surface, *, padded: Size, half: bool) -> Launch:
     """The packed tensor (of a picture of ``padded``) into ``surface``; ``pixels.packed.unpack_yuv420``."""
     params = UnpackParams(tensor, _c_surface(surface), padded[0] // 4, padded[1] // 4, _c_codes(surface.codes))
     layout = surface.layout
-    return _launch("animevid_unpack", params, -(-layout.width // 4), -(-layout.height // 4), half=half)
+    return launch_over("animevid_unpack", params, -(-layout.width // 4), -(-layout.height // 4), half=half)
 
 
 def to_rgb(
@@ -222,7 +232,7 @@ def to_rgb(
     """``surface`` resized to ``size`` into an RGB tensor of ``padded``; ``pixels.rgb.planes_to_tensor``."""
     layout = _rgb_layout(surface, nhwc=nhwc, bgr=bgr, value_range=value_range)
     params = ToRgbParams(_c_surface(surface), tensor, *size, *padded, _c_codes(surface.codes), layout)
-    return _launch("animevid_to_rgb", params, padded[1], padded[0], half=half)
+    return launch_over("animevid_to_rgb", params, padded[1], padded[0], half=half)
 
 
 def from_rgb(
@@ -239,7 +249,7 @@ def from_rgb(
     layout = _rgb_layout(surface, nhwc=nhwc, bgr=bgr, value_range=value_range)
     params = FromRgbParams(tensor, _c_surface(surface), *padded, _c_codes(surface.codes), layout)
     rows, columns = chroma_size(surface.layout.size)
-    return _launch("animevid_from_rgb", params, columns, rows, half=half)
+    return launch_over("animevid_from_rgb", params, columns, rows, half=half)
 
 
 def norm_chunks(group_size: int) -> int:
@@ -315,10 +325,10 @@ def lift(
     )  # fmt: skip
     rows, columns = chroma_size(full.layout.size)
     return (
-        _launch("animevid_lift_target", params, size[1], size[0], half=half),
-        _launch("animevid_lift_lines", params, size[1], size[0]),
-        _launch("animevid_lift_slopes", params, size[1], size[0]),
-        _launch("animevid_lift_apply", params, columns, rows, half=half),
+        launch_over("animevid_lift_target", params, size[1], size[0], half=half),
+        launch_over("animevid_lift_lines", params, size[1], size[0]),
+        launch_over("animevid_lift_slopes", params, size[1], size[0]),
+        launch_over("animevid_lift_apply", params, columns, rows, half=half),
     )
 
 
@@ -326,10 +336,21 @@ def blend(original: Surface, stylized: Surface, *, strength: float) -> Launch:
     """``pixels.blend.blend``, written over ``stylized``."""
     params = BlendParams(_c_surface(original), _c_surface(stylized), round(strength * 256))
     rows, columns = chroma_size(stylized.layout.size)
-    return _launch("animevid_blend", params, columns, rows)
+    return launch_over("animevid_blend", params, columns, rows)
 
 
-def _launch(name: str, params: ctypes.Structure, columns: int, rows: int, *, half: bool | None = None) -> Launch:
+def compare(before: Surface, now: Surface, changed: int, *, floor: NoiseFloor) -> Launch:
+    """``pixels.change.has_changed`` of two frames of one layout: if so, 1 is written to the integer at ``changed``."""
+    scale = float(1 << (now.layout.bit_depth - 8))
+    floors = (floor.largest * scale, floor.block_absolute * scale, floor.block_signed * scale)
+    params = CompareParams(_c_surface(before), _c_surface(now), changed, *floors)
+    rows, columns = (-(-side // BLOCK_PX) for side in now.layout.size)
+    launch = launch_over("animevid_compare", params, columns, rows)
+    return replace(launch, grid=(*launch.grid[:2], 3))
+
+
+def launch_over(name: str, params: ctypes.Structure, columns: int, rows: int, *, half: bool | None = None) -> Launch:
+    """``name`` with a thread for each of ``columns`` x ``rows``; ``half`` chooses between its two types of tensor."""
     suffix = "" if half is None else "_f16" if half else "_f32"
     across, down, _ = _BLOCK_2D
     return Launch(name + suffix, (-(-columns // across), -(-rows // down), 1), _BLOCK_2D, params)

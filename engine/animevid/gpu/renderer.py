@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 
 from animevid.errors import AnimevidError, DeviceError
-from animevid.gpu.driver import Device, DeviceLost, OutOfDeviceMemory
+from animevid.gpu.comparer import FrameComparer
+from animevid.gpu.deflicker import DeviceDeflicker
+from animevid.gpu.driver import Device, DeviceLost, OutOfDeviceMemory, quietly
 from animevid.gpu.interop import DevicePicture, borrow_picture
 from animevid.gpu.kernels import SurfaceLayout, surface_layout
 from animevid.gpu.pool import LentPicture, PicturePool
@@ -26,6 +29,7 @@ from animevid.gpu.slots import (
     plan_slots,
     smaller_plan,
 )
+from animevid.pixels.change import NoiseFloor
 from animevid.pixels.colour import Colour
 from animevid.pixels.device import DevicePlanes
 from animevid.pixels.planes import PlanesYUV420
@@ -85,6 +89,11 @@ class SlotRunner:
         self.results_on_device = False
         self._pipelines: dict[_Form, DevicePipeline] = {}
         self._pools: dict[SurfaceLayout, PicturePool] = {}
+        self._comparer: FrameComparer | None = None
+        self._compare_turn = threading.Lock()
+        #: Memory of temporal filters: those that are in use, and those that nobody has any more.
+        self._filters: list[ExitStack] = []
+        self._dropped_filters: list[ExitStack] = []
         self._preparer = ThreadPoolExecutor(1, thread_name_prefix="animevid-engines") if prepares else None
         #: Forms that were asked for ahead: true once there is nothing left to wait for.
         self._asked: dict[_Form, bool] = {}
@@ -98,11 +107,34 @@ class SlotRunner:
     def device_index(self) -> int:
         return self._device.index
 
+    def new_deflicker(self) -> DeviceDeflicker:
+        made = DeviceDeflicker(self._device, self._card)
+        self._filters.append(made.resources)
+        # Whoever drops it may be in the middle of something: its memory is given back by the next who submits.
+        weakref.finalize(made, self._dropped_filters.append, made.resources).atexit = False
+        return made
+
+    def has_changed(self, before: PlanesYUV420, now: PlanesYUV420, *, floor: NoiseFloor) -> bool:
+        if not (isinstance(before, DevicePlanes) and isinstance(now, DevicePlanes)):
+            return True
+        with self._compare_turn:
+            if self._comparer is None:
+                self._comparer = FrameComparer(self._device, self._kernels)
+            comparer = self._comparer
+        return comparer.has_changed(_borrowed(before).surface, _borrowed(now).surface, floor=floor)
+
     def submit(
-        self, pictures: Sequence[PlanesYUV420], *, net_size: Size, strength: float
+        self,
+        pictures: Sequence[PlanesYUV420],
+        *,
+        net_size: Size,
+        strength: float,
+        deflicker: object | None = None,
     ) -> list[_Pending | _PendingOnDevice]:
+        assert deflicker is None or isinstance(deflicker, DeviceDeflicker)
         pending: list[_Pending | _PendingOnDevice] = []
         with self._turn:
+            self._free_dropped()
             waiting = list(pictures)
             while waiting:
                 form, kind = _form(waiting[0], net_size), type(waiting[0])
@@ -122,6 +154,7 @@ class SlotRunner:
                         batch,
                         sources=[_borrowed(picture) for picture in batch if isinstance(picture, DevicePlanes)],
                         targets=[target.surface(one.colour) for target, one in zip(targets, batch, strict=False)],
+                        deflicker=deflicker,
                     )
                 except OutOfDeviceMemory as error:
                     # Something of the network's own did not fit (an execution context, a graph).
@@ -184,7 +217,14 @@ class SlotRunner:
                 self._pipelines = {form: pipeline, **self._pipelines}
 
     def draw(
-        self, source: DevicePicture, target: DevicePicture, *, net_size: Size, strength: float = 1.0, stream: int = 0
+        self,
+        source: DevicePicture,
+        target: DevicePicture,
+        *,
+        net_size: Size,
+        strength: float = 1.0,
+        stream: int = 0,
+        deflicker: DeviceDeflicker | None = None,
     ) -> Submission:
         """Draw a picture that is on the device into another, without touching the host; ``DevicePipeline.draw``.
 
@@ -197,14 +237,26 @@ class SlotRunner:
             form = (*layout.size, layout.bit_depth, net_size)
             pipeline = self._pipeline(_blank(source), form)
             pipeline.strength = strength
-            return pipeline.draw([source], [target], stream=stream)
+            return pipeline.draw([source], [target], stream=stream, deflicker=deflicker)
 
     def close(self) -> None:
         """Free everything; what was submitted keeps its results. Safe to call twice."""
         if self._preparer is not None:
             self._preparer.shutdown(cancel_futures=True)
+        with self._compare_turn:
+            if self._comparer is not None:
+                self._comparer.close()
+                self._comparer = None
         with self._turn:
             self._close_all()
+            self._dropped_filters.clear()
+            self._close_filters()
+
+    def _free_dropped(self) -> None:
+        while self._dropped_filters:
+            resources = self._dropped_filters.pop()
+            self._filters.remove(resources)
+            self._close_filter(resources)
 
     def _targets(self, pictures: Sequence[PlanesYUV420]) -> list[LentPicture]:
         """Device memory for results that stay there; none where they do not."""
@@ -256,6 +308,14 @@ class SlotRunner:
         while self._pipelines:
             with suppress(DeviceLost, DeviceError):
                 self._pipelines.popitem()[1].close()
+
+    def _close_filters(self) -> None:
+        while self._filters:
+            self._close_filter(self._filters.pop())
+
+    def _close_filter(self, resources: ExitStack) -> None:
+        quietly(self._device, "cuCtxSetCurrent", self._device.context)
+        resources.close()
 
 
 def _borrowed(planes: DevicePlanes) -> DevicePicture:

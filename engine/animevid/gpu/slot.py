@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from animevid.errors import DeviceError
 from animevid.gpu import kernels
-from animevid.gpu.driver import Device, DeviceLost, OutOfDeviceMemory
+from animevid.gpu.deflicker import DeviceDeflicker, weight_bytes
+from animevid.gpu.driver import Device, DeviceLost, OutOfDeviceMemory, quietly
 from animevid.gpu.interop import DevicePicture
 from animevid.gpu.kernels import Surface
 from animevid.gpu.plan import SlotPlan
@@ -41,6 +42,8 @@ class _Slot:
         #: Others' memory, in place of the slot's own: none, or as many as there are pictures.
         self.sources: list[DevicePicture] = []
         self.targets: list[DevicePicture] = []
+        #: What the stream of these pictures showed before; alive for as long as its memory is used.
+        self.deflicker: DeviceDeflicker | None = None
         #: By numbers of pictures.
         self._seen: set[int] = set()
         self._graphs: dict[int, Any] = {}
@@ -51,22 +54,25 @@ class _Slot:
 
         def device_memory(size: int) -> int:
             address = device.call("cuMemAlloc", size)
-            resources.callback(_quietly, device, "cuMemFree", address)
+            resources.callback(quietly, device, "cuMemFree", address)
             return int(address)
 
         def host_memory(size: int) -> tuple[int, npt.NDArray[np.uint8]]:
             address = int(device.call("cuMemHostAlloc", size, 0))
-            resources.callback(_quietly, device, "cuMemFreeHost", address)
+            resources.callback(quietly, device, "cuMemFreeHost", address)
             return address, np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
         self.stream = device.call("cuStreamCreate", _NON_BLOCKING)
-        resources.callback(_quietly, device, "cuStreamDestroy", self.stream)
+        resources.callback(quietly, device, "cuStreamDestroy", self.stream)
         self._done = device.call("cuEventCreate", _EVENT_FLAGS)
-        resources.callback(_quietly, device, "cuEventDestroy", self._done)
+        resources.callback(quietly, device, "cuEventDestroy", self._done)
         self.host_in, self._view_in = host_memory(picture_bytes)
         self.host_out, self._view_out = host_memory(picture_bytes)
         self.device_in, self.device_out = device_memory(picture_bytes), device_memory(picture_bytes)
         self.tensor_in, self.tensor_out = (device_memory(plan.batch * self.tensor_bytes) for _ in range(2))
+        #: How much of each picture is new, for ``deflicker``.
+        self._weight_bytes = weight_bytes(plan.padded)
+        self._weights = device_memory(plan.batch * self._weight_bytes)
         self.tile_in = self.tile_out = 0
         if plan.tile is not None:
             tile_bytes = (2 if half else 4) * math.prod(plan.card.tensor_shape(1, *plan.tile))
@@ -85,6 +91,18 @@ class _Slot:
         """How many pictures are in work."""
         return len(self.pictures) or len(self.sources)
 
+    def inputs(self) -> list[int]:
+        """Addresses of the network's inputs, one a picture."""
+        return [self.tensor_in + index * self.tensor_bytes for index in range(self.count)]
+
+    def outputs(self) -> list[int]:
+        """And of its outputs."""
+        return [self.tensor_out + index * self.tensor_bytes for index in range(self.count)]
+
+    def weights(self) -> list[int]:
+        """And of how much of each picture is new."""
+        return [self._weights + index * self._weight_bytes for index in range(self.count)]
+
     def surface_in(self, index: int) -> Surface:
         return self.sources[index].surface if self.sources else self._surface(self.device_in, index)
 
@@ -102,9 +120,11 @@ class _Slot:
         *,
         sources: Sequence[DevicePicture] = (),
         targets: Sequence[DevicePicture] = (),
+        deflicker: DeviceDeflicker | None = None,
     ) -> None:
         """Copy into pinned memory what is not on the device. The slot is idle: nobody reads it."""
         self.pictures, self.sources, self.targets = list(pictures), list(sources), list(targets)
+        self.deflicker = deflicker
         if self.sources:
             return
         for index, picture in enumerate(pictures):
@@ -149,7 +169,7 @@ class _Slot:
     def results(self) -> list[PlanesYUV420]:
         """The pictures in pinned memory, copied out: the slot may be filled again, and holds nobody's memory."""
         pictures, drawn_elsewhere = self.pictures, bool(self.targets)
-        self.pictures, self.sources, self.targets = [], [], []
+        self.pictures, self.sources, self.targets, self.deflicker = [], [], [], None
         if drawn_elsewhere:
             return pictures
         results = []
@@ -160,7 +180,7 @@ class _Slot:
 
     def forget_graphs(self, device: Device) -> None:
         for graph in self._graphs.values():
-            _quietly(device, "cuGraphExecDestroy", graph)
+            quietly(device, "cuGraphExecDestroy", graph)
         self._graphs.clear()
 
     def _capture(self, device: Device, enqueue: Callable[[], None], key: int) -> bool:
@@ -186,13 +206,13 @@ class _Slot:
             enqueue()
         except BaseException:
             # The stream must leave the capture; what failed says more than its end does.
-            _quietly(device, "cuStreamEndCapture", self.stream)
+            quietly(device, "cuStreamEndCapture", self.stream)
             raise
         graph = device.call("cuStreamEndCapture", self.stream)
         try:
             return device.call("cuGraphInstantiate", graph, 0)
         finally:
-            _quietly(device, "cuGraphDestroy", graph)
+            quietly(device, "cuGraphDestroy", graph)
 
     def _surface(self, address: int, index: int) -> Surface:
         return Surface(self._layout, address + index * self._layout.total_bytes, self.pictures[index].colour)
@@ -210,13 +230,3 @@ class _Slot:
                 strict=True,
             )
         ]
-
-
-def _quietly(device: Device, name: str, *arguments: Any) -> None:
-    """Free something; a device that is lost has freed it already."""
-    try:
-        device.call(name, *arguments)
-    except DeviceLost:
-        pass
-    except DeviceError as error:
-        _LOG.debug("%s: %s", name, error)

@@ -14,24 +14,23 @@ submitting thread when it needs the slot.
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from animevid.errors import DeviceError, UsageError
-from animevid.gpu import kernels
-from animevid.gpu.driver import Device, OutOfDeviceMemory
+from animevid.gpu.deflicker import DeviceDeflicker
+from animevid.gpu.driver import Device, OutOfDeviceMemory, quietly
 from animevid.gpu.interop import DevicePicture
-from animevid.gpu.kernels import Launch
 from animevid.gpu.plan import SlotPlan, plan_slots, smaller_plan
-from animevid.gpu.slot import _quietly, _Slot
+from animevid.gpu.slot import _Slot
+from animevid.gpu.steps import Functions, postprocess, preprocess
 from animevid.gpu.tiling import TileCopies
 from animevid.pixels.planes import PlanesYUV420
-from animevid.styles.card import ColourOrder, Layout, StyleCard
 
 __all__ = ["DevicePipeline", "Network", "SlotPlan", "Submission", "open_pipeline", "plan_slots", "smaller_plan"]
 
@@ -110,7 +109,7 @@ class DevicePipeline:
         self._resources = ExitStack()
         self._resources.callback(network.close)
         try:
-            self._functions = _Functions(device, module, self._resources)
+            self._functions = Functions(device, module, self._resources)
             self._tile_copies = None
             if plan.tile is not None:
                 value_bytes = 2 if network.half else 4
@@ -149,13 +148,15 @@ class DevicePipeline:
         *,
         sources: Sequence[DevicePicture] = (),
         targets: Sequence[DevicePicture] = (),
+        deflicker: DeviceDeflicker | None = None,
     ) -> Submission:
         """Start 1 to ``plan.batch`` pictures. Returns as soon as they are copied into pinned memory.
 
         ``sources``: where the pictures lie on the device already, in the order of its default stream (a decoder's);
         nothing is copied in then. ``targets``: where they are to be drawn; nothing is copied out then, and the results
-        are the ``pictures`` as they were given. With all slots busy it waits for the oldest, whose results its
-        submission then keeps.
+        are the ``pictures`` as they were given. ``deflicker``: what the stream of these pictures showed before, so that
+        noise settles; each picture is drawn by itself without. With all slots busy it waits for the oldest, whose
+        results its submission then keeps.
 
         Raises:
             UsageError: pictures of another number, size or depth.
@@ -175,20 +176,24 @@ class DevicePipeline:
         weight = round(self._strength * 256)
         self._device.make_current()
         try:
-            slot.fill(pictures, sources=sources, targets=targets)
+            slot.fill(pictures, sources=sources, targets=targets, deflicker=deflicker)
             if sources:
                 slot.order_after(self._device, _DEFAULT_STREAM)
             self._enqueue(slot, weight)
             slot.mark_done(self._device)
         except BaseException:
             # Work may have been submitted before it failed: the slot is not free until its stream is empty.
-            _quietly(self._device, "cuStreamSynchronize", slot.stream)
-            self._free.appendleft(slot)
+            self._give_up(slot)
             raise
         return self._started(slot)
 
     def draw(
-        self, sources: Sequence[DevicePicture], targets: Sequence[DevicePicture], *, stream: int = 0
+        self,
+        sources: Sequence[DevicePicture],
+        targets: Sequence[DevicePicture],
+        *,
+        stream: int = 0,
+        deflicker: DeviceDeflicker | None = None,
     ) -> Submission:
         """Draw ``sources`` into ``targets``, which others own, without touching the host. Returns before it is done.
 
@@ -207,16 +212,21 @@ class DevicePipeline:
         weight = round(self._strength * 256)
         self._device.make_current()
         try:
-            slot.fill([], sources=sources, targets=targets)
+            slot.fill([], sources=sources, targets=targets, deflicker=deflicker)
             slot.order_after(self._device, stream)
             self._enqueue_network(slot, weight)
             slot.order_before(self._device, stream)
         except BaseException:
-            _quietly(self._device, "cuStreamSynchronize", slot.stream)
-            slot.fill([])
-            self._free.appendleft(slot)
+            self._give_up(slot)
             raise
         return self._started(slot)
+
+    def _give_up(self, slot: _Slot) -> None:
+        if slot.deflicker is not None:
+            slot.deflicker.forget()
+        quietly(self._device, "cuStreamSynchronize", slot.stream)
+        slot.fill([])
+        self._free.appendleft(slot)
 
     def _check_borrowed(self, pictures: Iterable[DevicePicture]) -> None:
         layout = self.plan.layout
@@ -257,10 +267,10 @@ class DevicePipeline:
             with suppress(DeviceError):
                 submission.results()
         if self._free:
-            _quietly(self._device, "cuCtxSetCurrent", self._device.context)
+            quietly(self._device, "cuCtxSetCurrent", self._device.context)
         for slot in self._free:
             # The stream, not the event: work may have been submitted that never got as far as its event.
-            _quietly(self._device, "cuStreamSynchronize", slot.stream)
+            quietly(self._device, "cuStreamSynchronize", slot.stream)
             slot.forget_graphs(self._device)
         self._free.clear()
         self._resources.close()
@@ -299,18 +309,25 @@ class DevicePipeline:
             self._device.call("cuMemcpyDtoHAsync", slot.host_out, slot.device_out, size, slot.stream)
 
     def _enqueue_network(self, slot: _Slot, weight: int) -> None:
+        plan, half, launch = self.plan, self._network.half, partial(self._functions.launch, slot.stream)
+        filtered: dict[str, Any] = {"weights": slot.weights(), "size": plan.padded, "half": half}
+        firsts: list[bool] = []
         for index in range(slot.count):
-            self._launch(self._preprocess(slot, index), slot)
+            launch(preprocess(plan, slot, index, half=half))
+        if slot.deflicker is not None:
+            firsts = slot.deflicker.inputs(launch, slot.stream, slot.inputs(), **filtered)
         if self._tile_copies is None:
             self._run_network(slot, slot.tensor_in, slot.tensor_out)
-        for place in self.plan.tiles:  # of one frame: smaller batches are tried before tiles
+        for place in plan.tiles:  # of one frame: smaller batches are tried before tiles
             assert self._tile_copies is not None
             self._tile_copies.cut(self._device, slot.stream, slot.tensor_in, slot.tile_in, place)
             self._run_network(slot, slot.tile_in, slot.tile_out)
             self._tile_copies.paste(self._device, slot.stream, slot.tile_out, slot.tensor_out, place)
+        if slot.deflicker is not None:
+            slot.deflicker.outputs(launch, slot.stream, slot.outputs(), firsts=firsts, **filtered)
         for index in range(slot.count):
-            for launch in self._postprocess(slot, index, weight):
-                self._launch(launch, slot)
+            for one in postprocess(plan, slot, index, weight, half=half):
+                launch(one)
 
     def _run_network(self, slot: _Slot, source: int, target: int) -> None:
         shape = self.plan.card.tensor_shape(slot.count, *self.plan.network_px)
@@ -321,56 +338,6 @@ class DevicePipeline:
             use_graphs=self.plan.use_graphs,
             capturable=lambda: network.capturable(slot=slot.index, stream=stream, shape=shape),
         )
-
-    def _preprocess(self, slot: _Slot, index: int) -> Launch:
-        plan, half = self.plan, self._network.half
-        surface, tensor = slot.surface_in(index), slot.tensor_in + index * slot.tensor_bytes
-        if plan.card.layout is Layout.PACKED_YUV420:
-            return kernels.pack(surface, tensor, size=plan.net_size, padded=plan.padded, half=half)
-        return kernels.to_rgb(
-            surface, tensor, size=plan.net_size, padded=plan.padded, half=half, value_range=plan.card.input_range,
-            **_rgb_order(plan.card),
-        )  # fmt: skip
-
-    def _postprocess(self, slot: _Slot, index: int, weight: int) -> list[Launch]:
-        plan, half = self.plan, self._network.half
-        read, written = (tensor + index * slot.tensor_bytes for tensor in (slot.tensor_in, slot.tensor_out))
-        original, result = slot.surface_in(index), slot.surface_out(index)
-        packed = plan.card.layout is Layout.PACKED_YUV420
-        launches: list[Launch] = []
-        if not packed:
-            # The network's RGB becomes a picture at its own size: the result, or what is lifted to it.
-            drawn = slot.surface_small(index) if plan.lifts else result
-            launches.append(
-                kernels.from_rgb(
-                    written, drawn, padded=plan.padded, half=half, value_range=plan.card.output_range,
-                    **_rgb_order(plan.card),
-                )
-            )  # fmt: skip
-            if plan.lifts:
-                read, written = slot.packed_in, slot.packed_out
-                for surface, tensor in ((original, read), (drawn, written)):
-                    launches.append(
-                        kernels.pack(surface, tensor, size=plan.net_size, padded=plan.small_padded, half=False)
-                    )
-        elif not plan.lifts:
-            launches.append(kernels.unpack(written, result, padded=plan.padded, half=half))
-        if plan.lifts:
-            launches += kernels.lift(
-                original, result, low_in=read, low_out=written, size=plan.net_size,
-                padded=plan.padded if packed else plan.small_padded, scratch=slot.scratch, half=half and packed,
-                epsilon=plan.card.upsample_epsilon,
-            )  # fmt: skip
-        if weight < 256:
-            launches.append(kernels.blend(original, result, strength=weight / 256))
-        return launches
-
-    def _launch(self, launch: Launch, slot: _Slot) -> None:
-        arguments = (ctypes.c_void_p * 1)(ctypes.addressof(launch.params))
-        self._device.call(
-            "cuLaunchKernel", self._functions[launch.kernel], *launch.grid, *launch.block, 0, slot.stream,
-            ctypes.addressof(arguments), 0,
-        )  # fmt: skip
 
 
 def open_pipeline(make: Callable[[SlotPlan], DevicePipeline], plan: SlotPlan) -> DevicePipeline:
@@ -387,22 +354,3 @@ def open_pipeline(make: Callable[[SlotPlan], DevicePipeline], plan: SlotPlan) ->
             if smaller is None:
                 raise
             plan = smaller
-
-
-def _rgb_order(card: StyleCard) -> dict[str, bool]:
-    return {"nhwc": card.layout is Layout.NHWC, "bgr": card.colour_order is ColourOrder.BGR}
-
-
-class _Functions:
-    """The kernels of a fatbin, by name."""
-
-    def __init__(self, device: Device, image: bytes, resources: ExitStack) -> None:
-        self._device = device
-        self._module = device.call("cuModuleLoadData", image)
-        resources.callback(_quietly, device, "cuModuleUnload", self._module)
-        self._found: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._found:
-            self._found[name] = self._device.call("cuModuleGetFunction", self._module, name.encode())
-        return self._found[name]

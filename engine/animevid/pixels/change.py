@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -69,10 +70,17 @@ def _block_sums_ref(values: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
     return np.asarray(whole.reshape(rows, BLOCK_PX, columns, BLOCK_PX).sum(axis=(1, 3), dtype=np.int64))
 
 
+def are_of_one_form(reference: PlanesYUV420, planes: PlanesYUV420) -> bool:
+    """Whether their samples can be compared: of one size, depth and colour."""
+    return (reference.y.shape, reference.bit_depth, reference.colour) == (
+        planes.y.shape, planes.bit_depth, planes.colour,
+    )  # fmt: skip
+
+
 def has_changed(reference: PlanesYUV420, planes: PlanesYUV420, *, floor: NoiseFloor | None = None) -> bool:
     """Whether ``planes`` differs from ``reference`` (same size and depth, else: yes) by more than noise."""
     floor = floor or NoiseFloor()
-    if (reference.y.shape, reference.bit_depth, reference.colour) != (planes.y.shape, planes.bit_depth, planes.colour):
+    if not are_of_one_form(reference, planes):
         return True
     for before, now in ((reference.y, planes.y), (reference.u, planes.u), (reference.v, planes.v)):
         for top in _from_the_middle(now.shape[0]):
@@ -100,13 +108,15 @@ class ChangeDetector:
     adds up until it shows, and what is on the screen is at most one noise floor away from what it should be.
     """
 
-    def __init__(self, *, floor: NoiseFloor | None = None) -> None:
+    def __init__(self, *, floor: NoiseFloor | None = None, compare: Callable[..., bool] = has_changed) -> None:
+        """``compare`` takes the arguments of :func:`has_changed`."""
         self._floor = floor or NoiseFloor()
+        self._compare = compare
         self._stylized: PlanesYUV420 | None = None
 
     def must_stylize(self, planes: PlanesYUV420) -> bool:
         """True for the first picture and for each that differs; the picture is then the new reference and is kept."""
-        if self._stylized is not None and not has_changed(self._stylized, planes, floor=self._floor):
+        if self._stylized is not None and not self._compare(self._stylized, planes, floor=self._floor):
             return False
         self._stylized = planes
         return True

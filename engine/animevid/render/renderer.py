@@ -57,10 +57,15 @@ class NetworkOutput:
 
 @dataclass(frozen=True, slots=True)
 class DeviceInput:
-    """A picture for a backend that takes it whole; ``size`` is the network's, (height, width)."""
+    """A picture for a backend that takes it whole.
+
+    ``size``: the network's, (height, width). ``deflicker``: of ``PictureRunner.new_deflicker``; ``None``: it is
+    drawn by itself.
+    """
 
     planes: PlanesYUV420
     size: Size
+    deflicker: object | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +80,11 @@ StepInput: TypeAlias = NetworkInput | DeviceInput
 StepOutput: TypeAlias = NetworkOutput | DeviceOutput
 
 
-def form_of(item: StepInput) -> tuple[type, tuple[int, ...]]:
+def form_of(item: StepInput) -> tuple[type, tuple[int, ...], object]:
     """What pictures of one batch have in common."""
-    return type(item), item.size if isinstance(item, DeviceInput) else item.tensor.shape
+    if isinstance(item, DeviceInput):
+        return type(item), item.size, item.deflicker
+    return type(item), item.tensor.shape, None
 
 
 In = TypeVar("In")

@@ -28,6 +28,7 @@ from animevid.pixels import (
     unpack_yuv420,
 )
 from animevid.pixels.device import on_host
+from animevid.render.ready import ReadySizes
 from animevid.render.renderer import (
     DeviceInput,
     DeviceOutput,
@@ -100,7 +101,7 @@ class Stylizer:
         self._net_pixels = options.net_pixels
         #: The largest ``net_pixels`` that was set since; ``None``: it stays what it was.
         self._most_pixels: int | None = None
-        self._ready_sizes: dict[tuple[int, int, int], Size] = {}
+        self._ready_sizes = ReadySizes()
         self._packed = self.card.layout is Layout.PACKED_YUV420
         self._multiple = self.card.padded_multiple_px
         self._backend: Backend = open_backend(
@@ -173,6 +174,11 @@ class Stylizer:
         if runner is not None:
             runner.results_on_device = keep
 
+    @property
+    def pictures(self) -> PictureRunner | None:
+        """What draws whole pictures on a device; ``None`` where they are converted by the CPU."""
+        return self._backend.pictures
+
     def _device_runner(self) -> SlotRunner | None:
         runner = self._backend.pictures
         if runner is None:
@@ -212,22 +218,14 @@ class Stylizer:
         return self._to_tensor(planes, size)
 
     def _ready_size(self, runner: PictureRunner, planes: PlanesYUV420, size: Size) -> Size:
-        """``size``, or the last one that was ready where waiting for it would hold up a picture."""
         if not self._most_pixels:
             return size
-        form = (planes.height, planes.width, planes.bit_depth)
-        ready = runner.is_ready(planes, size)
-        if ready or form not in self._ready_sizes:
-            self._ready_sizes[form] = size
-        if ready:
-            # Not before the first is there: two engines are not built at once.
-            pixels = min(self._most_pixels, planes.height * planes.width)
-            steps = (max(_MIN_STEP_PIXELS, round(pixels * share)) for share in STEP_SHARES)
-            sizes = [self.net_size(planes.height, planes.width, net_pixels=step) for step in steps]
-            runner.prepare(planes, [size for size in dict.fromkeys(sizes) if runner.takes(planes, size)])
-        else:
-            runner.prepare(planes, [size] if self._ready_sizes[form] != size else [])
-        return self._ready_sizes[form]
+        height, width = planes.height, planes.width
+        pixels = min(self._most_pixels, height * width)
+        steps = (max(_MIN_STEP_PIXELS, round(pixels * share)) for share in STEP_SHARES)
+        return self._ready_sizes.take(
+            runner, planes, size, steps=[self.net_size(height, width, net_pixels=step) for step in steps]
+        )
 
     def infer(self, inputs: Sequence[StepInput]) -> list[StepOutput]:
         """The network's pictures, in order. Neighbours of one shape run as one batch.
@@ -340,7 +338,10 @@ class Stylizer:
         if runner is not None:
             try:
                 pending = runner.submit(
-                    [item.planes for item in batch], net_size=batch[0].size, strength=self._strength
+                    [item.planes for item in batch],
+                    net_size=batch[0].size,
+                    strength=self._strength,
+                    deflicker=batch[0].deflicker,
                 )
                 return [DeviceOutput(*pair) for pair in zip(batch, pending, strict=True)]
             except BackendError as error:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from animevid.backends.base import Tensor
+from animevid.errors import DeviceError
 from animevid.pixels import (
     ChangeDetector,
     Deflicker,
     NoiseFloor,
     PlanesYUV420,
+    has_changed,
     planes_to_rgb,
 )
+from animevid.pixels.change import are_of_one_form
+from animevid.pixels.device import DevicePlanes
 from animevid.pixels.packed import depth_to_space_ref, space_to_depth_ref
-from animevid.render.renderer import NetworkInput, NetworkOutput, StepInput, StepOutput
+from animevid.render.renderer import DeviceOutput, NetworkInput, NetworkOutput, StepInput, StepOutput
 from animevid.render.rgb import Images, planes_of_rgb, take_images
 from animevid.render.stylizer import Stylizer
 from animevid.styles.card import Layout
@@ -46,13 +51,14 @@ class FilteredOutput:
 class TemporalFilter:
     """The steps of ``stylizer`` without flicker: what only noise changed stays what it was (``pixels.deflicker``).
 
-    One for each stream: it remembers. A picture that a GPU takes whole is drawn by itself, as it comes.
+    One for each stream: it remembers. Pictures that a GPU takes whole settle there, by the same formulas.
     """
 
     def __init__(self, stylizer: Stylizer) -> None:
         self.stylizer = stylizer
         low, high = stylizer.card.input_range
         self._deflicker = Deflicker(units_per_code=abs(high - low) / 255)
+        self._on_device: object | None = None
 
     @property
     def strength(self) -> float:
@@ -66,8 +72,13 @@ class TemporalFilter:
         network_input, weights = self.stylizer.preprocess(planes), None
         if isinstance(network_input, NetworkInput):
             layout, tensor = self.stylizer.card.layout, network_input.tensor
-            cells, weights = self._deflicker.input(_to_cells(tensor, layout))
-            network_input = replace(network_input, tensor=_from_cells(cells, layout, like=tensor))
+            cells, weights = self._deflicker.input(to_cells(tensor, layout))
+            network_input = replace(network_input, tensor=from_cells(cells, layout, like=tensor))
+        else:
+            runner = self.stylizer.pictures
+            if self._on_device is None and runner is not None:
+                self._on_device = runner.new_deflicker()
+            network_input = replace(network_input, deflicker=self._on_device)
         return FilteredInput(network_input, weights)
 
     def infer(self, inputs: Sequence[FilteredInput]) -> list[FilteredOutput]:
@@ -82,10 +93,13 @@ class TemporalFilter:
 
     def postprocess(self, planes: PlanesYUV420, output: FilteredOutput) -> PlanesYUV420:
         drawn = output.network_output
+        if isinstance(drawn, DeviceOutput) and planes is not drawn.source.planes:
+            # An unchanged picture at another strength: what was drawn is blended already.
+            return self.stylize_planes(planes)
         if not output.is_settled and isinstance(drawn, NetworkOutput):
             layout, tensor = self.stylizer.card.layout, drawn.tensor
-            cells = self._deflicker.output(_to_cells(tensor, layout), output.weights)
-            output.network_output = drawn = replace(drawn, result=_from_cells(cells, layout, like=tensor))
+            cells = self._deflicker.output(to_cells(tensor, layout), output.weights)
+            output.network_output = drawn = replace(drawn, result=from_cells(cells, layout, like=tensor))
         output.is_settled = True
         return self.stylizer.postprocess(planes, drawn)
 
@@ -112,7 +126,8 @@ class FrameReuse:
 
     def __init__(self, stylizer: Stylizer | TemporalFilter, *, floor: NoiseFloor | None = None) -> None:
         self._stylizer: Any = stylizer
-        self._detector = ChangeDetector(floor=floor)
+        inner = stylizer.stylizer if isinstance(stylizer, TemporalFilter) else stylizer
+        self._detector = ChangeDetector(floor=floor, compare=partial(_has_changed, inner))
         self._output: Any = None
         self._shown: tuple[float, PlanesYUV420] | None = None
         self.skipped = 0
@@ -151,7 +166,20 @@ class FrameReuse:
         return shown
 
 
-def _to_cells(tensor: Tensor, layout: Layout) -> Tensor:
+def _has_changed(stylizer: Stylizer, before: PlanesYUV420, now: PlanesYUV420, *, floor: NoiseFloor) -> bool:
+    """``pixels.has_changed``, also of pictures in a GPU's memory, which are compared there."""
+    if not (isinstance(before, DevicePlanes) or isinstance(now, DevicePlanes)):
+        return has_changed(before, now, floor=floor)
+    runner = stylizer.pictures
+    if runner is None or not are_of_one_form(before, now):
+        return True
+    try:
+        return runner.has_changed(before, now, floor=floor)
+    except DeviceError:
+        return True  # whoever draws it says what is wrong with the device
+
+
+def to_cells(tensor: Tensor, layout: Layout) -> Tensor:
     """``tensor`` as (channels, cells down, cells across): 4x4 pixels each, the last filled by repeating the edge."""
     if layout is Layout.PACKED_YUV420:
         return tensor
@@ -161,7 +189,7 @@ def _to_cells(tensor: Tensor, layout: Layout) -> Tensor:
     return np.concatenate([space_to_depth_ref(plane, _CELL_PX) for plane in whole])
 
 
-def _from_cells(cells: Tensor, layout: Layout, *, like: Tensor) -> Tensor:
+def from_cells(cells: Tensor, layout: Layout, *, like: Tensor) -> Tensor:
     """The inverse, in the shape of ``like``."""
     if layout is Layout.PACKED_YUV420:
         return cells

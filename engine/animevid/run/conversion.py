@@ -167,11 +167,11 @@ class Conversion:
             AnimevidError: of any part; the output's name then holds what it held before.
         """
         source, sink, options = self._source, self._sink, self._options
-        # What stays on the device is neither compared nor resized by the CPU.
+        # What stays on the device is not resized by the CPU.
         on_device, separate = self._on_device, self._sink.separate_images
-        filters = options.deflicker and not on_device and not separate
+        filters = options.deflicker and not separate
         filtered = TemporalFilter(self._stylizer) if filters else self._stylizer
-        reuse = FrameReuse(filtered) if options.skip_static and not on_device else None
+        reuse = FrameReuse(filtered) if options.skip_static else None
         total = source.info.frame_count
         started_at = first_frame_at = time.perf_counter()
 
@@ -190,7 +190,7 @@ class Conversion:
 
         self._session = session = Session(
             self._frames(),
-            filtered if on_device else reuse or filtered,
+            reuse or filtered,
             [encode],
             FILES,
             fit=None if on_device else self._fit,

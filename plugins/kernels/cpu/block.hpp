@@ -191,3 +191,9 @@ private:
 #define __syncthreads() (animevid::cpu::Block::current().sync())
 #define __shfl_down_sync(mask, value, distance) (animevid::cpu::Block::current().shuffle_down(value, distance))
 #define __shfl_sync(mask, value, source) (animevid::cpu::Block::current().shuffle(value, source))
+// Blocks run one after another, and fibers change at barriers only.
+inline unsigned atomicAdd(unsigned* where, unsigned value) {
+    const unsigned before = *where;
+    *where += value;
+    return before;
+}

@@ -11,15 +11,18 @@ import numpy as np
 
 from animevid.gpu import kernels
 from animevid.gpu.check.findings import CheckOptions, Finding
-from animevid.gpu.check.kernels import compare_norms, compare_pixels, summaries
+from animevid.gpu.check.kernels import compare_filters, compare_norms, compare_pixels, summaries
 from animevid.gpu.check.queue import GpuQueue
+from animevid.gpu.deflicker import FilterMemory, cells_of, settle_input, settle_output, weight_bytes
 from animevid.gpu.driver import open_device
 from animevid.gpu.kernels import Launch, Surface, surface_layout
 from animevid.pixels.colour import Colour, ColourRange
 from animevid.pixels.packed import padded_size
 from animevid.pixels.resize import Size
+from animevid.styles.card import ColourOrder, Layout, StyleCard
 
 _TIMES = 100
+_CARD = StyleCard(name="any", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV)
 _TAGS = Colour(range=ColourRange.LIMITED)
 #: A kernel before or behind the network should take at most so many times what the copy takes.
 _TARGET = 1.3
@@ -32,7 +35,9 @@ def section(options: CheckOptions) -> Iterator[Finding]:
     with open_device() as device:
         gpu = GpuQueue(device)
         compared = compare_pixels(gpu, half=True, sizes=[size], forms=((8, "yuv420p"),))
-        yield from summaries([*compared, *compare_norms(gpu, half=True, shapes=[features])])
+        compared += compare_norms(gpu, half=True, shapes=[features])
+        compared += compare_filters(gpu, half=True, sizes=[size], layouts=[Layout.PACKED_YUV420])
+        yield from summaries(compared)
         for name, launches, moved in _work(gpu, size):
             us = gpu.microseconds(partial(gpu.launch, launches), times=_TIMES)
             spare = [gpu.allocate(max(moved // 2, 1)) for _ in "12"]
@@ -74,9 +79,23 @@ def _work(gpu: GpuQueue, size: Size) -> Iterator[tuple[str, Launch | Sequence[La
     )
     yield "guided upsample", upsample, 2 * layout.total_bytes + packed_bytes // 2
     yield "blend", kernels.blend(frame, other, strength=0.5), 3 * layout.total_bytes
+    yield "temporal filter", *_filter(gpu, size=padded, tensors=(tensor, low))
     # Statistics and application each read it.
     norm = kernels.norm(
         norm_in, norm_out, shape=shape, layer=True, partials=gpu.allocate(12 * 256 * shape[1]), scale=scale,
         shift=shift, slope=0.2, **half,
     )  # fmt: skip
     yield "layer norm", norm, 3 * features
+
+
+def _filter(gpu: GpuQueue, *, size: Size, tensors: tuple[int, int]) -> tuple[list[Launch], int]:
+    """On packed tensors. Of the input, change and settling each read it."""
+    values, cells = 24 * math.prod(cells_of(size)), weight_bytes(size)
+    kept = [gpu.allocate(4 * values) for _ in "12"]
+    earlier, change, weights = (gpu.allocate(cells) for _ in "123")
+    small = gpu.upload(np.zeros(129, np.uint32))
+    memory = FilterMemory(kept[0], kept[1], earlier, change, histogram=small, noise=small + 4 * 128)
+    options: dict[str, Any] = {"card": _CARD, "size": size, "half": True}
+    gpu.launch(settle_input(tensors[0], weights, memory, first=True, **options))
+    launches = settle_input(tensors[0], weights, memory, first=False, **options)
+    return [*launches, settle_output(tensors[1], weights, memory, first=False, **options)], (6 + 12 + 12) * values

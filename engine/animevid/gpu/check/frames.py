@@ -17,6 +17,7 @@ from animevid.pixels.resize import Size, chroma_size, resize_planes
 DEMO_CLIP = Path(animevid.__file__).parent / "demo" / "demo.mp4"
 _KEPT = 12
 _NOISE_CODES = 6
+_GRAIN_CODES = 1.2
 
 
 def noise_frame(size: Size, *, bit_depth: int = 8, seed: int = 0) -> PlanesYUV420:
@@ -43,6 +44,18 @@ def varied_frames(count: int, size: Size) -> Iterator[PlanesYUV420]:
     """
     scenes = demo_frames(size)
     return (_varied(scenes[index % len(scenes)], index, len(scenes)) for index in range(count))
+
+
+def noisy_frames(count: int, size: Size) -> Iterator[PlanesYUV420]:
+    """One scene of the demo clip that stands still, with the noise of a camera that is new in each frame."""
+    scene = demo_frames(size)[0]
+    for index in range(count):
+        rng = np.random.default_rng(index)
+        y, u, v = (
+            np.clip(plane + np.rint(rng.normal(0, _GRAIN_CODES, plane.shape)), 0, 255).astype(np.uint8)
+            for plane in (scene.y, scene.u, scene.v)
+        )
+        yield scene.with_planes(y, u, v)
 
 
 def _varied(scene: PlanesYUV420, index: int, scenes: int) -> PlanesYUV420:

@@ -14,17 +14,23 @@ from animevid.gpu import kernels
 from animevid.gpu.check.findings import CheckOptions, Finding, largest_difference
 from animevid.gpu.check.frames import noise_frame
 from animevid.gpu.check.queue import Array, GpuQueue
+from animevid.gpu.deflicker import DeviceDeflicker, weight_bytes
 from animevid.gpu.driver import open_device
 from animevid.gpu.kernels import Surface, SurfaceLayout, surface_layout
 from animevid.pixels.blend import blend_ref
+from animevid.pixels.change import NoiseFloor, has_changed
+from animevid.pixels.deflicker import Deflicker
 from animevid.pixels.guided_upsample import guided_upsample_ref
 from animevid.pixels.packed import pack_yuv420_ref, padded_size, unpack_yuv420_ref
 from animevid.pixels.planes import PlanesYUV420
 from animevid.pixels.resize import Size, chroma_size
 from animevid.pixels.rgb import planes_to_tensor_ref, tensor_to_planes_ref
+from animevid.render.temporal import from_cells, to_cells
+from animevid.styles.card import ColourOrder, Layout, StyleCard
 
 ODD_SIZES = ((1, 1), (2, 3), (9, 31), (33, 65), (90, 161), (271, 479))
 FORMS = ((8, "yuv420p"), (8, "nv12"), (10, "yuv420p"), (10, "nv12"))
+_FILTERED_FRAMES = 5
 NORM_SHAPES = ((1, 1, 1, 1), (2, 3, 5, 7), (1, 5, 1, 333), (2, 4, 181, 183))
 #: Largest difference that is rounding, float32 and float16: tensors on [-1, 1], or codes of 8 bits.
 ALLOWED = {
@@ -35,6 +41,10 @@ ALLOWED = {
     "from_rgb": (1, 1),
     "blend": (0, 0),
     "norm": (1e-4, 1e-2),
+    # Where a cell falls on the edge of a bin, the noise is another by an eighth of a code.
+    "temporal filter": (1e-3, 3e-3),
+    # Of the two answers, changed or not.
+    "comparison": (0, 0),
 }
 
 
@@ -58,7 +68,9 @@ def section(options: CheckOptions) -> Iterator[Finding]:
         gpu = GpuQueue(device)
         for half in (False, True):
             pixels = compare_pixels(gpu, half=half, sizes=ODD_SIZES)
-            yield from summaries([*pixels, *compare_norms(gpu, half=half, shapes=NORM_SHAPES)])
+            norms = compare_norms(gpu, half=half, shapes=NORM_SHAPES)
+            filters = compare_filters(gpu, half=half, sizes=ODD_SIZES)
+            yield from summaries([*pixels, *norms, *filters])
 
 
 def summaries(compared: Sequence[Compared]) -> Iterator[Finding]:
@@ -126,10 +138,32 @@ def compare_pixels(
         got = from_memory(gpu.download(result, memory), frame, layout)
         add("blend", _codes_apart(got, blend_ref(frame, other, strength=0.3)))
 
+        for name, changed in _changed_somewhere(frame):
+            address = gpu.upload(np.zeros(1, np.uint32))
+            now = Surface(layout, gpu.upload(to_memory(changed, layout)), frame.colour)
+            gpu.launch(kernels.compare(surface, now, address, floor=NoiseFloor()))
+            (said,) = gpu.download(address, np.zeros(1, np.uint32))
+            add("comparison", abs(int(said) - int(has_changed(frame, changed))), f"{case}, {name}")
+
         if min(size) > 8:
             small = (size[0] // 2, size[1] // 2)
             add("guided upsample", _compare_upsample(gpu, drawn_into, frame, surface, small, dtype) / code)
     return rows
+
+
+def _changed_somewhere(frame: PlanesYUV420) -> Iterator[tuple[str, PlanesYUV420]]:
+    """``frame`` with differences a little below and above what counts as noise, in the last block of a plane."""
+    code = 1 << (frame.bit_depth - 8)
+    floor = NoiseFloor()
+    for name, differences in (
+        ("one sample", (int(floor.largest), int(floor.largest) + 1)),
+        ("a block", (int(floor.block_signed), int(floor.block_signed) + 1)),
+    ):
+        for difference in differences:
+            planes = [plane.copy() for plane in (frame.y, frame.u, frame.v)]
+            part = planes[difference % 3][-1:, -1:] if name == "one sample" else planes[difference % 3][-8:, -8:]
+            part[...] = np.where(part < 128 * code, part + difference * code, part - difference * code)
+            yield f"{name} by {difference}", frame.with_planes(planes[0], planes[1], planes[2])
 
 
 def compare_norms(gpu: GpuQueue, *, half: bool, shapes: Sequence[tuple[int, int, int, int]]) -> list[Compared]:
@@ -139,6 +173,48 @@ def compare_norms(gpu: GpuQueue, *, half: bool, shapes: Sequence[tuple[int, int,
         for shape in shapes
         for layer in (True, False)
     ]
+
+
+def compare_filters(
+    gpu: GpuQueue, *, half: bool, sizes: Sequence[Size], layouts: Sequence[Layout] = tuple(Layout)
+) -> list[Compared]:
+    """The temporal filter, over a few frames of each size in each layout."""
+    return [
+        Compared(
+            "temporal filter", f"{size[1]}x{size[0]} {layout.value}", half, _compare_filter(gpu, size, layout, half)
+        )
+        for size in sizes
+        for layout in layouts
+    ]
+
+
+def _compare_filter(gpu: GpuQueue, size: Size, layout: Layout, half: bool) -> float:
+    """Input and output of a scene with noise in which something moves, as ``pixels.deflicker`` settles them."""
+    packed = layout is Layout.PACKED_YUV420
+    card = StyleCard(name="any", layout=layout, colour_order=ColourOrder.YUV if packed else ColourOrder.RGB)
+    size = padded_size(size) if packed else size
+    shape = card.tensor_shape(1, *size)[1:]
+    rng, code, dtype = np.random.default_rng(4), 2 / 255, np.float16 if half else np.float32
+    scenes = [rng.uniform(-1, 1, shape) for _ in "12"]
+    low, high = card.input_range
+    reference, on_device = Deflicker(units_per_code=(high - low) / 255), DeviceDeflicker(gpu.device, card)
+    weights, apart = gpu.allocate(weight_bytes(size)), 0.0
+    options: dict[str, Any] = {"weights": [weights], "size": size, "half": half}
+    for index in range(_FILTERED_FRAMES):
+        given = [(scene + rng.normal(0, 2 * code, shape)).astype(dtype) for scene in scenes]
+        axis = layout.spatial_axes[1] - 1
+        np.moveaxis(given[0], axis, 0)[index : index + 2] = 1.0  # it moves across
+        addresses = [gpu.upload(tensor) for tensor in given]
+        firsts = on_device.inputs(gpu.launch, gpu.stream, addresses[:1], **options)
+        on_device.outputs(gpu.launch, gpu.stream, addresses[1:], firsts=firsts, **options)
+        cells = [to_cells(tensor.astype(np.float32), layout) for tensor in given]
+        settled, share = reference.input(cells[0])
+        drawn = reference.output(cells[1], share)
+        for address, tensor, expected in zip(addresses, given, (settled, drawn), strict=True):
+            got = gpu.download(address, tensor)
+            apart = max(apart, largest_difference(got, from_cells(expected, layout, like=tensor.astype(np.float32))))
+    on_device.resources.close()
+    return apart
 
 
 def _compare_upsample(

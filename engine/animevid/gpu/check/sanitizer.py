@@ -1,4 +1,4 @@
-"""compute-sanitizer over the kernels: memcheck over all, racecheck over the norms, which use shared memory."""
+"""compute-sanitizer over the kernels: memcheck over all, racecheck over norms and temporal filter (shared memory)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from animevid.gpu.check.findings import CheckOptions, Finding, Skipped
-from animevid.gpu.check.kernels import compare_norms, compare_pixels
+from animevid.gpu.check.kernels import compare_filters, compare_norms, compare_pixels
 from animevid.gpu.check.queue import GpuQueue
 from animevid.gpu.driver import open_device
 from animevid.pixels.resize import Size
@@ -23,7 +23,7 @@ _FOUND_SOMETHING = 9
 _SIZES: tuple[Size, ...] = ((9, 31), (33, 65))
 _NORM_SHAPES = ((2, 3, 5, 7), (2, 4, 91, 93))
 #: tool -> what it runs over, and its share of the section's time.
-_TOOLS = {"memcheck": ("kernels", 0.6), "racecheck": ("norms", 0.8)}
+_TOOLS = {"memcheck": ("kernels", 0.6), "racecheck": ("norms and the filter", 0.8)}
 
 
 def section(options: CheckOptions) -> Iterator[Finding]:
@@ -55,7 +55,8 @@ def run_sanitized(what: str) -> int:
             for half in (False, True)
             for row in (
                 *compare_norms(gpu, half=half, shapes=_NORM_SHAPES),
-                *([] if what == "norms" else compare_pixels(gpu, half=half, sizes=_SIZES)),
+                *compare_filters(gpu, half=half, sizes=_SIZES[:1]),
+                *(compare_pixels(gpu, half=half, sizes=_SIZES) if what == "kernels" else []),
             )
         ]
     return 0 if rows and all(row.agrees for row in rows) else 1

@@ -11,11 +11,13 @@ from typing import Any
 from animevid.backends import available_backends
 from animevid.errors import AnimevidError
 from animevid.gpu.check.findings import CheckOptions, Distance, Finding, Skipped, distance, worst
-from animevid.gpu.check.frames import varied_frames
+from animevid.gpu.check.frames import noisy_frames, varied_frames
 from animevid.pixels.blend import blend
 from animevid.pixels.device import on_host
 from animevid.pixels.planes import PlanesYUV420
+from animevid.render.renderer import Renderer
 from animevid.render.stylizer import Stylizer
+from animevid.render.temporal import TemporalFilter
 from animevid.styles import Style, list_styles, load_style
 
 GPU_BACKENDS = ("tensorrt", "torch")
@@ -27,7 +29,7 @@ _FEW = 8
 
 
 def section(options: CheckOptions) -> Iterator[Finding]:
-    """Batches of 1 to 4 at half strength with three slots busy; then every other style, whole."""
+    """Batches of 1 to 4 at half strength with three slots busy; without flicker; then every other style, whole."""
     first, *others = list_styles()
     frames = list(varied_frames(options.frames, options.size))
     with ExitStack() as stack:
@@ -41,7 +43,9 @@ def section(options: CheckOptions) -> Iterator[Finding]:
         begun = time.perf_counter()
         with open_on_cpu(first) as cpu:
             expected = [cpu.stylize_planes(frame) for frame in frames]
-        took = time.perf_counter() - begun
+            took = time.perf_counter() - begun
+            noisy = list(noisy_frames(_FEW, options.size))
+            steady = list(map(TemporalFilter(cpu).stylize_planes, noisy))
         yield Finding(f"{len(frames)} frames of {options.size[1]}x{options.size[0]} on the CPU: {took:.1f} s")
         half = [blend(frame, drawn, strength=_STRENGTH) for frame, drawn in zip(frames, expected, strict=True)]
         for name, gpu in stylizers:
@@ -54,6 +58,8 @@ def section(options: CheckOptions) -> Iterator[Finding]:
             gpu.strength = 1.0
             few = slice(0, _FEW)
             yield _compared(f"{name}, {first.card.name}, batch 4", gpu, frames[few], expected[few], 4)
+            what = f"{name}, {first.card.name}, without flicker, batch 2"
+            yield _compared(what, TemporalFilter(gpu), noisy, steady, 2)
     for style in others:
         yield from _other_style(style, [name for name, _ in stylizers], frames[:_FEW])
 
@@ -101,7 +107,7 @@ def full_precision(style: Style) -> Style:
     return load_style(style.path, precision="fp32") if style.path is not None else style
 
 
-def draw(stylizer: Stylizer, frames: Sequence[PlanesYUV420], *, batch: int) -> list[PlanesYUV420]:
+def draw(stylizer: Renderer[Any, Any], frames: Sequence[PlanesYUV420], *, batch: int) -> list[PlanesYUV420]:
     """All ``frames`` in batches, as many of them under way at once as there are slots."""
     waiting: deque[list[tuple[PlanesYUV420, Any]]] = deque()
     drawn: list[PlanesYUV420] = []
@@ -120,7 +126,11 @@ def draw(stylizer: Stylizer, frames: Sequence[PlanesYUV420], *, batch: int) -> l
 
 
 def _compared(
-    what: str, gpu: Stylizer, frames: Sequence[PlanesYUV420], expected: Sequence[PlanesYUV420], batch: int
+    what: str,
+    gpu: Renderer[Any, Any],
+    frames: Sequence[PlanesYUV420],
+    expected: Sequence[PlanesYUV420],
+    batch: int,
 ) -> Finding:
     try:
         drawn = draw(gpu, frames, batch=batch)

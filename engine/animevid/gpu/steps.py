@@ -1,0 +1,90 @@
+"""The kernels before and behind the network, for one frame of a slot, and how they are launched."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import ExitStack
+from typing import Any
+
+from animevid.gpu import kernels
+from animevid.gpu.driver import Device, quietly
+from animevid.gpu.kernels import Launch
+from animevid.gpu.plan import SlotPlan
+from animevid.gpu.slot import _Slot
+from animevid.styles.card import ColourOrder, Layout, StyleCard
+
+
+def preprocess(plan: SlotPlan, slot: _Slot, index: int, *, half: bool) -> Launch:
+    """The frame ``index`` of ``slot`` into its place in the network's input."""
+    surface, tensor = slot.surface_in(index), slot.tensor_in + index * slot.tensor_bytes
+    if plan.card.layout is Layout.PACKED_YUV420:
+        return kernels.pack(surface, tensor, size=plan.net_size, padded=plan.padded, half=half)
+    return kernels.to_rgb(
+        surface, tensor, size=plan.net_size, padded=plan.padded, half=half, value_range=plan.card.input_range,
+        **_rgb_order(plan.card),
+    )  # fmt: skip
+
+
+def postprocess(plan: SlotPlan, slot: _Slot, index: int, weight: int, *, half: bool) -> list[Launch]:
+    """What the network drew of it at full size, blended with it by ``weight`` of 256."""
+    read, written = (tensor + index * slot.tensor_bytes for tensor in (slot.tensor_in, slot.tensor_out))
+    original, result = slot.surface_in(index), slot.surface_out(index)
+    packed = plan.card.layout is Layout.PACKED_YUV420
+    launches: list[Launch] = []
+    if not packed:
+        # The network's RGB becomes a picture at its own size: the result, or what is lifted to it.
+        drawn = slot.surface_small(index) if plan.lifts else result
+        launches.append(
+            kernels.from_rgb(
+                written, drawn, padded=plan.padded, half=half, value_range=plan.card.output_range,
+                **_rgb_order(plan.card),
+            )
+        )  # fmt: skip
+        if plan.lifts:
+            read, written = slot.packed_in, slot.packed_out
+            for surface, tensor in ((original, read), (drawn, written)):
+                launches.append(kernels.pack(surface, tensor, size=plan.net_size, padded=plan.small_padded, half=False))
+    elif not plan.lifts:
+        launches.append(kernels.unpack(written, result, padded=plan.padded, half=half))
+    if plan.lifts:
+        launches += kernels.lift(
+            original, result, low_in=read, low_out=written, size=plan.net_size,
+            padded=plan.padded if packed else plan.small_padded, scratch=slot.scratch, half=half and packed,
+            epsilon=plan.card.upsample_epsilon,
+        )  # fmt: skip
+    if weight < 256:
+        launches.append(kernels.blend(original, result, strength=weight / 256))
+    return launches
+
+
+def _rgb_order(card: StyleCard) -> dict[str, bool]:
+    return {"nhwc": card.layout is Layout.NHWC, "bgr": card.colour_order is ColourOrder.BGR}
+
+
+class Functions:
+    """The kernels of a fatbin, by name."""
+
+    def __init__(self, device: Device, image: bytes, resources: ExitStack) -> None:
+        self._device = device
+        self._module = device.call("cuModuleLoadData", image)
+        resources.callback(quietly, device, "cuModuleUnload", self._module)
+        self._found: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._found:
+            self._found[name] = self._device.call("cuModuleGetFunction", self._module, name.encode())
+        return self._found[name]
+
+    def launch(self, stream: Any, launch: Launch) -> None:
+        """Submit ``launch`` to ``stream``."""
+        arguments = (ctypes.c_void_p * 1)(ctypes.addressof(launch.params))
+        self._device.call(
+            "cuLaunchKernel",
+            self[launch.kernel],
+            *launch.grid,
+            *launch.block,
+            0,
+            stream,
+            ctypes.addressof(arguments),
+            0,
+        )
