@@ -1,6 +1,7 @@
 # make demo    install into .venv and stylize the clip that the package ships
 # make test    install with the development and training extras, run the tests
 # make check   ruff, mypy, pytest
+# make docs    the pages of docs/ with the API, into out/docs
 # make bench   a short set of benchmarks; writes benchmarks/RESULTS.md
 # make kernels   rebuild the fatbin of the CUDA kernels that the package ships (NVRTC of PyPI)
 # make gpu-check   does this machine's GPU draw what the CPU draws? Writes gpu-check/report.md
@@ -18,7 +19,7 @@ GPU_EXTRAS := ".[train,gpu,tensorrt-rtx,openvino,mnn]"
 SOURCES := $(shell find engine trainer plugins CMakeLists.txt -type f -not -name "*.pyc" -not -name "_native*.so" 2>/dev/null)
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test check bench fuzz kernels gpu-check gpu-carry gpu-rehearse clean install install-dev
+.PHONY: demo test check docs bench fuzz kernels gpu-check gpu-carry gpu-rehearse clean install install-dev
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -29,7 +30,7 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml $(SOURCES)
 	@touch $@
 
 $(VENV)/.installed-dev: $(BIN)/python pyproject.toml constraints-dev.txt $(SOURCES)
-	$(PIP) install --constraint constraints-dev.txt ".[dev,train,live,gpu,tensorrt-rtx,openvino,mnn]"
+	$(PIP) install --constraint constraints-dev.txt ".[dev,docs,train,live,gpu,tensorrt-rtx,openvino,mnn]"
 	@touch $@ $(VENV)/.installed
 
 install: $(VENV)/.installed
@@ -49,6 +50,10 @@ check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --benchmark-disable
+
+docs: install-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "The pages begin at out/docs/index.html"
 
 bench: install-dev
 	$(BIN)/python -m benchmarks

@@ -41,6 +41,10 @@ def stylize(src: PathLike, dst: PathLike, options: _Arguments) -> ConversionRepo
     ``dst`` appears under its name only when it is whole. Audio, subtitles, attachments, chapters and metadata are
     carried over unless ``copy_streams`` is false. An open ``Stylizer`` as ``style`` keeps its own options.
 
+    Args:
+        src (str | PathLike): a path, pattern or URL.
+        dst (str | PathLike): a path, whose suffix says what is written, or a URL that is published to.
+
     Raises:
         OptionError: a value that an option cannot have (a ``ValueError``), before any file is opened.
         InputError, OutputError, StyleError, BackendError, UsageError: see ``animevid.errors``; ``dst`` is untouched.
@@ -57,6 +61,9 @@ def stylized_frames(src: PathLike, options: ConversionOptions) -> Iterator[Frame
     Each ``Frame`` has its exact ``pts_seconds`` and its planes; ``animevid.pixels.planes_to_rgb`` turns
     those into ``uint8`` RGB ``(H, W, 3)``. Leaving the loop early stops the threads. Options about an output mean
     nothing here.
+
+    Args:
+        src (str | PathLike): a path, pattern or URL.
 
     Raises:
         InputError, StyleError, BackendError, UsageError: see ``animevid.errors``.

@@ -157,13 +157,14 @@ def keywords_of(options: Callable[P, T_co]) -> _Decorator[T_co, P]:
         result = inspect.signature(function).return_annotation
         signature = taken.replace(parameters=[*own, *taken.parameters.values()], return_annotation=result)
         call.__signature__ = signature  # type: ignore[attr-defined]
-        call.__doc__ = _with_options(inspect.getdoc(function) or "", cast(type[Any], options))
+        call.__doc__ = described(inspect.getdoc(function) or "", cast(type[Any], options))
         return call
 
     return cast(_Decorator[T_co, P], decorate)
 
 
-def _with_options(doc: str, options: type[Any]) -> str:
+def described(doc: str, options: type[Any]) -> str:
+    """The docstring ``doc`` with an entry under ``Args:`` for each option of the class ``options``."""
     lines = []
     for declared in fields(options):
         about = declaration_of(declared)
@@ -171,8 +172,10 @@ def _with_options(doc: str, options: type[Any]) -> str:
             default = "" if declared.default is MISSING else f" Default: {declared.default!r}."
             lines.append(f"    {declared.name} ({declared.type}): {about.help}.{default}")
     listed = "\n".join(lines)
-    if "Args:\n" in doc:
-        return doc.replace("Args:\n", f"Args:\n{listed}\n", 1)
+    head, args, own = doc.partition("Args:\n")
+    if args:  # its own entries come first
+        own, gap, tail = own.partition("\n\n")
+        return f"{head}{args}{own}\n{listed}{gap}{tail}"
     head, raises, tail = doc.partition("Raises:\n")
     return f"{head.rstrip()}\n\nArgs:\n{listed}\n\n{raises}{tail}".rstrip()
 

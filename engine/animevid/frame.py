@@ -14,14 +14,19 @@ from animevid.pixels.rgb import planes_to_rgb
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A picture at an exact time.
+    """An image at an exact time.
 
-    ``pts_seconds`` is presentation time on the source's clock, exact; ``duration_seconds`` is ``None`` where the source
-    does not say. ``rotation_degrees`` is the clockwise turn still to be applied for the picture to stand upright
-    (0, 90, 180, 270). ``index`` counts decoded frames from 0. ``concealed`` is true where the decoder patched damage.
-    ``exif`` is what a photo says about itself (EXIF, with its header), empty for film; ``captions`` are those inside a
-    film's pictures (CEA-608/708, as ATSC A/53 has them).
-    ``captured_at_seconds``: when a camera took it, on ``time.monotonic``'s clock; ``None``: it is recorded.
+    Args:
+        planes (PlanesYUV420): its Y, U and V.
+        index (int): counts decoded frames from 0.
+        pts_seconds (Fraction): presentation time on the source's clock, exact.
+        duration_seconds (Fraction | None): ``None`` where the source does not say.
+        rotation_degrees (int): the clockwise turn that still makes it upright: 0, 90, 180 or 270.
+        concealed (bool): whether the decoder patched damage.
+        exif (bytes): what a photo says about itself (EXIF, with its header); empty for film.
+        captions (bytes): those inside a film's frames (CEA-608/708, as ATSC A/53 has them).
+        captured_at_seconds (float | None): when a camera took it, on ``time.monotonic``'s clock; ``None``: it is
+            recorded.
     """
 
     planes: PlanesYUV420
@@ -40,11 +45,11 @@ class Frame:
         return cls(planes, index, Fraction(at_seconds), captured_at_seconds=at_seconds)
 
     def with_planes(self, planes: PlanesYUV420) -> Frame:
-        """The same moment with another picture."""
+        """The same moment with another image."""
         return replace(self, planes=planes)
 
     def to_rgb(self) -> npt.NDArray[np.uint8]:
-        """The picture, upright, as uint8 RGB ``(H, W, 3)``; ``alpha`` is left out."""
+        """The image, upright, as uint8 RGB ``(H, W, 3)``; ``alpha`` is left out."""
         return np.ascontiguousarray(np.rot90(planes_to_rgb(self.planes), -self.rotation_degrees // 90))
 
     def _repr_png_(self) -> bytes:

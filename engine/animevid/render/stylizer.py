@@ -298,7 +298,7 @@ class Stylizer:
         return self.postprocess(planes, self.infer([self.preprocess(planes)])[0])
 
     def __call__(self, images: Images) -> Images:
-        """``images``, stylized, of the kind that was given; ``render.rgb.take_images`` tells the kinds.
+        """``images`` (uint8 RGB, ``(H, W, 3)``, ``(3, H, W)``, N of them, or a Pillow one) stylized, of the same kind.
 
         Raises:
             UsageError: another type, dtype or shape.

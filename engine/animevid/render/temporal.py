@@ -52,6 +52,9 @@ class TemporalFilter:
     """The steps of ``stylizer`` without flicker: what only noise changed stays what it was (``pixels.deflicker``).
 
     One for each stream: it remembers. Pictures that a GPU takes whole settle there, by the same formulas.
+
+    Args:
+        stylizer (Stylizer): what draws; it stays its owner's to close.
     """
 
     def __init__(self, stylizer: Stylizer) -> None:
@@ -108,7 +111,10 @@ class TemporalFilter:
         return self.postprocess(planes, self.infer([self.preprocess(planes)])[0])
 
     def __call__(self, image: Images) -> Images:
-        """The next picture of the stream, as ``Stylizer`` takes one; the same kind comes back.
+        """The next frame of the stream, stylized, of the kind that was given.
+
+        Args:
+            image: a uint8 array or tensor of RGB, ``(H, W, 3)`` or ``(3, H, W)``; or a Pillow image.
 
         Raises:
             UsageError: another type, dtype or shape.

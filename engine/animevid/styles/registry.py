@@ -41,9 +41,12 @@ _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 class Style:
     """A style that was found: its card, and the ONNX file, which is read when ``model`` is first asked for.
 
-    ``allow_int8``: asked for by name alone, so that its INT8 file may stand in for it where that is faster.
-    ``has_card``: the card says what the network expects. A list holds files without a card as well, and does not run
-    them to find out; :meth:`with_card` does.
+    Args:
+        card (StyleCard): its metadata.
+        path (Path): the file.
+        allow_int8 (bool): asked for by name alone, so that its INT8 file may stand in for it where that is faster.
+        has_card (bool): whether the card says what the network expects. A list holds files without a card as well, and
+            does not run them to find out; ``with_card`` does.
     """
 
     card: StyleCard
@@ -61,7 +64,7 @@ class Style:
         return _read(self.path)
 
     def with_card(self) -> Style:
-        """This style, or, where the file has no card, the style with what a look at it says (see :func:`load_style`).
+        """This style; where the file has no card, with the one that a look at it gives (see ``styles.load_style``).
 
         Raises:
             StyleError: it cannot be read, or is not a stylizer.
