@@ -8,18 +8,20 @@
 # make gpu-carry   what benchmarks/gpu_check.sh needs on a machine without a package index, into .gpu-carry
 # make gpu-rehearse   that script here, without a network, on a driver that is none
 # make fuzz    an hour of mutated films, styles and requests; what fails is kept in out/fuzz
+# make fuzz-ci what failed once and the same inputs each time, two minutes at most
 # make clean   remove what these made
 
 PYTHON ?= python3
 VENV   ?= .venv
 FUZZ_SECONDS ?= 3600
+FUZZ_CI_SECONDS ?= 120
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 GPU_EXTRAS := ".[train,gpu,tensorrt-rtx,openvino,mnn]"
 SOURCES := $(shell find engine trainer plugins CMakeLists.txt -type f -not -name "*.pyc" -not -name "_native*.so" 2>/dev/null)
 
 .DEFAULT_GOAL := demo
-.PHONY: demo test check docs bench fuzz kernels gpu-check gpu-carry gpu-rehearse clean install install-dev
+.PHONY: demo test check docs bench fuzz fuzz-ci kernels gpu-check gpu-carry gpu-rehearse clean install install-dev
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -54,6 +56,12 @@ check: install-dev
 docs: install-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "The pages begin at out/docs/index.html"
+
+fuzz: install-dev
+	$(BIN)/python tests/fuzz.py --seconds $(FUZZ_SECONDS)
+
+fuzz-ci: install-dev
+	$(BIN)/python tests/fuzz.py --seconds $(FUZZ_CI_SECONDS) --count 150
 
 bench: install-dev
 	$(BIN)/python -m benchmarks
