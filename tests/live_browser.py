@@ -75,7 +75,10 @@ def serving(*arguments: str, port: int = 0, kill: bool = False) -> Iterator[str]
 
     ``kill``: it ends without a word, as a machine that loses its power does.
     """
+    from animevid.confinement import missing
+
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    arguments += ("--unconfined-uploads",) if missing() else ()  # else that is what it says first
     process = subprocess.Popen(
         [sys.executable, "-m", "animevid", "serve", "--port", str(port), *arguments],
         stdout=subprocess.PIPE,

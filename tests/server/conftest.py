@@ -25,12 +25,15 @@ def served(packed_style: Path) -> Callable[..., Any]:
     pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'animevid[live]'")
     pytest.importorskip("aiortc", reason="aiortc is not installed: pip install 'animevid[live]'")
     from aiohttp.test_utils import TestClient, TestServer
+    from animevid.confinement import missing
     from animevid.server.app import ServerOptions, make_app
     from animevid.server.auth import Guard
     from animevid.styles import load_style
 
     def run(talk: Callable[[Any], Awaitable[Any]], **changes: Any) -> Any:
         options = ServerOptions(**{"styles": (load_style(packed_style),), "guard": Guard("127.0.0.1"), **changes})
+        if missing():  # what uploads do is tried all the same; that they are refused, in test_sandbox.py
+            options = replace(options, jobs=replace(options.jobs, may_be_unconfined=True))
 
         async def session() -> Any:
             async with TestClient(TestServer(make_app(options))) as client:

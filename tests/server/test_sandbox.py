@@ -30,6 +30,7 @@ def convert(source: Path, style: Path, **limits: Any) -> dict[str, Any]:
         target=str(source.with_name("result.mp4")),
         style=str(shutil.copy(style, source.with_name("style.onnx"))),
         options={"threads": 1},
+        may_be_unconfined=bool(missing()),
         limits=replace(SandboxLimits(), **limits),
     )
     done = subprocess.run(
@@ -72,6 +73,7 @@ def test_the_int8_file_of_a_style_is_within_its_reach(make_clip: Callable[..., P
         target=str(source.with_name("result.mp4")),
         style=str(load_style("aozora").path),
         allow_int8=True,
+        may_be_unconfined=bool(missing()),
     )
     done = subprocess.run(
         [sys.executable, "-m", "animevid.server.sandbox", request.to_json()],
@@ -167,8 +169,9 @@ def test_the_style_is_a_copy_and_its_folder_stays_closed(
 @linux
 def test_where_the_kernel_cannot_confine_it_nothing_is_converted(packed_style: Path, tmp_path: Path):
     program = (
+        # Whatever the kernel said that it has: what counts is whether it held.
         "import sys; from animevid.server import sandbox; sandbox.confine = lambda **_: False;"
-        "sandbox.missing = lambda: ('Landlock',); sandbox.main(sys.argv[1:])"
+        "sandbox.main(sys.argv[1:])"
     )
     (tmp_path / "upload").write_bytes(b"no film")
     said = []

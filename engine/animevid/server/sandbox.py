@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from animevid.confinement import ResourceLimits, confine, end_with_parent, limit_resources, missing, program_folders
+from animevid.confinement import ResourceLimits, confine, end_with_parent, limit_resources, program_folders
 from animevid.errors import AnimevidError, InputError, UnsupportedInputError
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def main(argv: list[str] | None = None) -> int:
     """The child's whole life."""
     request = SandboxRequest.from_json((argv or sys.argv[1:])[0])
     os.umask(0o077)
-    if not confine_to(Path(request.source).parent, request.limits) and missing() and not request.may_be_unconfined:
+    is_confined = confine_to(Path(request.source).parent, request.limits)
+    if sys.platform == "linux" and not is_confined and not request.may_be_unconfined:
         return _fail("this system cannot confine what converts uploads, so none is converted")
     try:
         _convert(request)
