@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from animevid.errors import TrainingError
@@ -229,12 +230,15 @@ def test_a_discriminator_of_features_sees_them_of_augmented_pictures_and_teaches
 # ------------------------------------------------------------------------------------------------------------ runs
 
 
-def _trainer(recipe, folder: Path) -> Trainer:
+def _trainer(recipe, folder: Path, faces=None) -> Trainer:
     seed_everything(1)
-    data = RunData(pictures(5, seed=1, side_px=40), [])
-    plan = make_plan(recipe.phases, photos=5, batch=4, crop_px=32)
+    faces = faces or pictures(5, seed=1, side_px=40)
+    data = RunData(faces, [])
+    plan = make_plan(recipe.phases, photos=len(faces), batch=4, crop_px=32)
     objective = make_objective(recipe, plan, device=torch.device("cpu"))
-    settings = LoopSettings(steps=4, device="cpu", ema_decay=0.9, log_every=1, checkpoint_every=3, sheet_every=4)
+    settings = LoopSettings(
+        steps=plan.steps, device="cpu", ema_decay=0.9, log_every=50, checkpoint_every=3, sheet_every=4
+    )
     return Trainer(
         objective, make_source(recipe, data, plan, DataSettings(Path("unused"))), folder, settings,
         config={"recipe": recipe.name, "numbers": recipe.to_dict()}, progress=Progress(tensorboard=False),
@@ -255,6 +259,24 @@ def test_a_recipe_trains_moves_every_network_draws_a_grid_and_resumes_exactly(na
     resumed = _trainer(small(name), tmp_path)
     assert resumed.run().finished
     assert differing(weights_of(resumed), after) == []
+
+
+def test_dcgan_comes_to_draw_in_the_colours_of_what_it_learns_from(tmp_path):
+    reds = [np.full((32, 32, 3), colour, np.uint8) for colour in ((230, 60, 40), (200, 90, 60), (210, 70, 70))]
+    fast = {"phases.train.generator_lr": 2e-3, "phases.train.discriminator_lr": 2e-3}
+    recipe = with_lengths(small("dcgan", **fast), steps=180)
+    trainer = _trainer(recipe, tmp_path, reds)
+    latents = trainer.objective.generator.draw_latents(32)
+
+    def colours():
+        return (trainer.stylize(latents).mean((0, 2, 3)) + 1.0) * 127.5
+
+    assert colours().tolist() == pytest.approx([127.5] * 3, abs=10)
+    trainer.settings = replace(trainer.settings, checkpoint_every=1000, sheet_every=1000)
+    assert trainer.run().finished
+    red, green, blue = colours().tolist()
+    assert red > 145
+    assert max(green, blue) < 115, (red, green, blue)
 
 
 @pytest.mark.parametrize(
