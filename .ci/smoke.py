@@ -15,6 +15,7 @@ import tempfile
 import time
 import urllib.request
 from fractions import Fraction
+from importlib.metadata import metadata
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -134,6 +135,20 @@ def run_server(folder: Path) -> None:
     print("ok      animevid serve: gave its page", flush=True)
 
 
+def check_description() -> None:
+    """What an index and ``pip show`` read: all of it, without links that lead nowhere from there.
+
+    Raises:
+        SystemExit: a link of the checkout is left, or the text is not README's.
+    """
+    text = str(metadata("animevid").get_payload())
+    links = re.findall(r"\]\(([^)]*)\)", text)
+    relative = [link for link in links if not link.startswith(("https://", "http://"))]
+    if relative or "## Install" not in text:
+        raise SystemExit(f"FAILED  the wheel's description has links that lead nowhere: {relative}")
+    print("ok      the wheel's description stands by itself", flush=True)
+
+
 def main() -> None:
     import animevid
 
@@ -145,6 +160,7 @@ def main() -> None:
     missing = {"animevid in.mp4 out.mp4", "animevid webcam", "animevid serve"} - set(lines)
     if missing:
         raise SystemExit(f"README no longer has {sorted(missing)}: were its blocks changed?")
+    check_description()
     with tempfile.TemporaryDirectory(prefix="animevid-smoke-") as name:
         folder = Path(name)
         lay_out(folder)

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: a short set at three sizes; writes ``benchmarks/RESULTS.md`` with the machine named."""
+"""``python -m benchmarks``: a short set at three sizes; writes ``benchmarks/RESULTS.md``, and README's table of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import fps
+from benchmarks import fps, readme
 from benchmarks.clips import DEMO_CLIP, prepare_clip
 from benchmarks.machine import processor
 
@@ -43,7 +43,7 @@ def main() -> int:
         sections.append(results)
     asked.output.write_text(report(sections))
     print(f"written to {asked.output}")
-    return 0
+    return readme.main() if asked.output == RESULTS else 0
 
 
 def report(sections: list[dict[str, Any]]) -> str:
