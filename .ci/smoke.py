@@ -59,10 +59,10 @@ def write_film(path: Path, *, frames: int, rate: int) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("gif" if gif else "libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = 160, 96, "rgb8" if gif else "yuv420p"
-        picture = np.zeros((96, 160, 3), np.uint8)
-        picture[..., 0] = np.arange(160)
+        image = np.zeros((96, 160, 3), np.uint8)
+        image[..., 0] = np.arange(160)
         for index in range(frames):
-            drawn = picture.copy()
+            drawn = image.copy()
             drawn[30:50, index * 4 % 140 :][:, :16] = (255, 230, 180)
             frame = av.VideoFrame.from_ndarray(drawn, format="rgb24").reformat(format=stream.pix_fmt)
             frame.pts, frame.time_base = index, Fraction(1, rate)

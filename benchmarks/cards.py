@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from animevid.server.cards import INDEX, PHOTO, TILE_SIZE, draw_card, jpeg
 from animevid.styles import list_styles
-from animevid_trainer.data.pictures import read_picture
+from animevid_trainer.data.images import read_image
 
 from benchmarks.gallery import SHOTS, Shot, fitted
 from benchmarks.sheets import check_held_out
@@ -43,10 +43,10 @@ def main() -> int:
 
 def write_photo(photos: Path) -> None:
     height, width = TILE_SIZE
-    tiles = [fitted(read_picture(photos / shot.photo), width, height, centre=shot.centre) for shot in (FACE, LANDSCAPE)]
+    tiles = [fitted(read_image(photos / shot.photo), width, height, centre=shot.centre) for shot in (FACE, LANDSCAPE)]
     PHOTO.write_bytes(jpeg(np.vstack(tiles), quality=88))
     lines = [
-        "# Whose pictures these are",
+        "# Whose images these are",
         "",
         "Made by `python -m benchmarks.cards`. `photo.jpg` holds two photos, cropped and",
     ]

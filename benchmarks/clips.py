@@ -6,7 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from animevid.io import Frame, VideoSink, open_source, picture_kind_of
+from animevid.io import Frame, VideoSink, frame_format_of, open_source
 from animevid.options import EncodeOptions, OutputOptions
 from animevid.pixels import resize_planes
 
@@ -16,9 +16,9 @@ DEMO_CLIP = Path(__file__).resolve().parent.parent / "engine" / "animevid" / "de
 def prepare_clip(source: Path, target: Path, *, width: int, height: int, frames: int, rate: int = 30) -> Path:
     """``source``, looped forth and back to ``frames`` frames at a constant ``rate``, as H.264 without sound."""
     with open_source(source) as opened:
-        kind = picture_kind_of(opened)
-        pictures = [resize_planes(frame.planes, (height, width)) for frame in opened]
-    order = [*pictures, *reversed(pictures)]
+        kind = frame_format_of(opened)
+        planes = [resize_planes(frame.planes, (height, width)) for frame in opened]
+    order = [*planes, *reversed(planes)]
     kind = replace(
         kind,
         width=width,
@@ -28,7 +28,7 @@ def prepare_clip(source: Path, target: Path, *, width: int, height: int, frames:
         sample_aspect_ratio=Fraction(1),
     )
     settings = OutputOptions(encoder=EncodeOptions(crf=18, preset="veryfast"), overwrite=True)
-    with VideoSink(target, picture=kind, settings=settings) as sink:
+    with VideoSink(target, frame_format=kind, settings=settings) as sink:
         for index in range(frames):
             seconds = Fraction(index, rate)
             sink.write(Frame(order[index % len(order)], index, seconds, Fraction(1, rate)))

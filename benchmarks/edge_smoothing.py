@@ -1,6 +1,6 @@
 """How much faster is edge smoothing without the pixel loop? (The claim: at least 50 times.)
 
-    python benchmarks/edge_smoothing.py [--picture FILE] [--size 256]
+    python benchmarks/edge_smoothing.py [--image FILE] [--size 256]
 
 Both work on the same crop; the loop is the readable reference that the property test holds the fast one to.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from animevid_trainer.data.edge_smoothing import edge_band, edge_smooth, edge_smooth_ref
-from animevid_trainer.data.pictures import read_picture
+from animevid_trainer.data.images import read_image
 
 _WANTED = 50.0
 
@@ -32,31 +32,31 @@ def best_seconds(function: Callable[[], object], repeats: int) -> float:
 
 
 def drawing(size: int) -> np.ndarray:
-    """Lines and areas, for when no picture is given."""
+    """Lines and areas, for when no image is given."""
     random = np.random.default_rng(1)
-    picture = np.full((size, size, 3), 220, np.uint8)
+    image = np.full((size, size, 3), 220, np.uint8)
     for _ in range(40):
         first, second = (tuple(int(v) for v in random.integers(0, size, 2)) for _ in range(2))
-        cv2.line(picture, first, second, [int(v) for v in random.integers(0, 200, 3)], 2)
-    return picture
+        cv2.line(image, first, second, [int(v) for v in random.integers(0, 200, 3)], 2)
+    return image
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--picture", type=Path, help="a drawing; its middle is taken")
+    parser.add_argument("--image", type=Path, help="a drawing; its middle is taken")
     parser.add_argument("--size", type=int, default=256, metavar="PX")
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    if args.picture is None:
-        picture = drawing(args.size)
+    if args.image is None:
+        image = drawing(args.size)
     else:
-        whole = read_picture(args.picture)
+        whole = read_image(args.image)
         top, left = ((side - args.size) // 2 for side in whole.shape[:2])
-        picture = np.ascontiguousarray(whole[top : top + args.size, left : left + args.size])
-    fast = best_seconds(lambda: [edge_smooth(picture) for _ in range(20)], 5) / 20
-    slow = best_seconds(lambda: edge_smooth_ref(picture), 2)
-    share = float((edge_band(picture) > 0).mean())
-    print(f"{picture.shape[1]}x{picture.shape[0]}, {share:.0%} of the pixels in the edge band, one thread")
+        image = np.ascontiguousarray(whole[top : top + args.size, left : left + args.size])
+    fast = best_seconds(lambda: [edge_smooth(image) for _ in range(20)], 5) / 20
+    slow = best_seconds(lambda: edge_smooth_ref(image), 2)
+    share = float((edge_band(image) > 0).mean())
+    print(f"{image.shape[1]}x{image.shape[0]}, {share:.0%} of the pixels in the edge band, one thread")
     print(f"pixel loop  {1000 * slow:9.2f} ms")
     print(f"vectorized  {1000 * fast:9.2f} ms   {slow / fast:.0f} times faster (wanted: {_WANTED:.0f})")
     return 0 if slow / fast >= _WANTED else 1

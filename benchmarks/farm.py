@@ -24,7 +24,7 @@ import av
 from animevid.io import VideoSource
 from animevid.jobs import Job, open_conversion
 from animevid.jobs.join import join_segments
-from animevid.jobs.packets import PacketWriter, read_packets, read_picture_kind, read_stamps
+from animevid.jobs.packets import PacketWriter, read_frame_format, read_packets, read_stamps
 from animevid.jobs.part import open_part
 from animevid.options import ConversionOptions, OutputOptions
 
@@ -82,7 +82,7 @@ def repeated(paths: list[Path], folder: Path, *, times: int) -> list[Path]:
     longer = []
     for turn in range(times):
         for path in paths:
-            with PacketWriter(folder / f"{turn}-{path.name}", picture=read_picture_kind(path)) as writer:
+            with PacketWriter(folder / f"{turn}-{path.name}", frame_format=read_frame_format(path)) as writer:
                 for coded in read_packets(path):
                     packet = av.Packet(coded.payload)
                     packet.pts, packet.dts = coded.pts + turn * length, coded.dts + turn * length

@@ -1,9 +1,9 @@
-"""Pictures for the README: photo and style side by side, and one short looping GIF with the dividing line moving.
+"""Images for the README: photo and style side by side, and one short looping GIF with the dividing line moving.
 
     python -m benchmarks.gallery --photos ../shared/photos
 
 Only photos that may be shown: all are held out from training, and ``SHOTS`` says whose each is and under which licence;
-``ATTRIBUTION.md`` beside the pictures is written from it. The GIF is made from the clip that the package ships.
+``ATTRIBUTION.md`` beside the images is written from it. The GIF is made from the clip that the package ships.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from animevid import Stylizer
 from animevid.io import Frame, open_source
 from animevid.io.sinks.animation import AnimationSink
 from animevid.pixels import planes_to_rgb, resize_planes, rgb_to_planes
-from animevid_trainer.data.pictures import read_picture
+from animevid_trainer.data.images import read_image
 
 from benchmarks.clips import DEMO_CLIP
 from benchmarks.sheets import check_held_out
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 GALLERY = Path(__file__).resolve().parent.parent / "docs" / "gallery"
 
@@ -82,7 +82,7 @@ def main() -> int:
         styles = {name: stack.enter_context(Stylizer(files.get(name, name), threads=2)) for name in names}
         for shot in SHOTS:
             # Twice the size shown: a style is drawn for 640x360 and more, and shrinks well.
-            photo = fitted(read_picture(args.photos / shot.photo), 2 * _HALF[0], 2 * _HALF[1], centre=shot.centre)
+            photo = fitted(read_image(args.photos / shot.photo), 2 * _HALF[0], 2 * _HALF[1], centre=shot.centre)
             for name in (name for name in shot.styles if name in styles):
                 save(args.out / f"{shot.stem}-{name}.jpg", pair(photo, styles[name](photo)))
         write_loop(args.out / "demo.gif", styles[names[0]])
@@ -93,7 +93,7 @@ def main() -> int:
     return 0
 
 
-def fitted(photo: Picture, width: int, height: int, *, centre: float = 0.5) -> Picture:
+def fitted(photo: Image, width: int, height: int, *, centre: float = 0.5) -> Image:
     """The photo's middle at that size; ``centre`` is its height in the photo (0: top, 1: bottom)."""
     scale = max(width / photo.shape[1], height / photo.shape[0])
     sides = (max(width, round(photo.shape[1] * scale)), max(height, round(photo.shape[0] * scale)))
@@ -103,15 +103,15 @@ def fitted(photo: Picture, width: int, height: int, *, centre: float = 0.5) -> P
     return np.ascontiguousarray(whole[top : top + height, left : left + width], np.uint8)
 
 
-def pair(photo: Picture, drawn: Picture) -> Picture:
-    halves = [cv2.resize(picture, _HALF, interpolation=cv2.INTER_AREA) for picture in (photo, drawn)]
+def pair(photo: Image, drawn: Image) -> Image:
+    halves = [cv2.resize(image, _HALF, interpolation=cv2.INTER_AREA) for image in (photo, drawn)]
     gap = np.full((_HALF[1], _GAP_PX, 3), 255, np.uint8)
     return np.hstack([halves[0], gap, halves[1]])
 
 
-def save(path: Path, picture: Picture) -> None:
+def save(path: Path, image: Image) -> None:
     options = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
-    if not cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options):
+    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options):
         sys.exit(f"{path} cannot be written")
     print(path)
 
@@ -141,13 +141,13 @@ def attribution(shots: list[Shot]) -> str:
     rows = [f"| `{shot.stem}-*.jpg` | `{shot.photo}` | {shot.author} | {shot.licence} |" for shot in shots]
     return "\n".join(
         [
-            "# Whose pictures these are",
+            "# Whose images these are",
             "",
             "Made by `python -m benchmarks.gallery`: left the photo, right what a style of animevid makes of it.",
-            "The photos are cropped to 16:9 and shrunk. A stylized picture is an adaptation of its photo and stands",
+            "The photos are cropped to 16:9 and shrunk. A stylized image is an adaptation of its photo and stands",
             "under the same licence. No student has seen them in training.",
             "",
-            "| picture | photo | author | licence |",
+            "| image | photo | author | licence |",
             "|---|---|---|---|",
             *rows,
             "| `demo.gif` | `engine/animevid/demo/demo.mp4` | see its own attribution | public domain |",

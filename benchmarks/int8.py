@@ -1,4 +1,4 @@
-"""Is a style's INT8 variant as good as the style, and how much faster? Figures, and pictures to look at.
+"""Is a style's INT8 variant as good as the style, and how much faster? Figures, and images to look at.
 
     python -m benchmarks.int8 aozora --photos ../shared/photos --out out/int8
 
@@ -21,12 +21,12 @@ from animevid import Stylizer
 from animevid.backends import open_backend
 from animevid.styles import load_style
 from animevid.styles.card import StyleCard, read_card
-from animevid_trainer.data.pictures import find_pictures, read_picture, shrink_shortest_to
+from animevid_trainer.data.images import find_images, read_image, shrink_shortest_to
 from animevid_trainer.data.split import split_by_name
-from animevid_trainer.evaluate.pictures import flatness, grid_strength
+from animevid_trainer.evaluate.images import flatness, grid_strength
 from animevid_trainer.quantize import BOUND, measure_distance, quantize_style
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 #: Where differences would be seen first: a face, smooth sky, low light, straight lines. (name, left, top) of the cut.
 _CUTS = (
@@ -48,7 +48,7 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=46, metavar="N", help="held-out photos")
     parser.add_argument("--rounds", type=int, default=30)
     args = parser.parse_args()
-    training, held_out = split_by_name(find_pictures(args.photos), validation_fraction=0.1)
+    training, held_out = split_by_name(find_images(args.photos), validation_fraction=0.1)
     model = load_style(args.style, precision="fp32").model
     card = read_card(model)
     if card is None:
@@ -66,7 +66,7 @@ def main() -> int:
         Stylizer(load_style(args.style, precision="fp32"), threads=2) as first,
         Stylizer(str(variant), threads=2) as second,
     ):
-        compare_pictures(photos, first, second)
+        compare_images(photos, first, second)
         write_cuts(args.photos, args.out / "cuts.png", first, second)
         compare_ramps(first, second)
     compare_speed(model, quantized, card, rounds=args.rounds)
@@ -78,13 +78,13 @@ def _spread(paths: Sequence[Path], count: int) -> list[Path]:
     return [paths[index * len(paths) // count] for index in range(count)]
 
 
-def _read(path: Path) -> Picture:
-    picture = shrink_shortest_to(read_picture(path), 360)
-    height, width = (side // 2 * 2 for side in picture.shape[:2])
-    return np.ascontiguousarray(picture[:height, :width])
+def _read(path: Path) -> Image:
+    image = shrink_shortest_to(read_image(path), 360)
+    height, width = (side // 2 * 2 for side in image.shape[:2])
+    return np.ascontiguousarray(image[:height, :width])
 
 
-def compare_pictures(photos: Sequence[Picture], first: Stylizer, second: Stylizer) -> None:
+def compare_images(photos: Sequence[Image], first: Stylizer, second: Stylizer) -> None:
     rows = []
     for photo in photos:
         a, b = first(photo), second(photo)
@@ -101,7 +101,7 @@ def compare_pictures(photos: Sequence[Picture], first: Stylizer, second: Stylize
         )
     mean, high, *figures = np.mean(rows, axis=0)
     worst = max(row[0] for row in rows)
-    print(f"pictures: mean {mean:.2f} codes, 99.9 % below {high:.1f}; worst picture's mean {worst:.2f}")
+    print(f"images: mean {mean:.2f} codes, 99.9 % below {high:.1f}; worst image's mean {worst:.2f}")
     print("grid {:.2f} dB -> {:.2f} dB; region texture {:.3f} -> {:.3f}".format(*figures), flush=True)
 
 
@@ -124,7 +124,7 @@ def write_cuts(folder: Path, path: Path, first: Stylizer, second: Stylizer) -> N
         a, b = first(photo), second(photo)
         difference = np.clip(128 + 8 * (a.astype(int) - b), 0, 255).astype(np.uint8)
         x, y = int(left * (photo.shape[1] - _CUT[0])), int(top * (photo.shape[0] - _CUT[1]))
-        cut = [picture[y : y + _CUT[1], x : x + _CUT[0]] for picture in (photo, a, b, difference)]
+        cut = [image[y : y + _CUT[1], x : x + _CUT[0]] for image in (photo, a, b, difference)]
         rows.append(np.hstack([cv2.resize(c, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST) for c in cut]))
     cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))
     print(path)

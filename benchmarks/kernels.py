@@ -40,7 +40,7 @@ class Row:
     kernel: str
     size: str
     native_ms: float
-    twin_ms: float
+    reference_ms: float
     gigabytes_per_second: float
 
 
@@ -66,8 +66,8 @@ def main() -> None:
         for row in measured(height, width, args.bit_depth, args.rounds):
             rows.append(row)
             print(
-                f"{row.kernel:<28}{row.size:>11}{row.native_ms:>11.3f}{row.twin_ms:>10.2f}"
-                f"{row.twin_ms / row.native_ms:>7.0f}x{row.gigabytes_per_second:>7.1f}"
+                f"{row.kernel:<28}{row.size:>11}{row.native_ms:>11.3f}{row.reference_ms:>10.2f}"
+                f"{row.reference_ms / row.native_ms:>7.0f}x{row.gigabytes_per_second:>7.1f}"
             )
     if args.json:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
@@ -75,91 +75,93 @@ def main() -> None:
 
 def measured(height: int, width: int, bit_depth: int, rounds: int) -> list[Row]:
     """One row per kernel."""
-    picture, other = noise(height, width, bit_depth, 1), noise(height, width, bit_depth, 2)
+    frame, other = noise(height, width, bit_depth, 1), noise(height, width, bit_depth, 2)
     half = height // 2, width // 2
     packed, low, rgb, tensor = (
-        pack_yuv420(picture),
-        pack_yuv420(picture, size=half),
-        planes_to_rgb(picture),
-        planes_to_tensor(picture),
+        pack_yuv420(frame),
+        pack_yuv420(frame, size=half),
+        planes_to_rgb(frame),
+        planes_to_tensor(frame),
     )
-    lift_how = {"size": half}
+    upsample_how = {"size": half}
     samples = height * width
-    frame, floats = picture.y.nbytes + picture.u.nbytes + picture.v.nbytes, 4 * samples * 3 // 2
+    frame_bytes, floats = frame.y.nbytes + frame.u.nbytes + frame.v.nbytes, 4 * samples * 3 // 2
     cases: list[tuple[str, Callable[[], object], Callable[[], object], int]] = [
         (
             "pack",
-            lambda: pack_yuv420(picture, out=packed),
-            lambda: pack_yuv420_ref(picture, out=packed),
-            frame + floats,
+            lambda: pack_yuv420(frame, out=packed),
+            lambda: pack_yuv420_ref(frame, out=packed),
+            frame_bytes + floats,
         ),
         (
             "pack to half size",
-            lambda: pack_yuv420(picture, size=half, out=low),
-            lambda: pack_yuv420_ref(picture, size=half, out=low),
-            frame + floats // 4,
+            lambda: pack_yuv420(frame, size=half, out=low),
+            lambda: pack_yuv420_ref(frame, size=half, out=low),
+            frame_bytes + floats // 4,
         ),
         (
             "unpack",
-            lambda: unpack_yuv420(packed, like=picture),
-            lambda: unpack_yuv420_ref(packed, like=picture),
-            frame + floats,
+            lambda: unpack_yuv420(packed, like=frame),
+            lambda: unpack_yuv420_ref(packed, like=frame),
+            frame_bytes + floats,
         ),
         (
-            "lift from half size, contour",
-            lambda: guided_upsample(picture, low, low, **lift_how),
-            lambda: guided_upsample_ref(picture, low, low, **lift_how),
-            picture.y.nbytes + frame + floats // 2,
+            "upsample from half size, contour",
+            lambda: guided_upsample(frame, low, low, **upsample_how),
+            lambda: guided_upsample_ref(frame, low, low, **upsample_how),
+            frame.y.nbytes + frame_bytes + floats // 2,
         ),
         (
-            "lift from half size, guided",
-            lambda: guided_upsample(picture, low, low, mode="guided", **lift_how),
-            lambda: guided_upsample_ref(picture, low, low, mode="guided", **lift_how),
-            picture.y.nbytes + frame + floats // 2,
+            "upsample from half size, guided",
+            lambda: guided_upsample(frame, low, low, mode="guided", **upsample_how),
+            lambda: guided_upsample_ref(frame, low, low, mode="guided", **upsample_how),
+            frame.y.nbytes + frame_bytes + floats // 2,
         ),
         (
             "blend",
-            lambda: blend(picture, other, strength=0.5),
-            lambda: blend_ref(picture, other, strength=0.5),
-            3 * frame,
+            lambda: blend(frame, other, strength=0.5),
+            lambda: blend_ref(frame, other, strength=0.5),
+            3 * frame_bytes,
         ),
         (
             "luma difference",
-            lambda: plane_difference(picture.y, other.y, bit_depth=bit_depth),
-            lambda: plane_difference_ref(picture.y, other.y, bit_depth=bit_depth),
-            2 * picture.y.nbytes,
+            lambda: plane_difference(frame.y, other.y, bit_depth=bit_depth),
+            lambda: plane_difference_ref(frame.y, other.y, bit_depth=bit_depth),
+            2 * frame.y.nbytes,
         ),
         (
             "resize luma to half size",
-            lambda: resize_plane(picture.y, half),
-            lambda: resize_plane_ref(picture.y, half),
-            picture.y.nbytes * 5 // 4,
+            lambda: resize_plane(frame.y, half),
+            lambda: resize_plane_ref(frame.y, half),
+            frame.y.nbytes * 5 // 4,
         ),
-        ("planes to RGB", lambda: planes_to_rgb(picture), lambda: planes_to_rgb_ref(picture), frame + rgb.nbytes),
+        ("planes to RGB", lambda: planes_to_rgb(frame), lambda: planes_to_rgb_ref(frame), frame_bytes + rgb.nbytes),
         (
             "RGB to planes",
             lambda: rgb_to_planes(rgb, bit_depth=bit_depth),
             lambda: rgb_to_planes_ref(rgb, bit_depth=bit_depth),
-            frame + rgb.nbytes,
+            frame_bytes + rgb.nbytes,
         ),
         (
             "planes to NCHW",
-            lambda: planes_to_tensor(picture),
-            lambda: planes_to_tensor_ref(picture),
-            frame + tensor.nbytes,
+            lambda: planes_to_tensor(frame),
+            lambda: planes_to_tensor_ref(frame),
+            frame_bytes + tensor.nbytes,
         ),
         (
             "NCHW to planes",
-            lambda: tensor_to_planes(tensor, like=picture),
-            lambda: tensor_to_planes_ref(tensor, like=picture),
-            frame + tensor.nbytes,
+            lambda: tensor_to_planes(tensor, like=frame),
+            lambda: tensor_to_planes_ref(tensor, like=frame),
+            frame_bytes + tensor.nbytes,
         ),
     ]
     result = []
     for name, compiled, reference, traffic in cases:
-        native_seconds, twin_seconds = best_of(compiled, rounds), best_of(reference, rounds)
+        native_seconds, reference_seconds = best_of(compiled, rounds), best_of(reference, rounds)
         result.append(
-            Row(name, f"{width}x{height}", native_seconds * 1e3, twin_seconds * 1e3, traffic / native_seconds / 1e9)
+            Row(
+                name, f"{width}x{height}", native_seconds * 1e3, reference_seconds * 1e3, traffic / native_seconds / 1e9
+            )
         )
     return result
 
@@ -176,7 +178,7 @@ def best_of(call: Callable[[], object], rounds: int) -> float:
 
 
 def noise(height: int, width: int, bit_depth: int, seed: int) -> PlanesYUV420:
-    """The worst picture for branches and caches alike."""
+    """The worst frame for branches and caches alike."""
     rng = np.random.default_rng(seed)
     dtype = np.uint8 if bit_depth == 8 else np.uint16
     chroma = chroma_size((height, width))

@@ -1,4 +1,4 @@
-"""Glass to glass: how long from a camera's picture to the same picture on the screen?
+"""Glass to glass: how long from a camera's frame to the same frame on the screen?
 
 A synthetic camera draws each frame's number into it; the number is read back from the window's own pixels, or from both
 videos of the page in headless Chromium as they are presented. Prints median and 95th percentile.
@@ -7,7 +7,7 @@ videos of the page in headless Chromium as they are presented. Prints median and
 
 The window's line also says how many frames were lost and how much of the machine the process took, both after the
 first second, and how much of it everybody else had meanwhile (Linux): a figure from a busy machine is no figure.
-The browser's latency is from the moment that Chromium gives for a picture's capture to the one at which its stylized
+The browser's latency is from the moment that Chromium gives for a frame's capture to the one at which its stylized
 reference is due on the screen: encoding, the way there, decoding, the network, and all of that back.
 """
 
@@ -75,7 +75,7 @@ def measure_window(
         now = time.monotonic()
         if len(left) == warm_up:
             usage = Usage.now()
-        # The number in the camera's picture and the one on the screen are the same frame's; a number that is left out
+        # The number in the camera's frame and the one on the screen are the same frame's; a number that is left out
         # was lost, in the camera's thread or after it.
         taken = read_counter(result.frame.planes.y)
         assert taken is not None
@@ -136,7 +136,7 @@ def measure_browser(
 ) -> tuple[list[float], int, str]:
     """Seconds from a frame's leaving the browser's camera to the same frame, stylized, being due on the screen."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-    from live_browser import NOTE_PICTURES, chromium, serving, write_camera_film
+    from live_browser import NOTE_FRAMES, chromium, serving, write_camera_film
 
     with tempfile.TemporaryDirectory() as folder:
         height, width = size
@@ -148,18 +148,18 @@ def measure_browser(
             driver.execute_script("mirror.click()")  # numbers in a mirror cannot be read
             driver.find_element("id", "start").click()
             time.sleep(_BROWSER_WARM_UP_SECONDS)
-            driver.execute_script(NOTE_PICTURES)
+            driver.execute_script(NOTE_FRAMES)
             time.sleep(seconds)
             seen = driver.execute_script("return window.seen")
             stats = driver.execute_async_script(_PAGE_FIGURES)
     # (moment, is it the stylized one, the line with the number)
-    pictures = [(captured, False, line) for captured, _, line in seen["original"] if captured is not None]
-    pictures += [(shown, True, line) for _, shown, line in seen["stylized"]]
+    moments = [(captured, False, line) for captured, _, line in seen["original"] if captured is not None]
+    moments += [(shown, True, line) for _, shown, line in seen["stylized"]]
     taken: dict[int, float] = {}
     latencies: list[float] = []
     unread = 0
-    # The film starts again after eight seconds: a number belongs to the last picture that carried it.
-    for moment, stylized, line in sorted(pictures):
+    # The film starts again after eight seconds: a number belongs to the last frame that carried it.
+    for moment, stylized, line in sorted(moments):
         number = read_counter(np.tile(np.array(line, np.uint8), (10, 1)))
         if number is None:
             unread += 1

@@ -1,6 +1,6 @@
 """What people write first: read a frame, run the network, write the frame, one after the other.
 
-OpenCV reads and writes, pictures are RGB in between, and nothing overlaps. It is the yardstick of ``fps.py``.
+OpenCV reads and writes, frames are RGB in between, and nothing overlaps. It is the yardstick of ``fps.py``.
 """
 
 from __future__ import annotations
@@ -16,22 +16,20 @@ import onnxruntime
 from animevid.styles import Style
 from animevid.styles.card import ColourOrder, Layout
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 
-def run_naive(
-    source: Path, target: Path, stylize: Callable[[Picture], Picture], *, frames: int = 0
-) -> tuple[int, float]:
+def run_naive(source: Path, target: Path, stylize: Callable[[Image], Image], *, frames: int = 0) -> tuple[int, float]:
     """(frames, seconds) of the loop over ``source``; ``frames`` 0 takes all of them."""
     reader = cv2.VideoCapture(str(source))
     writer: cv2.VideoWriter | None = None
     count = 0
     started_at = time.perf_counter()
     while frames == 0 or count < frames:
-        ok, picture = reader.read()
+        ok, image = reader.read()
         if not ok:
             break
-        stylized = stylize(picture)
+        stylized = stylize(image)
         if writer is None:
             size = stylized.shape[1], stylized.shape[0]
             writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"mp4v"), reader.get(cv2.CAP_PROP_FPS), size)
@@ -43,18 +41,18 @@ def run_naive(
     return count, time.perf_counter() - started_at
 
 
-def naive_stylizer(style: Style, *, net_size: tuple[int, int] | None) -> Callable[[Picture], Picture]:
+def naive_stylizer(style: Style, *, net_size: tuple[int, int] | None) -> Callable[[Image], Image]:
     """``uint8`` BGR (H, W, 3) in and out, through the network of ``style`` at ``net_size`` (None: its own)."""
     card = style.card
     session = onnxruntime.InferenceSession(style.model, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
-    def stylize(picture: Picture) -> Picture:
-        height, width = picture.shape[:2]
+    def stylize(image: Image) -> Image:
+        height, width = image.shape[:2]
         multiple = max(card.size_multiple, 8)
         net_height, net_width = net_size or (height, width)
         net_height, net_width = (-(-side // multiple) * multiple for side in (net_height, net_width))
-        small = cv2.resize(picture, (net_width, net_height), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(image, (net_width, net_height), interpolation=cv2.INTER_AREA)
         if card.layout is Layout.PACKED_YUV420:
             result = _unpack(session.run(None, {name: _pack(small)})[0])
         else:
@@ -74,8 +72,8 @@ def naive_stylizer(style: Style, *, net_size: tuple[int, int] | None) -> Callabl
     return stylize
 
 
-def torch_stylizer(generator: str, *, threads: int = 0) -> Callable[[Picture], Picture]:
-    """The published architecture ``generator`` with random weights, in torch, at the picture's own size."""
+def torch_stylizer(generator: str, *, threads: int = 0) -> Callable[[Image], Image]:
+    """The published architecture ``generator`` with random weights, in torch, at the image's own size."""
     import torch
     from animevid_trainer.generators import make_generator
 
@@ -83,9 +81,9 @@ def torch_stylizer(generator: str, *, threads: int = 0) -> Callable[[Picture], P
         torch.set_num_threads(threads)
     network = make_generator(generator).eval()
 
-    def stylize(picture: Picture) -> Picture:
-        height, width = picture.shape[:2]
-        padded = cv2.copyMakeBorder(picture, 0, -height % 32, 0, -width % 32, cv2.BORDER_REFLECT_101)
+    def stylize(image: Image) -> Image:
+        height, width = image.shape[:2]
+        padded = cv2.copyMakeBorder(image, 0, -height % 32, 0, -width % 32, cv2.BORDER_REFLECT_101)
         rgb = cv2.cvtColor(padded, cv2.COLOR_BGR2RGB)
         with torch.inference_mode():
             batch = torch.from_numpy(rgb).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -95,7 +93,7 @@ def torch_stylizer(generator: str, *, threads: int = 0) -> Callable[[Picture], P
     return stylize
 
 
-def _pack(bgr: Picture) -> npt.NDArray[np.float32]:
+def _pack(bgr: Image) -> npt.NDArray[np.float32]:
     height, width = bgr.shape[:2]
     planes = cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420).astype(np.float32)
     luma = (planes[:height] - 16) / 219 * 2 - 1
@@ -110,7 +108,7 @@ def _pack(bgr: Picture) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(np.concatenate(packed)[np.newaxis])
 
 
-def _unpack(batch: npt.NDArray[np.float32]) -> Picture:
+def _unpack(batch: npt.NDArray[np.float32]) -> Image:
     _, _, rows, columns = batch.shape
     luma = batch[0, :16].reshape(4, 4, rows, columns).transpose(2, 0, 3, 1).reshape(rows * 4, columns * 4)
     chroma = [

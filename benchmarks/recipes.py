@@ -1,4 +1,4 @@
-"""Does every recipe do what it says, from two folders of pictures to a stylized clip? One command, one table.
+"""Does every recipe do what it says, from two folders of images to a stylized clip? One command, one table.
 
 ::
 
@@ -13,7 +13,7 @@ For each recipe a short run through the command line, as a person would make it:
 2. ``animevid export --best`` writes the style, unless it differs from PyTorch on real photos.
 3. ``animevid`` stylizes the clip with it; one frame beside its original goes into ``frames.png``.
 
-Written to OUT: a folder for each recipe (the run, its sheets, the style, the clip), ``frames.png``, ``recipes.json``
+Written to OUT: a folder for each recipe (the run, its samples, the style, the clip), ``frames.png``, ``recipes.json``
 and ``recipes.md``. A few dozen steps teach no style: what is shown is that every part works. A recipe whose ``DONE`` is
 there is not made again.
 """
@@ -35,7 +35,7 @@ import av
 import cv2
 import numpy as np
 from animevid_trainer.recipes import load_recipe
-from animevid_trainer.sheets import grid, write_png
+from animevid_trainer.sample_grid import grid, write_png
 
 from benchmarks.machine import processor
 
@@ -189,7 +189,7 @@ def train_command(name: str, args: argparse.Namespace, run: Path, *, init_steps:
     command += [flag for number in numbers for flag in ("--set", number)]
     command += ["--precision", args.precision, "--threads", str(args.threads), "--longest", "512", "--log-every", "1"]
     # Rarely enough that a killed session has steps to make again.
-    return [*command, "--checkpoint-every", "10", "--sheet-every", str(args.steps), "--keep-last", "2"]
+    return [*command, "--checkpoint-every", "10", "--samples-every", str(args.steps), "--keep-last", "2"]
 
 
 def train_until(command: list[str], *, stop_after: int = 0, how: signal.Signals | None = None) -> tuple[float, int]:
@@ -234,9 +234,9 @@ def frame_pair(clip: Path, stylized: Path, seconds: float, *, width: int = 320) 
             for frame in container.decode(video=0):
                 if frame.time is not None and frame.time >= seconds:
                     break
-            picture = frame.to_ndarray(format="rgb24")
-        height = round(picture.shape[0] * width / picture.shape[1])
-        pair.append(np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8))
+            rgb = frame.to_ndarray(format="rgb24")
+        height = round(rgb.shape[0] * width / rgb.shape[1])
+        pair.append(np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8))
     return grid([pair])
 
 
@@ -281,12 +281,12 @@ def validation_scores(path: Path) -> list[float]:
 def row(item: Evidence) -> str:
     """One recipe as a row of the table."""
     init = f"{item.init_first:.4g} -> {item.init_last:.4g}" if item.init_steps else "-"
-    judge = f"{item.discriminator_first:.4g} -> {item.discriminator_last:.4g}" if item.discriminator_first else "-"
+    d_loss = f"{item.discriminator_first:.4g} -> {item.discriminator_last:.4g}" if item.discriminator_first else "-"
     score = f"{item.scores[0]:.3g} -> {min(item.scores):.3g}" if item.scores else "-"
     return (
         f"| {item.recipe} | {item.init_steps} + {item.steps} | {item.ended} | {item.steps_made_again} "
         f"| {item.seconds:.0f} | {item.images_per_second:.2f} | {init} "
-        f"| {item.generator_first:.4g} -> {item.generator_last:.4g} | {judge} | {score} "
+        f"| {item.generator_first:.4g} -> {item.generator_last:.4g} | {d_loss} | {score} "
         f"| {item.parity_largest:.1e} / {item.parity_mean:.1e} | {item.clip_ms_a_frame:.0f} |"
     )
 

@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from animevid import Stylizer
-from animevid_trainer.data.pictures import find_pictures, read_picture
+from animevid_trainer.data.images import find_images, read_image
 from animevid_trainer.distill.pairs import held_out
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 #: What is shown -> file names; ``NAME@SECONDS`` is the frame of a clip at that time.
 SUBJECTS: dict[str, tuple[str, ...]] = {
@@ -52,8 +52,8 @@ def main() -> int:
     parser.add_argument("styles", nargs="+", help="names or .onnx files")
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--clips", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder for sheet-1.png ... and PICTURE.png")
-    parser.add_argument("--size", default="640x360", help="WIDTHxHEIGHT that pictures are fitted into")
+    parser.add_argument("--out", type=Path, required=True, help="folder for sheet-1.png ... and IMAGE.png")
+    parser.add_argument("--size", default="640x360", help="WIDTHxHEIGHT that images are fitted into")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     width, height = (int(side) for side in args.size.split("x"))
@@ -63,7 +63,7 @@ def main() -> int:
     with ExitStack() as stack:
         styles = {Path(style).stem: stack.enter_context(Stylizer(style, threads=args.threads)) for style in args.styles}
         rows = sheet_rows(names, photos=args.photos, clips=args.clips, styles=styles, size=(width, height))
-        sheet: list[Picture] = []
+        sheet: list[Image] = []
         for index, row in enumerate(rows, start=1):
             sheet.append(row)
             if len(sheet) == _ROWS_A_SHEET or index == len(names):
@@ -78,7 +78,7 @@ def check_held_out(names: Sequence[str], photos: Path) -> None:
     """Raises:
     SystemExit: a photo that students were trained on.
     """
-    kept = {path.name for path in held_out(find_pictures(photos))}
+    kept = {path.name for path in held_out(find_images(photos))}
     seen = [name for name in names if "@" not in name and name not in kept]
     if seen:
         sys.exit(f"students have seen these: {', '.join(sorted(seen))}")
@@ -89,21 +89,21 @@ def sheet_rows(
     *,
     photos: Path,
     clips: Path,
-    styles: dict[str, Callable[[Picture], Picture]],
+    styles: dict[str, Callable[[Image], Image]],
     size: tuple[int, int],
-) -> Iterator[Picture]:
-    """One row a picture: itself, then each style's, at the pictures' own size on a ground of ``size``."""
+) -> Iterator[Image]:
+    """One row an image: itself, then each style's, at the images' own size on a ground of ``size``."""
     for subject, name in names:
-        picture = fitted(read_subject(name, photos=photos, clips=clips), *size)
-        cells = [framed(picture, f"{subject}: {name}", size)]
-        cells += [framed(stylize(picture), label, size) for label, stylize in styles.items()]
+        image = fitted(read_subject(name, photos=photos, clips=clips), *size)
+        cells = [framed(image, f"{subject}: {name}", size)]
+        cells += [framed(stylize(image), label, size) for label, stylize in styles.items()]
         yield np.hstack(cells)
 
 
-def read_subject(name: str, *, photos: Path, clips: Path) -> Picture:
+def read_subject(name: str, *, photos: Path, clips: Path) -> Image:
     clip, at, seconds = name.partition("@")
     if not at:
-        return read_picture(photos / name)
+        return read_image(photos / name)
     with av.open(str(clips / clip)) as container:
         container.seek(int(float(seconds) * av.time_base))  # to the key frame before
         for frame in container.decode(video=0):
@@ -112,17 +112,17 @@ def read_subject(name: str, *, photos: Path, clips: Path) -> Picture:
     sys.exit(f"{clip} is shorter than {seconds} s")
 
 
-def fitted(picture: Picture, width: int, height: int) -> Picture:
-    """The whole picture within that size, both sides even."""
-    scale = min(width / picture.shape[1], height / picture.shape[0])
-    sides = [max(2, round(side * scale / 2) * 2) for side in (picture.shape[1], picture.shape[0])]
+def fitted(image: Image, width: int, height: int) -> Image:
+    """The whole image within that size, both sides even."""
+    scale = min(width / image.shape[1], height / image.shape[0])
+    sides = [max(2, round(side * scale / 2) * 2) for side in (image.shape[1], image.shape[0])]
     way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(picture, (sides[0], sides[1]), interpolation=way), np.uint8)
+    return np.asarray(cv2.resize(image, (sides[0], sides[1]), interpolation=way), np.uint8)
 
 
-def framed(picture: Picture, caption: str, size: tuple[int, int]) -> Picture:
+def framed(image: Image, caption: str, size: tuple[int, int]) -> Image:
     ground = np.full((size[1] + _CAPTION_PX, size[0] + 6, 3), 24, np.uint8)
-    ground[: picture.shape[0], : picture.shape[1]] = picture
+    ground[: image.shape[0], : image.shape[1]] = image
     place = (4, size[1] + _CAPTION_PX - 8)
     cv2.putText(ground, caption, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (235, 235, 235), 1, cv2.LINE_AA)
     return ground

@@ -8,8 +8,8 @@ Three real commands run side by side, each in a process of its own:
 * ``animevid tcp://... out.mkv`` takes down a live stream with sound; the station goes and comes back again and again;
 * ``animevid serve`` has a viewer by WebRTC who leaves and returns, and converts a file for each.
 
-Camera and station draw each picture's number into it, and the sound clicks once a second by the same clock, so the
-recordings themselves say how far sound and pictures drift apart, and when pictures came back. Prints a line for each
+Camera and station draw each frame's number into it, and the sound clicks once a second by the same clock, so the
+recordings themselves say how far sound and frames drift apart, and when frames came back. Prints a line for each
 and ends with 1 if memory grows, sound drifts by more than 40 ms, or something does not come back.
 """
 
@@ -47,18 +47,18 @@ FPS = 30
 SOUND_HZ = 48_000
 CLICK_SECONDS = 0.02
 LARGEST_DRIFT_SECONDS = 0.040
-#: Drift is what lasts. A single picture that a busy machine took a little late is not: the median of so many clicks.
+#: Drift is what lasts. A single frame that a busy machine took a little late is not: the median of so many clicks.
 CLICKS_OF_A_DRIFT = 9
-#: Numbers in the pictures start again after a whole number of seconds, as the clicks do: who has missed more than half
-#: of such a turn is mistaken about the minute, and yet not about whether sound and pictures are together.
+#: Numbers in the frames start again after a whole number of seconds, as the clicks do: who has missed more than half
+#: of such a turn is mistaken about the minute, and yet not about whether sound and frames are together.
 TURN = MODULUS // FPS * FPS
 #: What a process may grow by from its second quarter to its last: caches and the allocator's arenas.
 LARGEST_GROWTH = 0.10
 #: And where a quarter is shorter than half a minute, so that it still loads what its first viewer and file need.
 LARGEST_START_MIB = 64.0
 MIN_QUARTER_SECONDS = 30.0
-#: When a viewer gives up who has seen no picture yet. It takes a second, and more where the machine is busy.
-FIRST_PICTURE_SECONDS = 20.0
+#: When a viewer gives up who has seen no frame yet. It takes a second, and more where the machine is busy.
+FIRST_FRAME_SECONDS = 20.0
 NOTES_A_SECOND = 4
 #: How long camera and station stay away.
 AWAY_SECONDS = 4.0
@@ -125,7 +125,7 @@ def soak(seconds: float, folder: Path, *, style: str | None = None, breaks: int 
         commands = (webcam, stream, server)
         returns: dict[Station, list[float]] = {camera: [], station: []}
         for _ in stopwatch(60.0):
-            if min(camera.pictures_sent, station.pictures_sent) > FPS:
+            if min(camera.frames_sent, station.frames_sent) > FPS:
                 break
         for second in stopwatch(seconds):
             for command in commands:
@@ -150,10 +150,8 @@ def soak(seconds: float, folder: Path, *, style: str | None = None, breaks: int 
         reports[0].check(len(recordings) == 1, f"{len(recordings)} recording")
         for report, paths, place in ((reports[0], recordings, camera), (reports[1], [film], station)):
             for path in paths:
-                judge_recording(report, path, returns[place])
-        reports[2].check(
-            viewer.visits > 0 and not viewer.troubles, f"{viewer.visits} visits, {viewer.pictures} pictures"
-        )
+                check_recording(report, path, returns[place])
+        reports[2].check(viewer.visits > 0 and not viewer.troubles, f"{viewer.visits} visits, {viewer.frames} frames")
         reports[2].check(viewer.jobs == viewer.visits, f"{viewer.jobs} files converted and given back")
         for trouble in viewer.troubles:
             reports[2].check(False, trouble)
@@ -188,12 +186,12 @@ def write_clicks(path: Path, seconds: float) -> Path:
 
 
 class Station:
-    """Sends whoever connects a live film of now: each picture's number is its moment, in frames since ``epoch``."""
+    """Sends whoever connects a live film of now: each frame's number is its moment, in frames since ``epoch``."""
 
     def __init__(self, *, sound: bool = False) -> None:
         self.epoch = time.monotonic()
-        self.pictures_sent = 0
-        self._pictures_before = 0
+        self.frames_sent = 0
+        self._frames_before = 0
         self._sound = sound
         self._on_air = threading.Event()
         self._closed = threading.Event()
@@ -208,16 +206,16 @@ class Station:
     def leave(self, seconds: float) -> None:
         """Break off in the middle, and refuse connections for ``seconds``."""
         self._on_air.clear()
-        self._pictures_before = self.pictures_sent
+        self._frames_before = self.frames_sent
         threading.Timer(seconds, self._on_air.set).start()
 
     def wait_for_caller(self, seconds: float) -> None:
-        """Until whoever was broken off has had three seconds of pictures again, or ``seconds`` have passed.
+        """Until whoever was broken off has had three seconds of frames again, or ``seconds`` have passed.
 
         A run that ends just after a break would not tell one who comes back late from one who never does.
         """
         for _ in stopwatch(seconds):
-            if self.pictures_sent >= self._pictures_before + 3 * FPS:
+            if self.frames_sent >= self._frames_before + 3 * FPS:
                 return
 
     def _serve(self) -> None:
@@ -234,8 +232,8 @@ class Station:
 
     def _send(self, pipe: _Pipe) -> None:
         height, width = SIZE
-        picture = next(test_pattern(CameraOptions(TEST_PATTERN, SIZE, Fraction(FPS)), threading.Event()))
-        # A cluster for each picture: the muxer would keep a second of them back.
+        pattern = next(test_pattern(CameraOptions(TEST_PATTERN, SIZE, Fraction(FPS)), threading.Event()))
+        # A cluster for each frame: the muxer would keep a second of them back.
         options = {"live": "1", "cluster_time_limit": "1", "flush_packets": "1"}
         with av.open(pipe, "w", format="matroska", container_options=options) as container:
             video = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast", "tune": "zerolatency"})
@@ -247,17 +245,17 @@ class Station:
             while self._on_air.is_set() and not self._closed.is_set():
                 number = max(number + 1, int((time.monotonic() - self.epoch) * FPS))
                 time.sleep(max(0.0, self.epoch + number / FPS - time.monotonic()))
-                luma = np.array(picture.y, np.uint8)
+                luma = np.array(pattern.y, np.uint8)
                 draw_counter(luma, number % TURN)
                 frame = av.VideoFrame.from_ndarray(
-                    np.concatenate([luma.ravel(), picture.u.ravel(), picture.v.ravel()]).reshape(
+                    np.concatenate([luma.ravel(), pattern.u.ravel(), pattern.v.ravel()]).reshape(
                         height * 3 // 2, width
                     ),
                     format="yuv420p",
                 )
                 frame.pts, frame.time_base = number - first, Fraction(1, FPS)
                 container.mux(video.encode(frame))
-                self.pictures_sent += 1
+                self.frames_sent += 1
                 while audio is not None and sample * FPS < number * SOUND_HZ:
                     part = av.AudioFrame.from_ndarray(clicks(sample, 1024)[None], format="fltp", layout="mono")
                     part.sample_rate = SOUND_HZ
@@ -338,7 +336,7 @@ class Viewer:
         self._stay = stay_seconds
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self.visits = self.pictures = self.jobs = 0
+        self.visits = self.frames = self.jobs = 0
         self.troubles: list[str] = []
 
     def _run(self) -> None:
@@ -368,8 +366,8 @@ class Viewer:
         await peer.setLocalDescription(await peer.createOffer())
         answer = await asyncio.to_thread(self._ask, "/api/peers", {"sdp": peer.localDescription.sdp})
         await peer.setRemoteDescription(RTCSessionDescription(answer["sdp"], "answer"))
-        # It stays so long from its first picture on.
-        end, waits = time.monotonic() + FIRST_PICTURE_SECONDS, True
+        # It stays so long from its first frame on.
+        end, waits = time.monotonic() + FIRST_FRAME_SECONDS, True
         while time.monotonic() < end and not self._stopping.is_set():
             if seen and waits:
                 end, waits = time.monotonic() + self._stay, False
@@ -377,9 +375,9 @@ class Viewer:
         await peer.close()
         await asyncio.to_thread(self._ask, f"/api/peers/{answer['id']}", None, "DELETE")
         if seen == 0 and not self._stopping.is_set():
-            self.troubles.append(f"visit {self.visits + 1} saw no picture")
+            self.troubles.append(f"visit {self.visits + 1} saw no frame")
         self.visits += 1
-        self.pictures += seen
+        self.frames += seen
 
     def _convert(self) -> None:
         from animevid.server.app import __file__ as server
@@ -431,32 +429,30 @@ def growth(noted_mib: Sequence[float]) -> tuple[bool, str]:
     return late - early <= allowed, line
 
 
-def judge_recording(report: Report, path: Path, returns: Sequence[float]) -> None:
-    """Read numbers and clicks back: are sound and pictures together, and did the pictures come back each time?"""
+def check_recording(report: Report, path: Path, returns: Sequence[float]) -> None:
+    """Read numbers and clicks back: are sound and frames together, and did the frames come back each time?"""
     try:
-        pictures, sound = list(read_pictures(path)), read_clicks(path)
+        frames, sound = list(read_numbers(path)), read_clicks(path)
     except av.FFmpegError as error:
         report.check(False, f"{path.name} cannot be played: {error}")
         return
-    report.check(
-        len(pictures) > 0, f"{path.name}: {len(pictures)} pictures, {pictures[-1][0] if pictures else 0:.1f} s"
-    )
-    drifts = drift(pictures, sound)
-    report.check(bool(drifts), f"{len(drifts)} clicks heard beside a picture")
+    report.check(len(frames) > 0, f"{path.name}: {len(frames)} frames, {frames[-1][0] if frames else 0:.1f} s")
+    drifts = drift(frames, sound)
+    report.check(bool(drifts), f"{len(drifts)} clicks heard beside a frame")
     if drifts:
         lasting = lasting_drift(drifts)
         single = max(abs(one - statistics.median(drifts)) for one in drifts)
-        line = f"sound drifts from the picture by at most {1000 * lasting:.0f} ms ({1000 * single:.0f} ms at one click)"
+        line = f"sound drifts from the frame by at most {1000 * lasting:.0f} ms ({1000 * single:.0f} ms at one click)"
         report.check(lasting <= LARGEST_DRIFT_SECONDS, line)
-    moments = [moment for _, moment in unwrapped(pictures, near=0.0)]
+    moments = [moment for _, moment in unwrapped(frames, near=0.0)]
     back = [min((moment - at for moment in moments if moment >= at), default=float("inf")) for at in returns]
     longest = max(back, default=0.0)
-    line = f"away {len(returns)} times for {AWAY_SECONDS:g} s, pictures again after {longest:.1f} s at the latest"
+    line = f"away {len(returns)} times for {AWAY_SECONDS:g} s, frames again after {longest:.1f} s at the latest"
     report.check(longest <= MAX_RETURN_SECONDS, line)
 
 
-def read_pictures(path: Path) -> Iterator[tuple[float, int]]:
-    """(seconds in the file, the number drawn into it) of each picture whose number can be read."""
+def read_numbers(path: Path) -> Iterator[tuple[float, int]]:
+    """(seconds in the file, the number drawn into it) of each frame whose number can be read."""
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             number = read_counter(frame.to_ndarray(format="gray").astype(np.uint8))
@@ -477,12 +473,12 @@ def read_clicks(path: Path) -> list[float]:
     return found
 
 
-def unwrapped(pictures: Sequence[tuple[float, int]], *, near: float | None = None) -> list[tuple[float, float]]:
+def unwrapped(frames: Sequence[tuple[float, int]], *, near: float | None = None) -> list[tuple[float, float]]:
     """(seconds in the file, seconds on the camera's clock): numbers start again at ``TURN``, the clock does not."""
     turn = TURN / FPS
     found: list[tuple[float, float]] = []
     lag = near
-    for seconds, number in pictures:
+    for seconds, number in frames:
         moment = number / FPS
         lag = moment - seconds if lag is None else lag
         moment += turn * round((seconds + lag - moment) / turn)
@@ -491,12 +487,12 @@ def unwrapped(pictures: Sequence[tuple[float, int]], *, near: float | None = Non
     return found
 
 
-def drift(pictures: Sequence[tuple[float, int]], sound: Sequence[float]) -> list[float]:
-    """For each click with a picture within a frame and a half of it: how much later sound is than picture, in seconds.
+def drift(frames: Sequence[tuple[float, int]], sound: Sequence[float]) -> list[float]:
+    """For each click with a frame within a frame and a half of it: how much later sound is than frame, in seconds.
 
     Both are compared with their own clock, of which only full seconds matter: clicks fall on them.
     """
-    moments = unwrapped(pictures)
+    moments = unwrapped(frames)
     if not moments or not sound:
         return []
     times = np.array([seconds for seconds, _ in moments])
@@ -507,7 +503,7 @@ def drift(pictures: Sequence[tuple[float, int]], sound: Sequence[float]) -> list
         if abs(times[place] - heard) > 1.5 / FPS:
             continue
         seen, moment = moments[place]
-        # On the picture's clock the click is at `moment + (heard - seen)`; on its own at a full second (or, where the
+        # On the frame's clock the click is at `moment + (heard - seen)`; on its own at a full second (or, where the
         # microphone has a clock of its own, always at the same part of one).
         phase = (moment + heard - seen) % 1.0
         offset = phase if offset is None else offset
@@ -516,7 +512,7 @@ def drift(pictures: Sequence[tuple[float, int]], sound: Sequence[float]) -> list
 
 
 def lasting_drift(drifts: Sequence[float]) -> float:
-    """How far apart sound and pictures come, in seconds: running medians, compared with the first of them."""
+    """How far apart sound and frames come, in seconds: running medians, compared with the first of them."""
     count = min(CLICKS_OF_A_DRIFT, len(drifts))
     medians = [statistics.median(drifts[at : at + count]) for at in range(len(drifts) - count + 1)]
     return max(abs(one - medians[0]) for one in medians)

@@ -29,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def blobs(count: int, seed: int) -> list[np.ndarray]:
-    """Soft random pictures of 512 px."""
+    """Soft random images of 512 px."""
     noise = np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), np.uint8)
     return [np.asarray(cv2.resize(small, (512, 512), interpolation=cv2.INTER_CUBIC), np.uint8) for small in noise]
 

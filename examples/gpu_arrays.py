@@ -12,7 +12,7 @@ from typing import Any
 import animevid
 import cv2
 import numpy as np
-from animevid.gpu.interop import borrow_picture
+from animevid.gpu.interop import borrow_frame
 from animevid.pixels import planes_to_rgb, rgb_to_planes
 
 Arrays = list[Any]  # Y, U and V
@@ -77,8 +77,8 @@ def main() -> None:
 
         def draw(given: Arrays, drawn: Arrays, stream: int) -> None:
             stylizer.stylize_on_device(
-                borrow_picture(given, colour=frame.colour),
-                borrow_picture(drawn, colour=frame.colour, writable=True),
+                borrow_frame(given, colour=frame.colour),
+                borrow_frame(drawn, colour=frame.colour, writable=True),
                 stream=int(stream),
             )
 

@@ -1,4 +1,4 @@
-"""Feeds mutated films, pictures, playlists, subtitles, styles, cards and requests to animevid and looks what happens.
+"""Feeds mutated films, images, playlists, subtitles, styles, cards and requests to animevid and looks what happens.
 
 ``python tests/fuzz.py`` from the repository's root runs for an hour (``--seconds``, ``--workers``, ``--kinds``); the
 suite runs some seconds of it with the same numbers each time. Input N of a kind is always the same, so ``--kinds film
@@ -33,11 +33,11 @@ from typing import Any
 
 TESTS = Path(__file__).resolve().parent
 CORPUS = TESTS / "fuzz_corpus"
-KINDS = ("film", "picture", "playlist", "subtitles", "style", "onnx", "card", "request")
+KINDS = ("film", "image", "playlist", "subtitles", "style", "onnx", "card", "request")
 #: Of processor time. A machine that is busy otherwise is not taken for a hang: what sleeps has much longer.
-MOST_SECONDS = 20.0
-MOST_WALL_SECONDS = 300.0
-MOST_BYTES = 2 << 30
+MAX_SECONDS = 20.0
+MAX_WALL_SECONDS = 300.0
+MAX_BYTES = 2 << 30
 _EXIT_CODES = frozenset(range(2, 9))  # 1 is an error of animevid's own
 _INTERESTING = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
@@ -140,12 +140,12 @@ def write_seeds(folder: Path) -> None:
     write_clip(folder / "subtitles" / "a.mp4", ClipSpec(**small, subtitles="mov_text"))
     (folder / "subtitles" / "b.srt").write_bytes(b"1\n00:00:00,000 --> 00:00:00,100\n<b>one</b> &amp; {\\an8}two\n")
     (folder / "subtitles" / "b.ass").write_bytes(b"0,0,Default,,0,0,0,,{\\p1}m 0 0 l 9 9{\\p0}{\\i1}one\\Ntwo\\h,three")
-    picture = np.kron(np.random.default_rng(1).integers(0, 255, (8, 12, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
-    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    image = np.kron(np.random.default_rng(1).integers(0, 255, (8, 12, 3), np.uint8), np.ones((4, 4, 1), np.uint8))
+    frame = av.VideoFrame.from_ndarray(image, format="rgb24")
     for suffix in ("png", "jpg", "webp", "bmp", "tiff"):
-        _write_picture(folder / "picture" / f"a.{suffix}", frame)
+        _write_image(folder / "image" / f"a.{suffix}", frame)
     for codec, name, form in (("gif", "a.gif", "rgb8"), ("apng", "a.apng", "rgb24")):
-        with av.open(str(folder / "picture" / name), "w") as container:
+        with av.open(str(folder / "image" / name), "w") as container:
             stream = container.add_stream(codec, rate=10, width=48, height=32, pix_fmt=form)
             for _ in range(3):
                 container.mux(stream.encode(frame.reformat(format=form)))
@@ -176,7 +176,7 @@ def write_seeds(folder: Path) -> None:
     save_style(folder / "look.onnx", PACKED)
 
 
-def _write_picture(path: Path, frame: Any) -> None:
+def _write_image(path: Path, frame: Any) -> None:
     import cv2
 
     assert cv2.imwrite(str(path), frame.to_ndarray(format="bgr24"))
@@ -234,7 +234,7 @@ class Worker:
         path.write_bytes(data)
         return self._command(folder, str(path), target=target)
 
-    def _picture(self, folder: Path, name: str, data: bytes) -> str:
+    def _image(self, folder: Path, name: str, data: bytes) -> str:
         return self._film(folder, name, data, target="out.gif" if name.endswith(("gif", "apng")) else "out.png")
 
     def _playlist(self, folder: Path, name: str, data: bytes) -> str:
@@ -349,7 +349,7 @@ class Served:
             return logged[-800:]
         if self._count % 50 == 0:
             ordinary = b"GET /api/config HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-            line = self._first_line(ordinary, seconds=MOST_WALL_SECONDS / 2)
+            line = self._first_line(ordinary, seconds=MAX_WALL_SECONDS / 2)
             if b" 200 " not in line:
                 return f"after that, an ordinary request was answered {line!r}"
         return ""
@@ -358,7 +358,7 @@ class Served:
         import socket
 
         try:
-            with socket.create_connection(("127.0.0.1", self._port), timeout=MOST_WALL_SECONDS / 2) as client:
+            with socket.create_connection(("127.0.0.1", self._port), timeout=MAX_WALL_SECONDS / 2) as client:
                 client.sendall(data)
                 client.settimeout(seconds)
                 return client.recv(4096).partition(b"\r\n")[0]
@@ -454,7 +454,7 @@ class Process:
             self._start()
             return f"the process ended ({code})"
         answer = json.loads(line)
-        if answer["bytes"] > MOST_BYTES:
+        if answer["bytes"] > MAX_BYTES:
             self.end()
             self._start()
             return answer["wrong"] or f"{answer['bytes'] >> 20} MiB of memory"
@@ -463,9 +463,9 @@ class Process:
     def give_up(self) -> bool:
         """Whether the task has had its time; the worker is then started anew."""
         wall = time.monotonic() - self._wall
-        if wall < MOST_SECONDS:
+        if wall < MAX_SECONDS:
             return False
-        if self._processor_seconds() - self._cpu < MOST_SECONDS and wall < MOST_WALL_SECONDS:
+        if self._processor_seconds() - self._cpu < MAX_SECONDS and wall < MAX_WALL_SECONDS:
             return False
         self.end()
         self._start()
@@ -512,7 +512,7 @@ def run(tasks: Iterator[dict[str, Any]], seeds: Path, *, workers: int = 1, secon
                 if process in done:
                     note(process, process.take())
                 elif process.give_up():
-                    note(process, f"no end after {MOST_SECONDS:g} s")
+                    note(process, f"no end after {MAX_SECONDS:g} s")
                 else:
                     continue
                 if (task := next_task()) is None:

@@ -39,7 +39,7 @@ _FLAGS = (
 )
 
 
-#: Of the camera's film: eight seconds, so that even a machine under load is told from a picture that is ahead.
+#: Of the camera's film: eight seconds, so that even a machine under load is told from a frame that is ahead.
 FILM_FRAMES = 240
 
 
@@ -58,11 +58,11 @@ def why_no_chromium() -> str | None:
 def write_camera_film(path: Path, *, width: int = 320, height: int = 180, frames: int = 60, rate: int = 30) -> Path:
     """A YUV4MPEG2 film for Chromium's fake camera: the test pattern with frame numbers from 0 to ``frames`` - 1."""
     settings = CameraOptions(TEST_PATTERN, (height, width), Fraction(1000))
-    pictures = test_pattern(settings, threading.Event())
+    pattern = test_pattern(settings, threading.Event())
     with path.open("wb") as file:
         file.write(f"YUV4MPEG2 W{width} H{height} F{rate}:1 Ip A1:1 C420mpeg2\n".encode())
         for number in range(frames):
-            planes = next(pictures)
+            planes = next(pattern)
             luma = np.array(planes.y)
             draw_counter(luma, number)
             file.write(b"FRAME\n" + luma.tobytes() + planes.u.tobytes() + planes.v.tobytes())
@@ -145,14 +145,14 @@ def text(driver: Any, element: str) -> str:
 
 
 def go_live(driver: Any, button: str = "start") -> None:
-    """Begin the live picture and wait until it plays."""
+    """Begin the live video and wait until it plays."""
     if text(driver, "status") != "Live":
         driver.execute_script(f"document.getElementById('{button}').click()")
         until(lambda: text(driver, "status") == "Live")
     until(lambda: driver.execute_script("return stylized.videoWidth && stylized.currentTime > 0.2"))
 
 
-def picture(driver: Any, element: str) -> Any:
+def pixels_of(driver: Any, element: str) -> Any:
     """What is in a video or an image, as colours (90, 160, 3)."""
     values = driver.execute_script(
         "const c = document.createElement('canvas'); c.width = 160; c.height = 90; const p = c.getContext('2d');"
@@ -206,9 +206,9 @@ const strip = (video) => {
 return [strip(document.getElementById('original')), strip(document.getElementById('stylized'))];
 """
 
-#: Notes, from now on, each picture that either video puts on the screen: ``window.seen.original`` and ``.stylized``
+#: Notes, from now on, each frame that either video puts on the screen: ``window.seen.original`` and ``.stylized``
 #: are lists of [moment of capture or null, moment on the screen, a line of 160 luma samples], in milliseconds.
-NOTE_PICTURES = """
+NOTE_FRAMES = """
 window.seen = {original: [], stylized: []};
 const canvas = new OffscreenCanvas(160, 90);
 const pen = canvas.getContext('2d', {willReadFrequently: true});

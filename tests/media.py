@@ -9,13 +9,13 @@ import av
 import numpy as np
 
 
-def moving_picture(index: int, *, height: int = 96, width: int = 160) -> np.ndarray:
+def moving_frame(index: int, *, height: int = 96, width: int = 160) -> np.ndarray:
     """uint8 RGB ``(H, W, 3)``: a gradient with a bright bar that moves four pixels a frame."""
     y, x = np.mgrid[0:height, 0:width]
-    picture = np.stack([x * 255 // width, y * 255 // height, 255 - x * 128 // width], axis=-1).astype(np.uint8)
+    image = np.stack([x * 255 // width, y * 255 // height, 255 - x * 128 // width], axis=-1).astype(np.uint8)
     start = index * 4 % (width - 16)
-    picture[height // 3 : height // 2, start : start + 16] = (255, 240, 200)
-    return picture
+    image[height // 3 : height // 2, start : start + 16] = (255, 240, 200)
+    return image
 
 
 def write_clip(
@@ -30,7 +30,7 @@ def write_clip(
     still: bool = False,
     options: dict[str, str] | None = None,
 ) -> Path:
-    """A clip of ``moving_picture`` with a tone of the same length."""
+    """A clip of ``moving_frame`` with a tone of the same length."""
     with av.open(str(path), "w", options=options or {}) as container:
         video = container.add_stream(codec, rate=rate)
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
@@ -38,8 +38,8 @@ def write_clip(
             video.options = {"preset": "ultrafast", "crf": "18"}
         sound = container.add_stream("aac", rate=44100, layout="mono") if audio else None
         for index in range(frames):
-            picture = moving_picture(0 if still else index, height=height, width=width)
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            image = moving_frame(0 if still else index, height=height, width=width)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, rate)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))

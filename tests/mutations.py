@@ -124,12 +124,12 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _term("gradient always of the photo", "batch.photo if batch.target is None else batch.target", "batch.photo"),
     _term(
-        "gradient always of the teacher's picture",
+        "gradient always of the teacher's image",
         "batch.photo if batch.target is None else batch.target",
         "batch.target",
     ),
     _term(
-        "colour against the teacher's picture",
+        "colour against the teacher's image",
         "losses.colour_loss(scene.output, scene.batch.photo,",
         "losses.colour_loss(scene.output, scene.batch.target,",
     ),
@@ -164,7 +164,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         '{"real": output.images, "fake": needed(batch.target, "targets")}',
     ),
     _stylize(
-        "D sees no photo beside the picture", "torch.cat((batch.photo, images), 1)", "torch.cat((images, images), 1)"
+        "D sees no photo beside the image", "torch.cat((batch.photo, images), 1)", "torch.cat((images, images), 1)"
     ),
     _stylize(
         "real pairs are of art", "if self.recipe.conditional:\n            return", "if False:\n            return"
@@ -194,9 +194,9 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _stylize("one D step where several are asked for", "range(optimizer.discriminator_steps)", "range(1)"),
     _stylize("D never rests", "batch.step % optimizer.discriminator_every == 0", "True"),
-    _stylize("kinds mixed in batch norm", "if self.judges_apart or", "if False or"),
+    _stylize("kinds mixed in batch norm", "if self.discriminates_apart or", "if False or"),
     _cycle(
-        "cycle against the wrong picture",
+        "cycle against the wrong image",
         'self.run("backward_generator", fake_art), photo)',
         'self.run("backward_generator", fake_art), art)',
     ),
@@ -215,15 +215,15 @@ MUTATIONS: tuple[Mutation, ...] = (
     _cycle("pools swapped", 'self.pools["photo"].exchange(fake_photo)', 'self.pools["art"].exchange(fake_photo)'),
     _cycle("cycle's fakes not detached", "torch.cat((real, fake.detach()))", "torch.cat((real, fake))"),
     _cycle(
-        "backward adversarial by the wrong judge",
-        'self._judge("photo_discriminator", fake_photo)',
-        'self._judge("discriminator", fake_photo)',
+        "backward adversarial by the wrong discriminator",
+        'self._logits("photo_discriminator", fake_photo)',
+        'self._logits("discriminator", fake_photo)',
     ),
     _cycle("cycle's D at full weight", "weights.overall * getattr(weights, kind)", "weights.overall"),
     Mutation("what is minimized has no weight", "loop.py", "return self.weight * self.raw", "return self.raw"),
     _noise("minimax: sign", "losses.py", "return -F.softplus(fake_logits)", "return F.softplus(fake_logits)"),
     _noise("R1 without its half", "regularizers.py", "return 0.5 * gradient", "return gradient"),
-    _noise("R1 over all pictures at once", "regularizers.py", ".flatten(1).sum(1).mean()", ".sum()"),
+    _noise("R1 over all images at once", "regularizers.py", ".flatten(1).sum(1).mean()", ".sum()"),
     _noise(
         "R1 not regularized", "regularizers.py", "judge(seen).sum(), seen, create_graph=True", "judge(seen).sum(), seen"
     ),
@@ -245,7 +245,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _noise(
         "from noise: k ignored", "objectives/noise.py", "range(self.recipe.optimizer.discriminator_steps)", "range(1)"
     ),
-    _noise("from noise: G's pictures unaugmented", "objectives/noise.py", "images = self._augmented(images)", "pass"),
+    _noise("from noise: G's images unaugmented", "objectives/noise.py", "images = self._augmented(images)", "pass"),
     _noise("attention: questions and answers swapped", "attention.py", "(asking, asked, told", "(asked, asking, told"),
     _noise("attention: scaled", "attention.py", "scale=1.0", "scale=0.5"),
     _noise("attention: nothing beside it", "attention.py", "self.v(seen) + x", "self.v(seen)"),

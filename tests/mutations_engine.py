@@ -122,7 +122,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "0",
         ),
         (
-            "pictures of a cut at their old times",
+            "frames of a cut at their old times",
             "seconds = frame.pts_seconds - self.origin_seconds",
             "seconds = frame.pts_seconds",
         ),
@@ -134,7 +134,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("fragmented MP4 into a pipe is not", '"+frag_keyframe+empty_moov+default_base_moof"', '"+faststart"'),
         ("title and date lost", "output.metadata.update(lasting_metadata(template.info.metadata))", "pass"),
         (
-            "the picture's language lost",
+            "the video's language lost",
             "self._stream.metadata.update(lasting_metadata(dict(stream.metadata)))",
             "pass",
         ),
@@ -185,7 +185,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "pass",
         ),
         (
-            "pixels keep their shape while the picture turns",
+            "pixels keep their shape while the frame turns",
             "sample_aspect_ratio=1 / ratio if turned else ratio,\n        average_rate=rate",
             "sample_aspect_ratio=ratio,\n        average_rate=rate",
         ),
@@ -207,7 +207,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "io/test_beside_pixels.py",
         ("captions are lost", "captions = captions_of(raw, codec=self._codec)", 'captions = b""'),
         (
-            "captions are put beside other pictures",
+            "captions are put beside other frames",
             "self._captions.note(seconds, captions)",
             "self._captions.note(seconds + 1, captions)",
         ),
@@ -271,7 +271,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             'context.options = {"quality": str(self._quality)}',
             'context.options = {"quality": "5"}',
         ),
-        ("the last picture's duration is FFmpeg's guess", "if self._last_duration:", "if False:"),
+        ("the last frame's duration is FFmpeg's guess", "if self._last_duration:", "if False:"),
     ),
     *_those(
         "pixels/palette.py",
@@ -363,8 +363,8 @@ MUTATIONS: tuple[Mutation, ...] = (
             'f"{_DEFAULT_CRF[encoder]:g}"',
         ),
         ("the bit rate is ignored", "context.bit_rate = plan.bitrate_bps", "pass"),
-        ("10 bits become 8", "if picture.bit_depth == 8:", "if True:"),
-        ("the shape of pixels is lost", "context.sample_aspect_ratio = picture.sample_aspect_ratio", "pass"),
+        ("10 bits become 8", "if frame_format.bit_depth == 8:", "if True:"),
+        ("the shape of pixels is lost", "context.sample_aspect_ratio = frame_format.sample_aspect_ratio", "pass"),
     ),
     *_those(
         "run/conversion.py",
@@ -404,7 +404,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "load = costs[-1] / frame_seconds",
         ),
         ("quality never comes back", "if load * price < limits.load_allowed_after_step_up:", "if False:"),
-        ("it swings", "self._patience = min(self._patience * 2, limits.longest_patience_seconds)", "pass"),
+        ("it swings", "self._patience = min(self._patience * 2, limits.max_patience_seconds)", "pass"),
     ),
     *_those(
         "render/temporal.py",

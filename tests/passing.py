@@ -12,10 +12,10 @@ from animevid.pixels.planes import PlanesYUV420
 
 
 def pass_through(source: Path | str, target: Path | str, *, frames: int | None = None, **options: Any) -> SinkReport:
-    """Source to sink with nothing in between (the first ``frames`` pictures only, if given)."""
-    sink_options = {key: options.pop(key) for key in ("settings", "picture") if key in options}
-    with open_source(source, **options) as pictures, open_sink(target, template=pictures, **sink_options) as sink:
-        for frame in pictures:
+    """Source to sink with nothing in between (the first ``frames`` frames only, if given)."""
+    sink_options = {key: options.pop(key) for key in ("settings", "frame_format") if key in options}
+    with open_source(source, **options) as opened, open_sink(target, template=opened, **sink_options) as sink:
+        for frame in opened:
             sink.write(frame)
             if frame.index + 1 == frames:
                 break

@@ -53,14 +53,14 @@ def test_card(width: int, height: int, number: int) -> np.ndarray:
 
     Which corner is which tells a turn from a mirror; the bar tells one frame from the next.
     """
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[: height // 2, : width // 2] = (200, 30, 30)
-    picture[: height // 2, width // 2 :] = (30, 180, 30)
-    picture[height // 2 :, : width // 2] = (40, 40, 200)
-    picture[height // 2 :, width // 2 :] = (128, 128, 128)
+    image = np.zeros((height, width, 3), np.uint8)
+    image[: height // 2, : width // 2] = (200, 30, 30)
+    image[: height // 2, width // 2 :] = (30, 180, 30)
+    image[height // 2 :, : width // 2] = (40, 40, 200)
+    image[height // 2 :, width // 2 :] = (128, 128, 128)
     column = (3 * number) % max(1, width - 2)
-    picture[height // 2 - 2 : height // 2 + 2, column : column + 2] = 255
-    return picture
+    image[height // 2 - 2 : height // 2 + 2, column : column + 2] = 255
+    return image
 
 
 test_card.__test__ = False  # type: ignore[attr-defined]

@@ -31,7 +31,7 @@ KINDS = ("animegan", "distill", "cyclegan")
 CROP_PX = 32
 
 
-def pictures(count: int, seed: int, side_px: int = 48) -> list[np.ndarray]:
+def images(count: int, seed: int, side_px: int = 48) -> list[np.ndarray]:
     """Soft random blobs, uint8 RGB."""
     random = np.random.default_rng(seed)
     noise = random.integers(0, 256, (count, 6, 6, 3), np.uint8)
@@ -79,10 +79,10 @@ def tiny_plan(kind: str, steps: int) -> Plan:
 def tiny_recipe(kind: str) -> Recipe:
     recipe = Recipe(name=kind, summary="tiny", generator="nano", perceptual=PerceptualChoice(network="vgg16"))
     if kind == "cyclegan":
-        judge = DiscriminatorWeights(real=0.5, fake=0.5, smooth=0.5)
+        d_losses = DiscriminatorWeights(real=0.5, fake=0.5, smooth=0.5)
         return replace(
             recipe, objective="cycle", losses=LossWeights(adversarial=1.0, cycle=10.0, identity=5.0), image_pool=3,
-            discriminator_losses=judge, smooth_negatives="colour",
+            discriminator_losses=d_losses, smooth_negatives="colour",
         )  # fmt: skip
     if kind == "distill":
         weights = LossWeights(pixel=10.0, gradient=5.0, perceptual=0.2, temporal=1.0)
@@ -92,9 +92,9 @@ def tiny_recipe(kind: str) -> Recipe:
     weights = LossWeights(
         content=1.5, init_content=1.0, style=3.0, colour=10.0, adversarial=10.0, total_variation=1.0, temporal=temporal
     )
-    judge = DiscriminatorWeights(gray=1.0, smooth=0.1)
+    d_losses = DiscriminatorWeights(gray=1.0, smooth=0.1)
     return replace(
-        recipe, losses=weights, discriminator_losses=judge, optimizer=Optimizer(discriminator_every=2)
+        recipe, losses=weights, discriminator_losses=d_losses, optimizer=Optimizer(discriminator_every=2)
     )  # fmt: skip
 
 
@@ -105,13 +105,13 @@ def tiny_objective(kind: str, plan: Plan) -> StylizeObjective | CycleObjective:
 
 
 def tiny_source(plan: Plan, world: World = SINGLE, *, photo_crops: int = 0, art_crops: int = 3) -> BatchSource:
-    photos, art = pictures(5, seed=1), pictures(3, seed=2, side_px=64)
+    photos, art = images(5, seed=1), images(3, seed=2, side_px=64)
     crop = CropSettings(CROP_PX, (0.7, 1.0))
     targets = [255 - photo for photo in photos]
     return BatchSource(
         PhotoCrops(photos, SeededSampler(5, 4, 9, "photos", world.rank, world.size), crop, targets, photo_crops),
         plan,
-        ArtCrops(art, SeededSampler(3, 4, 9, "art", world.rank, world.size), crop, crops_per_picture=art_crops),
+        ArtCrops(art, SeededSampler(3, 4, 9, "art", world.rank, world.size), crop, crops_per_image=art_crops),
     )
 
 
@@ -134,7 +134,7 @@ def tiny_trainer(
     seed_everything(3, world.rank)
     loop_fields = {key: options.pop(key) for key in list(options) if key in LoopSettings.__dataclass_fields__}
     settings = LoopSettings(
-        steps=plan.steps, **{"device": "cpu", "log_every": 1, "sheet_every": 4, "ema_decay": 0.9} | loop_fields,
+        steps=plan.steps, **{"device": "cpu", "log_every": 1, "samples_every": 4, "ema_decay": 0.9} | loop_fields,
         checkpoint_every=checkpoint_every,
     )  # fmt: skip
     return Trainer(
@@ -144,7 +144,7 @@ def tiny_trainer(
         settings,
         config=config or {"recipe": kind, "numbers": {"steps": steps}},
         world=world,
-        sheet_photos=pictures(2, seed=4, side_px=64),
+        sample_photos=images(2, seed=4, side_px=64),
         progress=Progress(on_line, tensorboard=False),
         **options,
     )

@@ -31,7 +31,7 @@ def clip(tmp_path_factory):
     return write_clip(tmp_path_factory.mktemp("api") / "clip.mp4", frames=36)
 
 
-def test_everything_but_the_picture_stays(clip, packed_style, tmp_path):
+def test_everything_but_the_video_stays(clip, packed_style, tmp_path):
     report = animevid.stylize(clip, tmp_path / "out.mp4", style=packed_style)
     assert report.frames_in == report.frames_out == 36
     assert report.frames_concealed == 0
@@ -61,8 +61,8 @@ def test_frames_come_one_by_one_with_their_exact_time(clip, packed_style):
     frames = list(animevid.stylized_frames(clip, style=packed_style))
     assert [frame.pts_seconds for frame in frames] == [Fraction(index, 24) for index in range(36)]
     assert [frame.index for frame in frames] == list(range(36))
-    picture = planes_to_rgb(frames[0].planes)
-    assert (picture.dtype, picture.shape) == (np.uint8, (96, 160, 3))
+    rgb = planes_to_rgb(frames[0].planes)
+    assert (rgb.dtype, rgb.shape) == (np.uint8, (96, 160, 3))
 
 
 def test_a_frame_gives_rgb_upright_and_is_shown_by_a_notebook(clip, packed_style):
@@ -233,7 +233,7 @@ def test_an_open_stylizer_serves_several_conversions_and_stays_open(clip, packed
         for name in ("one.mp4", "two.mp4"):
             animevid.stylize(clip, tmp_path / name, style=stylizer, encoder=_lossless())
         stylizer(np.zeros((8, 8, 3), np.uint8))
-    # Pictures, not bytes: an encoder with several threads need not write the same file twice.
+    # Frames, not bytes: an encoder with several threads need not write the same file twice.
     with open_source(tmp_path / "one.mp4") as one, open_source(tmp_path / "two.mp4") as two:
         for first, second in zip(one, two, strict=True):
             np.testing.assert_array_equal(first.planes.y, second.planes.y)

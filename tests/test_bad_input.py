@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import pytest
 from animevid.cli import main
-from media import moving_picture, write_clip
+from media import moving_frame, write_clip
 from onnx import TensorProto, helper
 from small_styles import PACKED, save_style
 
@@ -92,7 +92,7 @@ def _hdr(desk: Desk) -> Path:
         context = stream.codec_context
         context.color_primaries, context.color_trc, context.colorspace, context.color_range = 9, 16, 9, 1
         for index in range(3):
-            frame = av.VideoFrame.from_ndarray(moving_picture(index), format="rgb24").reformat(format="yuv420p10le")
+            frame = av.VideoFrame.from_ndarray(moving_frame(index), format="rgb24").reformat(format="yuv420p10le")
             frame.pts, frame.time_base = index, Fraction(1, 24)
             frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range = 9, 16, 9, 1
             container.mux(stream.encode(frame))
@@ -101,15 +101,15 @@ def _hdr(desk: Desk) -> Path:
 
 
 def _classifier(desk: Desk) -> Path:
-    """An ONNX network that takes a picture and gives ten numbers."""
+    """An ONNX network that takes an image and gives ten numbers."""
     path = desk.folder / "classifier.onnx"
     graph = helper.make_graph(
         [
-            helper.make_node("GlobalAveragePool", ["picture"], ["pooled"]),
+            helper.make_node("GlobalAveragePool", ["image"], ["pooled"]),
             helper.make_node("Flatten", ["pooled"], ["scores"]),
         ],
         "classifier",
-        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["N", 3, "H", "W"])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 3, "H", "W"])],
         [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 3])],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
@@ -141,8 +141,8 @@ CASES: dict[str, tuple[int, str, Arguments]] = {
     # the input
     "missing file": (3, "does not exist", lambda d: _convert(d.folder / "no.mp4", d.out, d)),
     "empty name": (3, "", lambda d: _convert("", d.out, d)),
-    "folder without images": (3, "", lambda d: _convert(_folder(d, "empty"), d.folder / "pictures", d)),
-    "glob that matches nothing": (3, "", lambda d: _convert(d.folder / "*.png", d.folder / "pictures", d)),
+    "folder without images": (3, "", lambda d: _convert(_folder(d, "empty"), d.folder / "images", d)),
+    "glob that matches nothing": (3, "", lambda d: _convert(d.folder / "*.png", d.folder / "images", d)),
     "empty file": (3, "", lambda d: _convert(_file(d, "zero.mp4", b""), d.out, d)),
     "text file named .mp4": (3, "not a video", lambda d: _convert(_file(d, "text.mp4", b"hello\n" * 99), d.out, d)),
     "random bytes": (3, "", lambda d: _convert(_file(d, "noise.mkv", np.random.default_rng(0).bytes(9999)), d.out, d)),
@@ -152,7 +152,7 @@ CASES: dict[str, tuple[int, str, Arguments]] = {
         "",
         lambda d: _convert(_file(d, "half.mp4", d.clip.read_bytes()[: d.clip.stat().st_size // 2]), d.out, d),
     ),
-    "broken picture": (
+    "broken image": (
         3,
         "",
         lambda d: _convert(_file(d, "bad.png", b"\x89PNG\r\n\x1a\n" + b"x" * 99), d.folder / "o.png", d),

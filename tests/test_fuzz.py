@@ -34,7 +34,7 @@ def test_mutated_inputs_of_each_kind_do_no_harm(seeds: Path) -> None:
 @pytest.mark.parametrize("harm", ["raise", "exit", "hang", "left"])
 def test_harm_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
     """A worker that is given what raises, ends the process, hangs or leaves a file behind."""
-    monkeypatch.setattr(fuzz, "MOST_SECONDS", 0.3)
+    monkeypatch.setattr(fuzz, "MAX_SECONDS", 0.3)
     code = {
         "raise": "raise KeyError('x')",
         "exit": "import os; os._exit(9)",

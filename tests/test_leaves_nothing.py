@@ -158,7 +158,7 @@ def test_a_webcam_session_and_a_server_call_nobody(
 
 
 async def _watch_and_send(address: str) -> None:
-    """A viewer by WebRTC: sends pictures, and returns when a stylized one has come."""
+    """A viewer by WebRTC: sends images, and returns when a stylized one has come."""
     import aiohttp
     from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
     from aiortc.mediastreams import VideoStreamTrack
@@ -224,8 +224,8 @@ def test_a_training_run_calls_nobody(watch: Callable[..., Watched], tmp_path: Pa
     for name, count in (("photos", 12), ("art", 3)):
         (tmp_path / name).mkdir()
         for index in range(count):
-            picture = cv2.resize(noise.integers(0, 256, (6, 6, 3), np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
-            cv2.imwrite(str(tmp_path / name / f"{index}.png"), picture)
+            image = cv2.resize(noise.integers(0, 256, (6, 6, 3), np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
+            cv2.imwrite(str(tmp_path / name / f"{index}.png"), image)
     changes = ("losses.perceptual=0", "generator_options.width=8", "generator_options.deep_width=8")
     sets = [part for change in (*changes, "data.crop_px=32", "data.batch=1") for part in ("--set", change)]
     command = [

@@ -47,7 +47,7 @@ def test_the_next_run_removes_what_killed_ones_left_whatever_it_writes(tmp_path:
     elif kind == "playlist":
         PendingPlaylist(tmp_path / "new.m3u8", overwrite=False).discard()
     elif kind == "folder":
-        PendingFolder(tmp_path / "pictures", overwrite=False)
+        PendingFolder(tmp_path / "images", overwrite=False)
     else:
         PendingFolder(tmp_path, overwrite=True)
     assert [path.name for path in left if path.exists()] == []
@@ -56,7 +56,7 @@ def test_the_next_run_removes_what_killed_ones_left_whatever_it_writes(tmp_path:
 
 
 def test_what_is_being_written_stays(tmp_path: Path):
-    folder = PendingFolder(tmp_path / "pictures", overwrite=False)
+    folder = PendingFolder(tmp_path / "images", overwrite=False)
     folder.create()
     film = PendingFile(tmp_path / "film.mp4", overwrite=False)
     playlist = PendingPlaylist(tmp_path / "list.m3u8", overwrite=False)
@@ -96,8 +96,8 @@ def test_uploads_of_a_killed_server_go_with_the_next_one(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("taken", ["file", "dangling link"])
-def test_a_folder_of_pictures_never_replaces_what_came_meanwhile(tmp_path: Path, taken: str):
-    target = tmp_path / "pictures"
+def test_a_folder_of_images_never_replaces_what_came_meanwhile(tmp_path: Path, taken: str):
+    target = tmp_path / "images"
     target.mkdir()
     pending = PendingFolder(target, overwrite=False)
     pending.create()

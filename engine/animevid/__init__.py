@@ -4,16 +4,16 @@
 
     import animevid
 
-    animevid.stylize("in.mp4", "out.mp4")                    # everything but the picture is carried over
+    animevid.stylize("in.mp4", "out.mp4")                    # sound, subtitles and tags are kept
 
     with animevid.Stylizer() as stylizer:                    # NumPy, Pillow or torch in, the same out
-        picture = stylizer(picture)
+        image = stylizer(image)
 
     for frame in animevid.stylized_frames("in.mp4"):         # Frame: planes and exact time
         rgb = frame.to_rgb()
 
-``animevid.errors`` is the tree of everything raised on purpose. Names are loaded when they are first used, so
-``import animevid`` costs nothing.
+``animevid.errors`` has all exceptions that animevid raises on purpose. Names are loaded at first use, so
+``import animevid`` is cheap.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _PUBLIC = {
 }
 
 
-#: Names that were public before, and what they are now.
+#: Former public names -> present ones.
 _ALIASES = {"SteadySteps": "TemporalFilter"}
 
 

@@ -1,4 +1,4 @@
-"""``stylize`` writes a file, ``stylized_frames`` hands over frames."""
+"""``stylize`` writes a file, ``stylized_frames`` yields frames."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from animevid.io import open_asked
 from animevid.options import ConversionOptions
 from animevid.render.renderer import Renderer
 from animevid.render.temporal import FrameReuse, TemporalFilter
-from animevid.run.conversion import Conversion, PathLike, open_stylizer, pictures_at_once
+from animevid.run.conversion import Conversion, PathLike, frames_at_once, open_stylizer
 from animevid.run.report import ConversionReport, Progress
 from animevid.run.session import Session
 
@@ -36,7 +36,7 @@ class _Arguments(ConversionOptions):
 
 @keywords_of(_Arguments)
 def stylize(src: PathLike, dst: PathLike, options: _Arguments) -> ConversionReport:
-    """Stylize ``src`` (video, GIF, image, folder, glob or URL) into ``dst``; nothing of the original is lost.
+    """Stylize ``src`` (video, GIF, image, folder, glob or URL) into ``dst``; other streams and metadata are kept.
 
     ``dst`` appears under its name only when it is whole. Audio, subtitles, attachments, chapters and metadata are
     carried over unless ``copy_streams`` is false. An open ``Stylizer`` as ``style`` keeps its own options.
@@ -59,8 +59,8 @@ def stylized_frames(src: PathLike, options: ConversionOptions) -> Iterator[Frame
     """The stylized frames of ``src``, in order, decoded and stylized ahead in other threads.
 
     Each ``Frame`` has its exact ``pts_seconds`` and its planes; ``animevid.pixels.planes_to_rgb`` turns
-    those into ``uint8`` RGB ``(H, W, 3)``. Leaving the loop early stops the threads. Options about an output mean
-    nothing here.
+    those into ``uint8`` RGB ``(H, W, 3)``. Leaving the loop early stops the threads. Output options have
+    no effect.
 
     Args:
         src (str | PathLike): a path, pattern or URL.
@@ -70,7 +70,7 @@ def stylized_frames(src: PathLike, options: ConversionOptions) -> Iterator[Frame
     """
     with ExitStack() as stack:
         source = stack.enter_context(open_asked(src, options))
-        stylizer = open_stylizer(options, concurrency=pictures_at_once(options.threads))
+        stylizer = open_stylizer(options, concurrency=frames_at_once(options.threads))
         if stylizer is not options.style:
             stack.enter_context(stylizer)
         filtered = TemporalFilter(stylizer) if options.deflicker else stylizer

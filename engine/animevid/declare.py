@@ -1,7 +1,7 @@
-"""How an option is declared: once, as a field of a frozen dataclass, with its help text and its limits.
+"""Declares options: each once, as a field of a frozen dataclass, with help text and limits.
 
-``animevid.options`` holds the declarations; the command line's parsers are built from them, values are checked by
-them, and the functions of the API take and document them.
+``animevid.options`` has the declarations. The command line's parsers are built from them, values are checked by them,
+and the API's functions take and document them.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What is known of an option besides its name, type and default.
+    """An option's properties besides name, type and default.
 
     Args:
         help (str): what it means, in one line.
-        flag (str | None): its name on the command line; ``None``: it has none there. A flag of a boolean sets the
+        flag (str | None): its name on the command line; ``None``: no flag. A flag of a boolean sets the
             opposite of its default.
         flag_help (str): what the flag does, for ``--help``. Default: ``help``.
         short (str): a second, short flag. Default: none.
-        parse (Callable | None): turns its text into its value. Default: the text itself.
-        metavar (str | None): what stands for its value in ``--help``.
-        choices (tuple[str, ...]): the texts that are allowed; empty: any.
-        const (str | None): its value where the flag is given without one; ``None``: a value must be given.
-        sets (tuple[str, ...]): the fields that ``parse`` gives the values of, where it is not the field alone.
+        parse (Callable | None): converts text to a value. Default: the text itself.
+        metavar (str | None): the placeholder of its value in ``--help``.
+        choices (tuple[str, ...]): the allowed texts; empty: any.
+        const (str | None): the value of the flag without one; ``None``: a value is required.
+        sets (tuple[str, ...]): the fields set by ``parse``, where it is not this field alone.
         check (Callable | None): whether a value is allowed. Default: any is.
         allowed (str): what ``check`` allows, after "must be".
-        in_identity (bool): frames depend on it, so a job that was begun otherwise cannot go on. Default: true.
+        in_identity (bool): frames depend on it, so a job cannot resume after it changed. Default: true.
     """
 
     help: str
@@ -70,7 +70,7 @@ def nested(kind: type[A], help: str, **declared: Any) -> A:
 
 
 def declaration_of(declared: Field[Any]) -> Declaration | None:
-    """What ``declared`` was declared with; ``None`` for a field that is no option."""
+    """The declaration of a field; ``None`` for a field that is no option."""
     found: Declaration | None = declared.metadata.get("option")
     return found
 
@@ -81,15 +81,15 @@ def declaring_class(options: type[Options], name: str) -> type[Options]:
 
 
 def nested_class(declared: Field[Any]) -> type[Any] | None:
-    """The class whose options ``declared`` holds, if it does."""
+    """The class of a nested field's options; ``None`` for another field."""
     found: type[Any] | None = declared.metadata.get("nested")
     return found
 
 
 class Options:
-    """The base of all classes of options: checks each value when it is made.
+    """The base class of options: checks each value on construction.
 
-    ``heading``: under which ``--help`` lists those of the class; ``heading_help`` is said below it.
+    ``heading``: the heading in ``--help``; ``heading_help``: the text below it.
     """
 
     heading: ClassVar[str] = ""
@@ -139,7 +139,7 @@ class _Decorator(Protocol[T_co, P]):
 
 
 def keywords_of(options: Callable[P, T_co]) -> _Decorator[T_co, P]:
-    """Let a function whose last parameter is an ``options`` be called with the options themselves.
+    """Let a function whose last parameter is ``options`` be called with options as keywords.
 
     ``@keywords_of(ConversionOptions)`` turns ``stylize(src, dst, options)`` into
     ``stylize(src, dst, *, strength=1.0, ...)``, with their types, and adds what they mean to its docstring.

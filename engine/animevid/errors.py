@@ -6,7 +6,7 @@
     +-- UsageError                      2    a flag or argument that cannot be used as given
     |   +-- OptionError                 2    a value that an option cannot have; a ``ValueError`` too
     +-- InputError                      3    the source: missing, unreadable, not what it says it is
-    |   +-- UnsupportedInputError       3    readable, but not to be honoured (HDR without tone mapping, encryption)
+    |   +-- UnsupportedInputError       3    readable, but not supported (HDR without tone mapping, encryption)
     +-- OutputError                     4    the target: exists, cannot be written, disk full
     +-- StyleError                      5    no such style, or a file that is not a stylizer
     +-- BackendError                    6    the runtime that executes the network is missing or failed

@@ -1,4 +1,4 @@
-"""Outputs that appear under their name only when they are whole."""
+"""Atomic outputs: files that appear under their name only when complete."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def _same_file(path: Path, other: Path) -> bool:
 
 
 def behind_links(path: Path) -> Path:
-    """What a link points to, whether that exists or not; another path as it is. So a link stays one."""
+    """The target of a link, whether it exists or not; any other path unchanged. So a link stays a link."""
     return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 def takes_a_stream(path: Path) -> bool:
-    """Whether ``path`` is something that is written into and never replaced: a FIFO, a terminal, /dev/null."""
+    """Whether ``path`` is written to and never replaced: a FIFO, a terminal, /dev/null."""
     try:
         return path.is_fifo() or path.is_char_device() or path.is_socket()
     except OSError:  # a name that is too long
@@ -71,15 +71,15 @@ def takes_a_stream(path: Path) -> bool:
 
 
 def _short_stem(target: Path) -> str:
-    """The beginning of a name that leaves room for what a hidden name has around it, whatever its script."""
+    """The start of a file name, short enough (in bytes) for the hidden name made of it."""
     return os.fsencode(target.stem)[:_KEPT_STEM_BYTES].decode("utf-8", "ignore")
 
 
 class PendingFile:
     """A file written under a hidden name beside its target (same suffix: muxers go by it), renamed by ``publish``.
 
-    Where the target is a link, what it points to is replaced and the link stays; what is replaced hands on its
-    permissions. Into a FIFO the finished file is copied.
+    Where the target is a link, the file it points to is replaced and the link stays; a replaced file's permissions
+    are kept. A FIFO gets a copy of the finished file.
     """
 
     def __init__(self, target: Path, *, overwrite: bool) -> None:
@@ -90,11 +90,11 @@ class PendingFile:
         self.path = Path(tempfile.gettempdir()) / name if self._is_stream else target.with_name(name)
         sweep(self.path.parent)
         try:
-            # Says at once if the folder cannot be written. The lock, which ends with the process, tells what is still
-            # being written from what a crash left.
+            # Fails at once if the folder cannot be written. The lock ends with the process, so it tells unfinished work
+            # from what a crash left.
             self._hold: int | None = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
             if not self._is_stream and target.exists():
-                with suppress(OSError):  # somebody else's file, or a file system without permissions
+                with suppress(OSError):  # another user's file, or a file system without permissions
                     os.chmod(self.path, stat.S_IMODE(target.stat().st_mode))
         except OSError as error:
             raise output_error(target, error) from error
@@ -109,7 +109,7 @@ class PendingFile:
         """Give the file its name; returns its size in bytes.
 
         Raises:
-            OutputError: a file of that name has come into being meanwhile, or the rename fails.
+            OutputError: a file of that name was created meanwhile, or the rename fails.
         """
         self._release()
         if self._is_stream:
@@ -121,7 +121,7 @@ class PendingFile:
         try:
             size = self.path.stat().st_size
             if not self._overwrite:
-                os.link(self.path, self.target)  # fails if the name is taken, without a moment in between
+                os.link(self.path, self.target)  # atomic: fails if the name is taken
                 self.path.unlink()
             else:
                 os.replace(self.path, self.target)
@@ -151,10 +151,10 @@ class PendingFile:
 class PendingPlaylist:
     """A playlist and its segments (``NAME-00000.ts`` ...), written in a hidden folder beside the target.
 
-    ``publish`` moves the segments beside the target and then, last, the playlist, which is what makes them a film.
+    ``publish`` moves the segments beside the target and the playlist last.
 
-    FFmpeg's muxer of playlists goes on after a write that failed (on a full disk, say). So all is written by files that
-    :meth:`open` gives it: they take everything, and ``check`` raises what happened to them.
+    FFmpeg's playlist muxer ignores failed writes (on a full disk, say). So it writes to files from :meth:`open`, which
+    record errors; ``check`` raises them.
     """
 
     def __init__(self, target: Path, *, overwrite: bool) -> None:
@@ -176,7 +176,7 @@ class PendingPlaylist:
             raise output_error(target, error) from error
 
     def open(self, url: str, flags: int, options: dict[str, Any]) -> FileIO:
-        """A new file, as ``io_open`` of ``av.open`` asks for it."""
+        """A new file, for ``io_open`` of ``av.open``."""
         try:
             return _NotedFile(url.removeprefix("file:"), self._note)
         except OSError as error:
@@ -194,11 +194,11 @@ class PendingPlaylist:
             raise self._error
 
     def publish(self) -> int:
-        """Move all into place; returns the size of all in bytes.
+        """Move all files into place; returns their total size in bytes.
 
         Raises:
             OSError: something was not written, or cannot be moved.
-            OutputError: a file of one of the names has come into being meanwhile.
+            OutputError: a file of one of the names was created meanwhile.
         """
         self.check()
         new = sorted(path for path in self.folder.iterdir() if path != self.path)
@@ -237,7 +237,7 @@ class PendingPlaylist:
 
 
 class _NotedFile(FileIO):
-    """A file that is written without errors; ``note`` is told those that there were."""
+    """A file whose write errors are passed to ``note`` instead of raised."""
 
     def __init__(self, path: str, note: Callable[[OSError], None]) -> None:
         super().__init__(path, "wb")
@@ -263,10 +263,10 @@ class PendingFolder:
     def __init__(self, target: Path, *, overwrite: bool, pattern: str | None = None) -> None:
         self.target = target
         self._overwrite = overwrite
-        home = target if target.is_dir() else target.parent
+        folder = target if target.is_dir() else target.parent
         self._hold: int | None = None
-        sweep(home)
-        self.path = home / f".{_short_stem(target)}.{secrets.token_hex(4)}.part"
+        sweep(folder)
+        self.path = folder / f".{_short_stem(target)}.{secrets.token_hex(4)}.part"
         if target.exists() and not target.is_dir():
             raise OutputError(f"path = {str(target)!r} is a file where a folder is expected: choose another name")
         if not target.parent.is_dir():
@@ -276,7 +276,7 @@ class PendingFolder:
                 raise OutputError(f"path = {str(target)!r} has files in it: choose another folder or overwrite (-y)")
             if pattern is not None and (taken := _first_of_pattern(target, pattern)) is not None:
                 raise OutputError(f"path = {str(taken)!r} exists already: choose another pattern or overwrite (-y)")
-        if not os.access(home, os.W_OK | os.X_OK):
+        if not os.access(folder, os.W_OK | os.X_OK):
             raise OutputError(f"path = {str(target)!r} may not be written: check permissions or choose another folder")
 
     def create(self) -> None:
@@ -291,7 +291,7 @@ class PendingFolder:
         """Move everything into place (into an existing folder: file by file).
 
         Raises:
-            OutputError: a file of one of the names has come into being meanwhile and may not be replaced, or a move
+            OutputError: a file of one of the names was created meanwhile and may not be replaced, or a move
                 fails.
         """
         try:
@@ -329,13 +329,13 @@ def _taken(path: Path) -> OutputError:
 
 
 def _move_new(path: Path, target: Path) -> None:
-    """Give ``path`` the name ``target``, unless something has it.
+    """Rename ``path`` to ``target``, unless that exists.
 
     Raises:
-        OutputError: something has.
+        OutputError: it exists.
     """
     try:
-        os.link(path, target, follow_symlinks=False)  # fails if the name is taken, without a moment in between
+        os.link(path, target, follow_symlinks=False)  # atomic: fails if the name is taken
     except FileExistsError:
         raise _taken(target) from None
     except OSError:  # a file system without hard links

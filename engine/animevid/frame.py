@@ -1,4 +1,4 @@
-"""What carries a picture, its time and its place through the pipeline; and what became of it, beside the original."""
+"""A frame with its time and its place in the film, and a stylized frame beside its original."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Frame:
 
     @classmethod
     def captured(cls, planes: PlanesYUV420, index: int, at_seconds: float) -> Frame:
-        """A frame of a camera, taken ``at_seconds`` of ``time.monotonic``'s clock, which is its source's clock."""
+        """A camera frame captured ``at_seconds`` on ``time.monotonic``'s clock, which is also its source's clock."""
         return cls(planes, index, Fraction(at_seconds), captured_at_seconds=at_seconds)
 
     def with_planes(self, planes: PlanesYUV420) -> Frame:
@@ -53,7 +53,7 @@ class Frame:
         return np.ascontiguousarray(np.rot90(planes_to_rgb(self.planes), -self.rotation_degrees // 90))
 
     def _repr_png_(self) -> bytes:
-        """The picture as PNG: what a notebook shows."""
+        """The frame as PNG, which notebooks show."""
         import cv2
 
         _, png = cv2.imencode(".png", self.to_rgb()[..., ::-1])
@@ -62,7 +62,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class StylizedFrame:
-    """A stylized picture beside the original it was made of, both of one size. Clock: ``time.monotonic``."""
+    """A stylized frame and its original, of the same size. Clock: ``time.monotonic``."""
 
     frame: Frame
     stylized: PlanesYUV420

@@ -1,4 +1,4 @@
-"""Hidden files and folders of work under way: locked while their process lives, removed by the next run where not.
+"""Hidden files and folders of unfinished work: locked while their process lives, else removed by the next run.
 
 The lock ends with the process, however that ends, so it tells what is still being written from what a crash left.
 """
@@ -20,11 +20,11 @@ try:
 except ImportError:  # Windows, where what a crash left stays
     fcntl = None
 
-#: Younger ones than this may not be locked yet.
+#: Younger ones may not be locked yet.
 _FRESH_SECONDS = 5.0
 _PENDING = re.compile(r"\..*\.[0-9a-f]{8}\.part(\.[^/]*)?", re.DOTALL)
-#: One look at a folder of a million files is enough for a run.
-_MOST_ENTRIES = 20_000
+#: Each folder is scanned once per run, since it may hold a million files.
+_MAX_ENTRIES = 20_000
 #: What this process has under way, by the descriptor that holds its lock.
 _under_way: dict[int, Path] = {}
 
@@ -33,7 +33,7 @@ def hold(path: Path) -> int | None:
     """Lock ``path``, a file or folder that this process has just made.
 
     Returns:
-        A descriptor to close when the work is over; ``None`` where the system has no such locks.
+        A descriptor to close when the work is done; ``None`` where the system has no such locks.
     """
     if fcntl is None:
         return None
@@ -81,18 +81,18 @@ def sweep(folder: Path, names: re.Pattern[str] = _PENDING) -> int:
     """Remove what killed runs of this user left in ``folder``, of whatever output.
 
     Args:
-        folder: looked at, not below.
+        folder: searched, but not its subfolders.
         names: of what may be removed (default: the hidden names of outputs).
 
     Returns:
-        How many files and folders were removed. What another process holds stays, and what was made just now.
+        How many files and folders were removed. Files held by another process and new ones stay.
     """
     removed = 0
     if fcntl is None:
         return 0
     with suppress(OSError), os.scandir(folder) as entries:
         for count, entry in enumerate(entries):
-            if count >= _MOST_ENTRIES:
+            if count >= _MAX_ENTRIES:
                 break
             if names.fullmatch(entry.name):
                 removed += _remove_if_abandoned(Path(entry.path))

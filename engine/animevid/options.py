@@ -1,8 +1,7 @@
-"""Every option of a conversion and of live use: its name, type, default, help, flag and limits, each said once.
+"""All options of conversions and live use, each declared once: name, type, default, help, flag and limits.
 
-Whoever needs options is given the whole object and reads what it needs; nobody unpacks one to build another. The
-parsers of the command line, the checks of values and the documentation of the API come from here. To add an option is
-to add a field here and to read it where it is used.
+Options are passed whole, never unpacked to build another object. The command line's parsers, the checks of values and
+the API's documentation are made from these classes. To add an option, add a field here and read it where it is used.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ OutputSize: TypeAlias = str | tuple[int, int] | Callable[[int, int], tuple[int, 
 
 @dataclass(frozen=True, kw_only=True)
 class CardHints(Options):
-    """What the user knows better of a style without a card. ``None`` is inferred; a range is (black, white)."""
+    """Overrides for a style without a card. ``None`` is inferred; a range is (black, white)."""
 
     heading = "style without a card"
     heading_help = "override auto-detection"
@@ -75,7 +74,7 @@ class StyleChoice(Options):
         "a style by name, an .onnx file or its URL",
         flag="--style",
         metavar="NAME|FILE|URL",
-        in_identity=False,  # a digest of the file stands for it
+        in_identity=False,  # represented by a digest of the file
     )
     _: KW_ONLY
     quality: str = option("fast", "which variant of the style", flag="--quality", choices=("fast", "high"))
@@ -93,7 +92,7 @@ class StyleChoice(Options):
 
 @dataclass(frozen=True)
 class StyleOptions(StyleChoice):
-    """Which style, and how it is shown. Of a ``style`` that is loaded or open, the choice among files means nothing."""
+    """Which style, and how it is shown. Choosing among files has no effect on a ``style`` that is loaded or open."""
 
     heading = "style"
     _: KW_ONLY
@@ -111,7 +110,7 @@ class StyleOptions(StyleChoice):
         None,
         "pixels of a frame that the network sees at most; larger frames are upsampled from there. "
         "0: all of them; None: all of them on a GPU, else what the style was made for",
-        flag_help="how large the network sees a frame (as many pixels; larger frames are lifted from there); "
+        flag_help="how large the network sees a frame (as many pixels; larger frames are upsampled from there); "
         "default: full on a GPU, else what the style was made for",
         flag="--net-size",
         parse=parse_net_size,
@@ -123,7 +122,7 @@ class StyleOptions(StyleChoice):
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeOptions(Options):
-    """What runs the network, and where."""
+    """Which backend runs the network, and where."""
 
     heading = "machine"
     backend: str = option(
@@ -150,19 +149,19 @@ class RuntimeOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class StylizerOptions(RuntimeOptions, StyleOptions):
-    """Everything about a stylizer that is used by itself."""
+    """All options of a stylizer used by itself."""
 
     concurrency: int = option(
         1,
         "frames that are in the network at once",
         check=lambda frames: frames >= 1,
-        allowed="1 or more pictures at once",
+        allowed="1 or more frames at once",
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeOptions(Options):
-    """What a caller wants of the encoder; everything may be left open. ``options`` go to FFmpeg as they are."""
+    """Encoder options; all have defaults. ``options`` go to FFmpeg unchanged."""
 
     heading = "output"
     codec: str = option(
@@ -219,7 +218,7 @@ class OutputOptions(Options):
     encoder: EncodeOptions = nested(EncodeOptions, "codec, quality and hardware", in_identity=False)
     copy_streams: bool = option(
         True,
-        "carry sound, subtitles, attachments and other streams over",
+        "copy sound, subtitles, attachments and other streams",
         flag_help="leave sound, subtitles and other streams out",
         flag="--no-copy",
     )
@@ -234,7 +233,7 @@ class OutputOptions(Options):
     strict: bool = option(
         False,
         "a damaged or skipped frame is an error instead of a notice",
-        flag_help="a damaged or skipped picture is an error instead of a notice",
+        flag_help="treat a damaged or skipped frame as an error, not a notice",
         flag="--strict",
     )
     real_time: bool = option(
@@ -248,9 +247,9 @@ class OutputOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions(Options):
-    """What is taken of a source, and how it is read."""
+    """Which part of a source is read, and how."""
 
-    heading = "picture"
+    heading = "frame"
     start_seconds: Seconds | None = option(
         None,
         "where to begin",
@@ -267,8 +266,8 @@ class SourceOptions(Options):
     )
     deinterlace: bool = option(
         True,
-        "make whole pictures of interlaced ones",
-        flag_help="take the two fields of interlaced pictures for one picture",
+        "deinterlace",
+        flag_help="do not deinterlace: treat both fields as one frame",
         flag="--no-deinterlace",
     )
     tone_map: bool = option(
@@ -294,9 +293,9 @@ class SourceOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionOptions(SourceOptions, OutputOptions, RuntimeOptions, StyleOptions):
-    """Everything about a conversion but its two ends."""
+    """All options of a conversion but source and output."""
 
-    heading = "picture"
+    heading = "frame"
     size: OutputSize | None = option(
         None,
         "of the output: '1280x720' (width x height), '720p' or '50%', or as an array has it, (height, width), "
@@ -305,7 +304,7 @@ class ConversionOptions(SourceOptions, OutputOptions, RuntimeOptions, StyleOptio
         flag="--size",
         parse=parse_size,
         metavar="WxH|720p|50%",
-        in_identity=False,  # the size that comes of it is in it
+        in_identity=False,  # the resulting size is part of it
     )
     compare: Comparison | None = option(
         None,
@@ -322,7 +321,7 @@ class ConversionOptions(SourceOptions, OutputOptions, RuntimeOptions, StyleOptio
     skip_static: bool = option(
         True,
         "reuse the last frame where the source did not change beyond codec noise",
-        flag_help="run the network even where the picture did not change",
+        flag_help="run the network even where the frame did not change",
         flag="--every-frame",
     )
     deflicker: bool = option(
@@ -348,7 +347,7 @@ class ConversionOptions(SourceOptions, OutputOptions, RuntimeOptions, StyleOptio
 
 @dataclass(frozen=True, kw_only=True)
 class LiveOptions(StyleOptions):
-    """What a viewer wants to see live; ``fps`` is the rate that is to be held."""
+    """Options of live use; ``fps`` is the target rate."""
 
     heading = "camera"
     fps: Fraction = option(Fraction(30), "frames a second to hold", parse=parse_rate)
@@ -379,14 +378,14 @@ class CameraOptions(Options):
         metavar="NAME|NUMBER|FILE|URL|testpattern",
     )
     size: tuple[int, int] | None = option(
-        None, "size of the picture (default 640x360; a file's)", flag="--size", parse=parse_camera_size, metavar="WxH"
+        None, "frame size (default: 640x360, or the file's)", flag="--size", parse=parse_camera_size, metavar="WxH"
     )
-    fps: Fraction | None = option(None, "pictures a second (default 30)", flag="--fps", parse=parse_rate, metavar="N")
+    fps: Fraction | None = option(None, "frames per second (default 30)", flag="--fps", parse=parse_rate, metavar="N")
 
 
 @dataclass(frozen=True, kw_only=True)
 class WebcamOptions(Options):
-    """Everything about a ``webcam`` run."""
+    """All options of a ``webcam`` run."""
 
     heading = "show"
     camera: CameraOptions = nested(CameraOptions, "the camera")

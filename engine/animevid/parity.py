@@ -1,4 +1,4 @@
-"""Whether a style in half precision still draws what it draws in float32: asked before an engine is built of it."""
+"""Compares a style in half precision with float32, before an engine is built."""
 
 from __future__ import annotations
 
@@ -19,57 +19,55 @@ from animevid.styles.card import Layout, StyleCard
 
 _LOG = logging.getLogger(__name__)
 
-#: Real pictures that every installation has.
+#: Real frames that every installation has.
 DEMO_CLIP = Path(__file__).parent / "demo" / "demo.mp4"
-#: Pictures are compared at about so many pixels: ONNX Runtime computes half precision slowly on a CPU.
+#: Frames are compared at about so many pixels: ONNX Runtime computes half precision slowly on a CPU.
 _PIXELS = 320 * 180
-_PICTURES = 4
+_FRAMES = 4
 
 
-def check_half_precision(model: bytes, card: StyleCard, pictures: Sequence[PlanesYUV420]) -> Parity:
-    """Draw ``pictures`` with ``model`` (a float32 ONNX file) and with its half, both in ONNX Runtime, and compare.
+def check_half_precision(model: bytes, card: StyleCard, frames: Sequence[PlanesYUV420]) -> Parity:
+    """Draw ``frames`` with ``model`` (a float32 ONNX file) and with its half, both in ONNX Runtime, and compare.
 
     Raises:
         BackendError: they differ by more than ``BOUNDS["fp16"]``: a code on average.
         StyleError: the style cannot be made half precision.
     """
     unit = abs(card.output_range[1] - card.output_range[0]) / 2
-    batches = [network_batch(picture, card) for picture in pictures]
+    batches = [network_batch(frame, card) for frame in frames]
     parity = measure_parity(model, to_half(model), batches, unit=unit)
     check_parity(parity, BOUNDS["fp16"], what=f"the style {card.name!r} in half precision")
     _LOG.info("half precision of %s: %s", card.name, parity)
     return parity
 
 
-def network_batch(picture: PlanesYUV420, card: StyleCard) -> Tensor:
-    """``picture`` as a batch of one in the card's layout, near ``_PIXELS`` pixels or at the one size it takes."""
+def network_batch(frame: PlanesYUV420, card: StyleCard) -> Tensor:
+    """``frame`` as a batch of one in the card's layout, near ``_PIXELS`` pixels or at the one size it takes."""
     if card.fixed_size_px is not None:
         size = card.fixed_size_px
         multiple = card.layout.cell_px
     else:
         multiple = card.padded_multiple_px
-        scale = math.sqrt(_PIXELS / (picture.height * picture.width))
-        sides = (max(round(side * scale / multiple), 1) * multiple for side in (picture.height, picture.width))
+        scale = math.sqrt(_PIXELS / (frame.height * frame.width))
+        sides = (max(round(side * scale / multiple), 1) * multiple for side in (frame.height, frame.width))
         size = (next(sides), next(sides))
     if card.layout is Layout.PACKED_YUV420:
-        return pack_yuv420(picture, size=size, multiple=multiple)[np.newaxis]
+        return pack_yuv420(frame, size=size, multiple=multiple)[np.newaxis]
     return planes_to_tensor(
-        picture, layout=card.layout.value, order=card.colour_order.value, value_range=card.input_range, size=size,
+        frame, layout=card.layout.value, order=card.colour_order.value, value_range=card.input_range, size=size,
         multiple=multiple,
     )[np.newaxis]  # fmt: skip
 
 
-def read_pictures(path: Path | str = DEMO_CLIP, *, count: int = _PICTURES) -> list[PlanesYUV420]:
-    """``count`` pictures, spread over a clip, a folder of images or whatever else ``open_source`` reads.
+def read_frames(path: Path | str = DEMO_CLIP, *, count: int = _FRAMES) -> list[PlanesYUV420]:
+    """``count`` frames, spread over a clip, a folder of images or whatever else ``open_source`` reads.
 
     Raises:
-        InputError: it cannot be read, or holds no picture.
+        InputError: it cannot be read, or holds no frame.
     """
     with open_source(path) as source:
         step = max((source.info.frame_count or count) // count, 1)
-        pictures = [
-            frame.planes for index, frame in zip(range(step * count), source, strict=False) if index % step == 0
-        ]
-    if not pictures:
-        raise InputError(f"{str(path)!r} holds no picture to compare half precision with")
-    return pictures
+        frames = [frame.planes for index, frame in zip(range(step * count), source, strict=False) if index % step == 0]
+    if not frames:
+        raise InputError(f"{str(path)!r} holds no frame to compare half precision with")
+    return frames

@@ -1,4 +1,4 @@
-"""Addresses in messages without what only their owner may know: passwords, tokens, stream keys.
+"""Removes secrets from URLs in messages: passwords, tokens, stream keys.
 
 Of a URL's query only values are shown whose names are known to hold no secret: what a server calls its token
 (``token``, ``sig``, ``streamid``, ``hdnea`` ...) cannot be listed. Names of local files are left as they are.
@@ -13,7 +13,7 @@ _HIDDEN = "***"
 #: A URL in a text, to a space or a quotation mark, and the options that librtmp takes behind a space.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+(?: +\w+=[^\s'\"<>]+)*")
 _PARTS = re.compile(r"(?s)(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+://)(?P<authority>[^/?#\s]*)(?P<path>[^?#]*)(?P<rest>.*)")
-#: Options of FFmpeg's network protocols that say how, never who.
+#: Options of FFmpeg's network protocols that hold no credentials.
 _HARMLESS = frozenset(
     (
         "buffer_size", "connect_timeout", "fifo_size", "latency", "linger", "listen", "listen_timeout", "localaddr",
@@ -22,7 +22,7 @@ _HARMLESS = frozenset(
     )
 )  # fmt: skip
 _PLAIN_VALUE = re.compile(r"[\w.,-]{0,40}")
-#: Here a path is an application and, after it, the stream's key: whoever has it can publish.
+#: Schemes whose path is an application followed by the stream key, which allows publishing.
 _KEY_IN_PATH = ("rtmp://", "rtmps://", "rtmpt://", "rtmpe://", "rtmpte://", "rtmpts://")
 
 
@@ -43,7 +43,7 @@ def redacted_text(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """``text`` without what speaks to a terminal: control characters, reversed writing and the like are escaped."""
+    """``text`` with control characters, bidirectional overrides and the like escaped, for a terminal."""
     return "".join(letter if letter.isprintable() or letter in "\n\t" else _escaped(letter) for letter in text)
 
 

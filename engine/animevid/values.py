@@ -37,8 +37,8 @@ def parse_time(text: str) -> Fraction:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureSize:
-    """A picture size as people say it: both sides, one side, or a share of the original."""
+class FrameSize:
+    """A frame size as users write it: both sides, one side, or a percentage of the original."""
 
     width: int | None = None
     height: int | None = None
@@ -84,16 +84,16 @@ def parse_rate(text: str) -> Fraction:
     return rate
 
 
-def parse_size(text: str) -> PictureSize:
+def parse_size(text: str) -> FrameSize:
     """``1280x720``, ``720p`` (height, shape kept), ``1280x`` (width, shape kept) or ``50%``."""
     if match := re.fullmatch(r"(\d+)x(\d+)", text):
-        size = PictureSize(width=int(match[1]), height=int(match[2]))
+        size = FrameSize(width=int(match[1]), height=int(match[2]))
     elif match := re.fullmatch(r"(\d+)p|x(\d+)", text):
-        size = PictureSize(height=int(match[1] or match[2]))
+        size = FrameSize(height=int(match[1] or match[2]))
     elif match := re.fullmatch(r"(\d+)x", text):
-        size = PictureSize(width=int(match[1]))
+        size = FrameSize(width=int(match[1]))
     elif match := re.fullmatch(r"(\d+(?:\.\d+)?)%", text):
-        size = PictureSize(scale=Fraction(match[1]) / 100)
+        size = FrameSize(scale=Fraction(match[1]) / 100)
     else:
         raise ArgumentTypeError(f"{text!r} is not a size; give 1280x720, 720p, 1280x or 50%")
     sides = [side for side in (size.width, size.height, size.scale) if side is not None]

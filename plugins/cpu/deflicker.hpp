@@ -1,5 +1,5 @@
-// deflicker: a cell that only noise changed follows its picture slowly (animevid/pixels/deflicker.py has the formulas and
-// the readable twins). Part of kernels.cpp, which includes it once per instruction set.
+// deflicker: a cell that only noise changed follows its frame slowly (animevid/pixels/deflicker.py has the formulas and
+// the readable references). Part of kernels.cpp, which includes it once per instruction set.
 
 // now = before + weight * (now - before), a row of cells of one channel.
 ANIMEVID_INLINE void settle_row(const float* RESTRICT before, const float* RESTRICT weight, int width,
@@ -73,7 +73,7 @@ float settle_photo(const float* before, float* now, const float* earlier, float*
             settle_row(before + row, weight, width, now + row);
         }
     }
-    // Row y + 1 was measured before row y settled: every change is that of the picture as it came.
+    // Row y + 1 was measured before row y settled: every change is that of the frame as it came.
     const ptrdiff_t quiet = static_cast<ptrdiff_t>(kDeflickerQuiet * static_cast<float>(plane));
     ptrdiff_t seen = 0;
     int bin = 0;

@@ -1,6 +1,6 @@
 // The kernels themselves, in portable C++17 that compilers vectorize: one row at a time, restrict pointers, float
 // arithmetic or narrow integers, no branches in inner loops. Compiled once per instruction set (ANIMEVID_ISA names the
-// table); see kernels.hpp for why only C headers are included. The readable twins are animevid/pixels/*.py (`*_ref`).
+// table); see kernels.hpp for why only C headers are included. The readable references are animevid/pixels/*.py (`*_ref`).
 
 #include "kernels.hpp"
 
@@ -943,7 +943,7 @@ void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out
     const int field_count = contour ? 4 : 2;
     const Steepening steepening{q.steepness, q.luma_span, q.max_code};
 
-    // Row y of a packed picture on [0, 1], and as many samples around it as anything asks for.
+    // Row y of a packed frame on [0, 1], and as many samples around it as anything asks for.
     const auto read = [&](const float* packed, int y, float* out) {
         const int groups = q.padded_width / 4;
         const ptrdiff_t plane = static_cast<ptrdiff_t>(q.padded_height / 4) * groups;
@@ -977,7 +977,7 @@ void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out
 
     const float* rows_a[2 * kMaxRadius + 2];
     const float* rows_b[2 * kMaxRadius + 2];
-    // Lines of rows y and, if it is in the picture, y + 1.
+    // Lines of rows y and, if it is in the frame, y + 1.
     const auto draw_lines = [&](int y) {
         for (int k = 0; k < window + 1; ++k) {
             const int row = clamped(y - r + k, height);

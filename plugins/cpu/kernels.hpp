@@ -57,7 +57,7 @@ struct RgbTransform {
 enum class LiftMode : int { guided, detail, contour };
 
 struct LiftParameters {
-    int height, width;                // of the low picture inside its packed tensors
+    int height, width;                // of the low frame inside its packed tensors
     int padded_height, padded_width;  // of the packed tensors, in pixels
     int radius;                       // 1 .. kMaxRadius
     float epsilon;
@@ -80,7 +80,7 @@ struct DeflickerParameters {
     float code;           // what one 8-bit code is in the tensors
     float still, moving;  // codes
     float least;          // weight of what only noise changed
-    float fading;         // of the weights of the picture before, what these are at least
+    float fading;         // of the weights of the frame before, what these are at least
 };
 
 constexpr int kDeflickerBins = 128;

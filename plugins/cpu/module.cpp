@@ -229,7 +229,7 @@ void lift_yuv420(const InPlane& full_y, const InTensor& low_in, const InTensor& 
         const int padded_width = static_cast<int>(low_out.shape(2)) * 4;
         require(low_out.shape(0) == 24 && height >= 1 && width >= 1 && height <= padded_height && width <= padded_width,
                 "the tensors must be (24, h/4, w/4) with h, w at least height, width");
-        require(height <= full.height && width <= full.width, "the network's picture must not be larger than the full");
+        require(height <= full.height && width <= full.width, "the network's frame must not be larger than the full");
         require(mode >= 0 && mode <= 2, "mode must be 0 .. 2");
         require(radius >= 1 && radius <= animevid::kMaxRadius, "radius must be 1 .. 16");
         const float* in = low_in.data();

@@ -1,4 +1,4 @@
-// Rows of small pictures, kept as packed tensors have them: four quarters, each of every fourth sample. Nothing is
+// Rows of small frames, kept as packed tensors have them: four quarters, each of every fourth sample. Nothing is
 // shuffled on the way in or out, and the neighbours of eight samples are loads that lie aligned, most of them.
 //
 // Part of kernels.cpp, which includes it once per instruction set.
@@ -36,7 +36,7 @@ inline float* aligned(float* memory) {
     return memory + (64 - address % 64) % 64 / sizeof(float);
 }
 
-// The last rows of a picture; as many as a power of two.
+// The last rows of a frame; as many as a power of two.
 class Ring {
 public:
     Ring() = default;

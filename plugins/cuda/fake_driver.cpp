@@ -473,7 +473,7 @@ EXPORT int cuGraphExecDestroy(Graph* executable) {
     return delete executable, SUCCESS;
 }
 
-// ---- what FFmpeg asks of a driver before it opens one, and the copies by which it downloads a picture ---------------
+// ---- what FFmpeg asks of a driver before it opens one, and the copies by which it downloads a frame ---------------
 
 struct Copy2d {  // CUDA_MEMCPY2D; kinds: 1 the host's memory, 2 the device's
     std::size_t source_x, source_y;

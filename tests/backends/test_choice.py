@@ -115,7 +115,7 @@ def test_auto_says_why_a_gpu_backend_cannot_be_used(gpu_that_opens, caplog, monk
     assert reason in record.getMessage()
 
 
-def test_a_gpu_that_fails_in_the_middle_is_replaced_and_the_picture_is_not_lost(gpu_that_opens, caplog, monkeypatch):
+def test_a_gpu_that_fails_in_the_middle_is_replaced_and_the_frame_is_not_lost(gpu_that_opens, caplog, monkeypatch):
     batch = np.random.default_rng(0).uniform(-1, 1, (1, 3, 16, 16)).astype(np.float32)
     with open_backend(rgb_network(), CARD) as backend:
         expected = backend.run(batch)

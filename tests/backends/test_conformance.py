@@ -116,7 +116,7 @@ def test_it_lets_other_python_threads_run_while_it_computes(backend_name):
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
-def test_the_number_of_threads_changes_no_picture(backend_name, threads):
+def test_the_number_of_threads_changes_no_frame(backend_name, threads):
     model, card = KINDS["packed"]
     batch = _batch(card)
     with open_backend(model, card, backend=backend_name, threads=threads) as some:
@@ -241,7 +241,7 @@ _SHIPPED = [style for style in list_styles() if style.path.parent.name == "style
 
 
 @pytest.mark.parametrize("style", _SHIPPED, ids=lambda style: style.path.stem)
-def test_every_shipped_style_gives_the_same_picture_on_every_backend(backend_name, style):
+def test_every_shipped_style_gives_the_same_frame_on_every_backend(backend_name, style):
     card = style.card
     batch = _batch(card, 1, 96, 128)
     with open_backend(style.model, card, backend="onnxruntime", threads=1) as first:

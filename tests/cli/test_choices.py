@@ -75,7 +75,7 @@ def test_the_shape_on_the_screen_stays_whatever_the_size(
         assert Fraction(info.display_width, info.display_height) * info.sample_aspect_ratio == shape
 
 
-def test_a_film_to_webp_names_is_pictures(make_clip: Callable[..., Path], packed_style: Path, tmp_path: Path) -> None:
+def test_a_film_to_webp_names_is_images(make_clip: Callable[..., Path], packed_style: Path, tmp_path: Path) -> None:
     clip = make_clip("even.mp4")
     assert main([str(clip), str(tmp_path / "%03d.webp"), "--style", str(packed_style), "--quiet"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{n:03d}.webp" for n in range(1, 11)]
@@ -87,16 +87,16 @@ def test_what_stands_still_is_drawn_once_unless_every_frame_is_asked_for(
     packed_style: Path, make_clip: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     still = make_clip("still.mp4", frames=1)
-    pictures = tmp_path / "in"
-    pictures.mkdir()
-    assert main([str(still), str(pictures / "%02d.png"), "--style", str(packed_style), "--quiet"]) == 0
+    images = tmp_path / "in"
+    images.mkdir()
+    assert main([str(still), str(images / "%02d.png"), "--style", str(packed_style), "--quiet"]) == 0
     for number in range(2, 9):
-        (pictures / f"{number:02d}.png").write_bytes((pictures / "01.png").read_bytes())
+        (images / f"{number:02d}.png").write_bytes((images / "01.png").read_bytes())
     capfd.readouterr()
 
     def drawn(*words: str) -> int:
         target = tmp_path / f"o{len(words)}.mp4"
-        assert main([str(pictures), str(target), "--style", str(packed_style), "--json", *words]) == 0
+        assert main([str(images), str(target), "--style", str(packed_style), "--json", *words]) == 0
         events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
         return int(events[-1]["frames_out"]) - int(events[-1]["frames_reused"])
 

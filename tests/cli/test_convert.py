@@ -168,7 +168,7 @@ def test_options_do_what_they_say(clip, packed_style, tmp_path, options, codec, 
 
 
 def test_an_image_becomes_an_image(clip, packed_style, tmp_path):
-    _picture(tmp_path / "in.png")
+    _image(tmp_path / "in.png")
     assert _run(tmp_path / "in.png", tmp_path / "out.png", "--style", packed_style) == 0
     with open_source(tmp_path / "out.png") as output:
         assert (output.info.display_width, output.info.display_height) == (160, 96)
@@ -176,8 +176,8 @@ def test_an_image_becomes_an_image(clip, packed_style, tmp_path):
 
 def test_a_folder_of_images_of_several_sizes_becomes_a_folder_of_the_same(packed_style, tmp_path):
     (tmp_path / "in").mkdir()
-    _picture(tmp_path / "in" / "a.png", width=160)
-    _picture(tmp_path / "in" / "b.png", width=120)
+    _image(tmp_path / "in" / "a.png", width=160)
+    _image(tmp_path / "in" / "b.png", width=120)
     assert _run(tmp_path / "in", tmp_path / "out", "--style", packed_style) == 0
     sizes = []
     for path in sorted((tmp_path / "out").iterdir()):
@@ -188,7 +188,7 @@ def test_a_folder_of_images_of_several_sizes_becomes_a_folder_of_the_same(packed
 
 def test_a_glob_becomes_a_gif(packed_style, tmp_path):
     for index in range(3):
-        _picture(tmp_path / f"in{index}.png", index=index)
+        _image(tmp_path / f"in{index}.png", index=index)
     assert _run(str(tmp_path / "in*.png"), tmp_path / "out.gif", "--style", packed_style) == 0
     assert len(frame_times(tmp_path / "out.gif")) == 3
 
@@ -375,8 +375,8 @@ def test_a_reader_that_goes_away_is_no_error(clip):
     assert "BrokenPipe" not in done.stderr
 
 
-def _picture(path: Path, *, index: int = 0, width: int = 160) -> None:
+def _image(path: Path, *, index: int = 0, width: int = 160) -> None:
     import cv2
-    from media import moving_picture
+    from media import moving_frame
 
-    cv2.imwrite(str(path), moving_picture(index, width=width)[..., ::-1])
+    cv2.imwrite(str(path), moving_frame(index, width=width)[..., ::-1])

@@ -1,4 +1,4 @@
-"""What a slip of the hand or a broken picture must not cost."""
+"""What a slip of the hand or a broken image must not cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import av
 import cv2
 import pytest
 from animevid.cli import main
-from media import moving_picture, write_clip
+from media import moving_frame, write_clip
 
 GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
 
@@ -52,22 +52,22 @@ def test_a_pattern_replaces_no_frame_unless_it_is_told_to(clip, packed_style, tm
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Two good pictures, one empty, one that is none, a JPEG cut in half, and a subfolder."""
-    folder = tmp_path / "pictures"
+def images(tmp_path):
+    """Two good images, one empty, one that is none, a JPEG cut in half, and a subfolder."""
+    folder = tmp_path / "images"
     (folder / "more").mkdir(parents=True)
     for name in ("a.jpg", "z.jpg"):
-        cv2.imwrite(str(folder / name), moving_picture(0))
+        cv2.imwrite(str(folder / name), moving_frame(0))
     data = (folder / "a.jpg").read_bytes()
     (folder / "cut.jpg").write_bytes(data[: len(data) // 2])
     (folder / "empty.png").touch()
-    (folder / "text.jpg").write_text("no picture")
+    (folder / "text.jpg").write_text("no image")
     (folder / "notes.txt").write_text("passed over without a word")
     return folder
 
 
-def test_every_picture_that_is_lost_is_named(pictures, packed_style, tmp_path, capfd):
-    assert _run(pictures, tmp_path / "out", "--style", packed_style) == 0
+def test_every_image_that_is_lost_is_named(images, packed_style, tmp_path, capfd):
+    assert _run(images, tmp_path / "out", "--style", packed_style) == 0
     err = capfd.readouterr().err
     for name in ("more", "cut.jpg", "empty.png", "text.jpg"):
         assert name in err
@@ -76,28 +76,28 @@ def test_every_picture_that_is_lost_is_named(pictures, packed_style, tmp_path, c
 
 
 @pytest.mark.parametrize("name", ["more", "cut.jpg", "empty.png", "text.jpg"])
-def test_strict_makes_each_lost_picture_an_error_and_writes_nothing(pictures, packed_style, tmp_path, name, capfd):
+def test_strict_makes_each_lost_image_an_error_and_writes_nothing(images, packed_style, tmp_path, name, capfd):
     for other in {"more", "cut.jpg", "empty.png", "text.jpg"} - {name}:
-        (pictures / other).rmdir() if other == "more" else (pictures / other).unlink()
-    assert _run(pictures, tmp_path / "out", "--style", packed_style, "--strict") == 3
+        (images / other).rmdir() if other == "more" else (images / other).unlink()
+    assert _run(images, tmp_path / "out", "--style", packed_style, "--strict") == 3
     assert name in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_strict_has_nothing_against_whole_pictures(packed_style, tmp_path):
+def test_strict_has_nothing_against_whole_images(packed_style, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     for photo in sorted(GALLERY.glob("portrait48-*.jpg")):
         shutil.copy(photo, photos)
     for suffix in (".png", ".webp", ".bmp"):
-        cv2.imwrite(str(photos / f"drawn{suffix}"), moving_picture(0))
+        cv2.imwrite(str(photos / f"drawn{suffix}"), moving_frame(0))
     assert _run(photos, tmp_path / "out", "--style", packed_style, "--strict") == 0
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
 def test_an_image_of_each_kind_that_is_cut_short_is_said(packed_style, tmp_path, suffix, capfd):
     whole = tmp_path / f"whole{suffix}"
-    cv2.imwrite(str(whole), moving_picture(0))
+    cv2.imwrite(str(whole), moving_frame(0))
     cut = tmp_path / f"cut{suffix}"
     cut.write_bytes(whole.read_bytes()[:-40])
     code = _run(cut, tmp_path / "out.png", "--style", packed_style)

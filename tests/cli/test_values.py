@@ -49,7 +49,7 @@ def test_sizes_keep_the_shape_and_are_even(text, expected):
     assert parse_size(text).of(1920, 1080) == expected
 
 
-def test_one_side_of_a_portrait_picture():
+def test_one_side_of_a_portrait_frame():
     assert parse_size("480p").of(540, 960) == (270, 480)
 
 

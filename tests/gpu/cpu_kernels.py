@@ -54,8 +54,8 @@ class CpuKernels:
                 raise RuntimeError(f"{launch.kernel}: {failure.decode()}")
 
 
-class Picture:
-    """A picture in one piece of memory, laid out as a GPU would hold it, in guard bytes that nobody may touch."""
+class HeldFrame:
+    """A frame in one block of memory, laid out as on a GPU, between guard bytes that nothing may touch."""
 
     GUARD = 64
 
@@ -73,17 +73,17 @@ class Picture:
         return Surface(self.layout, self.memory.ctypes.data + self.GUARD, self.like.colour)
 
     @classmethod
-    def holding(cls, planes: PlanesYUV420, **options) -> Picture:
-        picture = cls(planes, **options)
-        shift = picture._shift
-        for view, plane in zip(picture._views(), (planes.y, planes.u, planes.v), strict=True):
+    def holding(cls, planes: PlanesYUV420, **options) -> HeldFrame:
+        frame = cls(planes, **options)
+        shift = frame._shift
+        for view, plane in zip(frame._views(), (planes.y, planes.u, planes.v), strict=True):
             view[:] = plane.astype(view.dtype) << shift
-        return picture
+        return frame
 
     def planes(self) -> PlanesYUV420:
         """What is in memory now; the guards must be whole."""
-        assert (self.memory[: self.GUARD] == 0xA5).all(), "written before the picture"
-        assert (self.memory[-self.GUARD :] == 0xA5).all(), "written behind the picture"
+        assert (self.memory[: self.GUARD] == 0xA5).all(), "written before the frame"
+        assert (self.memory[-self.GUARD :] == 0xA5).all(), "written behind the frame"
         y, u, v = (np.ascontiguousarray(view >> self._shift) for view in self._views())
         return self.like.with_planes(y, u, v)
 

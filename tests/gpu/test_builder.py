@@ -100,7 +100,7 @@ def test_tensorrt_for_rtx_measures_nothing_so_it_leaves_no_timing_cache(rtx, tmp
     ("model", "card", "request_", "error", "what"),
     [
         (b"text" * 30, PACKED, EngineRequest(SMALL, target="sm86"), StyleError, "not a valid ONNX"),
-        (b"text" * 30, PACKED, EngineRequest(SMALL, precision="fp32"), BackendError, "one picture is given"),
+        (b"text" * 30, PACKED, EngineRequest(SMALL, precision="fp32"), BackendError, "one frame is given"),
         (packed_network(), PACKED, EngineRequest(SMALL, target="sm42"), UsageError, "sm42.*sm86"),
         (packed_network(), PACKED, EngineRequest(SMALL, precision="int3"), UsageError, "fp16 or fp32"),
         (packed_network(n=1, h=12, w=20), PACKED, EngineRequest(SMALL, target="sm86"), UsageError, "takes"),
@@ -301,7 +301,7 @@ def test_the_command_builds_for_three_gpus_that_are_not_here(rtx, tmp_path, caps
     assert inputs == {IoTensor("input", (-1, 24, 24, 34), "float16")}  # what --backend tensorrt asks for
     parity, *said = capsys.readouterr().out.splitlines()
     assert parity.startswith("half precision: max ")
-    assert "over 4 pictures" in parity
+    assert "over 4 frames" in parity
     assert [line.split("  ")[0] for line in said] == [
         str(next(e for e in engines if e.stem.endswith(target))) for target in TARGETS
     ]
@@ -327,7 +327,7 @@ def test_a_style_that_half_precision_spoils_is_refused_and_nothing_is_built(tmp_
     assert not out.exists()
 
 
-def test_the_pictures_to_compare_with_can_be_chosen(tmp_path, capsys, rtx):
+def test_the_frames_to_compare_with_can_be_chosen(tmp_path, capsys, rtx):
     style = tmp_path / "mine.onnx"
     style.write_bytes(write_card(packed_network(), PACKED))
     arguments = ["build", str(style), "--gpu", "sm86", "--out", str(tmp_path / "out"), "--size", "64x64"]

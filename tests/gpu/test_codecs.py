@@ -25,18 +25,18 @@ from animevid.gpu import pool as pool_module
 from animevid.gpu.codecs import DeviceWriter, why_no_cuda
 from animevid.gpu.driver import Device, load_driver, open_device
 from animevid.gpu.kernels import surface_layout
-from animevid.gpu.pool import PicturePool
+from animevid.gpu.pool import FramePool
 from animevid.io import VideoSource, open_source
 from animevid.io.planes_io import PlaneReader
 from animevid.io.sinks import container as container_sink
 from animevid.pixels import Colour, PlanesYUV420
 from animevid.pixels.device import DevicePlanes, on_host
 from gpu import fake_tensorrt
-from gpu.cpu_kernels import Picture
+from gpu.cpu_kernels import HeldFrame
 from gpu.fake_gpu import FakeGpu, in_child
 from gpu.test_on_device import CODES, _style
 from media import write_clip
-from pixels.pictures import furthest, noise
+from pixels.frames import furthest, noise
 
 pytest.importorskip("cuda.core")
 
@@ -46,19 +46,19 @@ class FakeNvdec:
 
     def __init__(self) -> None:
         self.device: Device | None = None
-        self.pool: PicturePool | None = None
+        self.pool: FramePool | None = None
         self.writer: DeviceWriter | None = None
         self.kept: list[np.ndarray] = []
-        self.frames = self.most_lent = self.most_at_once = 0
+        self.frames = self.max_lent = self.max_at_once = 0
 
     def upload(self, frame: av.VideoFrame, bit_depth: int) -> av.VideoFrame:
         if self.device is None:
             self.device = open_device()
             layout = surface_layout(frame.height, frame.width, bit_depth=bit_depth, pixel_format="nv12")
-            self.pool, self.writer = PicturePool(self.device, layout), DeviceWriter(device_index=0)
+            self.pool, self.writer = FramePool(self.device, layout), DeviceWriter(device_index=0)
         self.device.make_current()  # the decoder's thread may be another one than last time
         lent = self.pool.take()
-        self.most_lent = max(self.most_lent, self.pool._lent)
+        self.max_lent = max(self.max_lent, self.pool._lent)
         memory = np.zeros(self.pool.layout.total_bytes, np.uint8)
         packed = frame.reformat(format="nv12" if bit_depth == 8 else "p010le")
         for plane, offset, pitch in zip(
@@ -113,7 +113,7 @@ def _install_nvdec(bit_depth: int = 8) -> FakeNvdec:
         frames = decode(self, packet)
         if not self._device_asked:
             return frames
-        fake.most_at_once = max(fake.most_at_once, len(frames))
+        fake.max_at_once = max(fake.max_at_once, len(frames))
         return [fake.upload(frame, bit_depth) for frame in frames]
 
     VideoSource._decode_packet = decode_packet
@@ -122,14 +122,14 @@ def _install_nvdec(bit_depth: int = 8) -> FakeNvdec:
 
 def _install_nvenc() -> None:
     container_sink.VideoSink.encodes_on_device = property(lambda self: True)
-    add = container_sink.VideoSink._add_picture_stream
+    add = container_sink.VideoSink._add_video_stream
 
-    def add_stream(self: Any, plan: Any, picture: Any, *, device_index: int | None) -> None:
-        add(self, plan, picture, device_index=None)
+    def add_stream(self: Any, plan: Any, frame_format: Any, *, device_index: int | None) -> None:
+        add(self, plan, frame_format, device_index=None)
         if device_index is not None:
             self._stream = FakeNvenc(self._stream)
 
-    container_sink.VideoSink._add_picture_stream = add_stream
+    container_sink.VideoSink._add_video_stream = add_stream
 
 
 def _start(fake_driver: Path, folder: Path, *, seed: int = 1) -> FakeGpu:
@@ -162,7 +162,7 @@ def _apart(one: Path, other: Path) -> int:
 @pytest.mark.parametrize("decoder", ["cpu", "nvdec"])
 @pytest.mark.parametrize("style", ["packed", "rgb"])
 @in_child
-def test_pictures_stay_on_the_device_from_decoder_to_encoder_where_those_are_there(
+def test_frames_stay_on_the_device_from_decoder_to_encoder_where_those_are_there(
     fake_driver, tmp_path, decoder, encoder, style
 ):
     gpu = _start(fake_driver, tmp_path)
@@ -182,7 +182,7 @@ def test_pictures_stay_on_the_device_from_decoder_to_encoder_where_those_are_the
     if nvdec is not None:
         assert nvdec.frames >= 90
     else:
-        assert "pictures go through the host's memory" in out + err
+        assert "frames go through the host's memory" in out + err
 
 
 def _reused(out: str) -> int:
@@ -248,7 +248,7 @@ def _with(function: Any, call: Any) -> Any:
 
 
 @in_child
-def test_without_waiting_for_the_decoders_stream_a_picture_is_wrong(fake_driver, tmp_path):
+def test_without_waiting_for_the_decoders_stream_a_frame_is_wrong(fake_driver, tmp_path):
     """The test of the test above."""
     gpu = _start(fake_driver, tmp_path)
     clip, file = write_clip(tmp_path / "clip.mp4", frames=11), _style(tmp_path, "packed")
@@ -265,7 +265,7 @@ def test_without_waiting_for_the_decoders_stream_a_picture_is_wrong(fake_driver,
 
 
 @in_child
-def test_whoever_keeps_every_picture_takes_no_surface_from_the_decoder(fake_driver, tmp_path):
+def test_whoever_keeps_every_frame_takes_no_surface_from_the_decoder(fake_driver, tmp_path):
     FakeGpu(fake_driver)
     clip = write_clip(tmp_path / "clip.mp4", frames=20)
     _install_nvdec()
@@ -281,23 +281,23 @@ def test_whoever_keeps_every_picture_takes_no_surface_from_the_decoder(fake_driv
 @in_child
 def test_ffmpeg_reads_lent_memory_where_it_is_and_gives_it_back(fake_driver, bit_depth):
     FakeGpu(fake_driver)
-    picture = noise(22, 38, bit_depth=bit_depth)
+    original = noise(22, 38, bit_depth=bit_depth)
     with open_device() as device:
-        pool = PicturePool(device, surface_layout(22, 38, bit_depth=bit_depth, pixel_format="nv12"))
-        held = Picture.holding(picture, pixel_format="nv12", pitch_multiple=256)
+        pool = FramePool(device, surface_layout(22, 38, bit_depth=bit_depth, pixel_format="nv12"))
+        held = HeldFrame.holding(original, pixel_format="nv12", pitch_multiple=256)
         lent = pool.take()
-        source_address = held.memory.ctypes.data + Picture.GUARD
+        source_address = held.memory.ctypes.data + HeldFrame.GUARD
         device.call("cuMemcpyHtoDAsync", lent.address, source_address, pool.layout.total_bytes, 0)
         device.call("cuStreamSynchronize", 0)
-        planes = lent.planes(picture.colour)
+        planes = lent.planes(original.colour)
         assert isinstance(planes, DevicePlanes)
-        assert furthest(on_host(planes), picture) == 0
+        assert furthest(on_host(planes), original) == 0
         frame = DeviceWriter(device_index=0).write(planes)
         plain = frame.reformat(format=frame.sw_format.name)
         luma = np.frombuffer(plain.planes[0], np.uint8 if bit_depth == 8 else np.uint16)
         luma = luma.reshape(22, -1)[:, :38] >> (0 if bit_depth == 8 else 6)  # P010: in the high bits
-        assert (luma == picture.y).all()
-        assert furthest(replace(PlaneReader().read(frame), colour=picture.colour), picture) == 0
+        assert (luma == original.y).all()
+        assert furthest(replace(PlaneReader().read(frame), colour=original.colour), original) == 0
         address = lent.address
         del lent, planes
         assert pool.take().address != address  # FFmpeg still holds it
@@ -326,14 +326,14 @@ def test_without_a_gpu_a_source_that_is_asked_to_decode_on_one_decodes_here_and_
     with caplog.at_level(logging.WARNING), VideoSource(clip, device_index=0) as opened:
         assert not opened.is_on_device
         (notice,) = opened.info.notices
-        pictures = [frame.planes for frame in opened]
+        read = [frame.planes for frame in opened]
     assert "FFmpeg opens no CUDA device" in notice
     assert "\n" not in notice
-    assert len(pictures) == 3
-    assert not any(isinstance(picture, DevicePlanes) for picture in pictures)
+    assert len(read) == 3
+    assert not any(isinstance(planes, DevicePlanes) for planes in read)
     with open_source(clip) as plain:
-        for picture, frame in zip(pictures, plain, strict=True):
-            assert furthest(picture, frame.planes) == 0
+        for planes, frame in zip(read, plain, strict=True):
+            assert furthest(planes, frame.planes) == 0
 
 
 @pytest.mark.parametrize("torch_was_first", [True, False])
@@ -346,21 +346,21 @@ def test_ffmpeg_takes_the_primary_context_whoever_opened_it_first(fake_driver, t
         driver.cuDevicePrimaryCtxRetain(driver.cuDeviceGet(0)[1])
     assert why_no_cuda(0) is None
     primary = int(codecs._devices[0].context)
-    picture = noise(22, 38)
+    original = noise(22, 38)
     with open_device() as device:
         assert int(device.context) == primary
-        pool = PicturePool(device, surface_layout(22, 38, bit_depth=8, pixel_format="nv12"))
-        frame = DeviceWriter(device_index=0).write(pool.take().planes(picture.colour))
+        pool = FramePool(device, surface_layout(22, 38, bit_depth=8, pixel_format="nv12"))
+        frame = DeviceWriter(device_index=0).write(pool.take().planes(original.colour))
         assert frame.reformat(format=frame.sw_format.name).format.name == "nv12"
         del frame
         pool.close()
     assert why_no_cuda(0) is None  # FFmpeg left the context as it was
 
 
-def test_planes_of_another_picture_are_of_the_host():
-    picture = noise(8, 8)
-    on_device = DevicePlanes(picture.y, picture.u, picture.v, 8, picture.colour, None, None, (), lambda: picture)
-    assert on_host(on_device) is picture
-    assert on_host(picture) is picture
-    other = on_device.with_planes(picture.y, picture.u, picture.v)
+def test_planes_of_another_frame_are_of_the_host():
+    frame = noise(8, 8)
+    on_device = DevicePlanes(frame.y, frame.u, frame.v, 8, frame.colour, None, None, (), lambda: frame)
+    assert on_host(on_device) is frame
+    assert on_host(frame) is frame
+    other = on_device.with_planes(frame.y, frame.u, frame.v)
     assert type(other) is PlanesYUV420

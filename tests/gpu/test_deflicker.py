@@ -22,7 +22,7 @@ from gpu.test_on_device import CODES, _apart, _run, _start, _style
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from media import write_clip
-from pixels.pictures import furthest
+from pixels.frames import furthest
 
 CODE = 2 / 255
 SEEDS = range(3)

@@ -24,7 +24,7 @@ from animevid.gpu.check.sections import SECTIONS, Section
 from gpu import fake_tensorrt
 from gpu.fake_gpu import FakeGpu, in_child
 from gpu.test_codecs import _install_nvdec
-from pixels.pictures import noise
+from pixels.frames import noise
 
 _NO_GPU = not os.path.exists("/dev/nvidiactl")
 SMALL = CheckOptions(size=(48, 64), frames=5, seconds=0.0)
@@ -252,7 +252,7 @@ def test_a_budget_that_is_used_up_ends_the_rest_and_says_so(tmp_path):
 
 
 def test_a_section_that_the_budget_ends_is_no_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr("animevid.gpu.check.runner._LEAST_SECONDS", 0.5)
+    monkeypatch.setattr("animevid.gpu.check.runner._MIN_SECONDS", 0.5)
     (result,) = _run(tmp_path, "hangs", budget=1.5)  # its own limit is 2 s
     assert (result.verdict, result.is_good) == ("skipped", True)
     assert result.reason.startswith("the budget ended it")

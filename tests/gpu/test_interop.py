@@ -1,4 +1,4 @@
-"""Pictures and streams that others own, as PyCUDA, CuPy, torch and decoders hand them over."""
+"""Frames and streams that others own, as PyCUDA, CuPy, torch and decoders hand them over."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from animevid import Stylizer
 from animevid.errors import UsageError
 from animevid.gpu import slots
 from animevid.gpu.driver import Device, open_device
-from animevid.gpu.interop import DevicePicture, borrow_picture
+from animevid.gpu.interop import DeviceFrame, borrow_frame
 from animevid.gpu.kernels import SurfaceLayout, surface_layout
 from animevid.gpu.slots import DevicePipeline, plan_slots
 from animevid.pixels import PlanesYUV420, chroma_size
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from gpu import fake_tensorrt
-from gpu.cpu_kernels import Picture
+from gpu.cpu_kernels import HeldFrame
 from gpu.fake_gpu import FakeGpu, in_child
 from gpu.test_slots import CARD, IMAGE, SwapChroma, _expected
-from pixels.pictures import furthest, noise
+from pixels.frames import furthest, noise
 from small_networks import packed_network
 
 SEEDS = range(8)
@@ -75,28 +75,28 @@ class DlPack:
 
 
 class Owner:
-    """Somebody else's program: device memory, a stream of its own, and pictures in the form that it likes."""
+    """Somebody else's program: device memory, a stream of its own, and frames in the form that it likes."""
 
     def __init__(self, device: Device, kind: type = ArrayInterface, *, pixel_format: str = "yuv420p") -> None:
         self.device, self.kind, self.pixel_format = device, kind, pixel_format
         self.stream = int(device.call("cuStreamCreate", 1))
         self._kept: list[np.ndarray] = []
 
-    def picture(self, planes: PlanesYUV420, *, upload: bool) -> tuple[DevicePicture, int, Picture]:
+    def frame(self, planes: PlanesYUV420, *, upload: bool) -> tuple[DeviceFrame, int, HeldFrame]:
         """In device memory, filled on the owner's stream, which nobody waits for."""
-        held = Picture.holding(planes, pixel_format=self.pixel_format, pitch_multiple=32)
+        held = HeldFrame.holding(planes, pixel_format=self.pixel_format, pitch_multiple=32)
         size = held.layout.total_bytes
         address = int(self.device.call("cuMemAlloc", size))
         if upload:
-            source = held.memory.ctypes.data + Picture.GUARD
+            source = held.memory.ctypes.data + HeldFrame.GUARD
             self.device.call("cuMemcpyHtoDAsync", address, source, size, self.stream)
         self._kept.append(held.memory)
         arrays = [self.kind(*view) for view in _views(held.layout, address)]
-        picture = borrow_picture(arrays, colour=planes.colour, bit_depth=planes.bit_depth, writable=not upload)
-        return picture, address, held
+        frame = borrow_frame(arrays, colour=planes.colour, bit_depth=planes.bit_depth, writable=not upload)
+        return frame, address, held
 
-    def download(self, address: int, held: Picture) -> None:
-        target = held.memory.ctypes.data + Picture.GUARD
+    def download(self, address: int, held: HeldFrame) -> None:
+        target = held.memory.ctypes.data + HeldFrame.GUARD
         self.device.call("cuMemcpyDtoHAsync", target, address, held.layout.total_bytes, self.stream)
 
 
@@ -118,63 +118,63 @@ def _views(layout: SurfaceLayout, address: int) -> list[tuple[int, tuple[int, ..
 def test_others_memory_is_read_and_written_in_the_order_of_their_stream(fake_driver, kind, pixel_format, bit_depth):
     gpu = FakeGpu(fake_driver)
     kind = {"ArrayInterface": ArrayInterface, "DlPack": DlPack}[kind.__name__]
-    pictures = [noise(22, 38, seed=seed, bit_depth=bit_depth) for seed in range(5)]
-    plan = plan_slots(pictures[0], CARD, slots=2)
+    frames = [noise(22, 38, seed=seed, bit_depth=bit_depth) for seed in range(5)]
+    plan = plan_slots(frames[0], CARD, slots=2)
     for seed in SEEDS:
         gpu.seed(seed)
         with open_device() as device, DevicePipeline(device, SwapChroma(device), plan, module=IMAGE) as pipeline:
             owner = Owner(device, kind, pixel_format=pixel_format)
             results = []
-            for picture in pictures:
-                source, _, _ = owner.picture(picture, upload=True)
-                target, address, held = owner.picture(picture, upload=False)
+            for frame in frames:
+                source, _, _ = owner.frame(frame, upload=True)
+                target, address, held = owner.frame(frame, upload=False)
                 pipeline.draw([source], [target], stream=owner.stream)
                 owner.download(address, held)
                 results.append(held)
             device.call("cuStreamSynchronize", owner.stream)
-            for picture, held in zip(pictures, results, strict=True):
-                assert furthest(held.planes(), _expected(picture, plan)) <= 1 << (bit_depth - 8)
+            for frame, held in zip(frames, results, strict=True):
+                assert furthest(held.planes(), _expected(frame, plan)) <= 1 << (bit_depth - 8)
     assert gpu.graphs_launched > 0  # the network's: its tensors never move, whoever's the frames are
 
 
 @pytest.mark.parametrize("fault", ["order_after", "order_before"])
 @in_child
-def test_without_events_between_the_streams_a_picture_is_wrong(fake_driver, fault):
+def test_without_events_between_the_streams_a_frame_is_wrong(fake_driver, fault):
     """The test of the test above."""
     gpu = FakeGpu(fake_driver)
-    picture = noise(22, 38)
-    plan = plan_slots(picture, CARD, slots=1)
+    frame = noise(22, 38)
+    plan = plan_slots(frame, CARD, slots=1)
     setattr(slots._Slot, fault, lambda self, device, stream: None)
     wrong = 0
     for seed in SEEDS:
         gpu.seed(seed)
         with open_device() as device, DevicePipeline(device, SwapChroma(device), plan, module=IMAGE) as pipeline:
             owner = Owner(device)
-            source, _, _ = owner.picture(picture, upload=True)
-            target, address, held = owner.picture(noise(22, 38, seed=9), upload=False)
+            source, _, _ = owner.frame(frame, upload=True)
+            target, address, held = owner.frame(noise(22, 38, seed=9), upload=False)
             pipeline.draw([source], [target], stream=owner.stream)
             owner.download(address, held)
             device.call("cuStreamSynchronize", owner.stream)
-            wrong += furthest(held.planes(), _expected(picture, plan)) > 1
+            wrong += furthest(held.planes(), _expected(frame, plan)) > 1
     assert wrong > 0
 
 
 @in_child
-def test_pictures_of_the_host_and_of_others_take_turns_in_one_pipeline(fake_driver):
+def test_frames_of_the_host_and_of_others_take_turns_in_one_pipeline(fake_driver):
     FakeGpu(fake_driver)
-    picture = noise(22, 38)
-    plan = plan_slots(picture, CARD, slots=1)
+    frame = noise(22, 38)
+    plan = plan_slots(frame, CARD, slots=1)
     with open_device() as device, DevicePipeline(device, SwapChroma(device), plan, module=IMAGE) as pipeline:
         owner = Owner(device)
         for _ in range(2):
-            (drawn,) = pipeline.submit([picture]).results()
-            assert furthest(drawn, _expected(picture, plan)) <= 1
-            source, _, _ = owner.picture(picture, upload=True)
-            target, address, held = owner.picture(picture, upload=False)
+            (drawn,) = pipeline.submit([frame]).results()
+            assert furthest(drawn, _expected(frame, plan)) <= 1
+            source, _, _ = owner.frame(frame, upload=True)
+            target, address, held = owner.frame(frame, upload=False)
             assert pipeline.draw([source], [target], stream=owner.stream).results() == []
             owner.download(address, held)
             device.call("cuStreamSynchronize", owner.stream)
-            assert furthest(held.planes(), _expected(picture, plan)) <= 1
+            assert furthest(held.planes(), _expected(frame, plan)) <= 1
 
 
 @in_child
@@ -185,25 +185,25 @@ def test_a_stylizer_draws_from_device_to_device(fake_driver, tmp_path):
     card = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
     style = tmp_path / "packed.onnx"
     style.write_bytes(write_card(packed_network(), card))
-    picture = noise(48, 64)
+    frame = noise(48, 64)
     with (
         Stylizer(style, backend="onnxruntime", strength=0.7) as cpu,
         Stylizer(style, backend="tensorrt", strength=0.7) as stylizer,
         open_device() as device,
     ):
         owner = Owner(device, pixel_format="nv12")
-        source, _, _ = owner.picture(picture, upload=True)
-        target, address, held = owner.picture(picture, upload=False)
+        source, _, _ = owner.frame(frame, upload=True)
+        target, address, held = owner.frame(frame, upload=False)
         stylizer.stylize_on_device(source, target, stream=owner.stream).results()
         owner.download(address, held)
         device.call("cuStreamSynchronize", owner.stream)
-        assert furthest(held.planes(), cpu.stylize_planes(picture)) <= 3
-        with pytest.raises(UsageError, match=r"takes no pictures in a GPU's memory"):
+        assert furthest(held.planes(), cpu.stylize_planes(frame)) <= 3
+        with pytest.raises(UsageError, match=r"takes no frames in a GPU's memory"):
             cpu.stylize_on_device(source, target)
 
 
 @in_child
-def test_what_is_no_picture_on_the_device_is_refused_in_one_line(fake_driver):
+def test_what_is_no_frame_on_the_device_is_refused_in_one_line(fake_driver):
     FakeGpu(fake_driver)
     with open_device() as device:
         address = int(device.call("cuMemAlloc", 8192))
@@ -216,7 +216,7 @@ def test_what_is_no_picture_on_the_device_is_refused_in_one_line(fake_driver):
             return [ArrayInterface(*view) for view in views]
 
         good = arrays()
-        assert borrow_picture(good).layout.size == (22, 38)
+        assert borrow_frame(good).layout.size == (22, 38)
         read_only = ArrayInterface(*_views(layout, address)[0])
         read_only.__cuda_array_interface__["data"] = (address, True)
         for planes, options, what in (
@@ -230,5 +230,5 @@ def test_what_is_no_picture_on_the_device_is_refused_in_one_line(fake_driver):
             ([object(), *good[1:]], {}, "neither"),
         ):
             with pytest.raises(UsageError, match=what) as caught:
-                borrow_picture(planes, **options)
+                borrow_frame(planes, **options)
             assert "\n" not in str(caught.value)

@@ -18,10 +18,10 @@ from animevid.pixels.change import NoiseFloor, has_changed
 from animevid.pixels.guided_upsample import MODES, guided_upsample_ref
 from animevid.pixels.packed import pack_yuv420_ref, unpack_yuv420_ref
 from animevid.pixels.rgb import planes_to_tensor_ref, tensor_to_planes_ref
-from gpu.cpu_kernels import CpuKernels, Picture
+from gpu.cpu_kernels import CpuKernels, HeldFrame
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from pixels.pictures import decoded, furthest, noise, pictures, sizes
+from pixels.frames import decoded, frames, furthest, noise, sizes
 
 #: Sums in another order than the reference's: float32 tensors in [-1, 1] agree to this; half adds its own rounding.
 FLOAT_TOLERANCE, HALF_TOLERANCE = 3e-6, 6e-4
@@ -57,34 +57,34 @@ def test_the_structs_are_as_long_in_python_as_in_cuda(cpu_kernels: CpuKernels, k
 
 
 @short
-@given(picture=pictures(), target=st.none() | sizes, half=st.booleans(), pixel_format=formats, pitch=pitches)
-def test_packing_is_what_the_twin_packs(cpu_kernels, picture, target, half, pixel_format, pitch):
-    size = target or (picture.height, picture.width)
+@given(frame=frames(), target=st.none() | sizes, half=st.booleans(), pixel_format=formats, pitch=pitches)
+def test_packing_is_what_the_reference_packs(cpu_kernels, frame, target, half, pixel_format, pitch):
+    size = target or (frame.height, frame.width)
     padded = padded_size(size)
     tensor = _tensor((24, padded[0] // 4, padded[1] // 4), half=half)
-    held = Picture.holding(picture, pixel_format=pixel_format, pitch_multiple=pitch)
+    held = HeldFrame.holding(frame, pixel_format=pixel_format, pitch_multiple=pitch)
     cpu_kernels.run(kernels.pack(held.surface, tensor.ctypes.data, size=size, padded=padded, half=half))
-    np.testing.assert_allclose(tensor, pack_yuv420_ref(picture, size=size), atol=2 * _tolerance(half))
-    assert furthest(held.planes(), picture) == 0
+    np.testing.assert_allclose(tensor, pack_yuv420_ref(frame, size=size), atol=2 * _tolerance(half))
+    assert furthest(held.planes(), frame) == 0
 
 
 @short
-@given(picture=pictures(), seed=st.integers(0, 99), half=st.booleans(), pixel_format=formats, pitch=pitches)
-def test_unpacking_is_what_the_twin_unpacks(cpu_kernels, picture, seed, half, pixel_format, pitch):
-    padded = padded_size((picture.height, picture.width))
+@given(frame=frames(), seed=st.integers(0, 99), half=st.booleans(), pixel_format=formats, pitch=pitches)
+def test_unpacking_is_what_the_reference_unpacks(cpu_kernels, frame, seed, half, pixel_format, pitch):
+    padded = padded_size((frame.height, frame.width))
     shape = (24, padded[0] // 4, padded[1] // 4)
     # Beyond [-1, 1], so that clamping is seen too.
     tensor = np.random.default_rng(seed).uniform(-1.2, 1.2, shape).astype(np.float16 if half else np.float32)
     tensor[0, 0, 0] = np.nan
-    out = Picture(picture, pixel_format=pixel_format, pitch_multiple=pitch)
+    out = HeldFrame(frame, pixel_format=pixel_format, pitch_multiple=pitch)
     cpu_kernels.run(kernels.unpack(tensor.ctypes.data, out.surface, padded=padded, half=half))
     # One code where a value lies on the edge between two.
-    assert furthest(out.planes(), unpack_yuv420_ref(tensor.astype(np.float32), like=picture)) <= 1
+    assert furthest(out.planes(), unpack_yuv420_ref(tensor.astype(np.float32), like=frame)) <= 1
 
 
 @short
 @given(
-    picture=pictures(),
+    frame=frames(),
     target=st.none() | sizes,
     half=st.booleans(),
     nhwc=st.booleans(),
@@ -92,15 +92,15 @@ def test_unpacking_is_what_the_twin_unpacks(cpu_kernels, picture, seed, half, pi
     pixel_format=formats,
     value_range=st.sampled_from([(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0)]),
 )
-def test_an_rgb_tensor_is_what_the_twin_makes(cpu_kernels, picture, target, half, nhwc, bgr, pixel_format, value_range):
-    size = target or (picture.height, picture.width)
+def test_an_rgb_tensor_equals_the_reference(cpu_kernels, frame, target, half, nhwc, bgr, pixel_format, value_range):
+    size = target or (frame.height, frame.width)
     padded = padded_size(size, multiple=4)
     tensor = _tensor((*padded, 3) if nhwc else (3, *padded), half=half)
-    held = Picture.holding(picture, pixel_format=pixel_format, pitch_multiple=2)
+    held = HeldFrame.holding(frame, pixel_format=pixel_format, pitch_multiple=2)
     options = {"nhwc": nhwc, "bgr": bgr, "value_range": value_range}
     cpu_kernels.run(kernels.to_rgb(held.surface, tensor.ctypes.data, size=size, padded=padded, half=half, **options))
     expected = planes_to_tensor_ref(
-        picture,
+        frame,
         layout="NHWC" if nhwc else "NCHW",
         order="BGR" if bgr else "RGB",
         value_range=value_range,
@@ -119,21 +119,21 @@ def test_an_rgb_tensor_is_what_the_twin_makes(cpu_kernels, picture, target, half
 
 @short
 @given(
-    picture=pictures(),
+    frame=frames(),
     seed=st.integers(0, 99),
     half=st.booleans(),
     nhwc=st.booleans(),
     bgr=st.booleans(),
     pixel_format=formats,
 )
-def test_planes_from_rgb_are_what_the_twin_makes(cpu_kernels, picture, seed, half, nhwc, bgr, pixel_format):
-    padded = padded_size((picture.height, picture.width), multiple=4)
+def test_planes_from_rgb_are_what_the_reference_makes(cpu_kernels, frame, seed, half, nhwc, bgr, pixel_format):
+    padded = padded_size((frame.height, frame.width), multiple=4)
     shape = (*padded, 3) if nhwc else (3, *padded)
     tensor = np.random.default_rng(seed).uniform(-1.2, 1.2, shape).astype(np.float16 if half else np.float32)
-    out = Picture(picture, pixel_format=pixel_format, pitch_multiple=2)
+    out = HeldFrame(frame, pixel_format=pixel_format, pitch_multiple=2)
     cpu_kernels.run(kernels.from_rgb(tensor.ctypes.data, out.surface, padded=padded, half=half, nhwc=nhwc, bgr=bgr))
     expected = tensor_to_planes_ref(
-        tensor.astype(np.float32), like=picture, layout="NHWC" if nhwc else "NCHW", order="BGR" if bgr else "RGB"
+        tensor.astype(np.float32), like=frame, layout="NHWC" if nhwc else "NCHW", order="BGR" if bgr else "RGB"
     )
     assert furthest(replace(out.planes(), colour=expected.colour), expected) <= 1
 
@@ -194,7 +194,7 @@ def test_the_order_in_which_threads_run_changes_nothing(cpu_kernels, seed):
 
 @short
 @given(
-    picture=pictures(st.tuples(st.integers(2, 70), st.integers(2, 70))),
+    frame=frames(st.tuples(st.integers(2, 70), st.integers(2, 70))),
     share=st.tuples(st.floats(0.2, 1), st.floats(0.2, 1)),
     seed=st.integers(0, 99),
     radius=st.integers(1, 4),
@@ -203,33 +203,33 @@ def test_the_order_in_which_threads_run_changes_nothing(cpu_kernels, seed):
     half=st.booleans(),
     pixel_format=formats,
 )
-def test_lifting_is_what_the_twin_lifts(cpu_kernels, picture, share, seed, radius, mode, sharpen, half, pixel_format):
-    size = tuple(max(1, round(side * part)) for side, part in zip((picture.height, picture.width), share, strict=True))
+def test_upsampling_equals_the_reference(cpu_kernels, frame, share, seed, radius, mode, sharpen, half, pixel_format):
+    size = tuple(max(1, round(side * part)) for side, part in zip((frame.height, frame.width), share, strict=True))
     padded = padded_size(size)
     rng = np.random.default_rng(seed)
     dtype = np.float16 if half else np.float32
     low_in, low_out = (rng.uniform(-1, 1, (24, padded[0] // 4, padded[1] // 4)).astype(dtype) for _ in "12")
-    scratch = np.full(kernels.lift_scratch_bytes(size), 0xFF, np.uint8)  # NaN where nobody writes
-    full = Picture.holding(picture, pixel_format=pixel_format, pitch_multiple=2)
-    result = Picture(picture, pixel_format=pixel_format, pitch_multiple=2)
-    launches = kernels.lift(
+    scratch = np.full(kernels.upsample_scratch_bytes(size), 0xFF, np.uint8)  # NaN where nobody writes
+    full = HeldFrame.holding(frame, pixel_format=pixel_format, pitch_multiple=2)
+    result = HeldFrame(frame, pixel_format=pixel_format, pitch_multiple=2)
+    launches = kernels.guided_upsample(
         full.surface, result.surface, low_in=low_in.ctypes.data, low_out=low_out.ctypes.data, size=size, padded=padded,
         scratch=scratch.ctypes.data, half=half, mode=mode, radius=radius, sharpen=sharpen,
     )  # fmt: skip
     cpu_kernels.run(launches)
     expected = guided_upsample_ref(
-        picture, low_in.astype(np.float32), low_out.astype(np.float32), size=size,
+        frame, low_in.astype(np.float32), low_out.astype(np.float32), size=size,
         mode=mode, radius=radius, sharpen=sharpen,
     )  # fmt: skip
-    # One code of 8 bits where the order of a sum decides; deep pictures have finer codes.
-    assert furthest(result.planes(), expected) <= 1 << (picture.bit_depth - 8)
+    # One code of 8 bits where the order of a sum decides; deep frames have finer codes.
+    assert furthest(result.planes(), expected) <= 1 << (frame.bit_depth - 8)
 
 
 @short
 @given(size=sizes, depth=st.sampled_from([8, 10]), strength=st.floats(0.01, 0.99), pixel_format=formats)
-def test_blending_is_what_the_twin_blends_to_the_code(cpu_kernels, size, depth, strength, pixel_format):
+def test_blending_is_what_the_reference_blends_to_the_code(cpu_kernels, size, depth, strength, pixel_format):
     one, other = (noise(*size, bit_depth=depth, seed=seed) for seed in (1, 2))
-    first, second = (Picture.holding(picture, pixel_format=pixel_format, pitch_multiple=2) for picture in (one, other))
+    first, second = (HeldFrame.holding(frame, pixel_format=pixel_format, pitch_multiple=2) for frame in (one, other))
     cpu_kernels.run(kernels.blend(first.surface, second.surface, strength=strength))
     assert furthest(second.planes(), blend_ref(one, other, strength=strength)) == 0
 
@@ -247,7 +247,7 @@ def test_blending_is_what_the_twin_blends_to_the_code(cpu_kernels, size, depth, 
     mixed=st.booleans(),
 )
 @example(size=(40, 40), depth=8, pixel_format="nv12", pitch=2, plane=0, place=(0.0, 0.0), side=16, codes=6, mixed=True)
-def test_a_frame_has_changed_where_the_twin_says_so(
+def test_a_frame_has_changed_where_the_reference_says_so(
     cpu_kernels, size, depth, pixel_format, pitch, plane, place, side, codes, mixed
 ):
     code = 1 << (depth - 8)
@@ -261,7 +261,7 @@ def test_a_frame_has_changed_where_the_twin_says_so(
     part[...] = part.astype(int) + signs * codes * code
     now = before.with_planes(*planes)
     first, second = (
-        Picture.holding(picture, pixel_format=pixel_format, pitch_multiple=pitch) for picture in (before, now)
+        HeldFrame.holding(frame, pixel_format=pixel_format, pitch_multiple=pitch) for frame in (before, now)
     )
     changed = np.zeros(1, np.uint32)
     floor = NoiseFloor()
@@ -272,36 +272,36 @@ def test_a_frame_has_changed_where_the_twin_says_so(
 @pytest.mark.parametrize("width", [1, 2, 3, 5, 31, 33, 127, 129, 257])
 def test_odd_widths_and_pitches_are_packed_and_unpacked_to_the_code(cpu_kernels, width):
     for pitch in (1, 7, 64):
-        picture = noise(9, width, seed=width)
+        frame = noise(9, width, seed=width)
         padded = padded_size((9, width))
         tensor = _tensor((24, padded[0] // 4, padded[1] // 4), half=False)
-        held, back = Picture.holding(picture, pitch_multiple=pitch), Picture(picture, pitch_multiple=pitch)
+        held, back = HeldFrame.holding(frame, pitch_multiple=pitch), HeldFrame(frame, pitch_multiple=pitch)
         cpu_kernels.run(
             [
                 kernels.pack(held.surface, tensor.ctypes.data, size=(9, width), padded=padded, half=False),
                 kernels.unpack(tensor.ctypes.data, back.surface, padded=padded, half=False),
             ]
         )
-        assert furthest(back.planes(), picture) == 0
+        assert furthest(back.planes(), frame) == 0
 
 
 @pytest.mark.shared
 def test_a_real_frame_goes_through_half_precision_and_comes_back_within_a_code(cpu_kernels, clips: Path):
     clip = next(path for path in sorted(clips.iterdir()) if path.name.startswith("bbb") or path.suffix == ".mp4")
-    picture, _frame = decoded(clip, 0)
-    picture = PlanesYUV420(
-        picture.y[:90, :160], picture.u[:45, :80], picture.v[:45, :80], 8, Colour(Matrix.BT709, ColourRange.LIMITED)
+    frame, _frame = decoded(clip, 0)
+    frame = PlanesYUV420(
+        frame.y[:90, :160], frame.u[:45, :80], frame.v[:45, :80], 8, Colour(Matrix.BT709, ColourRange.LIMITED)
     )
     padded = padded_size((90, 160))
     tensor = _tensor((24, padded[0] // 4, padded[1] // 4), half=True)
-    held, back = Picture.holding(picture, pixel_format="nv12", pitch_multiple=64), Picture(picture, pixel_format="nv12")
+    held, back = HeldFrame.holding(frame, pixel_format="nv12", pitch_multiple=64), HeldFrame(frame, pixel_format="nv12")
     cpu_kernels.run(
         [
             kernels.pack(held.surface, tensor.ctypes.data, size=(90, 160), padded=padded, half=True),
             kernels.unpack(tensor.ctypes.data, back.surface, padded=padded, half=True),
         ]
     )
-    assert furthest(back.planes(), picture) <= 1
+    assert furthest(back.planes(), frame) <= 1
 
 
 # The block runner itself: what a GPU would do wrong silently must be an error here.

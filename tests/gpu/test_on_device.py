@@ -1,4 +1,4 @@
-"""Conversions and live pictures through slots, end to end, on the fake driver with ONNX Runtime as the network."""
+"""Conversions and live frames through slots, end to end, on the fake driver with ONNX Runtime as the network."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from gpu import fake_tensorrt
 from gpu.engines import rtx_or_skip
 from gpu.fake_gpu import IMAGE, FakeGpu, in_child
 from media import write_clip
-from pixels.pictures import furthest, noise
+from pixels.frames import furthest, noise
 from small_networks import packed_network, rgb_network
 
 PACKED = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
@@ -75,13 +75,13 @@ def _run(*arguments: object) -> tuple[int, str, str]:
     return code, out.getvalue(), err.getvalue()
 
 
-def _pictures(path: Path) -> list[PlanesYUV420]:
+def _decoded(path: Path) -> list[PlanesYUV420]:
     with open_source(path) as source:
         return [frame.planes for frame in source]
 
 
 def _apart(one: Path, other: Path) -> int:
-    pairs = list(zip(_pictures(one), _pictures(other), strict=True))
+    pairs = list(zip(_decoded(one), _decoded(other), strict=True))
     assert pairs
     return max(furthest(replace(first, colour=second.colour), second) for first, second in pairs)
 
@@ -93,7 +93,7 @@ def _convert(clip: Path, target: Path, style: Path, *options: object) -> tuple[i
 @pytest.mark.parametrize("style", sorted(STYLES))
 @pytest.mark.parametrize("size", ["full", "80x48"])
 @in_child
-def test_a_conversion_in_slots_gives_the_pictures_that_onnx_runtime_gives(fake_driver, tmp_path, style, size):
+def test_a_conversion_in_slots_gives_the_frames_that_onnx_runtime_gives(fake_driver, tmp_path, style, size):
     gpu = _start(fake_driver, tmp_path)
     clip, file = write_clip(tmp_path / "clip.mp4", frames=14), _style(tmp_path, style)
     options = ("--net-size", size)
@@ -104,14 +104,14 @@ def test_a_conversion_in_slots_gives_the_pictures_that_onnx_runtime_gives(fake_d
     assert "14 frames in, 14 out" in out
     assert gpu.launched > before
     assert gpu.graphs_launched > 0
-    # A lifted picture steepens what half precision moved.
+    # An upsampled frame steepens what half precision moved.
     assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= (CODES if size == "full" else 2 * CODES)
     assert (gpu.memory_used, gpu.streams) == (0, 0)
 
 
 @pytest.mark.shared
 @in_child
-def test_a_real_clip_in_slots_gives_the_pictures_that_onnx_runtime_gives(fake_driver, shared, tmp_path):
+def test_a_real_clip_in_slots_gives_the_frames_that_onnx_runtime_gives(fake_driver, shared, tmp_path):
     gpu = _start(fake_driver, tmp_path)
     clip = shared / "clips" / "person_ccby.mp4"
     for name, backend in (("cpu", "onnxruntime"), ("gpu", "tensorrt")):
@@ -119,7 +119,7 @@ def test_a_real_clip_in_slots_gives_the_pictures_that_onnx_runtime_gives(fake_dr
         assert _run(clip, tmp_path / f"{name}.mkv", "--codec", "ffv1", *options)[0] == 0
     assert gpu.launched > 0
     # The shipped style inks by a steep threshold: a pixel at its edge may fall on either side, and few do.
-    pairs = list(zip(_pictures(tmp_path / "cpu.mkv"), _pictures(tmp_path / "gpu.mkv"), strict=True))
+    pairs = list(zip(_decoded(tmp_path / "cpu.mkv"), _decoded(tmp_path / "gpu.mkv"), strict=True))
     assert pairs
     far = [np.abs(first.y.astype(int) - second.y.astype(int)) > CODES for first, second in pairs]
     assert np.mean(far) < 0.01
@@ -187,7 +187,7 @@ def test_auto_takes_the_gpu_and_says_nothing(fake_driver, tmp_path):
 
 @pytest.mark.parametrize("when", [0, 9])
 @in_child
-def test_auto_goes_on_with_the_cpu_when_the_device_is_lost_and_no_picture_is_missing(fake_driver, tmp_path, when):
+def test_auto_goes_on_with_the_cpu_when_the_device_is_lost_and_no_frame_is_missing(fake_driver, tmp_path, when):
     gpu = _start(fake_driver, tmp_path)
     clip, file = write_clip(tmp_path / "clip.mp4", frames=14), _style(tmp_path, "packed")
     _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime")
@@ -226,7 +226,7 @@ def test_a_small_gpu_takes_smaller_batches_then_none_and_the_result_stays(fake_d
     assert code == 0
     assert "9 frames in, 9 out" in out
     assert "batches of 2" in err
-    assert "one picture at a time" in err
+    assert "one frame at a time" in err
     assert ("goes on with onnxruntime" in err) == (room < 1_000_000), err
     assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
 
@@ -253,13 +253,13 @@ def test_a_network_that_does_not_fit_sees_tiles_and_draws_the_same_frames(fake_d
     model, card = STYLES[layout]
     path = tmp_path / "tileable.onnx"
     path.write_bytes(write_card(model, replace(card, tileable=True, receptive_field_px=40)))
-    pictures = [noise(190, 300, seed=seed) for seed in range(2)]
+    frames = [noise(190, 300, seed=seed) for seed in range(2)]
     with Stylizer(path, backend="onnxruntime") as cpu, Stylizer(path, backend="tensorrt") as gpu:
         for strength in (1.0, 0.4, 1.0):
             cpu.strength = gpu.strength = strength
-            for picture in pictures:
-                drawn = replace(gpu.stylize_planes(picture), colour=picture.colour)
-                assert furthest(drawn, replace(cpu.stylize_planes(picture), colour=picture.colour)) <= CODES
+            for frame in frames:
+                drawn = replace(gpu.stylize_planes(frame), colour=frame.colour)
+                assert furthest(drawn, replace(cpu.stylize_planes(frame), colour=frame.colour)) <= CODES
         (size,) = built  # one engine for all tiles
     assert size[0] * size[1] <= largest
     assert any(f"tiles of {size[1]}x{size[0]}; the result stays the same" in line for line in said), said
@@ -292,7 +292,7 @@ def test_without_the_kernels_the_network_still_runs_on_the_gpu_with_copies_from_
     _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime")
     code, _, err = _convert(clip, tmp_path / "gpu.mkv", file, "--backend", "tensorrt", "-v")
     assert code == 0
-    assert "pictures are converted on the CPU: the CUDA kernels are not installed" in err
+    assert "frames are converted on the CPU: the CUDA kernels are not installed" in err
     assert gpu.launched == 0
     assert fake_tensorrt._NativeEngine.contexts_made > 0
     assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
@@ -303,51 +303,51 @@ def _open(folder: Path, name: str, backend: str) -> Stylizer:
 
 
 @in_child
-def test_pictures_of_changing_form_tags_and_strength_are_drawn_as_on_the_cpu(fake_driver, tmp_path):
+def test_frames_of_changing_form_tags_and_strength_are_drawn_as_on_the_cpu(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)
     full = Colour(range=ColourRange.FULL)
     forms = [noise(48, 64), noise(50, 71), noise(48, 64, bit_depth=10), noise(48, 64, colour=full), noise(90, 120)]
     alpha = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
-    pictures = [*forms, replace(forms[0], alpha=alpha), *forms]
+    frames = [*forms, replace(forms[0], alpha=alpha), *forms]
     with _open(tmp_path, "packed", "onnxruntime") as cpu, _open(tmp_path, "packed", "tensorrt") as gpu:
         for strength in (1.0, 0.5, 0.0):
             cpu.strength = gpu.strength = strength
-            drawn = gpu.infer([gpu.preprocess(picture) for picture in pictures])
-            for picture, output in zip(pictures, drawn, strict=True):
-                result, expected = gpu.postprocess(picture, output), cpu.stylize_planes(picture)
-                assert furthest(result, expected) <= CODES << (picture.bit_depth - 8)
-                assert (result.alpha is None) == (picture.alpha is None)
+            drawn = gpu.infer([gpu.preprocess(frame) for frame in frames])
+            for frame, output in zip(frames, drawn, strict=True):
+                result, expected = gpu.postprocess(frame, output), cpu.stylize_planes(frame)
+                assert furthest(result, expected) <= CODES << (frame.bit_depth - 8)
+                assert (result.alpha is None) == (frame.alpha is None)
 
 
 @in_child
-def test_a_networks_own_size_larger_than_the_picture_runs_with_copies_from_the_host(fake_driver, tmp_path):
+def test_a_networks_own_size_larger_than_the_frame_runs_with_copies_from_the_host(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)
-    picture = noise(48, 64)
+    frame = noise(48, 64)
     with _open(tmp_path, FIXED, "onnxruntime") as cpu, _open(tmp_path, FIXED, "tensorrt") as gpu:
-        assert furthest(gpu.stylize_planes(picture), cpu.stylize_planes(picture)) <= CODES
+        assert furthest(gpu.stylize_planes(frame), cpu.stylize_planes(frame)) <= CODES
         assert furthest(gpu.stylize_planes(noise(96, 128)), cpu.stylize_planes(noise(96, 128))) <= CODES
 
 
 @in_child
-def test_an_unchanged_picture_at_another_strength_is_drawn_again(fake_driver, tmp_path):
+def test_an_unchanged_frame_at_another_strength_is_drawn_again(fake_driver, tmp_path):
     from animevid.render.temporal import FrameReuse
 
     _start(fake_driver, tmp_path)
-    picture = noise(48, 64)
+    frame = noise(48, 64)
     with _open(tmp_path, "packed", "onnxruntime") as cpu, _open(tmp_path, "packed", "tensorrt") as gpu:
         steps = FrameReuse(gpu)
         for strength in (1.0, 0.25):
             cpu.strength = gpu.strength = strength
-            shown = replace(picture)
+            shown = replace(frame)
             (output,) = steps.infer([steps.preprocess(shown)])
-            assert furthest(steps.postprocess(shown, output), cpu.stylize_planes(picture)) <= CODES
+            assert furthest(steps.postprocess(shown, output), cpu.stylize_planes(frame)) <= CODES
         assert steps.skipped == 1
 
 
 @in_child
-def test_a_live_picture_does_not_wait_for_a_full_batch(fake_driver, tmp_path):
+def test_a_live_frame_does_not_wait_for_a_full_batch(fake_driver, tmp_path):
     gpu = _start(fake_driver, tmp_path)
-    SlotRunner.prepare = lambda *_: None  # what is made ready ahead draws pictures of its own
+    SlotRunner.prepare = lambda *_: None  # what is made ready ahead draws frames of its own
     style = _style(tmp_path, "packed")
     with (
         LiveEngine(RuntimeOptions(backend="tensorrt")) as engine,
@@ -358,7 +358,7 @@ def test_a_live_picture_does_not_wait_for_a_full_batch(fake_driver, tmp_path):
             result = session.take(timeout_seconds=60)
             assert result is not None, session.trouble
             assert session.trouble is None
-    # One picture at a time: pack, settle the input and the output, unpack; change and noise from the second on.
+    # One frame at a time: pack, settle the input and the output, unpack; change and noise from the second on.
     assert gpu.launched == 3 * 4 + 2 * 2
 
 
@@ -390,25 +390,25 @@ def test_the_steps_that_are_made_ready_are_those_that_live_takes():
 
 
 @in_child
-def test_a_step_of_quality_waits_for_no_engine_and_the_picture_goes_on_at_the_size_at_hand(fake_driver, tmp_path):
+def test_a_step_of_quality_waits_for_no_engine_and_the_frame_goes_on_at_the_size_at_hand(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)
     gate = threading.Event()
     built = _watch_builds(gate)
-    picture = noise(192, 256)
+    frame = noise(192, 256)
     with _open(tmp_path, "packed", "onnxruntime") as cpu, _open(tmp_path, "packed", "tensorrt") as gpu:
         pixels = 192 * 256
         gpu.net_pixels = pixels
         sizes = [gpu.net_size(192, 256, net_pixels=round(pixels * share)) for share in STEP_SHARES]
         assert len(set(sizes)) == 4
         for _ in "12":
-            assert furthest(gpu.stylize_planes(picture), cpu.stylize_planes(picture)) <= CODES
+            assert furthest(gpu.stylize_planes(frame), cpu.stylize_planes(frame)) <= CODES
         gpu.net_pixels = round(pixels * STEP_SHARES[2])
         # Its engine is held back: what is shown is what was shown before.
-        assert furthest(gpu.stylize_planes(picture), cpu.stylize_planes(picture)) <= CODES
+        assert furthest(gpu.stylize_planes(frame), cpu.stylize_planes(frame)) <= CODES
         gate.set()
-        _wait_for(lambda: gpu._backend.pictures.is_ready(picture, sizes[2]))
+        _wait_for(lambda: gpu._backend.frame_runner.is_ready(frame, sizes[2]))
         cpu.net_pixels = gpu.net_pixels
-        assert furthest(gpu.stylize_planes(picture), cpu.stylize_planes(picture)) <= 2 * CODES
+        assert furthest(gpu.stylize_planes(frame), cpu.stylize_planes(frame)) <= 2 * CODES
         _wait_for(lambda: len(built) == 4)
         assert [size for _, size in built] == sizes
         names = [name for name, _ in built]
@@ -417,7 +417,7 @@ def test_a_step_of_quality_waits_for_no_engine_and_the_picture_goes_on_at_the_si
 
 
 @in_child
-def test_live_pictures_have_their_steps_built_ahead(fake_driver, tmp_path):
+def test_live_frames_have_their_steps_built_ahead(fake_driver, tmp_path):
     gpu = _start(fake_driver, tmp_path)
     built = _watch_builds()
     style = _style(tmp_path, "packed")
@@ -439,15 +439,15 @@ def test_the_network_sees_all_of_a_frame_on_a_gpu_and_what_the_style_was_made_fo
     model, card = STYLES["packed"]
     path = tmp_path / "small.onnx"
     path.write_bytes(write_card(model, replace(card, net_pixels=48 * 64)))
-    picture = noise(192, 256)
+    frame = noise(192, 256)
     with Stylizer(path) as stylizer, Stylizer(path, backend="onnxruntime") as cpu:
         assert stylizer.net_size(192, 256) == (192, 256)
         with Stylizer(path, backend="onnxruntime", net_pixels=0) as full:
-            assert furthest(stylizer.stylize_planes(picture), full.stylize_planes(picture)) <= CODES
+            assert furthest(stylizer.stylize_planes(frame), full.stylize_planes(frame)) <= CODES
         gpu.lose_device_after(0)  # auto goes on with the CPU, and its size
-        assert stylizer.stylize_planes(picture).y.shape == (192, 256)
+        assert stylizer.stylize_planes(frame).y.shape == (192, 256)
         assert stylizer.net_size(192, 256) == cpu.net_size(192, 256) == (48, 64)
-        assert furthest(stylizer.stylize_planes(picture), cpu.stylize_planes(picture)) == 0
+        assert furthest(stylizer.stylize_planes(frame), cpu.stylize_planes(frame)) == 0
     with Stylizer(path, backend="onnxruntime", net_pixels=96 * 128) as asked:
         assert asked.net_size(192, 256) == (96, 128)
 
@@ -465,8 +465,8 @@ def test_a_conversion_builds_one_engine_only(fake_driver, tmp_path):
 def test_a_size_outside_the_profile_and_a_closed_backend_are_one_line(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)
     stylizer = _open(tmp_path, "packed", "tensorrt")
-    picture = noise(48, 64)
-    stylizer.stylize_planes(picture)
+    frame = noise(48, 64)
+    stylizer.stylize_planes(frame)
     fake_tensorrt._Context.set_input_shape = lambda *_: False
     with pytest.raises(DeviceError, match=r"outside the engine's profile.*animevid build --size") as caught:
         stylizer.stylize_planes(noise(64, 64))
@@ -474,7 +474,7 @@ def test_a_size_outside_the_profile_and_a_closed_backend_are_one_line(fake_drive
     stylizer.close()
     stylizer.close()
     with pytest.raises(BackendError, match="closed"):
-        stylizer.stylize_planes(picture)
+        stylizer.stylize_planes(frame)
 
 
 @in_child
@@ -512,7 +512,7 @@ def test_the_stand_in_has_the_names_of_the_real_library():
 @in_child
 def test_kernels_that_tensorrt_compiled_for_the_gpu_are_kept_for_the_next_start(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)
-    picture, counts = noise(48, 64), []
+    frame, counts = noise(48, 64), []
     kept = tmp_path / "cache" / "animevid" / "engines"
     for content in (None, None, b"of another GPU"):
         if content is not None:
@@ -520,7 +520,7 @@ def test_kernels_that_tensorrt_compiled_for_the_gpu_are_kept_for_the_next_start(
             file.write_bytes(content)
         before = fake_tensorrt._NativeEngine.compiled
         with _open(tmp_path, "packed", "tensorrt") as gpu:
-            gpu.stylize_planes(picture)
+            gpu.stylize_planes(frame)
         counts.append(fake_tensorrt._NativeEngine.compiled - before)
     assert counts == [1, 0, 1]
     (file,) = kept.glob("*.kernels")
@@ -529,7 +529,7 @@ def test_kernels_that_tensorrt_compiled_for_the_gpu_are_kept_for_the_next_start(
 
 @pytest.mark.parametrize("kernels", [True, False], ids=["slots", "host-fed"])
 @in_child
-def test_an_engine_that_does_not_fit_is_built_for_fewer_pictures_at_once(fake_driver, tmp_path, kernels):
+def test_an_engine_that_does_not_fit_is_built_for_fewer_frames_at_once(fake_driver, tmp_path, kernels):
     _start(fake_driver, tmp_path)
     build, asked = engines.build_engine, []
 
@@ -545,9 +545,9 @@ def test_an_engine_that_does_not_fit_is_built_for_fewer_pictures_at_once(fake_dr
     engines.build_engine = limited
     if not kernels:
         tensorrt.load_fatbin = missing
-    picture = noise(48, 64)
+    frame = noise(48, 64)
     with _open(tmp_path, "packed", "onnxruntime") as cpu, _open(tmp_path, "packed", "tensorrt") as gpu:
-        assert furthest(gpu.stylize_planes(picture), cpu.stylize_planes(picture)) <= CODES
+        assert furthest(gpu.stylize_planes(frame), cpu.stylize_planes(frame)) <= CODES
     assert asked == [4, 2, 1]
 
 

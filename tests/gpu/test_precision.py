@@ -1,4 +1,4 @@
-"""The half-precision pass: which node runs in which precision, and what the picture loses by it."""
+"""The half-precision pass: which node runs in which precision, and what the frame loses by it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from animevid.errors import BackendError, StyleError
 from animevid.gpu import precision
 from animevid.gpu.parity import BOUNDS, Bound, Parity, check_parity, measure_parity
 from animevid.gpu.precision import FLOAT32_OPS, spell_out_rounding, to_half
-from animevid.parity import check_half_precision, read_pictures
+from animevid.parity import check_half_precision, read_frames
 from animevid.pixels import pack_yuv420, rgb_to_planes
 from animevid.styles import list_styles
 from animevid.styles.card import ColourOrder, Layout, StyleCard, read_card, write_card
@@ -24,7 +24,7 @@ from small_networks import Builder, cartoongan, packed_network, rgb_network
 
 
 def _types_at(model: bytes) -> dict[str, set[tuple[int, ...]]]:
-    """Operator -> the element types of its picture inputs (inputs of floating type), over all such nodes."""
+    """Operator -> the element types of its frame inputs (inputs of floating type), over all such nodes."""
     proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), check_type=True, strict_mode=True)
     graph = proto.graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)}
@@ -102,7 +102,7 @@ def test_layers_are_half_and_the_ends_float32_under_their_names():
     types = _types_at(model)
     assert types["Conv"] == {(TensorProto.FLOAT16,) * 3}
     assert types["Relu"] == {(TensorProto.FLOAT16,)}
-    assert types["Resize"] == {(TensorProto.FLOAT16, TensorProto.FLOAT)}  # the scales are no picture
+    assert types["Resize"] == {(TensorProto.FLOAT16, TensorProto.FLOAT)}  # the scales are no frame
     assert proto.opset_import[0].version == 17
 
 
@@ -173,7 +173,7 @@ def test_without_the_rule_for_filters_their_weights_vanish_and_the_gate_closes(m
     assert parity.largest > 0.1
 
 
-def test_a_mean_that_only_makes_a_picture_smaller_is_half():
+def test_a_mean_that_only_makes_a_frame_smaller_is_half():
     net = Builder()
     x = net.op("AveragePool", net.conv("input", 3, 8), kernel_shape=[2, 2], strides=[2, 2])
     model = net.model(net.conv(net.twice_as_large(x), 8, 3), ["N", 3, "H", "W"])
@@ -183,7 +183,7 @@ def test_a_mean_that_only_makes_a_picture_smaller_is_half():
 @pytest.mark.parametrize("style", list_styles(), ids=lambda style: style.card.name)
 def test_every_shipped_style_may_be_half(style):
     if style.card.precision == "fp32":
-        check_half_precision(style.model, style.card, read_pictures(count=2))
+        check_half_precision(style.model, style.card, read_frames(count=2))
 
 
 def test_every_float32_operator_is_one_that_onnx_knows():
@@ -287,7 +287,7 @@ def _with_foreign_operator() -> bytes:
 
 
 @pytest.mark.shared
-def test_a_published_network_with_norms_keeps_its_picture_on_real_photos(shared: Path):
+def test_a_published_network_with_norms_keeps_its_frame_on_real_photos(shared: Path):
     model = cartoongan(shared / "weights" / "cartoongan_shinkai_fp16.safetensors")
     batches = [photo.transpose(2, 0, 1)[None].astype(np.float32) / 127.5 - 1 for photo in _photos(shared, 2)]
     half = to_half(model)
@@ -296,7 +296,7 @@ def test_a_published_network_with_norms_keeps_its_picture_on_real_photos(shared:
 
 
 @pytest.mark.shared
-def test_a_packed_network_keeps_its_picture_on_real_photos(shared: Path):
+def test_a_packed_network_keeps_its_frame_on_real_photos(shared: Path):
     batches = [pack_yuv420(rgb_to_planes(photo))[None] for photo in _photos(shared)]
     model = packed_network()
     check_parity(measure_parity(model, to_half(model), batches), BOUNDS["fp16"], what="packed")
@@ -325,7 +325,7 @@ def test_a_few_strays_are_let_through_but_no_more_and_no_infinity():
 @pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["animegan2", "animegan2-lite"])
-def test_generators_with_layer_norms_keep_their_picture_on_real_photos(shared: Path, name):
+def test_generators_with_layer_norms_keep_their_frame_on_real_photos(shared: Path, name):
     pytest.importorskip("torch")
     _, _, model = exported(name)
     half = to_half(model)

@@ -1,4 +1,4 @@
-"""Pictures and streams of PyCUDA itself, on the fake driver.
+"""Frames and streams of PyCUDA itself, on the fake driver.
 
 PyCUDA has no wheels and is linked to the driver, so it is no dependency of the tests: CI builds it (``.ci/pycuda``),
 with the headers of NVIDIA's wheels and the fake driver to link to.
@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from animevid import Stylizer
 from animevid.gpu.check.findings import CheckOptions
-from animevid.gpu.interop import borrow_picture
+from animevid.gpu.interop import borrow_frame
 from animevid.pixels import PlanesYUV420, planes_to_rgb, rgb_to_planes
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from gpu import fake_tensorrt
 from gpu.fake_gpu import FakeGpu, in_child
-from pixels.pictures import furthest, noise
+from pixels.frames import furthest, noise
 from small_networks import packed_network
 
 pytest.importorskip("cuda.core")
@@ -55,14 +55,14 @@ def test_a_stylizer_draws_from_arrays_of_pycuda_into_others_in_the_order_of_its_
     driver, gpuarray = _pycuda()
     context = driver.Device(0).retain_primary_context()
     context.push()
-    picture = noise(32, 48)
+    frame = noise(32, 48)
     with Stylizer(style, backend="onnxruntime") as cpu, Stylizer(style, backend="tensorrt") as stylizer:
-        expected = cpu.stylize_planes(picture)
+        expected = cpu.stylize_planes(frame)
         for seed in SEEDS:
             gpu.seed(seed)
             stream = driver.Stream(1)
             given, drawn, kept, results = [], [], [], []
-            for plane in (picture.y, picture.u, picture.v):
+            for plane in (frame.y, frame.u, frame.v):
                 shape = (plane.shape[0], _ROW_BYTES)
                 arrays = [gpuarray.GPUArray(shape, np.uint8) for _ in "12"]
                 host = driver.pagelocked_zeros(shape, np.uint8)
@@ -72,13 +72,13 @@ def test_a_stylizer_draws_from_arrays_of_pycuda_into_others_in_the_order_of_its_
                 given.append(arrays[0][:, : plane.shape[1]])
                 drawn.append(arrays[1][:, : plane.shape[1]])
                 results.append((driver.pagelocked_zeros(shape, np.uint8), arrays[1], plane.shape[1]))
-            source, target = borrow_picture(given, colour=picture.colour), borrow_picture(drawn, writable=True)
+            source, target = borrow_frame(given, colour=frame.colour), borrow_frame(drawn, writable=True)
             submission = stylizer.stylize_on_device(source, target, stream=stream.handle)
             # Nobody has waited: PyCUDA's own copies are ordered after the drawing by its stream alone.
             for host, array, _ in results:
                 driver.memcpy_dtoh_async(host, array.gpudata, stream)
             stream.synchronize()
-            got: PlanesYUV420 = picture.with_planes(*(np.ascontiguousarray(host[:, :w]) for host, _, w in results))
+            got: PlanesYUV420 = frame.with_planes(*(np.ascontiguousarray(host[:, :w]) for host, _, w in results))
             assert furthest(got, expected) <= 3
             submission.results()
             # Made anew by the next seed; PyCUDA frees them in its own context.

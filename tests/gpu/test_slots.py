@@ -30,7 +30,7 @@ from animevid.pixels import (
 )
 from animevid.styles.card import ColourOrder, Layout, StyleCard
 from gpu.fake_gpu import IMAGE, FakeGpu, in_child
-from pixels.pictures import furthest, noise
+from pixels.frames import furthest, noise
 
 CARD = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
 SEEDS = range(6)
@@ -40,18 +40,18 @@ def _open(device: Device, plan: SlotPlan) -> DevicePipeline:
     return DevicePipeline(device, SwapChroma(device), plan, module=IMAGE)
 
 
-def _expected(picture: PlanesYUV420, plan: SlotPlan, strength: float = 1.0) -> PlanesYUV420:
+def _expected(frame: PlanesYUV420, plan: SlotPlan, strength: float = 1.0) -> PlanesYUV420:
     """The same on the CPU: pixels' own functions around the same network."""
-    tensor = pack_yuv420(picture, size=plan.net_size).astype(np.float16).astype(np.float32)
+    tensor = pack_yuv420(frame, size=plan.net_size).astype(np.float16).astype(np.float32)
     drawn = np.concatenate([tensor[:16], tensor[20:], tensor[16:20]])
-    if plan.lifts:
-        stylized = guided_upsample(picture, tensor, drawn, size=plan.net_size, epsilon=plan.card.upsample_epsilon)
+    if plan.upsamples:
+        stylized = guided_upsample(frame, tensor, drawn, size=plan.net_size, epsilon=plan.card.upsample_epsilon)
     else:
-        stylized = unpack_yuv420(drawn, like=picture)
-    return blend(picture, stylized, strength=strength)
+        stylized = unpack_yuv420(drawn, like=frame)
+    return blend(frame, stylized, strength=strength)
 
 
-def _pictures(count: int, height: int = 22, width: int = 37, **options: Any) -> list[PlanesYUV420]:
+def _decoded(count: int, height: int = 22, width: int = 37, **options: Any) -> list[PlanesYUV420]:
     return [noise(height, width, seed=seed, padding=3, **options) for seed in range(count)]
 
 
@@ -64,43 +64,43 @@ def _same(results: list[PlanesYUV420], expected: list[PlanesYUV420], *, within: 
 @pytest.mark.parametrize("graphs", [True, False], ids=["graphs", "no-graphs"])
 @pytest.mark.parametrize(("batch", "count"), [(1, 7), (3, 7), (2, 1)])
 @in_child
-def test_every_order_that_streams_allow_gives_the_right_pictures_in_order(fake_driver, batch, count, graphs):
+def test_every_order_that_streams_allow_gives_the_right_frames_in_order(fake_driver, batch, count, graphs):
     gpu = FakeGpu(fake_driver)
-    pictures = _pictures(count)
-    plan = replace(plan_slots(pictures[0], CARD, batch=batch), use_graphs=graphs)
-    expected = [_expected(picture, plan) for picture in pictures]
+    frames = _decoded(count)
+    plan = replace(plan_slots(frames[0], CARD, batch=batch), use_graphs=graphs)
+    expected = [_expected(frame, plan) for frame in frames]
     for seed in SEEDS:
         gpu.seed(seed)
         with open_device() as device, _open(device, plan) as pipeline:
             for _ in range(4):  # a form is captured when it comes the second time
-                assert _same(list(pipeline.run(pictures)), expected)
+                assert _same(list(pipeline.run(frames)), expected)
     assert (gpu.graphs_launched > 0) == graphs
 
 
 @in_child
-def test_a_small_network_is_lifted_and_blended_on_the_device(fake_driver):
+def test_a_small_network_is_upsampled_and_blended_on_the_device(fake_driver):
     gpu = FakeGpu(fake_driver)
-    pictures = _pictures(4, 40, 70, bit_depth=10, colour=Colour(range=ColourRange.FULL))
-    plan = plan_slots(pictures[0], CARD, net_size=(16, 32))
+    frames = _decoded(4, 40, 70, bit_depth=10, colour=Colour(range=ColourRange.FULL))
+    plan = plan_slots(frames[0], CARD, net_size=(16, 32))
     gpu.seed(3)
     with open_device() as device, _open(device, plan) as pipeline:
         for strength in (1.0, 0.3, 0.0):
             pipeline.strength = strength
-            expected = [_expected(picture, plan, strength) for picture in pictures]
+            expected = [_expected(frame, plan, strength) for frame in frames]
             # 10 bits: half precision's own rounding is two codes of 1023.
-            assert _same(list(pipeline.run(pictures)), expected, within=6)
+            assert _same(list(pipeline.run(frames)), expected, within=6)
 
 
 @in_child
 def test_one_graph_serves_every_range_and_strength(fake_driver):
     gpu = FakeGpu(fake_driver)
-    limited, full = _pictures(2)
-    pictures = [limited, replace(full, colour=Colour(range=ColourRange.FULL)), limited]
+    limited, full = _decoded(2)
+    frames = [limited, replace(full, colour=Colour(range=ColourRange.FULL)), limited]
     plan = plan_slots(limited, CARD, slots=1)
     with open_device() as device, _open(device, plan) as pipeline:
         for strength in (1.0, 0.5, 0.25):
             pipeline.strength = strength
-            assert _same(list(pipeline.run(pictures)), [_expected(picture, plan, strength) for picture in pictures])
+            assert _same(list(pipeline.run(frames)), [_expected(frame, plan, strength) for frame in frames])
         assert pipeline.captured_graphs == 1
     assert gpu.graphs_launched == 8  # all but the first time
 
@@ -112,12 +112,12 @@ def _moved(name: str, call: Callable[..., Any], stream: Any) -> Callable[..., An
 
 @pytest.mark.parametrize("fault", ["results-before-the-event", "slot-reused-while-busy", "copies-on-another-stream"])
 @in_child
-def test_a_missing_synchronization_shows_as_a_wrong_picture(fake_driver, fault):
+def test_a_missing_synchronization_shows_as_a_wrong_frame(fake_driver, fault):
     """The test of the tests: each fault is one that a real GPU would let through most of the time."""
     gpu = FakeGpu(fake_driver)
-    pictures = _pictures(6)
-    plan = replace(plan_slots(pictures[0], CARD, slots=2), use_graphs=False)
-    expected = [_expected(picture, plan) for picture in pictures]
+    frames = _decoded(6)
+    plan = replace(plan_slots(frames[0], CARD, slots=2), use_graphs=False)
+    expected = [_expected(frame, plan) for frame in frames]
     if fault == "results-before-the-event":
         slots._Slot.wait = lambda self, device: None
     wrong = 0
@@ -132,7 +132,7 @@ def test_a_missing_synchronization_shows_as_a_wrong_picture(fake_driver, fault):
                 slot = pipeline._free[0]
                 pipeline._free.clear()
                 pipeline._free.extend([slot, slot])
-            wrong += not _same(list(pipeline.run(pictures)), expected)
+            wrong += not _same(list(pipeline.run(frames)), expected)
             if fault == "copies-on-another-stream":
                 device.call = call
                 device.call("cuStreamSynchronize", other)
@@ -142,15 +142,15 @@ def test_a_missing_synchronization_shows_as_a_wrong_picture(fake_driver, fault):
 @in_child
 def test_slots_are_the_back_pressure(fake_driver):
     FakeGpu(fake_driver)
-    pictures = _pictures(3)
-    plan = plan_slots(pictures[0], CARD, slots=2, batch=2)
-    expected = [_expected(picture, plan) for picture in pictures]
+    frames = _decoded(3)
+    plan = plan_slots(frames[0], CARD, slots=2, batch=2)
+    expected = [_expected(frame, plan) for frame in frames]
     with open_device() as device, _open(device, plan) as pipeline:
-        first = pipeline.submit(pictures[:2])
+        first = pipeline.submit(frames[:2])
         assert pipeline.free_slots == 1
-        second = pipeline.submit(pictures[2:])  # live: what is there, not a full batch
+        second = pipeline.submit(frames[2:])  # live: what is there, not a full batch
         assert pipeline.free_slots == 0
-        third = pipeline.submit(pictures[:1])  # takes the first's slot once that is done; its results wait
+        third = pipeline.submit(frames[:1])  # takes the first's slot once that is done; its results wait
         assert pipeline.free_slots == 0
         assert _same(third.results(), expected[:1])
         assert _same(first.results(), expected[:2])
@@ -160,48 +160,48 @@ def test_slots_are_the_back_pressure(fake_driver):
 
 
 @in_child
-def test_who_waits_for_pictures_leaves_the_core_to_decoder_and_encoder(fake_driver):
+def test_who_waits_for_frames_leaves_the_core_to_decoder_and_encoder(fake_driver):
     gpu = FakeGpu(fake_driver)
-    pictures = _pictures(3)
-    plan = plan_slots(pictures[0], CARD, slots=1)
+    frames = _decoded(3)
+    plan = plan_slots(frames[0], CARD, slots=1)
     with open_device() as device, _open(device, plan) as pipeline:
-        assert len(list(pipeline.run(pictures))) == 3
+        assert len(list(pipeline.run(frames))) == 3
     assert gpu.busy_waits == 0
 
 
 @in_child
 def test_one_thread_submits_while_another_waits_for_results(fake_driver):
     gpu = FakeGpu(fake_driver)
-    pictures = _pictures(24)
-    plan = plan_slots(pictures[0], CARD, slots=2)
-    expected = [_expected(picture, plan) for picture in pictures]
+    frames = _decoded(24)
+    plan = plan_slots(frames[0], CARD, slots=2)
+    expected = [_expected(frame, plan) for frame in frames]
     for seed in SEEDS:
         gpu.seed(seed)
         pending: SimpleQueue[Submission | None] = SimpleQueue()
         with open_device() as device, _open(device, plan) as pipeline, ThreadPoolExecutor(1) as pool:
 
             def wait(pending=pending) -> list[PlanesYUV420]:
-                return [picture for submission in iter(pending.get, None) for picture in submission.results()]
+                return [frame for submission in iter(pending.get, None) for frame in submission.results()]
 
             waiting = pool.submit(wait)
-            for picture in pictures:
-                pending.put(pipeline.submit([picture]))
+            for frame in frames:
+                pending.put(pipeline.submit([frame]))
             pending.put(None)
             assert _same(waiting.result(), expected)
 
 
 @in_child
-def test_a_pipeline_that_is_closed_keeps_the_pictures_that_were_submitted(fake_driver):
+def test_a_pipeline_that_is_closed_keeps_the_frames_that_were_submitted(fake_driver):
     FakeGpu(fake_driver)
-    pictures = _pictures(3)
-    plan = plan_slots(pictures[0], CARD)
+    frames = _decoded(3)
+    plan = plan_slots(frames[0], CARD)
     with open_device() as device:
         with _open(device, plan) as pipeline:
-            pending = [pipeline.submit([picture]) for picture in pictures]
-        results = [picture for submission in pending for picture in submission.results()]
-        assert _same(results, [_expected(picture, plan) for picture in pictures])
+            pending = [pipeline.submit([frame]) for frame in frames]
+        results = [frame for submission in pending for frame in submission.results()]
+        assert _same(results, [_expected(frame, plan) for frame in frames])
         with pytest.raises(DeviceError, match="closed"):
-            pipeline.submit(pictures[:1])
+            pipeline.submit(frames[:1])
 
 
 class SwapRedAndBlue(SwapChroma):
@@ -211,30 +211,30 @@ class SwapRedAndBlue(SwapChroma):
 
     def enqueue(self, *, slot: int, stream: int, source: int, target: int, shape: tuple[int, ...]) -> None:
         channel = 4 * shape[2] * shape[3]
-        for picture in range(shape[0]):
+        for frame in range(shape[0]):
             for first, to in ((0, 2), (1, 1), (2, 0)):
-                offsets = ((3 * picture + place) * channel for place in (to, first))
+                offsets = ((3 * frame + place) * channel for place in (to, first))
                 to_address, from_address = (address + o for address, o in zip((target, source), offsets, strict=True))
                 self._device.call("cuMemcpyDtoDAsync", to_address, from_address, channel, stream)
 
 
-@pytest.mark.parametrize("net_size", [None, (16, 24)], ids=["whole", "lifted"])
+@pytest.mark.parametrize("net_size", [None, (16, 24)], ids=["whole", "upsampled"])
 @pytest.mark.parametrize("bit_depth", [8, 10])
 @in_child
 def test_a_style_that_reads_rgb_runs_in_slots_too(fake_driver, net_size, bit_depth):
     gpu = FakeGpu(fake_driver)
     card = StyleCard(name="rgb", size_multiple=8, input_range=(0.0, 1.0), output_range=(0.0, 1.0))
-    pictures = _pictures(5, 46, 71, bit_depth=bit_depth)
-    plan = plan_slots(pictures[0], card, net_size=net_size, batch=2)
+    frames = _decoded(5, 46, 71, bit_depth=bit_depth)
+    plan = plan_slots(frames[0], card, net_size=net_size, batch=2)
 
-    def expected(picture: PlanesYUV420) -> PlanesYUV420:
+    def expected(frame: PlanesYUV420) -> PlanesYUV420:
         size = plan.net_size
-        tensor = planes_to_tensor(picture, layout="NCHW", value_range=(0.0, 1.0), size=size, multiple=8)
+        tensor = planes_to_tensor(frame, layout="NCHW", value_range=(0.0, 1.0), size=size, multiple=8)
         drawn = np.ascontiguousarray(tensor[::-1])
-        small = tensor_to_planes(drawn, like=picture, layout="NCHW", value_range=(0.0, 1.0), size=size)
+        small = tensor_to_planes(drawn, like=frame, layout="NCHW", value_range=(0.0, 1.0), size=size)
         if net_size is None:
-            return replace(small, colour=picture.colour)
-        return guided_upsample(picture, resize_planes(picture, size), small, size=size)
+            return replace(small, colour=frame.colour)
+        return guided_upsample(frame, resize_planes(frame, size), small, size=size)
 
     for seed in SEEDS[:3]:
         gpu.seed(seed)
@@ -242,24 +242,24 @@ def test_a_style_that_reads_rgb_runs_in_slots_too(fake_driver, net_size, bit_dep
             open_device() as device,
             DevicePipeline(device, SwapRedAndBlue(device), plan, module=IMAGE) as pipeline,
         ):
-            # 8 bits: rounding in another order; lifted, noise becomes edges and the steepened ones see it most.
+            # 8 bits: rounding in another order; upsampled, noise becomes edges and the steepened ones see it most.
             within = (1 if net_size is None else 8) << (bit_depth - 8)
-            assert _same(list(pipeline.run(pictures)), [expected(picture) for picture in pictures], within=within)
+            assert _same(list(pipeline.run(frames)), [expected(frame) for frame in frames], within=within)
 
 
 @in_child
-def test_what_does_not_fit_the_plan_is_refused_and_the_next_picture_runs(fake_driver):
+def test_what_does_not_fit_the_plan_is_refused_and_the_next_frame_runs(fake_driver):
     FakeGpu(fake_driver)
-    (picture,) = _pictures(1)
-    plan = plan_slots(picture, CARD)
+    (frame,) = _decoded(1)
+    plan = plan_slots(frame, CARD)
     with open_device() as device, _open(device, plan) as pipeline:
-        for wrong in ([], [picture, picture], [noise(20, 37)], [noise(22, 37, bit_depth=10)]):
+        for wrong in ([], [frame, frame], [noise(20, 37)], [noise(22, 37, bit_depth=10)]):
             with pytest.raises(UsageError) as caught:
                 pipeline.submit(wrong)
             assert "\n" not in str(caught.value)
-        assert _same(list(pipeline.run([picture])), [_expected(picture, plan)])
-    with pytest.raises(UsageError, match="larger than the picture"):
-        plan_slots(picture, CARD, net_size=(32, 32))
+        assert _same(list(pipeline.run([frame])), [_expected(frame, plan)])
+    with pytest.raises(UsageError, match="larger than the frame"):
+        plan_slots(frame, CARD, net_size=(32, 32))
 
 
 @in_child
@@ -269,17 +269,17 @@ def test_out_of_memory_halves_the_batch_and_says_so_and_never_changes_the_result
     logger = logging.getLogger("animevid")
     logger.addHandler(handler := logging.Handler())
     handler.emit = lambda record: said.append(record.getMessage())
-    picture = noise(256, 256)
+    frame = noise(256, 256)
     gpu.limit_memory(1_400_000)
-    plan = plan_slots(picture, CARD, batch=8, slots=1)
+    plan = plan_slots(frame, CARD, batch=8, slots=1)
     with open_device() as device, open_pipeline(lambda plan: _open(device, plan), plan) as pipeline:
         assert pipeline.plan.batch < 8
-        assert _same(list(pipeline.run([picture])), [_expected(picture, plan)])
+        assert _same(list(pipeline.run([frame])), [_expected(frame, plan)])
     assert gpu.memory_used == 0  # what failed attempts took was given back
     assert any("batches of 4" in line for line in said)
     gpu.limit_memory(1000)
     for card in (CARD, replace(CARD, tileable=True, receptive_field_px=16)):
-        plan = plan_slots(picture, card)
+        plan = plan_slots(frame, card)
         with open_device() as device, pytest.raises(OutOfDeviceMemory, match="--net-size"):
             open_pipeline(lambda plan, device=device: _open(device, plan), plan)
     assert any("tiles of" in line for line in said)
@@ -309,26 +309,26 @@ def test_tiles_cover_the_frame_and_see_all_that_a_pixel_of_the_network_sees():
 
 
 @in_child
-def test_a_lost_device_ends_in_one_line_and_keeps_the_pictures_that_came_back(fake_driver):
+def test_a_lost_device_ends_in_one_line_and_keeps_the_frames_that_came_back(fake_driver):
     gpu = FakeGpu(fake_driver)
-    pictures = _pictures(9)
-    plan = plan_slots(pictures[0], CARD, slots=1)
+    frames = _decoded(9)
+    plan = plan_slots(frames[0], CARD, slots=1)
     results = []
     with open_device() as device, _open(device, plan) as pipeline:
-        gpu.lose_device_after(7)  # two kernels a picture: the eighth fails
+        gpu.lose_device_after(7)  # two kernels a frame: the eighth fails
         with pytest.raises(DeviceLost, match="what was written is kept") as caught:  # noqa: PT012
-            for result in pipeline.run(pictures):
+            for result in pipeline.run(frames):
                 results.append(result)
     assert "\n" not in str(caught.value)
     assert len(results) == 3
-    assert _same(results, [_expected(picture, plan) for picture in pictures[: len(results)]])
+    assert _same(results, [_expected(frame, plan) for frame in frames[: len(results)]])
 
 
 @in_child
 def test_everything_is_given_back(fake_driver):
     gpu = FakeGpu(fake_driver)
-    pictures = _pictures(3)
-    plan = plan_slots(pictures[0], CARD)
+    frames = _decoded(3)
+    plan = plan_slots(frames[0], CARD)
     with open_device() as device:
         pipeline = _open(device, plan)
         assert (gpu.memory_used > 0, gpu.streams) == (True, 3)

@@ -24,7 +24,7 @@ from animevid.styles import list_styles
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from exported import exported
 from gpu.fake_gpu import IMAGE, FakeGpu, in_child
-from pixels.pictures import furthest, noise
+from pixels.frames import furthest, noise
 from small_networks import Builder, cartoongan, packed_network
 
 torch = pytest.importorskip("torch")
@@ -367,15 +367,15 @@ def test_slots_with_torch_as_the_network_draw_what_onnx_runtime_draws_in_every_o
     card = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
     style = tmp_path / "packed.onnx"
     style.write_bytes(write_card(packed_network(), card))
-    pictures = [noise(32, 48, seed=seed) for seed in range(5)]
+    frames = [noise(32, 48, seed=seed) for seed in range(5)]
     with Stylizer(style, backend="onnxruntime") as cpu:
-        expected = [cpu.stylize_planes(picture) for picture in pictures]
-    plan = plan_slots(pictures[0], card, batch=2, slots=2)
+        expected = [cpu.stylize_planes(frame) for frame in frames]
+    plan = plan_slots(frames[0], card, batch=2, slots=2)
     for seed in range(4):
         gpu.seed(seed)
         network = torch_graphs.SlotNetwork(_small_network(), torch.device("cpu"))
         with open_device() as device, DevicePipeline(device, network, plan, module=IMAGE) as pipeline:
-            drawn = list(pipeline.run(pictures))
+            drawn = list(pipeline.run(frames))
         assert all(furthest(one, other) <= 3 for one, other in zip(drawn, expected, strict=True))
 
 

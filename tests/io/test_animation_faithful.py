@@ -15,7 +15,7 @@ pytestmark = pytest.mark.shared
 
 
 def delays(path: Path) -> list[int]:
-    """Each picture's delay in hundredths of a second, from the file's own bytes."""
+    """Each image's delay in hundredths of a second, from the file's own bytes."""
     found = re.findall(rb"\x21\xf9\x04.(..).\x00\x2c", path.read_bytes(), re.DOTALL)
     return [int.from_bytes(delay, "little") for delay in found]
 
@@ -58,14 +58,14 @@ def test_a_row_of_jpegs_is_a_film_and_a_photo_is_not(shared: Path, tmp_path: Pat
 def gradient(hue: int) -> np.ndarray:
     """RGB ``(H, W, 3)``: two hundred tones of one colour."""
     tones = np.tile(np.linspace(20, 250, 200), (60, 1))
-    picture = np.full((60, 200, 3), 20.0)
-    picture[..., hue] = tones
-    return picture.astype(np.uint8)
+    image = np.full((60, 200, 3), 20.0)
+    image[..., hue] = tones
+    return image.astype(np.uint8)
 
 
 @pytest.fixture
 def tones(tmp_path: Path) -> Path:
-    """A folder of three pictures, each in tones of a colour of its own."""
+    """A folder of three images, each in tones of a colour of its own."""
     folder = tmp_path / "tones"
     folder.mkdir()
     for hue in range(3):
@@ -73,7 +73,7 @@ def tones(tmp_path: Path) -> Path:
     return folder
 
 
-def test_each_picture_of_a_gif_has_colours_of_its_own(tones: Path, tmp_path: Path) -> None:
+def test_each_image_of_a_gif_has_colours_of_its_own(tones: Path, tmp_path: Path) -> None:
     through(tones, tmp_path / "o.gif")
     with Image.open(tmp_path / "o.gif") as gif:
         for hue in range(3):

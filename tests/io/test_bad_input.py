@@ -69,7 +69,7 @@ def test_a_song_with_a_cover_is_no_film(tmp_path):
     _refused(song, InputError, "has no video stream")
 
 
-def test_sound_without_a_picture(make_clip, tmp_path):
+def test_sound_without_video(make_clip, tmp_path):
     import av
 
     source = tmp_path / "sound.m4a"
@@ -96,7 +96,7 @@ def test_a_stream_that_is_not_there(make_clip):
     _refused(make_clip("even.mp4"), UsageError, "stream_index = 7", stream_index=7)
 
 
-def test_a_stream_that_is_not_a_picture(make_clip):
+def test_a_stream_that_is_not_video(make_clip):
     _refused(make_clip("a.mp4", audio_codec="aac"), UsageError, "stream_index = 1", stream_index=1)
 
 

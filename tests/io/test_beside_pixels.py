@@ -1,4 +1,4 @@
-"""What belongs to pictures beside their pixels: that they are a sphere or stereoscopic, and the captions in them."""
+"""What belongs to frames beside their pixels: that they are a sphere or stereoscopic, and the captions in them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def immersive(path: Path) -> Immersive | None:
 
 
 def captions(path: Path) -> list[tuple[Fraction, bytes]]:
-    """Time from the first picture on and captions of each picture that has some."""
+    """Time from the first frame on and captions of each frame that has some."""
     with open_source(path) as source:
         found = [(frame.pts_seconds - source.origin_seconds, frame.captions) for frame in source]
     return [(round(seconds, 3), data) for seconds, data in found if data]
@@ -57,7 +57,7 @@ def test_boxes_are_found_again_by_ffmpeg_and_nothing_else_moves(
     for name, options in (("first", {"movflags": "faststart"}), ("last", {})):
         clip = make_clip(f"{name}.mp4", audio_codec="aac", container_options=options)
         film = Path(shutil.copy(clip, tmp_path))
-        assert add_boxes(film, picture=0, into_entry=said.entry_boxes, into_track=said.track_boxes)
+        assert add_boxes(film, video_track=0, into_entry=said.entry_boxes, into_track=said.track_boxes)
         assert immersive(film) == said
         assert (times(film), sounds(film)) == (times(clip), sounds(clip))
         with av.open(str(film)) as one, av.open(str(clip)) as other:
@@ -66,7 +66,7 @@ def test_boxes_are_found_again_by_ffmpeg_and_nothing_else_moves(
 
 def test_the_older_box_alone_says_the_same(make_clip: Callable[..., Path], tmp_path: Path) -> None:
     film = Path(shutil.copy(make_clip("v1.mp4"), tmp_path))
-    assert add_boxes(film, picture=0, into_entry=b"", into_track=WHOLE.track_boxes)
+    assert add_boxes(film, video_track=0, into_entry=b"", into_track=WHOLE.track_boxes)
     assert immersive(film) == WHOLE
 
 
@@ -74,9 +74,11 @@ def test_what_is_no_mp4_or_in_fragments_is_left_as_it_is(make_clip: Callable[...
     fragments = make_clip("parts.mp4", container_options={"movflags": "frag_keyframe+empty_moov"})
     for clip in (make_clip("a.mkv"), fragments):
         film = Path(shutil.copy(clip, tmp_path))
-        assert not add_boxes(film, picture=0, into_entry=WHOLE.entry_boxes, into_track=b"")
+        assert not add_boxes(film, video_track=0, into_entry=WHOLE.entry_boxes, into_track=b"")
         assert film.read_bytes() == clip.read_bytes()
-    assert not add_boxes(Path(shutil.copy(make_clip("b.mp4"), tmp_path)), picture=1, into_entry=b"x", into_track=b"")
+    assert not add_boxes(
+        Path(shutil.copy(make_clip("b.mp4"), tmp_path)), video_track=1, into_entry=b"x", into_track=b""
+    )
 
 
 @pytest.mark.shared
@@ -107,7 +109,7 @@ def test_what_matroska_and_other_shapes_do_not_hold_is_said(shared: Path, packed
 
 @pytest.mark.shared
 @pytest.mark.parametrize(("codec", "suffix"), [("h264", ".mp4"), ("h264", ".ts"), ("hevc", ".mkv")])
-def test_captions_inside_the_pictures_stay_with_them(shared: Path, tmp_path: Path, codec: str, suffix: str) -> None:
+def test_captions_inside_the_frames_stay_with_them(shared: Path, tmp_path: Path, codec: str, suffix: str) -> None:
     source, target = shared / "faults" / "cc.ts", tmp_path / f"o{suffix}"
     pass_through(source, target, settings=OutputOptions(encoder=EncodeOptions(codec=codec)))
     wanted = captions(source)
@@ -136,7 +138,7 @@ def test_what_looks_like_a_beginning_of_a_unit_is_escaped() -> None:
 
 @pytest.mark.shared
 def test_pngs_with_a_profile_are_not_asked(shared: Path) -> None:
-    with av.open(str(shared / "faults" / "srgb_icc_small.png")) as picture:
-        frame = next(picture.decode(video=0))
+    with av.open(str(shared / "faults" / "srgb_icc_small.png")) as frame:
+        frame = next(frame.decode(video=0))
         assert side_data_of(frame, codec="png") == {}
         assert captions_of(frame, codec="png") == b""

@@ -138,7 +138,7 @@ def _grey(code: float, transfer: int) -> PlanesYUV420:
 
 @pytest.mark.parametrize(("transfer", "code"), [(16, 0.5806), (18, 0.75)], ids=["PQ", "HLG"])
 def test_reference_white_comes_out_bright_and_grey(transfer, code):
-    """BT.2408: reference white, 203 cd/m2, is 58 % PQ or 75 % HLG; an SDR picture shows it near its own white."""
+    """BT.2408: reference white, 203 cd/m2, is 58 % PQ or 75 % HLG; an SDR frame shows it near its own white."""
     mapped = ToneMapper(_grey(code, transfer).colour)(_grey(code, transfer))
     luma = (float(mapped.y.mean()) - 64) / 876
     assert 0.75 < luma < 0.98

@@ -103,11 +103,11 @@ def test_sound_is_copied_re_encoded_or_dropped_and_said(
 def test_speakers_and_rates_that_do_not_stay_are_said(
     tmp_path: Path, layout: str, rate: int, target: str, said: str
 ) -> None:
-    film, picture = tmp_path / "in.mkv", "testsrc=s=64x48:r=25:d=0.2"
+    film, video = tmp_path / "in.mkv", "testsrc=s=64x48:r=25:d=0.2"
     sound = f"sine=d=0.2:r={rate},aformat=channel_layouts={layout}"
     lavfi = ["-f", "lavfi", "-i"]
     codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-c:a", "pcm_s16le"]
-    subprocess.run(["ffmpeg", "-v", "error", *lavfi, picture, *lavfi, sound, *codecs, str(film)], check=True)
+    subprocess.run(["ffmpeg", "-v", "error", *lavfi, video, *lavfi, sound, *codecs, str(film)], check=True)
     report, _ = through(film, tmp_path / target)
     (line,) = report.decisions
     assert line.endswith(said)

@@ -1,4 +1,4 @@
-"""A cut carries what belongs to it: sound, subtitles and chapters begin with the pictures and end with them."""
+"""A cut carries what belongs to it: sound, subtitles and chapters begin and end with the frames."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def test_the_sound_of_a_cut_is_as_long_as_the_cut(
 ) -> None:
     pass_through(clip(".mkv", codec), tmp_path / f"o{target}", start_seconds=START, end_seconds=END)
     with av.open(str(tmp_path / f"o{target}")) as film:
-        picture = film.streams.video[0]
-        zero = float(picture.start_time * picture.time_base) if picture.start_time else 0.0
+        video = film.streams.video[0]
+        zero = float(video.start_time * video.time_base) if video.start_time else 0.0
     begin, samples = sound_of(tmp_path / f"o{target}")
     assert abs(begin - zero) < 0.06  # Opus has 6.5 ms before its first sample
     assert abs(len(samples) / 48000 - 1) < 0.05
@@ -139,6 +139,6 @@ def test_a_range_that_only_the_container_declares_is_honoured(make_clip: Callabl
     pass_through(make_clip("limited.mkv", codec="ffv1", colour_range=1, matrix=1, options={}), tmp_path / "l%02d.png")
     levels = []
     for name in ("01.png", "l01.png"):
-        with open_source(tmp_path / name) as picture:
-            levels.append(float(next(iter(picture)).planes.y.mean()))
+        with open_source(tmp_path / name) as opened:
+            levels.append(float(next(iter(opened)).planes.y.mean()))
     assert levels[0] == pytest.approx(levels[1], abs=2)  # the same test card

@@ -9,12 +9,12 @@ import av
 import numpy as np
 import pytest
 from animevid.errors import OutputError, UsageError
-from animevid.io import PictureKind, VideoSource, encoders
+from animevid.io import FrameFormat, VideoSource, encoders
 from animevid.io.encoders import HARDWARE_FAMILIES, choose_encoder
 from animevid.options import EncodeOptions, OutputOptions
 from passing import pass_through, read_frames, times
 
-SMALL = PictureKind(64, 48, rate=Fraction(25))
+SMALL = FrameFormat(64, 48, rate=Fraction(25))
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_settings_that_do_not_fit_are_refused_in_one_line(settings, container, w
     assert "\n" not in str(caught.value)
 
 
-def test_a_picture_the_encoder_refuses_is_an_output_error():
+def test_a_frame_the_encoder_refuses_is_an_output_error():
     with pytest.raises(OutputError, match="libx265"):
-        choose_encoder(EncodeOptions(codec="hevc"), PictureKind(2, 2, rate=Fraction(25)), container="mp4")
+        choose_encoder(EncodeOptions(codec="hevc"), FrameFormat(2, 2, rate=Fraction(25)), container="mp4")
 
 
 @pytest.mark.parametrize(("width", "height"), [(63, 48), (64, 47), (63, 47)])
@@ -124,7 +124,7 @@ def test_the_shape_of_the_pixels_is_carried(make_clip, probe, tmp_path, suffix):
     assert probe(target)["streams"][0]["sample_aspect_ratio"] == "4:3"
 
 
-def test_the_shape_of_the_pixels_turns_with_the_picture(make_clip, probe, tmp_path):
+def test_the_shape_of_the_pixels_turns_with_the_frame(make_clip, probe, tmp_path):
     clip = make_clip("wide.mp4", sample_aspect_ratio=Fraction(4, 3), display_rotation=-90)
     target = tmp_path / "out.mp4"
     pass_through(clip, target)
@@ -163,7 +163,7 @@ def test_pyav_has_the_software_encoders_we_name():
     ],
 )
 def test_nvenc_is_never_left_to_its_two_megabits(monkeypatch, codec, settings, expected):
-    monkeypatch.setattr(encoders, "opening_failure", lambda plan, picture: None)
+    monkeypatch.setattr(encoders, "opening_failure", lambda plan, frame_format: None)
     plan = choose_encoder(EncodeOptions(codec=codec, hardware="nvenc", **settings), SMALL, container="mp4")
     assert plan.encoder == f"{codec}_nvenc"
     assert {name: plan.options.get(name) for name in expected} == expected
@@ -176,21 +176,21 @@ def test_a_quality_that_nvenc_does_not_know_is_refused():
         choose_encoder(EncodeOptions(crf=60, hardware="nvenc"), SMALL, container="mp4")
 
 
-def test_the_same_pictures_give_the_same_bytes_whatever_the_memory_held(make_clip):
+def test_the_same_frames_give_the_same_bytes_whatever_the_memory_held(make_clip):
     """x264's AVX-512 code reads what it never wrote: other bytes in one film of three."""
     clip = make_clip("busy.mp4", width=160, height=96, options={"crf": "10"})
     plan = choose_encoder(EncodeOptions(threads=1), SMALL, container="mp4")
     with av.open(str(clip)) as container:
-        pictures = list(container.decode(video=0))
+        frames = list(container.decode(video=0))
     noise, films, kept = np.random.default_rng(0), set(), []
     for _ in range(40):
         context = av.CodecContext.create(plan.encoder, "w")
         encoders.open_context(context, replace(plan, width=160, height=96), SMALL)
         coded = []
-        for number, picture in enumerate([*pictures, None]):
-            if picture is not None:
-                picture.pts, picture.time_base, picture.pict_type = number, Fraction(1, 25), 0
-            coded += [bytes(packet) for packet in context.encode(picture)]
+        for number, frame in enumerate([*frames, None]):
+            if frame is not None:
+                frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, 25), 0
+            coded += [bytes(packet) for packet in context.encode(frame)]
         films.add(b"".join(coded))
         kept.append(noise.integers(0, 255, noise.integers(1000, 300_000), dtype=np.uint8))
         del kept[:-20:3]  # the heap is full of holes

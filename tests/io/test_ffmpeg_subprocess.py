@@ -1,4 +1,4 @@
-"""The ffmpeg command as a bridge: a side that does not take the stream is told, never waited for without end."""
+"""The ffmpeg subprocess: a side that does not take the stream is reported, not waited for without end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Films whose pictures are not simply pictures: interlaced, of changing size, with edges that the container cuts."""
+"""Films of unusual frames: interlaced, of changing size, cropped by the container."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def interlaced(path: Path, *, extra: tuple[str, ...] = ()) -> Path:
 
 @needs_ffmpeg
 @pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mov"])
-def test_interlaced_films_are_made_into_whole_pictures_and_it_is_said(tmp_path: Path, suffix: str) -> None:
+def test_interlaced_films_are_deinterlaced_and_it_is_said(tmp_path: Path, suffix: str) -> None:
     film = interlaced(tmp_path / f"tv{suffix}")
     with open_source(film) as source:
         frames = list(source)
         said = (*source.info.notices, *source.notices_so_far)
     with open_source(film, deinterlace=False) as source:
         plain = list(source)
-        assert any("fields are treated as one picture" in line for line in source.info.notices)
+        assert any("fields are treated as one frame" in line for line in source.info.notices)
     assert any("bwdif" in line for line in said)
     assert len(frames) == len(plain) == 25
     assert [frame.pts_seconds for frame in frames] == [frame.pts_seconds for frame in plain]
@@ -63,7 +63,7 @@ def test_a_progressive_film_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 def of_changing_size(path: Path) -> Path:
-    """10 pictures of 160x96, 10 of 96x96, 10 of 320x192, as a broadcast or a live stream has them."""
+    """10 frames of 160x96, 10 of 96x96, 10 of 320x192, as a broadcast or a live stream has them."""
     parts = []
     for number, size in enumerate(("160x96", "96x96", "320x192")):
         parts.append(path.with_name(f"{number}.ts"))
@@ -86,7 +86,7 @@ def of_changing_size(path: Path) -> Path:
 
 
 @needs_ffmpeg
-def test_a_picture_of_another_size_is_fitted_into_the_first_ones_with_bars(tmp_path: Path) -> None:
+def test_a_frame_of_another_size_is_fitted_into_the_first_ones_with_bars(tmp_path: Path) -> None:
     film = of_changing_size(tmp_path / "live.ts")
     report = pass_through(film, tmp_path / "o.mp4")
     assert report.frames_written == 30
@@ -118,8 +118,8 @@ def with_clean_aperture(film: Path, *, width: int, height: int, x: int) -> None:
 @needs_ffmpeg
 def test_edges_that_the_container_leaves_out_are_cut(tmp_path: Path) -> None:
     film = tmp_path / "wide.mp4"
-    picture = "color=blue:s=160x96:d=0.2,drawbox=x=0:y=0:w=24:h=96:color=white:t=fill"
-    ffmpeg("-f", "lavfi", "-i", picture, "-pix_fmt", "yuv420p", "-crf", "5", film)
+    video = "color=blue:s=160x96:d=0.2,drawbox=x=0:y=0:w=24:h=96:color=white:t=fill"
+    ffmpeg("-f", "lavfi", "-i", video, "-pix_fmt", "yuv420p", "-crf", "5", film)
     assert container_crop(film, format_name="mov,mp4", stream_index=0, width=160, height=96) is None
     with_clean_aperture(film, width=128, height=96, x=8)  # 24 px left, 8 right
     with open_source(film) as source:

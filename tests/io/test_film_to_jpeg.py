@@ -1,4 +1,4 @@
-"""A film's frame as JPEG and as PNG is one picture: video's limited range is expanded for both."""
+"""A film's frame is the same image as JPEG and as PNG: video's limited range is expanded for both."""
 
 from __future__ import annotations
 

@@ -161,14 +161,14 @@ def tables(written: dict[str, Written]) -> str:
     all_of = list(written.values())
     sounds = {name: film.outcomes("audio", list(SOUNDS)) for name, film in written.items()}
     cues = {name: film.outcomes("subtitle", list(SUBTITLES)) for name, film in written.items()}
-    lines = ["### Pictures", "", *heading("encoder")]
+    lines = ["### Video", "", *heading("encoder")]
     muxers = ["mpegts" if name == "m3u8" else MUXERS[f".{name}"] for name in CONTAINERS]
     for codec, encoder in SOFTWARE_ENCODERS.items():
         lines.append(row(codec, ["yes" if container_holds(muxer, encoder) else "no" for muxer in muxers]))
     first, *_ = all_of
     wanted = written["mkv"].times
     near = [max(abs(a - b) for a, b in zip(film.times, wanted, strict=True)) < Fraction(1, 400) for film in all_of]
-    lines += ["", "### What belongs to the picture", "", *heading("")]
+    lines += ["", "### What belongs to the video", "", *heading("")]
     lines.append(row("frame times (variable rate)", [kept(same) for same in near]))
     shapes = [f.film.get("sample_aspect_ratio") == "4:3" for f in all_of]
     assert shapes == [chosen_codec(EncodeOptions(), container=m) not in container_of(m).square_only for m in muxers]
@@ -190,15 +190,15 @@ def tables(written: dict[str, Written]) -> str:
     lines.append(row("cover", [kept(cover) for cover in covers]))
     lines.append(row("chapters", [kept(film.chapters == ["C0", "C200"]) for film in all_of]))
     lines.append(row("title", [kept(film.title == "Film") for film in all_of]))
-    pictures = [f.film.get("tags", {}).get("language") == "jpn" for f in all_of]
-    lines.append(row("language of the picture", [kept(language) for language in pictures]))
+    of_video = [f.film.get("tags", {}).get("language") == "jpn" for f in all_of]
+    lines.append(row("language of the video", [kept(language) for language in of_video]))
     lines.append(row("languages of sound", [kept(language) for language in languages]))
     assert first.container == "mp4"
     return "\n".join(lines) + "\n"
 
 
 @pytest.mark.parametrize("suffix", [".ts", ".mov", ".avi", ".flv", ".webm", ".mp4"])
-def test_pictures_are_found_again_in_each_container_that_is_said_to_hold_them(tmp_path: Path, suffix: str) -> None:
+def test_video_is_found_again_in_each_container_that_is_said_to_hold_them(tmp_path: Path, suffix: str) -> None:
     source = tmp_path / "in.mkv"
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=0.08", "-c:v", "ffv1", "-pix_fmt", "yuv420p", source)
     for codec, encoder in SOFTWARE_ENCODERS.items():

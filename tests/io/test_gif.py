@@ -43,7 +43,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 
 def by_ffmpeg(frames: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """RGB pictures in a palette of each one's own, by palettegen and paletteuse."""
+    """RGB frames in a palette of each one's own, by palettegen and paletteuse."""
     height, width, _ = frames[0].shape
     graph = av.filter.Graph()
     source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=Fraction(1, 100))

@@ -13,7 +13,7 @@ from animevid.io import open_sink, open_source
 pytestmark = pytest.mark.shared
 
 
-def test_a_picture_with_an_icc_profile_does_not_crash_the_process(shared: Path) -> None:
+def test_an_image_with_an_icc_profile_does_not_crash_the_process(shared: Path) -> None:
     program = "from animevid.io import open_source; s = open_source({!r}); next(iter(s)); s.close(); print('alive')"
     code = program.format(str(shared / "faults" / "srgb_icc_small.png"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -76,8 +76,8 @@ def test_every_other_stream_is_there_packet_for_packet(passed, name):
         assert [stream.type for stream in after.streams] == [stream.type for stream in before.streams]
         languages = [(stream.metadata.get("language"), stream.disposition) for stream in before.streams]
         assert [(stream.metadata.get("language"), stream.disposition) for stream in after.streams] == languages
-        picture = before.streams.best("video").index
-        others = [stream.index for stream in before.streams if stream.index != picture]
+        video = before.streams.best("video").index
+        others = [stream.index for stream in before.streams if stream.index != video]
     assert all(line.endswith("copied") for line in report.decisions)
     for index in others:
         assert _packets(target, index, end=None) == _packets(source, index, end=SLICE_SECONDS)
@@ -102,7 +102,7 @@ def test_shape_and_colour_tags_are_carried(passed, name):
 
 
 @pytest.mark.parametrize("name", CLIPS)
-def test_the_picture_itself_passes_nearly_unchanged(passed, name):
+def test_the_frame_itself_passes_nearly_unchanged(passed, name):
     source, target, _ = passed(name)
     with VideoSource(source) as before, VideoSource(target) as after:
         for one, other in itertools.islice(zip(before, after, strict=False), 5):
@@ -116,9 +116,9 @@ def test_the_picture_itself_passes_nearly_unchanged(passed, name):
 def test_ffprobe_reads_the_same_times_and_streams(passed, probe, name):
     source, target, _ = passed(name)
     before, after = probe(source), probe(target)
-    picture = VideoSource(target)
-    with picture:
-        index = picture.info.stream_index
+    opened = VideoSource(target)
+    with opened:
+        index = opened.info.stream_index
     assert [stream["codec_type"] for stream in after["streams"]] == [
         stream["codec_type"] for stream in before["streams"]
     ]
@@ -151,7 +151,7 @@ def test_a_cut_in_the_middle_starts_at_zero_for_all_streams(clips, tmp_path):
     assert 1 - Fraction(1, 20) < audio[-1] < 1
 
 
-def test_the_cut_shows_the_same_pictures(clips):
+def test_the_cut_shows_the_same_frames(clips):
     path, start = clips / "bbb_480p_30s_aac.mp4", Fraction(5)
     with VideoSource(path) as whole:
         expected = next(frame for frame in whole if frame.pts_seconds >= start)
@@ -163,7 +163,7 @@ def test_the_cut_shows_the_same_pictures(clips):
 
 
 @pytest.mark.parametrize("chosen", [0, 3])
-def test_either_of_two_video_streams_can_be_the_picture(clips, tmp_path, chosen):
+def test_either_of_two_video_streams_can_be_the_film(clips, tmp_path, chosen):
     source, target = clips / "nasa_2video_2audio_2subs.mp4", tmp_path / "out.mp4"
     with open_source(source, stream_index=chosen, end_seconds=Fraction(1, 2)) as frames:
         size = frames.info.width, frames.info.height

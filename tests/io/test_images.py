@@ -31,14 +31,14 @@ def card(tmp_path):
 
     def write(name, *, width=96, height=64, number=0, deep=False, alpha=False):
         rgb = test_card(width, height, number)
-        picture = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA if alpha else cv2.COLOR_RGB2BGR)
+        image = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGRA if alpha else cv2.COLOR_RGB2BGR)
         if alpha:
-            picture[: height // 2, :, 3] = 0
+            image[: height // 2, :, 3] = 0
         if deep:
-            picture = picture.astype(np.uint16) * 257
+            image = image.astype(np.uint16) * 257
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        assert cv2.imwrite(str(path), picture)
+        assert cv2.imwrite(str(path), image)
         return path
 
     return write
@@ -145,7 +145,7 @@ def test_a_folder_becomes_a_folder_with_the_same_names(card, tmp_path):
         card(f"album/card{number}.jpg", number=number)
     (tmp_path / "album" / "notes.txt").write_text("not an image")
     with open_source(tmp_path / "album") as source:
-        assert list(source.picture_names) == ["card1.jpg", "card2.jpg", "card10.jpg"]
+        assert list(source.image_names) == ["card1.jpg", "card2.jpg", "card10.jpg"]
     pass_through(tmp_path / "album", tmp_path / "done")
     assert sorted(path.name for path in (tmp_path / "done").iterdir()) == ["card1.jpg", "card10.jpg", "card2.jpg"]
 
@@ -313,7 +313,7 @@ def test_a_png_is_checked_against_an_independent_reader(card, tmp_path):
 
 def test_a_frame_becomes_png_about_as_fast_as_opencv_writes_it(tmp_path):
     planes = rgb_to_planes(cv2.imread(str(GALLERY / "city18-aozora.jpg"), cv2.IMREAD_COLOR_RGB)[:360, :640])
-    picture = planes_to_rgb(planes, order="BGR")
+    image = planes_to_rgb(planes, order="BGR")
 
     def cpu_seconds(write):
         before = time.process_time()
@@ -321,7 +321,7 @@ def test_a_frame_becomes_png_about_as_fast_as_opencv_writes_it(tmp_path):
         return time.process_time() - before
 
     ours = min(cpu_seconds(lambda: encode_image(planes, ".png")) for _ in range(4))
-    theirs = min(cpu_seconds(lambda: cv2.imencode(".png", picture)) for _ in range(4))
+    theirs = min(cpu_seconds(lambda: cv2.imencode(".png", image)) for _ in range(4))
     assert ours < 3.5 * theirs
 
 

@@ -82,7 +82,7 @@ def test_what_is_replaced_hands_on_its_permissions(make_clip: Callable[..., Path
     assert target.stat().st_mode & 0o777 == 0o640
 
 
-def test_films_and_pictures_go_into_and_come_from_a_fifo(make_clip: Callable[..., Path], tmp_path: Path) -> None:
+def test_films_and_images_go_into_and_come_from_a_fifo(make_clip: Callable[..., Path], tmp_path: Path) -> None:
     clip = make_clip("even.mp4")
 
     def passed_on(name: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Pictures stand upright: turned and mirrored as the file says, exactly, in all eight ways."""
+"""Frames come out upright: turned and mirrored exactly as the file says, in all eight ways."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_display_matrix_says_how_to_turn(rotation, mirrored):
 @pytest.mark.parametrize("rotation", [0, 90, 180, -90])
 @pytest.mark.parametrize("hflip", [False, True])
 def test_a_turned_recording_is_shown_as_ffmpeg_would_turn_it(make_clip, rotation, hflip):
-    """FFmpeg's matrix turns the stored picture counter-clockwise by ``rotation``, then mirrors it."""
+    """FFmpeg's matrix turns the stored frame counter-clockwise by ``rotation``, then mirrors it."""
     clip = make_clip("turned.mp4", display_rotation=rotation, hflip=hflip, frames=3)
     shown = np.array([UPRIGHT[:2], UPRIGHT[2:]])
     shown = np.rot90(shown, k=rotation // 90)
@@ -101,7 +101,7 @@ def test_the_phone_recording_that_was_held_upside_down_stands_upright(clips):
     np.testing.assert_array_equal(upright.planes.u, stored.planes.u[::-1, ::-1])
 
 
-def test_pixels_that_are_not_square_turn_with_the_picture(make_clip, tmp_path):
+def test_pixels_that_are_not_square_turn_with_the_frame(make_clip, tmp_path):
     clip = make_clip("lying.mp4", width=64, height=48, display_rotation=90, sample_aspect_ratio=Fraction(4, 3))
     with open_source(clip) as source:
         assert (source.info.display_width, source.info.display_height) == (48, 64)

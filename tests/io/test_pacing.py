@@ -32,7 +32,7 @@ def clock() -> Clock:
 
 
 def moments(clock: Clock, pacer: Pacer, times: list[Fraction], *, work: list[float] | None = None) -> list[float]:
-    """When each picture went, counted from the first one; ``work`` seconds pass before each."""
+    """When each frame went, counted from the first one; ``work`` seconds pass before each."""
     gone = []
     for index, pts in enumerate(times):
         if work is not None:
@@ -42,12 +42,12 @@ def moments(clock: Clock, pacer: Pacer, times: list[Fraction], *, work: list[flo
     return [round(moment - gone[0], 6) for moment in gone]
 
 
-def test_each_picture_goes_at_its_moment(clock: Clock):
+def test_each_frame_goes_at_its_moment(clock: Clock):
     times = [Fraction(7), Fraction(7) + Fraction(1, 25), Fraction(8), Fraction(17, 2)]  # a clock that starts anywhere
     assert moments(clock, Pacer(now=clock.now, sleep=clock.sleep), times) == [0.0, 0.04, 1.0, 1.5]
 
 
-def test_work_that_fits_between_pictures_does_not_slow_them_down(clock: Clock):
+def test_work_that_fits_between_frames_does_not_slow_them_down(clock: Clock):
     times = [Fraction(index, 10) for index in range(6)]
     pacer = Pacer(now=clock.now, sleep=clock.sleep)
     assert moments(clock, pacer, times, work=[0.09] * 6) == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
@@ -62,7 +62,7 @@ def test_lost_time_is_made_up_for_and_told(clock: Clock):
     assert pacer.behind_seconds == pytest.approx(0.25)
 
 
-def test_nobody_waits_for_a_picture_once_it_is_over(clock: Clock):
+def test_nobody_waits_for_a_frame_once_it_is_over(clock: Clock):
     pacer = Pacer(now=clock.now, sleep=clock.sleep, should_stop=lambda: clock.seconds > 1000.25)
     assert moments(clock, pacer, [Fraction(0), Fraction(60)]) == [0.0, pytest.approx(0.3)]
 
@@ -77,6 +77,6 @@ def test_a_jump_of_the_clock_is_waited_for_no_longer_than_a_server_takes_silence
     assert pacer.behind_seconds == pytest.approx(0, abs=1e-6)
 
 
-def test_pictures_that_are_looked_at_for_seconds_keep_their_time(clock: Clock):
+def test_frames_that_are_looked_at_for_seconds_keep_their_time(clock: Clock):
     times = [Fraction(index * 9) for index in range(4)]
     assert moments(clock, Pacer(now=clock.now, sleep=clock.sleep), times) == [0.0, 9.0, 18.0, 27.0]

@@ -31,8 +31,8 @@ _P3_COLUMNS = {
 
 
 def rgb_of(source: Path | bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-        return np.asarray(picture.convert("RGB")).astype(int)
+    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
 
 
 def display_p3() -> bytes:
@@ -51,17 +51,17 @@ def smooth(width: int = 96, height: int = 64) -> Image.Image:
     return Image.fromarray((np.stack([x, y, 1 - x], axis=2) * 180 + 40).astype(np.uint8))
 
 
-def in_srgb(picture: Image.Image, profile: bytes) -> np.ndarray:
+def in_srgb(image: Image.Image, profile: bytes) -> np.ndarray:
     own, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-    converted = ImageCms.profileToProfile(picture, own, srgb, renderingIntent=1, outputMode="RGB")
+    converted = ImageCms.profileToProfile(image, own, srgb, renderingIntent=1, outputMode="RGB")
     return np.asarray(converted).astype(int)
 
 
 @pytest.mark.shared
 def test_a98_jpg_comes_out_in_the_colours_that_its_profile_means(shared: Path, tmp_path: Path) -> None:
     source = shared / "faults" / "a98.jpg"
-    with Image.open(source) as picture:
-        wanted = in_srgb(picture, picture.info["icc_profile"])
+    with Image.open(source) as image:
+        wanted = in_srgb(image, image.info["icc_profile"])
     report_lines = said(source)
     pass_through(source, tmp_path / "o.jpg")
     written = rgb_of(tmp_path / "o.jpg")
@@ -121,13 +121,13 @@ def exif_block(**own: object) -> bytes:
 def test_make_date_and_place_of_a_photo_are_kept_and_true(tmp_path: Path, source: str, target: str) -> None:
     smooth().save(tmp_path / f"in{source}", exif=exif_block())
     pass_through(tmp_path / f"in{source}", tmp_path / f"out{target}")
-    with Image.open(tmp_path / f"out{target}") as picture:
-        tags = picture.getexif()
+    with Image.open(tmp_path / f"out{target}") as image:
+        tags = image.getexif()
         assert (tags[0x010F], tags[0x0110]) == ("Maker", "Model 7")
         assert tags.get_ifd(0x8769)[0x9003] == "2024:05:01 03:00:00"
         assert tags.get_ifd(0x8825)[1] == "N"
         assert tags.get(0x0112, 1) == 1  # it is upright now
-        assert picture.size == (64, 96)
+        assert image.size == (64, 96)
         assert 0xA002 not in tags.get_ifd(0x8769)  # the old width
         assert tags.get_ifd(0x8769)[0xA001] == 1  # sRGB
 
@@ -167,9 +167,9 @@ def test_alpha_avif_keeps_its_opacity_in(shared: Path, tmp_path: Path, target: s
 
 
 @pytest.mark.parametrize(("name", "mode"), [("a.jp2", "RGB"), ("a.tga", "RGB"), ("a.ico", "RGBA"), ("a.gif", "P")])
-def test_a_picture_of_a_rarer_kind_is_a_still(tmp_path: Path, name: str, mode: str) -> None:
-    picture = Image.fromarray(test_card(96, 64, 0)).convert(mode)
-    picture.save(tmp_path / name, **({"sizes": [(96, 64)]} if mode == "RGBA" else {}))
+def test_an_image_of_a_rarer_kind_is_a_still(tmp_path: Path, name: str, mode: str) -> None:
+    image = Image.fromarray(test_card(96, 64, 0)).convert(mode)
+    image.save(tmp_path / name, **({"sizes": [(96, 64)]} if mode == "RGBA" else {}))
     with open_source(tmp_path / name) as source:
         assert source.info.is_still
     pass_through(tmp_path / name, tmp_path / "o.png")
@@ -204,13 +204,13 @@ def test_a_webp_moves_with_every_duration_and_its_loops(shared: Path, tmp_path: 
     assert [frame.pts_seconds for frame in frames][:3] == [0, Fraction(1, 10), Fraction(3, 20)]
     for target in ("o.gif", "o.webp", "o.apng"):
         pass_through(source, tmp_path / target)
-        with Image.open(tmp_path / target) as picture:
-            assert picture.n_frames == 8
+        with Image.open(tmp_path / target) as image:
+            assert image.n_frames == 8
             durations = []
             for number in range(8):
-                picture.seek(number)
-                picture.load()
-                durations.append(picture.info["duration"])
+                image.seek(number)
+                image.load()
+                durations.append(image.info["duration"])
         assert durations == milliseconds, target
     assert [f.index for f in read_frames(source, start_seconds=Fraction(1, 10), end_seconds=Fraction(3, 10))] == [
         0,

@@ -122,7 +122,7 @@ def test_flattening_mixes_towards_black_pixel_by_pixel(height, width, bit_depth)
             assert abs(int(flat.y[row, column]) - expected) <= 0.51
 
 
-def test_an_opaque_picture_is_flattened_for_nothing():
+def test_an_opaque_frame_is_flattened_for_nothing():
     planes = _planes(8, 8, alpha=True)
     opaque = PlanesYUV420(planes.y, planes.u, planes.v, 8, BT709, np.full((8, 8), 255, np.uint8))
     assert is_opaque(opaque)
@@ -136,7 +136,7 @@ def test_the_corners_of_the_test_card_are_told_apart(make_clip):
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv420p10le"])
-def test_a_picture_of_odd_size_has_its_last_column_and_row_twice_in_an_even_frame(name):
+def test_a_frame_of_odd_size_has_its_last_column_and_row_twice_in_an_even_frame(name):
     depth = 10 if name.endswith("10le") else 8
     writer = PlaneWriter(width=8, height=6, pixel_format=name, colour=BT709)
     writer.write(_planes(6, 8, bit_depth=depth, seed=1))  # what the frame holds before

@@ -175,7 +175,7 @@ def station(film: Path) -> Iterator[str]:
 
 
 @needs_ffmpeg
-def test_pictures_of_a_live_source_are_dropped_meanwhile_and_its_time_goes_on(film: Path, packed_style: Path):
+def test_frames_of_a_live_source_are_dropped_meanwhile_and_its_time_goes_on(film: Path, packed_style: Path):
     server = Server(20_000, 20_000, pause_seconds=2.0)
     with station(film) as source, Conversion(source, server.url, ConversionOptions(style=packed_style)) as conversion:
         runner = threading.Thread(target=conversion.run)
@@ -189,7 +189,7 @@ def test_pictures_of_a_live_source_are_dropped_meanwhile_and_its_time_goes_on(fi
     assert after[0][1]
     assert after[0][0] > before[-1][0] + 1.0
     assert all(later > one for one, later in pairwise(time for time, _ in after))
-    assert "pictures were dropped while tcp://127.0.0.1" in notice
+    assert "frames were dropped while tcp://127.0.0.1" in notice
 
 
 @posix

@@ -104,7 +104,7 @@ class Clock:
 
 
 class Connection(Source):
-    """A live stream's pictures, whose clock starts at zero, each read ``seconds_a_picture`` after the one before it."""
+    """A live stream's frames, whose clock starts at zero, each read ``seconds_a_frame`` after the one before it."""
 
     spec = "tcp://station"
     origin_seconds = Fraction(0)
@@ -112,8 +112,8 @@ class Connection(Source):
     frames_decoded = frames_concealed = 0
     end_seconds = None
 
-    def __init__(self, clock: Clock, frames: list[Frame], *, seconds_a_picture: float, info: object) -> None:
-        self._clock, self._frames, self._seconds = clock, frames, seconds_a_picture
+    def __init__(self, clock: Clock, frames: list[Frame], *, seconds_a_frame: float, info: object) -> None:
+        self._clock, self._frames, self._seconds = clock, frames, seconds_a_frame
         self.info, self.packets = info, PacketQueue()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -125,14 +125,12 @@ class Connection(Source):
         pass
 
 
-def times_of_a_viewer(film: Path, *, seconds_a_picture: float, away: float) -> list[float]:
-    """Picture times of one who needs so long for each of ten pictures (0.04 s of film), and finds a new connection."""
+def times_of_a_viewer(film: Path, *, seconds_a_frame: float, away: float) -> list[float]:
+    """Frame times of one who needs so long for each of ten frames (0.04 s of film), and finds a new connection."""
     clock = Clock()
     with VideoSource(film) as template:
         frames = [replace(frame, pts_seconds=Fraction(index, 25)) for index, frame in enumerate(template)]
-        connections = [
-            Connection(clock, frames, seconds_a_picture=seconds_a_picture, info=template.info) for _ in range(2)
-        ]
+        connections = [Connection(clock, frames, seconds_a_frame=seconds_a_frame, info=template.info) for _ in range(2)]
     again = iter(connections[1:])
 
     def reopen() -> Source:
@@ -145,18 +143,18 @@ def times_of_a_viewer(film: Path, *, seconds_a_picture: float, away: float) -> l
         reopen,
         patience_seconds=away + 0.1,
         stop=clock,  # type: ignore[arg-type]
-        backoff=Backoff(first_seconds=away, longest_seconds=1000),
+        backoff=Backoff(first_seconds=away, max_seconds=1000),
         now=clock.now,
     )
     return [float(frame.pts_seconds) for frame in source]
 
 
 def test_who_keeps_up_sees_the_gap_as_long_as_it_was(film: Path):
-    times = times_of_a_viewer(film, seconds_a_picture=0.04, away=3.0)
+    times = times_of_a_viewer(film, seconds_a_frame=0.04, away=3.0)
     assert times[10] - times[0] == pytest.approx(10 * 0.04 + 3.0, abs=0.05)
 
 
 def test_who_reads_slower_than_the_station_sends_is_on_its_clock_again_after_a_break(film: Path):
-    # Ten pictures in ten seconds: the station left and was back long before the last of them was read.
-    times = times_of_a_viewer(film, seconds_a_picture=1.0, away=0.5)
+    # Ten frames in ten seconds: the station left and was back long before the last of them was read.
+    times = times_of_a_viewer(film, seconds_a_frame=1.0, away=0.5)
     assert times[10] - times[0] == pytest.approx(10 * 1.0 + 0.5, abs=0.05)

@@ -60,7 +60,7 @@ def test_frames_of_another_size_are_fitted_into_the_first_ones_with_bars(tmp_pat
         assert recorder.finish().frames_written == 4
     with av.open(str(path)) as film:
         shown = [frame.to_ndarray(format="gray").astype(int) for frame in film.decode(video=0)]
-    assert {picture.shape for picture in shown} == {(48, 96)}
+    assert {frame.shape for frame in shown} == {(48, 96)}
     square, large = shown[2:]
     assert square[:, :20].max() < 40  # a camera that was turned: bars, nothing stretched
     assert square[:, 76:].max() < 40

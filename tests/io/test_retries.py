@@ -28,7 +28,7 @@ class Noted(Backoff):
 
 
 def test_whoever_tunes_in_waits_two_seconds_at_most(make_clip: Callable[..., Path], tmp_path: Path) -> None:
-    with VideoSource(make_clip("even.mp4")) as template:  # 25 pictures a second
+    with VideoSource(make_clip("even.mp4")) as template:  # 25 frames a second
         for target in ("udp://127.0.0.1:9", tmp_path / "o.m3u8"):
             with open_sink(target, template=template) as sink:
                 assert 25 <= int(sink.encoder.options["g"]) <= 50  # type: ignore[attr-defined]
@@ -103,7 +103,7 @@ def test_sound_goes_on_behind_a_break_on_the_films_clock(
             if frame.index == 19:
                 stop.set()
     assert stamps == sorted(set(stamps))  # no muxer goes back
-    assert abs(stamps[-1] - last) < Fraction(3, 10)  # and in step with the pictures
+    assert abs(stamps[-1] - last) < Fraction(3, 10)  # and in step with the frames
 
 
 def test_each_search_for_a_station_that_came_back_begins_with_the_first_pause(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from animevid.errors import OutputError, UsageError
-from animevid.io import Frame, PictureKind, VideoSink, VideoSource, open_sink
+from animevid.io import Frame, FrameFormat, VideoSink, VideoSource, open_sink
 from animevid.options import OutputOptions
 from animevid.pixels.planes import PlanesYUV420
 from passing import pass_through, times
@@ -30,7 +30,7 @@ def _frame(index, *, width=64, height=48):
     return Frame(planes, index, Fraction(index, 25), Fraction(1, 25))
 
 
-PICTURE = PictureKind(64, 48, rate=Fraction(25), time_base=Fraction(1, 12800))
+FRAME_FORMAT = FrameFormat(64, 48, rate=Fraction(25), time_base=Fraction(1, 12800))
 
 
 def _write_all(sink, frames):
@@ -46,7 +46,7 @@ def _no_leftovers(folder):
 
 def test_frames_without_a_source_make_a_video(tmp_path):
     target = tmp_path / "out.mp4"
-    with VideoSink(target, picture=PICTURE) as sink:
+    with VideoSink(target, frame_format=FRAME_FORMAT) as sink:
         for index in range(5):
             sink.write(_frame(index))
         report = sink.finish()
@@ -102,7 +102,7 @@ def test_an_existing_file_needs_leave_to_be_replaced(make_clip, tmp_path):
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path):
     target = tmp_path / "out.mp4"
-    with VideoSink(target, picture=PICTURE) as sink:
+    with VideoSink(target, frame_format=FRAME_FORMAT) as sink:
         sink.write(_frame(0))
         target.write_bytes(b"somebody else's")
         with pytest.raises(OutputError, match="meanwhile"):
@@ -126,7 +126,7 @@ def test_the_input_is_never_the_output_even_with_leave(make_clip, tmp_path):
 @pytest.mark.parametrize("name", ["missing/out.mp4", "missing/out.gif", "missing/out.png"])
 def test_a_missing_folder_is_said_before_any_work(make_clip, tmp_path, name):
     with pytest.raises(OutputError, match="folder"), VideoSource(make_clip("one.mp4", frames=1)) as source:
-        open_sink(tmp_path / name, template=None if name.endswith("png") else source, picture=PICTURE)
+        open_sink(tmp_path / name, template=None if name.endswith("png") else source, frame_format=FRAME_FORMAT)
 
 
 def test_a_folder_that_may_not_be_written_is_said_before_any_work(make_clip, tmp_path):
@@ -145,13 +145,14 @@ def test_a_name_that_says_no_container_is_refused(make_clip, tmp_path, name):
 
 
 def test_without_a_frame_there_is_no_file(tmp_path):
-    with VideoSink(tmp_path / "out.mp4", picture=PICTURE) as sink, pytest.raises(OutputError, match="no frame"):
+    target = tmp_path / "out.mp4"
+    with VideoSink(target, frame_format=FRAME_FORMAT) as sink, pytest.raises(OutputError, match="no frame"):
         sink.finish()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_picture_of_another_size_is_refused(tmp_path):
-    with VideoSink(tmp_path / "out.mp4", picture=PICTURE) as sink:
+def test_a_frame_of_another_size_is_refused(tmp_path):
+    with VideoSink(tmp_path / "out.mp4", frame_format=FRAME_FORMAT) as sink:
         sink.write(_frame(0))
         with pytest.raises(UsageError, match="size"):
             sink.write(_frame(1, width=32))
@@ -160,7 +161,7 @@ def test_a_picture_of_another_size_is_refused(tmp_path):
 
 def test_the_first_frame_decides_the_size(tmp_path):
     target = tmp_path / "out.mp4"
-    with VideoSink(target, picture=PICTURE) as sink:
+    with VideoSink(target, frame_format=FRAME_FORMAT) as sink:
         sink.write(_frame(0, width=128, height=96))
         sink.finish()
     with VideoSource(target) as source:
@@ -168,7 +169,7 @@ def test_the_first_frame_decides_the_size(tmp_path):
 
 
 def test_a_finished_sink_takes_no_more(tmp_path):
-    with VideoSink(tmp_path / "out.mp4", picture=PICTURE) as sink:
+    with VideoSink(tmp_path / "out.mp4", frame_format=FRAME_FORMAT) as sink:
         sink.write(_frame(0))
         sink.finish()
         with pytest.raises(UsageError, match="finished"):
@@ -192,9 +193,9 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".gif"])
 def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(small_disk, suffix):
     target = small_disk / f"out{suffix}"
-    kind = PictureKind(320, 240, rate=Fraction(25), time_base=Fraction(1, 12800))
+    kind = FrameFormat(320, 240, rate=Fraction(25), time_base=Fraction(1, 12800))
     with pytest.raises(OutputError, match="disk is full") as caught:
-        _write_all(open_sink(target, picture=kind), [_frame(index, width=320, height=240) for index in range(200)])
+        _write_all(open_sink(target, frame_format=kind), [_frame(index, width=320, height=240) for index in range(200)])
     assert "\n" not in str(caught.value)
     assert list(small_disk.iterdir()) == []
 
@@ -203,7 +204,7 @@ def test_a_disk_that_fills_at_the_very_end_leaves_nothing(small_disk):
     """Faststart moves the whole file: the room must be there for that, too."""
     (small_disk / "ballast").write_bytes(bytes(1020 * 1024))
     with pytest.raises(OutputError, match="disk is full"):
-        _write_all(VideoSink(small_disk / "out.mp4", picture=PICTURE), [_frame(index) for index in range(10)])
+        _write_all(VideoSink(small_disk / "out.mp4", frame_format=FRAME_FORMAT), [_frame(index) for index in range(10)])
     assert [path.name for path in small_disk.iterdir()] == ["ballast"]
 
 

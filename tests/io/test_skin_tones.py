@@ -17,7 +17,7 @@ SKIN = ((224, 172, 140), (141, 85, 56), (84, 50, 34))
 
 
 def as_hdr(rgb: tuple[int, int, int], transfer: int) -> PlanesYUV420:
-    """A flat picture of that colour, white at 203 cd/m2, in BT.2020, 10 bits, limited range."""
+    """A flat frame of that colour, white at 203 cd/m2, in BT.2020, 10 bits, limited range."""
     nits = _TO_BT2020 @ (np.array(rgb) / 255) ** 2.4 * _WHITE_NITS
     if transfer == TRANSFER_PQ:  # SMPTE ST 2084
         power = (nits / 10000) ** 0.1593017578125

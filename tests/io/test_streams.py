@@ -1,4 +1,4 @@
-"""Nothing beside the picture is lost silently: copied where it can be, else changed or dropped in so many words."""
+"""No other stream is lost silently: it is copied where it can be, else converted or dropped with a notice."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_real_audio_and_subtitles_change_container(clips, probe, tmp_path):
 
 @pytest.mark.shared
 def test_waiting_packets_do_not_pile_up(clips):
-    """What lies between the picture that is read and the one that is written is all that waits."""
+    """Only what lies between the frame being read and the one being written waits."""
     with VideoSource(clips / "bbb_480p_30s_aac.mp4", end_seconds=Fraction(8)) as source:
         source.packets.subscribe(frozenset({1}))
         most = 0
@@ -185,7 +185,7 @@ def test_without_a_sink_nothing_is_kept_back(make_clip):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_a_cover_picture_stays_one_or_is_named_as_dropped(make_clip, tmp_path, suffix):
+def test_a_cover_image_stays_one_or_is_named_as_dropped(make_clip, tmp_path, suffix):
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed: it makes the file with a cover")
     clip, cover = tmp_path / "film.mp4", tmp_path / "cover.png"
@@ -202,7 +202,7 @@ def test_a_cover_picture_stays_one_or_is_named_as_dropped(make_clip, tmp_path, s
         assert source.info.codec == "h264"
     assert covers == [True]
     (line,) = report.decisions
-    assert line.startswith("cover picture")
+    assert line.startswith("cover image")
     assert ("copied" if covers else "dropped") in line
 
 

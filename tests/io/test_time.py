@@ -81,7 +81,7 @@ def test_a_broadcast_clock_is_set_to_zero_for_all_streams_alike(make_clip, tmp_p
 
 @pytest.mark.parametrize("seconds", [Fraction(1, 5), Fraction(2)], ids=["shorter", "longer"])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_audio_shorter_or_longer_than_the_picture_keeps_its_length(make_clip, tmp_path, seconds, suffix):
+def test_audio_shorter_or_longer_than_the_frame_keeps_its_length(make_clip, tmp_path, seconds, suffix):
     clip = make_clip(f"lengths{suffix}", audio_codec="aac", audio_seconds=seconds, frames=20)
     target = tmp_path / f"out{suffix}"
     pass_through(clip, target)

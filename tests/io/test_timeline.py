@@ -1,4 +1,4 @@
-"""Clocks that go back, leap or begin in the middle become one that does neither, for pictures and packets alike."""
+"""Clocks that go back, leap or begin in the middle become one that does neither, for frames and packets alike."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def placed(*stamps: tuple[int, int]) -> tuple[list[int | None], Timeline]:
 def test_streams_follow_into_a_part_by_the_same_shift_and_in_any_order() -> None:
     first = [(0, t) for t in range(0, 2000, 40)] + [(1, t + 20) for t in range(0, 2000, 40)]
     times, timeline = placed(*first, (1, 20), (0, 0), (1, 60), (0, 40))
-    # Sound ended at 2020; picture is 20 ms before the sound in the second part as it was in the first.
+    # Sound ended at 2020; video is 20 ms before the sound in the second part as it was in the first.
     assert times[-4:] == [2020, 2000, 2060, 2040]
     assert timeline.jumps_back == 1
     assert "once" in timeline.notices[0]
@@ -82,10 +82,10 @@ def test_both_parts_of_a_joined_recording_are_there_in_step(shared: Path, tmp_pa
 
 
 @pytest.mark.shared
-def test_a_film_that_begins_between_key_frames_begins_at_the_first_whole_picture(shared: Path, tmp_path: Path) -> None:
+def test_a_film_that_begins_between_key_frames_begins_at_the_first_key_frame(shared: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     with open_source(shared / "faults" / "midgop.ts") as source, open_sink(target, template=source) as sink:
-        assert any("no whole picture" in line for line in source.info.notices)
+        assert any("no key frame" in line for line in source.info.notices)
         for frame in source:
             assert not frame.concealed
             sink.write(frame)

@@ -22,7 +22,7 @@ class Film:
     packets: dict[int, list[tuple[Any, ...]]]
     shown: list[int]
     decoded_at: list[int]
-    pictures: list[np.ndarray]
+    frames: list[np.ndarray]
     tags: tuple[Any, ...]
 
 
@@ -49,8 +49,8 @@ def look(path: Path) -> Film:
             ],
         )
     with av.open(str(path)) as container:
-        pictures = [frame.to_ndarray() for frame in container.decode(video=0)]
-    return Film(packets, sorted(shown), decoded_at, pictures, tags)
+        frames = [frame.to_ndarray() for frame in container.decode(video=0)]
+    return Film(packets, sorted(shown), decoded_at, frames, tags)
 
 
 def _extradata(stream: Any) -> bytes | None:
@@ -63,7 +63,7 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
     return 100.0 if error == 0 else 10 * np.log10(top**2 / error)
 
 
-def same_but_pictures(film: Film, other: Film) -> bool:
+def same_but_frames(film: Film, other: Film) -> bool:
     return (film.packets, film.shown, film.decoded_at, film.tags) == (
         other.packets,
         other.shown,

@@ -18,7 +18,7 @@ from animevid.jobs import job as jobs
 from animevid.jobs import open_conversion
 from animevid.jobs.identity import source_identity
 from animevid.options import ConversionOptions, EncodeOptions
-from jobs.conftest import look, psnr, same_but_pictures
+from jobs.conftest import look, psnr, same_but_frames
 
 try:
     import ray
@@ -133,8 +133,8 @@ def test_the_film_is_that_of_one_machine(worker_class, cluster, film, exact, con
     expected = look(convert(film, tmp_path / "one.mkv", exact))
     farm = farmed(film, tmp_path / "farm.mkv", exact, capacity=lambda: 2, worker_class=worker_class)
     film_now = look(tmp_path / "farm.mkv")
-    assert same_but_pictures(film_now, expected)
-    assert min(map(psnr, film_now.pictures, expected.pictures)) == 100
+    assert same_but_frames(film_now, expected)
+    assert min(map(psnr, film_now.frames, expected.frames)) == 100
     assert farm.lost == (worker_class is Dying)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["farm.mkv", "one.mkv"]
 
@@ -145,7 +145,7 @@ def test_a_slow_worker_is_overtaken_and_a_late_one_joins(cluster, film, exact, t
     farm = farmed(film, tmp_path / "farm.mkv", exact, capacity=capacity, worker_class=SlowFirst)
     assert farm.copies == 1
     assert farm._number == 2
-    assert len(look(tmp_path / "farm.mkv").pictures) == 150
+    assert len(look(tmp_path / "farm.mkv").frames) == 150
 
 
 def test_a_driver_that_was_killed_goes_on(cluster, film, exact, convert, tmp_path):

@@ -15,7 +15,7 @@ import av
 import numpy as np
 import pytest
 from animevid.jobs import Job, open_conversion
-from animevid.jobs.packets import PacketWriter, read_packets, read_picture_kind
+from animevid.jobs.packets import PacketWriter, read_frame_format, read_packets
 from jobs.conftest import look
 from media import loop_clip
 
@@ -136,7 +136,7 @@ def test_an_output_beyond_4_gb_is_whole(gigabytes, make_clip, options, tmp_path)
             path, packets = job.path_of(segment.index), []
             packets = list(read_packets(path))
             filler = gigabytes * 10**9 // 480
-            with PacketWriter(path, picture=read_picture_kind(path)) as writer:
+            with PacketWriter(path, frame_format=read_frame_format(path)) as writer:
                 for coded in packets:
                     nal = b"\x0c" + b"\xff" * filler + b"\x80"
                     packet = av.Packet(coded.payload + struct.pack(">I", len(nal)) + nal)
@@ -198,9 +198,9 @@ def write_gif(path: Path, count: int) -> list[Fraction]:
         stream.width, stream.height, stream.pix_fmt = 16, 16, "rgb8"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 100)
         for number in range(count):
-            picture = np.full((16, 16, 3), number * 37 % 256, np.uint8)
-            picture[number % 16] = 255 - picture[0, 0]
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="rgb8")
+            image = np.full((16, 16, 3), number * 37 % 256, np.uint8)
+            image[number % 16] = 255 - image[0, 0]
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="rgb8")
             frame.pts, frame.time_base = ticks, Fraction(1, 100)
             times.append(Fraction(ticks, 100))
             ticks += 2 + number % 3

@@ -1,4 +1,4 @@
-"""A shelf of films: found, named, converted one by one; a bad one never stops the others."""
+"""Batches: films are found, named and converted one by one; a bad one never stops the others."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from animevid.jobs.watch import new_films
 
 
 @pytest.fixture
-def shelf(make_clip, tmp_path) -> Path:
-    folder = tmp_path / "shelf"
+def films(make_clip, tmp_path) -> Path:
+    folder = tmp_path / "films"
     (folder / "inner").mkdir(parents=True)
     clip = make_clip("film.mp4", frames=5)
     for name in ("a.mp4", "c.mkv", "inner/d.mp4"):
@@ -31,17 +31,17 @@ def shelf(make_clip, tmp_path) -> Path:
     return folder
 
 
-def run(shelf: Path, out: Path, style: Path, *words: str) -> int:
-    return main([str(shelf), str(out), "--style", str(style), "--threads", "1", *words])
+def run(films: Path, out: Path, style: Path, *words: str) -> int:
+    return main([str(films), str(out), "--style", str(style), "--threads", "1", *words])
 
 
 def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_bad_film_does_not_stop_the_shelf(shelf, packed_style, tmp_path, capsys):
+def test_a_bad_film_does_not_stop_the_films(films, packed_style, tmp_path, capsys):
     out, report = tmp_path / "out", tmp_path / "report.json"
-    code = run(shelf, out, packed_style, "--keep-going", "--recursive", "--report", str(report))
+    code = run(films, out, packed_style, "--keep-going", "--recursive", "--report", str(report))
     assert code == InputError.exit_code
     assert names(out) == ["a-test-packed.mp4", "c-test-packed.mkv", "inner/d-test-packed.mp4"]
     states = {Path(film["input"]).name: film["state"] for film in json.loads(report.read_text())["films"]}
@@ -51,20 +51,20 @@ def test_a_bad_film_does_not_stop_the_shelf(shelf, packed_style, tmp_path, capsy
     assert "[2/4]" in told.err
 
 
-def test_a_shelf_that_is_killed_twice_ends_with_every_film_whole(make_clip, packed_style, tmp_path):
-    shelf, out, report = tmp_path / "shelf", tmp_path / "out", tmp_path / "report.json"
-    shelf.mkdir()
+def test_a_films_that_is_killed_twice_ends_with_every_film_whole(make_clip, packed_style, tmp_path):
+    films, out, report = tmp_path / "films", tmp_path / "out", tmp_path / "report.json"
+    films.mkdir()
     clip = make_clip(
         "film.mp4", frames=300, rate=Fraction(2), options={"g": "10"}, audio_codec="aac", audio_seconds=Fraction(150)
     )
     for name in ("a.mp4", "b.mp4", "c.mp4"):
-        shutil.copy(clip, shelf / name)
+        shutil.copy(clip, films / name)
     words = ["--style", str(packed_style), "--threads", "1", "--encoder-threads", "1", "--every-frame", "--resume"]
     words += ["--no-deflicker", "--keep-going"]
     whole = tmp_path / "whole.mp4"
     assert main([str(clip), str(whole), *words[:-1]]) == 0
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-m", "animevid", str(shelf), str(out), *words, "--report", str(report)]
+    command = [sys.executable, "-m", "animevid", str(films), str(out), *words, "--report", str(report)]
     for name in ("a", "b"):
         job = out / f".{name}-test-packed.mp4.job"
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
@@ -80,33 +80,33 @@ def test_a_shelf_that_is_killed_twice_ends_with_every_film_whole(make_clip, pack
     assert [film["state"] for film in json.loads(report.read_text())["films"]] == ["skipped", "done", "done"]
 
 
-def test_without_keep_going_the_first_bad_film_is_the_last(shelf, packed_style, tmp_path):
-    assert run(shelf, tmp_path / "out", packed_style) == InputError.exit_code
+def test_without_keep_going_the_first_bad_film_is_the_last(films, packed_style, tmp_path):
+    assert run(films, tmp_path / "out", packed_style) == InputError.exit_code
     assert names(tmp_path / "out") == ["a-test-packed.mp4"]
 
 
-def test_what_exists_is_skipped(shelf, packed_style, tmp_path, capsys):
-    (shelf / "b.mp4").unlink()
+def test_what_exists_is_skipped(films, packed_style, tmp_path, capsys):
+    (films / "b.mp4").unlink()
     out = tmp_path / "out"
-    assert run(shelf, out, packed_style, "--name", "{stem}.mp4") == 0
+    assert run(films, out, packed_style, "--name", "{stem}.mp4") == 0
     before = (out / "a.mp4").stat().st_mtime_ns
     (out / "c.mp4").unlink()
     capsys.readouterr()
-    assert run(shelf, out, packed_style, "--name", "{stem}.mp4", "--skip-existing", "--json") == 0
+    assert run(films, out, packed_style, "--name", "{stem}.mp4", "--skip-existing", "--json") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [film["state"] for film in lines[-1]["films"]] == ["skipped", "done"]
     assert [(line["film"], line["films"]) for line in lines if line["event"] == "done"] == [(2, 2)]
     assert (out / "a.mp4").stat().st_mtime_ns == before
 
 
-def test_films_are_found_by_folder_pattern_and_name_once(shelf):
+def test_films_are_found_by_folder_pattern_and_name_once(films):
     def found(*specs, **how):
-        return [str(film.path.relative_to(shelf)) for film in find_films([str(shelf / s) for s in specs], **how)]
+        return [str(film.path.relative_to(films)) for film in find_films([str(films / s) for s in specs], **how)]
 
     assert found("") == ["a.mp4", "b.mp4", "c.mkv"]
     assert found("", recursive=True)[-1] == "inner/d.mp4"
     assert found("*.mkv", "a.mp4", "") == ["c.mkv", "a.mp4", "b.mp4"]
-    (shelf / "empty").mkdir()
+    (films / "empty").mkdir()
     with pytest.raises(InputError, match="no film in it"):
         found("empty")
 
@@ -123,7 +123,7 @@ def test_two_films_of_one_name_are_refused():
         check_names(pairs)
 
 
-def test_an_error_of_our_own_does_not_stop_the_shelf_but_ctrl_c_does(tmp_path):
+def test_an_error_of_our_own_does_not_stop_the_films_but_ctrl_c_does(tmp_path):
     def convert(film, dst):
         if film.path.name == "stop":
             raise Cancelled("stopped")

@@ -23,7 +23,7 @@ from animevid.jobs import open_conversion
 from animevid.jobs.locks import FileLock
 from animevid.jobs.packets import PacketWriter
 from animevid.options import ConversionOptions, EncodeOptions
-from jobs.conftest import look, psnr, same_but_pictures
+from jobs.conftest import look, psnr, same_but_frames
 
 #: ``ANIMEVID_KILLS=50`` for a long look.
 KILLS = int(os.environ.get("ANIMEVID_KILLS", "1"))
@@ -106,9 +106,9 @@ def test_a_job_killed_at_any_moment_ends_with_the_same_film(film, packed_style, 
                 killed += 1
             kept_ever = max(kept_ever, int(process.stdout.read() or 0))
         film_now = look(dst)
-        assert same_but_pictures(film_now, expected)
+        assert same_but_frames(film_now, expected)
         if steady:
-            assert min(map(psnr, film_now.pictures, expected.pictures)) > 45
+            assert min(map(psnr, film_now.images, expected.images)) > 45
         else:
             assert dst.read_bytes() == whole.read_bytes()
         with pytest.raises(OutputError, match="exists already"):
@@ -222,7 +222,7 @@ def test_a_segment_that_rotted_is_made_again(film, options, tmp_path):
     with open_conversion(film, dst, options) as job:
         assert [segment.index for segment in job.missing_runs()[0]] == [1]
         assert job.run().frames_out == 200
-    assert len(look(dst).pictures) == 200
+    assert len(look(dst).images) == 200
 
 
 @pytest.mark.parametrize("damage", ["scribbled", "cut off", "newer"])
@@ -314,7 +314,7 @@ def test_long_films_are_made_in_segments(film, options, tmp_path, monkeypatch):
         assert not isinstance(conversion, jobs.Job)
 
 
-@pytest.mark.parametrize("name", ["out.gif", "out.m3u8", "pictures"])
+@pytest.mark.parametrize("name", ["out.gif", "out.m3u8", "images"])
 def test_what_cannot_be_resumed_says_so(film, options, tmp_path, name):
     with pytest.raises(UsageError, match="--resume: only a film in one file"):
         open_conversion(film, tmp_path / name, options, resumable=True)

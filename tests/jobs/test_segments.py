@@ -11,7 +11,7 @@ from animevid.jobs.cuts import cut_points
 from animevid.jobs.join import in_order
 from animevid.jobs.part import open_part
 from animevid.options import EncodeOptions
-from jobs.conftest import look, psnr, same_but_pictures
+from jobs.conftest import look, psnr, same_but_frames
 from passing import pass_through, read_frames
 
 _RANDOM = random.Random(18)
@@ -41,9 +41,9 @@ def test_a_joined_film_is_the_unbroken_one(kind, codec, make_clip, options, conv
     suffix = ".mkv" if codec == "ffv1" else ".mp4"
     unbroken = look(convert(clip, tmp_path / f"unbroken{suffix}", options))
     joined = look(convert(clip, tmp_path / f"joined{suffix}", options, segment_seconds=Fraction(1)))
-    assert len(unbroken.pictures) == 120
-    assert same_but_pictures(joined, unbroken)
-    closest = min(map(psnr, joined.pictures, unbroken.pictures))
+    assert len(unbroken.frames) == 120
+    assert same_but_frames(joined, unbroken)
+    closest = min(map(psnr, joined.frames, unbroken.frames))
     assert closest == 100 if codec == "ffv1" else closest > 45
 
 
@@ -54,12 +54,12 @@ def test_a_cut_of_a_film_is_cut_alike_in_segments(make_clip, options, convert, t
     options = replace(options, start_seconds=Fraction(3, 10), end_seconds=Fraction(4))
     unbroken = look(convert(clip, tmp_path / "unbroken.mp4", options))
     joined = look(convert(clip, tmp_path / "joined.mp4", options, segment_seconds=Fraction(1)))
-    assert len(joined.pictures) == 92
-    assert same_but_pictures(joined, unbroken)
+    assert len(joined.frames) == 92
+    assert same_but_frames(joined, unbroken)
 
 
 @pytest.mark.shared
-def test_captions_inside_the_pictures_are_in_the_segments_too(shared, options, convert, tmp_path):
+def test_captions_inside_the_frames_are_in_the_segments_too(shared, options, convert, tmp_path):
     def captions(path):
         return [(frame.pts_seconds, frame.captions) for frame in read_frames(path) if frame.captions]
 
@@ -99,19 +99,19 @@ def test_a_part_that_is_made_alone_is_that_of_the_whole(skip_static, make_clip, 
         assert len(job.description.segments) > 3
         job.run()
     alone = look(tmp_path / "x.mkv")
-    assert same_but_pictures(alone, whole)
-    assert min(map(psnr, alone.pictures, whole.pictures)) > 45
+    assert same_but_frames(alone, whole)
+    assert min(map(psnr, alone.frames, whole.frames)) > 45
 
 
 def test_decoding_times_run_on_over_a_seam(monkeypatch):
     from animevid.jobs import join
 
-    # Two encoders that each begin two pictures early: 0 1 2 3 (step 10) and then a quicker rhythm (step 1).
+    # Two encoders that each begin two frames early: 0 1 2 3 (step 10) and then a quicker rhythm (step 1).
     first = [(0, -20), (30, -10), (10, 0), (20, 10)]
     second = [(40, 38), (43, 39), (41, 40), (42, 41)]
     stamps = {"a": first, "b": second}
     monkeypatch.setattr(join, "read_stamps", stamps.__getitem__)
-    coded = lambda path: [join.CodedPicture(pts, dts, 0, False, b"") for pts, dts in stamps[path]]  # noqa: E731
+    coded = lambda path: [join.CodedPacket(pts, dts, 0, False, b"") for pts, dts in stamps[path]]  # noqa: E731
     monkeypatch.setattr(join, "read_packets", coded)
     dts = [packet.dts for packet in in_order(["a", "b"])]
     assert dts == [-20, -10, 0, 10, 20, 30, 40, 41]

@@ -20,29 +20,29 @@ from animevid.pixels import (
     tensor_to_planes,
     unpack_yuv420,
 )
-from pixels.pictures import noise
+from pixels.frames import noise
 
 pytest.importorskip("pytest_benchmark", reason="pip install pytest-benchmark")
 pytestmark = pytest.mark.skipif(not native.is_native(), reason="no compiled kernels: see plugins/cpu")
 
-PICTURE = noise(720, 1280, seed=1)
+FRAME = noise(720, 1280, seed=1)
 OTHER = noise(720, 1280, seed=2)
 LOW = noise(360, 640, seed=3)
 
 KERNELS = {
-    "pack": lambda: pack_yuv420(PICTURE, out=_PACKED),
-    "pack to half size": lambda: pack_yuv420(PICTURE, size=(360, 640), out=_LOW_PACKED),
-    "unpack": lambda: unpack_yuv420(_PACKED, like=PICTURE),
-    "lift by contour": lambda: guided_upsample(PICTURE, _LOW_PACKED, _LOW_PACKED),
-    "lift by detail": lambda: guided_upsample(PICTURE, _LOW_PACKED, _LOW_PACKED, mode="detail"),
-    "lift by guided filter": lambda: guided_upsample(PICTURE, _LOW_PACKED, _LOW_PACKED, mode="guided"),
-    "blend": lambda: blend(PICTURE, OTHER, strength=0.5),
-    "change": lambda: has_changed(PICTURE, PICTURE),
-    "resize to half size": lambda: resize_planes(PICTURE, (360, 640)),
-    "planes to RGB": lambda: planes_to_rgb(PICTURE),
+    "pack": lambda: pack_yuv420(FRAME, out=_PACKED),
+    "pack to half size": lambda: pack_yuv420(FRAME, size=(360, 640), out=_LOW_PACKED),
+    "unpack": lambda: unpack_yuv420(_PACKED, like=FRAME),
+    "upsample by contour": lambda: guided_upsample(FRAME, _LOW_PACKED, _LOW_PACKED),
+    "upsample by detail": lambda: guided_upsample(FRAME, _LOW_PACKED, _LOW_PACKED, mode="detail"),
+    "upsample by guided filter": lambda: guided_upsample(FRAME, _LOW_PACKED, _LOW_PACKED, mode="guided"),
+    "blend": lambda: blend(FRAME, OTHER, strength=0.5),
+    "change": lambda: has_changed(FRAME, FRAME),
+    "resize to half size": lambda: resize_planes(FRAME, (360, 640)),
+    "planes to RGB": lambda: planes_to_rgb(FRAME),
     "RGB to planes": lambda: rgb_to_planes(_RGB),
-    "planes to NCHW": lambda: planes_to_tensor(PICTURE),
-    "NCHW to planes": lambda: tensor_to_planes(_NCHW, like=PICTURE),
+    "planes to NCHW": lambda: planes_to_tensor(FRAME),
+    "NCHW to planes": lambda: tensor_to_planes(_NCHW, like=FRAME),
 }
 _PACKED = np.zeros((24, 180, 320), np.float32)
 _LOW_PACKED = pack_yuv420(LOW)

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from animevid.pixels import ChangeDetector, NoiseFloor, PlanesYUV420, has_changed
 from animevid.pixels.change import plane_difference
-from pixels.pictures import decoded, grey, noise, views
+from pixels.frames import decoded, grey, noise, views
 
 
-def through_x264(pictures: Iterable[np.ndarray], *, height: int, width: int, crf: int = 23) -> list[PlanesYUV420]:
-    """What a decoder gives for yuv420p pictures that x264 encoded, with a key frame every half second."""
+def through_x264(images: Iterable[np.ndarray], *, height: int, width: int, crf: int = 23) -> list[PlanesYUV420]:
+    """What a decoder gives for yuv420p images that x264 encoded, with a key frame every half second."""
     memory = io.BytesIO()
     with av.open(memory, "w", format="matroska") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"crf": str(crf), "preset": "veryfast", "g": "12"}
-        for picture in pictures:
-            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="yuv420p")):
+        for image in images:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="yuv420p")):
                 container.mux(packet)
         for packet in stream.encode(None):
             container.mux(packet)
@@ -34,11 +34,11 @@ def through_x264(pictures: Iterable[np.ndarray], *, height: int, width: int, crf
 @pytest.mark.shared
 @pytest.mark.parametrize("clip", ["bbb_480p_30s_aac.mp4", "person_ccby.mp4", "portrait_540x960_aac.mp4"])
 def test_a_still_scene_is_hardly_ever_stylized_again_in_spite_of_codec_noise(clips: Path, clip: str):
-    picture, frame = decoded(clips / clip, 50)
-    still = through_x264([frame.to_ndarray()] * 26, height=picture.height, width=picture.width)
+    planes, frame = decoded(clips / clip, 50)
+    still = through_x264([frame.to_ndarray()] * 26, height=planes.height, width=planes.width)
     assert any(plane_difference(still[0].y, later.y).largest > 0 for later in still)  # there is noise
     detector = ChangeDetector()
-    # A key frame after the second one may look different enough in a grainy picture; the other 24 must not.
+    # A key frame after the second one may look different enough in a grainy frame; the other 24 must not.
     assert [detector.must_stylize(planes) for planes in still].count(True) <= 2
 
 
@@ -104,7 +104,7 @@ def test_a_dot_is_seen_in_every_row(plane: str, height: int):
         assert has_changed(before, changed), row
 
 
-def test_the_floor_of_a_ten_bit_picture_is_that_of_eight_bits():
+def test_the_floor_of_a_ten_bit_frame_is_that_of_eight_bits():
     before = noise(16, 16, bit_depth=10)
     for step, expected in ((8, False), (16, True)):  # 2 and 4 codes of 8 bits
         after = before.with_planes(

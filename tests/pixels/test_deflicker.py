@@ -14,7 +14,7 @@ SHAPE = (24, 30, 40)
 pytestmark = pytest.mark.usefixtures("instruction_set")
 
 
-def picture(seed: int = 0) -> np.ndarray:
+def frame(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1, 1, SHAPE).astype(np.float32)
 
 
@@ -24,7 +24,7 @@ def noisy(tensor: np.ndarray, rng: np.random.Generator, codes: float) -> np.ndar
 
 @pytest.mark.parametrize("codes", [0.5, 2.0, 4.0])
 def test_noise_of_a_still_scene_is_damped_in_photo_and_drawing(codes: float):
-    rng, scene, drawn = np.random.default_rng(1), picture(), picture(1)
+    rng, scene, drawn = np.random.default_rng(1), frame(), frame(1)
     deflicker = Deflicker(units_per_code=CODE)
     photos, drawings = [], []
     for _ in range(40):
@@ -37,9 +37,9 @@ def test_noise_of_a_still_scene_is_damped_in_photo_and_drawing(codes: float):
     assert deflicker.noise_codes == pytest.approx(codes, rel=0.4, abs=0.3)
 
 
-def test_the_first_picture_and_one_of_another_size_pass_as_they_are():
+def test_the_first_frame_and_one_of_another_size_pass_as_they_are():
     deflicker = Deflicker(units_per_code=CODE)
-    for tensor in (picture(), picture()[:, :-2]):
+    for tensor in (frame(), frame()[:, :-2]):
         tensor = np.ascontiguousarray(tensor)
         photo, weights = deflicker.input(tensor.copy())
         assert weights is None
@@ -50,14 +50,14 @@ def test_the_first_picture_and_one_of_another_size_pass_as_they_are():
 def test_a_cut_passes_at_once():
     deflicker = Deflicker(units_per_code=CODE)
     for seed in (0, 1):
-        photo, weights = deflicker.input(picture(seed))
-        drawing = deflicker.output(picture(seed + 10), weights)
-    np.testing.assert_allclose(photo, picture(1), atol=1e-6)
-    np.testing.assert_allclose(drawing, picture(11), atol=1e-6)
+        photo, weights = deflicker.input(frame(seed))
+        drawing = deflicker.output(frame(seed + 10), weights)
+    np.testing.assert_allclose(photo, frame(1), atol=1e-6)
+    np.testing.assert_allclose(drawing, frame(11), atol=1e-6)
 
 
 def test_something_that_moves_leaves_nothing_behind():
-    """A bright square over gray, 2 cells a picture: the drawing is that of the picture, and a cell around it too."""
+    """A bright square over gray, 2 cells a frame: the drawing is that of the frame, and a cell around it too."""
     deflicker = Deflicker(units_per_code=CODE)
     for x in range(0, 30, 2):
         photo = np.zeros(SHAPE, np.float32)
@@ -69,7 +69,7 @@ def test_something_that_moves_leaves_nothing_behind():
             assert weights[9:15, x + 1 : x + 5].min() == pytest.approx(1)
 
 
-def test_where_something_left_the_drawing_settles_anew_within_a_few_pictures():
+def test_where_something_left_the_drawing_settles_anew_within_a_few_frames():
     """What a network draws beside a moving thing (a shade, a line) reaches farther than the thing's own cells."""
     deflicker = Deflicker(units_per_code=CODE)
     photo = np.zeros(SHAPE, np.float32)
@@ -84,22 +84,22 @@ def test_where_something_left_the_drawing_settles_anew_within_a_few_pictures():
     assert left < 0.1 * 0.4
 
 
-@pytest.mark.parametrize("codes_a_picture", [0.05, 0.3, 1.0, 4.0])
-def test_a_fade_is_followed_however_slow(codes_a_picture: float):
+@pytest.mark.parametrize("codes_a_frame", [0.05, 0.3, 1.0, 4.0])
+def test_a_fade_is_followed_however_slow(codes_a_frame: float):
     deflicker = Deflicker(units_per_code=CODE)
-    scene = picture() * 0.2
+    scene = frame() * 0.2
     worst = 0.0
     for count in range(100):
-        now = scene + np.float32(count * codes_a_picture * CODE)
+        now = scene + np.float32(count * codes_a_frame * CODE)
         photo, weights = deflicker.input(now.copy())
         drawing = deflicker.output(now.copy(), weights)
         worst = max(worst, float(np.abs(photo - now).max()), float(np.abs(drawing - now).max()))
-    # A fade of the whole picture may be taken for noise, up to the most that noise may be.
+    # A fade of the whole frame may be taken for noise, up to the most that noise may be.
     assert worst / CODE < 1.2 * MAX_STILL_CODES
 
 
 def test_tensors_that_do_not_fit_are_refused():
-    tensor, weights = picture(), np.ones(SHAPE[1:], np.float32)
+    tensor, weights = frame(), np.ones(SHAPE[1:], np.float32)
     with pytest.raises(UsageError, match=r"one shape"):
         settle(tensor[:, 1:], weights, tensor)
     with pytest.raises(UsageError, match=r"weights\.shape"):

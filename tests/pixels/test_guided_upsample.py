@@ -1,4 +1,4 @@
-"""A lifted picture is as sharp as the photo, as flat as the style, and keeps what the network drew."""
+"""An upsampled frame is as sharp as the photo, as flat as the style, and keeps what the network drew."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from animevid.pixels import PlanesYUV420, guided_upsample, pack_yuv420, resize_p
 from animevid.pixels.guided_upsample import MODES
 from hypothesis import given
 from hypothesis import strategies as st
-from pixels.pictures import decoded, grey, noise
+from pixels.frames import decoded, grey, noise
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
@@ -23,16 +23,16 @@ def psnr(one: np.ndarray, other: np.ndarray) -> float:
 @pytest.mark.parametrize("mode", ["detail", "guided"])
 def test_with_a_network_that_changes_nothing_the_detail_of_a_real_frame_comes_back(clips: Path, mode: str):
     full, low, bilinear = real_frame_and_its_half(clips)
-    lifted = guided_upsample(full, low, low, size=(240, 427), mode=mode, epsilon=1e-3)
-    assert psnr(lifted.y, full.y) > psnr(bilinear.y, full.y) + 3
+    upsampled = guided_upsample(full, low, low, size=(240, 427), mode=mode, epsilon=1e-3)
+    assert psnr(upsampled.y, full.y) > psnr(bilinear.y, full.y) + 3
 
 
 @pytest.mark.shared
 def test_contours_of_a_real_frame_are_nearer_to_the_photo_s_than_enlarged_ones(clips: Path):
     full, low, bilinear = real_frame_and_its_half(clips)
-    lifted = guided_upsample(full, low, low, size=(240, 427))
+    upsampled = guided_upsample(full, low, low, size=(240, 427))
     contours = np.abs(np.diff(full.y.astype(int), axis=1, prepend=full.y[:, :1])) > 40
-    assert psnr(lifted.y[contours], full.y[contours]) > psnr(bilinear.y[contours], full.y[contours]) + 1.5
+    assert psnr(upsampled.y[contours], full.y[contours]) > psnr(bilinear.y[contours], full.y[contours]) + 1.5
 
 
 def real_frame_and_its_half(clips: Path) -> tuple[PlanesYUV420, np.ndarray, PlanesYUV420]:
@@ -76,7 +76,7 @@ def test_a_contour_runs_where_the_photo_s_does_and_is_as_steep(slant: float):
     low_in = pack_yuv420(photo, size=(32, 32))
     low_out = low_in.copy()
     low_out[:16] = 0.6 * low_in[:16] + 0.1  # a style that has the same edge in other tones
-    inner = (slice(12, -12), slice(12, -12))  # Y = 219 (0.6 y + 0.2) + 16: where an ideal lift would put it
+    inner = (slice(12, -12), slice(12, -12))  # Y = 219 (0.6 y + 0.2) + 16: where an ideal upsampling would put it
     ideal = 219 * (0.6 * (photo.y[inner] - 16.0) / 219 + 0.25) + 16
     assert np.abs(guided_upsample(photo, low_in, low_out).y[inner] - ideal).mean() < 1.0
 
@@ -87,11 +87,11 @@ def test_no_sample_leaves_the_range_of_the_style_around_it(seed: int, ratio: flo
     full = noise(int(24 * ratio), int(32 * ratio), seed=seed)
     drawn = noise(24, 32, seed=seed + 1)
     drawn = drawn.with_planes(rng.choice(np.array([40, 90, 200], np.uint8), drawn.y.shape), drawn.u, drawn.v)
-    lifted = guided_upsample(full, resize_planes(full, (24, 32)), drawn)
+    upsampled = guided_upsample(full, resize_planes(full, (24, 32)), drawn)
     reach = np.ones((5, 5), np.uint8)  # 3x3 around each of the samples that bilinear enlargement mixes
-    low, high = (cv2.resize(f(drawn.y, reach), lifted.y.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    low, high = (cv2.resize(f(drawn.y, reach), upsampled.y.shape[::-1], interpolation=cv2.INTER_NEAREST)
                  for f in (cv2.erode, cv2.dilate))  # fmt: skip
-    assert np.all((lifted.y >= low) & (lifted.y <= high))
+    assert np.all((upsampled.y >= low) & (upsampled.y <= high))
 
 
 @pytest.mark.parametrize(("mode", "stays"), [("contour", True), ("detail", True), ("guided", False)])
@@ -132,30 +132,32 @@ def test_sharpening_steepens_edges_without_going_beyond_them():
 def test_detail_with_an_infinite_epsilon_enlarges_bilinearly():
     low = noise(20, 30)
     full = noise(40, 60)
-    lifted = guided_upsample(full, resize_planes(full, (20, 30)), low, mode="detail", epsilon=float("inf"), sharpen=0)
+    upsampled = guided_upsample(
+        full, resize_planes(full, (20, 30)), low, mode="detail", epsilon=float("inf"), sharpen=0
+    )
     enlarged = resize_planes(low, (40, 60))
-    assert np.abs(lifted.y.astype(int) - enlarged.y).max() <= 1
-    assert np.abs(lifted.u.astype(int) - enlarged.u).max() <= 1
+    assert np.abs(upsampled.y.astype(int) - enlarged.y).max() <= 1
+    assert np.abs(upsampled.u.astype(int) - enlarged.u).max() <= 1
 
 
 def test_nan_from_the_network_stays_where_it_is():
     full = noise(128, 128)
     low = pack_yuv420(full, size=(64, 64))
     broken = low.copy()
-    broken[0, 8, 8] = np.nan  # sample (32, 32) of the small picture
+    broken[0, 8, 8] = np.nan  # sample (32, 32) of the small frame
     healthy, hurt = guided_upsample(full, low, low).y, guided_upsample(full, low, broken).y
     differs = np.argwhere(healthy != hurt)
     assert differs.min() >= 64 - 14
     assert differs.max() <= 64 + 14
 
 
-def test_the_lifted_picture_has_the_depth_tags_and_alpha_of_the_full_one():
+def test_the_upsampled_frame_has_the_depth_tags_and_alpha_of_the_full_one():
     full = noise(33, 47, bit_depth=10)
     full = full.with_planes(full.y, full.u, full.v, alpha=full.y)
     low = pack_yuv420(full, size=(17, 24))
-    lifted = guided_upsample(full, low, low, size=(17, 24))
-    assert (lifted.bit_depth, lifted.colour, lifted.alpha is full.y) == (10, full.colour, True)
-    assert (lifted.y.shape, lifted.u.shape) == ((33, 47), (17, 24))
+    upsampled = guided_upsample(full, low, low, size=(17, 24))
+    assert (upsampled.bit_depth, upsampled.colour, upsampled.alpha is full.y) == (10, full.colour, True)
+    assert (upsampled.y.shape, upsampled.u.shape) == ((33, 47), (17, 24))
 
 
 def test_planes_and_packed_tensors_give_the_same():
@@ -185,7 +187,7 @@ def test_what_does_not_fit_is_refused_in_one_line(change: dict, complaint: str):
     assert "\n" not in str(error.value)
 
 
-def test_a_network_larger_than_the_picture_is_refused():
+def test_a_network_larger_than_the_frame_is_refused():
     low = pack_yuv420(noise(32, 32))
     with pytest.raises(UsageError, match="larger than the full"):
         guided_upsample(noise(16, 16), low, low)

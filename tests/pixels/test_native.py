@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from animevid.pixels import native, pack_yuv420
-from pixels.pictures import noise
+from pixels.frames import noise
 
 needs_native = pytest.mark.skipif(not native.is_native(), reason="no compiled kernels: see plugins/cpu")
 
@@ -22,13 +22,13 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
 
 
-def test_the_environment_can_force_the_twins():
+def test_the_environment_can_force_the_references():
     result = run("import animevid.pixels as p; print(p.is_native())", ANIMEVID_NO_NATIVE="1")
     assert result.stdout.strip() == "False"
     assert result.stderr == ""
 
 
-def test_a_missing_extension_is_told_once_and_the_twins_run():
+def test_a_missing_extension_is_told_once_and_the_references_run():
     code = """
 import importlib.abc, logging, sys
 logging.basicConfig(format="%(name)s %(message)s")
@@ -40,8 +40,8 @@ sys.meta_path.insert(0, NoExtension())
 import numpy as np
 from animevid.pixels import PlanesYUV420, is_native, pack_yuv420, unpack_yuv420
 z = np.full((8, 8), 16, np.uint8)
-picture = PlanesYUV420(z, z[:4, :4], z[:4, :4])
-unpack_yuv420(pack_yuv420(picture), like=picture)
+frame = PlanesYUV420(z, z[:4, :4], z[:4, :4])
+unpack_yuv420(pack_yuv420(frame), like=frame)
 print(is_native())
 """
     result = run(code, ANIMEVID_NO_NATIVE="")
@@ -66,7 +66,7 @@ def threads_only_switch_when_asked() -> Iterator[None]:
 @needs_native
 @pytest.mark.usefixtures("threads_only_switch_when_asked")
 def test_another_thread_runs_while_a_kernel_works():
-    picture = noise(2048, 2048)
+    frame = noise(2048, 2048)
     out = np.empty((24, 512, 512), np.float32)
     progress, stop = [0], threading.Event()
 
@@ -80,7 +80,7 @@ def test_another_thread_runs_while_a_kernel_works():
     try:
         for _ in range(500):
             before = progress[0]
-            pack_yuv420(picture, out=out)
+            pack_yuv420(frame, out=out)
             if progress[0] > before + 1:  # once may be the moment before the call
                 return
     finally:

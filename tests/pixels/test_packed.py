@@ -8,24 +8,24 @@ import numpy as np
 import pytest
 from animevid.errors import UsageError
 from animevid.pixels import Colour, ColourRange, PlanesYUV420, pack_yuv420, padded_size, unpack_yuv420
-from pixels.pictures import decoded, furthest, grey, noise
+from pixels.frames import decoded, furthest, grey, noise
 
 FULL = Colour(range=ColourRange.FULL)
 
 
 def test_luma_channel_is_four_times_the_row_plus_the_column():
-    picture = noise(8, 16, colour=FULL)
-    packed = pack_yuv420(picture)
+    frame = noise(8, 16, colour=FULL)
+    packed = pack_yuv420(frame)
     assert packed.shape == (24, 2, 4)
     for channel in range(16):
-        expected = picture.y[channel // 4 :: 4, channel % 4 :: 4] / 255 * 2 - 1
+        expected = frame.y[channel // 4 :: 4, channel % 4 :: 4] / 255 * 2 - 1
         np.testing.assert_allclose(packed[channel], expected, atol=1e-6)
 
 
 def test_chroma_channels_follow_luma_as_two_by_two_blocks():
-    picture = noise(8, 16, colour=FULL)
-    packed = pack_yuv420(picture)
-    for first, plane in ((16, picture.u), (20, picture.v)):
+    frame = noise(8, 16, colour=FULL)
+    packed = pack_yuv420(frame)
+    for first, plane in ((16, frame.u), (20, frame.v)):
         for channel in range(4):
             expected = (plane[channel // 2 :: 2, channel % 2 :: 2] - 128.0) / 255 * 2
             np.testing.assert_allclose(packed[first + channel], expected, atol=1e-6)
@@ -55,31 +55,31 @@ def test_black_is_minus_one_white_is_one_and_chroma_spans_as_much(
 
 
 def test_what_is_missing_to_a_multiple_of_eight_is_filled_by_reflection():
-    picture = noise(6, 13, colour=FULL)
-    packed = pack_yuv420(picture)
+    frame = noise(6, 13, colour=FULL)
+    packed = pack_yuv420(frame)
     assert packed.shape == (24, 2, 4)
-    row = np.concatenate([picture.y[4], picture.y[4, -2:-5:-1]]) / 255 * 2 - 1  # columns 13..15 mirror 11..9
+    row = np.concatenate([frame.y[4], frame.y[4, -2:-5:-1]]) / 255 * 2 - 1  # columns 13..15 mirror 11..9
     np.testing.assert_allclose(packed[0, 1], row[::4], atol=1e-6)
     np.testing.assert_allclose(packed[8, 1], packed[0, 1], atol=1e-6)  # row 6 mirrors row 4
 
 
 def test_half_size_is_the_mean_of_four_samples():
-    picture = noise(16, 32, colour=FULL)
-    packed = pack_yuv420(picture, size=(8, 16))
-    means = picture.y.reshape(8, 2, 16, 2).mean(axis=(1, 3)) / 255 * 2 - 1
+    frame = noise(16, 32, colour=FULL)
+    packed = pack_yuv420(frame, size=(8, 16))
+    means = frame.y.reshape(8, 2, 16, 2).mean(axis=(1, 3)) / 255 * 2 - 1
     np.testing.assert_allclose(packed[5], means[1::4, 1::4], atol=1e-6)
 
 
 def test_packing_into_a_slot_of_a_batch_leaves_the_others_alone():
-    picture = noise(16, 16)
+    frame = noise(16, 16)
     batch = np.full((3, 24, 4, 4), 7, np.float32)
-    returned = pack_yuv420(picture, out=batch[1])
+    returned = pack_yuv420(frame, out=batch[1])
     assert returned.base is batch
-    np.testing.assert_array_equal(batch[1], pack_yuv420(picture))
+    np.testing.assert_array_equal(batch[1], pack_yuv420(frame))
     assert (batch[[0, 2]] == 7).all()
 
 
-def test_unpacking_honours_the_range_and_depth_of_the_picture_it_is_like():
+def test_unpacking_honours_the_range_and_depth_of_the_frame_it_is_like():
     white = np.zeros((24, 2, 2), np.float32)
     white[:16] = 1
     for colour_range, bit_depth, code in ((1, 8, 235), (2, 8, 255), (1, 10, 940), (2, 10, 1023)):
@@ -98,27 +98,27 @@ def test_a_network_that_overshoots_is_clamped_and_nan_is_black():
 
 
 def test_alpha_stays_where_the_size_stays():
-    picture = noise(16, 16)
-    picture = picture.with_planes(picture.y, picture.u, picture.v, alpha=picture.y)
-    packed = pack_yuv420(picture)
-    assert unpack_yuv420(packed, like=picture).alpha is picture.y
-    assert unpack_yuv420(packed, like=picture, size=(8, 8)).alpha is None
+    frame = noise(16, 16)
+    frame = frame.with_planes(frame.y, frame.u, frame.v, alpha=frame.y)
+    packed = pack_yuv420(frame)
+    assert unpack_yuv420(packed, like=frame).alpha is frame.y
+    assert unpack_yuv420(packed, like=frame, size=(8, 8)).alpha is None
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("clip", ["bbb_480p_30s_aac.mp4", "hevc_10bit.mp4", "bt709_full_range.mp4"])
 def test_a_real_frame_goes_through_the_tensor_unchanged(clips: Path, clip: str):
-    picture, _frame = decoded(clips / clip, 5)
-    assert furthest(unpack_yuv420(pack_yuv420(picture), like=picture), picture) == 0
+    frame, _frame = decoded(clips / clip, 5)
+    assert furthest(unpack_yuv420(pack_yuv420(frame), like=frame), frame) == 0
 
 
 @pytest.mark.shared
 def test_the_decoders_own_padded_rows_are_read_in_place(clips: Path):
-    picture, _frame = decoded(clips / "bbb_480p_30s_aac.mp4", 5)
-    assert picture.y.strides[0] > picture.width  # 854 columns in rows of 896 or so
-    assert not picture.y.flags.owndata
-    whole = picture.with_planes(picture.y.copy(), picture.u.copy(), picture.v.copy())
-    np.testing.assert_array_equal(pack_yuv420(picture), pack_yuv420(whole))
+    frame, _frame = decoded(clips / "bbb_480p_30s_aac.mp4", 5)
+    assert frame.y.strides[0] > frame.width  # 854 columns in rows of 896 or so
+    assert not frame.y.flags.owndata
+    whole = frame.with_planes(frame.y.copy(), frame.u.copy(), frame.v.copy())
+    np.testing.assert_array_equal(pack_yuv420(frame), pack_yuv420(whole))
 
 
 @pytest.mark.parametrize(

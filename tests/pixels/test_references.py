@@ -23,7 +23,7 @@ from animevid.pixels.rgb import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pixels.pictures import furthest, noise, pictures, sizes
+from pixels.frames import frames, furthest, noise, sizes
 
 pytestmark = pytest.mark.usefixtures("instruction_set")
 
@@ -48,95 +48,95 @@ def whole_ratios(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 @each
-@given(picture=pictures(), multiple=st.sampled_from([4, 8, 32]))
-def test_pack_equals_its_twin(picture: PlanesYUV420, multiple: int):
+@given(frame=frames(), multiple=st.sampled_from([4, 8, 32]))
+def test_pack_equals_its_reference(frame: PlanesYUV420, multiple: int):
     np.testing.assert_allclose(
-        pack_yuv420(picture, multiple=multiple), pack_yuv420_ref(picture, multiple=multiple), atol=FLOAT, rtol=0
+        pack_yuv420(frame, multiple=multiple), pack_yuv420_ref(frame, multiple=multiple), atol=FLOAT, rtol=0
     )
 
 
 @each
 @given(data=st.data(), both=whole_ratios())
-def test_pack_with_resize_equals_its_twin(data: st.DataObject, both: tuple[tuple[int, int], tuple[int, int]]):
-    picture = data.draw(pictures(st.just(both[0])))
+def test_pack_with_resize_equals_its_reference(data: st.DataObject, both: tuple[tuple[int, int], tuple[int, int]]):
+    frame = data.draw(frames(st.just(both[0])))
     # OpenCV leaves out source samples of which less than a thousandth is covered.
     np.testing.assert_allclose(
-        pack_yuv420(picture, size=both[1]), pack_yuv420_ref(picture, size=both[1]), atol=3e-3, rtol=0
+        pack_yuv420(frame, size=both[1]), pack_yuv420_ref(frame, size=both[1]), atol=3e-3, rtol=0
     )
 
 
 @each
-@given(picture=pictures(), seed=seeds, extra=st.integers(0, 2))
-def test_unpack_equals_its_twin(picture: PlanesYUV420, seed: int, extra: int):
+@given(frame=frames(), seed=seeds, extra=st.integers(0, 2))
+def test_unpack_equals_its_reference(frame: PlanesYUV420, seed: int, extra: int):
     rng = np.random.default_rng(seed)
-    shape = 24, -(-picture.height // 4) + extra, -(-picture.width // 4) + extra
+    shape = 24, -(-frame.height // 4) + extra, -(-frame.width // 4) + extra
     tensor = rng.normal(0, 1, shape).astype(np.float32)
     tensor.flat[::53], tensor.flat[7::53], tensor.flat[11::53] = np.nan, np.inf, -np.inf
-    assert furthest(unpack_yuv420(tensor, like=picture), unpack_yuv420_ref(tensor, like=picture)) <= ROUNDING
+    assert furthest(unpack_yuv420(tensor, like=frame), unpack_yuv420_ref(tensor, like=frame)) <= ROUNDING
 
 
 @each
 @given(data=st.data(), both=whole_ratios())
-def test_resize_equals_its_twin(data: st.DataObject, both: tuple[tuple[int, int], tuple[int, int]]):
-    picture = data.draw(pictures(st.just(both[0])))
-    one, other = (f(picture.y, both[1]).astype(int) for f in (resize_plane, resize_plane_ref))
-    assert np.abs(one - other).max() <= max(ROUNDING, (1 << picture.bit_depth) // 500)
+def test_resize_equals_its_reference(data: st.DataObject, both: tuple[tuple[int, int], tuple[int, int]]):
+    frame = data.draw(frames(st.just(both[0])))
+    one, other = (f(frame.y, both[1]).astype(int) for f in (resize_plane, resize_plane_ref))
+    assert np.abs(one - other).max() <= max(ROUNDING, (1 << frame.bit_depth) // 500)
 
 
 @each
-@given(picture=pictures(), seed=seeds, strength=st.floats(0, 1))
-def test_blend_equals_its_twin_exactly(picture: PlanesYUV420, seed: int, strength: float):
-    other = noise(picture.height, picture.width, bit_depth=picture.bit_depth, colour=picture.colour, seed=seed)
-    assert furthest(blend(picture, other, strength=strength), blend_ref(picture, other, strength=strength)) == 0
+@given(frame=frames(), seed=seeds, strength=st.floats(0, 1))
+def test_blend_equals_its_reference_exactly(frame: PlanesYUV420, seed: int, strength: float):
+    other = noise(frame.height, frame.width, bit_depth=frame.bit_depth, colour=frame.colour, seed=seed)
+    assert furthest(blend(frame, other, strength=strength), blend_ref(frame, other, strength=strength)) == 0
 
 
 @each
-@given(picture=pictures(), seed=seeds)
-def test_difference_equals_its_twin(picture: PlanesYUV420, seed: int):
-    other = noise(picture.height, picture.width, bit_depth=picture.bit_depth, seed=seed)
-    one = plane_difference(picture.y, other.y, bit_depth=picture.bit_depth)
-    assert one == pytest.approx(plane_difference_ref(picture.y, other.y, bit_depth=picture.bit_depth), rel=1e-12)
+@given(frame=frames(), seed=seeds)
+def test_difference_equals_its_reference(frame: PlanesYUV420, seed: int):
+    other = noise(frame.height, frame.width, bit_depth=frame.bit_depth, seed=seed)
+    one = plane_difference(frame.y, other.y, bit_depth=frame.bit_depth)
+    assert one == pytest.approx(plane_difference_ref(frame.y, other.y, bit_depth=frame.bit_depth), rel=1e-12)
 
 
 @each
-@given(picture=pictures(), order=orders)
-def test_rgb_equals_its_twin(picture: PlanesYUV420, order: str):
-    one, other = (f(picture, order=order).astype(int) for f in (planes_to_rgb, planes_to_rgb_ref))
+@given(frame=frames(), order=orders)
+def test_rgb_equals_its_reference(frame: PlanesYUV420, order: str):
+    one, other = (f(frame, order=order).astype(int) for f in (planes_to_rgb, planes_to_rgb_ref))
     assert np.abs(one - other).max() <= ROUNDING
 
 
 @each
-@given(picture=pictures(), order=orders, seed=seeds)
-def test_planes_from_rgb_equal_their_twin(picture: PlanesYUV420, order: str, seed: int):
-    rgb = np.random.default_rng(seed).integers(0, 256, (picture.height, picture.width, 3)).astype(np.uint8)
-    how = {"colour": picture.colour, "bit_depth": picture.bit_depth, "order": order}
+@given(frame=frames(), order=orders, seed=seeds)
+def test_planes_from_rgb_equal_their_references(frame: PlanesYUV420, order: str, seed: int):
+    rgb = np.random.default_rng(seed).integers(0, 256, (frame.height, frame.width, 3)).astype(np.uint8)
+    how = {"colour": frame.colour, "bit_depth": frame.bit_depth, "order": order}
     assert furthest(rgb_to_planes(rgb, **how), rgb_to_planes_ref(rgb, **how)) <= ROUNDING
 
 
 @each
 @given(
-    picture=pictures(),
+    frame=frames(),
     order=orders,
     layout=layouts,
     low=st.sampled_from([-1.0, 0.0]),
     high=st.sampled_from([1.0, 255.0]),
 )
-def test_tensor_equals_its_twin(picture: PlanesYUV420, order: str, layout: str, low: float, high: float):
+def test_tensor_equals_its_reference(frame: PlanesYUV420, order: str, layout: str, low: float, high: float):
     how = {"order": order, "layout": layout, "value_range": (low, high), "multiple": 8}
-    one, other = planes_to_tensor(picture, **how), planes_to_tensor_ref(picture, **how)
+    one, other = planes_to_tensor(frame, **how), planes_to_tensor_ref(frame, **how)
     assert one.flags.c_contiguous
     np.testing.assert_allclose(one, other, atol=FLOAT * (high - low), rtol=0)
 
 
 @each
-@given(picture=pictures(), order=orders, layout=layouts, seed=seeds)
-def test_planes_from_tensor_equal_their_twin(picture: PlanesYUV420, order: str, layout: str, seed: int):
-    shape = (3, picture.height + 3, picture.width + 5)
+@given(frame=frames(), order=orders, layout=layouts, seed=seeds)
+def test_planes_from_tensor_equal_their_references(frame: PlanesYUV420, order: str, layout: str, seed: int):
+    shape = (3, frame.height + 3, frame.width + 5)
     tensor = np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32)
     tensor.flat[::53] = np.nan
     if layout == "NHWC":
         tensor = np.ascontiguousarray(np.moveaxis(tensor, 0, -1))
-    how = {"like": picture, "order": order, "layout": layout}
+    how = {"like": frame, "order": order, "layout": layout}
     assert furthest(tensor_to_planes(tensor, **how), tensor_to_planes_ref(tensor, **how)) <= ROUNDING
 
 
@@ -150,7 +150,7 @@ def test_planes_from_tensor_equal_their_twin(picture: PlanesYUV420, order: str, 
     epsilon=st.sampled_from([1e-3, 1e-2, 1e-1, float("inf")]),
     sharpen=st.sampled_from([0.0, 0.5, 1.5]),
 )
-def test_lift_equals_its_twin(
+def test_guided_upsample_equals_its_reference(
     data: st.DataObject,
     low: tuple[int, int],
     seed: int,
@@ -160,7 +160,7 @@ def test_lift_equals_its_twin(
     sharpen: float,
 ):
     ratio = data.draw(st.sampled_from([1, 2, 3, 1.37]))
-    full = data.draw(pictures(st.just((int(low[0] * ratio), int(low[1] * ratio)))))
+    full = data.draw(frames(st.just((int(low[0] * ratio), int(low[1] * ratio)))))
     rng = np.random.default_rng(seed)
     low_in = pack_yuv420_ref(full, size=low)
     low_out = (low_in * rng.uniform(0.3, 1.2) + rng.normal(0, 0.2, low_in.shape)).astype(np.float32)
@@ -171,12 +171,12 @@ def test_lift_equals_its_twin(
 
 
 @each
-@given(picture=pictures())
-def test_a_picture_comes_back_exactly_from_its_packed_tensor(picture: PlanesYUV420):
-    assert furthest(unpack_yuv420(pack_yuv420(picture), like=picture), picture) == 0
+@given(frame=frames())
+def test_a_frame_comes_back_exactly_from_its_packed_tensor(frame: PlanesYUV420):
+    assert furthest(unpack_yuv420(pack_yuv420(frame), like=frame), frame) == 0
 
 
-def test_chroma_of_an_odd_picture_is_rounded_up():
+def test_chroma_of_an_odd_frame_is_rounded_up():
     assert chroma_size((5, 7)) == (3, 4)
 
 
@@ -185,7 +185,7 @@ def test_chroma_of_an_odd_picture_is_rounded_up():
     channels=st.integers(1, 24), height=st.integers(1, 20), width=st.integers(1, 40), seed=seeds,
     spread=st.floats(0.1, 30), still=st.floats(0.5, 6),
 )  # fmt: skip
-def test_settling_equals_its_twin(channels: int, height: int, width: int, seed: int, spread: float, still: float):
+def test_settling_equals_its_reference(channels: int, height: int, width: int, seed: int, spread: float, still: float):
     rng = np.random.default_rng(seed)
     before = rng.uniform(-1, 1, (channels, height, width)).astype(np.float32)
     now = (before + rng.normal(0, spread / 127.5, before.shape)).astype(np.float32)

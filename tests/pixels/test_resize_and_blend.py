@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from animevid.errors import UsageError
 from animevid.pixels import blend, compare_side_by_side, compare_split, resize_planes
-from pixels.pictures import furthest, grey, noise, planes_of
+from pixels.frames import furthest, grey, noise, planes_of
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 3), (20, 30), (40, 60), (31, 90), (60, 20)])
@@ -17,26 +17,26 @@ def test_one_colour_stays_one_colour_at_any_size(size: tuple[int, int]):
 
 
 def test_shrinking_keeps_the_mean():
-    picture = noise(60, 90)
-    assert resize_planes(picture, (7, 11)).y.mean() == pytest.approx(picture.y.mean(), abs=0.5)
+    frame = noise(60, 90)
+    assert resize_planes(frame, (7, 11)).y.mean() == pytest.approx(frame.y.mean(), abs=0.5)
 
 
 def test_enlarging_a_ramp_gives_a_ramp():
     ramp = np.tile(np.arange(0, 250, 10, dtype=np.uint8), (4, 1))
-    picture = grey(4, 25, 0).with_planes(ramp, *planes_of(grey(4, 25, 0))[1:])
-    row = resize_planes(picture, (8, 50)).y[0].astype(int)
+    frame = grey(4, 25, 0).with_planes(ramp, *planes_of(grey(4, 25, 0))[1:])
+    row = resize_planes(frame, (8, 50)).y[0].astype(int)
     assert (np.diff(row[1:-1]) == 5).all()
 
 
 def test_the_same_size_is_the_same_object():
-    picture = noise(9, 9)
-    assert resize_planes(picture, (9, 9)) is picture
+    frame = noise(9, 9)
+    assert resize_planes(frame, (9, 9)) is frame
 
 
 def test_alpha_is_resized_too():
-    picture = noise(8, 8)
-    picture = picture.with_planes(*planes_of(picture), alpha=np.full((8, 8), 90, np.uint8))
-    alpha = resize_planes(picture, (4, 4)).alpha
+    frame = noise(8, 8)
+    frame = frame.with_planes(*planes_of(frame), alpha=np.full((8, 8), 90, np.uint8))
+    alpha = resize_planes(frame, (4, 4)).alpha
     assert alpha is not None
     assert np.unique(alpha).tolist() == [90]
 
@@ -75,7 +75,7 @@ def test_split_shows_the_original_left_of_a_white_line_and_the_style_right_of_it
 
 
 @pytest.mark.parametrize("position", [0.0, 0.03, 0.5, 0.99, 1.0])
-def test_split_keeps_to_the_picture_wherever_the_line_is(position: float):
+def test_split_keeps_to_the_frame_wherever_the_line_is(position: float):
     result = compare_split(grey(4, 16, 10), grey(4, 16, 110), position=position, line_px=6)
     assert result.y.shape == (4, 16)
     assert set(np.unique(result.y)) <= {10, 110, 235}

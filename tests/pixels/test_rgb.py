@@ -17,7 +17,7 @@ from animevid.pixels import (
     rgb_to_planes,
     tensor_to_planes,
 )
-from pixels.pictures import decoded, furthest, grey, noise
+from pixels.frames import decoded, furthest, grey, noise
 
 # Limited-range 8-bit codes of pure red, green and blue: from the equations of BT.601, BT.709 and BT.2020.
 PRIMARIES = {
@@ -53,7 +53,7 @@ def test_greys_come_back_exactly(bit_depth: int, colour_range: ColourRange):
     assert np.abs(back - rgb).max() <= (1 if bit_depth == 8 and colour_range is ColourRange.LIMITED else 0)
 
 
-def test_an_untagged_picture_is_bt601_below_720_rows_and_bt709_from_there():
+def test_an_untagged_frame_is_bt601_below_720_rows_and_bt709_from_there():
     red = np.zeros((2, 2, 3), np.uint8)
     red[..., 0] = 255
     tall = np.tile(red, (360, 1, 1))
@@ -80,17 +80,17 @@ def test_layout_order_and_value_range_are_what_was_asked_for(layout: str, order:
     assert furthest(tensor_to_planes(tensor, like=red, layout=layout, order=order), _resolved(red)) <= 1
 
 
-def _resolved(picture: PlanesYUV420) -> PlanesYUV420:
-    colour = picture.colour.resolved(height=picture.height)
-    return picture.with_planes(picture.y, picture.u, picture.v, colour=colour)
+def _resolved(frame: PlanesYUV420) -> PlanesYUV420:
+    colour = frame.colour.resolved(height=frame.height)
+    return frame.with_planes(frame.y, frame.u, frame.v, colour=colour)
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("clip", ["bbb_480p_30s_aac.mp4", "person_ccby.mp4"])
 def test_swscale_sees_the_same_colours_in_a_real_frame(clips: Path, clip: str):
-    picture, frame = decoded(clips / clip, 40)
+    planes, frame = decoded(clips / clip, 40)
     colour = Colour(Matrix.BT601, ColourRange.LIMITED)
-    ours = planes_to_rgb(picture.with_planes(picture.y, picture.u, picture.v, colour=colour)).astype(int)
+    ours = planes_to_rgb(planes.with_planes(planes.y, planes.u, planes.v, colour=colour)).astype(int)
     theirs = frame.reformat(
         format="rgb24", src_colorspace="ITU601", dst_colorspace="ITU601", interpolation=BILINEAR_ACCURATE
     ).to_ndarray()
@@ -101,11 +101,9 @@ def test_swscale_sees_the_same_colours_in_a_real_frame(clips: Path, clip: str):
 
 @pytest.mark.shared
 def test_a_real_frame_survives_rgb_and_back(clips: Path):
-    picture, _frame = decoded(clips / "bbb_480p_30s_aac.mp4", 40)
-    back = rgb_to_planes(planes_to_rgb(picture), colour=picture.colour)
-    for plane, other, tolerance in zip(
-        (picture.y, picture.u, picture.v), (back.y, back.u, back.v), (0.7, 1, 1), strict=True
-    ):
+    frame, _frame = decoded(clips / "bbb_480p_30s_aac.mp4", 40)
+    back = rgb_to_planes(planes_to_rgb(frame), colour=frame.colour)
+    for plane, other, tolerance in zip((frame.y, frame.u, frame.v), (back.y, back.u, back.v), (0.7, 1, 1), strict=True):
         assert np.abs(plane.astype(int) - other).mean() < tolerance
 
 

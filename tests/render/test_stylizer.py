@@ -17,7 +17,7 @@ from PIL import Image
 from small_styles import LEVELS, NCHW, NHWC, PACKED, save_style
 
 
-def _picture(height=96, width=160, *, bit_depth=8, seed=0, colour=None, alpha=False) -> PlanesYUV420:
+def _frame(height=96, width=160, *, bit_depth=8, seed=0, colour=None, alpha=False) -> PlanesYUV420:
     """Soft blobs with a little grain, in limited range."""
     generator = np.random.default_rng(seed)
     dtype, unit = (np.uint8, 1) if bit_depth == 8 else (np.uint16, 1 << (bit_depth - 8))
@@ -50,11 +50,11 @@ def make_style(tmp_path):
 
 @pytest.mark.parametrize("bit_depth", [8, 10])
 @pytest.mark.parametrize("size", [(96, 160), (90, 150), (91, 151), (5, 7), (1, 1)])
-def test_a_network_that_copies_gives_the_picture_back(make_style, size, bit_depth):
-    picture = _picture(*size, bit_depth=bit_depth)
+def test_a_network_that_copies_gives_the_frame_back(make_style, size, bit_depth):
+    frame = _frame(*size, bit_depth=bit_depth)
     with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
-        result = stylizer.stylize_planes(picture)
-    for before, after in ((picture.y, result.y), (picture.u, result.u), (picture.v, result.v)):
+        result = stylizer.stylize_planes(frame)
+    for before, after in ((frame.y, result.y), (frame.u, result.u), (frame.v, result.v)):
         np.testing.assert_array_equal(before, after)
 
 
@@ -64,48 +64,48 @@ def test_a_network_that_copies_gives_the_picture_back(make_style, size, bit_dept
 def test_every_layout_stylizes_every_size_and_depth_and_keeps_what_belongs_to_the_frame(
     make_style, card, bit_depth, size
 ):
-    picture = _picture(*size, bit_depth=bit_depth, alpha=True)
+    frame = _frame(*size, bit_depth=bit_depth, alpha=True)
     with Stylizer(make_style(card)) as stylizer:
-        result = stylizer.stylize_planes(picture)
-    assert result.y.shape == picture.y.shape
-    assert result.u.shape == picture.u.shape
-    assert result.y.dtype == picture.y.dtype
-    assert (result.bit_depth, result.colour) == (picture.bit_depth, picture.colour)
-    assert result.alpha is picture.alpha
-    change = np.abs(result.y.astype(int) - picture.y.astype(int)).mean() / (1 << (bit_depth - 8))
+        result = stylizer.stylize_planes(frame)
+    assert result.y.shape == frame.y.shape
+    assert result.u.shape == frame.u.shape
+    assert result.y.dtype == frame.y.dtype
+    assert (result.bit_depth, result.colour) == (frame.bit_depth, frame.colour)
+    assert result.alpha is frame.alpha
+    change = np.abs(result.y.astype(int) - frame.y.astype(int)).mean() / (1 << (bit_depth - 8))
     assert 2 < change < 40
 
 
 def test_posterized_luma_has_few_levels(make_style):
-    picture = _picture()
+    frame = _frame()
     with Stylizer(make_style(PACKED, net_pixels=0)) as stylizer:
-        result = stylizer.stylize_planes(picture)
+        result = stylizer.stylize_planes(frame)
     # -1..1 in steps of 1 / LEVELS, on 219 codes above black.
     levels = {round(16 + 219 * step / (2 * LEVELS)) for step in range(2 * LEVELS + 1)}
     assert {int(value) for value in np.unique(result.y)} <= levels | {level + 1 for level in levels}
 
 
 def test_the_colour_order_and_layout_of_the_card_are_honoured(make_style):
-    """A copying BGR NHWC network and a copying RGB NCHW one show the same picture."""
-    picture = _picture()
+    """A copying BGR NHWC network and a copying RGB NCHW one show the same frame."""
+    frame = _frame()
     results = []
     for card in (NCHW, NHWC):
         with Stylizer(make_style(card, "copy")) as stylizer:
-            results.append(stylizer.stylize_planes(picture))
+            results.append(stylizer.stylize_planes(frame))
     np.testing.assert_array_equal(results[0].y, results[1].y)
-    assert np.abs(results[0].y.astype(int) - picture.y.astype(int)).max() <= 2
-    assert np.abs(results[0].u.astype(int) - picture.u.astype(int)).mean() <= 1.5
+    assert np.abs(results[0].y.astype(int) - frame.y.astype(int)).max() <= 2
+    assert np.abs(results[0].u.astype(int) - frame.u.astype(int)).mean() <= 1.5
 
 
 def test_a_negative_is_one_in_every_layout(make_style):
-    picture = _picture()
+    frame = _frame()
     for card in (PACKED, NCHW, NHWC):
         with Stylizer(make_style(card, "negative", net_pixels=0)) as stylizer:
-            result = stylizer.stylize_planes(picture)
-        assert np.abs(result.y.astype(int) - (16 + 235 - picture.y.astype(int))).mean() < 2, card.layout
+            result = stylizer.stylize_planes(frame)
+        assert np.abs(result.y.astype(int) - (16 + 235 - frame.y.astype(int))).mean() < 2, card.layout
 
 
-def test_large_pictures_run_near_the_size_of_the_style_and_come_back_at_their_own(make_style):
+def test_large_frames_run_near_the_size_of_the_style_and_come_back_at_their_own(make_style):
     with Stylizer(make_style(PACKED, net_pixels=640 * 360)) as stylizer:
         assert stylizer.net_size(720, 1280) == (360, 640)
         assert stylizer.net_size(1080, 1920) == (360, 640)
@@ -118,48 +118,48 @@ def test_large_pictures_run_near_the_size_of_the_style_and_come_back_at_their_ow
 
 
 @pytest.mark.parametrize("size", [(96, 160), (48, 64), (360, 640)])
-def test_a_network_of_one_fixed_size_takes_every_picture(make_style, size):
-    picture = _picture(*size, alpha=True)
+def test_a_network_of_one_fixed_size_takes_every_frame(make_style, size):
+    frame = _frame(*size, alpha=True)
     with Stylizer(make_style(NCHW, "copy", fixed_size_px=(64, 96))) as stylizer:
         assert stylizer.net_size(*size) == (64, 96)
-        result = stylizer.stylize_planes(picture)
-    assert result.y.shape == picture.y.shape
-    assert result.alpha is picture.alpha
-    assert np.abs(result.y.astype(int) - picture.y).mean() < 12
+        result = stylizer.stylize_planes(frame)
+    assert result.y.shape == frame.y.shape
+    assert result.alpha is frame.alpha
+    assert np.abs(result.y.astype(int) - frame.y).mean() < 12
 
 
 @pytest.mark.parametrize("card", [PACKED, NCHW], ids=lambda card: card.layout.value)
-def test_a_lifted_copy_keeps_the_detail_of_the_full_picture(make_style, card):
-    picture = _picture(360, 640)
+def test_an_upsampled_copy_keeps_the_detail_of_the_full_frame(make_style, card):
+    frame = _frame(360, 640)
     with Stylizer(make_style(card, "copy", net_pixels=160 * 90)) as stylizer:
-        result = stylizer.stylize_planes(picture)
-    small = picture.y[::4, ::4].repeat(4, 0).repeat(4, 1).astype(int)
-    error = np.abs(result.y.astype(int) - picture.y).mean()
-    assert error < 0.7 * np.abs(small - picture.y).mean()
+        result = stylizer.stylize_planes(frame)
+    small = frame.y[::4, ::4].repeat(4, 0).repeat(4, 1).astype(int)
+    error = np.abs(result.y.astype(int) - frame.y).mean()
+    assert error < 0.7 * np.abs(small - frame.y).mean()
 
 
 @pytest.mark.parametrize("fixed_size_px", [None, (360, 640), (720, 1280)])
-def test_an_untagged_picture_keeps_its_colours_when_it_runs_at_another_size(make_style, fixed_size_px):
-    """Untagged means BT.709 at 720 lines and BT.601 below: both ways must take the picture's own height."""
-    picture = _picture(720, 640, colour=Colour())
+def test_an_untagged_frame_keeps_its_colours_when_it_runs_at_another_size(make_style, fixed_size_px):
+    """Untagged means BT.709 at 720 lines and BT.601 below: both ways must take the frame's own height."""
+    frame = _frame(720, 640, colour=Colour())
     with Stylizer(make_style(NCHW, "copy", net_pixels=320 * 180, fixed_size_px=fixed_size_px)) as stylizer:
-        result = stylizer.stylize_planes(picture)
+        result = stylizer.stylize_planes(frame)
     assert result.colour == Colour()
-    for before, after in ((picture.u, result.u), (picture.v, result.v)):
+    for before, after in ((frame.u, result.u), (frame.v, result.v)):
         assert abs(before.astype(float).mean() - after.mean()) < 0.5
         assert np.abs(before.astype(int) - after).mean() < 2.5
 
 
 def test_strength_blends_with_the_original_and_may_change_between_frames(make_style):
-    picture = _picture()
+    frame = _frame()
     with Stylizer(make_style(PACKED, "negative", net_pixels=0)) as stylizer:
-        full = stylizer.stylize_planes(picture)
+        full = stylizer.stylize_planes(frame)
         stylizer.strength = 0.5
-        half = stylizer.stylize_planes(picture)
+        half = stylizer.stylize_planes(frame)
         stylizer.strength = 0.0
-        none = stylizer.stylize_planes(picture)
-    np.testing.assert_array_equal(none.y, picture.y)
-    middle = (full.y.astype(int) + picture.y) / 2
+        none = stylizer.stylize_planes(frame)
+    np.testing.assert_array_equal(none.y, frame.y)
+    middle = (full.y.astype(int) + frame.y) / 2
     assert np.abs(half.y - middle).max() <= 1
 
 
@@ -176,13 +176,13 @@ def test_a_negative_number_of_pixels_is_refused(packed_style):
         Stylizer(packed_style, net_pixels=-1)
 
 
-def test_tiles_of_a_large_picture_equal_the_whole(make_style, monkeypatch):
-    picture = _picture(200, 304)
+def test_tiles_of_a_large_frame_equal_the_whole(make_style, monkeypatch):
+    frame = _frame(200, 304)
     path = make_style(PACKED, "blur", net_pixels=0)
     with Stylizer(path) as stylizer:
-        whole = stylizer.stylize_planes(picture)
+        whole = stylizer.stylize_planes(frame)
         monkeypatch.setattr("animevid.render.stylizer._TILE_PX", 64)
-        tiled = stylizer.stylize_planes(picture)
+        tiled = stylizer.stylize_planes(frame)
     np.testing.assert_array_equal(whole.y, tiled.y)
     np.testing.assert_array_equal(whole.u, tiled.u)
 
@@ -226,7 +226,7 @@ def test_what_is_not_uint8_rgb_is_refused(packed_style, frame):
 @pytest.mark.parametrize("ask", [Stylizer.__call__, lambda stylizer, image: TemporalFilter(stylizer)(image)])
 def test_every_kind_of_image_is_drawn_alike_and_comes_back_as_it_came(packed_style, ask):
     torch = pytest.importorskip("torch")
-    rgb = planes_to_rgb(_picture(48, 64))
+    rgb = planes_to_rgb(_frame(48, 64))
     with Stylizer(packed_style) as stylizer:
         drawn = ask(stylizer, rgb)
         assert np.any(drawn != rgb)
@@ -246,8 +246,8 @@ def test_every_kind_of_image_is_drawn_alike_and_comes_back_as_it_came(packed_sty
 
 def test_a_batch_of_tensors_and_an_image_of_three_columns_keep_their_axes(packed_style):
     torch = pytest.importorskip("torch")
-    batch = np.stack([planes_to_rgb(_picture(32, 48, seed=seed)) for seed in range(2)])
-    narrow = planes_to_rgb(_picture(3, 3))
+    batch = np.stack([planes_to_rgb(_frame(32, 48, seed=seed)) for seed in range(2)])
+    narrow = planes_to_rgb(_frame(3, 3))
     with Stylizer(packed_style) as stylizer:
         drawn = stylizer(torch.from_numpy(batch).permute(0, 3, 1, 2))
         np.testing.assert_array_equal(drawn.permute(0, 2, 3, 1).numpy(), stylizer(batch))
@@ -271,21 +271,21 @@ def test_what_arrived_and_what_is_allowed_is_told_of_an_image(packed_style, imag
         stylizer(image)
 
 
-def test_pictures_of_two_sizes_in_one_call_of_infer_keep_their_order(packed_style):
-    pictures = [_picture(40, 64), _picture(48, 64), _picture(40, 64, seed=1)]
+def test_frames_of_two_sizes_in_one_call_of_infer_keep_their_order(packed_style):
+    frames = [_frame(40, 64), _frame(48, 64), _frame(40, 64, seed=1)]
     with Stylizer(packed_style) as stylizer:
-        outputs = stylizer.infer([stylizer.preprocess(picture) for picture in pictures])
-        together = [stylizer.postprocess(picture, output) for picture, output in zip(pictures, outputs, strict=True)]
-        alone = [stylizer.stylize_planes(picture) for picture in pictures]
+        outputs = stylizer.infer([stylizer.preprocess(frame) for frame in frames])
+        together = [stylizer.postprocess(frame, output) for frame, output in zip(frames, outputs, strict=True)]
+        alone = [stylizer.stylize_planes(frame) for frame in frames]
     for one, other in zip(together, alone, strict=True):
         np.testing.assert_array_equal(one.y, other.y)
 
 
 def test_several_threads_may_call_one_stylizer(packed_style):
-    pictures = [_picture(seed=seed) for seed in range(8)]
+    frames = [_frame(seed=seed) for seed in range(8)]
     with Stylizer(packed_style) as stylizer, ThreadPoolExecutor(4) as threads:
-        expected = [stylizer.stylize_planes(picture) for picture in pictures]
-        results = list(threads.map(stylizer.stylize_planes, pictures))
+        expected = [stylizer.stylize_planes(frame) for frame in frames]
+        results = list(threads.map(stylizer.stylize_planes, frames))
     for one, other in zip(expected, results, strict=True):
         np.testing.assert_array_equal(one.y, other.y)
 
@@ -300,25 +300,25 @@ class TestStaticSkip:
     """The network runs for what moves and only for that."""
 
     @staticmethod
-    def _show(steps, pictures):
+    def _show(steps, frames):
         shown = []
-        for picture in pictures:
-            output = steps.infer([steps.preprocess(picture)])[0]
-            shown.append(steps.postprocess(picture, output))
+        for frame in frames:
+            output = steps.infer([steps.preprocess(frame)])[0]
+            shown.append(steps.postprocess(frame, output))
         return shown
 
     def test_a_still_scene_runs_the_network_once(self, packed_style):
-        still = _picture()
+        still = _frame()
         with Stylizer(packed_style) as stylizer:
             steps = FrameReuse(stylizer)
             shown = self._show(steps, [still] * 10)
         assert steps.skipped == 9
-        for picture in shown[1:]:
-            np.testing.assert_array_equal(picture.y, shown[0].y)
+        for frame in shown[1:]:
+            np.testing.assert_array_equal(frame.y, shown[0].y)
 
     def test_codec_noise_is_still(self, packed_style):
         generator = np.random.default_rng(5)
-        still = _picture()
+        still = _frame()
         noisy = [
             still.with_planes((still.y + generator.integers(-1, 2, still.y.shape)).astype(np.uint8), still.u, still.v)
             for _ in range(6)
@@ -329,8 +329,8 @@ class TestStaticSkip:
         assert steps.skipped == 6
 
     def test_a_small_thing_that_moves_is_never_frozen(self, make_style):
-        """A 4x4 dot crosses a still picture: in each frame it is seen where it is, not where it was."""
-        still = _picture(seed=3)
+        """A 4x4 dot crosses a still frame: in each frame it is seen where it is, not where it was."""
+        still = _frame(seed=3)
         with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
             steps = FrameReuse(stylizer)
             for x in range(0, 120, 2):
@@ -342,18 +342,18 @@ class TestStaticSkip:
 
     def test_a_slow_fade_is_followed(self, make_style):
         """A quarter of a code value a frame: far below noise from frame to frame, and yet never far behind."""
-        start = _picture(seed=4).y.astype(np.float32)
+        start = _frame(seed=4).y.astype(np.float32)
         with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
             steps = FrameReuse(stylizer)
             for step in range(120):
                 y = np.clip(start - step / 4, 16, 235).astype(np.uint8)
-                picture = _picture(seed=4)
-                shown = self._show(steps, [picture.with_planes(y, picture.u, picture.v)])[0]
+                frame = _frame(seed=4)
+                shown = self._show(steps, [frame.with_planes(y, frame.u, frame.v)])[0]
                 assert np.abs(shown.y.astype(int) - y).mean() <= 3
         assert 0 < steps.skipped < 119
 
     def test_strength_takes_effect_on_a_still_scene(self, make_style):
-        still = _picture()
+        still = _frame()
         with Stylizer(make_style(PACKED, "negative", net_pixels=0)) as stylizer:
             steps = FrameReuse(stylizer)
             self._show(steps, [still, still])
@@ -363,46 +363,46 @@ class TestStaticSkip:
         assert steps.skipped == 2
 
     def test_each_unchanged_frame_keeps_its_own_alpha(self, packed_style):
-        first, second = _picture(alpha=True), _picture(alpha=True)
+        first, second = _frame(alpha=True), _frame(alpha=True)
         with Stylizer(packed_style) as stylizer:
             steps = FrameReuse(stylizer)
             shown = self._show(steps, [first, second])
         assert steps.skipped == 1
         assert shown[1].alpha is second.alpha
 
-    def test_batches_with_unchanged_pictures_in_them_stay_in_order(self, packed_style):
-        pictures = [_picture(seed=seed) for seed in (0, 0, 1, 1, 2)]
+    def test_batches_with_unchanged_frames_in_them_stay_in_order(self, packed_style):
+        frames = [_frame(seed=seed) for seed in (0, 0, 1, 1, 2)]
         with Stylizer(packed_style) as stylizer:
             steps = FrameReuse(stylizer)
-            outputs = steps.infer([steps.preprocess(picture) for picture in pictures])
-            shown = [steps.postprocess(*pair) for pair in zip(pictures, outputs, strict=True)]
-            expected = [stylizer.stylize_planes(picture) for picture in pictures]
+            outputs = steps.infer([steps.preprocess(frame) for frame in frames])
+            shown = [steps.postprocess(*pair) for pair in zip(frames, outputs, strict=True)]
+            expected = [stylizer.stylize_planes(frame) for frame in frames]
         assert [output is None for output in outputs] == [False, True, False, True, False]
         for one, other in zip(shown, expected, strict=True):
             np.testing.assert_array_equal(one.y, other.y)
 
 
-def test_pictures_side_by_side_are_those_of_one_after_another_and_in_their_order():
-    pictures = [_picture(180, 320, seed=seed) for seed in range(6)]
+def test_concurrent_frames_are_those_of_one_after_another_and_in_their_order():
+    frames = [_frame(180, 320, seed=seed) for seed in range(6)]
     with Stylizer(threads=2) as alone, Stylizer(threads=2, concurrency=2) as together:
-        expected = [alone.stylize_planes(picture) for picture in pictures]
-        outputs = together.infer([together.preprocess(picture) for picture in pictures])
-        drawn = [together.postprocess(*pair) for pair in zip(pictures, outputs, strict=True)]
+        expected = [alone.stylize_planes(frame) for frame in frames]
+        outputs = together.infer([together.preprocess(frame) for frame in frames])
+        drawn = [together.postprocess(*pair) for pair in zip(frames, outputs, strict=True)]
     for one, other in zip(expected, drawn, strict=True):
         np.testing.assert_array_equal(one.y, other.y)
         np.testing.assert_array_equal(one.u, other.u)
 
 
-def test_a_runtime_that_fails_side_by_side_says_so_where_its_picture_is_asked_for(make_style):
+def test_a_runtime_that_fails_concurrently_says_so_where_its_frame_is_asked_for(make_style):
     with Stylizer(make_style(PACKED), concurrency=2) as stylizer:
-        picture = _picture()
+        frame = _frame()
         stylizer._backend.close()
-        (output,) = stylizer.infer([stylizer.preprocess(picture)])
+        (output,) = stylizer.infer([stylizer.preprocess(frame)])
         with pytest.raises(BackendError, match="closed"):
-            stylizer.postprocess(picture, output)
+            stylizer.postprocess(frame, output)
 
 
-def test_fewer_than_one_picture_at_once_is_refused(make_style):
+def test_fewer_than_one_frame_at_once_is_refused(make_style):
     with pytest.raises(UsageError, match=r"concurrency = 0"):
         Stylizer(make_style(PACKED), concurrency=0)
 
@@ -426,52 +426,50 @@ def test_the_int8_file_of_a_name_is_taken_where_it_is_faster(tmp_path, monkeypat
         save_style(tmp_path / f"{name}.onnx", replace(PACKED, name=name, weights_sha256=weights), effect="copy")
         small = replace(PACKED, name=name, weights_sha256="a" * 64, precision="int8")
         save_style(tmp_path / f"{name}-int8.onnx", small, effect="posterize")
-    picture = _picture()
+    frame = _frame()
     with Stylizer(str(tmp_path / style) if style.endswith(".onnx") else style, **options) as stylizer:
-        drawn = stylizer.stylize_planes(picture)
-    # The two files draw different pictures, so that it shows which one ran.
-    assert np.array_equal(drawn.y, picture.y) == (taken == "fp32")
+        drawn = stylizer.stylize_planes(frame)
+    # The two files draw different frames, so that it shows which one ran.
+    assert np.array_equal(drawn.y, frame.y) == (taken == "fp32")
 
 
-def test_pictures_side_by_side_are_waited_for_by_a_stage_of_their_own(make_style):
+def test_concurrent_frames_are_waited_for_by_a_stage_of_their_own(make_style):
     with Stylizer(make_style(PACKED), concurrency=2) as stylizer:
         assert [stage.name for stage in stylizing_stages(stylizer)] == ["preprocess", "infer", "network", "postprocess"]
         stylizer.strength = 0.0  # nothing of it is seen; it is waited for all the same, so that no queue grows
-        (output,) = stylizer.infer([stylizer.preprocess(_picture())])
+        (output,) = stylizer.infer([stylizer.preprocess(_frame())])
         stylizer.wait(output)
         assert output.result.done()
 
 
-def test_a_picture_that_waits_when_the_stylizer_is_closed_says_so(make_style):
+def test_a_frame_that_waits_when_the_stylizer_is_closed_says_so(make_style):
     stylizer = Stylizer(make_style(PACKED), concurrency=2)
-    (output,) = stylizer.infer([stylizer.preprocess(_picture())])
+    (output,) = stylizer.infer([stylizer.preprocess(_frame())])
     stylizer.wait(output)
     stylizer.close()
     with pytest.raises(BackendError, match="closed"):
-        stylizer.infer([stylizer.preprocess(_picture())])
+        stylizer.infer([stylizer.preprocess(_frame())])
 
 
 def test_an_int8_file_that_cannot_be_read_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr("animevid.styles.registry.user_styles_folder", lambda: tmp_path)
     save_style(tmp_path / "ink.onnx", replace(PACKED, name="ink", weights_sha256="a" * 64), effect="copy")
     (tmp_path / "ink-int8.onnx").write_bytes(b"cut short")
-    picture = _picture()
+    frame = _frame()
     with Stylizer("ink") as stylizer:
-        np.testing.assert_array_equal(stylizer.stylize_planes(picture).y, picture.y)
+        np.testing.assert_array_equal(stylizer.stylize_planes(frame).y, frame.y)
 
 
 class TestSteadySteps:
     """Noise of a still scene does not make the drawing jump; everything else is drawn as without."""
 
     @staticmethod
-    def _noisy(picture: PlanesYUV420, count: int) -> list[PlanesYUV420]:
+    def _noisy(frame: PlanesYUV420, count: int) -> list[PlanesYUV420]:
         generator = np.random.default_rng(7)
-        unit = 1 << (picture.bit_depth - 8)
-        grain = [generator.normal(0, 1.2 * unit, picture.y.shape) for _ in range(count)]
+        unit = 1 << (frame.bit_depth - 8)
+        grain = [generator.normal(0, 1.2 * unit, frame.y.shape) for _ in range(count)]
         return [
-            picture.with_planes(
-                np.clip(picture.y + one, 16 * unit, 235 * unit).astype(picture.y.dtype), picture.u, picture.v
-            )
+            frame.with_planes(np.clip(frame.y + one, 16 * unit, 235 * unit).astype(frame.y.dtype), frame.u, frame.v)
             for one in grain
         ]
 
@@ -483,26 +481,26 @@ class TestSteadySteps:
     @pytest.mark.parametrize("bit_depth", [8, 10])
     @pytest.mark.parametrize("size", [(96, 160), (91, 151)])
     def test_a_noisy_still_scene_hardly_flickers(self, make_style, card, size, bit_depth):
-        pictures = self._noisy(_picture(*size, bit_depth=bit_depth), 24)
+        frames = self._noisy(_frame(*size, bit_depth=bit_depth), 24)
         with Stylizer(make_style(card, "posterize")) as stylizer:
-            alone = [stylizer.stylize_planes(picture) for picture in pictures][12:]
+            alone = [stylizer.stylize_planes(frame) for frame in frames][12:]
             steps = TemporalFilter(stylizer)
-            steady = [steps.stylize_planes(picture) for picture in pictures][12:]
+            steady = [steps.stylize_planes(frame) for frame in frames][12:]
         assert self._flicker(steady) < 0.25 * self._flicker(alone)
 
     @pytest.mark.parametrize("card", [PACKED, NCHW, NHWC], ids=lambda card: card.layout.value)
-    def test_a_cut_is_drawn_as_if_it_were_the_first_picture(self, make_style, card):
-        first, second = _picture(), _picture(seed=9)
+    def test_a_cut_is_drawn_as_if_it_were_the_first_frame(self, make_style, card):
+        first, second = _frame(), _frame(seed=9)
         second = second.with_planes(255 - second.y, 255 - second.u, 255 - second.v)
         with Stylizer(make_style(card, "posterize")) as stylizer:
             steps = TemporalFilter(stylizer)
             steps.stylize_planes(first)
             shown, alone = steps.stylize_planes(second), stylizer.stylize_planes(second)
-        # Where both pictures happen to be alike to a few codes they may be mixed.
+        # Where both frames happen to be alike to a few codes they may be mixed.
         assert np.mean(np.abs(shown.y.astype(int) - alone.y) > 1) < 0.05
 
     def test_a_dot_that_moves_is_where_it_is(self, make_style):
-        still = _picture(seed=3)
+        still = _frame(seed=3)
         with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
             steps = TemporalFilter(stylizer)
             for x in range(0, 120, 2):
@@ -511,36 +509,36 @@ class TestSteadySteps:
                 shown = steps.stylize_planes(still.with_planes(y, still.u, still.v))
                 assert np.abs(shown.y.astype(int) - y).max() <= 4
 
-    def test_in_batches_and_beside_skipped_pictures_it_is_the_same(self, make_style):
-        pictures = [picture for picture in self._noisy(_picture(), 4) for _ in range(2)]
+    def test_in_batches_and_beside_skipped_frames_it_is_the_same(self, make_style):
+        frames = [frame for frame in self._noisy(_frame(), 4) for _ in range(2)]
         with Stylizer(make_style(PACKED, "posterize")) as stylizer:
             one = TemporalFilter(stylizer)
-            expected = [one.stylize_planes(picture) for picture in pictures[::2]]
+            expected = [one.stylize_planes(frame) for frame in frames[::2]]
             steps = FrameReuse(TemporalFilter(stylizer), floor=NoiseFloor(0, 0, 0))
-            outputs = steps.infer([steps.preprocess(picture) for picture in pictures])
-            shown = [steps.postprocess(*pair) for pair in zip(pictures, outputs, strict=True)]
+            outputs = steps.infer([steps.preprocess(frame) for frame in frames])
+            shown = [steps.postprocess(*pair) for pair in zip(frames, outputs, strict=True)]
         assert steps.skipped == 4
-        for index, picture in enumerate(shown):
-            np.testing.assert_array_equal(picture.y, expected[index // 2].y)
+        for index, frame in enumerate(shown):
+            np.testing.assert_array_equal(frame.y, expected[index // 2].y)
 
-    def test_strength_changed_on_a_skipped_picture_shows_the_same_drawing(self, make_style):
-        pictures = self._noisy(_picture(), 5)
+    def test_strength_changed_on_a_skipped_frame_shows_the_same_drawing(self, make_style):
+        frames = self._noisy(_frame(), 5)
         with Stylizer(make_style(PACKED, "posterize")) as stylizer:
             steps = FrameReuse(TemporalFilter(stylizer), floor=NoiseFloor(0, 0, 0))
-            for picture in pictures:
-                full = steps.postprocess(picture, steps.infer([steps.preprocess(picture)])[0])
+            for frame in frames:
+                full = steps.postprocess(frame, steps.infer([steps.preprocess(frame)])[0])
             for strength in (0.0, 1.0):
                 stylizer.strength = strength
-                again = steps.postprocess(pictures[-1], steps.infer([steps.preprocess(pictures[-1])])[0])
+                again = steps.postprocess(frames[-1], steps.infer([steps.preprocess(frames[-1])])[0])
         np.testing.assert_array_equal(again.y, full.y)
 
     def test_the_network_at_another_size_starts_anew(self, make_style):
-        pictures = self._noisy(_picture(), 3)
+        frames = self._noisy(_frame(), 3)
         with Stylizer(make_style(PACKED, "posterize", net_pixels=0)) as stylizer:
             steps = TemporalFilter(stylizer)
-            steps.stylize_planes(pictures[0])
+            steps.stylize_planes(frames[0])
             stylizer.net_pixels = 96 * 160 // 2
-            np.testing.assert_array_equal(steps.stylize_planes(pictures[1]).y, stylizer.stylize_planes(pictures[1]).y)
+            np.testing.assert_array_equal(steps.stylize_planes(frames[1]).y, stylizer.stylize_planes(frames[1]).y)
 
     def test_frames_of_rgb_go_in_one_by_one(self, make_style):
         frame = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)

@@ -17,7 +17,7 @@ def negative(tmp_path: Path) -> Path:
     return save_style(tmp_path / "negative.onnx", PACKED, effect="negative")
 
 
-def picture(alpha: int | None = None) -> PlanesYUV420:
+def frame(alpha: int | None = None) -> PlanesYUV420:
     luma = np.tile(np.linspace(40, 200, 64).astype(np.uint8), (48, 1))
     chroma = np.full((24, 32), 128, np.uint8)
     return PlanesYUV420(luma, chroma, chroma, alpha=None if alpha is None else np.full((48, 64), alpha, np.uint8))
@@ -30,10 +30,10 @@ def shown(reuse: FrameReuse, planes: PlanesYUV420) -> PlanesYUV420:
 def test_an_unchanged_frame_shows_the_drawing_and_its_own_opacity(negative: Path) -> None:
     with Stylizer(negative, threads=1) as stylizer:
         reuse = FrameReuse(stylizer)
-        first, second = shown(reuse, picture(200)), shown(reuse, picture(90))
+        first, second = shown(reuse, frame(200)), shown(reuse, frame(90))
     assert reuse.skipped == 1
     assert (first.y == second.y).all()
-    assert np.abs(first.y.astype(int) - picture().y).mean() > 20  # a drawing, not the original
+    assert np.abs(first.y.astype(int) - frame().y).mean() > 20  # a drawing, not the original
     assert second.alpha is not None
     assert (second.alpha == 90).all()
 
@@ -41,7 +41,7 @@ def test_an_unchanged_frame_shows_the_drawing_and_its_own_opacity(negative: Path
 def test_an_unchanged_frame_at_another_strength_is_blended_anew(negative: Path) -> None:
     with Stylizer(negative, threads=1) as stylizer:
         reuse = FrameReuse(stylizer)
-        shown(reuse, picture())
+        shown(reuse, frame())
         stylizer.strength = 0.0
-        assert (shown(reuse, picture()).y == picture().y).all()
+        assert (shown(reuse, frame()).y == frame().y).all()
     assert reuse.skipped == 1

@@ -1,4 +1,4 @@
-"""A tiled picture equals the whole, pixel for pixel."""
+"""A tiled frame equals the whole, pixel for pixel."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def _blur(batch):
 )
 def test_tiles_with_the_margin_of_the_receptive_field_equal_the_whole(cells, tile, step, seed):
     shape = (2, 3, cells[0] * step, cells[1] * step)
-    picture = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-    tiled = run_tiled(_blur, picture, spatial_axes=(2, 3), tile=tile, margin=1, step=step)
-    np.testing.assert_allclose(tiled, _blur(picture), rtol=1e-6, atol=1e-6)
+    frame = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+    tiled = run_tiled(_blur, frame, spatial_axes=(2, 3), tile=tile, margin=1, step=step)
+    np.testing.assert_allclose(tiled, _blur(frame), rtol=1e-6, atol=1e-6)
 
 
 def test_tiles_without_a_margin_show_their_seams():
-    picture = np.random.default_rng(0).standard_normal((1, 1, 16, 16)).astype(np.float32)
-    tiled = run_tiled(_blur, picture, spatial_axes=(2, 3), tile=8, margin=0)
-    assert np.abs(tiled - _blur(picture)).max() > 0.01
+    frame = np.random.default_rng(0).standard_normal((1, 1, 16, 16)).astype(np.float32)
+    tiled = run_tiled(_blur, frame, spatial_axes=(2, 3), tile=8, margin=0)
+    assert np.abs(tiled - _blur(frame)).max() > 0.01
 
 
 @settings(deadline=None)
@@ -50,7 +50,7 @@ def test_spans_cover_everything_once_on_the_grid(cells, tile, margin, step):
     assert covered == list(range(length))
 
 
-def test_a_small_picture_is_one_tile():
+def test_a_small_frame_is_one_tile():
     calls = []
 
     def run(batch):
@@ -63,9 +63,9 @@ def test_a_small_picture_is_one_tile():
 
 
 def test_channels_last_is_tiled_along_its_own_axes():
-    picture = np.random.default_rng(0).standard_normal((1, 16, 24, 3)).astype(np.float32)
-    tiled = run_tiled(lambda tile: tile * 2, picture, spatial_axes=(1, 2), tile=8, margin=2)
-    np.testing.assert_array_equal(tiled, picture * 2)
+    frame = np.random.default_rng(0).standard_normal((1, 16, 24, 3)).astype(np.float32)
+    tiled = run_tiled(lambda tile: tile * 2, frame, spatial_axes=(1, 2), tile=8, margin=2)
+    np.testing.assert_array_equal(tiled, frame * 2)
 
 
 @pytest.mark.parametrize("tile", [1, 7, 64])

@@ -15,7 +15,7 @@ FRAME = 1 / 30
 
 
 def run(machine: Callable[[float, QualityStep], float], *, seconds: float, quality: str = "fast") -> list[QualityStep]:
-    """The level of each frame, on a machine that does one picture after the other."""
+    """The level of each frame, on a machine that does one frame after the other."""
     governor = QualityGovernor(quality_ladder(quality), frame_seconds=FRAME)
     now, steps = 0.0, []
     while now < seconds:
@@ -44,7 +44,7 @@ def test_when_the_load_goes_away_it_steps_up_again():
     assert min(step.net_share for step in steps) < 0.5
 
 
-def test_it_moves_one_rung_at_a_time_and_not_at_once():
+def test_it_moves_one_level_at_a_time_and_not_at_once():
     ladder = quality_ladder("fast")
     steps = run(lambda now, step: 9 * FRAME, seconds=10)
     places = [ladder.index(step) for step in steps]

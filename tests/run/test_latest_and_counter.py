@@ -50,7 +50,7 @@ def test_a_frame_number_is_read_back_at_any_size_and_through_noise(number: int, 
     assert read_counter(np.clip(seen.astype(int) + noise, 0, 255).astype(np.uint8)) == number
 
 
-def test_a_picture_without_a_number_reads_as_none():
+def test_a_frame_without_a_number_reads_as_none():
     assert read_counter(np.full((90, 160), 90, np.uint8)) is None
 
 

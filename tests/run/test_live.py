@@ -140,7 +140,7 @@ def test_a_camera_that_breaks_off_is_opened_again(tmp_path: Path, make_clip: Cal
 
 
 def test_pauses_between_attempts_grow_to_a_limit_and_start_again():
-    backoff = Backoff(first_seconds=1, longest_seconds=5)
+    backoff = Backoff(first_seconds=1, max_seconds=5)
     assert [backoff.next_pause_seconds() for _ in range(4)] == [1, 2, 4, 5]
     backoff.reset()
     assert backoff.next_pause_seconds() == 1
@@ -153,7 +153,7 @@ def test_a_camera_that_does_not_exist_is_refused_in_one_line(tmp_path: Path):
 
 def test_a_text_file_is_no_camera(tmp_path: Path):
     text = tmp_path / "camera.txt"
-    text.write_text("no picture")
+    text.write_text("no image")
     with pytest.raises(InputError, match="not a video"), Camera(CameraOptions(str(text)), print):
         pass
 

@@ -105,7 +105,7 @@ def test_of_two_errors_the_first_in_time_is_reported():
 
 def test_a_slow_sink_holds_the_source_back():
     made = 0
-    most_ahead = 0
+    max_ahead = 0
     taken = 0
 
     def source():
@@ -115,8 +115,8 @@ def test_a_slow_sink_holds_the_source_back():
             yield value
 
     def take(value: int) -> None:
-        nonlocal taken, most_ahead
-        most_ahead = max(most_ahead, made - taken)
+        nonlocal taken, max_ahead
+        max_ahead = max(max_ahead, made - taken)
         time.sleep(0.001)
         taken += 1
 
@@ -124,7 +124,7 @@ def test_a_slow_sink_holds_the_source_back():
 
     assert taken == 40
     # Two queues of 2, one item in each of three threads, and the one being made.
-    assert most_ahead <= 8
+    assert max_ahead <= 8
 
 
 def test_a_camera_pipeline_drops_the_oldest_and_counts_it():
@@ -149,27 +149,27 @@ def test_a_camera_pipeline_drops_the_oldest_and_counts_it():
 
 
 def test_items_are_freed_as_the_pipeline_goes():
-    class Picture:
+    class Held:
         pass
 
-    alive: weakref.WeakSet[Picture] = weakref.WeakSet()
-    most_alive = 0
+    alive: weakref.WeakSet[Held] = weakref.WeakSet()
+    max_alive = 0
 
     def source():
         for _ in range(200):
-            picture = Picture()
-            alive.add(picture)
-            yield picture
-            del picture
+            frame = Held()
+            alive.add(frame)
+            yield frame
+            del frame
 
-    def sink(_: Picture) -> None:
-        nonlocal most_alive
-        most_alive = max(most_alive, len(alive))
+    def sink(_: Held) -> None:
+        nonlocal max_alive
+        max_alive = max(max_alive, len(alive))
 
     Pipeline(source(), [Stage.each("pass", lambda item: item), Stage.each("sink", sink)], capacity=2).run()
     gc.collect()
 
-    assert most_alive <= 10
+    assert max_alive <= 10
     assert len(alive) == 0
 
 

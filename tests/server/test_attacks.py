@@ -130,7 +130,7 @@ def test_idle_connections_without_a_token_keep_nobody_out(
                 other.transport.abort()
         return found
 
-    assert attacked(attack, ConnectionLimits(most=10), guard=Guard("0.0.0.0", TOKEN)) == [200, 200, 200]
+    assert attacked(attack, ConnectionLimits(max_connections=10), guard=Guard("0.0.0.0", TOKEN)) == [200, 200, 200]
     assert len(caplog.text) < 2000
 
 
@@ -304,7 +304,7 @@ def test_an_odd_line_of_the_child_frees_its_place(
 
 
 def coded(name: str, width: int, height: int) -> bytes:
-    """The key frame of a grey picture."""
+    """The key frame of a grey frame."""
     encoder = av.CodecContext.create(name, "w")
     encoder.width, encoder.height, encoder.pix_fmt, encoder.framerate = width, height, "yuv420p", 30
     encoder.options = {"deadline": "realtime", "cpu-used": "8"} if name == "libvpx" else {"preset": "ultrafast"}
@@ -317,7 +317,7 @@ def test_a_frame_beyond_the_limit_is_not_decoded(name: str) -> None:
     from aiortc.codecs.h264 import H264Decoder
     from aiortc.codecs.vpx import Vp8Decoder
 
-    decoder = BoundedDecoder(Vp8Decoder() if name == "libvpx" else H264Decoder(), most_pixels=640 * 480)
+    decoder = BoundedDecoder(Vp8Decoder() if name == "libvpx" else H264Decoder(), max_pixels=640 * 480)
     small, large = coded(name, 320, 240), coded(name, 1280, 720)
     decoder.decode(JitterFrame(data=small, timestamp=0))
     try:

@@ -114,7 +114,7 @@ def test_a_cross_site_request_without_an_origin_is_refused_too(served: Callable[
     assert served(talk) == 403
 
 
-def test_a_picture_on_another_site_does_not_switch_the_hosts_camera_on(served: Callable[..., Any]):
+def test_an_image_on_another_site_does_not_switch_the_hosts_camera_on(served: Callable[..., Any]):
     async def talk(client: Any) -> list[int]:
         headers = {"Sec-Fetch-Site": "cross-site"}
         return [(await client.get(path, headers=headers)).status for path in ("/stream.mjpg", "/api/config", "/")]
@@ -490,7 +490,7 @@ def test_off_loopback_a_token_is_made_up_and_tls_is_spoken_of(
     assert "TLS belongs in front" in capsys.readouterr().out
 
 
-def test_pictures_beyond_the_limit_are_made_smaller_before_they_are_stylized(packed_style: Path):
+def test_frames_beyond_the_limit_are_made_smaller_before_they_are_stylized(packed_style: Path):
     import numpy as np
     from animevid.pixels import PlanesYUV420
     from animevid.server.webrtc import fitting

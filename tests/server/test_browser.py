@@ -19,7 +19,7 @@ from live_browser import (
     go_live,
     newest_job,
     open_page,
-    picture,
+    pixels_of,
     serving,
     text,
     until,
@@ -28,7 +28,7 @@ from live_browser import (
 
 @pytest.fixture(scope="module")
 def page(browser: tuple[Any, str]) -> Any:
-    """The page for somebody who does not want to be mirrored: numbers in the picture can be read."""
+    """The page for somebody who does not want to be mirrored: numbers in the frames can be read."""
     driver, url = browser
     open_page(driver, url, mirror={"front": False, "other": False})
     return driver
@@ -44,7 +44,7 @@ def test_the_remote_video_plays_and_is_stylized(page: Any):
     first = page.execute_script("return stylized.currentTime")
     until(lambda: page.execute_script("return stylized.currentTime") > first + 0.5)
     assert page.execute_script("return [stylized.videoWidth, stylized.videoHeight]") == [320, 180]
-    assert np.abs(picture(page, "#original") - picture(page, "#stylized")).mean() > 4
+    assert np.abs(pixels_of(page, "#original") - pixels_of(page, "#stylized")).mean() > 4
 
 
 def test_the_number_in_the_camera_is_read_from_the_stylized_video_a_little_later(page: Any):
@@ -82,18 +82,18 @@ def test_the_line_moves_by_key_and_by_pointer(page: Any):
     assert abs(int(split.get_attribute("aria-valuenow")) - 25) <= 2
 
 
-def test_another_style_changes_the_picture(page: Any):
+def test_another_style_changes_the_video(page: Any):
     go_live(page)
-    bright = picture(page, "#stylized")[60:].mean()
+    bright = pixels_of(page, "#stylized")[60:].mean()
     page.find_element("css selector", "input[value=negative]").click()
     until(lambda: page.execute_script("return stage.dataset.style") == "negative")
-    until(lambda: abs(picture(page, "#stylized")[60:].mean() - (255 - bright)) < 40)
+    until(lambda: abs(pixels_of(page, "#stylized")[60:].mean() - (255 - bright)) < 40)
 
 
 def test_strength_zero_shows_the_original(page: Any):
     go_live(page)
     page.execute_script("strength.value = 0; strength.dispatchEvent(new Event('input'))")
-    until(lambda: np.abs(picture(page, "#original")[30:] - picture(page, "#stylized")[30:]).mean() < 14)
+    until(lambda: np.abs(pixels_of(page, "#original")[30:] - pixels_of(page, "#stylized")[30:]).mean() < 14)
     page.execute_script("strength.value = 100; strength.dispatchEvent(new Event('input'))")
 
 
@@ -121,11 +121,11 @@ def downloads(page: Any, tmp_path: Path) -> Callable[..., Path]:
     return lambda *kinds: until(lambda: next((path for path in folder.iterdir() if path.suffix in kinds), None))
 
 
-def test_the_snapshot_button_saves_the_stylized_picture(page: Any, downloads: Callable[..., Path]):
+def test_the_snapshot_button_saves_the_stylized_frame(page: Any, downloads: Callable[..., Path]):
     go_live(page)
     page.find_element("id", "snapshot").click()
-    with av.open(str(downloads(".png"))) as picture:
-        (frame,) = picture.decode(video=0)
+    with av.open(str(downloads(".png"))) as snapshot:
+        (frame,) = snapshot.decode(video=0)
         assert (frame.width, frame.height) == (320, 180)
         assert frame.to_ndarray(format="gray").std() > 10
 

@@ -26,14 +26,14 @@ async def film() -> AsyncIterator[bytes]:
 class Watched(Jobs):
     """Jobs whose child is a wait; notes how many are converted at a time, and in which order."""
 
-    at_once = most_at_once = 0
+    at_once = max_at_once = 0
     seconds = 0.05
 
     async def _run_sandbox(self, request: Any, job: Job) -> str | None:
         self.order: list[str] = getattr(self, "order", [])
         self.order.append(job.name)
         self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
+        self.max_at_once = max(self.max_at_once, self.at_once)
         try:
             await asyncio.sleep(self.seconds)
             job.result.write_bytes(b"drawn")
@@ -55,7 +55,7 @@ def test_files_wait_in_line_and_are_converted_one_at_a_time(packed_style: Path) 
             await asyncio.gather(*(job.task for job in sent if job.task))
             assert [job.state for job in sent] == ["done"] * 3
             assert jobs.order == ["0.mp4", "1.mp4", "2.mp4"]
-            assert jobs.most_at_once == 1
+            assert jobs.max_at_once == 1
 
     asyncio.run(talk())
 

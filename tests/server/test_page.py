@@ -22,7 +22,7 @@ from live_browser import (
     go_live,
     newest_job,
     open_page,
-    picture,
+    pixels_of,
     serving,
     text,
     until,
@@ -110,7 +110,7 @@ def test_who_must_wait_for_a_place_is_told_how_long_and_may_stop_waiting(page: A
     assert page.find_elements("css selector", "#notices li") == []
 
 
-def test_a_reduced_quality_is_told_and_a_smaller_picture_offered(page: Any):
+def test_a_reduced_quality_is_told_and_a_smaller_video_offered(page: Any):
     tell = "const [f, done] = arguments; import('/figures.js').then((m) => done(m.onFigures(f)))"
     figures = {"dropped": 0, "viewers": 1, "style": "posterize", "trouble": None, "reduced": "64% of the resolution"}
     page.execute_script("animevid.state.source = 'viewer'")
@@ -118,7 +118,7 @@ def test_a_reduced_quality_is_told_and_a_smaller_picture_offered(page: Any):
         tell.replace("arguments[0]", "a").replace("const done", "const a = arguments[0], done"), figures
     )
     assert "Drawn at 64% of the resolution, to keep up." in notice(page, "quality")
-    press_in_notice(page, "quality", "Smaller picture")
+    press_in_notice(page, "quality", "Smaller video")
     assert page.execute_script("return resolution.value") == "480x270"
     assert page.find_elements("css selector", "[data-kind=quality]") == []
 
@@ -163,7 +163,7 @@ def test_a_server_that_does_not_answer_is_found_within_two_seconds(page: Any):
     assert page.find_elements("css selector", "[data-kind=server]") == []
 
 
-def test_when_a_killed_server_is_back_the_live_picture_goes_on(browser: tuple[Any, str], packed_style: Path):
+def test_when_a_killed_server_is_back_the_live_video_goes_on(browser: tuple[Any, str], packed_style: Path):
     driver, _ = browser
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -212,7 +212,7 @@ def downloads(page: Any, tmp_path: Path) -> Callable[..., Path]:
 
 
 def is_mirrored(luma: Any) -> bool | None:
-    """Whether the number in a picture can be read in a mirror only; ``None``: it cannot be read at all."""
+    """Whether the number in a frame can be read in a mirror only; ``None``: it cannot be read at all."""
     if read_counter(luma) is not None:
         return False
     return True if read_counter(np.ascontiguousarray(luma[:, ::-1])) is not None else None
@@ -247,7 +247,7 @@ def test_the_hosts_camera_is_not_mirrored(page: Any):
     ) == ["false", "none"]
 
 
-#: A second camera beside Chromium's: a drawing, 180x320. ``asked`` are the wishes of getUserMedia.
+#: A second camera beside Chromium's: a drawing, 180x320. ``asked`` are the constraints of getUserMedia.
 SECOND_CAMERA = """
 const media = navigator.mediaDevices, real = media.getUserMedia.bind(media), list = media.enumerateDevices.bind(media);
 const canvas = document.createElement('canvas');
@@ -265,7 +265,7 @@ media.enumerateDevices = async () => [...await list(), { kind: 'videoinput', dev
 """
 
 
-def test_another_camera_is_chosen_while_the_picture_goes_on(page: Any):
+def test_another_camera_is_chosen_while_the_video_goes_on(page: Any):
     page.execute_script(SECOND_CAMERA)
     go_live(page)
     until(lambda: page.execute_script("return camera.checkVisibility() && camera.options.length === 2"))
@@ -377,7 +377,7 @@ def test_an_iphone_which_has_full_screen_for_films_only_gets_the_whole_page(page
 def test_the_style_cards_show_a_face_and_a_landscape(page: Any):
     sizes = "return [...document.querySelectorAll('.card img')].map((i) => [i.naturalWidth, i.naturalHeight])"
     until(lambda: page.execute_script(sizes)[:2] == [[240, 360]] * 2)
-    posterized, negative = (picture(page, f".card:has([value={name}]) img") for name in ("posterize", "negative"))
+    posterized, negative = (pixels_of(page, f".card:has([value={name}]) img") for name in ("posterize", "negative"))
     for half in (slice(0, 45), slice(45, 90)):
         assert np.abs(posterized[half] - negative[half]).mean() > 40
         assert posterized[half].std() > 20
@@ -401,7 +401,7 @@ def test_a_photo_is_dropped_and_compared_with_what_became_of_it(page: Any, photo
     item = newest_job(page, "done", "failed")
     assert "Save the photo" in item.text
     until(lambda: page.execute_script("return document.querySelector('#jobs .after').naturalWidth") == 144)
-    assert np.abs(picture(page, "#jobs .before") - picture(page, "#jobs .after")).mean() > 4
+    assert np.abs(pixels_of(page, "#jobs .before") - pixels_of(page, "#jobs .after")).mean() > 4
     handle = item.find_element("css selector", ".split")
     handle.send_keys("\ue011")  # Home
     assert (
@@ -410,11 +410,11 @@ def test_a_photo_is_dropped_and_compared_with_what_became_of_it(page: Any, photo
     )
     click(page, "input[value=negative]")
     again = until(lambda: item.find_elements("xpath", ".//button[text()='Draw in Negative']"))[0]
-    before = picture(page, "#jobs .after")
+    before = pixels_of(page, "#jobs .after")
     again.click()
     until(lambda: "Negative," in newest_job(page, "done", "failed").text)
     until(lambda: page.execute_script("return document.querySelector('#jobs .after').complete"))
-    assert np.abs(picture(page, "#jobs .after") - before).mean() > 40
+    assert np.abs(pixels_of(page, "#jobs .after") - before).mean() > 40
 
 
 def test_a_photo_is_taken_by_the_camera_after_a_countdown(page: Any):
@@ -444,14 +444,14 @@ def test_a_film_shows_one_frame_in_the_chosen_style_and_an_estimate_before_it_is
     item = newest_job(page, "held")
     assert re.search(r"96 × 48, 0:0\d\. About (a second|\d+ s) to convert\.", item.text)
     until(lambda: page.execute_script("return document.querySelector('#jobs .after').naturalWidth") == 96)
-    first = picture(page, "#jobs .after")
+    first = pixels_of(page, "#jobs .after")
     click(page, "input[value=negative]")
     until(
         lambda: page.execute_script(
             "const i = document.querySelector('#jobs .after'); return i.src.includes('negative') && i.complete"
         )
     )
-    assert np.abs(picture(page, "#jobs .after") - first).mean() > 40
+    assert np.abs(pixels_of(page, "#jobs .after") - first).mean() > 40
     item.find_element("css selector", ".primary").click()
     newest_job(page, "done")
     # The films before and after play in step.

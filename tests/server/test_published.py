@@ -75,7 +75,7 @@ def animevid(*arguments: object, style: Path) -> int:
 
 
 def contents(path: Path) -> tuple[list[str], int]:
-    """The kinds of streams, and how many pictures can be decoded."""
+    """The kinds of streams, and how many frames can be decoded."""
     with av.open(str(path)) as container:
         kinds = [stream.type for stream in container.streams]
         return kinds, sum(1 for _ in container.decode(video=0))
@@ -94,9 +94,9 @@ def test_a_live_rtmp_stream_is_taken_down(film: Path, packed_style: Path, tmp_pa
     url, out = f"rtmp://127.0.0.1:{free_port()}/live/film", tmp_path / "out.mp4"
     with ffmpeg("-re", "-i", film, "-c", "copy", "-f", "flv", "-listen", 1, url):
         assert animevid(url, out, style=packed_style) == 0
-    kinds, pictures = contents(out)
+    kinds, frames = contents(out)
     assert kinds == ["video", "audio"]
-    assert pictures >= FRAMES - 2
+    assert frames >= FRAMES - 2
 
 
 @needs("srt")
@@ -113,9 +113,9 @@ def test_a_live_srt_stream_is_taken_down(film: Path, packed_style: Path, tmp_pat
     source = ("-re", "-i", film, "-c", "copy", "-f", "mpegts", "-linger", 5, f"srt://127.0.0.1:{port}?mode=listener")
     with ffmpeg(*source):
         assert animevid(f"srt://127.0.0.1:{port}", out, style=packed_style) == 0
-    kinds, pictures = contents(out)
+    kinds, frames = contents(out)
     assert kinds == ["video", "audio"]
-    assert pictures >= FRAMES - 2
+    assert frames >= FRAMES - 2
 
 
 def test_without_srt_anywhere_the_error_says_what_to_install(
@@ -144,18 +144,18 @@ def test_a_film_is_published_by_rtsp(film: Path, packed_style: Path, tmp_path: P
     url, received = f"rtsp://127.0.0.1:{free_port()}/film", tmp_path / "received.mkv"
     with ffmpeg("-rtsp_flags", "listen", "-i", url, "-preset", "ultrafast", received):
         assert animevid(film, url, style=packed_style) == 0
-    kinds, pictures = contents(received)
+    kinds, frames = contents(received)
     assert kinds == ["video", "audio"]
-    assert pictures >= FRAMES - 5  # the listener looks at the first ones to learn what they are
+    assert frames >= FRAMES - 5  # the listener looks at the first ones to learn what they are
 
 
 def test_a_camera_is_taken_down_by_rtsp(film: Path, packed_style: Path, tmp_path: Path):
     out = tmp_path / "out.mp4"
     with RtspStation(film) as station:
         assert animevid(station.url, out, style=packed_style) == 0
-    kinds, pictures = contents(out)
+    kinds, frames = contents(out)
     assert kinds == ["video"]
-    assert pictures >= FRAMES - 2
+    assert frames >= FRAMES - 2
 
 
 @needs("hls")
@@ -179,15 +179,15 @@ def test_a_live_hls_playlist_is_followed_to_its_end(
                 time.sleep(0.1)
             assert animevid(f"http://127.0.0.1:{server.server_port}/live.m3u8", out, style=packed_style) == 0
         server.shutdown()
-    kinds, pictures = contents(out)
+    kinds, frames = contents(out)
     assert kinds == ["video", "audio"]
-    assert pictures >= 3 * FRAMES
+    assert frames >= 3 * FRAMES
 
 
 def test_what_is_published_takes_as_long_as_it_lasts(film: Path, packed_style: Path):
     with _listener() as (url, _), Conversion(film, url, ConversionOptions(style=packed_style)) as conversion:
         report = conversion.run()
-    # The last picture may not go before its time, 0.96 s after the first one.
+    # The last frame may not go before its time, 0.96 s after the first one.
     assert report.elapsed_seconds - report.first_frame_seconds > 0.9
 
 
@@ -199,7 +199,7 @@ def test_on_request_it_goes_as_fast_as_it_can(make_clip: Callable[..., Path], pa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
-def test_ctrl_c_does_not_wait_for_the_next_picture(make_clip: Callable[..., Path], packed_style: Path):
+def test_ctrl_c_does_not_wait_for_the_next_frame(make_clip: Callable[..., Path], packed_style: Path):
     import signal
 
     minute = make_clip("slow.mkv", frames=40, rate=1)
@@ -208,14 +208,14 @@ def test_ctrl_c_does_not_wait_for_the_next_picture(make_clip: Callable[..., Path
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         while not moments:
             time.sleep(0.1)
-        time.sleep(1)  # in the middle of a pause between pictures
+        time.sleep(1)  # in the middle of a pause between frames
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
-def test_ctrl_c_does_not_wait_for_the_next_picture_of_a_pipe_either(make_clip: Callable[..., Path], packed_style: Path):
-    """A pipe may never end, so that Ctrl-C is its normal end: the pictures at hand go out at once."""
+def test_ctrl_c_does_not_wait_for_the_next_frame_of_a_pipe_either(make_clip: Callable[..., Path], packed_style: Path):
+    """A pipe may never end, so that Ctrl-C is its normal end: the frames at hand go out at once."""
     import signal
 
     minute = make_clip("slow.mkv", frames=40, rate=1, container_options={"live": "1"})
@@ -232,7 +232,7 @@ def test_ctrl_c_does_not_wait_for_the_next_picture_of_a_pipe_either(make_clip: C
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         process.stdin.close()
-    # About ten pictures are on their way between decoder and encoder, a second apart.
+    # About ten frames are on their way between decoder and encoder, a second apart.
     assert time.monotonic() - pressed < 8
 
 

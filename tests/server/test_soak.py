@@ -50,25 +50,25 @@ def test_memory_that_grows_is_found_out_and_a_start_is_no_growth(soaking: Any):
 
 def test_sound_that_drifts_is_found_out(soaking: Any):
     fps, drift = soaking.FPS, soaking.drift
-    pictures = [(index / fps, 100 + index) for index in range(20 * fps)]
+    frames = [(index / fps, 100 + index) for index in range(20 * fps)]
     together = [second + 20 / fps for second in range(1, 18)]
-    assert max(map(abs, drift(pictures, together))) < 1e-6
+    assert max(map(abs, drift(frames, together))) < 1e-6
     apart = [heard * 1.005 for heard in together]
-    assert drift(pictures, apart)[-1] - drift(pictures, apart)[0] == pytest.approx(0.08, abs=1e-6)
+    assert drift(frames, apart)[-1] - drift(frames, apart)[0] == pytest.approx(0.08, abs=1e-6)
 
 
 def test_minutes_that_are_missed_at_a_break_are_no_drift(soaking: Any):
     """What a machine that was too slow made: numbers went on by more than half a turn, and 467 ms were seen."""
     fps, turn = soaking.FPS, soaking.TURN
-    missed = 70 * fps  # the pictures of 70 s that never came; sound and pictures go on together
-    pictures = [(index / fps, (100 + index + (missed if index >= 10 * fps else 0)) % turn) for index in range(20 * fps)]
+    missed = 70 * fps  # the frames of 70 s that never came; sound and frames go on together
+    frames = [(index / fps, (100 + index + (missed if index >= 10 * fps else 0)) % turn) for index in range(20 * fps)]
     together = [second + 20 / fps for second in range(1, 18)]
-    drifts = soaking.drift(pictures, together)
+    drifts = soaking.drift(frames, together)
     assert len(drifts) == len(together)
     assert max(map(abs, drifts)) < 1e-6
 
 
-def test_a_drift_that_lasts_is_told_from_a_picture_that_was_late_once(soaking: Any):
+def test_a_drift_that_lasts_is_told_from_a_frame_that_was_late_once(soaking: Any):
     late_once = [0.0] * 30
     late_once[17] = 0.2
     assert soaking.lasting_drift(late_once) == 0

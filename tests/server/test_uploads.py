@@ -26,7 +26,7 @@ async def sent(client: Any, data: bytes, **query: str) -> dict[str, Any]:
     return await finished(client, await (await client.post("/api/jobs", data=data, params=query)).json())
 
 
-async def picture(client: Any, address: str) -> Any:
+async def image(client: Any, address: str) -> Any:
     return cv2.imdecode(np.frombuffer(await (await client.get(address)).read(), np.uint8), cv2.IMREAD_UNCHANGED)
 
 
@@ -47,7 +47,7 @@ def test_a_photo_is_drawn_and_shown_before_and_after(
         job = await sent(client, cv2.imencode(suffix, photo)[1].tobytes(), name=f"me{suffix}", hold="1")
         assert (job["state"], job["photo"], job["error"]) == ("done", True, None)  # a photo does not wait
         at = f"/api/jobs/{job['id']}"
-        before, after = [await picture(client, f"{at}/{name}.jpg") for name in ("before", "after")]
+        before, after = [await image(client, f"{at}/{name}.jpg") for name in ("before", "after")]
         assert before.shape == after.shape == (96, 128, 3)
         assert np.abs(before.astype(int) - after).mean() > 2
         result = await client.get(f"{at}/result")
@@ -70,10 +70,10 @@ def test_one_frame_of_a_held_film_is_drawn_before_it_is_converted(
         pale = await (await client.post(f"{at}/preview", json={"strength": 0})).json()
         assert pale["preview"]["width"] == 64
         assert 0 < pale["preview"]["seconds"] < 60
-        before, faint = [await picture(client, f"{at}/{name}.jpg") for name in ("before", "after")]
+        before, faint = [await image(client, f"{at}/{name}.jpg") for name in ("before", "after")]
         strong = await (await client.post(f"{at}/preview", json={"strength": 1})).json()
         assert strong["preview"]["number"] > pale["preview"]["number"]
-        drawn = await picture(client, f"{at}/after.jpg")
+        drawn = await image(client, f"{at}/after.jpg")
         assert np.abs(before.astype(int) - faint).mean() < 2 < np.abs(before.astype(int) - drawn).mean()
         assert (await client.get(f"{at}/result")).status == 409
 
@@ -129,7 +129,7 @@ def test_the_cards_that_are_shipped_are_drawn_by_the_styles_that_are_shipped():
 
 def test_a_style_of_ones_own_gets_a_card_with_both_photos(served: Callable[..., Any]):
     async def talk(client: Any) -> Any:
-        return [await picture(client, f"/styles/{name}.jpg") for name in ("original", "test-packed")]
+        return [await image(client, f"/styles/{name}.jpg") for name in ("original", "test-packed")]
 
     photos, drawn = served(talk)
     assert photos.shape == drawn.shape == (360, 240, 3)

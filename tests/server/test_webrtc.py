@@ -121,7 +121,7 @@ def test_an_error_of_the_viewer_is_still_told_after_the_next_frame(packed_style:
 
 
 @pytest.mark.parametrize("mirror", ["0", "1"])
-def test_plain_pictures_are_mirrored_where_that_is_asked_for(served: Callable[..., Any], mirror: str):
+def test_single_jpegs_are_mirrored_where_that_is_asked_for(served: Callable[..., Any], mirror: str):
     import cv2
     import numpy as np
 

@@ -75,8 +75,8 @@ def test_keys_take_a_snapshot_and_record_what_is_seen(packed_style: Path, tmp_pa
 
     show.run(on_result=seen)
     snapshot, recording = show.files
-    with av.open(str(snapshot)) as picture:
-        assert (picture.streams.video[0].width, picture.streams.video[0].height) == (320, 180)
+    with av.open(str(snapshot)) as still:
+        assert (still.streams.video[0].width, still.streams.video[0].height) == (320, 180)
     with av.open(str(recording)) as film:
         frames = list(film.decode(video=0))
     assert len(frames) >= 8
@@ -87,7 +87,7 @@ def test_keys_take_a_snapshot_and_record_what_is_seen(packed_style: Path, tmp_pa
 
 @pytest.mark.shared
 @pytest.mark.usefixtures("no_monitor")
-def test_a_recording_has_the_microphones_sound_beside_the_picture(packed_style: Path, tmp_path: Path, clips: Path):
+def test_a_recording_has_the_microphones_sound_beside_the_video(packed_style: Path, tmp_path: Path, clips: Path):
     sound = str(clips / "bbb_480p_30s_aac.mp4")
     show = webcam(packed_style, tmp_path, record=True, microphone=sound, window=False, seconds=1.5)
     show.run()
@@ -97,7 +97,7 @@ def test_a_recording_has_the_microphones_sound_beside_the_picture(packed_style: 
     assert abs(video - audio) < 0.5
 
 
-def test_sound_and_picture_are_placed_by_the_clock_however_many_frames_are_missing(tmp_path: Path):
+def test_sound_and_video_are_placed_by_the_clock_however_many_frames_are_missing(tmp_path: Path):
     planes = PlanesYUV420(np.zeros((48, 64), np.uint8), *(np.full((24, 32), 128, np.uint8) for _ in range(2)))
     with RecordingSink(tmp_path / "a.mp4", first=Frame.captured(planes, 0, 100.0), sound=True) as recorder:
         moments = [100.0, 100.1, 100.9, 101.5, 102.0]
@@ -109,15 +109,15 @@ def test_sound_and_picture_are_placed_by_the_clock_however_many_frames_are_missi
             recorder.offer_sound(frame, 100 + (index + 1) / 50)
         recorder.finish()
     with av.open(str(tmp_path / "a.mp4")) as film:
-        pictures = [frame.time for frame in film.decode(video=0)]
+        times = [frame.time for frame in film.decode(video=0)]
     with av.open(str(tmp_path / "a.mp4")) as film:
         sound = [(frame.time, frame.samples) for frame in film.decode(audio=0)]
-    assert pictures == pytest.approx([moment - 100 for moment in moments if moment < 102], abs=0.001)
+    assert times == pytest.approx([moment - 100 for moment in moments if moment < 102], abs=0.001)
     assert abs(sound[-1][0] + sound[-1][1] / 48000 - 2.0) < 0.04
 
 
 @pytest.mark.parametrize("fault", [1.001, 0.999], ids=["fast", "slow"])
-def test_a_microphone_whose_clock_is_off_stays_with_the_picture(fault: float, tmp_path: Path):
+def test_a_microphone_whose_clock_is_off_stays_with_the_video(fault: float, tmp_path: Path):
     planes = PlanesYUV420(np.zeros((48, 64), np.uint8), *(np.full((24, 32), 128, np.uint8) for _ in range(2)))
     rate, seconds = 16_000, 120  # a thousandth: 120 ms in two minutes
     with RecordingSink(
@@ -145,7 +145,7 @@ def test_a_microphone_whose_clock_is_off_stays_with_the_picture(fault: float, tm
     assert max(abs(heard - 10 * index - 5) for index, heard in enumerate(clicks)) < 0.04, clicks
 
 
-def test_a_recording_whose_sound_cannot_be_written_says_so_with_the_next_picture(
+def test_a_recording_whose_sound_cannot_be_written_says_so_with_the_next_frame(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     planes = PlanesYUV420(np.zeros((48, 64), np.uint8), *(np.full((24, 32), 128, np.uint8) for _ in range(2)))
@@ -312,7 +312,7 @@ def test_keys_pressed_on_a_real_keyboard_take_a_snapshot_record_and_quit(
             process.wait()
     assert process.returncode == 0
     assert said.split()[:2] == [str(snapshot), str(recording)]
-    with av.open(str(snapshot)) as picture:
-        assert (picture.streams.video[0].width, picture.streams.video[0].height) == (320, 180)
+    with av.open(str(snapshot)) as still:
+        assert (still.streams.video[0].width, still.streams.video[0].height) == (320, 180)
     with av.open(str(recording)) as film:
         assert sum(1 for _ in film.decode(video=0)) >= 3

@@ -1,4 +1,4 @@
-"""Styles of others run as they are: float16, uint8, a picture of twice the size, weights in a file beside the style."""
+"""Styles of others run as they are: float16, uint8, an image of twice the size, weights in a file beside the style."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ def soft(height: int = 48, width: int = 64) -> np.ndarray:
     return np.stack([y, x, 255 - (x + y) / 2], axis=2).astype(np.uint8)
 
 
-def drawn(path: Path, picture: np.ndarray, hints: CardHints | None = None) -> np.ndarray:
+def drawn(path: Path, image: np.ndarray, hints: CardHints | None = None) -> np.ndarray:
     with Stylizer(path, backend="onnxruntime", threads=1, hints=hints) as stylizer:
-        return stylizer(picture).astype(int)
+        return stylizer(image).astype(int)
 
 
 @pytest.mark.shared
 def test_a_float16_network_draws_what_it_draws_by_itself(shared: Path) -> None:
-    path, picture = shared / "faults" / "fp16_dyn.onnx", soft()
-    batch = np.moveaxis(picture / 127.5 - 1, 2, 0)[np.newaxis].astype(np.float16)
+    path, image = shared / "faults" / "fp16_dyn.onnx", soft()
+    batch = np.moveaxis(image / 127.5 - 1, 2, 0)[np.newaxis].astype(np.float16)
     (own,) = onnxruntime.InferenceSession(str(path)).run(None, {"input": batch})
     wanted = np.moveaxis((own[0].astype(float) + 1) * 127.5, 0, 2)
     assert load_style(path).card.input_range == (-1, 1)
-    assert np.abs(drawn(path, picture) - wanted)[2:-2, 2:-2].mean() < 3
+    assert np.abs(drawn(path, image) - wanted)[2:-2, 2:-2].mean() < 3
 
 
 @pytest.mark.shared
 def test_a_uint8_network_is_given_levels_and_gives_levels(shared: Path) -> None:
-    path, picture = shared / "faults" / "u8_nhwc.onnx", soft()
+    path, image = shared / "faults" / "u8_nhwc.onnx", soft()
     card = load_style(path).card
     assert (card.layout, card.input_range, card.output_range) == (Layout.NHWC, (0, 255), (0, 255))
-    (own,) = onnxruntime.InferenceSession(str(path)).run(None, {"image": picture[np.newaxis]})
-    difference = drawn(path, picture) - own[0]
+    (own,) = onnxruntime.InferenceSession(str(path)).run(None, {"image": image[np.newaxis]})
+    difference = drawn(path, image) - own[0]
     assert np.abs(difference).max() < 8
     assert abs(difference.mean()) < 0.4  # rounded, not cut
 
 
 @pytest.mark.shared
 def test_a_network_that_gives_twice_the_size_gives_the_size(shared: Path) -> None:
-    path, picture = shared / "faults" / "x2.onnx", soft()
-    output = drawn(path, picture)
-    assert output.shape == picture.shape
-    assert np.abs(output - picture)[2:-2, 2:-2].max() < 8
+    path, image = shared / "faults" / "x2.onnx", soft()
+    output = drawn(path, image)
+    assert output.shape == image.shape
+    assert np.abs(output - image)[2:-2, 2:-2].max() < 8
 
 
 def test_each_pixel_is_the_mean_of_those_that_the_network_gives_for_it(tmp_path: Path) -> None:
@@ -63,8 +63,8 @@ def test_each_pixel_is_the_mean_of_those_that_the_network_gives_for_it(tmp_path:
     large = net.op("DepthToSpace", net.op("Concat", *corners, axis=1), blocksize=2)
     path = tmp_path / "x2.onnx"
     path.write_bytes(net.model(net.op("Transpose", large, perm=[0, 2, 3, 1]), ["N", "H", "W", 3], ["N", "H2", "W2", 3]))
-    picture, hints = soft(), CardHints(input_range=(-1, 1), output_range=(-1, 1))
-    assert np.abs(drawn(path, picture, hints) - picture).max() < 8
+    image, hints = soft(), CardHints(input_range=(-1, 1), output_range=(-1, 1))
+    assert np.abs(drawn(path, image, hints) - image).max() < 8
 
 
 def _in_two_files(folder: Path, location: str = "x.bin") -> Path:

@@ -45,7 +45,7 @@ def test_bad_files_do_not_break_the_list(shared: Path, user_styles: Path, nchw_s
     assert not names & {f"card_{name}" for name in BAD_CARDS}
 
 
-def test_values_that_are_no_numbers_are_an_error_and_no_black_picture(shared: Path) -> None:
+def test_values_that_are_no_numbers_are_an_error_and_no_black_image(shared: Path) -> None:
     style = load_style(shared / "faults" / "hostile" / "nan_c.onnx")
     with Stylizer(style) as stylizer, pytest.raises(BackendError, match="NaN"):
         stylizer(np.full((64, 64, 3), 99, np.uint8))

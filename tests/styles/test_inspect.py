@@ -12,7 +12,7 @@ from small_networks import Builder, cartoongan, packed_network, rgb_network
 
 
 def _near_copy(*, low: float, high: float, strength: float = 0.05) -> bytes:
-    """Keeps the picture, as stylizers do, only if black is ``low`` and white ``high``: it clips there, and bends."""
+    """Keeps the image, as stylizers do, only if black is ``low`` and white ``high``: it clips there, and bends."""
     net = Builder()
     constant = lambda value: net.constant(np.float32(value))  # noqa: E731
     span = high - low
@@ -68,7 +68,7 @@ def test_a_graph_that_names_no_channels_takes_a_hint():
 
 
 @pytest.mark.parametrize("value_range", [(-1.0, 1.0), (0.0, 1.0), (0.0, 255.0)], ids=str)
-def test_the_value_range_is_found_by_looking_at_a_picture(value_range):
+def test_the_value_range_is_found_by_looking_at_an_image(value_range):
     card = infer_card(_near_copy(low=value_range[0], high=value_range[1]), name="near")
     assert (card.input_range, card.output_range) == (value_range, value_range)
 

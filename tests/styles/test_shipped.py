@@ -31,7 +31,7 @@ from animevid.styles import DEFAULT_STYLE, Style, load_style
 from animevid.styles.card import CARD_VERSION
 from onnx import numpy_helper
 
-Picture = np.ndarray
+Image = np.ndarray
 
 _FOLDER = Path(animevid.styles.__file__).parent
 # The default style stands here by name: were its file missing, its tests would fail instead of not being there.
@@ -49,7 +49,7 @@ FACE, STREET, MOUNTAINS, SKY, TREES = (
 PHOTOS = (FACE, STREET, MOUNTAINS, SKY, TREES)
 
 #: Wider than any border effect that a viewer would call one; pixels inside it are "the inside".
-_RIM_PX = 32
+_BORDER_PX = 32
 
 
 @pytest.fixture(scope="module", params=[*_NAMES, *_FILES], ids=lambda name: Path(name).stem)
@@ -59,27 +59,27 @@ def style(request: pytest.FixtureRequest) -> Style:
 
 
 @pytest.fixture(scope="module")
-def stylize(style: Style) -> Iterator[Callable[[Picture], Picture]]:
+def stylize(style: Style) -> Iterator[Callable[[Image], Image]]:
     with Stylizer(style, threads=2) as stylizer:
         yield stylizer
 
 
 @pytest.fixture(scope="module")
-def photos(shared: Path) -> dict[str, Picture]:
+def photos(shared: Path) -> dict[str, Image]:
     """640x360, uint8 RGB: what a viewer's window shows."""
     return {name: fitted(read(shared / "photos" / name), 640, 360) for name in PHOTOS}
 
 
 @pytest.fixture(scope="module")
-def drawn_photos(stylize: Callable[[Picture], Picture], photos: dict[str, Picture]) -> dict[str, Picture]:
+def drawn_photos(stylize: Callable[[Image], Image], photos: dict[str, Image]) -> dict[str, Image]:
     return {name: stylize(photo) for name, photo in photos.items()}
 
 
-def read(path: Path) -> Picture:
+def read(path: Path) -> Image:
     return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
 
 
-def fitted(photo: Picture, width: int, height: int) -> Picture:
+def fitted(photo: Image, width: int, height: int) -> Image:
     """The photo's middle at that size."""
     scale = max(width / photo.shape[1], height / photo.shape[0])
     size = (max(width, round(photo.shape[1] * scale)), max(height, round(photo.shape[0] * scale)))
@@ -88,11 +88,11 @@ def fitted(photo: Picture, width: int, height: int) -> Picture:
     return np.ascontiguousarray(whole[top : top + height, left : left + width])
 
 
-def even(colour: tuple[int, int, int] | int, width: int = 640, height: int = 360) -> Picture:
+def even(colour: tuple[int, int, int] | int, width: int = 640, height: int = 360) -> Image:
     return np.full((height, width, 3), colour, np.uint8)
 
 
-def distance(first: Picture, second: Picture) -> float:
+def distance(first: Image, second: Image) -> float:
     """Mean absolute difference, 8-bit codes."""
     return float(np.abs(first.astype(np.float32) - second.astype(np.float32)).mean())
 
@@ -104,8 +104,8 @@ def held(value: float, *, good: float, limit: float, what: str) -> None:
         pytest.xfail(f"known fault: {what} is {value:.2f}, good is {good}")
 
 
-def inside(picture: Picture, rim_px: int = _RIM_PX) -> Picture:
-    return picture[rim_px:-rim_px, rim_px:-rim_px]
+def inside(image: Image, border_px: int = _BORDER_PX) -> Image:
+    return image[border_px:-border_px, border_px:-border_px]
 
 
 # ----------------------------------------------------------------------------------------------------------- the file
@@ -157,9 +157,9 @@ def test_the_file_is_at_most_two_megabytes(style: Style) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 255], ids=["black", "white"])
-def test_black_stays_black_and_white_stays_white(stylize: Callable[[Picture], Picture], code: int) -> None:
+def test_black_stays_black_and_white_stays_white(stylize: Callable[[Image], Image], code: int) -> None:
     drawn = stylize(even(code)).astype(int)
-    # Three codes beside black are not seen on a screen; at the rim, where a network sees the end of the world, eight.
+    # Three codes beside black are not seen on a screen; at the border, where a network sees its padding, eight.
     assert np.abs(drawn - code).max() <= 32
     off = max(np.abs(inside(drawn) - code).max(), np.abs(drawn - code).max() - 5)
     held(off, good=3, limit=20, what="distance from the code")
@@ -168,14 +168,14 @@ def test_black_stays_black_and_white_stays_white(stylize: Callable[[Picture], Pi
 @pytest.mark.parametrize(
     "colour", [16, 64, 128, 200, (200, 60, 60), (60, 90, 200), (90, 180, 80), (230, 190, 160)], ids=str
 )
-def test_an_even_colour_stays_even(stylize: Callable[[Picture], Picture], colour: tuple[int, int, int] | int) -> None:
+def test_an_even_colour_stays_even(stylize: Callable[[Image], Image], colour: tuple[int, int, int] | int) -> None:
     drawn = inside(stylize(even(colour))).astype(np.float32)
     # One code is rounding. More is a blotch or a grid on a painted wall.
     assert np.ptp(drawn.reshape(-1, 3), axis=0).max() <= 10
     held(drawn.reshape(-1, 3).std(axis=0).max(), good=1.0, limit=2.0, what="deviation of an even colour")
 
 
-def test_sensor_noise_on_a_dark_frame_does_not_become_blotches(stylize: Callable[[Picture], Picture]) -> None:
+def test_sensor_noise_on_a_dark_frame_does_not_become_blotches(stylize: Callable[[Image], Image]) -> None:
     noisy = np.clip(np.random.default_rng(0).normal(20, 3, (360, 640, 3)), 0, 255).round().astype(np.uint8)
     before, after = (inside(cv2.GaussianBlur(p, (0, 0), 4)).astype(np.float32).std() for p in (noisy, stylize(noisy)))
     # Blotches are what is left of noise over several pixels; a contrast curve may raise them a little.
@@ -184,7 +184,7 @@ def test_sensor_noise_on_a_dark_frame_does_not_become_blotches(stylize: Callable
 
 @pytest.mark.parametrize("axis", [0, 1], ids=["down", "across"])
 def test_a_gray_ramp_stays_monotone_and_free_of_bands(
-    style: Style, stylize: Callable[[Picture], Picture], axis: int
+    style: Style, stylize: Callable[[Image], Image], axis: int
 ) -> None:
     drawn = ramp_of(stylize, axis)
     falls = np.maximum.accumulate(drawn) - drawn
@@ -201,8 +201,8 @@ def largest_slope(style: Style) -> float:
     return 6.0 if style.card.name == "cel" else 3.0
 
 
-def ramp_of(stylize: Callable[[Picture], Picture], axis: int) -> np.ndarray:
-    """Black to white over 1024 px through the style at full size: the mean of each column, without the rim."""
+def ramp_of(stylize: Callable[[Image], Image], axis: int) -> np.ndarray:
+    """Black to white over 1024 px through the style at full size: the mean of each column, without the border."""
     values = np.rint(np.linspace(0, 255, 1024)).astype(np.uint8)
     ramp = np.repeat(np.tile(values, (192, 1))[..., None], 3, axis=2)
     if axis == 0:
@@ -228,38 +228,38 @@ def longest_plateau_px(ramp: np.ndarray) -> int:
 
 @pytest.mark.parametrize("colour", [128, (200, 60, 60), (60, 90, 200), (230, 190, 160)], ids=str)
 def test_the_rim_of_an_even_frame_looks_like_its_inside(
-    stylize: Callable[[Picture], Picture], colour: tuple[int, int, int] | int
+    stylize: Callable[[Image], Image], colour: tuple[int, int, int] | int
 ) -> None:
     drawn = stylize(even(colour)).astype(np.float32)
     off = np.abs(drawn - np.median(inside(drawn).reshape(-1, 3), axis=0)).max(axis=2)
-    rim = np.concatenate([off[:4].ravel(), off[-4:].ravel(), off[:, :4].ravel(), off[:, -4:].ravel()])
-    # A frame around the picture is seen from about five codes on.
-    held(rim.mean(), good=5.0, limit=16.0, what="rim of an even frame")
+    border = np.concatenate([off[:4].ravel(), off[-4:].ravel(), off[:, :4].ravel(), off[:, -4:].ravel()])
+    # A frame around the image is seen from about five codes on.
+    held(border.mean(), good=5.0, limit=16.0, what="border of an even frame")
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", [STREET, TREES])
 def test_the_rim_of_a_photo_is_drawn_like_the_same_place_inside_a_larger_photo(
-    style: Style, stylize: Callable[[Picture], Picture], photos: dict[str, Picture], name: str
+    style: Style, stylize: Callable[[Image], Image], photos: dict[str, Image], name: str
 ) -> None:
     photo = photos[name]
     whole = stylize(photo)[64:-64, 64:-64].astype(np.float32)
     part = stylize(np.ascontiguousarray(photo[64:-64, 64:-64])).astype(np.float32)
     off = np.abs(whole - part).mean(axis=2)
-    rim = np.concatenate([off[:8].ravel(), off[-8:].ravel(), off[8:-8, :8].ravel(), off[8:-8, -8:].ravel()])
+    border = np.concatenate([off[:8].ravel(), off[-8:].ravel(), off[8:-8, :8].ravel(), off[8:-8, -8:].ravel()])
     # Integers round the other way here and there, and the soft steps of `cel` enlarge that.
     most = 0.99 if style.card.precision == "int8" else 1.0
-    assert np.quantile(off[72:-72, 72:-72], most) <= 2.0, "far from the rim nothing may change"
+    assert np.quantile(off[72:-72, 72:-72], most) <= 2.0, "far from the border nothing may change"
     # Some difference is honest (what lies beyond the edge is not known); a visible frame is not.
-    held(rim.mean(), good=8.0, limit=12.0, what="rim of a photo")
+    held(border.mean(), good=8.0, limit=12.0, what="border of a photo")
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", PHOTOS)
 def test_no_grid_stands_out_of_the_spectrum(
-    drawn_photos: dict[str, Picture], photos: dict[str, Picture], name: str
+    drawn_photos: dict[str, Image], photos: dict[str, Image], name: str
 ) -> None:
-    figures = pytest.importorskip("animevid_trainer.evaluate.pictures")
+    figures = pytest.importorskip("animevid_trainer.evaluate.images")
     before, after = figures.grid_strength(photos[name]), figures.grid_strength(drawn_photos[name])
     # A faint 3-code grid is about 10 dB (tests/trainer/test_evaluate.py sees it); lines of the scene move by 3.
     held(after - before, good=4.0, limit=8.0, what="grid beyond the photo's, dB")
@@ -270,21 +270,21 @@ def test_no_grid_stands_out_of_the_spectrum(
 
 @pytest.mark.shared
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (101, 400), (361, 641), (2160, 3840)], ids=str)
-def test_pictures_of_any_size_keep_it_and_are_drawn(
-    stylize: Callable[[Picture], Picture], photos: dict[str, Picture], size: tuple[int, int]
+def test_images_of_any_size_keep_it_and_are_drawn(
+    stylize: Callable[[Image], Image], photos: dict[str, Image], size: tuple[int, int]
 ) -> None:
     photo = fitted(photos[STREET], size[1], size[0])
     drawn = stylize(photo)
     assert drawn.shape == photo.shape
     assert distance(drawn, photo) > 4.0
-    # A picture gone wrong (a wrong stride, an unwritten part) is far from its photo somewhere.
+    # An image gone wrong (a wrong stride, an unwritten part) is far from its photo somewhere.
     small = [cv2.resize(p, (8, 8), interpolation=cv2.INTER_AREA) for p in (photo, drawn)]
     assert np.abs(small[0].astype(int) - small[1]).max() <= 120
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", [FACE, STREET, TREES])
-def test_360p_720p_and_1080p_have_one_look(stylize: Callable[[Picture], Picture], shared: Path, name: str) -> None:
+def test_360p_720p_and_1080p_have_one_look(stylize: Callable[[Image], Image], shared: Path, name: str) -> None:
     source = read(shared / "photos" / name)
     large = fitted(source, 1920, 1080)
     sizes = ((640, 360), (1280, 720), (1920, 1080))
@@ -302,7 +302,7 @@ def test_360p_720p_and_1080p_have_one_look(stylize: Callable[[Picture], Picture]
 
 
 @pytest.mark.shared
-def test_tiles_equal_the_whole(style: Style, photos: dict[str, Picture]) -> None:
+def test_tiles_equal_the_whole(style: Style, photos: dict[str, Image]) -> None:
     if not style.card.tileable:
         pytest.skip("the card does not call this style tileable")
     card = style.card
@@ -325,20 +325,20 @@ def test_tiles_equal_the_whole(style: Style, photos: dict[str, Picture]) -> None
 
 
 @pytest.mark.shared
-def test_the_style_is_plainly_visible(drawn_photos: dict[str, Picture], photos: dict[str, Picture]) -> None:
+def test_the_style_is_plainly_visible(drawn_photos: dict[str, Image], photos: dict[str, Image]) -> None:
     # An edge-preserving filter changes these photos by 4 to 6 codes, which nobody calls a drawing.
     assert np.mean([distance(photo, drawn_photos[name]) for name, photo in photos.items()]) >= 12.0
 
 
 @pytest.mark.shared
-def test_the_style_is_plainly_visible_in_a_720p_window(stylize: Callable[[Picture], Picture], shared: Path) -> None:
+def test_the_style_is_plainly_visible_in_a_720p_window(stylize: Callable[[Image], Image], shared: Path) -> None:
     photo = fitted(read(shared / "photos" / STREET), 1280, 720)
     assert distance(photo, stylize(photo)) >= 12.0
 
 
 @pytest.mark.shared
-def test_areas_are_flatter_than_in_the_photo(drawn_photos: dict[str, Picture], photos: dict[str, Picture]) -> None:
-    figures = pytest.importorskip("animevid_trainer.evaluate.pictures")
+def test_areas_are_flatter_than_in_the_photo(drawn_photos: dict[str, Image], photos: dict[str, Image]) -> None:
+    figures = pytest.importorskip("animevid_trainer.evaluate.images")
     texture = np.mean([figures.flatness(photo, drawn_photos[name]) for name, photo in photos.items()])
     # Paint is flatter than life. Above 1 ink was scattered into it.
     held(texture, good=1.0, limit=1.6, what="texture in flat regions over the photo's")
@@ -346,10 +346,10 @@ def test_areas_are_flatter_than_in_the_photo(drawn_photos: dict[str, Picture], p
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", PHOTOS)
-def test_the_scene_is_kept(drawn_photos: dict[str, Picture], photos: dict[str, Picture], name: str) -> None:
+def test_the_scene_is_kept(drawn_photos: dict[str, Image], photos: dict[str, Image], name: str) -> None:
     both = (photos[name], drawn_photos[name])
-    lightness = [cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), 3) for picture in both]
-    # What was light is light, what was dark is dark: a filter keeps 0.99, a broken or inverted picture far less.
+    lightness = [cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), 3) for image in both]
+    # What was light is light, what was dark is dark: a filter keeps 0.99, a broken or inverted image far less.
     correlation = np.corrcoef(lightness[0].ravel(), lightness[1].ravel())[0, 1]
     held(1 - correlation, good=0.1, limit=0.2, what="lightness unlike the photo's")
 
@@ -357,7 +357,7 @@ def test_the_scene_is_kept(drawn_photos: dict[str, Picture], photos: dict[str, P
 # ------------------------------------------------------------------------------------------------------------- motion
 
 
-def flicker(clip: list[Picture], drawn: list[Picture]) -> float:
+def flicker(clip: list[Image], drawn: list[Image]) -> float:
     """How much more drawings differ than their photos where the scene stands still."""
     changes = np.zeros(2)
     for (before, after), pair in zip(pairwise(clip), pairwise(drawn), strict=True):

@@ -28,7 +28,7 @@ def few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_loop(*, only_if_wider_than: int = 0) -> bytes:
-    """A copy of the picture that never ends; above a width, where one is given."""
+    """A copy of the image that never ends; above a width, where one is given."""
     info = helper.make_tensor_value_info
     keep = helper.make_node("Identity", ["going"], ["go_on"])
     body = helper.make_graph(
@@ -57,7 +57,7 @@ def a_loop(*, only_if_wider_than: int = 0) -> bytes:
 
 
 def far_too_large() -> bytes:
-    """A network that wants 3.6 GB for whatever picture."""
+    """A network that wants 3.6 GB for whatever image."""
     info = helper.make_tensor_value_info
     nodes = [
         helper.make_node("Tile", ["input", "repeats"], ["huge"]),
@@ -78,7 +78,7 @@ def far_too_large() -> bytes:
 @posix
 @pytest.mark.shared
 def test_a_network_that_never_ends_is_refused(shared: Path) -> None:
-    with pytest.raises(StyleError, match="did not finish one small picture in 1 s"):
+    with pytest.raises(StyleError, match="did not finish one small image in 1 s"):
         load_style(shared / "faults" / "hostile" / "loop_forever.onnx")
 
 
@@ -93,7 +93,7 @@ def test_a_card_does_not_spare_a_network_the_trial(tmp_path: Path) -> None:
 def test_a_network_that_wants_all_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(trial.SECONDS_VARIABLE, "20")
     (tmp_path / "large.onnx").write_bytes(far_too_large())
-    with pytest.raises(StyleError, match="more than 3 GiB for one small picture"):
+    with pytest.raises(StyleError, match="more than 3 GiB for one small image"):
         load_style(tmp_path / "large.onnx")
 
 
@@ -105,10 +105,10 @@ def test_a_network_of_one_huge_size_is_refused_at_once(shared: Path) -> None:
 
 def test_what_breaks_the_runtime_breaks_only_the_child() -> None:
     with pytest.raises(StyleError, match=r"breaks the runtime that opens it \(exit -11\)"):
-        trial._judged(b"", -signal.SIGSEGV, "bad", 1)
+        trial._verdict(b"", -signal.SIGSEGV, "bad", 1)
 
 
-def test_a_loop_that_waits_for_a_larger_picture_ends_as_well(tmp_path: Path) -> None:
+def test_a_loop_that_waits_for_a_larger_image_ends_as_well(tmp_path: Path) -> None:
     (tmp_path / "sly.onnx").write_bytes(a_loop(only_if_wider_than=100))
     style = load_style(tmp_path / "sly.onnx")
     with Stylizer(style, backend="onnxruntime") as stylizer:
@@ -179,6 +179,7 @@ def test_ctrl_c_is_heard(tmp_path: Path, make_clip, where: str) -> None:
 def test_what_was_tried_once_is_not_tried_again(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial, "_remembered", {})  # of tests before, whose home was another
     (tmp_path / "own.onnx").write_bytes(rgb_network())
+    monkeypatch.setattr(trial, "_remembered", {})  # another test may have tried the same bytes
     first = load_style(tmp_path / "own.onnx").card
     monkeypatch.setattr(trial, "_remembered", {})
     monkeypatch.setattr(trial, "_run", lambda *_: pytest.fail("tried again"))

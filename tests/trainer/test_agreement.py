@@ -14,13 +14,13 @@ from animevid.errors import TrainingError
 from animevid_trainer import agreement
 from animevid_trainer.agreement import Inputs, check_alike, check_resumed, failing_together
 from animevid_trainer.distributed import World
-from small_runs import pictures
+from small_runs import images
 
 
-def write_pictures(folder: Path, *, count: int = 3) -> Path:
+def write_images(folder: Path, *, count: int = 3) -> Path:
     folder.mkdir()
-    for number, picture in enumerate(pictures(count, seed=1)):
-        cv2.imwrite(str(folder / f"{number}.png"), picture)
+    for number, image in enumerate(images(count, seed=1)):
+        cv2.imwrite(str(folder / f"{number}.png"), image)
     return folder
 
 
@@ -35,8 +35,8 @@ def start(rank: int, port: int, photos: Path, art: Path, out: Path) -> subproces
     )
 
 
-def test_two_processes_with_other_pictures_refuse_in_one_line_each(tmp_path):
-    folders = [write_pictures(tmp_path / name) for name in ("one", "two", "art")]
+def test_two_processes_with_other_images_refuse_in_one_line_each(tmp_path):
+    folders = [write_images(tmp_path / name) for name in ("one", "two", "art")]
     (folders[1] / "2.png").write_bytes((folders[1] / "1.png").read_bytes())
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -48,7 +48,7 @@ def test_two_processes_with_other_pictures_refuse_in_one_line_each(tmp_path):
     assert lines[0] == lines[1]
     assert len(lines[0]) == 1
     assert "process 1 of 2" in lines[0][0]
-    assert "photos: '2.png' is another picture" in lines[0][0]
+    assert "photos: '2.png' is another image" in lines[0][0]
     assert not any("Traceback" in line for line in [*said[0], *said[1]])
     assert not (tmp_path / "out").exists()
 
@@ -65,9 +65,9 @@ def others(monkeypatch):
     ("settings", "photos", "difference"),
     [
         ({"seed": "2"}, {"a.png": "1"}, "its settings differ in 'seed'"),
-        ({"seed": "1"}, {}, r"photos: 'a.png' is missing \(0 pictures instead of 1\)"),
-        ({"seed": "1"}, {"a.png": "1", "b.png": "2"}, r"photos: 'b.png' is there as well \(2 pictures instead of 1\)"),
-        ({"seed": "1"}, {"a.png": "2"}, "photos: 'a.png' is another picture"),
+        ({"seed": "1"}, {}, r"photos: 'a.png' is missing \(0 images instead of 1\)"),
+        ({"seed": "1"}, {"a.png": "1", "b.png": "2"}, r"photos: 'b.png' is there as well \(2 images instead of 1\)"),
+        ({"seed": "1"}, {"a.png": "2"}, "photos: 'a.png' is another image"),
     ],
 )
 def test_what_differs_is_named(others, settings, photos, difference):

@@ -35,18 +35,18 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_p_of_zero_returns_the_very_pictures():
+def test_p_of_zero_returns_the_very_images():
     given_images = images()
     assert augment(given_images, 0.0) is given_images
 
 
-def test_the_same_generator_state_gives_the_same_pictures_and_another_gives_others():
+def test_the_same_generator_state_gives_the_same_images_and_another_gives_others():
     first = augment(images(), 1.0, generator=seeded(1))
     assert torch.equal(first, augment(images(), 1.0, generator=seeded(1)))
     assert not torch.equal(first, augment(images(), 1.0, generator=seeded(2)))
 
 
-def test_pictures_of_a_batch_are_transformed_independently():
+def test_images_of_a_batch_are_transformed_independently():
     one = images(1)
     both = augment(one.repeat(2, 1, 1, 1), 1.0, generator=seeded(3))
     assert not torch.equal(both[0], both[1])
@@ -71,7 +71,7 @@ def test_a_rotation_by_any_angle_keeps_the_centre():
     assert apply_geometry(given_images, matrix)[..., 8, 8].allclose(torch.ones(1, 3, dtype=torch.float64))
 
 
-def test_a_shift_is_counted_in_pixels_on_a_picture_that_is_not_square():
+def test_a_shift_is_counted_in_pixels_on_an_image_that_is_not_square():
     given_images = images(1, 8, 12)
     matrix = torch.eye(3, dtype=torch.float64).unsqueeze(0)
     matrix[0, 0, 2], matrix[0, 1, 2] = 2.0, 1.0
@@ -98,7 +98,7 @@ def test_the_two_rotations_together_happen_with_probability_p():
     assert float(rotated) == pytest.approx(0.4, abs=0.03)
 
 
-def test_augmented_pictures_pass_gradients_on():
+def test_augmented_images_pass_gradients_on():
     given_images = images(1, 6, 6).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: augment(x, 1.0, generator=seeded(8)), (given_images,))
 
@@ -111,8 +111,8 @@ def test_p_outside_zero_to_one_is_refused():
 # ---- the controller
 
 
-def test_p_rises_while_d_is_sure_of_real_pictures_and_falls_when_it_is_not():
-    controller = AdaController(kind="bce", interval_steps=2, pictures_to_full=100)
+def test_p_rises_while_d_is_sure_of_real_images_and_falls_when_it_is_not():
+    controller = AdaController(kind="bce", interval_steps=2, images_to_full=100)
     for _ in range(2):
         controller.update(torch.full((5, 1, 4, 4), 3.0))
     assert controller.p == pytest.approx(0.1)
@@ -123,7 +123,7 @@ def test_p_rises_while_d_is_sure_of_real_pictures_and_falls_when_it_is_not():
 
 
 def test_p_stays_within_its_bounds():
-    controller = AdaController(kind="bce", interval_steps=1, pictures_to_full=2, largest_p=0.8)
+    controller = AdaController(kind="bce", interval_steps=1, images_to_full=2, largest_p=0.8)
     for logit, expected in ((1.0, 0.5), (1.0, 0.8), (1.0, 0.8), (-1.0, 0.3), (-1.0, 0.0), (-1.0, 0.0)):
         controller.update(torch.full((1,), logit))
         assert controller.p == pytest.approx(expected)
@@ -139,7 +139,7 @@ def test_lsgans_boundary_lies_between_its_targets():
 
 def test_a_resumed_controller_goes_on_as_if_it_had_not_stopped():
     def make() -> AdaptiveAugment:
-        return AdaptiveAugment(AdaController(kind="lsgan", interval_steps=3, pictures_to_full=50))
+        return AdaptiveAugment(AdaController(kind="lsgan", interval_steps=3, images_to_full=50))
 
     logits = [torch.randn(4, 1, 2, 2, generator=seeded(i)) + 0.8 for i in range(10)]
     whole, first, second = make(), make(), make()
@@ -165,6 +165,6 @@ def test_a_recipe_chooses_what_is_augmented() -> None:
 def test_adaptation_is_sized_to_the_run_unless_the_recipe_says_otherwise():
     recipe = with_lengths(load_recipe("animegan2-nano+ada"), steps=1000)
     plan = make_plan_of(recipe, photos=100)
-    assert make_augment(recipe, plan).controller._pictures_to_full == 1000 * 8 // 5
-    fixed = with_overrides(recipe, {"ada.pictures_to_full": 77})
-    assert make_augment(fixed, plan).controller._pictures_to_full == 77
+    assert make_augment(recipe, plan).controller._images_to_full == 1000 * 8 // 5
+    fixed = with_overrides(recipe, {"ada.images_to_full": 77})
+    assert make_augment(fixed, plan).controller._images_to_full == 77

@@ -145,7 +145,7 @@ def _discriminator(x: Tensor, given: _Given, dims: tuple[int, ...], epsilon: flo
     return conv(x)
 
 
-def _pictures() -> Tensor:
+def _images() -> Tensor:
     return torch.rand(2, 3, 40, 56, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) * 2 - 1
 
 
@@ -156,9 +156,9 @@ def _pictures() -> Tensor:
 def test_a_generator_draws_what_the_authors_layers_draw(name, options, reference):
     torch.manual_seed(1)
     network = _randomized(make_generator(name, **options)).eval()
-    given, pictures = _Given(network), _pictures()
+    given, images = _Given(network), _images()
     with torch.inference_mode():
-        expected, got = reference(pictures, given), network(pictures)
+        expected, got = reference(images, given), network(images)
     given.assert_used_up()
     assert expected.std() > 0.05
     assert (got - expected).abs().max() < 1e-9
@@ -167,12 +167,12 @@ def test_a_generator_draws_what_the_authors_layers_draw(name, options, reference
 @pytest.mark.parametrize(
     ("norm", "dims", "epsilon"), [("instance", _INSTANCE, 1e-5), ("layer", _LAYER, 1e-12), ("batch", _BATCH, 1e-5)]
 )
-def test_a_discriminator_judges_as_the_authors_layers_do(norm, dims, epsilon):
+def test_a_discriminator_computes_as_the_authors_layers_do(norm, dims, epsilon):
     torch.manual_seed(1)
     network = _randomized(make_discriminator("patch", norm=norm, spectral=False)).train(norm == "batch")
-    given, pictures = _Given(network), _pictures()
+    given, images = _Given(network), _images()
     with torch.inference_mode():
-        expected, got = _discriminator(pictures, given, dims, epsilon), network(pictures)
+        expected, got = _discriminator(images, given, dims, epsilon), network(images)
     given.assert_used_up()
     assert expected.std() > 0.05
     assert (got - expected).abs().max() < 1e-9

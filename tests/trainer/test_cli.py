@@ -17,12 +17,12 @@ from animevid.cli import main as engine_main
 from animevid.styles.card import CARD_KEY, StyleCard, read_card
 from animevid_trainer.cli import main
 from animevid_trainer.evaluate import measure
-from small_runs import pictures
+from small_runs import images
 
 _NUMBERS = ("generator_options.width=8", "generator_options.deep_width=8", "data.crop_px=32", "data.batch=2")
 _TINY = [
     *(flag for number in _NUMBERS for flag in ("--set", number)),
-    *("--log-every", "1", "--checkpoint-every", "2", "--sheet-every", "2", "--validation", "0.2"),
+    *("--log-every", "1", "--checkpoint-every", "2", "--samples-every", "2", "--validation", "0.2"),
 ]
 
 
@@ -31,8 +31,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("folders")
     for name, count, seed in (("photos", 12, 1), ("art", 3, 2)):
         (folder / name).mkdir()
-        for index, picture in enumerate(pictures(count, seed, side_px=96)):
-            cv2.imwrite(str(folder / name / f"{index}.png"), picture)
+        for index, image in enumerate(images(count, seed, side_px=96)):
+            cv2.imwrite(str(folder / name / f"{index}.png"), image)
     return folder
 
 
@@ -59,7 +59,7 @@ def test_the_recipes_are_listed_and_printed_as_toml(capsys: pytest.CaptureFixtur
     assert "length_steps = 7" in printed
 
 
-def test_a_run_leaves_a_log_a_sheet_checkpoints_and_says_what_it_is(run: Path, folders: Path) -> None:
+def test_a_run_leaves_a_log_samples_checkpoints_and_says_what_it_is(run: Path, folders: Path) -> None:
     about = json.loads((run / "run.json").read_text())
     assert about["config"]["recipe"] == "distill"
     assert about["data"]["photos"] == str((folders / "photos").resolve())
@@ -69,7 +69,7 @@ def test_a_run_leaves_a_log_a_sheet_checkpoints_and_says_what_it_is(run: Path, f
     assert [line["step"] for line in lines if "validation" in line] == [2, 4]
     best = json.loads((run / "checkpoints/best.json").read_text())
     assert best["score"] == min(line["validation"]["score"] for line in lines if "validation" in line)
-    assert sorted(path.name for path in (run / "sheets").iterdir()) == ["step-00000002.png", "step-00000004.png"]
+    assert sorted(path.name for path in (run / "samples").iterdir()) == ["step-00000002.png", "step-00000004.png"]
     assert (run / "checkpoints/step-00000004/tensors.safetensors").stat().st_size > 0
 
 
@@ -146,7 +146,7 @@ def test_a_run_can_start_from_another_runs_generator(run: Path, folders: Path) -
         (["train"], 8, "no recipe was named; animevid train --list-recipes lists them"),
         (["train", "animegan3"], 8, "did you mean"),
         (["train", "animegan"], 8, "--photos is missing: animevid train RECIPE --photos DIR --art DIR --out RUN"),
-        (["train", "animegan", "--photos", "nowhere", "--out", "x"], 8, "is not a folder; give a folder of pictures"),
+        (["train", "animegan", "--photos", "nowhere", "--out", "x"], 8, "is not a folder; give a folder of images"),
         (["train", "animegan", "--set", "losses.contnt=1"], 8, "did you mean 'content'?"),
         (["export", "nowhere", "x.onnx", "--int8", "--precision", "fp16"], 8, "leave --precision out"),
         (["export", "nowhere", "x.onnx"], 8, "holds no checkpoint; give the folder that was --out"),
@@ -208,7 +208,7 @@ def test_evaluation_writes_a_page_and_prints_a_table(
     weights = shared / "weights/vgg16_conv1_1-conv4_3_fp16.safetensors"
     page = tmp_path / "report.html"
     command = ["evaluate", "photo", "filter=teacher:bilateral", "--photos", str(folders / "photos"), "--all"]
-    command += ["--art", str(folders / "art"), "--limit", "3", "--longest", "96", "--sheet", "2"]
+    command += ["--art", str(folders / "art"), "--limit", "3", "--longest", "96", "--shown", "2"]
     assert main([*command, "--network-weights", str(weights), "--out", str(page)]) == 0
     assert "| figure | photo | filter |" in capsys.readouterr().out
     assert "vgg16, relu4_3" in page.read_text()

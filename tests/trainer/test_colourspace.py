@@ -7,13 +7,13 @@ import pytest
 import torch
 from animevid.pixels import Colour, ColourRange, Matrix, pack_yuv420, rgb_to_planes
 from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed, rgb_to_ycbcr, ycbcr_to_rgb
-from small_runs import pictures
+from small_runs import images
 
 
 @pytest.fixture
 def photo() -> np.ndarray:
     """``(64, 96, 3)`` uint8 RGB."""
-    return np.ascontiguousarray(pictures(1, 7, side_px=96)[0][:64])
+    return np.ascontiguousarray(images(1, 7, side_px=96)[0][:64])
 
 
 def _tensor(photo: np.ndarray) -> torch.Tensor:
@@ -27,8 +27,8 @@ def test_rgb_comes_back_from_ycbcr() -> None:
 
 @pytest.mark.parametrize("rgb", [(-1.0, -1.0, -1.0), (1.0, 1.0, 1.0), (0.2, 0.2, 0.2), (0.9, -0.3, 0.4)])
 def test_an_even_colour_survives_packing(rgb: tuple[float, float, float]) -> None:
-    picture = torch.tensor(rgb).view(1, 3, 1, 1).expand(1, 3, 16, 24)
-    torch.testing.assert_close(packed_to_rgb(rgb_to_packed(picture)), picture, atol=1e-5, rtol=0)
+    image = torch.tensor(rgb).view(1, 3, 1, 1).expand(1, 3, 16, 24)
+    torch.testing.assert_close(packed_to_rgb(rgb_to_packed(image)), image, atol=1e-5, rtol=0)
 
 
 def test_primaries_reach_the_ends_of_the_chroma_range() -> None:
@@ -45,7 +45,7 @@ def test_each_luma_channel_is_one_pixel_of_its_cell() -> None:
     assert (luma > 0).sum() == 1
 
 
-def test_packed_tensors_equal_the_engines_on_a_full_range_bt601_picture(photo: np.ndarray) -> None:
+def test_packed_tensors_equal_the_engines_on_a_full_range_bt601_image(photo: np.ndarray) -> None:
     planes = rgb_to_planes(photo, colour=Colour(matrix=Matrix.BT601, range=ColourRange.FULL))
     packed = rgb_to_packed(_tensor(photo))[0].numpy()
     # Planes are rounded to 8 bits, 2 / 255 a code; conversion and chroma each round once.

@@ -1,4 +1,4 @@
-"""Pictures become batches: honestly read, repeatably drawn, edge-smoothed as the papers say."""
+"""Images become batches: honestly read, repeatably drawn, edge-smoothed as the papers say."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import pytest
 import torch
 from animevid.errors import TrainingError
 from animevid_trainer.build import DataSettings, make_plan_of, make_source, open_data
-from animevid_trainer.data.batches import CropCache, Prefetcher, pictures_of, tensor_of
+from animevid_trainer.data.batches import CropCache, Prefetcher, images_of, tensor_of
 from animevid_trainer.data.brightness import balance, brightness_of, compensate_exposure, measure_style
 from animevid_trainer.data.crops import CropSettings, draw_crop, prepare
 from animevid_trainer.data.edge_smoothing import EdgeSmoothing, edge_band, edge_smooth, edge_smooth_ref, gray_of
-from animevid_trainer.data.pictures import (
-    UnreadablePictureError,
+from animevid_trainer.data.images import (
+    UnreadableImageError,
     content_key,
     enlarge_to,
-    find_pictures,
-    open_pictures,
-    read_picture,
+    find_images,
+    open_images,
+    read_image,
 )
 from animevid_trainer.data.sampler import SeededSampler
 from animevid_trainer.data.split import split_by_name
@@ -32,12 +32,12 @@ from animevid_trainer.data.targets import target_of, target_path
 from animevid_trainer.recipes import load_recipe, with_lengths, with_overrides
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_runs import pictures, tiny_plan, tiny_source
+from small_runs import images, tiny_plan, tiny_source
 
 
-def _save(path: Path, picture: np.ndarray) -> Path:
+def _save(path: Path, image: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), picture[..., ::-1])
+    cv2.imwrite(str(path), image[..., ::-1])
     return path
 
 
@@ -48,7 +48,7 @@ def _exif_rotated(jpeg: bytes, orientation: int) -> bytes:
     return jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
 
 
-# ---------------------------------------------------------------------------------------------------- reading pictures
+# ---------------------------------------------------------------------------------------------------- reading images
 
 
 @pytest.mark.shared
@@ -57,8 +57,8 @@ def test_every_shared_photo_name_is_found_recursively_in_one_order(shared: Path,
     for name, photo in (("b/c/2.jpg", second), ("a/1.JPG", first)):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).symlink_to(photo)
-    (tmp_path / "a/notes.txt").write_text("no picture")
-    assert [path.name for path in find_pictures(tmp_path)] == ["1.JPG", "2.jpg"]
+    (tmp_path / "a/notes.txt").write_text("no image")
+    assert [path.name for path in find_images(tmp_path)] == ["1.JPG", "2.jpg"]
 
 
 @pytest.mark.shared
@@ -67,64 +67,61 @@ def test_exif_orientation_is_applied(shared: Path, tmp_path: Path, orientation: 
     photo = min((shared / "photos").glob("*.jpg"))
     turned = tmp_path / "turned.jpg"
     turned.write_bytes(_exif_rotated(photo.read_bytes(), orientation))
-    assert (read_picture(turned) == np.rot90(read_picture(photo), turns)).all()
+    assert (read_image(turned) == np.rot90(read_image(photo), turns)).all()
 
 
-def test_gray_sixteen_bit_and_transparent_pictures_become_rgb(tmp_path: Path) -> None:
+def test_gray_sixteen_bit_and_transparent_images_become_rgb(tmp_path: Path) -> None:
     ramp = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (64, 1))
     cv2.imwrite(str(tmp_path / "gray.png"), ramp)
     cv2.imwrite(str(tmp_path / "deep.png"), ramp.astype(np.uint16) * 257)
     transparent = np.dstack([np.zeros((64, 64, 3), np.uint8), ramp])
     cv2.imwrite(str(tmp_path / "sprite.png"), transparent)
-    assert (read_picture(tmp_path / "gray.png") == ramp[..., None]).all()
-    assert (read_picture(tmp_path / "deep.png") == ramp[..., None]).all()
+    assert (read_image(tmp_path / "gray.png") == ramp[..., None]).all()
+    assert (read_image(tmp_path / "deep.png") == ramp[..., None]).all()
     # Black at opacity a over white is 255 - a.
-    assert (read_picture(tmp_path / "sprite.png") == 255 - ramp[..., None]).all()
+    assert (read_image(tmp_path / "sprite.png") == 255 - ramp[..., None]).all()
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("fault", ["empty", "cut short", "not a picture"])
-def test_a_file_that_is_no_whole_picture_is_refused_by_name_and_fault(shared: Path, tmp_path: Path, fault: str) -> None:
+@pytest.mark.parametrize("fault", ["empty", "cut short", "not an image"])
+def test_a_file_that_is_no_whole_image_is_refused_by_name_and_fault(shared: Path, tmp_path: Path, fault: str) -> None:
     data = min((shared / "photos").glob("*.jpg")).read_bytes()
     bad = tmp_path / "bad.jpg"
-    bad.write_bytes({"empty": b"", "cut short": data[: len(data) // 2], "not a picture": b"<html>" * 99}[fault])
-    with pytest.raises(UnreadablePictureError, match=f"bad.jpg: {fault}"):
-        read_picture(bad)
+    bad.write_bytes({"empty": b"", "cut short": data[: len(data) // 2], "not an image": b"<html>" * 99}[fault])
+    with pytest.raises(UnreadableImageError, match=f"bad.jpg: {fault}"):
+        read_image(bad)
 
 
 def test_three_unreadable_files_in_forty_are_left_out_counted_and_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for index, picture in enumerate(pictures(40, seed=5)):
-        _save(tmp_path / f"{index:02d}.png", picture)
+    for index, image in enumerate(images(40, seed=5)):
+        _save(tmp_path / f"{index:02d}.png", image)
     for index in (3, 17, 30):
-        (tmp_path / f"{index:02d}.png").write_bytes(b"no picture")
+        (tmp_path / f"{index:02d}.png").write_bytes(b"no image")
     with caplog.at_level(logging.WARNING):
-        store = open_pictures(find_pictures(tmp_path), what="photos")
+        store = open_images(find_images(tmp_path), what="photos")
     assert len(store) == 37
     assert caplog.messages == [
-        "left out 3 of 40 photos that cannot be read: "
-        "03.png: not a picture; 17.png: not a picture; 30.png: not a picture"
+        "left out 3 of 40 photos that cannot be read: 03.png: not an image; 17.png: not an image; 30.png: not an image"
     ]
-    assert (store[3] == read_picture(tmp_path / "04.png")).all()
+    assert (store[3] == read_image(tmp_path / "04.png")).all()
 
 
 def test_an_empty_folder_a_missing_one_and_one_of_rubbish_are_each_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"holds no pictures .* give a folder with some"):
-        find_pictures(tmp_path)
-    with pytest.raises(TrainingError, match="is not a folder; give a folder of pictures"):
-        find_pictures(tmp_path / "nowhere")
+    with pytest.raises(TrainingError, match=r"holds no images .* give a folder with some"):
+        find_images(tmp_path)
+    with pytest.raises(TrainingError, match="is not a folder; give a folder of images"):
+        find_images(tmp_path / "nowhere")
     (tmp_path / "a.jpg").write_bytes(b"rubbish")
-    with pytest.raises(
-        TrainingError, match=r"none of the 1 photos can be read \(a.jpg: not a picture\); give pictures"
-    ):
-        open_pictures(find_pictures(tmp_path), what="photos")
+    with pytest.raises(TrainingError, match=r"none of the 1 photos can be read \(a.jpg: not an image\); give images"):
+        open_images(find_images(tmp_path), what="photos")
 
 
-def test_pictures_beyond_the_memory_budget_are_read_again_and_are_the_same(tmp_path: Path) -> None:
-    made = pictures(4, seed=6)
-    paths = [_save(tmp_path / f"{index}.png", picture) for index, picture in enumerate(made)]
-    store = open_pictures(paths, what="photos", budget_bytes=2 * made[0].nbytes)
+def test_images_beyond_the_memory_budget_are_read_again_and_are_the_same(tmp_path: Path) -> None:
+    made = images(4, seed=6)
+    paths = [_save(tmp_path / f"{index}.png", image) for index, image in enumerate(made)]
+    store = open_images(paths, what="photos", budget_bytes=2 * made[0].nbytes)
     assert len(store._kept) == 2
     assert all((store[index] == made[index]).all() for index in range(4))
 
@@ -155,30 +152,30 @@ def test_a_larger_validation_fraction_only_adds() -> None:
 def _drawings(draw: st.DrawFn) -> np.ndarray:
     height, width = draw(st.integers(12, 40)), draw(st.integers(12, 40))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
-    picture = np.full((height, width, 3), random.integers(0, 256, 3), np.uint8)
+    image = np.full((height, width, 3), random.integers(0, 256, 3), np.uint8)
     for _ in range(draw(st.integers(0, 4))):
         start, end = (tuple(int(v) for v in random.integers(0, (width, height))) for _ in range(2))
-        cv2.line(picture, start, end, [int(v) for v in random.integers(0, 256, 3)], int(random.integers(1, 4)))
-    return picture
+        cv2.line(image, start, end, [int(v) for v in random.integers(0, 256, 3)], int(random.integers(1, 4)))
+    return image
 
 
 @settings(max_examples=30, deadline=None)
-@given(picture=_drawings(), kernel_px=st.sampled_from([3, 5, 7]))
-def test_fast_edge_smoothing_is_the_pixel_loop_within_one_code(picture: np.ndarray, kernel_px: int) -> None:
+@given(image=_drawings(), kernel_px=st.sampled_from([3, 5, 7]))
+def test_fast_edge_smoothing_is_the_pixel_loop_within_one_code(image: np.ndarray, kernel_px: int) -> None:
     smoothing = EdgeSmoothing(kernel_px=kernel_px)
-    fast, slow = edge_smooth(picture, smoothing), edge_smooth_ref(picture, smoothing)
+    fast, slow = edge_smooth(image, smoothing), edge_smooth_ref(image, smoothing)
     assert np.abs(fast.astype(int) - slow.astype(int)).max() <= 1
 
 
 @pytest.mark.shared
 def test_edge_smoothing_softens_lines_of_art_and_leaves_everything_else_untouched(shared: Path) -> None:
-    art = read_picture(shared / "art/amica-bg-town1.jpg")[:256, :256]
+    art = read_image(shared / "art/amica-bg-town1.jpg")[:256, :256]
     smooth, band = edge_smooth(art), edge_band(art) > 0
     assert 0.01 < band.mean() < 0.95
     assert (smooth[~band] == art[~band]).all()
 
-    def steepness(picture: np.ndarray) -> float:
-        return float(np.abs(cv2.Laplacian(picture, cv2.CV_32F))[band].mean())
+    def steepness(image: np.ndarray) -> float:
+        return float(np.abs(cv2.Laplacian(image, cv2.CV_32F))[band].mean())
 
     assert steepness(smooth) < 0.6 * steepness(art)
 
@@ -196,22 +193,22 @@ def test_balancing_removes_the_cast_of_a_whole_style() -> None:
     style = [np.clip(random.normal((150, 120, 90), 10, (20, 20, 3)), 0, 255).astype(np.uint8) for _ in range(5)]
     statistics = measure_style(style)
     assert statistics.channel_offset == pytest.approx((-30, 0, 30), abs=1.5)
-    after = measure_style([balance(picture, statistics) for picture in style])
+    after = measure_style([balance(image, statistics) for image in style])
     assert max(after.mean_rgb) - min(after.mean_rgb) < 1.0
 
 
 @settings(deadline=None, max_examples=50)
 @given(level=st.integers(5, 200))
-def test_exposure_is_lifted_to_the_asked_brightness_or_as_far_as_the_gain_allows(level: int) -> None:
-    picture = np.full((8, 8, 3), level, np.uint8)
-    picture[0] = (0, 0, 0)
-    picture[1] = (255, 255, 255)
-    before = brightness_of(picture)
-    lifted = compensate_exposure(picture, lowest_brightness=110.0)
+def test_exposure_is_brightened_to_the_asked_brightness_or_as_far_as_the_gain_allows(level: int) -> None:
+    image = np.full((8, 8, 3), level, np.uint8)
+    image[0] = (0, 0, 0)
+    image[1] = (255, 255, 255)
+    before = brightness_of(image)
+    brightened = compensate_exposure(image, lowest_brightness=110.0)
     wanted = before if before >= 110.0 else min(110.0, 2.0 * before)
-    assert brightness_of(lifted) == pytest.approx(wanted, abs=1.5)
-    assert (lifted[0] == 0).all()
-    assert (lifted[1] == 255).all()
+    assert brightness_of(brightened) == pytest.approx(wanted, abs=1.5)
+    assert (brightened[0] == 0).all()
+    assert (brightened[1] == 255).all()
 
 
 # ------------------------------------------------------------------------------------------------------ crops, samples
@@ -219,27 +216,27 @@ def test_exposure_is_lifted_to_the_asked_brightness_or_as_far_as_the_gain_allows
 
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 2**32), height=st.integers(10, 90), width=st.integers(10, 90), low=st.floats(0.1, 2.0))
-def test_a_crop_lies_inside_its_picture_and_has_its_size(seed: int, height: int, width: int, low: float) -> None:
+def test_a_crop_lies_inside_its_image_and_has_its_size(seed: int, height: int, width: int, low: float) -> None:
     crop_settings = CropSettings(32, (low, low * 1.5))
-    picture = prepare(np.zeros((height, width, 3), np.uint8), crop_settings)
-    crop = draw_crop(picture, np.random.default_rng(seed), crop_settings)
-    assert crop.top_px + crop.side_px <= picture.shape[0]
-    assert crop.left_px + crop.side_px <= picture.shape[1]
-    assert crop.of(picture).shape == (32, 32, 3)
+    image = prepare(np.zeros((height, width, 3), np.uint8), crop_settings)
+    crop = draw_crop(image, np.random.default_rng(seed), crop_settings)
+    assert crop.top_px + crop.side_px <= image.shape[0]
+    assert crop.left_px + crop.side_px <= image.shape[1]
+    assert crop.of(image).shape == (32, 32, 3)
 
 
-def test_scale_one_shows_the_pictures_own_pixels() -> None:
-    picture = np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8)
-    crop = draw_crop(picture, np.random.default_rng(2), CropSettings(32, (1.0, 1.0), flip=False))
-    assert (crop.of(picture) == picture[crop.top_px :, crop.left_px :][:32, :32]).all()
+def test_scale_one_shows_the_images_own_pixels() -> None:
+    image = np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8)
+    crop = draw_crop(image, np.random.default_rng(2), CropSettings(32, (1.0, 1.0), flip=False))
+    assert (crop.of(image) == image[crop.top_px :, crop.left_px :][:32, :32]).all()
 
 
-def test_a_picture_smaller_than_a_crop_is_enlarged_just_enough() -> None:
+def test_an_image_smaller_than_a_crop_is_enlarged_just_enough() -> None:
     assert enlarge_to(np.zeros((20, 50, 3), np.uint8), 32).shape == (32, 80, 3)
     assert enlarge_to(np.zeros((32, 50, 3), np.uint8), 32).shape == (32, 50, 3)
 
 
-def test_an_epoch_shows_every_picture_once_and_the_next_in_another_order() -> None:
+def test_an_epoch_shows_every_image_once_and_the_next_in_another_order() -> None:
     sampler = SeededSampler(50, 5, 1, "photos")
     epochs = [[sampler.index_of(n) for n in itertools.chain(*itertools.islice(sampler, 10))] for _ in range(2)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(50))
@@ -295,9 +292,9 @@ def test_batches_are_float_in_minus_one_to_one_and_channels_last() -> None:
     assert torch.equal(batch.art_gray[:, 0], batch.art_gray[:, 2])
 
 
-def test_pictures_survive_the_way_to_a_tensor_and_back() -> None:
-    made = pictures(3, seed=8)
-    assert all((back == picture).all() for back, picture in zip(pictures_of(tensor_of(made)), made, strict=True))
+def test_images_survive_the_way_to_a_tensor_and_back() -> None:
+    made = images(3, seed=8)
+    assert all((back == image).all() for back, image in zip(images_of(tensor_of(made)), made, strict=True))
 
 
 def test_phases_have_their_own_batch_and_crop_and_no_sample_is_skipped_between_them() -> None:
@@ -347,12 +344,12 @@ def test_an_error_while_preparing_a_batch_reaches_the_loop() -> None:
 
 
 def test_a_teacher_draws_each_photo_once_and_again_when_its_settings_change(tmp_path: Path) -> None:
-    photo = pictures(1, seed=3)[0]
+    photo = images(1, seed=3)[0]
     calls: list[str] = []
 
-    def negative(picture: np.ndarray) -> np.ndarray:
+    def negative(image: np.ndarray) -> np.ndarray:
         calls.append("drawn")
-        return 255 - picture
+        return 255 - image
 
     for key in ("a", "a", "b"):
         assert (target_of(photo, negative, teacher_key=key, cache_folder=tmp_path) == 255 - photo).all()
@@ -361,28 +358,28 @@ def test_a_teacher_draws_each_photo_once_and_again_when_its_settings_change(tmp_
 
 
 def test_a_damaged_target_is_drawn_anew(tmp_path: Path) -> None:
-    photo = pictures(1, seed=3)[0]
+    photo = images(1, seed=3)[0]
     path = target_path(tmp_path, photo, "a")
     path.parent.mkdir()
     path.write_bytes(b"half a file")
     assert (target_of(photo, lambda p: 255 - p, teacher_key="a", cache_folder=tmp_path) == 255 - photo).all()
-    assert (read_picture(path) == 255 - photo).all()
+    assert (read_image(path) == 255 - photo).all()
 
 
-def test_what_a_picture_shows_names_it_not_where_it_lies() -> None:
-    picture = pictures(1, seed=3)[0]
-    assert content_key(picture) == content_key(np.asfortranarray(picture))
-    assert content_key(picture) != content_key(np.ascontiguousarray(picture[:, ::-1]))
+def test_what_an_image_shows_names_it_not_where_it_lies() -> None:
+    image = images(1, seed=3)[0]
+    assert content_key(image) == content_key(np.asfortranarray(image))
+    assert content_key(image) != content_key(np.ascontiguousarray(image[:, ::-1]))
 
 
 # ------------------------------------------------------------------------------------------------- folders to a source
 
 
 def _folders(folder: Path, *, art: int = 3, side_px: int = 80) -> DataSettings:
-    for index, picture in enumerate(pictures(12, seed=1, side_px=side_px)):
-        _save(folder / "photos" / f"{index}.png", picture)
-    for index, picture in enumerate(pictures(art, seed=2, side_px=80)):
-        _save(folder / "art" / f"{index}.png", picture)
+    for index, image in enumerate(images(12, seed=1, side_px=side_px)):
+        _save(folder / "photos" / f"{index}.png", image)
+    for index, image in enumerate(images(art, seed=2, side_px=80)):
+        _save(folder / "art" / f"{index}.png", image)
     return DataSettings(folder / "photos", folder / "art", validation_fraction=0.2, art_crops=2)
 
 
@@ -408,14 +405,14 @@ def test_a_recipe_and_two_folders_make_batches(tmp_path: Path) -> None:
     assert batch.smooth_gray.shape == batch.photo.shape
 
 
-def test_one_art_picture_and_photos_smaller_than_a_crop_are_each_one_warning(
+def test_one_art_image_and_photos_smaller_than_a_crop_are_each_one_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
         open_data(_RECIPE, _folders(tmp_path, art=1, side_px=40))
     assert len(caplog.messages) == 2
     assert "photos are smaller than a crop (64 px) and are enlarged" in caplog.messages[0]
-    assert caplog.messages[1].startswith("one art picture only: the style will be that picture's; give a few dozen")
+    assert caplog.messages[1].startswith("one art image only: the style will be that image's; give a few dozen")
 
 
 def test_missing_art_and_a_missing_teacher_are_each_one_clear_line(tmp_path: Path) -> None:
@@ -433,19 +430,19 @@ def test_photos_that_all_fall_into_the_validation_split_are_refused(tmp_path: Pa
 
 def test_a_teacher_sees_each_photo_at_each_size(tmp_path: Path) -> None:
     folders = replace(_folders(tmp_path), target_sizes_px=(80, 48), target_cache=tmp_path / "targets")
-    recipe = with_overrides(load_recipe("distill"), {"data.flat_pictures": 0})
+    recipe = with_overrides(load_recipe("distill"), {"data.flat_images": 0})
     data = open_data(recipe, folders, teacher=lambda photo: 255 - photo, teacher_key="negative")
     assert data.targets is not None
     assert len(data.targets) == len(data.photos)
-    assert sorted({picture.shape[0] for picture in data.targets}) == [48, 80]
+    assert sorted({image.shape[0] for image in data.targets}) == [48, 80]
     assert all((data.targets[i] == 255 - data.photos[i]).all() for i in range(len(data.targets)))
     assert len(os.listdir(next((tmp_path / "targets").iterdir()))) == len(data.targets)
 
 
-def test_a_whole_crop_is_the_largest_square_of_the_picture() -> None:
+def test_a_whole_crop_is_the_largest_square_of_the_image() -> None:
     settings = CropSettings(64, (0.9, 1.0), flip=False, whole=True)
-    picture = np.random.default_rng(1).integers(0, 256, (100, 140, 3), np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (100, 140, 3), np.uint8)
     for seed in range(8):
-        crop = draw_crop(picture, np.random.default_rng(seed), settings)
+        crop = draw_crop(image, np.random.default_rng(seed), settings)
         assert (crop.side_px, crop.top_px, crop.flipped) == (100, 0, False)
-        assert crop.of(picture).shape == (64, 64, 3)
+        assert crop.of(image).shape == (64, 64, 3)

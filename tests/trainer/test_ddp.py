@@ -16,7 +16,7 @@ from animevid_trainer.data.sampler import SeededSampler
 from animevid_trainer.distributed import World
 from animevid_trainer.plan import make_plan
 from animevid_trainer.recipes import load_recipe
-from small_runs import pictures, tiny_plan, tiny_source
+from small_runs import images, tiny_plan, tiny_source
 
 _PROGRAM = Path(__file__).resolve().parent.parent / "small_runs.py"
 
@@ -113,6 +113,6 @@ def test_set_epoch_begins_the_epoch_that_drawing_on_would_reach() -> None:
 def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
     recipe = load_recipe("cyclegan")
     plan = make_plan(recipe.phases, photos=5, batch=1, crop_px=64)
-    data = RunData(pictures(5, 1), [])
+    data = RunData(images(5, 1), [])
     with pytest.raises(TrainingError, match=r"a batch of 1 cannot be split over 2 processes; change data.batch"):
         make_source(recipe, data, plan, DataSettings(Path("photos")), world=World(0, 2))

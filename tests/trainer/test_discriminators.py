@@ -1,4 +1,4 @@
-"""Discriminators judge patches, have a gradient, and hold to their Lipschitz bound where they promise one."""
+"""Discriminators see patches, have a gradient, and hold to their Lipschitz bound where they promise one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from animevid.errors import TrainingError
 from animevid_trainer.discriminators import make_discriminator
 from animevid_trainer.discriminators.vit import positions
 
-# those of pictures; the one of features has its tests in test_projected.py
+# those of images; the one of features has its tests in test_projected.py
 COUNTS = {"patch": 1_128_800, "vit": 2_475_649, "cyclegan": 2_764_737}
 
 
@@ -24,7 +24,7 @@ def test_logits_are_a_map_of_the_documented_size(name, rows, columns):
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_pictures_receive_a_gradient_everywhere(name):
+def test_images_receive_a_gradient_everywhere(name):
     torch.manual_seed(0)
     images = torch.rand(1, 3, 64, 64, requires_grad=True)
     make_discriminator(name)(images).sum().backward()
@@ -57,7 +57,7 @@ def test_a_discriminator_step_separates_two_simple_classes():
     assert discriminator(real).mean() > discriminator(fake).mean() + 0.5
 
 
-def test_a_vision_transformer_logit_sees_the_whole_picture():
+def test_a_vision_transformer_logit_sees_the_whole_image():
     torch.manual_seed(0)
     discriminator = make_discriminator("vit", width=32, depth=2, heads=2).eval()
     images = torch.rand(1, 3, 64, 64)

@@ -80,7 +80,7 @@ def test_too_few_photos_are_refused(tmp_path: Path, shared: Path) -> None:
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
-    """Two photos of noise, and pictures that are brighter."""
+    """Two photos of noise, and images that are brighter."""
     folder = tmp_path / "pairs"
     random = np.random.default_rng(2)
     for name in ("photos", "aozora"):

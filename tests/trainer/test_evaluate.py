@@ -1,4 +1,4 @@
-"""Each figure answers what its name says, on pictures whose answer is known; the page holds all it shows."""
+"""Each figure answers what its name says, on images whose answer is known; the page holds all it shows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 from animevid.errors import UsageError
-from animevid_trainer.data.pictures import read_picture, shrink_to
-from animevid_trainer.evaluate import pictures as figures
+from animevid_trainer.data.images import read_image, shrink_to
+from animevid_trainer.evaluate import images as figures
 from animevid_trainer.evaluate.candidates import (
     Candidate,
     baselines,
@@ -37,17 +37,17 @@ from animevid_trainer.survey.votes import Vote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_browser import chromium, why_no_chromium, write_camera_film
-from small_runs import pictures, tiny_perceptual
+from small_runs import images, tiny_perceptual
 from torch import nn
 
 
 @pytest.fixture(scope="module")
 def photo(shared: Path) -> np.ndarray:
-    return shrink_to(read_picture(min((shared / "photos").glob("coco-*.jpg"))), 256)
+    return shrink_to(read_image(min((shared / "photos").glob("coco-*.jpg"))), 256)
 
 
-def _blur(picture: np.ndarray, sigma: float) -> np.ndarray:
-    return cv2.GaussianBlur(picture, (0, 0), sigma)
+def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    return cv2.GaussianBlur(image, (0, 0), sigma)
 
 
 # ------------------------------------------------------------------------------------------------------------- figures
@@ -65,7 +65,7 @@ def test_total_variation_of_a_ramp_is_its_slope() -> None:
     assert figures.total_variation(ramp) == pytest.approx(1 / 255)
 
 
-def test_few_strong_lines_are_sparser_than_noise_and_a_flat_picture_has_none() -> None:
+def test_few_strong_lines_are_sparser_than_noise_and_a_flat_image_has_none() -> None:
     lines = np.full((128, 128, 3), 255, np.uint8)
     lines[:, 64] = 0
     noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
@@ -190,11 +190,11 @@ def test_a_network_runs_at_any_size_and_gives_the_same_size() -> None:
     network = make_generator("nano")
     from animevid_trainer.build import as_rgb
 
-    picture = pictures(1, seed=1, side_px=64)[0][:45, :61]
-    output = stylize_with(as_rgb(network).eval(), picture, multiple=8)
-    assert output.shape == picture.shape
+    image = images(1, seed=1, side_px=64)[0][:45, :61]
+    output = stylize_with(as_rgb(network).eval(), image, multiple=8)
+    assert output.shape == image.shape
     # An untrained nano is the identity but for 4:2:0 colour.
-    assert np.abs(output.astype(int) - picture.astype(int)).mean() < 6
+    assert np.abs(output.astype(int) - image.astype(int)).mean() < 6
 
 
 def test_an_exported_style_counts_what_its_network_counts(tmp_path: Path) -> None:
@@ -229,13 +229,13 @@ def test_the_engine_runs_a_style_file_as_a_candidate(packed_style: Path, photo: 
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    photos, art = pictures(4, seed=1, side_px=96), pictures(3, seed=2, side_px=96)
+    photos, art = images(4, seed=1, side_px=96), images(3, seed=2, side_px=96)
     candidates = [
         replace(identity(), label="photo"),
-        Candidate("soft", lambda picture: _blur(picture, 2.0), 10, 2_000_000, 1000, "<b>a note</b>"),
+        Candidate("soft", lambda image: _blur(image, 2.0), 10, 2_000_000, 1000, "<b>a note</b>"),
     ]
     clip = [np.roll(photos[0], shift, axis=1) for shift in (0, 1, 2)]
-    return evaluate_candidates(candidates, photos, art, tiny_perceptual(), clip=clip, sheet_count=2)
+    return evaluate_candidates(candidates, photos, art, tiny_perceptual(), clip=clip, shown_photos=2)
 
 
 def test_doing_nothing_scores_as_nothing_done(evaluation: Evaluation) -> None:
@@ -257,19 +257,19 @@ def test_a_filter_scores_as_what_it_does(evaluation: Evaluation) -> None:
 def test_distances_do_not_depend_on_the_unit_of_the_features(evaluation: Evaluation) -> None:
     larger = tiny_perceptual()
     larger.feature_scale = 50.0
-    candidates = [Candidate("soft", lambda picture: _blur(picture, 2.0))]
-    photos, art = pictures(4, seed=1, side_px=96), pictures(3, seed=2, side_px=96)
+    candidates = [Candidate("soft", lambda image: _blur(image, 2.0))]
+    photos, art = images(4, seed=1, side_px=96), images(3, seed=2, side_px=96)
     (row,) = evaluate_candidates(candidates, photos, art, larger).rows
     for key in ("kernel_art", "frechet_art", "likeness", "content"):
         assert row.figures[key] == pytest.approx(evaluation.rows[1].figures[key], rel=1e-3), key
 
 
-def test_few_pictures_are_warned_of(evaluation: Evaluation) -> None:
+def test_few_images_are_warned_of(evaluation: Evaluation) -> None:
     assert len(evaluation.warnings) == 1
-    assert evaluation.warnings[0].startswith("4 photos and 3 art pictures: below 2048, Fréchet distances are biased")
+    assert evaluation.warnings[0].startswith("4 photos and 3 art images: below 2048, Fréchet distances are biased")
 
 
-def test_the_page_holds_every_picture_and_fetches_nothing(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_the_page_holds_every_image_and_fetches_nothing(evaluation: Evaluation, tmp_path: Path) -> None:
     write_report(tmp_path / "report.html", evaluation)
     page = (tmp_path / "report.html").read_text()
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
@@ -309,7 +309,7 @@ def test_every_evaluation_stands_beside_doing_nothing_and_filters_alone(photo: n
 
 @pytest.mark.slow
 @pytest.mark.skipif(why_no_chromium() is not None, reason=why_no_chromium() or "")
-def test_in_a_browser_every_figure_is_seen_and_a_picture_opens_large(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_in_a_browser_every_figure_is_seen_and_an_image_opens_large(evaluation: Evaluation, tmp_path: Path) -> None:
     from selenium.webdriver.common.by import By
 
     write_report(tmp_path / "report.html", evaluation)
@@ -335,8 +335,8 @@ def test_the_text_table_has_a_row_for_each_figure_and_a_column_for_each_candidat
     assert {line.count("|") for line in lines} == {4}
 
 
-def test_features_are_those_of_the_named_network_and_depend_on_the_picture() -> None:
-    vectors = feature_vectors(pictures(2, seed=1, side_px=64), tiny_perceptual())
+def test_features_are_those_of_the_named_network_and_depend_on_the_image() -> None:
+    vectors = feature_vectors(images(2, seed=1, side_px=64), tiny_perceptual())
     assert vectors.shape == (6, 64)
     assert not np.allclose(vectors[:3], vectors[3:])
     assert torch.get_default_dtype() == torch.float32

@@ -206,8 +206,8 @@ def test_packed_layout_is_exported_at_a_quarter_of_the_size():
 
 @pytest.mark.shared
 def test_a_style_is_written_with_its_parity_on_real_photos(small, photos, tmp_path):
-    report = export_style(small, tmp_path / "new" / "small.onnx", card=make_card(small, name="small"), pictures=photos)
-    assert report.parity.pictures == 2
+    report = export_style(small, tmp_path / "new" / "small.onnx", card=make_card(small, name="small"), images=photos)
+    assert report.parity.frames == 2
     assert report.parity.largest < 1e-3
     assert report.path.stat().st_size == report.bytes_written
     assert [file.name for file in report.path.parent.iterdir()] == ["small.onnx"]
@@ -219,7 +219,7 @@ def test_a_style_above_the_bound_is_refused_and_not_written(small, photos, tmp_p
     target = tmp_path / "small.onnx"
     with pytest.raises(TrainingError, match="max"):
         export_style(
-            small, target, card=make_card(small, name="small"), pictures=photos, precision="fp16", bound=Bound(0.0, 0.0)
+            small, target, card=make_card(small, name="small"), images=photos, precision="fp16", bound=Bound(0.0, 0.0)
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -239,7 +239,7 @@ def test_photos_are_cropped_to_multiples_for_either_layout(photos):
 def test_a_folder_that_cannot_be_written_is_an_output_error(small, photos, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written"):
-        export_style(small, tmp_path / "file" / "x.onnx", card=make_card(small, name="small"), pictures=photos)
+        export_style(small, tmp_path / "file" / "x.onnx", card=make_card(small, name="small"), images=photos)
 
 
 def test_not_a_number_never_passes_for_equal(small, exported):
@@ -251,8 +251,8 @@ def test_not_a_number_never_passes_for_equal(small, exported):
         check_parity(parity, Bound(1e9, 1e9), what="poisoned")
 
 
-def test_parity_without_pictures_is_refused(small, exported):
-    with pytest.raises(TrainingError, match="at least one picture"):
+def test_parity_without_images_is_refused(small, exported):
+    with pytest.raises(TrainingError, match="at least one image"):
         measure_parity(small, exported, [])
 
 
@@ -273,4 +273,4 @@ def test_a_generator_that_fixes_its_size_is_refused():
 
 
 def test_parity_prints_both_numbers_and_the_range():
-    assert str(Parity(0.5, 0.25, 3)) == "max 5.00e-01, mean 2.50e-01 over 3 pictures (range [-1, 1])"
+    assert str(Parity(0.5, 0.25, 3)) == "max 5.00e-01, mean 2.50e-01 over 3 frames (range [-1, 1])"

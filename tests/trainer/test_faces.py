@@ -14,7 +14,7 @@ from animevid_trainer.cli import main
 from animevid_trainer.faces import CutSettings, cut_faces
 from animevid_trainer.sampling import SampleSettings, draw_styles, sample_grid, walk
 from animevid_trainer.teachers.faces import Face
-from small_runs import pictures
+from small_runs import images
 
 _DETECTOR = "weights/face_detection_full_range_sparse.tflite"
 
@@ -24,8 +24,8 @@ def run(tmp_path_factory) -> Path:
     """A DCGAN that was trained for three steps on blobs."""
     folder = tmp_path_factory.mktemp("noise")
     (folder / "faces").mkdir()
-    for index, picture in enumerate(pictures(6, 1, side_px=40)):
-        cv2.imwrite(str(folder / "faces" / f"{index}.png"), picture)
+    for index, image in enumerate(images(6, 1, side_px=40)):
+        cv2.imwrite(str(folder / "faces" / f"{index}.png"), image)
     assert main(_train(folder / "faces", folder / "run")) == 0
     return folder / "run"
 
@@ -43,9 +43,9 @@ def test_training_takes_faces_alone_draws_a_grid_and_says_what_helps_few(run, tm
     assert "fewer than 10,000 faces" in said
     assert "+ada" in said
     assert "portraits" not in said
-    sheet = cv2.imread(str(tmp_path / "again/sheets/step-00000003.png"))
-    assert sheet.shape == (8 * 64 + 7 * 6, 8 * 64 + 7 * 6, 3)  # 64 samples, twice their size
-    assert not np.array_equal(sheet[:64, :64], sheet[:64, 70:134])
+    samples = cv2.imread(str(tmp_path / "again/samples/step-00000003.png"))
+    assert samples.shape == (8 * 64 + 7 * 6, 8 * 64 + 7 * 6, 3)  # 64 samples, twice their size
+    assert not np.array_equal(samples[:64, :64], samples[:64, 70:134])
 
 
 @pytest.mark.parametrize(
@@ -139,19 +139,19 @@ def test_a_generator_from_noise_is_no_style_and_a_style_draws_nothing(run, tmp_p
 
 
 def test_a_face_is_cut_as_a_square_around_its_box_or_left_out():
-    picture = np.zeros((100, 120, 3), np.uint8)
-    picture[40:60, 50:70] = 255
-    (face,) = cut_faces(picture, [Face(50, 40, 70, 60, 0.9)], CutSettings(64, margin=2.0, smallest_px=10))
+    image = np.zeros((100, 120, 3), np.uint8)
+    image[40:60, 50:70] = 255
+    (face,) = cut_faces(image, [Face(50, 40, 70, 60, 0.9)], CutSettings(64, margin=2.0, smallest_px=10))
     assert face.shape == (64, 64, 3)
     white = np.argwhere(face[..., 0] > 127)
     assert white.min(0).tolist() == [16, 16]
     assert white.max(0).tolist() == [47, 47]
     settings = CutSettings(0, margin=2.0, smallest_px=30)
     at_the_edge, too_small = Face(5, 5, 45, 45, 0.9), Face(50, 40, 70, 60, 0.9)
-    assert [cut.shape for cut in cut_faces(picture, [at_the_edge, too_small], settings)] == [(80, 80, 3)]
-    assert cut_faces(picture, [Face(-30, 5, 10, 45, 0.9)], settings) == []
+    assert [cut.shape for cut in cut_faces(image, [at_the_edge, too_small], settings)] == [(80, 80, 3)]
+    assert cut_faces(image, [Face(-30, 5, 10, 45, 0.9)], settings) == []
     close = Face(20, 10, 100, 90, 0.9)  # twice its box is more than there is: as much as there is
-    assert [cut.shape for cut in cut_faces(picture, [close], settings)] == [(100, 100, 3)]
+    assert [cut.shape for cut in cut_faces(image, [close], settings)] == [(100, 100, 3)]
 
 
 @pytest.mark.shared
@@ -164,7 +164,7 @@ def test_faces_are_found_in_photos_and_cut_from_their_drawings(shared, tmp_path,
     command = ["faces", str(tmp_path / "photos"), "--detector", str(shared / _DETECTOR), "--size", "64"]
     assert main([*command, str(tmp_path / "plain")]) == 0
     said = capsys.readouterr().out
-    assert "1 pictures have none" in said
+    assert "1 images have none" in said
     assert main([*command, str(tmp_path / "drawn"), "--style", "cel"]) == 0
     for photo in photos[:2]:
         plain, drawn = (cv2.imread(str(tmp_path / kind / f"{photo.stem}-1.png")) for kind in ("plain", "drawn"))
@@ -190,10 +190,10 @@ def test_yunets_rows_become_boxes(tmp_path, monkeypatch):
     monkeypatch.setattr(cutting.cv2.FaceDetectorYN, "create", lambda *_: Network())
     (tmp_path / "net.onnx").write_bytes(b"x")
     detect = cutting.open_detector(tmp_path / "net.onnx")
-    picture = np.zeros((50, 80, 3), np.uint8)
-    picture[..., 0] = 255
-    assert detect(picture) == [Face(10, 20, 40, 60, pytest.approx(0.9))]
-    assert detect(picture) == []
+    image = np.zeros((50, 80, 3), np.uint8)
+    image[..., 0] = 255
+    assert detect(image) == [Face(10, 20, 40, 60, pytest.approx(0.9))]
+    assert detect(image) == []
     assert sizes == [(80, 50)] * 2
     assert seen[0][..., 2].min() == 255  # OpenCV's order of colours
 

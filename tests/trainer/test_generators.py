@@ -1,4 +1,4 @@
-"""Generators have their published size, keep the picture's size, and refuse what they cannot draw."""
+"""Generators have their published size, keep the image's size, and refuse what they cannot draw."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_any_multiple_of_the_stated_number_keeps_its_size(name):
 
 
 @pytest.mark.parametrize("name", RGB_GENERATORS)
-def test_outputs_lie_within_the_range_of_a_picture(name):
+def test_outputs_lie_within_the_range_of_an_image(name):
     torch.manual_seed(0)
     with torch.inference_mode():
         output = make_generator(name).eval()(torch.rand(1, 3, 32, 32) * 2 - 1)

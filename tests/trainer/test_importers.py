@@ -64,8 +64,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def twin(checkpoint: Path) -> Path:
-    """An ONNX twin of ``checkpoint`` that enlarges with aligned corners: our graph with other weights and resizes."""
+def reference(checkpoint: Path) -> Path:
+    """An ONNX reference of ``checkpoint`` that enlarges with aligned corners: our graph, other weights and resizes."""
     model = onnx.load_from_string(exported("animegan2")[2])
     state, taken = torch.load(checkpoint, weights_only=True), set()
     for weight in model.graph.initializer:
@@ -108,17 +108,17 @@ def test_a_training_scripts_checkpoint_is_unwrapped(tmp_path, wrapper):
 
 
 @pytest.mark.shared
-def test_a_twin_decides_how_the_network_enlarges(checkpoint, twin, photos):
-    imported = import_weights(checkpoint, twin=twin, pictures=photos)
+def test_a_reference_decides_how_the_network_enlarges(checkpoint, reference, photos):
+    imported = import_weights(checkpoint, reference=reference, images=photos)
     assert imported.options == {"upsampling": "align_corners"}
-    assert imported.twin_colour_order == "RGB"
+    assert imported.reference_colour_order == "RGB"
     assert imported.parity.largest < 1e-3
 
 
 @pytest.mark.shared
-def test_a_network_that_differs_from_its_twin_is_refused_with_the_difference(checkpoint, twin, photos):
+def test_a_network_that_differs_from_its_reference_is_refused_with_the_difference(checkpoint, reference, photos):
     with pytest.raises(TrainingError, match="max"):
-        import_weights(checkpoint, twin=twin, pictures=photos, upsampling="half_pixel")
+        import_weights(checkpoint, reference=reference, images=photos, upsampling="half_pixel")
 
 
 @pytest.mark.shared
@@ -231,6 +231,6 @@ def test_a_file_that_is_no_checkpoint_is_refused_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_twin_without_pictures_is_refused(checkpoint, tmp_path):
-    with pytest.raises(TrainingError, match="picture"):
-        import_weights(checkpoint, twin=tmp_path / "twin.onnx")
+def test_a_reference_without_images_is_refused(checkpoint, tmp_path):
+    with pytest.raises(TrainingError, match="image"):
+        import_weights(checkpoint, reference=tmp_path / "reference.onnx")

@@ -24,9 +24,9 @@ from animevid_trainer.evaluate.measure import evaluate_candidates
 from animevid_trainer.evaluate.report import markdown_table, page_of
 from animevid_trainer.evaluate.standard import square_of
 from animevid_trainer.weight_files import PublishedWeights
-from small_runs import pictures, tiny_perceptual
+from small_runs import images, tiny_perceptual
 
-#: Written by torch-fidelity 0.4.0 for `made_weights` and the pictures of `sets` (torch 2.13 on a CPU).
+#: Written by torch-fidelity 0.4.0 for `made_weights` and the images of `sets` (torch 2.13 on a CPU).
 GOLDEN = {
     "features": [0.440391, 0.0, 2.329017, 2.9645, 0.340198, 0.0, 2.241504, 3.163485],
     "logits": [15.705587, -4.58261, -12.87296, 5.20432, 17.227375, -5.710751, -15.316384, 5.82326],
@@ -55,7 +55,7 @@ def made_weights() -> dict[str, torch.Tensor]:
 
 
 def sets() -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of uint8 RGB pictures, (12, 40, 56, 3) and (10, 40, 56, 3)."""
+    """Two sets of uint8 RGB images, (12, 40, 56, 3) and (10, 40, 56, 3)."""
     random = np.random.default_rng(7)
     first = random.integers(0, 256, (12, 5, 7, 3)).repeat(8, 1).repeat(8, 2)
     second = random.integers(60, 256, (10, 10, 14, 3)).repeat(4, 1).repeat(4, 2)
@@ -137,17 +137,17 @@ def test_features_and_figures_are_those_of_torch_fidelity_where_it_is_installed(
     assert_equal_figures(figures_of(looked_at), figures_of_the_package(weights_file))
 
 
-def test_pictures_are_resized_from_the_corner_of_the_first_pixel_without_antialiasing() -> None:
+def test_images_are_resized_from_the_corner_of_the_first_pixel_without_antialiasing() -> None:
     row = torch.tensor([0.0, 30.0, 90.0])
-    picture = row.expand(1, 1, 2, 3).clone()
-    picture[:, :, 1] += 100.0
+    image = row.expand(1, 1, 2, 3).clone()
+    image[:, :, 1] += 100.0
     # Columns at 0, 0.6, 1.2, 1.8, 2.4 of three (the last one is repeated); rows at 0, 0.4, 0.8, 1.2, 1.6 of two.
     across = torch.tensor([0.0, 18.0, 42.0, 78.0, 90.0])
     down = torch.tensor([0.0, 40.0, 80.0, 100.0, 100.0])
-    torch.testing.assert_close(resize_like_tensorflow1(picture, 5)[0, 0], across[None] + down[:, None])
+    torch.testing.assert_close(resize_like_tensorflow1(image, 5)[0, 0], across[None] + down[:, None])
 
 
-def test_a_picture_is_shrunk_by_its_shorter_side_and_cut_in_the_middle() -> None:
+def test_an_image_is_shrunk_by_its_shorter_side_and_cut_in_the_middle() -> None:
     ramp = np.broadcast_to(np.arange(512, dtype=np.uint16)[None, :, None], (128, 512, 3)) // 2
     wide = square_of(ramp.astype(np.uint8), side_px=64)
     assert wide.shape == (64, 64, 3)
@@ -155,7 +155,7 @@ def test_a_picture_is_shrunk_by_its_shorter_side_and_cut_in_the_middle() -> None
     assert wide[0, 0, 0] == pytest.approx(96, abs=1)
     assert wide[0, -1, 0] == pytest.approx(159, abs=1)
     assert np.array_equal(square_of(ramp.astype(np.uint8).transpose(1, 0, 2), side_px=64), wide.transpose(1, 0, 2))
-    small = pictures(1, seed=1, side_px=64)[0]
+    small = images(1, seed=1, side_px=64)[0]
     assert np.array_equal(square_of(small, side_px=64), small)
 
 
@@ -166,7 +166,7 @@ def test_frechet_distance_of_two_points_each_is_the_closed_form() -> None:
     assert frechet_distance(first, second) == pytest.approx(27.0)
 
 
-def test_kernel_distance_leaves_out_what_a_picture_has_with_itself() -> None:
+def test_kernel_distance_leaves_out_what_an_image_has_with_itself() -> None:
     first, second = np.array([[1.0], [2.0]]), np.array([[0.0], [3.0]])
     # (xy + 1)^3: within 27 and 1; between 1, 64, 1 and 343, whose mean is 102.25.
     assert kernel_distance(first, second) == pytest.approx(27.0 + 1.0 - 2 * 102.25)
@@ -194,8 +194,8 @@ def test_inception_score_of_hand_made_probabilities_is_the_formulas() -> None:
 
 
 def test_the_report_has_the_standard_figures_by_their_names_and_only_with_inception(network: Inception) -> None:
-    photos, art = pictures(3, seed=1, side_px=64), pictures(2, seed=2, side_px=64)
-    soft = Candidate("inverted", lambda picture: 255 - picture)
+    photos, art = images(3, seed=1, side_px=64), images(2, seed=2, side_px=64)
+    soft = Candidate("inverted", lambda image: 255 - image)
     evaluation = evaluate_candidates([identity(), soft], photos, art, tiny_perceptual(), inception=network)
     nothing, inverted = (row.figures for row in evaluation.rows)
     assert nothing["fid_photo"] == pytest.approx(0.0, abs=1e-6)
@@ -208,7 +208,7 @@ def test_the_report_has_the_standard_figures_by_their_names_and_only_with_incept
 
 
 def test_without_inception_nothing_is_called_fid_or_kid() -> None:
-    photos, art = pictures(2, seed=1, side_px=64), pictures(2, seed=2, side_px=64)
+    photos, art = images(2, seed=1, side_px=64), images(2, seed=2, side_px=64)
     evaluation = evaluate_candidates([identity()], photos, art, tiny_perceptual())
     table = markdown_table(evaluation)
     assert "Fréchet to art" in table

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from animevid_trainer.teachers import Analyst, LookTeacher, Picture, open_looks
+from animevid_trainer.teachers import Analyst, Image, LookTeacher, open_looks
 from animevid_trainer.teachers.look import LOOKS
 from animevid_trainer.teachers.painting import ink
 
@@ -25,7 +25,7 @@ def analyst(shared: Path) -> Analyst:
 
 
 @pytest.fixture(scope="module")
-def photos(shared: Path) -> dict[str, Picture]:
+def photos(shared: Path) -> dict[str, Image]:
     names = {"sky": "scene-fields7.jpg", "city": "scene-city2.jpg", "portrait": "sfhq-accessories-top-10-03.jpg"}
     found = {}
     for key, name in names.items():
@@ -38,12 +38,12 @@ def photos(shared: Path) -> dict[str, Picture]:
     return found
 
 
-def luma(picture: Picture) -> np.ndarray:
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.float32)
+def luma(image: Image) -> np.ndarray:
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32)
 
 
-def contrast(picture: Picture, sigma_px: float) -> np.ndarray:
-    light = luma(picture)
+def contrast(image: Image, sigma_px: float) -> np.ndarray:
+    light = luma(image)
     return np.asarray(light - cv2.GaussianBlur(light, (0, 0), sigma_px), np.float32)
 
 
@@ -52,7 +52,7 @@ def likeness(first: np.ndarray, second: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_no_ink_lies_in_a_sky(analyst: Analyst, photos: dict[str, Picture], look: str) -> None:
+def test_no_ink_lies_in_a_sky(analyst: Analyst, photos: dict[str, Image], look: str) -> None:
     analysis = analyst(photos["sky"])
     lines = ink(analysis, LOOKS[look], analysis.fine[..., 0] / 100)
     assert lines[4:40].max() < 0.1, "clouds have no contours"
@@ -77,7 +77,7 @@ def test_an_even_wall_with_grain_gets_no_strokes(looks: dict[str, LookTeacher], 
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_a_face_keeps_its_eyes_and_mouth(looks: dict[str, LookTeacher], photos: dict[str, Picture], look: str) -> None:
+def test_a_face_keeps_its_eyes_and_mouth(looks: dict[str, LookTeacher], photos: dict[str, Image], look: str) -> None:
     portrait = photos["portrait"]
     height, width = portrait.shape[:2]
     face = slice(int(0.25 * height), int(0.7 * height)), slice(int(0.25 * width), int(0.75 * width))
@@ -85,9 +85,9 @@ def test_a_face_keeps_its_eyes_and_mouth(looks: dict[str, LookTeacher], photos: 
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_gray_things_stay_nearly_gray(looks: dict[str, LookTeacher], photos: dict[str, Picture], look: str) -> None:
-    def chroma(picture: Picture) -> np.ndarray:
-        lab = cv2.cvtColor(cv2.GaussianBlur(picture, (0, 0), 4).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+def test_gray_things_stay_nearly_gray(looks: dict[str, LookTeacher], photos: dict[str, Image], look: str) -> None:
+    def chroma(image: Image) -> np.ndarray:
+        lab = cv2.cvtColor(cv2.GaussianBlur(image, (0, 0), 4).astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
         return np.hypot(lab[..., 1], lab[..., 2])
 
     gray = chroma(photos["city"]) < 4
@@ -95,7 +95,7 @@ def test_gray_things_stay_nearly_gray(looks: dict[str, LookTeacher], photos: dic
     assert chroma(looks[look](photos["city"]))[gray].mean() < 7
 
 
-def test_grain_and_a_shift_change_little(looks: dict[str, LookTeacher], photos: dict[str, Picture]) -> None:
+def test_grain_and_a_shift_change_little(looks: dict[str, LookTeacher], photos: dict[str, Image]) -> None:
     city = photos["city"]
     drawn = looks["aozora"](city).astype(int)
     grain = np.random.default_rng(1).normal(0, 2, city.shape)

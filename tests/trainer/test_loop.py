@@ -169,7 +169,7 @@ def test_a_full_disk_in_the_middle_of_a_run_is_one_clear_error_and_the_run_can_g
     resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 10, limits[1]))
     try:
         with pytest.raises(TrainingError, match="step 3 is kept: free some space and resume"):
-            tiny_trainer(tmp_path, steps=8, accept_changes=True, sheet_every=100).run()
+            tiny_trainer(tmp_path, steps=8, accept_changes=True, samples_every=100).run()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert tiny_trainer(tmp_path, steps=8, accept_changes=True).run().step == 8
@@ -225,21 +225,21 @@ def test_the_run_folder_explains_itself(tmp_path: Path) -> None:
     assert set(lines[0]["terms"]) == {"G_init/content", "G_init/gradient_norm"}
 
 
-def test_the_sheet_shows_each_photo_beside_its_output(tmp_path: Path) -> None:
+def test_the_sample_grid_shows_each_photo_beside_its_output(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path, steps=4)
     trainer.run()
-    sheet = cv2.cvtColor(cv2.imread(str(tmp_path / "sheets/step-00000004.png")), cv2.COLOR_BGR2RGB)
-    photo = trainer.sheet_photos[0]
-    assert (sheet[:64, :64] == photo).all()
-    output = sheet[:64, 70:134]
+    samples = cv2.cvtColor(cv2.imread(str(tmp_path / "samples/step-00000004.png")), cv2.COLOR_BGR2RGB)
+    photo = trainer.sample_photos[0]
+    assert (samples[:64, :64] == photo).all()
+    output = samples[:64, 70:134]
     assert output.shape == photo.shape
     assert (output != photo).any()
 
 
-def test_drawing_sheets_and_saving_do_not_change_what_is_learned(tmp_path: Path) -> None:
-    often = tiny_trainer(tmp_path / "often", checkpoint_every=1, sheet_every=1)
+def test_drawing_samples_and_saving_do_not_change_what_is_learned(tmp_path: Path) -> None:
+    often = tiny_trainer(tmp_path / "often", checkpoint_every=1, samples_every=1)
     often.run()
-    seldom = tiny_trainer(tmp_path / "seldom", checkpoint_every=100, sheet_every=100)
+    seldom = tiny_trainer(tmp_path / "seldom", checkpoint_every=100, samples_every=100)
     seldom.run()
     assert differing(weights_of(often), weights_of(seldom)) == []
 
@@ -380,7 +380,7 @@ def test_cached_features_train_the_same_network_as_computed_ones(tmp_path: Path)
         assert torch.allclose(value, computed[name], atol=1e-5), name
 
 
-def test_the_image_pool_gives_back_older_pictures_and_no_more_than_it_holds() -> None:
+def test_the_image_pool_gives_back_older_images_and_no_more_than_it_holds() -> None:
     pool = ImagePool(4)
     given = torch.cat([pool.exchange(torch.full((2, 1, 1, 1), float(index))) for index in range(40)]).flatten()
     expected = torch.arange(40.0).repeat_interleave(2)
@@ -389,7 +389,7 @@ def test_the_image_pool_gives_back_older_pictures_and_no_more_than_it_holds() ->
     assert len(pool._images) == 4
 
 
-def test_a_term_without_its_pictures_names_the_folder_to_give() -> None:
+def test_a_term_without_its_images_names_the_folder_to_give() -> None:
     plan = tiny_plan("distill", 2)
     objective = tiny_objective("distill", plan)
     assert not isinstance(objective, CycleObjective)

@@ -14,7 +14,7 @@ def tensor(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
-def picture(red: float, green: float, blue: float, *, height: int = 2, width: int = 3) -> torch.Tensor:
+def image(red: float, green: float, blue: float, *, height: int = 2, width: int = 3) -> torch.Tensor:
     return tensor(red, green, blue).view(1, 3, 1, 1).expand(1, 3, height, width).clone()
 
 
@@ -86,7 +86,7 @@ def test_a_gram_matrix_is_normalized_by_channels_times_pixels():
     assert torch.allclose(losses.gram_matrix(features), expected, rtol=1e-12)
 
 
-def test_a_gram_matrix_does_not_grow_with_the_picture():
+def test_a_gram_matrix_does_not_grow_with_the_image():
     features = torch.rand(2, 4, 5, 6, dtype=torch.float64)
     tiled = features.repeat(1, 1, 3, 2)
     assert torch.allclose(losses.gram_matrix(features), losses.gram_matrix(tiled), rtol=1e-12)
@@ -107,12 +107,12 @@ def test_yuv_of_white_black_and_red_are_bt601s():
         ((-1, -1, -1), (0, 0, 0)),
         ((1, -1, -1), (0.299, -0.14714119, 0.61497538)),
     ):
-        got = losses.rgb_to_yuv(picture(*rgb))[0, :, 0, 0]
+        got = losses.rgb_to_yuv(image(*rgb))[0, :, 0, 0]
         assert torch.allclose(got, tensor(*yuv), atol=5e-8)
 
 
-def test_luma_keeps_the_range_of_the_picture_and_gray_repeats_it():
-    images = picture(1.0, -1.0, -1.0)
+def test_luma_keeps_the_range_of_the_image_and_gray_repeats_it():
+    images = image(1.0, -1.0, -1.0)
     assert torch.allclose(losses.luma(images), torch.full((1, 1, 2, 3), 0.299 - 0.587 - 0.114, dtype=torch.float64))
     assert losses.gray(images).shape == images.shape
     assert torch.equal(losses.gray(images)[:, 0], losses.gray(images)[:, 2])
@@ -121,11 +121,11 @@ def test_luma_keeps_the_range_of_the_picture_and_gray_repeats_it():
 def test_colour_is_l1_on_luma_and_huber_on_chroma():
     # black against red: dY = 0.299, dU = 0.14714119, dV = 0.61497538; Huber below its delta of 1 is half the square
     expected = 0.299 + 0.14714119**2 / 2 + 0.61497538**2 / 2
-    close(losses.colour_loss(picture(-1, -1, -1), picture(1, -1, -1)), expected)
+    close(losses.colour_loss(image(-1, -1, -1), image(1, -1, -1)), expected)
 
 
 def test_pooled_colour_leaves_the_drawing_free_but_not_the_mean():
-    flat = picture(0.0, 0.0, 0.0, height=8, width=8)
+    flat = image(0.0, 0.0, 0.0, height=8, width=8)
     stripes = flat.clone()
     stripes[..., ::2], stripes[..., 1::2] = 0.5, -0.5
     close(losses.colour_loss(stripes, flat, pool_px=8), 0.0)
@@ -168,14 +168,14 @@ def test_flatness_charges_texture_on_flat_photos_and_spares_edges():
 
 
 def test_cycle_and_identity_are_mean_absolute_differences():
-    first, second = picture(0.5, 0.0, -0.5), picture(0.0, 0.0, 0.5)
+    first, second = image(0.5, 0.0, -0.5), image(0.0, 0.0, 0.5)
     close(losses.cycle_loss(first, second), 0.5)
     close(losses.identity_loss(first, second), 0.5)
     close(losses.pixel_loss(first, second), 0.5)
 
 
 def test_temporal_consistency_counts_only_valid_pixels():
-    outputs, expected = picture(1.0, 1.0, 1.0), picture(0.0, 0.0, 0.0)
+    outputs, expected = image(1.0, 1.0, 1.0), image(0.0, 0.0, 0.0)
     expected[..., 0] = 1.0
     valid = torch.ones(1, 1, 2, 3, dtype=torch.bool)
     close(losses.temporal_consistency_loss(outputs, expected), 2 / 3)

@@ -39,24 +39,24 @@ def test_a_small_network_of_each_is_tried():
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_latents_become_pictures_and_every_weight_has_a_gradient(name):
+def test_latents_become_images_and_every_weight_has_a_gradient(name):
     generator = make_generator(name, **SMALL[name])
     latents = generator.draw_latents(4)
-    pictures = generator(latents)
-    assert pictures.shape == (4, 3, 16, 16)
-    (pictures * torch.randn_like(pictures)).sum().backward()
+    images = generator(latents)
+    assert images.shape == (4, 3, 16, 16)
+    (images * torch.randn_like(images)).sum().backward()
     assert [key for key, parameter in generator.named_parameters() if parameter.grad is None] == []
 
 
 @pytest.mark.parametrize("name", SMALL_JUDGES)
-def test_a_judge_gives_one_logit_a_picture_and_every_weight_and_pixel_has_a_gradient(name):
+def test_a_judge_gives_one_logit_an_image_and_every_weight_and_pixel_has_a_gradient(name):
     judge = make_discriminator(name, **SMALL_JUDGES[name])
-    pictures = torch.randn(4, 3, 16, 16, requires_grad=True)
-    logits = judge(pictures)
+    images = torch.randn(4, 3, 16, 16, requires_grad=True)
+    logits = judge(images)
     assert logits.shape == (4, 1)
     logits.square().sum().backward()
     assert [key for key, parameter in judge.named_parameters() if parameter.grad is None] == []
-    assert pictures.grad.abs().sum(1).gt(0).all()
+    assert images.grad.abs().sum(1).gt(0).all()
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -135,7 +135,7 @@ def test_sagan_walks_along_the_sphere():
 
 
 @pytest.mark.parametrize("demodulate", [True, False])
-def test_a_modulated_convolution_is_one_by_each_pictures_own_weights(demodulate):
+def test_a_modulated_convolution_is_one_by_each_images_own_weights(demodulate):
     x, weight, scales = torch.randn(3, 4, 6, 5), torch.randn(2, 4, 3, 3), torch.randn(3, 4)
     for n in range(3):
         own = weight * scales[n].view(1, 4, 1, 1)
@@ -188,7 +188,7 @@ def test_the_deviation_channel_is_the_mean_deviation_of_a_group():
     x = torch.randn(8, 3, 2, 2)
     y = add_deviation(x)
     torch.testing.assert_close(y[:, :3], x)
-    for first in (0, 1):  # groups take every second picture: 8 pictures, 4 a group
+    for first in (0, 1):  # groups take every second image: 8 images, 4 a group
         group = x[first::2]
         expected = (group.var(0, unbiased=False) + 1e-8).sqrt().mean()
         torch.testing.assert_close(y[first::2, 3], expected.expand(4, 2, 2))

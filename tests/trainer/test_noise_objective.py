@@ -1,4 +1,4 @@
-"""Faces from noise: each term beside its equation, and which pictures, weights and steps feed it."""
+"""Faces from noise: each term beside its equation, and which images, weights and steps feed it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from animevid_trainer.objectives import NoiseObjective, Parts
 from animevid_trainer.plan import make_plan
 from animevid_trainer.progress import Progress
 from animevid_trainer.recipes import Regularizers, load_recipe, with_lengths, with_overrides
-from small_runs import differing, pictures, tiny_perceptual, weights_of
+from small_runs import differing, images, tiny_perceptual, weights_of
 from torch import nn
 
 NOISE = ("dcgan", "sagan", "stylegan2")
@@ -72,7 +72,7 @@ def test_r1_of_a_linear_discriminator_is_half_its_squared_length():
     torch.testing.assert_close(weight.grad, weight)
 
 
-def test_r1_is_the_mean_over_pictures_of_what_autograd_gives_for_each():
+def test_r1_is_the_mean_over_images_of_what_autograd_gives_for_each():
     torch.manual_seed(0)
     judge = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Flatten(), nn.Linear(16, 1)).double()
     images = torch.randn(3, 3, 4, 4, dtype=torch.float64)
@@ -103,7 +103,7 @@ def test_path_lengths_are_those_of_the_jacobian_times_noise():
 
 
 class _Level(NoiseGenerator):
-    """Pictures of one level: a weight, that is 3 to begin with, whatever the latents."""
+    """Images of one level: a weight, that is 3 to begin with, whatever the latents."""
 
     latent, size_px = 2, 32
 
@@ -118,7 +118,7 @@ class _Level(NoiseGenerator):
 
 
 class _Slope(nn.Module):
-    """Its logit is the mean of a picture, half as much again."""
+    """Its logit is the mean of an image, half as much again."""
 
     def __init__(self):
         super().__init__()
@@ -139,7 +139,7 @@ def _updates(objective, step=0, level=-2.0):
     return [(update.optimizer, update.compute()) for update in objective.updates(batch)]
 
 
-def test_d_calls_real_pictures_real_and_drawn_ones_fake_and_g_wants_the_opposite():
+def test_d_calls_real_images_real_and_drawn_ones_fake_and_g_wants_the_opposite():
     (first, judged), (second, drawn) = _updates(_objective())
     assert (first, second) == ("D", "G")
     softplus = nn.functional.softplus
@@ -195,7 +195,7 @@ def test_the_path_length_follows_its_running_mean_and_moves_g_alone():
     assert torch.equal(objective.state_dict()["path_mean"], mean)
 
 
-def test_both_real_and_drawn_pictures_are_augmented_and_real_ones_steer_it():
+def test_both_real_and_drawn_images_are_augmented_and_real_ones_steer_it():
     class Augment:
         def __init__(self):
             self.seen, self.logits = [], 0.0
@@ -214,7 +214,7 @@ def test_both_real_and_drawn_pictures_are_augmented_and_real_ones_steer_it():
     assert augment.logits == pytest.approx(1.5 * (-2.0 + 1.0))
 
 
-def test_a_discriminator_of_features_sees_them_of_augmented_pictures_and_teaches_g_through_them():
+def test_a_discriminator_of_features_sees_them_of_augmented_images_and_teaches_g_through_them():
     recipe = load_recipe("stylegan2+projected")
     assert (recipe.regularizers.r1, recipe.ada.enabled, recipe.losses.adversarial) == (0.0, True, 1.0)
     perceptual = tiny_perceptual()
@@ -232,17 +232,17 @@ def test_a_discriminator_of_features_sees_them_of_augmented_pictures_and_teaches
 
 def _trainer(recipe, folder: Path, faces=None) -> Trainer:
     seed_everything(1)
-    faces = faces or pictures(5, seed=1, side_px=40)
+    faces = faces or images(5, seed=1, side_px=40)
     data = RunData(faces, [])
     plan = make_plan(recipe.phases, photos=len(faces), batch=4, crop_px=32)
     objective = make_objective(recipe, plan, device=torch.device("cpu"))
     settings = LoopSettings(
-        steps=plan.steps, device="cpu", ema_decay=0.9, log_every=50, checkpoint_every=3, sheet_every=4
+        steps=plan.steps, device="cpu", ema_decay=0.9, log_every=50, checkpoint_every=3, samples_every=4
     )
     return Trainer(
         objective, make_source(recipe, data, plan, DataSettings(Path("unused"))), folder, settings,
         config={"recipe": recipe.name, "numbers": recipe.to_dict()}, progress=Progress(tensorboard=False),
-        write_sheet=sample_sheet(objective.networks["generator"], 1, count=16),
+        write_sample_grid=sample_sheet(objective.networks["generator"], 1, count=16),
     )  # fmt: skip
 
 
@@ -272,7 +272,7 @@ def test_dcgan_comes_to_draw_in_the_colours_of_what_it_learns_from(tmp_path):
         return (trainer.stylize(latents).mean((0, 2, 3)) + 1.0) * 127.5
 
     assert colours().tolist() == pytest.approx([127.5] * 3, abs=10)
-    trainer.settings = replace(trainer.settings, checkpoint_every=1000, sheet_every=1000)
+    trainer.settings = replace(trainer.settings, checkpoint_every=1000, samples_every=1000)
     assert trainer.run().finished
     red, green, blue = colours().tolist()
     assert red > 145

@@ -13,7 +13,7 @@ from animevid_trainer import build
 from animevid_trainer.cli import main
 from animevid_trainer.objectives import registry
 from animevid_trainer.recipes import Phase, Recipe
-from small_runs import pictures
+from small_runs import images
 
 _TOML = """
 name = "tinted"
@@ -48,8 +48,8 @@ def test_an_objective_of_another_package_is_trained_from_a_recipe_file_and_expor
     installed: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "photos").mkdir()
-    for index, picture in enumerate(pictures(4, 1, side_px=64)):
-        cv2.imwrite(str(tmp_path / "photos" / f"{index}.png"), picture)
+    for index, image in enumerate(images(4, 1, side_px=64)):
+        cv2.imwrite(str(tmp_path / "photos" / f"{index}.png"), image)
     (tmp_path / "tinted.toml").write_text(_TOML)
     run = tmp_path / "run"
     command = ["train", str(tmp_path / "tinted.toml"), "--photos", str(tmp_path / "photos"), "--out", str(run)]

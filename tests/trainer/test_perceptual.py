@@ -84,7 +84,7 @@ def test_the_normalized_unit_divides_caffe_features_by_a_constant(vgg16_file, ph
 
 
 @pytest.mark.shared
-def test_gradients_reach_the_picture_and_never_the_weights(vgg16_file, photo):
+def test_gradients_reach_the_image_and_never_the_weights(vgg16_file, photo):
     network = make_perceptual("vgg16", weights=vgg16_file).train()
     assert not network.training
     images = photo.clone().requires_grad_()

@@ -57,8 +57,8 @@ def test_steps_that_a_killed_session_made_are_shown_once(board) -> None:
     assert [event.step for event in board.Scalars("G/style")] == [3, 4, 5, 6, 7, 8]
 
 
-def test_each_sheet_is_an_image(board, run: Path) -> None:
-    events = board.Images("sheet")
+def test_each_sample_grid_is_an_image(board, run: Path) -> None:
+    events = board.Images("samples")
     assert [event.step for event in events] == [4, 8]
     shown = cv2.imdecode(np.frombuffer(io.BytesIO(events[-1].encoded_image_string).read(), np.uint8), cv2.IMREAD_COLOR)
-    assert (shown == cv2.imread(str(run / "sheets/step-00000008.png"))).all()
+    assert (shown == cv2.imread(str(run / "samples/step-00000008.png"))).all()

@@ -23,16 +23,16 @@ def small_vgg() -> Vgg:
 
 
 def test_it_gives_a_logit_for_each_layer_and_place(small_vgg: Vgg) -> None:
-    judge = make_discriminator("projected", perceptual=small_vgg, layers="conv1_2 conv2_2")
-    logits = judge(small_vgg.features(torch.rand(2, 3, 32, 48), ("conv1_2", "conv2_2")))
+    discriminator = make_discriminator("projected", perceptual=small_vgg, layers="conv1_2 conv2_2")
+    logits = discriminator(small_vgg.features(torch.rand(2, 3, 32, 48), ("conv1_2", "conv2_2")))
     assert logits.shape == (2, 2, 16, 24)
 
 
 def test_it_trains_its_heads_and_leaves_the_features_alone(small_vgg: Vgg) -> None:
-    judge = make_discriminator("projected", perceptual=small_vgg, layers="conv2_2")
-    assert sum(weight.numel() for weight in judge.parameters()) < 128 * 64 * 2
+    discriminator = make_discriminator("projected", perceptual=small_vgg, layers="conv2_2")
+    assert sum(weight.numel() for weight in discriminator.parameters()) < 128 * 64 * 2
     images = torch.rand(1, 3, 32, 32, requires_grad=True)
-    judge(small_vgg.features(images, ("conv2_2",))).sum().backward()
+    discriminator(small_vgg.features(images, ("conv2_2",))).sum().backward()
     assert images.grad is not None
     assert images.grad.abs().sum() > 0
     assert all(weight.grad is None for weight in small_vgg.parameters())
@@ -42,14 +42,14 @@ def test_it_learns_to_tell_lines_from_noise(small_vgg: Vgg) -> None:
     torch.manual_seed(0)
     lines, noise = torch.full((4, 3, 32, 32), 0.5), torch.rand(4, 3, 32, 32) - 0.5
     lines[..., ::8, :] = -1.0
-    judge = make_discriminator("projected", perceptual=small_vgg, layers="conv2_2")
-    adam = torch.optim.Adam(judge.parameters(), 1e-2)
+    discriminator = make_discriminator("projected", perceptual=small_vgg, layers="conv2_2")
+    adam = torch.optim.Adam(discriminator.parameters(), 1e-2)
     real, fake = (small_vgg.features(images, ("conv2_2",)) for images in (lines, noise))
     for _ in range(100):
         adam.zero_grad()
-        ((judge(real) - 1.0).square().mean() + judge(fake).square().mean()).backward()
+        ((discriminator(real) - 1.0).square().mean() + discriminator(fake).square().mean()).backward()
         adam.step()
-    assert judge(real).mean() > judge(fake).mean() + 0.3
+    assert discriminator(real).mean() > discriminator(fake).mean() + 0.3
 
 
 @pytest.mark.parametrize(("layers", "says"), [("", "at least one layer"), ("conv9_9", "the weights loaded have")])

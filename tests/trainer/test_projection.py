@@ -1,4 +1,4 @@
-"""Projection: the schedule of the paper, and a picture that was drawn is found again."""
+"""Projection: the schedule of the paper, and an image that was drawn is found again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import pytest
 import torch
 from animevid_trainer.cli import main
-from animevid_trainer.data.batches import pictures_of
+from animevid_trainer.data.batches import images_of
 from animevid_trainer.generators import make_generator
 from animevid_trainer.generators.noise import truncated
 from animevid_trainer.projection import (
@@ -29,7 +29,7 @@ def test_the_rate_rises_holds_and_falls_and_the_noise_fades_as_in_the_paper():
     assert [noise_at(share) for share in (0.0, 0.375, 0.75, 1.0)] == pytest.approx([0.05, 0.0125, 0.0, 0.0])
 
 
-def test_distances_are_zero_for_one_picture_and_their_equations_for_two():
+def test_distances_are_zero_for_one_image_and_their_equations_for_two():
     first, second = torch.rand(2, 1, 3, 8, 8, dtype=torch.float64)
     halves = [torch.nn.functional.avg_pool2d(image, 2) for image in (first, second)]
     expected = (first - second).square().mean() + (halves[0] - halves[1]).square().mean()
@@ -58,13 +58,13 @@ def generator():
 
 
 def drawn(generator):
-    """A picture not far from the mean: an untrained generator is no smooth one."""
+    """An image not far from the mean: an untrained generator is no smooth one."""
     with torch.no_grad():
         styles = generator.styles(generator.draw_latents(1))
         return generator.draw(truncated(generator, styles, 0.4))
 
 
-def test_a_picture_that_was_drawn_is_found_again(generator):
+def test_an_image_that_was_drawn_is_found_again(generator):
     target = drawn(generator)
     with torch.no_grad():
         far = float(pixel_distance(generator.draw(generator.repeated(generator.mean_style[None])), target))
@@ -76,9 +76,9 @@ def test_a_picture_that_was_drawn_is_found_again(generator):
     assert all(parameter.grad is None for parameter in generator.parameters())
 
 
-def test_project_writes_the_picture_beside_what_was_found(generator, tmp_path, monkeypatch, capsys):
+def test_project_writes_the_image_beside_what_was_found(generator, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("animevid_trainer.cli.project.open_noise_generator", lambda *_, **__: generator)
-    (face,) = pictures_of(drawn(generator))
+    (face,) = images_of(drawn(generator))
     cv2.imwrite(str(tmp_path / "face.png"), face[..., ::-1])
     command = ["project", "run", str(tmp_path / "face.png"), str(tmp_path / "out.png"), "--steps", "80", "--scale", "1"]
     assert main(command) == 0

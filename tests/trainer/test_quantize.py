@@ -157,7 +157,7 @@ def test_the_file_stands_beside_its_style_where_the_registry_finds_it(style, sha
 @pytest.mark.shared
 def test_a_result_that_is_too_far_is_not_written(style, shared, tmp_path):
     (tmp_path / "ink.onnx").write_bytes(style)
-    strict = Distance(mean=1e-4, high=1e-3, largest=1e-2, pictures=1)
+    strict = Distance(mean=1e-4, high=1e-3, largest=1e-2, images=1)
     with pytest.raises(TrainingError, match="too far"):
         quantize_file(tmp_path / "ink.onnx", photos=_photos(shared, 0, 4), held_out=_photos(shared, 7, 2), bound=strict)
     assert [path.name for path in tmp_path.iterdir()] == ["ink.onnx"]

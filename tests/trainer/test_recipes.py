@@ -73,8 +73,14 @@ def test_animegan_has_the_papers_numbers():
     weights = recipe.losses
     assert (weights.adversarial, weights.content, weights.style, weights.colour) == (300.0, 1.5, 3.0, 10.0)
     assert (weights.total_variation, weights.temporal) == (0.0, 0.0)
-    judged = recipe.discriminator_losses
-    assert (judged.overall, judged.real, judged.fake, judged.gray, judged.smooth) == (300.0, 1.0, 1.0, 1.0, 0.1)
+    d_weights = recipe.discriminator_losses
+    assert (d_weights.overall, d_weights.real, d_weights.fake, d_weights.gray, d_weights.smooth) == (
+        300.0,
+        1.0,
+        1.0,
+        1.0,
+        0.1,
+    )
     init, train = recipe.phases
     assert (init.content_only, init.length_epochs, init.generator_lr) == (True, 1.0, 1e-4)
     assert (train.length_epochs, train.generator_lr, train.discriminator_lr) == (100.0, 8e-5, 1.6e-4)
@@ -86,23 +92,35 @@ def test_animegan2_has_the_releases_numbers():
     recipe = load_recipe("animegan2")
     weights = recipe.losses
     assert (weights.content, weights.style, weights.colour, weights.total_variation) == (1.5, 2.5, 15.0, 1.0)
-    judged = recipe.discriminator_losses
-    assert (judged.overall, judged.real, judged.fake, judged.gray, judged.smooth) == (300.0, 1.2, 1.2, 1.2, 0.8)
+    d_weights = recipe.discriminator_losses
+    assert (d_weights.overall, d_weights.real, d_weights.fake, d_weights.gray, d_weights.smooth) == (
+        300.0,
+        1.2,
+        1.2,
+        1.2,
+        0.8,
+    )
     assert [phase.generator_lr for phase in recipe.phases] == [2e-4, 2e-5]
 
 
 @pytest.mark.parametrize(
-    ("name", "to_photo_and_art", "to_judge"),
+    ("name", "to_photo_and_art", "to_discriminator"),
     [
         ("animegan2-shinkai", (1.2, 2.0, 10.0, 1.0), (300.0, 1.7, 1.7, 1.7, 1.0)),
         ("animegan2-paprika", (2.0, 0.6, 50.0, 0.1), (300.0, 1.0, 1.0, 1.0, 0.005)),
     ],
 )
-def test_animegan2_has_the_releases_other_two_columns(name, to_photo_and_art, to_judge):
+def test_animegan2_has_the_releases_other_two_columns(name, to_photo_and_art, to_discriminator):
     recipe = load_recipe(name)
-    weights, judged = recipe.losses, recipe.discriminator_losses
+    weights, d_weights = recipe.losses, recipe.discriminator_losses
     assert (weights.content, weights.style, weights.colour, weights.total_variation) == to_photo_and_art
-    assert (judged.overall, judged.real, judged.fake, judged.gray, judged.smooth) == to_judge
+    assert (
+        d_weights.overall,
+        d_weights.real,
+        d_weights.fake,
+        d_weights.gray,
+        d_weights.smooth,
+    ) == to_discriminator
     assert recipe.phases == load_recipe("animegan2").phases
 
 
@@ -118,7 +136,7 @@ PUBLISHED = (
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_published_recipe_sees_whole_pictures_exports_no_average_and_names_what_differs(name):
+def test_a_published_recipe_sees_whole_images_exports_no_average_and_names_what_differs(name):
     recipe = load_recipe(name)
     assert (recipe.data.whole, recipe.data.crop_px, recipe.optimizer.ema_decay) == (True, 256, 0.0)
     assert recipe.data.flip == (name == "cyclegan")
@@ -136,9 +154,17 @@ def test_each_published_discriminator_has_its_own_normalization():
     }
 
 
-def test_flat_pictures_without_a_teacher_are_refused():
-    with pytest.raises(TrainingError, match="flat_pictures = 5: allowed is 0 without a teacher"):
-        with_overrides(load_recipe("animegan2"), {"data.flat_pictures": 5})
+def test_flat_images_without_a_teacher_are_refused():
+    with pytest.raises(TrainingError, match="flat_images = 5: allowed is 0 without a teacher"):
+        with_overrides(load_recipe("animegan2"), {"data.flat_images": 5})
+
+
+def test_former_names_of_keys_are_read():
+    recipe = with_overrides(load_recipe("distill"), {"data.flat_pictures": 3, "ada": {"pictures_to_full": 7}})
+    assert (recipe.data.flat_images, recipe.ada.images_to_full) == (3, 7)
+    raw = recipe.to_dict()
+    raw["data"]["flat_pictures"] = raw["data"].pop("flat_images") + 1
+    assert recipe_from_dict(raw).data.flat_images == 4
 
 
 def test_nano_has_no_initialization_phase_since_it_starts_as_the_identity():

@@ -11,7 +11,7 @@ from animevid_trainer.build import DataSettings, RunData, make_objective, make_p
 from animevid_trainer.loop import LoopSettings, Trainer, seed_everything
 from animevid_trainer.progress import Progress
 from animevid_trainer.recipes import Recipe, load_recipe, with_lengths, with_overrides
-from small_runs import differing, pictures, weights_of
+from small_runs import differing, images, weights_of
 
 _NAMES = (
     "animegan", "animegan2", "animegan2-lite", "animegan2-nano", "animegan2-nano+vit+ada", "cartoongan",
@@ -33,15 +33,21 @@ def _small(name: str, weights: Path) -> Recipe:
 
 def _trainer(recipe: Recipe, folder: Path) -> Trainer:
     seed_everything(1)
-    photos = pictures(3, seed=1, side_px=72)
-    data = RunData(photos, [], art=pictures(2, seed=2, side_px=72), targets=[255 - photo for photo in photos])
+    photos = images(3, seed=1, side_px=72)
+    data = RunData(photos, [], art=images(2, seed=2, side_px=72), targets=[255 - photo for photo in photos])
     if not recipe.needs_teacher:
         data = replace(data, targets=None)
     plan = make_plan_of(recipe, photos=3)
     # A checkpoint before the last step, from which the resumed run goes on; each is 200 MB with CartoonGAN's networks.
     every = plan.steps - 1
     settings = LoopSettings(
-        steps=plan.steps, device="cpu", ema_decay=0.9, log_every=1, checkpoint_every=every, sheet_every=100, keep_last=9
+        steps=plan.steps,
+        device="cpu",
+        ema_decay=0.9,
+        log_every=1,
+        checkpoint_every=every,
+        samples_every=100,
+        keep_last=9,
     )
     objective = make_objective(recipe, plan, device=torch.device("cpu"))
     source = make_source(recipe, data, plan, DataSettings(Path("unused")))

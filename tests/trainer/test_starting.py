@@ -16,7 +16,7 @@ from animevid_trainer.recipes import Recipe, load_recipe
 from animevid_trainer.starting import OnnxTeacher, open_any_teacher
 from safetensors.torch import save_file
 from small_networks import rgb_network
-from small_runs import pictures
+from small_runs import images
 from torch import nn
 
 
@@ -72,14 +72,14 @@ def test_any_onnx_stylizer_teaches(tmp_path: Path) -> None:
     file.write_bytes(rgb_network())
     teacher = open_any_teacher(str(file))
     assert isinstance(teacher, OnnxTeacher)
-    (photo,) = pictures(1, 3, side_px=65)
+    (photo,) = images(1, 3, side_px=65)
     drawn = teacher(photo)
     assert (drawn.shape, drawn.dtype) == (photo.shape, np.uint8)
     assert np.abs(drawn.astype(int) - photo).mean() > 5
     photos = tmp_path / "photos"
     photos.mkdir()
-    for index, picture in enumerate(pictures(3, 1, side_px=64)):
-        cv2.imwrite(str(photos / f"{index}.png"), picture)
+    for index, image in enumerate(images(3, 1, side_px=64)):
+        cv2.imwrite(str(photos / f"{index}.png"), image)
     numbers = ("losses.perceptual=0", "generator_options.width=8", "data.crop_px=32", "data.batch=2")
     flags = [flag for number in numbers for flag in ("--set", number)]
     command = ["train", "distill+pix2pix", "--teacher", str(file), "--steps", "4", "--photos", str(photos)]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from animevid.errors import AnimevidError
 from animevid_trainer.cli.train import TRAIN, recipe_from_args
-from animevid_trainer.data.pictures import read_picture
-from animevid_trainer.sheets import write_png
-from small_runs import pictures, tiny_perceptual
+from animevid_trainer.data.images import read_image
+from animevid_trainer.sample_grid import write_png
+from small_runs import images, tiny_perceptual
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -21,10 +21,10 @@ from benchmarks.study import METHODS, Cost, Method, with_section
 
 @pytest.fixture
 def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A study of two networks whose training is a stub, on 40 small pictures of each kind."""
+    """A study of two networks whose training is a stub, on 40 small images of each kind."""
     for what, seed in (("photos", 1), ("art", 2)):
-        for index, picture in enumerate(pictures(40, seed=seed, side_px=40)):
-            write_png(tmp_path / what / f"{what}-{index}.png", picture)
+        for index, image in enumerate(images(40, seed=seed, side_px=40)):
+            write_png(tmp_path / what / f"{what}-{index}.png", image)
     monkeypatch.setattr(study, "METHODS", (Method("First", "cyclegan"), Method("Second", "cyclegan+edge"), METHODS[-1]))
     monkeypatch.setattr(study, "make_perceptual", lambda *_, **__: tiny_perceptual())
     where = ["--photos", str(tmp_path / "photos"), "--art", str(tmp_path / "art"), "--out", str(tmp_path / "out")]
@@ -68,10 +68,10 @@ def test_an_ended_study_goes_on_with_what_is_missing_and_names_its_distance(
     lines = {title: cells for title, *cells in rows}
     assert float(lines["the photos themselves"][1]) == pytest.approx(0.0, abs=0.01)
     assert float(lines["First"][1]) > 0.1
-    learnt = len(list((tmp_path / "out" / "pictures" / "photos").glob("*.png")))
+    learnt = len(list((tmp_path / "out" / "images" / "photos").glob("*.png")))
     assert 20 < learnt < 40
     assert lines["First"][2:] == ["–", f"{0.5 * -(-learnt // 2):,.0f}"]
-    assert read_picture(tmp_path / "out" / "study.jpg").shape[0] > 4 * 32
+    assert read_image(tmp_path / "out" / "study.jpg").shape[0] > 4 * 32
 
 
 def test_a_study_is_not_gone_on_with_in_other_settings(command: list[str]) -> None:
@@ -81,22 +81,22 @@ def test_a_study_is_not_gone_on_with_in_other_settings(command: list[str]) -> No
         study.check_settings(study.parse([*command, "--steps", "50"]))
 
 
-def test_no_picture_is_learnt_from_and_judged_by(command: list[str]) -> None:
+def test_no_image_is_learnt_from_and_judged_by(command: list[str]) -> None:
     args = study.parse(command)
     prepared = study.prepare(args)
     for folder, aside in ((prepared.photos, prepared.photos_aside), (prepared.art, prepared.art_aside)):
-        learnt = {read_picture(path).tobytes() for path in folder.glob("*.png")}
+        learnt = {read_image(path).tobytes() for path in folder.glob("*.png")}
         assert 20 < len(learnt) + len(aside) <= 40
-        assert not learnt & {picture.tobytes() for picture in aside.values()}
+        assert not learnt & {image.tobytes() for image in aside.values()}
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.recipe)
 def test_every_network_of_the_study_is_one_that_train_knows(method: Method, command: list[str], tmp_path: Path) -> None:
     args = study.parse([*command, "--resnet-weights", "resnet.pth", "--perceptual-weights", "vgg.pth"])
-    pictures_of = study.Pictures(tmp_path / "photos", tmp_path / "art", {}, {})
+    images_of = study.Images(tmp_path / "photos", tmp_path / "art", {}, {})
     parser = argparse.ArgumentParser()
     TRAIN.fill(parser)
-    asked = study.train_command(method, pictures_of, args)
+    asked = study.train_command(method, images_of, args)
     recipe = recipe_from_args(parser.parse_args(asked[1:]))
     resnet = "resnet" in method.recipe or "plus" in method.recipe
     assert recipe.perceptual.network == ("resnet50" if resnet else "vgg16")

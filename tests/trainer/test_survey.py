@@ -21,7 +21,7 @@ from animevid_trainer.survey.pairs import Exhibition, Pair
 from animevid_trainer.survey.ranking import rank
 from animevid_trainer.survey.votes import QUESTIONS, Vote, VoteStore, faults_of, read_votes, write_votes
 from live_browser import chromium, why_no_chromium, write_camera_film
-from small_runs import pictures
+from small_runs import images
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs" / "votes"
 
@@ -184,8 +184,8 @@ def opened(folder: Path, *flags: str) -> Iterator[dict[str, str]]:
     """``animevid survey`` of the photo against a teacher in a process of its own: the addresses that it prints."""
     photos = folder / "photos"
     photos.mkdir(exist_ok=True)
-    for index, picture in enumerate(pictures(2, 3, side_px=240)):
-        cv2.imwrite(str(photos / f"{index}.png"), np.ascontiguousarray(picture[:180]))
+    for index, image in enumerate(images(2, 3, side_px=240)):
+        cv2.imwrite(str(photos / f"{index}.png"), np.ascontiguousarray(image[:180]))
     command = [sys.executable, "-m", "animevid_trainer", "survey", "plain=photo", "flat=teacher:bilateral"]
     command += ["--photos", str(photos), "--out", str(folder / "out"), "--port", "0", *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Teachers draw photos; bad specifications are told in one line; even pictures stay even."""
+"""Teachers draw photos; bad specifications are told in one line; even images stay even."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 from animevid.errors import TrainingError
-from animevid_trainer.data.flats import flat_pictures
-from animevid_trainer.teachers import TEACHER_NAMES, Picture, Teacher, open_teacher
+from animevid_trainer.data.flats import flat_images
+from animevid_trainer.teachers import TEACHER_NAMES, Image, Teacher, open_teacher
 
 CARTOONGAN = "weights/cartoongan_shinkai_fp16.safetensors"
 
@@ -24,12 +24,12 @@ def spec(name: str, shared: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def photo(shared: Path) -> Picture:
+def photo(shared: Path) -> Image:
     """A real photo, odd sides: ``(97, 141, 3)`` uint8 RGB."""
     path = sorted((shared / "photos").glob("*.jpg"))[0]
-    picture = cv2.imread(str(path))
-    assert picture is not None
-    return np.ascontiguousarray(cv2.resize(picture, (141, 97), interpolation=cv2.INTER_AREA)[..., ::-1])
+    image = cv2.imread(str(path))
+    assert image is not None
+    return np.ascontiguousarray(cv2.resize(image, (141, 97), interpolation=cv2.INTER_AREA)[..., ::-1])
 
 
 @pytest.fixture(scope="module", params=["cartoongan", "aozora", "bilateral"])
@@ -38,18 +38,16 @@ def teacher(request: pytest.FixtureRequest, shared: Path) -> Teacher:
 
 
 @pytest.mark.shared
-def test_a_teacher_draws_another_picture_of_the_same_shape(teacher: Teacher, photo: Picture) -> None:
+def test_a_teacher_draws_another_image_of_the_same_shape(teacher: Teacher, photo: Image) -> None:
     drawn = teacher(photo)
     assert drawn.shape == photo.shape
     assert drawn.dtype == np.uint8
     difference = np.abs(drawn.astype(int) - photo).mean()
-    assert 2 < difference < 90  # drawn, and still a picture of this
+    assert 2 < difference < 90  # drawn, and still an image of this
 
 
 @pytest.mark.shared
-def test_a_teacher_draws_the_same_picture_each_time_and_leaves_the_photo_alone(
-    teacher: Teacher, photo: Picture
-) -> None:
+def test_a_teacher_draws_the_same_image_each_time_and_leaves_the_photo_alone(teacher: Teacher, photo: Image) -> None:
     before = photo.copy()
     assert np.array_equal(teacher(photo), teacher(photo))
     assert np.array_equal(photo, before)
@@ -111,13 +109,13 @@ def test_a_specification_that_cannot_be_used_is_told_in_one_line(given: str, mes
     assert "\n" not in str(caught.value)
 
 
-def test_flat_pictures_are_colours_and_gradients_and_the_same_for_a_seed() -> None:
-    flats = flat_pictures(12, height=16, width=24, seed=4)
+def test_flat_images_are_colours_and_gradients_and_the_same_for_a_seed() -> None:
+    flats = flat_images(12, height=16, width=24, seed=4)
     assert all(flat.shape == (16, 24, 3) and flat.dtype == np.uint8 for flat in flats)
     assert not flats[0].any()
     assert (flats[6] == 255).all()
     assert np.ptp(flats[1].reshape(-1, 3), axis=0).max() == 0
     assert np.ptp(flats[1][0, 0]) == 0  # gray
     assert np.ptp(flats[3]) >= 250  # a ramp from black to white
-    assert all(np.array_equal(a, b) for a, b in zip(flats, flat_pictures(12, height=16, width=24, seed=4), strict=True))
-    assert not np.array_equal(flats[2], flat_pictures(3, height=16, width=24, seed=5)[2])
+    assert all(np.array_equal(a, b) for a, b in zip(flats, flat_images(12, height=16, width=24, seed=4), strict=True))
+    assert not np.array_equal(flats[2], flat_images(3, height=16, width=24, seed=5)[2])

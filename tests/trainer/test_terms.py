@@ -1,4 +1,4 @@
-"""Every term of every recipe: which pictures feed it, with which sign and weight, in which phase and order.
+"""Every term of every recipe: which images feed it, with which sign and weight, in which phase and order.
 
 Recipes are built as a run builds them, but from stub networks whose output is worked out by hand, on batches of one
 colour each. Expected numbers are plain arithmetic on those colours and on the weights of the publications, which are
@@ -34,8 +34,8 @@ SMOOTH_GRAY: Colour = (0.12, 0.12, 0.12)
 
 SIDE = 32
 FORWARD, BACKWARD = (0.5, 0.1), (-0.7, 0.2)  # G(x) = a x + b
-JUDGE, PHOTO_JUDGE = (0.3, 0.9, -0.4), (-0.2, 0.5, 0.8)  # D(x) = w . x, one logit a pixel
-CONTENT_GAIN, TEACHER_GAIN = 3.0, 5.0  # features: the picture times this
+D_WEIGHTS, PHOTO_D = (0.3, 0.9, -0.4), (-0.2, 0.5, 0.8)  # D(x) = w . x, one logit a pixel
+CONTENT_GAIN, TEACHER_GAIN = 3.0, 5.0  # features: the image times this
 
 
 class _Affine(nn.Module):
@@ -51,7 +51,7 @@ class _Affine(nn.Module):
         return self.gain * x + self.offset + self.slope * torch.arange(x.shape[-1], dtype=x.dtype)
 
 
-class _Judge(nn.Module):
+class _LinearD(nn.Module):
     def __init__(self, weights: Colour) -> None:
         super().__init__()
         self.weights = nn.Parameter(torch.tensor(weights).view(1, 3, 1, 1))
@@ -61,7 +61,7 @@ class _Judge(nn.Module):
 
 
 class _Features(nn.Module):
-    """Pictures times a number of the layer's own."""
+    """Images times a number of the layer's own."""
 
     default_layer = "content"
 
@@ -82,9 +82,9 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recipe], StylizeObjective
     """The objective that a run of a recipe has, on stub networks."""
 
     def objective_of(recipe: Recipe) -> StylizeObjective | CycleObjective:
-        generators, judges = iter((FORWARD, BACKWARD)), iter((JUDGE, PHOTO_JUDGE))
+        generators, discriminators = iter((FORWARD, BACKWARD)), iter((D_WEIGHTS, PHOTO_D))
         monkeypatch.setattr(build, "make_generator", lambda *_, **__: _Affine(*next(generators)))
-        monkeypatch.setattr(build, "make_discriminator", lambda *_, **__: _Judge(next(judges)))
+        monkeypatch.setattr(build, "make_discriminator", lambda *_, **__: _LinearD(next(discriminators)))
         monkeypatch.setattr(build, "make_perceptual_of", lambda *_, **__: _Features())
         plan = build.make_plan_of(recipe, photos=10)
         return build.make_objective(recipe, plan, device=torch.device("cpu"))
@@ -101,7 +101,7 @@ def _found(objective: StylizeObjective | CycleObjective, step: int) -> list[tupl
 
 def _train_step(recipe: Recipe, phase: str) -> int:
     plan = build.make_plan_of(recipe, photos=10)
-    return next(place.first_step for place in plan.stretches if place.phase.name == phase)
+    return next(place.first_step for place in plan.spans if place.phase.name == phase)
 
 
 # ------------------------------------------------------------------------------------------ by hand, without tensors
@@ -112,8 +112,8 @@ def drawn(colour: Colour, by: tuple[float, float] = FORWARD) -> Colour:
     return red, green, blue
 
 
-def logit(colour: Colour, judge: Colour = JUDGE) -> float:
-    return sum(weight * channel for weight, channel in zip(judge, colour, strict=True))
+def logit(colour: Colour, weights: Colour = D_WEIGHTS) -> float:
+    return sum(weight * channel for weight, channel in zip(weights, colour, strict=True))
 
 
 def l1(first: Colour, second: Colour) -> float:
@@ -166,7 +166,7 @@ ANIMEGANS = {
 }
 
 
-def _judged(overall: float, weights: Sequence[float]) -> dict[str, float]:
+def _discriminator_terms(overall: float, weights: Sequence[float]) -> dict[str, float]:
     real, fake, gray, smooth = weights
     return {
         "real": overall * real * lsgan(logit(ART), real=True),
@@ -177,13 +177,13 @@ def _judged(overall: float, weights: Sequence[float]) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("name", ANIMEGANS)
-def test_an_animegan_trains_d_on_its_four_kinds_of_pictures_then_g_on_its_terms(name, make):
-    adversarial, (content, style, colour, variation), overall, judge = ANIMEGANS[name]
+def test_an_animegan_trains_d_on_its_four_kinds_of_images_then_g_on_its_terms(name, make):
+    adversarial, (content, style, colour, variation), overall, d_weights = ANIMEGANS[name]
     recipe = load_recipe(name)
     (first, d), (second, g) = _found(make(recipe), _train_step(recipe, "train"))
     ours = drawn(PHOTO)
     assert (first, second) == ("D", "G")
-    assert d == approx(_judged(overall, judge))
+    assert d == approx(_discriminator_terms(overall, d_weights))
     expected = {
         "adversarial": adversarial * lsgan(logit(ours), real=True),
         "content": content * CONTENT_GAIN * l1(ours, PHOTO),
@@ -211,7 +211,7 @@ def test_an_animegan_begins_with_the_content_loss_alone_at_its_own_weight(name, 
 def test_nano_has_animegan2s_terms_from_its_first_step_and_the_temporal_term_at_ten(make, monkeypatch):
     monkeypatch.setattr(generator_terms, "draw_disturbance", lambda *_: Disturbance(0, 0, 1.1, 0.0))
     (_, d), (_, g) = _found(make(load_recipe("animegan2-nano")), 0)
-    assert d == approx(_judged(300, (1.2, 1.2, 1.2, 0.8)))
+    assert d == approx(_discriminator_terms(300, (1.2, 1.2, 1.2, 0.8)))
     # T p = 1.1 (p + 1) - 1 in both: |G(T p) - T G(p)| = 0.1 |a - b - 1|
     gain, offset = FORWARD
     assert g["temporal"] == pytest.approx(10 * 0.1 * abs(gain - offset - 1), rel=1e-4)
@@ -238,20 +238,20 @@ def test_cartoongan_is_bce_with_coloured_smooth_negatives_at_full_weight(make):
     assert _found(objective, 0)[0][1] == approx({"content": 10 * CONTENT_GAIN * l1(ours, PHOTO)})
 
 
-def test_cartoongan_plus_judges_by_least_squares(make):
+def test_cartoongan_plus_discriminates_by_least_squares(make):
     recipe = load_recipe("cartoongan-plus")
     (_, d), (_, g) = _found(make(recipe), _train_step(recipe, "train"))
     assert d["smooth"] == pytest.approx(lsgan(logit(SMOOTH), real=False), rel=1e-4)
     assert g["adversarial"] == pytest.approx(lsgan(logit(drawn(PHOTO)), real=True), rel=1e-4)
 
 
-def test_batch_norm_sees_each_kind_of_picture_alone(make, monkeypatch):
+def test_batch_norm_sees_each_kind_of_image_alone(make, monkeypatch):
     recipe = load_recipe("cartoongan")
     objective = make(recipe)
-    objective.networks["discriminator"] = nn.Sequential(nn.BatchNorm2d(3), _Judge(JUDGE))
-    objective.judges_apart = stylize.has_batch_norm(objective.networks["discriminator"])
+    objective.networks["discriminator"] = nn.Sequential(nn.BatchNorm2d(3), _LinearD(D_WEIGHTS))
+    objective.discriminates_apart = stylize.has_batch_norm(objective.networks["discriminator"])
     (_, d), _ = _found(objective, _train_step(recipe, "train"))
-    # normalized by its own mean, a picture of one colour has logit 0
+    # normalized by its own mean, an image of one colour has logit 0
     assert d == pytest.approx(dict.fromkeys(("real", "fake", "smooth"), math.log(2)), rel=1e-4)
 
 
@@ -265,7 +265,7 @@ def test_cyclegan_trains_both_gs_then_both_ds_at_half_weight(make):
     assert g == approx(
         {
             "adversarial": lsgan(logit(fake_art), real=True),
-            "adversarial_backward": lsgan(logit(fake_photo, PHOTO_JUDGE), real=True),
+            "adversarial_backward": lsgan(logit(fake_photo, PHOTO_D), real=True),
             "cycle": 10 * l1(drawn(fake_art, BACKWARD), PHOTO),
             "cycle_backward": 10 * l1(drawn(fake_photo, FORWARD), ART),
             "identity": 5 * l1(drawn(ART, FORWARD), ART),
@@ -276,8 +276,8 @@ def test_cyclegan_trains_both_gs_then_both_ds_at_half_weight(make):
         {
             "real": 0.5 * lsgan(logit(ART), real=True),
             "fake": 0.5 * lsgan(logit(fake_art), real=False),
-            "photo_real": 0.5 * lsgan(logit(PHOTO, PHOTO_JUDGE), real=True),
-            "photo_fake": 0.5 * lsgan(logit(fake_photo, PHOTO_JUDGE), real=False),
+            "photo_real": 0.5 * lsgan(logit(PHOTO, PHOTO_D), real=True),
+            "photo_fake": 0.5 * lsgan(logit(fake_photo, PHOTO_D), real=False),
         }
     )
 
@@ -306,13 +306,13 @@ def test_cyclegan_shows_each_discriminator_older_fakes_of_its_own_domain(make, m
         monkeypatch.setattr(pool, "exchange", lambda _, name=name: older[name])
     _, (_, d) = _found(objective, 0)
     assert d["fake"] == pytest.approx(0.5 * lsgan(logit(SMOOTH), real=False), rel=1e-4)
-    assert d["photo_fake"] == pytest.approx(0.5 * lsgan(logit(TARGET, PHOTO_JUDGE), real=False), rel=1e-4)
+    assert d["photo_fake"] == pytest.approx(0.5 * lsgan(logit(TARGET, PHOTO_D), real=False), rel=1e-4)
 
 
 # ------------------------------------------------------------------------------------------------------------ distill
 
 
-def test_a_student_is_compared_with_its_teachers_picture(make):
+def test_a_student_is_compared_with_its_teachers_image(make):
     ((name, g),) = _found(make(load_recipe("distill")), 0)
     ours = drawn(PHOTO)
     assert name == "G"
@@ -335,7 +335,7 @@ def test_a_student_with_a_gan_meets_it_in_its_last_phase_only(make):
     assert "adversarial" not in early
     assert late["adversarial"] == pytest.approx(lsgan(logit(ours), real=True), rel=1e-4)
     assert early["colour"] == pytest.approx(10 * colour_distance(ours, PHOTO), rel=1e-4)
-    assert d == approx(_judged(1, (1, 1, 1, 0.5)))
+    assert d == approx(_discriminator_terms(1, (1, 1, 1, 0.5)))
 
 
 def test_a_phase_without_content_has_all_terms_but_that(make):
@@ -345,14 +345,14 @@ def test_a_phase_without_content_has_all_terms_but_that(make):
     assert set(g) == {"adversarial", "style", "colour", "total_variation"}
 
 
-def test_pix2pix_judges_the_photo_together_with_the_teachers_picture_and_with_ours(make, monkeypatch):
+def test_pix2pix_discriminates_the_photo_together_with_the_teachers_image_and_with_ours(make, monkeypatch):
     recipe = load_recipe("distill+pix2pix")
     objective = make(recipe)
-    pair_judge = torch.tensor((*PHOTO_JUDGE, *JUDGE)).view(1, 6, 1, 1)
-    judge = objective.networks["discriminator"]
-    monkeypatch.setattr(judge, "forward", lambda x: (pair_judge * x).sum(1, keepdim=True))
+    pair_weights = torch.tensor((*PHOTO_D, *D_WEIGHTS)).view(1, 6, 1, 1)
+    discriminator = objective.networks["discriminator"]
+    monkeypatch.setattr(discriminator, "forward", lambda x: (pair_weights * x).sum(1, keepdim=True))
     (_, d), (_, g) = _found(objective, _train_step(recipe, "adversarial"))
-    of_photo, ours = logit(PHOTO, PHOTO_JUDGE), drawn(PHOTO)
+    of_photo, ours = logit(PHOTO, PHOTO_D), drawn(PHOTO)
     assert d == approx(
         {
             "real": 0.5 * lsgan(of_photo + logit(TARGET), real=True),
@@ -384,7 +384,7 @@ def test_a_weighted_term_is_logged_beside_its_raw_value(tmp_path):
     assert f"G/style {terms['G/style']:.4g} ({terms['G/style/raw']:.4g})" in str(seen[-1])
 
 
-# --------------------------------------------------------------------- terms that see nothing in pictures of one colour
+# --------------------------------------------------------------------- terms that see nothing in images of one colour
 
 
 def _ramped(make: Callable[[Recipe], StylizeObjective], name: str, **losses: float) -> dict[str, float]:
@@ -403,12 +403,12 @@ def test_total_variation_gradient_and_flatness_charge_a_ramp_by_its_slope(make):
     assert _ramped(make, "animegan2", flatness=7.0)["flatness"] == pytest.approx(7 * 0.01, rel=1e-3)
 
 
-def test_a_gradient_term_with_a_teacher_looks_at_its_picture_and_not_at_the_photo(make):
+def test_a_gradient_term_with_a_teacher_looks_at_its_image_and_not_at_the_photo(make):
     objective = make(load_recipe("distill"))
     ramp = 0.5 * torch.arange(SIDE) / SIDE
     batch = replace(batch_at(0), target=_of(TARGET) + ramp)
     (update,) = objective.updates(batch)
-    # G draws the even photo evenly; the teacher's picture has a slope of 0.5 / 32
+    # G draws the even photo evenly; the teacher's image has a slope of 0.5 / 32
     assert update.compute()["gradient"].weighted.item() == pytest.approx(20 * 0.5 / SIDE, rel=1e-3)
 
 
@@ -423,7 +423,7 @@ def test_a_gradient_term_without_a_teacher_looks_at_the_photo(make):
     assert found.item() == pytest.approx(2 * 0.5 * 0.5 / SIDE, rel=1e-3)
 
 
-def test_what_moves_between_frames_moves_in_the_picture(make, monkeypatch):
+def test_what_moves_between_frames_moves_in_the_image(make, monkeypatch):
     monkeypatch.setattr(generator_terms, "draw_disturbance", lambda *_: Disturbance(0, 3, 1.0, 0.0))
     # G's ramp stays where it is when the photo moves by 3 pixels: it should have moved along.
     assert _ramped(make, "animegan2-nano")["temporal"] == pytest.approx(10 * 3 * 0.01, rel=1e-3)

@@ -21,7 +21,7 @@ from animevid_trainer.loop import Means
 from animevid_trainer.progress import ProgressLine
 from animevid_trainer.stopping import StopRequest
 from safetensors.torch import save_file
-from small_runs import pictures, tiny_trainer
+from small_runs import images, tiny_trainer
 
 _DISTILL = ["train", "distill", "--teacher", "bilateral", "--set", "losses.perceptual=0", "--validation", "0.2"]
 _SMALL = ["generator_options.width=8", "generator_options.deep_width=8", "data.crop_px=32", "data.batch=2"]
@@ -32,17 +32,17 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("train_command")
     for name, count, seed in (("photos", 12, 1), ("art", 3, 2)):
         (folder / name).mkdir()
-        for index, picture in enumerate(pictures(count, seed, side_px=96)):
-            cv2.imwrite(str(folder / name / f"{index}.png"), picture)
+        for index, image in enumerate(images(count, seed, side_px=96)):
+            cv2.imwrite(str(folder / name / f"{index}.png"), image)
     return folder
 
 
 @pytest.fixture
 def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
-        pytest.fail("pictures were read first")
+        pytest.fail("images were read first")
 
-    monkeypatch.setattr(build, "open_pictures", fail)
+    monkeypatch.setattr(build, "open_images", fail)
 
 
 def _command(folders: Path, *flags: str) -> list[str]:
@@ -88,7 +88,7 @@ def test_a_run_begins_with_what_it_will_do_and_soon_says_how_long_that_takes(
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("distill: a student learns")
     assert any(line.split()[:2] == ["steps", "5,"] for line in said)
-    assert any(str(out / "sheets") in line and "after 1 min, then every 10 min" in line for line in said)
+    assert any(str(out / "samples") in line and "after 1 min, then every 10 min" in line for line in said)
     assert any(str(out / "checkpoints") in line and "Ctrl-C" in line for line in said)
     steps = [line for line in said if "eta" in line]
     assert [line.split("/")[0] for line in steps] == ["1", "3", "5"]
@@ -99,7 +99,7 @@ def test_dark_drawings_and_few_photos_bring_the_authors_advice(tmp_path: Path) -
     from animevid_trainer.cli.train import banner
 
     trainer = tiny_trainer(tmp_path, steps=1)
-    data = {"photos_trained_on": 400, "photos_kept_for_validation": 20, "art_pictures": 60, "art_dark": 0}
+    data = {"photos_trained_on": 400, "photos_kept_for_validation": 20, "art_images": 60, "art_dark": 0}
     trainer.about = {"data": data}
     assert "3,000 photos of people" in banner(trainer)
     assert "are dark" not in banner(trainer)
@@ -153,8 +153,8 @@ def test_what_is_neither_steps_nor_a_time_is_refused(text: str) -> None:
 
 def test_a_run_saves_and_draws_by_the_clock(tmp_path: Path) -> None:
     often = Every(seconds=1e-9)
-    tiny_trainer(tmp_path, "distill", steps=3, checkpoint_every=often, sheet_every=often, keep_last=9).run()
-    for folder in ("checkpoints", "sheets"):
+    tiny_trainer(tmp_path, "distill", steps=3, checkpoint_every=often, samples_every=often, keep_last=9).run()
+    for folder in ("checkpoints", "samples"):
         names = sorted(path.stem for path in (tmp_path / folder).glob("step-*"))
         assert names == [f"step-{step:08d}" for step in (1, 2, 3)]
 

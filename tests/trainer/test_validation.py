@@ -1,4 +1,4 @@
-"""The figure that picks the best checkpoint: what it says about pictures whose worth is known."""
+"""The figure that picks the best checkpoint: what it says about images whose worth is known."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from animevid_trainer.checkpoint import best_checkpoint
 from animevid_trainer.data.batches import tensor_of
 from animevid_trainer.recipes import LossWeights, load_recipe, with_lengths, with_overrides
 from animevid_trainer.validation import StudentValidation, StyleValidation, Validate, middle, middles, spread
-from small_runs import differing, pictures, tiny_perceptual, tiny_trainer, weights_of
+from small_runs import differing, images, tiny_perceptual, tiny_trainer, weights_of
 
-_PHOTOS = tensor_of(pictures(5, seed=1))
-_ART = tensor_of(pictures(6, seed=2)) * 0.3 + 0.6
+_PHOTOS = tensor_of(images(5, seed=1))
+_ART = tensor_of(images(6, seed=2)) * 0.3 + 0.6
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_middles_are_squares_and_cut_alike() -> None:
     assert (theirs == 255 - ours).all()
 
 
-def test_pictures_are_taken_from_the_whole_set() -> None:
+def test_images_are_taken_from_the_whole_set() -> None:
     assert spread([*range(10)], 5) == [0, 2, 4, 6, 8]
     assert spread([*range(3)], 5) == [0, 1, 2]
 
@@ -103,19 +103,19 @@ def test_every_kind_of_recipe_is_validated(name: str, kind: type, shared: Path) 
     recipe = with_lengths(with_overrides(load_recipe(name), overrides), steps=2)
     plan = make_plan_of(recipe, photos=3)
     objective = make_objective(recipe, plan, device=torch.device("cpu"))
-    data = RunData(pictures(3, 1), pictures(4, 5), art=pictures(2, 2))
+    data = RunData(images(3, 1), images(4, 5), art=images(2, 2))
     settings = DataSettings(Path("unused"))
     looked_at = (plan, objective.looking.perceptual, torch.device("cpu"))
     validate = make_validation(recipe, data, *looked_at, settings, teacher=lambda photo: 255 - photo)
     assert isinstance(validate, kind)
     assert validate(objective.stylize if name == "distill" else lambda photos: photos)["score"] > 0.0
-    assert make_validation(recipe, RunData(pictures(3, 1), []), *looked_at, settings) is None
+    assert make_validation(recipe, RunData(images(3, 1), []), *looked_at, settings) is None
 
 
 def test_cyclegan_without_a_perceptual_network_is_not_validated() -> None:
     recipe = with_overrides(load_recipe("cyclegan"), {"generator_options.width": 8, "generator_options.blocks": 1})
     plan = make_plan_of(recipe, photos=3)
-    data = RunData(pictures(3, 1), pictures(4, 5), art=pictures(2, 2))
+    data = RunData(images(3, 1), images(4, 5), art=images(2, 2))
     assert make_validation(recipe, data, plan, None, torch.device("cpu"), DataSettings(Path("unused"))) is None
 
 

@@ -1,4 +1,4 @@
-"""Several processes of one run begin together or not at all: same settings, same pictures, one message."""
+"""Several processes of one run begin together or not at all: same settings, same images, one message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from animevid.errors import AnimevidError, TrainingError
 
-from animevid_trainer.data.pictures import find_pictures
+from animevid_trainer.data.images import find_images
 from animevid_trainer.distributed import World, gather
 
 
@@ -52,7 +52,7 @@ def failing_together(world: World) -> Iterator[None]:
 
 
 def agree(settings: Mapping[str, Any], folders: Mapping[str, Path | None], world: World) -> None:
-    """See that every process was given the same ``settings`` and the same pictures, before any works for hours.
+    """See that every process was given the same ``settings`` and the same images, before any works for hours.
 
     Args:
         settings: as JSON takes them.
@@ -87,7 +87,7 @@ def inputs_of(settings: Mapping[str, Any], folders: Mapping[str, Path | None]) -
     """What this process was given. Every file is read once.
 
     Raises:
-        TrainingError: a folder is missing or holds no pictures.
+        TrainingError: a folder is missing or holds no images.
     """
     found = {what: _digests(folder) for what, folder in folders.items() if folder is not None}
     return Inputs(socket.gethostname(), {name: json.dumps(value) for name, value in settings.items()}, found)
@@ -115,16 +115,16 @@ def _difference(first: Inputs, other: Inputs) -> str | None:
         expected, found = first.folders.get(what, {}), other.folders.get(what, {})
         for name in sorted(expected.keys() | found.keys()):
             if name not in found:
-                return f"{what}: {name!r} is missing ({len(found)} pictures instead of {len(expected)})"
+                return f"{what}: {name!r} is missing ({len(found)} images instead of {len(expected)})"
             if name not in expected:
-                return f"{what}: {name!r} is there as well ({len(found)} pictures instead of {len(expected)})"
+                return f"{what}: {name!r} is there as well ({len(found)} images instead of {len(expected)})"
             if expected[name] != found[name]:
-                return f"{what}: {name!r} is another picture"
+                return f"{what}: {name!r} is another image"
     return None
 
 
 def _digests(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder).as_posix()): _digest(path) for path in find_pictures(folder)}
+    return {str(path.relative_to(folder).as_posix()): _digest(path) for path in find_images(folder)}
 
 
 def _digest(path: Path) -> str:

@@ -5,7 +5,7 @@ steered by how far D overfits. The transformations and their distributions are t
 blitting, general geometric, and colour. Differences: one bilinear resampling instead of the wavelet-filtered one, and
 no saturation change, since recipes of this family show D gray art as a negative.
 
-All transformations are differentiable in the pictures. Random numbers come from a ``torch.Generator`` that belongs to
+All transformations are differentiable in the images. Random numbers come from a ``torch.Generator`` that belongs to
 the checkpoint.
 """
 
@@ -55,7 +55,7 @@ def augment(
 def sample_geometry(
     n: int, height: int, width: int, p: float, *, generator: torch.Generator | None = None, kinds: AugmentKinds
 ) -> Tensor:
-    """Matrices ``n, 3, 3`` (float64) from output to input positions, in pixels from the picture's centre."""
+    """Matrices ``n, 3, 3`` (float64) from output to input positions, in pixels from the image's centre."""
     draw = _Draws(n, generator)
     matrix = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
     if kinds.blit:
@@ -66,7 +66,7 @@ def sample_geometry(
         shift_x, shift_y = draw.uniform(-0.125, 0.125, p, together=2)
         matrix = matrix @ _shift((shift_x * width).round(), (shift_y * height).round())
     if kinds.geometric:
-        # Two rotations, each with this probability, leave a picture unrotated with probability 1 - p (appendix B).
+        # Two rotations, each with this probability, leave an image unrotated with probability 1 - p (appendix B).
         p_rotate = 1.0 - math.sqrt(1.0 - p)
         scale = draw.lognormal(0.2 * _LN2, p)
         matrix = matrix @ _scale(scale, scale)
@@ -116,8 +116,8 @@ def apply_colour(images: Tensor, matrices: Tensor) -> Tensor:
 class AdaController:
     """Steers p by the overfitting heuristic r_t = E[sign(D(real))] (section 3 of the paper).
 
-    ``update`` takes D's logits of augmented real pictures after each D step; every ``interval_steps`` p moves towards
-    making r_t equal ``target``, so fast that 0 to 1 takes ``pictures_to_full`` real pictures.
+    ``update`` takes D's logits of augmented real images after each D step; every ``interval_steps`` p moves towards
+    making r_t equal ``target``, so fast that 0 to 1 takes ``images_to_full`` real images.
     """
 
     def __init__(
@@ -126,34 +126,34 @@ class AdaController:
         kind: AdversarialKind,
         target: float = 0.6,
         interval_steps: int = 4,
-        pictures_to_full: int = 500_000,
+        images_to_full: int = 500_000,
         largest_p: float = 0.85,
     ) -> None:
-        if interval_steps < 1 or pictures_to_full < 1 or not 0.0 <= largest_p <= 1.0:
-            raise TrainingError(f"{interval_steps = }, {pictures_to_full = }: 1 or more; {largest_p = }: 0 to 1")
+        if interval_steps < 1 or images_to_full < 1 or not 0.0 <= largest_p <= 1.0:
+            raise TrainingError(f"{interval_steps = }, {images_to_full = }: 1 or more; {largest_p = }: 0 to 1")
         # LSGAN's real and fake targets are 1 and 0: its boundary lies between them.
         self._boundary = 0.5 if kind == "lsgan" else 0.0
         self._target = target
         self._interval_steps = interval_steps
-        self._pictures_to_full = pictures_to_full
+        self._images_to_full = images_to_full
         self._largest_p = largest_p
         self.p = 0.0
         self.overfitting = 0.0
         self._sign_sum = 0.0
         self._steps = 0
-        self._pictures = 0
+        self._images = 0
 
     def update(self, real_logits: Tensor) -> float:
         """Account for one D step (logits ``N, ...``) and return p for the next."""
         self._sign_sum += float((real_logits.detach().float() - self._boundary).sign().mean())
         self._steps += 1
-        self._pictures += real_logits.shape[0]
+        self._images += real_logits.shape[0]
         if self._steps >= self._interval_steps:
             self.overfitting = self._sign_sum / self._steps
-            change = self._pictures / self._pictures_to_full
+            change = self._images / self._images_to_full
             direction = math.copysign(1.0, self.overfitting - self._target) if self.overfitting != self._target else 0.0
             self.p = min(self._largest_p, max(0.0, self.p + direction * change))
-            self._sign_sum, self._steps, self._pictures = 0.0, 0, 0
+            self._sign_sum, self._steps, self._images = 0.0, 0, 0
         return self.p
 
     def state_dict(self) -> dict[str, Any]:
@@ -163,7 +163,7 @@ class AdaController:
             "overfitting": self.overfitting,
             "sign_sum": self._sign_sum,
             "steps": self._steps,
-            "pictures": self._pictures,
+            "images": self._images,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -171,7 +171,7 @@ class AdaController:
         self.overfitting = float(state["overfitting"])
         self._sign_sum = float(state["sign_sum"])
         self._steps = int(state["steps"])
-        self._pictures = int(state["pictures"])
+        self._images = int(state.get("images", state.get("pictures", 0)))  # older checkpoints say "pictures"
 
 
 class AdaptiveAugment:
@@ -185,11 +185,11 @@ class AdaptiveAugment:
         self.kinds = kinds
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The pictures as D is to see them; shapes as ``augment``."""
+        """The images as D is to see them; shapes as ``augment``."""
         return augment(images, self.controller.p, kinds=self.kinds)
 
     def update(self, real_logits: Tensor) -> None:
-        """D's logits of augmented real pictures, once a D step."""
+        """D's logits of augmented real images, once a D step."""
         self.controller.update(real_logits)
 
     def state_dict(self) -> dict[str, Any]:

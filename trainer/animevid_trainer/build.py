@@ -1,4 +1,4 @@
-"""From a recipe and folders of pictures to a run that can start: the one place where the parts meet."""
+"""Builds a run that can start from a recipe and folders of images."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from animevid_trainer.checkpoint import (
     step_of,
 )
 from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
-from animevid_trainer.data.batches import ArtCrops, BatchSource, CropCache, PhotoCrops, Pictures, tensor_of
+from animevid_trainer.data.batches import ArtCrops, BatchSource, CropCache, Images, PhotoCrops, tensor_of
 from animevid_trainer.data.brightness import StyleStatistics, balance, compensate_exposure, measure_style
 from animevid_trainer.data.crops import CropSettings
-from animevid_trainer.data.flats import flat_pictures
-from animevid_trainer.data.pictures import Picture, PictureStore, find_pictures, open_pictures, shrink_to
+from animevid_trainer.data.flats import flat_images
+from animevid_trainer.data.images import Image, ImageStore, find_images, open_images, shrink_to
 from animevid_trainer.data.sampler import SeededSampler
 from animevid_trainer.data.split import split_by_name
 from animevid_trainer.data.targets import Teacher, target_of
@@ -38,7 +38,7 @@ from animevid_trainer.discriminators import make_discriminator
 from animevid_trainer.distributed import SINGLE, World
 from animevid_trainer.generators import make_generator
 from animevid_trainer.generators.noise import NoiseGenerator
-from animevid_trainer.loop import LoopSettings, Objective, Trainer, WriteSheet, choose_device, seed_everything
+from animevid_trainer.loop import LoopSettings, Objective, Trainer, WriteSampleGrid, choose_device, seed_everything
 from animevid_trainer.objectives import Parts
 from animevid_trainer.perceptual import Perceptual, make_perceptual
 from animevid_trainer.plan import Plan, make_plan
@@ -46,22 +46,22 @@ from animevid_trainer.precision import has_bf16
 from animevid_trainer.progress import Progress
 from animevid_trainer.recipes import Data, Recipe, recipe_from_dict
 from animevid_trainer.recipes.noise import sized
-from animevid_trainer.sheets import write_sample_sheet
+from animevid_trainer.sample_grid import write_latent_grid
 from animevid_trainer.starting import open_any_teacher, published_weights
 from animevid_trainer.validation import StudentValidation, StyleValidation, Validate, middles, spread, squares
 
 log = logging.getLogger(__name__)
 
 
-#: what each set has of the memory for pictures
+#: each set's share of the memory for images
 _SHARES = {"photos": 0.5, "faces": 0.9, "art": 0.4, "validation photos": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
 class DataSettings:
-    """Where pictures come from and how they are kept.
+    """Where images come from and how they are cached.
 
-    ``photo_crops``/``art_crops``: 0 draws fresh crops; k draws from k fixed crops of each picture, whose VGG features
+    ``photo_crops``/``art_crops``: 0 draws fresh crops; k draws from k fixed crops of each image, whose VGG features
     (photos) and Gram matrices (art) are then computed once and cached in ``cache_bytes`` of memory.
     ``target_sizes_px``: longest sides at which a teacher draws each photo; a crop is taken from one of them.
     """
@@ -82,12 +82,12 @@ class DataSettings:
 
 @dataclass
 class RunData:
-    """Pictures of a run. ``validation`` photos are never trained on."""
+    """Images of a run. ``validation`` photos are never trained on."""
 
-    photos: Pictures
-    validation: PictureStore | list[Picture]
-    art: Pictures | None = None
-    targets: Pictures | None = None
+    photos: Images
+    validation: ImageStore | list[Image]
+    art: Images | None = None
+    targets: Images | None = None
     statistics: StyleStatistics | None = None
     unreadable: list[str] = field(default_factory=list)
 
@@ -128,7 +128,7 @@ def open_data(
     teacher_key: str = "",
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> RunData:
-    """Read the folders, keep the validation photos aside, prepare the art, make the teacher's pictures.
+    """Read the folders, keep the validation photos aside, prepare the art, make the teacher's images.
 
     Raises:
         TrainingError: an empty or unreadable folder, no art where the recipe needs some.
@@ -137,17 +137,15 @@ def open_data(
     def report(what: str) -> Callable[[int, int], None] | None:
         return None if on_progress is None else lambda done, total: on_progress(what, done, total)
 
-    training, validation = split_by_name(
-        find_pictures(settings.photos), validation_fraction=settings.validation_fraction
-    )
+    training, validation = split_by_name(find_images(settings.photos), validation_fraction=settings.validation_fraction)
     if not training:
         raise TrainingError(
             f"all {len(validation)} photos in {str(settings.photos)!r} fall into the validation split "
             f"(--validation {settings.validation_fraction}); give more photos or a smaller fraction"
         )
 
-    def read(paths: Sequence[Path], what: str, longest_px: int = settings.longest_px) -> PictureStore:
-        return open_pictures(
+    def read(paths: Sequence[Path], what: str, longest_px: int = settings.longest_px) -> ImageStore:
+        return open_images(
             paths,
             what=what,
             budget_bytes=int(settings.memory_bytes * _SHARES[what]),
@@ -160,17 +158,17 @@ def open_data(
     photos = read(training, what)
     data = RunData(photos, read(validation, "validation photos", 1024) if validation else [])
     data.unreadable += photos.unreadable
-    smallest = min(place.crop_px for place in make_plan_of(recipe, photos=len(photos)).stretches)
+    smallest = min(place.crop_px for place in make_plan_of(recipe, photos=len(photos)).spans)
     small = sum(min(photos[index].shape[:2]) < smallest for index in range(len(photos)))
     if small:
         log.warning("%d of %d %s are smaller than a crop (%d px) and are enlarged", small, len(photos), what, smallest)
     if recipe.needs_art:
         if settings.art is None:
             raise TrainingError(f"recipe {recipe.name!r} learns from art; give a folder of drawings with --art")
-        art = read(find_pictures(settings.art), "art")
+        art = read(find_images(settings.art), "art")
         data.unreadable += art.unreadable
         if len(art) == 1:
-            log.warning("one art picture only: the style will be that picture's; give a few dozen for a style")
+            log.warning("one art image only: the style will be that image's; give a few dozen for a style")
         data.statistics = measure_style(art[index] for index in range(len(art)))
         data.art = PreparedArt(art, recipe.data, data.statistics)
     if recipe.needs_teacher:
@@ -179,7 +177,7 @@ def open_data(
         data.photos, data.targets = draw_targets(
             photos, teacher, teacher_key=teacher_key, settings=settings, on_progress=report("targets")
         )
-        flats = flat_pictures(recipe.data.flat_pictures, seed=settings.seed)
+        flats = flat_images(recipe.data.flat_images, seed=settings.seed)
         data.photos += flats
         data.targets += [teacher(flat) for flat in flats]
     return data
@@ -189,12 +187,12 @@ def check_folders(photos: Path, art: Path | None) -> None:
     """Refuse, before anything is read, folders that hold nothing, and one folder for both.
 
     Raises:
-        TrainingError: a folder without pictures, or ``art`` is the folder of photos.
+        TrainingError: a folder without images, or ``art`` is the folder of photos.
     """
-    find_pictures(photos)
+    find_images(photos)
     if art is None:
         return
-    find_pictures(art)
+    find_images(art)
     photos, art = photos.resolve(), art.resolve()
     if photos == art:
         raise TrainingError(
@@ -209,37 +207,37 @@ def check_folders(photos: Path, art: Path | None) -> None:
 
 @dataclass(frozen=True)
 class PreparedArt:
-    """The art as it is trained on: lifted where too dark, freed of the set's colour cast, as the recipe says.
+    """The art as it is trained on: brightened where too dark, freed of the set's colour cast, as the recipe says.
 
-    Made when a picture is asked for: a set need not fit into memory.
+    Made when an image is asked for: a set need not fit into memory.
     """
 
-    art: Pictures
+    art: Images
     settings: Data
     statistics: StyleStatistics
 
     def __len__(self) -> int:
         return len(self.art)
 
-    def __getitem__(self, index: int) -> Picture:
-        picture = self.art[index]
+    def __getitem__(self, index: int) -> Image:
+        image = self.art[index]
         if self.settings.lowest_art_brightness:
-            picture = compensate_exposure(picture, lowest_brightness=self.settings.lowest_art_brightness)
-        return balance(picture, self.statistics) if self.settings.balance_art else picture
+            image = compensate_exposure(image, lowest_brightness=self.settings.lowest_art_brightness)
+        return balance(image, self.statistics) if self.settings.balance_art else image
 
 
 def draw_targets(
-    photos: Pictures,
+    photos: Images,
     teacher: Teacher,
     *,
     teacher_key: str,
     settings: DataSettings,
     on_progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[Picture], list[Picture]]:
-    """Photos at each of the sizes, and the teacher's picture of each (from the cache where it is there)."""
+) -> tuple[list[Image], list[Image]]:
+    """Photos at each of the sizes, and the teacher's image of each (from the cache where it is there)."""
     sizes = settings.target_sizes_px or (0,)
-    sources: list[Picture] = []
-    targets: list[Picture] = []
+    sources: list[Image] = []
+    targets: list[Image] = []
     for index in range(len(photos)):
         for size in sizes:
             photo = shrink_to(photos[index], size) if size else photos[index]
@@ -267,7 +265,7 @@ def make_source(
     def sampler(count: int, stream: str) -> SeededSampler:
         return SeededSampler(count, recipe.data.batch, settings.seed, stream, world.rank, world.size)
 
-    for place in plan.stretches:
+    for place in plan.spans:
         if place.batch % world.size:
             raise TrainingError(
                 f"a batch of {place.batch} cannot be split over {world.size} processes; change data.batch"
@@ -281,7 +279,7 @@ def make_source(
         sampler(len(data.art), "art"),
         crop,
         with_edges=with_edges,
-        crops_per_picture=settings.art_crops,
+        crops_per_image=settings.art_crops,
         cache=CropCache(settings.cache_bytes // 2),
     )
     return BatchSource(photos, plan, art)
@@ -346,7 +344,7 @@ def fresh_generator(recipe: Recipe) -> nn.Module:
 def make_augment(recipe: Recipe, plan: Plan) -> AdaptiveAugment | None:
     """Adaptive discriminator augmentation where the recipe has it on, sized to the run where the recipe leaves it.
 
-    The paper's 500,000 pictures are a fiftieth of its runs; in ours, of some ten thousand pictures, it would never act.
+    The paper's 500,000 images are a fiftieth of its runs; in ours, of some ten thousand images, it would never act.
     """
     ada = recipe.ada
     if not ada.enabled:
@@ -356,23 +354,23 @@ def make_augment(recipe: Recipe, plan: Plan) -> AdaptiveAugment | None:
             kind=recipe.adversarial,
             target=ada.target,
             interval_steps=ada.interval_steps,
-            pictures_to_full=ada.pictures_to_full or max(1, pictures_judged(plan) // 5),
+            images_to_full=ada.images_to_full or max(1, discriminated_images(plan) // 5),
             largest_p=ada.largest_p,
         ),
         kinds=AugmentKinds(blit=ada.blit, geometric=ada.geometric, colour=ada.colour),
     )
 
 
-def pictures_judged(plan: Plan) -> int:
-    """How many real pictures D sees in the run."""
-    phases = [place for place in plan.stretches if place.phase.adversarial and not place.phase.content_only]
+def discriminated_images(plan: Plan) -> int:
+    """How many real images D sees in the run."""
+    phases = [place for place in plan.spans if place.phase.adversarial and not place.phase.content_only]
     return sum(place.steps * place.batch for place in phases)
 
 
 def config_of(recipe: Recipe, settings: DataSettings, plan: Plan, *, teacher_key: str = "") -> Mapping[str, Any]:
     """What a resumed run must have in common with its start (but for lengths, see ``Trainer``)."""
     return {
-        "plan": [[place.phase.name, place.steps] for place in plan.stretches],
+        "plan": [[place.phase.name, place.steps] for place in plan.spans],
         "recipe": recipe.name,
         "numbers": recipe.to_dict(),
         "seed": settings.seed,
@@ -446,8 +444,10 @@ def start_run(
         config=config_of(recipe, data_settings, plan, teacher_key=key),
         about=about_run(recipe, data_settings, data, teacher=teacher, start_from=start_from),
         world=world,
-        sheet_photos=() if recipe.from_noise else pick_sheet_photos(data),
-        write_sheet=sample_sheet(objective.networks["generator"], loop_settings.seed) if recipe.from_noise else None,
+        sample_photos=() if recipe.from_noise else pick_sample_photos(data),
+        write_sample_grid=latent_grid(objective.networks["generator"], loop_settings.seed)
+        if recipe.from_noise
+        else None,
         validate=make_validation(
             recipe, data, plan, perceptual, device, data_settings, teacher=drawing, teacher_key=key
         ),
@@ -476,7 +476,7 @@ def make_validation(
     if not len(data.validation):
         log.info("no photos are kept aside, so no checkpoint is called the best")
         return None
-    size_px = plan.stretches[-1].crop_px
+    size_px = plan.spans[-1].crop_px
     if recipe.needs_teacher and teacher is not None and recipe.losses.pixel:
         sizes = settings.target_sizes_px or (settings.longest_px or 1024,)
         photos = [shrink_to(photo, sizes[0]) for photo in spread(data.validation, count // 2)]
@@ -505,7 +505,7 @@ def make_validation(
 def about_run(
     recipe: Recipe, settings: DataSettings, data: RunData, *, teacher: str | None, start_from: Path | None
 ) -> dict[str, Any]:
-    """What ``run.json`` says beside the configuration: where the pictures lay, how many, what could not be read."""
+    """What ``run.json`` says beside the configuration: where the images lay, how many, what could not be read."""
     return {
         "summary": recipe.summary,
         "how_to": {
@@ -518,7 +518,7 @@ def about_run(
             "art": None if settings.art is None else str(settings.art.resolve()),
             "photos_trained_on": len(data.photos),
             "photos_kept_for_validation": len(data.validation),
-            "art_pictures": 0 if data.art is None else len(data.art),
+            "art_images": 0 if data.art is None else len(data.art),
             "art_brightness": None if data.statistics is None else round(data.statistics.brightness, 1),
             "art_channel_offset": None if data.statistics is None else list(data.statistics.channel_offset),
             "art_dark": 0 if data.statistics is None else data.statistics.dark,
@@ -529,11 +529,11 @@ def about_run(
     }
 
 
-def pick_sheet_photos(data: RunData, *, count: int = 8) -> list[Picture]:
+def pick_sample_photos(data: RunData, *, count: int = 8) -> list[Image]:
     """Validation photos spread over the set, the same ones each time; training photos where none are kept aside."""
-    pictures: Pictures = data.validation if len(data.validation) else data.photos
-    count = min(count, len(pictures))
-    return [pictures[index * len(pictures) // count] for index in range(count)]
+    images: Images = data.validation if len(data.validation) else data.photos
+    count = min(count, len(images))
+    return [images[index * len(images) // count] for index in range(count)]
 
 
 def is_run(folder: Path) -> bool:
@@ -556,11 +556,11 @@ def start_discriminator(discriminator: nn.Module, run: Path) -> None:
         log.warning("the discriminator of %s is another network: this run's begins afresh", run)
 
 
-def sample_sheet(generator: nn.Module, seed: int, *, count: int = 64) -> WriteSheet:
+def latent_grid(generator: nn.Module, seed: int, *, count: int = 64) -> WriteSampleGrid:
     """A sample grid of the same latents each time."""
     assert isinstance(generator, NoiseGenerator)
     latents = generator.draw_latents(count, torch.Generator().manual_seed(seed))
-    return functools.partial(write_sample_sheet, latents=latents)
+    return functools.partial(write_latent_grid, latents=latents)
 
 
 def starting_weights(source: Path, recipe: Recipe, generator: nn.Module) -> Mapping[str, Tensor]:

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights: what is shown, judged and exported."""
+"""An exponential moving average of a network's weights: what is shown, evaluated and exported."""
 
 from __future__ import annotations
 

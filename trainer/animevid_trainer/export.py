@@ -134,7 +134,7 @@ def measure_parity(generator: nn.Module, model: bytes, inputs: Sequence[Tensor])
         TrainingError: no inputs, a model that ONNX Runtime refuses, or outputs of different shape.
     """
     if not inputs:
-        raise TrainingError("parity needs at least one picture; give real photos")
+        raise TrainingError("parity needs at least one image; give real photos")
     try:
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own exception classes share no base
@@ -167,22 +167,22 @@ def check_parity(parity: Parity, bound: Bound, *, what: str) -> None:
         )
 
 
-def parity_inputs(pictures: Sequence[np.ndarray], card: StyleCard, *, longest_px: int = 256) -> list[Tensor]:
+def parity_inputs(images: Sequence[np.ndarray], card: StyleCard, *, longest_px: int = 256) -> list[Tensor]:
     """Real photos (uint8 RGB, ``H, W, 3``) as a network's inputs, cropped to ``longest_px`` and whole multiples.
 
     Raises:
-        TrainingError: a picture smaller than one ``size_multiple``.
+        TrainingError: an image smaller than one ``size_multiple``.
     """
     inputs = []
-    for picture in pictures:
+    for image in images:
         multiple = card.size_multiple
-        height, width = (min(side, longest_px) // multiple * multiple for side in picture.shape[:2])
+        height, width = (min(side, longest_px) // multiple * multiple for side in image.shape[:2])
         if not height or not width:
             raise TrainingError(
-                f"a photo of {picture.shape[1]}x{picture.shape[0]} pixels is smaller than the "
+                f"a photo of {image.shape[1]}x{image.shape[0]} pixels is smaller than the "
                 f"{card.size_multiple} that the style needs"
             )
-        crop = np.ascontiguousarray(picture[:height, :width])
+        crop = np.ascontiguousarray(image[:height, :width])
         rgb = torch.from_numpy(crop).permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1.0
         if card.layout is Layout.PACKED_YUV420:
             from animevid_trainer.colourspace import rgb_to_packed
@@ -197,11 +197,11 @@ def export_style(
     path: Path | str,
     *,
     card: StyleCard,
-    pictures: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
     precision: Precision = "fp32",
     bound: Bound | None = None,
 ) -> ExportReport:
-    """Export, compare on real ``pictures`` (uint8 RGB, ``H, W, 3``), and write only what passes ``bound``.
+    """Export, compare on real ``images`` (uint8 RGB, ``H, W, 3``), and write only what passes ``bound``.
 
     ``bound`` defaults to ``BOUNDS[precision]``. The file appears whole or not at all.
 
@@ -211,7 +211,7 @@ def export_style(
     """
     target = Path(path)
     model = to_onnx(generator, card=card, precision=precision)
-    parity = measure_parity(generator, model, parity_inputs(pictures, card))
+    parity = measure_parity(generator, model, parity_inputs(images, card))
     check_parity(parity, bound or BOUNDS[precision], what=f"{target.name} ({precision})")
     partial = target.with_name(f".{target.name}.part{os.getpid()}")
     try:

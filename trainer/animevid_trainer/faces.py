@@ -1,4 +1,4 @@
-"""Faces cut out of pictures: squares around what a face detector found, to train faces from noise on."""
+"""Faces cut out of images: squares around what a face detector found, to train faces from noise on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 from animevid.errors import TrainingError
 
-from animevid_trainer.data.pictures import Picture, PictureStore, shrink_to
+from animevid_trainer.data.images import Image, ImageStore, shrink_to
 from animevid_trainer.teachers.faces import Face, FaceDetector
 
-Detector = Callable[[Picture], list[Face]]
-#: picture -> the same size in a style
-Stylize = Callable[[Picture], Picture]
+Detector = Callable[[Image], list[Face]]
+#: image -> the same size in a style
+Stylize = Callable[[Image], Image]
 
 _YUNET_SCORE, _YUNET_OVERLAP = 0.7, 0.3
 _MEDIAPIPE_SCORE = 0.5
@@ -55,7 +55,7 @@ def open_detector(weights: Path) -> Detector:
         return _yunet(weights)
     if weights.suffix == ".tflite":
         detect = FaceDetector(weights)
-        return lambda picture: detect(picture.astype(np.float32) / 255.0, _MEDIAPIPE_SCORE)
+        return lambda image: detect(image.astype(np.float32) / 255.0, _MEDIAPIPE_SCORE)
     raise TrainingError(
         f"face detector {str(weights)!r}: give OpenCV's YuNet (face_detection_yunet_2023mar.onnx of OpenCV's zoo) or "
         "MediaPipe's face_detection_full_range_sparse.tflite (in its Python package)"
@@ -68,31 +68,31 @@ def _yunet(weights: Path) -> Detector:
     except cv2.error as error:
         raise TrainingError(f"face detector {str(weights)!r} is no network that OpenCV reads ({error.err})") from error
 
-    def detect(picture: Picture) -> list[Face]:
-        height, width = picture.shape[:2]
+    def detect(image: Image) -> list[Face]:
+        height, width = image.shape[:2]
         network.setInputSize((width, height))
-        found = network.detect(np.ascontiguousarray(picture[..., ::-1]))[1]
+        found = network.detect(np.ascontiguousarray(image[..., ::-1]))[1]
         rows = [] if found is None else [[float(value) for value in row] for row in found]
         return [Face(x, y, x + w, y + h, row[-1]) for row in rows for x, y, w, h in [row[:4]]]
 
     return detect
 
 
-def in_style(stylizer: Callable[[Picture], Any]) -> Stylize:
-    """``animevid.Stylizer`` for pictures of any size; it wants even sides."""
+def in_style(stylizer: Callable[[Image], Any]) -> Stylize:
+    """``animevid.Stylizer`` for images of any size; it wants even sides."""
 
-    def stylize(picture: Picture) -> Picture:
-        height, width = picture.shape[:2]
-        even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    def stylize(image: Image) -> Image:
+        height, width = image.shape[:2]
+        even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         return np.asarray(stylizer(even), np.uint8)[:height, :width]
 
     return stylize
 
 
-def cut_faces(picture: Picture, faces: Sequence[Face], settings: CutSettings) -> list[Picture]:
-    """A square around each of ``faces`` that is large enough and lies in ``picture`` whole."""
-    squares = (_square(face, picture.shape[:2], settings) for face in faces)
-    return [_fitted(picture[square], settings.size_px) for square in squares if square is not None]
+def cut_faces(image: Image, faces: Sequence[Face], settings: CutSettings) -> list[Image]:
+    """A square around each of ``faces`` that is large enough and lies in ``image`` whole."""
+    squares = (_square(face, image.shape[:2], settings) for face in faces)
+    return [_fitted(image[square], settings.size_px) for square in squares if square is not None]
 
 
 def _square(face: Face, shape: tuple[int, ...], settings: CutSettings) -> tuple[slice, slice] | None:
@@ -110,7 +110,7 @@ def _square(face: Face, shape: tuple[int, ...], settings: CutSettings) -> tuple[
     return slice(inside[0], inside[0] + side), slice(inside[1], inside[1] + side)
 
 
-def _fitted(square: Picture, size_px: int) -> Picture:
+def _fitted(square: Image, size_px: int) -> Image:
     if not size_px or len(square) == size_px:
         return np.ascontiguousarray(square)
     if len(square) > size_px:
@@ -119,14 +119,14 @@ def _fitted(square: Picture, size_px: int) -> Picture:
 
 
 def faces_of(
-    pictures: PictureStore, detect: Detector, settings: CutSettings, *, stylize: Stylize | None = None
-) -> Iterator[tuple[str, list[Picture]]]:
-    """For each picture its file's name without suffix and its faces, one picture at a time.
+    images: ImageStore, detect: Detector, settings: CutSettings, *, stylize: Stylize | None = None
+) -> Iterator[tuple[str, list[Image]]]:
+    """For each image its file's name without suffix and its faces, one image at a time.
 
-    With ``stylize`` faces are found in the picture and cut from what ``stylize`` makes of it.
+    With ``stylize`` faces are found in the image and cut from what ``stylize`` makes of it.
     """
-    for index in range(len(pictures)):
-        picture = pictures[index]
-        found = detect(picture)
-        drawn = stylize(picture) if found and stylize is not None else picture
-        yield pictures.paths[index].stem, cut_faces(drawn, found, settings)
+    for index in range(len(images)):
+        image = images[index]
+        found = detect(image)
+        drawn = stylize(image) if found and stylize is not None else image
+        yield images.paths[index].stem, cut_faces(drawn, found, settings)

@@ -35,7 +35,7 @@ from animevid_trainer.generators import make_generator
 from animevid_trainer.generators.base import Upsampling
 from animevid_trainer.generators.luma_unet import LumaUNet
 
-#: An imported network and its ONNX twin may differ by half an 8-bit code anywhere (outputs in [-1, 1]).
+#: An imported network and its ONNX reference may differ by half an 8-bit code anywhere (outputs in [-1, 1]).
 TWIN_BOUND = Bound(4e-3, 5e-4)
 
 _UPSAMPLINGS: tuple[Upsampling, ...] = ("half_pixel", "align_corners", "asymmetric")
@@ -45,37 +45,37 @@ _WRAPPERS = ("generator", "G", "g_ema", "params_ema", "state_dict", "model_state
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A generator that holds published weights. ``parity`` is against the ONNX twin, where one was given."""
+    """A generator that holds published weights. ``parity`` is against the ONNX reference, where one was given."""
 
     generator: nn.Module
     name: str
     options: Mapping[str, bool | int | float | str] = field(default_factory=dict)
     parity: Parity | None = None
-    twin_colour_order: str = ""
+    reference_colour_order: str = ""
 
 
 def import_weights(
     path: Path | str,
     *,
-    twin: Path | str | None = None,
-    pictures: Sequence[np.ndarray] = (),
+    reference: Path | str | None = None,
+    images: Sequence[np.ndarray] = (),
     upsampling: Upsampling | None = None,
     bound: Bound = TWIN_BOUND,
 ) -> Imported:
     """Read published weights from ``path`` (see the module's table).
 
-    ``twin`` is an ONNX file of the same network: both are run on ``pictures`` (uint8 RGB, ``H, W, 3``) and must agree
-    within ``bound``. A checkpoint does not say how its AnimeGANv2 enlarges: without ``upsampling`` the twin decides,
-    and without a twin it is ``half_pixel``, as the ports' own test script draws. Nor does a twin say its channel order:
-    both are tried.
+    ``reference`` is an ONNX file of the same network: both are run on ``images`` (uint8 RGB, ``H, W, 3``) and must
+    agree within ``bound``. A checkpoint does not say how its AnimeGANv2 enlarges: without ``upsampling`` the reference
+    decides, and without a reference it is ``half_pixel``, as the ports' own test script draws. Nor does a reference
+    say its channel order: both are tried.
 
     Raises:
-        TrainingError: unreadable, unknown layers, missing or superfluous weights, or a twin that differs.
+        TrainingError: unreadable, unknown layers, missing or superfluous weights, or a reference that differs.
     """
     source = Path(path).expanduser()
     state = read_state(source)
     if "block_a.0.1.weight" in state:
-        choices = (upsampling,) if upsampling else (_UPSAMPLINGS if twin is not None else _UPSAMPLINGS[:1])
+        choices = (upsampling,) if upsampling else (_UPSAMPLINGS if reference is not None else _UPSAMPLINGS[:1])
         candidates = [_load("animegan2", state, source, upsampling=choice) for choice in choices]
     elif "conv01_1.weight" in state:
         candidates = [_load("cartoongan", cartoongan_state(state), source, norm="instance", norm_epsilon=1e-9)]
@@ -83,35 +83,35 @@ def import_weights(
         candidates = [_load("luma-unet", state, source, **_luma_unet_options(state, source))]
         student = candidates[0].generator
         assert isinstance(student, LumaUNet)
-        if pictures:
-            student.equalize([_packed(picture) for picture in pictures])
+        if images:
+            student.equalize([_packed(image) for image in images])
     else:
         raise TrainingError(
             f"{str(source)!r} has no layer names that are known: AnimeGANv2 ports begin with block_a.0.1.weight, "
             f"CartoonGAN with conv01_1.weight, luma-unet has enter.weight; "
             f"found {', '.join(list(state)[:3]) or 'nothing'}"
         )
-    if twin is None:
+    if reference is None:
         return candidates[0]
-    if not pictures:
-        raise TrainingError("comparing with an ONNX twin needs at least one picture; name some with --photos")
-    opened = _Twin(Path(twin).expanduser())
+    if not images:
+        raise TrainingError("comparing with an ONNX reference needs at least one image; name some with --photos")
+    opened = _ReferenceNetwork(Path(reference).expanduser())
     best: Imported | None = None
     for candidate in candidates:
-        compared = _against_twin(candidate, opened, pictures)
+        compared = _against_reference(candidate, opened, images)
         assert compared.parity is not None
         if best is None or best.parity is None or compared.parity.mean < best.parity.mean:
             best = compared
     assert best is not None
     assert best.parity is not None
-    check_parity(best.parity, bound, what=f"the twin {str(twin)!r}")
+    check_parity(best.parity, bound, what=f"the reference {str(reference)!r}")
     return best
 
 
-def _packed(picture: np.ndarray) -> Tensor:
+def _packed(image: np.ndarray) -> Tensor:
     """uint8 RGB ``(H, W, 3)`` -> ``(1, 24, H / 4, W / 4)``, cut to multiples of 16 pixels."""
-    height, width = (side // 16 * 16 for side in picture.shape[:2])
-    rgb = torch.from_numpy(np.ascontiguousarray(picture[:height, :width].transpose(2, 0, 1)))[None]
+    height, width = (side // 16 * 16 for side in image.shape[:2])
+    rgb = torch.from_numpy(np.ascontiguousarray(image[:height, :width].transpose(2, 0, 1)))[None]
     return rgb_to_packed(rgb.float() / 127.5 - 1)
 
 
@@ -200,7 +200,7 @@ def _load(name: str, state: Mapping[str, Tensor], source: Path, **options: bool 
     return Imported(generator.eval().requires_grad_(False), name, options)
 
 
-class _Twin:
+class _ReferenceNetwork:
     """An ONNX file of the same network: RGB or BGR, channels first or last, free or fixed size."""
 
     def __init__(self, path: Path) -> None:
@@ -208,24 +208,26 @@ class _Twin:
         try:
             self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own exception classes share no base
-            raise TrainingError(f"the twin {str(path)!r} cannot be opened ({str(error).splitlines()[0]})") from error
+            raise TrainingError(
+                f"the reference {str(path)!r} cannot be opened ({str(error).splitlines()[0]})"
+            ) from error
         entry = self._session.get_inputs()[0]
         self._name = entry.name
         shape = list(entry.shape)
         if len(shape) != 4 or 3 not in (shape[1], shape[3]):
-            raise TrainingError(f"the twin {str(path)!r} takes {shape}, not pictures of three channels")
+            raise TrainingError(f"the reference {str(path)!r} takes {shape}, not images of three channels")
         self._channels_last = shape[1] != 3
         self._size = shape[1:3] if self._channels_last else shape[2:4]
 
-    def crop(self, picture: np.ndarray) -> Tensor:
-        """The top left of ``picture`` at the size that the twin takes: RGB in [-1, 1], ``1, 3, H, W``."""
+    def crop(self, image: np.ndarray) -> Tensor:
+        """The top left of ``image`` at the size that the reference takes: RGB in [-1, 1], ``1, 3, H, W``."""
         wanted = [
             side if isinstance(side, int) else min(available, 512) // 32 * 32
-            for side, available in zip(self._size, picture.shape[:2], strict=True)
+            for side, available in zip(self._size, image.shape[:2], strict=True)
         ]
-        if min(wanted) < 32 or wanted[0] > picture.shape[0] or wanted[1] > picture.shape[1]:
-            raise TrainingError(f"a picture of {picture.shape[:2]} is too small for the twin, which takes {self._size}")
-        pixels = np.ascontiguousarray(picture[: wanted[0], : wanted[1]])
+        if min(wanted) < 32 or wanted[0] > image.shape[0] or wanted[1] > image.shape[1]:
+            raise TrainingError(f"an image of {image.shape[:2]} is too small for the reference: it takes {self._size}")
+        pixels = np.ascontiguousarray(image[: wanted[0], : wanted[1]])
         return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1.0
 
     def run(self, rgb: Tensor, *, order: str) -> np.ndarray:
@@ -235,30 +237,32 @@ class _Twin:
         try:
             answer = np.asarray(self._session.run(None, {self._name: fed})[0])
         except Exception as error:
-            raise TrainingError(f"the twin {str(self.path)!r} fails ({str(error).splitlines()[0]})") from error
+            raise TrainingError(f"the reference {str(self.path)!r} fails ({str(error).splitlines()[0]})") from error
         answer = answer.transpose(0, 3, 1, 2) if self._channels_last else answer
         return answer if order == "RGB" else answer[:, ::-1]
 
 
-def _against_twin(imported: Imported, twin: _Twin, pictures: Sequence[np.ndarray]) -> Imported:
-    """``imported`` with its difference from ``twin``, in the channel order that agrees better."""
+def _against_reference(imported: Imported, reference: _ReferenceNetwork, images: Sequence[np.ndarray]) -> Imported:
+    """``imported`` with its difference from ``reference``, in the channel order that agrees better."""
     differences: dict[str, list[np.ndarray]] = {"RGB": [], "BGR": []}
-    for picture in pictures:
-        rgb = twin.crop(picture)
+    for image in images:
+        rgb = reference.crop(image)
         with torch.inference_mode():
             ours = imported.generator(rgb).numpy().astype(np.float64)
         for order, found in differences.items():
-            theirs = twin.run(rgb, order=order)
+            theirs = reference.run(rgb, order=order)
             if theirs.shape != ours.shape:
-                raise TrainingError(f"the twin {str(twin.path)!r} gives {theirs.shape}, the import {ours.shape}")
+                raise TrainingError(
+                    f"the reference {str(reference.path)!r} gives {theirs.shape}, the import {ours.shape}"
+                )
             difference = np.abs(ours - theirs)
             found.append(np.where(np.isnan(difference), np.inf, difference).ravel())
     measured = {
-        order: Parity(float(values.max()), float(values.mean()), len(pictures))
+        order: Parity(float(values.max()), float(values.mean()), len(images))
         for order, values in ((order, np.concatenate(found)) for order, found in differences.items())
     }
     order = min(measured, key=lambda key: measured[key].mean)
-    return replace(imported, parity=measured[order], twin_colour_order=order)
+    return replace(imported, parity=measured[order], reference_colour_order=order)
 
 
 def _read_array(file: Path) -> Tensor:

@@ -2,13 +2,13 @@
 
 An *objective* (see ``objectives``) owns the networks and says, for each batch, which updates to make: an optimizer's
 name and a function that computes its loss terms. The loop does the rest: precision, guards, clipping, averaging over
-processes, EMA, schedules, log, sheets, checkpoints, and stopping when asked.
+processes, EMA, schedules, log, sample grids, checkpoints, and stopping when asked.
 
 A run is a folder::
 
     run.json          what is trained, with which settings, versions, revision, seed, on what machine
     log.jsonl         one line for each logged step
-    sheets/           photo | output for the fixed validation photos
+    samples/          photo | output for the fixed validation photos
     checkpoints/      step-XXXXXXXX: the last K and the best
     tensorboard/      the same figures, where TensorBoard is installed
 """
@@ -51,12 +51,12 @@ from animevid_trainer.checkpoint import (
     step_of,
 )
 from animevid_trainer.data.batches import Batch, BatchSource, Prefetcher
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.images import Image
 from animevid_trainer.distributed import SINGLE, World, average, average_gradients, broadcast_weights, gather
 from animevid_trainer.ema import Ema
 from animevid_trainer.precision import Precision, choose_precision
 from animevid_trainer.progress import RAW, Progress
-from animevid_trainer.sheets import write_photo_sheet
+from animevid_trainer.sample_grid import write_photo_grid
 from animevid_trainer.stopping import StopRequest
 
 log = logging.getLogger(__name__)
@@ -81,11 +81,11 @@ class Term:
 
 Terms = Mapping[str, Term]
 #: writes the sample grid to a path, given how the generator draws now
-WriteSheet = Callable[[Path, Callable[[Tensor], Tensor]], Picture]
+WriteSampleGrid = Callable[[Path, Callable[[Tensor], Tensor]], Image]
 
 _LOG_EVERY = Every(seconds=30.0)
 _CHECKPOINT_EVERY = Every(seconds=600.0)
-_SHEET_EVERY = Every(seconds=600.0, first_seconds=60.0)
+_SAMPLES_EVERY = Every(seconds=600.0, first_seconds=60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Objective(Protocol):
 
     def stylize(self, photo: Tensor) -> Tensor:
         """(N, 3, H, W) RGB in [-1, 1] -> the same shape, by the generator; H and W are multiples of 32. Where the
-        generator draws from noise: latents -> pictures."""
+        generator draws from noise: latents -> images."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class LoopSettings:
     log_every: int | Every = _LOG_EVERY
     checkpoint_every: int | Every = _CHECKPOINT_EVERY
     keep_last: int = 2
-    sheet_every: int | Every = _SHEET_EVERY
+    samples_every: int | Every = _SAMPLES_EVERY
     prefetch: int = 3
 
 
@@ -165,8 +165,8 @@ class TrainReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a process wishes to happen after a step. All processes must do it, so the wishes travel with the terms."""
+class StepRequests:
+    """What a process asks for after a step. All processes must do it, so the requests travel with the terms."""
 
     stop: bool = False
     save: bool = False
@@ -232,8 +232,8 @@ class Trainer:
     ``config``: what is trained, as plain JSON; a resumed run must have the same, but for how long the phases last that
     it has not left yet. ``about``: what else ``run.json``
     should say. ``validate`` is given ``stylize`` and returns figures for the log; the one named "score" (lower is
-    better) picks the best checkpoint. ``sheet_photos`` are the fixed photos of the sample grid; ``write_sheet`` draws
-    one without photos.
+    better) picks the best checkpoint. ``sample_photos`` are the fixed photos of the sample grid; ``write_sample_grid``
+    draws one without photos.
     """
 
     def __init__(
@@ -246,8 +246,8 @@ class Trainer:
         config: Mapping[str, Any],
         about: Mapping[str, Any] | None = None,
         world: World = SINGLE,
-        sheet_photos: Iterable[Picture] = (),
-        write_sheet: WriteSheet | None = None,
+        sample_photos: Iterable[Image] = (),
+        write_sample_grid: WriteSampleGrid | None = None,
         validate: Callable[[Callable[[Tensor], Tensor]], Mapping[str, float]] | None = None,
         progress: Progress | None = None,
         accept_changes: bool = False,
@@ -259,10 +259,10 @@ class Trainer:
         self.config = dict(config)
         self.about = dict(about or {})
         self.world = world
-        self.sheet_photos = list(sheet_photos)
-        if write_sheet is None and self.sheet_photos:
-            write_sheet = functools.partial(write_photo_sheet, photos=self.sheet_photos)
-        self.write_sheet = write_sheet
+        self.sample_photos = list(sample_photos)
+        if write_sample_grid is None and self.sample_photos:
+            write_sample_grid = functools.partial(write_photo_grid, photos=self.sample_photos)
+        self.write_sample_grid = write_sample_grid
         self.validate = validate
         self.progress = progress or Progress()
         self.accept_changes = accept_changes
@@ -370,10 +370,10 @@ class Trainer:
         means = Means()
         shown: dict[str, float] = {}
         saved_step = self.step if found else -1
-        pictures = last_pictures = 0
-        log_due, sheet_due, save_due = (
+        images = last_images = 0
+        log_due, samples_due, save_due = (
             Cadence(every, start=started)
-            for every in (self.settings.log_every, self.settings.sheet_every, self.settings.checkpoint_every)
+            for every in (self.settings.log_every, self.settings.samples_every, self.settings.checkpoint_every)
         )
         with (
             StopRequest(self._say_stopping) as stop,
@@ -382,27 +382,27 @@ class Trainer:
         ):
             for batch in batches if self.step < self.settings.steps else ():
                 self._doing = f"step {self.step + 1}"
-                wishes = Wishes(stop=stop.asked, save=save_due.is_due(self.step + 1, time.perf_counter()))
-                terms, wishes = self._train_step(batch.to(self.device), wishes)
+                requests = StepRequests(stop=stop.asked, save=save_due.is_due(self.step + 1, time.perf_counter()))
+                terms, requests = self._train_step(batch.to(self.device), requests)
                 self.step += 1
-                pictures += len(batch.photo)
+                images += len(batch.photo)
                 means.add(terms)
                 # one process need not ask others: it stops after the step in which the signal came
-                asked = wishes.stop or (stop.asked and self.world.size == 1)
+                asked = requests.stop or (stop.asked and self.world.size == 1)
                 ends = self.step >= self.settings.steps or asked
                 now = time.perf_counter()
                 # the first steps, so that a person sees at once that it goes and how fast
                 if log_due.is_due(self.step, now) or ends or self.step - first_step in (1, 3):
                     shown = means.take()
-                    rate = (pictures - last_pictures) * self.world.size / max(now - last_time, 1e-9)
+                    rate = (images - last_images) * self.world.size / max(now - last_time, 1e-9)
                     self.progress.report(self.step, shown, self._learning_rates(), images_per_second=rate)
-                    last_time, last_pictures = now, pictures
+                    last_time, last_images = now, images
                     log_due.done(now)
-                if self.world.is_first and (sheet_due.is_due(self.step, now) or self.step == self.settings.steps):
+                if self.world.is_first and (samples_due.is_due(self.step, now) or self.step == self.settings.steps):
                     self._doing = "the sample grid"
-                    self._draw_sheet()
-                    sheet_due.done(time.perf_counter())
-                if wishes.save or ends:
+                    self._draw_samples()
+                    samples_due.done(time.perf_counter())
+                if requests.save or ends:
                     self._doing = "the checkpoint"
                     self._save()
                     save_due.done(time.perf_counter())
@@ -418,7 +418,7 @@ class Trainer:
             self.checkpoints / f"step-{self.step:08d}",
             shown,
             seconds,
-            pictures * self.world.size / max(seconds, 1e-9),
+            images * self.world.size / max(seconds, 1e-9),
         )
 
     def _say_stopping(self) -> None:
@@ -427,16 +427,16 @@ class Trainer:
             "Ctrl-C again ends at once and loses what came after the last checkpoint"
         )
 
-    def _train_step(self, batch: Batch, wishes: Wishes) -> tuple[dict[str, float], Wishes]:
-        """Make one batch's updates. Returns the terms, averaged over processes, and what any process wishes."""
+    def _train_step(self, batch: Batch, requests: StepRequests) -> tuple[dict[str, float], StepRequests]:
+        """Make one batch's updates. Returns the terms, averaged over processes, and what any process asks for."""
         figures: dict[str, float] = {}
         for update in self.objective.updates(batch):
-            wishes = self._make_update(update, figures, wishes)
+            requests = self._make_update(update, figures, requests)
         if self.ema is not None:
             self.ema.update(self.objective.networks["generator"])
-        return figures, wishes
+        return figures, requests
 
-    def _make_update(self, update: Update, figures: dict[str, float], wishes: Wishes) -> Wishes:
+    def _make_update(self, update: Update, figures: dict[str, float], requests: StepRequests) -> StepRequests:
         item = self.objective.optimizers[update.optimizer]
         optimizer = self.optimizers[update.optimizer]
         rate = item.rate_at(self.step)
@@ -447,7 +447,7 @@ class Trainer:
             terms = update.compute()
             names = list(terms)
             values = [terms[name].weighted for name in names]
-            wished = values[0].new_tensor([float(wishes.stop), float(wishes.save)])
+            wished = values[0].new_tensor([float(requests.stop), float(requests.save)])
             seen = torch.cat((torch.stack([value.detach() for value in values]), wished))
             # One small copy to the CPU for each update: it feeds the log and the guard alike.
             numbers = average(seen, self.world).tolist()
@@ -473,7 +473,7 @@ class Trainer:
             raise self._not_finite(f"the gradient of {update.optimizer!r} is {norm}")
         self.scaler.step(optimizer)
         self.scaler.update()
-        return Wishes(stop=numbers[-2] > 0.0, save=numbers[-1] > 0.0)
+        return StepRequests(stop=numbers[-2] > 0.0, save=numbers[-1] > 0.0)
 
     def _not_finite(self, what: str) -> TrainingError:
         last = latest_checkpoint(self.checkpoints)
@@ -498,13 +498,13 @@ class Trainer:
         finally:
             generator.train()
 
-    def _draw_sheet(self) -> None:
-        if self.write_sheet is None:
+    def _draw_samples(self) -> None:
+        if self.write_sample_grid is None:
             return
-        # Sheets are looked at, not trained on: they must not move the random numbers of the run.
+        # Samples must not change the random numbers of the run.
         states = random_states()
-        sheet = self.write_sheet(self.folder / "sheets" / f"step-{self.step:08d}.png", self.stylize)
-        self.progress.picture("sheet", sheet, self.step)
+        samples = self.write_sample_grid(self.folder / "samples" / f"step-{self.step:08d}.png", self.stylize)
+        self.progress.image("samples", samples, self.step)
         restore_random_states(states)
 
     def _save(self) -> None:

@@ -1,6 +1,6 @@
 """Losses as pure functions: tensors in, one scalar out, equation and source in each docstring.
 
-Pictures are RGB in [-1, 1], ``N, 3, H, W``; logits are any shape; features ``N, C, H, W``. Every function computes in
+Images are RGB in [-1, 1], ``N, 3, H, W``; logits are any shape; features ``N, C, H, W``. Every function computes in
 the dtype it is given (float64 for tests, float32 in training), means over everything unless it says otherwise, and
 holds no weight of a recipe: those live in ``recipes``.
 
@@ -36,7 +36,7 @@ LUMA_WEIGHTS = RGB_TO_YUV[0]
 
 
 def real_loss(logits: Tensor, *, kind: AdversarialKind) -> Tensor:
-    """What D pays for pictures that it should call real.
+    """What D pays for images that it should call real.
 
     LSGAN: ``mean((D - 1)^2)`` (LSGAN with a = 0, b = c = 1, without the 1/2, as AnimeGAN has it).
     BCE and minimax: ``mean(-log sigmoid(D))`` (GAN eq. 1). Hinge: ``mean(max(0, 1 - D))`` (Miyato et al.,
@@ -52,7 +52,7 @@ def real_loss(logits: Tensor, *, kind: AdversarialKind) -> Tensor:
 
 
 def fake_loss(logits: Tensor, *, kind: AdversarialKind) -> Tensor:
-    """What D pays for pictures that it should call fake.
+    """What D pays for images that it should call fake.
 
     LSGAN: ``mean(D^2)``. BCE and minimax: ``mean(-log(1 - sigmoid(D)))``. Hinge: ``mean(max(0, 1 + D))``. Sources:
     ``real_loss``.
@@ -67,7 +67,7 @@ def fake_loss(logits: Tensor, *, kind: AdversarialKind) -> Tensor:
 
 
 def generator_adversarial_loss(fake_logits: Tensor, *, kind: AdversarialKind) -> Tensor:
-    """What G pays for D's opinion of its pictures.
+    """What G pays for D's opinion of its images.
 
     LSGAN: ``mean((D(G) - 1)^2)``. BCE: ``mean(-log sigmoid(D(G)))``, the non-saturating form (GAN section 3).
     Minimax: ``mean(log(1 - sigmoid(D(G))))``, GAN eq. 1 as it stands, whose gradient vanishes where D is sure. Hinge:
@@ -87,7 +87,7 @@ def discriminator_terms(logits: Mapping[str, Tensor], *, kind: AdversarialKind) 
     fake(D(y)))``, where a is art, x its gray version and y the gray version of edge-smoothed art: AnimeGAN's L(D), with
     LSGAN, overall 300 and weights 1, 1, 1, 0.1. CartoonGAN's edge-promoting loss (eq. 3) is the BCE form with e, the
     edge-smoothed art in colour, as "smooth" at weight 1 and no gray term. CycleGAN (eq. 1, LSGAN) halves the sum: 0.5
-    and 0.5. pix2pix (Isola et al., arXiv:1611.07004, eq. 1) judges pairs, each with its photo.
+    and 0.5. pix2pix (Isola et al., arXiv:1611.07004, eq. 1) discriminates pairs, each with its photo.
     """
     return {
         name: real_loss(logit, kind=kind) if name == "real" else fake_loss(logit, kind=kind)
@@ -104,7 +104,7 @@ def content_loss(features: Tensor, photo_features: Tensor) -> Tensor:
 
 
 def gram_matrix(features: Tensor) -> Tensor:
-    """``F F^T / (C H W)`` per picture, F the map as ``C x (H W)``: ``N, C, H, W`` -> ``N, C, C``.
+    """``F F^T / (C H W)`` per image, F the map as ``C x (H W)``: ``N, C, H, W`` -> ``N, C, C``.
 
     The normalization by C H W is the AnimeGAN releases'; Gatys eq. 3 has none and divides in the loss (eq. 4).
     """
@@ -127,7 +127,7 @@ def gray(images: Tensor) -> Tensor:
 
 
 def luma(images: Tensor) -> Tensor:
-    """BT.601 luma of RGB, in the pictures' own range: ``N, 3, H, W`` -> ``N, 1, H, W``."""
+    """BT.601 luma of RGB, in the images' own range: ``N, 3, H, W`` -> ``N, 1, H, W``."""
     weights = images.new_tensor(LUMA_WEIGHTS).view(1, 3, 1, 1)
     return (images * weights).sum(dim=1, keepdim=True)
 
@@ -156,7 +156,7 @@ def colour_loss(images: Tensor, photos: Tensor, *, pool_px: int = 1) -> Tensor:
     )
 
 
-# -------------------------------------------------------------------------------------------------- picture priors
+# ---------------------------------------------------------------------------------------------------- image priors
 
 
 def total_variation_loss(images: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ def flatness_loss(images: Tensor, photos: Tensor, *, edge_scale: float = 10.0) -
     """Edge-aware flatness: ``mean(|d G(p)| exp(-k max_c |d p|))`` over both directions, k = ``edge_scale``.
 
     Charges variation of the output only where the photo has none, so areas become flat and borders stay. The
-    edge-aware smoothness of Godard et al., arXiv:1609.03677 eq. 3, applied to a picture.
+    edge-aware smoothness of Godard et al., arXiv:1609.03677 eq. 3, applied to an image.
     """
 
     def along(dim: int) -> Tensor:
@@ -202,7 +202,7 @@ def flatness_loss(images: Tensor, photos: Tensor, *, edge_scale: float = 10.0) -
     return along(2) + along(3)
 
 
-# ----------------------------------------------------------------------------------------------- pairs of pictures
+# ------------------------------------------------------------------------------------------------- pairs of images
 
 
 def pixel_loss(images: Tensor, targets: Tensor) -> Tensor:

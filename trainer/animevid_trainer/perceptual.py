@@ -154,7 +154,7 @@ class Vgg(Perceptual):
             self.convs[conv] = module
             channels = width
         if caffe:
-            # to RGB input in [-1, 1] by swapping the first kernel's channels, not the picture's
+            # to RGB input in [-1, 1] by swapping the first kernel's channels, not the image's
             first = self.convs["conv1_1"]
             assert isinstance(first, nn.Conv2d)
             with torch.no_grad():

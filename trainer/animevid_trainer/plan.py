@@ -12,7 +12,7 @@ from animevid_trainer.recipes import Phase
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class PhaseSpan:
     """One phase in its place: steps ``first_step`` to ``first_step + steps - 1``, the first of which draws sample
     number ``first_sample``. ``batch`` is the global batch."""
 
@@ -36,16 +36,16 @@ class Stretch:
 class Plan:
     """The phases of a run. Steps beyond the end belong to the last phase."""
 
-    stretches: tuple[Stretch, ...]
+    spans: tuple[PhaseSpan, ...]
 
     @property
     def steps(self) -> int:
-        last = self.stretches[-1]
+        last = self.spans[-1]
         return last.first_step + last.steps
 
-    def at(self, step: int) -> Stretch:
-        firsts = [stretch.first_step for stretch in self.stretches]
-        return self.stretches[max(0, bisect_right(firsts, step) - 1)]
+    def at(self, step: int) -> PhaseSpan:
+        firsts = [span.first_step for span in self.spans]
+        return self.spans[max(0, bisect_right(firsts, step) - 1)]
 
 
 def make_plan(phases: Sequence[Phase], *, photos: int, batch: int, crop_px: int) -> Plan:
@@ -56,12 +56,12 @@ def make_plan(phases: Sequence[Phase], *, photos: int, batch: int, crop_px: int)
     """
     if not phases:
         raise TrainingError("a run needs at least one phase")
-    stretches: list[Stretch] = []
+    spans: list[PhaseSpan] = []
     step = sample = 0
     for phase in phases:
         steps = phase.steps(photos=photos, batch=batch)
         own_batch = phase.batch or batch
-        stretches.append(Stretch(phase, step, steps, own_batch, phase.crop_px or crop_px, sample))
+        spans.append(PhaseSpan(phase, step, steps, own_batch, phase.crop_px or crop_px, sample))
         step += steps
         sample += steps * own_batch
-    return Plan(tuple(stretches))
+    return Plan(tuple(spans))

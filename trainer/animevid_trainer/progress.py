@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.images import Image
 
 log = logging.getLogger(__name__)
 
@@ -136,10 +136,10 @@ class Progress:
             for name, value in figures.items():
                 self._board.add_scalar(f"validation/{name}", value, step)
 
-    def picture(self, name: str, picture: Picture, step: int) -> None:
+    def image(self, name: str, image: Image, step: int) -> None:
         """An image grid (H, W, 3)."""
         if self._board is not None:
-            self._board.add_image(name, picture, step, dataformats="HWC")
+            self._board.add_image(name, image, step, dataformats="HWC")
 
     def _write(self, record: Mapping[str, Any]) -> None:
         assert self._file is not None

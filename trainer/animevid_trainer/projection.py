@@ -1,6 +1,6 @@
-"""Which point in W draws a picture: projection as in StyleGAN2 (Karras et al., arXiv:1912.04958, appendix D).
+"""Which point in W draws an image: projection as in StyleGAN2 (Karras et al., arXiv:1912.04958, appendix D).
 
-Adam moves a point from the mean style, with noise on it that fades, until what is drawn is near the picture in the eyes
+Adam moves a point from the mean style, with noise on it that fades, until what is drawn is near the image in the eyes
 of a perceptual network. The noise of the layers stays as it is, which the paper moves as well.
 """
 
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from animevid_trainer.generators.noise import NoiseGenerator
 from animevid_trainer.perceptual import Perceptual
 
-#: two batches of pictures -> a scalar
+#: two batches of images -> a scalar
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 _RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # shares of the run
@@ -41,10 +41,10 @@ class ProjectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """The point found, ``1, latent``; what it draws, ``1, 3, H, W``; how far that is from the picture."""
+    """The point found, ``1, latent``; what it draws, ``1, 3, H, W``; how far that is from the image."""
 
     w: Tensor
-    picture: Tensor
+    image: Tensor
     distance: float
 
 
@@ -61,47 +61,47 @@ def noise_at(share: float) -> float:
 
 def project(
     generator: NoiseGenerator,
-    picture: Tensor,
+    image: Tensor,
     distance: Distance,
     settings: ProjectionSettings | None = None,
     *,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Projection:
-    """The point in W whose picture is nearest to ``picture`` (``1, 3, size_px, size_px`` in [-1, 1]).
+    """The point in W whose image is nearest to ``image`` (``1, 3, size_px, size_px`` in [-1, 1]).
 
     Args:
         generator: in evaluation; its weights stay.
-        picture: what is looked for.
-        distance: between two batches of pictures.
+        image: what is looked for.
+        distance: between two batches of images.
         settings: default: 400 steps at 0.1.
         on_step: told of each step and its distance.
 
     Raises:
-        TrainingError: a picture of another size.
+        TrainingError: an image of another size.
     """
     settings = settings or ProjectionSettings()
     size = (1, 3, generator.size_px, generator.size_px)
-    if tuple(picture.shape) != size:
-        raise TrainingError(f"a picture of shape {tuple(picture.shape)}: this generator draws {size}")
+    if tuple(image.shape) != size:
+        raise TrainingError(f"an image of shape {tuple(image.shape)}: this generator draws {size}")
     random = torch.Generator().manual_seed(settings.seed)
     with torch.no_grad():
-        known = generator.map(generator.draw_latents(_MEASURED, random).to(picture))
+        known = generator.map(generator.draw_latents(_MEASURED, random).to(image))
         spread = (known - generator.mean_style.to(known)).square().sum(1).mean().sqrt()
-    w = generator.mean_style.to(picture).detach().clone().unsqueeze(0).requires_grad_()
+    w = generator.mean_style.to(image).detach().clone().unsqueeze(0).requires_grad_()
     adam = torch.optim.Adam([w], settings.rate, betas=(0.9, 0.999))
     for step in range(settings.steps):
         share = step / settings.steps
         adam.param_groups[0]["lr"] = settings.rate * rate_at(share)
         noise = torch.randn(w.shape, generator=random).to(w)
         drawn = generator.draw(generator.repeated(w + noise_at(share) * spread * noise))
-        loss = distance(drawn, picture)
+        loss = distance(drawn, image)
         (w.grad,) = torch.autograd.grad(loss, w)
         adam.step()
         if on_step is not None:
             on_step(step + 1, float(loss.detach()))
     with torch.no_grad():
         found = generator.draw(generator.repeated(w))
-        return Projection(w.detach(), found, float(distance(found, picture)))
+        return Projection(w.detach(), found, float(distance(found, image)))
 
 
 def pixel_distance(first: Tensor, second: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""An INT8 variant of a trained style: static quantization on real photos, refused unless it draws the same picture.
+"""An INT8 variant of a trained style: static quantization on real photos, refused unless it draws the same image.
 
 Activations are unsigned 8 bit, one scale a tensor, from the range seen on calibration photos; weights signed, one
 scale an output channel (Nagel et al. 2021, "A White Paper on Neural Network Quantization", sections 2.2 and 3.1). On a
@@ -31,7 +31,7 @@ from animevid.styles.card import Layout, StyleCard, read_card, write_card
 
 _LOG = logging.getLogger(__name__)
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 #: A network is calibrated and compared at the pixels that it runs at, or near these.
 _DEFAULT_NET_PIXELS = 640 * 360
@@ -42,7 +42,7 @@ _QUANTIZED_OPS = ["Conv", "ConvTranspose", "Relu", "Clip", "LeakyRelu", "Add", "
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """Absolute difference of two styles' outputs, in 8-bit codes of their output range, over all ``pictures``.
+    """Absolute difference of two styles' outputs, in 8-bit codes of their output range, over all ``images``.
 
     ``high`` is what the ``share`` of all values stays below.
     """
@@ -50,18 +50,18 @@ class Distance:
     mean: float
     high: float
     largest: float
-    pictures: int
+    images: int
     share: float = 0.999
 
     def __str__(self) -> str:
         return (
             f"mean {self.mean:.2f}, {self.share:.1%} below {self.high:.1f}, largest {self.largest:.1f} codes of 255 "
-            f"over {self.pictures} pictures"
+            f"over {self.images} images"
         )
 
 
 #: What the eye does not find at viewing distance: one code on average, eight in a thousandth of the values.
-BOUND = Distance(mean=1.0, high=8.0, largest=float("inf"), pictures=1)
+BOUND = Distance(mean=1.0, high=8.0, largest=float("inf"), images=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +74,12 @@ class QuantizeReport:
     distance: Distance
 
 
-def quantize_style(model: bytes, photos: Sequence[Picture], *, keep_float: Sequence[str] = ()) -> bytes:
+def quantize_style(model: bytes, photos: Sequence[Image], *, keep_float: Sequence[str] = ()) -> bytes:
     """``model`` with INT8 weights and activations, and a card that says so.
 
     Args:
         model (bytes): a serialized ONNX style with a float32 card.
-        photos (Sequence[Picture]): uint8 RGB ``(H, W, 3)``, some dozens of what the style will see.
+        photos (Sequence[Image]): uint8 RGB ``(H, W, 3)``, some dozens of what the style will see.
         keep_float (Sequence[str]): convolutions whose weights' names begin so stay in float32. Default: none but the
             last.
 
@@ -128,7 +128,7 @@ def quantize_style(model: bytes, photos: Sequence[Picture], *, keep_float: Seque
     return write_card(proto.SerializeToString(), replace(card, precision="int8"))
 
 
-def measure_distance(model: bytes, other: bytes, photos: Sequence[Picture]) -> Distance:
+def measure_distance(model: bytes, other: bytes, photos: Sequence[Image]) -> Distance:
     """Run both (each with its card) on ``photos`` with ONNX Runtime and compare every value.
 
     Raises:
@@ -150,7 +150,7 @@ def measure_distance(model: bytes, other: bytes, photos: Sequence[Picture]) -> D
     values = np.concatenate(parts)
     share = BOUND.share
     return Distance(
-        float(values.mean()), float(np.quantile(values, share)), float(values.max()), pictures=len(photos), share=share
+        float(values.mean()), float(np.quantile(values, share)), float(values.max()), images=len(photos), share=share
     )
 
 
@@ -158,8 +158,8 @@ def quantize_file(
     source: Path | str,
     target: Path | str | None = None,
     *,
-    photos: Sequence[Picture],
-    held_out: Sequence[Picture],
+    photos: Sequence[Image],
+    held_out: Sequence[Image],
     bound: Distance | None = None,
     keep_float: Sequence[str] = (),
 ) -> QuantizeReport:
@@ -202,7 +202,7 @@ def quantize_file(
     return QuantizeReport(target, len(quantized), card, distance)
 
 
-def network_inputs(photos: Sequence[Picture], card: StyleCard) -> list[npt.NDArray[np.float32]]:
+def network_inputs(photos: Sequence[Image], card: StyleCard) -> list[npt.NDArray[np.float32]]:
     """Each photo as a batch of one in the card's layout, at the pixels that the style runs at.
 
     Raises:

@@ -11,9 +11,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
 def gradient_penalty(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """R1: ``mean over pictures of |dD(x) / dx|^2 / 2``, x real. Mescheder et al., arXiv:1801.04406, eq. 9.
+    """R1: ``mean over images of |dD(x) / dx|^2 / 2``, x real. Mescheder et al., arXiv:1801.04406, eq. 9.
 
-    ``images``: ``N, 3, H, W``; ``judge``: pictures -> logits, each of its own picture alone but for statistics of the
+    ``images``: ``N, 3, H, W``; ``judge``: images -> logits, each of its own image alone but for statistics of the
     batch.
     """
     seen = images.detach().requires_grad_()
@@ -24,7 +24,7 @@ def gradient_penalty(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tenso
 
 
 def path_lengths(images: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
-    """``|J^T y|``, J the pictures' derivative by their styles. StyleGAN2, equation 4. ``N``.
+    """``|J^T y|``, J the images' derivative by their styles. StyleGAN2, equation 4. ``N``.
 
     Args:
         images: ``N, 3, H, W``, drawn from ``styles``.

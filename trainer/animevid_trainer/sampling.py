@@ -10,12 +10,12 @@ import torch
 from animevid.errors import TrainingError
 from torch import Tensor
 
-from animevid_trainer.data.batches import pictures_of
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.batches import images_of
+from animevid_trainer.data.images import Image
 from animevid_trainer.generators.noise import NoiseGenerator, truncated
-from animevid_trainer.sheets import enlarged
+from animevid_trainer.sample_grid import enlarged
 
-#: pictures that go through the network at once
+#: images that go through the network at once
 _BATCH = 16
 
 
@@ -27,8 +27,8 @@ class SampleSettings:
         seed (int): of the latents. Default: 1.
         truncation (float): how far styles lie from their mean, 0 (at it) to 1 (as drawn). Default: 1.
         columns, rows (int): of the grid. Default: 8 and 4.
-        scale (int): how many times each picture is enlarged. Default: 2.
-        interpolate (int): pictures from one sample to the next; 0 draws samples alone. Default: 0.
+        scale (int): how many times each image is enlarged. Default: 2.
+        interpolate (int): images from one sample to the next; 0 draws samples alone. Default: 0.
     """
 
     seed: int = 1
@@ -44,7 +44,7 @@ class SampleSettings:
         if min(self.columns, self.rows, self.scale) < 1:
             raise TrainingError(f"grid {self.columns}x{self.rows}, scale {self.scale}: give 1 or more")
         if self.interpolate < 0:
-            raise TrainingError(f"interpolate = {self.interpolate}: give 1 picture or more, or 0 for samples alone")
+            raise TrainingError(f"interpolate = {self.interpolate}: give 1 image or more, or 0 for samples alone")
 
 
 @torch.no_grad()
@@ -57,24 +57,24 @@ def draw_styles(generator: NoiseGenerator, count: int, settings: SampleSettings)
 
 
 @torch.no_grad()
-def draw_pictures(generator: NoiseGenerator, styles: Tensor) -> list[Picture]:
-    """The pictures of ``styles``, uint8 RGB."""
+def draw_images(generator: NoiseGenerator, styles: Tensor) -> list[Image]:
+    """The images of ``styles``, uint8 RGB."""
     parts = [generator.draw(styles[first : first + _BATCH]) for first in range(0, len(styles), _BATCH)]
-    return pictures_of(torch.cat(parts))
+    return images_of(torch.cat(parts))
 
 
-def sample_grid(generator: NoiseGenerator, settings: SampleSettings) -> Picture:
+def sample_grid(generator: NoiseGenerator, settings: SampleSettings) -> Image:
     """``rows`` times ``columns`` samples; with ``interpolate`` each row walks from one sample to another."""
     columns, rows = settings.columns, settings.rows
     if not settings.interpolate:
-        return tiled(draw_pictures(generator, draw_styles(generator, columns * rows, settings)), settings)
+        return tiled(draw_images(generator, draw_styles(generator, columns * rows, settings)), settings)
     ends = draw_styles(generator, 2 * rows, settings)
     shares = [column / max(1, columns - 1) for column in range(columns)]
     styles = [generator.between(ends[0::2], ends[1::2], share) for share in shares]
-    return tiled(draw_pictures(generator, torch.stack(styles, 1).flatten(0, 1)), settings)
+    return tiled(draw_images(generator, torch.stack(styles, 1).flatten(0, 1)), settings)
 
 
-def walk(generator: NoiseGenerator, settings: SampleSettings, *, samples: int) -> Iterator[Picture]:
+def walk(generator: NoiseGenerator, settings: SampleSettings, *, samples: int) -> Iterator[Image]:
     """The frames of a film: each cell of the grid walks through ``samples`` samples of its own and back to its first.
 
     From one sample to the next are ``settings.interpolate`` frames, slower near each sample.
@@ -87,14 +87,13 @@ def walk(generator: NoiseGenerator, settings: SampleSettings, *, samples: int) -
         for frame in range(settings.interpolate):
             linear = frame / settings.interpolate
             share = linear * linear * (3.0 - 2.0 * linear)
-            yield tiled(draw_pictures(generator, generator.between(here, there, share)), settings)
+            yield tiled(draw_images(generator, generator.between(here, there, share)), settings)
 
 
-def tiled(pictures: list[Picture], settings: SampleSettings) -> Picture:
-    """Pictures without gaps, row by row, enlarged."""
-    pictures = [enlarged(picture, settings.scale) for picture in pictures]
+def tiled(images: list[Image], settings: SampleSettings) -> Image:
+    """Images without gaps, row by row, enlarged."""
+    images = [enlarged(image, settings.scale) for image in images]
     rows = [
-        np.concatenate(pictures[first : first + settings.columns], 1)
-        for first in range(0, len(pictures), settings.columns)
+        np.concatenate(images[first : first + settings.columns], 1) for first in range(0, len(images), settings.columns)
     ]
     return np.concatenate(rows)

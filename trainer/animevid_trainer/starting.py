@@ -10,7 +10,7 @@ import numpy as np
 from animevid.errors import TrainingError
 from torch import Tensor, nn
 
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.images import Image
 from animevid_trainer.importers import import_weights, read_state
 from animevid_trainer.recipes import Recipe
 from animevid_trainer.teachers import Teacher, open_teacher
@@ -58,7 +58,7 @@ class OnnxTeacher:
         self._stylizer = Stylizer(str(path))
         self.key = f"onnx 1 {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
-    def __call__(self, photo: Picture) -> Picture:
+    def __call__(self, photo: Image) -> Image:
         """``(H, W, 3)`` uint8 RGB -> the same shape."""
         height, width = photo.shape[:2]
         even = np.pad(photo, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

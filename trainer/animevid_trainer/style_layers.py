@@ -1,7 +1,7 @@
 """The layers of StyleGAN and StyleGAN2 (Karras et al., arXiv:1812.04948 and 1912.04958).
 
 Weights are kept at N(0, 1) and scaled where they are used, so that Adam's step is as large for each (equalized learning
-rate, arXiv:1710.10196, section 4.1). Pictures are ``N, C, H, W``.
+rate, arXiv:1710.10196, section 4.1). Images are ``N, C, H, W``.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ def enlarge(x: Tensor) -> Tensor:
 
 
 def modulated_conv(x: Tensor, weight: Tensor, scales: Tensor, *, demodulate: bool = True, up: bool = False) -> Tensor:
-    """Each picture by weights of its own: ``w'_ijk = s_i w_ijk``, ``w''_ijk = w'_ijk / sqrt(sum over i, k of w'^2)``.
+    """Each image by weights of its own: ``w'_ijk = s_i w_ijk``, ``w''_ijk = w'_ijk / sqrt(sum over i, k of w'^2)``.
 
     StyleGAN2, equations 1 and 3. ``weight``: ``outputs, inputs, k, k``; ``scales``: ``N, inputs``. Scaling what goes in
-    and what comes out gives the same as scaling weights, in one convolution for all pictures. ``up`` doubles the size
+    and what comes out gives the same as scaling weights, in one convolution for all images. ``up`` doubles the size
     by a transposed convolution and the filter.
     """
     x = x * scales[:, :, None, None]
@@ -89,7 +89,7 @@ def modulated_conv(x: Tensor, weight: Tensor, scales: Tensor, *, demodulate: boo
 
 
 def adain(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """``scale (x - mean(x)) / std(x) + shift``, for each picture and channel. StyleGAN, equation 1.
+    """``scale (x - mean(x)) / std(x) + shift``, for each image and channel. StyleGAN, equation 1.
 
     ``scale`` and ``shift``: ``N, C``.
     """
@@ -98,10 +98,10 @@ def adain(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def add_deviation(x: Tensor, *, group: int = 4) -> Tensor:
-    """``x`` and a channel that says how far pictures of a group differ: D sees it where all fakes are alike.
+    """``x`` and a channel that says how far images of a group differ: D sees it where all fakes are alike.
 
     The standard deviation over the group, averaged over everything else (arXiv:1710.10196, section 3). Groups are of
-    ``group`` pictures where the batch can be cut so, else the batch.
+    ``group`` images where the batch can be cut so, else the batch.
     """
     n, _, height, width = x.shape
     group = group if n % group == 0 else n

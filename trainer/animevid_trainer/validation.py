@@ -4,7 +4,7 @@ The generator's own loss cannot say: its adversarial term is measured by a discr
 content (or a cycle) alone is best where nothing is drawn at all. So two figures are added, each of which costs 1 where
 the other one is free:
 
-- ``content``: distance of the output's features to its photo's, over that of unrelated pictures (photos and art);
+- ``content``: distance of the output's features to its photo's, over that of unrelated images (photos and art);
 - ``style``: distance of the output's Gram matrices to the mean of the art's, over that of the untouched photos.
 
 The photo itself scores 0 + 1, a drawing from the art about 1 + 0; a style that keeps the scene lies below 1. A student
@@ -22,27 +22,27 @@ from animevid.errors import TrainingError
 from torch import Tensor
 
 from animevid_trainer import losses
-from animevid_trainer.data.batches import Pictures, tensor_of
-from animevid_trainer.data.pictures import Picture, enlarge_to, shrink_shortest_to
+from animevid_trainer.data.batches import Images, tensor_of
+from animevid_trainer.data.images import Image, enlarge_to, shrink_shortest_to
 from animevid_trainer.perceptual import Perceptual
 from animevid_trainer.recipes import LossWeights
 
 Stylize = Callable[[Tensor], Tensor]
-#: (how pictures are stylized now) -> figures; the one called "score" picks the best checkpoint, lower is better
+#: (how images are stylized now) -> figures; the one called "score" picks the best checkpoint, lower is better
 Validate = Callable[[Stylize], Mapping[str, float]]
 
-#: pictures that go through a network at once
+#: images that go through a network at once
 _BATCH = 4
 
 
-def middle(picture: Picture, size_px: int) -> Picture:
-    """The middle square of ``picture``, scaled so that its shorter side is the square's."""
-    fitted = enlarge_to(shrink_shortest_to(picture, size_px), size_px)
+def middle(image: Image, size_px: int) -> Image:
+    """The middle square of ``image``, scaled so that its shorter side is the square's."""
+    fitted = enlarge_to(shrink_shortest_to(image, size_px), size_px)
     top, left = ((side - size_px) // 2 for side in fitted.shape[:2])
     return np.ascontiguousarray(fitted[top : top + size_px, left : left + size_px])
 
 
-def middles(photo: Picture, target: Picture, size_px: int) -> tuple[Picture, Picture]:
+def middles(photo: Image, target: Image, size_px: int) -> tuple[Image, Image]:
     """The same middle square of both, at their own scale (enlarged where they are smaller)."""
     photo, target = enlarge_to(photo, size_px), enlarge_to(target, size_px)
     top, left = ((side - size_px) // 2 for side in photo.shape[:2])
@@ -50,10 +50,10 @@ def middles(photo: Picture, target: Picture, size_px: int) -> tuple[Picture, Pic
     return np.ascontiguousarray(photo[window]), np.ascontiguousarray(target[window])
 
 
-def spread(pictures: Pictures, count: int) -> list[Picture]:
-    """At most ``count`` pictures, evenly from the whole set."""
-    count = min(count, len(pictures))
-    return [pictures[index * len(pictures) // count] for index in range(count)]
+def spread(images: Images, count: int) -> list[Image]:
+    """At most ``count`` images, evenly from the whole set."""
+    count = min(count, len(images))
+    return [images[index * len(images) // count] for index in range(count)]
 
 
 @dataclass
@@ -165,6 +165,6 @@ def _distance(first: Tensor, second: Tensor) -> float:
     return float((first - second).abs().mean())
 
 
-def squares(pictures: Sequence[Picture], size_px: int) -> Tensor:
-    """The middles of ``pictures`` as one batch: ``N, 3, H, W`` in [-1, 1]."""
-    return tensor_of([middle(picture, size_px) for picture in pictures])
+def squares(images: Sequence[Image], size_px: int) -> Tensor:
+    """The middles of ``images`` as one batch: ``N, 3, H, W`` in [-1, 1]."""
+    return tensor_of([middle(image, size_px) for image in images])

@@ -1,8 +1,8 @@
-"""What executes a style's network. ``open_backend`` picks one; every one keeps the promises of ``base.Backend``.
+"""Backends execute a style's network. ``open_backend`` picks one; all implement ``base.Backend``.
 
 A backend is a module with one class; adding one is a line in ``_REGISTRY`` (and in ``_AUTO_ORDER`` where ``auto`` is to
 take it), or in another package an entry point of the group ``animevid.backends`` (``name = "package.module:Class"``).
-Modules are imported when they are asked for, so a runtime that is not installed costs nothing.
+Modules are imported on demand, so a runtime that is not installed costs nothing.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _REGISTRY: dict[str, tuple[str, str]] = {
 }
 _ENTRY_POINTS = "animevid.backends"
 
-#: What ``auto`` tries on a machine with an NVIDIA GPU, and then everywhere; first come first served. ONNX Runtime is
-#: always installed; the others are asked for by name.
+#: What ``auto`` tries, in order, on a machine with an NVIDIA GPU and on any machine. ONNX Runtime is always installed;
+#: other backends are chosen by name.
 _AUTO_GPU_ORDER: tuple[str, ...] = ("tensorrt", "torch")
 _AUTO_ORDER: tuple[str, ...] = ("onnxruntime", "openvino", "mnn", "torch")
 
@@ -49,7 +49,7 @@ class BackendStatus:
 
 
 def backend_names() -> tuple[str, ...]:
-    """Every backend that animevid knows, installed or not, and those that other packages bring."""
+    """All backends, installed or not, including those of other packages."""
     return tuple({**_REGISTRY, **dict.fromkeys(_from_other_packages())})
 
 
@@ -81,7 +81,7 @@ def _from_other_packages() -> dict[str, EntryPoint]:
 
 
 def available_backends() -> tuple[BackendStatus, ...]:
-    """All of them, each with the reason why it cannot be used here, if any. Imports no runtime."""
+    """All backends, each with the reason why it cannot be used here, if any. Imports no runtime."""
     return tuple(BackendStatus(name, _why_unavailable(name)) for name in backend_names())
 
 
@@ -108,7 +108,7 @@ def open_backend(
     why in one line of the log; a GPU that fails later is replaced in the same way (``backends.auto``). ``threads`` 0
     lets it choose; ``device`` is ``"auto"``, ``"cpu"`` or what the backend knows (``"cuda:0"``).
 
-    ``concurrency``: how many pictures will be run at once; a backend that is ``faster_concurrently`` gets that part of
+    ``concurrency``: how many frames will be run at once; a backend that is ``faster_concurrently`` gets that part of
     the threads for each. ``int8`` is asked for the style's INT8 model and card where the backend ``prefers_int8``.
 
     Raises:
@@ -119,17 +119,17 @@ def open_backend(
     if threads < 0:
         raise UsageError(f"{threads = } must be 0 (the backend chooses) or more")
 
-    def opened(home: type[Backend], where: str, at_once: int = concurrency) -> Backend:
+    def opened(kind: type[Backend], where: str, at_once: int = concurrency) -> Backend:
         share = threads
-        if at_once > 1 and home.faster_concurrently:
+        if at_once > 1 and kind.faster_concurrently:
             share = -(-(threads or default_threads()) // at_once)  # rounded up: no core stays idle
-        smaller = int8() if int8 is not None and home.prefers_int8(where) else None
+        smaller = int8() if int8 is not None and kind.prefers_int8(where) else None
         what, its_card = smaller or (model, card)
-        backend = home.open(what, its_card, threads=share, device=where)
-        if where == "auto" and backend.device_name == "CPU" and home.runs_on_cpu("cpu"):
-            # A runtime that has a GPU's part and found no GPU: what is faster on a CPU was not asked for yet.
+        backend = kind.open(what, its_card, threads=share, device=where)
+        if where == "auto" and backend.device_name == "CPU" and kind.runs_on_cpu("cpu"):
+            # A runtime that could use a GPU and found none: the faster CPU runtimes have not been tried yet.
             backend.close()
-            return opened(home, "cpu", at_once)
+            return opened(kind, "cpu", at_once)
         return backend
 
     if backend != "auto":
@@ -140,7 +140,7 @@ def open_backend(
         return opened(chosen, device)
 
     def open_without_gpu(where: str, at_once: int = concurrency) -> Backend:
-        usable = [home for home in map(backend_class, _AUTO_ORDER) if home.unavailable_reason() is None]
+        usable = [kind for kind in map(backend_class, _AUTO_ORDER) if kind.unavailable_reason() is None]
         if not usable:
             raise BackendError(f"no backend is installed; one of {', '.join(_AUTO_ORDER)} is needed (pip install NAME)")
         return opened(usable[0], where, at_once)
@@ -152,8 +152,8 @@ def open_backend(
     on_gpu = "cuda" if device == "auto" else device
     return open_auto(
         [backend_class(name) for name in _AUTO_GPU_ORDER],
-        lambda home: opened(home, on_gpu),
+        lambda kind: opened(kind, on_gpu),
         open_without_gpu,
-        lambda: open_without_gpu("cpu", 1),  # one picture after another, as the GPU's were: all threads for each
+        lambda: open_without_gpu("cpu", 1),  # one frame at a time, as on the GPU: all threads for each
         device=device,
     )

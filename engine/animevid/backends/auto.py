@@ -1,9 +1,9 @@
 """``--backend auto``: the GPU where one can be used, the CPU elsewhere, and one line in the log that says why.
 
-The line is a warning where there is an NVIDIA driver or card; elsewhere nobody waits for a GPU, and it is for ``-v``.
+The line is a warning where there is an NVIDIA driver or card; elsewhere no GPU is expected, and only ``-v`` shows it.
 
-The same holds later: a GPU that refuses its first picture (no engine can be built, no memory, an engine of another GPU)
-or is lost in the middle is replaced by the CPU, and the picture at hand is drawn again there, so nothing is lost.
+The same holds later: a GPU that refuses its first frame (no engine can be built, no memory, an engine of another GPU)
+or is lost in the middle is replaced by the CPU, and the current frame is drawn again there, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from animevid.backends.base import Backend, Tensor
-from animevid.backends.pictures import PictureRunner
+from animevid.backends.frames import FrameRunner
 from animevid.errors import BackendError, DeviceError
 from animevid.styles.card import StyleCard
 
@@ -37,27 +37,26 @@ def open_auto(
     *,
     device: str = "auto",
 ) -> Backend:
-    """The first of ``gpus`` that opens, or what ``open_other`` gives for a device.
+    """The first of ``gpus`` that opens, else the result of ``open_other`` for a device.
 
-    ``open_later`` gives what takes the place of a GPU that fails. A GPU that was asked for by name (``device``) is not
-    replaced later.
+    ``open_later`` opens the replacement of a GPU that fails. A GPU chosen by name (``device``) is not replaced.
 
     Raises:
         BackendError: nothing opens.
     """
     reason = _no_driver()
     if reason is None:
-        for home in gpus:
-            said = home.unavailable_reason()
+        for kind in gpus:
+            said = kind.unavailable_reason()
             if said is None:
                 try:
-                    opened = open_gpu(home)
+                    opened = open_gpu(kind)
                 except BackendError as error:
                     said = str(error)
                 else:
                     return AutoBackend(opened, open_later) if device == "auto" else opened
-            # The first is the one that somebody with a GPU wants; what the others lack is for -v.
-            _LOG.debug("%s: %s", home.name, said)
+            # The first reason is the relevant one with a GPU; the others' are for -v.
+            _LOG.debug("%s: %s", kind.name, said)
             reason = reason or said
     backend = open_other(device)
     _say(f"--backend auto takes {backend.description}: {reason}", expected=_gpu_is_expected())
@@ -95,14 +94,14 @@ class AutoBackend(Backend):
         return self._current.device_name
 
     @property
-    def pictures(self) -> PictureRunner | None:
-        return self._current.pictures
+    def frame_runner(self) -> FrameRunner | None:
+        return self._current.frame_runner
 
     def fall_back(self, error: BackendError) -> bool:
         with self._turn:
             if self._cpu is None:
                 self._cpu = self._open_cpu()
-                # The GPU's backend stays open until the end: other threads may still hold its pictures.
+                # The GPU's backend stays open until the end: other threads may still hold its frames.
                 _say(f"--backend auto goes on with {self._cpu.description}: {error}", expected=True)
         return True
 
@@ -129,7 +128,7 @@ class AutoBackend(Backend):
 
 
 def driver_library_is_there() -> bool:
-    """Whether the system's loader finds NVIDIA's driver. Costs a millisecond, and says nothing of what it can do."""
+    """Whether the system's loader finds NVIDIA's driver. It takes a millisecond and does not test the driver."""
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -138,7 +137,7 @@ def driver_library_is_there() -> bool:
 
 
 def _no_driver() -> str | None:
-    # Looked for by the system's loader first: a machine without a GPU must not pay for importing the bindings.
+    # Ask the system's loader first: a machine without a GPU should not import the bindings.
     if not driver_library_is_there():
         return "there is no NVIDIA driver here"
     from animevid.gpu.driver import load_driver
@@ -151,7 +150,7 @@ def _no_driver() -> str | None:
 
 
 def _gpu_is_expected() -> bool:
-    """Whether whoever sits here would ask why the GPU is not used: there is a driver, or at least a card."""
+    """Whether a GPU is expected: there is a driver, or at least a card."""
     return driver_library_is_there() or _nvidia_card_is_there()
 
 
@@ -166,7 +165,7 @@ def _nvidia_card_is_there() -> bool:
 
 
 def _say(line: str, *, expected: bool) -> None:
-    """Once in a process: a page that opens six styles tells it once."""
+    """Log once per process, even if many styles are opened."""
     if line not in _said:
         _said.add(line)
         _LOG.log(logging.WARNING if expected else logging.INFO, "%s", line)

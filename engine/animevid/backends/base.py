@@ -1,4 +1,4 @@
-"""What every backend promises. One conformance suite (``tests/backends/test_conformance.py``) holds them all to it."""
+"""The backend interface. One conformance suite (``tests/backends/test_conformance.py``) tests all backends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from animevid.errors import BackendError, UsageError
 from animevid.styles.card import StyleCard
 
 if TYPE_CHECKING:
-    from animevid.backends.pictures import PictureRunner
+    from animevid.backends.frames import FrameRunner
 
 Tensor = npt.NDArray[np.float32]
 
@@ -23,17 +23,17 @@ class Backend(ABC):
     """Runs one style's network: a batch in, a batch of the same N out.
 
     A backend is opened on a model and closed (context manager). ``run`` may be called from several threads at once
-    and releases the GIL while it computes. Batching is its own affair: ``preferred_batch`` says how many pictures
-    it likes to be given when that many wait; any batch of 1 or more is accepted.
+    and releases the GIL while it computes. ``preferred_batch``: the number of
+    frames per call when that many wait; any batch of 1 or more is accepted.
     """
 
     name: ClassVar[str]
-    #: N pictures at once on a thread each take less time than one after another on N threads.
+    #: Whether N frames at once, one thread each, are faster than one after another on N threads.
     faster_concurrently: ClassVar[bool] = False
 
     @classmethod
     def runs_on_cpu(cls, device: str) -> bool:
-        """Whether ``device`` (``"auto"``, ``"cpu"``, ...) is the CPU here, so that the pixel kernels may do a part."""
+        """Whether ``device`` (``"auto"``, ``"cpu"``, ...) is the CPU here, so that pixel kernels may do part of it."""
         return False
 
     @classmethod
@@ -62,20 +62,20 @@ class Backend(ABC):
     @property
     @abstractmethod
     def description(self) -> str:
-        """What runs where, for ``-v`` and the summary line: e.g. ``onnxruntime 1.23 CPU, 2 threads``."""
+        """Runtime and device for ``-v`` and the summary line, e.g. ``onnxruntime 1.23 CPU, 2 threads``."""
 
     @property
     def device_name(self) -> str:
-        """Where it runs, as ``description`` says it: ``"CPU"``, or the GPU's name."""
+        """The device as in ``description``: ``"CPU"``, or the GPU's name."""
         return "CPU"
 
     @property
-    def pictures(self) -> PictureRunner | None:
-        """What takes whole pictures and keeps them on its device throughout; ``None`` where only ``run`` is offered."""
+    def frame_runner(self) -> FrameRunner | None:
+        """Takes whole frames and keeps them on its device throughout; ``None`` where only ``run`` is offered."""
         return None
 
     def fall_back(self, error: BackendError) -> bool:
-        """Go on with another runtime after ``error``, from the next call on; false where there is none."""
+        """Switch to another runtime after ``error``, from the next call on; false where there is none."""
         return False
 
     @abstractmethod
@@ -89,7 +89,7 @@ class Backend(ABC):
         """
 
     def interrupt(self) -> None:
-        """End the runs that are under way with an error, from any thread. A runtime that cannot lets them finish."""
+        """Abort running calls with an error, from any thread. A runtime that cannot do so lets them finish."""
         return None
 
     @abstractmethod
@@ -125,13 +125,13 @@ def check_batch(batch: Tensor, card: StyleCard) -> None:
 
 def check_output(output: Tensor, batch: Tensor, card: StyleCard) -> None:
     """Raises:
-    BackendError: the network gave another shape than it was given, or what is no number.
+    BackendError: the network changed the shape, or gave NaN or infinity.
     """
     if output.shape != batch.shape:
         raise BackendError(
             f"the style {card.name!r} gave {output.shape} for {batch.shape}; its card or its file is wrong for this use"
         )
-    if not math.isfinite(float(output.sum(dtype=np.float64))):  # one pass: a NaN or an infinity anywhere stays one
+    if not math.isfinite(float(output.sum(dtype=np.float64))):  # one pass: any NaN or infinity makes the sum one
         raise BackendError(f"the style {card.name!r} gave NaN or infinity, which are no colours: its file is broken")
 
 

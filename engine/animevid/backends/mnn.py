@@ -3,7 +3,7 @@ ONNX Runtime on a CPU with AVX2 and no VNNI.
 
 MNN reads its own format only. The converter is a native module of its wheel, which is called directly in a child
 process (it prints, and reports failure with exit code 0); MNN's converter *script*, which installs a telemetry package
-and reaches for the network, is never run. A network is converted once and kept in the user's cache folder.
+and contacts the network, is never run. A network is converted once and kept in the user's cache folder.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class MnnBackend(Backend):
             # "high" is float32; "normal" may be half precision on ARM.
             session = interpreter.createSession({"numThread": count, "backend": "CPU", "precision": "high"})
         if len(interpreter.getSessionInputAll(session)) != 1:
-            raise BackendError(f"the style {card.name!r} has more than one input; one picture is given")
+            raise BackendError(f"the style {card.name!r} has more than one input; one frame is given")
         return cls(MNN, interpreter, session, card, description=f"mnn {MNN.version()} CPU, {count} threads")
 
     @property
@@ -113,7 +113,7 @@ class MnnBackend(Backend):
         shape = result.getShape()
         host = mnn.Tensor(shape, mnn.Halide_Type_Float, np.empty(shape, np.float32), mnn.Tensor_DimensionType_Caffe)
         result.copyToHostTensor(host)
-        # getNumpyData views the tensor's own memory, which goes with it.
+        # getNumpyData is a view of the tensor's memory, which is freed with it.
         return np.array(host.getNumpyData(), np.float32)
 
 

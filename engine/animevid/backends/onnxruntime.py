@@ -51,7 +51,7 @@ class OnnxRuntimeBackend(Backend):
         *,
         description: str,
         on_gpu: bool,
-        longest_seconds: float | None = None,
+        max_seconds: float | None = None,
     ) -> None:
         self._session: onnxruntime.InferenceSession | None = session
         self._card = card
@@ -64,7 +64,7 @@ class OnnxRuntimeBackend(Backend):
         self._fixed_batch = first if isinstance(first, int) and first > 0 else None
         #: What stops each run that is under way.
         self._running: set[Any] = set()
-        self._longest_seconds = longest_seconds
+        self._max_seconds = max_seconds
 
     @classmethod
     def prefers_int8(cls, device: str) -> bool:
@@ -103,7 +103,7 @@ class OnnxRuntimeBackend(Backend):
         except Exception as error:  # its exception classes share no base but Exception
             raise BackendError(f"ONNX Runtime refuses the style {card.name!r} ({one_line(error)})") from error
         if len(session.get_inputs()) != 1 or not session.get_outputs():
-            raise BackendError(f"the style {card.name!r} has {len(session.get_inputs())} inputs; one picture is given")
+            raise BackendError(f"the style {card.name!r} has {len(session.get_inputs())} inputs; one frame is given")
         on_gpu = session.get_providers()[0] == _CUDA
         if not on_gpu and device.startswith("cuda"):
             raise DeviceError(f"{device = }: ONNX Runtime could not start CUDA; try --device cpu, or update the driver")
@@ -115,7 +115,7 @@ class OnnxRuntimeBackend(Backend):
             description=f"onnxruntime {onnxruntime.__version__} {place}{precision}",
             on_gpu=on_gpu,
             # A network without loops ends by itself, however large it is.
-            longest_seconds=seconds_allowed() if may_loop(model) else None,
+            max_seconds=seconds_allowed() if may_loop(model) else None,
         )
 
     @property
@@ -152,8 +152,8 @@ class OnnxRuntimeBackend(Backend):
 
         run = onnxruntime.RunOptions()
         timer = None
-        if self._longest_seconds is not None:
-            timer = threading.Timer(self._longest_seconds, setattr, (run, "terminate", True))
+        if self._max_seconds is not None:
+            timer = threading.Timer(self._max_seconds, setattr, (run, "terminate", True))
             timer.daemon = True
             timer.start()
         self._running.add(run)
@@ -162,7 +162,7 @@ class OnnxRuntimeBackend(Backend):
         except Exception as error:
             if timer is not None and not timer.is_alive():
                 raise BackendError(
-                    f"the style {self._card.name!r} did not finish one frame in {self._longest_seconds:g} s; if it is "
+                    f"the style {self._card.name!r} did not finish one frame in {self._max_seconds:g} s; if it is "
                     f"yours and only slow, set {SECONDS_VARIABLE} to more seconds"
                 ) from error
             kind = DeviceError if self._on_gpu else BackendError
@@ -179,7 +179,7 @@ class OnnxRuntimeBackend(Backend):
         pieces = []
         for start in range(0, len(batch), size):
             piece = batch[start : start + size]
-            # The last piece is filled up with its own last picture.
+            # The last chunk is padded with copies of its last frame.
             filled = np.concatenate([piece, *[piece[-1:]] * (size - len(piece))]) if len(piece) < size else piece
             pieces.append(self._run_once(session, filled)[: len(piece)])
         return np.concatenate(pieces)

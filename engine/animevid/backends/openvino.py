@@ -1,7 +1,7 @@
 """OpenVINO on Intel and ARM CPUs (``pip install openvino``). Faster than ONNX Runtime where the CPU has VNNI or AMX.
 
-``import openvino`` by itself reports to its maker's web analytics through the package ``openvino-telemetry``. animevid
-calls home for nobody, so that package is hidden while OpenVINO is imported; OpenVINO then takes its own silent stub.
+``import openvino`` reports to its maker's web analytics through the package ``openvino-telemetry``. animevid sends no
+telemetry, so that package is hidden while OpenVINO is imported; OpenVINO then uses its own silent stub.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class OpenVinoBackend(Backend):
             core = shared_core()
             network = core.read_model(model)
             if len(network.inputs) != 1 or not network.outputs:
-                raise BackendError(f"the style {card.name!r} has {len(network.inputs)} inputs; one picture is given")
+                raise BackendError(f"the style {card.name!r} has {len(network.inputs)} inputs; one frame is given")
             compiled = core.compile_model(network, "CPU", settings)
         except BackendError:
             raise
-        except Exception as error:  # RuntimeError and its private kin
+        except Exception as error:  # RuntimeError and its private subclasses
             raise BackendError(f"OpenVINO refuses the style {card.name!r} ({one_line(error)})") from error
         version = openvino.__version__.split("-")[0]
         return cls(compiled, card, description=f"openvino {version} CPU, {count} threads")

@@ -1,4 +1,4 @@
-"""How many threads a network gets where nobody said."""
+"""The default number of threads of a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PyTorch, for people who train and have it installed: CPU, or CUDA in half precision with CUDA graphs.
+"""PyTorch, where it is installed (for training, say): CPU, or CUDA in half precision with CUDA graphs.
 
 The generator is read from the style's ONNX graph itself, operator by operator, so any style runs whose operators are in
 ``OPERATORS``; no second copy of the weights and no Python class is needed. On CUDA the graph is made half precision
@@ -26,7 +26,7 @@ from animevid.styles.card import StyleCard
 if TYPE_CHECKING:
     import torch
 
-    from animevid.backends.pictures import PictureRunner
+    from animevid.backends.frames import FrameRunner
     from animevid.gpu.slots import SlotPlan
 
 _LOG = logging.getLogger(__name__)
@@ -41,13 +41,13 @@ class TorchBackend(Backend):
         self._device = device
         self._description = description
         self._captured: dict[tuple[int, ...], HostFed] = {}
-        self._pictures: PictureRunner | None = None
+        self._frame_runner: FrameRunner | None = None
         self._resources = ExitStack()
         if device.type == "cuda" and network.fixed_batch in (None, 1):
             try:
-                self._pictures = self._open_slots()
+                self._frame_runner = self._open_slots()
             except BackendError as error:
-                _LOG.info("pictures are converted on the CPU: %s", error)
+                _LOG.info("frames are converted on the CPU: %s", error)
         # A captured graph has one set of buffers: callers take turns on CUDA.
         self._turn = threading.Lock()
 
@@ -97,8 +97,8 @@ class TorchBackend(Backend):
         return "CPU" if self._device.type == "cpu" else torch.cuda.get_device_name(self._device)
 
     @property
-    def pictures(self) -> PictureRunner | None:
-        return self._pictures
+    def frame_runner(self) -> FrameRunner | None:
+        return self._frame_runner
 
     def run(self, batch: Tensor) -> Tensor:
         network = self._network
@@ -111,18 +111,18 @@ class TorchBackend(Backend):
         pieces = []
         for start in range(0, len(batch), size):
             piece = batch[start : start + size]
-            # The last piece is filled up with its own last picture.
+            # The last chunk is padded with copies of its last frame.
             filled = np.concatenate([piece, *[piece[-1:]] * (size - len(piece))]) if len(piece) < size else piece
             pieces.append(self._run_once(network, filled)[: len(piece)])
         return np.concatenate(pieces)
 
     def close(self) -> None:
-        self._pictures = None
+        self._frame_runner = None
         self._resources.close()
         self._network = None
         self._captured.clear()
 
-    def _open_slots(self) -> PictureRunner:
+    def _open_slots(self) -> FrameRunner:
         from animevid.gpu.driver import open_device
         from animevid.gpu.fatbin import load_fatbin
         from animevid.gpu.renderer import SlotRunner

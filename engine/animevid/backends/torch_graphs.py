@@ -57,7 +57,7 @@ class CapturedGraph:
                 network(self.source)
             self.stream.synchronize()
             self._graph = torch.cuda.CUDAGraph()
-            # Only this thread's calls may spoil the capture: others decode, wait for pictures and allocate meanwhile.
+            # Only this thread's calls may spoil the capture: others decode, wait for frames and allocate meanwhile.
             with torch.cuda.graph(self._graph, pool=pool, stream=self.stream, capture_error_mode="thread_local"):
                 self.target = network(self.source)
 

@@ -22,7 +22,7 @@ class _Step:
     function: Callable[..., Any]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    dead_after: tuple[str, ...]  # what nobody reads any more: its memory goes back
+    dead_after: tuple[str, ...]  # values that are not read again: their memory is freed
 
 
 class TorchNetwork:
@@ -42,7 +42,7 @@ class TorchNetwork:
         weights = {tensor.name: tensor for tensor in graph.initializer}
         inputs = [value for value in graph.input if value.name not in weights]
         if len(inputs) != 1 or not graph.output:
-            raise BackendError(f"it has {len(inputs)} inputs; one picture is given")
+            raise BackendError(f"it has {len(inputs)} inputs; one frame is given")
         self._input, self._output = inputs[0].name, graph.output[0].name
         first = inputs[0].type.tensor_type.shape.dim[0]
         self.fixed_batch: int | None = first.dim_value if first.dim_value > 0 else None

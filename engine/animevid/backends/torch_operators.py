@@ -59,7 +59,7 @@ _NUMPY_NAMES = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "floo
 
 
 class _Numbers:
-    """A node's numbers that are the host's, as tensors beside a picture. Made once: a capture refuses copies to it."""
+    """A node's constants on the host, as tensors beside a frame. Made once: a capture refuses copies to it."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[Any, ...], torch.Tensor] = {}
@@ -240,7 +240,7 @@ def _gather(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
 
 def _on_host(x: Any) -> Any:
     if not isinstance(x, np.ndarray):
-        raise RuntimeError("gathering of pictures is not known to the backend torch")
+        raise RuntimeError("the backend torch cannot gather along a frame")
     return x
 
 

@@ -35,7 +35,7 @@ class Command:
 
 
 class CommandModule(Protocol):
-    """What a command's module offers."""
+    """The functions of a command's module."""
 
     def add_parser(self, subparsers: Any) -> None: ...
 
@@ -55,17 +55,17 @@ COMMANDS: dict[str, Command] = {
     "distill": Command(_TRAINER, "teach a student the look that paint painted"),
     "export": Command(_TRAINER, "turn a checkpoint into a style file"),
     "evaluate": Command(_TRAINER, "measure and look at a style"),
-    "survey": Command(_TRAINER, "ask viewers which pictures they would keep, and rank styles"),
+    "survey": Command(_TRAINER, "ask viewers which images they would keep, and rank styles"),
     "import": Command(_TRAINER, "bring in published weights"),
-    "faces": Command(_TRAINER, "cut faces out of pictures, to train faces from noise on"),
+    "faces": Command(_TRAINER, "cut faces out of images, to train faces from noise on"),
     "sample": Command(_TRAINER, "draw faces from noise, as a grid or a film"),
-    "project": Command(_TRAINER, "find the face from noise that is nearest to a picture"),
+    "project": Command(_TRAINER, "find the face from noise that is nearest to an image"),
     "build": Command("animevid.cli.build", "build an engine for this GPU from a style"),
     "doctor": Command("animevid.cli.doctor", "say what is installed here, and what opens"),
     "completion": Command("animevid.cli.completion", "print the completion script of a shell"),
 }
 
-#: What is imported on demand -> the extra of the package that brings it.
+#: Optional module -> the extra that installs it.
 _EXTRAS = {
     "torch": "train",
     "onnx": "train",
@@ -93,7 +93,7 @@ exit codes:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are one line, as all errors here are."""
+    """An argument parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
         message = with_suggestion(message, (flag for flag in self._option_string_actions if flag.startswith("--")))
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr has it: a name that the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")  # as for stderr: names that the terminal cannot show
     try:
         return _run(arguments)
     except SystemExit as exit_:  # argparse: --help, --version, a usage error
@@ -120,7 +120,7 @@ def _main(arguments: list[str]) -> int:
         complain("stopped by Ctrl-C; nothing was written")
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone. Point stdout elsewhere, or Python complains again while it exits.
+        # The reader of our output has gone. Redirect stdout, or Python reports it again on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except ModuleNotFoundError as error:
@@ -209,14 +209,14 @@ def command_list() -> str:
 
 
 class _RedactingFormatter(logging.Formatter):
-    """Hides passwords and keys in URLs, also those in traces and in what libraries say."""
+    """Hides passwords and keys in URLs, also in tracebacks and library messages."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(redacted_text(super().format(record)))
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to what ``sys.stderr`` is at the moment, and is installed once."""
+    """Writes to the current ``sys.stderr``; installed once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -241,13 +241,13 @@ def _set_up_logging(verbosity: int) -> None:
 
 def complain(message: str, error: BaseException | None = None) -> None:
     """One line on standard error, and with ``-v`` the trace of ``error``."""
-    # A trace is for faults of ours; what a user got wrong is said in the message (-vv shows where, all the same).
+    # A traceback is for bugs; a user's mistake is explained by the message (-vv shows its traceback too).
     level = logging.DEBUG if isinstance(error, AnimevidError | ModuleNotFoundError) else logging.INFO
     if error is not None and logging.getLogger("animevid").isEnabledFor(level):
         import traceback
 
         print(printable(redacted_text("".join(traceback.format_exception(error)))), end="", file=sys.stderr)
-    with suppress(OSError):  # nobody listens; the exit code still tells
+    with suppress(OSError):  # stderr is closed; the exit code still tells
         print(f"animevid: error: {printable(redacted_text(_one_line(message)))}", file=sys.stderr, flush=True)
 
 

@@ -44,7 +44,7 @@ def add_parser(subparsers: Any) -> None:
         "--batch",
         type=parse_count,
         metavar="N",
-        help="1 to N pictures at once (default: as many as --backend tensorrt asks for)",
+        help="1 to N frames at once (default: as many as --backend tensorrt asks for)",
     )
     parser.add_argument(
         "--io",
@@ -56,7 +56,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--check-with",
         metavar="CLIP|FOLDER",
-        help="pictures on which half precision must draw what float32 draws (default: the demo clip)",
+        help="frames on which half precision must draw what float32 draws (default: the demo clip)",
     )
     parser.add_argument(
         "--gpu",
@@ -83,10 +83,10 @@ def run(args: argparse.Namespace) -> int:
         style.card, height_px=height, width_px=width, dynamic=args.dynamic, max_batch=args.batch or DEFAULT_BATCH
     )
     if args.precision == "fp16" and style.card.precision == "fp32":
-        from animevid.parity import DEMO_CLIP, check_half_precision, read_pictures
+        from animevid.parity import DEMO_CLIP, check_half_precision, read_frames
 
-        pictures = read_pictures(args.check_with or DEMO_CLIP)
-        print(f"half precision: {check_half_precision(style.model, style.card, pictures)}")
+        frames = read_frames(args.check_with or DEMO_CLIP)
+        print(f"half precision: {check_half_precision(style.model, style.card, frames)}")
     cache = EngineCache(args.out)
     for target in args.gpu:
         request = EngineRequest(
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
             )
         finally:
             finish()
-        read_engine(path)  # what was said to be there can be read back
+        read_engine(path)  # check that the written engine can be read
         print(f"{path}  {len(engine.plan) / 1e6:.1f} MB, {time.monotonic() - begun:.1f} s")
     return 0
 

@@ -1,7 +1,7 @@
-"""Defaults of options from ``animevid.toml``: in the current folder, else in the user's folder of settings.
+"""Option defaults from ``animevid.toml``, in the current folder or the user's configuration folder.
 
 Keys are the long flags without their dashes (``style = "aozora"``, ``crf = 22``, ``no-copy = true``), for films at the
-top, for ``webcam`` and ``serve`` in tables of those names. What is given on the command line wins. A command says
+top, for ``webcam`` and ``serve`` in tables of those names. The command line takes precedence. A command says
 which of the file's options hold, so that nobody wonders where they come from.
 """
 
@@ -30,7 +30,7 @@ _OPTIONS: dict[str, tuple[type[Any], ...]] = {
     "serve": (CameraOptions, LiveOptions, RuntimeOptions),
 }
 _TABLES = ("webcam", "serve")
-#: What a forgotten file must not decide.
+#: Options that must not come from a forgotten file.
 _NEVER = ("--overwrite",)
 
 
@@ -63,11 +63,11 @@ class Defaults:
 
 
 def find_config() -> Path | None:
-    """The file that holds: ``./animevid.toml``, else ``$XDG_CONFIG_HOME/animevid/animevid.toml``."""
+    """The file in effect: ``./animevid.toml``, else ``$XDG_CONFIG_HOME/animevid/animevid.toml``."""
     settings = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(settings):  # the XDG Base Directory Specification: a relative path is ignored
         settings = os.path.expanduser("~/.config")
-    # os.path's isfile: a folder that may not be looked into holds nothing for us.
+    # os.path.isfile: an unreadable folder counts as empty.
     return next((path for path in (Path(NAME), Path(settings, "animevid", NAME)) if os.path.isfile(path)), None)
 
 
@@ -75,7 +75,7 @@ def read_defaults(command: str, parser: argparse.ArgumentParser) -> Defaults | N
     """What ``animevid.toml`` asks of ``command``; ``None`` where there is no such file.
 
     Args:
-        command: its name; of most commands nothing can be asked.
+        command: its name; most commands take no defaults.
         parser: its parser, which checks names and values.
 
     Raises:
@@ -103,7 +103,7 @@ def tell_defaults(args: argparse.Namespace) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        # In a folder of everybody's, such as /tmp; a container that is root may work in a user's own folder.
+        # In a shared folder such as /tmp. A container's root may work in a user's folder.
         if os.name == "posix" and path.stat().st_uid not in (0, os.getuid(), path.parent.stat().st_uid):
             raise UsageError(f"{path} belongs to another user: take it away, or work in another folder")
         return tomllib.loads(path.read_text(encoding="utf-8"))

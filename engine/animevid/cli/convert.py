@@ -63,7 +63,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def add_conversion_options(parser: argparse.ArgumentParser) -> None:
-    """All options but the ends."""
+    """All options but INPUT and OUTPUT."""
     add_common_options(parser)
     add_options(parser, ConversionOptions)
 
@@ -207,7 +207,7 @@ def plan_lines(plan: ConversionPlan) -> list[str]:
     (height, width), (out_height, out_width), (net_height, net_width) = plan.size, plan.output_size, plan.net_size
     network = f"{plan.network}, {net_width}x{net_height}"
     if plan.net_size != plan.size:
-        network += f" lifted to {width}x{height}"
+        network += f" upsampled to {width}x{height}"
     frames = "" if plan.frames_total is None else f", about {plan.frames_total} frames"
     lines = [
         f"input:   {plan.source}{frames}",
@@ -219,7 +219,7 @@ def plan_lines(plan: ConversionPlan) -> list[str]:
 
 
 def _ends(args: argparse.Namespace) -> tuple[str, ...]:
-    """The INPUTs and OUTPUT; ``--demo OUTPUT`` takes no other, so that no film of the user is its target by mistake."""
+    """INPUTs and OUTPUT; ``--demo OUTPUT`` takes no other name, so it never overwrites a user's film by mistake."""
     if args.demo is not None:
         if args.input is not None:
             raise UsageError(f"--demo takes OUTPUT and no INPUT, got {args.input!r}: animevid --demo demo.mp4")
@@ -251,7 +251,7 @@ def _last_resort() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _signals(conversion: Conversion | Job, end_soon: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP: stop a live stream with a whole file, cancel anything else; a second one is hard.
+    """Ctrl-C, SIGTERM and SIGHUP finish a live stream's file and cancel anything else; a second one ends at once.
     ``end_soon`` is called when something is cancelled.
     """
     presses = 0
@@ -265,12 +265,12 @@ def _signals(conversion: Conversion | Job, end_soon: Callable[[], None]) -> Iter
             end_soon()
             raise KeyboardInterrupt
         else:
-            # At once, and without a word to threads that may hang in a codec: a hidden .part file may stay.
+            # At once, without waiting for threads that may hang in a codec: a hidden .part file may stay.
             os._exit(130)
 
     try:
         before = {number: signal.signal(number, on_signal) for number in ending_signals()}
-    except ValueError:  # not the main thread: someone calls main() from a program and minds its signals itself
+    except ValueError:  # not the main thread: a program calls main() and handles its signals itself
         yield
         return
     try:

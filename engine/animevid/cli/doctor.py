@@ -1,4 +1,4 @@
-"""``animevid doctor``: what is installed here, which backends open, and the way out where one does not.
+"""``animevid doctor``: shows what is installed, which backends open, and how to fix those that do not.
 
 ``--gpu`` goes on to run every part of the GPU path and to compare its frames with the CPU's (``animevid.gpu.check``).
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 from animevid.cli.options import add_common_options
 from animevid.errors import AnimevidError, DeviceError, UsageError
-from animevid.values import PictureSize, parse_count, parse_size
+from animevid.values import FrameSize, parse_count, parse_size
 
 _BUDGET_SECONDS, _FRAMES = 520, 200
 
@@ -62,7 +62,7 @@ def _check_gpu(args: argparse.Namespace, *, until: float) -> int:
             f"{device.name}, compute capability {device.compute_capability}, driver for CUDA {device.driver_version}; "
             f"animevid {_version('animevid') or '(a checkout)'}, Python {platform.python_version()}"
         )
-    size: PictureSize = args.size or PictureSize(width=1920, height=1080)
+    size: FrameSize = args.size or FrameSize(width=1920, height=1080)
     width, height = size.of(1920, 1080)
     styles = "" if args.styles is None else str(args.styles)
     options = CheckOptions(size=(height, width), frames=args.frames or _FRAMES, styles_folder=styles)
@@ -85,14 +85,14 @@ def _installation() -> Iterator[str]:
 
     yield f"animevid {animevid.__version__}, Python {platform.python_version()}, {platform.platform()}"
     yield f"FFmpeg {av.ffmpeg_version_info} in PyAV {av.__version__}"
-    slow = "missing: pictures are converted several times slower; install with a C++ compiler or take a wheel"
+    slow = "missing: frames are converted several times slower; install with a C++ compiler or take a wheel"
     yield f"compiled kernels: {'used' if is_native() else slow}"
     if (twice := onnxruntime_clash()) is not None:
         yield f"onnxruntime: {twice}"
 
 
 def onnxruntime_clash() -> str | None:
-    """What is wrong where several wheels of ONNX Runtime are installed, which all write the same folder."""
+    """Reports several installed wheels of ONNX Runtime, which all write to the same folder."""
     names = [name for name in ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml") if _version(name) is not None]
     if len(names) < 2:
         return None
@@ -150,14 +150,14 @@ def _tried(opening: Callable[[str], Any], name: str) -> str:
 
 
 def _encoders() -> Iterator[str]:
-    from animevid.io import PictureKind
+    from animevid.io import FrameFormat
     from animevid.io.encoders import HARDWARE_FAMILIES, choose_encoder
     from animevid.options import EncodeOptions
 
     opened = []
     for family in HARDWARE_FAMILIES:
         plan = choose_encoder(
-            EncodeOptions(hardware=family), PictureKind(1280, 720, rate=Fraction(25)), container="mp4"
+            EncodeOptions(hardware=family), FrameFormat(1280, 720, rate=Fraction(25)), container="mp4"
         )
         if plan.encoder.endswith(f"_{family}"):
             opened.append(plan.encoder)

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError("a farm makes films in segments: leave --no-resume out")
         _connect(ray, args.address)
         try:
-            farm = Farm(job, options, cpus=args.worker_cpus, gpus=args.worker_gpus, most_workers=args.workers)
+            farm = Farm(job, options, cpus=args.worker_cpus, gpus=args.worker_gpus, max_workers=args.workers)
             if speaks:
                 print("\n".join(job.plan.notices), file=sys.stderr)
 

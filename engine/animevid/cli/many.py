@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def is_many(args: argparse.Namespace, sources: list[str]) -> bool:
-    """Whether the command is about many films (a folder of images is one)."""
+    """Whether the command converts several films (a folder of images is one)."""
     asked = args.recursive or args.name or args.watch or args.report or args.keep_going or args.skip_existing
     return len(sources) > 1 or bool(asked) or holds_films(sources[0])
 
@@ -118,7 +118,7 @@ def _films(args: argparse.Namespace, sources: list[str]) -> list[Film]:
         return find_films(sources, recursive=args.recursive)
     if len(sources) != 1 or not Path(sources[0]).is_dir():
         raise UsageError("--watch takes one INPUT, a folder")
-    import watchfiles  # noqa: F401  (said before work begins, if it is missing)
+    import watchfiles  # noqa: F401  (fails before work begins if it is missing)
 
     return find_films(sources, recursive=args.recursive) if holds_films(sources[0], recursive=args.recursive) else []
 

@@ -1,4 +1,4 @@
-"""Flags of the command line, made from the declarations in ``animevid.options``, and options made of what was given."""
+"""Makes command-line flags from ``animevid.options``, and options from parsed arguments."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def add_options(
     Args:
         parser: what gets the flags.
         options: a class of ``animevid.options``.
-        prefix: goes before the names under which values are kept, where two classes have one of the same name.
-        but: prefix and option -> what is declared otherwise for this command (``{"flag": None}`` leaves it out).
+        prefix: prefix of the names under which values are stored, where two classes share a name.
+        but: prefix and option -> overrides of its declaration for this command (``{"flag": None}`` omits it).
     """
     for field in fields(options):
         declared = declaration_of(field)
@@ -46,13 +46,13 @@ def add_options(
 
 
 def read_options(args: argparse.Namespace, options: Callable[..., T], *, prefix: str = "", **given: Any) -> T:
-    """The options that the command line asks for.
+    """The options that the command line gives.
 
     Args:
-        args: what a parser made with ``add_options`` read.
+        args: the result of a parser made with ``add_options``.
         options: the class.
         prefix: as given to ``add_options``.
-        given: options whose value is known otherwise.
+        given: options whose value comes from elsewhere.
     """
     values: dict[str, Any] = {}
     for field in fields(options):  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a person or a program sees while frames go by: one line that rewrites itself, or JSON lines."""
+"""Progress output: one line that is rewritten, or JSON lines."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from animevid.jobs.batch_progress import BatchProgress
     from animevid.run.report import ConversionReport, Progress
 
-#: fps and ETA follow about this much of the recent past.
+#: The window over which fps and ETA are computed.
 _WINDOW_SECONDS = 4.0
 _JSON_INTERVAL_SECONDS = 0.5
-#: Beyond a hundred hours the time left is not known, it is just very long.
+#: An estimate above a hundred hours is too uncertain to show.
 _MAX_SECONDS = 100 * 3600.0
 
 
 class Reporter(Protocol):
-    """Told how a conversion goes."""
+    """Receives the progress of a conversion."""
 
     def progress(self, progress: Progress) -> None: ...
 
@@ -35,12 +35,12 @@ class Reporter(Protocol):
     def failed(self, error: AnimevidError) -> None: ...
 
     def clear(self) -> None:
-        """Leave the terminal clean for whatever is printed next."""
+        """Clear the line before something else is printed."""
         ...
 
 
 class QuietReporter:
-    """Says nothing."""
+    """Prints nothing."""
 
     def progress(self, progress: Progress) -> None:
         pass
@@ -75,7 +75,7 @@ class BarReporter(QuietReporter):
             fps=self._rate.fps,
             columns=columns - 1,
             colour=self._colour,
-            shelf_seconds=None if self._batch is None else self._batch.seconds_left,
+            batch_seconds=None if self._batch is None else self._batch.seconds_left,
         )
         self._stream.write(f"\r\x1b[K{line}")
         self._stream.flush()
@@ -136,7 +136,7 @@ class JsonReporter(QuietReporter):
 def open_reporter(kind: str, *, output_is_stdout: bool, batch: BatchProgress | None = None, **context: Any) -> Reporter:
     """The reporter for ``--progress KIND``: ``auto`` is a bar on a terminal and nothing elsewhere.
 
-    ``batch`` is how far all films are that this one is of. ``context`` goes into each line of JSON.
+    ``batch`` is the progress of all films of a batch. ``context`` goes into each line of JSON.
     """
     if kind == "json":
         return JsonReporter(sys.stderr if output_is_stdout else sys.stdout, batch=batch, **context)
@@ -145,18 +145,18 @@ def open_reporter(kind: str, *, output_is_stdout: bool, batch: BatchProgress | N
     return QuietReporter()
 
 
-def bar_line(progress: Progress, *, fps: float, columns: int, colour: bool, shelf_seconds: float | None = None) -> str:
-    """One line of at most ``columns`` characters; parts give way from the right where it is narrow.
+def bar_line(progress: Progress, *, fps: float, columns: int, colour: bool, batch_seconds: float | None = None) -> str:
+    """One line of at most ``columns`` characters; parts are dropped from the right where it is narrow.
 
-    ``shelf_seconds``: the time left for all films that this one is of.
+    ``batch_seconds``: the time left for all films of a batch.
     """
     done, total = progress.frames_done, progress.frames_total
     left = _seconds_left(progress, fps)
     count = f"{done}/{total}" if total else f"{done} frames"
     clock = f"ETA {clock_text(left)}" if left is not None else clock_text(progress.statistics.elapsed_seconds)
     parts = [count, f"{fps:.1f} fps" if fps else "-- fps", clock]
-    if shelf_seconds is not None and shelf_seconds < _MAX_SECONDS:
-        parts.append(f"all films {clock_text(shelf_seconds)}")
+    if batch_seconds is not None and batch_seconds < _MAX_SECONDS:
+        parts.append(f"all films {clock_text(batch_seconds)}")
     stages = sorted(progress.statistics.stages, key=lambda stage: -stage.busy_seconds)[:3]
     parts.append(" ".join(f"{stage.name} {progress.statistics.load(stage.name):.0%}" for stage in stages))
     while len(parts) > 1 and len("  ".join(parts)) > columns:
@@ -170,14 +170,14 @@ def bar_line(progress: Progress, *, fps: float, columns: int, colour: bool, shel
 
 
 def summary_line(report: ConversionReport) -> str:
-    """The conversion in one line: what went in and out, how fast, where the time went."""
+    """A one-line summary: frames in and out, speed, time per stage."""
     counts = f"{report.frames_in} frames in, {report.frames_out} out"
     if report.frames_concealed:
         counts += f", {report.frames_concealed} concealed"
     if report.frames_reused:
         counts += f", {report.frames_reused} unchanged and reused"
     if not report.statistics.stages:
-        return counts  # all of it was done before
+        return counts  # everything was done before
     stages = sorted(report.statistics.stages, key=lambda stage: -stage.busy_seconds)
     busy = ", ".join(f"{stage.name} {report.statistics.load(stage.name):.0%}" for stage in stages)
     speed = f"{report.elapsed_seconds:.1f} s, {report.fps:.1f} fps"

@@ -19,10 +19,10 @@ from animevid.values import parse_count
 if TYPE_CHECKING:
     from animevid.styles import Style
 
-#: How long requests that are being answered may take after Ctrl-C.
+#: How long running requests may take after Ctrl-C.
 _FAREWELL_SECONDS = 0.5
 
-#: Where the token may be given so that nobody else on the machine sees it.
+#: The environment variable for the token, which other users of the machine cannot see.
 TOKEN_VARIABLE = "ANIMEVID_TOKEN"
 
 _EPILOG = """\
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if away:
         print(
-            "everybody who can reach this machine sees this page and needs the token; token and pictures travel\n"
+            "everybody who can reach this machine sees this page and needs the token; token and frames travel\n"
             "unencrypted: TLS belongs in front (a proxy, and --origin https://its-name)"
         )
     if missing() and not args.unconfined_uploads:
@@ -112,16 +112,16 @@ def run(args: argparse.Namespace) -> int:
         print(f"animevid is at http://{name}:{listening.getsockname()[1]}/{query}  (Ctrl-C ends it)", flush=True)
 
     app.on_startup.append(announce)
-    # What is shown live has no end that could be waited for (aiohttp would, for a minute).
+    # Live responses never end by themselves (aiohttp would wait a minute for them).
     with suppress(KeyboardInterrupt):  # Windows, where no signal handler can be set
         asyncio.run(serve(app, listening, farewell_seconds=_FAREWELL_SECONDS))
     return 0
 
 
 def _given_token(args: argparse.Namespace) -> str | None:
-    """The token of ``--token``, ``--token-file`` or the environment, where no child finds it any more.
+    """The token of ``--token``, ``--token-file`` or the environment, from which it is removed for child processes.
 
-    Everybody on this machine can read the command line, so the other two are the better ways.
+    All users of this machine can read the command line, so prefer the other two.
 
     Raises:
         UsageError: two are given, the file cannot be read, or it is too short.

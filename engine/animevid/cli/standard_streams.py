@@ -1,4 +1,4 @@
-"""What a command starts with: three standard streams that never end its work, and signals that end it in order."""
+"""Sets up a command's standard streams, whose failure never ends its work, and its ending signals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TextIO, cast
 
 
 class ForgivingStream(io.TextIOBase):
-    """Standard error, of which nobody need be there: closed, full or gone, what is written to it is lost, no more."""
+    """Standard error that ignores failed writes: closed, full or gone, only the message is lost."""
 
     def __init__(self, inner: TextIO) -> None:
         super().__init__()
@@ -47,8 +47,9 @@ class ForgivingStream(io.TextIOBase):
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Open what is closed of the three standard streams (else the output would get its number, and with it what native
-    libraries say), and write to a standard error that forgives.
+    """Open closed standard streams, and make standard error ignore failed writes.
+
+    An output file could otherwise get the number of a closed stream, and native libraries' messages with it.
     """
     _fill_descriptors()
     before = sys.stderr
@@ -62,7 +63,7 @@ def standard_streams() -> Iterator[None]:
             before.flush()
             sys.stderr = before
         except (OSError, ValueError):
-            pass  # the forgiving one stays: Python would end with 120 for what it cannot write
+            pass  # keep ours: Python would exit with 120 for a failed write
 
 
 def _fill_descriptors() -> None:
@@ -76,7 +77,7 @@ def _fill_descriptors() -> None:
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:
-    """Those that ask this process to end, but for a hang-up that ``nohup`` has it ignore."""
+    """The signals that end this process; SIGHUP only if ``nohup`` does not ignore it."""
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     found = (getattr(signal, name) for name in names if hasattr(signal, name))
     return tuple(number for number in found if signal.getsignal(number) is not signal.SIG_IGN)
@@ -90,7 +91,7 @@ def signals_as_ctrl_c() -> Iterator[None]:
         raise KeyboardInterrupt
 
     before: dict[signal.Signals, Any] = {}
-    with suppress(ValueError):  # not the main thread: whoever calls minds the signals
+    with suppress(ValueError):  # not the main thread: the caller handles signals
         for number in ending_signals():
             if signal.getsignal(number) is signal.SIG_DFL:
                 before[number] = signal.signal(number, interrupt)

@@ -1,4 +1,4 @@
-"""What someone probably meant: the nearest option, choice or command."""
+"""Suggests the nearest option, choice or command for a misspelled one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from animevid.suggestions import nearest
 
 
 def with_suggestion(message: str, flags: Iterable[str]) -> str:
-    """``message`` of argparse with what was probably meant, of ``flags`` or of the choices that it lists."""
+    """argparse's ``message`` with a suggestion from ``flags`` or from the choices that it lists."""
     if unknown := re.match(r"unrecognized arguments: .*?(--[\w-]+)", message):
         flag = nearest(unknown[1], flags)
         return message if flag is None else f"{unknown[1]} is no option; did you mean {flag}?"
@@ -21,7 +21,7 @@ def with_suggestion(message: str, flags: Iterable[str]) -> str:
 
 
 def misspelled_command(word: str, commands: Iterable[str]) -> str | None:
-    """The command that ``word`` is a slip of, unless it is or may be the name of an input."""
+    """The command that ``word`` is a misspelling of, unless it may be an input's name."""
     if not re.fullmatch(r"[A-Za-z]+", word) or Path(word).exists():
         return None
     return nearest(word, commands, likeness=0.75)

@@ -21,7 +21,7 @@ keys: S next style, Up/Down strength, C compare (Left/Right move the line), M mi
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "webcam",
-        description="Stylize a camera live. The newest picture wins: what the machine cannot do in time is dropped.",
+        description="Stylize a camera live. Frames that the machine cannot draw in time are dropped.",
         epilog=_KEYS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
     live = replace(options.live, fps=options.camera.fps or options.live.fps)
     webcam = Webcam(replace(options, live=live, styles=_styles(live.style)))
-    # Ctrl-C ends a recording as whole as the key Q does.
+    # Ctrl-C finishes a recording, as the key Q does.
     before = signal.signal(signal.SIGINT, lambda *_: webcam.stop())
     try:
         statistics = webcam.run(on_status=_status if sys.stderr.isatty() else None)
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _styles(first: StyleSpec) -> tuple[StyleSpec, ...]:
-    """The style asked for and, after it, all that are installed: what the key S goes through."""
+    """The requested style, then all installed ones; the key S steps through them."""
     from animevid.styles import DEFAULT_STYLE, list_styles
 
     names = dict.fromkeys(style.card.name for style in list_styles())

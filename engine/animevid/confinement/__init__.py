@@ -1,7 +1,7 @@
-"""What a process that meets a stranger's file takes from itself first: memory, time, files, sockets, signals.
+"""Confines a process before it opens an untrusted file: memory, time, files, sockets, signals.
 
-The kernel holds it: rlimits everywhere but on Windows, and on Linux Landlock (files) and seccomp (system calls). A
-process that was confined cannot be set free again, so only children that were made for one file do this.
+The kernel enforces it: rlimits everywhere but on Windows, and on Linux Landlock (files) and seccomp (system calls).
+It cannot be undone, so only child processes made for one file do this.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class ResourceLimits:
     """What a process may use.
 
     Args:
-        memory_bytes: of address space (``RLIMIT_AS``; default 2 GiB). macOS does not hold it.
+        memory_bytes: of address space (``RLIMIT_AS``; default 2 GiB). macOS does not enforce it.
         cpu_seconds: of processor time, all threads together (default 60).
-        file_bytes: that one file may become (default 0: nothing can be written to a file).
+        file_bytes: maximum size of a file (default 0: no file can be written).
         open_files: at a time (default 256).
     """
 
@@ -50,7 +50,7 @@ class ResourceLimits:
 
 
 def limit_resources(limits: ResourceLimits) -> None:
-    """Bound memory, processor time, the size of files and their number, for this process and for good."""
+    """Limit memory, processor time, and size and number of files of this process, permanently."""
     try:
         import resource
     except ImportError:  # Windows
@@ -63,14 +63,14 @@ def limit_resources(limits: ResourceLimits) -> None:
         (resource.RLIMIT_NOFILE, limits.open_files),
         (resource.RLIMIT_CORE, 0),
     ):
-        with suppress(ValueError, OSError):  # macOS has no RLIMIT_AS to speak of
+        with suppress(ValueError, OSError):  # macOS does not support RLIMIT_AS
             hard = resource.getrlimit(kind)[1]
             bounded = value if hard == resource.RLIM_INFINITY else min(value, hard)
             resource.setrlimit(kind, (bounded, bounded))
 
 
 def missing() -> tuple[str, ...]:
-    """What this system lacks of the confinement that is promised on Linux; elsewhere nothing is promised.
+    """The parts of Linux' confinement that this kernel lacks; empty on other systems.
 
     Returns:
         Names with the kernel that has it, such as ``"Landlock (Linux 5.13)"``; empty where all is there.
@@ -86,7 +86,7 @@ def missing() -> tuple[str, ...]:
 
 
 def confine(*, writable: list[Path], readable: list[Path]) -> bool:
-    """Let this process see only these files and folders, make no socket and no process, and signal nobody.
+    """Restrict this process to these files and folders, without sockets, new processes or signals to others.
 
     To be called before the first thread starts: Landlock holds the calling thread and those it starts later.
 
@@ -95,7 +95,7 @@ def confine(*, writable: list[Path], readable: list[Path]) -> bool:
         readable: files and folders that it may read, and map libraries from.
 
     Returns:
-        Whether all of it holds. False on other systems than Linux, and where the kernel lacks a part (:func:`missing`).
+        Whether all of it is enforced. False except on Linux, and where the kernel lacks a part (:func:`missing`).
     """
     global _confined
     if sys.platform != "linux":
@@ -113,12 +113,12 @@ def end_with_parent() -> None:
 
 
 def is_confined() -> bool:
-    """Whether this process has been confined: it can start no other, and need not to be safe."""
+    """Whether this process has been confined, and so can start no child and needs none."""
     return _confined
 
 
 def program_folders() -> list[Path]:
-    """What Python and its libraries read: themselves, and what the kernel says about the processor and the process."""
+    """Folders that Python and its libraries read: their own, and the kernel's files about processor and process."""
     names = {*sys.path, sys.prefix, sys.base_prefix, "/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64"}
     names |= {f"/proc/{os.getpid()}", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm"}
     names |= {"/sys/devices/system", "/sys/fs/cgroup", "/dev/null", "/dev/urandom", "/etc/ld.so.cache"}

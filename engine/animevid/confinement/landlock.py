@@ -1,6 +1,6 @@
-"""Landlock (linux/landlock.h): a process lets itself see certain files only. No library, as it is three calls.
+"""Landlock (linux/landlock.h): a process restricts itself to certain files. It is three system calls, so no library.
 
-The Python bindings that there are cover less (no scopes) or are no longer kept.
+The existing Python bindings cover less (no scopes) or are unmaintained.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def version() -> int:
 
 
 def limit_files(*, writable: list[Path], readable: list[Path]) -> bool:
-    """Let this thread, and threads it starts from now on, see only these files and folders.
+    """Restrict this thread, and threads it starts later, to these files and folders.
 
     Where the kernel can, TCP (6.7) and signals to processes outside (6.12) are refused as well.
 

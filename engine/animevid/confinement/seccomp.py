@@ -1,11 +1,11 @@
-"""A seccomp filter (linux/seccomp.h): system calls that a decoder never needs fail from now on.
+"""A seccomp filter (linux/seccomp.h) that denies system calls which a decoder never needs.
 
 Sockets of every kind, other processes (fork, exec, signals, looking into their memory), modes and owners of files
-(Landlock does not know them), keys, mounts, and memory that no limit counts. A call that fails says ``EPERM``, so a
-library that only tries goes on.
+(Landlock does not know them), keys, mounts, and memory that no limit counts. A denied call gets ``EPERM``, so a
+library that only probes goes on.
 
-Own code, as the bindings that there are need libseccomp on the machine (``pyseccomp``, last changed in 2021) or are a
-first release (``seccompy``); the filter is a list of numbers. Of the architectures, x86-64 and 64-bit ARM are known.
+Own code, because the existing bindings need libseccomp on the machine (``pyseccomp``, last changed in 2021) or are a
+first release (``seccompy``). Supports x86-64 and 64-bit ARM.
 """
 
 from __future__ import annotations

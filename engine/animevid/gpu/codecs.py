@@ -1,7 +1,7 @@
-"""Pictures that FFmpeg keeps in a GPU's memory: what NVDEC decoded, what NVENC is to encode.
+"""Frames that FFmpeg keeps in a GPU's memory: decoded by NVDEC, or to be encoded by NVENC.
 
 NVDEC has room for 32 surfaces, and FFmpeg asks for as many as a stream refers back to and a few more. What it hands out
-are copies of its own in device memory (``AV_HWACCEL_FLAG_UNSAFE_OUTPUT`` is never set), so whoever keeps a picture
+are copies of its own in device memory (``AV_HWACCEL_FLAG_UNSAFE_OUTPUT`` is never set), so whoever keeps a frame
 takes no surface from the decoder: nothing is asked for on top (``extra_hw_frames``), and nothing is counted.
 """
 
@@ -69,14 +69,14 @@ def why_not_on_device(frame: av.VideoFrame) -> str | None:
     if not is_on_device(frame):
         return "NVDEC does not decode this stream"
     if software_format(frame).name not in _BIT_DEPTHS:
-        return f"pictures are {software_format(frame).name} in the GPU's memory"
+        return f"frames are {software_format(frame).name} in the GPU's memory"
     if frame.width % 2 or frame.height % 2:
-        return f"a picture of {frame.width}x{frame.height} is odd"
+        return f"a frame of {frame.width}x{frame.height} is odd"
     return None
 
 
 def planes_on_device(frame: av.VideoFrame, *, colour: Colour, download: Any) -> DevicePlanes:
-    """The picture of a CUDA ``frame`` where it lies; ``download(frame)`` gives it as planes of the host."""
+    """The frame of a CUDA ``frame`` where it lies; ``download(frame)`` gives it as planes of the host."""
     return device_planes(
         tuple(frame.planes), height=frame.height, width=frame.width, colour=colour, owner=frame,
         bit_depth=_BIT_DEPTHS[software_format(frame).name], download=lambda: download(frame),
@@ -84,7 +84,7 @@ def planes_on_device(frame: av.VideoFrame, *, colour: Colour, download: Any) -> 
 
 
 class DeviceWriter:
-    """Pictures on a GPU as frames for an encoder that reads them there."""
+    """Frames on a GPU as frames for an encoder that reads them there."""
 
     def __init__(self, *, device_index: int) -> None:
         from av.video.frame import CudaContext
@@ -102,12 +102,12 @@ class DeviceWriter:
 
 
 def encoder_format(bit_depth: int) -> str:
-    """FFmpeg's name of what lies in the memory of a picture on a GPU."""
+    """FFmpeg's name of what lies in the memory of a frame on a GPU."""
     return "nv12" if bit_depth == 8 else "p010le"
 
 
 def device_index_of(planes: DevicePlanes) -> int:
-    """Which CUDA device a picture lies on."""
+    """Which CUDA device a frame lies on."""
     return int(planes.surfaces[0].__dlpack_device__()[1])
 
 

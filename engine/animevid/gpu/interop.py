@@ -1,4 +1,4 @@
-"""Pictures in device memory that PyCUDA, CuPy, torch or a hardware decoder owns: read and written where they are.
+"""Frames in device memory that PyCUDA, CuPy, torch or a hardware decoder owns: read and written where they are.
 
 Everything that has ``__cuda_array_interface__`` or ``__dlpack__`` is taken, through NVIDIA's ``cuda-core``; streams are
 raw handles (``int(stream.handle)`` in PyCUDA, ``stream.ptr`` in CuPy, ``stream.cuda_stream`` in torch). Nothing here
@@ -24,8 +24,8 @@ _NO_STREAM = -1
 
 
 @dataclass(frozen=True, slots=True)
-class DevicePicture:
-    """A 4:2:0 picture in device memory. ``owners`` keep the memory alive for as long as the picture lives."""
+class DeviceFrame:
+    """A 4:2:0 frame in device memory. ``owners`` keep the memory alive for as long as the frame lives."""
 
     surface: Surface
     owners: tuple[Any, ...] = field(default=(), repr=False, compare=False)
@@ -35,10 +35,10 @@ class DevicePicture:
         return self.surface.layout
 
 
-def borrow_picture(
+def borrow_frame(
     planes: Sequence[Any], *, colour: Colour | None = None, bit_depth: int = 8, writable: bool = False
-) -> DevicePicture:
-    """The picture that ``planes`` are: three arrays (Y, U, V), or two (Y, and U and V interleaved: NV12, P010).
+) -> DeviceFrame:
+    """The frame that ``planes`` are: three arrays (Y, U, V), or two (Y, and U and V interleaved: NV12, P010).
 
     Each is ``uint8`` for 8 bits, else ``uint16`` (P010 and its kin with the codes in the high bits): Y ``(H, W)``, U
     and V ``(h, w) = (ceil(H / 2), ceil(W / 2))``, interleaved ``(h, w, 2)`` or ``(h, 2 w)``. Rows may be padded.
@@ -48,7 +48,7 @@ def borrow_picture(
         BackendError: ``cuda-core`` is not installed.
     """
     if len(planes) not in (2, 3):
-        raise UsageError(f"{len(planes) = }: a picture is Y, U and V, or Y and interleaved UV")
+        raise UsageError(f"{len(planes) = }: a frame is Y, U and V, or Y and interleaved UV")
     if not 8 <= bit_depth <= 16:
         raise UsageError(f"{bit_depth = } must be 8 to 16")
     views = [_view(plane) for plane in planes]
@@ -63,7 +63,7 @@ def borrow_picture(
         expected = np.dtype(np.uint8 if sample == 1 else np.uint16)
         if view.shape not in wanted or view.dtype != expected or 0 in view.shape:
             raise UsageError(
-                f"plane {index} is {view.dtype} {view.shape}; a picture of {bit_depth} bits has {expected} {wanted[0]}"
+                f"plane {index} is {view.dtype} {view.shape}; a frame of {bit_depth} bits has {expected} {wanted[0]}"
             )
         if not view.rows_are_whole:
             raise UsageError(f"plane {index} has {view.strides = } bytes; the samples of a row must lie side by side")
@@ -84,7 +84,11 @@ def borrow_picture(
         (0, addresses[1] - first, addresses[2] - first),
         0,  # in several pieces: nobody copies it whole
     )
-    return DevicePicture(Surface(layout, first, colour or Colour()), tuple(planes))
+    return DeviceFrame(Surface(layout, first, colour or Colour()), tuple(planes))
+
+
+#: The former name.
+borrow_picture = borrow_frame
 
 
 @dataclass(frozen=True, slots=True)

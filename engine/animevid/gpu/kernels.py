@@ -101,7 +101,7 @@ class NormParams(ctypes.Structure):
     )
 
 
-#: The small float32 planes that a lift keeps in its scratch memory.
+#: The small float32 planes that guided upsampling keeps in its scratch memory.
 _LIFT_PLANES = ("guide", "target", "line", "line_offset", "vote", "slope", "offset", "low", "high")
 
 
@@ -142,7 +142,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class SurfaceLayout:
-    """How a 4:2:0 picture lies in one piece of memory.
+    """How a 4:2:0 frame lies in one block of memory.
 
     ``pixel_format``: ``"yuv420p"`` (three planes) or ``"nv12"`` (Y, then U and V interleaved; with more than 8 bits
     that is P010 and its kin, whose codes lie in the high bits). ``pitches`` and ``offsets`` in bytes, of Y, U and V.
@@ -167,7 +167,7 @@ class SurfaceLayout:
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """A picture in memory: its layout, its address and its tags."""
+    """A frame in memory: its layout, its address and its tags."""
 
     layout: SurfaceLayout
     address: int
@@ -212,7 +212,7 @@ def pack(surface: Surface, tensor: int, *, size: Size, padded: Size, half: bool)
 
 
 def unpack(tensor: int, surface: Surface, *, padded: Size, half: bool) -> Launch:
-    """The packed tensor (of a picture of ``padded``) into ``surface``; ``pixels.packed.unpack_yuv420``."""
+    """The packed tensor (of a frame of ``padded``) into ``surface``; ``pixels.packed.unpack_yuv420``."""
     params = UnpackParams(tensor, _c_surface(surface), padded[0] // 4, padded[1] // 4, _c_codes(surface.codes))
     layout = surface.layout
     return launch_over("animevid_unpack", params, -(-layout.width // 4), -(-layout.height // 4), half=half)
@@ -289,12 +289,12 @@ def norm(
     )
 
 
-def lift_scratch_bytes(size: Size) -> int:
-    """Scratch memory that ``lift`` needs for a small picture of ``size``."""
+def upsample_scratch_bytes(size: Size) -> int:
+    """Scratch memory that guided upsampling needs for a small frame of ``size``."""
     return len(_LIFT_PLANES) * 4 * size[0] * size[1]
 
 
-def lift(
+def guided_upsample(
     full: Surface,
     result: Surface,
     *,
@@ -309,10 +309,10 @@ def lift(
     radius: int = 2,
     sharpen: float = 1.0,
 ) -> tuple[Launch, ...]:
-    """``pixels.lift.lift``: the small packed picture ``low_out`` of ``low_in`` at the size of ``full``, in ``result``.
+    """``pixels.guided_upsample``: the small packed ``low_out`` of ``low_in`` at the size of ``full``, in ``result``.
 
     Raises:
-        UsageError: a small picture that is larger than the full one.
+        UsageError: a small frame that is larger than the full one.
     """
     if size[0] > full.layout.height or size[1] > full.layout.width:
         raise UsageError(f"{size = } is larger than the full {full.layout.size}; unpack and resize it instead")

@@ -40,19 +40,19 @@ _KEPT_SHARE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """Absolute difference between two runs over all outputs of all ``pictures``, on outputs in [-1, 1].
+    """Absolute difference between two runs over all outputs of all ``frames``, on outputs in [-1, 1].
 
     ``tail``: the largest differences, largest first, of ``values`` in all.
     """
 
     largest: float
     mean: float
-    pictures: int
+    frames: int
     tail: tuple[float, ...] = field(default=(), repr=False, compare=False)
     values: int = field(default=0, repr=False, compare=False)
 
     def __str__(self) -> str:
-        return f"max {self.largest:.2e}, mean {self.mean:.2e} over {self.pictures} pictures (range [-1, 1])"
+        return f"max {self.largest:.2e}, mean {self.mean:.2e} over {self.frames} frames (range [-1, 1])"
 
     def within(self, bound: Bound) -> bool:
         """Whether both figures are at most the bound's, but for its strays; a NaN is not."""
@@ -66,16 +66,16 @@ class Parity:
 
         A NaN on either side counts as an infinite difference.
         """
-        total, pictures = 0.0, 0
+        total, frames = 0.0, 0
         differences: list[Tensor] = []
         for expected, got in pairs:
             difference = np.abs(got.astype(np.float64) - expected.astype(np.float64)).ravel() / unit
-            total, pictures = total + float(difference.sum()), pictures + len(got)
+            total, frames = total + float(difference.sum()), frames + len(got)
             differences.append(np.where(np.isnan(difference), np.inf, difference).astype(np.float32))
         every = np.concatenate(differences) if differences else np.zeros(1, np.float32)
         kept = int(_KEPT_SHARE * every.size) + 1
         tail = np.sort(np.partition(every, every.size - kept)[every.size - kept :])[::-1]
-        return cls(float(tail[0]), total / every.size, pictures, tuple(tail.tolist()), every.size)
+        return cls(float(tail[0]), total / every.size, frames, tuple(tail.tolist()), every.size)
 
 
 def measure_parity(reference: bytes, candidate: bytes, batches: Sequence[Tensor], *, unit: float = 1.0) -> Parity:
@@ -89,7 +89,7 @@ def measure_parity(reference: bytes, candidate: bytes, batches: Sequence[Tensor]
         BackendError: no batches, or ONNX Runtime refuses a model or a batch.
     """
     if not batches:
-        raise BackendError("parity needs at least one picture; give real photos")
+        raise BackendError("parity needs at least one frame; give real photos")
     first, second = (_session(spell_out_rounding(model)) for model in (reference, candidate))
     return Parity.between(((first(batch), second(batch)) for batch in batches), unit=unit)
 

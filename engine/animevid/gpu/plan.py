@@ -67,7 +67,7 @@ class SlotPlan:
         return tuple((row, column) for row in rows for column in columns)
 
     @property
-    def lifts(self) -> bool:
+    def upsamples(self) -> bool:
         return self.net_size != self.layout.size
 
     @property
@@ -94,7 +94,7 @@ def plan_slots(
     layout = surface_layout(like.height, like.width, bit_depth=like.bit_depth)
     net_size = net_size or layout.size
     if net_size[0] > like.height or net_size[1] > like.width:
-        raise UsageError(f"{net_size = } is larger than the picture {layout.size}; such a style runs as a backend")
+        raise UsageError(f"{net_size = } is larger than the frame {layout.size}; such a style runs as a backend")
     return SlotPlan(layout, card, net_size, batch, slots)
 
 
@@ -107,7 +107,7 @@ def smaller_plan(plan: SlotPlan) -> SlotPlan | None:
         _LOG.warning("the GPU is out of memory: going on with batches of %d", plan.batch // 2)
         return replace(plan, batch=plan.batch // 2)
     if plan.slots > 1:
-        _LOG.warning("the GPU is out of memory: going on with one picture at a time")
+        _LOG.warning("the GPU is out of memory: going on with one frame at a time")
         return replace(plan, slots=1)
     tile = _smaller_tile(plan)
     if tile is None:

@@ -1,4 +1,4 @@
-"""Device memory for pictures that leave us: lent to an encoder as DLPack, and lent again when it has let go."""
+"""Device memory for frames that leave us: lent to an encoder as DLPack, and lent again when it has let go."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from animevid.errors import DeviceError
 from animevid.gpu.driver import Device
-from animevid.gpu.interop import DevicePicture
+from animevid.gpu.interop import DeviceFrame
 from animevid.gpu.kernels import Surface, SurfaceLayout
 from animevid.pixels.colour import Colour
 from animevid.pixels.device import DevicePlanes, device_planes
@@ -58,38 +58,38 @@ _let_go = _DELETER(lambda managed: _HELD.pop(managed, None) and None)
 
 
 class SharedPlane:
-    """One plane of a lent picture, for ``__dlpack__``. Strides in samples."""
+    """One plane of a lent frame, for ``__dlpack__``. Strides in samples."""
 
     def __init__(
-        self, picture: LentPicture, address: int, *, shape: tuple[int, ...], strides: tuple[int, ...], sample_bytes: int
+        self, frame: LentFrame, address: int, *, shape: tuple[int, ...], strides: tuple[int, ...], sample_bytes: int
     ) -> None:
-        self._picture, self._address = picture, address
+        self._frame, self._address = frame, address
         self._shape, self._strides, self._sample_bytes = shape, strides, sample_bytes
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return _CUDA, self._picture.device_index
+        return _CUDA, self._frame.device_index
 
     def __dlpack__(self, *, stream: object = None, **_: object) -> object:
-        """A capsule. What was drawn is done before a picture is handed out, so there is nothing to order."""
+        """A capsule. What was drawn is done before a frame is handed out, so there is nothing to order."""
         shape, strides = ((ctypes.c_int64 * len(sides))(*sides) for sides in (self._shape, self._strides))
         kind, where = (_UNSIGNED, 8 * self._sample_bytes, 1), self.__dlpack_device__()
         managed = _DlManaged(_DlTensor(self._address, *where, len(shape), *kind, shape, strides, 0), None, _let_go)
-        _HELD[ctypes.addressof(managed)] = (managed, shape, strides, self._picture)
+        _HELD[ctypes.addressof(managed)] = (managed, shape, strides, self._frame)
         make = ctypes.pythonapi.PyCapsule_New
         make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
         return make(ctypes.addressof(managed), b"dltensor", None)
 
 
-class LentPicture:
+class LentFrame:
     """NV12 or P010 memory of a pool. It goes back when nobody holds it: neither us nor an encoder."""
 
-    def __init__(self, pool: PicturePool, address: int) -> None:
+    def __init__(self, pool: FramePool, address: int) -> None:
         self._pool, self.address = pool, address
         self.device_index = pool.device.index
 
-    def surface(self, colour: Colour) -> DevicePicture:
+    def surface(self, colour: Colour) -> DeviceFrame:
         """To be drawn into."""
-        return DevicePicture(Surface(self._pool.layout, self.address, colour), (self,))
+        return DeviceFrame(Surface(self._pool.layout, self.address, colour), (self,))
 
     def planes(self, colour: Colour) -> DevicePlanes:
         """What was drawn, once it is done."""
@@ -107,36 +107,36 @@ class LentPicture:
         )  # fmt: skip
 
 
-class PicturePool:
-    """Device memory for pictures of one ``layout`` (NV12 or P010), grown as it is asked for. From any thread."""
+class FramePool:
+    """Device memory for frames of one ``layout`` (NV12 or P010), grown as it is asked for. From any thread."""
 
     def __init__(self, device: Device, layout: SurfaceLayout) -> None:
         self.device, self.layout = device, layout
         self._free: list[int] = []
         self._lent = 0
         self._closed = False
-        # Taken again by the same thread when the collector gives pictures back in the middle of it.
+        # Taken again by the same thread when the collector gives frames back in the middle of it.
         self._lock = threading.RLock()
 
-    def take(self) -> LentPicture:
+    def take(self) -> LentFrame:
         """Raises:
         DeviceError: the device has no room.
         """
         with self._lock:
             address = self._free.pop() if self._free else int(self.device.call("cuMemAlloc", self.layout.total_bytes))
             self._lent += 1
-        picture = LentPicture(self, address)
-        weakref.finalize(picture, self._give_back, address).atexit = False
-        return picture
+        frame = LentFrame(self, address)
+        weakref.finalize(frame, self._give_back, address).atexit = False
+        return frame
 
-    def download(self, picture: LentPicture, colour: Colour) -> PlanesYUV420:
-        """The picture in the host's memory. Waits for nothing but the copy."""
+    def download(self, frame: LentFrame, colour: Colour) -> PlanesYUV420:
+        """The frame in the host's memory. Waits for nothing but the copy."""
         layout, device = self.layout, self.device
         memory = np.empty(layout.total_bytes, np.uint8)
         device.make_current()
         stream = device.call("cuStreamCreate", 1)
         try:
-            device.call("cuMemcpyDtoHAsync", memory.ctypes.data, picture.address, memory.nbytes, stream)
+            device.call("cuMemcpyDtoHAsync", memory.ctypes.data, frame.address, memory.nbytes, stream)
             device.call("cuStreamSynchronize", stream)
         finally:
             device.call("cuStreamDestroy", stream)

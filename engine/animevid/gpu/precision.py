@@ -70,7 +70,7 @@ FLOAT32_OPS: frozenset[str] = frozenset(
         "Sqrt",
     ]
 )
-#: Of these, the layers that end with what they normalized: what follows is a picture again, no statistic.
+#: Of these, the layers that end with what they normalized: what follows is image data again, no statistic.
 WHOLE_NORMS: frozenset[str] = frozenset(
     [
         "BatchNormalization",
@@ -111,7 +111,7 @@ FILTER_OPS: frozenset[str] = (ARITHMETIC | FLOAT32_OPS - WHOLE_NORMS) | frozense
     ]
 )
 
-#: Inputs that are sizes and coordinates, not pictures; they stay as they are.
+#: Inputs that are sizes and coordinates, not image data; they stay as they are.
 _UNTOUCHED_INPUTS: dict[str, frozenset[int]] = {
     "Resize": frozenset({1, 2}),
     "Upsample": frozenset({1}),
@@ -225,7 +225,7 @@ class _Pass:
         self._onnx = _onnx()
         self._float, self._half = self._onnx.TensorProto.FLOAT, self._onnx.TensorProto.FLOAT16
         self._proto, self._graph, self._half_io = proto, proto.graph, half_io
-        self._lift_constants()
+        self._hoist_constants()
         self._weights = {tensor.name: tensor for tensor in self._graph.initializer}
         typed = (*self._graph.input, *self._graph.output, *self._graph.value_info)
         self._types: dict[str, int] = {value.name: value.type.tensor_type.elem_type for value in typed}
@@ -320,7 +320,7 @@ class _Pass:
         self._names.add(name)
         return name
 
-    def _lift_constants(self) -> None:
+    def _hoist_constants(self) -> None:
         """``Constant`` nodes become initializers, so that there is one kind of weight."""
         kept = []
         for node in self._graph.node:
@@ -380,7 +380,7 @@ def _filter_nodes(nodes: Sequence[onnx.NodeProto], made_by: Mapping[str, int]) -
 
 
 def _is_box_filter(node: onnx.NodeProto) -> bool:
-    """A mean over windows that overlap; one whose windows do not only makes a picture smaller."""
+    """A mean over windows that overlap; one whose windows do not overlap only downsamples."""
     if node.op_type != "AveragePool":
         return False
     sides = {attribute.name: list(attribute.ints) for attribute in node.attribute}

@@ -1,4 +1,4 @@
-"""Whole pictures on the device: one ``DevicePipeline`` for each form of picture, opened when it first comes."""
+"""Whole frames on the device: one ``DevicePipeline`` for each form of frame, opened at its first frame."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from animevid.errors import AnimevidError, DeviceError
 from animevid.gpu.comparer import FrameComparer
 from animevid.gpu.deflicker import DeviceDeflicker
 from animevid.gpu.driver import Device, DeviceLost, OutOfDeviceMemory, quietly
-from animevid.gpu.interop import DevicePicture, borrow_picture
+from animevid.gpu.interop import DeviceFrame, borrow_frame
 from animevid.gpu.kernels import SurfaceLayout, surface_layout
-from animevid.gpu.pool import LentPicture, PicturePool
+from animevid.gpu.pool import FramePool, LentFrame
 from animevid.gpu.slots import (
     DevicePipeline,
     Network,
@@ -38,10 +38,10 @@ from animevid.styles.card import StyleCard
 
 _LOG = logging.getLogger(__name__)
 
-#: Forms of pictures whose slots stay open: a video has one, a window that changes its quality four.
+#: Forms of frames whose slots stay open: a video has one, a window that changes its quality four.
 _MAX_PIPELINES = 6
 
-#: Size and depth of the picture, and the network's size.
+#: Size and depth of the frame, and the network's size.
 _Form: TypeAlias = tuple[int, int, int, Size]
 
 
@@ -57,7 +57,7 @@ class _Pending:
 @dataclass(frozen=True, slots=True)
 class _PendingOnDevice:
     submission: Submission
-    target: LentPicture
+    target: LentFrame
     colour: Colour
 
     def result(self) -> PlanesYUV420:
@@ -66,7 +66,7 @@ class _PendingOnDevice:
 
 
 class SlotRunner:
-    """A ``backends.pictures.PictureRunner`` on slots. A context manager; closes what it opened, not the device.
+    """A ``backends.frames.FrameRunner`` on slots. A context manager; closes what it opened, not the device.
 
     ``open_network(plan)`` gives the network for the slots of a plan, which close it.
     """
@@ -82,13 +82,13 @@ class SlotRunner:
         slots: int = 3,
         prepares: bool = False,
     ) -> None:
-        """``prepares``: networks take long to open and may be opened in another thread while pictures are drawn."""
+        """``prepares``: networks take long to open and may be opened in another thread while frames are drawn."""
         self._device, self._card, self._open_network = device, card, open_network
         self._kernels, self._batch, self._slots = kernels, batch, slots
         #: Whether results stay in the device's memory (``pixels.device.DevicePlanes``), for an encoder that reads it.
         self.results_on_device = False
         self._pipelines: dict[_Form, DevicePipeline] = {}
-        self._pools: dict[SurfaceLayout, PicturePool] = {}
+        self._pools: dict[SurfaceLayout, FramePool] = {}
         self._comparer: FrameComparer | None = None
         self._compare_turn = threading.Lock()
         #: Memory of temporal filters: those that are in use, and those that nobody has any more.
@@ -125,7 +125,7 @@ class SlotRunner:
 
     def submit(
         self,
-        pictures: Sequence[PlanesYUV420],
+        frames: Sequence[PlanesYUV420],
         *,
         net_size: Size,
         strength: float,
@@ -135,7 +135,7 @@ class SlotRunner:
         pending: list[_Pending | _PendingOnDevice] = []
         with self._turn:
             self._free_dropped()
-            waiting = list(pictures)
+            waiting = list(frames)
             while waiting:
                 form, kind = _form(waiting[0], net_size), type(waiting[0])
                 pipeline = self._pipeline(waiting[0], form)
@@ -152,7 +152,7 @@ class SlotRunner:
                     targets = self._targets(batch)
                     submission = pipeline.submit(
                         batch,
-                        sources=[_borrowed(picture) for picture in batch if isinstance(picture, DevicePlanes)],
+                        sources=[_borrowed(frame) for frame in batch if isinstance(frame, DevicePlanes)],
                         targets=[target.surface(one.colour) for target, one in zip(targets, batch, strict=False)],
                         deflicker=deflicker,
                     )
@@ -180,12 +180,12 @@ class SlotRunner:
             if form not in self._asked:
                 self._asked[form] = form in self._pipelines
                 if not self._asked[form]:
-                    # Tags as they are, but no samples: the picture itself may be gone by then.
+                    # Tags as they are, but no samples: the frame itself may be gone by then.
                     blank = _blank_of(form, planes.colour)
                     self._preparer.submit(self._prepare, blank, form)
 
     def _prepare(self, blank: PlanesYUV420, form: _Form) -> None:
-        """Open the slots of a form and draw two pictures in them, so that nothing is built, compiled or captured later.
+        """Open the slots of a form and draw two frames in them, so that nothing is built, compiled or captured later.
 
         The network is opened without holding up those who draw; a failure is left to whoever uses the form.
         """
@@ -218,18 +218,18 @@ class SlotRunner:
 
     def draw(
         self,
-        source: DevicePicture,
-        target: DevicePicture,
+        source: DeviceFrame,
+        target: DeviceFrame,
         *,
         net_size: Size,
         strength: float = 1.0,
         stream: int = 0,
         deflicker: DeviceDeflicker | None = None,
     ) -> Submission:
-        """Draw a picture that is on the device into another, without touching the host; ``DevicePipeline.draw``.
+        """Draw a frame that is on the device into another, without touching the host; ``DevicePipeline.draw``.
 
         Raises:
-            UsageError: another size or depth of the two, or a network larger than the picture.
+            UsageError: another size or depth of the two, or a network larger than the frame.
             DeviceError: the device failed, or has no room.
         """
         with self._turn:
@@ -258,17 +258,17 @@ class SlotRunner:
             self._filters.remove(resources)
             self._close_filter(resources)
 
-    def _targets(self, pictures: Sequence[PlanesYUV420]) -> list[LentPicture]:
+    def _targets(self, frames: Sequence[PlanesYUV420]) -> list[LentFrame]:
         """Device memory for results that stay there; none where they do not."""
-        first = pictures[0]
-        if not self.results_on_device or any(picture.alpha is not None for picture in pictures):
+        first = frames[0]
+        if not self.results_on_device or any(frame.alpha is not None for frame in frames):
             return []
         layout = surface_layout(first.height, first.width, bit_depth=first.bit_depth, pixel_format="nv12")
         if layout not in self._pools:
             self._device.make_current()
-            self._pools[layout] = PicturePool(self._device, layout)
+            self._pools[layout] = FramePool(self._device, layout)
         self._device.make_current()
-        return [self._pools[layout].take() for _ in pictures]
+        return [self._pools[layout].take() for _ in frames]
 
     def _pipeline(self, like: PlanesYUV420, form: _Form) -> DevicePipeline:
         known = self._pipelines.pop(form, None)
@@ -286,7 +286,7 @@ class SlotRunner:
         except OutOfDeviceMemory:
             if not self._pipelines:
                 raise
-            # Slots for other forms of pictures may be what fills the device.
+            # Slots for other forms of frames may be what fills the device.
             self._close_all()
             return open_pipeline(self._make, plan)
 
@@ -318,8 +318,8 @@ class SlotRunner:
         resources.close()
 
 
-def _borrowed(planes: DevicePlanes) -> DevicePicture:
-    return borrow_picture(planes.surfaces, colour=planes.colour, bit_depth=planes.bit_depth)
+def _borrowed(planes: DevicePlanes) -> DeviceFrame:
+    return borrow_frame(planes.surfaces, colour=planes.colour, bit_depth=planes.bit_depth)
 
 
 def _blank_of(form: _Form, colour: Colour) -> PlanesYUV420:
@@ -329,12 +329,12 @@ def _blank_of(form: _Form, colour: Colour) -> PlanesYUV420:
     return PlanesYUV420(y, u, v, bit_depth, colour)
 
 
-def _blank(picture: DevicePicture) -> PlanesYUV420:
-    """A picture of that form for planning: its planes have no memory of their own."""
-    layout = picture.layout
+def _blank(frame: DeviceFrame) -> PlanesYUV420:
+    """A frame of that form for planning: its planes have no memory of their own."""
+    layout = frame.layout
     zero = np.zeros((), np.uint8 if layout.sample_bytes == 1 else np.uint16)
     chroma = np.broadcast_to(zero, chroma_size(layout.size))
-    return PlanesYUV420(np.broadcast_to(zero, layout.size), chroma, chroma, layout.bit_depth, picture.surface.colour)
+    return PlanesYUV420(np.broadcast_to(zero, layout.size), chroma, chroma, layout.bit_depth, frame.surface.colour)
 
 
 def _form(planes: PlanesYUV420, net_size: Size) -> _Form:

@@ -16,7 +16,7 @@ from animevid.errors import DeviceError
 from animevid.gpu import kernels
 from animevid.gpu.deflicker import DeviceDeflicker, weight_bytes
 from animevid.gpu.driver import Device, DeviceLost, OutOfDeviceMemory, quietly
-from animevid.gpu.interop import DevicePicture
+from animevid.gpu.interop import DeviceFrame
 from animevid.gpu.kernels import Surface
 from animevid.gpu.plan import SlotPlan
 from animevid.pixels.planes import Plane, PlanesYUV420
@@ -38,19 +38,19 @@ class _Slot:
     def __init__(self, index: int, device: Device, plan: SlotPlan, resources: ExitStack, *, half: bool) -> None:
         self.index = index
         self._layout, self._small_layout = plan.layout, plan.small_layout
-        self.pictures: list[PlanesYUV420] = []
-        #: Others' memory, in place of the slot's own: none, or as many as there are pictures.
-        self.sources: list[DevicePicture] = []
-        self.targets: list[DevicePicture] = []
-        #: What the stream of these pictures showed before; alive for as long as its memory is used.
+        self.frames: list[PlanesYUV420] = []
+        #: Others' memory, in place of the slot's own: none, or as many as there are frames.
+        self.sources: list[DeviceFrame] = []
+        self.targets: list[DeviceFrame] = []
+        #: What the stream of these frames showed before; alive for as long as its memory is used.
         self.deflicker: DeviceDeflicker | None = None
-        #: By numbers of pictures.
+        #: By numbers of frames.
         self._seen: set[int] = set()
         self._graphs: dict[int, Any] = {}
         self._refuses_capture = False
-        # Pictures of a batch lie behind each other without a gap: the network sees one tensor.
+        # Frames of a batch lie behind each other without a gap: the network sees one tensor.
         self.tensor_bytes = (2 if half else 4) * math.prod(plan.card.tensor_shape(1, *plan.padded))
-        picture_bytes = plan.batch * plan.layout.total_bytes
+        frame_bytes = plan.batch * plan.layout.total_bytes
 
         def device_memory(size: int) -> int:
             address = device.call("cuMemAlloc", size)
@@ -66,11 +66,11 @@ class _Slot:
         resources.callback(quietly, device, "cuStreamDestroy", self.stream)
         self._done = device.call("cuEventCreate", _EVENT_FLAGS)
         resources.callback(quietly, device, "cuEventDestroy", self._done)
-        self.host_in, self._view_in = host_memory(picture_bytes)
-        self.host_out, self._view_out = host_memory(picture_bytes)
-        self.device_in, self.device_out = device_memory(picture_bytes), device_memory(picture_bytes)
+        self.host_in, self._view_in = host_memory(frame_bytes)
+        self.host_out, self._view_out = host_memory(frame_bytes)
+        self.device_in, self.device_out = device_memory(frame_bytes), device_memory(frame_bytes)
         self.tensor_in, self.tensor_out = (device_memory(plan.batch * self.tensor_bytes) for _ in range(2))
-        #: How much of each picture is new, for ``deflicker``.
+        #: How much of each frame is new, for ``deflicker``.
         self._weight_bytes = weight_bytes(plan.padded)
         self._weights = device_memory(plan.batch * self._weight_bytes)
         self.tile_in = self.tile_out = 0
@@ -78,9 +78,9 @@ class _Slot:
             tile_bytes = (2 if half else 4) * math.prod(plan.card.tensor_shape(1, *plan.tile))
             self.tile_in, self.tile_out = (device_memory(tile_bytes) for _ in range(2))
         self.scratch = self._small = self.packed_in = self.packed_out = 0
-        if plan.lifts:
-            # One picture after another: the pictures of a batch share what lies between.
-            self.scratch = device_memory(kernels.lift_scratch_bytes(plan.net_size))
+        if plan.upsamples:
+            # One frame after another: the frames of a batch share what lies between.
+            self.scratch = device_memory(kernels.upsample_scratch_bytes(plan.net_size))
             if plan.card.layout is not Layout.PACKED_YUV420:
                 rows, columns = (side // 4 for side in plan.small_padded)
                 self._small = device_memory(self._small_layout.total_bytes)
@@ -88,11 +88,11 @@ class _Slot:
 
     @property
     def count(self) -> int:
-        """How many pictures are in work."""
-        return len(self.pictures) or len(self.sources)
+        """How many frames are in work."""
+        return len(self.frames) or len(self.sources)
 
     def inputs(self) -> list[int]:
-        """Addresses of the network's inputs, one a picture."""
+        """Addresses of the network's inputs, one a frame."""
         return [self.tensor_in + index * self.tensor_bytes for index in range(self.count)]
 
     def outputs(self) -> list[int]:
@@ -100,7 +100,7 @@ class _Slot:
         return [self.tensor_out + index * self.tensor_bytes for index in range(self.count)]
 
     def weights(self) -> list[int]:
-        """And of how much of each picture is new."""
+        """And of how much of each frame is new."""
         return [self._weights + index * self._weight_bytes for index in range(self.count)]
 
     def surface_in(self, index: int) -> Surface:
@@ -110,34 +110,34 @@ class _Slot:
         return self.targets[index].surface if self.targets else self._surface(self.device_out, index)
 
     def surface_small(self, index: int) -> Surface:
-        # The matrix of an untagged picture is guessed by its size: the small one means what the full one means.
+        # The matrix of an untagged frame is guessed by its size: the small one means what the full one means.
         colour = self.surface_in(index).colour.resolved(height=self._layout.height)
         return Surface(self._small_layout, self._small, colour)
 
     def fill(
         self,
-        pictures: Sequence[PlanesYUV420],
+        frames: Sequence[PlanesYUV420],
         *,
-        sources: Sequence[DevicePicture] = (),
-        targets: Sequence[DevicePicture] = (),
+        sources: Sequence[DeviceFrame] = (),
+        targets: Sequence[DeviceFrame] = (),
         deflicker: DeviceDeflicker | None = None,
     ) -> None:
         """Copy into pinned memory what is not on the device. The slot is idle: nobody reads it."""
-        self.pictures, self.sources, self.targets = list(pictures), list(sources), list(targets)
+        self.frames, self.sources, self.targets = list(frames), list(sources), list(targets)
         self.deflicker = deflicker
         if self.sources:
             return
-        for index, picture in enumerate(pictures):
-            for view, plane in zip(self._planes(self._view_in, index), (picture.y, picture.u, picture.v), strict=True):
+        for index, frame in enumerate(frames):
+            for view, plane in zip(self._planes(self._view_in, index), (frame.y, frame.u, frame.v), strict=True):
                 view[:] = plane
 
     def run_network(
         self, device: Device, enqueue: Callable[[], None], *, use_graphs: bool, capturable: Callable[[], bool]
     ) -> None:
-        """Submit the network's work for as many pictures as there are, from a captured graph where there is one.
+        """Submit the network's work for as many frames as there are, from a captured graph where there is one.
 
-        A number of pictures is captured when it comes the second time: TensorRT must have run a shape once before, and
-        what comes once (a film's last pictures) is not worth a graph.
+        A number of frames is captured when it comes the second time: TensorRT must have run a shape once before, and
+        what comes once (a film's last frames) is not worth a graph.
         """
         key = self.count
         if not use_graphs or self._refuses_capture or key not in self._seen:
@@ -167,15 +167,15 @@ class _Slot:
         device.call("cuEventSynchronize", self._done)
 
     def results(self) -> list[PlanesYUV420]:
-        """The pictures in pinned memory, copied out: the slot may be filled again, and holds nobody's memory."""
-        pictures, drawn_elsewhere = self.pictures, bool(self.targets)
-        self.pictures, self.sources, self.targets, self.deflicker = [], [], [], None
+        """The frames in pinned memory, copied out: the slot may be filled again, and holds nobody's memory."""
+        frames, drawn_elsewhere = self.frames, bool(self.targets)
+        self.frames, self.sources, self.targets, self.deflicker = [], [], [], None
         if drawn_elsewhere:
-            return pictures
+            return frames
         results = []
-        for index, picture in enumerate(pictures):
+        for index, frame in enumerate(frames):
             y, u, v = (view.copy() for view in self._planes(self._view_out, index))
-            results.append(picture.with_planes(y, u, v))
+            results.append(frame.with_planes(y, u, v))
         return results
 
     def forget_graphs(self, device: Device) -> None:
@@ -215,7 +215,7 @@ class _Slot:
             quietly(device, "cuGraphDestroy", graph)
 
     def _surface(self, address: int, index: int) -> Surface:
-        return Surface(self._layout, address + index * self._layout.total_bytes, self.pictures[index].colour)
+        return Surface(self._layout, address + index * self._layout.total_bytes, self.frames[index].colour)
 
     def _planes(self, memory: npt.NDArray[np.uint8], index: int) -> list[Plane]:
         layout = self._layout

@@ -1,12 +1,12 @@
 """Frames through a GPU: slots that overlap copying in, computing and copying out, with results in order.
 
 A slot owns a stream, pinned host memory and device memory: copy in -> preprocess -> network -> postprocess -> copy out.
-The network alone is captured into a CUDA graph, one for each number of pictures: its tensors never move, so one graph
+The network alone is captured into a CUDA graph, one for each number of frames: its tensors never move, so one graph
 serves every strength, colour and way (host to host, decoder to encoder, others' memory). While one slot computes,
 another copies; the host only fills and empties pinned memory. The number of slots is the back-pressure: with all of
 them busy, ``run`` waits for the oldest.
 
-Nothing here waits for a full batch: a slot takes what is there, one picture or more.
+Nothing here waits for a full batch: a slot takes what is there, one frame or more.
 
 One thread submits and another may wait for results: a submission is finished by whoever asks for it first, or by the
 submitting thread when it needs the slot.
@@ -25,7 +25,7 @@ from typing import Any, Protocol, Self
 from animevid.errors import DeviceError, UsageError
 from animevid.gpu.deflicker import DeviceDeflicker
 from animevid.gpu.driver import Device, OutOfDeviceMemory, quietly
-from animevid.gpu.interop import DevicePicture
+from animevid.gpu.interop import DeviceFrame
 from animevid.gpu.plan import SlotPlan, plan_slots, smaller_plan
 from animevid.gpu.slot import _Slot
 from animevid.gpu.steps import Functions, postprocess, preprocess
@@ -60,17 +60,17 @@ class Network(Protocol):
 
 
 class Submission:
-    """Pictures that are being drawn in one slot."""
+    """Frames that are being drawn in one slot."""
 
     def __init__(self, slot: _Slot, device: Device, give_back: Callable[[_Slot], None]) -> None:
         self._slot: _Slot | None = slot
         self._device, self._give_back = device, give_back
-        self._pictures: list[PlanesYUV420] = []
+        self._frames: list[PlanesYUV420] = []
         self._failure: DeviceError | None = None
         self._turn = threading.Lock()
 
     def results(self) -> list[PlanesYUV420]:
-        """Wait for the pictures. From any thread, any number of times.
+        """Wait for the frames. From any thread, any number of times.
 
         Raises:
             DeviceLost, DeviceError: the device failed.
@@ -81,17 +81,17 @@ class Submission:
                 try:
                     self._device.make_current()
                     slot.wait(self._device)
-                    self._pictures = slot.results()
+                    self._frames = slot.results()
                 except DeviceError as error:
                     self._failure = error
                 self._give_back(slot)
             if self._failure is not None:
                 raise self._failure
-            return self._pictures
+            return self._frames
 
 
 class DevicePipeline:
-    """Stylizes pictures on a device. A context manager.
+    """Stylizes frames on a device. A context manager.
 
     One thread at a time submits; results may be waited for in others. ``close`` closes the network too.
 
@@ -123,7 +123,7 @@ class DevicePipeline:
 
     @property
     def strength(self) -> float:
-        """How much of the style is seen, 0 to 1; may be set between pictures."""
+        """How much of the style is seen, 0 to 1; may be set between frames."""
         return self._strength
 
     @strength.setter
@@ -144,39 +144,39 @@ class DevicePipeline:
 
     def submit(
         self,
-        pictures: Sequence[PlanesYUV420],
+        frames: Sequence[PlanesYUV420],
         *,
-        sources: Sequence[DevicePicture] = (),
-        targets: Sequence[DevicePicture] = (),
+        sources: Sequence[DeviceFrame] = (),
+        targets: Sequence[DeviceFrame] = (),
         deflicker: DeviceDeflicker | None = None,
     ) -> Submission:
-        """Start 1 to ``plan.batch`` pictures. Returns as soon as they are copied into pinned memory.
+        """Start 1 to ``plan.batch`` frames. Returns as soon as they are copied into pinned memory.
 
-        ``sources``: where the pictures lie on the device already, in the order of its default stream (a decoder's);
+        ``sources``: where the frames lie on the device already, in the order of its default stream (a decoder's);
         nothing is copied in then. ``targets``: where they are to be drawn; nothing is copied out then, and the results
-        are the ``pictures`` as they were given. ``deflicker``: what the stream of these pictures showed before, so that
-        noise settles; each picture is drawn by itself without. With all slots busy it waits for the oldest, whose
+        are the ``frames`` as they were given. ``deflicker``: what the stream of these frames showed before, so that
+        noise settles; each frame is drawn by itself without. With all slots busy it waits for the oldest, whose
         results its submission then keeps.
 
         Raises:
-            UsageError: pictures of another number, size or depth.
+            UsageError: frames of another number, size or depth.
             DeviceError: the device failed.
         """
-        if not 1 <= len(pictures) <= self.plan.batch:
-            raise UsageError(f"{len(pictures) = }: a slot takes 1 to {self.plan.batch}")
+        if not 1 <= len(frames) <= self.plan.batch:
+            raise UsageError(f"{len(frames) = }: a slot takes 1 to {self.plan.batch}")
         layout = self.plan.layout
         self._check_borrowed((*sources, *targets))
-        for picture in pictures:
-            if (picture.height, picture.width, picture.bit_depth) != (*layout.size, layout.bit_depth):
+        for frame in frames:
+            if (frame.height, frame.width, frame.bit_depth) != (*layout.size, layout.bit_depth):
                 raise UsageError(
-                    f"a picture of {(picture.height, picture.width, picture.bit_depth)} does not fit this pipeline, "
+                    f"a frame of {(frame.height, frame.width, frame.bit_depth)} does not fit this pipeline, "
                     f"which was made for {(*layout.size, layout.bit_depth)}"
                 )
         slot = self._free_slot()
         weight = round(self._strength * 256)
         self._device.make_current()
         try:
-            slot.fill(pictures, sources=sources, targets=targets, deflicker=deflicker)
+            slot.fill(frames, sources=sources, targets=targets, deflicker=deflicker)
             if sources:
                 slot.order_after(self._device, _DEFAULT_STREAM)
             self._enqueue(slot, weight)
@@ -189,8 +189,8 @@ class DevicePipeline:
 
     def draw(
         self,
-        sources: Sequence[DevicePicture],
-        targets: Sequence[DevicePicture],
+        sources: Sequence[DeviceFrame],
+        targets: Sequence[DeviceFrame],
         *,
         stream: int = 0,
         deflicker: DeviceDeflicker | None = None,
@@ -202,7 +202,7 @@ class DevicePipeline:
         then.
 
         Raises:
-            UsageError: pictures of another number, size or depth.
+            UsageError: frames of another number, size or depth.
             DeviceError: the device failed.
         """
         if not 1 <= len(sources) <= self.plan.batch or len(sources) != len(targets):
@@ -228,12 +228,12 @@ class DevicePipeline:
         slot.fill([])
         self._free.appendleft(slot)
 
-    def _check_borrowed(self, pictures: Iterable[DevicePicture]) -> None:
+    def _check_borrowed(self, frames: Iterable[DeviceFrame]) -> None:
         layout = self.plan.layout
-        for picture in pictures:
-            if (picture.layout.size, picture.layout.bit_depth) != (layout.size, layout.bit_depth):
+        for frame in frames:
+            if (frame.layout.size, frame.layout.bit_depth) != (layout.size, layout.bit_depth):
                 raise UsageError(
-                    f"a picture of {(*picture.layout.size, picture.layout.bit_depth)} does not fit this pipeline, "
+                    f"a frame of {(*frame.layout.size, frame.layout.bit_depth)} does not fit this pipeline, "
                     f"which was made for {(*layout.size, layout.bit_depth)}"
                 )
 
@@ -243,12 +243,12 @@ class DevicePipeline:
             self._busy.append((slot, submission))
         return submission
 
-    def run(self, pictures: Iterable[PlanesYUV420]) -> Iterator[PlanesYUV420]:
-        """All ``pictures``, in order, in full batches but for the last."""
+    def run(self, frames: Iterable[PlanesYUV420]) -> Iterator[PlanesYUV420]:
+        """All ``frames``, in order, in full batches but for the last."""
         waiting: list[PlanesYUV420] = []
         pending: deque[Submission] = deque()
-        for picture in pictures:
-            waiting.append(picture)
+        for frame in frames:
+            waiting.append(frame)
             if len(waiting) == self.plan.batch:
                 while len(pending) >= self.plan.slots:
                     yield from pending.popleft().results()
@@ -283,7 +283,7 @@ class DevicePipeline:
                 if not self._busy:
                     raise DeviceError("the device pipeline is closed; open another")
                 oldest = self._busy[0][1]
-            with suppress(DeviceError):  # told to whoever asks for those pictures
+            with suppress(DeviceError):  # told to whoever asks for those frames
                 oldest.results()
 
     def _give_back(self, slot: _Slot) -> None:

@@ -32,22 +32,22 @@ def postprocess(plan: SlotPlan, slot: _Slot, index: int, weight: int, *, half: b
     packed = plan.card.layout is Layout.PACKED_YUV420
     launches: list[Launch] = []
     if not packed:
-        # The network's RGB becomes a picture at its own size: the result, or what is lifted to it.
-        drawn = slot.surface_small(index) if plan.lifts else result
+        # The network's RGB becomes a frame at its own size: the result, or what is upsampled to it.
+        drawn = slot.surface_small(index) if plan.upsamples else result
         launches.append(
             kernels.from_rgb(
                 written, drawn, padded=plan.padded, half=half, value_range=plan.card.output_range,
                 **_rgb_order(plan.card),
             )
         )  # fmt: skip
-        if plan.lifts:
+        if plan.upsamples:
             read, written = slot.packed_in, slot.packed_out
             for surface, tensor in ((original, read), (drawn, written)):
                 launches.append(kernels.pack(surface, tensor, size=plan.net_size, padded=plan.small_padded, half=False))
-    elif not plan.lifts:
+    elif not plan.upsamples:
         launches.append(kernels.unpack(written, result, padded=plan.padded, half=half))
-    if plan.lifts:
-        launches += kernels.lift(
+    if plan.upsamples:
+        launches += kernels.guided_upsample(
             original, result, low_in=read, low_out=written, size=plan.net_size,
             padded=plan.padded if packed else plan.small_padded, scratch=slot.scratch, half=half and packed,
             epsilon=plan.card.upsample_epsilon,

@@ -26,8 +26,8 @@ class TileCopies:
         self._cell = card.layout.cell_px
         nhwc = card.layout is Layout.NHWC
         #: Values of one cell that lie side by side, and planes behind each other.
-        self._side_by_side, self._planes = (3, 1) if nhwc else (1, card.layout.channels)
-        self._value_bytes = value_bytes * self._side_by_side
+        self._interleaved, self._planes = (3, 1) if nhwc else (1, card.layout.channels)
+        self._value_bytes = value_bytes * self._interleaved
         self._whole, self._tile = whole, tile
 
     def cut(self, device: Device, stream: Any, whole: int, tile: int, place: tuple[Span, Span]) -> None:

@@ -1,12 +1,12 @@
 """PyAV in, PyAV out: packets to frames with exact time, colour and rotation; everything not video passes by."""
 
 from animevid.frame import Frame
-from animevid.io.encoders import EncoderPlan, PictureKind
+from animevid.io.encoders import EncoderPlan, FrameFormat
 from animevid.io.open import open_asked, open_sink, open_source
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.animation import AnimationSink
 from animevid.io.sinks.container import VideoSink
-from animevid.io.sinks.container_plan import picture_kind_of
+from animevid.io.sinks.container_plan import frame_format_of
 from animevid.io.sinks.images import ImageFolderSink, ImageSink
 from animevid.io.source import Chapter, Source, SourceInfo, StreamInfo
 from animevid.io.sources.container import VideoSource
@@ -15,8 +15,9 @@ from animevid.io.sources.reconnecting import ReconnectingSource, may_come_back
 from animevid.io.streams import StreamAction, StreamDecision
 from animevid.options import EncodeOptions, OutputOptions
 
-#: What they were called before.
+#: Former names.
 EncoderSettings, OutputSettings = EncodeOptions, OutputOptions
+PictureKind, picture_kind_of = FrameFormat, frame_format_of
 
 __all__ = [
     "AnimationSink",
@@ -24,11 +25,11 @@ __all__ = [
     "EncodeOptions",
     "EncoderPlan",
     "Frame",
+    "FrameFormat",
     "ImageFolderSink",
     "ImageSink",
     "ImageSource",
     "OutputOptions",
-    "PictureKind",
     "ReconnectingSource",
     "Sink",
     "SinkReport",
@@ -39,9 +40,9 @@ __all__ = [
     "StreamInfo",
     "VideoSink",
     "VideoSource",
+    "frame_format_of",
     "may_come_back",
     "open_asked",
     "open_sink",
     "open_source",
-    "picture_kind_of",
 ]

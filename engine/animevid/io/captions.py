@@ -1,7 +1,7 @@
-"""Captions inside a picture's stream (CEA-608/708): read from decoded frames, put back beside the coded pictures.
+"""Captions inside a video stream (CEA-608/708): read from decoded frames, put back into the coded frames.
 
 They travel as ATSC A/53 has them, three bytes for each pair of characters. In H.264 and HEVC they are a message (SEI)
-before the slices of their picture; encoders would write it themselves, but PyAV gives them no side data.
+before the slices of their frame; encoders would write it themselves, but PyAV gives them no side data.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ _UNITS = {"h264": (b"\x06", range(1, 6)), "hevc": (b"\x4e\x01", range(0, 32))}
 #: ATSC A/53 part 4, 6.2.3: country, provider, identifier, kind.
 _HEAD = b"\xb5\x00\x31GA94\x03"
 _REGISTERED_MESSAGE = 4
-_MOST_TRIPLETS = 31
-_MOST_WAITING = 1000
+_MAX_TRIPLETS = 31
+_MAX_WAITING = 1000
 
 
 def can_hold_captions(encoder: str, codec: str) -> bool:
-    """Whether captions can be put beside what ``encoder`` makes of pictures."""
+    """Whether captions can be put into the output of ``encoder``."""
     return codec in _UNITS and not encoder.endswith("_videotoolbox")  # whose units have lengths, not start codes
 
 
 class Captions:
-    """Waits with each picture's captions for the packet that the picture becomes. One thread uses it."""
+    """Keeps each frame's captions until its packet is encoded. One thread uses it."""
 
     def __init__(self) -> None:
         self._waiting: dict[Fraction, bytes] = {}
 
     def note(self, seconds: Fraction, captions: bytes) -> None:
-        """``captions`` belong to the picture at ``seconds`` of the packets' clock."""
-        if len(self._waiting) < _MOST_WAITING:
+        """``captions`` belong to the frame at ``seconds`` of the packets' clock."""
+        if len(self._waiting) < _MAX_WAITING:
             self._waiting[seconds] = captions
 
     def put_into(self, packets: Iterable[Any], *, codec: str) -> Iterator[Any]:
@@ -63,7 +63,7 @@ def _with_message(packet: Any, captions: bytes, codec: str) -> Any:
 
 def _message(captions: bytes) -> bytes:
     """A message, and the bit that ends a unit's payload."""
-    count = min(len(captions) // 3, _MOST_TRIPLETS)
+    count = min(len(captions) // 3, _MAX_TRIPLETS)
     body = _HEAD + bytes([0xC0 | count, 0xFF]) + captions[: 3 * count] + b"\xff"
     return bytes([_REGISTERED_MESSAGE, len(body)]) + body + b"\x80"  # at most 104 bytes: one byte says the length
 

@@ -35,7 +35,7 @@ def colour_from_tags(*, matrix: int, colour_range: int, primaries: int, transfer
     """Tags as H.273 code points to a :class:`Colour`. The ``yuvj`` formats are full range whatever the tag says.
 
     Raises:
-        UnsupportedInputError: a matrix whose pictures would come out in wrong colours.
+        UnsupportedInputError: a matrix that would give wrong colours.
     """
     if matrix in _UNSUPPORTED_MATRICES:
         raise UnsupportedInputError(
@@ -56,7 +56,7 @@ def colour_from_tags(*, matrix: int, colour_range: int, primaries: int, transfer
 
 
 def colour_of(frame: av.VideoFrame, *, container: Colour | None = None) -> Colour:
-    """The tags of a decoded frame; what the picture leaves open is taken from the ``container``'s tags.
+    """The tags of a decoded frame; what it leaves open is taken from the ``container``'s tags.
 
     Raises:
         UnsupportedInputError: as :func:`colour_from_tags`.

@@ -1,4 +1,4 @@
-"""What a container says of a picture's edges: QuickTime's clean aperture, Matroska's crop. FFmpeg leaves both to us."""
+"""The crop that a container declares: QuickTime's clean aperture, Matroska's crop. FFmpeg applies neither."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import BinaryIO
 from animevid.io.frame_fit import Crop
 from animevid.io.mp4_boxes import boxes, find_moov
 
-_MOST_BYTES = 16 << 20
+_MAX_BYTES = 16 << 20
 #: Matroska (RFC 9559, 5.1.4.1.28): PixelCropBottom, Top, Left, Right.
 _PIXEL_CROP = {b"\x54\xaa": "bottom", b"\x54\xbb": "top", b"\x54\xcc": "left", b"\x54\xdd": "right"}
 _TRACKS, _TRACK_ENTRY, _TRACK_NUMBER, _VIDEO = b"\x16\x54\xae\x6b", b"\xae", b"\xd7", b"\xe0"
@@ -24,7 +24,7 @@ def container_crop(path: Path, *, format_name: str, stream_index: int, width: in
                 found = _clean_aperture(file, stream_index, width, height)
         elif kind == "matroska":
             with path.open("rb") as file:
-                found = _pixel_crop(file.read(_MOST_BYTES), stream_index)
+                found = _pixel_crop(file.read(_MAX_BYTES), stream_index)
         else:
             return None
     except (OSError, ValueError, IndexError, ZeroDivisionError):
@@ -38,7 +38,7 @@ def _clean_aperture(file: BinaryIO, stream_index: int, width: int, height: int) 
     if place is None:
         return None
     file.seek(place[0])
-    moov = file.read(min(place[1] - place[0], _MOST_BYTES))
+    moov = file.read(min(place[1] - place[0], _MAX_BYTES))
     tracks = [body for kind, body in boxes(moov[8:]) if kind == b"trak"]
     if stream_index >= len(tracks):
         return None

@@ -1,4 +1,4 @@
-"""Interlaced pictures made whole: each keeps its time, the lines of its second field are drawn anew (bwdif)."""
+"""Deinterlaces with FFmpeg's bwdif: a frame keeps its time, and the lines of its second field are interpolated."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _GONE = (av.error.BlockingIOError, av.error.EOFError)
 
 
 class Deinterlacer:
-    """Passes progressive pictures as they are; from the first interlaced one on, FFmpeg's ``bwdif`` sees them all.
+    """Passes progressive frames unchanged; from the first interlaced one on, all go through ``bwdif``.
 
-    It gives one picture for each (not one for each field), a picture later. Pictures of another size or kind begin
-    anew.
+    It gives one frame for each (not one for each field), one frame late. A frame of another size or pixel format
+    starts a new filter.
     """
 
     def __init__(self, time_base: Fraction) -> None:
         self._time_base = time_base
         self._graph: Any = None
         self._form: tuple[int, int, str] | None = None
-        #: Whether an interlaced picture has come so far.
+        #: Whether an interlaced frame has come so far.
         self.is_needed = False
 
     def through(self, frames: Iterator[Any]) -> Iterator[Any]:
@@ -47,7 +47,7 @@ class Deinterlacer:
         width, height, name = form
         self._graph = graph = av.filter.Graph()
         source = graph.add_buffer(width=width, height=height, format=av.VideoFormat(name), time_base=self._time_base)
-        # send_frame: one picture a frame; a picture that is not marked as interlaced passes.
+        # send_frame: one output frame per input frame; frames that are not marked as interlaced pass.
         graph.link_nodes(source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink"))
         graph.configure()
 

@@ -1,4 +1,4 @@
-"""Which encoder writes the pictures, with which settings; hardware only where it really opens."""
+"""Chooses the encoder and its settings; a hardware encoder only where it opens."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _ALPHA_FORMATS = {"libvpx-vp9": "yuva420p", "prores_ks": "yuva444p10le"}
 
 @dataclass(frozen=True, slots=True)
 class EncoderPlan:
-    """A decided encoder for one picture size and kind. ``notices`` say in one line each what a person should know."""
+    """The chosen encoder for one :class:`FrameFormat`. ``notices`` are one-line remarks for the user."""
 
     codec: str
     encoder: str
@@ -83,8 +83,8 @@ class EncoderPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureKind:
-    """What the encoder will be given."""
+class FrameFormat:
+    """The frames that the encoder will be given."""
 
     width: int
     height: int
@@ -96,13 +96,13 @@ class PictureKind:
     sample_aspect_ratio: Fraction = Fraction(1)
 
 
-def choose_encoder(settings: EncodeOptions, picture: PictureKind, *, container: str) -> EncoderPlan:
-    """The encoder that will write ``picture`` into ``container`` (FFmpeg's muxer name), opened once to be sure.
+def choose_encoder(settings: EncodeOptions, frame_format: FrameFormat, *, container: str) -> EncoderPlan:
+    """The encoder that writes ``frame_format`` into ``container`` (FFmpeg's muxer name), opened once to be sure.
 
     Raises:
         OptionError: a preset or quality that the codec does not know.
         UsageError: a codec that the container cannot hold.
-        OutputError: the encoder is missing here or refuses this picture size.
+        OutputError: the encoder is missing here or refuses this frame size.
     """
     codec = chosen_codec(settings, container=container)
     if settings.crf is not None and settings.bitrate_bps is not None:
@@ -113,8 +113,8 @@ def choose_encoder(settings: EncodeOptions, picture: PictureKind, *, container: 
     notices: list[str] = []
     if settings.hardware != "off":
         for family in HARDWARE_FAMILIES if settings.hardware == "auto" else (settings.hardware,):
-            plan = _plan(f"{codec}_{family}", codec, settings, picture, container=container)
-            reason = "no such encoder" if codec not in _HARDWARE_CODECS else opening_failure(plan, picture)
+            plan = _plan(f"{codec}_{family}", codec, settings, frame_format, container=container)
+            reason = "no such encoder" if codec not in _HARDWARE_CODECS else opening_failure(plan, frame_format)
             if reason is None:
                 return plan
             log.debug("%s does not open: %s", plan.encoder, reason)
@@ -122,12 +122,12 @@ def choose_encoder(settings: EncodeOptions, picture: PictureKind, *, container: 
             "no hardware encoder opens" if settings.hardware == "auto" else f"{plan.encoder} does not open ({reason})"
         )
         notices.append(f"{wanted}: {SOFTWARE_ENCODERS[codec]} is used instead")
-    plan = _plan(SOFTWARE_ENCODERS[codec], codec, settings, picture, container=container, notices=notices)
-    reason = opening_failure(plan, picture)
+    plan = _plan(SOFTWARE_ENCODERS[codec], codec, settings, frame_format, container=container, notices=notices)
+    reason = opening_failure(plan, frame_format)
     if reason is not None:
         if plan.encoder not in av.codecs_available:
             raise OutputError(f"encoder = {plan.encoder!r} is not in this FFmpeg: choose another codec")
-        if settings.preset is not None and opening_failure(_without_preset(plan), picture) is None:
+        if settings.preset is not None and opening_failure(_without_preset(plan), frame_format) is None:
             raise OptionError(f"preset = {settings.preset!r} is not one that {plan.encoder} knows")
         raise OutputError(f"{plan.encoder} refuses {plan.width}x{plan.height} {plan.pixel_format}: {reason}")
     return plan
@@ -152,16 +152,16 @@ def container_holds(container: str, encoder: str) -> bool:
     return True
 
 
-def open_context(context: Any, plan: EncoderPlan, picture: PictureKind) -> None:
+def open_context(context: Any, plan: EncoderPlan, frame_format: FrameFormat) -> None:
     """Give an unopened encoder context (or an output stream's) everything that ``plan`` decided."""
     context.width, context.height = plan.width, plan.height
     context.pix_fmt = plan.pixel_format
-    context.time_base = picture.time_base
-    context.framerate = picture.rate or Fraction(25)
-    context.sample_aspect_ratio = picture.sample_aspect_ratio
+    context.time_base = frame_format.time_base
+    context.framerate = frame_format.rate or Fraction(25)
+    context.sample_aspect_ratio = frame_format.sample_aspect_ratio
     context.thread_count = plan.threads
     context.thread_type = "AUTO"
-    write_tags(context, picture.colour)
+    write_tags(context, frame_format.colour)
     context.flags |= CodecFlags.frame_duration
     if plan.bitrate_bps:
         context.bit_rate = plan.bitrate_bps
@@ -170,11 +170,11 @@ def open_context(context: Any, plan: EncoderPlan, picture: PictureKind) -> None:
         os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to the terminal on its own otherwise; 1 is errors
 
 
-def opening_failure(plan: EncoderPlan, picture: PictureKind) -> str | None:
+def opening_failure(plan: EncoderPlan, frame_format: FrameFormat) -> str | None:
     """Why the encoder does not open here, in a few words; ``None`` if it does."""
     try:
         context = av.CodecContext.create(plan.encoder, "w")
-        open_context(context, plan, picture)
+        open_context(context, plan, frame_format)
         context.open()
     except (av.FFmpegError, ValueError, OSError) as error:
         return str(getattr(error, "strerror", None) or error).splitlines()[0]
@@ -185,19 +185,20 @@ def _plan(
     encoder: str,
     codec: str,
     settings: EncodeOptions,
-    picture: PictureKind,
+    frame_format: FrameFormat,
     *,
     container: str,
     notices: list[str] | None = None,
 ) -> EncoderPlan:
     notices = list(notices or ())
-    pixel_format = _pixel_format(encoder, picture, container=container, notices=notices)
-    width, height = picture.width, picture.height
+    pixel_format = _pixel_format(encoder, frame_format, container=container, notices=notices)
+    width, height = frame_format.width, frame_format.height
     if encoder in _EVEN_SIZE_ENCODERS or encoder.endswith(HARDWARE_FAMILIES):
         width, height = width + width % 2, height + height % 2
-        if (width, height) != (picture.width, picture.height):
+        if (width, height) != (frame_format.width, frame_format.height):
             notices.append(
-                f"{picture.width}x{picture.height} is odd: written as {width}x{height}, the last column or row repeated"
+                f"{frame_format.width}x{frame_format.height} is odd: written as {width}x{height}, "
+                "the last column or row repeated"
             )
     return EncoderPlan(
         codec=codec,
@@ -212,17 +213,17 @@ def _plan(
     )
 
 
-def _pixel_format(encoder: str, picture: PictureKind, *, container: str, notices: list[str]) -> str:
-    if picture.has_alpha:
+def _pixel_format(encoder: str, frame_format: FrameFormat, *, container: str, notices: list[str]) -> str:
+    if frame_format.has_alpha:
         if encoder in container_of(container).alpha_encoders:
             return _ALPHA_FORMATS[encoder]
         notices.append(
-            f"{encoder} in {container} has no alpha channel: pictures are put over black "
+            f"{encoder} in {container} has no alpha channel: frames are put over black "
             "(.webm with vp9 and .mov with prores keep it)"
         )
     if encoder == "prores_ks":
         return "yuv422p10le"
-    if picture.bit_depth == 8:
+    if frame_format.bit_depth == 8:
         return "nv12" if encoder.endswith(("qsv", "vaapi")) else "yuv420p"
     deep = "p010le" if encoder.endswith(HARDWARE_FAMILIES) else "yuv420p10le"
     try:

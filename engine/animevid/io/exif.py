@@ -1,4 +1,4 @@
-"""The one thing that animevid needs of EXIF: which way up a picture stands (tag 0x0112, TIFF 6.0 and EXIF 2.32)."""
+"""The orientation in EXIF (tag 0x0112, TIFF 6.0 and EXIF 2.32), which is all that animevid reads of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import struct
 from animevid.io.orientation import Orientation
 
 _ORIENTATION_TAG = 0x0112
-#: EXIF's eight values: what must be done for the picture to stand upright (mirror first, then turn clockwise).
+#: EXIF's eight values: how to bring the image upright (mirror first, then turn clockwise).
 _ORIENTATIONS = {
     1: Orientation(0),
     2: Orientation(0, mirrored=True),
@@ -64,7 +64,7 @@ def _jpeg_segment(data: bytes) -> bytes | None:
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
-        if marker == 0xDA:  # the picture itself begins
+        if marker == 0xDA:  # the coded image begins
             return None
         (length,) = struct.unpack_from(">H", data, position + 2)
         if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\x00\x00":

@@ -1,4 +1,4 @@
-"""Every picture of a film at one size: cut as the container says, and fitted where the size changes on the way."""
+"""Brings all frames of a film to one size: crops as the container says, and letterboxes where the size changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from animevid.pixels.planes import Plane, PlanesYUV420
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """How many pixels are left out at each edge of the stored picture."""
+    """How many pixels to crop at each edge of the stored frame."""
 
     left: int = 0
     top: int = 0
@@ -22,7 +22,7 @@ class Crop:
     bottom: int = 0
 
     def fits(self, width: int, height: int) -> bool:
-        """Whether something of a picture is left."""
+        """Whether anything of the frame is left."""
         edges = (self.left, self.top, self.right, self.bottom)
         return any(edges) and min(edges) >= 0 and self.left + self.right < width and self.top + self.bottom < height
 
@@ -31,7 +31,7 @@ class Crop:
 
 
 class FrameFit:
-    """Makes pictures of the size of the first one. One thread uses it."""
+    """Brings frames to the size of the first one. One thread uses it."""
 
     def __init__(self, crop: Crop | None = None) -> None:
         self._crop = crop
@@ -62,7 +62,7 @@ class FrameFit:
         if not self.other_sizes or self._size is None:
             return ()
         others = ", ".join(f"{width}x{height}" for width, height in self.other_sizes[:4])
-        return (f"the picture's size changes on the way ({others}): fitted into {self._size[1]}x{self._size[0]}",)
+        return (f"the frame size changes on the way ({others}): fitted into {self._size[1]}x{self._size[0]}",)
 
 
 def cropped(planes: PlanesYUV420, crop: Crop) -> PlanesYUV420:

@@ -1,4 +1,4 @@
-"""HDR to SDR: PQ and HLG pictures brought to BT.709, so that a style sees ordinary colours.
+"""Tone maps HDR to SDR: PQ and HLG frames become BT.709, so that a style sees ordinary colours.
 
 The operator is the EETF of Report ITU-R BT.2390-10 (5.4.1), applied to the largest of R, G, B so that hues stay, from a
 1000 cd/m2 master to a 203 cd/m2 reference white (BT.2408); then BT.2020 primaries to BT.709 (BT.2087) and BT.1886's
@@ -69,7 +69,7 @@ def eetf_bt2390(nits: Floats, *, source_peak: float, target_peak: float) -> Floa
 
 
 def open_tone_mapper(colour: Colour, *, allowed: bool) -> ToneMapper | None:
-    """The tone mapper that pictures of ``colour`` need; ``None`` for SDR.
+    """The tone mapper that frames of ``colour`` need; ``None`` for SDR.
 
     Raises:
         UnsupportedInputError: HDR, and the caller does not want it mapped.
@@ -85,7 +85,7 @@ def open_tone_mapper(colour: Colour, *, allowed: bool) -> ToneMapper | None:
 
 
 class ToneMapper:
-    """Maps pictures of one HDR kind to SDR BT.709, limited range, same bit depth. Callable on planes."""
+    """Maps frames of one HDR kind to SDR BT.709, limited range, same bit depth. Callable on planes."""
 
     def __init__(self, colour: Colour) -> None:
         self.name = {TRANSFER_PQ: "PQ", TRANSFER_HLG: "HLG"}[colour.transfer]

@@ -1,4 +1,4 @@
-"""HEIF and AVIF photos that are made of parts (ISO/IEC 23008-12): a grid of tiles, opacity in a picture beside it."""
+"""HEIF and AVIF photos made of parts (ISO/IEC 23008-12): a grid of tiles, and opacity in an auxiliary image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from animevid.pixels.planes import Plane, PlanesYUV420
 
-_MOST_ITEMS = 65536
+_MAX_ITEMS = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _item(data: bytes, number: int) -> bytes | None:
         return value
 
     name_size = 4 if version == 2 else 2
-    for _ in range(min(take(name_size), _MOST_ITEMS)):
+    for _ in range(min(take(name_size), _MAX_ITEMS)):
         item, method, _, base = take(name_size), take(2) & 15 if version else 0, take(2), take(base_size)
         for _ in range(take(2)):
             if version:
@@ -104,7 +104,7 @@ def _item(data: bytes, number: int) -> bytes | None:
 
 
 def put_together(tiles: Sequence[PlanesYUV420], grid: Grid) -> PlanesYUV420:
-    """One picture of ``tiles``, row by row, cut to its size."""
+    """One image of ``tiles``, row by row, cropped to its size."""
     columns = grid.columns
 
     def join(planes: Sequence[Plane], height: int, width: int) -> Plane:

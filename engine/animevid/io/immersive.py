@@ -30,7 +30,7 @@ _V1 = (
 
 @dataclass(frozen=True, slots=True)
 class Stereo:
-    """Two views in one picture. ``is_swapped``: the right eye's comes first."""
+    """Two views in one frame. ``is_swapped``: the right eye's comes first."""
 
     side_by_side: bool
     is_swapped: bool = False
@@ -45,8 +45,10 @@ class Stereo:
 
 @dataclass(frozen=True, slots=True)
 class Sphere:
-    """How a sphere lies in the picture: equirectangular, or a cube map. Angles are degrees of 16.16 fixed point, bounds
-    (left, top, right, bottom; equirectangular) fractions of 2**32, ``padding`` (of a cube map) pixels.
+    """How a sphere is projected into the frame: equirectangular, or a cube map.
+
+    Angles are degrees of 16.16 fixed point, bounds (left, top, right, bottom; equirectangular) fractions of 2**32,
+    ``padding`` (of a cube map) pixels.
     """
 
     is_cube: bool = False

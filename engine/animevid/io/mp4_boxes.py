@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _HEADER = 8
-#: What comes before the boxes of a sample description (12.3.2 there) and of the sample entry of a picture (12.1.3).
+#: What comes before the boxes of a sample description (12.3.2 there) and of a visual sample entry (12.1.3).
 _DESCRIPTION, _ENTRY = 8, 78
 _CHUNK_BYTES = 4 << 20
 
@@ -49,12 +49,12 @@ def find_moov(file: BinaryIO) -> Span | None:
     return None
 
 
-def add_boxes(path: Path, *, picture: int, into_entry: bytes, into_track: bytes) -> bool:
+def add_boxes(path: Path, *, video_track: int, into_entry: bytes, into_track: bytes) -> bool:
     """Put boxes into a finished file that lies on the disk.
 
     Args:
         path: an MP4 or MOV that is not in fragments.
-        picture: which of the tracks with pictures, from 0.
+        video_track: index among the video tracks, from 0.
         into_entry: what is put behind the other boxes of the track's sample entry.
         into_track: what is put behind the track's other boxes.
 
@@ -67,7 +67,7 @@ def add_boxes(path: Path, *, picture: int, into_entry: bytes, into_track: bytes)
             return False
         file.seek(place[0])
         moov = bytearray(file.read(place[1] - place[0]))
-        track = _picture_track(moov, picture)
+        track = _video_track(moov, video_track)
         if track is None:
             return False
         # The later place first: the earlier one stays where it is.
@@ -89,7 +89,7 @@ def _insert(moov: bytearray, new: bytes, *, at: int, around: list[Span]) -> None
         moov[begin : begin + 4] = length.to_bytes(4, "big")
 
 
-def _picture_track(moov: bytes | bytearray, number: int) -> list[Span] | None:
+def _video_track(moov: bytes | bytearray, number: int) -> list[Span] | None:
     """The spans of "moov", the track, and what leads to its first sample entry, which is the last."""
     whole = (0, len(moov))
     inside = (_HEADER, len(moov))

@@ -1,4 +1,4 @@
-"""One door in and one door out: which source reads a name, and which sink writes one."""
+"""Chooses the source that reads a name and the sink that writes one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from animevid.errors import InputError, UsageError
 from animevid.io.containers import MUXERS, container_of
-from animevid.io.encoders import PictureKind, chosen_codec
+from animevid.io.encoders import FrameFormat, chosen_codec
 from animevid.io.network.protocols import STANDARD_STREAM, Spec, is_local_file, local_path
 from animevid.io.network.standard_input import StandardInput
 from animevid.io.sink import Sink
@@ -45,8 +45,8 @@ def open_source(
 ) -> Source:
     """A source for a video, GIF or image file, a folder or glob of images, a URL, or ``-`` (standard input).
 
-    What a file is, is told by its content and not by its name. ``image_rate`` gives images their time (pictures a
-    second). The other arguments are those of :class:`VideoSource`.
+    The content of a file decides, not its name. ``image_rate`` gives images their time (frames per second). The other
+    arguments are those of :class:`VideoSource`.
 
     Raises:
         InputError, UnsupportedInputError, UsageError: see :class:`VideoSource` and :class:`ImageSource`.
@@ -140,7 +140,7 @@ def open_sink(
     *,
     template: Source | None = None,
     settings: OutputOptions | None = None,
-    picture: PictureKind | None = None,
+    frame_format: FrameFormat | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Sink:
     """A sink for an output name: a video container, ``.gif``/``.apng``/``.webp``, an image, a folder, a URL or ``-``.
@@ -150,14 +150,14 @@ def open_sink(
     :class:`VideoSink`; images and animations use ``settings.overwrite`` only.
 
     Raises:
-        UsageError: a suffix that nothing writes, or one picture asked of a film.
+        UsageError: a suffix that nothing writes, or one image asked of a film.
         OutputError: the target exists or cannot be written.
     """
     settings = settings or OutputOptions()
     text = os.fspath(path)
     suffix = Path(text).suffix.lower()
     if not is_local_file(path) or settings.muxer is not None or suffix in MUXERS:
-        return VideoSink(path, template=template, settings=settings, picture=picture, should_stop=should_stop)
+        return VideoSink(path, template=template, settings=settings, frame_format=frame_format, should_stop=should_stop)
     is_still = template is not None and template.info.is_still
     is_pattern = re.search(r"%0?\d*d", Path(text).name) is not None
     if suffix in ANIMATIONS and not (suffix == ".webp" and (is_still or is_pattern)):

@@ -1,4 +1,4 @@
-"""Turning pictures upright: display matrices, EXIF orientations, and the turn itself on planar 4:2:0."""
+"""Orientation: display matrices, EXIF orientations, and turning planar 4:2:0 upright."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_C
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """What must be done to a stored picture for it to stand upright: mirror left-right first, then turn clockwise."""
+    """How to bring a stored frame upright: mirror left-right first, then turn clockwise."""
 
     rotation_degrees: int = 0  # clockwise: 0, 90, 180 or 270
     mirrored: bool = False
@@ -51,8 +51,7 @@ def orientation_from_matrix(matrix: tuple[int, ...]) -> Orientation:
 def orientation_of(frame: av.VideoFrame, *, codec: str = "") -> Orientation:
     """The orientation that a decoded frame carries (containers' display matrices and EXIF alike).
 
-    ``codec`` is the decoder's name. Of PNG's pictures the turn alone is told, not the mirror (see
-    docs/upstream.md).
+    ``codec`` is the decoder's name. For PNG only the turn is known, not the mirror (see docs/upstream.md).
     """
     if codec in CRASH_WHEN_LISTED:
         return Orientation(-frame.rotation % 360 // 90 * 90)

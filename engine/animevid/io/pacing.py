@@ -1,4 +1,4 @@
-"""Real time: for what is published, at the pace at which it is watched, and for what stands in for a camera."""
+"""Paces frames in real time: for publishing, and for files that stand in for a camera."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 
-#: How long a wait lasts before it looks whether it is still wanted.
+#: Waits check ``should_stop`` this often.
 _MAX_SLEEP_SECONDS = 0.1
-#: How long a picture is held back at most. Servers take a longer silence for a broken connection, and what asks for it
-#: is rather a jump of the film's clock than a picture to be looked at for so long.
+#: The longest time that a frame is held. Servers take a longer silence for a broken connection, and a longer gap is
+#: more likely a jump of the film's clock than a frame to be shown for so long.
 MAX_HOLD_SECONDS = 10.0
 
 
 class Pacer:
-    """Holds each picture back until its moment, counted from the first one. One thread uses it.
+    """Holds each frame until its time, counted from the first one. One thread uses it.
 
-    A picture that is late goes at once, and so do those behind it until the lost time is made up for: a server's
-    viewers have that much less in their buffers. None is held for more than :data:`MAX_HOLD_SECONDS`: behind a jump
-    of the clock, time is counted from the picture that jumped.
+    A late frame goes at once, and so do those after it until the delay is made up for, since the viewers' buffers have
+    shrunk by it. No frame is held for more than :data:`MAX_HOLD_SECONDS`: after a jump of the clock, time is counted
+    from the frame that jumped.
 
-    ``should_stop`` ends a wait early. ``now`` and ``sleep`` are a clock's, in seconds.
+    ``should_stop`` ends a wait early. ``now`` and ``sleep`` are those of a clock, in seconds.
     """
 
     def __init__(
@@ -35,15 +35,15 @@ class Pacer:
         self._now = now
         self._sleep = sleep
         self._start_seconds: float | None = None
-        #: By how much the latest picture of all was late, in seconds.
+        #: The largest delay of a frame so far, in seconds.
         self.behind_seconds = 0.0
 
     def restart(self, pts_seconds: Fraction) -> None:
-        """Count time anew: the picture at ``pts_seconds`` goes now, since the server was not there before."""
+        """Restart the clock: the frame at ``pts_seconds`` goes now, because the server was away."""
         self._start_seconds = self._now() - float(pts_seconds)
 
     def hold(self, pts_seconds: Fraction) -> None:
-        """Return when it is time for the picture at ``pts_seconds``."""
+        """Return when the frame at ``pts_seconds`` is due."""
         if self._start_seconds is None:
             self._start_seconds = self._now() - float(pts_seconds)
         due = self._start_seconds + float(pts_seconds)
@@ -57,9 +57,9 @@ class Pacer:
 
 
 def ticks(rate: Fraction, stopping: threading.Event) -> Iterator[int]:
-    """Counts the frames of a camera of ``rate`` a second, each at its moment, until ``stopping`` is set.
+    """Count frames at ``rate`` per second, each at its time, until ``stopping`` is set.
 
-    Moments that have passed already are skipped, as a camera would.
+    Frames whose time has passed are skipped, as a camera does.
     """
     pacer = Pacer(should_stop=stopping.is_set, sleep=stopping.wait)
     start, index = time.monotonic(), 0

@@ -1,4 +1,4 @@
-"""Packets that only pass by: from the thread that reads the source to the one that writes the output, in order."""
+"""Queues undecoded packets from the thread that reads the source to the one that writes the output, in order."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from typing import Any
 class PacketQueue:
     """Carries undecoded packets (audio, subtitles, further video, data) from a source to one sink.
 
-    The source ``put``s what it meets while it looks for pictures, the sink ``take``s before each picture that it
-    writes, so the relay holds as much as lies between the two in the file: bounded by the pipeline's queues, not by the
-    clip. Streams nobody asked for are dropped at once. Safe between two threads.
+    The source ``put``s packets as it reads for frames, and the sink ``take``s them before each frame that it writes.
+    So the queue holds what lies between the two in the file: the pipeline's queues bound it, not the clip's length.
+    Packets of streams without a subscriber are dropped. Safe between two threads.
     """
 
     def __init__(self) -> None:
         self._packets: deque[Any] = deque()
         self._lock = threading.Lock()
         self._last_dts: dict[int, tuple[int, Fraction]] = {}
-        self._wanted: frozenset[int] | None = None  # None: a sink may still come, keep everything
+        self._wanted: frozenset[int] | None = None  # None: a sink may still subscribe, keep everything
 
     def subscribe(self, stream_indices: frozenset[int]) -> None:
-        """Keep only packets of these streams from now on, and of what waits already."""
+        """Keep only packets of these streams, among new and waiting ones."""
         with self._lock:
             self._wanted = stream_indices
             self._packets = deque(packet for packet in self._packets if packet.stream_index in stream_indices)
 
     def drop_before(self, seconds: Fraction) -> None:
-        """Forget what waits from before ``seconds`` of the source's clock."""
+        """Drop waiting packets from before ``seconds`` of the source's clock."""
         with self._lock:
             self._packets = deque(
                 packet
@@ -38,12 +38,12 @@ class PacketQueue:
             )
 
     def first(self, stream_index: int) -> Any:
-        """The oldest packet of a stream that waits, left where it is; ``None`` without one."""
+        """The oldest waiting packet of a stream, which stays in the queue; ``None`` without one."""
         with self._lock:
             return next((packet for packet in self._packets if packet.stream_index == stream_index), None)
 
     def close_if_unclaimed(self) -> None:
-        """Called when pictures start to flow: without a sink by then, nothing is kept."""
+        """Keep nothing from now on if no sink has subscribed; called at the first frame."""
         if self._wanted is None:
             self.subscribe(frozenset())
 
@@ -67,7 +67,7 @@ class PacketQueue:
         return ticks * time_base
 
     def take(self) -> list[Any]:
-        """Everything that waits, oldest first."""
+        """All waiting packets, oldest first."""
         with self._lock:
             if not self._packets:
                 return []

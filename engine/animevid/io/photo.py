@@ -1,4 +1,4 @@
-"""What a photo's file says beside its pixels: EXIF (when, where, with what) and the colour profile of its numbers.
+"""The metadata of a photo: EXIF and the ICC colour profile.
 
 Read with Pillow, which finds both in JPEG, PNG, WebP, TIFF and JPEG 2000; in HEIC and AVIF they are items and boxes.
 """
@@ -40,15 +40,15 @@ def tags_of(data: bytes, demuxer: str) -> PhotoTags:
     if demuxer == "mov":
         return PhotoTags(_heif_exif(data), _heif_profile(data))
     try:
-        with open_picture(data) as picture:
-            exif = picture.info.get("exif") or (picture.getexif().tobytes() if demuxer == "tiff_pipe" else b"")
-            return PhotoTags(exif, picture.info.get("icc_profile") or b"", picture.mode == "CMYK")
-    except Exception as error:  # a damaged block beside the pixels is no reason to refuse the picture
+        with open_image(data) as image:
+            exif = image.info.get("exif") or (image.getexif().tobytes() if demuxer == "tiff_pipe" else b"")
+            return PhotoTags(exif, image.info.get("icc_profile") or b"", image.mode == "CMYK")
+    except Exception as error:  # damaged metadata is no reason to refuse the image
         log.debug("no tags are read: %s", error)
         return PhotoTags()
 
 
-def open_picture(data: bytes) -> Any:
+def open_image(data: bytes) -> Any:
     """``data`` as Pillow opens it: its header is read, nothing decoded, and any size passes."""
     from PIL import Image
 
@@ -58,7 +58,7 @@ def open_picture(data: bytes) -> Any:
 
 
 def lasting_exif(exif: bytes) -> bytes:
-    """``exif`` as it is true of the stylized picture: upright, in sRGB, without the old size and thumbnail."""
+    """``exif`` corrected for the stylized image: upright, in sRGB, without the old size and thumbnail."""
     from PIL import Image
 
     if not exif:

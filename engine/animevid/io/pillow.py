@@ -1,4 +1,4 @@
-"""Pictures that PyAV's FFmpeg does not read, or only in part: animated WebP, JPEG 2000, TGA, ICO, CMYK, JPEG XL."""
+"""Images that PyAV's FFmpeg cannot read, or not in full: animated WebP, JPEG 2000, TGA, ICO, CMYK, JPEG XL."""
 
 from __future__ import annotations
 
@@ -11,67 +11,67 @@ from typing import Any
 import numpy as np
 
 from animevid.errors import InputError, UnsupportedInputError
-from animevid.io.photo import open_picture
+from animevid.io.photo import open_image
 from animevid.io.planes_io import STILL_RGB
 from animevid.pixels import rgb_to_planes
 from animevid.pixels.planes import PlanesYUV420
 
 #: Pillow warns from 89 million pixels on and refuses twice that; the largest panoramas of phones have 100.
-_MOST_PIXELS = 300_000_000
+_MAX_PIXELS = 300_000_000
 _ALPHA_MODES = ("RGBA", "LA", "La", "PA", "RGBa")
 
 
 @dataclass(frozen=True, slots=True)
-class TimedPicture:
-    """One picture of an animation; times are exact seconds from its beginning."""
+class TimedFrame:
+    """One frame of an animation; times are exact seconds from its start."""
 
     planes: PlanesYUV420
     start_seconds: Fraction
     duration_seconds: Fraction
 
 
-def read_picture(data: bytes, *, name: str) -> tuple[PlanesYUV420, str]:
-    """The (largest) picture in the file ``data`` and the name of its format; CMYK by its own profile.
+def read_image(data: bytes, *, name: str) -> tuple[PlanesYUV420, str]:
+    """The (largest) image in the file ``data`` and the name of its format; CMYK is converted by its own profile.
 
     Raises:
-        InputError: not a picture that Pillow reads, damaged, or too large.
+        InputError: not an image that Pillow reads, damaged, or too large.
         UnsupportedInputError: JPEG XL without its plug-in.
     """
-    with _opened(data, name) as picture:
-        return _planes_of(picture, name), str(picture.format).lower()
+    with _opened(data, name) as image:
+        return _planes_of(image, name), str(image.format).lower()
 
 
-def picture_size(data: bytes, *, name: str) -> tuple[int, int]:
+def image_size(data: bytes, *, name: str) -> tuple[int, int]:
     """Width and height in pixels by the file's header; nothing is decoded.
 
     Raises:
-        InputError, UnsupportedInputError: as :func:`read_picture`.
+        InputError, UnsupportedInputError: as :func:`read_image`.
     """
-    with _opened(data, name) as picture:
-        return int(picture.width), int(picture.height)
+    with _opened(data, name) as image:
+        return int(image.width), int(image.height)
 
 
-def read_animation(data: bytes, *, name: str) -> Iterator[TimedPicture]:
-    """The pictures of an animated WebP, whole (put over each other as the file says), in order.
+def read_animation(data: bytes, *, name: str) -> Iterator[TimedFrame]:
+    """The composed frames of an animated WebP, in order.
 
     Raises:
         InputError: damaged.
     """
-    with _opened(data, name) as picture:
+    with _opened(data, name) as image:
         start = Fraction(0)
-        for number in range(getattr(picture, "n_frames", 1)):
+        for number in range(getattr(image, "n_frames", 1)):
             try:
-                picture.seek(number)
-                planes = _planes_of(picture, name)
+                image.seek(number)
+                planes = _planes_of(image, name)
             except (EOFError, OSError, SyntaxError, ValueError) as error:
                 raise _damaged(name) from error
-            duration = Fraction(max(int(picture.info.get("duration") or 0), 1), 1000)
-            yield TimedPicture(planes, start, duration)
+            duration = Fraction(max(int(image.info.get("duration") or 0), 1), 1000)
+            yield TimedFrame(planes, start, duration)
             start += duration
 
 
 def animation_times(data: bytes, *, name: str) -> tuple[int, Fraction]:
-    """How many pictures an animated WebP has, and how long it lasts in seconds (none is decoded)."""
+    """How many frames an animated WebP has, and how long it lasts in seconds (nothing is decoded)."""
     count, milliseconds, at = 0, 0, 12
     while at + 8 <= len(data):
         size = int.from_bytes(data[at + 4 : at + 8], "little")
@@ -93,14 +93,14 @@ def _opened(data: bytes, name: str) -> Any:
                 f"path = {name!r} is JPEG XL, which needs a library: pip install pillow-jxl-plugin"
             ) from None
     try:
-        picture = open_picture(data)
-    except Exception as error:  # Pillow's plug-ins raise what they like over damaged files
+        image = open_image(data)
+    except Exception as error:  # Pillow's plug-ins raise any kind of exception over damaged files
         raise _damaged(name) from error
-    if picture.width * picture.height > _MOST_PIXELS:
-        size = f"{picture.width}x{picture.height}"
-        picture.close()
-        raise InputError(f"path = {name!r} is {size}: at most {_MOST_PIXELS // 10**6} million pixels are read")
-    return picture
+    if image.width * image.height > _MAX_PIXELS:
+        size = f"{image.width}x{image.height}"
+        image.close()
+        raise InputError(f"path = {name!r} is {size}: at most {_MAX_PIXELS // 10**6} million pixels are read")
+    return image
 
 
 def is_jpeg_xl(head: bytes) -> bool:
@@ -108,36 +108,36 @@ def is_jpeg_xl(head: bytes) -> bool:
     return head.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n"))
 
 
-def _planes_of(picture: Any, name: str) -> PlanesYUV420:
+def _planes_of(image: Any, name: str) -> PlanesYUV420:
     try:
-        if picture.mode == "CMYK":
-            picture = _cmyk_to_rgb(picture)
-        elif picture.mode.startswith(("I", "F")):  # 16 bits of grey
-            levels = np.asarray(picture)
+        if image.mode == "CMYK":
+            image = _cmyk_to_rgb(image)
+        elif image.mode.startswith(("I", "F")):  # 16 bits of grey
+            levels = np.asarray(image)
             grey = levels >> 8 if levels.dtype.kind in "iu" and int(levels.max(initial=0)) > 255 else levels
             rgb = np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., np.newaxis], 3, axis=2)
             return rgb_to_planes(rgb, colour=STILL_RGB)
-        has_alpha = picture.mode in _ALPHA_MODES or "transparency" in picture.info
-        pixels = np.asarray(picture.convert("RGBA" if has_alpha else "RGB"))
+        has_alpha = image.mode in _ALPHA_MODES or "transparency" in image.info
+        pixels = np.asarray(image.convert("RGBA" if has_alpha else "RGB"))
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
         raise _damaged(name) from error
     alpha = np.ascontiguousarray(pixels[..., 3]) if has_alpha else None
     return rgb_to_planes(np.ascontiguousarray(pixels[..., :3]), colour=STILL_RGB, alpha=alpha)
 
 
-def _cmyk_to_rgb(picture: Any) -> Any:
-    """By the picture's own profile; without one as Pillow does it."""
+def _cmyk_to_rgb(image: Any) -> Any:
+    """By the image's own profile; without one as Pillow does it."""
     import io
 
     from PIL import ImageCms
 
-    profile = picture.info.get("icc_profile")
+    profile = image.info.get("icc_profile")
     if profile:
         with suppress(ImageCms.PyCMSError, OSError):
             own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            return ImageCms.profileToProfile(picture, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    return picture.convert("RGB")
+            return ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    return image.convert("RGB")
 
 
 def _damaged(name: str) -> InputError:
-    return InputError(f"path = {name!r} holds no picture that can be decoded: it is damaged")
+    return InputError(f"path = {name!r} holds no image that can be decoded: it is damaged")

@@ -72,7 +72,7 @@ class PlaneReader:
 
     Holds swscale's context, so one reader serves one thread. ``rgb_colour`` is what R'G'B' becomes (its matrix and
     range): BT.709 limited, as video has it, unless something else is given. ``container_colour`` has tags for what the
-    pictures leave open. Set ``keep_alpha`` false and an alpha channel is flattened over black (for sources whose format
+    frames leave open. Set ``keep_alpha`` false and an alpha channel is flattened over black (for sources whose format
     has one that they do not use).
     """
 
@@ -83,7 +83,7 @@ class PlaneReader:
         self.keep_alpha = True
 
     def read(self, frame: av.VideoFrame) -> PlanesYUV420:
-        """The picture of ``frame``: 8 bits stay 8, more become 10; range and matrix are kept.
+        """The planes of ``frame``: 8 bits stay 8, more become 10; range and matrix are kept.
 
         Chroma of 4:2:2 and 4:4:4 is filtered down (bicubic). R'G'B' becomes Y'CbCr as ``rgb_colour`` says.
 
@@ -134,7 +134,7 @@ class PlaneReader:
 
 
 def _freeze(planes: PlanesYUV420) -> None:
-    """A decoder may still read what it gave us (reference pictures): nobody writes to it."""
+    """Make the planes read-only: a decoder may still use them as reference frames."""
     for plane in (planes.y, planes.u, planes.v, planes.alpha):
         if plane is not None:
             plane.flags.writeable = False
@@ -157,7 +157,7 @@ class PlaneWriter:
     """Puts planes into FFmpeg frames for an encoder of one fixed size and pixel format.
 
     The frame is recycled: it is written again as soon as the encoder has let go of it (and replaced while it has not).
-    Pictures one pixel short of the target are extended by repeating their last column or row.
+    Frames one pixel short of the target are extended by repeating their last column or row.
     """
 
     def __init__(self, *, width: int, height: int, pixel_format: str, colour: Colour) -> None:
@@ -171,7 +171,7 @@ class PlaneWriter:
         self._target_alpha = format_has_alpha(self._target)
 
     def write(self, planes: PlanesYUV420) -> av.VideoFrame:
-        """A frame in the writer's format with the picture of ``planes`` (which is not kept)."""
+        """A frame in the writer's format with a copy of ``planes``."""
         if planes.alpha is not None and not self._target_alpha:
             planes = flatten_alpha(planes)
         same = _same_code(planes.colour, self._colour, height=self.height)
@@ -220,7 +220,7 @@ class PlaneWriter:
 
 
 def _same_code(one: Colour, other: Colour, *, height: int) -> bool:
-    """Whether the same numbers mean the same picture under both tags."""
+    """Whether the same code values mean the same colours under both tags."""
     if one is other or one == other:
         return True
     one, other = one.resolved(height=height), other.resolved(height=height)
@@ -240,12 +240,12 @@ def _copy_extended(target: Plane, source: Plane) -> None:
 
 
 def is_opaque(planes: PlanesYUV420) -> bool:
-    """Whether nothing of the picture is see-through."""
+    """Whether every pixel is opaque."""
     return planes.alpha is None or int(planes.alpha.min()) >= (1 << planes.bit_depth) - 1
 
 
 def flatten_alpha(planes: PlanesYUV420) -> PlanesYUV420:
-    """The picture over black, without alpha: ``Y = a Y + (1 - a) black``, chroma likewise towards neutral."""
+    """The frame over black, without alpha: ``Y = a Y + (1 - a) black``, chroma likewise towards neutral."""
     if planes.alpha is None:
         return planes
     top = (1 << planes.bit_depth) - 1

@@ -19,7 +19,7 @@ def has_variants(format_name: str) -> bool:
 
 
 def best_variant(films: Sequence[Any]) -> Any:
-    """The largest of several versions of one picture, among equals the one of the highest rate."""
+    """The largest of several variants of one film; among equals the one with the highest frame rate."""
     return max(films, key=lambda stream: ((stream.width or 0) * (stream.height or 0), _rate(stream), -stream.index))
 
 
@@ -28,7 +28,7 @@ def strangers(streams: Sequence[Any], film: Any, *, format_name: str, path: Path
 
     Args:
         streams: the container's ``av`` streams.
-        film: the one whose pictures are taken.
+        film: the stream whose frames are taken.
         format_name: FFmpeg's demuxer.
         path: the local file, where it is one; programmes are read from it.
     """
@@ -69,7 +69,7 @@ def _other_variants(streams: Sequence[Any], film: Any) -> Iterator[tuple[int, st
 
 
 def _group(streams: Sequence[Any], stream: Any) -> int:
-    """Variants are listed one after the other: the picture that stands before (or is) ``stream``."""
+    """Variants are listed one after the other: the video stream before (or equal to) ``stream``."""
     before = [other.index for other in streams if other.type == "video" and other.index <= stream.index]
     return before[-1] if before else -1
 

@@ -11,12 +11,12 @@ class Backoff:
 
     Args:
         first_seconds (float): the first pause. Default: 0.5.
-        longest_seconds (float): no pause is longer. Default: 15.
+        max_seconds (float): no pause is longer. Default: 15.
     """
 
-    def __init__(self, *, first_seconds: float = 0.5, longest_seconds: float = 15.0) -> None:
+    def __init__(self, *, first_seconds: float = 0.5, max_seconds: float = 15.0) -> None:
         self._first = first_seconds
-        self._longest = longest_seconds
+        self._longest = max_seconds
         self._next = first_seconds
 
     def reset(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import av
 from av.sidedata.sidedata import Type as SideDataType
 
-#: Decoders that put a name on a picture's ICC profile. PyAV 18 and 19 free that name with the list of a frame's side
+#: Decoders that put a name on a frame's ICC profile. PyAV 18 and 19 free that name with the list of a frame's side
 #: data, and FFmpeg frees it again with the frame: the process crashes. Their side data is therefore not listed.
 CRASH_WHEN_LISTED = frozenset({"png", "apng"})
 

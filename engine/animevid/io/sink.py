@@ -43,7 +43,7 @@ class Sink(ABC):
     #: What is written to, for messages.
     path: Spec
     frames_written: int = 0
-    #: Whether captions inside the pictures (``Frame.captions``) are found again in the output.
+    #: Whether captions inside the frames (``Frame.captions``) are kept in the output.
     keeps_captions: bool = False
     _done: bool = False
 

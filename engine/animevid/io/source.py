@@ -45,11 +45,11 @@ class Chapter:
 class SourceInfo:
     """What a source is, known when it is open.
 
-    ``width`` and ``height`` are the stored picture's; ``display_width`` and ``display_height`` those of the frames that
+    ``width`` and ``height`` are the stored frame's; ``display_width`` and ``display_height`` those of the frames that
     the source gives (turned upright where it does so), in pixels that are ``sample_aspect_ratio`` times as wide as high
     (also after the turn). ``colour``, ``bit_depth`` and ``has_alpha`` describe those frames. ``is_variable_rate`` is a
     hint: time stamps rule in either case. ``duration_seconds`` and ``frame_count`` are ``None`` where the container
-    does not say (``frame_count`` is an estimate elsewhere). ``is_still``: one picture without time. ``immersive``: what
+    does not say (``frame_count`` is an estimate elsewhere). ``is_still``: one image without time. ``immersive``: what
     the film says of being spherical or stereoscopic. ``notices`` are one-line remarks for people.
     """
 
@@ -142,12 +142,12 @@ class Source(ABC):
 
     @property
     def strangers(self) -> Mapping[int, str]:
-        """Index -> why, of the container's streams that do not belong to the picture."""
+        """Index -> why, of the container's streams that do not belong to the video."""
         return {}
 
     @property
-    def lost_pictures(self) -> tuple[str, ...]:
-        """One line for each separate picture that is damaged or passed over; counted frames of a film are not in it."""
+    def lost_images(self) -> tuple[str, ...]:
+        """One line for each separate image that is damaged or passed over; frames of a film are counted elsewhere."""
         return ()
 
     @property
@@ -156,7 +156,7 @@ class Source(ABC):
         return ()
 
     @property
-    def picture_names(self) -> Sequence[str]:
+    def image_names(self) -> Sequence[str]:
         """File names of a source of separate images, in order; none otherwise."""
         return ()
 

@@ -79,24 +79,24 @@ def is_row_of_jpegs(data: bytes) -> bool:
 
 
 def is_animated_webp(head: bytes) -> bool:
-    """Whether what begins with ``head`` is a WebP of several pictures."""
+    """Whether what begins with ``head`` is a WebP of several frames."""
     return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & 0x02)
 
 
 def _moves(reopen: Callable[[], IO[bytes]]) -> bool:
-    """Whether there is a second picture; what is too damaged to tell is left to who reads it."""
+    """Whether there is a second frame; the reader reports what is too damaged to tell."""
     from PIL import Image
 
     try:
-        with reopen() as file, Image.open(file) as picture:
-            return bool(getattr(picture, "is_animated", False))
-    except Exception:  # Pillow's plug-ins raise what they like over damaged files
+        with reopen() as file, Image.open(file) as image:
+            return bool(getattr(image, "is_animated", False))
+    except Exception:  # Pillow's plug-ins raise any kind of exception over damaged files
         return True
 
 
 def _is_motion_jpeg(reopen: Callable[[], IO[bytes]]) -> bool:
-    """Whether one JPEG follows the other without a word about it: a film. Phones append pictures too, and list them
-    (CIPA DC-007, Multi-Picture Format) or name them in XMP: those are one photo.
+    """Whether it is a film: JPEGs that follow each other and are listed nowhere. Phones append images to a photo too,
+    but list them (CIPA DC-007, Multi-Picture Format) or name them in XMP.
     """
     with reopen() as file:
         data = file.read(_SEARCHED_BYTES)
@@ -106,7 +106,7 @@ def _is_motion_jpeg(reopen: Callable[[], IO[bytes]]) -> bool:
 
 
 def _is_icon(head: bytes) -> bool:
-    """An ICO lists 1 to 255 pictures; MPEG's start codes, which begin alike, go on otherwise."""
+    """An ICO lists 1 to 255 images; MPEG's start codes begin alike and continue otherwise."""
     return len(head) > 22 and head.startswith(b"\x00\x00\x01\x00") and head[4] > 0 and head[5] == head[9] == 0
 
 

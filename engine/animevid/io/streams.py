@@ -1,4 +1,4 @@
-"""Everything in a container that is not the picture: copied where the output holds it, else a stated choice."""
+"""The other streams of a container: copied where the output can hold them, else converted or dropped with a notice."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class StreamDecision:
     def __str__(self) -> str:
         stream = self.stream
         language = f", {stream.language}" if stream.language and stream.language != "und" else ""
-        what = f"{'cover picture' if stream.is_cover else stream.kind} stream {stream.index} ({stream.codec}{language})"
+        what = f"{'cover image' if stream.is_cover else stream.kind} stream {stream.index} ({stream.codec}{language})"
         how = f"{self.action} as {self.target_codec}" if self.action is StreamAction.REENCODE else str(self.action)
         return f"{what}: {how}" + (f", {self.reason}" if self.reason else "")
 
@@ -76,7 +76,7 @@ def lasting_metadata(metadata: dict[str, str]) -> dict[str, str]:
 
 
 def decide_streams(source: Source, *, muxer: str) -> tuple[StreamDecision, ...]:
-    """What becomes of each stream of ``source`` but its picture, in FFmpeg's ``muxer``. Nothing is written."""
+    """What becomes of each stream of ``source`` but the video, in FFmpeg's ``muxer``. Nothing is written."""
     strangers = source.strangers
     decisions = tuple(
         StreamDecision(describe_stream(stream), StreamAction.DROP, reason=strangers[stream.index])
@@ -107,8 +107,8 @@ def _decide(stream: Any, *, muxer: str) -> StreamDecision:
             return StreamDecision(info, StreamAction.COPY)
         return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} holds no attachments (.mkv does)")
     if info.kind == "data" and "timecode" in stream.metadata:
-        # MOV's muxer makes this track itself from the picture's tag, and breaks off over a second one.
-        return StreamDecision(info, StreamAction.DROP, reason="the time code is kept as a tag of the picture")
+        # MOV's muxer makes this track itself from the video's tag, and fails over a second one.
+        return StreamDecision(info, StreamAction.DROP, reason="the time code is kept as a tag of the video")
     known = stream.codec_context is not None or info.kind == "data"
     if info.kind not in ("audio", "video", "subtitle", "data") or not known:
         return StreamDecision(info, StreamAction.DROP, reason="its kind is not known here")
@@ -135,7 +135,7 @@ def _decide_cover(stream: Any, info: StreamInfo, *, muxer: str) -> StreamDecisio
     shows_it = container_of(muxer).shows_covers and _muxer_takes(stream, muxer=muxer)
     if shows_it or (muxer == "matroska" and info.codec in _COVER_TYPES):
         return StreamDecision(info, StreamAction.COPY)
-    return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} holds no cover pictures (.mp4 and .mkv do)")
+    return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} holds no cover images (.mp4 and .mkv do)")
 
 
 def _muxer_takes(stream: Any, *, muxer: str) -> bool:
@@ -162,7 +162,7 @@ def _close_quietly(container: Any) -> None:
 
 
 class StreamMuxer(ABC):
-    """Takes one stream's packets across. ``origin_seconds`` of the source's clock is zero in the output."""
+    """Remuxes one stream's packets. ``origin_seconds`` of the source's clock is zero in the output."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -171,15 +171,15 @@ class StreamMuxer(ABC):
 
     @abstractmethod
     def remux(self, packet: Any) -> Iterable[Any]:
-        """The output packets that ``packet`` becomes, ready to be muxed (``packet`` is used up)."""
+        """The output packets made of ``packet``, ready to be muxed (``packet`` itself may be reused for one)."""
 
     def flush(self) -> Iterable[Any]:
-        """What is left when the source has ended."""
+        """The last packets, when the source has ended."""
         return ()
 
 
 class Copier(StreamMuxer):
-    """Moves packets over as they are."""
+    """Copies packets unchanged."""
 
     def __init__(self, stream: Any, *, source: Any, origin_seconds: Fraction) -> None:
         super().__init__(stream)
@@ -251,7 +251,7 @@ class AdtsCopier(Copier):
 
 
 class AudioReencoder(StreamMuxer):
-    """Decodes a stream and encodes it with a codec that the output holds. What does not decode is counted."""
+    """Decodes a stream and encodes it with a codec that the output holds. Packets that do not decode are counted."""
 
     def __init__(self, stream: Any, *, source: Any, origin_seconds: Fraction) -> None:
         super().__init__(stream)
@@ -346,7 +346,7 @@ _COVER_TYPES = {"mjpeg": ("image/jpeg", "jpg"), "png": ("image/png", "png"), "bm
 
 
 def add_cover(output: Any, source_stream: Any, decision: StreamDecision, packet: Any) -> StreamMuxer | None:
-    """Attach the picture in ``packet`` as Matroska holds covers: by its name, ``cover.jpg``, and its kind."""
+    """Attach the image in ``packet`` as Matroska holds covers: by its name, ``cover.jpg``, and its kind."""
     known = _COVER_TYPES.get(decision.stream.codec)
     if decision.action is not StreamAction.COPY or packet is None or known is None:
         return None

@@ -27,12 +27,12 @@ class _Track:
 class Timeline:
     """Puts the packets of a file on one clock; one thread uses it.
 
-    A *part* is a stretch of the file with a clock of its own. The first sound or picture beyond a jump begins one,
+    A *part* is a section of the file with its own clock. The first audio or video packet beyond a jump begins one,
     where all streams have ended so far; the other streams follow into it as they come to it, by the same shift, so
-    that sound and picture stay in step. Sparse streams (subtitles, data) never begin a part.
+    that audio and video stay in sync. Sparse streams (subtitles, data) never begin a part.
 
     Args:
-        leading: indices of the streams whose jumps are believed (the film's picture and its sound).
+        leading: indices of the streams whose jumps are believed (the film's video and audio).
     """
 
     def __init__(self, leading: Collection[int]) -> None:

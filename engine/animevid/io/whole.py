@@ -1,4 +1,4 @@
-"""Whether an image file is all there: decoders draw what came before a cut and say nothing."""
+"""Whether an image file is complete: decoders draw what came before a cut without an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PNG_END = b"IEND\xaeB`\x82"
 
 
 def is_cut_short(data: bytes, demuxer: str | None) -> bool:
-    """Whether the image file ``data``, of the kind that FFmpeg reads with ``demuxer``, ends before its picture does.
+    """Whether the image file ``data``, of the kind that FFmpeg reads with ``demuxer``, is truncated.
 
     JPEG, PNG, WebP and BMP are told by their own end marks and lengths; other kinds are taken for whole.
     """
@@ -27,7 +27,7 @@ def is_cut_short(data: bytes, demuxer: str | None) -> bool:
 
 
 def _reaches_end_of_jpeg(data: bytes) -> bool:
-    """Walks from segment to segment, so that a thumbnail's end or bytes after the picture are not taken for its end."""
+    """Walk the segments, so that neither a thumbnail's end nor trailing bytes are taken for the image's end."""
     at = 2
     while (marker := _MARKER.search(data, at)) is not None:
         code = data[marker.start() + 1]

@@ -1,4 +1,4 @@
-"""Many films: which there are, what they are to be called, and what became of each."""
+"""Batches: finds films, names their outputs and converts one after the other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from animevid.errors import AnimevidError, Cancelled, InputError, OutputError, U
 from animevid.io.containers import MUXERS
 from animevid.io.network.protocols import is_local_file, local_path
 
-#: Suffixes by which a film is known in a folder; what it is, its content tells when it is opened.
+#: Suffixes of films in a folder; the content decides when a file is opened.
 FILM_SUFFIXES = frozenset(
     {*MUXERS, ".mpg", ".mpeg", ".m2ts", ".mts", ".vob", ".wmv", ".asf", ".3gp", ".ogv", ".mxf"} - {".m3u8"}
 )
@@ -26,7 +26,7 @@ _KEPT_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts"})
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """A film that was found, and its folder as seen from the one that was searched."""
+    """A film and its folder, relative to the searched one."""
 
     path: Path
     folder: Path = Path()
@@ -34,7 +34,7 @@ class Film:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one film. ``reason`` says why it was skipped or failed."""
+    """The result of one film. ``reason`` says why it was skipped or failed."""
 
     input: str
     output: str
@@ -44,7 +44,7 @@ class Outcome:
     seconds: float = 0.0
 
     def fields(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """For JSON."""
         return {**asdict(self), "seconds": round(self.seconds, 3)}
 
 
@@ -64,10 +64,10 @@ def holds_films(spec: str, *, recursive: bool = False) -> bool:
 def find_films(specs: Sequence[str], *, recursive: bool = False) -> list[Film]:
     """The films that files, folders and patterns name, each once, in the order of the words and of their names.
 
-    A file that is named itself is taken whatever it is called.
+    A file given by name is taken whatever its suffix.
 
     Raises:
-        InputError: a word that names no film.
+        InputError: a name without a film.
     """
     found: dict[Path, Film] = {}
     for spec in specs:
@@ -76,7 +76,7 @@ def find_films(specs: Sequence[str], *, recursive: bool = False) -> list[Film]:
             path = local_path(spec)
             if path.is_dir():
                 raise InputError(f"path = {spec!r} has no film in it: look into it with --recursive, or check the name")
-            films = [Film(path)]  # what is wrong with it is said when its turn comes
+            films = [Film(path)]  # errors are reported when it is converted
         for film in films:
             found.setdefault(film.path.absolute(), film)
     return list(found.values())
@@ -97,11 +97,11 @@ def _films_in(spec: str, *, recursive: bool) -> Iterator[Film]:
 
 
 def output_name(film: Film, folder: Path, *, template: str = DEFAULT_NAME, style: str) -> Path:
-    """What ``film`` is to be called in ``folder``, where it keeps its own folder.
+    """The output path of ``film`` in ``folder``, below its own relative folder.
 
     Args:
         template: a file name with ``{stem}``, ``{style}`` and ``{suffix}``.
-        style: what ``{style}`` stands for.
+        style: the value of ``{style}``.
 
     Raises:
         UsageError: a template with other fields, or with a folder in it.
@@ -139,13 +139,13 @@ def convert_films(
     keep_going: bool = False,
     skip_existing: bool = False,
 ) -> Iterator[Outcome]:
-    """Convert one film after the other; what became of each is handed over when it is.
+    """Convert one film after the other; yields each outcome.
 
     Args:
-        pairs: each film and what to write.
-        convert: makes one and returns the number of its pictures.
-        keep_going: go on after a film that failed; otherwise it is the last.
-        skip_existing: leave films alone whose output exists.
+        pairs: each film and its output.
+        convert: converts one and returns its number of frames.
+        keep_going: go on after a film that failed.
+        skip_existing: skip films whose output exists.
 
     Raises:
         Cancelled: Ctrl-C.
@@ -181,7 +181,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:
-    """The report for people: a line for each film, and one for all."""
+    """The report as text: a line per film and a summary."""
     lines = []
     width = max((len(Path(outcome.input).name) for outcome in outcomes), default=0)
     for outcome in outcomes:

@@ -1,4 +1,4 @@
-"""How far a batch of films is, and how long it will take."""
+"""Progress and time estimate of a batch of films."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from animevid.io.pyav import to_fraction
 
 
 class BatchProgress:
-    """Frames of all films of a batch: those that are done, and an estimate of all.
+    """Counts the finished frames of a batch and estimates the total.
 
-    Told of each film in turn: ``begin``, ``progress`` any number of times, ``end``. Films whose length is not known are
-    taken to be as long as the others are on average.
+    Call ``begin``, ``progress`` any number of times and ``end`` for each film. Films of unknown length are assumed to
+    have the others' mean length.
 
     Args:
-        films: those that are known now; ``begin`` adds others.
+        films: the films known now; ``begin`` adds others.
         start_seconds: the films' ``--start``.
         end_seconds: the films' ``--end``.
         clock: seconds.
@@ -46,12 +46,12 @@ class BatchProgress:
 
     @property
     def frames_done(self) -> int:
-        """Of films that ended, and of the one at hand."""
+        """Frames of finished films and of the current one."""
         return self._ended + self._done
 
     @property
     def frames_total(self) -> int | None:
-        """Of all films that are not skipped, about; ``None`` where no film says how long it is."""
+        """Estimated frames of all films that are not skipped; ``None`` if no length is known."""
         if not self._known:
             return None
         usual = round(sum(self._known) / len(self._known))
@@ -60,7 +60,7 @@ class BatchProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the rate of this run so far; what an earlier run had done of a film does not count for it."""
+        """Estimated from this run's rate, without frames that an earlier run had finished."""
         worked, seconds = self._worked, self._seconds
         if self._begun_at is not None:
             worked += self._done - self._kept
@@ -69,13 +69,13 @@ class BatchProgress:
         return (total - self.frames_done) * seconds / worked if total is not None and worked > 0 else None
 
     def begin(self, film: Path) -> None:
-        """``film`` is opened."""
+        """Note that ``film`` was opened."""
         if film not in self._left:
             self._left[film] = frame_count(film, *self._cut)
         self._film, self._begun_at, self._done, self._kept = film, None, 0, 0
 
     def progress(self, frames_done: int, frames_total: int | None) -> None:
-        """As the film's conversion tells."""
+        """Note the progress of the current film."""
         if self._film is None:
             return
         if self._begun_at is None:
@@ -86,7 +86,7 @@ class BatchProgress:
             self._known = self._known or [frames_total]
 
     def end(self, film: Path, *, frames: int) -> None:
-        """``film`` is done, skipped or failed: ``frames`` were made of it."""
+        """Note that ``film`` is done, skipped or failed, with ``frames`` finished."""
         self._left.pop(film, None)
         self._ended += frames
         if self._begun_at is not None:
@@ -96,9 +96,9 @@ class BatchProgress:
 
 
 def frame_count(film: Path, start: Fraction | float | None = None, end: Fraction | float | None = None) -> int | None:
-    """How many frames a film's header promises between two times in seconds; ``None`` where it does not say.
+    """The number of frames between two times in seconds, by the film's header; ``None`` if unknown.
 
-    Of what cannot be opened there are none.
+    0 for a file that cannot be opened.
     """
     try:
         container = open_input(str(film))

@@ -18,14 +18,14 @@ from animevid.io.pyav import to_fraction
 log = logging.getLogger(__name__)
 
 DEFAULT_SEGMENT_SECONDS = Fraction(30)
-#: What comes before a segment is decoded and stylized for so long and not written: by then the temporal filter of
-#: ``pixels.deflicker`` has forgotten where it began (a still cell keeps 0.9 of it with each picture).
+#: The lead-in: this much before a segment is stylized but not written, until the temporal filter (``pixels.deflicker``)
+#: has forgotten its start (a still cell keeps 0.9 of its state per frame).
 LEAD_IN_SECONDS = Fraction(2)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Pictures in ``[start, end)``, in seconds as ``start_seconds`` of a conversion; ``None``: from or to the end."""
+    """Frames in ``[start, end)``, in seconds as ``start_seconds`` of a conversion; ``None``: from or to the end."""
 
     index: int
     start_seconds: Fraction | None
@@ -33,7 +33,7 @@ class Segment:
 
 
 def segments_between(cuts: Sequence[Fraction], *, start: Fraction | None, end: Fraction | None) -> tuple[Segment, ...]:
-    """The segments that ``cuts`` make of a film from ``start`` to ``end``."""
+    """The segments between ``cuts`` of a film from ``start`` to ``end``."""
     edges = [start, *cuts, end]
     return tuple(Segment(index, *edge) for index, edge in enumerate(pairwise(edges)))
 
@@ -48,18 +48,18 @@ def cut_points(
     segment_seconds: Fraction = DEFAULT_SEGMENT_SECONDS,
     options: dict[str, str] | None = None,
 ) -> list[Fraction]:
-    """Times, in seconds after ``file_start``, of pictures at which the film can be cut.
+    """Times, in seconds after ``file_start``, of frames at which the film can be cut.
 
-    Each is that of a key frame where the source has one within reach, else of another picture. Only as much of the
+    Each is that of a key frame where the source has one within reach, else of another frame. Only as much of the
     file is read as lies around the cuts. A film without time stamps has no cuts.
 
     Args:
         spec: the film's file.
         stream_index: the container's index of the video stream.
-        file_start: what the container's clock shows at zero.
+        file_start: the container's time at the film's start.
         start: where the first segment begins, in seconds.
         end: where the last one ends, in seconds.
-        segment_seconds: how long a segment is to be, about.
+        segment_seconds: the target length of a segment.
     """
     container = open_input(spec, options=options)
     cuts: list[Fraction] = []
@@ -67,7 +67,7 @@ def cut_points(
         stream = container.streams[stream_index]
         base = to_fraction(stream.time_base) or Fraction(1, 1_000_000)
         first = Fraction(0) if stream.start_time is None else stream.start_time * base - file_start
-        last = max(start, first)  # a film may begin late: no segment is to be without pictures
+        last = max(start, first)  # a film may begin late: no segment may be without frames
         wanted = last + segment_seconds
         while wanted < end - segment_seconds / 2:
             container.seek(ticks_from_seconds(wanted + file_start, base), stream=stream, backward=True)
@@ -89,7 +89,7 @@ def cut_points(
 def _first_cut(
     packets: Any, base: Fraction, wanted: Fraction, last: Fraction, *, segment_seconds: Fraction
 ) -> Fraction | None:
-    """The first key frame well after ``last``; without one within a segment's length, a picture after ``wanted``."""
+    """The first key frame well after ``last``; without one within a segment's length, a frame after ``wanted``."""
     other: Fraction | None = None
     for packet in packets:
         if packet.pts is None or packet.is_discard or not packet.size:

@@ -1,4 +1,4 @@
-"""What a job was asked for, as names and values that can be compared with those of the next run."""
+"""A job's identity: names and values that are compared with those of the next run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SAMPLE_BYTES = 1 << 20
 
 
 def job_identity(src: Path, options: ConversionOptions, *, stylizer: Stylizer, size: tuple[int, int]) -> dict[str, str]:
-    """Name -> value of all that the pictures of a job depend on. ``size`` is the output's (height, width)."""
+    """Name -> value of all that the frames of a job depend on. ``size`` is the output's (height, width)."""
     from animevid import __version__
 
     identity = {
@@ -59,7 +59,7 @@ def style_identity(stylizer: Stylizer) -> str:
 
 
 def differences(before: dict[str, str], now: dict[str, str]) -> list[str]:
-    """What changed, one part a name: ``style: aozora -> cel``."""
+    """The differences, one per name: ``style: aozora -> cel``."""
     return [
         f"{name}: {before.get(name, 'none')} -> {now.get(name, 'none')}"
         for name in dict.fromkeys([*before, *now])

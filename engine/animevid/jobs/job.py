@@ -1,4 +1,4 @@
-"""A conversion that goes on where it was killed: segments, a journal beside the output, and the join at the end."""
+"""Resumable conversions: segments, a journal beside the output, and a join at the end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from animevid.run.conversion import Conversion, PathLike
 from animevid.run.report import ConversionPlan, ConversionReport, Progress
 
 _LEFT_BY_WORKERS = re.compile(r"\d{6}-[0-9a-f]{8}\.pkts")
-#: Films from this length on are made in segments without being asked: below, beginning anew costs little.
+#: Films of at least this length are made in segments by default; shorter ones are cheap to restart.
 RESUMABLE_SECONDS = 4 * DEFAULT_SEGMENT_SECONDS
 
 
@@ -46,16 +46,16 @@ def open_conversion(
     restart: bool = False,
     segment_seconds: Fraction = DEFAULT_SEGMENT_SECONDS,
 ) -> Conversion | Job:
-    """A conversion, or a job where it can be resumed and is worth it.
+    """A conversion, or a job where resuming is possible and worthwhile.
 
     Args:
-        resumable: whether to make it resumable; ``None``: a film of two minutes and more is, where source and output
-            allow it, and whatever was begun so.
-        restart: forget what an earlier run left.
-        segment_seconds: how much of the film is lost at most when it is killed.
+        resumable: whether to make it resumable; ``None``: films of two minutes and more, where source and output allow
+            it, and any job already begun.
+        restart: discard an earlier run's work.
+        segment_seconds: the length of a segment, the most that is lost when it is killed.
 
     Raises:
-        UsageError: asked to be resumable, and cannot be; or begun with other settings.
+        UsageError: it cannot be resumable as requested; or it was begun with other settings.
     """
     if is_local_file(dst):
         _remove_if_joined(local_path(dst))
@@ -91,12 +91,12 @@ def why_not_resumable(conversion: Conversion, *, start_seconds: Fraction) -> str
     if source.info.duration_seconds is None:
         return "the source does not say how long it is"
     if source.is_on_device:
-        return "pictures stay on the GPU"
+        return "frames stay on the GPU"
     return None
 
 
 def job_folder(target: Path) -> Path:
-    """Where the journal and the segments of a job lie: hidden beside its output."""
+    """The hidden folder of a job's journal and segments, beside its output."""
     name = target.name
     if len(os.fsencode(name)) > 200:
         name = f"{name[:40]}-{hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()}"
@@ -110,12 +110,12 @@ def _refuse_while_it_is_made(target: Path) -> None:
 
 
 def _remove_if_joined(target: Path) -> None:
-    """Remove what a job left that was killed after its output had its name."""
+    """Remove the folder of a job that was killed after publishing its output."""
     folder = job_folder(target)
     path = folder / "journal.sqlite"
     if not target.exists() or not folder.is_dir():
         return
-    if not path.exists():  # killed while it was removed: segments without their journal are of no use
+    if not path.exists():  # killed while removing it: segments without a journal are useless
         shutil.rmtree(folder, ignore_errors=True)
         return
     if target.stat().st_mtime < path.stat().st_mtime:
@@ -131,7 +131,7 @@ class Job:
     """A resumable conversion, opened; as :class:`Conversion`, which it takes over and closes. A context manager.
 
     Raises:
-        UsageError: begun with another source, style, option or version (each is named); or being made by another run.
+        UsageError: begun with another source, style, option or version (all are named); or another run is at work.
         OutputError: its journal is damaged or cannot be written.
     """
 
@@ -164,12 +164,12 @@ class Job:
             self.description = self._journal.read()
             self._check_identity()
             self._finished = self._whole_segments()
-            conversion.source.close()  # its header is read; the parts open their own
+            conversion.source.close()  # only its header was needed; the parts open their own
             stack.callback(conversion.close)
             self._stack = stack.pop_all()
         self._kept = len(self._finished)
 
-    # --- what a conversion has, too ---------------------------------------------------------------------------------
+    # --- as in a conversion -------------------------------------------------------------------------------------------
 
     @property
     def plan(self) -> ConversionPlan:
@@ -178,10 +178,10 @@ class Job:
         return replace(self._plan, notices=(*self._plan.notices, *((kept,) if kept else ())))
 
     def run(self, *, on_progress: Callable[[Progress], None] | None = None) -> ConversionReport:
-        """Make the segments that are missing, and join all. ``on_progress`` is called as by a conversion.
+        """Make the missing segments and join all. ``on_progress`` is called as by a conversion.
 
         Raises:
-            AnimevidError: of any part. What is done is kept, and the same command goes on.
+            AnimevidError: from any part. Finished segments are kept, and the same command resumes.
         """
         reports = []
         for segments in self.missing_runs():
@@ -192,13 +192,13 @@ class Job:
         return self._report(reports, written)
 
     def stop(self) -> None:
-        """End as soon as the picture at hand is done; what is whole is kept."""
+        """Stop after the current frame; finished segments are kept."""
         self._stopped = True
         if self._part is not None:
             self._part.stop()
 
     def close(self) -> None:
-        """Free everything; what is done stays on the disk. Safe to call twice."""
+        """Close everything; finished segments stay on disk. Safe to call twice."""
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -209,10 +209,10 @@ class Job:
     ) -> None:
         self.close()
 
-    # --- the parts, for whoever makes segments elsewhere ------------------------------------------------------------
+    # --- for callers that make segments elsewhere (farm) ------------------------------------------------------------
 
     def missing_runs(self) -> list[tuple[Segment, ...]]:
-        """The segments that are not done yet, neighbours together."""
+        """The missing segments, grouped into runs of neighbours."""
         return [
             tuple(run)
             for is_missing, run in groupby(self.description.segments, lambda s: s.index not in self._finished)
@@ -220,20 +220,20 @@ class Job:
         ]
 
     def path_of(self, index: int) -> Path:
-        """Where a segment's file lies."""
+        """The path of a segment's file."""
         return self.folder / f"{index:06}.pkts"
 
     def add(self, segment: FinishedSegment) -> None:
-        """Note that a segment's file is in its place."""
+        """Note that a segment's file is in place."""
         self._journal.add(segment)
         self._finished[segment.index] = segment
 
     def join(self) -> int:
-        """Join all segments to the output, and tidy up; returns the number of its pictures.
+        """Join all segments to the output and remove them; returns the number of frames.
 
         Raises:
             InputError: the source changed meanwhile.
-            OutputError: the disk is full, say. What is done is kept.
+            OutputError: the disk is full, say. Finished segments are kept.
         """
         if source_identity(self.src) != self.description.identity["source"]:
             raise InputError(
@@ -308,7 +308,7 @@ class Job:
             )
 
     def _whole_segments(self) -> dict[int, FinishedSegment]:
-        """The finished segments whose files are what they were."""
+        """The finished segments whose files are intact."""
         finished = self._journal.finished()
         damaged = [i for i, segment in finished.items() if checksum(self.path_of(i)) != segment.checksum]
         self._journal.forget(damaged)
@@ -357,7 +357,7 @@ class Job:
 
     @contextmanager
     def _keeping(self) -> Iterator[None]:
-        """What went wrong with the disk costs nothing of what is done, and says so."""
+        """On a disk error keep finished segments, and add that to the message."""
         try:
             yield
         except OutputError as error:

@@ -1,4 +1,4 @@
-"""Joins coded segments to one film: no picture is encoded again, all else is carried over from the source."""
+"""Joins coded segments to one film without re-encoding; other streams are copied from the source."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from animevid.io import Source
 from animevid.io.network.protocols import Spec
 from animevid.io.sink import SinkReport
 from animevid.io.sinks.container import VideoSink
-from animevid.jobs.packets import CodedPicture, read_packets, read_picture_kind, read_stamps
+from animevid.jobs.packets import CodedPacket, read_frame_format, read_packets, read_stamps
 from animevid.options import OutputOptions
 
 
 def join_segments(
     paths: Sequence[Path], dst: Spec, *, source: Source, settings: OutputOptions | None = None
 ) -> SinkReport:
-    """Write the film whose pictures lie in ``paths``; sound, subtitles, chapters and tags come from ``source``.
+    """Write the film whose frames lie in ``paths``; sound, subtitles, chapters and tags come from ``source``.
 
-    ``source`` is the whole of what the segments were made of, not iterated yet.
+    ``source`` is the segments' whole source, not iterated yet.
 
     Raises:
         OutputError: the disk is full or the target cannot be written (nothing is left behind).
         DamagedSegment: a segment's file is cut off.
     """
-    picture = read_picture_kind(paths[0])
-    if any(read_picture_kind(path) != picture for path in paths[1:]):
-        raise InputError("the segments' pictures differ in kind: the source changes within the film; give --no-resume")
-    with VideoSink(dst, template=source, settings=settings, picture=picture) as sink:
-        base = sink.picture.time_base
+    frame_format = read_frame_format(paths[0])
+    if any(read_frame_format(path) != frame_format for path in paths[1:]):
+        raise InputError("the segments' frames differ in format: the source changes within the film; give --no-resume")
+    with VideoSink(dst, template=source, settings=settings, frame_format=frame_format) as sink:
+        base = sink.frame_format.time_base
         packets = in_order(paths)
         waiting = next(packets, None)
         for seconds in source.passing_packets():
-            # What the source was to decode by now has its drawing by now: the output is as interleaved as the source.
+            # Pass on the other streams up to here: the output is interleaved like the source.
             limit = seconds - source.origin_seconds
             while waiting is not None and waiting.dts * base <= limit:
                 sink.write_coded(waiting)
@@ -46,20 +46,20 @@ def join_segments(
         return sink.finish()
 
 
-def in_order(paths: Iterable[Path]) -> Iterator[CodedPicture]:
+def in_order(paths: Iterable[Path]) -> Iterator[CodedPacket]:
     """The packets of all segments with the decoding times of one encoder.
 
-    A packet is decoded when, of all pictures, the one ``delay`` places before it is shown (H.264 and H.265 encoders
-    number so); ``delay`` is that of the encoder with the most reordering. At a seam these times run on, where those of
+    A packet's decoding time is the display time of the frame ``delay`` places before it (as H.264 and H.265 encoders
+    do); ``delay`` is that of the encoder with the most reordering. So times stay in order at the seams, where those of
     two encoders might overlap.
     """
     paths = list(paths)
     delay = max((reordering(read_stamps(path)) for path in paths), default=0)
-    shown: deque[int] = deque()  # times of display, in order, that the next packets are to be decoded at
+    shown: deque[int] = deque()  # display times in order: the decoding times of the next packets
     for number, path in enumerate(paths):
-        stamps = read_stamps(path)  # again: of a film of hours, those of one segment at a time
+        stamps = read_stamps(path)  # read again, one segment at a time, for films of hours
         if number == 0:
-            # Before the film begins there is no picture to go by: the encoder's own times lead in.
+            # Before the film begins there is no frame yet: use the encoder's own times.
             shown.extend(dts for _, dts in stamps[:delay])
         shown.extend(sorted(pts for pts, _ in stamps))
         for packet in read_packets(path):
@@ -67,6 +67,6 @@ def in_order(paths: Iterable[Path]) -> Iterator[CodedPicture]:
 
 
 def reordering(stamps: Sequence[tuple[int, int]]) -> int:
-    """How many packets, ``(pts, dts)`` each, are decoded before the first picture is shown."""
+    """How many packets, ``(pts, dts)`` each, are decoded before the first frame is shown."""
     first = min((pts for pts, _ in stamps), default=0)
     return sum(dts < first for _, dts in stamps)

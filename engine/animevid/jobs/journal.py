@@ -1,4 +1,4 @@
-"""What is done of a job, in a SQLite file that is right after any crash."""
+"""The journal of a job's finished segments: a SQLite file, consistent after any crash."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CREATE TABLE segment (
 
 @dataclass(frozen=True, slots=True)
 class JobDescription:
-    """What was asked, and how the source was cut. Times are seconds; see :class:`SegmentSink` for the last two."""
+    """The job's options, and how the source was cut. Times are seconds; see :class:`SegmentSink` for the last two."""
 
     identity: dict[str, str]
     segments: tuple[Segment, ...]
@@ -38,7 +38,7 @@ class JobDescription:
 
 
 class Journal:
-    """A job's journal at ``path``. Each change is on the disk when its method returns. A context manager.
+    """A job's journal at ``path``. Each change is on disk when its method returns. A context manager.
 
     Raises:
         OutputError: it is damaged, of another version, or cannot be written.
@@ -47,7 +47,7 @@ class Journal:
     def __init__(self, path: Path, *, output: str) -> None:
         self._output = output
         with self._complaints():
-            # Rolled back from a file beside it, not WAL: that needs shared memory, which network shares lack.
+            # A rollback journal, not WAL, which needs shared memory that network shares lack.
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode = DELETE")
             self._database.execute("PRAGMA synchronous = EXTRA")
@@ -61,7 +61,7 @@ class Journal:
         self.is_new = version == 0
 
     def begin(self, job: JobDescription) -> None:
-        """Note what is to be done."""
+        """Note the job."""
         with self._complaints():
             self._database.execute("BEGIN IMMEDIATE")
             for statement in _TABLES.split(";\n"):
@@ -79,7 +79,7 @@ class Journal:
         self.is_new = False
 
     def read(self) -> JobDescription:
-        """What was noted by ``begin``."""
+        """The job noted by ``begin``."""
         with self._complaints():
             identity, origin, file_start = self._database.execute("SELECT * FROM job").fetchone()
             rows = self._database.execute("SELECT number, start, end FROM segment ORDER BY number").fetchall()
@@ -98,7 +98,7 @@ class Journal:
         }
 
     def add(self, segment: FinishedSegment) -> None:
-        """Note that ``segment`` is done. Its file's folder is not noted: the job may be moved."""
+        """Note that ``segment`` is done. Its folder is not noted, so the job may be moved."""
         with self._complaints():
             self._database.execute(
                 "UPDATE segment SET file = ?, frames = ?, bytes = ?, checksum = ? WHERE number = ?",

@@ -21,7 +21,7 @@ class FileLock:
     """Holds ``path`` for this process alone. A context manager.
 
     Raises:
-        UsageError: another process holds it; ``what`` says in the message what is taken.
+        UsageError: another process holds it; ``what`` names it in the message.
     """
 
     def __init__(self, path: Path, *, what: str) -> None:
@@ -39,7 +39,7 @@ class FileLock:
         os.pwrite(self._file, str(os.getpid()).encode(), 0)
 
     def release(self) -> None:
-        """Let others have it. Safe to call twice."""
+        """Release the lock. Safe to call twice."""
         if self._file >= 0:
             with suppress(OSError):
                 os.close(self._file)

@@ -1,8 +1,8 @@
-"""One segment's coded pictures in a file: packets with exact times, and nothing that a container would add or round.
+"""A segment's file of coded packets with exact times, which a container would round.
 
 Layout, little-endian: ``MAGIC``; the length of a JSON header in 4 bytes, and the header; for each packet ``_RECORD``
-and its bytes; at the end ``_RECORD`` with the packets' number for ``pts`` and a size of 0, by which a file that was cut
-off is known.
+and its bytes; at the end ``_RECORD`` with the number of packets as ``pts`` and a size of 0, without which the file is
+truncated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from animevid.io import PictureKind
+from animevid.io import FrameFormat
 from animevid.pixels.colour import Colour, ColourRange, Matrix
 
 MAGIC = b"AVSEGM01"
@@ -29,11 +29,11 @@ _CHUNK_BYTES = 1 << 20
 
 
 class DamagedSegment(Exception):
-    """A segment's file is cut off, or none."""
+    """A segment's file is truncated or missing."""
 
 
 @dataclass(frozen=True, slots=True)
-class CodedPicture:
+class CodedPacket:
     """A packet: ``pts``, ``dts`` and ``duration`` in ticks of the file's time base."""
 
     pts: int
@@ -44,15 +44,15 @@ class CodedPicture:
 
 
 class PacketWriter:
-    """Writes a segment's file; it has its name, and is on the disk, after ``publish``. A context manager."""
+    """Writes a segment's file, which is renamed and on disk after ``publish``. A context manager."""
 
-    def __init__(self, path: Path, *, picture: PictureKind) -> None:
+    def __init__(self, path: Path, *, frame_format: FrameFormat) -> None:
         self.path = path
         self._part = path.with_name(f"{path.name}.{os.getpid()}.part")
         self._file: BinaryIO = self._part.open("wb")
         self._digest = hashlib.blake2b(digest_size=16)
         self.packets = self.bytes = 0
-        header = json.dumps(_kind_to_json(picture)).encode()
+        header = json.dumps(_format_to_json(frame_format)).encode()
         self._put(MAGIC + _LENGTH.pack(len(header)) + header)
 
     def write(self, packet: Any) -> None:
@@ -92,8 +92,8 @@ class PacketWriter:
         self.discard()
 
 
-def read_picture_kind(path: Path) -> PictureKind:
-    """What the pictures of a segment's file are.
+def read_frame_format(path: Path) -> FrameFormat:
+    """The format of the frames in a segment's file.
 
     Raises:
         DamagedSegment: no such file.
@@ -102,25 +102,25 @@ def read_picture_kind(path: Path) -> PictureKind:
         return _read_header(file, path)
 
 
-def read_packets(path: Path) -> Iterator[CodedPicture]:
+def read_packets(path: Path) -> Iterator[CodedPacket]:
     """The packets of a segment's file, in the order of decoding.
 
     Raises:
-        DamagedSegment: the file is cut off.
+        DamagedSegment: the file is truncated.
     """
     with path.open("rb") as file:
         for pts, dts, duration, size, flags in _records(file, path):
             payload = file.read(size)
             if len(payload) < size:
                 raise DamagedSegment(f"{str(path)!r} is cut off")
-            yield CodedPicture(pts, dts, duration, bool(flags & _KEY_FRAME), payload)
+            yield CodedPacket(pts, dts, duration, bool(flags & _KEY_FRAME), payload)
 
 
 def read_stamps(path: Path) -> list[tuple[int, int]]:
     """``(pts, dts)`` of each packet of a segment's file, in the order of decoding.
 
     Raises:
-        DamagedSegment: the file is cut off.
+        DamagedSegment: the file is truncated.
     """
     stamps = []
     with path.open("rb") as file:
@@ -131,7 +131,7 @@ def read_stamps(path: Path) -> list[tuple[int, int]]:
 
 
 def _records(file: BinaryIO, path: Path) -> Iterator[tuple[int, int, int, int, int]]:
-    """The records of a file; whoever takes one reads on behind its payload."""
+    """The records of a file. The caller must read or skip each payload."""
     _read_header(file, path)
     number = 0
     while len(record := file.read(_RECORD.size)) == _RECORD.size:
@@ -158,7 +158,7 @@ def checksum(path: Path) -> str | None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk (where the system can)."""
+    """Flush a folder's entries to disk (where the system can)."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:  # Windows opens no folders
@@ -171,18 +171,18 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _read_header(file: BinaryIO, path: Path) -> PictureKind:
+def _read_header(file: BinaryIO, path: Path) -> FrameFormat:
     start = file.read(len(MAGIC) + _LENGTH.size)
     if len(start) < len(MAGIC) + _LENGTH.size or start[: len(MAGIC)] != MAGIC:
         raise DamagedSegment(f"{str(path)!r} is no segment")
     (length,) = _LENGTH.unpack(start[len(MAGIC) :])
     try:
-        return _kind_from_json(json.loads(file.read(length)))
+        return _format_from_json(json.loads(file.read(length)))
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedSegment(f"{str(path)!r} has no header") from error
 
 
-def _kind_to_json(kind: PictureKind) -> dict[str, Any]:
+def _format_to_json(kind: FrameFormat) -> dict[str, Any]:
     return {
         "width": kind.width,
         "height": kind.height,
@@ -195,9 +195,9 @@ def _kind_to_json(kind: PictureKind) -> dict[str, Any]:
     }
 
 
-def _kind_from_json(fields: dict[str, Any]) -> PictureKind:
+def _format_from_json(fields: dict[str, Any]) -> FrameFormat:
     matrix, colour_range, primaries, transfer = fields["colour"]
-    return PictureKind(
+    return FrameFormat(
         width=fields["width"],
         height=fields["height"],
         bit_depth=fields["bit_depth"],

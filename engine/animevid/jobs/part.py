@@ -1,4 +1,4 @@
-"""Some neighbouring segments of a film, made by themselves."""
+"""Converts a run of neighbouring segments."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def open_part(
     path_of: Callable[[int], Path],
     add: Callable[[FinishedSegment], Any],
 ) -> Conversion:
-    """The conversion of neighbouring ``segments`` of a job, with what leads in to them, into a file each.
+    """The conversion of neighbouring ``segments`` of a job, with a lead-in, into one file each.
 
-    ``options`` are those of the whole job; ``add`` is told of each segment that is on the disk.
+    ``options`` are those of the whole job; ``add`` is called with each segment on disk.
     """
     first = options.start
     start = segments[0].start_seconds
@@ -39,7 +39,7 @@ def open_part(
     def open_segments(path: Any, *, template: Source | None = None, **settings: Any) -> Sink:
         planned = VideoSink(path, template=template, **settings)
         if template is not None:
-            template.packets.subscribe(frozenset())  # what only passes by is carried over when all is joined
+            template.packets.subscribe(frozenset())  # other streams are copied in the final join
         return SegmentSink(
             planned,
             segments,

@@ -1,4 +1,4 @@
-"""Writes a film in segments that know nothing of each other: each has its own encoder and its own file."""
+"""Writes a film in independent segments, each with its own encoder and file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from animevid.errors import InputError, UsageError
 from animevid.frame import Frame
 from animevid.io.captions import Captions
 from animevid.io.clock import ticks_from_seconds
-from animevid.io.encoders import EncoderPlan, PictureKind, open_context
+from animevid.io.encoders import EncoderPlan, FrameFormat, open_context
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.container import VideoSink
@@ -28,7 +28,7 @@ from animevid.redaction import redacted
 
 @dataclass(frozen=True, slots=True)
 class FinishedSegment:
-    """A segment that is on the disk."""
+    """A segment on disk."""
 
     index: int
     path: Path
@@ -38,17 +38,17 @@ class FinishedSegment:
 
 
 class SegmentSink(Sink):
-    """Takes the frames of neighbouring segments, with a lead-in before them that is not written.
+    """Takes the frames of neighbouring segments, after a lead-in that is not written.
 
-    An encoder is opened for each segment, so that it decodes by itself and its bytes do not depend on where a run
-    began. ``on_segment`` is told of each that is on the disk.
+    Each segment has its own encoder, so it can be decoded by itself and its bytes do not depend on where a run began.
+    ``on_segment`` is called with each segment on disk.
 
     Args:
-        planned: an unopened sink of the whole output: it decides encoder and picture.
+        planned: an unopened sink of the whole output: it decides encoder and frame format.
         segments: neighbours, in order. The last one ends with the source.
         origin_seconds: the moment of the source's clock that is zero in the whole output.
         file_start: the moment of the source's clock from which the segments' times count.
-        path_of: where a segment's file is to lie.
+        path_of: the path of a segment's file.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class SegmentSink(Sink):
         self._encoder: _SegmentEncoder | None = None
         self._writer: PlaneWriter | None = None
         self._plan: EncoderPlan | None = None
-        self._picture: PictureKind | None = None
+        self._frame_format: FrameFormat | None = None
         self._last_ticks: int | None = None
         self._first_seconds: Fraction | None = None
         self._end_seconds = Fraction(0)
@@ -103,7 +103,7 @@ class SegmentSink(Sink):
         if self._at + 1 < len(self._segments):
             missing = self._starts[self._at + 1]
             raise InputError(
-                f"the source ends before {float(missing or 0):.3f} s, where it had pictures when it was cut: check the "
+                f"the source ends before {float(missing or 0):.3f} s, where it had frames when it was cut: check the "
                 "file and give --restart"
             )
         return SinkReport(
@@ -125,7 +125,7 @@ class SegmentSink(Sink):
             encoder.discard()
 
     def _begins(self, seconds: Fraction) -> bool:
-        """Whether the next segment begins with a picture at ``seconds``."""
+        """Whether the next segment begins with a frame at ``seconds``."""
         if self._at + 1 >= len(self._segments):
             return False
         start = self._starts[self._at + 1]
@@ -137,21 +137,21 @@ class SegmentSink(Sink):
         start = self._starts[self._at]
         if self._segments[self._at].index > 0 and frame.pts_seconds != start:
             raise InputError(
-                f"the source has no picture at {float(start or 0):.3f} s, where it was cut: it cannot be sought "
+                f"the source has no frame at {float(start or 0):.3f} s, where it was cut: it cannot be sought "
                 "exactly; convert it with --no-resume"
             )
         if self._plan is None:
-            self._plan, self._picture = self._planned.plan_for(frame)
+            self._plan, self._frame_format = self._planned.plan_for(frame)
             self._writer = PlaneWriter(
                 width=self._plan.width,
                 height=self._plan.height,
                 pixel_format=self._plan.pixel_format,
-                colour=self._picture.colour,
+                colour=self._frame_format.colour,
             )
-        assert self._picture is not None
+        assert self._frame_format is not None
         index = self._segments[self._at].index
         self._encoder = _SegmentEncoder(
-            index, self._path_of(index), self._plan, self._picture, container=self._planned.container_format
+            index, self._path_of(index), self._plan, self._frame_format, container=self._planned.container_format
         )
 
     def _close_segment(self) -> None:
@@ -163,23 +163,23 @@ class SegmentSink(Sink):
 
     def _encode(self, frame: Frame) -> None:
         seconds = frame.pts_seconds - self._origin
-        ticks = ticks_from_seconds(seconds, self._planned.picture.time_base)
+        ticks = ticks_from_seconds(seconds, self._planned.frame_format.time_base)
         if self._last_ticks is not None and ticks <= self._last_ticks:
-            ticks = self._last_ticks + 1  # as in an unbroken conversion, over the seams too
+            ticks = self._last_ticks + 1  # as in an unbroken conversion, also across seams
         self._last_ticks = ticks
         if self._encoder is None:
             return  # the lead-in
         assert self._writer is not None
-        assert self._picture is not None
-        planes, picture = frame.planes, self._picture
-        if (planes.width, planes.height) != (picture.width, picture.height):
+        assert self._frame_format is not None
+        planes, frame_format = frame.planes, self._frame_format
+        if (planes.width, planes.height) != (frame_format.width, frame_format.height):
             raise UsageError(
                 f"frame {frame.index} is {planes.width}x{planes.height}, the first one was "
-                f"{picture.width}x{picture.height}: the picture size must not change within an output"
+                f"{frame_format.width}x{frame_format.height}: the frame size must not change within an output"
             )
         raw = self._writer.write(on_host(planes))
         raw.duration = (
-            0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, picture.time_base)
+            0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, frame_format.time_base)
         )
         self._encoder.write(raw, ticks, captions=frame.captions)
         self.frames_written += 1
@@ -189,18 +189,18 @@ class SegmentSink(Sink):
 
 
 class _SegmentEncoder:
-    """One encoder, opened as that of a whole output is, and the file that its packets go to."""
+    """One encoder, opened as for a whole output, and its file."""
 
-    def __init__(self, index: int, path: Path, plan: EncoderPlan, picture: PictureKind, *, container: str) -> None:
+    def __init__(self, index: int, path: Path, plan: EncoderPlan, frame_format: FrameFormat, *, container: str) -> None:
         self._index, self._plan = index, plan
-        self._base = picture.time_base
+        self._base = frame_format.time_base
         self._captions = Captions()
-        # A stream of an output that is never begun: an encoder by itself has other defaults, and no global header.
+        # A stream of an unwritten output: a bare encoder has other defaults and no global header.
         self._output: Any = av.open(os.devnull, "w", format=container)
-        self._stream: Any = self._output.add_stream(plan.encoder, rate=picture.rate or 25)
-        open_context(self._stream.codec_context, plan, picture)
-        self._stream.time_base = picture.time_base
-        self._file = PacketWriter(path, picture=picture)
+        self._stream: Any = self._output.add_stream(plan.encoder, rate=frame_format.rate or 25)
+        open_context(self._stream.codec_context, plan, frame_format)
+        self._stream.time_base = frame_format.time_base
+        self._file = PacketWriter(path, frame_format=frame_format)
         self.frames = 0
 
     def write(self, raw: Any, ticks: int, *, captions: bytes) -> None:
@@ -221,7 +221,7 @@ class _SegmentEncoder:
         return FinishedSegment(self._index, self._file.path, self.frames, self._file.bytes, checksum)
 
     def discard(self) -> None:
-        with suppress(OSError):  # what a full disk did not take is flushed again
+        with suppress(OSError):  # closing flushes again what a full disk refused
             self._file.discard()
         self._close()
 

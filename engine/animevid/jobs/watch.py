@@ -1,4 +1,4 @@
-"""A folder that is watched: films that come into it, once they are whole."""
+"""Watches a folder for new films, once they are complete."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from threading import Event
 
 from animevid.jobs.batch import Film, is_film
 
-#: A film that was not written to for so long is taken as whole.
+#: A film is complete when it was not written to for this long.
 SETTLED_SECONDS = 2.0
 
 
 def new_films(
     folder: Path, *, recursive: bool = False, stop: Event | None = None, settled_seconds: float = SETTLED_SECONDS
 ) -> Iterator[Film]:
-    """Films that come into ``folder`` from now on, each when nobody has written to it for ``settled_seconds``.
+    """New films in ``folder``, each when it was not written to for ``settled_seconds``.
 
     Ends when ``stop`` is set, or with Ctrl-C.
 
@@ -41,7 +41,7 @@ def new_films(
         for path, (size, since) in list(waiting.items()):
             try:
                 now = path.stat().st_size
-            except OSError:  # it went away again
+            except OSError:  # it was removed meanwhile
                 del waiting[path]
                 continue
             if now != size:

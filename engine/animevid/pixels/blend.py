@@ -1,4 +1,4 @@
-"""Two pictures of one moment in one: by strength, side by side, or split by a line."""
+"""Combines two frames of one moment: blended by strength, side by side, or split by a line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def blend(original: PlanesYUV420, stylized: PlanesYUV420, *, strength: float) ->
     At 0 and 1 the very object comes back. The mix is linear in code values: both have the same tags.
 
     Raises:
-        UsageError: pictures of different size or depth, or a strength outside [0, 1].
+        UsageError: frames of different size or depth, or a strength outside [0, 1].
     """
     return _blend(original, stylized, strength, by_reference=native.kernels is None)
 
@@ -29,10 +29,10 @@ def blend_ref(original: PlanesYUV420, stylized: PlanesYUV420, *, strength: float
 
 
 def compare_side_by_side(original: PlanesYUV420, stylized: PlanesYUV420) -> PlanesYUV420:
-    """``original`` left of ``stylized``: a picture twice as wide (an odd last column is left out of each).
+    """``original`` left of ``stylized``: a frame twice as wide (an odd last column is left out of each).
 
     Raises:
-        UsageError: pictures of different size or depth, or only one column wide.
+        UsageError: frames of different size or depth, or only one column wide.
     """
     _check_alike(original, stylized)
     if original.width < 2:
@@ -57,11 +57,11 @@ def compare_split(
     and chroma are cut at the same place. ``line_px`` is rounded up to an even number; 0 draws none.
 
     Raises:
-        UsageError: pictures of different size or depth, or a position outside [0, 1].
+        UsageError: frames of different size or depth, or a position outside [0, 1].
     """
     _check_alike(original, stylized)
     if not 0.0 <= position <= 1.0:
-        raise UsageError(f"{position = } is outside the picture; give 0 (left edge) .. 1 (right edge)")
+        raise UsageError(f"{position = } is outside the frame; give 0 (left edge) .. 1 (right edge)")
     codes = code_range_of(stylized)
     middle = round(position * stylized.width / 2)
     half = (line_px + 1) // 2  # in chroma columns the line is half as wide: its pixels on both sides of the middle
@@ -112,4 +112,4 @@ def _check_alike(original: PlanesYUV420, stylized: PlanesYUV420) -> None:
     one = original.height, original.width, original.bit_depth
     other = stylized.height, stylized.width, stylized.bit_depth
     if one != other:
-        raise UsageError(f"the pictures differ in (height, width, bit depth): {one} and {other}; give two alike")
+        raise UsageError(f"the frames differ in (height, width, bit depth): {one} and {other}; give two alike")

@@ -1,4 +1,4 @@
-"""Did the picture change since the last one that was stylized? Static scenes need no network."""
+"""Whether a frame differs from the last stylized one: static scenes need no network."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Difference(NamedTuple):
 class NoiseFloor:
     """Differences up to these count as noise of codec or camera (8-bit code values, see :class:`Difference`).
 
-    The defaults lie just above what a still picture shows through x264 at its default quality (CRF 23), key frames
+    The defaults lie just above what a still scene shows through x264 at its default quality (CRF 23), key frames
     included, and far below any motion one would notice: in the test clips the largest difference of two frames in
     motion is 54 codes and more.
     """
@@ -102,9 +102,9 @@ def _from_the_middle(height: int) -> list[int]:
 
 
 class ChangeDetector:
-    """Remembers the last picture that was stylized and says whether the next one must be.
+    """Remembers the last frame that was stylized and says whether the next one must be.
 
-    Each picture is held against the last one for which the answer was yes, never against its predecessor: slow motion
+    Each frame is held against the last one for which the answer was yes, never against its predecessor: slow motion
     adds up until it shows, and what is on the screen is at most one noise floor away from what it should be.
     """
 
@@ -115,7 +115,7 @@ class ChangeDetector:
         self._stylized: PlanesYUV420 | None = None
 
     def must_stylize(self, planes: PlanesYUV420) -> bool:
-        """True for the first picture and for each that differs; the picture is then the new reference and is kept."""
+        """True for the first frame and for each that differs; the frame is then the new reference and is kept."""
         if self._stylized is not None and not self._compare(self._stylized, planes, floor=self._floor):
             return False
         self._stylized = planes

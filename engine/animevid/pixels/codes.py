@@ -15,7 +15,7 @@ from animevid.pixels.planes import Plane, PlanesYUV420
 @dataclass(frozen=True, slots=True)
 class CodeRange:
     """``y01 = (Y - black) / luma_span`` is 0 at black, 1 at white; ``c = (C - chroma_mid) / chroma_span`` lies in
-    [-0.5, 0.5]. All in code values of the picture's own bit depth; ``max_code`` is the largest one.
+    [-0.5, 0.5]. All in code values of the frame's own bit depth; ``max_code`` is the largest one.
     """
 
     black: float
@@ -35,7 +35,7 @@ def code_range(bit_depth: int, colour_range: ColourRange) -> CodeRange:
 
 
 def code_range_of(planes: PlanesYUV420) -> CodeRange:
-    """``code_range`` of a picture's depth and tag."""
+    """``code_range`` of a frame's depth and tag."""
     return code_range(planes.bit_depth, planes.colour.range)
 
 

@@ -1,4 +1,4 @@
-"""What the numbers in a picture mean: matrix, range, primaries and transfer, as ITU-T H.273 names them.
+"""The meaning of code values: matrix, range, primaries and transfer, as ITU-T H.273 names them.
 
 The integer values are H.273 code points, which FFmpeg's ``AVColorSpace``, ``AVColorPrimaries`` and
 ``AVColorTransferCharacteristic`` share. ``ColourRange`` follows FFmpeg's ``AVColorRange``.

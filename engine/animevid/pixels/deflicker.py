@@ -1,10 +1,10 @@
-"""Without flicker: where only noise changed since the last picture, the output stays what it was.
+"""Removes flicker: where only noise changed since the last frame, the output stays the same.
 
 A stylizer makes contours and flat areas of small differences, so noise of a camera or a codec, hardly seen in the
 input, makes lines and patches of the output jump. Where the input stands still, input and output settle to a mean
-over time; where it moves, they are those of the picture at hand, so that nothing drags behind.
+over time; where it moves, they are those of the current frame, so that nothing drags behind.
 
-Tensors are of *cells*, ``(C, H, W)``: ``(24, h/4, w/4)`` of a packed picture. With ``x`` the input, ``m`` what it had
+Tensors are of *cells*, ``(C, H, W)``: ``(24, h/4, w/4)`` of a packed frame. With ``x`` the input, ``m`` what it had
 settled to before, and one code an 8-bit step of the input:
 
 change      ``e``: root mean square of ``x - m`` over a cell's channels; of the cell and its neighbours the largest
@@ -27,13 +27,13 @@ from animevid.pixels import native
 Float32 = npt.NDArray[np.float32]
 
 STILL_CODES = 3.0  # a change up to this never counts as motion: far below what is seen
-MAX_STILL_CODES = 6.0  # nor does any noise count for more: a moving picture is no noise
+MAX_STILL_CODES = 6.0  # the highest noise level: more is motion, not noise
 STILL_OVER_NOISE = 2.0
 MOVING_OVER_STILL = 3.0
-MIN_WEIGHT = 0.1  # of what stands still: it settles within some ten pictures
-FADING = 0.7  # where something moved, weights sink by this each picture: else what it dragged along would stay
+MIN_WEIGHT = 0.1  # of what stands still: it settles within some ten frames
+FADING = 0.7  # where something moved, weights sink by this each frame: else what it dragged along would stay
 QUIET_SHARE = 0.2
-NOISE_MEMORY = 0.8  # of the noise found before, in each picture's
+NOISE_MEMORY = 0.8  # of the noise found before, in each frame's
 _BINS = 128
 _BINS_PER_CODE = 8
 
@@ -50,7 +50,7 @@ def settle_input(
 ) -> tuple[Float32, float]:
     """Settles ``now`` ``(C, H, W)``, in place, to what ``before`` was; returns the weights ``(H, W)`` and the noise.
 
-    ``earlier`` are the weights of the picture before; the noise is in codes, to the eighth. All arrays are float32 and
+    ``earlier`` are the weights of the frame before; the noise is in codes, to the eighth. All arrays are float32 and
     C-contiguous.
 
     Raises:
@@ -117,7 +117,7 @@ def settle_ref(before: Float32, weights: Float32, now: Float32) -> None:
 class Deflicker:
     """What one stream showed before. ``units_per_code``: an 8-bit step of the input, in its tensors' units.
 
-    Give each picture's input to :meth:`input` and its output, in the same order, to :meth:`output`. Both take tensors
+    Give each frame's input to :meth:`input` and its output, in the same order, to :meth:`output`. Both take tensors
     of cells ``(C, H, W)``, keep what they return, and never write to it again.
     """
 

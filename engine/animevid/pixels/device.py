@@ -1,4 +1,4 @@
-"""Pictures that lie in a GPU's memory, as they travel between decoder, network and encoder."""
+"""Frames in a GPU's memory, between decoder, network and encoder."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from animevid.pixels.planes import Plane, PlanesYUV420
 
 
 def _no_download() -> PlanesYUV420:
-    raise UsageError("this picture cannot be downloaded: make it with device_planes")
+    raise UsageError("this frame cannot be downloaded: make it with device_planes")
 
 
 @dataclass(frozen=True, slots=True)
 class DevicePlanes(PlanesYUV420):
-    """A picture whose samples are on a GPU. ``y``, ``u`` and ``v`` tell its size and depth; their samples mean nothing.
+    """A frame whose samples are on a GPU. ``y``, ``u`` and ``v`` tell its size and depth; their samples mean nothing.
 
     ``surfaces``: two objects with ``__dlpack__``, of Y ``(H, W)`` and of U and V interleaved ``(h, w, 2)`` (NV12, or
     P010 with more than 8 bits), ready to be read by whoever comes after the default stream. ``download`` gives the
-    picture in the host's memory; :func:`on_host` calls it.
+    frame in the host's memory; :func:`on_host` calls it.
     """
 
     surfaces: tuple[Any, ...] = ()
     download: Callable[[], PlanesYUV420] = _no_download
 
     def with_planes(self, y: Plane, u: Plane, v: Plane, **changes: Any) -> PlanesYUV420:
-        """A picture with the same tags and other pixels, in the host's memory."""
+        """A frame with the same tags and other pixels, in the host's memory."""
         return PlanesYUV420(**{"y": y, "u": u, "v": v, "bit_depth": self.bit_depth, "colour": self.colour, **changes})
 
 
@@ -44,7 +44,7 @@ def device_planes(
     download: Callable[[], PlanesYUV420],
     owner: Any = None,
 ) -> DevicePlanes:
-    """The picture of ``surfaces``; ``owner`` keeps their memory alive."""
+    """The frame of ``surfaces``; ``owner`` keeps their memory alive."""
     zero = np.zeros((), np.uint8 if bit_depth == 8 else np.uint16)
     chroma: Plane = np.broadcast_to(zero, ((height + 1) // 2, (width + 1) // 2))
     luma: Plane = np.broadcast_to(zero, (height, width))
@@ -71,5 +71,5 @@ def downloaded(frame: Any) -> Any:
 
 
 def on_host(planes: PlanesYUV420) -> PlanesYUV420:
-    """``planes`` with samples that the CPU can read: a download for a picture on a GPU, else the picture itself."""
+    """``planes`` with samples that the CPU can read: a download for a frame on a GPU, else the frame itself."""
     return planes.download() if isinstance(planes, DevicePlanes) else planes

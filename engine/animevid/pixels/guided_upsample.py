@@ -1,6 +1,6 @@
 """Full resolution from a network that ran smaller: the style's own paint, with contours as sharp as the photo's.
 
-With I the luma that the network read, P the luma that it wrote (both small), Y the picture's luma (full), all in
+With I the luma that the network read, P the luma that it wrote (both small), Y the frame's luma (full), all in
 [0, 1], and the local line P ~ a I + b fitted in windows of (2 radius + 1)^2 samples with regularization epsilon
 (He, Sun, Tang, "Guided Image Filtering", 2010; He, Sun, "Fast Guided Filter", 2015, for small coefficients):
 
@@ -12,7 +12,7 @@ With I the luma that the network read, P the luma that it wrote (both small), Y 
     that flat paint stays exactly flat and no edge has a halo, and steepened between the two (smoothstep, twice) as
     far as the enlargement made it soft.
 ``"detail"``
-    ``up(P) + up(mean a) (Y - up(I))``: every sample of the network's stays, and the detail that the small picture
+    ``up(P) + up(mean a) (Y - up(I))``: every sample of the network's stays, and the detail that the small frame
     cannot hold is added, as strongly as the style kept it there (``mean a`` held in [0, 2]). It brings the photo's
     fine texture back into all that is not quite flat. With epsilon infinite it is bilinear enlargement.
 ``"guided"``
@@ -55,14 +55,14 @@ def guided_upsample(
     radius: int = 2,
     sharpen: float = 1.0,
 ) -> PlanesYUV420:
-    """``low_out``, the network's picture of ``low_in``, at the size of ``full``; tags, depth and alpha of ``full``.
+    """``low_out``, the network's frame of ``low_in``, at the size of ``full``; tags, depth and alpha of ``full``.
 
     ``low_in`` and ``low_out`` are what the network read and wrote: packed tensors (24, h/4, w/4) of one shape, of which
-    ``size`` (height, width; default: all) holds the picture, or planes. ``epsilon`` (on [0, 1] luma), ``radius`` (in
-    samples of the small picture) and ``sharpen`` (0: not at all; by contour at most 1 counts) are explained above.
+    ``size`` (height, width; default: all) holds the frame, or planes. ``epsilon`` (on [0, 1] luma), ``radius`` (in
+    samples of the small frame) and ``sharpen`` (0: not at all; by contour at most 1 counts) are explained above.
 
     Raises:
-        UsageError: an unknown mode, a parameter out of range, or a small picture that is larger than ``full``.
+        UsageError: an unknown mode, a parameter out of range, or a small frame that is larger than ``full``.
     """
     low_in, low_out, size = _checked(full, low_in, low_out, size, mode, epsilon, radius, sharpen)
     if native.kernels is None:
@@ -196,9 +196,9 @@ def _checked(
     radius: int,
     sharpen: float,
 ) -> tuple[Float32, Float32, Size]:
-    """Both small pictures as packed tensors, and the part of them that holds the picture."""
+    """Both small frames as packed tensors, and the part of them that holds the frame."""
     if mode not in MODES:
-        raise UsageError(f"{mode = } is no way to lift; give one of {', '.join(MODES)}")
+        raise UsageError(f"{mode = } is no mode of upsampling; give one of {', '.join(MODES)}")
     if not (epsilon > 0 and 1 <= radius <= MAX_RADIUS and sharpen >= 0):
         raise UsageError(
             f"{epsilon = }, {radius = }, {sharpen = } cannot be used; "
@@ -215,7 +215,7 @@ def _checked(
         )
     if height > full.height or width > full.width:
         raise UsageError(
-            f"the network's picture of size = {(height, width)} is larger than the full {(full.height, full.width)}; "
+            f"the network's frame of size = {(height, width)} is larger than the full {(full.height, full.width)}; "
             "unpack and resize it instead"
         )
     return low_in, low_out, (height, width)

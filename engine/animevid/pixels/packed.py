@@ -1,6 +1,6 @@
 """Planes <-> the packed tensor that networks of layout ``packed_yuv420`` read and write.
 
-A picture of H by W pixels is one float32 tensor ``(C = 24, H / 4, W / 4)``:
+A frame of H by W pixels is one float32 tensor ``(C = 24, H / 4, W / 4)``:
 
 ==========  ==========================================================================
 channels    content
@@ -43,7 +43,7 @@ def pack_yuv420(
 ) -> Float32:
     """The packed tensor (24, H/4, W/4) of ``planes``.
 
-    ``size`` (height, width) is what the picture is resized to on the way (area average down, bilinear up; default: its
+    ``size`` (height, width) is what the frame is resized to on the way (area average down, bilinear up; default: its
     own); what is then missing to ``multiple`` is filled by reflection at the bottom and the right. ``out``, if given,
     is written and returned: float32, C-contiguous, of the result's shape (a slot of a batch, for instance).
 
@@ -79,7 +79,7 @@ def pack_yuv420_ref(
 
 
 def unpack_yuv420(tensor: Float32, *, like: PlanesYUV420, size: Size | None = None) -> PlanesYUV420:
-    """The picture in ``tensor`` (24, H/4, W/4), rounded and clamped to codes, with the tags and bit depth of ``like``.
+    """The frame in ``tensor`` (24, H/4, W/4), rounded and clamped to codes, with the tags and bit depth of ``like``.
 
     ``size`` (height, width), default that of ``like``, is cut from the top left, which undoes the padding. NaN becomes
     the lowest code. Alpha is kept where the size is that of ``like``.
@@ -153,7 +153,7 @@ def _backward(codes: CodeRange) -> tuple[float, float, float, float]:
 
 
 def checked_out(out: Float32 | None, padded: Size) -> Float32:
-    """``out``, or a new packed tensor for a picture of ``padded`` pixels (height, width).
+    """``out``, or a new packed tensor for a frame of ``padded`` pixels (height, width).
 
     Raises:
         UsageError: ``out`` is no such tensor.
@@ -162,7 +162,7 @@ def checked_out(out: Float32 | None, padded: Size) -> Float32:
     if out is None:
         return np.empty(shape, np.float32)
     if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous:
-        raise UsageError(f"{out.shape = }, {out.dtype = } cannot take the picture; give C-contiguous float32 {shape}")
+        raise UsageError(f"{out.shape = }, {out.dtype = } cannot take the frame; give C-contiguous float32 {shape}")
     return out
 
 
@@ -175,6 +175,6 @@ def _check_packed(tensor: Float32, size: Size) -> None:
         or tensor.shape[2] * 4 < size[1]
     ):
         raise UsageError(
-            f"{tensor.shape = }, {tensor.dtype = } does not hold a picture of {size = }; "
+            f"{tensor.shape = }, {tensor.dtype = } does not hold a frame of {size = }; "
             f"give float32 ({CHANNELS}, H/4, W/4) with H, W at least that"
         )

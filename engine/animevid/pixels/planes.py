@@ -1,4 +1,4 @@
-"""The picture that travels through the engine: planar Y'CbCr 4:2:0, as decoders give it and encoders take it."""
+"""The engine's frame: planar Y'CbCr 4:2:0, as decoders give it and encoders take it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Plane = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
 @dataclass(frozen=True, slots=True)
 class PlanesYUV420:
-    """One picture as three planes (four with alpha).
+    """One frame as three planes (four with alpha).
 
     ``y`` is ``(H, W)``; ``u`` and ``v`` are ``(ceil(H / 2), ceil(W / 2))``; ``alpha``, if any, is ``(H, W)``.
     ``uint8`` for ``bit_depth`` 8, ``uint16`` with the value in the low bits for 9..16 (as ``yuv420p10le``).
@@ -40,5 +40,5 @@ class PlanesYUV420:
         return int(self.y.shape[1])
 
     def with_planes(self, y: Plane, u: Plane, v: Plane, **changes: Any) -> PlanesYUV420:
-        """A picture with the same tags and other pixels."""
+        """A frame with the same tags and other pixels."""
         return replace(self, y=y, u=u, v=v, owner=None, **changes)

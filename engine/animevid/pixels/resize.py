@@ -21,7 +21,7 @@ Size = tuple[int, int]
 
 
 def chroma_size(size: Size) -> Size:
-    """``(height, width)`` of the U and V planes of a picture of ``size`` (height, width)."""
+    """``(height, width)`` of the U and V planes of a frame of ``size`` (height, width)."""
     return (size[0] + 1) // 2, (size[1] + 1) // 2
 
 
@@ -33,7 +33,7 @@ def checked_size(size: Size) -> Size:
     """
     height, width = int(size[0]), int(size[1])
     if height < 1 or width < 1:
-        raise UsageError(f"{size = } is not a picture; give (height, width), both at least 1")
+        raise UsageError(f"{size = } is not a frame; give (height, width), both at least 1")
     return height, width
 
 
@@ -76,7 +76,7 @@ def resize_float_ref(plane: npt.NDArray[Any], size: Size) -> Float32:
 
 
 def resize_planes(planes: PlanesYUV420, size: Size) -> PlanesYUV420:
-    """The picture (alpha too) at ``size`` (height, width); the very same object where it has that size already.
+    """The frame (alpha too) at ``size`` (height, width); the very same object where it has that size already.
 
     Raises:
         UsageError: a side below 1.

@@ -1,8 +1,8 @@
-"""Planes <-> R'G'B': ``uint8`` pictures and float tensors, for networks and callers that want RGB.
+"""Planes <-> R'G'B': ``uint8`` arrays and float tensors, for networks and callers that want RGB.
 
-The matrix, range and depth are those of the picture's tags (``Colour.resolved``). Chroma is taken to sit in the middle
+The matrix, range and depth are those of the frame's tags (``Colour.resolved``). Chroma is taken to sit in the middle
 of its four luma samples: bilinear on the way to RGB, a 2x2 mean on the way back. Both ways make the same assumption, so
-a picture that goes to RGB and back has not moved.
+a frame that goes to RGB and back has not moved.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def rgb_to_planes(
     Raises:
         UsageError: not ``uint8`` (H, W, 3).
     """
-    _check_picture(rgb)
+    _check_rgb(rgb)
     like = _blank(rgb.shape[0], rgb.shape[1], colour or Colour(), bit_depth, alpha)
     if native.kernels is None:
         return _from_unit_rgb_ref(rgb[..., _channel_order(order)].astype(np.float32) / np.float32(255), like)
@@ -59,7 +59,7 @@ def rgb_to_planes_ref(
     rgb: UInt8, *, colour: Colour | None = None, bit_depth: int = 8, order: str = "RGB", alpha: Plane | None = None
 ) -> PlanesYUV420:
     """Reference for :func:`rgb_to_planes`."""
-    _check_picture(rgb)
+    _check_rgb(rgb)
     like = _blank(rgb.shape[0], rgb.shape[1], colour or Colour(), bit_depth, alpha)
     return _from_unit_rgb_ref(rgb[..., _channel_order(order)].astype(np.float32) / np.float32(255), like)
 
@@ -73,11 +73,11 @@ def planes_to_tensor(
     size: Size | None = None,
     multiple: int = 1,
 ) -> Float32:
-    """One picture of a float32 batch: (3, H, W) for ``layout`` ``"NCHW"``, (H, W, 3) for ``"NHWC"``.
+    """One frame of a float32 batch: (3, H, W) for ``layout`` ``"NCHW"``, (H, W, 3) for ``"NHWC"``.
 
     ``value_range``: the numbers that black and white become (what lies outside is clamped,
     as it would be in 8-bit RGB).
-    ``size`` (height, width): what the picture is resized to first (default: its own); what is then missing to
+    ``size`` (height, width): what the frame is resized to first (default: its own); what is then missing to
     ``multiple`` is filled by reflection at the bottom and the right.
     """
     return _to_tensor(planes, layout, order, value_range, size, multiple, by_reference=native.kernels is None)
@@ -105,7 +105,7 @@ def tensor_to_planes(
     value_range: ValueRange = (-1.0, 1.0),
     size: Size | None = None,
 ) -> PlanesYUV420:
-    """The picture in ``tensor`` (one of a batch, as :func:`planes_to_tensor` gives it) with the tags of ``like``.
+    """The frame in ``tensor`` (one of a batch, as :func:`planes_to_tensor` gives it) with the tags of ``like``.
 
     ``size`` (height, width), default that of ``like``, is cut from the top left, which undoes the padding.
 
@@ -148,7 +148,7 @@ def _to_tensor(
     if layout not in ("NCHW", "NHWC"):
         raise UsageError(f"{layout = } is not a layout of RGB tensors; give 'NCHW' or 'NHWC'")
     low, high = value_range
-    # The matrix is guessed from the size of the picture that arrived, not from the network's.
+    # The matrix is guessed from the size of the frame that arrived, not from the network's.
     planes = replace(planes, colour=planes.colour.resolved(height=planes.height), alpha=None)
     resized = resize_planes(planes, (height, width))
     if by_reference:
@@ -160,8 +160,8 @@ def _to_tensor(
         _native_to_rgb(resized, tensor, layout=layout, order=order, value_range=value_range)
     bottom, right = -height % multiple, -width % multiple
     if bottom or right:
-        picture, channel = [(0, bottom), (0, right)], [(0, 0)]
-        tensor = np.pad(tensor, channel + picture if layout == "NCHW" else picture + channel, mode="reflect")
+        spatial, channel = [(0, bottom), (0, right)], [(0, 0)]
+        tensor = np.pad(tensor, channel + spatial if layout == "NCHW" else spatial + channel, mode="reflect")
     return tensor
 
 
@@ -247,13 +247,13 @@ def _channel_order(order: str) -> list[int]:
     return [0, 1, 2] if order == "RGB" else [2, 1, 0]
 
 
-def _check_picture(rgb: UInt8) -> None:
+def _check_rgb(rgb: UInt8) -> None:
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.size == 0:
-        raise UsageError(f"{rgb.shape = }, {rgb.dtype = } is not a picture; give uint8 (H, W, 3)")
+        raise UsageError(f"{rgb.shape = }, {rgb.dtype = } is not an RGB image; give uint8 (H, W, 3)")
 
 
 def _blank(height: int, width: int, colour: Colour, bit_depth: int, alpha: Plane | None) -> PlanesYUV420:
-    """Tags and shapes for a picture that is still to be made: its planes have no memory of their own."""
+    """Tags and shapes for a frame that is still to be made: its planes have no memory of their own."""
     dtype = np.uint8 if bit_depth == 8 else np.uint16
     zero = np.zeros((), dtype)
     chroma = np.broadcast_to(zero, chroma_size((height, width)))
@@ -261,7 +261,7 @@ def _blank(height: int, width: int, colour: Colour, bit_depth: int, alpha: Plane
 
 
 def _cut(tensor: Float32, like: PlanesYUV420, layout: str, size: Size | None) -> tuple[Float32, PlanesYUV420]:
-    """The part of ``tensor`` that holds the picture, and the tags and shape that the picture shall have."""
+    """The part of ``tensor`` that holds the frame, and the tags and shape that the frame shall have."""
     height, width = checked_size(size or (like.height, like.width))
     shape = tensor.shape[1:] if layout == "NCHW" else tensor.shape[:-1]
     channels = tensor.shape[0] if layout == "NCHW" else tensor.shape[-1]
@@ -269,7 +269,7 @@ def _cut(tensor: Float32, like: PlanesYUV420, layout: str, size: Size | None) ->
         shape[0] < height or shape[1] < width
     ):  # fmt: skip
         raise UsageError(
-            f"{tensor.shape = }, {tensor.dtype = } does not hold a picture of size = {(height, width)} as {layout = }; "
+            f"{tensor.shape = }, {tensor.dtype = } does not hold a frame of size = {(height, width)} as {layout = }; "
             "give float32 (3, H, W) for 'NCHW' or (H, W, 3) for 'NHWC' with H, W at least that"
         )
     same_size = (height, width) == (like.height, like.width)

@@ -1,1 +1,1 @@
-"""A style that is ready to run: frames in, stylized frames out."""
+"""Renderers: frames in, stylized frames out."""

@@ -1,26 +1,26 @@
-"""At which size the network draws a picture where a size takes long to open (TensorRT builds an engine for each)."""
+"""At which size the network draws a frame where a size takes long to open (TensorRT builds an engine for each)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from animevid.backends.pictures import PictureRunner
+from animevid.backends.frames import FrameRunner
 from animevid.pixels import PlanesYUV420
 from animevid.render.renderer import Size
 
 
 class ReadySizes:
-    """The size that each form of picture (its size and depth) was drawn at last."""
+    """The size at which each form of frame (its size and depth) was drawn last."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[int, int, int], Size] = {}
 
-    def take(self, runner: PictureRunner, planes: PlanesYUV420, size: Size, *, steps: Sequence[Size]) -> Size:
-        """``size``, or the last one that was ready where waiting for it would hold up a picture.
+    def take(self, runner: FrameRunner, planes: PlanesYUV420, size: Size, *, steps: Sequence[Size]) -> Size:
+        """``size``, or the last one that was ready where waiting for it would delay a frame.
 
         Args:
-            runner (PictureRunner): opens sizes in the background.
-            planes (PlanesYUV420): the picture.
+            runner (FrameRunner): opens sizes in the background.
+            planes (PlanesYUV420): the frame.
             size (tuple[int, int]): (height, width) in pixels that is wanted now.
             steps (Sequence): sizes that may be wanted later; they are made ready once the first is there.
         """

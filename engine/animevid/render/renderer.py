@@ -1,4 +1,4 @@
-"""What a renderer promises the runner, and what travels between its steps."""
+"""The renderer interface and the values passed between its steps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from animevid.backends.base import Tensor
-from animevid.backends.pictures import PendingPicture
+from animevid.backends.frames import PendingFrame
 from animevid.errors import BackendError
 from animevid.pixels import (
     PlanesYUV420,
@@ -23,10 +23,10 @@ RGBFrames: TypeAlias = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """One picture as the network reads it.
+    """One frame as the network reads it.
 
     ``tensor``: float32, in the card's layout without N (``(C, H, W)`` or ``(H, W, C)``), padded to the size multiple.
-    ``size``: (height, width) of the picture in it, in pixels.
+    ``size``: (height, width) of the frame in it, in pixels.
     """
 
     tensor: Tensor
@@ -35,14 +35,14 @@ class NetworkInput:
 
 @dataclass(frozen=True, slots=True)
 class NetworkOutput:
-    """One picture as the network gives it, with the input that it comes from (the guided lift compares the two)."""
+    """One frame as the network gives it, with the input that it comes from (the guided upsample compares the two)."""
 
     result: Tensor | Future[Tensor]
     source: NetworkInput
 
     @property
     def tensor(self) -> Tensor:
-        """In the style's layout, without N. Waits for a network that is still at it.
+        """In the style's layout, without N. Waits for a network that is still running.
 
         Raises:
             BackendError, DeviceError: the runtime failed, or was closed meanwhile.
@@ -52,14 +52,14 @@ class NetworkOutput:
         try:
             return self.result.result()
         except CancelledError:
-            raise BackendError("the stylizer was closed before this picture was drawn; open another") from None
+            raise BackendError("the stylizer was closed before this frame was drawn; open another") from None
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceInput:
-    """A picture for a backend that takes it whole.
+    """A frame for a backend that takes it whole.
 
-    ``size``: the network's, (height, width). ``deflicker``: of ``PictureRunner.new_deflicker``; ``None``: it is
+    ``size``: the network's, (height, width). ``deflicker``: of ``FrameRunner.new_deflicker``; ``None``: it is
     drawn by itself.
     """
 
@@ -70,10 +70,10 @@ class DeviceInput:
 
 @dataclass(frozen=True, slots=True)
 class DeviceOutput:
-    """A picture that such a backend is drawing, lifted and blended there."""
+    """A frame that such a backend is drawing, upsampling and blending."""
 
     source: DeviceInput
-    pending: PendingPicture
+    pending: PendingFrame
 
 
 StepInput: TypeAlias = NetworkInput | DeviceInput
@@ -81,7 +81,7 @@ StepOutput: TypeAlias = NetworkOutput | DeviceOutput
 
 
 def form_of(item: StepInput) -> tuple[type, tuple[int, ...], object]:
-    """What pictures of one batch have in common."""
+    """What frames of one batch have in common."""
     if isinstance(item, DeviceInput):
         return type(item), item.size, item.deflicker
     return type(item), item.tensor.shape, None
@@ -92,11 +92,11 @@ Out = TypeVar("Out")
 
 
 class Renderer(Protocol[In, Out]):
-    """What the pipeline needs of a stylizer. Each step is called by one thread, with pictures in order."""
+    """The steps that the pipeline runs. Each is called by one thread, with frames in order."""
 
     @property
     def batch_limit(self) -> int:
-        """How many inputs ``infer`` likes to be given at once."""
+        """The preferred number of inputs of ``infer``."""
         ...
 
     def preprocess(self, planes: PlanesYUV420) -> In: ...
@@ -104,11 +104,11 @@ class Renderer(Protocol[In, Out]):
     def infer(self, inputs: Sequence[In]) -> list[Out]: ...
 
     def wait(self, output: Out) -> None:
-        """Return when the network is done with ``output``."""
+        """Return when the network has finished ``output``."""
         ...
 
     def interrupt(self) -> None:
-        """End what the network is at with an error, from any thread, where the backend can."""
+        """Abort the running network with an error, from any thread, where the backend can."""
         ...
 
     def postprocess(self, planes: PlanesYUV420, output: Out) -> PlanesYUV420: ...

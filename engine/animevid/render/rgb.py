@@ -1,6 +1,6 @@
-"""Images as they come from and go to users: arrays of NumPy, images of Pillow, tensors of torch.
+"""Conversion from and to users' images: NumPy arrays, Pillow images, torch tensors.
 
-Nothing is imported for them: an object of a library is there only where that library is loaded already.
+No library is imported for this: an object of a library exists only where that library is loaded already.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from animevid.render.renderer import RGBFrames
 #: A kind of image that ``take_images`` takes.
 Images = TypeVar("Images")
 
-#: Modes of Pillow with more than 8 bits a channel, which would be clipped.
+#: Pillow modes with more than 8 bits per channel, which would be clipped.
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def take_images(images: Images, *, batches: bool = True) -> tuple[RGBFrames, Callable[[RGBFrames], Images]]:
-    """``images`` as uint8 RGB ``(H, W, 3)``, or ``(N, H, W, 3)``; and what gives results back as ``images`` are.
+    """``images`` as uint8 RGB ``(H, W, 3)`` or ``(N, H, W, 3)``, and a function that converts results to the same kind.
 
     An axis of 3 at the end is the channels, else one before height and width; of a tensor, whose channels come first
     by convention, the other way round.
@@ -62,7 +62,7 @@ def _check(images: Any, dtype: str, *, batches: bool) -> None:
 
 
 def _is(images: Any, axis: int) -> bool:
-    """Whether that axis may be the channels."""
+    """Whether ``axis`` may be the channel axis."""
     return bool(images.shape[axis] == 3)
 
 

@@ -1,4 +1,4 @@
-"""A style that is ready to run: one call does everything (``stylizer(frame)``), or a session its steps in threads."""
+"""A style ready to run: in one call (``stylizer(frame)``), or step by step in the threads of a session."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from animevid.backends import open_backend
 from animevid.backends.base import Backend, Tensor
-from animevid.backends.pictures import PictureRunner
+from animevid.backends.frames import FrameRunner
 from animevid.declare import keywords_of
 from animevid.errors import BackendError, UsageError
 from animevid.options import RuntimeOptions, StyleOptions, StylizerOptions
@@ -28,6 +28,7 @@ from animevid.pixels import (
     unpack_yuv420,
 )
 from animevid.pixels.device import on_host
+from animevid.render.concurrent_runs import ConcurrentRuns
 from animevid.render.ready import ReadySizes
 from animevid.render.renderer import (
     DeviceInput,
@@ -41,34 +42,33 @@ from animevid.render.renderer import (
     form_of,
 )
 from animevid.render.rgb import Images, planes_of_rgb, take_images
-from animevid.render.side_by_side import SideBySide
 from animevid.render.tiles import run_tiled
 from animevid.styles import open_style
 from animevid.styles.card import Layout, StyleCard
 
 if TYPE_CHECKING:
-    from animevid.gpu.interop import DevicePicture
+    from animevid.gpu.interop import DeviceFrame
     from animevid.gpu.renderer import SlotRunner
     from animevid.gpu.slots import Submission
 
-#: Shares of ``net_pixels`` that whoever changes it between frames may step to (``run.adaptive`` does).
+#: Shares of ``net_pixels`` that ``run.adaptive`` steps to between frames.
 STEP_SHARES = (1.0, 0.64, 0.41, 0.26)
 _MIN_STEP_PIXELS = 32 * 32
-#: A picture this much larger than the style's ``net_pixels`` still runs whole: lifting it would gain nothing.
+#: A frame this much larger than the style's ``net_pixels`` still runs whole: upsampling would gain nothing.
 _NET_PIXELS_SLACK = 1.25
 #: Tileable networks see at most about this square of pixels at once, which bounds the memory of their activations.
 _TILE_PX = 1280
 
 
 class Stylizer:
-    """A style, opened on a backend. A context manager; ``close`` frees the backend.
+    """A style opened on a backend. A context manager; ``close`` frees the backend.
 
     ``style`` is a name, the path of an ONNX file, a URL or a loaded ``Style``; ``None`` is the default style. The
     options of ``animevid.options.StylizerOptions`` are its arguments; ``Stylizer.open`` takes them whole. ``strength``
     and ``net_pixels`` may be set between frames, from any thread.
 
-    Called on ``uint8`` RGB (NumPy or torch, HWC or CHW, one or N) or an image of Pillow, it gives the same kind. Colour
-    is sampled as in video (4:2:0) on the way. Calls from several threads are safe.
+    Called with ``uint8`` RGB (NumPy or torch, HWC or CHW, one or N) or a Pillow image, it returns the same kind. Chroma
+    is subsampled on the way (4:2:0). Calls from several threads are safe.
 
     Raises:
         StyleError: no such style, or not a stylizer.
@@ -82,12 +82,12 @@ class Stylizer:
 
     @classmethod
     def open(cls, options: StyleOptions, runtime: RuntimeOptions | None = None, *, concurrency: int = 1) -> Self:
-        """The stylizer that ``options`` ask for; it raises what the class does.
+        """The stylizer that ``options`` ask for; it raises the same errors as the class.
 
         Args:
-            options (StyleOptions): which style, and how it is shown.
-            runtime (RuntimeOptions): what runs it. Default: what is fastest here.
-            concurrency (int): frames that are in the network at once. Default: 1.
+            options (StyleOptions): the style and its strength.
+            runtime (RuntimeOptions): how it runs. Default: the fastest way on this machine.
+            concurrency (int): frames in the network at once. Default: 1.
         """
         stylizer = cls.__new__(cls)
         stylizer._open(options, runtime or RuntimeOptions(), concurrency=concurrency)
@@ -99,8 +99,8 @@ class Stylizer:
         self.style = style = style.with_card()
         self.card: StyleCard = self.style.card
         self._net_pixels = options.net_pixels
-        #: The largest ``net_pixels`` that was set since; ``None``: it stays what it was.
-        self._most_pixels: int | None = None
+        #: The largest ``net_pixels`` set so far; ``None`` if it was never set.
+        self._max_net_pixels: int | None = None
         self._ready_sizes = ReadySizes()
         self._packed = self.card.layout is Layout.PACKED_YUV420
         self._multiple = self.card.padded_multiple_px
@@ -113,9 +113,9 @@ class Stylizer:
             concurrency=concurrency,
             int8=self._int8 if style.allow_int8 else None,
         )
-        self._pool: SideBySide | None = None
+        self._pool: ConcurrentRuns | None = None
         if concurrency > 1 and self._backend.faster_concurrently and self._backend.device_name == "CPU":
-            self._pool = SideBySide(concurrency)
+            self._pool = ConcurrentRuns(concurrency)
 
     def _int8(self) -> tuple[bytes, StyleCard] | None:
         smaller = self.style.int8()
@@ -123,7 +123,7 @@ class Stylizer:
 
     @property
     def strength(self) -> float:
-        """How much of the style is seen: 0 (original) to 1 (style alone)."""
+        """The strength of the style: 0 (original) to 1 (style alone)."""
         return self._strength
 
     @strength.setter
@@ -132,55 +132,55 @@ class Stylizer:
 
     @property
     def net_pixels(self) -> int:
-        """How many pixels of a picture the network sees at most; 0 is all of them. May be set between frames.
+        """The maximum number of pixels that the network sees; 0: no limit. May be set between frames.
 
-        Where a size takes long to open (TensorRT builds an engine for each), pictures go on at the size at hand until
-        the new one is ready; once this has been set, the sizes of ``STEP_SHARES`` are made ready in the background.
+        Where a size takes long to open (TensorRT builds an engine for each), frames keep the current size until the new
+        one is ready; once this has been set, the sizes of ``STEP_SHARES`` are prepared in the background.
         """
         return self.default_net_pixels if self._net_pixels is None else self._net_pixels
 
     @net_pixels.setter
     def net_pixels(self, net_pixels: int) -> None:
         self._net_pixels = StyleOptions.checked("net_pixels", net_pixels)
-        self._most_pixels = max(net_pixels, self._most_pixels or 0)
+        self._max_net_pixels = max(net_pixels, self._max_net_pixels or 0)
 
     @property
     def default_net_pixels(self) -> int:
-        """What ``net_pixels`` is unless it is set: all of a frame on a GPU, which is fast enough, else the card's."""
-        return self.card.net_pixels if self._backend.pictures is None else 0
+        """The default of ``net_pixels``: no limit on a GPU, which is fast enough, else the card's value."""
+        return self.card.net_pixels if self._backend.frame_runner is None else 0
 
     @property
     def batch_limit(self) -> int:
-        """How many pictures the backend likes to be given at once."""
+        """The backend's preferred batch size."""
         return self._backend.preferred_batch
 
     @property
     def description(self) -> str:
-        """What runs where, for people: ``onnxruntime 1.23 CPU, 2 threads``."""
+        """Runtime and device in words: ``onnxruntime 1.23 CPU, 2 threads``."""
         return self._backend.description
 
     @property
     def device_index(self) -> int | None:
-        """The CUDA device on which whole pictures run in slots; ``None`` where they are converted by the CPU."""
+        """The CUDA device on which whole frames run in slots; ``None`` where they are converted by the CPU."""
         runner = self._device_runner()
         return None if runner is None else runner.device_index
 
     def keep_results_on_device(self, keep: bool = True) -> None:
         """Leave results in the GPU's memory (``pixels.device.DevicePlanes``), for an encoder that reads them there.
 
-        Means nothing without a GPU. ``on_host`` makes a picture of the host's memory of either.
+        No effect without a GPU. ``on_host`` brings either kind to the host's memory.
         """
         runner = self._device_runner()
         if runner is not None:
             runner.results_on_device = keep
 
     @property
-    def pictures(self) -> PictureRunner | None:
-        """What draws whole pictures on a device; ``None`` where they are converted by the CPU."""
-        return self._backend.pictures
+    def frames(self) -> FrameRunner | None:
+        """What draws whole frames on a device; ``None`` where they are converted by the CPU."""
+        return self._backend.frame_runner
 
     def _device_runner(self) -> SlotRunner | None:
-        runner = self._backend.pictures
+        runner = self._backend.frame_runner
         if runner is None:
             return None
         from animevid.gpu.renderer import SlotRunner
@@ -188,9 +188,9 @@ class Stylizer:
         return runner if isinstance(runner, SlotRunner) else None
 
     def net_size(self, height: int, width: int, *, net_pixels: int | None = None) -> Size:
-        """(height, width) in pixels at which the network runs a picture of that size, before padding.
+        """(height, width) in pixels at which the network runs a frame of that size, before padding.
 
-        ``net_pixels`` in place of what is set.
+        ``net_pixels`` overrides the property.
         """
         pixels = self.net_pixels if net_pixels is None else net_pixels
         if self.card.fixed_size_px is not None:
@@ -201,7 +201,7 @@ class Stylizer:
         multiple = self._multiple
 
         def side(length: int) -> int:
-            # A thin picture may be less than the multiple high: padding fills it then.
+            # A thin frame may be smaller than the multiple: padding fills it.
             return min(max(round(length * scale / multiple), 1) * multiple, length)
 
         return side(height), side(width)
@@ -209,26 +209,26 @@ class Stylizer:
     def preprocess(self, planes: PlanesYUV420) -> StepInput:
         """``planes`` at the network's size, in its layout and range, padded by reflection to its multiple.
 
-        As they are for a backend that takes whole pictures: the three steps are then one, on its device.
+        Unchanged for a backend that takes whole frames: it does all three steps on its device.
         """
         size = self.net_size(planes.height, planes.width)
-        runner = self._backend.pictures
+        runner = self._backend.frame_runner
         if runner is not None and runner.takes(planes, size):
             return DeviceInput(planes, self._ready_size(runner, planes, size))
         return self._to_tensor(planes, size)
 
-    def _ready_size(self, runner: PictureRunner, planes: PlanesYUV420, size: Size) -> Size:
-        if not self._most_pixels:
+    def _ready_size(self, runner: FrameRunner, planes: PlanesYUV420, size: Size) -> Size:
+        if not self._max_net_pixels:
             return size
         height, width = planes.height, planes.width
-        pixels = min(self._most_pixels, height * width)
+        pixels = min(self._max_net_pixels, height * width)
         steps = (max(_MIN_STEP_PIXELS, round(pixels * share)) for share in STEP_SHARES)
         return self._ready_sizes.take(
             runner, planes, size, steps=[self.net_size(height, width, net_pixels=step) for step in steps]
         )
 
     def infer(self, inputs: Sequence[StepInput]) -> list[StepOutput]:
-        """The network's pictures, in order. Neighbours of one shape run as one batch.
+        """The network's outputs, in order. Neighbours of one shape run as one batch.
 
         Raises:
             BackendError, DeviceError: the runtime failed.
@@ -242,7 +242,7 @@ class Stylizer:
         return outputs
 
     def wait(self, output: StepOutput) -> None:
-        """Return when the network is done with ``output``. What is drawn on a device is waited for by ``postprocess``.
+        """Return when the network has finished ``output``. ``postprocess`` waits for frames on a device.
 
         Raises:
             BackendError, DeviceError: the runtime failed.
@@ -251,7 +251,7 @@ class Stylizer:
             _ = output.tensor
 
     def postprocess(self, planes: PlanesYUV420, output: StepOutput) -> PlanesYUV420:
-        """The network's picture of ``planes`` at the size, depth and tags of ``planes``, blended by ``strength``."""
+        """``output`` at the size, depth and tags of ``planes``, blended with them by ``strength``."""
         strength = self._strength
         if strength == 0.0:
             return planes
@@ -262,7 +262,7 @@ class Stylizer:
         if size == (planes.height, planes.width):
             stylized = self._to_planes(output.tensor, like=planes, size=size)
         elif size[0] > planes.height or size[1] > planes.width:
-            # A network of one fixed size, larger than the picture: there is nothing to lift.
+            # A network of one fixed size, larger than the frame: there is nothing to upsample.
             whole = self._to_planes(output.tensor, like=planes, size=size)
             fitted = resize_planes(whole, (planes.height, planes.width))
             stylized = planes.with_planes(fitted.y, fitted.u, fitted.v)
@@ -276,25 +276,25 @@ class Stylizer:
             stylized = guided_upsample(planes, low_in, low_out, size=size, epsilon=self.card.upsample_epsilon)
         return blend(planes, stylized, strength=strength)
 
-    def stylize_on_device(self, source: DevicePicture, target: DevicePicture, *, stream: int = 0) -> Submission:
+    def stylize_on_device(self, source: DeviceFrame, target: DeviceFrame, *, stream: int = 0) -> Submission:
         """Draw ``source`` into ``target``, both in a GPU's memory, without touching the host; returns at once.
 
-        ``gpu.interop.borrow_picture`` makes them of what PyCUDA, CuPy, torch or a decoder owns. ``stream`` is
-        a raw handle: the work comes after what that stream was given before, and before what it is given next.
-        ``results()`` of what comes back waits for it; until then both must live.
+        ``gpu.interop.borrow_frame`` makes them of what PyCUDA, CuPy, torch or a decoder owns. ``stream`` is
+        a raw handle: the work is ordered after earlier and before later work on that stream. ``results()`` of the
+        returned submission waits for it; keep both frames alive until then.
 
         Raises:
-            UsageError: the backend has no GPU, or pictures that differ in size or depth.
+            UsageError: the backend has no GPU, or frames that differ in size or depth.
             DeviceError: the device failed, or has no room.
         """
         runner = self._device_runner()
         if runner is None:
-            raise UsageError(f"{self.description} takes no pictures in a GPU's memory; use --backend tensorrt or torch")
+            raise UsageError(f"{self.description} takes no frames in a GPU's memory; use --backend tensorrt or torch")
         size = self.net_size(*source.layout.size)
         return runner.draw(source, target, net_size=size, strength=self._strength, stream=stream)
 
     def stylize_planes(self, planes: PlanesYUV420) -> PlanesYUV420:
-        """All three steps, here and now."""
+        """All three steps in the calling thread."""
         return self.postprocess(planes, self.infer([self.preprocess(planes)])[0])
 
     def __call__(self, images: Images) -> Images:
@@ -334,7 +334,7 @@ class Stylizer:
         return [NetworkOutput(result, item) for result, item in zip(results, batch, strict=True)]
 
     def _submit(self, batch: Sequence[DeviceInput]) -> list[StepOutput]:
-        runner = self._backend.pictures
+        runner = self._backend.frame_runner
         if runner is not None:
             try:
                 pending = runner.submit(
@@ -347,12 +347,12 @@ class Stylizer:
             except BackendError as error:
                 if not self._backend.fall_back(error):
                     raise
-        # The device has gone since these pictures were meant for it.
+        # The device was lost after these frames were prepared for it.
         return [output for item in batch for output in self._infer([self._to_tensor(item.planes, item.size)])]
 
     def _from_device(self, planes: PlanesYUV420, output: DeviceOutput) -> PlanesYUV420:
         if planes is not output.source.planes:
-            # An unchanged picture at another strength: what was drawn is blended already.
+            # An unchanged frame at another strength: the old result is blended already.
             return self.stylize_planes(planes)
         try:
             return output.pending.result()
@@ -366,7 +366,7 @@ class Stylizer:
         return result
 
     def interrupt(self) -> None:
-        """End the runs of the network that are under way with an error, from any thread, where the backend can."""
+        """Abort running networks with an error, from any thread, where the backend can."""
         if self._pool is not None:
             self._pool.cancel_waiting()
         self._backend.interrupt()
@@ -386,11 +386,11 @@ class Stylizer:
         self.close()
 
     def _call_each(self, frames: Iterable[RGBFrames]) -> list[RGBFrames]:
-        pictures = [planes_of_rgb(frame) for frame in frames]
+        inputs = [planes_of_rgb(frame) for frame in frames]
         outputs: list[StepOutput] = []
-        for start in range(0, len(pictures), self.batch_limit):
-            outputs += self.infer([self.preprocess(picture) for picture in pictures[start : start + self.batch_limit]])
-        return [planes_to_rgb(self.postprocess(*pair)) for pair in zip(pictures, outputs, strict=True)]
+        for start in range(0, len(inputs), self.batch_limit):
+            outputs += self.infer([self.preprocess(planes) for planes in inputs[start : start + self.batch_limit]])
+        return [planes_to_rgb(self.postprocess(*pair)) for pair in zip(inputs, outputs, strict=True)]
 
     def _run(self, batch: Tensor) -> Tensor:
         if not self.card.tileable or self.card.fixed_size_px is not None:

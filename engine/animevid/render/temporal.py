@@ -1,4 +1,4 @@
-"""Renderers around a renderer, which remember the stream: the temporal filter and the reuse of unchanged frames."""
+"""Renderers that wrap a renderer and keep the stream's state: the temporal filter and the reuse of unchanged frames."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CELL_PX = 4
 
 @dataclass(slots=True)
 class FilteredInput:
-    """What the network is given of a frame, and how much of its output is to be new (``pixels.deflicker``)."""
+    """The filtered input of a frame, and the weights for its output (``pixels.deflicker``)."""
 
     network_input: StepInput
     weights: Tensor | None
@@ -41,7 +41,7 @@ class FilteredInput:
 
 @dataclass(slots=True)
 class FilteredOutput:
-    """What the network gives of a ``FilteredInput``; once ``is_settled``, it is what is shown of it."""
+    """The network's output for a ``FilteredInput``; final once ``is_settled``."""
 
     network_output: StepOutput
     weights: Tensor | None
@@ -49,9 +49,9 @@ class FilteredOutput:
 
 
 class TemporalFilter:
-    """The steps of ``stylizer`` without flicker: what only noise changed stays what it was (``pixels.deflicker``).
+    """The steps of ``stylizer`` without flicker: areas that only noise changed stay the same (``pixels.deflicker``).
 
-    One for each stream: it remembers. Pictures that a GPU takes whole settle there, by the same formulas.
+    One for each stream: it remembers. Frames that a GPU takes whole settle there, by the same formulas.
 
     Args:
         stylizer (Stylizer): what draws; it stays its owner's to close.
@@ -78,7 +78,7 @@ class TemporalFilter:
             cells, weights = self._deflicker.input(to_cells(tensor, layout))
             network_input = replace(network_input, tensor=from_cells(cells, layout, like=tensor))
         else:
-            runner = self.stylizer.pictures
+            runner = self.stylizer.frames
             if self._on_device is None and runner is not None:
                 self._on_device = runner.new_deflicker()
             network_input = replace(network_input, deflicker=self._on_device)
@@ -97,7 +97,7 @@ class TemporalFilter:
     def postprocess(self, planes: PlanesYUV420, output: FilteredOutput) -> PlanesYUV420:
         drawn = output.network_output
         if isinstance(drawn, DeviceOutput) and planes is not drawn.source.planes:
-            # An unchanged picture at another strength: what was drawn is blended already.
+            # An unchanged frame at another strength: what was drawn is blended already.
             return self.stylize_planes(planes)
         if not output.is_settled and isinstance(drawn, NetworkOutput):
             layout, tensor = self.stylizer.card.layout, drawn.tensor
@@ -107,7 +107,7 @@ class TemporalFilter:
         return self.stylizer.postprocess(planes, drawn)
 
     def stylize_planes(self, planes: PlanesYUV420) -> PlanesYUV420:
-        """The next picture of the stream, here and now."""
+        """Stylize the next frame of the stream in the calling thread."""
         return self.postprocess(planes, self.infer([self.preprocess(planes)])[0])
 
     def __call__(self, image: Images) -> Images:
@@ -124,10 +124,10 @@ class TemporalFilter:
 
 
 class FrameReuse:
-    """The steps of ``stylizer``, with the network skipped for pictures that did not change beyond codec noise.
+    """The steps of ``stylizer``, without running the network for frames that changed no more than codec noise.
 
-    One for each stream: it remembers. A picture is compared with the last one that was *stylized*, so slow motion adds
-    up until it is seen and is never frozen. An unchanged picture travels as ``None``; ``skipped`` counts them.
+    One per stream, since it keeps state. A frame is compared with the last *stylized* one, so slow motion adds up and
+    is never frozen. An unchanged frame is passed on as ``None``; ``skipped`` counts them.
     """
 
     def __init__(self, stylizer: Stylizer | TemporalFilter, *, floor: NoiseFloor | None = None) -> None:
@@ -163,20 +163,20 @@ class FrameReuse:
     def postprocess(self, planes: PlanesYUV420, output: Any) -> PlanesYUV420:
         strength: float = self._stylizer.strength
         if output is None and self._shown is not None and self._shown[0] == strength:
-            # The very picture that was shown: an encoder spends almost nothing on it, and noise does not shimmer.
+            # The same object as before: an encoder spends almost nothing on it, and noise does not shimmer.
             return replace(self._shown[1], alpha=planes.alpha)
         self._output = output or self._output
-        assert self._output is not None  # the first picture of a stream always counts as changed
+        assert self._output is not None  # the first frame of a stream always counts as changed
         shown: PlanesYUV420 = self._stylizer.postprocess(planes, self._output)
         self._shown = (strength, shown)
         return shown
 
 
 def _has_changed(stylizer: Stylizer, before: PlanesYUV420, now: PlanesYUV420, *, floor: NoiseFloor) -> bool:
-    """``pixels.has_changed``, also of pictures in a GPU's memory, which are compared there."""
+    """``pixels.has_changed``, also of frames in a GPU's memory, which are compared there."""
     if not (isinstance(before, DevicePlanes) or isinstance(now, DevicePlanes)):
         return has_changed(before, now, floor=floor)
-    runner = stylizer.pictures
+    runner = stylizer.frames
     if runner is None or not are_of_one_form(before, now):
         return True
     try:

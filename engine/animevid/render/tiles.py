@@ -1,8 +1,8 @@
-"""A large picture through a network in tiles, so that memory does not follow the picture's size.
+"""Runs a network on a large frame in tiles, so that memory does not grow with the frame.
 
-Only for networks whose card says ``tileable``: no statistic of the whole picture, and a receptive field of
+Only for networks whose card says ``tileable``: no statistic of the whole frame, and a receptive field of
 ``receptive_field_px``. A tile is read with a margin of that many pixels on each inner side and the margin is thrown
-away, so every kept pixel saw all that it would have seen in the whole picture.
+away, so every kept pixel is computed from all that it depends on in the whole frame.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def run_tiled(
     margin: int,
     step: int = 1,
 ) -> Tensor:
-    """``run(batch)``, tile by tile, for a batch of N pictures whose height and width are ``spatial_axes``.
+    """``run(batch)``, tile by tile, for a batch of N frames whose height and width are ``spatial_axes``.
 
     ``tile``, ``margin`` and ``step`` are in cells of those axes. ``run`` keeps N, height and width; the number of
     channels may change.

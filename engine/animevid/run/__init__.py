@@ -1,6 +1,6 @@
 """Stages over bounded queues: each stage in its own thread, items in order, back-pressure, one error reported.
 
-Knows no codec and no model: items are plain Python objects, stages are named functions.
+Independent of codecs and models: items are plain Python objects, stages are named functions.
 """
 
 from animevid.run.pipeline import Pipeline

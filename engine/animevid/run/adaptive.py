@@ -1,7 +1,6 @@
-"""Holding the rate: the network's resolution, then its quality, steps down when the machine is too slow, and up again.
+"""Adaptive quality: lowers the network's resolution, then its variant, while the machine is too slow.
 
-Two thresholds with room between them, two times, and a patience that doubles after each step up that did not hold:
-the picture settles instead of swinging.
+Hysteresis keeps it from oscillating: two thresholds, two delays, and a delay that doubles after each failed step up.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class QualityStep:
 
 
 def quality_ladder(quality: str) -> tuple[QualityStep, ...]:
-    """The levels from best to cheapest: resolution goes first, then (from ``"high"``) the variant."""
+    """The levels from best to cheapest: lower resolution first, then (from ``"high"``) the cheaper variant."""
     levels = tuple(QualityStep(share, quality) for share in _SHARES)
     return levels if quality == "fast" else (*levels, *quality_ladder("fast")[1:])
 
@@ -41,20 +40,20 @@ class GovernorLimits:
     load_allowed_after_step_up: float = 0.75
     seconds_before_down: float = 1.0
     seconds_before_up: float = 5.0
-    longest_patience_seconds: float = 120.0
-    #: A step up that is taken back within this time was a mistake, and the next one waits longer.
+    max_patience_seconds: float = 120.0
+    #: A step up that is undone within this time has failed, and the next one waits longer.
     regret_seconds: float = 15.0
     window_seconds: float = 1.0
 
 
 class ArrivalRate:
-    """The time between a camera's frames as they really come, over the last two seconds.
+    """The mean time between a camera's frames over the last two seconds.
 
     One thread observes; any may read ``frame_seconds``.
     """
 
     _WINDOW_SECONDS = 2.0
-    #: Fewer gaps than that say nothing yet.
+    #: Fewer intervals than this give no estimate.
     _ENOUGH = 4
 
     def __init__(self) -> None:
@@ -71,11 +70,11 @@ class ArrivalRate:
         if gaps >= self._ENOUGH:
             self.frame_seconds = (now_seconds - self._arrivals[0]) / gaps
         elif len(self._arrivals) == 1:
-            self.frame_seconds = None  # it stood still: what it did before says nothing
+            self.frame_seconds = None  # after a pause, earlier intervals do not count
 
 
 class QualityGovernor:
-    """Chooses a level of a ladder from what frames cost. Knows no clock: the caller says what time it is.
+    """Chooses a quality level from the cost of frames. It has no clock of its own: the caller passes the time.
 
     One thread uses it.
     """
@@ -83,7 +82,7 @@ class QualityGovernor:
     def __init__(
         self, ladder: tuple[QualityStep, ...], *, frame_seconds: float, limits: GovernorLimits | None = None
     ) -> None:
-        """``frame_seconds``: the time between frames at the rate that is to be held.
+        """``frame_seconds``: the time between frames at the target rate.
 
         Raises:
             UsageError: no level, or a time that is not above 0.
@@ -108,10 +107,10 @@ class QualityGovernor:
         return self._index > 0
 
     def observe(self, now_seconds: float, cost_seconds: float, *, arrival_seconds: float | None = None) -> QualityStep:
-        """Note that a frame at the current level cost ``cost_seconds`` of work, and say how to do the next one.
+        """Record that a frame at the current level cost ``cost_seconds``; returns the level for the next one.
 
-        ``arrival_seconds``: the time between frames as they come. A source that is slower than the rate to be held
-        leaves that much more time for each frame.
+        ``arrival_seconds``: the measured time between frames. A source slower than the target rate leaves more time
+        for each frame.
         """
         limits = self._limits
         frame_seconds = max(self.frame_seconds, arrival_seconds or 0.0)
@@ -121,14 +120,14 @@ class QualityGovernor:
         while now_seconds - self._costs[0][0] > limits.window_seconds:
             self._costs.popleft()
         costs = sorted(cost for _, cost in self._costs)
-        load = costs[len(costs) // 2] / frame_seconds  # the median: one hiccup is no trend
+        load = costs[len(costs) // 2] / frame_seconds  # the median ignores a single outlier
         settled = now_seconds - self._changed_at
         if load > limits.load_too_high:
             if settled >= limits.seconds_before_down and self._index + 1 < len(self.ladder):
                 self._step_down(now_seconds)
         elif self._index > 0 and settled >= self._patience:
             here, above = self.ladder[self._index], self.ladder[self._index - 1]
-            # Going back to the better variant has no known price: allow for three times the work.
+            # The cost of the better variant is unknown: assume three times the work.
             price = above.net_share / here.net_share if above.quality == here.quality else 3.0
             if load * price < limits.load_allowed_after_step_up:
                 self._index -= 1
@@ -140,7 +139,7 @@ class QualityGovernor:
         limits = self._limits
         if self._stepped_up_at is not None:
             if now_seconds - self._stepped_up_at < limits.regret_seconds:
-                self._patience = min(self._patience * 2, limits.longest_patience_seconds)
+                self._patience = min(self._patience * 2, limits.max_patience_seconds)
             else:
                 self._patience = limits.seconds_before_up
         self._stepped_up_at = None
@@ -149,4 +148,4 @@ class QualityGovernor:
 
     def _note_change(self, now_seconds: float) -> None:
         self._changed_at = now_seconds
-        self._costs.clear()  # what the old level cost says nothing about the new one
+        self._costs.clear()  # costs of the old level do not apply to the new one

@@ -1,4 +1,4 @@
-"""Source, stylizer and sink tied together: a conversion, planned and run."""
+"""Plans and runs a conversion: source, stylizer and sink."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from animevid.backends.threads import default_threads
 from animevid.errors import Cancelled, InputError
 from animevid.io import (
     Frame,
-    PictureKind,
+    FrameFormat,
     ReconnectingSource,
     Sink,
     Source,
+    frame_format_of,
     may_come_back,
     open_asked,
     open_sink,
-    picture_kind_of,
 )
 from animevid.io.network.protocols import is_local_file, is_published
 from animevid.io.open import keeps_pixel_shape
@@ -43,25 +43,25 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 #: Warn when publishing lags by more than this.
 _WORTH_TELLING_SECONDS = 1.0
-#: A change of shape below this is rounding to even sides, not a wish.
+#: A smaller change of the aspect ratio comes from rounding to even sides and is ignored.
 _SHAPE_TOLERANCE = Fraction(1, 100)
 
 
-#: More would hold more pictures in memory than they save time.
+#: More would hold more frames in memory than they save time.
 _MAX_AT_ONCE = 4
 
 
-def pictures_at_once(threads: int) -> int:
-    """How many pictures a file's conversion keeps in the network, on ``threads`` (0: all cores)."""
+def frames_at_once(threads: int) -> int:
+    """How many frames a file's conversion keeps in the network, on ``threads`` (0: all cores)."""
     return min(threads or default_threads(), _MAX_AT_ONCE)
 
 
 def open_stylizer(options: ConversionOptions, *, concurrency: int = 1) -> Stylizer:
-    """The stylizer that ``options`` ask for; one that is open already is given back as it is.
+    """The stylizer that ``options`` ask for; an open one is returned as it is.
 
     Args:
-        options (ConversionOptions): style, backend and what belongs to them.
-        concurrency (int): frames that are in the network at once. Default: 1.
+        options (ConversionOptions): style, backend and their options.
+        concurrency (int): frames in the network at once. Default: 1.
 
     Raises:
         StyleError, BackendError, UsageError: see ``Stylizer``.
@@ -72,10 +72,10 @@ def open_stylizer(options: ConversionOptions, *, concurrency: int = 1) -> Styliz
 
 
 class Conversion:
-    """One conversion, opened: ``plan`` says what ``run`` will do. A context manager.
+    """One opened conversion: ``plan`` says what ``run`` will do. A context manager.
 
-    Opening reads the source's headers and loads the style; nothing is written before ``run``. ``open_sink``, as the
-    function of that name, opens what is written to.
+    Opening reads the source's headers and loads the style; nothing is written before ``run``. ``open_sink`` opens the
+    output; default: the function of that name.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class Conversion:
         self._lasting_notices: tuple[str, ...] = ()
         self._pacer: Pacer | None = None
         self._captions_lost = False
-        # The style loads while the source opens: both take time, mostly in native code.
+        # Load the style while the source opens: both take time, mostly in native code.
         with ExitStack() as stack, ThreadPoolExecutor(1, "animevid-open") as executor, ended_by_ctrl_c():
-            opening = executor.submit(open_stylizer, options, concurrency=pictures_at_once(options.threads))
+            opening = executor.submit(open_stylizer, options, concurrency=frames_at_once(options.threads))
             if not isinstance(options.style, Stylizer):
                 stack.callback(_close_if_opened, opening)
             device_index = opening.result().device_index if self._may_stay_on_device(src) else None
@@ -120,26 +120,26 @@ class Conversion:
 
     @property
     def source(self) -> Source:
-        """What is read; it belongs to the conversion."""
+        """The source, which the conversion closes."""
         return self._source
 
     @property
     def sink(self) -> Sink:
-        """What is written to; it belongs to the conversion."""
+        """The sink, which the conversion closes."""
         return self._sink
 
     @property
     def stylizer(self) -> Stylizer:
-        """What draws; it belongs to the conversion, unless it came with the options."""
+        """The stylizer, which the conversion closes unless it came with the options."""
         return self._stylizer
 
     @property
     def options(self) -> ConversionOptions:
-        """What was asked for."""
+        """The options."""
         return self._options
 
     def reopen_source(self) -> Source:
-        """The source once more, from its beginning; it belongs to the caller."""
+        """The source opened again from its beginning; the caller closes it."""
         return self._open_source(self._src, device_index=None)
 
     @property
@@ -219,11 +219,11 @@ class Conversion:
         )
 
     def stop(self) -> None:
-        """End the source after the frame at hand and finish the output as usual. From any thread or signal handler."""
+        """End the source after the current frame and finish the output as usual. From any thread or signal handler."""
         self._stopped.set()
 
     def close(self) -> None:
-        """Free everything; an unfinished output is removed. Safe to call twice."""
+        """Close everything; an unfinished output is removed. Safe to call twice."""
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -242,7 +242,7 @@ class Conversion:
                 self._dst,
                 template=self._source,
                 settings=options,
-                picture=self._picture_kind(),
+                frame_format=self._frame_format(),
                 should_stop=self._should_stop,
             )
 
@@ -260,17 +260,17 @@ class Conversion:
         )
 
     def _open_pacer(self) -> Pacer | None:
-        """What holds pictures back for a live server; ``None`` where the source is live, or nobody watches."""
+        """Paces frames for a live server; ``None`` where the source is live or the output is not published."""
         if not self._options.real_time or self._source.is_live or not is_published(self._dst):
             return None
         return Pacer(should_stop=self._should_stop)
 
     def _should_stop(self) -> bool:
-        """Whether what waits, for its moment or for a server, need not wait any longer."""
+        """Whether waits for pacing or for a server should end."""
         return self._stopped.is_set() or self._session is None or self._session.is_ending
 
     def _may_stay_on_device(self, src: PathLike) -> bool:
-        """Whether pictures need not touch the host's memory, if decoder, network and encoder are on one GPU."""
+        """Whether frames need not touch the host's memory, if decoder, network and encoder are on one GPU."""
         options = self._options
         wanted = options.encoder.hardware in ("auto", "nvenc")
         wanted = wanted and keeps_pixel_shape(self._dst, options)
@@ -284,7 +284,7 @@ class Conversion:
 
         source = open_once(device_index=device_index)
         if device_index is not None and not source.is_on_device:
-            # Again, for a decoder with all its threads; the reason stays.
+            # Open it again for a decoder with all threads; keep the reason.
             self._lasting_notices = source.info.notices
             source.close()
             source = open_once()
@@ -302,12 +302,12 @@ class Conversion:
         self._refuse_losses()
 
     def _refuse_losses(self) -> None:
-        """Where ``strict`` is asked for, raise what would be a notice."""
+        """With ``strict``, raise what would otherwise be a notice."""
         source = self._source
-        if not self._options.strict or not (source.lost_pictures or source.frames_concealed):
+        if not self._options.strict or not (source.lost_images or source.frames_concealed):
             return
         counted = f"{source.frames_concealed} damaged frame(s) among the first {source.frames_decoded}"
-        what = source.lost_pictures[0] if source.lost_pictures else counted
+        what = source.lost_images[0] if source.lost_images else counted
         raise InputError(f"{what}; mend or remove it, or convert without --strict (strict=False)")
 
     def _finish(self, frame: Frame, planes: PlanesYUV420) -> Frame:
@@ -325,7 +325,7 @@ class Conversion:
         return (*size(height, width),) if callable(size) else size
 
     def _fit(self, planes: PlanesYUV420) -> PlanesYUV420:
-        # Separate images may differ in size; within one video all pictures take that of the first.
+        # Separate images may differ in size; within one video all frames take that of the first.
         own_size = self._sink.separate_images
         size = self._wanted_size(planes.height, planes.width) if own_size else self._size
         fitted = resize_planes(planes, size)
@@ -335,10 +335,10 @@ class Conversion:
         height, width = self._size
         return height, width // 2 * 4 if self._options.compare == "side" else width
 
-    def _picture_kind(self) -> PictureKind:
-        kind = picture_kind_of(self._source)
+    def _frame_format(self) -> FrameFormat:
+        kind = frame_format_of(self._source)
         height, width = self._output_size()
-        # The shape on the screen stays what it was: what the size takes, the sample aspect ratio gives back.
+        # Keep the display aspect ratio: the sample aspect ratio compensates the new size.
         shape = Fraction(kind.width, kind.height) / Fraction(self._size[1], self._size[0])
         ratio = kind.sample_aspect_ratio
         if abs(shape - 1) > _SHAPE_TOLERANCE:
@@ -358,7 +358,7 @@ class Conversion:
                 f"pixels are made square ({self._size[1]}x{self._size[0]}): the output cannot say their shape"
             )
         if self._captions_lost:
-            notices.append("the captions inside the pictures (CEA-608/708) are lost: H.264 and HEVC hold them")
+            notices.append("the captions inside the frames (CEA-608/708) are lost: H.264 and HEVC hold them")
         if self._source.read_error:
             notices.append(f"reading stopped early: {self._source.read_error}")
         if self._pacer is not None and self._pacer.behind_seconds > _WORTH_TELLING_SECONDS:
@@ -370,7 +370,7 @@ class Conversion:
 
 
 def _lasting_colour(colour: Colour, *, height: int, new_height: int) -> Colour:
-    """Tags that mean at ``new_height`` what ``colour`` meant at ``height``: players guess an untagged one by size."""
+    """Tags with the same meaning at ``new_height`` as ``colour`` at ``height``: players guess untagged ones by size."""
     meant = colour.resolved(height=height).matrix
     return colour if colour.resolved(height=new_height).matrix is meant else replace(colour, matrix=meant)
 

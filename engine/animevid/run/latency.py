@@ -1,4 +1,4 @@
-"""Rate and latency of what is shown live, over the last seconds."""
+"""Rate and latency of live frames over the last seconds."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 from animevid.run.statistics import StageStatistics
 
-#: Rates and latencies are those of the last seconds.
+#: The window over which rates and latencies are measured.
 _WINDOW_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class LiveStatistics:
-    """A moment's figures. Latency is from capture to ``Meter.note``; ``frames_dropped`` counts from the beginning.
+    """A snapshot. Latency is from capture to ``Meter.note``; ``frames_dropped`` counts from the start.
 
-    ``stages``: where the time went, source first.
+    ``stages``: time per stage, source first.
     """
 
     fps: float
@@ -35,7 +35,7 @@ class Meter:
         self.frames_shown = 0
 
     def note(self, now_seconds: float, *, captured_at_seconds: float) -> None:
-        """A frame that was captured then is seen now."""
+        """Record that a frame captured at ``captured_at_seconds`` is shown now."""
         self._shown.append((now_seconds, now_seconds - captured_at_seconds))
         self.frames_shown += 1
         while now_seconds - self._shown[0][0] > _WINDOW_SECONDS:

@@ -1,4 +1,4 @@
-"""Stylizing live: any number of viewers, the newest frame of each, in fair turns."""
+"""Live stylization: the newest frame of each viewer, in fair turns."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from animevid.run.stylizer_cache import StylizerCache
 
 log = logging.getLogger(__name__)
 
-#: A viewer that has been silent for this long takes no share of the machine.
+#: A viewer without frames for this long takes no share of the machine.
 _ACTIVE_SECONDS = 1.0
-#: How long an error of a viewer's own is told: some rounds of the page's figures.
+#: How long a viewer's error is shown, a few updates of the page.
 _REPORTED_SECONDS = 5.0
 
 
 class BusyError(LiveError):
-    """All places are taken: come back later."""
+    """The maximum number of viewers is connected: try again later."""
 
 
 class LiveSession:
-    """One viewer's place. Frames go in by ``offer``, come out by ``take``; settings may change at any time.
+    """One viewer's session. Frames go in by ``offer`` and come out by ``take``; settings may change at any time.
 
-    Made by ``LiveEngine.open_session``. A context manager; ``close`` frees the place.
+    Made by ``LiveEngine.open_session``. A context manager; ``close`` lets another viewer in.
     """
 
     def __init__(self, engine: LiveEngine, settings: LiveOptions) -> None:
@@ -60,7 +60,7 @@ class LiveSession:
         return self.renderer.settings
 
     def change(self, **changes: Any) -> None:
-        """Change settings, from the next frame on. A new style is loaded while the old one goes on.
+        """Change settings from the next frame on. A new style loads while the old one stays in use.
 
         Raises:
             UsageError: a value outside its limits.
@@ -69,47 +69,47 @@ class LiveSession:
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong, as one line: with the style that was asked for, the frame, or what was asked of us."""
+        """The current error in one line: of the style, the frame or a request; ``None`` if there is none."""
         if self._reported is not None and time.monotonic() < self._reported[1]:
             return self._reported[0]
         return self.renderer.trouble
 
     def report(self, trouble: str) -> None:
-        """Say ``trouble`` (one line) for some seconds, whatever becomes of the next frames."""
+        """Show ``trouble`` (one line) for some seconds, whether or not later frames succeed."""
         self._reported = trouble, time.monotonic() + _REPORTED_SECONDS
 
     @property
     def step(self) -> QualityStep:
-        """The level of quality that is shown now."""
+        """The current quality level."""
         return self.renderer.step
 
     @property
     def is_reduced(self) -> bool:
-        """Whether the machine cannot hold the rate at the quality that was asked for."""
+        """Whether the machine is too slow for the requested quality at the target rate."""
         return self.renderer.is_reduced
 
     @property
     def held_fps(self) -> float:
-        """The rate that is to be held: the one that was asked for, or the camera's where that is slower."""
+        """The target rate: the requested one, or the camera's where that is slower."""
         wanted, camera = float(self.settings.fps), self.renderer.arrivals.frame_seconds
         return min(wanted, 1 / camera) if camera else wanted
 
     @property
     def style_name(self) -> str:
-        """The style on screen."""
+        """The name of the style in use."""
         return self.renderer.style_name
 
     @property
     def frames_dropped(self) -> int:
-        """Frames that were replaced by newer ones, before the network or behind it."""
+        """Frames that newer ones replaced, before or after the network."""
         return sum(stage.dropped for stage in self.statistics().stages)
 
     def statistics(self) -> PipelineStatistics:
-        """Where the time goes, stage by stage."""
+        """Time per stage."""
         return self._session.statistics()
 
     def offer(self, frame: Frame) -> None:
-        """The newest frame; one that still waits is dropped. Never blocks."""
+        """Pass the newest frame; one that still waits is dropped. Never blocks."""
         self.offered_at_seconds = time.monotonic()
         self.renderer.arrivals.observe(self.offered_at_seconds)
         self._session.offer(frame)
@@ -119,7 +119,7 @@ class LiveSession:
         return self._session.take(timeout_seconds=timeout_seconds)
 
     def close(self) -> None:
-        """Leave, without waiting for the frame at hand. Safe to call twice."""
+        """Leave without waiting for the current frame. Safe to call twice."""
         self.is_closed = True
         self._session.cancel()
         self._engine.forget(self)
@@ -133,21 +133,21 @@ class LiveSession:
         self.close()
 
     def _fail(self, error: Exception) -> None:
-        # One odd frame must not end the stream.
+        # A frame that fails must not end the stream.
         if self.trouble != str(error):
             log.warning("a frame could not be stylized: %s", error, exc_info=log.isEnabledFor(logging.DEBUG))
         self.renderer.fail(str(error))
 
 
 class LiveEngine:
-    """What all viewers share: the networks that are open, and the turns they take. A context manager.
+    """What viewers share: the open networks and their turns on the machine. A context manager.
 
-    Each viewer's newest frame is stylized in turn: one who sends more gets no more turns. One frame at a time suits it:
-    a network uses all cores by itself, and a frame that is worked on alone is finished soonest.
+    Viewers take turns, one frame each, however many they send. One frame at a time is best: a network uses all cores,
+    and a frame that runs alone is finished soonest.
 
     Args:
-        runtime (RuntimeOptions): what runs the networks. Default: what is fastest here.
-        max_sessions (int): how many viewers there may be at a time. Default: 4.
+        runtime (RuntimeOptions): how networks run. Default: the fastest way on this machine.
+        max_sessions (int): the maximum number of viewers at a time. Default: 4.
     """
 
     def __init__(self, runtime: RuntimeOptions | None = None, *, max_sessions: int = 4) -> None:
@@ -163,15 +163,15 @@ class LiveEngine:
         return len(self._sessions)
 
     def sharers(self) -> int:
-        """How many viewers have sent a frame of late."""
+        """How many viewers have sent a frame recently."""
         now = time.monotonic()
         return max(1, sum(now - session.offered_at_seconds < _ACTIVE_SECONDS for session in tuple(self._sessions)))
 
     def open_session(self, settings: LiveOptions | None = None) -> LiveSession:
-        """A place for one more viewer. Its style is loaded first.
+        """A session for one more viewer. Its style is loaded first.
 
         Raises:
-            BusyError: ``max_sessions`` viewers are there already.
+            BusyError: ``max_sessions`` viewers are connected already.
             StyleError, BackendError: the style cannot be used.
         """
         settings = settings or LiveOptions()
@@ -184,17 +184,17 @@ class LiveEngine:
         return session
 
     def forget(self, session: LiveSession) -> None:
-        """Free a session's place (``LiveSession.close`` calls it)."""
+        """Remove a session (``LiveSession.close`` calls it)."""
         with self._lock:
             if session in self._sessions:
                 self._sessions.remove(session)
 
     def close(self) -> None:
-        """Stop working and free the networks. Safe to call twice."""
+        """Stop and close the networks. Safe to call twice."""
         self._closed = True
         for session in tuple(self._sessions):
             session.close()
-        with self.turns:  # whoever is at it has finished, and none begins after
+        with self.turns:  # the running frame has finished, and no other begins
             self.stylizer_cache.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""A viewer's renderer: the style that was asked for last, at a quality that the machine can hold."""
+"""A viewer's renderer: the latest requested style, at a quality that the machine can sustain."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MIN_PIXELS = 32 * 32
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A frame on its way through ``renderer``; ``item`` is what that made of it."""
+    """A frame in ``renderer``; ``item`` is the result of its latest step."""
 
     renderer: FrameReuse
     item: Any
@@ -28,15 +28,15 @@ class _Step:
 
 
 class LiveRenderer:
-    """The steps of a style, with style, strength and quality that may change between frames.
+    """A renderer whose style, strength and quality may change between frames.
 
-    A style that is being loaded, or cannot be, leaves the one before on screen. Frames that did not change beyond the
-    noise of a camera are not drawn again. One thread uses it; settings may be set from any.
+    The previous style stays in use while a new one loads, or if it cannot be loaded. Frames that changed no more than
+    camera noise are not drawn again. One thread uses it; settings may be set from any thread.
 
     Args:
-        cache (StylizerCache): the networks that are open; viewers share them, so one frame is drawn at a time.
-        settings (LiveOptions): what is to be seen.
-        sharers (Callable): how many viewers share the machine at the moment.
+        cache (StylizerCache): the open networks; viewers share them, so one frame is drawn at a time.
+        settings (LiveOptions): style, strength and quality.
+        sharers (Callable): returns how many viewers share the machine now.
     """
 
     batch_limit = 1
@@ -50,12 +50,12 @@ class LiveRenderer:
         self._reused = 0
         self._started_at = 0.0
         self.arrivals = ArrivalRate()
-        #: What is wrong with the style that was asked for, or with the last frame; one line.
+        #: The error of the requested style or of the last frame, in one line.
         self.trouble: str | None = None
         self._style_trouble: str | None = None
 
     def fail(self, trouble: str) -> None:
-        """Say ``trouble`` (one line) until a frame is stylized again; that will be drawn, whatever it looks like."""
+        """Show ``trouble`` (one line) until a frame is stylized again; the next frame is not reused."""
         self.trouble, self._reuse = trouble, None
 
     @property
@@ -70,26 +70,26 @@ class LiveRenderer:
 
     @property
     def step(self) -> QualityStep:
-        """The level of quality that is shown now."""
+        """The current quality level."""
         return self._governor.step if self._settings.adaptive else self._governor.ladder[0]
 
     @property
     def is_reduced(self) -> bool:
-        """Whether the machine cannot hold the rate at the quality that was asked for."""
+        """Whether the machine is too slow for the requested quality at the target rate."""
         return self._settings.adaptive and self._governor.is_reduced
 
     @property
     def style_name(self) -> str:
-        """The style on screen."""
+        """The name of the style in use."""
         return "" if self._filter is None else self._filter.stylizer.card.name
 
     @property
     def frames_reused(self) -> int:
-        """Frames that were not drawn, since they were as the one before."""
+        """Unchanged frames that reused the previous result."""
         return self._reused
 
     def fit(self, planes: PlanesYUV420) -> PlanesYUV420:
-        """``planes`` as they are shown beside the stylized ones."""
+        """``planes`` at the size and orientation of the output."""
         self._started_at = time.monotonic()
         return mirrored(planes) if self._settings.mirror else planes
 
@@ -122,7 +122,7 @@ class LiveRenderer:
             self.trouble = self._style_trouble
             return planes
         shown = output.renderer.postprocess(planes, output.item)
-        self.trouble = self._style_trouble  # not before: a frame that fails again is not a new trouble
+        self.trouble = self._style_trouble  # not earlier: a frame that fails again is not a new error
         finished_at = time.monotonic()
         if self._settings.adaptive and output.is_drawn:
             cost = (finished_at - self._started_at) * self._sharers()
@@ -133,7 +133,7 @@ class LiveRenderer:
         """Nothing: the networks are shared."""
 
     def _renderer(self, filtered: TemporalFilter, planes: PlanesYUV420) -> FrameReuse:
-        """``filtered`` at the strength and size of the moment; another size is drawn even where nothing moved."""
+        """``filtered`` at the current strength and size; a new size is drawn even if the frame did not change."""
         stylizer, settings = filtered.stylizer, self._settings
         net_pixels = _net_pixels(stylizer, settings, planes, share=self.step.net_share)
         stylizer.net_pixels, stylizer.strength = net_pixels, settings.strength
@@ -153,7 +153,7 @@ def _net_pixels(stylizer: Stylizer, settings: LiveOptions, planes: PlanesYUV420,
 
 
 def mirrored(planes: PlanesYUV420) -> PlanesYUV420:
-    """The picture as in a mirror: left and right exchanged."""
+    """The frame mirrored left to right."""
 
     def flip(plane: Plane) -> Plane:
         flipped: Plane = plane[:, ::-1].copy()

@@ -16,22 +16,22 @@ from animevid.run.statistics import PipelineStatistics, StageMeter
 
 _log = logging.getLogger(__name__)
 
-#: How often a waiting caller looks up: bounds the delay of Ctrl-C on platforms where a wait is not interruptible.
+#: Waits are split into slices of this length: it bounds the delay of Ctrl-C where a wait cannot be interrupted.
 _POLL_SECONDS = 0.1
 
 
 class Pipeline:
-    """A source and the stages behind it, joined by bounded queues. A context manager; used once.
+    """A source and its stages, joined by bounded queues. A context manager; used once.
 
     Items keep their order. A full queue makes its producer wait, so at most
     ``(number of stages) * (capacity + batch)`` items exist at a time, however long the source is. The first exception
-    raised anywhere cancels everything and is the one that the caller sees, with its own traceback.
+    raised anywhere cancels everything and is raised to the caller with its own traceback.
 
-    Either ``run()`` to the end, where the last stage is the sink, or iterate to take the last stage's items one by one;
-    or enter it, ``offer`` items and ``take`` the results. A stage that gives back ``None`` for an item drops it.
+    Three uses: ``run()`` to the end, where the last stage is the sink; iterate over the last stage's items; or enter
+    it, ``offer`` items and ``take`` the results. A stage that returns ``None`` for an item drops it.
 
-    ``source`` ``None``: items are offered. ``source_name`` names the source's thread and statistics. ``when_full`` is
-    what every queue does when it is full.
+    ``source`` ``None``: items are offered. ``source_name`` names the source's thread and statistics. ``when_full``:
+    what the queues do when they are full.
     A source that is a generator is closed in its own thread.
     """
 
@@ -99,7 +99,7 @@ class Pipeline:
         self._raise_error()
 
     def offer(self, item: Any) -> None:
-        """Put an item in front of the first stage, as the queues do when they are full."""
+        """Put an item into the first queue; if it is full, ``when_full`` applies."""
         self._meters[0].items += 1
         self._queues[0].offer(item)
 
@@ -112,16 +112,16 @@ class Pipeline:
         return self._queues[0].is_cancelled
 
     def cancel(self) -> None:
-        """Stop as soon as every stage has finished the item it holds; ``run`` then raises ``Cancelled``.
+        """Stop once every stage has finished its current item; ``run`` then raises ``Cancelled``.
 
-        May be called from any thread, and more than once; after an error or the end it changes nothing.
+        From any thread, any number of times; it has no effect after an error or the end.
         """
         if any(thread.is_alive() for thread in self._threads):
             self._fail(Cancelled("cancelled before the end"))
 
     @property
     def is_ending(self) -> bool:
-        """Whether it was cancelled or has failed: a stage that waits for something need not wait any longer."""
+        """Whether it was cancelled or has failed, so that a stage should stop waiting."""
         return self._error is not None
 
     def statistics(self) -> PipelineStatistics:
@@ -195,7 +195,7 @@ class Pipeline:
                     items = before.get_batch(stage.batch_limit)
                     meter.waited_in()
                     results = stage(items)
-                del items  # an item is not kept alive while its stage waits
+                del items  # do not keep an item alive while its stage waits
                 meter.worked()
                 for result in results:
                     if not is_sink and result is not None:

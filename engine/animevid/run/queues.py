@@ -25,7 +25,7 @@ class QueueCancelled(Exception):
 class BoundedQueue(Generic[T]):
     """At most ``capacity`` items between one producer and one consumer (more of either are safe too).
 
-    ``queue.Queue`` cannot wake its waiters for cancellation nor hand over all that waits in one call.
+    ``queue.Queue`` can neither wake its waiters for cancellation nor return all waiting items in one call.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class BoundedQueue(Generic[T]):
         self._dropped = 0
 
     def put(self, item: T) -> None:
-        """Append ``item``; on a full queue wait or drop the oldest, as the queue was made.
+        """Append ``item``; on a full queue wait or drop the oldest, as ``when_full`` says.
 
         Raises:
             QueueCancelled: the queue was cancelled.
@@ -90,7 +90,7 @@ class BoundedQueue(Generic[T]):
             return batch
 
     def offer(self, item: T) -> None:
-        """As ``put``, but on a cancelled queue the item is let go."""
+        """As ``put``, but a cancelled queue drops the item."""
         with suppress(QueueCancelled):
             self.put(item)
 
@@ -105,7 +105,7 @@ class BoundedQueue(Generic[T]):
             return item
 
     def end(self) -> None:
-        """No item follows: consumers take what is left, then see the end."""
+        """Mark the end: consumers take the remaining items, then see the end."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -131,7 +131,7 @@ class BoundedQueue(Generic[T]):
 
 
 class Turns:
-    """A lock that goes to those who wait for it in the order in which they came. A context manager."""
+    """A lock that waiters get in order of arrival. A context manager."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

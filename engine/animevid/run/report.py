@@ -1,4 +1,4 @@
-"""What a conversion says of itself: before it runs, while it does, and after."""
+"""The plan, the progress and the report of a conversion."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from animevid.run import PipelineStatistics
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a conversion is. ``frames_total`` is an estimate, ``None`` where the source does not say."""
+    """The progress of a conversion. ``frames_total`` is an estimate, ``None`` where the source does not say."""
 
     frames_done: int
     frames_total: int | None
@@ -22,7 +22,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ConversionPlan:
-    """What a conversion is about to do, in the words of its parts. Sizes are (height, width) in pixels."""
+    """What a conversion will do, as described by its parts. Sizes are (height, width) in pixels."""
 
     source: str
     output: str
@@ -38,16 +38,16 @@ class ConversionPlan:
 
     @property
     def losses(self) -> tuple[str, ...]:
-        """The decisions about streams that are not simply copied."""
+        """The decisions about streams that are not copied."""
         return tuple(line for line in self.decisions if not line.endswith(": copied"))
 
 
 @dataclass(frozen=True, slots=True)
 class ConversionReport:
-    """What a conversion did. ``elapsed_seconds`` runs from the first frame asked for to the finished file,
-    ``first_frame_seconds`` from there to the first frame that the encoder took.
+    """What a conversion did. ``elapsed_seconds`` is measured from the first frame's request to the finished file,
+    ``first_frame_seconds`` from there to the first frame in the encoder.
 
-    ``speed`` is seconds of film per second of work, ``None`` for pictures.
+    ``speed`` is seconds of film per second of work, ``None`` for images.
     """
 
     output: str

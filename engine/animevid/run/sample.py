@@ -1,4 +1,4 @@
-"""A little of a film before the whole of it: one frame as an image, or ten to estimate what all of them take."""
+"""Samples of a film: one frame as an image, or ten frames to estimate time and size of the whole."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from animevid.run.conversion import Conversion, PathLike
 from animevid.run.report import ConversionReport
 
 _SAMPLE_FRAMES = 10
-#: Encoders put about one whole picture among so many, where the film does not ask for more by its cuts.
+#: Encoders insert about one key frame in this many frames, and more at the film's cuts.
 _GROUP_FRAMES = 250
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a conversion will take: seconds of work, and bytes of output. Both are rough."""
+    """A rough estimate of a conversion: seconds of work and bytes of output."""
 
     work_seconds: float
     size_bytes: int
@@ -49,10 +49,10 @@ def write_one_frame(
 
     Args:
         src: a film or an image.
-        dst: an image by its suffix.
-        options: how, as for all of it; ``number`` and ``at_seconds`` count from the film's own beginning.
-        number: which frame, from 0; only this or ``at_seconds`` is given.
-        at_seconds: the first frame from there on.
+        dst: an image file; the suffix gives its format.
+        options: as for a conversion; ``number`` and ``at_seconds`` count from the film's start.
+        number: index of the frame, from 0; give this or ``at_seconds``.
+        at_seconds: the first frame at or after this time.
 
     Raises:
         UsageError: ``src`` ends before.
@@ -80,7 +80,7 @@ def write_one_frame(
 
 
 def estimate(src: PathLike, dst: PathLike, conversion: Conversion) -> Estimate | None:
-    """What ``conversion`` of ``src`` to ``dst`` will take, from ten frames of it; ``None``: nobody can tell.
+    """The estimate for ``conversion`` of ``src`` to ``dst``, from ten frames; ``None`` where it cannot be estimated.
 
     Raises:
         AnimevidError: the frames cannot be read, drawn or encoded.
@@ -113,7 +113,7 @@ def _nth(frames: Iterator[Frame], number: int) -> Frame | None:
 
 
 def _video_bytes(target: Path, frames: int, total: int) -> int:
-    """The size of ``total`` frames, of which ``frames`` are in ``target``."""
+    """The estimated size of ``total`` frames, of which ``frames`` are in ``target``."""
     if not target.is_file() or target.suffix.lower() == ".m3u8":
         return sum(path.stat().st_size for path in target.parent.rglob("*") if path.is_file()) * total // frames
     with av.open(str(target)) as container:

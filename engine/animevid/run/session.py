@@ -1,4 +1,4 @@
-"""Frames through a renderer: one session for files and cameras, with a policy each for how frames wait."""
+"""Sessions: frames from a source through a renderer to sinks, for files and cameras alike."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Finish = Callable[[Frame, PlanesYUV420], Any]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How frames wait.
+    """How frames are queued.
 
     Args:
-        when_full (WhenFull): what a full queue does.
-        capacity (int): frames that wait between two stages at most.
-        one_by_one (bool): a frame goes through all steps of the renderer before the next begins: the least latency.
-            Otherwise the steps run at once, each on its own frame: the most frames a second.
+        when_full (WhenFull): what a put on a full queue does.
+        capacity (int): maximum number of frames between two stages.
+        one_by_one (bool): finish a frame before the next begins, for the least latency. Otherwise the steps run at
+            once, each on its own frame, for the highest frame rate.
     """
 
     when_full: WhenFull
@@ -38,38 +38,38 @@ class Policy:
     one_by_one: bool
 
 
-#: No frame is lost: whoever is faster waits.
+#: No frame is lost: the faster stage waits.
 FILES = Policy(WhenFull.WAIT, capacity=2, one_by_one=False)
-#: The newest frame wins, and is finished before another is begun.
+#: The newest frame wins, and is finished before the next begins.
 LIVE = Policy(WhenFull.KEEP_LATEST, capacity=1, one_by_one=True)
 
 
 def stylized(frame: Frame, planes: PlanesYUV420) -> Frame:
-    """The frame that goes on to a file: the stylized planes at the original's time."""
+    """The frame for a file: the stylized planes at the original's time."""
     return frame.with_planes(planes)
 
 
 def beside_original(frame: Frame, planes: PlanesYUV420) -> StylizedFrame:
-    """What goes on to a viewer: both, and when they were ready."""
+    """The frame for a viewer: original, stylized planes, and when they were ready."""
     return StylizedFrame(frame, planes, time.monotonic())
 
 
 class Session(Generic[T]):
-    """A source, a renderer and sinks, tied together. A context manager; used once.
+    """A source, a renderer and sinks. A context manager; used once.
 
-    Three ways to use it: ``run`` takes everything from the source to the sinks; iterating hands over what comes out,
-    frame by frame; and entered, without a source, frames go in by ``offer`` and come out by ``take``.
+    Three uses: ``run`` takes everything from the source to the sinks; iterating yields the results one by one; or enter
+    it without a source, pass frames by ``offer`` and get results by ``take``.
 
     Args:
         source (Iterable[Frame] | None): where frames come from; ``None``: they are offered.
-        renderer (Renderer): what stylizes them; it remembers the stream, so it belongs to this session.
-        sinks (Sequence): each is given what comes out, in its own thread.
-        policy (Policy): how frames wait. Default: ``FILES``.
-        fit (Callable): brings planes to the size that is wanted. Default: as they are.
-        finish (Callable): makes of a frame and its stylized planes what comes out. Default: a ``Frame``.
-        turns (Turns): shared by sessions that take turns on one machine. Default: none.
-        on_error (Callable): told of an error of one frame, which is dropped then; ``None``: it ends the session.
-        source_name (str): what statistics call the source.
+        renderer (Renderer): stylizes them; it keeps the stream's state, so no other session may use it.
+        sinks (Sequence): each gets the results, in its own thread.
+        policy (Policy): how frames are queued. Default: ``FILES``.
+        fit (Callable): brings planes to the output's size. Default: unchanged.
+        finish (Callable): makes the result of a frame and its stylized planes. Default: a ``Frame``.
+        turns (Turns): a lock shared by sessions on one machine. Default: none.
+        on_error (Callable): called with a frame's error; the frame is dropped. ``None``: an error ends the session.
+        source_name (str): the source's name in statistics.
     """
 
     def __init__(
@@ -109,29 +109,29 @@ class Session(Generic[T]):
         return self._pipeline.run(watch=watch)
 
     def __iter__(self) -> Iterator[T]:
-        """What comes out, in order. Leaving the loop early stops the rest."""
+        """The results, in order. Leaving the loop early stops the session."""
         return iter(self._pipeline)
 
     def offer(self, frame: Frame) -> None:
-        """A frame for the renderer. With ``LIVE`` it takes the place of one that still waits, and never blocks."""
+        """Pass a frame to the renderer. With ``LIVE`` it replaces a waiting one and never blocks."""
         self._pipeline.offer(frame)
 
     def take(self, *, timeout_seconds: float | None = None) -> T | None:
-        """What came out; ``None`` after ``timeout_seconds``, at the end or once cancelled."""
+        """The next result; ``None`` after ``timeout_seconds``, at the end or once cancelled."""
         found: T | None = self._pipeline.take(timeout_seconds=timeout_seconds)
         return found
 
     def statistics(self) -> PipelineStatistics:
-        """Where the time went so far, stage by stage."""
+        """Time per stage so far."""
         return self._pipeline.statistics()
 
     def cancel(self) -> None:
-        """Stop after the frame at hand, without waiting for it. From any thread; safe to call twice."""
+        """Stop after the current frame, without waiting for it. From any thread; safe to call twice."""
         self._pipeline.cancel()
 
     @property
     def is_ending(self) -> bool:
-        """Whether it was cancelled or has failed: a sink that waits need not wait any longer."""
+        """Whether it was cancelled or has failed, so that a sink should stop waiting."""
         return self._pipeline.is_ending
 
     def __enter__(self) -> Self:
@@ -147,8 +147,8 @@ class Session(Generic[T]):
 def stylizing_stages(
     renderer: Renderer[Any, Any], *, fit: Fit | None = None, finish: Finish = stylized
 ) -> list[Stage[Any, Any]]:
-    """The steps of ``renderer`` as stages, ``Frame`` in. ``infer`` hands frames to the network; where several are in it
-    at once, ``network`` waits for each in its turn. The other arguments are those of ``Session``.
+    """The steps of ``renderer`` as stages, ``Frame`` in. ``infer`` passes frames to the network; where several run at
+    once, ``network`` waits for them in order. The other arguments are those of ``Session``.
     """
 
     def preprocess(frame: Frame) -> tuple[Frame, Any]:
@@ -179,7 +179,7 @@ def stylizing_stages(
 def _one_by_one(
     stages: Sequence[Stage[Any, Any]], *, turns: Turns, on_error: Callable[[Exception], None] | None
 ) -> Stage[Any, Any]:
-    """``stages`` as one, in one thread. Nothing interrupts it: other sessions may use the same network."""
+    """``stages`` as one stage, in one thread. It cannot be interrupted: other sessions may use the same network."""
 
     def render(items: list[Any]) -> list[Any]:
         try:

@@ -1,4 +1,4 @@
-"""One named step of a pipeline."""
+"""A stage: one named step of a pipeline."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Out = TypeVar("Out")
 
 @dataclass(frozen=True, slots=True)
 class Stage(Generic[In, Out]):
-    """A step: a list of 1 to ``batch_limit`` items in, as many items out, in the same order.
+    """A step that takes 1 to ``batch_limit`` items and returns as many, in the same order.
 
-    ``batch_limit`` above 1 means "give me what already waits, up to so many": a stage never waits to fill a batch.
+    With ``batch_limit`` above 1 it takes the items that wait already; a stage never waits to fill a batch.
     """
 
     name: str
     function: Callable[[list[In]], Sequence[Out]]
     batch_limit: int = 1
-    #: Ends what ``function`` is at, from another thread, once the pipeline ends early; ``None``: it is waited for.
+    #: Interrupts ``function`` from another thread when the pipeline ends early; ``None``: wait for it.
     interrupt: Callable[[], None] | None = None
-    #: Held while items are taken and worked on; pipelines that share a machine share it.
+    #: Held while items are taken and processed; shared by the pipelines of one machine.
     turns: AbstractContextManager[None] = field(default_factory=nullcontext)
 
     def __post_init__(self) -> None:
@@ -32,7 +32,7 @@ class Stage(Generic[In, Out]):
 
     @classmethod
     def each(cls, name: str, function: Callable[[In], Out]) -> Self:
-        """A stage that treats items one by one."""
+        """A stage that processes items one by one."""
 
         def run_one(items: list[Any]) -> list[Any]:
             return [function(items[0])]

@@ -1,4 +1,4 @@
-"""Where the time goes: one counter a stage, read while the pipeline runs."""
+"""Time per stage, readable while the pipeline runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ class StageStatistics:
     """What one stage's thread has done so far.
 
     ``items``: items that left the stage. ``busy_seconds``: wall time inside the stage's function; ``cpu_seconds``: CPU
-    time of the stage's own thread there (threads that a codec or a runtime starts for itself are not in it).
-    ``wait_in_seconds``: wall time waiting for an item; ``wait_out_seconds``: for room behind. ``dropped``: items that
-    were dropped from the queue behind it because newer ones came.
+    time of the stage's thread there (threads that a codec or runtime starts are not included).
+    ``wait_in_seconds``: wall time waiting for an item; ``wait_out_seconds``: waiting for room in the next queue.
+    ``dropped``: items that newer ones replaced in that queue.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The networks that live stylizing keeps open, by style and quality."""
+"""A cache of open networks for live use, by style and quality."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from animevid.options import RuntimeOptions, StyleChoice, StyleOptions
 from animevid.render.stylizer import Stylizer
 from animevid.styles import Style
 
-#: Networks that stay open at a time; switching back to one of these is immediate.
+#: How many networks stay open; switching back to one of them is immediate.
 _OPEN_STYLES = 6
 
 
 class StylizerCache:
-    """The networks that are open, by style and quality; the one that was not used for longest goes first."""
+    """Open networks by style and quality; the least recently used one is closed first."""
 
     def __init__(self, runtime: RuntimeOptions) -> None:
         self._runtime = runtime
@@ -26,9 +26,9 @@ class StylizerCache:
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="animevid-style")
 
     def get(self, options: StyleOptions) -> Stylizer | None:
-        """The network of that style if it is open; ``None`` while it is being loaded, which this starts.
+        """The network of that style if it is open; else start loading it and return ``None``.
 
-        Strength and the number of pixels are for whoever uses it to set.
+        The caller sets strength and number of pixels.
 
         Raises:
             StyleError, BackendError: it cannot be loaded.
@@ -37,7 +37,7 @@ class StylizerCache:
         return future.result() if future.done() else None
 
     def load(self, options: StyleOptions) -> Stylizer:
-        """The network, waiting for it.
+        """The network; waits until it is loaded.
 
         Raises:
             StyleError, BackendError: it cannot be loaded.
@@ -51,7 +51,7 @@ class StylizerCache:
                 self._open[key] = self._loader.submit(Stylizer.open, options, self._runtime)
             self._open.move_to_end(key)
             oldest = next(iter(self._open))
-            # Only a reference is dropped here: a viewer may still look through it.
+            # Only drop the reference: a viewer may still use it.
             if len(self._open) > _OPEN_STYLES and self._open[oldest].done():
                 del self._open[oldest]
             return self._open[key]
@@ -65,7 +65,7 @@ class StylizerCache:
 
 
 def _key(options: StyleOptions) -> StyleChoice:
-    """What matters to a network that is open."""
+    """The options that identify an open network."""
     style = options.style
     path = style.path if isinstance(style, Style) else style
     return replace(narrowed(options, StyleChoice), style=str(path))

@@ -1,4 +1,4 @@
-"""The webcam loop: camera in, window, virtual camera and recording out; always the newest picture."""
+"""The webcam loop: camera in, window, virtual camera and recording out; always the newest frame."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from animevid.run.live import LiveEngine, LiveSession
 
 log = logging.getLogger(__name__)
 
-#: How long the loop waits for a picture before it looks at the keys again.
+#: How long the loop waits for a frame before it checks the keyboard again.
 _PATIENCE_SECONDS = 0.02
 
 
 class Webcam:
-    """One run of the webcam command. ``run`` returns when the person quits or ``stop`` is called."""
+    """One run of the webcam command. ``run`` returns when the user quits or ``stop`` is called."""
 
     def __init__(self, options: WebcamOptions) -> None:
         self._options = options
@@ -47,11 +47,11 @@ class Webcam:
         self._last: StylizedFrame | None = None
         self._stopped = False
         self._dropped_while_opening = 0
-        #: Files that were written.
+        #: Paths of the written files.
         self.files: list[Path] = []
 
     def stop(self) -> None:
-        """End ``run`` after the picture at hand. From any thread or signal handler."""
+        """End ``run`` after the current frame. From any thread or signal handler."""
         self._stopped = True
 
     def run(
@@ -60,7 +60,7 @@ class Webcam:
         on_status: Callable[[str], None] | None = None,
         on_result: Callable[[StylizedFrame, Window | None], None] | None = None,
     ) -> LiveStatistics:
-        """Show the camera until the end. ``on_status`` is called about once a second; ``on_result`` after each picture.
+        """Show the camera until the end. ``on_status`` is called about once a second; ``on_result`` after each frame.
 
         Raises:
             LiveError: no camera, no screen, no virtual camera.
@@ -73,7 +73,7 @@ class Webcam:
             camera = stack.enter_context(Camera(options.camera, session.offer))
             first = session.take(timeout_seconds=20)
             if first is None:
-                raise LiveError(session.trouble or "no picture came within 20 s")
+                raise LiveError(session.trouble or "no frame came within 20 s")
             size = (first.stylized.height, first.stylized.width)
             window = stack.enter_context(Window(size=size)) if options.window else None
             virtual = None
@@ -105,15 +105,15 @@ class Webcam:
                     self._act(pressed(self._view, key, styles=len(self._options.styles), shift=shift), session)
             if result is not None:
                 self._last = result
-                picture = compose(result, self._view)
+                shown = compose(result, self._view)
                 shown_at = result.finished_at_seconds
                 if window is not None:
-                    shown_at = window.show(picture, self._lines(session, camera), view=self._view)
+                    shown_at = window.show(shown, self._lines(session, camera), view=self._view)
                 self._meter.note(shown_at, captured_at_seconds=result.captured_at_seconds)
                 if self._meter.frames_shown == 1:
                     self._dropped_while_opening = session.frames_dropped
                 if virtual is not None:
-                    virtual.send(picture)
+                    virtual.send(shown)
                 self._record(result)
                 if on_result is not None:
                     on_result(result, window)
@@ -127,7 +127,7 @@ class Webcam:
     # --- what is said -----------------------------------------------------------------------------------------------
 
     def _figures(self, session: LiveSession) -> LiveStatistics:
-        # What the camera took before there was a window to show it is no loss.
+        # Frames from before the window opened do not count as dropped.
         dropped = session.frames_dropped - self._dropped_while_opening
         figures = self._meter.statistics(time.monotonic(), frames_dropped=dropped)
         return replace(figures, stages=session.statistics().stages)
@@ -147,7 +147,7 @@ class Webcam:
         return lines
 
     def _tell(self, notice: str, *, level: int = logging.INFO) -> None:
-        """Show a notice in the window for some seconds; a warning is printed too, for whoever looks elsewhere."""
+        """Show a notice in the window for some seconds; a warning is printed too."""
         log.log(level, "%s", notice)
         self._notice, self._notice_until = notice, time.monotonic() + 4.0
 
@@ -225,7 +225,7 @@ class Webcam:
 
 
 def compose_rgb(result: StylizedFrame, view: View) -> object:
-    """What the window shows, uint8 RGB ``(H, W, 3)``, without the figures."""
+    """The window's content without the statistics, uint8 RGB ``(H, W, 3)``."""
     return planes_to_rgb(compose(result, view))
 
 
@@ -240,7 +240,7 @@ def save_png(rgb: object, path: Path) -> None:
 
     written, data = cv2.imencode(".png", np.ascontiguousarray(np.asarray(rgb)[..., ::-1]))
     if not written:
-        raise OSError("the picture cannot be encoded")
+        raise OSError("the frame cannot be encoded")
     path.write_bytes(data.tobytes())
 
 

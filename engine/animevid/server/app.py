@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _PAGE = Path(__file__).parent / "page"
 _PAGE_TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
-#: Path and file of all that the page is made of.
+#: Path -> file of the page.
 _PAGE_FILES = {
     "/" if path.name == "index.html" else f"/{path.name}": path
     for path in sorted(_PAGE.iterdir())
@@ -41,7 +41,7 @@ _PAGE_FILES = {
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """What is served. ``styles`` are those on the page, the first one first; ``camera`` is the host's, if offered."""
+    """What is served. ``styles`` are shown in this order; ``camera`` is the host's, if offered."""
 
     styles: tuple[Style, ...]
     guard: Guard
@@ -50,7 +50,7 @@ class ServerOptions:
     max_viewers: int = 4
     camera: CameraOptions | None = None
     jobs: JobLimits = field(default_factory=JobLimits)
-    #: Larger pictures from viewers' cameras are made smaller.
+    #: Larger frames from viewers' cameras are scaled down.
     largest_pixels: int = 1280 * 720
 
 
@@ -72,7 +72,7 @@ def make_app(options: ServerOptions) -> web.Application:
             web.post("/login", options.guard.login),
             web.get("/api/config", server.config),
             web.get("/api/alive", server.alive),
-            web.get("/styles/{name}.jpg", server.style_picture),
+            web.get("/styles/{name}.jpg", server.style_image),
             web.post("/api/peers", server.new_peer),
             web.delete("/api/peers/{id}", server.end_peer),
             *JobRoutes(lambda: server.jobs, server.style).routes(),
@@ -89,11 +89,11 @@ class _Server:
         self._options = options
         self._styles = {style.card.name: style for style in options.styles}
         self._peers: dict[str, Peer] = {}
-        self._pictures: dict[str, bytes] = {}
-        self._picture_lock = asyncio.Lock()
+        self._card_images: dict[str, bytes] = {}
+        self._image_lock = asyncio.Lock()
 
     async def life(self, app: web.Application) -> AsyncIterator[None]:
-        """Opens what the handlers use, and closes it."""
+        """Opens and closes what the handlers use."""
         patch_aiortc()
         options = self._options
         async with AsyncExitStack() as stack:
@@ -115,7 +115,7 @@ class _Server:
         return web.Response(body=path.read_bytes(), content_type=_PAGE_TYPES[path.suffix], charset="utf-8")
 
     async def alive(self, request: web.Request) -> web.StreamResponse:
-        """The page asks each second, to tell its viewer when nobody answers."""
+        """The page polls this each second, to show when the server is away."""
         return web.Response(status=204)
 
     async def config(self, request: web.Request) -> web.StreamResponse:
@@ -138,16 +138,16 @@ class _Server:
             }
         )
 
-    async def style_picture(self, request: web.Request) -> web.StreamResponse:
-        """What a style makes of a face and a landscape (``original.jpg``: the photos themselves)."""
+    async def style_image(self, request: web.Request) -> web.StreamResponse:
+        """A face and a landscape in a style (``original.jpg``: the photos)."""
         name = request.match_info["name"]
         if name != "original" and name not in self._styles:
             raise web.HTTPNotFound(text="no such style\n")
-        async with self._picture_lock:
-            if name not in self._pictures:
+        async with self._image_lock:
+            if name not in self._card_images:
                 loop = asyncio.get_running_loop()
-                self._pictures[name] = await loop.run_in_executor(self._executor, card_jpeg, self._styles.get(name))
-        return web.Response(body=self._pictures[name], content_type="image/jpeg")
+                self._card_images[name] = await loop.run_in_executor(self._executor, card_jpeg, self._styles.get(name))
+        return web.Response(body=self._card_images[name], content_type="image/jpeg")
 
     # --- live -------------------------------------------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ class _Server:
         return web.Response(status=204)
 
     async def mjpeg(self, request: web.Request) -> web.StreamResponse:
-        """The host's camera as JPEG after JPEG, for browsers without WebRTC: an ordinary picture that moves."""
+        """The host's camera as motion JPEG, for browsers without WebRTC."""
         if not self._camera.is_offered:
             raise web.HTTPNotFound(text="this server has no camera to offer\n")
         session = await self._open_session(dict(request.query))

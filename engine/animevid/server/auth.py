@@ -1,4 +1,4 @@
-"""Who may speak to the server: token, origin and host checks, and the headers that every answer carries."""
+"""Access control: token, origin and host checks, and security headers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from animevid.server.listen import connection_of
 
 COOKIE = "animevid_token"
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-#: A wrong token costs this long, so that guessing takes for ever.
+#: The delay after a wrong token, which makes guessing impractical.
 _WRONG_TOKEN_SECONDS = 0.5
-#: What may be had without a token: the form that asks for it, and how it looks.
+#: Served without a token: the login form and its style sheet.
 _OPEN_PATHS = frozenset({"/login", "/style.css"})
 
 SECURITY_HEADERS = {
-    # Nothing from elsewhere, no inline code, no frames: what the page does not bring itself does not run.
+    # Nothing from other origins, no inline code, no frames.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -53,13 +53,13 @@ def is_loopback(host: str) -> bool:
 
 
 def new_token() -> str:
-    """A token that cannot be guessed: 192 bits."""
+    """A random token of 192 bits."""
     return secrets.token_urlsafe(24)
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The rules of one server. ``token`` ``None`` lets everybody on this machine in.
+    """The access rules of one server. ``token`` ``None``: anyone on this machine has access.
 
     ``origins``: ``https://name`` of a proxy in front, besides the server's own addresses.
     """
@@ -70,18 +70,18 @@ class Guard:
 
     @web.middleware
     async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse what may not be: a foreign host name, a foreign page, a missing token."""
+        """Refuse a foreign host name, a foreign page or a missing token."""
         if not self.host_allowed(request.host):
-            # A foreign name that points here is how a web page elsewhere would reach a local server (DNS rebinding).
+            # DNS rebinding: a web page elsewhere reaches a local server by a foreign name that resolves here.
             raise web.HTTPMisdirectedRequest(text="this host name is not served here; see --origin\n")
-        # Reading counts too, but for the page itself: a picture on another site must not switch the host's camera on.
+        # Reads too, except for the page itself: an image on another site must not switch the host's camera on.
         foreign = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site") and request.path != "/"
         if foreign or (request.method not in _SAFE_METHODS and not self.origin_allowed(request)):
             raise web.HTTPForbidden(text="this page may not speak to this server; see --origin\n")
         if request.path not in _OPEN_PATHS:
             given = request.query.get("token")
             if request.path == "/" and given is not None and self.token_fits(given):
-                # The token leaves the address bar, and with it the history.
+                # Remove the token from the address bar and the history.
                 return self.welcome(request)
             if not self.token_fits(self._token_of(request)):
                 if self._token_of(request) or given:
@@ -93,7 +93,7 @@ class Guard:
         return await handler(request)
 
     def host_allowed(self, host: str) -> bool:
-        """Whether the Host header names this server. Off loopback any name may: the token stands guard there."""
+        """Whether the Host header names this server. Beyond loopback, where a token is required, any name may."""
         name = _hostname(f"//{host}")
         if any(_hostname(origin) == name for origin in self.origins):
             return True
@@ -108,18 +108,18 @@ class Guard:
             return True
         try:
             parts = urlsplit(origin)
-        except ValueError:  # "http://[": an address that is none
+        except ValueError:  # "http://[": an invalid address
             return False
         return parts.scheme in ("http", "https") and parts.netloc == request.host
 
     def token_fits(self, given: str | None) -> bool:
-        """Compares in constant time: how long it takes says nothing about how much of a guess was right."""
+        """Compares in constant time, so that timing reveals nothing about the token."""
         if self.token is None:
             return True
         return hmac.compare_digest((given or "").encode("utf-8", "replace"), self.token.encode("utf-8", "replace"))
 
     def welcome(self, request: web.Request) -> web.Response:
-        """Remember the token in a cookie that scripts and other sites do not get, and show the page."""
+        """Store the token in a cookie that scripts and other sites cannot read, and show the page."""
         answer = web.Response(status=303, headers={"Location": "/"})
         answer.set_cookie(
             COOKIE, self.token or "", httponly=True, samesite="Strict", path="/", secure=request.secure, max_age=86400
@@ -142,7 +142,7 @@ class Guard:
         return web.Response(status=401, text=page, content_type="text/html")
 
     async def login(self, request: web.Request) -> web.StreamResponse:
-        """The form's other end."""
+        """Handles the login form."""
         if request.content_type != "application/x-www-form-urlencoded":
             raise web.HTTPUnsupportedMediaType(text="send the token as a form: token=...\n")
         given = (await request.post()).get("token")
@@ -164,5 +164,5 @@ def _hostname(address: str) -> str:
 
 
 async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """For ``Application.on_response_prepare``: every answer, errors too."""
+    """For ``Application.on_response_prepare``: all responses, errors too."""
     response.headers.update(SECURITY_HEADERS)

@@ -1,7 +1,7 @@
-"""The pictures on the style cards: a face above a landscape, as each style draws them.
+"""The images on the style cards: a face above a landscape, drawn by each style.
 
-The cards of the shipped styles lie in ``page/cards`` (``python -m benchmarks.cards`` makes them), with the checksum of
-the weights that drew them; any other style is drawn when its card is first asked for.
+The cards of the shipped styles are in ``page/cards`` (made by ``python -m benchmarks.cards``), with the checksum of
+their weights; other styles are drawn at the first request.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from animevid.styles import Style
 
 #: The photos themselves, one above the other; see ATTRIBUTION.md beside it.
 PHOTO = Path(__file__).parent / "page" / "cards" / "photo.jpg"
-#: (height, width) of one of the two, as it is drawn; the card shows half of that.
+#: (height, width) at which each photo is drawn; the card shows half of that.
 TILE_SIZE = (360, 480)
-#: Which weights drew the cards that are shipped: ``{"NAME": "weights_sha256"}``.
+#: The weights of the shipped cards: ``{"NAME": "weights_sha256"}``.
 INDEX = PHOTO.with_name("index.json")
 
 
@@ -36,13 +36,13 @@ def card_jpeg(style: Style | None) -> bytes:
 
 
 def is_drawn(style: Style) -> bool:
-    """Whether the package has a card that these very weights drew."""
+    """Whether the package has a card drawn by these weights."""
     weights = style.card.weights_sha256
     return bool(weights) and json.loads(INDEX.read_text(encoding="utf-8")).get(style.card.name) == weights
 
 
 def draw_card(style: Style | None) -> bytes:
-    """As ``card_jpeg``, drawn anew."""
+    """As ``card_jpeg``, but always drawn."""
     import cv2
 
     from animevid.io import open_source
@@ -52,7 +52,7 @@ def draw_card(style: Style | None) -> bytes:
         photo: npt.NDArray[np.uint8] = planes_to_rgb(next(iter(source)).planes)
     tiles: list[Any] = [photo[: TILE_SIZE[0]], photo[TILE_SIZE[0] :]]
     if style is not None:
-        # A network of its own, for a moment: those that are kept open are the live worker's.
+        # A network of its own: the open ones belong to the live worker.
         with Stylizer(style, threads=1, net_pixels=0) as stylizer:
             tiles = [
                 planes_to_rgb(stylizer.stylize_planes(rgb_to_planes(np.ascontiguousarray(tile)))) for tile in tiles

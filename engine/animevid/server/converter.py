@@ -1,4 +1,4 @@
-"""The child that converts an upload, seen from the server: started with a clean environment, listened to, ended."""
+"""Runs the sandbox that converts an upload: starts it with a clean environment, reads its messages and ends it."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from animevid.server.sandbox import SandboxRequest
 from animevid.styles import Style
 
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
-_MOST_LETTERS = 300
+_MAX_MESSAGE_LENGTH = 300
 _WATCH_SECONDS = 0.25
-#: For what a conversion needs besides its output: samples, pictures for the page.
+#: Disk space for a conversion's samples and page images, beside its output.
 _SLACK_BYTES = 16 << 20
-_MOST_FILES = 500
+_MAX_FILES = 500
 
 
 async def run_sandbox(
     request: SandboxRequest, folder: Path, *, on_message: Callable[[dict[str, object]], None]
 ) -> str | None:
-    """Run the child to its end.
+    """Run the sandbox until it ends.
 
     Args:
-        request: what it is to do.
-        folder: the upload's own, where it works.
-        on_message: is given each JSON object that it writes; a broken child writes anything.
+        request: the conversion.
+        folder: the upload's private folder.
+        on_message: called with each JSON object that it writes; do not trust their content.
 
     Returns:
-        What went wrong, as one line of printable text, or ``None``.
+        The error in one line of printable text, or ``None``.
 
     Raises:
         OSError: it cannot be started.
     """
     child = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-P",  # the upload's folder is no place to import from
+        "-P",  # import nothing from the upload's folder
         "-m",
         "animevid.server.sandbox",
         request.to_json(),
@@ -79,60 +79,60 @@ async def run_sandbox(
 
 
 def copy_style(style: Style, folder: Path) -> Style:
-    """``style``, its INT8 file too, copied into ``folder``: where it lies, the child sees nothing.
+    """``style`` with its INT8 file, copied into ``folder``, the only one that the sandbox sees.
 
     Raises:
-        StyleError: it cannot be read, or is none.
+        StyleError: it cannot be read, or is no style.
         OSError: there is no room.
     """
     style = style.with_card()
-    home = folder / "style"
-    home.mkdir(mode=0o700, exist_ok=True)
+    copies = folder / "style"
+    copies.mkdir(mode=0o700, exist_ok=True)
     smaller = style.int8() if style.allow_int8 else None
     for found in (style, smaller):
         if found is not None:
-            copy = home / found.path.name
+            copy = copies / found.path.name
             copy.touch(mode=0o600)
             copy.write_bytes(found.model)
-    return replace(style, path=home / style.path.name)
+    return replace(style, path=copies / style.path.name)
 
 
 class Quota:
-    """What the child ``pid`` may add to ``folder``: all files together, also those that it removed and holds open."""
+    """Limits the disk space that process ``pid`` uses in ``folder``, including removed files that it holds open."""
 
-    def __init__(self, folder: Path, pid: int, most_bytes: int) -> None:
+    def __init__(self, folder: Path, pid: int, max_bytes: int) -> None:
         self._folder = folder
         self._open_files = Path(f"/proc/{pid}/fd")
-        self._most_bytes = _used_bytes(folder)[0] + most_bytes + _SLACK_BYTES
+        self._max_bytes = _used_bytes(folder)[0] + max_bytes + _SLACK_BYTES
         self.is_broken = False
 
     async def hold(self, end: Callable[[], None]) -> None:
-        """Call ``end`` once more than that is taken."""
+        """Call ``end`` once the limit is exceeded."""
         while not self.is_broken:
             await asyncio.sleep(_WATCH_SECONDS)
             size, count = await asyncio.to_thread(_used_bytes, self._folder)
             size += await asyncio.to_thread(_removed_bytes, self._open_files)
-            if size > self._most_bytes or count > _MOST_FILES:
+            if size > self._max_bytes or count > _MAX_FILES:
                 self.is_broken = True
                 with suppress(ProcessLookupError):
                     end()
 
 
 def _used_bytes(folder: Path) -> tuple[int, int]:
-    """What all files below ``folder`` take on disk, and how many they are (at most a few more than allowed)."""
+    """Disk space and number of all files below ``folder`` (counting stops soon after the limit)."""
     size = count = 0
     for where, _, names in os.walk(folder):
         for name in names:
             count += 1
             with suppress(OSError):
                 size += os.lstat(os.path.join(where, name)).st_blocks * 512
-        if count > _MOST_FILES:
+        if count > _MAX_FILES:
             break
     return size, count
 
 
 def _removed_bytes(open_files: Path) -> int:
-    """What files without a name take that a process holds open; 0 where the system does not tell."""
+    """Disk space of removed files that a process holds open; 0 if unknown."""
     size = 0
     with suppress(OSError):
         for path in open_files.iterdir():
@@ -144,7 +144,7 @@ def _removed_bytes(open_files: Path) -> int:
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """What the child inherits: where programs lie, and no secrets."""
+    """The child's environment: paths of programs, no secrets."""
     package = os.fspath(Path(__file__).parents[2])
     others = [os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     return {
@@ -159,7 +159,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 async def _line(stream: asyncio.StreamReader) -> bytes:
-    """The child's next line; empty at the end, and for one that is longer than any it writes."""
+    """The child's next line; empty at the end, and for a line that is too long."""
     try:
         return await stream.readline()
     except ValueError:  # over asyncio's limit of 64 KiB
@@ -181,5 +181,5 @@ def _message(line: bytes) -> dict[str, object] | None:
 
 
 def _clean(text: str) -> str:
-    """A message of the child's for people: one line, printable, not long."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)[:_MOST_LETTERS]
+    """A message of the child as one short printable line."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:_MAX_MESSAGE_LENGTH]

@@ -1,4 +1,4 @@
-"""What comes in by WebRTC, within limits and without delay: offers, frames not decoded yet, the jitter buffer."""
+"""Limits and low latency for incoming WebRTC: offers, encoded frames, the jitter buffer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from animevid.errors import LiveError
 
 log = logging.getLogger(__name__)
 
-#: An offer of a browser has one camera, perhaps a microphone and a data channel, and a dozen candidates.
-_MOST_MEDIA = 4
-_MOST_CANDIDATES = 32
-_MOST_LINES = 2000
-_MOST_BYTES = 64 << 10
-#: Larger frames are not decoded. A 4K camera is; the page asks browsers for far less.
+#: A browser's offer has one camera, perhaps a microphone and a data channel, and a dozen candidates.
+_MAX_MEDIA = 4
+_MAX_CANDIDATES = 32
+_MAX_LINES = 2000
+_MAX_BYTES = 64 << 10
+#: Larger frames are not decoded. 4K is allowed; the page requests far less.
 LARGEST_FRAME_PIXELS = 3840 * 2160
 
 
@@ -32,14 +32,14 @@ def check_offer(sdp: str) -> None:
     """
     lines = sdp.splitlines()
     candidates = [line for line in lines if line.startswith("a=candidate")]
-    for count, most, what in (
-        (len(sdp), _MOST_BYTES, "bytes"),
-        (len(lines), _MOST_LINES, "lines"),
-        (sum(line.startswith("m=") for line in lines), _MOST_MEDIA, "media"),
-        (len(candidates), _MOST_CANDIDATES, "candidates"),
+    for count, limit, what in (
+        (len(sdp), _MAX_BYTES, "bytes"),
+        (len(lines), _MAX_LINES, "lines"),
+        (sum(line.startswith("m=") for line in lines), _MAX_MEDIA, "media"),
+        (len(candidates), _MAX_CANDIDATES, "candidates"),
     ):
-        if count > most:
-            raise LiveError(f"the browser's offer has {count} {what}; allowed are {most}")
+        if count > limit:
+            raise LiveError(f"the browser's offer has {count} {what}; allowed are {limit}")
     for line in candidates:
         parts = line.split()
         address = parts[4] if len(parts) > 4 else ""
@@ -55,23 +55,23 @@ def vp8_size(data: bytes) -> tuple[int, int] | None:
 
 
 class BoundedDecoder:
-    """One of aiortc's decoders, which never meets a frame that is too large.
+    """Wraps one of aiortc's decoders and drops frames that are too large.
 
-    VP8 says its size at the start of each key frame; FFmpeg's H.264 decoder is told the limit, and refuses before it
-    makes room.
+    VP8 has its size at the start of each key frame; FFmpeg's H.264 decoder gets the limit as an option and refuses
+    before it allocates.
     """
 
-    def __init__(self, inner: Any, most_pixels: int = LARGEST_FRAME_PIXELS) -> None:
+    def __init__(self, inner: Any, max_pixels: int = LARGEST_FRAME_PIXELS) -> None:
         self._inner = inner
-        self._most_pixels = most_pixels
+        self._max_pixels = max_pixels
         codec = getattr(inner, "codec", None)
         if isinstance(codec, av.VideoCodecContext):
-            codec.options = {**codec.options, "max_pixels": str(most_pixels)}
+            codec.options = {**codec.options, "max_pixels": str(max_pixels)}
 
     def decode(self, encoded_frame: JitterFrame) -> list[Any]:
         """The frames in ``encoded_frame``; none if it is too large."""
         size = vp8_size(encoded_frame.data)
-        if size is not None and size[0] * size[1] > self._most_pixels:
+        if size is not None and size[0] * size[1] > self._max_pixels:
             log.warning("a frame of %dx%d is too large and was not decoded", *size)
             return []
         frames: list[Any] = self._inner.decode(encoded_frame)
@@ -79,9 +79,9 @@ class BoundedDecoder:
 
 
 class PromptJitterBuffer(JitterBuffer):
-    """aiortc's buffer, which gives a frame away as soon as its last packet is there.
+    """aiortc's buffer, but it releases a frame as soon as its last packet arrives.
 
-    aiortc itself waits for the first packet of the next frame, which is a frame's time of latency for every picture;
+    aiortc itself waits for the first packet of the next frame, which is a frame's time of latency for every frame;
     but the last packet of a frame says so itself (the marker bit, RFC 7741 section 4.1 and RFC 6184 section 5.1).
     """
 
@@ -104,16 +104,16 @@ class PromptJitterBuffer(JitterBuffer):
             if not whole:
                 return None
             self.remove(len(parts))
-            if data := b"".join(parts):  # what only pads is no frame, and would end the decoder
+            if data := b"".join(parts):  # padding only is no frame, and would break the decoder
                 return JitterFrame(data=data, timestamp=head.timestamp)
         return None
 
 
 def patch_aiortc() -> None:
-    """Tune aiortc for pictures that are looked at while they are taken.
+    """Tune aiortc for low latency.
 
     Its encoders start at 500 kbit/s, which suits talking heads at 320x240; here they start at a rate that suits a
-    picture of this size, and the browser's reports lower it. Its receivers give frames away promptly.
+    frame of this size, and the browser's reports lower it. Its receivers release frames promptly.
     """
     from aiortc import rtcrtpreceiver
     from aiortc.codecs import h264, vpx

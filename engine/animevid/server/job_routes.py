@@ -1,4 +1,4 @@
-"""Files over HTTP: sent, previewed, converted, compared, saved; with a plain form for browsers without scripts."""
+"""File conversion over HTTP: upload, preview, conversion, comparison and download; a plain form without scripts."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from animevid.server.uploads import Job, Jobs, TooLargeError
 from animevid.styles import Style
 
 _CHUNK_BYTES = 256 << 10
-#: What may come around a file in a form.
+#: Bytes allowed beside the file in a form.
 _FORM_BYTES = 128 << 10
-_PICTURES = frozenset(("before", "after"))
+_IMAGES = frozenset(("before", "after"))
 
 
 class JobRoutes:
-    """The handlers of ``/api/jobs``. ``jobs`` is asked at each request; ``style`` finds a style of the page by name."""
+    """The handlers of ``/api/jobs``. ``jobs`` is called at each request; ``style`` finds a style by name."""
 
     def __init__(self, jobs: Callable[[], Jobs], style: Callable[[object], Style]) -> None:
         self._jobs = jobs
@@ -38,13 +38,13 @@ class JobRoutes:
             web.post("/api/jobs/{id}/start", self.start),
             web.get("/api/jobs/{id}/result", self.result),
             web.get("/api/jobs/{id}/original", self.original),
-            web.get("/api/jobs/{id}/{picture}.jpg", self.picture),
+            web.get("/api/jobs/{id}/{image}.jpg", self.image),
             web.post("/convert", self.form),
             web.get("/jobs/{id}", self.page),
         ]
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """The file is the body itself. ``hold=1``: a film is not converted before it is started."""
+        """The body is the file. ``hold=1``: a film waits until it is started."""
         self._refuse_too_long(request)
         query = request.query
         job = await self._jobs().receive(
@@ -65,7 +65,7 @@ class JobRoutes:
         return web.Response(status=204)
 
     async def preview(self, request: web.Request) -> web.StreamResponse:
-        """One frame in a style, and an estimate; answers when both are there."""
+        """One frame in a style, and an estimate; responds when both are ready."""
         job, params = self._job(request), await json_object(request)
         await self._jobs().preview(
             job, style=self._style(params.get("style")), strength=share(params.get("strength", 1.0))
@@ -73,7 +73,7 @@ class JobRoutes:
         return self._answer(job)
 
     async def start(self, request: web.Request) -> web.StreamResponse:
-        """Convert what was held; or what was converted once more, in another style."""
+        """Convert a held film; or convert any upload again, in another style."""
         job, params = self._job(request), await json_object(request)
         await self._jobs().start(
             job, style=self._style(params.get("style")), strength=share(params.get("strength", 1.0))
@@ -88,29 +88,29 @@ class JobRoutes:
         disposition = "inline" if inline else f"attachment; filename*=UTF-8''{quote(job.result_name)}"
         kind = {".mp4": "video/mp4", ".jpg": "image/jpeg", ".png": "image/png"}[job.result.suffix]
         headers = {"Content-Disposition": disposition, "Content-Type": kind}
-        # A look at it in the page is no save.
+        # Showing it in the page is no download.
         return web.FileResponse(job.result, headers=headers) if inline else _Saved(job, headers)
 
     async def original(self, request: web.Request) -> web.StreamResponse:
-        """A film as it came, for the browser to play beside the result if it can."""
+        """The original film, for the browser to play beside the result."""
         job = self._job(request)
         if job.photo_suffix is not None or job.state != "done" or not job.source.exists():
             raise web.HTTPNotFound(text="there is no original film to compare with\n")
         headers = {"Content-Disposition": "inline", "Content-Type": _film_type(job.source)}
         return web.FileResponse(job.source, headers=headers)
 
-    async def picture(self, request: web.Request) -> web.StreamResponse:
+    async def image(self, request: web.Request) -> web.StreamResponse:
         """``before.jpg`` and ``after.jpg``: a photo, or the previewed frame of a film."""
-        job, name = self._job(request), request.match_info["picture"]
+        job, name = self._job(request), request.match_info["image"]
         path = job.folder / f"{name}.jpg"
-        if name not in _PICTURES or not path.exists():
-            raise web.HTTPNotFound(text="there is no such picture\n")
+        if name not in _IMAGES or not path.exists():
+            raise web.HTTPNotFound(text="there is no such image\n")
         return web.FileResponse(path, headers={"Content-Type": "image/jpeg"})
 
     # --- without scripts --------------------------------------------------------------------------------------------
 
     async def form(self, request: web.Request) -> web.StreamResponse:
-        """The same for a browser without scripts: a plain form, then a page that reloads itself."""
+        """Without scripts: a plain form, then a page that reloads itself."""
         self._refuse_too_long(request)
         style, strength = self._style(None), 1.0
         form = Form(request)
@@ -155,14 +155,14 @@ class JobRoutes:
         return job
 
     def _refuse_too_long(self, request: web.Request) -> None:
-        """Before the first byte, where the browser says how many there are."""
+        """Refuse before the first byte if Content-Length is too large."""
         limit = self._jobs().limits.upload_bytes
         if request.content_length is not None and request.content_length > limit + _FORM_BYTES:
             raise TooLargeError(f"the file is larger than the {limit >> 20} MiB allowed")
 
 
 class _Saved(web.FileResponse):
-    """A job's result; when all of it is sent, the job counts as fetched."""
+    """A job's result; once all of it is sent, the job counts as fetched."""
 
     def __init__(self, job: Job, headers: dict[str, str]) -> None:
         super().__init__(job.result, headers=headers)
@@ -175,7 +175,7 @@ class _Saved(web.FileResponse):
 
 
 def _film_type(path: Path) -> str:
-    """A media type that a browser believes; what it cannot play it says itself."""
+    """A media type for the browser, which itself reports what it cannot play."""
     with path.open("rb") as file:
         head = file.read(6)
     if head[:3] == b"GIF":

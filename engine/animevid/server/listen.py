@@ -1,7 +1,7 @@
-"""Accepts connections for the server within limits: how many, how long one may be idle, how slowly it may read.
+"""Accepts connections within limits: their number, idle time and reading speed.
 
-asyncio would accept without end, and out of file descriptors it logs a trace for each try; here the system's own queue
-of waiting connections waits until there is room. Below HTTP, so whoever has no token meets it first.
+asyncio accepts without limit and logs a traceback for each attempt once file descriptors run out; here connections wait
+in the system's queue until there is room. This is below HTTP, so it also applies without a token.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 log = logging.getLogger(__name__)
 
-#: What an OSError says when it is not the fault of the one connection that it came with.
+#: Errors that are not the fault of the one connection.
 NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _LOG_EVERY_SECONDS = 60.0
 _SWEEP_SECONDS = 0.5
 _OTHER_DESCRIPTORS = 128
-_MOST_DESCRIPTORS = 4096
+_MAX_DESCRIPTORS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What connections may cost.
+    """Limits of connections.
 
     Args:
-        most: at a time (default 256; fewer where the system allows few open files). When all are taken, the oldest
-            one that has not shown the token makes room, else the one that has been idle longest.
+        max_connections: at a time (default 256; fewer where the system allows few open files). At the limit, the
+            oldest one without a token is closed, else the one that was idle longest.
         head_seconds: until the first request's headers are complete (default 10).
         idle_seconds: between one answer and the next request's headers (default 30).
         stall_seconds: that a reader may take for one buffer of an answer, 48 KiB (default 30).
         body_seconds: for a request's body, where it is no upload (default 20).
     """
 
-    most: int = 256
+    max_connections: int = 256
     head_seconds: float = 10.0
     idle_seconds: float = 30.0
     stall_seconds: float = 30.0
@@ -52,7 +52,7 @@ class ConnectionLimits:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; what arrives goes on to ``inner``, aiohttp's protocol."""
+    """One connection; its data goes to ``inner``, aiohttp's protocol."""
 
     def __init__(self, inner: asyncio.Protocol, gate: Gate) -> None:
         self._inner = inner
@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def idle_since(self) -> float | None:
-        """Since when no request is being answered; ``None`` while one is."""
+        """When the last response ended; ``None`` during a request."""
         return None if self._requests else self._quiet_since
 
     def request_began(self) -> None:
@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
         self._quiet_since = time.monotonic()
 
     def is_overdue(self, now: float, limits: ConnectionLimits) -> bool:
-        """Whether it has used up one of its times."""
+        """Whether it exceeds one of its time limits."""
         if self._stalled_since is not None and now - self._stalled_since > limits.stall_seconds:
             return True
         allowed = limits.head_seconds if self._is_new else limits.idle_seconds
@@ -128,7 +128,7 @@ class Gate:
         self._left.set()
 
     async def accept(self, listening: socket.socket, make: Callable[[], asyncio.Protocol]) -> None:
-        """Take connections until cancelled, ``make()`` for each."""
+        """Accept connections until cancelled, with a ``make()`` for each."""
         loop = asyncio.get_running_loop()
         listening.setblocking(False)
         while True:
@@ -140,7 +140,7 @@ class Gate:
                     self._say(f"no more connections for now ({error.strerror})")
                     self._make_room()
                     await asyncio.sleep(_SWEEP_SECONDS)
-                continue  # or it was gone before it was taken
+                continue  # or it was closed before it was accepted
             connection = Connection(make(), self)
             self._open.add(connection)
             try:
@@ -151,7 +151,7 @@ class Gate:
                 self._say(f"a connection could not be taken ({error.strerror})")
 
     async def sweep(self) -> None:
-        """End what is overdue, until cancelled."""
+        """Close overdue connections, until cancelled."""
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = time.monotonic()
@@ -160,7 +160,7 @@ class Gate:
                     connection.abort()
 
     async def _room(self) -> None:
-        while len(self._open) >= self.limits.most:
+        while len(self._open) >= self.limits.max_connections:
             self._left.clear()
             self._make_room()
             with suppress(TimeoutError):
@@ -183,13 +183,13 @@ class Gate:
 
 
 def connection_of(request: web.Request) -> Connection | None:
-    """The connection that ``request`` came by; ``None`` where another server than :func:`serve` took it."""
+    """The connection of ``request``; ``None`` if :func:`serve` did not accept it."""
     protocol = None if request.transport is None else request.transport.get_protocol()
     return protocol if isinstance(protocol, Connection) else None
 
 
 class _Seldom(logging.Filter):
-    """Lets a few records a minute through: what strangers send must not fill a disk with logs."""
+    """Limits log records per minute, so that strangers cannot fill the disk with logs."""
 
     def __init__(self, count: int = 10) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ class _Seldom(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if isinstance(error, HttpProcessingError):
-            return False  # what is no HTTP was answered with 400, which is all there is to say
+            return False  # invalid HTTP: the 400 response is enough
         now = time.monotonic()
         if now - self._since >= _LOG_EVERY_SECONDS:
             self._since, self._passed = now, 0
@@ -221,7 +221,7 @@ async def serve(
         app: the application.
         listening: a bound socket that listens; closed at the end.
         limits: of connections.
-        farewell_seconds: that requests which are being answered may take at the end (default 0.5).
+        farewell_seconds: for running requests at the end (default 0.5).
     """
     loop = asyncio.get_running_loop()
     http_log = logging.getLogger("animevid.server.http")
@@ -256,14 +256,14 @@ async def serve(
 def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number: Any = getattr(signal, name, None)
-        # Windows has no such handlers (Ctrl-C raises there), nor has a thread that is not the main one.
+        # Windows has no such handlers (Ctrl-C raises there), nor has another thread than the main one.
         with suppress(NotImplementedError, ValueError, RuntimeError):
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
                 loop.add_signal_handler(number, stop.set)
 
 
 def _within_descriptors(limits: ConnectionLimits) -> ConnectionLimits:
-    """Ask the system for enough file descriptors, and take fewer connections where it gives fewer."""
+    """Raise the limit of file descriptors, and lower that of connections if it is not enough."""
     from dataclasses import replace
 
     try:
@@ -271,11 +271,11 @@ def _within_descriptors(limits: ConnectionLimits) -> ConnectionLimits:
     except ImportError:  # Windows
         return limits
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    wanted = _MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MAX_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
     taken = len(os.listdir("/dev/fd")) if os.path.isdir("/dev/fd") else 0
-    room = limits.most if soft == resource.RLIM_INFINITY else soft - taken - _OTHER_DESCRIPTORS
-    return replace(limits, most=max(8, min(limits.most, room)))
+    room = limits.max_connections if soft == resource.RLIM_INFINITY else soft - taken - _OTHER_DESCRIPTORS
+    return replace(limits, max_connections=max(8, min(limits.max_connections, room)))

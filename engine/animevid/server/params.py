@@ -1,4 +1,4 @@
-"""What viewers ask for, checked: JSON bodies, shares, flags."""
+"""Checks request parameters: JSON bodies, shares, flags."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def json_object(request: web.Request) -> dict[str, Any]:
     """The body as a JSON object.
 
     Raises:
-        LiveError: it is none.
+        LiveError: it is no JSON object.
     """
     try:
         params = json.loads(await request.text())
@@ -42,7 +42,7 @@ def share(value: object) -> float:
 
 
 def flag(value: object) -> bool:
-    """A choice of two: JSON's ``true``, or ``1`` in an address.
+    """A boolean: JSON's ``true``, or ``1`` in a URL.
 
     Raises:
         LiveError: anything else.

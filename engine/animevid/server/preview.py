@@ -1,4 +1,4 @@
-"""In the sandbox: what the page shows of a file beside its result, and how long the rest of a film would take."""
+"""Runs in the sandbox: preview images for the page, and a film's time estimate."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from animevid.pixels import PlanesYUV420, resize_planes
 if TYPE_CHECKING:
     from animevid.options import ConversionOptions
 
-#: The longest side of what the page shows of a picture.
+#: The longest side of an image on the page.
 _SHOWN_SIDE_PX = 1280
 _SAMPLE_FRAMES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What a film would take. ``seconds``: the estimate for all of it; ``None`` where nobody knows how long it is."""
+    """A film's size and estimate. ``seconds``: for all of it; ``None`` if its length is unknown."""
 
     width: int
     height: int
@@ -32,7 +32,7 @@ class Preview:
 
 
 def preview_film(source: str, folder: Path, options: ConversionOptions) -> Preview:
-    """Convert some frames from a third into the film; keep the first, and the original, as JPEG in ``folder``.
+    """Convert some frames a third into the film; keep the first and its original as JPEG in ``folder``.
 
     Raises:
         AnimevidError: it cannot be read, or not drawn.
@@ -69,18 +69,18 @@ def preview_film(source: str, folder: Path, options: ConversionOptions) -> Previ
 
 
 def show_photo(source: str, target: str) -> None:
-    """Keep a photo and what became of it, in sizes for the page, beside ``target``."""
+    """Keep a photo and its result, in sizes for the page, beside ``target``."""
     from animevid.io import open_source
 
     planes = []
     for path in (source, target):
-        with open_source(path) as picture:
-            planes.append(next(iter(picture)).planes)
+        with open_source(path) as opened:
+            planes.append(next(iter(opened)).planes)
     write_pair(Path(target).parent, *planes)
 
 
 def write_pair(folder: Path, before: PlanesYUV420, after: PlanesYUV420) -> None:
-    """``before.jpg`` and ``after.jpg`` in ``folder``, each as a whole."""
+    """Write ``before.jpg`` and ``after.jpg`` into ``folder``, each atomically."""
     from animevid.io.sinks.images import encode_image
 
     for name, planes in (("before", before), ("after", after)):

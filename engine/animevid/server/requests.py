@@ -1,4 +1,4 @@
-"""Reading requests within limits, and answering what goes wrong with one line and the right status."""
+"""Reads requests within limits, and answers errors with one line and the right status."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from animevid.server.uploads import TooLargeError
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 5
-#: Of every request but an upload, in bytes.
+#: The maximum body in bytes, except for uploads.
 MAX_REQUEST = 128 << 10
-#: Whose bodies are films; they have limits of their own.
+#: Uploads, which have their own limits.
 _UPLOADS = frozenset({"/api/jobs", "/convert"})
 _MAX_WORD = 200
 _MAX_PARTS = 8
 _NO_SPACE = 28  # errno.ENOSPC
-#: What aiohttp's and Python's own parsers raise for requests that no browser sends.
+#: Exceptions of aiohttp's and Python's parsers for malformed requests.
 _NONSENSE = (ValueError, LookupError, RuntimeError, AssertionError, HttpProcessingError, web.RequestPayloadError)
 _BODY_SECONDS = ConnectionLimits().body_seconds
 
 
 @web.middleware
 async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Our own errors as one line of JSON; 503 with Retry-After for whoever must wait; 400 for what makes no sense."""
+    """Our errors as one line of JSON; 503 with Retry-After if busy; 400 for malformed requests."""
     connection = connection_of(request)
     if connection is not None:
         connection.request_began()
@@ -48,7 +48,7 @@ async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
     except _NONSENSE as error:
         log.debug("%s %s", request.method, type(error).__name__, exc_info=error)
         return web.json_response({"error": f"the request cannot be understood ({type(error).__name__})"}, status=400)
-    except ConnectionError:  # whoever asked has gone; nobody reads the answer
+    except ConnectionError:  # the client is gone
         return web.Response(status=400)
     except OSError as error:
         if error.errno not in NO_RESOURCES and error.errno != _NO_SPACE:
@@ -62,7 +62,7 @@ async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
 
 @web.middleware
 async def bodies(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Read the body of what is no upload at once, within time and size."""
+    """Read small bodies at once, within limits of time and size."""
     if request.path not in _UPLOADS and request.can_read_body:
         await read_body(request)
     response: web.StreamResponse = await handler(request)
@@ -88,7 +88,7 @@ def _busy(message: str) -> web.Response:
 
 
 class Form:
-    """A form with one file in it, read part by part: few parts, short words, and not slowly."""
+    """A form with one file, read part by part, within limits of number, length and time."""
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
@@ -99,7 +99,7 @@ class Form:
         """The next part; ``None`` at the end.
 
         Raises:
-            LiveError: no form, too many parts, a form within the form, or nothing comes.
+            LiveError: no form, too many parts, a nested form, or a timeout.
         """
         if not self._request.content_type.startswith("multipart/"):
             raise LiveError("send the film as a form (multipart/form-data)")
@@ -125,10 +125,10 @@ async def chunks(part: Any) -> AsyncIterator[bytes]:
 
 
 async def form_word(part: Any) -> str:
-    """A form's field, which holds a word: whatever is longer is refused before it is read.
+    """A short form field; a longer one is refused before it is read.
 
     Raises:
-        LiveError: longer than 200 bytes, or it does not come.
+        LiveError: longer than 200 bytes, or a timeout.
     """
     word = b""
     try:

@@ -1,8 +1,8 @@
 """The process in which an uploaded file is decoded: little memory, little time, no files but its own, no network.
 
 ``python -m animevid.server.sandbox REQUEST`` converts one file and writes one JSON object a line to standard output:
-``{"progress": 0.5}`` and, last, ``{"done": true}`` or ``{"error": "..."}``. What a broken or hostile file can do to
-FFmpeg it does here, and the server goes on.
+``{"progress": 0.5}`` and, last, ``{"done": true}`` or ``{"error": "..."}``. A broken or hostile file can
+crash FFmpeg only here, and the server goes on.
 
 Limits come from the kernel (:mod:`animevid.confinement`): rlimits everywhere but on Windows; on Linux Landlock for
 files and seccomp for sockets, other processes and signals, without which nothing is converted unless that is asked
@@ -31,7 +31,7 @@ _PROTOCOLS = "file"
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """What one conversion may use. ``film_pixels`` is pixels a frame times frames; ``photo_pixels`` a still's."""
+    """Limits of one conversion. ``film_pixels`` is pixels per frame times frames; ``photo_pixels`` a still's."""
 
     duration_seconds: float = 600.0
     frame_pixels: int = 3840 * 2160
@@ -48,10 +48,10 @@ class SandboxRequest:
     """One conversion. ``source``, ``target`` and the copy of the ``style``, an ONNX file, lie in one private folder.
 
     ``options`` are those of :class:`ConversionOptions` that differ from the defaults, as JSON takes them. ``card`` is
-    that of the style as the page shows it (JSON), which may know more than the file; without one the file
-    is looked at. ``allow_int8``: the INT8 file beside it may stand in for it where that is faster (see
+    the style's card as JSON, which may say more than the file; without one it is inferred from the file.
+    ``allow_int8``: use the INT8 file beside it where that is faster (see
     :class:`Style`). ``preview``: one frame of a film, and an estimate, instead of the whole.
-    ``may_be_unconfined``: go on where the kernel lacks what confines the child.
+    ``may_be_unconfined``: go on where the kernel cannot confine the child.
     """
 
     source: str
@@ -74,7 +74,7 @@ class SandboxRequest:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The child's whole life."""
+    """Run the child process."""
     request = SandboxRequest.from_json((argv or sys.argv[1:])[0])
     os.umask(0o077)
     is_confined = confine_to(Path(request.source).parent, request.limits)
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         _convert(request)
     except AnimevidError as error:
-        return _fail(str(error).replace(request.source, "upload"))  # where it lies is nobody's business
+        return _fail(str(error).replace(request.source, "upload"))  # do not reveal its path
     except MemoryError:
         return _fail("this file needs more memory than is allowed here: make it smaller")
     except Exception as error:
@@ -104,7 +104,7 @@ def _convert(request: SandboxRequest) -> None:
     pixels = 0
 
     def on_progress(progress: Progress) -> None:
-        # A file that does not say how long it is, or lies, is measured on the way.
+        # Check a missing or wrong duration while decoding.
         if progress.frames_done * pixels > request.limits.film_pixels:
             raise InputError(_too_long(request.limits))
         if progress.frames_total:
@@ -121,7 +121,7 @@ def _convert(request: SandboxRequest) -> None:
 
 
 def conversion_options(request: SandboxRequest) -> ConversionOptions:
-    """What the conversion is asked for: all that ``animevid in.mp4 out.mp4`` does by default, and no way out."""
+    """The options: the defaults of ``animevid in.mp4 out.mp4``, without network access."""
     from animevid.options import ConversionOptions
     from animevid.styles import Style, StyleCard, load_style
 
@@ -138,7 +138,7 @@ def conversion_options(request: SandboxRequest) -> ConversionOptions:
 
 
 def check_upload(path: Path, limits: SandboxLimits) -> bool:
-    """Look at the headers of an upload, before anything is decoded for real; whether it is a photo.
+    """Check the headers of an upload before it is decoded; returns whether it is a photo.
 
     Raises:
         InputError: not a photo or video of an allowed format, too long, or too large.
@@ -174,14 +174,14 @@ def check_upload(path: Path, limits: SandboxLimits) -> bool:
 
 def _check_photo(path: Path, demuxer: str, limits: SandboxLimits) -> None:
     from animevid.io.network.protocols import open_input
-    from animevid.io.pillow import picture_size
+    from animevid.io.pillow import image_size
 
     if demuxer == "pillow":
-        width, height = picture_size(path.read_bytes(), name=path.name)
+        width, height = image_size(path.read_bytes(), name=path.name)
         _refuse_too_large(width * height, limits)
         return
     with open_input(path, format_name=demuxer, options={"protocol_whitelist": _PROTOCOLS}) as container:
-        # Phones save one photo as many tiles.
+        # Phones save a photo as many tiles.
         pixels = sum((stream.width or 0) * (stream.height or 0) for stream in container.streams.video)
     _refuse_too_large(pixels, limits)
 
@@ -198,10 +198,10 @@ def _too_long(limits: SandboxLimits) -> str:
 
 
 def confine_to(folder: Path, limits: SandboxLimits) -> bool:
-    """Take from this process all but ``folder``, Python's own files and its share of the machine.
+    """Confine this process to ``folder``, Python's own files and limited resources.
 
     Returns:
-        Whether the kernel holds all of it (:func:`animevid.confinement.confine`).
+        Whether the kernel enforces all of it (:func:`animevid.confinement.confine`).
     """
     limit_resources(
         ResourceLimits(memory_bytes=limits.memory_bytes, cpu_seconds=limits.cpu_seconds, file_bytes=limits.output_bytes)
@@ -223,7 +223,7 @@ def _fail(message: str) -> int:
 def _exit() -> NoReturn:
     code = main()
     sys.stdout.flush()
-    os._exit(code)  # no clean-up of a codec that a file may have broken
+    os._exit(code)  # skip the clean-up of a codec that a file may have corrupted
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files that viewers upload: received within limits, converted one at a time in a sandbox, given back, removed."""
+"""Uploads: receives them within limits, converts one at a time in a sandbox, serves results and removes them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from animevid.styles import Style
 
 log = logging.getLogger(__name__)
 
-#: What a child may say of a preview: see :class:`animevid.server.preview.Preview`.
+#: The fields of a child's preview message: see :class:`animevid.server.preview.Preview`.
 _FOLDERS = re.compile(r"animevid-uploads-\w{8}")
 _PREVIEW_KEYS = ("width", "height", "film_seconds", "seconds")
 
@@ -45,12 +45,11 @@ class TooLargeError(LiveError):
 class JobLimits:
     """``upload_bytes`` of one file; ``waiting`` jobs at most in line; results stay for ``keep_seconds``.
 
-    An upload of which nothing comes for ``stall_seconds`` gives its place in the line away, and so does one that has
-    been waited for that long and brought fewer than ``slowest_bytes_per_second``. All results together take
-    ``kept_bytes`` at most: those that were fetched make room, the oldest first; the others do not. At most ``held``
-    films wait for their owner to start them. Of what was converted the originals stay, to be compared and drawn again,
-    while they take no more than ``originals_bytes``. ``may_be_unconfined``: convert also where the kernel lacks what
-    confines the child (Linux without Landlock or seccomp).
+    An upload without data for ``stall_seconds`` loses its place in line, and so does one slower than
+    ``slowest_bytes_per_second`` after that time. All results together take at most ``kept_bytes``: fetched ones are
+    removed for new ones, oldest first; others are not. At most ``held`` films wait to be started. Originals of
+    converted files stay, for comparison and other styles, within ``originals_bytes``. ``may_be_unconfined``: convert
+    also where the kernel cannot confine the child (Linux without Landlock or seccomp).
     """
 
     upload_bytes: int = 512 << 20
@@ -68,7 +67,7 @@ class JobLimits:
 
 @dataclass
 class Job:
-    """One upload, from its first byte to its removal. ``state``: receiving, held, waiting, running, done or failed."""
+    """One upload, from receipt to removal. ``state``: receiving, held, waiting, running, done or failed."""
 
     id: str
     name: str
@@ -79,9 +78,9 @@ class Job:
     state: str = "receiving"
     progress: float = 0.0
     error: str | None = None
-    #: Of a still picture, what its result is: ``".jpg"`` or ``".png"``.
+    #: For a still image, the suffix of its result: ``".jpg"`` or ``".png"``.
     photo_suffix: str | None = None
-    #: What a preview found: see :class:`animevid.server.preview.Preview`.
+    #: The result of a preview: see :class:`animevid.server.preview.Preview`.
     preview: dict[str, object] | None = None
     previews: int = 0
     #: Its number in line.
@@ -100,19 +99,19 @@ class Job:
 
     @property
     def result_name(self) -> str:
-        """What the result is called when it is saved."""
+        """The file name of the download."""
         return f"{Path(self.name).stem}-{self.style.path.stem}{self.result.suffix}"
 
     @property
     def result_bytes(self) -> int:
-        """What the result takes on disk, whole or not yet."""
+        """The size of the result on disk, complete or not."""
         try:
             return self.result.stat().st_size
         except OSError:
             return 0
 
     def note(self, message: dict[str, object]) -> None:
-        """Take over what the child says of its progress; a broken child says anything."""
+        """Take progress from a message of the child, whose content is not trusted."""
         progress, found = message.get("progress"), message.get("preview")
         if _is_number(progress) and 0.0 <= progress <= 1.0:
             self.progress = float(progress)
@@ -139,13 +138,13 @@ class Job:
 
 
 class Jobs:
-    """All uploads of one server, in one private folder that goes when the server does. An async context manager."""
+    """All uploads of one server, in a private folder that is removed at the end. An async context manager."""
 
     def __init__(self, limits: JobLimits | None = None, *, options: ConversionOptions | None = None) -> None:
         self.limits = limits or JobLimits()
         self._options = options or ConversionOptions()
         # Created with mode 0700 and a name that cannot be guessed.
-        sweep(Path(tempfile.gettempdir()), _FOLDERS)  # what a server that was killed left
+        sweep(Path(tempfile.gettempdir()), _FOLDERS)  # left by a killed server
         self.folder = Path(tempfile.mkdtemp(prefix="animevid-uploads-"))
         self._hold = hold(self.folder)
         self._jobs: dict[str, Job] = {}
@@ -186,8 +185,8 @@ class Jobs:
         """Store an upload and put it in line; with ``hold`` a film waits for :meth:`start`.
 
         Raises:
-            BusyError: too many wait already, or results that nobody has fetched fill the place that there is.
-            TooLargeError: more bytes than allowed; what came so far is removed.
+            BusyError: too many wait already, or results not yet fetched fill the space.
+            TooLargeError: more bytes than allowed; the partial upload is removed.
         """
         if missing() and not self.limits.may_be_unconfined:
             raise LiveError(f"no files are converted here: this system lacks {' and '.join(missing())}")
@@ -214,7 +213,7 @@ class Jobs:
         return job
 
     async def start(self, job: Job, *, style: Style, strength: float) -> None:
-        """Convert a film that was held, or anything that was converted once more, in this style.
+        """Convert a held film, or convert any upload again, in this style.
 
         Raises:
             BusyError: too many wait already.
@@ -229,9 +228,9 @@ class Jobs:
         self._enqueue(job)
 
     async def preview(self, job: Job, *, style: Style, strength: float) -> None:
-        """Draw one frame of a held film in this style, and estimate what all of it takes; ``job`` has both then.
+        """Draw one frame of a held film in this style and estimate the time for all; ``job`` gets both.
 
-        A newer call ends the older one.
+        A newer call cancels an older one.
 
         Raises:
             LiveError: it is in line already, the original is gone, or it cannot be drawn.
@@ -264,7 +263,7 @@ class Jobs:
         job.task = asyncio.create_task(self._convert(job))
 
     async def remove(self, job_id: str) -> bool:
-        """Stop a job and remove its files; false if there is none of that id."""
+        """Stop a job and remove its files; false if the id is unknown."""
         job = self._jobs.pop(job_id, None)
         if job is None:
             return False
@@ -291,7 +290,7 @@ class Jobs:
             while True:
                 began = time.monotonic()
                 chunk = await self._next(chunks)
-                waited_seconds += time.monotonic() - began  # ours is the time that writing takes
+                waited_seconds += time.monotonic() - began  # excludes the time for writing
                 if chunk is None:
                     break
                 received += len(chunk)
@@ -314,10 +313,10 @@ class Jobs:
     async def _convert(self, job: Job) -> None:
         async with self._one_at_a_time:
             job.state = "running"
-            most_bytes = self.limits.sandbox.output_bytes
-            room_bytes = await self._room_bytes(most_bytes)
-            error = await self._run(job, output_bytes=max(0, min(most_bytes, room_bytes)))
-            if error and room_bytes < most_bytes:
+            max_bytes = self.limits.sandbox.output_bytes
+            room_bytes = await self._room_bytes(max_bytes)
+            error = await self._run(job, output_bytes=max(0, min(max_bytes, room_bytes)))
+            if error and room_bytes < max_bytes:
                 error += f" (results that were not fetched yet left {max(0, room_bytes) >> 20} MiB for it)"
             job.error, job.state = error, "failed" if error else "done"
             job.progress = job.progress if error else 1.0
@@ -330,11 +329,11 @@ class Jobs:
             job.error = await self._run(job, output_bytes=_PREVIEW_BYTES, preview=True)
             job.previews += 1
             if job.error:
-                job.state = "failed"  # what cannot be drawn once cannot be drawn at all
+                job.state = "failed"  # if one frame fails, all do
             job.touched_at_seconds = time.monotonic()
 
     async def _run(self, job: Job, *, output_bytes: int, preview: bool = False) -> str | None:
-        """Let the child do its work; what went wrong as one line, or ``None``."""
+        """Run the child; returns the error in one line, or ``None``."""
         options = replace(self._options, strength=job.strength, compare="split" if job.compare else None)
         try:
             style = await asyncio.to_thread(copy_style, job.style, job.folder)
@@ -365,7 +364,7 @@ class Jobs:
         return await run_sandbox(request, job.folder, on_message=job.note)
 
     def _trim_originals(self) -> None:
-        """Remove originals of what is converted, the oldest first, until the others are few enough."""
+        """Remove originals of converted files, oldest first, until the rest fits the limit."""
         ended = [job for job in self._jobs.values() if job.state in ("done", "failed") and job.source.exists()]
         sizes = {job.id: job.source.stat().st_size for job in ended}
         for job in sorted(ended, key=lambda job: job.touched_at_seconds):
@@ -388,7 +387,7 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 
 async def _cancel(task: asyncio.Task[None] | None) -> None:
-    """End a task, whatever it does, and wait for that."""
+    """Cancel a task and wait for its end."""
     if task is not None and not task.done():
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -396,15 +395,15 @@ async def _cancel(task: asyncio.Task[None] | None) -> None:
 
 
 def _photo_suffix(path: Path) -> str | None:
-    """What the result of a still picture is written as, by the picture's first bytes; ``None`` for anything else."""
+    """The suffix for the result of a still image, by its first bytes; ``None`` for anything else."""
     demuxer = still_demuxer(path)
     if demuxer is None:
         return None
-    return ".png" if demuxer in ("png_pipe", "webp_pipe") else ".jpg"  # what may be transparent stays so
+    return ".png" if demuxer in ("png_pipe", "webp_pipe") else ".jpg"  # these may be transparent
 
 
 def _clean(name: str) -> str:
-    """A file's name for people and for a download: no path, no control characters, not long."""
+    """A short file name for display and download, without path or control characters."""
     base = Path(name.replace("\\", "/")).name
     kept = "".join(letter for letter in base if letter.isprintable() and letter not in '"\\/;')
     return kept[:100] or "video"

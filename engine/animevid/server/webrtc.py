@@ -1,4 +1,4 @@
-"""Viewers by WebRTC: a peer sends its camera (or watches the host's) and gets the stylized picture back."""
+"""Viewers by WebRTC: a peer sends its camera (or watches the host's) and gets the stylized video back."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 
 _CLOCK_HZ = 90_000
 _STATUS_SECONDS = 0.5
-#: A peer that has not come through by then makes room for others.
+#: A peer that is not connected by then is closed.
 _CONNECT_SECONDS = 20.0
 _MAX_MESSAGE = 4096
 
 
 class HostCamera:
-    """The host's own camera, read once for all who watch it, and only while somebody does."""
+    """The host's camera, read once for all viewers, and only while there are any."""
 
     def __init__(self, settings: CameraOptions | None) -> None:
         self.settings = settings
@@ -52,7 +52,7 @@ class HostCamera:
         return self.settings is not None
 
     def join(self, session: LiveSession) -> None:
-        """Send the camera's pictures to ``session`` from now on. Blocks while the camera opens.
+        """Start sending the camera's frames to ``session``. Blocks while the camera opens.
 
         Raises:
             LiveError, InputError: there is none, or it does not open.
@@ -71,7 +71,7 @@ class HostCamera:
                 raise
 
     def leave(self, session: LiveSession) -> None:
-        """Stop sending; the last one out closes the camera."""
+        """Stop sending; the last session closes the camera."""
         with self._lock:
             self._sessions.discard(session)
             if self._sessions or self._camera is None:
@@ -85,7 +85,7 @@ class HostCamera:
 
 
 class Results:
-    """A session's results for several readers on the event loop: each reader gets the newest it has not seen."""
+    """A session's results for readers on the event loop: each reader gets the newest one that it has not seen."""
 
     def __init__(self, session: LiveSession, executor: Executor) -> None:
         self._session = session
@@ -94,10 +94,10 @@ class Results:
         self._newest: StylizedFrame | None = None
         self._count = 0
         self.meter = Meter()
-        self.is_over = False
+        self.has_ended = False
 
     async def pump(self) -> None:
-        """Bring results over from the session's thread until it is closed."""
+        """Move results from the session's thread to the event loop until it is closed."""
         loop = asyncio.get_running_loop()
         try:
             while not self._session.is_closed:
@@ -109,21 +109,21 @@ class Results:
                     self._newest, self._count = result, self._count + 1
                     self._condition.notify_all()
         finally:
-            self.is_over = True
+            self.has_ended = True
             async with self._condition:
                 self._condition.notify_all()
 
     async def after(self, seen: int) -> tuple[int, StylizedFrame] | None:
-        """The newest result and its number, once that is above ``seen``; ``None`` when there will be none."""
+        """The newest result and its number, once that is above ``seen``; ``None`` at the end."""
         async with self._condition:
-            await self._condition.wait_for(lambda: self._count > seen or self.is_over)
+            await self._condition.wait_for(lambda: self._count > seen or self.has_ended)
             if self._newest is None or self._count <= seen:
                 return None
             return self._count, self._newest
 
 
 class ResultTrack(MediaStreamTrack):
-    """One of a result's two pictures as a video track. Time stamps are those of capture, so pacing is the camera's."""
+    """One of a result's two frames as a video track. Time stamps are those of capture, so pacing is the camera's."""
 
     kind = "video"
 
@@ -137,7 +137,7 @@ class ResultTrack(MediaStreamTrack):
         self._writer: PlaneWriter | None = None
 
     async def recv(self) -> av.VideoFrame:
-        """The next picture for aiortc's encoder."""
+        """The next frame for aiortc's encoder."""
         newest = await self._results.after(self._seen)
         if newest is None or self.readyState != "live":
             self.stop()
@@ -212,7 +212,7 @@ class Peer:
                 transceiver.sender.replaceTrack(track)
                 transceiver.direction = "sendrecv" if self._host_camera is None else "sendonly"
             await connection.setLocalDescription(await connection.createAnswer())
-        except Exception as error:  # aiortc raises whatever its parser met
+        except Exception as error:  # aiortc's parser raises any kind of exception
             raise LiveError(f"the browser's offer cannot be used ({type(error).__name__}: {error})") from error
         self._start(self._results.pump())
         self._start(self._tell())
@@ -220,7 +220,7 @@ class Peer:
         return str(connection.localDescription.sdp)
 
     async def close(self) -> None:
-        """Hang up. Safe to call twice."""
+        """Close the connection. Safe to call twice."""
         if self._closed:
             return
         self._closed = True
@@ -265,7 +265,7 @@ class Peer:
             await self.close()
 
     async def _consume(self, track: MediaStreamTrack) -> None:
-        """Take every picture at once, so that none waits in aiortc; the session keeps the newest."""
+        """Take every frame at once, so that none is queued in aiortc; the session keeps the newest."""
         reader = PlaneReader()
         index = 0
         with suppress(MediaStreamError):
@@ -278,7 +278,7 @@ class Peer:
                 index += 1
 
     async def _tell(self) -> None:
-        """Send the page its figures, twice a second."""
+        """Send statistics to the page, twice a second."""
         while True:
             await asyncio.sleep(_STATUS_SECONDS)
             if self._channel is None or self._channel.readyState != "open":
@@ -307,14 +307,14 @@ class Peer:
 
 
 async def _drain(track: MediaStreamTrack) -> None:
-    """Take what nobody looks at: it would wait in aiortc's queue, which has no end."""
+    """Discard an unused track's frames, which would fill aiortc's unbounded queue."""
     with suppress(MediaStreamError):
         while True:
             await track.recv()
 
 
 def fitting(planes: PlanesYUV420, largest_pixels: int) -> PlanesYUV420:
-    """``planes``, made smaller where they have more pixels than that."""
+    """``planes``, scaled down if they exceed ``largest_pixels``."""
     pixels = planes.height * planes.width
     if pixels <= largest_pixels:
         return planes

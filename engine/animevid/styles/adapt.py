@@ -1,8 +1,8 @@
-"""Styles of others brought to what every backend is given: float32 pictures, as large after as before, in one file.
+"""Brings third-party styles to what every backend expects: float32, output as large as input, one file.
 
-The model's bytes are edited, not its arithmetic: a Cast before and after a network of float16 or uint8, an average over
-k x k pixels after one that gives k times the size, and weights from the file beside it put where they belong. All of it
-without the ``onnx`` package, which the engine does not need. Field numbers are those of ``onnx.proto3``.
+It edits the model's bytes, not its arithmetic: a Cast before and after a network of float16 or uint8, an average over
+k x k pixels after one that enlarges k times, and weights from an external file moved into the model. It does not need
+the ``onnx`` package. Field numbers are those of ``onnx.proto3``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from animevid.styles.onnx_file import FLOAT32, Dimension, TensorInfo, has_extern
 
 UINT8 = 2
 FLOAT16 = 10
-#: Element types (``TensorProto.DataType``) of a network's picture that are brought to float32.
+#: Element types (``TensorProto.DataType``) of a network's image tensors that are brought to float32.
 CAST_TYPES = {UINT8: "uint8", FLOAT16: "float16"}
 _MAX_FILE_BYTES = (1 << 31) - 1  # protobuf's own limit
 _PREFIX = "animevid."
@@ -30,7 +30,7 @@ _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 9, 13, 14  # of TensorProto
 def cast_to_float32(model: bytes, given: TensorInfo, got: TensorInfo) -> bytes:
     """``model`` with a float32 input and output in place of ``given`` and ``got``, by casts.
 
-    What goes into uint8 is rounded and kept in 0..255 first.
+    Values for uint8 are rounded and clamped to 0..255 first.
     """
     into: list[bytes] = []
     constants: list[bytes] = []
@@ -69,13 +69,13 @@ def shrink_output(model: bytes, given: TensorInfo, got: TensorInfo, factor: int,
 
 
 def with_weights_inside(model: bytes, path: Path, *, is_own: bool) -> bytes:
-    """``model``, which is the file ``path``, with the weights from the files beside it put inside.
+    """``model``, read from ``path``, with the weights of external files moved into it.
 
-    A file beside is a plain name in the same folder, a regular file of the same owner, not a link; so a style of one's
-    own may be in two files as exporters write it, while one from elsewhere (``is_own`` false) reads nothing.
+    An external file must be a regular file of the same owner in the same folder, not a link. So the user's own style
+    may have two files, as exporters write it, while one from elsewhere (``is_own`` false) reads none.
 
     Raises:
-        StyleError: values lie anywhere else, or outside the file that is named.
+        StyleError: values are elsewhere, or outside the named file.
     """
     if not is_own:
         raise _second_file(path)
@@ -151,7 +151,7 @@ def _rewired(
     after: Iterable[bytes],
     constants: Iterable[bytes],
 ) -> bytes:
-    """``model`` with ``first`` and ``last`` as its ends, and operators ``before`` and ``after`` its own."""
+    """``model`` with the new input ``first`` and output ``last``, and operators ``before`` and ``after`` its own."""
     parts: list[bytes | memoryview] = []
     for number, value, raw in spans(memoryview(model)):
         if number != _GRAPH:

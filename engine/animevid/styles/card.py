@@ -1,4 +1,4 @@
-"""The card that an ONNX style carries in its own metadata: what the network expects, gives, and may be used for.
+"""The card in an ONNX style's metadata: inputs, outputs, limits and licence of the network.
 
 The card is JSON under the ONNX metadata key ``animevid.card``. The engine reads a model's limits here and never guesses
 them from a name. A model without a card gets one inferred from its graph (``animevid.styles.inspect``).
@@ -24,7 +24,7 @@ PRECISIONS = ("fp32", "fp16", "int8")
 _LARGEST_MULTIPLE = 1024
 LARGEST_SIDE = 16384
 _MAX_TEXT = 4000
-#: Fields of cards that were written before, and what they are called now.
+#: Former names of fields -> present ones.
 _RENAMED = {"lift_epsilon": "upsample_epsilon"}
 _TYPES: dict[str, Any] = {
     **dict.fromkeys(("name", "title", "description", "licence", "trained_on", "recipe", "weights_sha256"), str),
@@ -42,7 +42,7 @@ _TYPE_NAMES: dict[Any, str] = {
 
 
 class Layout(StrEnum):
-    """How a picture is laid out in the network's input and output tensors (float32)."""
+    """How a frame is laid out in the network's input and output tensors (float32)."""
 
     NCHW = "NCHW"  # (N, 3, H, W)
     NHWC = "NHWC"  # (N, H, W, 3)
@@ -76,11 +76,11 @@ class ColourOrder(StrEnum):
 class StyleCard:
     """One style network's limits and provenance.
 
-    ``size_multiple``: H and W in *pixels* must be multiples of it (pictures are padded by reflection and cropped).
+    ``size_multiple``: H and W in *pixels* must be multiples of it (frames are padded by reflection and cropped).
     ``input_range``/``output_range``: the numbers that black and white map to.
-    ``tileable``: no statistic of the whole picture is used, so tiles with ``receptive_field_px`` overlap equal the
+    ``tileable``: no statistic of the whole frame is used, so tiles with ``receptive_field_px`` overlap equal the
     whole.
-    ``net_pixels``: the number of pixels per frame at which the style looks as it was drawn; larger pictures are run
+    ``net_pixels``: the number of pixels per frame at which the style looks as it was drawn; larger frames are run
     near it and upsampled to full size (0: run at full size).
     ``upsample_epsilon``: the guided upsample's regularization for this style, on [0, 1] luma.
     ``fixed_size_px``: the one (H, W) in pixels that the graph accepts, for a model exported with a fixed size.
@@ -109,7 +109,7 @@ class StyleCard:
 
     def __post_init__(self) -> None:
         """Raises:
-        StyleError: a value that no network can have.
+        StyleError: a value that is not allowed.
         """
         self._check_types()
         for problem, holds in (
@@ -144,7 +144,7 @@ class StyleCard:
 
     @property
     def padded_multiple_px(self) -> int:
-        """What both sides of the network's padded picture are multiples of, in pixels.
+        """The multiple of both sides of the padded frame, in pixels.
 
         Padding fills whole cells of the tensor; a network of one size is always given that size.
         """
@@ -155,7 +155,7 @@ class StyleCard:
         return json.dumps(asdict(self), sort_keys=True)
 
     def tensor_shape(self, count: int, height_px: int, width_px: int) -> tuple[int, int, int, int]:
-        """The shape of a batch of ``count`` pictures of that size, in this layout."""
+        """The shape of a batch of ``count`` frames of that size, in this layout."""
         cell = self.layout.cell_px
         height, width, channels = height_px // cell, width_px // cell, self.layout.channels
         if self.layout is Layout.NHWC:
@@ -228,7 +228,7 @@ def write_card(model: bytes, card: StyleCard) -> bytes:
 
 
 def _printable(value: Any) -> Any:
-    """A text without what would speak to a terminal (escape sequences, line ends, reversed writing)."""
+    """``value``; if text, without terminal controls (escape sequences, line ends, bidirectional overrides)."""
     if not isinstance(value, str):
         return value
     return "".join(letter if letter.isprintable() else " " for letter in value)

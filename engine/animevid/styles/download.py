@@ -1,4 +1,4 @@
-"""A file from the web whose content is known beforehand: resumable, verified by SHA-256, whole or not there."""
+"""Downloads a file of known SHA-256: resumable, verified, complete or not at all."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _LOG = logging.getLogger(__name__)
 
 _TRIES = 3
 _CHUNK = 1 << 16
-#: A server that is slower than this on the average, after a while, is given up.
+#: The download fails if the server's average rate falls below this.
 _SLOWEST_BYTES_PER_SECOND = 16 << 10
 _GRACE_SECONDS = 30.0
-#: Longer than this no call takes; the next one goes on from there.
+#: The longest time of a call; the next call resumes.
 _MAX_SECONDS = 3600.0
-#: No style is larger; a server that never stops sending must not fill the disk.
+#: The maximum size: a server that never stops sending must not fill the disk.
 MAX_BYTES = 1 << 30
 
 
@@ -51,8 +51,8 @@ def fetch(url: str, folder: Path, *, sha256: str | None = None, timeout_seconds:
 
     Raises:
         UsageError: no checksum, not one, or not an http(s) URL.
-        StyleError: offline, refused by the server, interrupted, too slow, or of another content; or the cache holds
-            something that is no file of ours.
+        StyleError: offline, refused by the server, interrupted, too slow, or of another content; or something else
+            in the cache has the file's name.
     """
     url, sha256 = _checked(url, sha256)
     shown = printable(redacted(url))
@@ -100,7 +100,7 @@ def _is_whole(path: Path, sha256: str) -> bool:
     """Whether ``path`` is the file of that content.
 
     Raises:
-        StyleError: something else has its name: a link, a folder, a FIFO. Nothing of ours makes that.
+        StyleError: something else has its name: a link, a folder, a FIFO.
     """
     try:
         kind = path.lstat().st_mode
@@ -113,10 +113,10 @@ def _is_whole(path: Path, sha256: str) -> bool:
 
 @contextmanager
 def _open_part(path: Path) -> Iterator[BufferedRandom]:
-    """What has come so far, held against another animevid.
+    """The partial download, locked against other processes.
 
     Raises:
-        StyleError: it is no file of ours, or another process fetches it.
+        StyleError: it is no regular file, or another process downloads it.
     """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
@@ -149,10 +149,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opened(request: urllib.request.Request, timeout_seconds: float) -> Any:
-    """The response, its headers complete, within a time however slowly they come.
+    """The response with complete headers, within a time limit.
 
     Raises:
-        TimeoutError: they do not. What still waits for them ends with the process.
+        TimeoutError: they do not arrive in time. The waiting thread ends with the process.
     """
     found: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -204,7 +204,7 @@ def _receive(url: str, file: BufferedRandom, *, timeout_seconds: float) -> bool:
 
 
 def _copy(response: Any, file: BufferedRandom, have: int, length: int | None, shown: str) -> bool:
-    """Whether all of ``length`` has come. A server that sends too slowly, or more than it said, is given up."""
+    """Whether all of ``length`` has arrived. Fails if the server sends too slowly or too much."""
     file.seek(have)
     received, began = 0, time.monotonic()
     while chunk := _next_chunk(response, shown):
@@ -234,9 +234,9 @@ def _length(text: str | None, shown: str) -> int | None:
 
 
 def _next_chunk(response: http.client.HTTPResponse, shown: str) -> bytes:
-    """Nothing at the end or where the connection broke; the number of bytes tells one from the other."""
+    """The next bytes; empty at the end or if the connection broke, which the number of bytes tells."""
     try:
-        return response.read1(_CHUNK)  # what has come, so that a trickle is noticed
+        return response.read1(_CHUNK)  # available bytes only, so that a slow server is noticed
     except (http.client.HTTPException, OSError) as error:
         _LOG.info("%s: %s", shown, printable(str(error)))
         return b""

@@ -1,4 +1,4 @@
-"""Where a user's styles and caches lie, by each platform's own convention."""
+"""Folders of a user's styles and caches, by each platform's convention."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def user_styles_folder() -> Path:
 
 def cache_folder() -> Path:
     """``~/.cache/animevid`` (``$XDG_CACHE_HOME``), ``~/Library/Caches/animevid`` on macOS,
-    ``%LOCALAPPDATA%\\animevid`` on Windows. What lies there can be made again.
+    ``%LOCALAPPDATA%\\animevid`` on Windows. Its content can be recreated.
     """
     return _base("XDG_CACHE_HOME", ".cache", "Library/Caches") / "animevid"
 

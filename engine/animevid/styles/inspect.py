@@ -1,9 +1,9 @@
-"""A card for an ONNX file that carries none: what can be read from its graph, and the rest from running it small.
+"""Infers a card for an ONNX file without one, from its graph and from runs on small images.
 
-Made for what is published: AnimeGANv2 and AnimeGANv3 (``1, H, W, 3`` in [-1, 1]), their PyTorch ports and CartoonGAN
-(``N, 3, H, W``). Order of evidence: what the caller says (``CardHints``), the graph (shapes, the last operator), the
-behaviour on a small picture. Networks of float16 and uint8, and those that give a larger picture, are brought to the
-common form (``styles.adapt``). What is not a stylizer is refused: classifiers, two inputs, other channel counts.
+Made for published networks: AnimeGANv2 and AnimeGANv3 (``1, H, W, 3`` in [-1, 1]), their PyTorch ports and CartoonGAN
+(``N, 3, H, W``). Order of evidence: the caller's ``CardHints``, the graph (shapes, the last operator), the
+behaviour on a small image. Networks of float16 and uint8, and those that give a larger image, are brought to the
+common form (``styles.adapt``). Other networks are refused: classifiers, two inputs, other channel counts.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Range = tuple[float, float]
 
 #: The ranges that image networks use, the commonest first.
 RANGES: tuple[Range, ...] = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
-#: Another range than the expected one is believed only where the picture comes out this much nearer to the given one.
+#: Another range than the expected one is chosen only if its output is this much nearer to the input image.
 _CLEARLY_BETTER = 0.6
 _LARGEST_SCALE = 8
 _LARGEST_BATCH = 64
@@ -42,11 +42,11 @@ def infer_card(model: bytes, *, name: str, hints: CardHints | None = None) -> St
 def look_at(model: bytes, *, name: str, hints: CardHints | None = None) -> tuple[bytes, StyleCard]:
     """``model`` (a serialized ONNX file) as every backend runs it, and its card.
 
-    The model is ``model`` itself where it takes and gives float32 pictures of one size. Runs it on small pictures, with
+    The model is ``model`` itself where it takes and gives float32 images of one size. Runs it on small images, with
     ONNX Runtime on one thread.
 
     Raises:
-        StyleError: not ONNX, not a stylizer, or it fails on every picture.
+        StyleError: not ONNX, not a stylizer, or it fails on every image.
     """
     hints = hints or CardHints()
     sha256 = hashlib.sha256(model).hexdigest()
@@ -90,7 +90,7 @@ def _only_tensors(graph: Graph, name: str) -> tuple[TensorInfo, TensorInfo]:
         raise StyleError(f"{name!r} keeps its weights in a second file; save it as one ONNX file (onnx.save does)")
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         counts = f"{len(graph.inputs)} inputs and {len(graph.outputs)} outputs"
-        raise StyleError(f"{name!r} is not a stylizer: it has {counts}; allowed is one picture in, one out")
+        raise StyleError(f"{name!r} is not a stylizer: it has {counts}; allowed is one image in, one out")
     given, got = graph.inputs[0], graph.outputs[0]
     for tensor in (given, got):
         if tensor.element_type != FLOAT32 and tensor.element_type not in CAST_TYPES:
@@ -156,7 +156,7 @@ def _colour_order(graph: Graph, layout: Layout) -> ColourOrder:
 
 
 def _output_range_of(graph: Graph, layout: Layout) -> Range | None:
-    """What the last operator bounds the output to, where it is Tanh or Sigmoid."""
+    """The output range by the last operator, where it is Tanh or Sigmoid."""
     if layout is Layout.PACKED_YUV420:
         return (-1.0, 1.0)
     makers = {output: node for node in graph.nodes for output in node.outputs}
@@ -169,7 +169,7 @@ def _output_range_of(graph: Graph, layout: Layout) -> Range | None:
 
 
 class _Probe:
-    """Runs the model on small pictures."""
+    """Runs the model on small images."""
 
     def __init__(self, model: bytes, given: TensorInfo, layout: Layout, name: str) -> None:
         import onnxruntime
@@ -197,7 +197,7 @@ class _Probe:
             if max(self.fixed_size_px) > LARGEST_SIDE or self._count > _LARGEST_BATCH:
                 raise StyleError(
                     f"{name!r} takes {_said(given)} only; allowed are sides up to {LARGEST_SIDE} px and "
-                    f"{_LARGEST_BATCH} pictures at a time"
+                    f"{_LARGEST_BATCH} images at a time"
                 )
         elif isinstance(height, int) or isinstance(width, int):
             raise StyleError(
@@ -205,7 +205,7 @@ class _Probe:
             )
 
     def size_multiple(self, known_px: int | None = None) -> int:
-        """The smallest power of two that pictures must be a multiple of, in pixels, to come out whole; ``known_px`` is
+        """The smallest power of two that images must be a multiple of, in pixels, to come out whole; ``known_px`` is
         only tried. Of a model with a fixed size: 1, where nothing is known.
 
         Raises:
@@ -228,14 +228,14 @@ class _Probe:
         raise failure
 
     def ranges(self, input_range: Range | None, output_range: Range | None, *, multiple: int) -> tuple[Range, Range]:
-        """The ranges with which a soft picture comes out most like itself: a stylizer keeps what is in the picture.
+        """The ranges with which a soft image changes least: a stylizer keeps the content of an image.
 
         A network that is linear looks the same in every range, so the expected one (that of the last operator, or
         [-1, 1]) stands unless another is clearly better.
         """
         size = self.fixed_size_px or tuple(max(1, 64 // multiple) * multiple for _ in range(2))
-        picture = _soft_picture(size[0] // self._layout.cell_px, size[1] // self._layout.cell_px, self._layout)
-        batch = np.repeat(picture[np.newaxis], self._count, axis=0)
+        image = _soft_image(size[0] // self._layout.cell_px, size[1] // self._layout.cell_px, self._layout)
+        batch = np.repeat(image[np.newaxis], self._count, axis=0)
         outputs: dict[Range, Array] = {}
         expected = output_range or input_range or RANGES[0]
         best: tuple[float, Range, Range] | None = None
@@ -259,8 +259,8 @@ class _Probe:
 
     def _run_of_size(self, height: int, width: int) -> Array:
         cell = self._layout.cell_px
-        picture = _soft_picture(height // cell, width // cell, self._layout)
-        return self._run(np.repeat(picture[np.newaxis] * 2.0 - 1.0, self._count, axis=0))
+        image = _soft_image(height // cell, width // cell, self._layout)
+        return self._run(np.repeat(image[np.newaxis] * 2.0 - 1.0, self._count, axis=0))
 
     def _run(self, batch: Array) -> Array:
         """Raises:
@@ -269,19 +269,19 @@ class _Probe:
         try:
             output = np.asarray(self._session.run(None, {self._given: np.ascontiguousarray(batch, np.float32)})[0])
         except Exception as error:
-            raise StyleError(f"{self._name!r} fails on a picture of {batch.shape} ({_first_line(error)})") from error
+            raise StyleError(f"{self._name!r} fails on an image of {batch.shape} ({_first_line(error)})") from error
         self.scale = _scale_of(output.shape, batch.shape, self._layout)
         if not self.scale:
             raise StyleError(
-                f"{self._name!r} is not a stylizer: it gives {output.shape} for a picture of {batch.shape}; "
-                f"allowed is a picture of the same size or 2 to {_LARGEST_SCALE} times it"
+                f"{self._name!r} is not a stylizer: it gives {output.shape} for an image of {batch.shape}; "
+                f"allowed is an image of the same size or 2 to {_LARGEST_SCALE} times it"
             )
         result: Array = output.astype(np.float32)
         return result
 
 
 def _scale_of(got: tuple[int, ...], given: tuple[int, ...], layout: Layout) -> int:
-    """How much larger both sides of a picture of shape ``got`` are, a whole number; 0 for what is no such picture."""
+    """The integer factor between the sides of ``got`` and ``given``; 0 if there is none."""
     if got == given:
         return 1
     if len(got) != 4 or layout is Layout.PACKED_YUV420:
@@ -291,12 +291,12 @@ def _scale_of(got: tuple[int, ...], given: tuple[int, ...], layout: Layout) -> i
     return factor if got == larger and 1 < factor <= _LARGEST_SCALE else 0
 
 
-def _soft_picture(height: int, width: int, layout: Layout) -> Array:
+def _soft_image(height: int, width: int, layout: Layout) -> Array:
     """Smooth, coloured, from black to white: ``(C, H, W)`` or ``(H, W, C)`` in [0, 1]."""
     y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
     waves = [0.5 + 0.5 * np.sin(2 * np.pi * (x * (1 + c % 3) * 0.7 + y * (1.6 - c % 3 * 0.4)) + c) for c in range(3)]
-    picture = np.stack([waves[c % 3] for c in range(layout.channels)])
-    ordered = np.moveaxis(picture, 0, -1) if layout is Layout.NHWC else picture
+    image = np.stack([waves[c % 3] for c in range(layout.channels)])
+    ordered = np.moveaxis(image, 0, -1) if layout is Layout.NHWC else image
     return np.ascontiguousarray(ordered, np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What a serialized ONNX model says about itself, read (and cut short) without onnx, protobuf or a runtime.
+"""Reads a serialized ONNX model's metadata and graph without onnx, protobuf or a runtime.
 
 Only the fields that the engine needs are decoded; weights are skipped, never copied. So the card of a style is read in
 microseconds and a list of styles needs no runtime at all. Field numbers: ``onnx.proto3`` of ONNX (IR version 3 to 13);
@@ -53,8 +53,8 @@ class Graph:
     has_external_weights: bool
 
 
-#: A model has one graph, a few operator sets and notes; to read on in what has more would take minutes.
-_MOST_FIELDS = 100_000
+#: The maximum number of top-level fields: a model has one graph, a few operator sets and metadata.
+_MAX_FIELDS = 100_000
 
 #: The entry "location" of a tensor's external data, wherever the tensor lies (attributes and subgraphs too), also where
 #: its length is written longer than it need be. A tensor or tag of that very name is refused with it.
@@ -62,7 +62,7 @@ _LOCATION = re.compile(rb"\x0a(?:\x08|\x88\x80*\x00)location")
 
 
 def has_external_data(model: bytes) -> bool:
-    """Whether anything in ``model`` says that its values lie in another file (or at an address in memory)."""
+    """Whether any tensor in ``model`` has its values in another file (or at an address in memory)."""
     return _LOCATION.search(model) is not None
 
 
@@ -71,7 +71,7 @@ _LOOP = re.compile(rb"\x22(?:\x04|\x84\x80*\x00)(?:Loop|Scan)")
 
 
 def may_loop(model: bytes) -> bool:
-    """Whether ``model`` may run for ever: it has an operator that repeats. All others end by themselves."""
+    """Whether ``model`` may run for ever, since it has an operator that loops."""
     return _LOOP.search(model) is not None
 
 
@@ -85,8 +85,8 @@ def read_metadata(model: bytes) -> dict[str, str]:
     has_graph = False
     try:
         for count, (number, value) in enumerate(_fields(memoryview(model))):
-            if count > _MOST_FIELDS:
-                raise ValueError(f"more than {_MOST_FIELDS} fields")
+            if count > _MAX_FIELDS:
+                raise ValueError(f"more than {_MAX_FIELDS} fields")
             if number == 7:
                 has_graph = True
             elif number == 14:

@@ -1,4 +1,4 @@
-"""Where styles come from: a name, a file, a URL. Names are looked up in the user's folder, then in the package.
+"""Finds styles by name, file or URL. Names are looked up in the user's folder, then in the package.
 
 A style ``NAME`` is the file ``NAME.onnx``; its larger, better-looking variant is ``NAME-high.onnx``, a quantized one
 ``NAME-int8.onnx`` (or ``NAME-high-int8.onnx``).
@@ -28,23 +28,23 @@ from animevid.styles.trial import try_out
 
 _LOG = logging.getLogger(__name__)
 
-#: What is used where nobody says: a bright landscape look.
+#: The default style: a bright landscape look.
 DEFAULT_STYLE = "aozora"
 
 _SHIPPED = Path(__file__).resolve().parent
-#: No style is larger.
+#: The maximum size of a style.
 _MAX_BYTES = 1 << 30
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
 @dataclass(frozen=True)
 class Style:
-    """A style that was found: its card, and the ONNX file, which is read when ``model`` is first asked for.
+    """A style: its card, and its ONNX file, which is read when ``model`` is first used.
 
     Args:
         card (StyleCard): its metadata.
         path (Path): the file.
-        allow_int8 (bool): asked for by name alone, so that its INT8 file may stand in for it where that is faster.
+        allow_int8 (bool): chosen by name alone, so its INT8 file may be used where that is faster.
         has_card (bool): whether the card says what the network expects. A list holds files without a card as well, and
             does not run them to find out; ``with_card`` does.
     """
@@ -59,7 +59,7 @@ class Style:
         """The serialized ONNX file.
 
         Raises:
-            StyleError: it cannot be read any more.
+            StyleError: it can no longer be read.
         """
         return _read(self.path)
 
@@ -77,7 +77,7 @@ class Style:
     def int8(self) -> Style | None:
         """Its INT8 file: ``NAME-int8.onnx`` beside ``NAME.onnx``, made of the same style; ``None`` without one.
 
-        One that cannot be read, or was made of another version of the style, is left out with a line in the log.
+        A file that cannot be read, or belongs to another version of the style, is ignored with a log message.
         """
         beside = self.path.with_name(f"{self.path.stem}-int8.onnx")
         if self.card.precision != "fp32" or not beside.is_file():
@@ -95,14 +95,14 @@ class Style:
 
 def open_style(options: StyleChoice) -> Style:
     """The style that is asked for: by name, by the path of an ONNX file, or by an http(s) URL with its ``sha256``;
-    ``None`` is the default style, a loaded one is given back as it is.
+    ``None`` is the default style, a loaded one is returned unchanged.
 
     ``quality`` (``"fast"`` or ``"high"``) and ``precision`` (``None``: float32; ``"int8"``) choose among the files
     of a name and mean nothing for a path or a URL. A file without a card is inspected; ``hints`` overrides what would
     be inferred, and is refused for a file with a card.
 
     Raises:
-        UsageError: a quality, precision or checksum that there is not; an open stylizer.
+        UsageError: an unknown quality, precision or checksum; an open stylizer.
         StyleError: no such style, or not a stylizer.
     """
     spec, sha256, hints = options.style, options.sha256, options.hints
@@ -134,7 +134,7 @@ load_style = keywords_of(StyleChoice)(open_style)
 
 
 def _what_is_drawn(card: StyleCard) -> StyleCard:
-    """``card`` without what differs between two files of one style."""
+    """``card`` without the fields that differ between files of one style."""
     return replace(card, name=".", title="", description="", recipe="", precision="fp32")
 
 
@@ -175,14 +175,14 @@ def _open(
     elif path.resolve().parent != _SHIPPED:
         model, card = try_out(model, name=name, card=card)
     style = Style(card, path, allow_int8)
-    style.__dict__["model"] = model  # it is in memory already: fills the cached property
+    style.__dict__["model"] = model  # already in memory: fill the cached property
     return style
 
 
 def _read(path: Path) -> bytes:
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a FIFO would be waited for, a device never ends
+        if not stat.S_ISREG(status.st_mode):  # a FIFO would block, a device never ends
             raise StyleError(
                 f"{str(path)!r} cannot be read: it is not a file; give a style's name, an .onnx file or a URL"
             )
@@ -226,7 +226,7 @@ def _onnx_files(folder: Path) -> Iterator[Path]:
         _LOG.warning("%s cannot be read: %s", folder, error)
         return
     for path in paths:
-        with suppress(OSError):  # a link into a folder of somebody else's: the others are still there
+        with suppress(OSError):  # a link into another user's folder: list the others
             if path.is_file():
                 yield path
 

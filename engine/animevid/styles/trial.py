@@ -1,4 +1,4 @@
-"""A style of somebody else's is opened and run once in a process of its own, before it is opened here.
+"""Opens and runs a third-party style once in a child process, before it is opened here.
 
 What a file can do to a runtime (loop for ever, ask for all memory, end the process) it does there, under limits
 (:mod:`animevid.confinement`), and is then refused with one line. What was tried once is remembered by its checksum in
@@ -29,13 +29,13 @@ from animevid.styles.inspect import look_at
 
 _LOG = logging.getLogger(__name__)
 
-#: How long opening and one small picture may take; the variable raises it for a large network on a slow machine.
+#: How long opening and one small image may take; the variable raises it for a large network on a slow machine.
 SECONDS = 10.0
 SECONDS_VARIABLE = "ANIMEVID_STYLE_SECONDS"
-#: Address space beside what grows with the file: the runtime's libraries and arenas, and the pictures.
+#: Address space beside what grows with the file: the runtime's libraries and arenas, and the images.
 _MEMORY_BYTES = 3 << 30
 #: A network of one large size, without loops, may take so many times as long.
-MOST_TIMES = 16.0
+MAX_TIMES = 16.0
 #: How long Python and the runtime may take to start, in which nothing of the file runs.
 _START_SECONDS = 60.0
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV", "OMP_NUM_THREADS")
@@ -57,7 +57,7 @@ _running: set[subprocess.Popen[bytes]] = set()
 def try_out(
     model: bytes, *, name: str, card: StyleCard | None = None, hints: CardHints | None = None
 ) -> tuple[bytes, StyleCard]:
-    """Open ``model`` (a serialized ONNX file) and run it on a small picture, in a child with limits.
+    """Open ``model`` (a serialized ONNX file) and run it on a small image, in a child with limits.
 
     Args:
         model: the file's content.
@@ -139,7 +139,7 @@ def _run(model: bytes, name: str, card: StyleCard | None, hints: CardHints | Non
             _running.add(child)
             try:
                 head = json.dumps(request).encode() + b"\n"
-                said, _ = child.communicate(head + model, timeout=MOST_TIMES * seconds + _START_SECONDS)
+                said, _ = child.communicate(head + model, timeout=MAX_TIMES * seconds + _START_SECONDS)
             except subprocess.TimeoutExpired:
                 raise _endless(name, seconds) from None
             finally:
@@ -147,10 +147,10 @@ def _run(model: bytes, name: str, card: StyleCard | None, hints: CardHints | Non
                 child.kill()  # also after Ctrl-C; what has ended stays ended
     except OSError as error:
         raise StyleError(f"{name!r} cannot be tried in a process of its own ({error.strerror})") from error
-    return _judged(said, child.returncode, name, seconds)
+    return _verdict(said, child.returncode, name, seconds)
 
 
-def _judged(said: bytes, code: int, name: str, seconds: float) -> _Found:
+def _verdict(said: bytes, code: int, name: str, seconds: float) -> _Found:
     answer: dict[str, Any] = {}
     line, _, adapted = said.partition(b"\n")
     with suppress(ValueError):
@@ -158,7 +158,7 @@ def _judged(said: bytes, code: int, name: str, seconds: float) -> _Found:
     if answer.get("error"):
         raise StyleError(str(answer["error"]))
     if answer.get("memory"):
-        raise StyleError(f"{name!r} needs more than {_MEMORY_BYTES >> 30} GiB for one small picture: it is no stylizer")
+        raise StyleError(f"{name!r} needs more than {_MEMORY_BYTES >> 30} GiB for one small image: it is no stylizer")
     if "card" in answer:
         return _Found(str(answer["card"]), adapted)
     if code in (-14, -24, -9):  # SIGALRM, SIGXCPU, or killed when the processor time was over
@@ -168,7 +168,7 @@ def _judged(said: bytes, code: int, name: str, seconds: float) -> _Found:
 
 def _endless(name: str, seconds: float) -> StyleError:
     return StyleError(
-        f"{name!r} did not finish one small picture in {seconds:g} s; if it is yours and only slow, "
+        f"{name!r} did not finish one small image in {seconds:g} s; if it is yours and only slow, "
         f"set {SECONDS_VARIABLE} to more seconds"
     )
 

@@ -19,7 +19,7 @@ from animevid.options import CardHints
 from animevid.styles.card import ColourOrder, Layout, StyleCard
 from animevid.styles.inspect import look_at
 from animevid.styles.onnx_file import may_loop
-from animevid.styles.trial import MOST_TIMES
+from animevid.styles.trial import MAX_TIMES
 
 #: What a runtime says when it gets no memory.
 _NO_MEMORY = ("bad_alloc", "allocate memory", "bad allocation", "std::length_error", "vector::_M_")
@@ -78,7 +78,7 @@ def _open_as_for_films(model: bytes, card: StyleCard, seconds: float) -> None:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     if card.fixed_size_px and not may_loop(model) and hasattr(signal, "setitimer"):
         # It has no small size: the time grows with the one that it has.
-        share = min(MOST_TIMES, 1 + card.fixed_size_px[0] * card.fixed_size_px[1] / 512**2)
+        share = min(MAX_TIMES, 1 + card.fixed_size_px[0] * card.fixed_size_px[1] / 512**2)
         signal.setitimer(signal.ITIMER_REAL, seconds * share)
     multiple = card.padded_multiple_px
     side = -(-_SIDE_PX // multiple) * multiple
@@ -87,8 +87,8 @@ def _open_as_for_films(model: bytes, card: StyleCard, seconds: float) -> None:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         given = session.get_inputs()[0]
         first = given.shape[0] if given.shape and isinstance(given.shape[0], int) else 1
-        picture = np.zeros(card.tensor_shape(max(1, first), height, width), np.float32)
-        session.run(None, {given.name: picture})
+        image = np.zeros(card.tensor_shape(max(1, first), height, width), np.float32)
+        session.run(None, {given.name: image})
     except Exception as error:
         text = str(error)
         if isinstance(error, MemoryError) or any(word in text for word in _NO_MEMORY):

@@ -33,7 +33,7 @@ def _run_paint(args: argparse.Namespace) -> int:
         print(f"{done}/{total} {name}", flush=True)
 
     painted = paint_pairs(args.photos, args.weights, args.out, looks=args.looks, limit=args.limit, on_progress=show)
-    print(f"{painted} pictures painted; {args.out}")
+    print(f"{painted} images painted; {args.out}")
     return 0
 
 

@@ -36,20 +36,23 @@ def _fill_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network-weights", type=Path, help="its weights (.safetensors or .pth)")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of the feature network")
     parser.add_argument(
+        "--evaluator",
         "--judge",
         type=Path,
         metavar="FOLDER",
         help="network of the npm package nsfwjs (npm pack nsfwjs@4.4.0): "
         "a second opinion, package/dist/models/NETWORK; its probe is fitted on --art and on training photos",
     )
-    parser.add_argument("--judge-photos", type=int, default=100, metavar="N", help="training photos for the probe")
+    parser.add_argument(
+        "--evaluator-photos", "--judge-photos", type=int, default=100, metavar="N", help="training photos for the probe"
+    )
     parser.add_argument(
         "--inception-weights",
         metavar="FILE|download",
         help="FID, KID and Inception Score as published: weights-inception-2015-12-05-6726825d.pth of torch-fidelity, "
         "or pytorch-fid's file of that date (96 MB); download fetches and checks it",
     )
-    parser.add_argument("--sheet", type=int, default=12, metavar="N", help="photos shown in the page")
+    parser.add_argument("--shown", "--sheet", type=int, default=12, metavar="N", help="photos shown in the page")
     parser.add_argument(
         "--votes",
         type=Path,
@@ -67,11 +70,11 @@ def _run_evaluate(args: argparse.Namespace) -> int:
 
     import torch
 
-    from animevid_trainer.data.pictures import find_pictures, open_pictures, shrink_shortest_to
+    from animevid_trainer.data.images import find_images, open_images, shrink_shortest_to
     from animevid_trainer.data.split import split_by_name
     from animevid_trainer.evaluate.candidates import baselines, open_candidate
+    from animevid_trainer.evaluate.evaluator import open_evaluator
     from animevid_trainer.evaluate.inception import open_inception
-    from animevid_trainer.evaluate.judge import open_judge
     from animevid_trainer.evaluate.measure import evaluate_candidates, read_clip
     from animevid_trainer.evaluate.report import markdown_table, write_report
     from animevid_trainer.perceptual import make_perceptual
@@ -81,10 +84,12 @@ def _run_evaluate(args: argparse.Namespace) -> int:
     votes = [vote for path in args.votes for vote in read_votes(path)]
     chosen = args.inception_weights
     inception = open_inception(chosen, on_progress=partial(show_data, "MB of Inception's weights")) if chosen else None
-    paths = find_pictures(args.photos)
+    paths = find_images(args.photos)
     training: list[Path] = []
-    if args.judge and (args.all or not args.art):
-        raise TrainingError("--judge fits its probe on --art and on photos that are not judged: give --art, not --all")
+    if args.evaluator and (args.all or not args.art):
+        raise TrainingError(
+            "--evaluator fits its probe on --art and on other photos than it evaluates: give --art, not --all"
+        )
     if not args.all:
         training, kept = split_by_name(paths, validation_fraction=args.validation)
         if not kept:
@@ -95,14 +100,14 @@ def _run_evaluate(args: argparse.Namespace) -> int:
 
     def read(chosen: list[Path], what: str, limit: int) -> list[Any]:
         spread = [chosen[index * len(chosen) // limit] for index in range(limit)] if limit < len(chosen) else chosen
-        store = open_pictures(spread, what=what, longest_px=0 if args.size else args.longest)
-        pictures = [store[index] for index in range(len(store))]
-        return [shrink_shortest_to(picture, args.size) for picture in pictures] if args.size else pictures
+        store = open_images(spread, what=what, longest_px=0 if args.size else args.longest)
+        images = [store[index] for index in range(len(store))]
+        return [shrink_shortest_to(image, args.size) for image in images] if args.size else images
 
     photos = read(paths, "photos", args.limit)
-    drawings = find_pictures(args.art) if args.art else []
+    drawings = find_images(args.art) if args.art else []
     art = read(drawings, "art", len(drawings)) if drawings else []
-    judge = open_judge(args.judge) if args.judge else None
+    evaluator = open_evaluator(args.evaluator) if args.evaluator else None
     bf16 = choose_precision(args.precision, torch.device("cpu")) is torch.bfloat16
     network = make_perceptual(args.network, weights=args.network_weights, bf16=bf16)
     clip = read_clip(args.clip) if args.clip else []
@@ -117,10 +122,10 @@ def _run_evaluate(args: argparse.Namespace) -> int:
             art,
             network,
             clip=clip,
-            judge=judge,
+            evaluator=evaluator,
             inception=inception,
-            training_photos=read(training, "training photos", args.judge_photos) if judge else (),
-            sheet_count=args.sheet,
+            training_photos=read(training, "training photos", args.evaluator_photos) if evaluator else (),
+            shown_photos=args.shown,
             on_progress=show_data,
         )
     write_report(args.out, evaluation, votes=votes)

@@ -15,7 +15,7 @@ from animevid_trainer.cli.messages import show_data
 
 
 def _fill(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("pictures", type=Path, metavar="PICTURES", help="folder of portraits (searched recursively)")
+    parser.add_argument("images", type=Path, metavar="IMAGES", help="folder of portraits (searched recursively)")
     parser.add_argument("out", type=Path, metavar="FACES", help="folder for the faces, as PNG; what is there stays")
     parser.add_argument(
         "--detector", type=Path, required=True, metavar="FILE",
@@ -25,34 +25,34 @@ def _fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, default=128, metavar="PX", help="side of a face (0: its own; default: 128)")
     parser.add_argument("--margin", type=float, default=1.5, help="side of the square over the face's box")
     parser.add_argument("--smallest", type=int, default=48, metavar="PX", help="leave lower faces out")
-    parser.add_argument("--longest", type=int, default=1024, metavar="PX", help="shrink larger pictures first")
+    parser.add_argument("--longest", type=int, default=1024, metavar="PX", help="shrink larger images first")
 
 
 def _run(args: argparse.Namespace) -> int:
     from animevid.render.stylizer import Stylizer
 
-    from animevid_trainer.data.pictures import find_pictures, open_pictures
+    from animevid_trainer.data.images import find_images, open_images
     from animevid_trainer.faces import CutSettings, faces_of, in_style, open_detector
-    from animevid_trainer.sheets import write_png
+    from animevid_trainer.sample_grid import write_png
 
     settings = CutSettings(args.size, margin=args.margin, smallest_px=args.smallest)
     detect = open_detector(args.detector)
-    paths = find_pictures(args.pictures)
+    paths = find_images(args.images)
     written = without = 0
     with ExitStack() as stack:
         stylize = in_style(stack.enter_context(Stylizer(args.style))) if args.style else None
-        # nothing is kept: each picture is looked at once
-        pictures = open_pictures(paths, what="pictures", budget_bytes=0, longest_px=args.longest)
-        for done, (name, faces) in enumerate(faces_of(pictures, detect, settings, stylize=stylize), start=1):
+        # nothing is kept: each image is looked at once
+        images = open_images(paths, what="images", budget_bytes=0, longest_px=args.longest)
+        for done, (name, faces) in enumerate(faces_of(images, detect, settings, stylize=stylize), start=1):
             for number, face in enumerate(faces, start=1):
                 write_png(args.out / f"{name}-{number}.png", face)
             written += len(faces)
             without += not faces
-            show_data("faces", done, len(pictures))
+            show_data("faces", done, len(images))
     if not written:
-        raise TrainingError(f"no face was found in {len(paths)} pictures of {str(args.pictures)!r}; give portraits")
-    print(f"{written} faces in {args.out}; {without} pictures have none that is whole and {args.smallest} px high")
+        raise TrainingError(f"no face was found in {len(paths)} images of {str(args.images)!r}; give portraits")
+    print(f"{written} faces in {args.out}; {without} images have none that is whole and {args.smallest} px high")
     return 0
 
 
-FACES = Command("faces", "cut faces out of pictures, to train faces from noise on", _fill, _run)
+FACES = Command("faces", "cut faces out of images, to train faces from noise on", _fill, _run)

@@ -11,13 +11,13 @@ from animevid.errors import TrainingError
 
 from animevid_trainer.cli.command import Command
 from animevid_trainer.cli.messages import show_data
-from animevid_trainer.cli.sample import STILLS, open_noise_generator, open_sink_for, write_picture
+from animevid_trainer.cli.sample import STILLS, open_noise_generator, open_sink_for, write_image
 
 
 def _fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="run folder (--out of train)")
-    parser.add_argument("picture", type=Path, metavar="PICTURE", help="a face, cut as those that were trained on")
-    parser.add_argument("out", type=Path, metavar="OUT.png", help="the picture and what the generator draws of it")
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="a face, cut as those that were trained on")
+    parser.add_argument("out", type=Path, metavar="OUT.png", help="the image and what the generator draws of it")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=1)
@@ -33,20 +33,20 @@ def _fill(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     import numpy as np
 
-    from animevid_trainer.data.batches import pictures_of, tensor_of
-    from animevid_trainer.data.pictures import UnreadablePictureError, read_picture
+    from animevid_trainer.data.batches import images_of, tensor_of
+    from animevid_trainer.data.images import UnreadableImageError, read_image
     from animevid_trainer.perceptual import make_perceptual
     from animevid_trainer.projection import Distance, ProjectionSettings, perceptual_distance, pixel_distance, project
-    from animevid_trainer.sheets import enlarged
+    from animevid_trainer.sample_grid import enlarged
     from animevid_trainer.validation import middle
 
     settings = ProjectionSettings(args.steps, args.rate, args.seed)
     if args.out.suffix.lower() not in STILLS or args.scale < 1:
-        raise TrainingError(f"OUT {str(args.out)!r}, --scale {args.scale}: give a picture such as out.png; 1 or more")
+        raise TrainingError(f"OUT {str(args.out)!r}, --scale {args.scale}: give an image such as out.png; 1 or more")
     try:
-        picture = read_picture(args.picture)
-    except UnreadablePictureError as error:
-        raise TrainingError(f"the picture cannot be read ({error}); give a face that opens in a viewer") from error
+        image = read_image(args.image)
+    except UnreadableImageError as error:
+        raise TrainingError(f"the image cannot be read ({error}); give a face that opens in a viewer") from error
     generator = open_noise_generator(args.run_folder, step=args.step, averaged=not args.raw)
     distance: Distance = pixel_distance
     if args.perceptual_weights:
@@ -54,16 +54,16 @@ def _run(args: argparse.Namespace) -> int:
         distance = perceptual_distance(vgg, ("conv1_2", "conv2_2", "conv3_3"))
     size = generator.size_px
     with open_sink_for(args.out, (2 * args.scale * size, args.scale * size), overwrite=args.overwrite) as sink:
-        target = middle(picture, size)
+        target = middle(image, size)
         found = project(
             generator, tensor_of([target]), distance, settings,
             on_step=lambda step, _: show_data("steps", step, settings.steps),
         )  # fmt: skip
-        pair = [enlarged(each, args.scale) for each in (target, pictures_of(found.picture)[0])]
-        write_picture(sink, np.concatenate(pair, 1))
+        pair = [enlarged(each, args.scale) for each in (target, images_of(found.image)[0])]
+        write_image(sink, np.concatenate(pair, 1))
         report = sink.finish()
-    print(f"{report.path}: the picture, and the nearest that is drawn, at a distance of {found.distance:.4g}")
+    print(f"{report.path}: the image, and the nearest that is drawn, at a distance of {found.distance:.4g}")
     return 0
 
 
-PROJECT = Command("project", "find the face from noise that is nearest to a picture", _fill, _run)
+PROJECT = Command("project", "find the face from noise that is nearest to an image", _fill, _run)

@@ -17,10 +17,10 @@ from animevid_trainer.cli.command import Command
 if TYPE_CHECKING:
     from animevid.io import Sink
 
-    from animevid_trainer.data.pictures import Picture
+    from animevid_trainer.data.images import Image
     from animevid_trainer.generators.noise import NoiseGenerator
 
-#: endings of a single picture
+#: endings of a single image
 STILLS = (".png", ".jpg", ".jpeg", ".avif")
 _FILM_INTERPOLATE = 45
 
@@ -41,7 +41,7 @@ def _fill(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--samples", type=int, default=8, metavar="N", help="film: samples that are walked through")
     parser.add_argument("--grid", default="", metavar="CxR", help="columns x rows (default: 8x4, film: 4x2)")
-    parser.add_argument("--scale", type=int, default=2, help="enlarge each picture so many times")
+    parser.add_argument("--scale", type=int, default=2, help="enlarge each image so many times")
     parser.add_argument("--fps", type=int, default=30, help="film: frames a second")
     parser.add_argument("--step", type=int, help="checkpoint to take (default: the latest)")
     parser.add_argument("--raw", action="store_true", help="the weights themselves instead of their average")
@@ -65,9 +65,9 @@ def _run(args: argparse.Namespace) -> int:
     generator = open_noise_generator(args.run_folder, step=args.step, averaged=not args.raw)
     size = columns * args.scale * generator.size_px, rows * args.scale * generator.size_px
     with open_sink_for(args.out, size, fps=args.fps, overwrite=args.overwrite) as sink:
-        pictures = walk(generator, settings, samples=args.samples) if is_film else [sample_grid(generator, settings)]
-        for index, picture in enumerate(pictures):
-            write_picture(sink, picture, index=index, fps=args.fps)
+        images = walk(generator, settings, samples=args.samples) if is_film else [sample_grid(generator, settings)]
+        for index, image in enumerate(images):
+            write_image(sink, image, index=index, fps=args.fps)
         report = sink.finish()
     print(f"{report.path}: {report.frames_written} frame{'s' if report.frames_written > 1 else ''}, {report.encoder}")
     return 0
@@ -89,26 +89,26 @@ def open_noise_generator(run: Path, *, step: int | None, averaged: bool) -> Nois
 
 
 def open_sink_for(path: Path, size: tuple[int, int], *, fps: int = 1, overwrite: bool = False) -> Sink:
-    """The engine's sink for pictures of ``size`` (width, height in px).
+    """The engine's sink for images of ``size`` (width, height in px).
 
     Raises:
         UsageError: nothing writes such a file.
         OutputError: it exists, or cannot be written.
     """
     from animevid.io import open_sink
-    from animevid.io.encoders import PictureKind
+    from animevid.io.encoders import FrameFormat
     from animevid.options import OutputOptions
 
-    picture = PictureKind(*size, rate=Fraction(fps))
-    return open_sink(path, settings=OutputOptions(overwrite=overwrite), picture=picture)
+    frame_format = FrameFormat(*size, rate=Fraction(fps))
+    return open_sink(path, settings=OutputOptions(overwrite=overwrite), frame_format=frame_format)
 
 
-def write_picture(sink: Sink, picture: Picture, *, index: int = 0, fps: int = 1) -> None:
-    """Picture number ``index`` of a film at ``fps``, or the only one."""
+def write_image(sink: Sink, image: Image, *, index: int = 0, fps: int = 1) -> None:
+    """Image number ``index`` of a film at ``fps``, or the only one."""
     from animevid.frame import Frame
     from animevid.pixels import rgb_to_planes
 
-    sink.write(Frame(rgb_to_planes(picture), index, Fraction(index, fps), Fraction(1, fps)))
+    sink.write(Frame(rgb_to_planes(image), index, Fraction(index, fps), Fraction(1, fps)))
 
 
 def _grid_of(text: str) -> tuple[int, int]:

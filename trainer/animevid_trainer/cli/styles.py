@@ -76,11 +76,11 @@ def _quantize(style: Path, photos: Path, args: argparse.Namespace) -> int:
     from animevid_trainer.quantize import quantize_file
 
     # every second one is kept from calibration, to compare on
-    pictures = _some_photos(photos, count=2 * args.calibration)
-    calibration, held_out = pictures[::2], pictures[1::2]
+    images = _some_photos(photos, count=2 * args.calibration)
+    calibration, held_out = images[::2], images[1::2]
     if not held_out:
         raise TrainingError(
-            f"{len(pictures)} photo in {str(photos)!r}: --int8 needs some to quantize on, some to compare"
+            f"{len(images)} photo in {str(photos)!r}: --int8 needs some to quantize on, some to compare"
         )
     report = quantize_file(style, photos=calibration, held_out=held_out, keep_float=args.keep_float)
     print(f"{report.path}: {report.bytes_written:,} bytes; from float32 by {report.distance}")
@@ -99,7 +99,7 @@ def _about(run: Path) -> dict[str, Any]:
 def _export(generator: Any, args: argparse.Namespace, *, photos: Path, recipe: str) -> int:
     from animevid_trainer.export import export_style, make_card
 
-    pictures = _some_photos(photos, count=4)
+    images = _some_photos(photos, count=4)
     card = make_card(
         generator,
         name=args.name or args.style.stem,
@@ -111,7 +111,7 @@ def _export(generator: Any, args: argparse.Namespace, *, photos: Path, recipe: s
         recipe=recipe,
     )
     card = replace(card, net_pixels=args.net_pixels)
-    report = export_style(generator, args.style, card=card, pictures=pictures, precision=args.precision)
+    report = export_style(generator, args.style, card=card, images=images, precision=args.precision)
     print(f"{report.path}: {report.bytes_written:,} bytes; torch and ONNX Runtime differ by {report.parity}")
     return 0
 
@@ -122,13 +122,13 @@ def _some_photos(folder: Path, *, count: int) -> list[Any]:
     Raises:
         TrainingError: none there.
     """
-    from animevid_trainer.data.pictures import find_pictures, open_pictures
+    from animevid_trainer.data.images import find_images, open_images
 
     if folder == Path():
         raise TrainingError("real photos are needed to compare with; give a folder with --photos")
-    paths = find_pictures(folder)
+    paths = find_images(folder)
     chosen = [paths[index * len(paths) // count] for index in range(min(count, len(paths)))]
-    store = open_pictures(chosen, what="photos", longest_px=1024)
+    store = open_images(chosen, what="photos", longest_px=1024)
     return [store[index] for index in range(len(store))]
 
 
@@ -137,7 +137,7 @@ def _fill_import(parser: argparse.ArgumentParser) -> None:
         "weights", type=Path, help="AnimeGANv2 .pt/.pth, CartoonGAN or luma-unet .safetensors, .npy folder"
     )
     parser.add_argument("style", type=Path, metavar="STYLE.onnx")
-    parser.add_argument("--twin", type=Path, help="ONNX file of the same network to agree with")
+    parser.add_argument("--reference", "--twin", type=Path, help="ONNX file of the same network to agree with")
     parser.add_argument("--upsampling", choices=("half_pixel", "align_corners", "asymmetric"))
     _add_int8_flags(parser)
     _add_card_flags(parser)
@@ -149,10 +149,10 @@ def _run_import(args: argparse.Namespace) -> int:
     if args.photos is None:
         raise TrainingError("real photos are needed to compare with; give a folder with --photos")
     _check_int8_flags(args)
-    pictures = _some_photos(args.photos, count=16)
-    imported = import_weights(args.weights, twin=args.twin, pictures=pictures, upsampling=args.upsampling)
+    images = _some_photos(args.photos, count=16)
+    imported = import_weights(args.weights, reference=args.reference, images=images, upsampling=args.upsampling)
     if imported.parity is not None:
-        print(f"{imported.name} agrees with {args.twin.name}: {imported.parity}")
+        print(f"{imported.name} agrees with {args.reference.name}: {imported.parity}")
     recipe = "distill" if imported.name == "luma-unet" else f"imported: {imported.name}"
     code = _export(imported.generator, args, photos=args.photos, recipe=recipe)
     return _quantize(args.style, args.photos, args) if args.int8 else code

@@ -82,15 +82,15 @@ def _serve(args: argparse.Namespace, store: VoteStore) -> int:
 
     from animevid.server.auth import Guard, is_loopback, new_token
 
-    from animevid_trainer.data.pictures import find_pictures, open_pictures
+    from animevid_trainer.data.images import find_images, open_images
     from animevid_trainer.evaluate.candidates import open_candidate
     from animevid_trainer.survey.app import Survey, make_app
     from animevid_trainer.survey.pairs import hang, names_of
 
-    paths = find_pictures(args.photos)
+    paths = find_images(args.photos)
     count = min(args.limit, len(paths))
     chosen = [paths[index * len(paths) // count] for index in range(count)]
-    opened = open_pictures(chosen, what="photos", longest_px=args.longest)
+    opened = open_images(chosen, what="photos", longest_px=args.longest)
     photos = {name: opened[index] for index, name in enumerate(names_of(opened.paths))}
     with ExitStack() as stack:
         candidates = (stack.enter_context(open_candidate(spec)) for spec in args.candidates)
@@ -137,4 +137,4 @@ def _run_app(app: web.Application, host: str, port: int, ready: Callable[[str], 
         print("the survey is closed; the same command opens it again")
 
 
-SURVEY = Command("survey", "ask viewers which of two styles' pictures they would keep, and rank them", _fill, _run)
+SURVEY = Command("survey", "ask viewers which of two styles' images they would keep, and rank them", _fill, _run)

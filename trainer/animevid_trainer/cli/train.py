@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 #: What AnimeGANv2's authors advise for portraits.
 _PORTRAIT_PHOTOS = 3000
-#: Karras et al. 2020, arXiv:2006.06676, section 4: augmentation helps below some ten thousand pictures.
+#: Karras et al. 2020, arXiv:2006.06676, section 4: augmentation helps below some ten thousand images.
 _MANY_FACES = 10_000
-_FIRST_SHEET_SECONDS = 60.0
+_FIRST_SAMPLES_SECONDS = 60.0
 
 
 def _fill(parser: argparse.ArgumentParser) -> None:
@@ -67,10 +67,10 @@ def _fill(parser: argparse.ArgumentParser) -> None:
         "--art-crops", type=int, default=16, metavar="K", help="fixed crops a drawing (0: always fresh)"
     )
     parser.add_argument(
-        "--longest", type=int, default=1280, metavar="PX", help="shrink larger pictures to this side (0: never)"
+        "--longest", type=int, default=1280, metavar="PX", help="shrink larger images to this side (0: never)"
     )
     parser.add_argument(
-        "--memory", type=float, default=1.0, metavar="GIB", help="memory for pictures and what is computed of them"
+        "--memory", type=float, default=1.0, metavar="GIB", help="memory for images and what is computed of them"
     )
     when = "STEPS|TIME"
     parser.add_argument(
@@ -78,7 +78,11 @@ def _fill(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--keep-last", type=int, default=2, metavar="K", help="checkpoints kept beside the best")
     parser.add_argument(
-        "--sheet-every", default="10min", metavar=when, help="sample grids; by time, the first comes after a minute"
+        "--samples-every",
+        "--sheet-every",
+        default="10min",
+        metavar=when,
+        help="sample grids; by time, the first comes after a minute",
     )
     parser.add_argument("--log-every", default="30s", metavar=when)
     parser.add_argument("--accept-changes", action="store_true", help="resume although settings have changed")
@@ -141,7 +145,7 @@ def _take_faces(args: argparse.Namespace, recipe: Recipe) -> None:
         if getattr(args, flag) is None:
             raise TrainingError(
                 f"--{flag} is missing: animevid train {recipe.name} --art FACES --out RUN; "
-                "animevid faces cuts faces out of pictures"
+                "animevid faces cuts faces out of images"
             )
     if args.photos is not None:
         raise TrainingError(f"{recipe.name} draws from noise and learns from --art alone: leave --photos out")
@@ -182,7 +186,7 @@ def _train(args: argparse.Namespace, recipe: Recipe) -> int:
         log_every=parse_every(args.log_every),
         checkpoint_every=parse_every(args.checkpoint_every),
         keep_last=args.keep_last,
-        sheet_every=parse_every(args.sheet_every, first_seconds=_FIRST_SHEET_SECONDS),
+        samples_every=parse_every(args.samples_every, first_seconds=_FIRST_SAMPLES_SECONDS),
     )
     with join_world() as world:
         speak = world.is_first
@@ -224,16 +228,16 @@ def described(recipe: Recipe) -> str:
 def banner(trainer: Trainer) -> str:
     """What a run is about to do, and where it can be watched: a few lines."""
     data, settings = trainer.about["data"], trainer.settings
-    photos, art = data["photos_trained_on"], data["art_pictures"]
+    photos, art = data["photos_trained_on"], data["art_images"]
     from_noise = trainer.config.get("numbers", {}).get("objective") == "noise"
     steps = f"{settings.steps:,}, in {str(trainer.dtype).removeprefix('torch.')} on {trainer.device}"
     lines = [
         f"  faces        {photos:,} to learn from"
         if from_noise
-        else f"  photos       {photos:,} to learn from, {data['photos_kept_for_validation']} kept aside to judge with",
+        else f"  photos       {photos:,} to learn from, {data['photos_kept_for_validation']} kept aside for validation",
         f"  drawings     {art:,}" if art else "",
         f"  steps        {steps}; --steps N makes it another length",
-        f"  samples      {trainer.folder / 'sheets'}, {settings.sheet_every}",
+        f"  samples      {trainer.folder / 'samples'}, {settings.samples_every}",
         f"  checkpoints  {trainer.checkpoints}, {settings.checkpoint_every}; "
         "Ctrl-C saves one and ends, the same command goes on",
     ]
@@ -250,7 +254,7 @@ def banner(trainer: Trainer) -> str:
     if data["art_dark"]:
         lines.append(
             f"  advice       {data['art_dark']} drawings are dark: the authors leave night scenes out, since a dark "
-            "style darkens every photo; remove them, or lift them with --set data.lowest_art_brightness=100"
+            "style darkens every photo; remove them, or brighten them with --set data.lowest_art_brightness=100"
         )
     return "\n".join(line for line in lines if line)
 

@@ -1,1 +1,1 @@
-"""Pictures for training: folders, crops, S(e), samplers, batches."""
+"""Images for training: folders, crops, S(e), samplers, batches."""

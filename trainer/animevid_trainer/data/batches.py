@@ -1,6 +1,6 @@
 """Batches of crops: a pure function of the step number, prepared ahead by one thread.
 
-Tensors are float32 in [-1, 1], shape (N, 3, H, W), RGB, ``channels_last`` in memory (which is how pictures lie anyway).
+Tensors are float32 in [-1, 1], shape (N, 3, H, W), RGB, ``channels_last`` in memory (the layout of images on disk).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from torch import Tensor
 
 from animevid_trainer.data.crops import CropSettings, draw_crop, prepare
 from animevid_trainer.data.edge_smoothing import EdgeSmoothing, edge_smooth, gray_of
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.images import Image
 from animevid_trainer.data.sampler import SeededSampler
-from animevid_trainer.plan import Plan, Stretch
+from animevid_trainer.plan import PhaseSpan, Plan
 
-# Names a crop that will come again: (picture, crop). None where crops are fresh each time.
+# Names a crop that will come again: (image, crop). None where crops are fresh each time.
 CropKeys = tuple[tuple[int, int], ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step's pictures, each (N, 3, H, W) in [-1, 1] or None where the recipe has no use for it.
+    """One step's images, each (N, 3, H, W) in [-1, 1] or None where the recipe has no use for it.
 
-    ``photo``/``target``: a photo and its teacher's picture, the same crop of both; where G draws from noise, ``photo``
+    ``photo``/``target``: a photo and its teacher's image, the same crop of both; where G draws from noise, ``photo``
     is what it learns from. ``art`` with ``art_gray`` S(x),
     ``smooth`` S(e) (art with blurred edges) and ``smooth_gray`` S(y). ``photo_keys``/``art_keys`` name crops that
     return, for caches of their features.
@@ -58,23 +58,23 @@ class Batch:
         return replace(self, **moved)
 
 
-def tensor_of(pictures: Sequence[Picture]) -> Tensor:
-    """Pictures (H, W, 3) uint8 of one size -> (N, 3, H, W) float32 in [-1, 1], channels_last."""
-    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+def tensor_of(images: Sequence[Image]) -> Tensor:
+    """Images (H, W, 3) uint8 of one size -> (N, 3, H, W) float32 in [-1, 1], channels_last."""
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     return stacked.to(torch.float32).mul_(1.0 / 127.5).sub_(1.0)
 
 
-def pictures_of(tensor: Tensor) -> list[Picture]:
-    """(N, 3, H, W) in [-1, 1] -> N pictures (H, W, 3) uint8, rounded and clamped."""
+def images_of(tensor: Tensor) -> list[Image]:
+    """(N, 3, H, W) in [-1, 1] -> N images (H, W, 3) uint8, rounded and clamped."""
     codes = tensor.detach().float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    return [np.ascontiguousarray(picture) for picture in codes.permute(0, 2, 3, 1).cpu().numpy()]
+    return [np.ascontiguousarray(image) for image in codes.permute(0, 2, 3, 1).cpu().numpy()]
 
 
-class Pictures(Protocol):
-    """Anything that gives picture ``index``: a list, a PictureStore."""
+class Images(Protocol):
+    """Anything that gives image ``index``: a list, a ImageStore."""
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Picture: ...
+    def __getitem__(self, index: int, /) -> Image: ...
 
 
 @dataclass
@@ -82,50 +82,50 @@ class CropCache:
     """Crops that return, kept while ``budget_bytes`` lasts; the longest unused goes first."""
 
     budget_bytes: int
-    _kept: OrderedDict[tuple[int, int, int], tuple[Picture, ...]] = field(default_factory=OrderedDict, repr=False)
+    _kept: OrderedDict[tuple[int, int, int], tuple[Image, ...]] = field(default_factory=OrderedDict, repr=False)
     _used_bytes: int = 0
 
-    def get(self, key: tuple[int, int, int]) -> tuple[Picture, ...] | None:
+    def get(self, key: tuple[int, int, int]) -> tuple[Image, ...] | None:
         found = self._kept.get(key)
         if found is not None:
             self._kept.move_to_end(key)
         return found
 
-    def put(self, key: tuple[int, int, int], pictures: tuple[Picture, ...]) -> None:
+    def put(self, key: tuple[int, int, int], images: tuple[Image, ...]) -> None:
         if key in self._kept:
             return
-        self._kept[key] = pictures
-        self._used_bytes += sum(picture.nbytes for picture in pictures)
+        self._kept[key] = images
+        self._used_bytes += sum(image.nbytes for image in images)
         while self._used_bytes > self.budget_bytes and len(self._kept) > 1:
             _, dropped = self._kept.popitem(last=False)
-            self._used_bytes -= sum(picture.nbytes for picture in dropped)
+            self._used_bytes -= sum(image.nbytes for image in dropped)
 
 
 @dataclass
 class PhotoCrops:
-    """Photo crops, with the same crop of the teacher's picture where ``targets`` is given.
+    """Photo crops, with the same crop of the teacher's image where ``targets`` is given.
 
-    ``crops_per_picture``: 0 draws a fresh crop each time; k draws from k fixed crops of each photo, so that features of
+    ``crops_per_image``: 0 draws a fresh crop each time; k draws from k fixed crops of each photo, so that features of
     them can be cached.
     """
 
-    photos: Pictures
+    photos: Images
     sampler: SeededSampler
     crop: CropSettings
-    targets: Pictures | None = None
-    crops_per_picture: int = 0
+    targets: Images | None = None
+    crops_per_image: int = 0
 
-    def draw(self, place: Stretch, step: int) -> tuple[list[Picture], list[Picture], CropKeys]:
+    def draw(self, place: PhaseSpan, step: int) -> tuple[list[Image], list[Image], CropKeys]:
         settings = replace(self.crop, size_px=place.crop_px)
-        photos: list[Picture] = []
-        targets: list[Picture] = []
+        photos: list[Image] = []
+        targets: list[Image] = []
         keys: list[tuple[int, int]] = []
         self.sampler.batch, self.sampler.position = place.batch, place.sample_at(step)
         for number in self.sampler.draw():
             index = self.sampler.index_of(number)
             random = self.sampler.random_of(number)
-            if self.crops_per_picture:
-                chosen = int(random.integers(self.crops_per_picture))
+            if self.crops_per_image:
+                chosen = int(random.integers(self.crops_per_image))
                 random = self.sampler.random_of_crop(index, chosen)
                 keys.append((index, chosen))
             photo = prepare(self.photos[index], settings)
@@ -141,30 +141,30 @@ class ArtCrops:
     """Art crops with their gray and, where ``with_edges``, their edge-smoothed references S(e) and S(y).
 
     Edges are smoothed after the crop is scaled, so that the blurred band is as wide for a large drawing as for a small
-    one. Fixed crops (``crops_per_picture`` > 0) are made once and kept.
+    one. Fixed crops (``crops_per_image`` > 0) are made once and kept.
     """
 
-    art: Pictures
+    art: Images
     sampler: SeededSampler
     crop: CropSettings
     with_edges: bool = True
     smoothing: EdgeSmoothing = field(default_factory=EdgeSmoothing)
-    crops_per_picture: int = 0
+    crops_per_image: int = 0
     cache: CropCache = field(default_factory=lambda: CropCache(2 << 30))
 
-    def draw(self, place: Stretch, step: int) -> tuple[list[tuple[Picture, ...]], CropKeys]:
+    def draw(self, place: PhaseSpan, step: int) -> tuple[list[tuple[Image, ...]], CropKeys]:
         """Per sample (art, gray) or (art, gray, smooth, smooth gray), and the crops' names."""
         settings = replace(self.crop, size_px=place.crop_px)
-        drawn: list[tuple[Picture, ...]] = []
+        drawn: list[tuple[Image, ...]] = []
         keys: list[tuple[int, int]] = []
         self.sampler.batch, self.sampler.position = place.batch, place.sample_at(step)
         for number in self.sampler.draw():
             index = self.sampler.index_of(number)
             random = self.sampler.random_of(number)
-            if not self.crops_per_picture:
+            if not self.crops_per_image:
                 drawn.append(self._make(index, random, settings))
                 continue
-            chosen = int(random.integers(self.crops_per_picture))
+            chosen = int(random.integers(self.crops_per_image))
             keys.append((index, chosen))
             kept = self.cache.get((index, chosen, place.crop_px))
             if kept is None:
@@ -173,9 +173,9 @@ class ArtCrops:
             drawn.append(kept)
         return drawn, tuple(keys) if keys else None
 
-    def _make(self, index: int, random: np.random.Generator, settings: CropSettings) -> tuple[Picture, ...]:
-        picture = prepare(self.art[index], settings)
-        art = draw_crop(picture, random, settings).of(picture)
+    def _make(self, index: int, random: np.random.Generator, settings: CropSettings) -> tuple[Image, ...]:
+        image = prepare(self.art[index], settings)
+        art = draw_crop(image, random, settings).of(image)
         if not self.with_edges:
             return art, gray_of(art)
         smooth = edge_smooth(art, self.smoothing)

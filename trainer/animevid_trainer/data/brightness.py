@@ -1,7 +1,7 @@
-"""Brightness and colour balance of a style's pictures, and what the authors advise to do about them.
+"""Brightness and colour balance of a style's images, corrected as the authors advise.
 
 AnimeGAN adds to its drawings what each channel lacks to the mean of the three ("data_mean"), so that a style's overall
-cast is not learned as style; and it advises to lift under-exposed drawings, since a dark style makes every photo dark.
+cast is not learned as style; and it advises to brighten under-exposed drawings, since a dark style darkens every photo.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from animevid_trainer.data.pictures import Picture, shrink_to
+from animevid_trainer.data.images import Image, shrink_to
 
 # ITU-R BT.601 luma, as everywhere in this family of trainers.
 _LUMA = np.array([0.299, 0.587, 0.114])
@@ -23,9 +23,9 @@ DARK_BRIGHTNESS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class StyleStatistics:
-    """Over all pictures, each weighing the same; 0..255.
+    """Over all images, each weighing the same; 0..255.
 
-    ``channel_offset``: what to add to R, G, B so that all three have the same mean. ``dark``: how many pictures are
+    ``channel_offset``: what to add to R, G, B so that all three have the same mean. ``dark``: how many images are
     darker than ``DARK_BRIGHTNESS``.
     """
 
@@ -42,16 +42,16 @@ class StyleStatistics:
         return middle - red, middle - green, middle - blue
 
 
-def brightness_of(picture: Picture) -> float:
+def brightness_of(image: Image) -> float:
     """Mean BT.601 luma, 0..255."""
-    return float(shrink_to(picture, _MEASURE_LONGEST_PX).reshape(-1, 3).mean(0) @ _LUMA)
+    return float(shrink_to(image, _MEASURE_LONGEST_PX).reshape(-1, 3).mean(0) @ _LUMA)
 
 
-def measure_style(pictures: Iterable[Picture]) -> StyleStatistics:
-    """Statistics of a set of pictures; each is shrunk first, which changes no mean."""
-    means = np.array([shrink_to(picture, _MEASURE_LONGEST_PX).reshape(-1, 3).mean(0) for picture in pictures])
+def measure_style(images: Iterable[Image]) -> StyleStatistics:
+    """Statistics of a set of images; each is shrunk first, which changes no mean."""
+    means = np.array([shrink_to(image, _MEASURE_LONGEST_PX).reshape(-1, 3).mean(0) for image in images])
     if not len(means):
-        raise ValueError("measure_style needs at least one picture")
+        raise ValueError("measure_style needs at least one image")
     brightness = means @ _LUMA
     red, green, blue = (float(value) for value in means.mean(0))
     return StyleStatistics(
@@ -63,29 +63,29 @@ def measure_style(pictures: Iterable[Picture]) -> StyleStatistics:
     )
 
 
-def balance(picture: Picture, statistics: StyleStatistics) -> Picture:
+def balance(image: Image, statistics: StyleStatistics) -> Image:
     """Add the style's channel offset, so that the set as a whole has no colour cast."""
     codes = np.arange(256, dtype=np.float32)[:, None] + np.array(statistics.channel_offset, np.float32)
     table = np.rint(np.clip(codes, 0, 255)).astype(np.uint8)
-    return np.asarray(cv2.LUT(picture, table[None]), np.uint8)
+    return np.asarray(cv2.LUT(image, table[None]), np.uint8)
 
 
-def compensate_exposure(picture: Picture, *, lowest_brightness: float, largest_gain: float = 2.0) -> Picture:
-    """Lift a picture darker than ``lowest_brightness`` (mean luma, 0..255) to it, or as far as the gain allows.
+def compensate_exposure(image: Image, *, lowest_brightness: float, largest_gain: float = 2.0) -> Image:
+    """Brighten an image darker than ``lowest_brightness`` (mean luma, 0..255) to it, or as far as the gain allows.
 
     A gamma curve, so that black and white stay. ``largest_gain`` bounds the rise of the mean luma; a night scene stays
     a night scene.
     """
-    before = brightness_of(picture)
+    before = brightness_of(image)
     if before >= lowest_brightness or before <= 0.0:
-        return picture
+        return image
     wanted = min(lowest_brightness, before * largest_gain)
-    small = shrink_to(picture, _MEASURE_LONGEST_PX).astype(np.float32) / 255.0
+    small = shrink_to(image, _MEASURE_LONGEST_PX).astype(np.float32) / 255.0
     low, high = 0.1, 1.0
     # Mean luma falls as gamma rises: halve the interval until a code value no longer matters.
     for _ in range(16):
         gamma = 0.5 * (low + high)
-        lifted = float((small**gamma).reshape(-1, 3).mean(0) @ _LUMA) * 255.0
-        low, high = (gamma, high) if lifted > wanted else (low, gamma)
+        brightened = float((small**gamma).reshape(-1, 3).mean(0) @ _LUMA) * 255.0
+        low, high = (gamma, high) if brightened > wanted else (low, gamma)
     table = np.rint(255.0 * (np.arange(256) / 255.0) ** (0.5 * (low + high))).astype(np.uint8)
-    return np.asarray(cv2.LUT(picture, table), np.uint8)
+    return np.asarray(cv2.LUT(image, table), np.uint8)

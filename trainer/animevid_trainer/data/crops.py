@@ -1,4 +1,4 @@
-"""Random-scale square crops and flips, as a geometry that can be applied to several pictures alike."""
+"""Random-scale square crops and flips, as a geometry that can be applied to several images alike."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from animevid_trainer.data.pictures import Picture, enlarge_to
+from animevid_trainer.data.images import Image, enlarge_to
 
 
 @dataclass(frozen=True, slots=True)
 class CropSettings:
-    """``size_px``: side of the crop. A crop is the picture seen at a scale drawn log-uniformly from ``scale``: 1.0
-    shows the picture's own pixels, 0.5 twice as much of it. A scale that would need more picture than there is, is
+    """``size_px``: side of the crop. A crop is the image seen at a scale drawn log-uniformly from ``scale``: 1.0
+    shows the image's own pixels, 0.5 twice as much of it. A scale that would need more image than there is, is
     raised. ``whole``: the largest square instead."""
 
     size_px: int = 256
@@ -39,9 +39,9 @@ class Crop:
     flipped: bool
     size_px: int
 
-    def of(self, picture: Picture) -> Picture:
-        """The crop of ``picture`` (H, W, 3) as (size_px, size_px, 3)."""
-        window = picture[self.top_px : self.top_px + self.side_px, self.left_px : self.left_px + self.side_px]
+    def of(self, image: Image) -> Image:
+        """The crop of ``image`` (H, W, 3) as (size_px, size_px, 3)."""
+        window = image[self.top_px : self.top_px + self.side_px, self.left_px : self.left_px + self.side_px]
         if self.side_px != self.size_px:
             smaller = self.side_px > self.size_px
             interpolation = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
@@ -49,12 +49,12 @@ class Crop:
         return np.ascontiguousarray(window[:, ::-1] if self.flipped else window)
 
 
-def draw_crop(picture: Picture, random: np.random.Generator, settings: CropSettings) -> Crop:
-    """A crop that lies inside ``picture``.
+def draw_crop(image: Image, random: np.random.Generator, settings: CropSettings) -> Crop:
+    """A crop that lies inside ``image``.
 
-    The picture's shortest side must be at least ``settings.size_px`` (see :func:`prepare`), or the crop is magnified.
+    The image's shortest side must be at least ``settings.size_px`` (see :func:`prepare`), or the crop is magnified.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     low, high = settings.scale
     scale = float(np.exp(random.uniform(np.log(low), np.log(high))))
     side = min(height, width) if settings.whole else min(round(settings.size_px / scale), height, width)
@@ -64,6 +64,6 @@ def draw_crop(picture: Picture, random: np.random.Generator, settings: CropSetti
     return Crop(top, left, side, flipped, settings.size_px)
 
 
-def prepare(picture: Picture, settings: CropSettings) -> Picture:
-    """The picture, enlarged if it is smaller than one crop."""
-    return enlarge_to(picture, settings.size_px)
+def prepare(image: Image, settings: CropSettings) -> Image:
+    """The image, enlarged if it is smaller than one crop."""
+    return enlarge_to(image, settings.size_px)

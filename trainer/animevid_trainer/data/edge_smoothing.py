@@ -1,7 +1,7 @@
 """S(e): art whose lines are blurred, the negative example that teaches a discriminator to ask for clear lines.
 
-CartoonGAN (Chen et al., CVPR 2018, section 3.2.1): find edges with Canny, widen them, and blur the picture with a
-Gaussian there and only there. AnimeGAN (Chen et al., ISICA 2019) uses the same pictures and their gray.
+CartoonGAN (Chen et al., CVPR 2018, section 3.2.1): find edges with Canny, widen them, and blur the image with a
+Gaussian there and only there. AnimeGAN (Chen et al., ISICA 2019) uses the same images and their gray.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.images import Image
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +29,28 @@ class EdgeSmoothing:
         return 0.3 * ((self.kernel_px - 1) * 0.5 - 1) + 0.8
 
 
-def gray_of(picture: Picture) -> Picture:
-    """Gray in three equal channels (H, W, 3), BT.601 weights: S(x) of a picture x."""
-    return np.repeat(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
+def gray_of(image: Image) -> Image:
+    """Gray in three equal channels (H, W, 3), BT.601 weights: S(x) of an image x."""
+    return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
 
 
-def edge_band(picture: Picture, settings: EdgeSmoothing = EdgeSmoothing()) -> NDArray[np.uint8]:
+def edge_band(image: Image, settings: EdgeSmoothing = EdgeSmoothing()) -> NDArray[np.uint8]:
     """(H, W) mask, 255 within half a kernel of a Canny edge and 0 elsewhere."""
-    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     edges = cv2.Canny(gray, settings.canny_low, settings.canny_high)
     square = np.ones((settings.kernel_px, settings.kernel_px), np.uint8)
     return np.asarray(cv2.dilate(edges, square), np.uint8)
 
 
-def edge_smooth(picture: Picture, settings: EdgeSmoothing = EdgeSmoothing()) -> Picture:
-    """Blur ``picture`` (H, W, 3) inside its edge band; every other pixel is left exactly as it is."""
-    band = edge_band(picture, settings)
+def edge_smooth(image: Image, settings: EdgeSmoothing = EdgeSmoothing()) -> Image:
+    """Blur ``image`` (H, W, 3) inside its edge band; every other pixel is left exactly as it is."""
+    band = edge_band(image, settings)
     size = (settings.kernel_px, settings.kernel_px)
-    blurred = cv2.GaussianBlur(picture, size, settings.sigma_px, borderType=cv2.BORDER_REFLECT_101)
-    return np.asarray(cv2.copyTo(blurred, band, picture.copy()), np.uint8)
+    blurred = cv2.GaussianBlur(image, size, settings.sigma_px, borderType=cv2.BORDER_REFLECT_101)
+    return np.asarray(cv2.copyTo(blurred, band, image.copy()), np.uint8)
 
 
-def edge_smooth_ref(picture: Picture, settings: EdgeSmoothing = EdgeSmoothing()) -> Picture:
+def edge_smooth_ref(image: Image, settings: EdgeSmoothing = EdgeSmoothing()) -> Image:
     """The readable reference, pixel by pixel, the way it is usually written; within one code of :func:`edge_smooth`.
 
     (The public loops store a float into an 8-bit array, which cuts; this one rounds, as OpenCV does.)
@@ -59,9 +59,9 @@ def edge_smooth_ref(picture: Picture, settings: EdgeSmoothing = EdgeSmoothing())
     offsets = np.arange(settings.kernel_px) - half
     line = np.exp(-(offsets**2) / (2.0 * settings.sigma_px**2))
     gauss = np.outer(line, line) / line.sum() ** 2
-    band = edge_band(picture, settings)
-    padded = np.pad(picture, ((half, half), (half, half), (0, 0)), mode="reflect")
-    smoothed = picture.copy()
+    band = edge_band(image, settings)
+    padded = np.pad(image, ((half, half), (half, half), (0, 0)), mode="reflect")
+    smoothed = image.copy()
     for y, x in zip(*np.nonzero(band), strict=True):
         for channel in range(3):
             window = padded[y : y + settings.kernel_px, x : x + settings.kernel_px, channel]

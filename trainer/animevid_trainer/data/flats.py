@@ -1,4 +1,4 @@
-"""Pictures with nothing in them: even colours and gradients, so that a style learns to leave them clean.
+"""Flat images: even colours and gradients, so that a style learns to leave them clean.
 
 Photos have none, and a student trained on photos alone draws blotches on a black frame and bands on a gray ramp.
 """
@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.images import Image
 
 
-def flat_pictures(count: int, *, height: int = 256, width: int = 256, seed: int = 1) -> list[Picture]:
-    """``count`` pictures, ``(height, width, 3)`` uint8 RGB: black, white, grays, colours, then gradients, in turn."""
+def flat_images(count: int, *, height: int = 256, width: int = 256, seed: int = 1) -> list[Image]:
+    """``count`` images, ``(height, width, 3)`` uint8 RGB: black, white, grays, colours, then gradients, in turn."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
-    pictures: list[Picture] = []
+    images: list[Image] = []
     for index in range(count):
         start, end = random.uniform(0, 255, (2, 3))
         kind = index % 6
@@ -33,5 +33,5 @@ def flat_pictures(count: int, *, height: int = 256, width: int = 256, seed: int 
         share = (place - place.min()) / max(float(np.ptp(place)), 1.0)
         gradient = start + share[..., None] * (end - start)
         dithered = gradient + random.uniform(-0.5, 0.5, (height, width, 1)) if kind >= 3 else gradient
-        pictures.append(np.clip(np.round(dithered), 0, 255).astype(np.uint8))
-    return pictures
+        images.append(np.clip(np.round(dithered), 0, 255).astype(np.uint8))
+    return images

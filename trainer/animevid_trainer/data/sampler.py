@@ -22,7 +22,7 @@ def _generator(seed: int, stream: str, kind: int, number: int) -> np.random.Gene
 
 @dataclass
 class SeededSampler:
-    """Indices into one set of ``count`` pictures, shuffled anew each epoch, split over processes without overlap.
+    """Indices into one set of ``count`` images, shuffled anew each epoch, split over processes without overlap.
 
     ``batch`` is the global batch: every process takes its ``batch / world`` samples of the same one, so that the data
     of a run is the same for any number of processes. ``position`` (samples drawn so far by all processes) is the whole
@@ -40,7 +40,7 @@ class SeededSampler:
 
     def __post_init__(self) -> None:
         if self.count < 1:
-            raise ValueError(f"{self.count} pictures: a sampler needs at least one picture")
+            raise ValueError(f"{self.count} images: a sampler needs at least one image")
 
     @property
     def epoch(self) -> int:
@@ -51,7 +51,7 @@ class SeededSampler:
         self.position = epoch * self.count
 
     def index_of(self, number: int) -> int:
-        """Which picture sample ``number`` is."""
+        """Which image sample ``number`` is."""
         epoch, offset = divmod(number, self.count)
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, _generator(self.seed, self.stream, 0, epoch).permutation(self.count))
@@ -62,7 +62,7 @@ class SeededSampler:
         return _generator(self.seed, self.stream, 1, number)
 
     def random_of_crop(self, index: int, crop: int) -> np.random.Generator:
-        """The random numbers of the ``crop``-th fixed crop of picture ``index`` (crops that return can be cached)."""
+        """The random numbers of the ``crop``-th fixed crop of image ``index`` (crops that return can be cached)."""
         return _generator(self.seed, self.stream, 2, (index << 20) | crop)
 
     def draw(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Which pictures are kept from training: decided by the file's name alone, so that it never changes."""
+"""Chooses the held-out images by file name alone, so that the choice never changes."""
 
 from __future__ import annotations
 

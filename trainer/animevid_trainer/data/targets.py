@@ -1,4 +1,4 @@
-"""A teacher's pictures, made once for each photo and kept as PNG, for recipes that learn from a teacher."""
+"""A teacher's images, made once for each photo and kept as PNG, for recipes that learn from a teacher."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from pathlib import Path
 
 import cv2
 
-from animevid_trainer.data.pictures import Picture, UnreadablePictureError, content_key, read_picture
+from animevid_trainer.data.images import Image, UnreadableImageError, content_key, read_image
 
 log = logging.getLogger(__name__)
 
 # Photo (H, W, 3) uint8 RGB -> target of the same shape.
-Teacher = Callable[[Picture], Picture]
+Teacher = Callable[[Image], Image]
 
 
-def target_path(folder: Path, photo: Picture, teacher_key: str) -> Path:
+def target_path(folder: Path, photo: Image, teacher_key: str) -> Path:
     """Where the target of ``photo`` by the teacher with these settings lies."""
     teacher = hashlib.sha256(teacher_key.encode()).hexdigest()[:16]
     return folder / teacher / f"{content_key(photo)}.png"
 
 
-def target_of(photo: Picture, teacher: Teacher, *, teacher_key: str, cache_folder: Path | None) -> Picture:
+def target_of(photo: Image, teacher: Teacher, *, teacher_key: str, cache_folder: Path | None) -> Image:
     """``teacher(photo)``, read from ``cache_folder`` if an earlier run made it.
 
-    ``teacher_key`` names the teacher and every setting that changes its pictures.
+    ``teacher_key`` names the teacher and every setting that changes its images.
 
     Raises:
-        ValueError: the teacher's picture has another shape than the photo.
+        ValueError: the teacher's image has another shape than the photo.
     """
     path = None if cache_folder is None else target_path(cache_folder, photo, teacher_key)
     if path is not None and path.exists():
         try:
-            kept = read_picture(path)
+            kept = read_image(path)
             if kept.shape == photo.shape:
                 return kept
-        except UnreadablePictureError as error:
+        except UnreadableImageError as error:
             log.warning("a cached target is not readable and is made anew (%s)", error)
     target = teacher(photo)
     if target.shape != photo.shape:

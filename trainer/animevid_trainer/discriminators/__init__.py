@@ -1,7 +1,7 @@
-"""Discriminators: RGB pictures in [-1, 1], ``N, 3, H, W`` in, logits out (a map for patches). Made by name.
+"""Discriminators: RGB images in [-1, 1], ``N, 3, H, W`` in, logits out (a map for patches). Made by name.
 
-``dcgan``, ``sagan`` and ``stylegan2`` take one size of picture and give one logit; ``projected`` takes features by
-layer in place of pictures.
+``dcgan``, ``sagan`` and ``stylegan2`` take one size of image and give one logit; ``projected`` takes features by
+layer in place of images.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ class CycleGanDiscriminator(nn.Module):
 
     4x4 convolutions, three of stride 2 and two of stride 1; instance norm without parameters except in the first;
     LeakyReLU 0.2. Each logit sees 70 x 70 pixels. 2,764,737 parameters with width
-    64 and 3 channels (a photo with its picture has 6); weights start from N(0, 0.02^2).
+    64 and 3 channels (a photo with its image has 6); weights start from N(0, 0.02^2).
     """
 
     size_multiple = 8

@@ -11,13 +11,13 @@ from animevid_trainer.layers import LeakyRelu
 
 
 class DcGanDiscriminator(nn.Module):
-    """RGB in [-1, 1], ``N, 3, size_px, size_px`` -> one logit a picture, ``N, 1``.
+    """RGB in [-1, 1], ``N, 3, size_px, size_px`` -> one logit an image, ``N, 1``.
 
     Strided convolutions in place of pooling, batch norm but in the first and last, LeakyReLU 0.2. 2,765,568 parameters
     with the defaults.
 
     Args:
-        size_px: side of the pictures, a power of two; default 64.
+        size_px: side of the images, a power of two; default 64.
         width: channels after the first convolution, doubled at each one after it; default 64.
     """
 

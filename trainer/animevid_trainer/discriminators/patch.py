@@ -23,7 +23,7 @@ class PatchDiscriminator(nn.Module):
 
     Args:
         width: channels of the first layer times two; even, default 64.
-        channels: 3 for RGB, 6 for a photo and its picture; default 3.
+        channels: 3 for RGB, 6 for a photo and its image; default 3.
         depth: halvings plus one; default 3.
         spectral: spectral norm on every convolution; default True, which CartoonGAN does without.
         norm: "layer" (AnimeGANv2, the default), "instance" (AnimeGAN v1) or "batch" (CartoonGAN), each with a scale

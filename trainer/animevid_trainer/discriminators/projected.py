@@ -1,4 +1,4 @@
-"""``projected``: judges a picture by the features that the perceptual network sees in it, not by its pixels.
+"""``projected``: discriminates by the features that the perceptual network sees in it, not by its pixels.
 
 A few dozen drawings are soon learned by heart by a discriminator of pixels; small heads on frozen features have little
 to learn by heart with, and they see what content is measured by, in one and the same pass.

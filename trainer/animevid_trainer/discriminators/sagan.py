@@ -28,11 +28,11 @@ class _Down(nn.Module):
 
 
 class SaGanDiscriminator(nn.Module):
-    """RGB in [-1, 1], ``N, 3, size_px, size_px`` -> one logit a picture, ``N, 1``: residual blocks, self-attention at
+    """RGB in [-1, 1], ``N, 3, size_px, size_px`` -> one logit an image, ``N, 1``: residual blocks, self-attention at
     ``attention_px``, ReLU, the sum over places, a linear layer; spectral norm on every matrix, no other norm.
 
     Args:
-        size_px: side of the pictures, a power of two; default 64.
+        size_px: side of the images, a power of two; default 64.
         width: channels after the first block, doubled at each one after it, 16 times at most; default 64.
         attention_px: side of the map that attends to itself; default 32.
     """

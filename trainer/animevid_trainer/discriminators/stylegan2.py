@@ -28,10 +28,10 @@ class _Down(nn.Module):
 
 
 class StyleGan2Discriminator(nn.Module):
-    """RGB in [-1, 1], ``N, 3, size_px, size_px`` -> one logit a picture, ``N, 1``.
+    """RGB in [-1, 1], ``N, 3, size_px, size_px`` -> one logit an image, ``N, 1``.
 
     Args:
-        size_px: side of the pictures, a power of two; default 64.
+        size_px: side of the images, a power of two; default 64.
         channel_base: channels times size; default 16384 (the release's for up to 256 px).
         channel_max: channels at most; default 512.
     """

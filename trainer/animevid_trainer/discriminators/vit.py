@@ -61,7 +61,7 @@ class VitDiscriminator(nn.Module):
 
     Overlapping patches (a convolution of stem channels at stride patch/4, then one of twice the rest), sine-cosine
     positions computed for any size, ``depth`` blocks of L2 attention, spectral norm on every matrix. A logit sees the
-    whole picture, so that composition counts and not texture alone. 2,475,649 parameters with the defaults.
+    whole image, so that composition counts and not texture alone. 2,475,649 parameters with the defaults.
     """
 
     def __init__(self, *, width: int = 192, depth: int = 6, heads: int = 4, patch_px: int = 16) -> None:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.images import Image
 
 JPEG_SHARE, JPEG_QUALITY = 0.12, (25, 85)
 BLUR_SHARE, BLUR_SIGMA_PX = 0.12, (0.3, 0.8)
@@ -23,7 +23,7 @@ def as_next_frame(image: npt.NDArray[np.float32], random: np.random.Generator) -
     return np.clip(image * np.float32(light) + grain, 0, 1)
 
 
-def damaged(photo: Picture, random: np.random.Generator) -> npt.NDArray[np.float32]:
+def damaged(photo: Image, random: np.random.Generator) -> npt.NDArray[np.float32]:
     """``photo``, uint8 RGB ``(H, W, 3)``, as a camera might have given it: float32 on [0, 1], the same shape."""
     kind = random.random()
     if kind < JPEG_SHARE:

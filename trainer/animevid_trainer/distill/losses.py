@@ -1,4 +1,4 @@
-"""What a student is told about its picture. Packed tensors are ``(N, 24, H / 4, W / 4)`` on [-1, 1]."""
+"""The losses of a student. Packed tensors are ``(N, 24, H / 4, W / 4)`` on [-1, 1]."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Weights:
         gradient (float): differences of neighbouring pixels. Default: 1.5.
         flat (float): steps where the teacher has none. Default: 4.0.
         perceptual (float): features of VGG16 at half scale. Default: 0.3.
-        adversarial (float): a discriminator that sees photo and picture together. Default: 0.03.
+        adversarial (float): a discriminator that sees photo and image together. Default: 0.03.
         steady (float): differences between two drawings of one crop under other grain and light. Default: 1.0.
     """
 
@@ -77,7 +77,7 @@ def steady_term(drawn: Tensor, again: Tensor) -> Tensor:
 
 
 class PairDiscriminator(nn.Module):
-    """Is this the teacher's picture of this photo? ``(N, 3, H, W)`` RGB on [-1, 1], twice -> logits of patches.
+    """Is this the teacher's output for this photo? ``(N, 3, H, W)`` RGB on [-1, 1], twice -> logits of patches.
 
     Args:
         width (int): channels of the first layer. Default: 40.
@@ -99,6 +99,6 @@ class PairDiscriminator(nn.Module):
             norm(nn.Conv2d(3 * width, 1, 3, 1, 1)),
         )
 
-    def forward(self, photo: Tensor, picture: Tensor) -> Tensor:
-        logits: Tensor = self.layers(torch.cat((photo, picture), 1))
+    def forward(self, photo: Tensor, drawn: Tensor) -> Tensor:
+        logits: Tensor = self.layers(torch.cat((photo, drawn), 1))
         return logits

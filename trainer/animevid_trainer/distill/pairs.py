@@ -1,7 +1,7 @@
 """Pairs on disk: a photo and what each look's teacher makes of it.
 
-``PAIRS/photos/NAME.png`` is the photo at the size at which it was painted, ``PAIRS/LOOK/NAME.png`` the picture.
-Pictures are painted once and found again by the next run; a half-written file never bears a picture's name.
+``PAIRS/photos/NAME.png`` is the photo at the size at which it was painted, ``PAIRS/LOOK/NAME.png`` the teacher's
+output. Images are painted once and found again by the next run; a half-written file never has an image's name.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from animevid.errors import TrainingError
 
-from animevid_trainer.data.flats import flat_pictures
-from animevid_trainer.data.pictures import Picture, find_pictures, read_picture, shrink_to
+from animevid_trainer.data.flats import flat_images
+from animevid_trainer.data.images import Image, find_images, read_image, shrink_to
 from animevid_trainer.teachers import open_looks
 
 #: The last photos of the order are never painted for training: the tests of the shipped styles look at them.
@@ -62,7 +62,7 @@ def paint_pairs(
     limit: int = 0,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> int:
-    """Paint what is missing under ``out`` and return how many pictures were painted.
+    """Paint what is missing under ``out`` and return how many images were painted.
 
     Args:
         photos (Path): folder of photos, searched recursively.
@@ -76,7 +76,7 @@ def paint_pairs(
         TrainingError: a look or weights that are not there, too few photos, or a folder that cannot be written.
     """
     teachers = open_looks(looks, weights)
-    paths = in_training_order(find_pictures(photos))[:-HELD_OUT]
+    paths = in_training_order(find_images(photos))[:-HELD_OUT]
     if not paths:
         raise TrainingError(f"{str(photos)!r} has {HELD_OUT} photos or fewer, which are all held out; give more")
     paths = paths[:limit] if limit else paths
@@ -96,8 +96,8 @@ def paint_pairs(
     return painted
 
 
-def read_pairs(folder: Path, look: str, *, crop_px: int, known: dict[str, tuple[Picture, Picture]]) -> None:
-    """Add the pairs of ``look`` that are not in ``known`` yet: (photo, picture), uint8 RGB ``(H, W, 3)`` of one size.
+def read_pairs(folder: Path, look: str, *, crop_px: int, known: dict[str, tuple[Image, Image]]) -> None:
+    """Add the pairs of ``look`` that are not in ``known`` yet: (photo, image), uint8 RGB ``(H, W, 3)`` of one size.
 
     Raises:
         TrainingError: there is no pair at all.
@@ -108,25 +108,25 @@ def read_pairs(folder: Path, look: str, *, crop_px: int, known: dict[str, tuple[
         photo = folder / "photos" / f"{path.stem}.png"
         if not photo.is_file():
             continue
-        pair = read_picture(photo), read_picture(path)
+        pair = read_image(photo), read_image(path)
         if pair[0].shape == pair[1].shape and min(pair[0].shape[:2]) >= crop_px:
             known[path.stem] = pair
     if not known:
-        raise TrainingError(f"{str(folder / look)!r} has no pictures of {crop_px} pixels or more; paint some first")
+        raise TrainingError(f"{str(folder / look)!r} has no images of {crop_px} pixels or more; paint some first")
 
 
-def _sources(paths: Sequence[Path]) -> Iterator[tuple[str, Picture]]:
-    for index, flat in enumerate(flat_pictures(FLATS, height=FLAT_PX, width=FLAT_PX)):
+def _sources(paths: Sequence[Path]) -> Iterator[tuple[str, Image]]:
+    for index, flat in enumerate(flat_images(FLATS, height=FLAT_PX, width=FLAT_PX)):
         yield f"flat{index}", flat
     for path in paths:
-        yield path.stem, shrink_to(read_picture(path), longest_px(path.name))
+        yield path.stem, shrink_to(read_image(path), longest_px(path.name))
 
 
-def _write(path: Path, picture: Picture) -> None:
+def _write(path: Path, image: Image) -> None:
     partial = path.with_suffix(".part.png")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(partial), picture[..., ::-1]):
+        if not cv2.imwrite(str(partial), image[..., ::-1]):
             raise OSError("the file cannot be written")
         partial.replace(path)
     except (OSError, cv2.error) as error:

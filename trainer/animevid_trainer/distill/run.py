@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.images import Image
 from animevid_trainer.distill.damage import as_next_frame, damaged
 from animevid_trainer.distill.losses import PairDiscriminator, Weights, pixel_terms, steady_term
 from animevid_trainer.distill.pairs import read_pairs
@@ -136,7 +136,7 @@ def distill(
         where = start_from if not state and start_from else out / "state.pt"
         raise TrainingError(f"{str(where)!r} is of another network ({str(error).splitlines()[0]})") from error
     mean = state.get("mean") or {name: value.clone() for name, value in student.state_dict().items()}
-    known: dict[str, tuple[Picture, Picture]] = {}
+    known: dict[str, tuple[Image, Image]] = {}
     read_pairs(pairs, settings.look, crop_px=settings.crop_px, known=known)
     say(f"{len(known)} pairs, step {step}")
 
@@ -224,28 +224,28 @@ def _load_state(path: Path) -> dict[str, Any]:
 
 
 def _draw_batch(
-    known: dict[str, tuple[Picture, Picture]], settings: DistillSettings, random: np.random.Generator
+    known: dict[str, tuple[Image, Image]], settings: DistillSettings, random: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Packed (damaged photo, teacher's picture), ``(N, 24, crop / 4, crop / 4)`` each."""
+    """Packed (damaged photo, teacher's image), ``(N, 24, crop / 4, crop / 4)`` each."""
     flats = [name for name in known if name.startswith("flat")]
     scenes = [name for name in known if not name.startswith("flat")]
     photos: list[np.ndarray] = []
-    pictures: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     for _ in range(settings.batch - settings.repeated):
         pool = flats if not scenes or (flats and random.random() < FLAT_SHARE) else scenes
-        photo, picture = known[pool[random.integers(len(pool))]]
+        photo, image = known[pool[random.integers(len(pool))]]
         top, left = (int(random.integers(side - settings.crop_px + 1)) for side in photo.shape[:2])
         window = slice(top, top + settings.crop_px), slice(left, left + settings.crop_px)
         turn = slice(None, None, -1 if random.random() < 0.5 else 1)
         photos.append(damaged(np.ascontiguousarray(photo[window][:, turn]), random))
-        pictures.append(picture[window][:, turn].astype(np.float32) / 255)
+        images.append(image[window][:, turn].astype(np.float32) / 255)
     photos += [as_next_frame(photo, random) for photo in photos[: settings.repeated]]
-    pictures += pictures[: settings.repeated]
-    photo_tensor, picture_tensor = (
+    images += images[: settings.repeated]
+    photo_tensor, image_tensor = (
         torch.from_numpy(np.ascontiguousarray(np.stack(part).transpose(0, 3, 1, 2))) * 2 - 1
-        for part in (photos, pictures)
+        for part in (photos, images)
     )
-    return rgb_to_packed(photo_tensor), rgb_to_packed(picture_tensor)
+    return rgb_to_packed(photo_tensor), rgb_to_packed(image_tensor)
 
 
 def _perceptual_term(network: Perceptual, drawn: Tensor, teacher: Tensor) -> Tensor:

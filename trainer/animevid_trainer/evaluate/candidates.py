@@ -1,4 +1,4 @@
-"""What is compared: anything that turns a photo into a picture, with what it costs.
+"""What is compared: anything that turns a photo into an image, with what it costs.
 
 ======================  ==============================================================================
 written as              is
@@ -24,8 +24,8 @@ from animevid.errors import UsageError
 from torch import Tensor, nn
 
 from animevid_trainer.build import as_rgb, load_generator
-from animevid_trainer.data.batches import pictures_of, tensor_of
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.batches import images_of, tensor_of
+from animevid_trainer.data.images import Image
 from animevid_trainer.starting import open_any_teacher
 
 #: (height, width) at which multiply-accumulates and speed are stated: 16:9 and a multiple of 32.
@@ -40,7 +40,7 @@ class Candidate:
     """``parameters`` and ``macs`` (multiply-accumulates at ``COST_SIZE``) are None where they are not known."""
 
     label: str
-    stylize: Callable[[Picture], Picture]
+    stylize: Callable[[Image], Image]
     parameters: int | None = None
     macs: int | None = None
     file_bytes: int | None = None
@@ -48,7 +48,7 @@ class Candidate:
     #: what it is compared for: a style, or what doing nothing and filters alone come to
     kind: Kind = "style"
     #: Successive frames of a clip; without it each is stylized by itself.
-    animate: Callable[[Sequence[Picture]], list[Picture]] | None = None
+    animate: Callable[[Sequence[Image]], list[Image]] | None = None
 
 
 def identity() -> Candidate:
@@ -107,17 +107,17 @@ def _run_candidate(run: Path) -> Candidate:
 
 
 @torch.no_grad()
-def stylize_with(network: nn.Module, photo: Picture, *, multiple: int) -> Picture:
-    """An RGB network on one picture of any size: padded by reflection to its multiple, cropped back."""
+def stylize_with(network: nn.Module, photo: Image, *, multiple: int) -> Image:
+    """An RGB network on one image of any size: padded by reflection to its multiple, cropped back."""
     height, width = photo.shape[:2]
     pad_h, pad_w = -height % multiple, -width % multiple
     padded = np.pad(photo, ((0, pad_h), (0, pad_w), (0, 0)), mode="symmetric")
-    return np.ascontiguousarray(pictures_of(network(tensor_of([padded])))[0][:height, :width])
+    return np.ascontiguousarray(images_of(network(tensor_of([padded])))[0][:height, :width])
 
 
 @torch.no_grad()
 def count_macs(network: nn.Module, height: int, width: int) -> int:
-    """Multiply-accumulates of convolutions and linear layers on one (height, width) RGB picture."""
+    """Multiply-accumulates of convolutions and linear layers on one (height, width) RGB image."""
     total = 0
 
     def count(module: nn.Module, _: Any, output: Tensor) -> None:
@@ -165,11 +165,11 @@ def _style_candidate(spec: str) -> Iterator[Candidate]:
         )
 
 
-def _animated(clip: Sequence[Picture], stylize: Callable[[Picture], Picture]) -> list[Picture]:
+def _animated(clip: Sequence[Image], stylize: Callable[[Image], Image]) -> list[Image]:
     return [_even(frame, stylize) for frame in clip]
 
 
-def _even(photo: Picture, stylize: Callable[[Picture], Picture]) -> Picture:
+def _even(photo: Image, stylize: Callable[[Image], Image]) -> Image:
     height, width = photo.shape[:2]
     padded = np.pad(photo, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     return np.ascontiguousarray(stylize(padded)[:height, :width])

@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 Features = NDArray[np.float64]
 
-# Below this many pictures a Fréchet distance says more about the number than about the pictures (Heusel et al. use
+# Below this many images a Fréchet distance says more about the number than about the images (Heusel et al. use
 # 50,000 and ask for at least 2,048, the feature dimension, so that covariances have full rank).
-ENOUGH_PICTURES = 2048
+ENOUGH_IMAGES = 2048
 
 
 def frechet_distance(first: Features, second: Features) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), Heusel et al. 2017, equation 6.
 
     The trace of the root is the sum of the singular values of C1^(1/2) C2^(1/2), here through the centred features
-    themselves: with C = A'A, they are those of A1 A2'. Exact also where there are fewer pictures than dimensions.
+    themselves: with C = A'A, they are those of A1 A2'. Exact also where there are fewer images than dimensions.
     """
     means = first.mean(0) - second.mean(0)
     centred = [(values - values.mean(0)) / np.sqrt(max(1, len(values) - 1)) for values in (first, second)]
@@ -45,7 +45,7 @@ def kernel_distance(first: Features, second: Features) -> float:
         return float(inner.sum() - np.trace(inner)) / (count * (count - 1))
 
     if min(len(first), len(second)) < 2:
-        raise ValueError(f"{len(first)} and {len(second)} pictures: a kernel distance needs two of each")
+        raise ValueError(f"{len(first)} and {len(second)} images: a kernel distance needs two of each")
     return within(first) + within(second) - 2.0 * float(kernel(first, second).mean())
 
 
@@ -60,7 +60,7 @@ def kernel_distance_of_subsets(
 ) -> tuple[float, float]:
     """Mean and standard deviation of :func:`kernel_distance` over random subsets, as KID is published.
 
-    Number and size of the subsets are those of Binkowski et al., the draw is torch-fidelity's; of fewer pictures than
+    Number and size of the subsets are those of Binkowski et al., the draw is torch-fidelity's; of fewer images than
     ``size`` a subset holds as many as the smaller set.
     """
     size = min(size, len(first), len(second))
@@ -82,7 +82,7 @@ def divergence_score(probabilities: Features) -> float:
 
 
 def inception_score(logits: Features, *, splits: int = 10, seed: int = 2020) -> tuple[float, float]:
-    """Mean and standard deviation of :func:`divergence_score` over ``splits`` parts of the shuffled pictures.
+    """Mean and standard deviation of :func:`divergence_score` over ``splits`` parts of the shuffled images.
 
     Args:
         logits: (n, classes), of Inception; n at least ``splits``

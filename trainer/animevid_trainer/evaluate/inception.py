@@ -3,7 +3,7 @@
 Not the InceptionV3 of torchvision: it is the network of 2015-12-05 that the TensorFlow codes of Heusel et al. and
 Salimans et al. load, as pytorch-fid and torch-fidelity carry it to PyTorch. It differs in three places, which are kept:
 
-- pictures are brought to 299 px by TensorFlow 1's bilinear resizing, whose grid begins at the corner of the first pixel
+- images are brought to 299 px by TensorFlow 1's bilinear resizing, whose grid begins at the corner of the first pixel
 - average pooling leaves out the padded border
 - the last block pools by the maximum
 
@@ -207,8 +207,8 @@ class Inception(nn.Module):
         self._blocks = [name for name, _ in blocks]
         self.fc = nn.Linear(channels, _CLASSES)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        x = (resize_like_tensorflow1(pictures.float(), _SIDE_PX) - 128.0) / 128.0
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = (resize_like_tensorflow1(images.float(), _SIDE_PX) - 128.0) / 128.0
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
         x = F.max_pool2d(x, 3, stride=2)
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x))
@@ -219,8 +219,8 @@ class Inception(nn.Module):
         return features, features @ self.fc.weight.T
 
     @torch.no_grad()
-    def look_at(self, pictures: Iterable[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Features (n, 2048) and logits (n, 1008) of uint8 RGB pictures (H, W, 3), all of one size."""
+    def look_at(self, images: Iterable[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Features (n, 2048) and logits (n, 1008) of uint8 RGB images (H, W, 3), all of one size."""
         batch: list[NDArray[np.uint8]] = []
         found: list[tuple[Tensor, Tensor]] = []
 
@@ -229,8 +229,8 @@ class Inception(nn.Module):
                 found.append(self(torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2)))
                 batch.clear()
 
-        for picture in pictures:
-            batch.append(picture)
+        for image in images:
+            batch.append(image)
             if len(batch) == _BATCH:
                 flush()
         flush()
@@ -239,7 +239,7 @@ class Inception(nn.Module):
         return tuple(torch.cat(part).numpy() for part in zip(*found, strict=True))  # type: ignore[return-value]
 
 
-def resize_like_tensorflow1(pictures: Tensor, side_px: int) -> Tensor:
+def resize_like_tensorflow1(images: Tensor, side_px: int) -> Tensor:
     """Bilinear, float32 (N, C, H, W) -> (N, C, side_px, side_px), without antialiasing.
 
     Output pixel i is at i * length / side_px of the input's pixels: TensorFlow 1's ``resize_bilinear`` with
@@ -251,9 +251,9 @@ def resize_like_tensorflow1(pictures: Tensor, side_px: int) -> Tensor:
         low = at.long()
         return low, (low + 1).clamp_max(length - 1), at - low
 
-    top, bottom, down = neighbours(pictures.shape[2])
-    left, right, across = neighbours(pictures.shape[3])
-    columns = pictures[..., left] + (pictures[..., right] - pictures[..., left]) * across
+    top, bottom, down = neighbours(images.shape[2])
+    left, right, across = neighbours(images.shape[3])
+    columns = images[..., left] + (images[..., right] - images[..., left]) * across
     upper, lower = columns[:, :, top], columns[:, :, bottom]
     return upper + (lower - upper) * down[:, None]
 

@@ -39,7 +39,7 @@ class Layer:
 class KerasModel:
     """``model(x)``, x float32 (N, 3, size_px, size_px) on [0, 1] -> (class probabilities, features).
 
-    Features are what the first fully connected layer reads: the network's last picture of the whole.
+    Features are what the first fully connected layer reads: the network's last image of the whole.
     """
 
     layers: tuple[Layer, ...]
@@ -47,12 +47,12 @@ class KerasModel:
     classes: int
 
     @torch.no_grad()
-    def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         values: dict[str, Tensor] = {}
         features: Tensor | None = None
-        out = pictures
+        out = images
         for layer in self.layers:
-            inputs = [values[name] for name in layer.inputs] or [pictures]
+            inputs = [values[name] for name in layer.inputs] or [images]
             if layer.kind == "Dense" and features is None:
                 features = inputs[0]
             out = values[layer.name] = layer.run(inputs)
@@ -132,15 +132,15 @@ def _layer(node: Mapping[str, Any], weights: Weights) -> Layer:
 # ------------------------------------------------------------------------------------------------------------- layers
 
 
-def _same(config: Mapping[str, Any], picture: Tensor, kernel: Sequence[int]) -> Tensor:
+def _same(config: Mapping[str, Any], image: Tensor, kernel: Sequence[int]) -> Tensor:
     """TensorFlow's "same" padding, which puts the odd pixel at the end."""
     if config.get("padding") != "same":
-        return picture
+        return image
     pads = []
-    for side, size, stride in zip(picture.shape[:1:-1], kernel[::-1], config["strides"][::-1], strict=True):
+    for side, size, stride in zip(image.shape[:1:-1], kernel[::-1], config["strides"][::-1], strict=True):
         total = max((-(-side // stride) - 1) * stride + size - side, 0)
         pads += [total // 2, total - total // 2]
-    return functional.pad(picture, pads)
+    return functional.pad(image, pads)
 
 
 def _activated(name: str, values: Tensor) -> Tensor:

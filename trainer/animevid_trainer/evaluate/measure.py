@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from animevid_trainer.data.batches import tensor_of
-from animevid_trainer.data.pictures import Picture, shrink_to
-from animevid_trainer.evaluate import pictures as figures
+from animevid_trainer.data.images import Image, shrink_to
+from animevid_trainer.evaluate import images as figures
 from animevid_trainer.evaluate.candidates import COST_SIZE, Candidate, Kind
 from animevid_trainer.evaluate.columns import Column
 from animevid_trainer.evaluate.distances import (
-    ENOUGH_PICTURES,
+    ENOUGH_IMAGES,
     Features,
     cluster_probabilities,
     divergence_score,
@@ -27,8 +27,8 @@ from animevid_trainer.evaluate.distances import (
     kernel_distance,
     likeness,
 )
+from animevid_trainer.evaluate.evaluator import Evaluator, fit_probe
 from animevid_trainer.evaluate.inception import Inception
-from animevid_trainer.evaluate.judge import Judge, fit_probe
 from animevid_trainer.evaluate.standard import NO_STANDARD, STANDARD_COLUMNS, StandardFigures
 from animevid_trainer.perceptual import Perceptual
 
@@ -52,22 +52,22 @@ COLUMNS: tuple[Column, ...] = (
     ),
     *STANDARD_COLUMNS,
     Column(
-        "judged_drawn", "judged drawn", "share that a judge network, used in no training, takes for a drawing", +1, 2
+        "evaluator_drawn", "evaluator: drawn", "share that a network, used in no training, takes for a drawing", +1, 2
     ),
     Column(
-        "judged_likeness",
-        "judged anime-likeness",
-        "probability of art, not photo: linear probe on the judge's features",
+        "evaluator_likeness",
+        "evaluator: anime-likeness",
+        "probability of art, not photo: linear probe on the evaluator's features",
         +1,
     ),
     Column(
         "judged_kernel_art",
         "judge's kernel distance to art",
-        "kernel distance to the art in the judge's features, x 1000",
+        "kernel distance to the art in the evaluator's features, x 1000",
         -1,
         1,
     ),
-    Column("judged_frechet_art", "judge's Fréchet to art", "Fréchet distance to the art, judge's features", -1, 1),
+    Column("judged_frechet_art", "evaluator: Fréchet to art", "Fréchet distance to the art, judge's features", -1, 1),
     Column("kernel_art", "kernel distance to art", f"to the art, x 1000; {_NOT_INCEPTION}, no KID", -1, 1),
     Column("kernel_photos", "kernel distance to photos", f"to the photos, x 1000; {_NOT_INCEPTION}, no KID", 0, 1),
     Column("frechet_art", "Fréchet to art", f"Fréchet distance to the art; {_NOT_INCEPTION}, no FID", -1, 1),
@@ -95,12 +95,12 @@ COLUMNS: tuple[Column, ...] = (
 
 @dataclass(frozen=True)
 class Row:
-    """One candidate's figures (NaN where one does not apply) and its pictures of the sheet's photos."""
+    """One candidate's figures (NaN where one does not apply) and its images of the shown photos."""
 
     label: str
     note: str
     figures: dict[str, float]
-    pictures: list[Picture] = field(repr=False)
+    images: list[Image] = field(repr=False)
     kind: Kind = "style"
 
 
@@ -112,7 +112,7 @@ class Evaluation:
     """
 
     rows: list[Row]
-    photos: list[Picture] = field(repr=False)
+    photos: list[Image] = field(repr=False)
     photo_count: int
     art_count: int
     network: str
@@ -120,30 +120,30 @@ class Evaluation:
     standard: str = NO_STANDARD
 
 
-def feature_vectors(pictures: Iterable[Picture], network: Perceptual) -> Features:
-    """(n, d): each picture's whole, and its two middle squares, at 224 px; the deepest layer averaged over space."""
+def feature_vectors(images: Iterable[Image], network: Perceptual) -> Features:
+    """(n, d): each image's whole, and its two middle squares, at 224 px; the deepest layer averaged over space."""
     layer = network.layers[-1]
     rows: list[Features] = []
-    for picture in pictures:
-        views = [cv2.resize(view, (_FEATURE_PX, _FEATURE_PX), interpolation=cv2.INTER_AREA) for view in _views(picture)]
+    for image in images:
+        views = [cv2.resize(view, (_FEATURE_PX, _FEATURE_PX), interpolation=cv2.INTER_AREA) for view in _views(image)]
         with torch.no_grad():
             found = network.features(tensor_of([np.asarray(view, np.uint8) for view in views]), (layer,))[layer]
         rows.append(found.mean((2, 3)).double().numpy())
     return np.concatenate(rows)
 
 
-def _views(picture: Picture) -> list[Picture]:
+def _views(image: Image) -> list[Image]:
     """The largest square at each end of the longer side (scaled whole), and the middle at twice the scale."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     side = min(height, width)
-    middle = picture[(height - side // 2) // 2 :, (width - side // 2) // 2 :][: side // 2, : side // 2]
-    return [picture[:side, :side], picture[height - side :, width - side :], middle]
+    middle = image[(height - side // 2) // 2 :, (width - side // 2) // 2 :][: side // 2, : side // 2]
+    return [image[:side, :side], image[height - side :, width - side :], middle]
 
 
-def content_features(picture: Picture, network: Perceptual) -> Tensor:
-    """(1, C, h, w): the network's default layer, of the picture shrunk to a longest side of 384 px."""
+def content_features(image: Image, network: Perceptual) -> Tensor:
+    """(1, C, h, w): the network's default layer, of the image shrunk to a longest side of 384 px."""
     with torch.no_grad():
-        return network.features(tensor_of([shrink_to(picture, _CONTENT_PX)]))[network.default_layer].float()
+        return network.features(tensor_of([shrink_to(image, _CONTENT_PX)]))[network.default_layer].float()
 
 
 def content_distance(photo: Tensor, output: Tensor) -> float:
@@ -153,31 +153,31 @@ def content_distance(photo: Tensor, output: Tensor) -> float:
 
 def evaluate_candidates(
     candidates: Iterable[Candidate],
-    photos: Sequence[Picture],
-    art: Sequence[Picture],
+    photos: Sequence[Image],
+    art: Sequence[Image],
     network: Perceptual,
     *,
-    clip: Sequence[Picture] = (),
-    judge: Judge | None = None,
+    clip: Sequence[Image] = (),
+    evaluator: Evaluator | None = None,
     inception: Inception | None = None,
-    training_photos: Iterable[Picture] = (),
-    sheet_count: int = 12,
+    training_photos: Iterable[Image] = (),
+    shown_photos: int = 12,
     seed: int = 0,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
     """Run every candidate over ``photos`` and measure. ``clip``: successive frames for flicker, all of one size.
 
-    ``judge``'s probe is fitted on ``art`` and ``training_photos``, which must not be among ``photos``. FID, KID and the
-    Inception Score need ``inception``.
+    ``evaluator``'s probe is fitted on ``art`` and ``training_photos``, which must not be among ``photos``. FID, KID and
+    the Inception Score need ``inception``.
 
     Raises:
         TrainingError: too few of either for the probe.
     """
     warnings: list[str] = []
     fewest = min(len(photos), len(art)) if art else len(photos)
-    if fewest < ENOUGH_PICTURES:
+    if fewest < ENOUGH_IMAGES:
         warnings.append(
-            f"{len(photos)} photos and {len(art)} art pictures: below {ENOUGH_PICTURES}, Fréchet distances are biased "
+            f"{len(photos)} photos and {len(art)} art images: below {ENOUGH_IMAGES}, Fréchet distances are biased "
             "upwards and comparable only among the candidates of this table; kernel distances are unbiased but noisy"
         )
     photo_features = feature_vectors(photos, network)
@@ -186,59 +186,59 @@ def evaluate_candidates(
     photo_features /= unit
     art_features = feature_vectors(art, network) / unit if len(art) > 1 else None
     contents = [content_features(photo, network) for photo in photos]
-    judged = None if judge is None else _Judged(judge, training_photos, art)
-    if judged is not None:
-        warnings.append(judged.note)
+    evaluation = None if evaluator is None else _Evaluation(evaluator, training_photos, art)
+    if evaluation is not None:
+        warnings.append(evaluation.note)
     standard = None if inception is None else StandardFigures(inception, photos, art)
     rows = []
     for candidate in candidates:
-        outputs: list[Picture] = []
+        outputs: list[Image] = []
         for index, photo in enumerate(photos):
             outputs.append(candidate.stylize(photo))
             if on_progress is not None:
                 on_progress(candidate.label, index + 1, len(photos))
-        measured = _measure_pictures(photos, outputs, contents, network)
+        measured = _measure_images(photos, outputs, contents, network)
         measured |= _measure_sets(feature_vectors(outputs, network) / unit, photo_features, art_features)
-        measured |= {} if judged is None else judged(outputs)
+        measured |= {} if evaluation is None else evaluation(outputs)
         measured |= {} if standard is None else standard(outputs)
         cost = _measure_cost(candidate)
         few = cost["milliseconds"] > 1000.0 * _SLOW_SECONDS
         measured |= _measure_stability(candidate, photos[: 2 if few else 8], clip[: 3 if few else None], seed=seed)
         measured |= cost
-        rows.append(Row(candidate.label, candidate.note, measured, outputs[:sheet_count], candidate.kind))
+        rows.append(Row(candidate.label, candidate.note, measured, outputs[:shown_photos], candidate.kind))
     precision = "bf16" if network.compute_dtype == torch.bfloat16 else "fp32"
     described = f"{network.name}, {network.layers[-1]} (content: {network.default_layer}), {precision}"
     for warning in warnings:
         log.warning("%s", warning)
     said = NO_STANDARD if standard is None else standard.note
-    return Evaluation(rows, list(photos[:sheet_count]), len(photos), len(art), described, warnings, said)
+    return Evaluation(rows, list(photos[:shown_photos]), len(photos), len(art), described, warnings, said)
 
 
-class _Judged:
-    """What ``judge`` says of a set of pictures, beside art and training photos that it was shown once."""
+class _Evaluation:
+    """Figures of ``evaluator`` for a set of images, against art and training photos."""
 
-    def __init__(self, judge: Judge, training_photos: Iterable[Picture], art: Sequence[Picture]) -> None:
-        self._judge = judge
-        self._art = judge(art).features if art else np.empty((0, 1))
+    def __init__(self, evaluator: Evaluator, training_photos: Iterable[Image], art: Sequence[Image]) -> None:
+        self._evaluator = evaluator
+        self._art = evaluator(art).features if art else np.empty((0, 1))
         photos = list(training_photos)
-        self._probe = fit_probe(judge(photos).features if photos else np.empty((0, 1)), self._art)
+        self._probe = fit_probe(evaluator(photos).features if photos else np.empty((0, 1)), self._art)
         self.note = (
-            f"judge: {judge.name}; its probe was fitted on {len(art)} art pictures and {len(photos)} training photos "
-            f"and tells {self._probe.accuracy:.0%} of unseen ones apart (cross-validated)"
+            f"evaluator: {evaluator.name}; its probe was fitted on {len(art)} art images and {len(photos)} training "
+            f"photos and tells {self._probe.accuracy:.0%} of unseen ones apart (cross-validated)"
         )
 
-    def __call__(self, pictures: Sequence[Picture]) -> dict[str, float]:
-        opinion = self._judge(pictures)
+    def __call__(self, images: Sequence[Image]) -> dict[str, float]:
+        opinion = self._evaluator(images)
         return {
-            "judged_drawn": float(opinion.drawn.mean()),
-            "judged_likeness": self._probe(opinion.features),
+            "evaluator_drawn": float(opinion.drawn.mean()),
+            "evaluator_likeness": self._probe(opinion.features),
             "judged_kernel_art": 1000.0 * kernel_distance(opinion.features, self._art),
             "judged_frechet_art": frechet_distance(opinion.features, self._art),
         }
 
 
-def _measure_pictures(
-    photos: Sequence[Picture], outputs: Sequence[Picture], contents: Sequence[Tensor], network: Perceptual
+def _measure_images(
+    photos: Sequence[Image], outputs: Sequence[Image], contents: Sequence[Tensor], network: Perceptual
 ) -> dict[str, float]:
     each: list[dict[str, float]] = []
     for photo, output, content in zip(photos, outputs, contents, strict=True):
@@ -275,7 +275,7 @@ def _measure_sets(output: Features, photos: Features, art: Features | None) -> d
 
 
 def _measure_stability(
-    candidate: Candidate, photos: Sequence[Picture], clip: Sequence[Picture], *, seed: int
+    candidate: Candidate, photos: Sequence[Image], clip: Sequence[Image], *, seed: int
 ) -> dict[str, float]:
     random = np.random.default_rng(seed)
     under_noise = []
@@ -316,17 +316,17 @@ def _measure_cost(candidate: Candidate, *, repeats: int = 3) -> dict[str, float]
     return found
 
 
-def read_clip(path: Path, *, frames: int = 12, longest_px: int = 480) -> list[Picture]:
+def read_clip(path: Path, *, frames: int = 12, longest_px: int = 480) -> list[Image]:
     """The first ``frames`` frames of a video, uint8 RGB, shrunk to even sides of at most ``longest_px``."""
     import av
 
-    found: list[Picture] = []
+    found: list[Image] = []
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             scale = min(1.0, longest_px / max(frame.width, frame.height))
             width, height = (max(2, round(side * scale) // 2 * 2) for side in (frame.width, frame.height))
-            picture = frame.to_ndarray(format="rgb24")
-            found.append(np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8))
+            rgb = frame.to_ndarray(format="rgb24")
+            found.append(np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8))
             if len(found) == frames:
                 break
     return found

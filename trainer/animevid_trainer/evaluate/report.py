@@ -1,4 +1,4 @@
-"""One HTML page of an evaluation: the table, what each figure means, the pictures; nothing is fetched to show it."""
+"""One HTML page of an evaluation: the table, what each figure means, the images; nothing is fetched to show it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.images import Image
 from animevid_trainer.evaluate.columns import Column
 from animevid_trainer.evaluate.measure import COLUMNS, Evaluation, Row
 from animevid_trainer.survey.ranking import rank
@@ -28,7 +28,7 @@ th:first-child { text-align: left; position: sticky; left: 0; background: inheri
 thead th { font-weight: 600 } tr { background: #fff } td.best { font-weight: 700; background: #e8f4ea }
 .baseline { color: #5a6577; font-style: italic }
 .warning { background: #fff4d6; border-left: 4px solid #d9a400; padding: .5rem .8rem }
-.pictures { overflow-x: auto } .row { display: flex; gap: 6px; margin-bottom: 6px }
+.images { overflow-x: auto } .row { display: flex; gap: 6px; margin-bottom: 6px }
 figure { margin: 0; flex: 0 0 auto } figure img { display: block; height: 190px }
 figure button { padding: 0; border: 0; background: none; cursor: zoom-in }
 figcaption { font-size: .8rem; color: #5a6577 }
@@ -40,7 +40,7 @@ dt { font-weight: 600 } dd { margin: 0 0 .4rem 1.2rem; color: #44506a }
   th, td { border-color: #303846 } .warning { background: #3a3113 } dd, figcaption, .baseline { color: #97a3b6 } }
 """
 
-#: a picture opens large; arrows go through the candidates of its photo, at the same place on the screen
+#: an image opens large; arrows go through the candidates of its photo, at the same place on the screen
 _SCRIPT = """
 const large = document.querySelector('dialog'), shown = large.querySelector('img'), name = large.querySelector('span');
 let row = [], at = 0;
@@ -86,13 +86,13 @@ def page_of(evaluation: Evaluation, *, title: str, votes: Sequence[Vote] = ()) -
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
         f"<h1>{html.escape(title)}</h1>"
-        f"<p>{evaluation.photo_count} photos, {evaluation.art_count} art pictures; features by "
+        f"<p>{evaluation.photo_count} photos, {evaluation.art_count} art images; features by "
         f"{html.escape(evaluation.network)}; {time.strftime('%Y-%m-%d')}. Arrows say which way is better; what is in "
         f"italics is no style, but what doing nothing and filters alone come to.</p>"
         f"<p>{html.escape(evaluation.standard)}.</p>{warnings}"
         f'<div class="table">{_table(evaluation, columns)}</div>{_votes(votes)}'
-        f"<h2>Pictures</h2><p>A picture opens large; the arrow keys go through the candidates.</p>"
-        f"{_pictures(evaluation)}<h2>What the figures mean</h2><dl>{meanings}</dl>{_DIALOG}"
+        f"<h2>Images</h2><p>An image opens large; the arrow keys go through the candidates.</p>"
+        f"{_images(evaluation)}<h2>What the figures mean</h2><dl>{meanings}</dl>{_DIALOG}"
         f"<script>{_SCRIPT}</script></body></html>\n"
     )
 
@@ -167,19 +167,19 @@ def _votes(votes: Sequence[Vote]) -> str:
     )
 
 
-def _pictures(evaluation: Evaluation) -> str:
+def _images(evaluation: Evaluation) -> str:
     rows = ""
     for index, photo in enumerate(evaluation.photos):
         cells = _figure(photo, "photo")
         for row in evaluation.rows:
             if row.kind != "identity":
-                cells += _figure(row.pictures[index], row.label)
+                cells += _figure(row.images[index], row.label)
         rows += f'<div class="row">{cells}</div>'
-    return f'<div class="pictures">{rows}</div>'
+    return f'<div class="images">{rows}</div>'
 
 
-def _figure(picture: Picture, caption: str) -> str:
-    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
+def _figure(pixels: Image, caption: str) -> str:
+    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
     assert done
     data = base64.b64encode(encoded.tobytes()).decode("ascii")
     text = html.escape(caption)

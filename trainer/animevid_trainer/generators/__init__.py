@@ -1,4 +1,4 @@
-"""Generators: photo in, picture out; or noise in, picture out. One module each, made by name.
+"""Generators: photo in, image out; or noise in, image out. One module each, made by name.
 
 Every generator is an ``nn.Module`` with ``size_multiple`` (H and W in pixels must be multiples of it), ``layout`` (of
 ``animevid.styles.card``), ``tileable`` and ``receptive_field_px`` (see ``StyleCard``). Except for

@@ -17,9 +17,9 @@ Upsampling = Literal["half_pixel", "align_corners", "asymmetric"]
 
 
 class Generator(nn.Module):
-    """Photo in, picture out, of the same shape, dtype and range: RGB in [-1, 1], ``N, 3, H, W``.
+    """Photo in, image out, of the same shape, dtype and range: RGB in [-1, 1], ``N, 3, H, W``.
 
-    ``size_multiple``: H and W in pixels must be multiples of it. ``tileable``: no statistic of the whole picture is
+    ``size_multiple``: H and W in pixels must be multiples of it. ``tileable``: no statistic of the whole image is
     used, so that tiles overlapping by ``receptive_field_px`` equal the whole.
     """
 

@@ -19,7 +19,7 @@ class DcGan(NoiseGenerator):
     defaults, which are the released code's.
 
     Args:
-        size_px: side of the pictures, a power of two; default 64.
+        size_px: side of the images, a power of two; default 64.
         latent: length of the noise; default 100.
         width: channels at half of ``size_px``, doubled at each size below; default 64.
     """
@@ -49,8 +49,8 @@ class DcGan(NoiseGenerator):
         start_as_dcgan(self)
 
     def draw(self, styles: Tensor) -> Tensor:
-        pictures: Tensor = self.layers(styles[:, :, None, None])
-        return pictures
+        images: Tensor = self.layers(styles[:, :, None, None])
+        return images
 
 
 def start_as_dcgan(network: nn.Module) -> None:

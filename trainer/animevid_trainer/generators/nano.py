@@ -1,6 +1,6 @@
 """``nano``: the generator that runs live. It takes and gives packed Y'CbCr 4:2:0, the codec's own layout.
 
-No normalization layer: no statistic of the whole picture, so a moving object never changes the rest, tiles equal the
+No normalization layer: no statistic of the whole image, so a moving object never changes the rest, tiles equal the
 whole, and the graph quantizes to INT8 well. Each residual branch ends in a convolution that starts at zero, so that the
 untrained network is the identity (Zhang et al. 2019, "Fixup Initialization", section 3).
 """

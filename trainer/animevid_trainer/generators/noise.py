@@ -12,9 +12,9 @@ SMALLEST_PX = 8
 
 
 class NoiseGenerator(nn.Module):
-    """Latents in, pictures out: ``N, latent`` -> RGB in [-1, 1], ``N, 3, size_px, size_px``.
+    """Latents in, images out: ``N, latent`` -> RGB in [-1, 1], ``N, 3, size_px, size_px``.
 
-    A picture is drawn from a *style*, which here is the latent itself; StyleGAN2 maps a latent to a point in W, and
+    An image is drawn from a *style*, which here is the latent itself; StyleGAN2 maps a latent to a point in W, and
     that is the style of every layer. Styles are what is truncated and walked through.
     """
 
@@ -37,7 +37,7 @@ class NoiseGenerator(nn.Module):
         return w
 
     def styles(self, latents: Tensor) -> Tensor:
-        """``N, latent`` -> the styles of as many pictures."""
+        """``N, latent`` -> the styles of as many images."""
         return self.repeated(self.map(latents))
 
     @property
@@ -58,7 +58,7 @@ class NoiseGenerator(nn.Module):
 
 
 def truncated(generator: NoiseGenerator, styles: Tensor, strength: float) -> Tensor:
-    """``mean + strength (style - mean)``: fewer odd pictures and less variety below 1 (StyleGAN, section 2)."""
+    """``mean + strength (style - mean)``: fewer odd images and less variety below 1 (StyleGAN, section 2)."""
     return generator.mean_style.to(styles).lerp(styles, strength)
 
 

@@ -36,7 +36,7 @@ class SaGan(NoiseGenerator):
     """Noise from N(0, 1), 4x4, residual blocks to ``size_px``, self-attention at ``attention_px``; spectral norm.
 
     Args:
-        size_px: side of the pictures, a power of two; default 64.
+        size_px: side of the images, a power of two; default 64.
         latent: length of the noise; default 128.
         width: channels at full size, doubled at each size below, 16 times at most; default 64.
         attention_px: side of the map that attends to itself; default 32.
@@ -62,8 +62,8 @@ class SaGan(NoiseGenerator):
 
     def draw(self, styles: Tensor) -> Tensor:
         x = self.layers(self.project(styles).reshape(-1, self.top, 4, 4))
-        pictures: Tensor = self.to_rgb(F.relu(self.norm(x))).tanh()
-        return pictures
+        images: Tensor = self.to_rgb(F.relu(self.norm(x))).tanh()
+        return images
 
     def between(self, first: Tensor, second: Tensor, share: float) -> Tensor:
         """Along the sphere: noise in the middle of a straight line is shorter than any that was trained on."""

@@ -70,19 +70,19 @@ class _ToRgb(nn.Module):
 
 
 class StyleGan2(NoiseGenerator):
-    """Latents ``N, latent`` -> styles ``N, layers, style`` -> pictures; ``layers`` is ``2 log2(size_px) - 2``.
+    """Latents ``N, latent`` -> styles ``N, layers, style`` -> images; ``layers`` is ``2 log2(size_px) - 2``.
 
-    A style is one row for each layer. They are alike but in training, where ``style_mixing`` of the pictures take their
+    A style is one row for each layer. They are alike but in training, where ``style_mixing`` of the images take their
     later rows from a second latent. In training noise is fresh and the mean style is followed; in evaluation noise is
     fixed.
 
     Args:
-        size_px: side of the pictures, a power of two; default 64.
+        size_px: side of the images, a power of two; default 64.
         latent: length of the latent and of a style; default 512.
         mapping_layers: fully connected layers from one to the other; default 8.
         channel_base: channels times size; default 16384 (the release's for up to 256 px).
         channel_max: channels at most; default 512.
-        style_mixing: share of pictures with two styles; default 0.9.
+        style_mixing: share of images with two styles; default 0.9.
         modulation: "weights" (StyleGAN2) or "adain" (StyleGAN); default "weights".
     """
 
@@ -161,10 +161,10 @@ class StyleGan2(NoiseGenerator):
     def draw(self, styles: Tensor) -> Tensor:
         rows = styles.unbind(1)
         x = self.convs[0](self.constant.expand(len(styles), -1, -1, -1), rows[0])
-        picture: Tensor = self.rgbs[0](x, rows[1])
+        image: Tensor = self.rgbs[0](x, rows[1])
         for step, to_rgb in enumerate(self.rgbs[1:]):
             first = 2 * step + 1
             x = self.convs[first](x, rows[first])
             x = self.convs[first + 1](x, rows[first + 1])
-            picture = enlarge(picture) + to_rgb(x, rows[first + 2])
-        return picture
+            image = enlarge(image) + to_rgb(x, rows[first + 2])
+        return image

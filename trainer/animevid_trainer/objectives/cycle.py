@@ -63,7 +63,7 @@ class CycleObjective(Networks):
     """
 
     def __init__(self, recipe: Recipe, parts: Parts) -> None:
-        content_only = any(place.phase.content_only for place in parts.plan.stretches)
+        content_only = any(place.phase.content_only for place in parts.plan.spans)
         if content_only and parts.perceptual is None:
             raise TrainingError("an initialization phase needs a perceptual network")
         super().__init__(
@@ -77,14 +77,14 @@ class CycleObjective(Networks):
         self.recipe, self.plan, self.augment = recipe, parts.plan, parts.augment
         self.looking = Looking(recipe, parts.perceptual, cache_bytes=0)
         self.pools = {"art": ImagePool(recipe.image_pool), "photo": ImagePool(recipe.image_pool)}
-        both, judges = ("generator", "backward_generator"), ("discriminator", "photo_discriminator")
+        generators, discriminators = ("generator", "backward_generator"), ("discriminator", "photo_discriminator")
         betas = (recipe.optimizer.beta1, recipe.optimizer.beta2)
         self.optimizers = {
-            "G": OptimizerSettings(both, generator_rate(self.plan), betas),
-            "D": OptimizerSettings(judges, discriminator_rate(self.plan), betas),
+            "G": OptimizerSettings(generators, generator_rate(self.plan), betas),
+            "D": OptimizerSettings(discriminators, discriminator_rate(self.plan), betas),
         }
         if content_only:
-            self.optimizers["G_init"] = OptimizerSettings(both, generator_rate(self.plan), betas)
+            self.optimizers["G_init"] = OptimizerSettings(generators, generator_rate(self.plan), betas)
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {f"pool_{name}": pool.state_dict() for name, pool in self.pools.items()}
@@ -124,11 +124,11 @@ class CycleObjective(Networks):
 
     def _generator_terms(self, photo: Tensor, art: Tensor, fake_art: Tensor, fake_photo: Tensor) -> dict[str, Term]:
         kind, weights = self.recipe.adversarial, self.recipe.losses
-        judged = losses.generator_adversarial_loss(self._judge("discriminator", fake_art), kind=kind)
-        judged_back = losses.generator_adversarial_loss(self._judge("photo_discriminator", fake_photo), kind=kind)
+        fake_loss = losses.generator_adversarial_loss(self._logits("discriminator", fake_art), kind=kind)
+        fake_loss_back = losses.generator_adversarial_loss(self._logits("photo_discriminator", fake_photo), kind=kind)
         terms = {
-            "adversarial": Term(judged, weights.adversarial),
-            "adversarial_backward": Term(judged_back, weights.adversarial),
+            "adversarial": Term(fake_loss, weights.adversarial),
+            "adversarial_backward": Term(fake_loss_back, weights.adversarial),
             "cycle": Term(losses.cycle_loss(self.run("backward_generator", fake_art), photo), weights.cycle),
             "cycle_backward": Term(losses.cycle_loss(self.run("generator", fake_photo), art), weights.cycle),
         }
@@ -149,19 +149,19 @@ class CycleObjective(Networks):
         )
         terms: dict[str, Term] = {}
         for name, real, fake in pairs:
-            judged_real, judged_fake = self._judge(name, torch.cat((real, fake.detach()))).chunk(2)
-            logits = {"real": judged_real, "fake": judged_fake}
+            real_logits, fake_logits = self._logits(name, torch.cat((real, fake.detach()))).chunk(2)
+            logits = {"real": real_logits, "fake": fake_logits}
             if name == "discriminator" and weights.smooth:
                 smooth = batch.smooth if self.recipe.smooth_negatives == "colour" else batch.smooth_gray
-                logits["smooth"] = self._judge(name, needed(smooth, "edge-smoothed art"))
+                logits["smooth"] = self._logits(name, needed(smooth, "edge-smoothed art"))
             prefix = "" if name == "discriminator" else "photo_"
             for kind, raw in losses.discriminator_terms(logits, kind=self.recipe.adversarial).items():
                 terms[prefix + kind] = Term(raw, weights.overall * getattr(weights, kind))
             if self.augment is not None and name == "discriminator":
-                self.augment.update(judged_real.detach())
+                self.augment.update(real_logits.detach())
         return terms
 
-    def _judge(self, name: str, images: Tensor) -> Tensor:
+    def _logits(self, name: str, images: Tensor) -> Tensor:
         if self.augment is not None:
             images = self.augment(images)
         return self.run(name, images)

@@ -1,4 +1,4 @@
-"""Features of pictures: those of a batch in one pass, those of crops that return from a cache."""
+"""Features of images: those of a batch in one pass, those of crops that return from a cache."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from animevid_trainer.recipes import Recipe
 class FeatureCache:
     """Features of crops that return, kept in bfloat16-or-given precision while ``budget_bytes`` lasts.
 
-    Only pictures that no network changes belong here: photos, art and teachers' pictures.
+    Only images that no network changes belong here: photos, art and teachers' images.
     """
 
     def __init__(self, budget_bytes: int) -> None:
@@ -63,7 +63,7 @@ class FeatureCache:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Pictures ``(N, 3, H, W)`` and the features of them that were computed, by layer."""
+    """Images ``(N, 3, H, W)`` and the features of them that were computed, by layer."""
 
     images: Tensor
     features: Mapping[str, Tensor]
@@ -113,7 +113,7 @@ class Looking:
         return self.kept("photo", batch.photo_keys, batch.photo, (layer,))[0]
 
     def of_target(self, batch: Batch, layer: str) -> Tensor:
-        """The features of the teacher's pictures at ``layer``."""
+        """The features of the teacher's images at ``layer``."""
         with torch.no_grad():
             return self.features(needed(batch.target, "targets"), (layer,))[layer]
 

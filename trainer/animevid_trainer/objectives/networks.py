@@ -29,7 +29,7 @@ class Networks:
 
 
 def has_batch_norm(network: nn.Module) -> bool:
-    """Whether a picture's output depends on which others are in its batch."""
+    """Whether an image's output depends on which others are in its batch."""
     return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 

@@ -24,7 +24,7 @@ _PATH_MEAN_RATE = 0.01
 
 
 class NoiseObjective(Networks):
-    """A generator from noise and a discriminator that tells its pictures from real ones.
+    """A generator from noise and a discriminator that tells its images from real ones.
 
     A step is ``optimizer.discriminator_steps`` updates of D and one of G, each on latents of its own (GAN, algorithm
     1). R1 and the path length follow in steps of their own, every so many steps and as often counted; Adam's rate and
@@ -42,9 +42,9 @@ class NoiseObjective(Networks):
             )
         super().__init__({"generator": generator, "discriminator": discriminator})
         self.recipe, self.plan, self.augment = recipe, parts.plan, parts.augment
-        self.judged_layers: tuple[str, ...] = ()
+        self.discriminator_layers: tuple[str, ...] = ()
         if isinstance(discriminator, ProjectedDiscriminator):
-            self.judged_layers = discriminator.layers
+            self.discriminator_layers = discriminator.layers
         self.looking = Looking(recipe, parts.perceptual, cache_bytes=0)
         self.path_mean = torch.zeros(())
         own = recipe.regularizers
@@ -121,7 +121,7 @@ class NoiseObjective(Networks):
     # ---- what networks see
 
     def _latents(self, like: Tensor) -> Tensor:
-        """As many latents as ``like`` has pictures."""
+        """As many latents as ``like`` has images."""
         return self.generator.draw_latents(len(like)).to(like.device)
 
     def _augmented(self, images: Tensor) -> Tensor:
@@ -129,10 +129,10 @@ class NoiseObjective(Networks):
 
     def _judge(self, images: Tensor) -> Tensor:
         images = self._augmented(images)
-        return self._logits_exactly(images) if self.judged_layers else self.run("discriminator", images)
+        return self._logits_exactly(images) if self.discriminator_layers else self.run("discriminator", images)
 
     def _logits_exactly(self, images: Tensor) -> Tensor:
         """D's logits in float32; those of a discriminator of features always are."""
-        seen = self.looking.features(images, self.judged_layers) if self.judged_layers else images
+        seen = self.looking.features(images, self.discriminator_layers) if self.discriminator_layers else images
         logits: Tensor = self.networks["discriminator"](seen)
         return logits

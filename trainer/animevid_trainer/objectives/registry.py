@@ -29,7 +29,7 @@ _ENTRY_POINTS = "animevid.objectives"
 
 
 class Augment(Protocol):
-    """Adaptive discriminator augmentation: sees every picture that D sees, and D's opinion of real ones."""
+    """Adaptive discriminator augmentation: sees every image that D sees, and D's opinion of real ones."""
 
     def __call__(self, images: Tensor) -> Tensor: ...
     def update(self, real_logits: Tensor) -> None: ...
@@ -46,7 +46,7 @@ class Parts:
         make_generator: a fresh generator of the recipe's, from RGB to RGB.
         make_discriminator: a fresh discriminator of the recipe's.
         perceptual: the network for features, where the recipe uses one; default None.
-        augment: what D's pictures go through; default None.
+        augment: what D's images go through; default None.
         cache_bytes: memory for features of crops that return; default 2 GiB.
     """
 

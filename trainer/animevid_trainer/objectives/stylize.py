@@ -21,7 +21,7 @@ from animevid_trainer.recipes import Recipe
 
 
 def has_batch_norm(network: nn.Module) -> bool:
-    """Whether a picture's output depends on which others are in its batch."""
+    """Whether an image's output depends on which others are in its batch."""
     return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
@@ -41,16 +41,16 @@ class StylizeObjective(Networks):
             raise TrainingError("content, style and perceptual terms need a perceptual network")
         self.recipe, self.plan, self.augment = recipe, parts.plan, parts.augment
         self.looking = Looking(recipe, parts.perceptual, cache_bytes=parts.cache_bytes)
-        self.judged_layers: tuple[str, ...] = ()  # of a discriminator of features
+        self.discriminator_layers: tuple[str, ...] = ()  # of a discriminator of features
         betas = (recipe.optimizer.beta1, recipe.optimizer.beta2)
         self.optimizers = {"G": OptimizerSettings(("generator",), generator_rate(self.plan), betas)}
-        if any(place.phase.content_only for place in self.plan.stretches):
+        if any(place.phase.content_only for place in self.plan.spans):
             self.optimizers["G_init"] = OptimizerSettings(("generator",), generator_rate(self.plan), betas)
         if recipe.uses_discriminator:
             discriminator = parts.make_discriminator()
             if isinstance(discriminator, ProjectedDiscriminator):
-                self.judged_layers = discriminator.layers
-            self.judges_apart = has_batch_norm(discriminator)
+                self.discriminator_layers = discriminator.layers
+            self.discriminates_apart = has_batch_norm(discriminator)
             self.networks["discriminator"] = discriminator
             self.optimizers["D"] = OptimizerSettings(("discriminator",), discriminator_rate(self.plan), betas)
 
@@ -69,14 +69,14 @@ class StylizeObjective(Networks):
             yield Update("G_init", lambda: self._initialization_terms(batch))
             return
         if not (self.recipe.uses_discriminator and phase.adversarial):
-            yield Update("G", lambda: self._generator_terms(batch, self._draw(batch), judged=False))
+            yield Update("G", lambda: self._generator_terms(batch, self._draw(batch), adversarial=False))
             return
         # One pass of G (and of the perceptual network over its output) serves both updates: D's changes no weight of G.
-        output = self._draw(batch, *self.judged_layers)
+        output = self._draw(batch, *self.discriminator_layers)
         if batch.step % optimizer.discriminator_every == 0:
             for _ in range(optimizer.discriminator_steps):
                 yield Update("D", lambda: self._discriminator_terms(batch, output.detach()))
-        yield Update("G", lambda: self._generator_terms(batch, output, judged=True))
+        yield Update("G", lambda: self._generator_terms(batch, output, adversarial=True))
 
     def _weights_at(self, step: int) -> dict[str, float]:
         """The weights of G's terms that are computed in this step, by name."""
@@ -97,10 +97,10 @@ class StylizeObjective(Networks):
         photo = self.looking.of_photo(batch, layer)
         return {"content": Term(losses.content_loss(ours, photo), self.recipe.init_content_weight)}
 
-    def _generator_terms(self, batch: Batch, seen: Seen, *, judged: bool) -> dict[str, Term]:
+    def _generator_terms(self, batch: Batch, seen: Seen, *, adversarial: bool) -> dict[str, Term]:
         terms: dict[str, Term] = {}
-        if judged:
-            logits = self._judge(batch, seen)
+        if adversarial:
+            logits = self._discriminate(batch, seen)
             raw = losses.generator_adversarial_loss(logits, kind=self.recipe.adversarial)
             terms["adversarial"] = Term(raw, self.recipe.losses.adversarial)
         scene = Scene(batch, seen.images, seen.features, self.looking, self.stylize, self.recipe)
@@ -112,54 +112,54 @@ class StylizeObjective(Networks):
 
     def _discriminator_terms(self, batch: Batch, output: Seen) -> dict[str, Term]:
         weights = self.recipe.discriminator_losses
-        logits = self._logits(batch, output, self._judged_pictures(batch, output))
+        logits = self._logits(batch, output, self._discriminator_images(batch, output))
         raw = losses.discriminator_terms(logits, kind=self.recipe.adversarial)
         if self.augment is not None:
             self.augment.update(logits["real"].detach())
         return {name: Term(value, weights.overall * getattr(weights, name)) for name, value in raw.items()}
 
-    def _judged_pictures(self, batch: Batch, output: Seen) -> dict[str, Tensor]:
+    def _discriminator_images(self, batch: Batch, output: Seen) -> dict[str, Tensor]:
         """What D is shown, by what it is: "real" should be called real, all others fake."""
         weights = self.recipe.discriminator_losses
         if self.recipe.conditional:
             return {"real": needed(batch.target, "targets"), "fake": output.images}
-        pictures = {"real": needed(batch.art, "art"), "fake": output.images}
+        images = {"real": needed(batch.art, "art"), "fake": output.images}
         if weights.gray:
-            pictures["gray"] = needed(batch.art_gray, "gray art")
+            images["gray"] = needed(batch.art_gray, "gray art")
         if weights.smooth:
             smooth = batch.smooth if self.recipe.smooth_negatives == "colour" else batch.smooth_gray
-            pictures["smooth"] = needed(smooth, "edge-smoothed art")
-        return pictures
+            images["smooth"] = needed(smooth, "edge-smoothed art")
+        return images
 
-    def _logits(self, batch: Batch, output: Seen, pictures: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self.judged_layers:
-            return self._logits_of_features(batch, output, pictures)
-        judged: Sequence[Tensor]
-        if self.judges_apart or self.recipe.conditional:
-            judged = [self._judge(batch, Seen(images, {})) for images in pictures.values()]
+    def _logits(self, batch: Batch, output: Seen, shown: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.discriminator_layers:
+            return self._logits_of_features(batch, output, shown)
+        logits: Sequence[Tensor]
+        if self.discriminates_apart or self.recipe.conditional:
+            logits = [self._discriminate(batch, Seen(images, {})) for images in shown.values()]
         else:
             # All in one pass: fuller convolutions, and (with spectral norm) one power iteration a step. Not with batch
             # norm, which would mix real and fake.
-            judged = self._judge(batch, Seen(torch.cat(list(pictures.values())), {})).chunk(len(pictures))
-        return dict(zip(pictures, judged, strict=True))
+            logits = self._discriminate(batch, Seen(torch.cat(list(shown.values())), {})).chunk(len(shown))
+        return dict(zip(shown, logits, strict=True))
 
-    def _logits_of_features(self, batch: Batch, output: Seen, pictures: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _logits_of_features(self, batch: Batch, output: Seen, shown: dict[str, Tensor]) -> dict[str, Tensor]:
         """As ``_logits``, by a discriminator of features: the output has its own, the art's are kept."""
-        real = self.looking.kept("judged art", batch.art_keys, pictures["real"], self.judged_layers)
-        negatives = [images for name, images in pictures.items() if name not in ("real", "fake")]
+        real = self.looking.kept("discriminator art", batch.art_keys, shown["real"], self.discriminator_layers)
+        negatives = [images for name, images in shown.items() if name not in ("real", "fake")]
         seen = {
             layer: torch.cat((features, output.features[layer]))
-            for layer, features in zip(self.judged_layers, real, strict=True)
+            for layer, features in zip(self.discriminator_layers, real, strict=True)
         }
         if negatives:
             with torch.no_grad():
-                found = self.looking.features(torch.cat(negatives), self.judged_layers)
+                found = self.looking.features(torch.cat(negatives), self.discriminator_layers)
             seen = {layer: torch.cat((features, found[layer])) for layer, features in seen.items()}
-        judged = self._judge(batch, Seen(output.images, seen)).chunk(len(pictures))
-        return dict(zip(pictures, judged, strict=True))
+        logits = self._discriminate(batch, Seen(output.images, seen)).chunk(len(shown))
+        return dict(zip(shown, logits, strict=True))
 
-    def _judge(self, batch: Batch, seen: Seen) -> Tensor:
-        if self.judged_layers:
+    def _discriminate(self, batch: Batch, seen: Seen) -> Tensor:
+        if self.discriminator_layers:
             logits: Tensor = self.networks["discriminator"](seen.features)
             return logits
         images = seen.images

@@ -28,7 +28,7 @@ class Scene:
     """What a term may look at.
 
     Args:
-        batch: the photos, with art and teacher's pictures where the recipe has them.
+        batch: the photos, with art and teacher's images where the recipe has them.
         output: G(p), ``N, 3, H, W`` in [-1, 1].
         features: of the output, by layer.
         looking: features of everything else.
@@ -87,20 +87,20 @@ def style(scene: Scene) -> Tensor:
 
 @term(layers=lambda looking: (looking.teacher_layer,))
 def perceptual(scene: Scene) -> Tensor:
-    """The output's features against those of the teacher's picture."""
+    """The output's features against those of the teacher's image."""
     layer = scene.looking.teacher_layer
     return losses.content_loss(scene.features[layer], scene.looking.of_target(scene.batch, layer))
 
 
 @term()
 def pixel(scene: Scene) -> Tensor:
-    """The output against the teacher's picture."""
+    """The output against the teacher's image."""
     return losses.pixel_loss(scene.output, needed(scene.batch.target, "targets"))
 
 
 @term()
 def gradient(scene: Scene) -> Tensor:
-    """The output's Sobel gradients against the teacher's picture, or the photo where there is no teacher."""
+    """The output's Sobel gradients against the teacher's image, or the photo where there is no teacher."""
     batch = scene.batch
     return losses.gradient_loss(scene.output, batch.photo if batch.target is None else batch.target)
 

@@ -98,11 +98,11 @@ def _animegan2_lite() -> Recipe:
 
 def _animegan2_nano() -> Recipe:
     # v2's losses on the network that runs live; larger rates, since the published ones belong to a net of 20 times the
-    # size, and the temporal term, since a live picture must not flicker. No initialization phase: the network starts as
-    # the identity, which is that phase's optimum. D sees features and not pixels, all features are of pictures at half
+    # size, and the temporal term, since a live image must not flicker. No initialization phase: the network starts as
+    # the identity, which is that phase's optimum. D sees features and not pixels, all features are of images at half
     # scale, and convolutions run in bf16 where the processor has it: a step takes an eighth of the time and less than
     # half of the memory of one with v2's D (docs/training.md). D of features pulls far harder: its weight of 5 gives
-    # the adversarial term the share of the picture's gradient that 300 gives it with v2's.
+    # the adversarial term the share of the image's gradient that 300 gives it with v2's.
     return replace(
         _animegan2(),
         name="animegan2-nano",
@@ -128,7 +128,7 @@ def _cartoongan() -> Recipe:
         generator="cartoongan",
         deviations=(
             _TORCH_EPOCHS,
-            "a picture is its largest square, shrunk; the paper does not say how it comes to 256 px",
+            "an image is its largest square, shrunk; the paper does not say how it comes to 256 px",
             "learning rate 2e-4, on which the paper is silent",
         ),
         discriminator_options={"norm": "batch", "spectral": False},
@@ -162,7 +162,7 @@ def _cyclegan() -> Recipe:
         name="cyclegan",
         summary="CycleGAN as published: two ResNet generators, two 70x70 PatchGANs, pool of 50, cycle 10, identity 0.5",
         generator="cyclegan",
-        deviations=(_TORCH_EPOCHS, "a picture is its largest square at 256 px; the release crops 256 of 286 px"),
+        deviations=(_TORCH_EPOCHS, "an image is its largest square at 256 px; the release crops 256 of 286 px"),
         discriminator="cyclegan",
         objective="cycle",
         image_pool=50,
@@ -182,7 +182,7 @@ def _distill() -> Recipe:
     # 1): the weights bring the three to the same order.
     return Recipe(
         name="distill",
-        summary="a student learns a teacher's pictures: L1, features and Sobel gradients; +gan adds a discriminator",
+        summary="a student learns a teacher's images: L1, features and Sobel gradients; +gan adds a discriminator",
         generator="nano",
         discriminator="none",
         losses=LossWeights(pixel=10.0, perceptual=1.0, gradient=20.0),
@@ -194,7 +194,7 @@ def _distill() -> Recipe:
                 warmup_steps=200, adversarial=False, crop_px=192,
             ),
         ),
-        data=Data(batch=8, balance_art=False, flat_pictures=24),
+        data=Data(batch=8, balance_art=False, flat_images=24),
         optimizer=Optimizer(beta1=0.9, gradient_clip_norm=1.0),
     )  # fmt: skip
 

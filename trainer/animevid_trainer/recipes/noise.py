@@ -21,8 +21,8 @@ from animevid_trainer.recipes.schema import (
     require,
 )
 
-_WHOLE = "a picture is its largest square at 64 px"
-#: networks that are made for one size of picture
+_WHOLE = "an image is its largest square at 64 px"
+#: networks that are made for one size of image
 SIZED = ("dcgan", "sagan", "stylegan2")
 
 
@@ -73,7 +73,7 @@ def stylegan2() -> Recipe:
         generator="stylegan2",
         deviations=(
             "an eighth of the channels: 32 at 64 px, 128 at most",
-            "R1 is taken at the augmented pictures, as D sees them",
+            "R1 is taken at the augmented images, as D sees them",
             "augmentation as in +ada: bilinear resampling, no saturation",
         ),
         generator_options={"channel_base": 2048, "channel_max": 128, "mapping_layers": 2},
@@ -126,5 +126,5 @@ def check_noise(recipe: Recipe) -> None:
 
 
 def sized(recipe: Recipe, options: Options, network: str) -> dict[str, Any]:
-    """The options of ``network`` with the size of its pictures, where it is made for one."""
+    """The options of ``network`` with the size of its images, where it is made for one."""
     return {"size_px": recipe.data.crop_px, **options} if network in SIZED else dict(options)

@@ -21,6 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 from animevid_trainer.recipes.schema import Phase, Recipe
 
 _OPTIONS = ("generator_options", "objective_options", "discriminator_options")
+#: Keys that were renamed: recipes, ``--set`` and runs may still have the old name.
+_RENAMED = {"flat_pictures": "flat_images", "pictures_to_full": "images_to_full"}
 
 
 def recipe_from_dict(raw: Mapping[str, Any]) -> Recipe:
@@ -39,9 +41,18 @@ def check_types(raw: Mapping[str, Any]) -> Recipe:
         TrainingError: the first that is missing, unknown or of another kind.
     """
     try:
-        return _adapter().validate_python(dict(raw))
+        return _adapter().validate_python(_with_new_names(raw))
     except ValidationError as error:
         raise TrainingError(_told(error, raw)) from error
+
+
+def _with_new_names(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        section: {_RENAMED.get(key, key): value for key, value in values.items()}
+        if section in ("ada", "data") and isinstance(values, Mapping)
+        else values
+        for section, values in raw.items()
+    }
 
 
 @functools.cache
@@ -154,6 +165,7 @@ _ABSENT = object()
 def _put(target: dict[str, Any], keys: Sequence[str], value: Any, path: str) -> None:
     """Put ``value`` where the dotted ``keys`` lead in the tree ``target``."""
     head, *rest = keys
+    head = _RENAMED.get(head, head)
     if head == "phases" and isinstance(target.get(head), list) and (rest or isinstance(value, Mapping)):
         target = {phase["name"]: phase for phase in target[head]}
         if not rest:

@@ -48,9 +48,9 @@ class LossWeights:
     style: NonNegative = 0.0  # Gram matrices of G(p) against those of art (``style_on``: gray or colour)
     colour: NonNegative = 0.0  # Y'UV of G(p) against the photo
     total_variation: NonNegative = 0.0
-    gradient: NonNegative = 0.0  # Sobel of G(p) against the teacher's picture, or the photo where there is no teacher
+    gradient: NonNegative = 0.0  # Sobel of G(p) against the teacher's image, or the photo where there is no teacher
     flatness: NonNegative = 0.0  # variation where the photo has no edge
-    pixel: NonNegative = 0.0  # L1 against the teacher's picture
+    pixel: NonNegative = 0.0  # L1 against the teacher's image
     cycle: NonNegative = 0.0  # both directions, each with this weight
     identity: NonNegative = 0.0  # both directions, each with this weight (CycleGAN's 0.5 is relative: 0.5 x 10)
     temporal: NonNegative = 0.0  # flicker: see Temporal
@@ -95,7 +95,7 @@ class Phase:
     batch: Count = 0
 
     def steps(self, *, photos: int, batch: int) -> int:
-        """Number of optimizer steps with ``photos`` photos and ``batch`` pictures a step; an epoch sees each once."""
+        """Number of optimizer steps with ``photos`` photos and ``batch`` images a step; an epoch sees each once."""
         if self.length_steps > 0:
             return self.length_steps
         return max(1, round(self.length_epochs * math.ceil(photos / (self.batch or batch))))
@@ -128,7 +128,7 @@ class PerceptualChoice:
     style_layers: tuple[str, ...] = ()  # empty: the content layer
     unit: Literal["caffe", "normalized"] = "caffe"
     bf16: Flag = False  # compute in bfloat16 where the processor has instructions for it
-    scale: Annotated[float, Field(strict=True, gt=0, le=1)] = 1.0  # pictures are shrunk to this before they are seen
+    scale: Annotated[float, Field(strict=True, gt=0, le=1)] = 1.0  # images are shrunk to this before they are seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Ada:
     enabled: Flag = False
     target: NonNegative = 0.6  # of E[sign(D(real))], section 3
     interval_steps: Positive = 4
-    pictures_to_full: Count = 0  # p moves from 0 to 1 over this many real pictures; 0: a fifth of the run's
+    images_to_full: Count = 0  # p moves from 0 to 1 over this many real images; 0: a fifth of the run's
     largest_p: Share = 0.85  # leaks above this (section 2, figure 3)
     blit: Flag = True  # mirror, quarter turns, shifts
     geometric: Flag = True  # scale, rotation, stretch
@@ -179,15 +179,15 @@ class Regularizers:
 
     __pydantic_config__ = _CLOSED
 
-    r1: NonNegative = 0.0  # gamma: D's gradient at real pictures; 0 leaves it out
+    r1: NonNegative = 0.0  # gamma: D's gradient at real images; 0 leaves it out
     r1_every: Positive = 16
-    path_length: NonNegative = 0.0  # how far a picture moves for a step in W (stylegan2); 0 leaves it out
+    path_length: NonNegative = 0.0  # how far an image moves for a step in W (stylegan2); 0 leaves it out
     path_length_every: Positive = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """How pictures become batches. Scale 1 shows a picture's own pixels in a crop, 0.5 twice as much of it."""
+    """How images become batches. Scale 1 shows an image's own pixels in a crop, 0.5 twice as much of it."""
 
     __pydantic_config__ = _CLOSED
 
@@ -196,9 +196,9 @@ class Data:
     crop_scale_low: NonNegative = 0.4
     crop_scale_high: NonNegative = 1.0
     balance_art: Flag = True  # remove the set's overall colour cast (the authors' data_mean)
-    whole: Flag = False  # crops are the largest square of a picture (the authors' sets are of squares); no scales
+    whole: Flag = False  # crops are the largest square of an image (the authors' sets are of squares); no scales
     flip: Flag = True  # mirror every other crop
-    flat_pictures: Count = 0  # with a teacher: even colours and gradients among the photos (``data.flats``)
+    flat_images: Count = 0  # with a teacher: even colours and gradients among the photos (``data.flats``)
     lowest_art_brightness: Annotated[float, Field(strict=True, ge=0, le=255)] = 0.0  # lift darker art to this; 0: never
 
 
@@ -217,11 +217,11 @@ class Recipe:
     objective_options: Options = field(default_factory=dict)  # of one of another package
     discriminator: Literal["patch", "vit", "cyclegan", "projected", "dcgan", "sagan", "stylegan2", "none"] = "patch"
     discriminator_options: Options = field(default_factory=dict)
-    conditional: Flag = False  # D judges pairs, photo and picture; the real ones are a teacher's (pix2pix)
+    conditional: Flag = False  # D sees pairs, photo and image; the real ones are a teacher's (pix2pix)
     adversarial: Literal["lsgan", "bce", "hinge", "minimax"] = "lsgan"  # bce: non-saturating; minimax: GAN eq. 1
     smooth_negatives: Literal["gray", "colour"] = "gray"  # AnimeGAN's y or CartoonGAN's e
     style_on: Literal["gray", "colour"] = "gray"
-    image_pool: Count = 0  # pictures kept to show D older output; CycleGAN's 50
+    image_pool: Count = 0  # images kept to show D older output; CycleGAN's 50
     teacher: str = ""  # a teacher's weights (.onnx, .safetensors, .npy folder, .pth); distill only
     colour_pool_px: Positive = 1  # colour is compared after averaging over blocks of this side
     #: of G and D; "auto" is bf16 where the processor has it; fp16 (CUDA) brings a gradient scaler
@@ -313,16 +313,16 @@ class Recipe:
         scales = (data.crop_scale_low, data.crop_scale_high)
         require(0.0 < scales[0] <= scales[1], "data.crop_scale_low, crop_scale_high", scales, "0 < low <= high")
         require(
-            data.flat_pictures == 0 or self.needs_teacher,
-            "data.flat_pictures",
-            data.flat_pictures,
+            data.flat_images == 0 or self.needs_teacher,
+            "data.flat_images",
+            data.flat_images,
             "0 without a teacher, who draws them",
         )
         steps, weights = self.optimizer.discriminator_steps, self.losses
         require(not (self.is_cycle and steps > 1), "optimizer.discriminator_steps", steps, '1 with objective = "cycle"')
         augmented = ada.enabled and not self.from_noise
-        judged_twice = self.discriminator == "projected" and (augmented or self.is_cycle)
-        require(not judged_twice, "discriminator", self.discriminator, "patch, vit or cyclegan with ada or cycle")
+        features_twice = self.discriminator == "projected" and (augmented or self.is_cycle)
+        require(not features_twice, "discriminator", self.discriminator, "patch, vit or cyclegan with ada or cycle")
         require(
             not self.conditional
             or (self.discriminator in ("patch", "cyclegan") and self.uses_discriminator and not self.is_cycle),

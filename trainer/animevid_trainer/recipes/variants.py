@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from animevid_trainer.recipes.schema import DiscriminatorWeights, Phase, Recipe
 
-#: A discriminator of features pulls so many times as hard at the picture for the same weight (see ``named``, nano).
+#: A discriminator of features pulls so many times as hard at the image for the same weight (see ``named``, nano).
 _PROJECTED_PULL = 60.0
 
 
@@ -45,7 +45,7 @@ def _patch_share(recipe: Recipe) -> float:
 def _with_features(recipe: Recipe) -> Recipe:
     if recipe.discriminator == "projected":
         return recipe
-    # its gradients at pictures go through the perceptual network, which R1 was not made for
+    # its gradients at images go through the perceptual network, which R1 was not made for
     losses = replace(recipe.losses, adversarial=recipe.losses.adversarial / _PROJECTED_PULL)
     if recipe.from_noise:
         losses = recipe.losses
@@ -124,7 +124,7 @@ VARIANTS: dict[str, Variant] = {
         lambda recipe: replace(recipe, generator_options={**recipe.generator_options, "modulation": "adain"}),
     ),
     "gan": Variant("an adversarial phase after the others", _with_gan),
-    "pix2pix": Variant("the adversarial phase with a D that judges photo and picture together (distill)", _with_pairs),
+    "pix2pix": Variant("the adversarial phase with a D that sees photo and image together (distill)", _with_pairs),
     "temporal": Variant(
         "the temporal consistency term",
         lambda recipe: replace(recipe, losses=replace(recipe.losses, temporal=recipe.losses.temporal or 10.0)),

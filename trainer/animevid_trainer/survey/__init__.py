@@ -1,1 +1,1 @@
-"""A survey of viewers: which of two pictures would one rather keep? A page that asks, votes that stay, a ranking."""
+"""A survey of viewers: which of two images would one rather keep? A page that asks, votes that stay, a ranking."""

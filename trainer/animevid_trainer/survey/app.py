@@ -18,7 +18,7 @@ from animevid.server.auth import Guard, add_security_headers
 
 from animevid_trainer.survey.pairs import Exhibition, Pair
 from animevid_trainer.survey.ranking import Standing, rank
-from animevid_trainer.survey.votes import FAULTS, MOST_FAULTS, QUESTIONS, Vote, VoteStore, faults_of, write_votes
+from animevid_trainer.survey.votes import FAULTS, MAX_FAULTS, QUESTIONS, Vote, VoteStore, faults_of, write_votes
 
 _PAGE = Path(__file__).parent / "page"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
@@ -32,7 +32,7 @@ class Survey:
     """Handlers of one survey.
 
     Args:
-        exhibition: pairs and pictures.
+        exhibition: pairs and images.
         store: where votes go.
         key: what opens the results.
     """
@@ -42,8 +42,8 @@ class Survey:
         self.store = store
         self.key = key
         self._secret = secrets.token_bytes(16)
-        # Addresses of pictures say nothing about who drew them.
-        self._pictures = {self._address(*name): data for name, data in exhibition.pictures.items()}
+        # Addresses of images say nothing about who drew them.
+        self._images = {self._address(*name): data for name, data in exhibition.images.items()}
 
     def _address(self, photo: str, candidate: str) -> str:
         return hmac.new(self._secret, f"{photo}\0{candidate}".encode(), "sha256").hexdigest()[:24]
@@ -62,10 +62,10 @@ class Survey:
     async def asset(self, request: web.Request) -> web.StreamResponse:
         return _file(request.match_info["name"])
 
-    async def picture(self, request: web.Request) -> web.StreamResponse:
-        data = self._pictures.get(request.match_info["address"])
+    async def image(self, request: web.Request) -> web.StreamResponse:
+        data = self._images.get(request.match_info["address"])
         if data is None:
-            raise web.HTTPNotFound(text="no such picture\n")
+            raise web.HTTPNotFound(text="no such image\n")
         return web.Response(body=data, content_type="image/jpeg")
 
     async def next_pair(self, request: web.Request) -> web.StreamResponse:
@@ -76,14 +76,14 @@ class Survey:
         wanted = [pair for pair in left if pair.number not in skipped] or left
         answer: dict[str, Any] = {
             "done": len(order) - len(left), "of": len(order), "questions": QUESTIONS, "faults": FAULTS,
-            "most_faults": MOST_FAULTS,
+            "max_faults": MAX_FAULTS,
         }  # fmt: skip
         if wanted:
             pair = wanted[0]
             sides = self.exhibition.sides_for(judge, pair)
             shown = {"photo": "", "left": sides[0], "right": sides[1]}
             answer["pair"] = {"number": pair.number} | {
-                where: f"picture/{self._address(pair.photo, name)}" for where, name in shown.items()
+                where: f"image/{self._address(pair.photo, name)}" for where, name in shown.items()
             }
         return web.json_response(answer)
 
@@ -111,8 +111,8 @@ class Survey:
         faults = []
         for side in "LR":
             found = sent.get(f"faults_{side}", [])
-            if not (isinstance(found, list) and len(found) <= MOST_FAULTS and all(fault in FAULTS for fault in found)):
-                raise _refused(f"faults_{side}: at most {MOST_FAULTS} of {', '.join(FAULTS)}")
+            if not (isinstance(found, list) and len(found) <= MAX_FAULTS and all(fault in FAULTS for fault in found)):
+                raise _refused(f"faults_{side}: at most {MAX_FAULTS} of {', '.join(FAULTS)}")
             faults.append(tuple(dict.fromkeys(found)))
         return Vote(judge, pair.photo, sides["L"], sides["R"], **answers, faults_left=faults[0], faults_right=faults[1])
 
@@ -154,7 +154,7 @@ def make_app(survey: Survey, guard: Guard) -> web.Application:
         [
             web.get("/", survey.page),
             web.get("/{name:style.css|survey.js}", survey.asset),
-            web.get("/picture/{address}", survey.picture),
+            web.get("/image/{address}", survey.image),
             web.get("/pair", survey.next_pair),
             web.post("/vote", survey.vote),
             web.post("/login", guard.login),

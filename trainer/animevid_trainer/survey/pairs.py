@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 from animevid.errors import TrainingError
 
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.images import Image
 from animevid_trainer.evaluate.candidates import Candidate
 
 _JPEG_QUALITY = 93
@@ -30,10 +30,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Exhibition:
-    """The pictures of a survey as JPEG, by (photo, candidate); the photo itself has the candidate ""."""
+    """The images of a survey as JPEG, by (photo, candidate); the photo itself has the candidate ""."""
 
     pairs: tuple[Pair, ...]
-    pictures: Mapping[tuple[str, str], bytes]
+    images: Mapping[tuple[str, str], bytes]
 
     def order_for(self, judge: str) -> list[Pair]:
         """All pairs, shuffled for ``judge``, always the same way."""
@@ -48,7 +48,7 @@ class Exhibition:
 
 def hang(
     candidates: Iterable[Candidate],
-    photos: Mapping[str, Picture],
+    photos: Mapping[str, Image],
     *,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Exhibition:
@@ -57,21 +57,21 @@ def hang(
     Raises:
         TrainingError: fewer than two candidates, or two of one name.
     """
-    pictures = {(name, ""): _jpeg(photo) for name, photo in photos.items()}
+    images = {(name, ""): _jpeg(photo) for name, photo in photos.items()}
     names: list[str] = []
     for candidate in candidates:
         if candidate.label in names:
             raise TrainingError(f"two candidates are called {candidate.label!r}; write NAME=CANDIDATE")
         names.append(candidate.label)
         for index, (name, photo) in enumerate(photos.items()):
-            pictures[name, candidate.label] = _jpeg(candidate.stylize(photo))
+            images[name, candidate.label] = _jpeg(candidate.stylize(photo))
             if on_progress is not None:
                 on_progress(candidate.label, index + 1, len(photos))
     if len(names) < 2:
         raise TrainingError("a survey compares: name two candidates or more, e.g. runs/mine aozora")
     together = itertools.product(photos, itertools.combinations(names, 2))
     pairs = tuple(Pair(number, photo, *two) for number, (photo, two) in enumerate(together))
-    return Exhibition(pairs, pictures)
+    return Exhibition(pairs, images)
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
@@ -83,9 +83,9 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     ]
 
 
-def _jpeg(picture: Picture) -> bytes:
+def _jpeg(image: Image) -> bytes:
     done, encoded = cv2.imencode(
-        ".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+        ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     )
     assert done
     return encoded.tobytes()

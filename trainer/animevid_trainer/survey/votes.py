@@ -29,7 +29,7 @@ FAULTS = (
     "worm-lines", "dashed-lines", "dirty", "blurry", "timid", "colour-cast", "grid", "halo", "lost-text",
     "camouflage-foliage", "face-damaged",
 )  # fmt: skip
-MOST_FAULTS = 3
+MAX_FAULTS = 3
 _COLUMNS = ("id", *QUESTIONS, "faults_L", "faults_R")
 
 _TABLE = """

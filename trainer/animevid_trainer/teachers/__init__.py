@@ -1,10 +1,10 @@
-"""Teachers: what a ``distill`` run learns from. A teacher maps a photo to the picture its student should draw.
+"""Teachers: what a ``distill`` run learns from. A teacher maps a photo to the image that its student should draw.
 
 ================================  ====================================================================================
 spec                              teacher
 ================================  ====================================================================================
 ``aozora:FOLDER``                 bright summer day, thin toned lines, luminous sky
-``ehon:FOLDER``                   picture book: creamy light, dabs of a brush, sepia lines
+``ehon:FOLDER``                   ook: creamy light, dabs of a brush, sepia lines
 ``cel:FOLDER``                    flat two- and three-tone shading, clean dark contours
 ``cartoongan:FILE``               a published CartoonGAN generator's weights (``.safetensors``)
 ``bilateral``                     the plain bilateral-filter-and-edges cartoon, the baseline of evaluations
@@ -31,23 +31,23 @@ from animevid_trainer.teachers.look import LOOKS, Look
 if TYPE_CHECKING:
     from animevid_trainer.teachers.analysis import Analysis
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 TEACHER_NAMES: tuple[str, ...] = (*LOOKS, "cartoongan", "bilateral")
-#: Raised when the same look would paint another picture, so that cached ones are not taken for it.
+#: Raised when the same look would paint another image, so that cached ones are not taken for it.
 _PAINTING_VERSION = 2
 
 
 class Teacher(Protocol):
-    """Draws a photo, ``(H, W, 3)`` uint8 RGB, as a picture of the same shape.
+    """Draws a photo, ``(H, W, 3)`` uint8 RGB, as an image of the same shape.
 
-    ``key`` names every setting that changes its pictures.
+    ``key`` names every setting that changes its images.
     """
 
     @property
     def key(self) -> str: ...
 
-    def __call__(self, photo: Picture) -> Picture: ...
+    def __call__(self, photo: Image) -> Image: ...
 
 
 class LookTeacher:
@@ -62,7 +62,7 @@ class LookTeacher:
         self._look, self._analyst = look, analyst
         self.key = f"look {_PAINTING_VERSION} {asdict(look)}"
 
-    def __call__(self, photo: Picture) -> Picture:
+    def __call__(self, photo: Image) -> Image:
         """``(H, W, 3)`` uint8 RGB -> the same shape."""
         from animevid_trainer.teachers.painting import paint
 
@@ -85,9 +85,9 @@ class Analyst:
         from animevid_trainer.teachers.networks import Networks
 
         self.networks = Networks(weights, threads=threads)
-        self._last: tuple[Picture, Analysis] | None = None
+        self._last: tuple[Image, Analysis] | None = None
 
-    def __call__(self, photo: Picture) -> Analysis:
+    def __call__(self, photo: Image) -> Analysis:
         """``(H, W, 3)`` uint8 RGB -> its analysis."""
         from animevid_trainer.teachers.analysis import analyse
 

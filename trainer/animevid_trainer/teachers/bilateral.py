@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Picture = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 
 
 class BilateralTeacher:
@@ -14,7 +14,7 @@ class BilateralTeacher:
 
     key = "bilateral 1"
 
-    def __call__(self, photo: Picture) -> Picture:
+    def __call__(self, photo: Image) -> Image:
         smooth = photo
         for _ in range(3):
             smooth = np.asarray(cv2.bilateralFilter(smooth, 9, 40, 7), np.uint8)

@@ -93,7 +93,7 @@ def _overlap(a: Face, b: Face) -> float:
 
 
 def face_map(shape: tuple[int, int], found: list[Face], grow: float = 1.0) -> Map:
-    """``(H, W)`` on [0, 1]: 1 on faces, soft at their rim; a face is an ellipse ``grow`` times its box."""
+    """``(H, W)`` on [0, 1]: 1 on faces, soft at their border; a face is an ellipse ``grow`` times its box."""
     out = np.zeros(shape, F)
     ys, xs = np.mgrid[: shape[0], : shape[1]].astype(F)
     for f in found:

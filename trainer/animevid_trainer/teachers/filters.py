@@ -4,7 +4,7 @@ Images are float32 ``(H, W, 3)`` RGB on [0, 1]; "lab" means CIE L*a*b* with L on
 maps are float32 ``(H, W)``, mostly on [0, 1].
 
 Every operator looks a bounded way around a pixel and varies smoothly with its input (no labels, no superpixels, no
-statistics of the whole picture), so that a small convolutional student can learn it and a video does not flicker.
+statistics of the whole image), so that a small convolutional student can learn it and a video does not flicker.
 """
 
 from __future__ import annotations

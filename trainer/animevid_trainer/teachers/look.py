@@ -2,7 +2,7 @@
 
 ======  ============================================================================================
 aozora  bright summer day: thin toned lines, luminous sky
-ehon    picture book: creamy light, dabs of a brush, sepia lines
+ehon    ook: creamy light, dabs of a brush, sepia lines
 cel     flat two- and three-tone shading, clean dark contours; for people and cameras
 ======  ============================================================================================
 
@@ -74,7 +74,7 @@ class Look:
     light_blue: float = 0.0  # share of that in blue areas
     chroma_top: float = 80.0
     # finish
-    rim: float = 0.0  # darker rim of a wash
+    rim: float = 0.0  # how much darker the edge of a wash is
     crisp: tuple[float, float] = (1.2, 0.9)  # amount, sigma; before the grade
     crisp_late: tuple[float, float] = (0.0, 1.5)  # after the grade
     antialias: float = 1.6

@@ -1,4 +1,4 @@
-"""From a photo's analysis and a look to the teacher's picture: areas, detail, lines, tones, a last brush."""
+"""From a photo's analysis and a look to the teacher's image: areas, detail, lines, tones, a last brush."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from animevid_trainer.teachers.networks import Networks
 
 
 def paint(m: Analysis, look: Look, networks: Networks) -> Image:
-    """The picture ``(H, W, 3)`` RGB on [0, 1] of a photo in a look."""
+    """The image ``(H, W, 3)`` RGB on [0, 1] of a photo in a look."""
     lab = areas(m, look)
     lab[..., 0] -= look.leaf_calm * m.leafy * (lab[..., 0] - blur(lab[..., 0], 6))
     if look.dabs:
@@ -146,9 +146,9 @@ def grade(m: Analysis, look: Look, lab: Image) -> Image:
     lab[..., 1] += look.shade[0] * shade + look.light[0] * light + 1.5 * skin
     lab[..., 2] += look.shade[1] * shade + look.light[1] * light - 4 * skin * step(t, 0.3, 0.8)
     lab[..., 0] = np.clip(tone, 0, 1) * 100 + 5 * skin * t * (1 - t) * 4
-    if look.rim:  # pigment gathers at the rims of a wash
-        rim = blur(slope(t, 1.0), 0.8)
-        lab[..., 0] -= np.minimum(90 * np.maximum(rim - 0.01, 0), look.rim) * (1 - 0.6 * m.sky) * (1 - 0.7 * m.visage)
+    if look.rim:  # pigment gathers at the edges of a wash
+        edge = blur(slope(t, 1.0), 0.8)
+        lab[..., 0] -= np.minimum(90 * np.maximum(edge - 0.01, 0), look.rim) * (1 - 0.6 * m.sky) * (1 - 0.7 * m.visage)
     limit_chroma(lab, look.chroma_top)
     return lab
 
@@ -169,10 +169,10 @@ def leaves(lab: Image, green: Map, t: Map, look: Look) -> None:
     rotate(lab, green * (turn + np.clip((116 - hue(lab)) * 0.4, 0, 12)))
 
 
-def finish(m: Analysis, look: Look, picture: Image, networks: Networks) -> Image:
+def finish(m: Analysis, look: Look, image: Image, networks: Networks) -> Image:
     """Last brush: the small anime net draws every edge again; letters stay as they were; sharpened without halos."""
-    before = to_lab(picture)
-    after = to_lab(networks.last_brush(picture, m.faces, look.brush))
+    before = to_lab(image)
+    after = to_lab(networks.last_brush(image, m.faces, look.brush))
     r = before - after
     n = np.sqrt((r * r).sum(-1))
     k = m.letters * (1 - m.face) * np.maximum(0.6 * step(n, 12, 24), np.maximum(m.close, m.strokes) * step(n, 4, 10))

@@ -73,8 +73,8 @@ def _work(gpu: GpuQueue, size: Size) -> Iterator[tuple[str, Launch | Sequence[La
     yield "unpack", kernels.unpack(tensor, other, padded=padded, **half), both
     yield "to_rgb", kernels.to_rgb(frame, tensor, size=size, padded=size, **half), layout.total_bytes + rgb_bytes
     yield "from_rgb", kernels.from_rgb(tensor, other, padded=size, **half), layout.total_bytes + rgb_bytes
-    scratch = gpu.allocate(kernels.lift_scratch_bytes(small))
-    upsample = kernels.lift(
+    scratch = gpu.allocate(kernels.upsample_scratch_bytes(small))
+    upsample = kernels.guided_upsample(
         frame, other, low_in=tensor, low_out=low, size=small, padded=small_padded, scratch=scratch, **half
     )
     yield "guided upsample", upsample, 2 * layout.total_bytes + packed_bytes // 2

@@ -15,7 +15,7 @@ from animevid.gpu.check.frames import varied_frames
 from animevid.gpu.check.queue import Array
 from animevid.gpu.check.slots import open_on_cpu, open_on_gpu
 from animevid.gpu.driver import Device, open_device
-from animevid.gpu.interop import borrow_picture
+from animevid.gpu.interop import borrow_frame
 from animevid.pixels.planes import PlanesYUV420
 from animevid.render.stylizer import Stylizer
 from animevid.styles import list_styles
@@ -70,8 +70,8 @@ def compared(
     for frame in frames:
         planes = (frame.y, frame.u, frame.v)
         given, drawn = [arrays.upload(plane) for plane in planes], [arrays.empty(plane) for plane in planes]
-        source = borrow_picture(given, colour=frame.colour)
-        target = borrow_picture(drawn, colour=frame.colour, writable=True)
+        source = borrow_frame(given, colour=frame.colour)
+        target = borrow_frame(drawn, colour=frame.colour, writable=True)
         under_way.append(stylizer.stylize_on_device(source, target, stream=arrays.stream))
         downloads.append([arrays.download(array) for array in drawn])
     arrays.wait()

@@ -228,9 +228,9 @@ def _compare_upsample(
     padded = padded_size(small)
     rng = np.random.default_rng(2)
     low_in, low_out = (rng.uniform(-1, 1, (24, padded[0] // 4, padded[1] // 4)).astype(dtype) for _ in "12")
-    scratch = gpu.upload(np.zeros(kernels.lift_scratch_bytes(small), np.uint8))
+    scratch = gpu.upload(np.zeros(kernels.upsample_scratch_bytes(small), np.uint8))
     got = drawn_into(
-        lambda to: kernels.lift(
+        lambda to: kernels.guided_upsample(
             source, to, low_in=gpu.upload(low_in), low_out=gpu.upload(low_out), size=small, padded=padded,
             scratch=scratch, half=dtype is np.float16,
         )

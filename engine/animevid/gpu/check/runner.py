@@ -24,7 +24,7 @@ from animevid.gpu.check.sections import SECTIONS, Section
 
 FINDINGS, REPORT = "findings.jsonl", "report.md"
 #: A section that gets less is not begun: opening a GPU and a network takes as long.
-_LEAST_SECONDS = 5.0
+_MIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def run_sections(
     results: list[Result] = []
     for section in sections:
         left = until - time.monotonic()
-        if left < _LEAST_SECONDS:
+        if left < _MIN_SECONDS:
             result = Result(section, "skipped", f"the budget of {budget_seconds:.0f} s is used up", (), 0.0)
         else:
             result = _run(section, findings, replace(options, limit_seconds=min(section.limit_seconds, left)), command)

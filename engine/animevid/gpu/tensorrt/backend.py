@@ -1,7 +1,7 @@
 """TensorRT (or TensorRT for RTX) on an NVIDIA GPU, in half precision: what ``auto`` takes where it can.
 
-The engine of each picture size is built at its first use (seconds) and kept on disk (``gpu.tensorrt.cache``); it takes
-batches of 1 to 4. Whole pictures run in slots (``gpu.slots``) with our kernels around the network; without the kernels
+The engine of each frame size is built at its first use (seconds) and kept on disk (``gpu.tensorrt.cache``); it takes
+batches of 1 to 4. Whole frames run in slots (``gpu.slots``) with our kernels around the network; without the kernels
 only ``run`` is offered, which takes tensors from the host. Written against the documented API and checked as far as a
 machine without a GPU can: see docs/gpu.md for what that leaves open.
 """
@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from animevid.backends.base import Backend, Tensor, check_batch, check_output, one_line
-from animevid.backends.pictures import PictureRunner
+from animevid.backends.frames import FrameRunner
 from animevid.errors import AnimevidError, BackendError, DeviceError, UsageError
 from animevid.gpu.driver import Device, OutOfDeviceMemory, load_driver, open_device
 from animevid.gpu.fatbin import load_fatbin
@@ -44,7 +44,7 @@ from animevid.trusted_files import atomic_write
 
 _LOG = logging.getLogger(__name__)
 
-#: Picture sizes whose engine stays loaded for ``run``.
+#: Frame sizes whose engine stays loaded for ``run``.
 _MAX_ENGINES = 4
 
 _Shape = tuple[int, int, int, int]
@@ -63,9 +63,9 @@ class TensorRtBackend(Backend):
         self._device: Device | None = device
         self._gpu = Gpu(device.name, device.compute_capability, device.driver_version)
         self._loaded: dict[tuple[int, int], _HostFed] = {}
-        self._pictures: SlotRunner | None = None
+        self._frame_runner: SlotRunner | None = None
         try:
-            self._pictures = SlotRunner(
+            self._frame_runner = SlotRunner(
                 device,
                 card,
                 self._open_network,
@@ -74,7 +74,7 @@ class TensorRtBackend(Backend):
                 prepares=True,
             )
         except BackendError as error:
-            _LOG.info("pictures are converted on the CPU: %s", error)
+            _LOG.info("frames are converted on the CPU: %s", error)
         # An execution context has one set of buffers: callers take turns.
         self._turn = threading.Lock()
 
@@ -122,8 +122,8 @@ class TensorRtBackend(Backend):
         return self._gpu.name
 
     @property
-    def pictures(self) -> PictureRunner | None:
-        return self._pictures
+    def frame_runner(self) -> FrameRunner | None:
+        return self._frame_runner
 
     def run(self, batch: Tensor) -> Tensor:
         check_batch(batch, self._card)
@@ -138,9 +138,9 @@ class TensorRtBackend(Backend):
         return output
 
     def close(self) -> None:
-        if self._pictures is not None:
-            self._pictures.close()
-            self._pictures = None
+        if self._frame_runner is not None:
+            self._frame_runner.close()
+            self._frame_runner = None
         with self._turn:
             while self._loaded:
                 self._loaded.popitem()[1].close()
@@ -203,7 +203,7 @@ class ClassicTensorRtBackend(TensorRtBackend):
 
 
 def _batch_of(model: bytes) -> int:
-    """1 for a network that takes one picture at a time, else what engines are built for."""
+    """1 for a network that takes one frame at a time, else what engines are built for."""
     shape = read_graph(model).inputs[0].shape
     return 1 if shape and shape[0] == 1 else DEFAULT_BATCH
 

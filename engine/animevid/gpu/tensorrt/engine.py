@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 
 #: Scratch memory that the engine may use. Dynamic shapes up to 1080p are refused by the builder with less.
 DEFAULT_WORKSPACE_BYTES = 4 << 30
-#: Pictures that the backend ``tensorrt`` gives an engine at once, at most; ``animevid build`` builds for as many.
+#: Frames that the backend ``tensorrt`` gives an engine at once, at most; ``animevid build`` builds for as many.
 DEFAULT_BATCH = 4
 
 #: (phase, steps done, steps in all) while an engine is built; a false result stops the build.
@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int], bool]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A batch of ``count`` pictures of ``height_px`` by ``width_px``, as the network sees them (padded)."""
+    """A batch of ``count`` frames of ``height_px`` by ``width_px``, as the network sees them (padded)."""
 
     count: int
     height_px: int
@@ -105,13 +105,13 @@ class Engine:
 
 
 class EngineTooLarge(BackendError):
-    """An engine that is not built for want of memory: one for fewer pictures at once may be."""
+    """An engine that is not built for want of memory: one for fewer frames at once may be."""
 
 
 def shape_range(
     card: StyleCard, *, height_px: int, width_px: int, dynamic: bool = False, max_batch: int = 1
 ) -> ShapeRange:
-    """The shapes for pictures of ``height_px`` by ``width_px`` of a style: rounded up to its ``size_multiple``.
+    """The shapes for frames of ``height_px`` by ``width_px`` of a style: rounded up to its ``size_multiple``.
 
     In batches of 1 to ``max_batch``; that size only, or with ``dynamic`` every size from 64 px up to it.
 
@@ -170,7 +170,7 @@ def build_engine(
         said = parser.get_error(0).desc() if parser.num_errors else "it says no more"
         raise BackendError(_build_failed(card, library, logger, said))
     if network.num_inputs != 1 or network.num_outputs < 1:
-        raise BackendError(f"the style {card.name!r} has {network.num_inputs} inputs; one picture is given")
+        raise BackendError(f"the style {card.name!r} has {network.num_inputs} inputs; one frame is given")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
     if target is not None:

@@ -89,11 +89,11 @@ def open_avio_output(url: str, *, protocols: str, should_stop: Callable[[], bool
     library = _library()
     if library is None:
         return None
-    wire = AvioOutput(library, url, protocols=protocols, should_stop=should_stop)
-    if not wire.is_understood:
-        wire.abandon()
+    connection = AvioOutput(library, url, protocols=protocols, should_stop=should_stop)
+    if not connection.is_understood:
+        connection.abandon()
         return None
-    return wire
+    return connection
 
 
 class AvioOutput:

@@ -1,7 +1,7 @@
 """Protocols that the FFmpeg inside PyAV lacks (SRT, in the wheels of PyPI), lent by the ``ffmpeg`` command.
 
-The command only moves bytes between the network and a pipe, and is told which protocols it may use; whatever has to do
-with streams and pictures happens here. It lives no longer than this process, however that ends.
+The command only moves bytes between the network and a pipe, and is told which protocols it may use; demuxing,
+decoding and encoding happen here. It never outlives this process, however that ends.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def has_protocol(scheme: str) -> bool:
     return True
 
 
-def open_bridged_input(
+def open_subprocess_input(
     url: str, *, options: dict[str, str], timeout_seconds: float | None, format_name: str | None = None
 ) -> Any:
     """An open ``av`` input container for ``url``, through the command. Closing it ends the command.
@@ -104,7 +104,7 @@ def open_bridged_input(
         raise
 
 
-def open_bridged_output(
+def open_subprocess_output(
     url: str, *, protocols: str, muxer: str, options: dict[str, str], should_stop: Callable[[], bool]
 ) -> PipedContainer:
     """An ``av`` output container that ends up at ``url``, through the command. Closing it waits for the command.
@@ -174,7 +174,7 @@ def _start_bound_to_us(command: list[str], *, stdin: int, stdout: int) -> subpro
         with suppress(OSError):
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
-    threading.Thread(target=start_and_stay, name="animevid-bridge-parent", daemon=True).start()
+    threading.Thread(target=start_and_stay, name="animevid-ffmpeg-parent", daemon=True).start()
     return started.result()
 
 
@@ -192,7 +192,7 @@ class _Pipe(ABC):
         self._words: deque[str] = deque(maxlen=4)
         self._connected = threading.Event()
         # Read all the time: a full pipe would stop the command.
-        self._listener = threading.Thread(target=self._listen, name="animevid-bridge", daemon=True)
+        self._listener = threading.Thread(target=self._listen, name="animevid-ffmpeg", daemon=True)
         self._listener.start()
 
     def last_words(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from animevid.errors import InputError
 
 SUFFIXES = frozenset({".m3u8", ".m3u"})
-_MOST_BYTES = 8 << 20
+_MAX_BYTES = 8 << 20
 _ATTRIBUTE = re.compile(rb'URI="([^"]*)"')
 
 
@@ -24,8 +24,8 @@ def check_playlist(path: Path, leading: tuple[Path, ...] = ()) -> None:
             raise InputError(f"path = {str(leading[0])!r} is a playlist that leads to itself")
         if not here.is_file():
             return
-        if here.stat().st_size > _MOST_BYTES:
-            raise InputError(f"path = {str(path)!r} is larger than any playlist: {_MOST_BYTES >> 20} MiB are allowed")
+        if here.stat().st_size > _MAX_BYTES:
+            raise InputError(f"path = {str(path)!r} is larger than any playlist: {_MAX_BYTES >> 20} MiB are allowed")
         text = here.read_bytes()
     except (OSError, ValueError, RuntimeError):
         return  # FFmpeg says what is wrong with it

@@ -18,7 +18,12 @@ import av
 
 from animevid.errors import InputError, OutputError, UnsupportedInputError, UsageError
 from animevid.io.network.avio import open_avio_output
-from animevid.io.network.ffmpeg_subprocess import PipedContainer, has_protocol, open_bridged_input, open_bridged_output
+from animevid.io.network.ffmpeg_subprocess import (
+    PipedContainer,
+    has_protocol,
+    open_subprocess_input,
+    open_subprocess_output,
+)
 from animevid.io.network.playlists import check_playlist
 from animevid.io.pyav import LENIENT_METADATA
 from animevid.redaction import redacted, redacted_text
@@ -143,10 +148,10 @@ def open_input(
         raise UsageError(f"{scheme = } cannot be read: use a file, '-' or one of {allowed}")
     wanted = {"protocol_whitelist": protocols, **(options or {})}
     if scheme in ("rtsp", "rtsps"):
-        wanted.setdefault("rtsp_transport", "tcp")  # a lost UDP packet costs half a picture; TCP only costs time
+        wanted.setdefault("rtsp_transport", "tcp")  # a lost UDP packet damages frames; TCP only costs time
     try:
         if scheme in _BRIDGED and not has_protocol(scheme):
-            return open_bridged_input(name, options=wanted, timeout_seconds=timeout, format_name=format_name)
+            return open_subprocess_input(name, options=wanted, timeout_seconds=timeout, format_name=format_name)
         return av.open(
             name if file is None else file, "r", format=format_name, container_options=wanted, timeout=timeout,
             hwaccel=hwaccel, **LENIENT_METADATA,
@@ -179,11 +184,11 @@ def open_output(
     scheme = scheme_of(name)
     if scheme in _BRIDGED and not has_protocol(scheme):
         protocols = _READ_SCHEMES[scheme]
-        return open_bridged_output(name, protocols=protocols, muxer=muxer, options=options, should_stop=should_stop)
+        return open_subprocess_output(name, protocols=protocols, muxer=muxer, options=options, should_stop=should_stop)
     if scheme in _CONNECTED:
-        wire = open_avio_output(name, protocols=_READ_SCHEMES[scheme], should_stop=should_stop)
-        if wire is not None:
-            return PipedContainer(av.open(wire, "w", format=muxer, container_options=options), wire)
+        connection = open_avio_output(name, protocols=_READ_SCHEMES[scheme], should_stop=should_stop)
+        if connection is not None:
+            return PipedContainer(av.open(connection, "w", format=muxer, container_options=options), connection)
     return av.open(name, "w", format=muxer, container_options=options, io_open=io_open)
 
 

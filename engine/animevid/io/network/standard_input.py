@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_MOST_BYTES = 1 << 30
+_MAX_BYTES = 1 << 30
 _PIECE_BYTES = 1 << 20
 
 
@@ -77,7 +77,7 @@ class StandardInput(io.RawIOBase):
         data = bytearray(self.head)
         if self._seekable:
             self.seek(len(data))
-        while len(data) <= _MOST_BYTES and not enough(bytes(data[-2 * _PIECE_BYTES :])):
+        while len(data) <= _MAX_BYTES and not enough(bytes(data[-2 * _PIECE_BYTES :])):
             piece = os.read(self._handle, _PIECE_BYTES)
             if not piece:
                 break

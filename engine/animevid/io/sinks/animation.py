@@ -39,7 +39,7 @@ _SEE_THROUGH = 255
 
 
 class AnimationSink(Sink):
-    """A looping GIF, APNG or animated WebP; sound and everything else beside the picture is left out.
+    """A looping GIF, APNG or animated WebP; sound and all other streams are left out.
 
     GIF gets a palette of its first frame, and another where that no longer fits, so memory does not grow with the
     clip. Its clock counts 1/100 s: above 50 frames a second some are left out.
@@ -59,7 +59,7 @@ class AnimationSink(Sink):
         self._origin = template.origin_seconds if template is not None else Fraction(0)
         self._time_base = Fraction(1, 100) if suffix == ".gif" else Fraction(1, 1000)
         self._notices = tuple(
-            f"{stream.kind} stream {stream.index} ({stream.codec}) is left out: {suffix} holds pictures only"
+            f"{stream.kind} stream {stream.index} ({stream.codec}) is left out: {suffix} holds video only"
             for stream in (template.info.other_streams if template is not None else ())
         )
         self._pending: PendingFile | None = None
@@ -90,7 +90,7 @@ class AnimationSink(Sink):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        return (f"{self._thinned} pictures left out: GIF shows at most 50 a second",) if self._thinned else ()
+        return (f"{self._thinned} frames left out: GIF shows at most 50 a second",) if self._thinned else ()
 
     def _write(self, frame: Frame) -> None:
         planes = frame.planes

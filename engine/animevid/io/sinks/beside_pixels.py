@@ -1,4 +1,4 @@
-"""What belongs to a film's pictures beside their pixels: captions, and what says that they are a sphere or 3D."""
+"""Metadata of a film's frames: captions, and spherical or stereoscopic (3D) projections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from av.stream import Disposition
 
 from animevid.io.captions import Captions
-from animevid.io.encoders import EncoderPlan, PictureKind
+from animevid.io.encoders import EncoderPlan, FrameFormat
 from animevid.io.immersive import Immersive
 from animevid.io.mp4_boxes import add_boxes
 from animevid.io.sinks.container_plan import in_time
@@ -30,12 +30,12 @@ class BesidePixels:
 
     Args:
         template: the source; ``None`` has nothing of it.
-        picture: what the output's pictures are like.
+        frame_format: of the output's frames.
         muxer: FFmpeg's name for the container.
         is_file: whether it is a file on the disk, into which boxes can be put when it is finished.
     """
 
-    def __init__(self, template: Source | None, picture: PictureKind, *, muxer: str, is_file: bool) -> None:
+    def __init__(self, template: Source | None, frame_format: FrameFormat, *, muxer: str, is_file: bool) -> None:
         self._captions = Captions()
         self._muxer = muxer
         self._number = 0
@@ -44,7 +44,7 @@ class BesidePixels:
         lost: tuple[str, ...] = ()
         reason = ""
         if immersive is not None and template is not None:
-            lost, reason = _lost(immersive, template, picture, muxer=muxer, is_file=is_file)
+            lost, reason = _lost(immersive, template, frame_format, muxer=muxer, is_file=is_file)
         said = f"the source is {' and '.join(lost)}: what says so is lost ({reason})"
         #: A line for people, where something is lost.
         self.notices: tuple[str, ...] = (said,) if lost else ()
@@ -61,7 +61,7 @@ class BesidePixels:
             stream.metadata["stereo_mode"] = self._immersive.stereo.matroska_name
 
     def note(self, captions: bytes, seconds: Fraction) -> None:
-        """``captions`` belong to the picture at ``seconds`` of the output's clock."""
+        """``captions`` belong to the frame at ``seconds`` of the output's clock."""
         if captions:
             self._captions.note(seconds, captions)
 
@@ -75,19 +75,19 @@ class BesidePixels:
             return
         found = self._immersive
         into_entry, into_track = found.entry_boxes, found.track_boxes
-        if into_entry and not add_boxes(path, picture=self._number, into_entry=into_entry, into_track=into_track):
+        if into_entry and not add_boxes(path, video_track=self._number, into_entry=into_entry, into_track=into_track):
             log.warning("what says that the film is %s could not be written", " and ".join(found.kinds))
 
 
 def _lost(
-    immersive: Immersive, template: Source, picture: PictureKind, *, muxer: str, is_file: bool
+    immersive: Immersive, template: Source, frame_format: FrameFormat, *, muxer: str, is_file: bool
 ) -> tuple[tuple[str, ...], str]:
     """What of it the output will not say, and why."""
     info, kinds, unknown = template.info, immersive.kinds, immersive.lost
     before = Fraction(info.display_width, info.display_height) * info.sample_aspect_ratio
-    after = Fraction(picture.width, picture.height) * picture.sample_aspect_ratio
+    after = Fraction(frame_format.width, frame_format.height) * frame_format.sample_aspect_ratio
     if info.rotation_degrees or abs(after / before - 1) > _SHAPE_TOLERANCE:
-        return kinds + unknown, "its pictures are turned or of another shape"
+        return kinds + unknown, "its frames are turned or of another shape"
     if muxer in _HOLD_STEREO and immersive.sphere is not None:
         return kinds[:1] + unknown, "MP4 and MOV hold that"
     if muxer not in (*_HOLD_STEREO, *_HOLD_BOXES) or (muxer in _HOLD_BOXES and not is_file):

@@ -1,4 +1,4 @@
-"""A picture as an encoder gave it."""
+"""An encoded frame."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class CodedFrame(Protocol):
-    """A picture as an encoder gave it; times are ticks of the output's ``picture.time_base``."""
+    """An encoded frame; times are ticks of the output's ``frame_format.time_base``."""
 
     @property
     def pts(self) -> int: ...

@@ -18,7 +18,7 @@ from animevid.io.captions import can_hold_captions
 from animevid.io.clock import ticks_from_seconds
 from animevid.io.colour import write_tags
 from animevid.io.containers import container_of
-from animevid.io.encoders import EncoderPlan, PictureKind, choose_encoder, open_context
+from animevid.io.encoders import EncoderPlan, FrameFormat, choose_encoder, open_context
 from animevid.io.network.ffmpeg_subprocess import PipedContainer
 from animevid.io.network.protocols import Spec, is_published, open_output
 from animevid.io.planes_io import PlaneWriter
@@ -31,7 +31,7 @@ from animevid.io.sinks.container_plan import (
     check_size,
     decide_for,
     easy_to_tune_in,
-    kind_after,
+    frame_format_after,
     muxer_options,
     reads_device_memory,
     shifted_chapters,
@@ -68,7 +68,7 @@ class VideoSink(Sink):
             report = sink.finish()
 
     Made before the first frame is taken from ``template``, it also carries the template's other streams, chapters and
-    metadata, shifted by the template's ``origin_seconds`` like the pictures. Leaving the ``with`` block without
+    metadata, shifted by the template's ``origin_seconds`` like the frames. Leaving the ``with`` block without
     ``finish()`` aborts: nothing is left behind and an earlier file of that name stays as it was.
 
     One thread calls ``write`` and ``finish``.
@@ -77,7 +77,7 @@ class VideoSink(Sink):
         path: a file name (``.mp4``, ``.mov``, ``.mkv``, ``.webm``, ...), a URL to publish to, or ``-``.
         template: the source whose time base, rate, shape, tags and streams the output takes over.
         settings: encoder, overwriting and container.
-        picture: what the frames will be like, where they differ from the template's (another size) or there is none.
+        frame_format: of the frames, where it differs from the template's (another size) or there is no template.
         should_stop: asked while a server is waited for: whether to give up.
 
     Raises:
@@ -91,22 +91,22 @@ class VideoSink(Sink):
         *,
         template: Source | None = None,
         settings: OutputOptions | None = None,
-        picture: PictureKind | None = None,
+        frame_format: FrameFormat | None = None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.path = path
         self._should_stop = should_stop
         self._settings = settings = settings or OutputOptions()
         self._template = template
-        picture = picture or kind_after(template)
+        frame_format = frame_format or frame_format_after(template)
         if is_published(path):
-            self._settings = settings = easy_to_tune_in(settings, picture)
+            self._settings = settings = easy_to_tune_in(settings, frame_format)
         self._target, self._name, self.muxer = where_to(path, settings, template=template)
         if self.muxer not in av.formats_available:
             raise UsageError(f"muxer = {self.muxer!r} is none of FFmpeg's: give matroska, mp4, mpegts ...")
         if self.muxer == "hls":
             check_playlist(self._target)
-            self._settings = settings = easy_to_tune_in(settings, picture)  # a segment ends before a key frame
+            self._settings = settings = easy_to_tune_in(settings, frame_format)  # a segment ends before a key frame
         #: What holds the streams.
         self._format = "mpegts" if self.muxer == "hls" else self.muxer
         self._file: PendingFile | PendingPlaylist | None = None
@@ -118,11 +118,11 @@ class VideoSink(Sink):
             template.packets.subscribe(frozenset(kept))
         tick = container_of(self.muxer).tick
         if tick is not None:
-            picture = replace(picture, time_base=tick)
-        self._picture = picture
-        self.encoder: EncoderPlan = choose_encoder(settings.encoder, picture, container=self._format)
+            frame_format = replace(frame_format, time_base=tick)
+        self._frame_format = frame_format
+        self.encoder: EncoderPlan = choose_encoder(settings.encoder, frame_format, container=self._format)
         is_file = self._target is not None
-        self._beside = BesidePixels(template, picture, muxer=self._format, is_file=is_file)
+        self._beside = BesidePixels(template, frame_format, muxer=self._format, is_file=is_file)
         self.keeps_captions = can_hold_captions(self.encoder.encoder, self.encoder.codec)
         self._container: Any = None
         self._stream: Any = None
@@ -149,30 +149,30 @@ class VideoSink(Sink):
         return self.encoder.notices + self._beside.notices
 
     @property
-    def picture(self) -> PictureKind:
-        """What the pictures are like, on the output's clock."""
-        return self._picture
+    def frame_format(self) -> FrameFormat:
+        """The format of the frames, on the output's clock."""
+        return self._frame_format
 
     @property
     def container_format(self) -> str:
         """FFmpeg's muxer of what holds the streams."""
         return self._format
 
-    def plan_for(self, frame: Frame) -> tuple[EncoderPlan, PictureKind]:
-        """The encoder for pictures like ``frame``, where they differ from what was announced."""
+    def plan_for(self, frame: Frame) -> tuple[EncoderPlan, FrameFormat]:
+        """The encoder for frames like ``frame``, where they differ from what was announced."""
         planes = frame.planes
         actual = replace(
-            self._picture,
+            self._frame_format,
             width=planes.width,
             height=planes.height,
             bit_depth=planes.bit_depth,
             has_alpha=planes.alpha is not None,
             colour=planes.colour,
         )
-        if actual != self._picture:
-            self._picture = actual
+        if actual != self._frame_format:
+            self._frame_format = actual
             self.encoder = choose_encoder(self._settings.encoder, actual, container=self._format)
-        return self.encoder, self._picture
+        return self.encoder, self._frame_format
 
     @property
     def packets_so_far(self) -> tuple[int, int]:
@@ -182,12 +182,12 @@ class VideoSink(Sink):
     def why_not_joined(self) -> str | None:
         if self._target is None or self.muxer == "hls":
             return super().why_not_joined
-        return "pictures with an alpha channel are not joined" if self._picture.has_alpha else None
+        return "frames with an alpha channel are not joined" if self._frame_format.has_alpha else None
 
     @property
     def encodes_on_device(self) -> bool:
-        """Whether pictures may stay in an NVIDIA GPU's memory (``DevicePlanes``): the encoder reads them there."""
-        return reads_device_memory(self.encoder, self._picture)
+        """Whether frames may stay in an NVIDIA GPU's memory (``DevicePlanes``): the encoder reads them there."""
+        return reads_device_memory(self.encoder, self._frame_format)
 
     @property
     def origin_seconds(self) -> Fraction:
@@ -233,18 +233,18 @@ class VideoSink(Sink):
         """
         if self._container is None:
             self._open(frame)
-        check_size(frame, self._picture)
+        check_size(frame, self._frame_format)
         self._remux_packets()
         self._encode(frame)
 
     def write_coded(self, coded: CodedFrame) -> None:
-        """Pass on a picture that an encoder with the settings of ``self.encoder`` has coded already, in the order of
+        """Write a frame that an encoder with the settings of ``self.encoder`` has encoded already, in the order of
         decoding, and the packets of other streams that have come in so far. An output takes either these or frames.
 
         Raises:
             OutputError: the disk is full or the target cannot be written (nothing is left behind).
         """
-        base = self._picture.time_base
+        base = self._frame_format.time_base
         with self._errors_translated():
             if self._container is None:
                 self._open_file()
@@ -302,7 +302,7 @@ class VideoSink(Sink):
                 return
             except (av.FFmpegError, NotImplementedError, ValueError, DeviceError) as error:
                 reason = str(error).partition("\n")[0] or type(error).__name__
-                log.warning("pictures go through the host's memory to %s: %s", self.encoder.encoder, reason)
+                log.warning("frames go through the host's memory to %s: %s", self.encoder.encoder, reason)
                 self._close_quietly()
         self._open_container()
 
@@ -313,10 +313,10 @@ class VideoSink(Sink):
             self._name = self._file.url if isinstance(self._file, PendingFile) else f"file:{self._file.path}"
 
     def _open_container(self, *, device_index: int | None = None) -> None:
-        plan, picture = self.encoder, self._picture
+        plan, frame_format = self.encoder, self._frame_format
         tags = self._template.info.metadata if self._template is not None else {}
         options = muxer_options(
-            self.muxer, self._settings, tick=picture.time_base, is_file=self._target is not None, tags=tags
+            self.muxer, self._settings, tick=frame_format.time_base, is_file=self._target is not None, tags=tags
         )
         io_open = None
         if isinstance(self._file, PendingPlaylist):
@@ -327,21 +327,21 @@ class VideoSink(Sink):
             self._name, muxer=self.muxer, options=options, should_stop=self._should_stop, io_open=io_open
         )
         self._writer = PlaneWriter(
-            width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=picture.colour
+            width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=frame_format.colour
         )
-        self._add_streams(plan, picture, device_index=device_index)
+        self._add_streams(plan, frame_format, device_index=device_index)
         self._container.start_encoding()
 
-    def _add_streams(self, plan: EncoderPlan, picture: PictureKind, *, device_index: int | None) -> None:
-        """The picture's stream and all carried ones, in the template's order."""
+    def _add_streams(self, plan: EncoderPlan, frame_format: FrameFormat, *, device_index: int | None) -> None:
+        """The video stream and all copied ones, in the template's order."""
         output, template = self._container, self._template
         if template is None or not template.media_streams:
-            self._add_picture_stream(plan, picture, device_index=device_index)
+            self._add_video_stream(plan, frame_format, device_index=device_index)
             return
         decisions = {decision.stream.index: decision for decision in self.decisions}
         for stream in template.media_streams:
             if stream.index == template.info.stream_index:
-                self._add_picture_stream(plan, picture, device_index=device_index)
+                self._add_video_stream(plan, frame_format, device_index=device_index)
                 self._stream.metadata.update(lasting_metadata(dict(stream.metadata)))
                 self._stream.disposition = stream.disposition
                 self._beside.tag(output, self._stream)
@@ -357,24 +357,24 @@ class VideoSink(Sink):
         output.metadata.update(lasting_metadata(template.info.metadata))
         output.set_chapters(shifted_chapters(template))
 
-    def _add_picture_stream(self, plan: EncoderPlan, picture: PictureKind, *, device_index: int | None) -> None:
-        rate = picture.rate or 25
+    def _add_video_stream(self, plan: EncoderPlan, frame_format: FrameFormat, *, device_index: int | None) -> None:
+        rate = frame_format.rate or 25
         if device_index is None:
             self._stream = self._container.add_stream(plan.encoder, rate=rate)
         else:
             from animevid.gpu.codecs import cuda_encoding, encoder_format
 
             # The encoder's own format says what lies in the device's memory.
-            plan = replace(plan, pixel_format=encoder_format(picture.bit_depth))
+            plan = replace(plan, pixel_format=encoder_format(frame_format.bit_depth))
             self._stream = self._container.add_stream(plan.encoder, rate=rate, hwaccel=cuda_encoding(device_index))
-        open_context(self._stream.codec_context, plan, picture)
-        self._stream.time_base = picture.time_base
+        open_context(self._stream.codec_context, plan, frame_format)
+        self._stream.time_base = frame_format.time_base
         tag = container_of(self.muxer).codec_tags.get(plan.codec)
         if tag is not None:
             self._stream.codec_context.codec_tag = tag
 
     def _encode(self, frame: Frame) -> None:
-        base = self._picture.time_base
+        base = self._frame_format.time_base
         seconds = frame.pts_seconds - self.origin_seconds
         ticks = ticks_from_seconds(seconds, base)
         if self._last_ticks is not None and ticks <= self._last_ticks:
@@ -395,7 +395,7 @@ class VideoSink(Sink):
     def _raw(self, planes: PlanesYUV420) -> av.VideoFrame:
         if self._device_writer is not None and isinstance(planes, DevicePlanes):
             raw = self._device_writer.write(planes)
-            write_tags(raw, self._picture.colour)
+            write_tags(raw, self._frame_format.colour)
             return raw
         assert self._writer is not None
         return self._writer.write(on_host(planes))

@@ -1,4 +1,4 @@
-"""What is settled of a film in a container before its first frame."""
+"""What is decided about a film in a container before its first frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from animevid.files import check_target, takes_a_stream
 from animevid.frame import Frame
 from animevid.io.clock import output_time_base, ticks_from_seconds
 from animevid.io.containers import muxer_for
-from animevid.io.encoders import EncoderPlan, PictureKind
+from animevid.io.encoders import EncoderPlan, FrameFormat
 from animevid.io.network.protocols import Spec, is_utf8, local_path, output_url
 from animevid.io.source import Source
 from animevid.io.streams import (
@@ -32,23 +32,23 @@ _MAX_WAIT_TO_TUNE_IN = Fraction(2)
 
 
 def _for_playlist(decision: StreamDecision) -> StreamDecision:
-    """``decision`` where only sound goes along with the picture."""
+    """``decision``, where only audio is kept beside the video."""
     if decision.stream.kind == "audio" or decision.action is StreamAction.DROP:
         return decision
-    return StreamDecision(decision.stream, StreamAction.DROP, reason="a playlist holds picture and sound")
+    return StreamDecision(decision.stream, StreamAction.DROP, reason="a playlist holds video and audio")
 
 
-def easy_to_tune_in(settings: OutputOptions, picture: PictureKind) -> OutputOptions:
+def easy_to_tune_in(settings: OutputOptions, frame_format: FrameFormat) -> OutputOptions:
     """``settings`` with key frames often enough for a live audience; the caller's own distance stays."""
-    distance = max(1, round((picture.rate or 25) * _MAX_WAIT_TO_TUNE_IN))
+    distance = max(1, round((frame_format.rate or 25) * _MAX_WAIT_TO_TUNE_IN))
     options = {"g": str(distance), **dict(settings.encoder.options)}
     return replace(settings, encoder=replace(settings.encoder, options=tuple(options.items())))
 
 
-def picture_kind_of(source: Source) -> PictureKind:
+def frame_format_of(source: Source) -> FrameFormat:
     """What ``source`` gives an encoder."""
     info = source.info
-    return PictureKind(
+    return FrameFormat(
         width=info.display_width,
         height=info.display_height,
         bit_depth=info.bit_depth,
@@ -90,13 +90,13 @@ def muxer_options(
     Args:
         muxer (str): its name.
         settings (OutputOptions): what the caller wants.
-        tick (Fraction): the picture's clock, in seconds.
+        tick (Fraction): the video's clock, in seconds.
         is_file (bool): whether the output can be sought.
         tags (Mapping[str, str]): the film's metadata.
     """
     options = dict(settings.muxer_options)
     if muxer == "rtsp":
-        options.setdefault("rtsp_transport", "tcp")  # as for reading: a lost packet costs half a picture
+        options.setdefault("rtsp_transport", "tcp")  # as for reading: a lost packet damages frames
     if muxer in ("mp4", "mov"):
         fragments = "+frag_keyframe+empty_moov+default_base_moof"
         options.setdefault("movflags", "+faststart" if is_file else fragments)
@@ -144,15 +144,15 @@ def check_playlist(target: Path | None) -> None:
         raise UsageError(f"path = {str(target)!r}: a % has a meaning in names of segments; leave it out")
 
 
-def check_size(frame: Frame, picture: PictureKind) -> None:
+def check_size(frame: Frame, frame_format: FrameFormat) -> None:
     """Raises:
-    UsageError: ``frame`` is of another size than ``picture``.
+    UsageError: ``frame`` is of another size than ``frame_format``.
     """
     planes = frame.planes
-    if (planes.width, planes.height) != (picture.width, picture.height):
+    if (planes.width, planes.height) != (frame_format.width, frame_format.height):
         raise UsageError(
             f"frame {frame.index} is {planes.width}x{planes.height}, the first one was "
-            f"{picture.width}x{picture.height}: the picture size must not change within an output"
+            f"{frame_format.width}x{frame_format.height}: the frame size must not change within an output"
         )
 
 
@@ -164,18 +164,18 @@ def in_time(packets: Iterable[Any]) -> Iterable[Any]:
         yield packet
 
 
-def kind_after(template: Source | None) -> PictureKind:
+def frame_format_after(template: Source | None) -> FrameFormat:
     """What a film like ``template`` gives an encoder.
 
     Raises:
         UsageError: there is none.
     """
     if template is None:
-        raise UsageError("a VideoSink needs a template source or a picture kind: give one of them")
-    return picture_kind_of(template)
+        raise UsageError("a VideoSink needs a template source or a frame format: give one of them")
+    return frame_format_of(template)
 
 
-def reads_device_memory(plan: EncoderPlan, picture: PictureKind) -> bool:
+def reads_device_memory(plan: EncoderPlan, frame_format: FrameFormat) -> bool:
     """Whether the encoder takes frames from a GPU's memory as they lie there."""
-    same_size = (plan.width, plan.height) == (picture.width, picture.height)
-    return plan.encoder.endswith("_nvenc") and same_size and not picture.has_alpha
+    same_size = (plan.width, plan.height) == (frame_format.width, frame_format.height)
+    return plan.encoder.endswith("_nvenc") and same_size and not frame_format.has_alpha

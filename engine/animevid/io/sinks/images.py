@@ -17,7 +17,7 @@ from animevid.errors import OutputError, UsageError
 from animevid.files import PendingFile, PendingFolder, check_target
 from animevid.frame import Frame
 from animevid.io.colour import write_tags
-from animevid.io.encoders import PictureKind, choose_encoder, open_context
+from animevid.io.encoders import FrameFormat, choose_encoder, open_context
 from animevid.io.gamut import gamut_to_srgb, tagged_gamut
 from animevid.io.network.protocols import Spec, local_path
 from animevid.io.photo import with_exif
@@ -45,7 +45,7 @@ def encode_image(planes: PlanesYUV420, suffix: str, *, quality: int = DEFAULT_QU
 
     Raises:
         UsageError: another suffix, or a quality out of range.
-        OutputError: the encoder is missing or refuses the picture.
+        OutputError: the encoder is missing or refuses the image.
     """
     if not 1 <= quality <= 100:
         raise UsageError(f"{quality = } must be 1 to 100")
@@ -71,7 +71,7 @@ def encode_image(planes: PlanesYUV420, suffix: str, *, quality: int = DEFAULT_QU
 
 
 def _encode_with_pillow(planes: PlanesYUV420, kind: str, *, quality: int, exif: bytes) -> bytes:
-    """WebP, and AVIF of 8 bits: what Pillow writes with alpha and EXIF beside the picture, which FFmpeg does not."""
+    """WebP, and AVIF of 8 bits: what Pillow writes with alpha and EXIF, which FFmpeg does not."""
     from PIL import Image, features
 
     if not features.check(kind.lower()):
@@ -84,7 +84,7 @@ def _encode_with_pillow(planes: PlanesYUV420, kind: str, *, quality: int, exif: 
     try:
         Image.fromarray(pixels).save(file, kind, quality=quality, exif=exif)
     except (OSError, ValueError) as error:
-        raise OutputError(f"{kind} refuses a {planes.width}x{planes.height} picture: {error}") from error
+        raise OutputError(f"{kind} refuses an image of {planes.width}x{planes.height}: {error}") from error
     return file.getvalue()
 
 
@@ -109,26 +109,26 @@ def _encode_still(
         frame.pts = 0
         return b"".join(bytes(packet) for packet in [*context.encode(frame), *context.encode(None)])
     except (av.FFmpegError, ValueError) as error:
-        raise OutputError(f"{encoder} refuses a {planes.width}x{planes.height} picture: {error}") from error
+        raise OutputError(f"{encoder} refuses an image of {planes.width}x{planes.height}: {error}") from error
 
 
 def _encode_avif(planes: PlanesYUV420, *, quality: int) -> bytes:
-    picture = PictureKind(planes.width, planes.height, planes.bit_depth, colour=planes.colour, rate=Fraction(1))
+    frame_format = FrameFormat(planes.width, planes.height, planes.bit_depth, colour=planes.colour, rate=Fraction(1))
     settings = EncodeOptions(codec="av1", crf=round((100 - quality) * 0.63), options=(("svtav1-params", "avif=1"),))
-    plan = choose_encoder(settings, picture, container="avif")
+    plan = choose_encoder(settings, frame_format, container="avif")
     file = io.BytesIO()
     try:
         with av.open(file, "w", format="avif") as container:
             stream: Any = container.add_stream(plan.encoder, rate=1)
-            open_context(stream.codec_context, plan, picture)
+            open_context(stream.codec_context, plan, frame_format)
             writer = PlaneWriter(
-                width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=picture.colour
+                width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=frame_format.colour
             )
             frame = writer.write(planes)
             frame.pts = 0
             container.mux([*stream.encode(frame), *stream.encode(None)])
     except (av.FFmpegError, ValueError) as error:
-        raise OutputError(f"{plan.encoder} refuses a {planes.width}x{planes.height} picture: {error}") from error
+        raise OutputError(f"{plan.encoder} refuses an image of {planes.width}x{planes.height}: {error}") from error
     return file.getvalue()
 
 
@@ -161,7 +161,7 @@ class ImageSink(Sink):
     def _write(self, frame: Frame) -> None:
         if self._frame is not None:
             raise UsageError(
-                f"path = {str(self._target)!r} holds one picture, more come: give a folder, a video or a .gif"
+                f"path = {str(self._target)!r} holds one image, more come: give a folder, a video or a .gif"
             )
         self._frame = frame
         self.frames_written = 1
@@ -204,7 +204,7 @@ class ImageFolderSink(Sink):
         if suffix not in STILL_SUFFIXES:
             raise UsageError(f"{suffix = } is no image: use one of {', '.join(STILL_SUFFIXES)}")
         self._suffix = suffix
-        self._names: Sequence[str] = () if self._pattern or template is None else template.picture_names
+        self._names: Sequence[str] = () if self._pattern or template is None else template.image_names
         own = local_path(template.spec) if template is not None and self._names else None
         if own is not None and folder.exists() and (own if own.is_dir() else own.parent).resolve() == folder.resolve():
             raise OutputError(f"path = {str(folder)!r} is the folder of the input: choose another one")
@@ -274,5 +274,5 @@ class ImageFolderSink(Sink):
 
 def _alpha_notices(template: Source | None, suffix: str) -> tuple[str, ...]:
     if template is not None and template.info.has_alpha and suffix.lower() in (".jpg", ".jpeg"):
-        return (f"{suffix} has no alpha channel: the picture is put over black (.png, .webp and .avif keep it)",)
+        return (f"{suffix} has no alpha channel: the image is put over black (.png, .webp and .avif keep it)",)
     return ()

@@ -1,4 +1,4 @@
-"""How long the last picture of an animation stays: FFmpeg's muxers, which see no picture after it, write a guess."""
+"""Sets the duration of an animation's last frame, which FFmpeg's muxers can only guess."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _SEARCHED_BYTES = 64 << 20
 
 
 def set_last_duration(path: Path, ticks: int) -> None:
-    """Write into the finished GIF, APNG or WebP ``path`` that its last picture stays for ``ticks``.
+    """Set the duration of the last frame of the finished GIF, APNG or WebP ``path`` to ``ticks``.
 
-    A tick is 1/100 s in a GIF and 1/1000 s in the others, as their pictures were written here.
+    A tick is 1/100 s in a GIF and 1/1000 s in the others, the clocks with which they are written here.
     """
     with path.open("r+b") as file:
         head = file.read(12)
@@ -53,7 +53,7 @@ def _set_apng(file: IO[bytes], milliseconds: int) -> None:
 
 
 def _set_webp(file: IO[bytes], milliseconds: int) -> None:
-    """The duration of the last ANMF chunk, behind the picture's place and size."""
+    """The duration of the last ANMF chunk, after the frame's position and size."""
     at, last = 12, 0
     while file.seek(at) == at and len(head := file.read(8)) == 8:
         last = at if head[:4] == b"ANMF" else last

@@ -1,4 +1,4 @@
-"""An output on the network whose server goes away and comes back: one film, one clock, several connections."""
+"""An output on the network that reconnects: one film and one clock over several connections."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from animevid.redaction import redacted, redacted_text
 
 log = logging.getLogger(__name__)
 
-#: A connection that lasted so long was one. The time of a search goes on behind shorter ones: a server that takes the
-#: call and hangs up, for it does not know the stream's key, is not called without end.
+#: A shorter connection does not restart the search's time limit: a server that accepts and then disconnects, because it
+#: does not know the stream's key, is not tried for ever.
 _LASTS_SECONDS = 5.0
-#: How long a wait lasts before it looks whether it is still wanted.
+#: Waits check ``should_stop`` this often.
 _MAX_WAIT_SECONDS = 0.1
 _PROBE_SECONDS = 5.0
 _RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
@@ -35,14 +35,14 @@ _RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
 class PublishedSink(Sink):
     """``first``, and after each break what ``connect`` gives, with growing pauses, on the clock of the film.
 
-    Each connection begins with a key frame. With ``drops`` (a live source, which does not wait), pictures and sound are
-    dropped while the server is away, and time goes on: what was missed is missing. Without, the picture that did
-    not arrive is held, and with it everything behind: the film goes on where it broke off. What was in the encoder or
-    on its way is lost either way. ``on_back(pts_seconds)`` is called when the picture that was held goes on.
+    Each connection begins with a key frame. With ``drops`` (a live source, which does not wait), video and audio are
+    dropped while the server is away, and time goes on. Without, the frame that did not arrive is held, and the film
+    goes on from it. What was in the encoder or on its way is lost either way. ``on_back(pts_seconds)`` is called when
+    the held frame goes on.
 
     After ``patience_seconds`` without success ``write`` raises. A first connection that fails is not looked for.
 
-    ``should_stop`` ends every wait: pictures are dropped then. ``now`` is a clock in seconds.
+    ``should_stop`` ends every wait: frames are dropped then. ``now`` is a clock in seconds.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class PublishedSink(Sink):
     def notices(self) -> tuple[str, ...]:
         notices = self._current.notices
         if self.frames_dropped:
-            notices += (f"{self.frames_dropped} pictures were dropped while {redacted(self.path)} was away",)
+            notices += (f"{self.frames_dropped} frames were dropped while {redacted(self.path)} was away",)
         return notices
 
     @property
@@ -125,7 +125,7 @@ class PublishedSink(Sink):
         self.frames_dropped += 1
 
     def _finish(self) -> SinkReport:
-        """Send what is left, and hang up.
+        """Send what is left, and disconnect.
 
         Raises:
             OutputError: no frame was written, or the server is away and has not got the last ones.
@@ -134,7 +134,7 @@ class PublishedSink(Sink):
             try:
                 return self._finished(self._current.finish())
             except OutputError as error:
-                # The server went away with the last words: whoever has ended it themselves does not mind.
+                # The server went away with the last packets, which is no error where the user ended the film.
                 if not (self._should_stop() and _is_of_the_network(error)):
                     raise
         elif not self._should_stop():
@@ -166,7 +166,7 @@ class PublishedSink(Sink):
         )
 
     def abort(self) -> None:
-        """Hang up at once, and look for nobody. Safe to call twice, and after ``finish``."""
+        """Disconnect at once and end the search. Safe to call twice, and after ``finish``."""
         if self._done:
             return
         self._done = True

@@ -13,7 +13,7 @@ import av.filter
 
 from animevid.frame import Frame
 from animevid.io.containers import container_of
-from animevid.io.encoders import EncoderPlan, PictureKind
+from animevid.io.encoders import EncoderPlan, FrameFormat
 from animevid.io.frame_fit import letterboxed
 from animevid.io.sink import SinkReport
 from animevid.io.sinks.container import VideoSink
@@ -59,7 +59,7 @@ class RecordingSink(VideoSink):
             encoder=encoder or EncodeOptions(preset="ultrafast"),
             muxer_options=(("movflags", "0"),),  # long recordings end at once instead of being copied
         )
-        picture = PictureKind(
+        frame_format = FrameFormat(
             width=planes.width,
             height=planes.height,
             bit_depth=planes.bit_depth,
@@ -67,7 +67,7 @@ class RecordingSink(VideoSink):
             rate=fps,
             time_base=_TICK,
         )
-        super().__init__(path, settings=settings, picture=picture)
+        super().__init__(path, settings=settings, frame_format=frame_format)
         self._size = planes.height, planes.width
         self._start = first.pts_seconds
         self._frame_seconds = 1 / fps
@@ -94,8 +94,8 @@ class RecordingSink(VideoSink):
             self._mux(self._sound.flush())
         return super()._finish()
 
-    def _add_streams(self, plan: EncoderPlan, picture: PictureKind, *, device_index: int | None) -> None:
-        super()._add_streams(plan, picture, device_index=device_index)
+    def _add_streams(self, plan: EncoderPlan, frame_format: FrameFormat, *, device_index: int | None) -> None:
+        super()._add_streams(plan, frame_format, device_index=device_index)
         if self._sound is not None:
             row = container_of(self.muxer)
             codec = row.audio_fallback if row.holds("audio", "aac") is False else "aac"
@@ -106,7 +106,7 @@ class _ElasticSound:
     """Sound as its encoder wants it, on the clock of its arrival.
 
     A microphone counts its samples by a crystal of its own, which is a few thousandths of a percent off, or more; in
-    half an hour that is heard. So it is stretched or squeezed a little all the time towards the clock (the ``async`` of
+    half an hour that is heard. So it is continuously resampled a little towards the clock (the ``async`` of
     FFmpeg's resampler), and where sound is missing there is silence.
     """
 

@@ -1,4 +1,4 @@
-"""A camera for other programs: meetings and streaming software see the stylized picture."""
+"""A virtual camera: other programs (meetings, streaming) see the stylized video."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class VirtualCamera:
         self._camera.send(planes_to_rgb(resize_planes(planes, self._size)))
 
     def close(self) -> None:
-        """Remove the picture. Safe to call twice."""
+        """Close the camera. Safe to call twice."""
         self._camera.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The preview window: the stylized camera, what it costs, and keys for everything (pygame-ce, which is SDL)."""
+"""The preview window: the stylized camera, its statistics, and keyboard control (pygame-ce, which is SDL)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HELP = (
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the person at the window has chosen. A key changes it; whoever runs the loop acts on it."""
+    """What the user has chosen. A key changes it; the webcam loop acts on it."""
 
     style_index: int = 0
     strength: float = 1.0
@@ -48,7 +48,7 @@ class View:
 
 
 def compose(result: StylizedFrame, view: View) -> PlanesYUV420:
-    """The picture as ``view`` wants it: stylized, or split by a line with the original on its left."""
+    """The frame as ``view`` asks for it: stylized, or split by a line with the original on its left."""
     if not view.compare:
         return result.stylized
     return compare_split(result.frame.planes, result.stylized, position=view.split_position)
@@ -108,7 +108,7 @@ def _no_window(reason: str) -> LiveError:
 
 
 class Window:
-    """A window that shows pictures at once, scaled to fit. A context manager; one thread uses it.
+    """A window that shows frames at once, scaled to fit. A context manager; one thread uses it.
 
     Raises:
         LiveError: pygame-ce is missing, or there is no screen.
@@ -145,21 +145,21 @@ class Window:
         self._texts: dict[str, Any] = {}
 
     def show(self, planes: PlanesYUV420, lines: Sequence[str], *, view: View) -> float:
-        """Show a picture with ``lines`` over it; returns the moment it was handed to the screen."""
+        """Show a frame with ``lines`` over it; returns the time at which it was passed to the screen."""
         pygame = self._pygame
         if view.full_screen != self._full_screen:
             self._full_screen = view.full_screen
             flags = pygame.FULLSCREEN if view.full_screen else pygame.RESIZABLE
             self._screen = pygame.display.set_mode((0, 0) if view.full_screen else self._small_size, flags)
-        picture = pygame.image.frombuffer(planes_to_rgb(planes), (planes.width, planes.height), "RGB")
+        surface = pygame.image.frombuffer(planes_to_rgb(planes), (planes.width, planes.height), "RGB")
         width, height = self._screen.get_size()
         scale = min(width / planes.width, height / planes.height)
         target = (max(1, round(planes.width * scale)), max(1, round(planes.height * scale)))
         if target != (planes.width, planes.height):
-            picture = pygame.transform.smoothscale(picture, target)
+            surface = pygame.transform.smoothscale(surface, target)
         if target != (width, height):
             self._screen.fill((12, 12, 16))
-        self._screen.blit(picture, ((width - target[0]) // 2, (height - target[1]) // 2))
+        self._screen.blit(surface, ((width - target[0]) // 2, (height - target[1]) // 2))
         if view.figures:
             self._write(lines, top=10)
         if view.help:

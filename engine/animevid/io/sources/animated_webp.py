@@ -11,21 +11,21 @@ from animevid.errors import InputError, UsageError
 from animevid.frame import Frame
 from animevid.io.network.protocols import Spec, input_error, local_path
 from animevid.io.packets import PacketQueue
-from animevid.io.pillow import TimedPicture, animation_times, read_animation
+from animevid.io.pillow import TimedFrame, animation_times, read_animation
 from animevid.io.source import Source, SourceInfo
 
 
 class AnimatedWebpSource(Source):
-    """The pictures of an animated WebP as the frames of a film, each as long as the file says.
+    """The frames of an animated WebP as a film, each with the duration that the file gives.
 
     Args:
         spec: a file name.
-        start_seconds, end_seconds: pictures that begin in ``[start, end)`` are given.
+        start_seconds, end_seconds: frames that begin in ``[start, end)`` are given.
         data: the file's content, where it is known already.
 
     Raises:
         InputError: it cannot be read or is damaged.
-        UsageError: the cut holds no picture.
+        UsageError: the cut holds no frame.
     """
 
     def __init__(
@@ -51,12 +51,12 @@ class AnimatedWebpSource(Source):
             raise input_error(spec, error) from error
         name = os.fspath(spec)
         count, duration = animation_times(data, name=name)
-        pictures = read_animation(data, name=name)
-        self._pictures: Iterator[TimedPicture] = (p for p in pictures if p.start_seconds >= self.origin_seconds)
-        first = next(self._pictures, None)
+        frames = read_animation(data, name=name)
+        self._frames: Iterator[TimedFrame] = (f for f in frames if f.start_seconds >= self.origin_seconds)
+        first = next(self._frames, None)
         if first is None:
-            raise UsageError(f"start = {float(self.origin_seconds)} s lies after the last picture of {name!r}")
-        self._pictures = chain((first,), self._pictures)
+            raise UsageError(f"start = {float(self.origin_seconds)} s lies after the last frame of {name!r}")
+        self._frames = chain((first,), self._frames)
         planes = first.planes
         cut = min(duration, end_seconds or duration) - self.origin_seconds
         self.info = SourceInfo(
@@ -85,13 +85,13 @@ class AnimatedWebpSource(Source):
 
     def __iter__(self) -> Iterator[Frame]:
         try:
-            for index, picture in enumerate(self._pictures):
-                if self._end is not None and picture.start_seconds >= self._end:
+            for index, timed in enumerate(self._frames):
+                if self._end is not None and timed.start_seconds >= self._end:
                     return
                 self.frames_decoded = index + 1
-                yield Frame(picture.planes, index, picture.start_seconds, picture.duration_seconds)
+                yield Frame(timed.planes, index, timed.start_seconds, timed.duration_seconds)
         except InputError as error:  # cut short: what came before it is shown
             self.read_error = str(error)
 
     def close(self) -> None:
-        self._pictures = iter(())
+        self._frames = iter(())

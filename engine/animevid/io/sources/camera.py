@@ -31,7 +31,7 @@ from animevid.redaction import redacted, redacted_text
 
 log = logging.getLogger(__name__)
 
-#: The name of the synthetic camera: a moving picture with the frame's number drawn into it.
+#: The name of the synthetic camera: moving shapes with the frame's number drawn over them.
 TEST_PATTERN = "testpattern"
 #: FFmpeg's camera input of each platform.
 _CAMERA_FORMATS = {"linux": "video4linux2", "darwin": "avfoundation", "win32": "dshow"}
@@ -70,7 +70,7 @@ def _linux_cameras(root: Path = Path("/sys/class/video4linux")) -> list[CameraDe
     cameras = []
     for folder in sorted(root.glob("video*"), key=lambda folder: int(folder.name[5:] or 0)):
         with suppress(OSError):
-            # A camera has several nodes; index 0 is the picture, the others are metadata.
+            # A camera has several nodes; index 0 is the video, the others are metadata.
             if (folder / "index").read_text().strip() not in ("", "0"):
                 continue
             cameras.append(CameraDevice(f"/dev/{folder.name}", (folder / "name").read_text().strip()))
@@ -78,9 +78,9 @@ def _linux_cameras(root: Path = Path("/sys/class/video4linux")) -> list[CameraDe
 
 
 class Camera:
-    """Reads pictures in a thread of its own and hands each to ``deliver`` at once. A context manager.
+    """Reads frames in its own thread and passes each to ``deliver`` at once. A context manager.
 
-    Entering waits for the first picture. A camera that is unplugged, or a stream that breaks off, is opened again with
+    Entering waits for the first frame. A camera that is unplugged, or a stream that breaks off, is opened again with
     growing pauses; ``trouble`` says so meanwhile, in one line. A file starts again at its end.
 
     Raises (on entering):
@@ -106,7 +106,7 @@ class Camera:
         self._thread.start()
         if not self._ready.wait(_OPEN_TIMEOUT_SECONDS):
             self._stopping.set()
-            raise LiveError(f"{self.description!r} gave no picture in {_OPEN_TIMEOUT_SECONDS:g} s: check the camera")
+            raise LiveError(f"{self.description!r} gave no frame in {_OPEN_TIMEOUT_SECONDS:g} s: check the camera")
         if self._failure is not None:
             self.close()
             raise self._failure
@@ -126,7 +126,7 @@ class Camera:
     def _run(self) -> None:
         reason = self._read()
         if not self._ready.is_set():
-            self._failure = self._failure or LiveError(f"{self.description!r} gave no picture")
+            self._failure = self._failure or LiveError(f"{self.description!r} gave no frame")
             self._ready.set()
             return
 
@@ -166,7 +166,7 @@ class Camera:
 
 
 def open_feed(settings: CameraOptions, stopping: threading.Event) -> Iterator[PlanesYUV420]:
-    """The pictures of a camera or its stand-in, each at its moment, until ``stopping`` is set or it breaks off.
+    """The frames of a camera or its stand-in, each at its time, until ``stopping`` is set or it breaks off.
 
     Raises:
         LiveError, InputError, UsageError: it does not open, or fails on the way.
@@ -235,7 +235,7 @@ def _device(device: str | None, settings: CameraOptions, stopping: threading.Eve
     reader = PlaneReader()
     with _open_device(name, options) as container:
         stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1  # frame threads would hold pictures back
+        stream.codec_context.thread_count = 1  # frame threads would delay frames
         try:
             for raw in container.decode(stream):
                 if stopping.is_set():

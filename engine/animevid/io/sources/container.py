@@ -49,9 +49,9 @@ from animevid.redaction import redacted
 
 log = logging.getLogger(__name__)
 
-#: After the end of a cut, packets of other streams may still lie within this time of the last picture.
+#: After the end of a cut, packets of other streams may follow within this time of the last frame.
 _INTERLEAVE_SECONDS = Fraction(2)
-_DEINTERLACED = "the source is interlaced: its fields are made into whole pictures (bwdif)"
+_DEINTERLACED = "the source is interlaced: it is deinterlaced (bwdif)"
 
 
 class VideoSource(Source):
@@ -62,7 +62,7 @@ class VideoSource(Source):
         with VideoSource("in.mp4") as source:
             for frame in source: ...
 
-    Opening reads as far as the first picture, so ``info`` is about real frames. ``start_seconds`` and ``end_seconds``
+    Opening reads up to the first frame, so ``info`` is about real frames. ``start_seconds`` and ``end_seconds``
     cut: frames whose time lies in ``[start, end)``, counted from the beginning of the file. ``Frame.pts_seconds`` stays
     on the source's clock; ``origin_seconds`` is the moment that becomes zero in an output.
 
@@ -77,14 +77,14 @@ class VideoSource(Source):
         options: FFmpeg options for the container or protocol.
         format_name: FFmpeg's demuxer, where it cannot be guessed.
         tone_map: bring HDR (PQ, HLG) to SDR BT.709; without it HDR is refused.
-        deinterlace: make whole pictures of interlaced ones.
-        device_index: decode on this CUDA device (NVDEC) and leave the pictures there, as
+        deinterlace: deinterlace where frames are marked as interlaced.
+        device_index: decode on this CUDA device (NVDEC) and leave the frames there, as
             :class:`~animevid.pixels.device.DevicePlanes`; where that cannot be, ``info.notices`` says why in one line
             (and ``is_on_device`` is false: a source without ``device_index`` then decodes with more threads).
         file: what to read ``-`` from where its beginning has been looked at.
 
     Raises:
-        InputError: missing, unreadable, without a picture.
+        InputError: missing, unreadable, without a frame.
         UnsupportedInputError: encrypted, or colours that cannot be honoured.
         UsageError: a stream or a time that the file does not have.
     """
@@ -135,7 +135,7 @@ class VideoSource(Source):
             for index in self._strangers:
                 self._container.streams[index].discard = Discard.all  # not even fetched
             self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
-            # One thread feeds NVDEC; more would each hold a picture of it back.
+            # One thread feeds NVDEC; each further one would delay by a frame.
             self._decoder = open_decoder(self._stream, 1 if on_device else threads)
             self._time_base: Fraction = to_fraction(self._stream.time_base) or MICROSECOND
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
@@ -147,19 +147,19 @@ class VideoSource(Source):
             self._demuxed = self._packet_reader.packets(self._stream, self._timeline)
             self._crop = crop_of(spec, self._container, self._stream)
             self._fit = FrameFit(self._crop)
-            # Whoever decodes on a device looks at the first picture as it is, and leaves the device over fields.
+            # On a device the first frame is examined as it is: an interlaced one moves decoding to the CPU.
             self._deinterlacer = Deinterlacer(self._time_base) if deinterlace and not on_device else None
             self._frames = self._decode() if self._deinterlacer is None else self._deinterlacer.through(self._decode())
             self._first = next(self._frames, None)
             if self._first is None:
-                raise self._no_picture_error()
+                raise self._no_frame_error()
             self._codec: str = self._stream.codec_context.codec.canonical_name
-            self._skipped_seconds = self._begin_at_first_whole_picture()
+            self._skipped_seconds = self._begin_at_first_key_frame()
             self._orientation = orientation_of(self._first, codec=self._codec)
             tags = container_colour(self._stream)
             self._container_colour = tags
             self._reader = PlaneReader(container_colour=tags)
-            # GIF and RGBA formats have an alpha channel whether it is used or not; the first picture tells.
+            # GIF and RGBA formats have an alpha channel whether it is used or not; the first frame tells.
             self._reader.keep_alpha = not is_opaque(self._reader.read(self._first))
             self._tone_mapper = open_tone_mapper(colour_of(self._first, container=tags), allowed=tone_map)
             if on_device:
@@ -228,7 +228,7 @@ class VideoSource(Source):
 
         Raises:
             UsageError: iterated a second time.
-            UnsupportedInputError: the picture's kind changes to one that cannot be honoured.
+            UnsupportedInputError: the frames' colours change to ones that cannot be honoured.
         """
         if self._iterated:
             raise UsageError("a VideoSource is read once: open it again")
@@ -268,7 +268,7 @@ class VideoSource(Source):
             self._damaged_pts.discard(raw.pts)
             self.frames_concealed += concealed
             captions = captions_of(raw, codec=self._codec)
-            planes = self._picture(raw)
+            planes = self._planes_of(raw)
             rotation = self._orientation.rotation_degrees
             if self._upright:
                 planes, rotation = turn_upright(planes, self._orientation), 0
@@ -281,21 +281,21 @@ class VideoSource(Source):
 
     def _why_not_on_device(self, frame: Any) -> str | None:
         if self._orientation != Orientation():
-            return "pictures are turned by the CPU"
+            return "frames are turned by the CPU"
         if self._tone_mapper is not None:
             return "HDR is tone-mapped by the CPU"
         if frame.interlaced_frame or self._crop is not None:
-            return "interlaced pictures and such as the container cuts go through the CPU"
+            return "interlaced and cropped frames go through the CPU"
         from animevid.gpu.codecs import why_not_on_device
 
         return why_not_on_device(frame)
 
-    def _picture(self, raw: Any) -> PlanesYUV420:
+    def _planes_of(self, raw: Any) -> PlanesYUV420:
         if self.is_on_device and is_on_device(raw):
             from animevid.gpu.codecs import planes_on_device
 
             tags = self._container_colour
-            # Whoever downloads is in another thread, and a reader serves one.
+            # Downloads happen in another thread, and a reader serves one thread.
             return planes_on_device(
                 raw,
                 colour=colour_of(raw, container=tags),
@@ -305,7 +305,7 @@ class VideoSource(Source):
         return self._fit(planes if self._tone_mapper is None else self._tone_mapper(planes))
 
     def _decode(self) -> Iterator[Any]:
-        """Raw decoded frames from ``start`` on; other streams' packets go to the relay."""
+        """Raw decoded frames from ``start`` on; other streams' packets go to the packet queue."""
         start_ticks = self._cut.start_ticks(self._time_base)
         video = self._video_index
         put = self.packets.put
@@ -322,14 +322,14 @@ class VideoSource(Source):
             for frame in self._decode_packet(packet):
                 if start_ticks is None or frame.pts is None or frame.pts >= start_ticks:
                     if self._whole_from is not None and frame.pts is not None and frame.pts < self._whole_from:
-                        continue  # refers to pictures from before the first packet
+                        continue  # refers to frames from before the first packet
                     yield frame
 
     def _begin_whole(self, pts: int | None) -> None:
         self._whole_from = pts
 
-    def _begin_at_first_whole_picture(self) -> Fraction | None:
-        """Where pictures were left out at the start, let the film begin with the first whole one; how much later."""
+    def _begin_at_first_key_frame(self) -> Fraction | None:
+        """Where frames were skipped at the start, let the film begin at the first key frame; returns how much later."""
         if self._whole_from is None or self._cut.start is not None or self._first is None or self._first.pts is None:
             return None
         begin: Fraction = self._first.pts * self._time_base
@@ -358,7 +358,7 @@ class VideoSource(Source):
         return decoded
 
     def _pass_remaining_packets(self) -> None:
-        """After the last picture of a cut: hand on what other streams still have before the cut's end."""
+        """After the last frame of a cut: pass on the other streams' packets up to the cut's end."""
         end = self.end_seconds
         if not self.packets.wanted or end is None:
             return
@@ -371,22 +371,22 @@ class VideoSource(Source):
 
     # --- opening ----------------------------------------------------------------------------------------------------
 
-    def _no_picture_error(self) -> AnimevidError:
+    def _no_frame_error(self) -> AnimevidError:
         name = redacted(self.spec)
         if self._encrypted:
             return UnsupportedInputError(f"path = {name!r} is encrypted: decrypt it first, animevid takes no keys")
         if self._cut.start:
-            return UsageError(f"start = {float(self._cut.start)} s: {name!r} has no picture at or after it")
+            return UsageError(f"start = {float(self._cut.start)} s: {name!r} has no frame at or after it")
         if self.read_error:
             return InputError(self.read_error)
-        return InputError(f"path = {name!r} holds no picture that can be decoded: it is empty or damaged")
+        return InputError(f"path = {name!r} holds no frame that can be decoded: it is empty or damaged")
 
     def _describe(self, frame: Any) -> SourceInfo:
         return describe_source(
             self._container,
             self._stream,
             frame,
-            planes=self._picture(frame),
+            planes=self._planes_of(frame),
             orientation=self._orientation,
             upright=self._upright,
             start=self._cut.start,
@@ -399,10 +399,10 @@ class VideoSource(Source):
         if self._tone_mapper is not None:
             yield f"HDR ({self._tone_mapper.name}) is tone-mapped to SDR BT.709"
         if self._device_trouble is not None:
-            yield f"pictures go through the host's memory on their way to the GPU: {self._device_trouble}"
+            yield f"frames go through the host's memory on their way to the GPU: {self._device_trouble}"
         if self._skipped_seconds is not None:
-            yield f"the first {float(self._skipped_seconds):.2f} s have no whole picture: the film begins after them"
+            yield f"the first {float(self._skipped_seconds):.2f} s have no key frame: the film begins after them"
         if self._crop is not None:
             yield f"edges that the container leaves out are cut ({self._crop})"
         if frame.interlaced_frame and self._deinterlacer is None:
-            yield "the source is interlaced: its fields are treated as one picture"
+            yield "the source is interlaced: both fields are treated as one frame"

@@ -1,8 +1,8 @@
-"""A frame number drawn into the picture, robust enough to be read back behind a style and a codec.
+"""A frame number drawn into the frame, robust enough to be read back after a style and a codec.
 
-Latency is measured glass to glass with it: a synthetic camera draws the number of each frame, and whoever sees the
-output reads it there. Sixteen cells in a row: a bright and a dark guard, twelve bits (most significant first) and two
-bits of checksum. Each cell is a sixteenth of the picture wide and as high, in luma only.
+Latency is measured glass to glass with it: a synthetic camera draws the number of each frame, and a viewer of the
+output reads it back. Sixteen cells in a row: a bright and a dark guard, twelve bits (most significant first) and two
+bits of checksum. Each cell is a square whose side is a sixteenth of the frame's width, in luma only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _BRIGHT, _DARK = 220, 32
 
 
 def strip_px(width_px: int) -> int:
-    """How high the strip is, in pixels: about as high as a cell is wide."""
+    """The height of the strip in pixels, about the width of a cell."""
     return max(1, round(width_px / _CELLS))
 
 

@@ -25,7 +25,7 @@ from animevid.io.network.protocols import Spec, input_error, local_path
 from animevid.io.orientation import Orientation, orientation_of, turn_upright
 from animevid.io.packets import PacketQueue
 from animevid.io.photo import PhotoTags, lasting_exif, says_adobe_rgb, tags_of
-from animevid.io.pillow import read_picture
+from animevid.io.pillow import read_image
 from animevid.io.planes_io import STILL_RGB, PlaneReader, is_opaque
 from animevid.io.pyav import LENIENT_METADATA, to_fraction
 from animevid.io.source import Source, SourceInfo
@@ -48,7 +48,7 @@ class ImageReader:
         self._reader = PlaneReader(rgb_colour=STILL_RGB)
 
     def read(self, path: Path, data: bytes | None = None) -> tuple[PlanesYUV420, ImageFacts]:
-        """The picture of ``path`` and what the file says about itself; ``data`` is its content, if it is known already.
+        """The image in ``path`` and its metadata; ``data`` is the file's content, if it has been read already.
 
         Raises:
             InputError: not an image, or damaged beyond decoding.
@@ -64,7 +64,7 @@ class ImageReader:
         tags = tags_of(data, kind)
         declared = exif_orientation(data) if kind != "mov" else None
         if kind == "pillow" or tags.is_cmyk:
-            planes, codec = read_picture(data, name=name)
+            planes, codec = read_image(data, name=name)
             pixel_format, ratio, orientation, is_damaged = "rgb24", None, declared or Orientation(), False
         else:
             try:
@@ -75,7 +75,7 @@ class ImageReader:
                     # A stream must not be asked anything once its container is closed: FFmpeg has freed it.
                     ratio, codec = to_fraction(stream.sample_aspect_ratio), stream.codec_context.codec.canonical_name
             except (StopIteration, IndexError):
-                raise InputError(f"path = {name!r} holds no picture that can be decoded: it is damaged") from None
+                raise InputError(f"path = {name!r} holds no image that can be decoded: it is damaged") from None
             except (av.FFmpegError, OSError) as error:
                 raise input_error(path, error) from error
             mapper = open_tone_mapper(colour_of(frame), allowed=self._tone_map)
@@ -99,7 +99,7 @@ class ImageReader:
         return (turn_upright(planes, orientation) if self._upright else planes), facts
 
     def _whole(self, data: bytes, container: Any, frame: av.VideoFrame) -> PlanesYUV420:
-        """The picture of an AVIF or HEIC file: put together from its tiles, with the opacity that lies beside it."""
+        """The image of an AVIF or HEIC file: composed of its tiles, with its auxiliary alpha image."""
         planes = self._reader.read(frame)
         streams = container.streams.video
         grid = grid_of(data[:_SEARCHED_FOR_ITEMS])
@@ -140,7 +140,7 @@ class ImageFacts:
 def _in_srgb(planes: PlanesYUV420, tags: PhotoTags) -> tuple[PlanesYUV420, str | None]:
     """``planes`` in the colours of an ordinary screen, and a line about it where they were others."""
     if tags.is_cmyk:
-        return planes, "CMYK is converted to sRGB, by the picture's own profile where it has one"
+        return planes, "CMYK is converted to sRGB, by the image's own profile where it has one"
     if tags.profile:
         converted, name = profile_to_srgb(planes, tags.profile)
         depth = " at 8 bits" if converted.bit_depth < planes.bit_depth else ""
@@ -152,11 +152,11 @@ def _in_srgb(planes: PlanesYUV420, tags: PhotoTags) -> tuple[PlanesYUV420, str |
 
 
 class ImageSource(Source):
-    """One image, or several as the frames of a film at ``rate`` pictures a second.
+    """One image, or several as the frames of a film at ``rate`` frames per second.
 
     ``spec`` is a file, a folder (its images in natural order: 2 before 10; other files are passed over) or a glob.
     A file that cannot be read is an error if it is the only one; among several it is skipped and counted as concealed.
-    ``lost_pictures`` names each that is skipped or cut short, and subfolders, which are not entered.
+    ``lost_images`` names each that is skipped or cut short, and subfolders, which are not entered.
 
     Raises:
         InputError: nothing there, or no image in it.
@@ -182,7 +182,7 @@ class ImageSource(Source):
         self.read_error: str | None = None
         self._rate = rate or DEFAULT_SLIDE_RATE
         if self._rate <= 0:
-            raise UsageError(f"rate = {rate} must be positive pictures a second")
+            raise UsageError(f"rate = {rate} must be a positive number of frames per second")
         self._paths, self._lost = find_images(spec) if data is None else ([Path(os.fspath(spec))], [])
         self._remarks: dict[str, None] = {}
         first_index = _first_index(start_seconds, rate=self._rate)
@@ -223,16 +223,16 @@ class ImageSource(Source):
         )
 
     @property
-    def picture_names(self) -> Sequence[str]:
+    def image_names(self) -> Sequence[str]:
         return tuple(path.name for path in self._chosen) if self._data is None else ()
 
     @property
-    def lost_pictures(self) -> tuple[str, ...]:
+    def lost_images(self) -> tuple[str, ...]:
         return tuple(self._lost)
 
     @property
     def notices_so_far(self) -> tuple[str, ...]:
-        return (*self.lost_pictures, *self._remarks)
+        return (*self.lost_images, *self._remarks)
 
     def close(self) -> None:
         self._planes = None
@@ -279,7 +279,7 @@ class ImageSource(Source):
 
 
 def _first_index(seconds: Fraction | None, *, rate: Fraction) -> int:
-    """Index of the first picture at or after ``seconds``."""
+    """Index of the first image at or after ``seconds``."""
     if seconds is None:
         return 0
     if seconds < 0:

@@ -15,7 +15,7 @@ from animevid.redaction import redacted
 
 log = logging.getLogger(__name__)
 
-#: A film that has no whole picture (key frame) among its first packets is shown from the first one.
+#: Where none of this many first packets is a key frame, the film is shown from the first packet.
 _PACKETS_WITHOUT_KEY = 300
 
 
@@ -66,12 +66,12 @@ class PacketReader:
             entries = film.index_entries
             last, size = entries[len(entries) - 1], self._container.size
         if 0 < size < last.pos + last.size:
-            self.read_error = f"path = {redacted(self._spec)!r} is cut off: its last pictures are missing"
+            self.read_error = f"path = {redacted(self._spec)!r} is cut off: its last frames are missing"
             log.warning("%s", self.read_error)
 
 
 def from_first_key(packets: Iterator[Any], video_index: int, on_skipped: Callable[[int | None], None]) -> Iterator[Any]:
-    """``packets`` without those of the picture before its first key frame: a recording that begins in between.
+    """``packets`` without the video packets before the first key frame: a recording may begin between two.
 
     ``on_skipped`` is told the time of that key frame, in ticks, if any were left out.
     """

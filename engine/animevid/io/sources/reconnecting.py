@@ -33,10 +33,10 @@ class ReconnectingSource(Source):
     """``first``, and after each break what ``reopen`` gives, with growing pauses, on the clock of ``first``.
 
     A gap lasts in the output as long as it did outside, so the output's clock stays the station's. Whoever reads slower
-    than the station sends does not see how long it was away: it comes back while its last pictures still wait here. So
+    than the station sends does not see how long it was away: it comes back while its last frames still wait here. So
     the gap is also as long as what the clock says that has been missed since the first connection.
 
-    Streams beside the picture go on where the new connection has the same kind at the same place. After
+    Other streams go on where the new connection has the same kind at the same place. After
     ``patience_seconds`` without success the source ends, as it does when ``stop`` is set; what was written is whole.
     ``now`` is a clock in seconds.
     """
@@ -64,7 +64,7 @@ class ReconnectingSource(Source):
         self._stop = stop
         self._backoff = backoff or Backoff()
         self._now = now
-        # Opening ends with the first picture.
+        # Opening ends with the first frame.
         self._first_at = self._opened_at = now()
         self._decoded_before = 0
         self._concealed_before = 0
@@ -121,7 +121,7 @@ class ReconnectingSource(Source):
                 index, seen_at = index + 1, self._now()
                 yield frame
             if self._current is not self._first:
-                self._pass_packets(shift)  # what came behind the last picture
+                self._pass_packets(shift)  # packets after the last frame
             reason = self._current.read_error
             if self._stop.is_set() or (reason is None and scheme_of(self.spec) not in _LIVE_SCHEMES):
                 return
@@ -167,5 +167,5 @@ class ReconnectingSource(Source):
                 packet.dts += ticks
                 last = self.packets.last_dts_seconds(packet.stream_index)
                 if last is not None and packet.dts * packet.time_base <= last:
-                    continue  # sound of the last connection reaches beyond its pictures: no muxer goes back
+                    continue  # audio of the last connection extends beyond its video, and a muxer takes no earlier time
             self.packets.put(packet)

@@ -1,4 +1,4 @@
-"""Gives the segments of a job to workers, and to others where a worker is lost or slow."""
+"""Distributes the segments of a job over workers, again where a worker is lost or slow."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from animevid.options import ConversionOptions
 
 log = logging.getLogger(__name__)
 
-#: A segment is tried on so many workers that are lost over it.
-_MOST_TRIES = 4
-#: Where workers have nothing left to do, a segment under way for so many times the usual gets a second one.
+#: How many workers may be lost over one segment.
+_MAX_TRIES = 4
+#: Idle workers start a second attempt at a segment that takes this many times the usual.
 _SLOW_FACTOR = 1.5
 _POLL_SECONDS = 0.5
 
@@ -40,17 +40,17 @@ class _Task:
 class Farm:
     """The driver's part of a job; Ray is connected already.
 
-    A worker gets a segment when it has none, so at most one a worker is under way or waits to be taken over. Each that
-    is whole goes into the job's journal: a driver that was killed goes on as any job does.
+    An idle worker gets one segment, so at most one per worker is in work. Finished ones go into the job's journal: a
+    driver that was killed resumes as any job.
 
     Args:
-        job: what to make.
-        options: as they came, to be understood on every machine (the style by name, or as a file that all see).
-        cpus: CPUs a worker takes.
-        gpus: GPUs a worker takes.
-        most_workers: how many workers there may be at most; ``None``: as many as fit.
-        capacity: how many workers there may be at the moment; ``None``: what the cluster has room for.
-        worker_class: what runs remotely.
+        job: the job.
+        options: valid on every machine (the style by name, or as a file that all machines see).
+        cpus: CPUs per worker.
+        gpus: GPUs per worker.
+        max_workers: maximum number of workers; ``None``: as many as fit.
+        capacity: how many workers may run now; ``None``: what the cluster has room for.
+        worker_class: the remote class.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Farm:
         *,
         cpus: float = 1,
         gpus: float = 0,
-        most_workers: int | None = None,
+        max_workers: int | None = None,
         capacity: Callable[[], int] | None = None,
         worker_class: type[SegmentWorker] = SegmentWorker,
     ) -> None:
@@ -68,7 +68,7 @@ class Farm:
 
         self._ray: Any = ray
         self._job, self._cpus, self._gpus = job, cpus, gpus
-        self._most_workers = most_workers
+        self._max_workers = max_workers
         self._capacity = capacity or self._room
         self._remote_worker = ray.remote(worker_class)
         self._number = 0
@@ -90,10 +90,10 @@ class Farm:
         self._film: Any = self._ray.remote(FilmReader).options(num_cpus=0).remote(self._request.src)
 
     def run(self, on_segment: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Make all segments that are missing. ``on_segment`` is told how many are done, of how many.
+        """Make all missing segments. ``on_segment`` is called with the numbers of finished and of all segments.
 
         Raises:
-            AnimevidError: of a segment; or no worker can be used.
+            AnimevidError: a segment failed; or no worker can be used.
         """
         pending = deque(segment.index for run in self._job.missing_runs() for segment in run)
         missing, total = set(pending), len(self._job.description.segments)
@@ -130,9 +130,9 @@ class Farm:
                         self.lost += 1
                         tries[task.index] = tries.get(task.index, 0) + 1
                         log.warning("a worker was lost: segment %d is given to another", task.index)
-                        if tries[task.index] >= _MOST_TRIES:
+                        if tries[task.index] >= _MAX_TRIES:
                             raise BackendError(
-                                f"segment {task.index} lost {_MOST_TRIES} workers ({lost}): look at the memory of the "
+                                f"segment {task.index} lost {_MAX_TRIES} workers ({lost}): look at the memory of the "
                                 "machines, then the same command goes on"
                             ) from lost
                         if task.index in missing and task.index not in {t.index for t in running.values()}:
@@ -160,7 +160,7 @@ class Farm:
             running[worker.make.remote(index)] = _Task(index, worker, time.monotonic())
 
     def _slowest(self, running: dict[Any, _Task]) -> int | None:
-        """A segment under way for long that no second worker has yet."""
+        """The slowest segment without a second attempt, if it takes long."""
         if not self.seconds:
             return None
         indices = [task.index for task in running.values()]
@@ -172,7 +172,7 @@ class Farm:
         return min(slow, key=lambda task: task.started_at).index
 
     def _take(self, task: _Task, ref: Any, missing: set[int]) -> FinishedSegment | None:
-        """The segment in its place; ``None`` if another worker was quicker."""
+        """Move a worker's segment into place; ``None`` if another worker was faster."""
         finished = self._outcome(ref)
         if isinstance(finished, str):
             raise _Lost(finished)
@@ -200,10 +200,10 @@ class Farm:
         return replace(finished, path=target)
 
     def _outcome(self, ref: Any) -> Any:
-        """What a call gave; a word where its worker was lost.
+        """A call's result; the reason as a string if its worker was lost.
 
         Raises:
-            AnimevidError: as it was raised there.
+            AnimevidError: raised by the worker.
         """
         try:
             return self._ray.get(ref)
@@ -225,11 +225,11 @@ class Farm:
         room = int(resources.get("CPU", 1) / self._cpus) if self._cpus else 1
         if self._gpus:
             room = min(room, int(resources.get("GPU", 0) / self._gpus))
-        return max(1, room if self._most_workers is None else min(room, self._most_workers))
+        return max(1, room if self._max_workers is None else min(room, self._max_workers))
 
 
 class _Lost(Exception):
-    """A worker went away."""
+    """A worker was lost."""
 
 
 def _version() -> str:

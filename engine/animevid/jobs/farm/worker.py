@@ -1,4 +1,4 @@
-"""What runs on each machine: stylizes one segment at a time and hands it back."""
+"""The farm's worker on each machine: stylizes one segment at a time and returns it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from animevid.options import ConversionOptions
 from animevid.render.stylizer import Stylizer
 from animevid.run.conversion import open_stylizer
 
-#: Files go from machine to machine in pieces of at most so many bytes.
+#: The size of a chunk of a file sent between machines.
 PIECE_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class FarmRequest:
-    """All that a worker needs to know. ``token`` lies in ``folder`` too: who finds it there shares the folder."""
+    """A worker's configuration. ``token`` is also a file in ``folder``: a worker that finds it shares the folder."""
 
     src: str
     dst: str
@@ -40,7 +40,7 @@ class FarmRequest:
 
 
 class SegmentWorker:
-    """One worker. ``read_film(offset, size)`` gives the film's bytes where its file is not seen from here."""
+    """One worker. ``read_film(offset, size)`` reads the film where its file is not visible here."""
 
     def __init__(self, request: FarmRequest, read_film: Callable[[int, int], bytes], number: int) -> None:
         self._request = request
@@ -52,14 +52,14 @@ class SegmentWorker:
         self._stylizer: Stylizer | None = None
 
     def check(self) -> str | None:
-        """Get ready; why it cannot be, in one line, or ``None``."""
+        """Prepare; returns the reason if it fails, in one line, or ``None``."""
         from animevid import __version__
 
         request = self._request
         if __version__ != request.version:
             return f"it has animevid {__version__}, the driver {request.version}: install the same"
         options = request.options
-        assert not isinstance(options.style, Stylizer)  # which stays on its machine
+        assert not isinstance(options.style, Stylizer)  # which cannot be sent
         try:
             self._stylizer = open_stylizer(options)
         except AnimevidError as error:
@@ -71,12 +71,12 @@ class SegmentWorker:
             self._src = request.src if self._sees_film() else self._fetch_film()
         except OSError as error:
             return f"the film cannot be copied to it: {error.strerror}"
-        # Segments are planned as the output is; it is only written by the driver.
+        # Segments need the output's plan; only the driver writes the output.
         self._dst = request.dst if self._shares else str(self._own / Path(request.dst).name)
         return None
 
     def make(self, index: int) -> FinishedSegment:
-        """Stylize a segment; its file lies in the shared folder, or here for ``read``."""
+        """Stylize a segment into the shared folder, or into a local file for ``read``."""
         assert self._stylizer is not None
         request = self._request
         segment = request.description.segments[index]
@@ -93,12 +93,12 @@ class SegmentWorker:
             add=found.append,
         ) as part:
             part.run()
-        if not found:  # no picture lies in it
-            raise AnimevidError(f"segment {index} has no picture: check the source")
+        if not found:  # it contains no frame
+            raise AnimevidError(f"segment {index} has no frame: check the source")
         return found[0]
 
     def read(self, path: str, offset: int) -> bytes:
-        """A piece of a finished segment's file; the file goes with its last one."""
+        """A chunk of a finished segment's file, which is removed after its last chunk."""
         with open(path, "rb") as file:
             file.seek(offset)
             piece = file.read(PIECE_BYTES)
@@ -108,11 +108,11 @@ class SegmentWorker:
         return piece
 
     def shares_folder(self) -> bool:
-        """Whether segments' files are seen by the driver."""
+        """Whether the driver sees this worker's files."""
         return self._shares
 
     def pid(self) -> int:
-        """The worker's process."""
+        """The worker's process id."""
         return os.getpid()
 
     def close(self) -> None:
@@ -136,7 +136,7 @@ class SegmentWorker:
 
 
 class FilmReader:
-    """Gives away the film's bytes, on the driver's machine."""
+    """Serves the film's bytes from the driver's machine."""
 
     def __init__(self, path: str) -> None:
         self._path = path

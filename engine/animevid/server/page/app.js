@@ -15,7 +15,7 @@ document.body.classList.add("scripted");
 function showStrength() { $("strength-value").textContent = `${$("strength").value} %`; }
 
 function addCard(style) {
-  const picture = element("img", { src: `/styles/${encodeURIComponent(style.name)}.jpg`, alt: "", width: 240, height: 360 });
+  const image = element("img", { src: `/styles/${encodeURIComponent(style.name)}.jpg`, alt: "", width: 240, height: 360 });
   const input = element("input", { type: "radio", name: "style", value: style.name, checked: style.name === state.style });
   input.addEventListener("change", () => {
     state.style = style.name;
@@ -23,7 +23,7 @@ function addCard(style) {
     tellWishes();
     restyleFiles();
   });
-  $("styles").append(element("label", { className: "card", title: style.description || style.title }, input, picture,
+  $("styles").append(element("label", { className: "card", title: style.description || style.title }, input, image,
     element("span", { textContent: style.title })));
 }
 

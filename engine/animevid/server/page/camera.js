@@ -18,7 +18,7 @@ function wanted() {
   return device ? { ...size, deviceId: { exact: device } } : { ...size, facingMode: facing };
 }
 
-// By how much a track is to be shrunk before it is sent, where the camera has no picture as small as is wanted.
+// How much to scale a track down before it is sent, where the camera has no mode of the wanted size.
 export function shrinking(track) {
   const [width, height] = wantedSize(), { width: w, height: h } = track.getSettings();
   return Math.max(1, Math.sqrt((w * h) / (width * height)) || 1);

@@ -39,7 +39,7 @@ function layers(before, after, ...more) {
 
 const shape = (box, width, height) => { if (width && height) box.style.setProperty("--shape", width / height); };
 
-export function comparePictures(before, after) {
+export function compareImages(before, after) {
   const image = (src, alt) => element("img", { src, alt, draggable: false });
   const result = image(after, "After");
   const box = layers(image(before, "Before"), result);

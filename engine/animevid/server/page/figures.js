@@ -22,7 +22,7 @@ function tellQuality(reduced) {
   const smaller = state.source === "viewer" ? $("resolution").options[$("resolution").selectedIndex - 1] : undefined;
   const actions = [["✕", () => { isClosed = true; unnotice("quality"); }]];
   if (smaller) {
-    actions.unshift(["Smaller picture", () => {
+    actions.unshift(["Smaller video", () => {
       $("resolution").value = smaller.value;
       $("resolution").dispatchEvent(new Event("change"));
       isClosed = true;

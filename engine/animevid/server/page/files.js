@@ -3,7 +3,7 @@ import { $, clock, element, state, strength, styleTitle, wait } from "./state.js
 import { ask, isBroken, send, server } from "./server.js";
 import { recall, remember } from "./store.js";
 import { notice, unnotice } from "./notice.js";
-import { compareFilms, comparePictures } from "./compare.js";
+import { compareFilms, compareImages } from "./compare.js";
 
 const POLL_MS = 500, BUSY_SECONDS = 5, MEBI = 2 ** 20;
 const entries = new Set();
@@ -145,11 +145,11 @@ class Entry {
   }
 
   async preview() {
-    const wishes = { style: state.style, strength: strength() };
+    const params = { style: state.style, strength: strength() };
     const turn = this.turn = (this.turn ?? 0) + 1;
     this.show("previewing", `Drawing one frame in ${styleTitle(state.style)}`);
     try {
-      const job = await patiently(() => send(`/api/jobs/${this.job.id}/preview`, wishes));
+      const job = await patiently(() => send(`/api/jobs/${this.job.id}/preview`, params));
       if (this.isRemoved || turn !== this.turn) return;
       this.job = job;
       if (job.state === "failed") return this.fail(job.error);
@@ -162,7 +162,7 @@ class Entry {
   // A film with its preview: it is converted when the viewer likes it.
   offer() {
     const { width, height, film_seconds: film, seconds } = this.job.preview;
-    this.figure.replaceChildren(this.pictures());
+    this.figure.replaceChildren(this.images());
     this.show("held", [
       `${width} × ${height}${film === null ? "" : `, ${clock(film)}`}.`,
       seconds === null ? "It does not say how long it is." : `About ${duration(seconds)} to convert.`,
@@ -179,9 +179,9 @@ class Entry {
     }
   }
 
-  pictures() {
+  images() {
     const at = (name) => `/api/jobs/${this.job.id}/${name}.jpg?${this.job.preview?.number ?? ""}${this.job.style}${this.job.strength}`;
-    return comparePictures(at("before"), at("after"));
+    return compareImages(at("before"), at("after"));
   }
 
   finish() {
@@ -189,9 +189,9 @@ class Entry {
     const result = `${address}/result?inline`;
     const stills = () => {
       const film = element("video", { src: result, controls: true, playsInline: true, preload: "metadata" });
-      this.figure.replaceChildren(...(job.preview ? [this.pictures()] : []), film);
+      this.figure.replaceChildren(...(job.preview ? [this.images()] : []), film);
     };
-    if (job.photo) this.figure.replaceChildren(this.pictures());
+    if (job.photo) this.figure.replaceChildren(this.images());
     else if (!job.hasOriginal || /\.gif$/i.test(job.name)) stills();
     else this.figure.replaceChildren(compareFilms(`${address}/original`, result, stills));
     this.again = element("button", { onclick: () => this.begin() });

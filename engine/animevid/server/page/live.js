@@ -1,4 +1,4 @@
-// The live picture: the viewer's camera, or the host's, to the server and back.
+// The live video: the viewer's camera, or the host's, to the server and back.
 import { $, say, state, strength } from "./state.js";
 import { isBroken, send, server } from "./server.js";
 import { countdown, notice, unnotice } from "./notice.js";
@@ -11,7 +11,7 @@ const QUEUE_SECONDS = 5;
 // `attempt` counts starts and stops: what belongs to an older one is given up.
 let channel = null, peerId = null, endCountdown = () => {}, isWanted = false, attempt = 0;
 
-const wishes = () => ({ style: state.style, strength: strength(), mirror: isMirrored() });
+const params = () => ({ style: state.style, strength: strength(), mirror: isMirrored() });
 
 export function tell(message) {
   if (channel?.readyState === "open") channel.send(JSON.stringify(message));
@@ -19,7 +19,7 @@ export function tell(message) {
 
 // The chosen style, strength or mirror has changed.
 export function tellWishes() {
-  tell(wishes());
+  tell(params());
   if (state.mjpeg) startMjpeg();
 }
 
@@ -56,7 +56,7 @@ export async function start(source) {
       return void setTimeout(() => { if (mine === attempt && !state.gone) start(source); }, 3000);
     }
     stop();
-    notice("connection", `No live picture: ${error.message}`, { actions: [["Try again", () => start(source)]], tone: "error" });
+    notice("connection", `No live video: ${error.message}`, { actions: [["Try again", () => start(source)]], tone: "error" });
   }
 }
 
@@ -84,9 +84,9 @@ async function connect(source) {
   }
   channel = peer.createDataChannel("control");
   channel.onmessage = (event) => onFigures(JSON.parse(event.data));
-  channel.onopen = () => tell(wishes()); // what has changed on the way
+  channel.onopen = () => tell(params()); // what has changed on the way
   peer.ontrack = (event) => {
-    // The newest picture, at once: nothing is kept back for smoothness.
+    // Show the newest frame at once: nothing is buffered for smoothness.
     for (const wish of ["playoutDelayHint", "jitterBufferTarget"]) {
       try { event.receiver[wish] = 0; } catch { /* older browsers */ }
     }
@@ -105,7 +105,7 @@ async function connect(source) {
   };
   await peer.setLocalDescription(await peer.createOffer());
   await gathered(peer);
-  const answer = await send("/api/peers", { sdp: peer.localDescription.sdp, source, ...wishes() });
+  const answer = await send("/api/peers", { sdp: peer.localDescription.sdp, source, ...params() });
   if (peer !== state.peer) return void fetch(`/api/peers/${answer.id}`, { method: "DELETE" }).catch(() => {});
   peerId = answer.id;
   await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
@@ -159,9 +159,9 @@ function startMjpeg() {
   $("mjpeg").src = `/stream.mjpg?${query}`;
   $("mjpeg").hidden = false;
   setState("live");
-  $("record").disabled = true; // pictures one by one are no film
+  $("record").disabled = true; // single JPEGs are no film
   setCompare(false, false);
-  say("Live (plain pictures)", true);
+  say("Live (single JPEGs)", true);
 }
 
 export function setUpLive() {

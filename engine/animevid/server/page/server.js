@@ -4,7 +4,7 @@ import { countdown, notice, unnotice } from "./notice.js";
 
 const EVERY_MS = 900;
 const PATIENCE_MS = 1000;
-const LONGEST_PAUSE_SECONDS = 30;
+const MAX_PAUSE_SECONDS = 30;
 
 // Events: "gone", "back".
 export const server = new EventTarget();
@@ -56,7 +56,7 @@ function lost() {
   const again = async () => {
     endCountdown();
     if (await answers()) return found();
-    pause = Math.min(LONGEST_PAUSE_SECONDS, 2 * pause);
+    pause = Math.min(MAX_PAUSE_SECONDS, 2 * pause);
     lost();
   };
   endCountdown = countdown(pause, (left) => notice("server",

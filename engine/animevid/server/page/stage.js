@@ -14,7 +14,7 @@ const kind = () => (state.source === "host" || state.facing === "environment" ? 
 export const isMirrored = () => mirrors[kind()];
 
 // The server mirrors what it draws, so that the screen, snapshots and recordings agree; the viewer's own
-// picture is mirrored here.
+// video is mirrored here.
 export function showMirror() {
   $("mirror").setAttribute("aria-pressed", isMirrored());
   stage.dataset.mirror = isMirrored();

@@ -3,7 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const form = $('vote');
 let pair = null;
-let mostFaults = 3;
+let maxFaults = 3;
 const skipped = [];
 
 const say = (text) => { $('notice').textContent = text; $('notice').hidden = !text; };
@@ -44,14 +44,14 @@ const check = () => {
   $('hint').textContent = open > 0 ? (open === 1 ? 'One question is open.' : `${open} questions are open.`) : '';
   for (const side of ['L', 'R']) {
     const boxes = [...form.querySelectorAll(`[name=faults_${side}]`)];
-    const full = boxes.filter((box) => box.checked).length >= mostFaults;
+    const full = boxes.filter((box) => box.checked).length >= maxFaults;
     for (const box of boxes) box.disabled = full && !box.checked;
   }
 };
 
 const show = (state) => {
   if (!$('questions').children.length) build(state.questions, state.faults);
-  mostFaults = state.most_faults;
+  maxFaults = state.max_faults;
   $('bar').max = state.of;
   $('bar').value = state.done;
   $('count').textContent = `${state.done} of ${state.of}`;

@@ -1,4 +1,4 @@
-"""Pictures for the tests of this room: drawn by hypothesis, or taken from real clips."""
+"""Frames for these tests: drawn by hypothesis, or taken from real clips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MATRICES = [Matrix.BT709, Matrix.UNSPECIFIED, Matrix.BT470BG, Matrix.BT601, Matr
 def noise(
     height: int, width: int, *, bit_depth: int = 8, colour: Colour | None = None, seed: int = 0, padding: int = 0
 ) -> PlanesYUV420:
-    """Every code equally likely; rows ``padding`` samples longer than the picture, as decoders make them."""
+    """Every code equally likely; rows ``padding`` samples longer than the frame, as decoders make them."""
     rng = np.random.default_rng(seed)
     dtype = np.uint8 if bit_depth == 8 else np.uint16
 
@@ -44,7 +44,7 @@ sizes = st.tuples(st.integers(1, 70), st.integers(1, 70))
 
 
 @st.composite
-def pictures(draw: st.DrawFn, size: st.SearchStrategy[tuple[int, int]] = sizes) -> PlanesYUV420:
+def frames(draw: st.DrawFn, size: st.SearchStrategy[tuple[int, int]] = sizes) -> PlanesYUV420:
     """Any size, stride, depth, range and matrix."""
     height, width = draw(size)
     return noise(
@@ -78,12 +78,12 @@ def views(frame: av.VideoFrame) -> PlanesYUV420:
     return PlanesYUV420(*planes, 10 if deep else 8, colour, owner=frame)
 
 
-def planes_of(picture: PlanesYUV420) -> list[Plane]:
-    return [picture.y, picture.u, picture.v]
+def planes_of(frame: PlanesYUV420) -> list[Plane]:
+    return [frame.y, frame.u, frame.v]
 
 
 def furthest(one: PlanesYUV420, other: PlanesYUV420) -> int:
-    """The largest difference of two pictures in codes; they must agree in everything else."""
+    """The largest difference of two frames in codes; all else must be equal."""
     assert (one.bit_depth, one.colour) == (other.bit_depth, other.colour)
     result = 0
     for a, b in zip(planes_of(one), planes_of(other), strict=True):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.images import Image
 
 Map = NDArray[np.float32]
 
@@ -18,9 +18,9 @@ _GRID_PERIODS_PX = (2, 4, 8)
 _SPECTRUM_PX = 128
 
 
-def luma_of(picture: Picture) -> Map:
+def luma_of(image: Image) -> Map:
     """(H, W) float32 on [0, 1]."""
-    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
 
 
 def gradient_of(luma: Map) -> Map:
@@ -30,23 +30,23 @@ def gradient_of(luma: Map) -> Map:
     return np.asarray(np.hypot(across, down), np.float32)
 
 
-def total_variation(picture: Picture) -> float:
+def total_variation(image: Image) -> float:
     """Mean absolute difference of neighbours, both directions added, RGB on [0, 1]."""
-    values = picture.astype(np.float32) / 255.0
+    values = image.astype(np.float32) / 255.0
     return float(np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean())
 
 
-def line_contrast(picture: Picture) -> float:
+def line_contrast(image: Image) -> float:
     """How strong the strongest lines are: the 99th percentile of the luma gradient."""
-    return float(np.percentile(gradient_of(luma_of(picture)), 99.0))
+    return float(np.percentile(gradient_of(luma_of(image)), 99.0))
 
 
-def line_sparsity(picture: Picture) -> float:
+def line_sparsity(image: Image) -> float:
     """How few pixels carry the lines, 0 (all alike) to 1 (one pixel): Hoyer's measure of the luma gradient.
 
-    (sqrt n - L1 / L2) / (sqrt n - 1); Hoyer, JMLR 5 (2004), section 3. 0 for a flat picture.
+    (sqrt n - L1 / L2) / (sqrt n - 1); Hoyer, JMLR 5 (2004), section 3. 0 for a flat image.
     """
-    gradient = gradient_of(luma_of(picture)).ravel().astype(np.float64)
+    gradient = gradient_of(luma_of(image)).ravel().astype(np.float64)
     energy = float(np.sqrt((gradient**2).sum()))
     if energy == 0.0:
         return 0.0
@@ -54,12 +54,12 @@ def line_sparsity(picture: Picture) -> float:
     return (root - float(gradient.sum()) / energy) / (root - 1.0)
 
 
-def edge_sharpness(picture: Picture) -> float:
-    """How narrow edges are: gradient at the strongest 2 % of pixels over that of the picture blurred by 1.5 px.
+def edge_sharpness(image: Image) -> float:
+    """How narrow edges are: gradient at the strongest 2 % of pixels over that of the image blurred by 1.5 px.
 
     1 for edges that are soft already; about 2.5 for steps of one pixel.
     """
-    luma = luma_of(picture)
+    luma = luma_of(image)
     gradient = gradient_of(luma)
     strong = gradient >= np.percentile(gradient, 98.0)
     blurred = gradient_of(np.asarray(cv2.GaussianBlur(luma, (0, 0), 1.5), np.float32))
@@ -67,7 +67,7 @@ def edge_sharpness(picture: Picture) -> float:
     return float(gradient[strong].mean()) / below if below > 1e-6 else 1.0
 
 
-def flat_half(photo: Picture) -> NDArray[np.bool_]:
+def flat_half(photo: Image) -> NDArray[np.bool_]:
     """(H, W): where the photo has no structure of its own."""
     smooth = np.asarray(cv2.GaussianBlur(luma_of(photo), (0, 0), 2.0), np.float32)
     gradient = gradient_of(smooth)
@@ -80,7 +80,7 @@ def _deviation(luma: Map) -> Map:
     return np.asarray(np.sqrt(np.maximum(cv2.blur(luma * luma, (5, 5)) - mean * mean, 0.0)), np.float32)
 
 
-def flatness(photo: Picture, output: Picture) -> float:
+def flatness(photo: Image, output: Image) -> float:
     """Texture left inside regions: mean local deviation of the output over the photo's, in the photo's flat half.
 
     Below 1: flatter than the photo, as paint is; above 1: texture was added.
@@ -91,26 +91,26 @@ def flatness(photo: Picture, output: Picture) -> float:
     return after / max(before, 1.0 / 255.0)
 
 
-def colour_shift(photo: Picture, output: Picture) -> tuple[float, float]:
+def colour_shift(photo: Image, output: Image) -> tuple[float, float]:
     """(lightness, chroma) distance in CIE Lab after averaging over 16-px blocks: means of |dL| and of |d(a, b)|."""
 
-    def lab_of(picture: Picture) -> NDArray[np.float32]:
-        height, width = (max(1, side // 16) for side in picture.shape[:2])
-        small = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
+    def lab_of(image: Image) -> NDArray[np.float32]:
+        height, width = (max(1, side // 16) for side in image.shape[:2])
+        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0
         return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2Lab), np.float32)
 
     difference = lab_of(output) - lab_of(photo)
     return float(np.abs(difference[..., 0]).mean()), float(np.hypot(difference[..., 1], difference[..., 2]).mean())
 
 
-def grid_strength(picture: Picture) -> float:
-    """How far a regular grid stands out of the picture's own spectrum, in dB; about 0 without one.
+def grid_strength(image: Image) -> float:
+    """How far a regular grid stands out of the image's own spectrum, in dB; about 0 without one.
 
     The power spectrum of the luma's fine residue (luma minus its 5x5 median), averaged over windowed 128-px tiles; at
     each harmonic of the periods 2, 4 and 8 px on both axes, the power over the median of its surroundings. The largest
     counts.
     """
-    luma = luma_of(picture)
+    luma = luma_of(image)
     residue = luma - np.asarray(cv2.medianBlur(luma, 5), np.float32)
     height, width = luma.shape
     size = _SPECTRUM_PX
@@ -139,13 +139,13 @@ def grid_strength(picture: Picture) -> float:
     return max(0.0, 10.0 * float(np.log10(strongest)) - 10.0)
 
 
-def disturbed(photo: Picture, random: np.random.Generator, *, noise_codes: float = 2.0) -> Picture:
+def disturbed(photo: Image, random: np.random.Generator, *, noise_codes: float = 2.0) -> Image:
     """The photo as a camera would see it again: Gaussian sensor noise of ``noise_codes`` standard deviation."""
     noisy = photo.astype(np.float32) + random.normal(0.0, noise_codes, photo.shape)
     return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
 
 
-def flicker(first_photo: Picture, second_photo: Picture, first: Picture, second: Picture) -> float:
+def flicker(first_photo: Image, second_photo: Image, first: Image, second: Image) -> float:
     """How much more two outputs differ than their photos where the scene stands still: mean |d out| / mean |d photo|.
 
     Still is where the photos, blurred by 2 px, differ by less than 3 codes. 1: noise passes unchanged; 0 damps it all.

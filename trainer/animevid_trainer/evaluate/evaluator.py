@@ -1,7 +1,7 @@
-"""A second opinion from a network that no training used: does it take the picture for a drawing?
+"""A second opinion from a network that no training used: does it take the image for a drawing?
 
-The judge is a classifier whose classes are told apart from drawings (nsfwjs: drawing, hentai, neutral, porn, sexy; the
-first two are drawn). It gives the probability that a picture is drawn, features for distances, and through a linear
+The evaluator is a classifier some of whose classes are drawings (nsfwjs: drawing, hentai, neutral, porn, sexy; the
+first two are drawn). It gives the probability that an image is drawn, features for distances, and through a linear
 probe fitted on art and on *training* photos the likeness to that art. Nothing of it is committed; to get it:
 
     npm pack nsfwjs@4.4.0 && tar xf nsfwjs-4.4.0.tgz     (MIT; networks in package/dist/models/)
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from animevid_trainer.data.batches import tensor_of
-from animevid_trainer.data.pictures import Picture
+from animevid_trainer.data.images import Image
 from animevid_trainer.evaluate.distances import Features
 from animevid_trainer.evaluate.keras_layers import KerasModel, read_keras_model
 
@@ -34,38 +34,38 @@ _VIEWS = 2
 
 @dataclass(frozen=True)
 class Opinion:
-    """Of some pictures: ``drawn`` (n,) probabilities, ``features`` (n * views, d)."""
+    """Of some images: ``drawn`` (n,) probabilities, ``features`` (n * views, d)."""
 
     drawn: Features
     features: Features
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """``name`` is the folder's: which of the package's networks it is."""
 
     name: str
     model: KerasModel
 
-    def __call__(self, pictures: Iterable[Picture]) -> Opinion:
+    def __call__(self, images: Iterable[Image]) -> Opinion:
         drawn: list[float] = []
         features: list[Features] = []
-        for picture in pictures:
-            classes, found = self.model(self._views(picture))
+        for image in images:
+            classes, found = self.model(self._views(image))
             drawn.append(float(classes[:, list(_DRAWN)].sum(1).mean()))
             features.append(found.double().numpy())
         return Opinion(np.array(drawn), np.concatenate(features))
 
-    def _views(self, picture: Picture) -> Tensor:
+    def _views(self, image: Image) -> Tensor:
         """(2, 3, size, size) on [0, 1]: the largest square at either end of the longer side."""
-        side, size = min(picture.shape[:2]), self.model.size_px
-        ends = (picture[:side, :side], picture[-side:, -side:])
+        side, size = min(image.shape[:2]), self.model.size_px
+        ends = (image[:side, :side], image[-side:, -side:])
         shrunk = [cv2.resize(end, (size, size), interpolation=cv2.INTER_AREA) for end in ends]
         return tensor_of([np.asarray(view, np.uint8) for view in shrunk]) * 0.5 + 0.5
 
 
-def open_judge(folder: Path) -> Judge:
-    """The judge in ``folder``, ``.../dist/models/NETWORK`` of the unpacked package.
+def open_evaluator(folder: Path) -> Evaluator:
+    """The evaluator in ``folder``, ``.../dist/models/NETWORK`` of the unpacked package.
 
     Raises:
         TrainingError: no model there, or one with other classes.
@@ -73,14 +73,14 @@ def open_judge(folder: Path) -> Judge:
     model = read_keras_model(folder)
     if model.classes != _CLASSES:
         raise TrainingError(f"{str(folder)!r} tells {model.classes} classes apart, nsfwjs' networks {_CLASSES}")
-    return Judge(folder.resolve().name, model)
+    return Evaluator(folder.resolve().name, model)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A logistic regression between photos (0) and art (1) on a judge's features.
+    """A logistic regression between photos (0) and art (1) on an evaluator's features.
 
-    ``accuracy``: of whole pictures that a fold had not seen, both classes counting the same. ``strength``: of the L2
+    ``accuracy``: of whole images that a fold had not seen, both classes counting the same. ``strength``: of the L2
     penalty, the one with the lowest loss on unseen folds.
     """
 
@@ -92,7 +92,7 @@ class Probe:
     accuracy: float
 
     def __call__(self, features: Features) -> float:
-        """How likely the pictures are art, 0 to 1, on average."""
+        """How likely the images are art, 0 to 1, on average."""
         return float(_sigmoid(self.logits(features)).mean())
 
     def logits(self, features: Features) -> Features:
@@ -100,16 +100,16 @@ class Probe:
 
 
 def fit_probe(photos: Features, art: Features, *, seed: int = 0) -> Probe:
-    """Fit on features of both, ``_VIEWS`` rows a picture. The folds never split a picture.
+    """Fit on features of both, ``_VIEWS`` rows an image. The folds never split an image.
 
     Raises:
-        TrainingError: fewer pictures than folds.
+        TrainingError: fewer images than folds.
     """
-    pictures = [len(photos) // _VIEWS, len(art) // _VIEWS]
-    if min(pictures) < _FOLDS:
-        raise TrainingError(f"{pictures[0]} photos, {pictures[1]} drawings: a probe needs {_FOLDS} of each")
+    images = [len(photos) // _VIEWS, len(art) // _VIEWS]
+    if min(images) < _FOLDS:
+        raise TrainingError(f"{images[0]} photos, {images[1]} drawings: a probe needs {_FOLDS} of each")
     random = np.random.default_rng(seed)
-    folds = np.concatenate([np.repeat(random.permutation(count) % _FOLDS, _VIEWS) for count in pictures])
+    folds = np.concatenate([np.repeat(random.permutation(count) % _FOLDS, _VIEWS) for count in images])
     values = np.concatenate([photos, art])
     classes = np.concatenate([np.zeros(len(photos)), np.ones(len(art))])
     balance = np.where(classes == 1, 0.5 / classes.mean(), 0.5 / (1 - classes.mean()))
@@ -121,8 +121,8 @@ def fit_probe(photos: Features, art: Features, *, seed: int = 0) -> Probe:
             fitted = _fit(values[seen], classes[seen], balance[seen], strength)
             logits[~seen] = fitted.logits(values[~seen])
         loss = float((balance * np.logaddexp(0.0, np.where(classes == 1, -logits, logits))).mean())
-        of_picture = logits.reshape(-1, _VIEWS).mean(1) > 0
-        right = of_picture == (classes[::_VIEWS] == 1)
+        of_image = logits.reshape(-1, _VIEWS).mean(1) > 0
+        right = of_image == (classes[::_VIEWS] == 1)
         tried.append((loss, strength, float(np.average(right, weights=balance[::_VIEWS]))))
     _, strength, accuracy = min(tried)
     return _fit(values, classes, balance, strength, accuracy=accuracy)

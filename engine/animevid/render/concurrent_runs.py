@@ -1,4 +1,4 @@
-"""Several pictures in the network at once, a thread each."""
+"""Several frames in the network at once, one thread each."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from animevid.backends.base import Tensor
 _POLL_SECONDS = 0.1
 
 
-class SideBySide:
-    """A pool of ``count`` threads; what waits in it can be given up without closing it."""
+class ConcurrentRuns:
+    """A pool of ``count`` threads whose waiting work can be cancelled without closing it."""
 
     def __init__(self, count: int) -> None:
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="animevid-infer")
@@ -32,7 +32,7 @@ class SideBySide:
         return future
 
     def cancel_waiting(self) -> None:
-        """Give up what no thread has begun; its ``result`` raises ``CancelledError``."""
+        """Cancel work that has not started; its ``result`` raises ``CancelledError``."""
         with self._lock:
             waiting = tuple(self._pending)
         for future in waiting:

@@ -1,4 +1,4 @@
-"""Pictures on disk: finding them, reading them honestly, naming those that cannot be read.
+"""Images on disk: finds and reads them, and names those that cannot be read.
 
 Everything here is uint8 RGB in H, W, C order.
 """
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"})
 
@@ -29,27 +29,25 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff",
 _NAMES_IN_MESSAGE = 3
 
 
-class UnreadablePictureError(ValueError):
-    """One file that is no picture, or only half of one."""
+class UnreadableImageError(ValueError):
+    """A file that is no image, or a truncated one."""
 
 
-def find_pictures(folder: Path | str) -> list[Path]:
-    """Every picture file under ``folder``, recursively, in an order that does not depend on the file system.
+def find_images(folder: Path | str) -> list[Path]:
+    """Every image file under ``folder``, recursively, in an order that does not depend on the file system.
 
     Raises:
-        TrainingError: the folder is missing, or holds no file with a picture's suffix.
+        TrainingError: the folder is missing, or holds no file with an image's suffix.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise TrainingError(f"{str(folder)!r} is not a folder; give a folder of pictures")
+        raise TrainingError(f"{str(folder)!r} is not a folder; give a folder of images")
     found = sorted(
         (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()),
         key=lambda path: path.relative_to(folder).as_posix(),
     )
     if not found:
-        raise TrainingError(
-            f"{str(folder)!r} holds no pictures ({', '.join(sorted(SUFFIXES))}); give a folder with some"
-        )
+        raise TrainingError(f"{str(folder)!r} holds no images ({', '.join(sorted(SUFFIXES))}); give a folder with some")
     return found
 
 
@@ -58,29 +56,29 @@ def _is_cut_short(data: bytes) -> bool:
     return data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
-def read_picture(path: Path | str) -> Picture:
+def read_image(path: Path | str) -> Image:
     """Decode one file to uint8 RGB (H, W, 3): EXIF orientation applied, gray made RGB, alpha laid over white.
 
     Raises:
-        UnreadablePictureError: the file is empty, cut short, or no picture.
+        UnreadableImageError: the file is empty, cut short, or no image.
     """
     path = Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UnreadablePictureError(f"{path.name}: {error.strerror}") from error
+        raise UnreadableImageError(f"{path.name}: {error.strerror}") from error
     if not data:
-        raise UnreadablePictureError(f"{path.name}: empty file")
+        raise UnreadableImageError(f"{path.name}: empty file")
     if _is_cut_short(data):
-        raise UnreadablePictureError(f"{path.name}: cut short")
+        raise UnreadableImageError(f"{path.name}: cut short")
     encoded = np.frombuffer(data, np.uint8)
     try:
-        # IMREAD_COLOR honours EXIF orientation and makes gray and 16-bit pictures 8-bit BGR; it drops alpha, so a
-        # picture that has some (a character sprite) is read once more as it is.
+        # IMREAD_COLOR honours EXIF orientation and makes gray and 16-bit images 8-bit BGR; it drops alpha, so a
+        # image that has some (a character sprite) is read once more as it is.
         decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
         if decoded is None:
-            raise UnreadablePictureError(f"{path.name}: not a picture")
-        bgr: Picture = np.asarray(decoded, np.uint8)
+            raise UnreadableImageError(f"{path.name}: not an image")
+        bgr: Image = np.asarray(decoded, np.uint8)
         if path.suffix.lower() in {".png", ".webp", ".tif", ".tiff"}:
             raw: NDArray[Any] | None = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
             if raw is not None and raw.ndim == 3 and raw.shape[2] == 4 and raw.shape[:2] == bgr.shape[:2]:
@@ -88,46 +86,46 @@ def read_picture(path: Path | str) -> Picture:
                 opacity = raw[..., 3:].astype(np.float32) / opaque
                 bgr = np.rint(bgr * opacity + 255.0 * (1.0 - opacity)).astype(np.uint8)
     except cv2.error as error:
-        raise UnreadablePictureError(f"{path.name}: {error.err}") from error
+        raise UnreadableImageError(f"{path.name}: {error.err}") from error
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def content_key(picture: Picture) -> str:
-    """A name for what a picture shows (shape and bytes), the same on every machine."""
-    digest = hashlib.sha256(repr(picture.shape).encode())
-    digest.update(np.ascontiguousarray(picture).data)
+def content_key(image: Image) -> str:
+    """A name for what an image shows (shape and bytes), the same on every machine."""
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()[:24]
 
 
-def enlarge_to(picture: Picture, shortest_px: int) -> Picture:
-    """The picture itself, or one enlarged so that its shortest side is ``shortest_px``."""
-    height, width = picture.shape[:2]
+def enlarge_to(image: Image, shortest_px: int) -> Image:
+    """The image itself, or one enlarged so that its shortest side is ``shortest_px``."""
+    height, width = image.shape[:2]
     if min(height, width) >= shortest_px:
-        return picture
+        return image
     factor = shortest_px / min(height, width)
     size = (max(shortest_px, round(width * factor)), max(shortest_px, round(height * factor)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def shrink_to(picture: Picture, longest_px: int) -> Picture:
-    """The picture itself, or one reduced (area average) so that its longest side is ``longest_px``."""
-    height, width = picture.shape[:2]
+def shrink_to(image: Image, longest_px: int) -> Image:
+    """The image itself, or one reduced (area average) so that its longest side is ``longest_px``."""
+    height, width = image.shape[:2]
     if max(height, width) <= longest_px:
-        return picture
+        return image
     factor = longest_px / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def shrink_shortest_to(picture: Picture, shortest_px: int) -> Picture:
-    """The picture itself, or one reduced (area average) so that its shortest side is ``shortest_px``."""
-    height, width = picture.shape[:2]
-    return shrink_to(picture, round(shortest_px * max(height, width) / min(height, width)))
+def shrink_shortest_to(image: Image, shortest_px: int) -> Image:
+    """The image itself, or one reduced (area average) so that its shortest side is ``shortest_px``."""
+    height, width = image.shape[:2]
+    return shrink_to(image, round(shortest_px * max(height, width) / min(height, width)))
 
 
 @dataclass
-class PictureStore:
-    """Pictures by index; decoded once and kept while ``budget_bytes`` lasts, decoded anew each time after that.
+class ImageStore:
+    """Images by index; decoded once and kept while ``budget_bytes`` lasts, decoded anew each time after that.
 
     Safe to call from several threads. ``unreadable`` lists what was left out and why, one line each.
     """
@@ -136,32 +134,32 @@ class PictureStore:
     budget_bytes: int
     unreadable: list[str] = field(default_factory=list)
     longest_px: int = 0
-    _kept: dict[int, Picture] = field(default_factory=dict, repr=False)
+    _kept: dict[int, Image] = field(default_factory=dict, repr=False)
     _used_bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> Image:
         kept = self._kept.get(index)
         if kept is not None:
             return kept
         return self._keep(index, self._decode(self.paths[index]))
 
-    def _decode(self, path: Path) -> Picture:
-        picture = read_picture(path)
-        return shrink_to(picture, self.longest_px) if self.longest_px else picture
+    def _decode(self, path: Path) -> Image:
+        image = read_image(path)
+        return shrink_to(image, self.longest_px) if self.longest_px else image
 
-    def _keep(self, index: int, picture: Picture) -> Picture:
+    def _keep(self, index: int, image: Image) -> Image:
         with self._lock:
-            if self._used_bytes + picture.nbytes <= self.budget_bytes and index not in self._kept:
-                self._kept[index] = picture
-                self._used_bytes += picture.nbytes
-        return picture
+            if self._used_bytes + image.nbytes <= self.budget_bytes and index not in self._kept:
+                self._kept[index] = image
+                self._used_bytes += image.nbytes
+        return image
 
 
-def open_pictures(
+def open_images(
     paths: Sequence[Path],
     *,
     what: str,
@@ -169,22 +167,22 @@ def open_pictures(
     longest_px: int = 0,
     threads: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
-) -> PictureStore:
+) -> ImageStore:
     """Decode every file once, keep what fits, and leave out (counted and named in the log) what cannot be read.
 
-    ``what`` names the set in messages ("photos", "art"). ``longest_px`` shrinks larger pictures (0: never).
+    ``what`` names the set in messages ("photos", "art"). ``longest_px`` shrinks larger images (0: never).
 
     Raises:
         TrainingError: none of them can be read.
     """
-    store = PictureStore(list(paths), budget_bytes, longest_px=longest_px)
+    store = ImageStore(list(paths), budget_bytes, longest_px=longest_px)
     good: list[Path] = []
-    pictures: list[Picture] = []
+    images: list[Image] = []
 
-    def decode(path: Path) -> Picture | UnreadablePictureError:
+    def decode(path: Path) -> Image | UnreadableImageError:
         try:
             return store._decode(path)
-        except UnreadablePictureError as error:
+        except UnreadableImageError as error:
             return error
 
     used = 0
@@ -194,23 +192,23 @@ def open_pictures(
             for path, result in zip(
                 paths[start : start + 64], pool.map(decode, paths[start : start + 64]), strict=True
             ):
-                if isinstance(result, UnreadablePictureError):
+                if isinstance(result, UnreadableImageError):
                     store.unreadable.append(str(result))
                     continue
                 good.append(path)
                 used += result.nbytes
                 if used <= budget_bytes:
-                    pictures.append(result)
+                    images.append(result)
             if on_progress is not None:
                 on_progress(min(start + 64, len(paths)), len(paths))
     store.paths = good
-    for index, picture in enumerate(pictures):
-        store._keep(index, picture)
+    for index, image in enumerate(images):
+        store._keep(index, image)
     if store.unreadable:
         log.warning("%s", describe_unreadable(store.unreadable, len(paths), what=what))
     if not good:
         raise TrainingError(
-            f"none of the {len(paths)} {what} can be read ({store.unreadable[0]}); give pictures that open in a viewer"
+            f"none of the {len(paths)} {what} can be read ({store.unreadable[0]}); give images that open in a viewer"
         )
     return store
 

@@ -1,4 +1,4 @@
-"""The judge reads a packaged Keras network as Keras would run it; its probe says how well it tells pictures apart."""
+"""The evaluator reads a packaged Keras network as Keras would run it; its probe says how well it tells images apart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from animevid.errors import TrainingError
-from animevid_trainer.evaluate.judge import fit_probe, open_judge
+from animevid_trainer.evaluate.evaluator import fit_probe, open_evaluator
 from animevid_trainer.evaluate.keras_layers import read_keras_model
 
 SIZE_PX = 8
@@ -58,24 +58,24 @@ def test_a_packaged_network_runs_as_its_graph_says(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     kernel, bias = _codes(3, 3, 3, 4, random=random), _codes(4, random=random)
     head, head_bias = _codes(4, 5, random=random), _codes(5, random=random)
-    picture = np.random.default_rng(1).random((SIZE_PX, SIZE_PX, 3))
+    image = np.random.default_rng(1).random((SIZE_PX, SIZE_PX, 3))
     # TensorFlow's "same" with stride 2 on an even side pads one pixel, at the end.
-    padded = np.pad(picture, ((0, 1), (0, 1), (0, 0)))
+    padded = np.pad(image, ((0, 1), (0, 1), (0, 0)))
     conv = [
         [np.tensordot(padded[y : y + 3, x : x + 3], kernel, 3) + bias for x in range(0, SIZE_PX, 2)]
         for y in range(0, SIZE_PX, 2)
     ]
     features = np.maximum(conv, 0).mean((0, 1))
     scores = np.exp(features @ head + head_bias)
-    probabilities, found = model(torch.from_numpy(picture).permute(2, 0, 1)[None].float())
+    probabilities, found = model(torch.from_numpy(image).permute(2, 0, 1)[None].float())
     np.testing.assert_allclose(found[0], features, rtol=1e-5)
     np.testing.assert_allclose(probabilities[0], scores / scores.sum(), rtol=1e-5)
 
 
-def test_a_judge_gives_a_probability_for_each_picture_and_two_views_of_features(tmp_path: Path) -> None:
-    judge = open_judge(_package(tmp_path / "mobile"))
-    opinion = judge(np.random.default_rng(0).integers(0, 256, (3, 12, 20, 3), np.uint8))
-    assert judge.name == "mobile"
+def test_an_evaluator_gives_a_probability_for_each_image_and_two_views_of_features(tmp_path: Path) -> None:
+    evaluator = open_evaluator(_package(tmp_path / "mobile"))
+    opinion = evaluator(np.random.default_rng(0).integers(0, 256, (3, 12, 20, 3), np.uint8))
+    assert evaluator.name == "mobile"
     assert opinion.drawn.shape == (3,)
     assert ((opinion.drawn > 0) & (opinion.drawn < 1)).all()
     assert opinion.features.shape == (6, 4)
@@ -86,16 +86,16 @@ def test_a_judge_gives_a_probability_for_each_picture_and_two_views_of_features(
 )
 def test_a_network_of_another_kind_is_refused_in_one_line(tmp_path: Path, change: dict, named: str) -> None:
     with pytest.raises(TrainingError, match=named):
-        open_judge(_package(tmp_path / "net", **change))
+        open_evaluator(_package(tmp_path / "net", **change))
 
 
 def test_an_empty_folder_and_a_shard_that_is_missing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"model\.min\.js"):
-        open_judge(tmp_path)
+        open_evaluator(tmp_path)
     folder = _package(tmp_path / "net")
     (folder / "group1-shard2of2.min.js").unlink()
     with pytest.raises(TrainingError, match=r"can be read"):
-        open_judge(folder)
+        open_evaluator(folder)
 
 
 def test_the_probe_tells_two_kinds_apart_and_puts_what_lies_between_in_between() -> None:
@@ -112,6 +112,6 @@ def test_the_probe_admits_that_it_cannot_tell_two_equal_sets_apart() -> None:
     assert fit_probe(random.normal(size=(80, 64)), random.normal(size=(80, 64))).accuracy < 0.7
 
 
-def test_the_probe_asks_for_more_pictures_than_folds() -> None:
+def test_the_probe_asks_for_more_images_than_folds() -> None:
     with pytest.raises(TrainingError, match="needs 5 of each"):
         fit_probe(np.zeros((40, 3)), np.ones((8, 3)))

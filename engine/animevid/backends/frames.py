@@ -1,0 +1,74 @@
+"""The interface of a backend that takes whole frames: it converts, runs, upsamples and blends on its device.
+
+``Backend.run`` takes tensors from the host. A ``FrameRunner`` takes the decoder's planes and returns planes for the
+encoder, so that only 1.5 bytes per pixel are copied each way. It returns before the work is done, so calls overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from animevid.pixels.change import NoiseFloor
+from animevid.pixels.planes import PlanesYUV420
+from animevid.pixels.resize import Size
+
+
+class PendingFrame(Protocol):
+    """A frame that is being drawn."""
+
+    def result(self) -> PlanesYUV420:
+        """Wait for it. May be called again, from any thread; the frame has the tags and the alpha of its source.
+
+        Raises:
+            DeviceError: the device failed.
+        """
+        ...
+
+
+class FrameRunner(Protocol):
+    def takes(self, planes: PlanesYUV420, net_size: Size) -> bool:
+        """Whether it can draw such a frame with the network at ``net_size`` (height, width); else use ``run``."""
+        ...
+
+    def is_ready(self, planes: PlanesYUV420, net_size: Size) -> bool:
+        """Whether such a frame is drawn at once, with nothing to build or open first."""
+        ...
+
+    def prepare(self, planes: PlanesYUV420, net_sizes: Sequence[Size]) -> None:
+        """Prepare for such frames with the network at ``net_sizes``, in the background, one size after another.
+
+        Returns at once, also when called again. A size that cannot be prepared now is opened at first use.
+        """
+        ...
+
+    def new_deflicker(self) -> object:
+        """For ``submit`` with each frame of one stream: what only noise changed settles (``pixels.deflicker``)."""
+        ...
+
+    def has_changed(self, before: PlanesYUV420, now: PlanesYUV420, *, floor: NoiseFloor) -> bool:
+        """``pixels.change.has_changed`` of two frames in the device's memory, of one size, depth and colour.
+
+        Raises:
+            DeviceError: the device failed.
+        """
+        ...
+
+    def submit(
+        self,
+        frames: Sequence[PlanesYUV420],
+        *,
+        net_size: Size,
+        strength: float,
+        deflicker: object | None = None,
+    ) -> Sequence[PendingFrame]:
+        """Start ``frames`` at once: neighbours of one size and depth run as one batch.
+
+        ``deflicker``: of ``new_deflicker``, where the frames are the next ones of its stream.
+
+        Blocks while the device has all the work that it can hold.
+
+        Raises:
+            DeviceError: the device failed, or has no room.
+        """
+        ...
