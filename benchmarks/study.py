@@ -5,18 +5,18 @@
     python -m benchmarks.study --photos PHOTOS --art ART --out OUT --perceptual vgg16 \\
         --perceptual-weights VGG16.safetensors [--resnet-weights FILE|download] [--inception-weights FILE|download]
 
-Nine networks learn from the same frames, from the same seed, for the same number of steps: CartoonGAN, CycleGAN,
+Nine networks learn from the same images, from the same seed, for the same number of steps: CartoonGAN, CycleGAN,
 CycleGAN with edge-smoothed negatives, CycleGAN with an initialization phase, CartoonGAN with each of the four switches
 of CartoonGAN-plus (instance norm, LeakyReLU, content by ResNet-50, LSGAN), and CartoonGAN-plus, which has all four.
 Each then stylizes photos that none of them saw. Measured are
 
-- how far these frames are from drawings that were kept aside ("with ani") and from their own photos ("with photo"):
+- how far these images are from drawings that were kept aside ("with ani") and from their own photos ("with photo"):
   FID with Inception's weights, else the Fréchet distance in the perceptual network's features, which is called so;
 - what an epoch costs, in seconds of one processor core (steps are timed and multiplied, an epoch is not waited for).
 
-A study that was ended goes on with what is missing. Written to OUT: a folder for each network (its run, its frames),
+A study that was ended goes on with what is missing. Written to OUT: a folder for each network (its run, its images),
 ``study.md`` and ``study.jpg``; with ``--into FILE.md`` also the table between the two lines ``<!-- study -->`` of FILE.
-A few dozen steps on small frames show that the study can be repeated. They do not give the numbers of publications.
+A few dozen steps on small images show that the study can be repeated. They do not give the numbers of publications.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ import torch
 from animevid.errors import AnimevidError
 from animevid_trainer.build import as_rgb, load_generator
 from animevid_trainer.data.batches import tensor_of
-from animevid_trainer.data.frames import Frame, enlarge_to, find_frames, read_frame, shrink_shortest_to
+from animevid_trainer.data.images import Image, enlarge_to, find_images, read_image, shrink_shortest_to
 from animevid_trainer.data.split import split_by_name
 from animevid_trainer.evaluate.candidates import stylize_with
 from animevid_trainer.evaluate.distances import Features, frechet_distance
@@ -93,17 +93,17 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Frames:
+class Images:
     """Folders to learn from, and middle squares of what is kept aside, by file name."""
 
     photos: Path
     art: Path
-    photos_aside: dict[str, Frame]
-    art_aside: dict[str, Frame]
+    photos_aside: dict[str, Image]
+    art_aside: dict[str, Image]
 
     @property
     def photos_learnt(self) -> int:
-        return len(find_frames(self.photos))
+        return len(find_images(self.photos))
 
 
 def main() -> int:
@@ -121,29 +121,29 @@ def study(args: argparse.Namespace) -> int:
     if not args.resnet_weights:
         methods = (*(method for method in METHODS[:-1] if "resnet" not in method.recipe), _WITHOUT_RESNET)
     check_settings(args)
-    frames = prepare(args)
+    images = prepare(args)
     for method in methods:
         folder = args.out / method.recipe
         if not (folder / _TRAINED).exists():
-            cost = train(method, frames, args)
-            draw(folder, frames.photos_aside)
+            cost = train(method, images, args)
+            draw(folder, images.photos_aside)
             # Written last: what is there is whole.
             (folder / _TRAINED).write_text(json.dumps(asdict(cost)) + "\n")
             print(f"{method.title}: trained", flush=True)
-    measure, names = measuring(args, frames)
+    measure, names = measuring(args, images)
     drawn = {method: drawn_by(args.out / method.recipe) for method in methods}
-    photos = list(frames.photos_aside.values())
-    epoch_steps = math.ceil(frames.photos_learnt / args.batch)
+    photos = list(images.photos_aside.values())
+    epoch_steps = math.ceil(images.photos_learnt / args.batch)
     rows = [row("the photos themselves", measure(photos), None, epoch_steps=epoch_steps)]
     for method in methods:
         cost = Cost(**json.loads((args.out / method.recipe / _TRAINED).read_text()))
         rows.append(row(method.title, measure(list(drawn[method].values())), cost, epoch_steps=epoch_steps))
-    text = report(rows, names, methods, frames, args)
+    text = report(rows, names, methods, images, args)
     (args.out / "study.md").write_text(text)
     if args.into is not None:
         args.into.write_text(with_section(args.into.read_text(), text))
-    shown = shown_photos(frames.photos_aside, args.show)
-    cells = [[frames.photos_aside[name], *(drawn[method][name] for method in methods)] for name in shown]
+    shown = shown_photos(images.photos_aside, args.show)
+    cells = [[images.photos_aside[name], *(drawn[method][name] for method in methods)] for name in shown]
     write_jpeg(args.out / "study.jpg", grid(cells))
     print(text + f"written to {args.out}")
     return 0
@@ -194,32 +194,32 @@ def check_settings(args: argparse.Namespace) -> None:
             )
 
 
-# ------------------------------------------------------------------------------------------------------------ frames
+# ------------------------------------------------------------------------------------------------------------ images
 
 
-def prepare(args: argparse.Namespace) -> Frames:
+def prepare(args: argparse.Namespace) -> Images:
     """Shrink what is learnt from to the size that is learnt at, once, and read what is kept aside."""
-    photos = [path for path in find_frames(args.photos) if any(path.match(name) for name in args.names)]
+    photos = [path for path in find_images(args.photos) if any(path.match(name) for name in args.names)]
     sets = {}
-    for what, paths, share in (("photos", photos, _PHOTOS_ASIDE), ("art", find_frames(args.art), _ART_ASIDE)):
+    for what, paths, share in (("photos", photos, _PHOTOS_ASIDE), ("art", find_images(args.art), _ART_ASIDE)):
         learnt, aside = split_by_name(paths, validation_fraction=share)
         if len(learnt) < 2 or len(aside) < 2:
             raise AnimevidError(
                 f"{len(paths)} {what}: too few to learn from some and judge with others; give 20 or more"
             )
-        folder = args.out / "frames" / what
+        folder = args.out / "images" / what
         done = folder / "whole"
         if not done.exists():
             for index, path in enumerate(learnt):
-                square = enlarge_to(shrink_shortest_to(read_frame(path), args.crop), args.crop)
+                square = enlarge_to(shrink_shortest_to(read_image(path), args.crop), args.crop)
                 write_png(folder / f"{index:05d}.png", square)
             done.touch()
         every = max(1, math.ceil(len(aside) / args.judged))
-        sets[what] = folder, {path.name: middle(read_frame(path), args.crop) for path in aside[::every]}
-    return Frames(sets["photos"][0], sets["art"][0], sets["photos"][1], sets["art"][1])
+        sets[what] = folder, {path.name: middle(read_image(path), args.crop) for path in aside[::every]}
+    return Images(sets["photos"][0], sets["art"][0], sets["photos"][1], sets["art"][1])
 
 
-def shown_photos(aside: dict[str, Frame], names: Sequence[str]) -> list[str]:
+def shown_photos(aside: dict[str, Image], names: Sequence[str]) -> list[str]:
     """The photos of the grid: those asked for, else a few from the whole set."""
     missing = [name for name in names if name not in aside]
     if missing:
@@ -228,18 +228,18 @@ def shown_photos(aside: dict[str, Frame], names: Sequence[str]) -> list[str]:
     return list(names) or [list(aside)[index * len(aside) // count] for index in range(count)]
 
 
-def write_jpeg(path: Path, frame: Frame) -> None:
-    cv2.imwrite(str(path), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
+def write_jpeg(path: Path, image: Image) -> None:
+    cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
 # ------------------------------------------------------------------------------------------------------------ training
 
 
-def train(method: Method, frames: Frames, args: argparse.Namespace) -> Cost:
+def train(method: Method, images: Images, args: argparse.Namespace) -> Cost:
     """``animevid train``, which goes on where an ended study left it, and what its steps cost."""
     folder = args.out / method.recipe
     folder.mkdir(parents=True, exist_ok=True)
-    command = train_command(method, frames, args)
+    command = train_command(method, images, args)
     init_steps = args.init_steps if "--init-steps" in command else 0
     total, step, before = init_steps + args.steps, 0, math.nan
     with (
@@ -272,14 +272,14 @@ def train(method: Method, frames: Frames, args: argparse.Namespace) -> Cost:
     return Cost(init_seconds, step_seconds)
 
 
-def train_command(method: Method, frames: Frames, args: argparse.Namespace) -> list[str]:
+def train_command(method: Method, images: Images, args: argparse.Namespace) -> list[str]:
     """What is run; the same command goes on with it."""
     resnet = "resnet" in method.recipe or method.recipe == "cartoongan-plus"
     name = method.recipe if resnet or args.perceptual == "vgg19" else f"{method.recipe}+{args.perceptual}"
     recipe = load_recipe(name)
     weights = args.resnet_weights if resnet else args.perceptual_weights
     sizes = {"data.crop_px": args.crop, "data.batch": args.batch}
-    command = ["train", name, "--photos", str(frames.photos), "--art", str(frames.art)]
+    command = ["train", name, "--photos", str(images.photos), "--art", str(images.art)]
     command += ["--out", str(args.out / method.recipe / "run"), "--steps", str(args.steps), "--validation", "0"]
     command += ["--init-steps", str(args.init_steps)] if any(phase.content_only for phase in recipe.phases) else []
     command += ["--perceptual-weights", str(weights)] if weights and str(weights) != "download" else []
@@ -287,7 +287,7 @@ def train_command(method: Method, frames: Frames, args: argparse.Namespace) -> l
     settings += [] if args.precision == "fp32" else ["perceptual.bf16=true"]
     command += [flag for setting in settings for flag in ("--set", setting)]
     command += ["--precision", args.precision, "--threads", "1", "--log-every", "1"]
-    return [*command, "--checkpoint-every", "2min", "--keep-last", "1", "--sheet-every", "60min"]
+    return [*command, "--checkpoint-every", "2min", "--keep-last", "1", "--samples-every", "60min"]
 
 
 def cpu_seconds(process: int) -> float:
@@ -302,7 +302,7 @@ def cpu_seconds(process: int) -> float:
 # ------------------------------------------------------------------------------------------------------------- judging
 
 
-def draw(folder: Path, photos: dict[str, Frame]) -> None:
+def draw(folder: Path, photos: dict[str, Image]) -> None:
     """Stylize ``photos`` with the run in ``folder`` into its folder ``drawn``."""
     generator = load_generator(folder / "run")
     network, multiple = as_rgb(generator).eval(), int(getattr(generator, "size_multiple", 32))
@@ -310,20 +310,20 @@ def draw(folder: Path, photos: dict[str, Frame]) -> None:
         write_png(folder / "drawn" / f"{name}.png", stylize_with(network, photo, multiple=multiple))
 
 
-def drawn_by(folder: Path) -> dict[str, Frame]:
-    return {path.stem: read_frame(path) for path in find_frames(folder / "drawn")}
+def drawn_by(folder: Path) -> dict[str, Image]:
+    return {path.stem: read_image(path) for path in find_images(folder / "drawn")}
 
 
-Measure = Callable[[Sequence[Frame]], tuple[float, float]]
+Measure = Callable[[Sequence[Image]], tuple[float, float]]
 
 
-def measuring(args: argparse.Namespace, frames: Frames) -> tuple[Measure, tuple[str, str]]:
+def measuring(args: argparse.Namespace, images: Images) -> tuple[Measure, tuple[str, str]]:
     """What gives a set's two distances, to the art and to the photos, and what these are called."""
-    photos, art = list(frames.photos_aside.values()), list(frames.art_aside.values())
+    photos, art = list(images.photos_aside.values()), list(images.art_aside.values())
     if args.inception_weights:
         figures = StandardFigures(open_inception(args.inception_weights), photos, art)
 
-        def by_inception(drawn: Sequence[Frame]) -> tuple[float, float]:
+        def by_inception(drawn: Sequence[Image]) -> tuple[float, float]:
             found = figures(drawn)
             return found["fid_ani"], found["fid_photo"]
 
@@ -332,7 +332,7 @@ def measuring(args: argparse.Namespace, frames: Frames) -> tuple[Measure, tuple[
     of_photos, of_art = features(photos, network), features(art, network)
     unit = float(np.sqrt((of_photos**2).mean()))
 
-    def by_perceptual(drawn: Sequence[Frame]) -> tuple[float, float]:
+    def by_perceptual(drawn: Sequence[Image]) -> tuple[float, float]:
         found = features(drawn, network) / unit
         return frechet_distance(found, of_art / unit), frechet_distance(found, of_photos / unit)
 
@@ -340,11 +340,11 @@ def measuring(args: argparse.Namespace, frames: Frames) -> tuple[Measure, tuple[
     return by_perceptual, (f"{name}, with ani", f"{name}, with photo")
 
 
-def features(frames: Iterable[Frame], network: Perceptual) -> Features:
-    """(n, d): the deepest layer, averaged over each frame."""
+def features(images: Iterable[Image], network: Perceptual) -> Features:
+    """(n, d): the deepest layer, averaged over each image."""
     layer = network.layers[-1]
     with torch.no_grad():
-        found = [network.features(tensor_of([frame]), (layer,))[layer].mean((2, 3)) for frame in frames]
+        found = [network.features(tensor_of([image]), (layer,))[layer].mean((2, 3)) for image in images]
     return np.asarray(torch.cat(found).double().numpy(), np.float64)
 
 
@@ -359,7 +359,7 @@ def row(title: str, distances: tuple[float, float], cost: Cost | None, *, epoch_
 
 
 def report(
-    rows: list[str], names: tuple[str, str], methods: Sequence[Method], frames: Frames, args: argparse.Namespace
+    rows: list[str], names: tuple[str, str], methods: Sequence[Method], images: Images, args: argparse.Namespace
 ) -> str:
     """The table as Markdown, with what it was measured on."""
     stand_in = (
@@ -374,12 +374,12 @@ def report(
         else " ResNet-50's weights were not at hand, so that switch is left out, and "
         "CartoonGAN-plus has the other three."
     )
-    learnt, drawings = frames.photos_learnt, len(find_frames(frames.art))
+    learnt, drawings = images.photos_learnt, len(find_images(images.art))
     return (
         f"{datetime.date.today()}, {processor()}, one thread, precision {args.precision}. Each network made "
         f"{args.steps} steps of {args.batch} squares of {args.crop} px (and {args.init_steps} of initialization where "
-        f"it has that phase) on {learnt} photos and {drawings} drawings, then drew {len(frames.photos_aside)} photos "
-        f"that none saw; {len(frames.art_aside)} drawings that none saw are the ani. Content by "
+        f"it has that phase) on {learnt} photos and {drawings} drawings, then drew {len(images.photos_aside)} photos "
+        f"that none saw; {len(images.art_aside)} drawings that none saw are the ani. Content by "
         f"{args.perceptual.upper()}.{left_out}{stand_in} Seconds are of one processor core; an epoch, a pass over "
         "the photos, is worked out from the median step.\n\n"
         f"| network | {names[0]} | {names[1]} | s an epoch, initialization | s an epoch, training |\n"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from animevid.errors import TrainingError
 from animevid_trainer import losses, regularizers
-from animevid_trainer.build import DataSettings, RunData, make_objective, make_source, sample_sheet
+from animevid_trainer.build import DataSettings, RunData, latent_grid, make_objective, make_source
 from animevid_trainer.data.batches import Batch
 from animevid_trainer.discriminators.projected import ProjectedDiscriminator
 from animevid_trainer.generators.noise import NoiseGenerator
@@ -242,7 +242,7 @@ def _trainer(recipe, folder: Path, faces=None) -> Trainer:
     return Trainer(
         objective, make_source(recipe, data, plan, DataSettings(Path("unused"))), folder, settings,
         config={"recipe": recipe.name, "numbers": recipe.to_dict()}, progress=Progress(tensorboard=False),
-        write_sample_grid=sample_sheet(objective.networks["generator"], 1, count=16),
+        write_sample_grid=latent_grid(objective.networks["generator"], 1, count=16),
     )  # fmt: skip
 
 
@@ -253,7 +253,7 @@ def test_a_recipe_trains_moves_every_network_draws_a_grid_and_resumes_exactly(na
     assert trainer.run().finished
     after = weights_of(trainer)
     assert {key.split(".")[0] for key in differing(before, after)} == {"generator", "discriminator", "ema"}
-    assert (tmp_path / "sheets/step-00000004.png").exists()
+    assert (tmp_path / "samples/step-00000004.png").exists()
 
     (tmp_path / "checkpoints/step-00000004").rename(tmp_path / "kept")
     resumed = _trainer(small(name), tmp_path)
