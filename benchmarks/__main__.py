@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import fps, readme
+from benchmarks import fps, plots, readme
 from benchmarks.clips import DEMO_CLIP, prepare_clip
 from benchmarks.machine import processor
 
@@ -42,6 +42,7 @@ def main() -> int:
         print(fps.table(results), end="\n\n", flush=True)
         sections.append(results)
     asked.output.write_text(report(sections))
+    plots.write(asked.output.with_suffix(".svg"), fps.chart(sections))
     print(f"written to {asked.output}")
     return readme.main() if asked.output == RESULTS else 0
 
@@ -71,6 +72,7 @@ def report(sections: list[dict[str, Any]]) -> str:
             f"| {engine['fps'] / naive['fps']:.1f}x | {engine['cpu_ms']:.1f} | {own_cost_ms(row):.2f} "
             f"| {engine['peak_mb']:.0f} |"
         )
+    lines += ["", "![frames a second](RESULTS.svg)"]
     lines += ["", "`own cost`: CPU time of the stages' threads outside network, decoder and encoder."]
     for row in sections:
         if "animegan2" in row:

@@ -1,6 +1,6 @@
 """How much faster is edge smoothing without the pixel loop? (The claim: at least 50 times.)
 
-    python benchmarks/edge_smoothing.py [--image FILE] [--size 256]
+    python -m benchmarks.edge_smoothing [--image FILE] [--size 256]
 
 Both work on the same crop; the loop is the readable reference that the property test holds the fast one to.
 """
@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 from animevid_trainer.data.edge_smoothing import edge_band, edge_smooth, edge_smooth_ref
 from animevid_trainer.data.images import read_image
+
+from benchmarks import plots
 
 _WANTED = 50.0
 
@@ -45,6 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--image", type=Path, help="a drawing; its middle is taken")
     parser.add_argument("--size", type=int, default=256, metavar="PX")
+    plots.add_plot(parser)
     args = parser.parse_args()
     cv2.setNumThreads(1)
     if args.image is None:
@@ -59,6 +62,8 @@ def main() -> int:
     print(f"{image.shape[1]}x{image.shape[0]}, {share:.0%} of the pixels in the edge band, one thread")
     print(f"pixel loop  {1000 * slow:9.2f} ms")
     print(f"vectorized  {1000 * fast:9.2f} ms   {slow / fast:.0f} times faster (wanted: {_WANTED:.0f})")
+    times = {"pixel loop": {"": 1000 * slow}, "vectorized": {"": 1000 * fast}}
+    plots.write(args.plot, plots.bars("edge smoothing, one thread", times, unit="ms"))
     return 0 if slow / fast >= _WANTED else 1
 
 

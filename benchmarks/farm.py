@@ -1,6 +1,6 @@
 """How far does a farm go? Segment times measured here, then 1 to 1,000 workers simulated, with a plot.
 
-    python -m benchmarks.farm [--film-hours 2] [--clip CLIP] [--svg docs/farm-simulation.svg]
+    python -m benchmarks.farm [--film-hours 2] [--clip CLIP] [--plot docs/farm-simulation.svg]
 
 The simulation follows the driver's rule (one segment a worker, a second copy of what takes 1.5 times the usual). What
 is assumed is in ``ASSUMED``; the rest is measured.
@@ -27,6 +27,8 @@ from animevid.jobs.join import join_segments
 from animevid.jobs.packets import PacketWriter, read_frame_format, read_packets, read_stamps
 from animevid.jobs.part import open_part
 from animevid.options import ConversionOptions, OutputOptions
+
+from benchmarks import plots
 
 WORKERS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 SEGMENT_SECONDS = 30
@@ -135,41 +137,11 @@ def simulate(measured: Measured, workers: int, *, film_seconds: float, seed: int
     return max(ends.values()) + measured.join_seconds * film_seconds
 
 
-def svg(points: list[tuple[int, float]]) -> str:
-    """Speed-up over workers, both on logarithmic scales, with the line of a perfect farm."""
-    width, height, left, bottom = 640, 400, 60, 50
-    top = math.log10(WORKERS[-1])
-
-    def place(workers: float, speed_up: float) -> str:
-        x = left + (width - left - 20) * math.log10(workers) / top
-        y = height - bottom - (height - bottom - 20) * math.log10(max(speed_up, 1)) / top
-        return f"{x:.1f},{y:.1f}"
-
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        'font-family="sans-serif" font-size="13">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<polyline points="{place(1, 1)} {place(1000, 1000)}" stroke="#bbb" fill="none" stroke-dasharray="4"/>',
-        f'<polyline points="{" ".join(place(*p) for p in points)}" stroke="#2a6fb0" stroke-width="2" fill="none"/>',
-    ]
-    for value in (1, 10, 100, 1000):
-        x, y = place(value, 1).split(",")
-        lines.append(f'<text x="{x}" y="{float(y) + 18:.0f}" text-anchor="middle">{value}</text>')
-        x, y = place(1, value).split(",")
-        lines.append(f'<text x="{float(x) - 8:.0f}" y="{float(y) + 4:.0f}" text-anchor="end">{value}</text>')
-    for workers, speed_up in points:
-        x, y = place(workers, speed_up).split(",")
-        lines.append(f'<circle cx="{x}" cy="{y}" r="3.5" fill="#2a6fb0"/>')
-    lines.append(f'<text x="{width / 2}" y="{height - 10}" text-anchor="middle">workers</text>')
-    lines.append(f'<text x="16" y="{height / 2}" transform="rotate(-90 16 {height / 2})">speed-up (simulated)</text>')
-    return "\n".join([*lines, "</svg>", ""])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip", type=Path, default=Path(animevid.__file__).parent / "demo" / "demo.mp4")
     parser.add_argument("--film-hours", type=float, default=2)
-    parser.add_argument("--svg", type=Path)
+    plots.add_plot(parser)
     args = parser.parse_args()
     measured = measure(args.clip)
     print(
@@ -183,8 +155,9 @@ def main() -> None:
     points = [(n, times[1] / seconds) for n, seconds in times.items()]
     for n, speed_up in points:
         print(f"| {n} | {times[n] / 60:.1f} | {speed_up:.1f} | {speed_up / n:.0%} |")
-    if args.svg:
-        args.svg.write_text(svg(points))
+    perfect = [(float(n), float(n)) for n in (WORKERS[0], WORKERS[-1])]
+    series = {"simulated": [(float(n), speed_up) for n, speed_up in points], "perfect": perfect}
+    plots.write(args.plot, plots.lines("speed-up of a farm", series, x_label="workers", y_label="speed-up", log=True))
 
 
 if __name__ == "__main__":

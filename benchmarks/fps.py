@@ -28,6 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import plots
 from benchmarks.clips import DEMO_CLIP, prepare_clip
 
 MEASURES = ("engine", "codec", "naive", "animegan2")
@@ -50,6 +51,7 @@ def main() -> int:
         print(json.dumps(results, indent=2))
     else:
         print(table(results))
+    plots.write(args.plot, chart([results]))
     return 0
 
 
@@ -80,6 +82,12 @@ def measure(clip: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any
         best[name] = next(run for run in found if run["fps"] == middle)
         best[name]["fps_all"] = [round(run["fps"], 1) for run in found]
     return best
+
+
+def chart(rows: list[dict[str, Any]]) -> str:
+    """Frames a second of each measure, size by size."""
+    rates = {row["size"]: {name: row[name]["fps"] for name in MEASURES if name in row} for row in rows}
+    return plots.bars("decode, stylize, encode", rates, unit="frames a second")
 
 
 def table(results: dict[str, Any]) -> str:
@@ -224,6 +232,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--preset", default="veryfast")
     parser.add_argument("--measures", nargs="+", choices=MEASURES, default=["engine", "codec", "naive"])
     parser.add_argument("--json", action="store_true")
+    plots.add_plot(parser)
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
     parser.add_argument("--target", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(argv)

@@ -26,6 +26,8 @@ from animevid_trainer.data.split import split_by_name
 from animevid_trainer.evaluate.images import flatness, grid_strength
 from animevid_trainer.quantize import BOUND, measure_distance, quantize_style
 
+from benchmarks import plots
+
 Image = npt.NDArray[np.uint8]
 
 #: Where differences would be seen first: a face, smooth sky, low light, straight lines. (name, left, top) of the cut.
@@ -47,6 +49,7 @@ def main() -> int:
     parser.add_argument("--calibration", type=int, default=32, metavar="N", help="training photos")
     parser.add_argument("--limit", type=int, default=46, metavar="N", help="held-out photos")
     parser.add_argument("--rounds", type=int, default=30)
+    plots.add_plot(parser)
     args = parser.parse_args()
     training, held_out = split_by_name(find_images(args.photos), validation_fraction=0.1)
     model = load_style(args.style, precision="fp32").model
@@ -69,7 +72,9 @@ def main() -> int:
         compare_images(photos, first, second)
         write_cuts(args.photos, args.out / "cuts.png", first, second)
         compare_ramps(first, second)
-    compare_speed(model, quantized, card, rounds=args.rounds)
+    medians = compare_speed(model, quantized, card, rounds=args.rounds)
+    times = {label: {"": value} for label, value in medians.items()}
+    plots.write(args.plot, plots.bars(f"{card.name} at 640x360, 2 threads, median", times, unit="ms a frame"))
     return 0
 
 
@@ -130,8 +135,8 @@ def write_cuts(folder: Path, path: Path, first: Stylizer, second: Stylizer) -> N
     print(path)
 
 
-def compare_speed(model: bytes, quantized: bytes, card: StyleCard, *, rounds: int) -> None:
-    """Alternating, so that whatever else runs here meets both."""
+def compare_speed(model: bytes, quantized: bytes, card: StyleCard, *, rounds: int) -> dict[str, float]:
+    """Median milliseconds of both. Alternating, so that whatever else runs here meets both."""
     other = read_card(quantized)
     assert other is not None  # quantize_style wrote it
     tensor = np.random.default_rng(0).uniform(-1, 1, card.tensor_shape(1, 360, 640)).astype(np.float32)
@@ -152,6 +157,7 @@ def compare_speed(model: bytes, quantized: bytes, card: StyleCard, *, rounds: in
         f"640x360, 2 threads, ONNX Runtime, {rounds} alternating runs: median {medians['fp32']:.1f} -> "
         f"{medians['int8']:.1f} ms, least {least['fp32']:.1f} -> {least['int8']:.1f} ms"
     )
+    return medians
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from animevid.jobs import Job, open_conversion
 from animevid.jobs.farm.worker import SegmentWorker
 from animevid.options import ConversionOptions, EncodeOptions
 
+from benchmarks import plots
 from benchmarks.clips import DEMO_CLIP, prepare_clip
 
 RATE = 12
@@ -162,6 +163,7 @@ def main() -> None:
     parser.add_argument("--segments", type=int, default=4)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--workers", type=int, default=4)
+    plots.add_plot(parser)
     parser.add_argument("--no-farm", action="store_true", help="measure one machine's segments alone")
     args = parser.parse_args()
     width, height = map(int, args.size.split("x"))
@@ -191,7 +193,13 @@ def main() -> None:
             f"resumed after {args.segments // 2}: {again.frames_in} frames for {missing} that were missing, "
             f"{again.cpu_seconds / whole:.0%} of the whole"
         )
+        cost = {
+            "unbroken": {"": 100.0},
+            f"{args.segments} segments": {"": 100 * ratio},
+            f"resumed after {args.segments // 2}": {"": 100 * again.cpu_seconds / whole},
+        }
         if args.no_farm:
+            plots.write(args.plot, plots.bars("processor time", cost, unit="% of an unbroken run"))
             return
         in_a_process(farmed, clip, folder / "farm.mp4", options, seconds, args.workers)
         notes = [note.read_text().split() for note in folder.glob("worker-*")]
@@ -202,6 +210,8 @@ def main() -> None:
             f"{args.workers} local workers, once one is ready: {made / whole:.2f} of one process's processor "
             f"time, {clock / median(cost.seconds for cost in unbroken):.2f} of its time by the clock"
         )
+        cost[f"{args.workers} local workers"] = {"": 100 * made / whole}
+        plots.write(args.plot, plots.bars("processor time", cost, unit="% of an unbroken run"))
         one = median(cost.peak_bytes for cost in unbroken)
         most = max(int(peak) for _, _, peak in notes)
         print(

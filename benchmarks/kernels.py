@@ -1,6 +1,6 @@
 """What does each pixel kernel cost? Compiled against its NumPy/OpenCV reference, one thread, best of several rounds.
 
-    python benchmarks/kernels.py [--sizes 1280x720,1920x1080] [--bit-depth 8] [--json FILE] [--instruction-set avx2]
+    python -m benchmarks.kernels [--sizes 1280x720,1920x1080] [--bit-depth 8] [--json FILE] [--instruction-set avx2]
 
 GB/s counts each input byte read once and each output byte written once.
 """
@@ -34,6 +34,8 @@ from animevid.pixels.rgb import (
     tensor_to_planes_ref,
 )
 
+from benchmarks import plots
+
 
 @dataclass(frozen=True)
 class Row:
@@ -53,6 +55,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path)
+    plots.add_plot(parser)
     args = parser.parse_args()
     if not native.is_native():
         raise SystemExit("kernels.py: the compiled kernels are not there; run plugins/cpu/build_inplace.sh")
@@ -60,7 +63,8 @@ def main() -> None:
     cv2.setNumThreads(1)
     print(f"{platform.processor() or platform.machine()}, {native.kernels.instruction_set()}, {args.bit_depth} bits")
     print(f"{'kernel':<28}{'size':>11}{'native ms':>11}{'reference ms':>10}{'ratio':>8}{'GB/s':>7}")
-    rows = []
+    rows: list[Row] = []
+    charts: list[str] = []
     for text in args.sizes.split(","):
         width, height = map(int, text.split("x"))
         for row in measured(height, width, args.bit_depth, args.rounds):
@@ -69,6 +73,12 @@ def main() -> None:
                 f"{row.kernel:<28}{row.size:>11}{row.native_ms:>11.3f}{row.reference_ms:>10.2f}"
                 f"{row.reference_ms / row.native_ms:>7.0f}x{row.gigabytes_per_second:>7.1f}"
             )
+    for size in dict.fromkeys(row.size for row in rows):
+        times = {
+            row.kernel: {"compiled": row.native_ms, "reference": row.reference_ms} for row in rows if row.size == size
+        }
+        charts.append(plots.bars(f"kernels at {size}, one thread", times, unit="ms"))
+    plots.write(args.plot, *charts)
     if args.json:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 

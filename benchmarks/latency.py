@@ -33,6 +33,8 @@ from animevid.options import CameraOptions, LiveOptions, WebcamOptions
 from animevid.run.latency import percentile
 from animevid.run.webcam import Webcam
 
+from benchmarks import plots
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -41,6 +43,7 @@ def main() -> int:
     parser.add_argument("--size", default="640x360")
     parser.add_argument("--fps", type=Fraction, default=Fraction(30))
     parser.add_argument("--seconds", type=float, default=10.0)
+    plots.add_plot(parser)
     args = parser.parse_args()
     width, height = (int(side) for side in args.size.split("x"))
     measure = measure_browser if args.browser else measure_window
@@ -54,6 +57,10 @@ def main() -> int:
         f"median {percentile(latencies, 0.5) * 1000:.0f} ms, 95 % {percentile(latencies, 0.95) * 1000:.0f} ms "
         f"({len(latencies)} frames read, {unread} not; {note})"
     )
+    shares = [(1000 * latency, 100 * (n + 1) / len(latencies)) for n, latency in enumerate(latencies)]
+    title = f"{'browser' if args.browser else 'window'}, {args.size} at {float(args.fps):g} fps"
+    chart = plots.lines(title, {note: shares}, x_label="ms, glass to glass", y_label="% of the frames that are there")
+    plots.write(args.plot, chart)
     return 0
 
 

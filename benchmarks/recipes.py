@@ -37,6 +37,7 @@ import numpy as np
 from animevid_trainer.recipes import load_recipe
 from animevid_trainer.sample_grid import grid, write_png
 
+from benchmarks import plots
 from benchmarks.machine import processor
 
 #: The shared perceptual weights are VGG16's, so every recipe that measures content does so with them.
@@ -97,6 +98,13 @@ def main() -> int:
     (args.out / "recipes.md").write_text(report(found, args, load=load))
     pairs = [[cv2.imread(str(args.out / item.recipe / "frame.png"))[..., ::-1]] for item in found]
     write_png(args.out / "frames.png", grid(pairs, columns=3))
+    rates = {item.recipe: {"": item.images_per_second} for item in found}
+    times = {item.recipe: {"": item.clip_ms_a_frame} for item in found}
+    plots.write(
+        args.out / "recipes.svg",
+        plots.bars("training", rates, unit="images a second"),
+        plots.bars("the exported style on a clip", times, unit="ms a frame"),
+    )
     print(f"written to {args.out}")
     return 0
 

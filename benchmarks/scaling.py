@@ -14,15 +14,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
-from html import escape
-from pathlib import Path
 from typing import Any
 
+from benchmarks import plots
 from benchmarks.stages import measure_at
 
 SIZES = ("320x180", "640x360", "960x540", "1280x720", "1920x1080")
-Points = Sequence[tuple[float, float]]
 
 
 def main() -> int:
@@ -32,7 +29,7 @@ def main() -> int:
     parser.add_argument("--cores-size", default="1280x720", metavar="WxH")
     parser.add_argument("--frames", type=int, default=90)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--plot", type=Path, metavar="FILE.svg")
+    plots.add_plot(parser)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
 
@@ -50,8 +47,7 @@ def main() -> int:
         finally:
             os.sched_setaffinity(0, allowed)
     print(json.dumps({"sizes": by_size, "cores": by_cores}, indent=2) if asked.json else table(by_size, by_cores))
-    if asked.plot:
-        asked.plot.write_text(plot(by_size, by_cores))
+    plots.write(asked.plot, *charts(by_size, by_cores))
     return 0
 
 
@@ -79,8 +75,8 @@ def table(by_size: list[dict[str, Any]], by_cores: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def plot(by_size: list[dict[str, Any]], by_cores: list[dict[str, Any]]) -> str:
-    """Two charts side by side: CPU time against pixels, frame rate against cores."""
+def charts(by_size: list[dict[str, Any]], by_cores: list[dict[str, Any]]) -> list[str]:
+    """CPU time over pixels, frame rate over cores."""
     areas = [megapixels(row["size"]) for row in by_size]
     cost = {
         "whole": list(zip(areas, [row["engine"]["cpu_ms"] for row in by_size], strict=True)),
@@ -90,51 +86,11 @@ def plot(by_size: list[dict[str, Any]], by_cores: list[dict[str, Any]]) -> str:
         "engine": [(float(row["cores"]), row["engine"]["fps"]) for row in by_cores],
         "codec alone": [(float(row["cores"]), row["codec"]["fps"]) for row in by_cores],
     }
-    charts = [_chart(cost, 0, "megapixels a frame", "ms of CPU a frame")]
+    drawn = [plots.lines("cost of pixels", cost, x_label="megapixels a frame", y_label="ms of CPU a frame")]
     if by_cores:
-        charts.append(_chart(rate, 400, f"cores ({by_cores[0]['size']})", "frames a second"))
-    width = 400 * len(charts)
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} 300" width="{width}" height="300" '
-        'font-family="sans-serif" font-size="12"><rect width="100%" height="100%" fill="#fff"/>'
-        + "".join(charts)
-        + "</svg>\n"
-    )
-
-
-def _chart(series: dict[str, Points], left: int, x_label: str, y_label: str) -> str:
-    """One chart with both axes from 0, in a field of 400x300 that begins at ``left``."""
-    x0, y0, width, height = left + 56, 250, 320, 214
-    x_end = max(x for points in series.values() for x, _ in points) * 1.05
-    y_end = max(y for points in series.values() for _, y in points) * 1.1
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        return x0 + x / x_end * width, y0 - y / y_end * height
-
-    parts = [
-        f'<path d="M{x0} {y0 - height}V{y0}H{x0 + width}" fill="none" stroke="#333"/>',
-        f'<text x="{x0 + width / 2}" y="290" text-anchor="middle">{escape(x_label)}</text>',
-        f'<text transform="translate({left + 14} {y0 - height / 2}) rotate(-90)" text-anchor="middle">'
-        f"{escape(y_label)}</text>",
-    ]
-    for step in range(5):
-        y = y_end * step / 4
-        up = place(0, y)[1]
-        parts.append(f'<path d="M{x0} {up:.1f}h{width}" stroke="#ddd"/>')
-        parts.append(f'<text x="{x0 - 6}" y="{up + 4:.1f}" text-anchor="end">{y:.3g}</text>')
-    labelled = float("-inf")
-    for x, _ in next(iter(series.values())):
-        across = place(x, 0)[0]
-        if across - labelled >= 30:  # room for its number
-            parts.append(f'<text x="{across:.1f}" y="268" text-anchor="middle">{x:.2g}</text>')
-            labelled = across
-    for index, ((name, points), colour) in enumerate(zip(series.items(), ("#06c", "#888"), strict=False)):
-        spots = [place(x, y) for x, y in points]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in spots]
-        parts.append(f'<text x="{x0 + 12}" y="{48 + 16 * index}" fill="{colour}">{escape(name)}</text>')
-    return "".join(parts)
+        size = by_cores[0]["size"]
+        drawn.append(plots.lines("gain of cores", rate, x_label=f"cores ({size})", y_label="frames a second"))
+    return drawn
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ from animevid.io.sources.camera import TEST_PATTERN, test_pattern
 from animevid.io.sources.counter import MODULUS, draw_counter, read_counter
 from animevid.options import CameraOptions
 
+from benchmarks import plots
+
 SIZE = (180, 320)
 FPS = 30
 SOUND_HZ = 48_000
@@ -73,6 +75,7 @@ class Report:
     name: str
     lines: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    memory_mib: list[float] = field(default_factory=list)
 
     def check(self, good: bool, line: str) -> None:
         self.lines.append(line)
@@ -85,6 +88,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--folder", type=Path, help="keep the recordings here")
     parser.add_argument("--style", help="default: the shipped one")
+    plots.add_plot(parser)
     args = parser.parse_args()
     with ExitStack() as stack:
         folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -94,6 +98,10 @@ def main() -> int:
         print(report.name)
         for line in report.lines:
             print(f"  {line}")
+    noted = {
+        report.name: [(n / NOTES_A_SECOND / 60, mib) for n, mib in enumerate(report.memory_mib)] for report in reports
+    }
+    plots.write(args.plot, plots.lines("memory", noted, x_label="minutes", y_label="MiB"))
     faults = [fault for report in reports for fault in report.faults]
     for fault in faults:
         print(f"FAULT {fault}", file=sys.stderr)
@@ -146,6 +154,7 @@ def soak(seconds: float, folder: Path, *, style: str | None = None, breaks: int 
             code = command.wait()
             report.check(code == 0, f"ended by Ctrl-C with {code}")
             report.check(*growth(command.noted_mib))
+            report.memory_mib = command.noted_mib
         recordings = list((folder / "recordings").glob("*.mp4"))
         reports[0].check(len(recordings) == 1, f"{len(recordings)} recording")
         for report, paths, place in ((reports[0], recordings, camera), (reports[1], [film], station)):

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import fps
+from benchmarks import fps, plots
 from benchmarks.clips import prepare_clip
 
 SIZES = ("640x360", "1280x720", "1920x1080")
@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", action="store_true")
+    plots.add_plot(parser)
     asked = parser.parse_args()
     rows = []
     for size in asked.sizes:
@@ -48,6 +49,7 @@ def main() -> int:
             print(table(rows[-1]), end="\n\n", flush=True)
     if asked.json:
         print(json.dumps(rows, indent=2))
+    plots.write(asked.plot, *(chart(row) for row in rows))
     return 0
 
 
@@ -61,6 +63,12 @@ def measure_at(
     with tempfile.TemporaryDirectory() as folder:
         clip = prepare_clip(args.clip, Path(folder) / "clip.mp4", width=width, height=height, frames=frames)
         return fps.measure(clip, Path(folder), args)
+
+
+def chart(row: dict[str, Any]) -> str:
+    """How long each stage is busy with a frame, and how long its own thread computes."""
+    busy = {s["name"]: {"busy": s["busy_ms"], "CPU of its thread": s["cpu_ms"]} for s in row["engine"]["stages"]}
+    return plots.bars(f"{row['size']}: {row['engine']['fps']:.1f} frames a second", busy, unit="ms a frame")
 
 
 def table(row: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """How fast does a recipe train, and is the time spent where it should be, in convolutions?
 
-    python benchmarks/training.py animegan2 animegan2-nano --perceptual-weights VGG.pth [--precision bf16]
+    python -m benchmarks.training animegan2 animegan2-nano --perceptual-weights VGG.pth [--precision bf16]
 
 Batches are prepared by another thread; "data" is what that costs a step (it must be far below the step itself). Time is
 processor time of one thread, so that what else runs on the machine does not count. "In convolutions" is the share of
@@ -26,6 +26,8 @@ from animevid_trainer.data.batches import Batch
 from animevid_trainer.loop import LoopSettings, Trainer
 from animevid_trainer.recipes import load_recipe, with_lengths, with_overrides
 from torch.profiler import ProfilerActivity, profile
+
+from benchmarks import plots
 
 
 def blobs(count: int, seed: int) -> list[np.ndarray]:
@@ -103,13 +105,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="steps that are timed")
     parser.add_argument("--profiled", type=int, default=3, help="steps that are profiled, one after the other")
     parser.add_argument("--profile", action="store_true", help="print the operators' shares to stderr")
+    plots.add_plot(parser)
     args = parser.parse_args()
     keep_freed_memory()
     torch.set_num_threads(1)
     print("| recipe | batch | precision | CPU s a step | images a second | in convolutions | data, ms a step |")
     print("|---|---|---|---:|---:|---:|---:|")
+    rates: dict[str, dict[str, float]] = {}
     for name in args.recipes:
-        print(measure(name, args), flush=True)
+        row = measure(name, args)
+        print(row, flush=True)
+        rates[name] = {"": float(row.split(" | ")[4])}
+    plots.write(args.plot, plots.bars("training, one thread", rates, unit="images a second"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,80 @@
+"""Every benchmark draws its plot, and a plot shows what was measured."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks import plots
+
+_ROOT = Path(__file__).resolve().parent.parent
+_SVG = "{http://www.w3.org/2000/svg}"
+#: What measures nothing, or draws pictures instead.
+_NO_PLOT = {"__init__", "plots", "readme", "clips", "machine", "naive", "gpu_carry"} | {
+    *("cards", "gallery", "sheets", "study"),
+}
+
+
+def texts(path: Path) -> list[str]:
+    return [text.text or "" for text in ElementTree.parse(path).iter(f"{_SVG}text")]
+
+
+def test_every_benchmark_draws_a_plot() -> None:
+    for path in sorted((_ROOT / "benchmarks").glob("*.py")):
+        if path.stem not in _NO_PLOT:
+            source = path.read_text(encoding="utf-8")
+            assert "plots.write(" in source, path.name
+            assert "plots.add_plot(" in source or path.stem in ("__main__", "recipes"), path.name
+
+
+def test_a_bar_is_as_long_as_its_value(tmp_path: Path) -> None:
+    rates = {"small <1>": {"ours": 60.0, "theirs": 15.0}, "large": {"ours": 30.0, "theirs": float("nan")}}
+    plots.write(tmp_path / "new" / "a.svg", plots.bars("speed", rates, unit="fps"))
+    drawn = ElementTree.parse(tmp_path / "new" / "a.svg").iter(f"{_SVG}rect")
+    widths = [float(bar.attrib["width"]) for bar in drawn if bar.attrib["width"] != "100%"]
+    assert widths == [300, 75, 150]
+    assert texts(tmp_path / "new" / "a.svg") == [
+        "speed",
+        "small <1>",
+        "60 fps, ours",
+        "15 fps, theirs",
+        "large",
+        "30 fps, ours",
+    ]
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_line_rises_with_its_points(tmp_path: Path, log: bool) -> None:
+    points = [(1.0, 1.0), (10.0, 9.0), (100.0, 70.0)]
+    chart = plots.lines("speed-up", {"farm": points}, x_label="workers", y_label="times", log=log)
+    plots.write(tmp_path / "a.svg", chart, chart)
+    first, second = ElementTree.parse(tmp_path / "a.svg").iter(f"{_SVG}polyline")
+    spots = [tuple(map(float, spot.split(","))) for spot in first.attrib["points"].split()]
+    assert [x for x, _ in spots] == sorted(x for x, _ in spots)
+    assert [y for _, y in spots] == sorted((y for _, y in spots), reverse=True)
+    assert second.attrib == first.attrib
+    assert {"100", "workers", "times", "farm"} <= set(texts(tmp_path / "a.svg")) or not log
+
+
+def test_a_benchmark_that_runs_leaves_its_plot(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.edge_smoothing", "--size", "64", "--plot", str(tmp_path / "a.svg")]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    assert "times faster" in done.stdout, done.stderr
+    names = [text for text in texts(tmp_path / "a.svg") if "ms" not in text]
+    assert names == ["edge smoothing, one thread", "pixel loop", "vectorized"]
+
+
+def test_the_plot_of_the_results_shows_their_figures() -> None:
+    results = (_ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    assert "](RESULTS.svg)" in results
+    rows = re.findall(r"^\| (\d+x\d+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", results, flags=re.MULTILINE)
+    shown = texts(_ROOT / "benchmarks" / "RESULTS.svg")
+    for size, *rates in rows:
+        at = shown.index(size)
+        figures = [float(text.split()[0]) for text in shown[at + 1 : at + 4]]
+        assert figures == pytest.approx([float(rate) for rate in rates], rel=0.01), size
