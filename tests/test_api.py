@@ -57,6 +57,15 @@ def test_the_output_is_what_the_stylizer_gives_frame_by_frame(clip, packed_style
             np.testing.assert_array_equal(steps.stylize_planes(before.planes).y, after.planes.y)
 
 
+@pytest.mark.parametrize(("quality", "high"), [(None, True), ("fast", False)])
+def test_images_are_drawn_in_high_quality_unless_asked_otherwise(clip, packed_style, tmp_path, quality, high):
+    cv2.imwrite(str(tmp_path / "photo.png"), np.full((720, 1280, 3), 99, np.uint8))
+    for src, dst, pixels in (("photo.png", "out.png", 4 if high else 1), (clip, "out.mp4", 1)):
+        with Conversion(tmp_path / src, tmp_path / dst, ConversionOptions(packed_style, quality=quality)) as conversion:
+            stylizer = conversion.stylizer
+            assert stylizer.net_pixels == pixels * stylizer.card.net_pixels
+
+
 def test_frames_come_one_by_one_with_their_exact_time(clip, packed_style):
     frames = list(animevid.stylized_frames(clip, style=packed_style))
     assert [frame.pts_seconds for frame in frames] == [Fraction(index, 24) for index in range(36)]
@@ -140,7 +149,7 @@ def test_an_unknown_comparison_is_refused(clip, packed_style, tmp_path):
         ),
         ({"crf": "20"}, "crf = '20' must be 0"),
         ({"codec": "av1", "encoder": animevid.EncodeOptions(codec="hevc")}, "codec = 'av1' is given in encoder too"),
-        ({"quality": "hihg"}, "quality = 'hihg' must be one of fast, high; did you mean 'high'"),
+        ({"quality": "hihg"}, "quality = 'hihg' must be one of None, fast, high; did you mean 'high'"),
     ],
 )
 def test_a_value_that_an_option_cannot_have_is_a_value_error_before_any_file_is_opened(tmp_path, wrong, told):

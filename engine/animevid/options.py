@@ -77,7 +77,9 @@ class StyleChoice(Options):
         in_identity=False,  # represented by a digest of the file
     )
     _: KW_ONLY
-    quality: str = option("fast", "which variant of the style", flag="--quality", choices=("fast", "high"))
+    quality: str | None = option(
+        None, "high: from four times the pixels (default: for images)", flag="--quality", choices=("fast", "high")
+    )
     precision: str | None = option(
         None,
         "which variant (default: int8 where there is one and it is faster)",

@@ -304,9 +304,9 @@ def guided_upsample(
     padded: Size,
     scratch: int,
     half: bool,
-    mode: str = "contour",
-    epsilon: float = 1e-3,
-    radius: int = 2,
+    mode: str = "guided",
+    epsilon: float = 1e-4,
+    radius: int = 1,
     sharpen: float = 1.0,
 ) -> tuple[Launch, ...]:
     """``pixels.guided_upsample``: the small packed ``low_out`` of ``low_in`` at the size of ``full``, in ``result``.

@@ -64,7 +64,7 @@ def open_source(
         path = local_path(spec)
         if not path.exists() and not is_glob(spec):
             raise InputError(f"path = {str(path)!r} does not exist: check the name")
-        if path.is_dir() or is_glob(spec) or (format_name is None and _is_still(path)):
+        if reads_images(spec, format_name=format_name):
             if stream_index is not None:
                 raise UsageError(f"{stream_index = }: images have no streams; leave it out")
             return images()
@@ -96,6 +96,18 @@ def open_source(
         device_index=device_index,
         file=file,
     )
+
+
+def reads_images(spec: Spec, *, format_name: str | None = None) -> bool:
+    """Whether ``spec`` names still images: a file, a folder or a glob. Standard input is not looked at.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    if not is_local_file(spec):
+        return False
+    path = local_path(spec)
+    return path.is_dir() or is_glob(spec) or (format_name is None and _is_still(path))
 
 
 def open_asked(spec: Spec, options: SourceOptions, *, device_index: int | None = None) -> Source:

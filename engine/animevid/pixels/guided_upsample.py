@@ -4,7 +4,7 @@ With I the luma that the network read, P the luma that it wrote (both small), Y 
 [0, 1], and the local line P ~ a I + b fitted in windows of (2 radius + 1)^2 samples with regularization epsilon
 (He, Sun, Tang, "Guided Image Filtering", 2010; He, Sun, "Fast Guided Filter", 2015, for small coefficients):
 
-``"contour"`` (default)
+``"contour"``
     ``v = up(mean c a) Y + up(mean c b + (1 - mean c) P')``. A window votes ``c`` for its line by the share of the
     style's variance that the photo explains (r^2: 0 up to 0.85, 1 from 0.98): along a contour that both have, the
     photo says where it runs; fur that the style painted over and ink that only the style drew come from ``P'``, which
@@ -15,7 +15,7 @@ With I the luma that the network read, P the luma that it wrote (both small), Y 
     ``up(P) + up(mean a) (Y - up(I))``: every sample of the network's stays, and the detail that the small frame
     cannot hold is added, as strongly as the style kept it there (``mean a`` held in [0, 2]). It brings the photo's
     fine texture back into all that is not quite flat. With epsilon infinite it is bilinear enlargement.
-``"guided"``
+``"guided"`` (default)
     the fast guided filter, ``up(mean a) Y + up(mean b)``. A small epsilon brings the photo's texture back, a large one
     blurs whatever the network drew that is not in the photo, for ``mean b`` averages it.
 
@@ -50,9 +50,9 @@ def guided_upsample(
     low_out: PlanesYUV420 | Float32,
     *,
     size: Size | None = None,
-    mode: str = "contour",
-    epsilon: float = 1e-3,
-    radius: int = 2,
+    mode: str = "guided",
+    epsilon: float = 1e-4,
+    radius: int = 1,
     sharpen: float = 1.0,
 ) -> PlanesYUV420:
     """``low_out``, the network's frame of ``low_in``, at the size of ``full``; tags, depth and alpha of ``full``.
@@ -85,9 +85,9 @@ def guided_upsample_ref(
     low_out: PlanesYUV420 | Float32,
     *,
     size: Size | None = None,
-    mode: str = "contour",
-    epsilon: float = 1e-3,
-    radius: int = 2,
+    mode: str = "guided",
+    epsilon: float = 1e-4,
+    radius: int = 1,
     sharpen: float = 1.0,
 ) -> PlanesYUV420:
     """Reference for :func:`guided_upsample`."""

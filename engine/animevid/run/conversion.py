@@ -27,7 +27,7 @@ from animevid.io import (
     open_sink,
 )
 from animevid.io.network.protocols import is_local_file, is_published
-from animevid.io.open import keeps_pixel_shape
+from animevid.io.open import keeps_pixel_shape, reads_images
 from animevid.io.pacing import Pacer
 from animevid.io.sinks.published import PublishedSink
 from animevid.options import ConversionOptions
@@ -87,7 +87,10 @@ class Conversion:
         open_sink: Callable[..., Sink] = open_sink,
     ) -> None:
         self._src, self._make_sink = src, open_sink
-        self._options = options = options or ConversionOptions()
+        options = options or ConversionOptions()
+        if options.quality is None and reads_images(src):
+            options = replace(options, quality="high")
+        self._options = options
         self._dst = os.fspath(dst)
         self._stopped = threading.Event()
         self._session: Session[Frame] | None = None

@@ -143,7 +143,7 @@ class LiveRenderer:
 
 
 def _governor(settings: LiveOptions) -> QualityGovernor:
-    return QualityGovernor(quality_ladder(settings.quality), frame_seconds=float(1 / settings.fps))
+    return QualityGovernor(quality_ladder(settings.quality or "fast"), frame_seconds=float(1 / settings.fps))
 
 
 def _net_pixels(stylizer: Stylizer, settings: LiveOptions, planes: PlanesYUV420, *, share: float) -> int:

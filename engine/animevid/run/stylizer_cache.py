@@ -68,4 +68,4 @@ def _key(options: StyleOptions) -> StyleChoice:
     """The options that identify an open network."""
     style = options.style
     path = style.path if isinstance(style, Style) else style
-    return replace(narrowed(options, StyleChoice), style=str(path))
+    return replace(narrowed(options, StyleChoice), style=str(path), quality=options.quality or "fast")

@@ -97,7 +97,7 @@ class StyleCard:
     tileable: bool = False
     receptive_field_px: int = 0
     net_pixels: int = 0
-    upsample_epsilon: float = 1e-3
+    upsample_epsilon: float = 1e-4
     quality: str = "fast"  # "fast" (default) | "high"
     precision: str = "fp32"  # "fp32" | "fp16" | "int8"
     licence: str = "unknown"

@@ -97,9 +97,9 @@ def open_style(options: StyleChoice) -> Style:
     """The style that is asked for: by name, by the path of an ONNX file, or by an http(s) URL with its ``sha256``;
     ``None`` is the default style, a loaded one is returned unchanged.
 
-    ``quality`` (``"fast"`` or ``"high"``) and ``precision`` (``None``: float32; ``"int8"``) choose among the files
-    of a name and mean nothing for a path or a URL. A file without a card is inspected; ``hints`` overrides what would
-    be inferred, and is refused for a file with a card.
+    ``quality`` (``None``, ``"fast"`` or ``"high"``, if there is such a file) and ``precision`` (``None``: float32;
+    ``"int8"``) choose among the files of a name and mean nothing for a path or a URL. A file without a card is
+    inspected; ``hints`` overrides what would be inferred, and is refused for a file with a card.
 
     Raises:
         UsageError: an unknown quality, precision or checksum; an open stylizer.
@@ -108,7 +108,7 @@ def open_style(options: StyleChoice) -> Style:
     spec, sha256, hints = options.style, options.sha256, options.hints
     if isinstance(spec, Style):
         return spec
-    if options.quality not in QUALITIES:
+    if options.quality is not None and options.quality not in QUALITIES:
         raise UsageError(f"quality = {options.quality!r}: allowed are {', '.join(QUALITIES)}")
     if options.precision is not None and options.precision not in PRECISIONS:
         raise UsageError(f"precision = {options.precision!r}: allowed are {', '.join(PRECISIONS)}")
@@ -195,14 +195,12 @@ def _read(path: Path) -> bytes:
         raise StyleError(f"{str(path)!r} cannot be read ({error.strerror})") from error
 
 
-def _find(name: str, *, quality: str, precision: str | None) -> Path:
+def _find(name: str, *, quality: str | None, precision: str | None) -> Path:
     files = _named_files()
-    suffix = "-high" if quality == "high" else ""
-    if precision == "int8":
-        suffix += "-int8"
-    wanted = name + suffix
-    if wanted in files:
-        return files[wanted]
+    suffix = "-int8" if precision == "int8" else ""
+    for wanted in (f"{name}-high{suffix}",) * (quality == "high") + (name + suffix,):
+        if wanted in files:
+            return files[wanted]
     names = sorted({_split(found)[0] for found in files})
     if name in names:
         variants = ", ".join(sorted(found for found in files if _split(found)[0] == name))
