@@ -58,8 +58,6 @@ _MIN_STEP_PIXELS = 32 * 32
 _NET_PIXELS_SLACK = 1.25
 #: Tileable networks see at most about this square of pixels at once, which bounds the memory of their activations.
 _TILE_PX = 1280
-#: Of ``net_pixels``, in high quality: twice the sides. Beyond that a style draws finer than it was made for.
-HIGH_DETAIL = 4
 
 
 class Stylizer:
@@ -101,8 +99,7 @@ class Stylizer:
         self.style = style = style.with_card()
         self.card: StyleCard = self.style.card
         self._net_pixels = options.net_pixels
-        is_small = options.quality == "high" and self.card.quality != "high"
-        self._detail = HIGH_DETAIL if is_small else 1
+        self._default_net_pixels = self.card.net_pixels_at(options.quality)
         #: The largest ``net_pixels`` set so far; ``None`` if it was never set.
         self._max_net_pixels: int | None = None
         self._ready_sizes = ReadySizes()
@@ -150,10 +147,8 @@ class Stylizer:
 
     @property
     def default_net_pixels(self) -> int:
-        """The default of ``net_pixels``: no limit on a GPU, which is fast enough, else the card's value, or four times
-        that in high quality.
-        """
-        return self._detail * self.card.net_pixels if self._backend.frame_runner is None else 0
+        """The default of ``net_pixels``: no limit on a GPU, which is fast enough, else the card's for the quality."""
+        return self._default_net_pixels if self._backend.frame_runner is None else 0
 
     @property
     def batch_limit(self) -> int:
