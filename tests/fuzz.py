@@ -410,16 +410,16 @@ def work(seeds: Path) -> None:
 
 @dataclass
 class Findings:
-    """What came out: how many inputs of each kind were run, and what was wrong."""
+    """What came out: how many inputs of each kind were run, the most memory of a worker, and what was wrong."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    max_bytes: int = 0
     wrong: list[tuple[str, str, str]] = field(default_factory=list)  # kind, input, what
 
     def lines(self) -> list[str]:
         counts = ", ".join(f"{kind} {count}" for kind, count in sorted(self.counts.items()))
-        return [f"{sum(self.counts.values())} inputs: {counts}", f"{len(self.wrong)} findings"] + [
-            f"{kind} {name}: {what}" for kind, name, what in self.wrong
-        ]
+        first = f"{sum(self.counts.values())} inputs: {counts}; at most {self.max_bytes >> 20} MiB of memory"
+        return [first, f"{len(self.wrong)} findings"] + [f"{kind} {name}: {what}" for kind, name, what in self.wrong]
 
 
 class Process:
@@ -429,10 +429,12 @@ class Process:
         self._seeds = seeds
         self._start()
         self.task: dict[str, Any] | None = None
+        self.max_bytes = 0
 
     def _start(self) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *map(os.path.abspath, sys.path)])}
         environment |= {"XDG_CACHE_HOME": str(self._seeds / "cache"), "OMP_NUM_THREADS": "1"}
+        environment["MALLOC_ARENA_MAX"] = "2"  # else address space grows with the machine's processors
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--worker", str(self._seeds)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
@@ -454,6 +456,7 @@ class Process:
             self._start()
             return f"the process ended ({code})"
         answer = json.loads(line)
+        self.max_bytes = max(self.max_bytes, answer["bytes"])
         if answer["bytes"] > MAX_BYTES:
             self.end()
             self._start()
@@ -494,6 +497,7 @@ def run(tasks: Iterator[dict[str, Any]], seeds: Path, *, workers: int = 1, secon
     def note(process: Process, wrong: str) -> None:
         task = process.task or {}
         found.counts[task["kind"]] += 1
+        found.max_bytes = max(found.max_bytes, process.max_bytes)
         if wrong:
             found.wrong.append((task["kind"], str(task.get("path", task.get("number"))), wrong))
 
@@ -565,6 +569,7 @@ def main() -> int:
             (args.keep / kind).mkdir(parents=True, exist_ok=True)
             (args.keep / kind / f"{number}-{name}").write_bytes(data)
         found.counts += more.counts
+        found.max_bytes = max(found.max_bytes, more.max_bytes)
         found.wrong += more.wrong
     print("\n".join(found.lines()))
     return 1 if found.wrong else 0
