@@ -115,6 +115,12 @@ OPERATORS = {
         "Reshape", n.op("Unsqueeze", "input", n.constant(np.int64([1]))), n.op("Shape", "input")
     ),
 }  # fmt: skip
+OPERATORS["gather-channels"] = lambda n: n.op("Gather", "input", n.constant(np.int64([2, 0, -2])), axis=1)
+OPERATORS["gather-nd"] = lambda n: n.op(
+    "Transpose",
+    n.op("GatherND", n.op("Transpose", "input", perm=[1, 0, 2, 3]), n.constant(np.int64([[2], [0], [1]]))),
+    perm=[1, 0, 2, 3],
+)
 OPERATORS["resize-and-back"] = lambda n: n.conv(
     n.op(
         "Resize", "input", "", n.constant(np.float32([1, 1, 2, 2])), mode="linear",

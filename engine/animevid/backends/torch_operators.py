@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from animevid.backends import torch_moving
+from animevid.backends.torch_moving import Numbers
 from animevid.errors import BackendError
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 
 Maker = Callable[[dict[str, Any], int], Callable[..., Any]]
@@ -42,7 +44,7 @@ def _arithmetic(path: str) -> Maker:
         import torch
 
         function: Any = getattr(torch, path)
-        numbers = _Numbers()
+        numbers = Numbers()
 
         def run(first: Any, second: Any) -> Any:
             if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
@@ -56,25 +58,6 @@ def _arithmetic(path: str) -> Maker:
 
 
 _NUMPY_NAMES = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "floor_divide", "pow": "power"}
-
-
-class _Numbers:
-    """A node's constants on the host, as tensors beside a frame. Made once: a capture refuses copies to it."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[Any, ...], torch.Tensor] = {}
-
-    def beside(self, like: torch.Tensor, value: Any) -> torch.Tensor:
-        """``value`` in the dtype and on the device of ``like``; a tensor is itself."""
-        if not isinstance(value, np.ndarray):
-            tensor: torch.Tensor = value
-            return tensor
-        key = (value.tobytes(), value.dtype.str, value.shape, like.dtype, like.device)
-        if key not in self._made:
-            import torch
-
-            self._made[key] = torch.as_tensor(value.copy(), dtype=like.dtype, device=like.device)
-        return self._made[key]
 
 
 def _conv(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
@@ -221,76 +204,6 @@ def _cast(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
     return run
 
 
-def _constant(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
-    import onnx
-
-    (name, value), *_ = attributes.items()
-    array = onnx.numpy_helper.to_array(value) if name == "value" else np.asarray(value)
-    return lambda: array
-
-
-def _shape(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
-    part = slice(attributes.get("start", 0), attributes.get("end"))
-    return lambda x: np.asarray(x.shape, np.int64)[part]
-
-
-def _gather(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
-    return lambda x, index: np.take(_on_host(x), index, axis=attributes.get("axis", 0))
-
-
-def _on_host(x: Any) -> Any:
-    if not isinstance(x, np.ndarray):
-        raise RuntimeError("the backend torch cannot gather along a frame")
-    return x
-
-
-def _concat(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
-    import torch
-
-    axis = attributes["axis"]
-
-    def run(*parts: Any) -> Any:
-        if all(isinstance(part, np.ndarray) for part in parts):
-            return np.concatenate(parts, axis)
-        return torch.cat(parts, axis)
-
-    return run
-
-
-def _reshape(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
-    def run(x: Any, shape: Any) -> Any:
-        sides = [x.shape[i] if side == 0 else int(side) for i, side in enumerate(np.atleast_1d(shape))]
-        return x.reshape(sides)
-
-    return run
-
-
-def _unsqueeze(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
-    def run(x: Any, axes: Any = None) -> Any:
-        along = tuple(int(axis) for axis in (attributes["axes"] if axes is None else axes))
-        if isinstance(x, np.ndarray):
-            return np.expand_dims(x, along)
-        for axis in sorted(along):
-            x = x.unsqueeze(axis)
-        return x
-
-    return run
-
-
-def _slice(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
-    def run(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
-        along = range(len(starts)) if axes is None else [int(axis) for axis in axes]
-        strides = [1] * len(starts) if steps is None else [int(step) for step in steps]
-        cut: list[slice] = [slice(None)] * x.ndim
-        for axis, start, end, step in zip(along, starts, ends, strides, strict=True):
-            if step < 1:
-                raise RuntimeError(f"Slice with {step = } is not known to the backend torch")
-            cut[axis] = slice(int(start), int(end), step)
-        return x[tuple(cut)]
-
-    return run
-
-
 def _average_pool(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
     from torch.nn import functional
 
@@ -328,31 +241,6 @@ def _prelu(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
     return lambda x, slope: torch.where(x >= 0, x, x * slope)
 
 
-def _transpose(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
-    return lambda x: x.permute(attributes.get("perm", list(range(x.ndim))[::-1]))
-
-
-def _depth_to_space(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
-    from torch.nn import functional
-
-    if attributes.get("mode", b"DCR") != b"CRD":
-        raise BackendError("DepthToSpace in the mode DCR is not known to the backend torch; use onnxruntime")
-    return lambda x: functional.pixel_shuffle(x, attributes["blocksize"])
-
-
-def _space_to_depth(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
-    from torch.nn import functional
-
-    def run(x: Any) -> Any:
-        if x.shape[1] != 1:  # of more channels, torch orders them differently
-            raise BackendError(
-                f"SpaceToDepth of {x.shape[1]} channels is not known to the backend torch; use onnxruntime"
-            )
-        return functional.pixel_unshuffle(x, attributes["blocksize"])
-
-    return run
-
-
 def _sum(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
     return _over_all("add")
 
@@ -362,7 +250,7 @@ def _over_all(name: str) -> Callable[..., Any]:
     import torch
 
     function: Any = getattr(torch, name)
-    numbers = _Numbers()
+    numbers = Numbers()
 
     def run(*terms: Any) -> Any:
         like = next((term for term in terms if not isinstance(term, np.ndarray)), None)
@@ -380,14 +268,15 @@ OPERATORS: dict[str, Maker] = {
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "Clip": _clip,
-    "Concat": _concat,
-    "Constant": _constant,
+    "Concat": torch_moving.concat,
+    "Constant": torch_moving.constant,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
-    "DepthToSpace": _depth_to_space,
+    "DepthToSpace": torch_moving.depth_to_space,
     "Div": _arithmetic("div"),
     "Exp": _torch("exp"),
-    "Gather": _gather,
+    "Gather": torch_moving.gather,
+    "GatherND": torch_moving.gather_nd,
     "GroupNormalization": _group_norm,
     "Identity": _plain(lambda: lambda x: x),
     "InstanceNormalization": _instance_norm,
@@ -403,16 +292,16 @@ OPERATORS: dict[str, Maker] = {
     "Reciprocal": _torch("reciprocal"),
     "ReduceMean": _reduce_mean,
     "Relu": _torch("relu"),
-    "Reshape": _reshape,
+    "Reshape": torch_moving.reshape,
     "Resize": _resize,
-    "Shape": _shape,
+    "Shape": torch_moving.shape,
     "Sigmoid": _torch("sigmoid"),
-    "Slice": _slice,
-    "SpaceToDepth": _space_to_depth,
+    "Slice": torch_moving.slice_,
+    "SpaceToDepth": torch_moving.space_to_depth,
     "Sqrt": _torch("sqrt"),
     "Sub": _arithmetic("sub"),
     "Sum": _sum,
     "Tanh": _torch("tanh"),
-    "Transpose": _transpose,
-    "Unsqueeze": _unsqueeze,
+    "Transpose": torch_moving.transpose,
+    "Unsqueeze": torch_moving.unsqueeze,
 }

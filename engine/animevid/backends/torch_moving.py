@@ -1,0 +1,155 @@
+"""ONNX's operators that move values and compute nothing (shapes, slices, layouts), as functions of torch.
+
+What belongs to the graph's own arithmetic on shapes are arrays of the host; frames are tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from animevid.errors import BackendError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Numbers:
+    """A node's constants on the host, as tensors beside a frame. Made once: a capture refuses copies to it."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, ...], torch.Tensor] = {}
+
+    def beside(self, like: torch.Tensor, value: Any, *, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """``value`` on the device of ``like``, in its dtype unless another is asked for; a tensor is itself."""
+        if not isinstance(value, np.ndarray):
+            tensor: torch.Tensor = value
+            return tensor
+        dtype = dtype or like.dtype
+        key = (value.tobytes(), value.dtype.str, value.shape, dtype, like.device)
+        if key not in self._made:
+            import torch
+
+            self._made[key] = torch.as_tensor(value.copy(), dtype=dtype, device=like.device)
+        return self._made[key]
+
+
+def constant(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    import onnx
+
+    (name, value), *_ = attributes.items()
+    array = onnx.numpy_helper.to_array(value) if name == "value" else np.asarray(value)
+    return lambda: array
+
+
+def shape(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    part = slice(attributes.get("start", 0), attributes.get("end"))
+    return lambda x: np.asarray(x.shape, np.int64)[part]
+
+
+def gather(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    axis, numbers = attributes.get("axis", 0), Numbers()
+
+    def run(x: Any, index: Any) -> Any:
+        if isinstance(x, np.ndarray):
+            return np.take(x, index, axis)
+        return _picked(x, index, axis, numbers)
+
+    return run
+
+
+def gather_nd(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    """Of indices ``(K, 1)``, which choose along the first axis: exporters make that of ``x[:, order]``."""
+    numbers = Numbers()
+    if attributes.get("batch_dims", 0):
+        raise BackendError("GatherND with batch_dims is not known to the backend torch; use onnxruntime")
+
+    def run(x: Any, index: Any) -> Any:
+        if np.ndim(index) != 2 or index.shape[1] != 1:
+            raise RuntimeError(f"GatherND with {index.shape = } is not known to the backend torch")
+        return _picked(x, index[:, 0], 0, numbers)
+
+    return run
+
+
+def _picked(x: torch.Tensor, index: Any, axis: int, numbers: Numbers) -> torch.Tensor:
+    import torch
+
+    if not isinstance(index, np.ndarray) or index.ndim != 1:
+        raise RuntimeError("the backend torch cannot gather by what it computes")
+    where = np.where(index < 0, index + x.shape[axis], index)
+    return torch.index_select(x, axis, numbers.beside(x, where, dtype=torch.int64))
+
+
+def concat(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    import torch
+
+    axis = attributes["axis"]
+
+    def run(*parts: Any) -> Any:
+        if all(isinstance(part, np.ndarray) for part in parts):
+            return np.concatenate(parts, axis)
+        return torch.cat(parts, axis)
+
+    return run
+
+
+def reshape(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    def run(x: Any, shape: Any) -> Any:
+        sides = [x.shape[i] if side == 0 else int(side) for i, side in enumerate(np.atleast_1d(shape))]
+        return x.reshape(sides)
+
+    return run
+
+
+def unsqueeze(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    def run(x: Any, axes: Any = None) -> Any:
+        along = tuple(int(axis) for axis in (attributes["axes"] if axes is None else axes))
+        if isinstance(x, np.ndarray):
+            return np.expand_dims(x, along)
+        for axis in sorted(along):
+            x = x.unsqueeze(axis)
+        return x
+
+    return run
+
+
+def slice_(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    def run(x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Any:
+        along = range(len(starts)) if axes is None else [int(axis) for axis in axes]
+        strides = [1] * len(starts) if steps is None else [int(step) for step in steps]
+        cut: list[slice] = [slice(None)] * x.ndim
+        for axis, start, end, step in zip(along, starts, ends, strides, strict=True):
+            if step < 1:
+                raise RuntimeError(f"Slice with {step = } is not known to the backend torch")
+            cut[axis] = slice(int(start), int(end), step)
+        return x[tuple(cut)]
+
+    return run
+
+
+def transpose(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    return lambda x: x.permute(attributes.get("perm", list(range(x.ndim))[::-1]))
+
+
+def depth_to_space(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    if attributes.get("mode", b"DCR") != b"CRD":
+        raise BackendError("DepthToSpace in the mode DCR is not known to the backend torch; use onnxruntime")
+    return lambda x: functional.pixel_shuffle(x, attributes["blocksize"])
+
+
+def space_to_depth(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    from torch.nn import functional
+
+    def run(x: Any) -> Any:
+        if x.shape[1] != 1:  # of more channels, torch orders them differently
+            raise BackendError(
+                f"SpaceToDepth of {x.shape[1]} channels is not known to the backend torch; use onnxruntime"
+            )
+        return functional.pixel_unshuffle(x, attributes["blocksize"])
+
+    return run
