@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
 from contextlib import redirect_stderr, redirect_stdout
@@ -507,6 +510,33 @@ def test_the_stand_in_has_the_names_of_the_real_library():
         assert set(getattr(fake_tensorrt, name).__members__) <= set(getattr(rtx, name).__members__)
     assert hasattr(rtx.IRuntimeConfig, "dynamic_shapes_kernel_specialization_strategy")
     assert hasattr(rtx.BuilderFlag, "REQUIRE_USER_ALLOCATION")
+
+
+def test_the_stand_in_has_the_names_of_classic_tensorrts_lean_runtime():
+    """Which is all of classic TensorRT that PyPI has. In a process of its own: TensorRT for RTX is loaded here."""
+    if importlib.util.find_spec("tensorrt_lean_bindings") is None:
+        pytest.skip("TensorRT's lean runtime is not installed: pip install tensorrt-lean-cu13")
+    script = (
+        "import json, tensorrt_lean_bindings as trt\n"
+        "print(json.dumps({name: dir(getattr(trt, name)) for name in dir(trt) if name[0].isupper()}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    real = json.loads(done.stdout)
+    own = {"session", "contexts_made", "compiled", "spoiled"}
+    # Asked for by getattr: TensorRT for RTX has them.
+    of_rtx = {"is_stream_capturable", "create_runtime_cache", "set_runtime_cache"}
+    for ours, theirs in (
+        (fake_tensorrt.Runtime, "Runtime"),
+        (fake_tensorrt._NativeEngine, "ICudaEngine"),
+        (fake_tensorrt._Context, "IExecutionContext"),
+        (fake_tensorrt._RuntimeConfig, "IRuntimeConfig"),
+    ):
+        names = {name for name in vars(ours) if not name.startswith("_")} - own - of_rtx
+        assert names
+        assert names <= set(real[theirs]), names - set(real[theirs])
+    strategies = fake_tensorrt.ExecutionContextAllocationStrategy.__members__
+    assert set(strategies) <= set(real["ExecutionContextAllocationStrategy"])
+    assert "DynamicShapesKernelSpecializationStrategy" not in real  # so that no runtime cache is asked for
 
 
 @in_child

@@ -133,7 +133,7 @@ private:
         failure_ = nullptr;
         fibers_.resize(threads);
         for (Fiber& fiber : fibers_) {
-            if (!fiber.stack) fiber.stack = std::make_unique<char[]>(STACK_BYTES);
+            if (!fiber.stack) fiber.stack.reset(new char[STACK_BYTES]);  // not zeroed: that takes longer than the kernel
             getcontext(&fiber.context);
             fiber.context.uc_stack.ss_sp = fiber.stack.get();
             fiber.context.uc_stack.ss_size = STACK_BYTES;
@@ -160,7 +160,6 @@ private:
                 opened |= open_if_all(first, std::min(first + WARP, threads), WARP_BARRIER);
             if (!opened && !ran) throw std::logic_error("threads of a block wait at different barriers, or some ended");
         }
-        fibers_.clear();
     }
 
     bool all_at(unsigned first, unsigned last, Where where) const {

@@ -30,6 +30,7 @@ from animevid.styles.card import ColourOrder, Layout, StyleCard
 
 ODD_SIZES = ((1, 1), (2, 3), (9, 31), (33, 65), (90, 161), (271, 479))
 FORMS = ((8, "yuv420p"), (8, "nv12"), (10, "yuv420p"), (10, "nv12"))
+FILTERED_SIZES = ((1, 1), (9, 31), (33, 65), (90, 161))
 _FILTERED_FRAMES = 5
 NORM_SHAPES = ((1, 1, 1, 1), (2, 3, 5, 7), (1, 5, 1, 333), (2, 4, 181, 183))
 #: Largest difference that is rounding, float32 and float16: tensors on [-1, 1], or codes of 8 bits.
@@ -69,7 +70,7 @@ def section(options: CheckOptions) -> Iterator[Finding]:
         for half in (False, True):
             pixels = compare_pixels(gpu, half=half, sizes=ODD_SIZES)
             norms = compare_norms(gpu, half=half, shapes=NORM_SHAPES)
-            filters = compare_filters(gpu, half=half, sizes=ODD_SIZES)
+            filters = compare_filters(gpu, half=half, sizes=FILTERED_SIZES)
             yield from summaries([*pixels, *norms, *filters])
 
 
