@@ -48,7 +48,7 @@ def _complete_in_bash(script: str, *words: str) -> list[str]:
         (("animevid", "in.mp4", "--backend", "o"), ["onnxruntime", "openvino"]),
         (("animevid", "in.mp4", "--preset", "very"), ["veryfast", "veryslow"]),
         (("animevid", "styles", "eh"), ["ehon"]),
-        (("animevid", "train", "animegan2-nano+a"), ["animegan2-nano+ada"]),
+        (("animevid", "train", "animegan2-nano+vgg"), ["animegan2-nano+vgg16"]),
         (("animevid", "train", "--photos", "animegan2-n"), []),
         (("animevid", "completion", ""), ["bash", "zsh", "fish"]),
     ],
