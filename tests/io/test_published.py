@@ -222,6 +222,33 @@ def test_a_silent_server_does_not_stop_the_search_nor_what_else_happens_here(pac
             sink.write(next(iter(template)))
 
 
+def test_pyav_waits_for_a_silent_server_without_end_before_19():
+    """Why ``io.network.avio`` exists: PyAV 18 ignores its own time limit where it opens an output."""
+    program = (
+        "import av, sys\n"
+        "output = av.open(sys.argv[1], 'w', format='flv', timeout=(0.5, 0.5))\n"
+        "stream = output.add_stream('flv', rate=25)\n"
+        "stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'\n"
+        "output.start_encoding()\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        command = [sys.executable, "-c", program, f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/film"]
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        try:
+            connection, _ = silent.accept()
+            with connection:
+                waits = int(av.__version__.split(".")[0]) < 19
+                try:
+                    process.wait(2 if waits else 60)
+                except subprocess.TimeoutExpired:
+                    assert waits
+                else:
+                    assert not waits, "PyAV has a limit of time now: see avio.py"
+        finally:
+            process.kill()
+            process.wait()
+
+
 @pytest.mark.parametrize("should_stop", [True, False], ids=["ended by its user", "at the end of the film"])
 def test_a_break_in_the_last_words_is_an_error_only_to_whoever_has_not_ended_it(film: Path, should_stop: bool):
     with VideoSource(film) as template:

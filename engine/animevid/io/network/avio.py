@@ -1,8 +1,11 @@
-"""The network to write to, as a file for PyAV: FFmpeg's own protocols, with a limit of time and a way out.
+"""Output over FFmpeg's network protocols, as a file for PyAV, with a time limit and cancellation.
 
-PyAV lets FFmpeg open an output's protocol itself: without a limit of time, without options, and with Python's lock
-held, so that a server that is out of reach stops every thread here, and Ctrl-C with them. The same functions of the
-same library are therefore called directly (avio.h), where it can be found.
+PyAV 18 (the last for Python 3.11) opens an output's protocol with the GIL held and without its ``timeout``, so a silent
+server blocks every thread and Ctrl-C without end; writing to a stalled one has no time limit either. So the functions
+of the same library are called directly (avio.h). PyAV 19 applies ``timeout`` to both and releases the GIL, but nothing
+ends a wait earlier, as Ctrl-C must. ``tests/io/test_published.py`` shows the difference
+(``test_pyav_waits_for_a_silent_server_without_end_before_19``): this module can go with PyAV 18, if PyAV then has a
+way to cancel.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ from typing import Any
 import av
 import av.container.core
 
-#: How long a server may take nothing, as long as a station may be silent that is read.
+#: How long a server may accept nothing, the same as the read timeout of a station.
 _TIMEOUT_SECONDS = 30.0
-#: How long what is said at a regular end may take.
+#: How long the last packets at a regular end may take.
 _FAREWELL_SECONDS = 2.0
 _WRITE = 2  # AVIO_FLAG_WRITE
 _INTERRUPT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
@@ -32,7 +35,7 @@ class _InterruptCallback(ctypes.Structure):
 
 
 class _Context(ctypes.Structure):
-    """The beginning of FFmpeg's ``AVIOContext``, as it is since FFmpeg 5."""
+    """The first fields of FFmpeg's ``AVIOContext``, unchanged since FFmpeg 5."""
 
     _fields_ = [
         ("av_class", ctypes.c_void_p),
@@ -53,7 +56,7 @@ class _Context(ctypes.Structure):
 
 @functools.cache
 def _library() -> Any:
-    """FFmpeg's functions, found through the module of PyAV that is linked with them; ``None`` where that cannot be."""
+    """FFmpeg's functions, found through the PyAV module linked with them; ``None`` where that fails."""
     if os.name == "nt":
         return None
     try:
@@ -79,7 +82,7 @@ def _library() -> Any:
 
 
 def open_avio_output(url: str, *, protocols: str, should_stop: Callable[[], bool]) -> AvioOutput | None:
-    """A connection to ``url``; ``None`` where FFmpeg's functions cannot be called.
+    """Connect to ``url``; ``None`` where FFmpeg's functions cannot be called.
 
     ``should_stop`` ends every wait.
 
@@ -97,7 +100,7 @@ def open_avio_output(url: str, *, protocols: str, should_stop: Callable[[], bool
 
 
 class AvioOutput:
-    """An open connection, with the methods of a file that PyAV asks for. One thread writes."""
+    """An open connection with the file methods that PyAV calls. One thread writes."""
 
     def __init__(self, library: Any, url: str, *, protocols: str, should_stop: Callable[[], bool]) -> None:
         self._library = library
@@ -125,7 +128,7 @@ class AvioOutput:
 
     @property
     def is_understood(self) -> bool:
-        """Whether FFmpeg's structure is the one described here, as a new connection's looks."""
+        """Whether FFmpeg's structure matches ours, judged by a new connection's values."""
         context = self._context.contents
         return (context.eof_reached, context.error, context.write_flag) == (0, 0, 1)
 
@@ -141,27 +144,27 @@ class AvioOutput:
         self._library.avio_flush(self._context)
         error = self._context.contents.error
         if error < 0:
-            self._abandoned = True  # what the muxer still has to say is not waited for
+            self._abandoned = True  # do not wait for the muxer's last writes
             _check(error)
         return len(data)
 
     def abandon(self) -> None:
-        """Close without waiting for anybody. Safe to call twice."""
+        """Close without waiting for the server. Safe to call twice."""
         self._abandoned = True
         with suppress(OSError, av.FFmpegError):
             self.close()
 
     def close(self) -> None:
-        """Say goodbye and hang up. Safe to call twice.
+        """Flush and disconnect. Safe to call twice.
 
         Raises:
-            OSError, av.FFmpegError: what was written last did not arrive.
+            OSError, av.FFmpegError: the last data did not arrive.
         """
         if self._context:
             _check(self._library.avio_closep(ctypes.byref(self._context)))
 
     def _interrupt(self, _: int) -> int:
-        """Asked by FFmpeg while it waits, ten times a second: whether to give up."""
+        """FFmpeg's interrupt callback, called ten times a second while it waits: nonzero aborts."""
         if self._abandoned:
             return 1
         if not self._should_stop():
@@ -173,7 +176,7 @@ class AvioOutput:
 
 
 def _check(code: int) -> None:
-    """Raise what FFmpeg's ``code`` means."""
+    """Raise the error of FFmpeg's ``code``."""
     if code >= 0:
         return
     av.error.err_check(code)
