@@ -45,6 +45,12 @@ def command_lines(readme: str) -> list[str]:
     return [line for line in lines if line.startswith("animevid ")]
 
 
+def code_blocks(readme: str, language: str) -> list[str]:
+    """The text of all blocks of ``language``."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", readme, flags=re.MULTILINE | re.DOTALL)
+    return [block for kind, block in blocks if kind == language]
+
+
 def reason_not_to_run(line: str) -> str | None:
     """Why ``line`` is not run here; ``None`` if it is."""
     return next((reason for start, reason in NOT_RUN.items() if line.startswith(start)), None)
@@ -135,6 +141,33 @@ def run_server(folder: Path) -> None:
     print("ok      animevid serve: gave its page", flush=True)
 
 
+def run_python(readme: str, folder: Path) -> None:
+    """README's lines of Python, on a film and an array."""
+    place = folder / "python"
+    place.mkdir()
+    shutil.copy(folder / "a.mkv", place / "in.mp4")
+    given = "import numpy\npicture = numpy.full((48, 64, 3), 90, numpy.uint8)\nframes = [picture, picture]\n"
+    done = subprocess.run(
+        [sys.executable, "-c", given + "\n".join(code_blocks(readme, "python"))],
+        cwd=place, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    if done.returncode != 0 or not (place / "small.mp4").exists():
+        raise SystemExit(f"FAILED  README's Python: {done.stderr.strip()}")
+    print("ok      README's Python", flush=True)
+
+
+def run_defaults(readme: str, folder: Path) -> None:
+    """README's ``animevid.toml`` decides what it says."""
+    place = folder / "defaults"
+    place.mkdir()
+    (place / "animevid.toml").write_text("\n".join(code_blocks(readme, "toml")))
+    command = [*ANIMEVID, str(folder / "in.mp4"), "out.mp4", "--dry-run"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=240, check=False)
+    if done.returncode != 0 or "default: animevid.toml: style = ehon, crf = 22" not in done.stdout:
+        raise SystemExit(f"FAILED  README's animevid.toml: {done.stdout}{done.stderr}")
+    print("ok      README's animevid.toml", flush=True)
+
+
 def check_description() -> None:
     """What an index and ``pip show`` read: all of it, without links that lead nowhere from there.
 
@@ -156,7 +189,8 @@ def main() -> None:
         raise SystemExit(
             f"animevid comes from {animevid.__file__}: install the wheel, and run this outside the sources"
         )
-    lines = command_lines((CHECKOUT / "README.md").read_text(encoding="utf-8"))
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    lines = command_lines(readme)
     missing = {"animevid in.mp4 out.mp4", "animevid webcam", "animevid serve"} - set(lines)
     if missing:
         raise SystemExit(f"README no longer has {sorted(missing)}: were its blocks changed?")
@@ -171,6 +205,8 @@ def main() -> None:
                 run_server(folder)
             else:
                 run_line(line, folder)
+        run_python(readme, folder)
+        run_defaults(readme, folder)
 
 
 if __name__ == "__main__":

@@ -273,7 +273,8 @@ class PendingFolder:
             raise OutputError(f"path = {str(target)!r} cannot be written: the folder around it does not exist")
         if target.is_dir() and not overwrite:
             if pattern is None and any(target.iterdir()):
-                raise OutputError(f"path = {str(target)!r} has files in it: choose another folder or overwrite (-y)")
+                way_out = "choose another folder, name a film (out.mp4) or overwrite (-y)"
+                raise OutputError(f"path = {str(target)!r} has files in it: {way_out}")
             if pattern is not None and (taken := _first_of_pattern(target, pattern)) is not None:
                 raise OutputError(f"path = {str(taken)!r} exists already: choose another pattern or overwrite (-y)")
         if not os.access(folder, os.W_OK | os.X_OK):

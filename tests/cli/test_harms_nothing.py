@@ -115,3 +115,26 @@ def test_a_film_whose_every_frame_is_whole_passes_strict(clip, packed_style, tmp
     assert _run(clip, tmp_path / "out.mp4", "--style", packed_style, "--strict") == 0
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == 6
+
+
+def test_many_films_are_not_written_into_a_folder_that_is_called_as_a_film(
+    clip, packed_style, tmp_path, monkeypatch, capfd
+):
+    shutil.copy(clip, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert _run(".", "out.mp4", "--style", packed_style) == 2
+    assert "OUTPUT = 'out.mp4' is a film's name, INPUT is many films: give a folder, out/" in capfd.readouterr().err
+    assert os.listdir() == ["mine.mp4"]
+
+
+def test_the_current_folder_is_told_to_be_no_film(clip, packed_style, tmp_path, monkeypatch, capfd):
+    shutil.copy(clip, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert _run("mine.mp4", ".", "--style", packed_style) == 4
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.endswith("path = '.' has files in it: choose another folder, name a film (out.mp4) or overwrite (-y)")
+
+
+def test_a_backend_that_is_none_is_told_with_what_was_meant(clip, packed_style, tmp_path, capfd):
+    assert _run(clip, tmp_path / "out.mp4", "--style", packed_style, "--backend", "onnxruntme") == 2
+    assert "did you mean 'onnxruntime'?" in capfd.readouterr().err

@@ -16,6 +16,7 @@ from animevid.backends.base import Backend, Tensor
 from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, UsageError
 from animevid.styles.card import StyleCard
+from animevid.suggestions import nearest
 
 __all__ = ["Backend", "BackendStatus", "Tensor", "available_backends", "backend_names", "open_backend"]
 
@@ -66,7 +67,9 @@ def backend_class(name: str) -> type[Backend]:
         return found
     entry_point = _from_other_packages().get(name)
     if entry_point is None:
-        raise UsageError(f"backend = {name!r}: allowed are auto, {', '.join(backend_names())}")
+        meant = nearest(name, backend_names())
+        question = f"; did you mean {meant!r}?" if meant else ""
+        raise UsageError(f"backend = {name!r}: allowed are auto, {', '.join(backend_names())}{question}")
     try:
         loaded = entry_point.load()
     except Exception as error:  # another package's module may raise anything

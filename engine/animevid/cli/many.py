@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -44,11 +45,16 @@ def run_many(
 ) -> int:
     """Convert all films of ``sources`` into the folder ``target``; returns the exit code of the first that failed."""
     from animevid.cli.progress import open_reporter
+    from animevid.io.containers import MUXERS
+    from animevid.io.sinks.animation import ANIMATIONS
     from animevid.styles import open_style
 
     folder = Path(target)
     if folder.is_file() or not is_local_file(target):
         raise UsageError(f"OUTPUT = {redacted(target)!r} is no folder: many films are written into one")
+    is_film = folder.suffix.lower() in {*MUXERS, *ANIMATIONS} and not target.endswith(("/", os.sep))
+    if is_film and not folder.is_dir():
+        raise UsageError(f"OUTPUT = {target!r} is a film's name, INPUT is many films: give a folder, {folder.stem}/")
     template = args.name or DEFAULT_NAME
     style = open_style(replace(options, precision=None))
     options = replace(options, style=style if options.precision is None else options.style)

@@ -57,7 +57,7 @@ def open_conversion(
     Raises:
         UsageError: it cannot be resumable as requested; or it was begun with other settings.
     """
-    if is_local_file(dst):
+    if is_local_file(dst) and local_path(dst).name:  # "." has none, and no job
         _remove_if_joined(local_path(dst))
     conversion = Conversion(src, dst, options)
     try:

@@ -206,7 +206,7 @@ def _find(name: str, *, quality: str | None, precision: str | None) -> Path:
         variants = ", ".join(sorted(found for found in files if _split(found)[0] == name))
         raise StyleError(f"the style {name!r} has no variant with {quality = }, {precision = }; there is {variants}")
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    question = f"; did you mean {near[0]!r}?" if near else ""
+    question = f"; did you mean {near[0]!r}?" if near else "."
     raise StyleError(
         f"there is no style {name!r}{question} There are: {', '.join(names) or 'none installed'}; or give an .onnx file"
     )
