@@ -352,7 +352,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "io/test_retries.py io/test_reconnecting.py",
         ("reading again without a pause reset", "                    self._backoff.reset()\n", ""),
         ("the gap is closed", "gap = Fraction(max(0.0, away, missed)).limit_denominator(1000)", "gap = Fraction(0)"),
-        ("sound of before the break goes back", "continue  # sound of the last connection", "pass  # sound"),
+        ("sound of before the break goes back", "continue  # audio of the last connection", "pass  # audio"),
     ),
     *_those(
         "io/encoders.py",

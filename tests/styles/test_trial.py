@@ -204,6 +204,19 @@ def test_seconds_that_are_none_are_one_line(text: str, monkeypatch: pytest.Monke
 
 
 @posix
+def test_a_runtime_that_does_not_load_in_the_child_is_not_the_styles_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.onnx").write_bytes(rgb_network())
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "onnxruntime.py").write_text("raise ImportError('libx.so: cannot open shared object file')")
+    monkeypatch.setattr(trial, "_remembered", {})
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "broken"), *filter(None, sys.path)]))
+    with pytest.raises(StyleError, match=r"cannot be tried here.*libx\.so"):
+        load_style(tmp_path / "own.onnx")
+
+
+@posix
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.onnx")
     for path in (tmp_path / "pipe.onnx", Path("/dev/zero"), tmp_path):

@@ -122,6 +122,9 @@ def program_folders() -> list[Path]:
     names = {*sys.path, sys.prefix, sys.base_prefix, "/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64"}
     names |= {f"/proc/{os.getpid()}", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm"}
     names |= {"/sys/devices/system", "/sys/fs/cgroup", "/dev/null", "/dev/urandom", "/etc/ld.so.cache"}
+    # Where libraries lie elsewhere: as the environment says, and on systems that keep each package in a folder.
+    names |= {name for name in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if os.path.isabs(name)}
+    names |= {"/nix/store", "/gnu/store"}
     # An entry of sys.path such as "/" or a home folder would open far more than a program.
     too_wide = {Path("/"), Path.home()}
     return [path for name in sorted(names) if name and (path := Path(name)).exists() and path not in too_wide]

@@ -36,8 +36,14 @@ def main() -> None:
     confine(writable=[], readable=program_folders())
     try:
         model = sys.stdin.buffer.read()
-        import numpy  # noqa: F401  # what they take to load is not the file's time
-        import onnxruntime  # noqa: F401
+        try:
+            import numpy  # noqa: F401  # what they take to load is not the file's time
+            import onnxruntime  # noqa: F401
+        except ImportError as error:  # not the file's doing: a library lies where this process may not read
+            name, reason = request["name"], " ".join(str(error).split())
+            return _say(
+                error=f"{name!r} cannot be tried here, ONNX Runtime does not load in a confined process: {reason}"
+            )
 
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, request["seconds"])  # its signal ends this process
