@@ -1,6 +1,6 @@
 """How much Python a frame costs: calls and changes of module per frame, and modules and threads per conversion.
 
-    python -m benchmarks.calls [--size 640x360] [--frames 60]
+    python -m benchmarks.calls [--size 640x360] [--frames 60] [--plot calls.svg]
 
 Converts two films, one three times as long as the other, with a profile function in every thread. The difference of the
 two is the cost of a frame without start-up. ``docs/architecture.md`` has the figures.
@@ -19,6 +19,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from benchmarks import plots
+
 _PACKAGE = "animevid"
 
 
@@ -35,6 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description=__doc__)
     parser.add_argument("--size", default="640x360", help="WIDTHxHEIGHT of the film")
     parser.add_argument("--frames", type=int, default=60)
+    plots.add_plot(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         short, long = (counted(Path(folder), args.size, count) for count in (args.frames, 3 * args.frames))
@@ -46,6 +49,9 @@ def main() -> int:
     print(f"calls per frame     {sum(per_frame.values()):.0f}")
     print(f"changes of module   {(long.changes - short.changes) / more:.0f} per frame")
     print(f"threads             {len(long.threads)}")
+    most = dict(sorted(per_frame.items(), key=lambda item: -item[1])[:15])
+    groups = {module: {"": calls} for module, calls in most.items()}
+    plots.write(args.plot, plots.bars("Python calls per frame, by module", groups, unit="calls"))
     return 0
 
 
