@@ -384,7 +384,7 @@ def report(
         "the photos, is worked out from the median step.\n\n"
         f"| network | {names[0]} | {names[1]} | s an epoch, initialization | s an epoch, training |\n"
         "|---|---:|---:|---:|---:|\n" + "\n".join(rows) + "\n\n"
-        f"`study.jpg`, from left to right: photo, {', '.join(method.title for method in methods)}.\n"
+        f"`study.jpg`, from left to right: photo; {'; '.join(method.title for method in methods)}.\n"
     )
 
 
