@@ -38,7 +38,6 @@ import cv2
 import numpy as np
 import torch
 from animevid.errors import AnimevidError
-from animevid_trainer.build import as_rgb, load_generator
 from animevid_trainer.data.batches import tensor_of
 from animevid_trainer.data.images import Image, enlarge_to, find_images, read_image, shrink_shortest_to
 from animevid_trainer.data.split import split_by_name
@@ -48,7 +47,9 @@ from animevid_trainer.evaluate.inception import open_inception
 from animevid_trainer.evaluate.standard import StandardFigures
 from animevid_trainer.perceptual import Perceptual, make_perceptual
 from animevid_trainer.recipes import load_recipe
+from animevid_trainer.run_networks import as_rgb
 from animevid_trainer.sample_grid import grid, write_png
+from animevid_trainer.stored_runs import load_generator
 from animevid_trainer.validation import middle
 
 from benchmarks.machine import processor

@@ -21,10 +21,11 @@ import cv2
 import numpy as np
 import torch
 from animevid_trainer.allocator import keep_freed_memory
-from animevid_trainer.build import DataSettings, RunData, make_objective, make_plan_of, make_source
 from animevid_trainer.data.batches import Batch
 from animevid_trainer.loop import LoopSettings, Trainer
 from animevid_trainer.recipes import load_recipe, with_lengths, with_overrides
+from animevid_trainer.run_data import DataSettings, RunData, make_plan_of, make_source
+from animevid_trainer.run_networks import make_objective
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import plots

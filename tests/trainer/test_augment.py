@@ -17,8 +17,9 @@ from animevid_trainer.augment import (
     sample_colour,
     sample_geometry,
 )
-from animevid_trainer.build import make_augment, make_plan_of
 from animevid_trainer.recipes import load_recipe, with_lengths, with_overrides
+from animevid_trainer.run_data import make_plan_of
+from animevid_trainer.run_networks import make_augment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

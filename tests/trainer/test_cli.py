@@ -134,7 +134,7 @@ def test_a_run_can_start_from_another_runs_generator(run: Path, folders: Path) -
     command = ["train", "distill", "--teacher", "bilateral", "--steps", "1", "--set", "losses.perceptual=0", *_TINY]
     command += ["--set", "phases.distill.generator_lr=1e-9", "--start-from", str(run)]
     assert main([*command, *_flags(folders, out)]) == 0
-    from animevid_trainer.build import load_generator
+    from animevid_trainer.stored_runs import load_generator
 
     first, second = (load_generator(folder).state_dict() for folder in (run, out))
     assert all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from animevid.errors import TrainingError
-from animevid_trainer.build import DataSettings, make_plan_of, make_source, open_data
 from animevid_trainer.data.batches import CropCache, Prefetcher, images_of, tensor_of
 from animevid_trainer.data.brightness import balance, brightness_of, compensate_exposure, measure_style
 from animevid_trainer.data.crops import CropSettings, draw_crop, prepare
@@ -30,6 +29,7 @@ from animevid_trainer.data.sampler import SeededSampler
 from animevid_trainer.data.split import split_by_name
 from animevid_trainer.data.targets import target_of, target_path
 from animevid_trainer.recipes import load_recipe, with_lengths, with_overrides
+from animevid_trainer.run_data import DataSettings, make_plan_of, make_source, open_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_runs import images, tiny_plan, tiny_source

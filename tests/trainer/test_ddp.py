@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from animevid.errors import TrainingError
-from animevid_trainer.build import DataSettings, RunData, make_source
 from animevid_trainer.checkpoint import load_checkpoint
 from animevid_trainer.data.sampler import SeededSampler
 from animevid_trainer.distributed import World
 from animevid_trainer.plan import make_plan
 from animevid_trainer.recipes import load_recipe
+from animevid_trainer.run_data import DataSettings, RunData, make_source
 from small_runs import images, tiny_plan, tiny_source
 
 _PROGRAM = Path(__file__).resolve().parent.parent / "small_runs.py"

@@ -188,7 +188,7 @@ def test_multiply_accumulates_are_those_worked_out_by_hand() -> None:
 
 def test_a_network_runs_at_any_size_and_gives_the_same_size() -> None:
     network = make_generator("nano")
-    from animevid_trainer.build import as_rgb
+    from animevid_trainer.run_networks import as_rgb
 
     image = images(1, seed=1, side_px=64)[0][:45, :61]
     output = stylize_with(as_rgb(network).eval(), image, multiple=8)
@@ -198,9 +198,9 @@ def test_a_network_runs_at_any_size_and_gives_the_same_size() -> None:
 
 
 def test_an_exported_style_counts_what_its_network_counts(tmp_path: Path) -> None:
-    from animevid_trainer.build import as_rgb
     from animevid_trainer.evaluate.candidates import COST_SIZE
     from animevid_trainer.export import make_card, to_onnx
+    from animevid_trainer.run_networks import as_rgb
 
     network = make_generator("nano", width=8, deep_width=8)
     for parameter in network.parameters():

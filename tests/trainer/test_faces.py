@@ -100,7 +100,7 @@ def test_a_walk_becomes_a_film_of_the_frames_that_were_asked_for(run, tmp_path):
 
 
 def test_a_walk_goes_through_its_samples_and_comes_back(run):
-    from animevid_trainer.build import load_any_generator
+    from animevid_trainer.stored_runs import load_any_generator
 
     generator = load_any_generator(run)
     settings = SampleSettings(3, columns=2, rows=1, scale=1, interpolate=5)

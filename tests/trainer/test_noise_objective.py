@@ -11,7 +11,7 @@ import pytest
 import torch
 from animevid.errors import TrainingError
 from animevid_trainer import losses, regularizers
-from animevid_trainer.build import DataSettings, RunData, latent_grid, make_objective, make_source
+from animevid_trainer.build import latent_grid
 from animevid_trainer.data.batches import Batch
 from animevid_trainer.discriminators.projected import ProjectedDiscriminator
 from animevid_trainer.generators.noise import NoiseGenerator
@@ -20,6 +20,8 @@ from animevid_trainer.objectives import NoiseObjective, Parts
 from animevid_trainer.plan import make_plan
 from animevid_trainer.progress import Progress
 from animevid_trainer.recipes import Regularizers, load_recipe, with_lengths, with_overrides
+from animevid_trainer.run_data import DataSettings, RunData, make_source
+from animevid_trainer.run_networks import make_objective
 from small_runs import differing, images, tiny_perceptual, weights_of
 from torch import nn
 

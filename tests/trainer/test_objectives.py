@@ -9,7 +9,7 @@ import cv2
 import pytest
 import torch
 from animevid.errors import TrainingError
-from animevid_trainer import build
+from animevid_trainer import run_data, run_networks, stored_runs
 from animevid_trainer.cli import main
 from animevid_trainer.objectives import registry
 from animevid_trainer.recipes import Phase, Recipe
@@ -57,7 +57,7 @@ def test_an_objective_of_another_package_is_trained_from_a_recipe_file_and_expor
     last = capsys.readouterr().out.splitlines()[-2]
     weighted, raw = (float(last.split("G/tint ")[1].split()[index].strip("()")) for index in (0, 1))
     assert weighted == pytest.approx(3.0 * raw, rel=1e-2)
-    assert type(build.load_generator(run)).__name__ == "Nano"
+    assert type(stored_runs.load_generator(run)).__name__ == "Nano"
 
 
 def _objective(name: str) -> object:
@@ -65,7 +65,9 @@ def _objective(name: str) -> object:
         name=name, summary="", generator="nano", objective=name, objective_options={"strength": 1.0},
         phases=(Phase("train", length_steps=1),),
     )  # fmt: skip
-    return build.make_objective(recipe.validated(), build.make_plan_of(recipe, photos=2), device=torch.device("cpu"))
+    return run_networks.make_objective(
+        recipe.validated(), run_data.make_plan_of(recipe, photos=2), device=torch.device("cpu")
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from animevid_trainer.build import DataSettings, RunData, make_objective, make_plan_of, make_source
 from animevid_trainer.loop import LoopSettings, Trainer, seed_everything
 from animevid_trainer.progress import Progress
 from animevid_trainer.recipes import Recipe, load_recipe, with_lengths, with_overrides
+from animevid_trainer.run_data import DataSettings, RunData, make_plan_of, make_source
+from animevid_trainer.run_networks import make_objective
 from small_runs import differing, images, weights_of
 
 _NAMES = (

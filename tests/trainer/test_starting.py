@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from animevid.errors import TrainingError
-from animevid_trainer.build import starting_weights
 from animevid_trainer.cli import main
 from animevid_trainer.generators import make_generator
 from animevid_trainer.recipes import Recipe, load_recipe
 from animevid_trainer.starting import OnnxTeacher, open_any_teacher
+from animevid_trainer.stored_runs import starting_weights
 from safetensors.torch import save_file
 from small_networks import rgb_network
 from small_runs import images

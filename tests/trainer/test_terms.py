@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from animevid_trainer import build
+from animevid_trainer import build, run_data, run_networks
 from animevid_trainer.data.batches import Batch
 from animevid_trainer.objectives import CycleObjective, StylizeObjective, stylize
 from animevid_trainer.objectives import terms as generator_terms
@@ -83,11 +83,11 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recipe], StylizeObjective
 
     def objective_of(recipe: Recipe) -> StylizeObjective | CycleObjective:
         generators, discriminators = iter((FORWARD, BACKWARD)), iter((D_WEIGHTS, PHOTO_D))
-        monkeypatch.setattr(build, "make_generator", lambda *_, **__: _Affine(*next(generators)))
-        monkeypatch.setattr(build, "make_discriminator", lambda *_, **__: _LinearD(next(discriminators)))
-        monkeypatch.setattr(build, "make_perceptual_of", lambda *_, **__: _Features())
-        plan = build.make_plan_of(recipe, photos=10)
-        return build.make_objective(recipe, plan, device=torch.device("cpu"))
+        monkeypatch.setattr(run_networks, "make_generator", lambda *_, **__: _Affine(*next(generators)))
+        monkeypatch.setattr(run_networks, "make_discriminator", lambda *_, **__: _LinearD(next(discriminators)))
+        monkeypatch.setattr(run_networks, "make_perceptual_of", lambda *_, **__: _Features())
+        plan = run_data.make_plan_of(recipe, photos=10)
+        return run_networks.make_objective(recipe, plan, device=torch.device("cpu"))
 
     return objective_of
 
@@ -100,7 +100,7 @@ def _found(objective: StylizeObjective | CycleObjective, step: int) -> list[tupl
 
 
 def _train_step(recipe: Recipe, phase: str) -> int:
-    plan = build.make_plan_of(recipe, photos=10)
+    plan = run_data.make_plan_of(recipe, photos=10)
     return next(place.first_step for place in plan.spans if place.phase.name == phase)
 
 
@@ -366,7 +366,9 @@ def test_a_conditional_discriminator_takes_six_channels_and_needs_no_art():
     recipe = load_recipe("distill+pix2pix")
     assert (recipe.needs_art, recipe.needs_teacher) == (False, True)
     recipe = with_overrides(recipe, {"losses.perceptual": 0.0})
-    objective = build.make_objective(recipe, build.make_plan_of(recipe, photos=10), device=torch.device("cpu"))
+    objective = run_networks.make_objective(
+        recipe, run_data.make_plan_of(recipe, photos=10), device=torch.device("cpu")
+    )
     assert objective.networks["discriminator"].layers[0].weight.shape[1] == 6
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from animevid.errors import TrainingError
-from animevid_trainer import build, perceptual
+from animevid_trainer import perceptual, run_data
 from animevid_trainer.cadence import Cadence, Every, parse_every
 from animevid_trainer.cli import main
 from animevid_trainer.loop import Means
@@ -42,7 +42,7 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         pytest.fail("images were read first")
 
-    monkeypatch.setattr(build, "open_images", fail)
+    monkeypatch.setattr(run_data, "open_images", fail)
 
 
 def _command(folders: Path, *flags: str) -> list[str]:
@@ -114,8 +114,8 @@ def test_dark_drawings_are_counted(folders: Path, tmp_path: Path) -> None:
 
     for index, level in enumerate((20, 40, 128)):
         cv2.imwrite(str(tmp_path / f"{index}.png"), np.full((300, 300, 3), level, np.uint8))
-    settings = build.DataSettings(folders / "photos", tmp_path)
-    assert build.open_data(load_recipe("animegan2"), settings).statistics.dark == 2
+    settings = run_data.DataSettings(folders / "photos", tmp_path)
+    assert run_data.open_data(load_recipe("animegan2"), settings).statistics.dark == 2
 
 
 # ------------------------------------------------------------------------------------------------------------- cadence

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import torch
 from animevid.errors import TrainingError
-from animevid_trainer.build import DataSettings, RunData, load_generator, make_objective, make_plan_of, make_validation
+from animevid_trainer.build import make_validation
 from animevid_trainer.checkpoint import best_checkpoint
 from animevid_trainer.data.batches import tensor_of
 from animevid_trainer.recipes import LossWeights, load_recipe, with_lengths, with_overrides
+from animevid_trainer.run_data import DataSettings, RunData, make_plan_of
+from animevid_trainer.run_networks import make_objective
+from animevid_trainer.stored_runs import load_generator
 from animevid_trainer.validation import StudentValidation, StyleValidation, Validate, middle, middles, spread
 from small_runs import differing, images, tiny_perceptual, tiny_trainer, weights_of
 

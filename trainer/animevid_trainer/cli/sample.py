@@ -79,8 +79,8 @@ def open_noise_generator(run: Path, *, step: int | None, averaged: bool) -> Nois
     Raises:
         TrainingError: no run, no such checkpoint, or a generator that stylizes photos.
     """
-    from animevid_trainer.build import load_any_generator
     from animevid_trainer.generators.noise import NoiseGenerator
+    from animevid_trainer.stored_runs import load_any_generator
 
     generator = load_any_generator(run, step="latest" if step is None else step, averaged=averaged)
     if not isinstance(generator, NoiseGenerator):

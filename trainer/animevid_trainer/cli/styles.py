@@ -57,7 +57,7 @@ def _fill_export(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_export(args: argparse.Namespace) -> int:
-    from animevid_trainer.build import load_generator
+    from animevid_trainer.stored_runs import load_generator
 
     _check_int8_flags(args)
     generator = load_generator(

@@ -154,11 +154,12 @@ def _take_faces(args: argparse.Namespace, recipe: Recipe) -> None:
 
 def _train(args: argparse.Namespace, recipe: Recipe) -> int:
     from animevid_trainer.allocator import keep_freed_memory
-    from animevid_trainer.build import DataSettings, start_run
+    from animevid_trainer.build import start_run
     from animevid_trainer.checkpoint import best_checkpoint
     from animevid_trainer.distributed import join_world
     from animevid_trainer.loop import LoopSettings
     from animevid_trainer.progress import Progress
+    from animevid_trainer.run_data import DataSettings
 
     keep_freed_memory()
     budget_bytes = int(args.memory * 2**30)

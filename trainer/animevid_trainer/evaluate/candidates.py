@@ -23,10 +23,11 @@ import torch
 from animevid.errors import UsageError
 from torch import Tensor, nn
 
-from animevid_trainer.build import as_rgb, load_generator
 from animevid_trainer.data.batches import images_of, tensor_of
 from animevid_trainer.data.images import Image
+from animevid_trainer.run_networks import as_rgb
 from animevid_trainer.starting import open_any_teacher
+from animevid_trainer.stored_runs import load_generator
 
 #: (height, width) at which multiply-accumulates and speed are stated: 16:9 and a multiple of 32.
 COST_SIZE = (352, 640)
