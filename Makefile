@@ -75,11 +75,11 @@ gpu-check: $(BIN)/python
 	$(PIP) install --constraint constraints-dev.txt $(GPU_EXTRAS) || $(PIP) install $(GPU_EXTRAS)
 	$(BIN)/animevid doctor --gpu
 
-# Wheels for Python 3.11 and newer on Linux (PyAV's is of the stable ABI).
+# Wheels for Python 3.11 and newer on Linux (PyAV's is of the stable ABI); the second is a part of the build.
 gpu-carry: install-dev
 	$(BIN)/python benchmarks/gpu_carry.py .gpu-carry
 	$(PIP) download --constraint constraints-dev.txt --no-deps --only-binary=:all: --platform manylinux_2_28_x86_64 \
-	  --implementation cp --python-version 3.12 --dest .gpu-carry av
+	  --implementation cp --python-version 3.12 --dest .gpu-carry av hatch-fancy-pypi-readme
 
 gpu-rehearse: install-dev
 	PYTHON="$(CURDIR)/$(BIN)/python" tests/gpu/rehearse.sh

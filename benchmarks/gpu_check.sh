@@ -26,8 +26,8 @@ offline=(-q --disable-pip-version-check --root-user-action=ignore --no-index --n
 shopt -s nullglob
 wheels=("$carried"/*.whl)
 [ ${#wheels[@]} -eq 0 ] || "$python" -m pip install "${offline[@]}" --no-compile "${wheels[@]}"
+export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"  # the build reads what was carried, too
 "$python" -m pip install "${offline[@]}" --no-build-isolation --upgrade .
-export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
 echo "built and installed in $SECONDS s"
 cd "$site"  # the checkout's own modules are not what is checked
 styles=()

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from animevid.backends.base import Backend
 from animevid.cli.options import add_common_options
 from animevid.errors import AnimevidError, DeviceError, UsageError
 from animevid.values import FrameSize, parse_count, parse_size
@@ -86,7 +90,7 @@ def _installation() -> Iterator[str]:
     yield f"animevid {animevid.__version__}, Python {platform.python_version()}, {platform.platform()}"
     yield f"FFmpeg {av.ffmpeg_version_info} in PyAV {av.__version__}"
     slow = "missing: frames are converted several times slower; install with a C++ compiler or take a wheel"
-    yield f"compiled kernels: {'used' if is_native() else slow}"
+    yield f"compiled kernels for the CPU: {'used' if is_native() else slow}"
     if (twice := onnxruntime_clash()) is not None:
         yield f"onnxruntime: {twice}"
 
@@ -106,8 +110,8 @@ def _nvidia() -> Iterator[str]:
     from animevid.backends import auto
 
     if not auto.driver_library_is_there():
-        card = "; there is a card: install its driver" if auto._nvidia_card_is_there() else ""
-        yield f"NVIDIA driver: none{card}"
+        card = "there is a card: install its driver" if auto._nvidia_card_is_there() else "frames are drawn by the CPU"
+        yield f"NVIDIA driver: none; {card}"
         return
     from animevid.gpu.driver import open_device
     from animevid.gpu.fatbin import load_fatbin
@@ -129,6 +133,10 @@ def _backends() -> Iterator[str]:
     from animevid.styles import list_styles
 
     style = list_styles()[0]
+
+    def opening(name: str) -> Backend:
+        return open_backend(style.model, style.card, backend=name)
+
     for status in available_backends():
         if status.name.startswith("tensorrt") and not auto.driver_library_is_there():
             if status.name == "tensorrt":
@@ -137,16 +145,30 @@ def _backends() -> Iterator[str]:
         if status.unavailable_reason is not None:
             yield f"backend {status.name}: no: {status.unavailable_reason}"
             continue
-        said = _tried(lambda name: open_backend(style.model, style.card, backend=name), status.name)
-        yield f"backend {status.name}: {said}"
+        yield f"backend {status.name}: {_tried(opening, status.name)}"
+    yield f"without --backend: {_tried(opening, 'auto')}"
 
 
 def _tried(opening: Callable[[str], Any], name: str) -> str:
     try:
-        with opening(name) as backend:
+        with _without_what_libraries_print(), opening(name) as backend:
             return f"opens: {backend.description}"
     except AnimevidError as error:
         return f"no: {error}"
+
+
+@contextmanager
+def _without_what_libraries_print() -> Iterator[None]:
+    """MNN, for one, says what instructions the CPU lacks; a reader would take that for a fault that was found."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _encoders() -> Iterator[str]:
@@ -161,7 +183,7 @@ def _encoders() -> Iterator[str]:
         )
         if plan.encoder.endswith(f"_{family}"):
             opened.append(plan.encoder)
-    yield f"hardware encoders of H.264: {', '.join(opened) or 'none opens: --hardware auto encodes on the CPU'}"
+    yield f"hardware encoders of H.264: {', '.join(opened) or 'none opens; the CPU encodes'}"
 
 
 def _version(distribution: str) -> str | None:
