@@ -38,6 +38,7 @@ OUTPUT's suffix says what is written: .mp4 .mkv .mov .webm .m3u8 .gif .png .jpg 
 Ctrl-C stops cleanly and leaves an earlier OUTPUT as it was (a live stream is finished instead); a second one ends at
 once, and may leave a hidden .part file beside OUTPUT. A film of two minutes and more is made in segments: stopped or
 killed at any moment, the same command goes on, with at most half a minute of the film to do again.
+Defaults may stand in animevid.toml, in the current folder or in ~/.config/animevid/: crf = 22, style = "ehon" ...
 
 {command_list()}
 
