@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -270,39 +270,41 @@ class _Reader:
 
 
 def _last_convolutions(proto: onnx.ModelProto) -> list[str]:
-    """Names of the convolutions with no other behind them, and of all nodes behind these.
+    """Names of the convolutions without another one downstream, and of all nodes downstream of them.
 
-    They draw the places within a cell: rounding would move each place by its own amount, the same in every cell, and a
-    grid is seen in flat areas.
+    They draw the positions within a cell: rounding would shift each position by its own amount, the same in every cell,
+    and a grid is seen in flat areas.
     """
-    nodes = list(proto.graph.node)
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in nodes:
-        for name in node.input:
-            readers.setdefault(name, []).append(node)
     before_another: set[str] = set()  # tensors that a convolution reads, at once or later
-    for node in reversed(nodes):
+    for node in reversed(proto.graph.node):
         if node.op_type.startswith("Conv") or any(name in before_another for name in node.output):
             before_another |= set(node.input)
-    last = [n for n in nodes if n.op_type.startswith("Conv") and not before_another & set(n.output)]
-    behind = {name for node in last for name in node.output}
-    chosen = [node.name for node in last]
-    for node in nodes:  # in topological order
-        if behind & set(node.input):
-            chosen.append(node.name)
-            behind |= set(node.output)
-    return chosen
+    return _downstream(
+        proto,
+        starts=lambda node: node.op_type.startswith("Conv") and not before_another & set(node.output),
+        follows=lambda node: True,
+    )
 
 
 def _named_convolutions(proto: onnx.ModelProto, beginnings: Sequence[str]) -> list[str]:
-    """Names of the convolutions whose weights' names begin so, and of the activations behind them."""
+    """Names of the convolutions whose weights' names begin so, and of the activations after them."""
+    return _downstream(
+        proto,
+        starts=lambda node: node.op_type == "Conv" and node.input[1].startswith(tuple(beginnings)),
+        follows=lambda node: node.op_type == "Relu",
+    )
+
+
+def _downstream(
+    proto: onnx.ModelProto, *, starts: Callable[[onnx.NodeProto], bool], follows: Callable[[onnx.NodeProto], bool]
+) -> list[str]:
+    """Names of the nodes that ``starts`` picks, and of those downstream that ``follows`` picks, in order."""
     chosen: list[str] = []
-    behind: set[str] = set()
+    tensors: set[str] = set()
     for node in proto.graph.node:  # in topological order
-        named = node.op_type == "Conv" and node.input[1].startswith(tuple(beginnings))
-        if beginnings and (named or (node.op_type == "Relu" and node.input[0] in behind)):
+        if starts(node) or (tensors & set(node.input) and follows(node)):
             chosen.append(node.name)
-            behind |= set(node.output)
+            tensors |= set(node.output)
     return chosen
 
 
