@@ -41,7 +41,8 @@ class Captions:
     def put_into(self, packets: Iterable[Any], *, codec: str) -> Iterator[Any]:
         """An encoder's ``packets``, with captions where there are some."""
         for packet in packets:
-            captions = self._waiting.pop(packet.pts * packet.time_base, b"") if self._waiting else b""
+            is_timed = self._waiting and packet.pts is not None
+            captions = self._waiting.pop(packet.pts * packet.time_base, b"") if is_timed else b""
             yield _with_message(packet, captions, codec) if captions and codec in _UNITS else packet
 
 

@@ -1,4 +1,4 @@
-"""What decoders put beside a frame: by name, as bytes."""
+"""What decoders put beside a frame, as bytes, in both versions of PyAV."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ CRASH_WHEN_LISTED = frozenset({"png", "apng"})
 
 
 def side_data_of(frame: av.VideoFrame, *, codec: str) -> dict[str, bytes]:
-    """The side data of a decoded frame, by PyAV's names (``"SPHERICAL"``); none where they cannot be told."""
-    if codec in CRASH_WHEN_LISTED:
-        return {}
-    try:
-        return {data.type.name: bytes(data) for data in cast(Any, frame.side_data)}
-    except (ValueError, TypeError, AttributeError):
-        return {}
+    """What a decoded frame says of being spherical or stereoscopic, by PyAV's names; nothing where it cannot tell."""
+    found = ((kind, _find(frame, kind, codec)) for kind in (SideDataType.SPHERICAL, SideDataType.STEREO3D))
+    return {kind.name: data for kind, data in found if data}
 
 
 def captions_of(frame: av.VideoFrame, *, codec: str) -> bytes:
     """The captions (CEA-608/708) that came with a decoded frame; empty where there are none."""
+    return _find(frame, SideDataType.A53_CC, codec)
+
+
+def _find(frame: av.VideoFrame, kind: SideDataType, codec: str) -> bytes:
     if codec in CRASH_WHEN_LISTED:
         return b""
     try:
-        return bytes(cast(Any, frame.side_data).get(SideDataType.A53_CC) or b"")
-    except ValueError:  # PyAV cannot list side data newer than itself
+        # Asked by kind: iterating gives the data in PyAV 18, the kinds in 19.
+        return bytes(cast(Any, frame.side_data).get(kind) or b"")
+    except ValueError:  # PyAV 18 cannot list side data newer than itself
         return b""
