@@ -8,20 +8,11 @@ that a mutation costs seconds.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import importlib
-import io
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from mutating import ROOT, Mutation, Mutator
+
 PACKAGE = ROOT / "trainer" / "animevid_trainer"
 _PRELOADED = (
     "animevid.errors", "cv2", "hypothesis", "numpy", "pydantic", "pytest", "safetensors.torch", "torch",
@@ -33,31 +24,20 @@ TESTS = ("tests/trainer/test_terms.py", "tests/trainer/test_losses.py")
 NOISE_TESTS = ("tests/trainer/test_noise_networks.py", "tests/trainer/test_noise_objective.py")
 
 
-@dataclass(frozen=True, slots=True)
-class Mutation:
-    """``old``, which is in ``file`` once, becomes ``new``."""
-
-    what: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...] = TESTS
-
-
 def _loss(what: str, old: str, new: str) -> Mutation:
-    return Mutation(what, "losses.py", old, new)
+    return Mutation(what, "losses.py", old, new, TESTS)
 
 
 def _term(what: str, old: str, new: str) -> Mutation:
-    return Mutation(what, "objectives/terms.py", old, new)
+    return Mutation(what, "objectives/terms.py", old, new, TESTS)
 
 
 def _looking(what: str, old: str, new: str) -> Mutation:
-    return Mutation(what, "objectives/features.py", old, new)
+    return Mutation(what, "objectives/features.py", old, new, TESTS)
 
 
 def _stylize(what: str, old: str, new: str) -> Mutation:
-    return Mutation(what, "objectives/stylize.py", old, new)
+    return Mutation(what, "objectives/stylize.py", old, new, TESTS)
 
 
 def _noise(what: str, file: str, old: str, new: str) -> Mutation:
@@ -65,7 +45,7 @@ def _noise(what: str, file: str, old: str, new: str) -> Mutation:
 
 
 def _cycle(what: str, old: str, new: str) -> Mutation:
-    return Mutation(what, "objectives/cycle.py", old, new)
+    return Mutation(what, "objectives/cycle.py", old, new, TESTS)
 
 
 MUTATIONS: tuple[Mutation, ...] = (
@@ -220,7 +200,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         'self._logits("discriminator", fake_photo)',
     ),
     _cycle("cycle's D at full weight", "weights.overall * getattr(weights, kind)", "weights.overall"),
-    Mutation("what is minimized has no weight", "loop.py", "return self.weight * self.raw", "return self.raw"),
+    Mutation("what is minimized has no weight", "loop.py", "return self.weight * self.raw", "return self.raw", TESTS),
     _noise("minimax: sign", "losses.py", "return -F.softplus(fake_logits)", "return F.softplus(fake_logits)"),
     _noise("R1 without its half", "regularizers.py", "return 0.5 * gradient", "return gradient"),
     _noise("R1 over all images at once", "regularizers.py", ".flatten(1).sum(1).mean()", ".sum()"),
@@ -271,62 +251,15 @@ MUTATIONS: tuple[Mutation, ...] = (
 )
 
 
-def _survives(mutation: Mutation, folder: Path) -> bool:
-    """Whether the tests pass on a copy that is broken by ``mutation``, in a process of its own."""
-    copy = folder / "animevid_trainer"
-    shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    source = (copy / mutation.file).read_text()
-    if source.count(mutation.old) != 1:
-        raise SystemExit(f"{mutation.what}: {mutation.old!r} is {source.count(mutation.old)} times in {mutation.file}")
-    (copy / mutation.file).write_text(source.replace(mutation.old, mutation.new))
-    child = os.fork()
-    if child == 0:
-        code = 3
-        try:
-            import pytest
-
-            sys.path[:] = [str(folder), *(p for p in sys.path if Path(p or ".").resolve() != PACKAGE.parent)]
-            sys.dont_write_bytecode = True
-            os.chdir(ROOT)
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                code = int(pytest.main([*_FAST, *mutation.tests]))
-        finally:
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code not in (0, 1, 2):  # 2: the broken module cannot even be imported
-        raise SystemExit(f"{mutation.what}: pytest ended with {code}")
-    return code == 0
-
-
-def run(mutations: Sequence[Mutation]) -> list[str]:
-    """The mutations that no test notices, printed as they are found."""
-    # What no mutation touches is imported before the forks, which then have it.
-    for module in _PRELOADED:
-        importlib.import_module(module)
+def _one_thread() -> None:
     sys.modules["torch"].set_num_threads(1)
-    survivors: list[str] = []
-    for mutation in mutations:
-        with tempfile.TemporaryDirectory() as folder:
-            survived = _survives(mutation, Path(folder))
-        print(f"{'SURVIVED' if survived else 'caught  '}  {mutation.file}: {mutation.what}", flush=True)
-        if survived:
-            survivors.append(mutation.what)
-    print(f"{len(mutations) - len(survivors)} of {len(mutations)} mutations caught")
-    return survivors
+
+
+MUTATOR = Mutator(PACKAGE, _PRELOADED, _FAST, refused=(3, 4, 5), prepare=_one_thread)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="each Nth mutation only")
-    parser.add_argument("--only", default="", metavar="WORD", help="mutations with this in their description")
-    args = parser.parse_args(arguments)
-    if arguments is not None:  # from a test, whose process has the trainer loaded already
-        command = [sys.executable, __file__, *arguments]
-        return subprocess.run(
-            command, check=False, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        ).returncode
-    chosen = [mutation for mutation in MUTATIONS if args.only in mutation.what][:: args.every]
-    return 1 if run(chosen) else 0
+    return MUTATOR.main(MUTATIONS, arguments, script=__file__, about=__doc__)
 
 
 if __name__ == "__main__":

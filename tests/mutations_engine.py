@@ -7,34 +7,13 @@ the tests that are nearest to it; ``--only WORD`` and ``--every N`` take some of
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import importlib
-import io
 import os
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from mutating import ROOT, Mutation, Mutator
+
 PACKAGE = ROOT / "engine" / "animevid"
-_TIMEOUT_SECONDS = 240
-
-
-@dataclass(frozen=True, slots=True)
-class Mutation:
-    """``old``, which is in ``file`` once, becomes ``new``; ``tests`` are what pytest is given."""
-
-    what: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
 
 
 def _those(file: str, tests: str, *changes: tuple[str, str, str]) -> tuple[Mutation, ...]:
@@ -470,86 +449,18 @@ MUTATIONS: tuple[Mutation, ...] = (
 )
 
 
-def _survives(mutation: Mutation, folder: Path) -> bool:
-    """Whether the tests pass on a copy (of links, but for one file) that is broken by ``mutation``."""
-    copy = folder / "animevid"
-    shutil.copytree(PACKAGE, copy, copy_function=_link, ignore=shutil.ignore_patterns("__pycache__"))
-    broken = copy / mutation.file
-    source = (PACKAGE / mutation.file).read_text(encoding="utf-8")
-    if source.count(mutation.old) != 1:
-        raise SystemExit(f"{mutation.what}: {mutation.old!r} is {source.count(mutation.old)} times in {mutation.file}")
-    broken.unlink()
-    broken.write_text(source.replace(mutation.old, mutation.new), encoding="utf-8")
-    child = os.fork()
-    if child == 0:
-        code = 3
-        try:
-            code = _run_tests(mutation.tests, folder)
-        finally:
-            os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return code == 0  # a hang is ended by a signal, and so noticed
-
-
-def _run_tests(tests: Sequence[str], folder: Path) -> int:
-    """In a process of its own: the tests with the engine of ``folder``."""
-    import pytest
-
-    signal.alarm(_TIMEOUT_SECONDS)
-    os.environ["PYTHONPATH"] = os.pathsep.join((str(folder), str(ROOT / "trainer")))
-    sys.path[:] = [str(folder), *(path for path in sys.path if Path(path or ".").resolve() != PACKAGE.parent)]
-    sys.dont_write_bytecode = True
-    os.chdir(ROOT)
-    words = ["-x", "-q", "-p", "no:cacheprovider", "--benchmark-disable", *tests]
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        return int(pytest.main(words))
-
-
-def _link(source: str, target: str) -> None:
-    os.symlink(os.path.abspath(source), target)
-
-
-def run(mutations: Sequence[Mutation]) -> list[Mutation]:
-    """The mutations that no test notices, printed as they are found."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    for name in ("av", "cv2", "numpy", "onnx", "onnxruntime", "PIL.Image", "aiohttp", "hypothesis", "pytest"):
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)  # once, and not in each process
-    survivors: list[Mutation] = []
-    for mutation in mutations:
-        with tempfile.TemporaryDirectory() as folder:
-            survived = _survives(mutation, Path(folder))
-        print(f"{'SURVIVED' if survived else 'caught  '}  {mutation.file}: {mutation.what}", flush=True)
-        if survived:
-            survivors.append(mutation)
-    caught = len(mutations) - len(survivors)
-    print(f"{caught} of {len(mutations)} mutations caught ({caught / max(1, len(mutations)):.0%})")
-    return survivors
+_PRELOADED = ("av", "cv2", "numpy", "onnx", "onnxruntime", "PIL.Image", "aiohttp", "hypothesis", "pytest")
+MUTATOR = Mutator(PACKAGE, _PRELOADED, ("-x", "-q", "-p", "no:cacheprovider", "--benchmark-disable"))
 
 
 def gone() -> list[Mutation]:
     """The mutations whose place is no longer there, or there twice: they are to be written anew."""
-    return [m for m in MUTATIONS if (PACKAGE / m.file).read_text(encoding="utf-8").count(m.old) != 1]
+    return MUTATOR.gone(MUTATIONS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="each Nth mutation only")
-    parser.add_argument("--start", type=int, default=0, metavar="N", help="from the Nth mutation on")
-    parser.add_argument("--only", default="", metavar="WORD", help="mutations with this in their description or file")
-    parser.add_argument("--allowed", type=float, default=0.05, help="share of survivors that is no failure")
-    args = parser.parse_args(arguments)
-    if arguments is not None:  # from a test, whose process has the engine loaded already
-        command = [sys.executable, __file__, *arguments]
-        return subprocess.run(
-            command, check=False, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-        ).returncode
-    lost = gone()
-    for mutation in lost:
-        print(f"GONE      {mutation.file}: {mutation.what}")
-    here = [mutation for mutation in MUTATIONS if mutation not in lost]
-    chosen = [m for m in here if args.only in m.what or args.only in m.file][args.start :: args.every]
-    return 1 if len(run(chosen)) > args.allowed * len(chosen) else 0
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before ONNX Runtime is imported
+    return MUTATOR.main(MUTATIONS, arguments, script=__file__, about=__doc__, allowed=0.05)
 
 
 if __name__ == "__main__":

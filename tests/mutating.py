@@ -1,0 +1,143 @@
+"""Breaks a copy of a package in one place at a time and runs tests on it: what ``mutations*.py`` share."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """``old``, which is in ``file`` once, becomes ``new``; ``tests`` are what pytest is given."""
+
+    what: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Mutator:
+    """Applies mutations to copies of ``package``.
+
+    Args:
+        package: the folder that is copied, as links but for the broken file.
+        preloaded: modules that no mutation touches: imported once, before the forks.
+        words: of pytest, besides the tests.
+        refused: exit codes of pytest that are a fault of the run, not a mutation that was noticed.
+        prepare: called once the modules are imported. Default: nothing.
+        timeout_seconds: a hang that lasts so long is a mutation that was noticed.
+    """
+
+    package: Path
+    preloaded: tuple[str, ...]
+    words: tuple[str, ...]
+    refused: tuple[int, ...] = (5,)
+    prepare: Callable[[], None] = lambda: None
+    timeout_seconds: int = 240
+
+    def gone(self, mutations: Sequence[Mutation]) -> list[Mutation]:
+        """The mutations whose place is no longer there, or there twice: they are to be written anew."""
+        return [m for m in mutations if (self.package / m.file).read_text(encoding="utf-8").count(m.old) != 1]
+
+    def run(self, mutations: Sequence[Mutation]) -> list[Mutation]:
+        """The mutations that no test notices, printed as they are found."""
+        for name in self.preloaded:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+        self.prepare()
+        survivors: list[Mutation] = []
+        for mutation in mutations:
+            with tempfile.TemporaryDirectory() as folder:
+                survived = self._survives(mutation, Path(folder))
+            print(f"{'SURVIVED' if survived else 'caught  '}  {mutation.file}: {mutation.what}", flush=True)
+            if survived:
+                survivors.append(mutation)
+        caught = len(mutations) - len(survivors)
+        print(f"{caught} of {len(mutations)} mutations caught ({caught / max(1, len(mutations)):.0%})")
+        return survivors
+
+    def main(
+        self,
+        mutations: Sequence[Mutation],
+        arguments: Sequence[str] | None,
+        *,
+        script: str,
+        about: str,
+        allowed: float = 0.0,
+    ) -> int:
+        """The command line of ``script``; given ``arguments``, in a process of its own, since ours has the package."""
+        parser = argparse.ArgumentParser(description=about.splitlines()[0])
+        parser.add_argument("--every", type=int, default=1, metavar="N", help="each Nth mutation only")
+        parser.add_argument("--start", type=int, default=0, metavar="N", help="from the Nth mutation on")
+        parser.add_argument(
+            "--only", default="", metavar="WORD", help="mutations with this in their description or file"
+        )
+        parser.add_argument("--allowed", type=float, default=allowed, help="share of survivors that is no failure")
+        args = parser.parse_args(arguments)
+        if arguments is not None:
+            environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+            return subprocess.run([sys.executable, script, *arguments], check=False, env=environment).returncode
+        lost = self.gone(mutations)
+        for mutation in lost:
+            print(f"GONE      {mutation.file}: {mutation.what}")
+        if lost and not allowed:
+            return 1
+        here = [mutation for mutation in mutations if mutation not in lost]
+        chosen = [m for m in here if args.only in m.what or args.only in m.file][args.start :: args.every]
+        return 1 if len(self.run(chosen)) > args.allowed * len(chosen) else 0
+
+    def _survives(self, mutation: Mutation, folder: Path) -> bool:
+        """Whether the tests pass on a copy that is broken by ``mutation``, in a process of its own."""
+        copy = folder / self.package.name
+        shutil.copytree(self.package, copy, copy_function=_link, ignore=shutil.ignore_patterns("__pycache__"))
+        broken = copy / mutation.file
+        source = broken.read_text(encoding="utf-8")
+        if source.count(mutation.old) != 1:
+            raise SystemExit(
+                f"{mutation.what}: {mutation.old!r} is {source.count(mutation.old)} times in {mutation.file}"
+            )
+        broken.unlink()
+        broken.write_text(source.replace(mutation.old, mutation.new), encoding="utf-8")
+        child = os.fork()
+        if child == 0:
+            code = 3
+            try:
+                code = self._run_tests(mutation.tests, folder)
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])  # negative: a hang that was ended by a signal
+        if code in self.refused:
+            raise SystemExit(f"{mutation.what}: pytest ended with {code}")
+        return code == 0
+
+    def _run_tests(self, tests: Sequence[str], folder: Path) -> int:
+        """In a process of its own: the tests with the package of ``folder``."""
+        import pytest
+
+        signal.alarm(self.timeout_seconds)
+        others = [path for path in sys.path if Path(path or ".").resolve() != self.package.parent]
+        sys.path[:] = [str(folder), *others]
+        os.environ["PYTHONPATH"] = os.pathsep.join((str(folder), str(ROOT / "engine"), str(ROOT / "trainer")))
+        sys.dont_write_bytecode = True
+        os.chdir(ROOT)
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            return int(pytest.main([*self.words, *tests]))
+
+
+def _link(source: str, target: str) -> None:
+    os.symlink(os.path.abspath(source), target)
