@@ -11,7 +11,7 @@ import pytest
 import torch
 from animevid.errors import TrainingError
 from animevid_trainer.distill.damage import as_next_frame, damaged
-from animevid_trainer.distill.losses import Weights, line_weight, pixel_terms, steady_term
+from animevid_trainer.distill.losses import StudentWeights, line_weight, pixel_terms, steady_term
 from animevid_trainer.distill.pairs import HELD_OUT, held_out, in_training_order, paint_pairs
 from animevid_trainer.distill.run import SIZES, DistillSettings, distill
 from animevid_trainer.distill.widen import widen
@@ -19,7 +19,7 @@ from animevid_trainer.generators.luma_unet import LumaUNet
 from safetensors.torch import load_file
 
 SHIPPED = Path(__file__).parents[2] / "trainer/styles/aozora-fast.safetensors"
-PIXELS = Weights(perceptual=0.0, adversarial=0.0)
+PIXELS = StudentWeights(perceptual=0.0, adversarial=0.0)
 
 
 def packed(luma: float, chroma: float = 0.0) -> torch.Tensor:
@@ -160,7 +160,7 @@ def test_the_next_frame_has_other_grain_and_hardly_other_light() -> None:
 
 def test_a_quarter_of_a_batch_is_seen_twice() -> None:
     assert DistillSettings("aozora", batch=8).repeated == 2
-    assert DistillSettings("aozora", batch=8, weights=Weights(steady=0.0)).repeated == 0
+    assert DistillSettings("aozora", batch=8, weights=StudentWeights(steady=0.0)).repeated == 0
 
 
 def test_an_equalized_student_draws_the_same_and_feeds_lines_in_the_photos_range() -> None:

@@ -54,10 +54,10 @@ def _fill_distill(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_distill(args: argparse.Namespace) -> int:
-    from animevid_trainer.distill.losses import Weights
+    from animevid_trainer.distill.losses import StudentWeights
     from animevid_trainer.distill.run import DistillSettings, distill
 
-    weights = Weights(perceptual=0.0, adversarial=0.0) if args.pixels_only else Weights()
+    weights = StudentWeights(perceptual=0.0, adversarial=0.0) if args.pixels_only else StudentWeights()
     settings = DistillSettings(
         args.look,
         size=args.size,

@@ -16,8 +16,11 @@ _FLAT_STEP = 0.02  # a step of luma that counts as none
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class StudentWeights:
     """Weight of each term; 0 leaves it out with its passes.
+
+    Not ``recipes.LossWeights``: these terms are computed on packed luma, and ``gradient`` and ``perceptual`` have other
+    formulas than the recipes' terms of those names, so the numbers cannot be exchanged.
 
     Args:
         gradient (float): differences of neighbouring pixels. Default: 1.5.

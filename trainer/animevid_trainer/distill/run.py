@@ -23,7 +23,7 @@ from torch.nn import functional
 from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
 from animevid_trainer.data.images import Image
 from animevid_trainer.distill.damage import as_next_frame, damaged
-from animevid_trainer.distill.losses import PairDiscriminator, Weights, pixel_terms, steady_term
+from animevid_trainer.distill.losses import PairDiscriminator, StudentWeights, pixel_terms, steady_term
 from animevid_trainer.distill.pairs import read_pairs
 from animevid_trainer.distill.widen import widen
 from animevid_trainer.generators.luma_unet import LumaUNet
@@ -55,7 +55,7 @@ class DistillSettings:
         steps (int): stop at so many in all; 0 goes on until it is stopped. Default: 0.
         decay_steps (int): end the run over so many steps; 0 does not. Default: 0.
         threads (int): CPU threads. Default: 1.
-        weights (Weights): of the terms.
+        weights (StudentWeights): of the terms.
     """
 
     look: str
@@ -66,7 +66,7 @@ class DistillSettings:
     steps: int = 0
     decay_steps: int = 0
     threads: int = 1
-    weights: Weights = field(default_factory=Weights)
+    weights: StudentWeights = field(default_factory=StudentWeights)
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
