@@ -146,7 +146,7 @@ def run_python(readme: str, folder: Path) -> None:
     place = folder / "python"
     place.mkdir()
     shutil.copy(folder / "a.mkv", place / "in.mp4")
-    given = "import numpy\npicture = numpy.full((48, 64, 3), 90, numpy.uint8)\nframes = [picture, picture]\n"
+    given = "import numpy\nimage = numpy.full((48, 64, 3), 90, numpy.uint8)\nframes = [image, image]\n"
     done = subprocess.run(
         [sys.executable, "-c", given + "\n".join(code_blocks(readme, "python"))],
         cwd=place, capture_output=True, text=True, timeout=240, check=False,
