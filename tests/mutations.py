@@ -213,8 +213,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     _noise(
         "from noise: real and drawn swapped",
         "objectives/noise.py",
-        '{"real": self._judge(real), "fake": self._judge(fake)}',
-        '{"real": self._judge(fake), "fake": self._judge(real)}',
+        '{"real": self._discriminate(real), "fake": self._discriminate(fake)}',
+        '{"real": self._discriminate(fake), "fake": self._discriminate(real)}',
     ),
     _noise("from noise: R1 at full count", "objectives/noise.py", "own.r1 * own.r1_every)", "own.r1)"),
     _noise("from noise: R1 in each step", "objectives/noise.py", "step % own.r1_every == 0", "True"),

@@ -224,7 +224,7 @@ def test_a_discriminator_of_features_sees_them_of_augmented_images_and_teaches_g
     judge = ProjectedDiscriminator(perceptual=perceptual, layers="conv1_1 conv1_2", width=4)
     objective = NoiseObjective(recipe, Parts(plan, _Level, lambda: judge, perceptual, lambda images: images * 0.5))
     expected = judge(perceptual.features(torch.full((2, 3, 4, 4), -1.0), judge.layers))
-    torch.testing.assert_close(objective._judge(torch.full((2, 3, 4, 4), -2.0)), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(objective._discriminate(torch.full((2, 3, 4, 4), -2.0)), expected, rtol=1e-3, atol=1e-4)
     objective._generator_terms(torch.zeros(2, 3, 4, 4))["adversarial"].weighted.backward()
     assert objective.networks["generator"].level.grad != 0.0
 

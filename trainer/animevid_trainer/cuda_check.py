@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from animevid_trainer.colourspace import packed_to_rgb
-from animevid_trainer.distill.losses import Weights, pixel_terms
+from animevid_trainer.distill.losses import StudentWeights, pixel_terms
 from animevid_trainer.generators.luma_unet import LumaUNet
 
 _STEPS, _CROP_PX, _BATCH = 12, 96, 2
@@ -52,7 +52,7 @@ def stepper(student: LumaUNet, device: str, *, mixed: bool, batch: int, crop_px:
     """A function that makes one step: forward, the objective of ``distill``, backward, AdamW."""
     photo, teacher = (part.to(device).contiguous(memory_format=torch.channels_last) for part in crops(batch, crop_px))
     optimizer = torch.optim.AdamW(student.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-4)
-    weights, kind = Weights(), torch.device(device).type
+    weights, kind = StudentWeights(), torch.device(device).type
     has_bf16 = kind == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)
     half = torch.bfloat16 if has_bf16 else torch.float16
     # A first scale that overflows nothing: a step that is left out would be a difference.

@@ -92,7 +92,7 @@ class NoiseObjective(Networks):
         with torch.no_grad():
             fake = self.run("generator", self._latents(real))
         # each by itself: batch norm and the minibatch's deviation would mix them
-        logits = {"real": self._judge(real), "fake": self._judge(fake)}
+        logits = {"real": self._discriminate(real), "fake": self._discriminate(fake)}
         if self.augment is not None:
             self.augment.update(logits["real"].detach())
         weights = self.recipe.discriminator_losses
@@ -105,7 +105,7 @@ class NoiseObjective(Networks):
         return {"r1": Term(penalty, own.r1 * own.r1_every)}
 
     def _generator_terms(self, real: Tensor) -> dict[str, Term]:
-        logits = self._judge(self.run("generator", self._latents(real)))
+        logits = self._discriminate(self.run("generator", self._latents(real)))
         raw = losses.generator_adversarial_loss(logits, kind=self.recipe.adversarial)
         return {"adversarial": Term(raw, self.recipe.losses.adversarial)}
 
@@ -127,7 +127,7 @@ class NoiseObjective(Networks):
     def _augmented(self, images: Tensor) -> Tensor:
         return images if self.augment is None else self.augment(images)
 
-    def _judge(self, images: Tensor) -> Tensor:
+    def _discriminate(self, images: Tensor) -> Tensor:
         images = self._augmented(images)
         return self._logits_exactly(images) if self.discriminator_layers else self.run("discriminator", images)
 
