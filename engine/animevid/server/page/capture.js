@@ -8,7 +8,7 @@ const COUNT_FROM = 3;
 const PHOTO_SIZE = { width: { ideal: 1920 }, height: { ideal: 1080 } };
 let recorder = null, timer = 0, isShooting = false;
 
-function snapshot(source, mirrored, type, quality) {
+function imageOf(source, mirrored, type, quality) {
   const canvas = element("canvas", { width: source.videoWidth || source.naturalWidth, height: source.videoHeight || source.naturalHeight });
   if (!canvas.width) return Promise.resolve(null);
   const pen = canvas.getContext("2d");
@@ -18,7 +18,7 @@ function snapshot(source, mirrored, type, quality) {
 }
 
 async function snapshot() {
-  const blob = await snapshot(state.mjpeg ? $("mjpeg") : stylized, false, "image/png");
+  const blob = await imageOf(state.mjpeg ? $("mjpeg") : stylized, false, "image/png");
   if (blob) save(blob, `animevid-${stamp()}.png`);
 }
 
@@ -87,7 +87,7 @@ async function shoot(take) {
       $("count").textContent = left;
       await wait(700);
     }
-    const blob = await snapshot(original, isMirrored(), "image/jpeg", 0.95);
+    const blob = await imageOf(original, isMirrored(), "image/jpeg", 0.95);
     if (blob) take(new File([blob], `photo-${stamp()}.jpg`, { type: "image/jpeg" }));
   } catch (error) {
     cameraTrouble(error, () => shoot(take));
