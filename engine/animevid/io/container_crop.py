@@ -44,7 +44,7 @@ def _clean_aperture(file: BinaryIO, stream_index: int, width: int, height: int) 
         return None
     body = tracks[stream_index]
     for wanted in (b"mdia", b"minf", b"stbl", b"stsd"):
-        body = next(inner for kind, inner in boxes(body) if kind == wanted) if body else b""
+        body = next((inner for kind, inner in boxes(body) if kind == wanted), b"")  # it may be damaged
     entry = next((inner for _, inner in boxes(body[8:])), b"")
     clap = next((inner for kind, inner in boxes(entry[78:]) if kind == b"clap"), None)  # behind the visual sample entry
     if clap is None or len(clap) < 32:
@@ -59,7 +59,7 @@ def _pixel_crop(data: bytes, stream_index: int) -> Crop | None:
     at = data.find(_TRACKS)
     if at < 0:
         return None
-    tracks = next(body for kind, body in _elements(data[at:]) if kind == _TRACKS)
+    tracks = next((body for kind, body in _elements(data[at:]) if kind == _TRACKS), b"")
     entries = [body for kind, body in _elements(tracks) if kind == _TRACK_ENTRY]
     if stream_index >= len(entries):
         return None
