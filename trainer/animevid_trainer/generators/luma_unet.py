@@ -123,7 +123,7 @@ class LumaUNet(nn.Module):
         middle = self.mid(middle + functional.interpolate(self.up2(bottom), scale_factor=2, mode="nearest"))
         wide = functional.interpolate(self.up1(middle), scale_factor=2, mode="nearest")
         features = functional.relu(self.head(shallow + wide))
-        photo = packed[:, _PHOTO_ORDER]
+        photo = packed.index_select(1, torch.tensor(_PHOTO_ORDER, device=packed.device))
         lines = functional.relu(self.enter(functional.pixel_shuffle(torch.cat((self.feed(features), photo), 1), 2)))
         for convolution in self.lines:
             lines = functional.relu(convolution(lines))
