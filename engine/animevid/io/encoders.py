@@ -14,6 +14,7 @@ from av.codec.context import Flags as CodecFlags
 from animevid.errors import OptionError, OutputError, UsageError
 from animevid.io.colour import write_tags
 from animevid.io.containers import container_of
+from animevid.io.realtime import leave_realtime
 from animevid.options import EncodeOptions
 from animevid.pixels.colour import Colour
 
@@ -176,6 +177,7 @@ def opening_failure(plan: EncoderPlan, frame_format: FrameFormat) -> str | None:
         context = av.CodecContext.create(plan.encoder, "w")
         open_context(context, plan, frame_format)
         context.open()
+        leave_realtime(plan.encoder)
     except (av.FFmpegError, ValueError, OSError) as error:
         return str(getattr(error, "strerror", None) or error).splitlines()[0]
     return None

@@ -22,6 +22,7 @@ from animevid.io.encoders import EncoderPlan, FrameFormat, choose_encoder, open_
 from animevid.io.network.ffmpeg_subprocess import PipedContainer
 from animevid.io.network.protocols import Spec, is_published, open_output
 from animevid.io.planes_io import PlaneWriter
+from animevid.io.realtime import leave_realtime
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.beside_pixels import BesidePixels
 from animevid.io.sinks.coded_frame import CodedFrame
@@ -331,6 +332,7 @@ class VideoSink(Sink):
         )
         self._add_streams(plan, frame_format, device_index=device_index)
         self._container.start_encoding()
+        leave_realtime(plan.encoder)
 
     def _add_streams(self, plan: EncoderPlan, frame_format: FrameFormat, *, device_index: int | None) -> None:
         """The video stream and all copied ones, in the template's order."""
