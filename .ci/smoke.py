@@ -82,7 +82,7 @@ def lay_out(folder: Path) -> None:
 
     write_film(folder / "in.mp4", frames=100, rate=1)
     write_film(folder / "loop.gif", frames=8, rate=10)
-    for name in ("shelf/a.mp4", "shelf/b.mkv", "a.mkv", "b.mp4"):
+    for name in ("films/a.mp4", "films/b.mkv", "a.mkv", "b.mp4"):
         (folder / name).parent.mkdir(exist_ok=True)
         write_film(folder / name, frames=6, rate=6)
     gallery = CHECKOUT / "docs" / "gallery"
