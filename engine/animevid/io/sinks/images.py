@@ -128,9 +128,10 @@ def _encode_avif(planes: PlanesYUV420, *, quality: int) -> bytes:
             frame = writer.write(planes)
             frame.pts = 0
             container.mux([*stream.encode(frame), *stream.encode(None)])
-        leave_realtime(plan.encoder)
     except (av.FFmpegError, ValueError) as error:
         raise OutputError(f"{plan.encoder} refuses an image of {planes.width}x{planes.height}: {error}") from error
+    finally:
+        leave_realtime(plan.encoder)
     return file.getvalue()
 
 
