@@ -108,7 +108,7 @@ def test_a_job_killed_at_any_moment_ends_with_the_same_film(film, packed_style, 
         film_now = look(dst)
         assert same_but_frames(film_now, expected)
         if steady:
-            assert min(map(psnr, film_now.images, expected.images)) > 45
+            assert min(map(psnr, film_now.frames, expected.frames)) > 45
         else:
             assert dst.read_bytes() == whole.read_bytes()
         with pytest.raises(OutputError, match="exists already"):
@@ -222,7 +222,7 @@ def test_a_segment_that_rotted_is_made_again(film, options, tmp_path):
     with open_conversion(film, dst, options) as job:
         assert [segment.index for segment in job.missing_runs()[0]] == [1]
         assert job.run().frames_out == 200
-    assert len(look(dst).images) == 200
+    assert len(look(dst).frames) == 200
 
 
 @pytest.mark.parametrize("damage", ["scribbled", "cut off", "newer"])

@@ -19,7 +19,7 @@ from small_networks import packed_network, rgb_network
 
 PACKED = StyleCard(
     name="ehon",
-    title="Frame​book – 絵本",
+    title="Picture book – 絵本",
     layout=Layout.PACKED_YUV420,
     colour_order=ColourOrder.YUV,
     size_multiple=8,
