@@ -209,7 +209,16 @@ def test_a_runtime_that_does_not_load_in_the_child_is_not_the_styles_fault(
 ) -> None:
     (tmp_path / "own.onnx").write_bytes(rgb_network())
     (tmp_path / "broken").mkdir()
-    (tmp_path / "broken" / "onnxruntime.py").write_text("raise ImportError('libx.so: cannot open shared object file')")
+    # Not an onnxruntime.py: where animevid is installed, its own folder comes first and has the real one.
+    (tmp_path / "broken" / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Broken:\n"
+        "    @staticmethod\n"
+        "    def find_spec(name, path=None, target=None):\n"
+        "        if name == 'onnxruntime':\n"
+        "            raise ImportError('libx.so: cannot open shared object file')\n"
+        "sys.meta_path.insert(0, Broken)\n"
+    )
     monkeypatch.setattr(trial, "_remembered", {})
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "broken"), *filter(None, sys.path)]))
     with pytest.raises(StyleError, match=r"cannot be tried here.*libx\.so"):
