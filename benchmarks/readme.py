@@ -42,7 +42,7 @@ def speed_section(text: str) -> str:
         *(f"| {row.size} | {row.fps:.0f} ({min(row.runs):.0f} to {max(row.runs):.0f}) |" for row in rows),
     ]
     for size, fps in re.findall(r"^AnimeGANv2 in the naive loop at (\S+): ([\d.]+) fps", text, flags=re.MULTILINE):
-        lines.append(f"| {size}, the loop that people write first around AnimeGANv2 | {fps} |")
+        lines.append(f"| {size}, a naive loop around AnimeGANv2 | {fps} |")
     first, largest = [row.first_frame_seconds for row in rows], rows[-1]
     lines += [
         "",
