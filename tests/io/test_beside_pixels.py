@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Callable
 from fractions import Fraction
@@ -38,6 +39,20 @@ def captions(path: Path) -> list[tuple[Fraction, bytes]]:
 def sounds(path: Path) -> list[bytes]:
     with av.open(str(path)) as film:
         return [bytes(packet) for packet in film.demux(audio=0) if packet.size]
+
+
+def test_frames_are_freed_when_they_are_done_with(make_clip: Callable[..., Path]) -> None:
+    """Not when Python's garbage collector comes by: hundreds would be held until then."""
+    clip = make_clip("film.mp4", frames=60)
+    gc.collect()
+    gc.disable()
+    try:
+        with open_source(clip) as source:
+            alive = [sum(isinstance(each, av.VideoFrame) for each in gc.get_objects()) for _ in source]
+    finally:
+        gc.enable()
+    assert len(alive) == 60
+    assert max(alive) < 10
 
 
 @pytest.mark.parametrize(

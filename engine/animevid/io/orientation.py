@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from av.sidedata.sidedata import Type as SideDataType
 
-from animevid.io.side_data import CRASH_WHEN_LISTED
+from animevid.io.side_data import CRASH_WHEN_LISTED, listed
 from animevid.pixels.planes import Plane, PlanesYUV420
 
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
@@ -56,7 +56,7 @@ def orientation_of(frame: av.VideoFrame, *, codec: str = "") -> Orientation:
     if codec in CRASH_WHEN_LISTED:
         return Orientation(-frame.rotation % 360 // 90 * 90)
     try:
-        matrix = cast(Any, frame.side_data).get(SideDataType.DISPLAYMATRIX)
+        matrix = listed(frame).get(SideDataType.DISPLAYMATRIX)
     except ValueError:  # PyAV cannot list side data newer than itself (EXIF, say); the turn alone it can tell
         return Orientation(-frame.rotation % 360 // 90 * 90)
     if matrix is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import av
+from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 
 #: Decoders that put a name on a frame's ICC profile. PyAV 18 and 19 free that name with the list of a frame's side
@@ -23,11 +24,21 @@ def captions_of(frame: av.VideoFrame, *, codec: str) -> bytes:
     return _find(frame, SideDataType.A53_CC, codec)
 
 
+def listed(frame: av.VideoFrame) -> Any:
+    """What lies beside a frame, by kind. ``frame.side_data`` would keep it, and the two of them each other: frames
+    would then wait for Python's garbage collector, hundreds at a time.
+
+    Raises:
+        ValueError: PyAV cannot list side data newer than itself.
+    """
+    return cast(Any, SideDataContainer)(frame)
+
+
 def _find(frame: av.VideoFrame, kind: SideDataType, codec: str) -> bytes:
     if codec in CRASH_WHEN_LISTED:
         return b""
     try:
         # Asked by kind: iterating gives the data in PyAV 18, the kinds in 19.
-        return bytes(cast(Any, frame.side_data).get(kind) or b"")
+        return bytes(listed(frame).get(kind) or b"")
     except ValueError:  # PyAV 18 cannot list side data newer than itself
         return b""
