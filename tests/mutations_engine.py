@@ -287,7 +287,6 @@ MUTATIONS: tuple[Mutation, ...] = (
             "return (turn_upright(planes, orientation) if self._upright else planes), facts",
             "return planes, facts",
         ),
-        ("2 after 10", 'parts = re.split(r"(\\d+)", str(path))', "parts = [str(path)]"),
         (
             "damaged photos are not said",
             "is_damaged = frame.is_corrupt or is_cut_short(data, kind)",
@@ -297,6 +296,12 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("EXIF is lost", "exif=lasting_exif(tags.exif)", 'exif=b""'),
         ("colour profiles are ignored", "if tags.profile:", "if False:"),
         ("the folder's rate", "step = 1 / self._rate", "step = Fraction(1, 25)"),
+    ),
+    *_those(
+        "io/sources/image_files.py",
+        "io/test_images.py cli/test_harms_nothing.py",
+        ("2 after 10", 'parts = re.split(r"(\\d+)", str(path))', "parts = [str(path)]"),
+        ("subfolders are forgotten", "return path.name if name.startswith(os.pardir) else name", "return path.name"),
     ),
     *_those(
         "io/sinks/images.py",

@@ -299,16 +299,18 @@ class PendingFolder:
             if not os.path.lexists(self.target):
                 os.replace(self.path, self.target)
                 return
-            written = sorted(self.path.iterdir())
-            for path in written:
-                if not self._overwrite and os.path.lexists(self.target / path.name):
-                    raise _taken(self.target / path.name)
-            for path in written:
+            written = sorted(path for path in self.path.rglob("*") if not path.is_dir())
+            places = [self.target / path.relative_to(self.path) for path in written]
+            for place in places:
+                if not self._overwrite and os.path.lexists(place):
+                    raise _taken(place)
+            for path, place in zip(written, places, strict=True):
+                place.parent.mkdir(parents=True, exist_ok=True)
                 if self._overwrite:
-                    os.replace(path, self.target / path.name)
+                    os.replace(path, place)
                 else:
-                    _move_new(path, self.target / path.name)
-            self.path.rmdir()
+                    _move_new(path, place)
+            shutil.rmtree(self.path)
         except OSError as error:
             raise output_error(self.target, error) from error
         finally:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -73,6 +75,79 @@ def test_every_image_that_is_lost_is_named(images, packed_style, tmp_path, capfd
         assert name in err
     assert "notes.txt" not in err
     assert len(err.splitlines()) == 4
+
+
+def test_what_is_no_file_is_named_too(images, packed_style, tmp_path, capfd):
+    for name in ("cut.jpg", "empty.png", "text.jpg"):
+        (images / name).unlink()
+    (images / "more").rmdir()
+    (images / "lost.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(images / "pipe.png")
+    assert _run(images, tmp_path / "out", "--style", packed_style) == 0
+    lost, pipe = capfd.readouterr().err.splitlines()
+    assert lost.endswith("lost.jpg' is a link that leads nowhere")
+    assert pipe.endswith("pipe.png' is no file but a pipe, socket or device")
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """Images of one name in a folder and its subfolders, one of which holds a link back."""
+    monkeypatch.chdir(tmp_path)
+    for number, folder in enumerate(("tree", "tree/x", "tree/[y]")):
+        Path(folder).mkdir()
+        cv2.imwrite(f"{folder}/a.png", moving_frame(3 * number))
+    Path("tree/x/up").symlink_to("..")
+    return Path("tree")
+
+
+@pytest.mark.parametrize("words", [["tree/**/*"], ["tree", "--recursive"]])
+def test_images_of_one_name_stay_apart_in_their_folders(tree, packed_style, words, capfd):
+    for more in ([], ["-y"]):
+        assert _run(words[0], "out", *words[1:], "--style", packed_style, *more) == 0
+    assert sorted(path.as_posix() for path in Path("out").rglob("*.*")) == [
+        "out/[y]/a.png",
+        "out/a.png",
+        "out/x/a.png",
+    ]
+    assert len({path.read_bytes() for path in Path("out").rglob("a.png")}) == 3
+
+
+def test_two_images_never_share_one_name(tree, packed_style):
+    Path("tree/b.bmp").write_bytes(cv2.imencode(".bmp", moving_frame(1))[1])
+    Path("tree/b.bmp.png").write_bytes(cv2.imencode(".png", moving_frame(2))[1])
+    assert _run("tree", "out", "--style", packed_style) == 0
+    assert sorted(os.listdir("out")) == ["a.png", "b.bmp-2.png", "b.bmp.png"]
+
+
+@pytest.mark.parametrize("source", ["tree/**/*", "tree/*/a.png", "tree", "tree/x/../a.png"])
+def test_drawings_never_replace_their_photos(tree, packed_style, source, capfd):
+    before = {path: path.read_bytes() for path in tree.rglob("a.png")}
+    for target in ("tree", "other"):
+        Path("other").exists() or Path("other").symlink_to("tree")
+        assert _run(source, target, "--style", packed_style, "-y") == 4
+        assert "is the folder of the input: choose another one" in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_what_stays_out_beside_films_is_told(clip, packed_style, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    Path("films/more").mkdir(parents=True)
+    shutil.copy(clip, "films")
+    cv2.imwrite("films/photo.jpg", moving_frame(0))
+    assert _run("films", "out", "--style", packed_style, "--strict") == 3
+    assert "films/more' is inside the folder and not entered: --recursive" in capfd.readouterr().err
+    assert not Path("out").exists()
+    assert _run("films", "out", "--style", packed_style) == 0
+    assert "has 1 image(s) beside its films, which stay out: give them as a glob" in capfd.readouterr().err
+
+
+def test_a_pipe_that_cannot_reach_an_index_is_told_so(clip, packed_style, tmp_path):
+    command = [sys.executable, "-m", "animevid", "-", tmp_path / "out.mp4", "--style", packed_style]
+    with subprocess.Popen(["cat", clip], stdout=subprocess.PIPE) as cat:
+        done = subprocess.run(command, stdin=cat.stdout, capture_output=True, text=True, check=False)
+    (line,) = done.stderr.splitlines()
+    assert "is an MP4 with its index at its end, beyond a pipe's reach" in line
+    assert done.returncode == 3
 
 
 @pytest.mark.parametrize("name", ["more", "cut.jpg", "empty.png", "text.jpg"])

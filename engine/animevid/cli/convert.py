@@ -124,13 +124,16 @@ def run(args: argparse.Namespace) -> int:
         tell_defaults(args)
 
     options = read_options(args, ConversionOptions)
-    from animevid.cli.many import is_many, run_many
+    from animevid.cli.many import is_many, is_tree_of_images, run_many
+    from animevid.io.sources.image_files import every_image
 
     if is_many(args, sources):
         if args.preview is not None:
             raise UsageError(f"--preview takes one INPUT that is a film or an image, got {', '.join(sources)}")
         return run_many(args, sources, target, options, _convert)
     (source,) = sources
+    if is_tree_of_images(args, source):
+        source = every_image(Path(source))
     if args.preview is not None:
         return _preview(source, target, options, args)
     reporter = open_reporter("none" if args.quiet else args.progress, output_is_stdout=target == "-")
@@ -209,7 +212,7 @@ def plan_lines(plan: ConversionPlan) -> list[str]:
     network = f"{plan.network}, {net_width}x{net_height}"
     if plan.net_size != plan.size:
         network += f" upsampled to {width}x{height}"
-    frames = "" if plan.frames_total is None else f", about {plan.frames_total} frames"
+    frames = "" if plan.frames_total in (None, 1) else f", about {plan.frames_total} frames"
     lines = [
         f"input:   {plan.source}{frames}",
         f"style:   {plan.style}",

@@ -11,8 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from animevid.errors import AnimevidError, Cancelled, OutputError, UsageError
+from animevid.errors import AnimevidError, Cancelled, InputError, OutputError, UsageError
 from animevid.io.network.protocols import is_local_file
+from animevid.io.sources.image_files import holds_images
 from animevid.jobs.batch import (
     DEFAULT_NAME,
     Film,
@@ -21,6 +22,7 @@ from animevid.jobs.batch import (
     convert_films,
     find_films,
     holds_films,
+    left_out,
     output_name,
     table,
 )
@@ -36,8 +38,16 @@ if TYPE_CHECKING:
 
 def is_many(args: argparse.Namespace, sources: list[str]) -> bool:
     """Whether the command converts several films (a folder of images is one)."""
-    asked = args.recursive or args.name or args.watch or args.report or args.keep_going or args.skip_existing
-    return len(sources) > 1 or bool(asked) or holds_films(sources[0])
+    asked = args.name or args.watch or args.report or args.keep_going or args.skip_existing
+    if len(sources) > 1 or asked or holds_films(sources[0], recursive=args.recursive):
+        return True
+    return bool(args.recursive) and not is_tree_of_images(args, sources[0])
+
+
+def is_tree_of_images(args: argparse.Namespace, source: str) -> bool:
+    """Whether ``--recursive`` is asked for a folder of images, without films."""
+    is_folder = args.recursive and is_local_file(source) and Path(source).is_dir()
+    return bool(is_folder) and not holds_films(source, recursive=True) and holds_images(Path(source))
 
 
 def run_many(
@@ -63,6 +73,11 @@ def run_many(
         return output_name(film, folder, template=template, style=style.card.name)
 
     films = _films(args, sources)
+    lost = [line for source in sources for line in left_out(source, recursive=args.recursive)]
+    if lost and options.strict:
+        raise InputError(f"{lost[0]}; or leave --strict out")
+    if not args.quiet:
+        print(*lost, sep="\n", end="\n" if lost else "", file=sys.stderr)
     pairs = [(film, name_of(film)) for film in films]
     check_names(pairs)
     as_json = args.progress == "json" and not args.quiet

@@ -171,9 +171,11 @@ def bar_line(progress: Progress, *, fps: float, columns: int, colour: bool, batc
 
 def summary_line(report: ConversionReport) -> str:
     """A one-line summary: frames in and out, speed, time per stage."""
+    if report.film_seconds is None and report.frames_in == report.frames_out == 1:
+        return f"1 image, {report.elapsed_seconds:.1f} s"
     counts = f"{report.frames_in} frames in, {report.frames_out} out"
     if report.frames_concealed:
-        counts += f", {report.frames_concealed} concealed"
+        counts += f", {report.frames_concealed} damaged"
     if report.frames_reused:
         counts += f", {report.frames_reused} unchanged and reused"
     if not report.statistics.stages:

@@ -73,8 +73,10 @@ def run(args: argparse.Namespace) -> int:
     from animevid.server.sandbox import SandboxLimits
     from animevid.server.uploads import JobLimits
 
-    if args.max_viewers < 1 or args.port > 65535:
-        raise UsageError(f"--max-viewers {args.max_viewers}, --port {args.port}: at least 1 viewer, a port up to 65535")
+    if args.max_viewers < 1:
+        raise UsageError(f"--max-viewers {args.max_viewers} lets nobody in: give 1 or more")
+    if not 0 <= args.port <= 65535:
+        raise UsageError(f"--port {args.port} is no port: give 1 to 65535, or 0 for one that is free")
     tell_defaults(args)
     away = not is_loopback(args.host)
     token = _given_token(args) or (new_token() if away else None)

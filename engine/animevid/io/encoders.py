@@ -17,6 +17,7 @@ from animevid.io.containers import container_of
 from animevid.io.realtime import leave_realtime
 from animevid.options import EncodeOptions
 from animevid.pixels.colour import Colour
+from animevid.suggestions import nearest
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +252,9 @@ def _options(encoder: str, settings: EncodeOptions, *, has_alpha: bool) -> dict[
             raise OptionError(f"{crf = } is out of range for {encoder}: 0 (best) to {highest}")
     if encoder in _NAMED_PRESETS and preset is not None and preset not in _NAMED_PRESETS[encoder]:
         # Asked here, since the encoder itself would complain on the terminal.
-        raise OptionError(f"{preset = } is not one that {encoder} knows: {', '.join(_NAMED_PRESETS[encoder])}")
+        meant = nearest(preset, _NAMED_PRESETS[encoder])
+        hint = "" if meant is None else f"; did you mean {meant}?"
+        raise OptionError(f"{preset = } is not one that {encoder} knows: {', '.join(_NAMED_PRESETS[encoder])}{hint}")
     if highest is not None:
         if settings.bitrate_bps is None:
             options["crf"] = f"{crf if crf is not None else _DEFAULT_CRF[encoder]:g}"

@@ -23,7 +23,8 @@ from animevid.io.sinks.images import STILL_SUFFIXES, ImageFolderSink, ImageSink
 from animevid.io.source import Source
 from animevid.io.sources.animated_webp import AnimatedWebpSource
 from animevid.io.sources.container import VideoSource
-from animevid.io.sources.images import ImageSource, is_glob
+from animevid.io.sources.image_files import is_glob
+from animevid.io.sources.images import ImageSource
 from animevid.io.still import HEAD_BYTES, is_animated_webp, is_row_of_jpegs, may_be_still, still_demuxer, still_kind
 from animevid.options import OutputOptions, SourceOptions
 
@@ -183,5 +184,5 @@ def open_sink(
         return ImageSink(path, template=template, overwrite=settings.overwrite)
     if not suffix or text.endswith(("/", os.sep)) or os.path.isdir(local_path(path)) or suffix in STILL_SUFFIXES:
         return ImageFolderSink(path, template=template, overwrite=settings.overwrite)
-    known = ", ".join([*MUXERS, *ANIMATIONS, *STILL_SUFFIXES])
+    known = ", ".join(dict.fromkeys([*MUXERS, *ANIMATIONS, *STILL_SUFFIXES]))
     raise UsageError(f"{suffix = } is not written: use one of {known}, or a folder")

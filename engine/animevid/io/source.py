@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -157,8 +158,13 @@ class Source(ABC):
 
     @property
     def image_names(self) -> Sequence[str]:
-        """File names of a source of separate images, in order; none otherwise."""
+        """Names of a source of separate images, in order, with their folders below ``image_root``; none otherwise."""
         return ()
+
+    @property
+    def image_root(self) -> Path:
+        """The folder in which ``image_names`` lie."""
+        return Path()
 
     def __enter__(self) -> Self:
         return self

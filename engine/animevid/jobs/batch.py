@@ -14,6 +14,7 @@ from typing import Any, Literal
 from animevid.errors import AnimevidError, Cancelled, InputError, OutputError, UsageError
 from animevid.io.containers import MUXERS
 from animevid.io.network.protocols import is_local_file, local_path
+from animevid.io.sources.image_files import is_image_name
 
 #: Suffixes of films in a folder; the content decides when a file is opened.
 FILM_SUFFIXES = frozenset(
@@ -75,11 +76,30 @@ def find_films(specs: Sequence[str], *, recursive: bool = False) -> list[Film]:
         if not films:
             path = local_path(spec)
             if path.is_dir():
-                raise InputError(f"path = {spec!r} has no film in it: look into it with --recursive, or check the name")
+                way_out = "check the name" if recursive else "look into its folders with --recursive, or check the name"
+                raise InputError(f"path = {spec!r} has no film in it: {way_out}")
             films = [Film(path)]  # errors are reported when it is converted
         for film in films:
             found.setdefault(film.path.absolute(), film)
     return list(found.values())
+
+
+def left_out(spec: str, *, recursive: bool) -> list[str]:
+    """One line for each subfolder of a folder of films that is not entered, and one for the images beside the films."""
+    path = local_path(spec)
+    if not is_local_file(spec) or not path.is_dir():
+        return []
+    lines, images = [], 0
+    for folder, folders, names in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        images += sum(is_image_name(name) for name in names)
+        if not recursive:
+            told = "is inside the folder and not entered: --recursive enters it"
+            lines += [f"folder = {str(Path(folder, name))!r} {told}" for name in folders]
+            break
+    if images:
+        lines.append(f"folder = {spec!r} has {images} image(s) beside its films, which stay out: give them as a glob")
+    return lines
 
 
 def _films_in(spec: str, *, recursive: bool) -> Iterator[Film]:

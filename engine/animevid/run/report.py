@@ -78,7 +78,7 @@ def describe_source(info: SourceInfo) -> str:
     parts = [f"{info.codec} {info.width}x{info.height}", info.pixel_format]
     if info.rotation_degrees:
         parts.append(f"turned {info.rotation_degrees} degrees")
-    if info.average_rate:
+    if info.average_rate and not info.is_still:
         parts.append(f"{float(info.average_rate):.5g} fps" + (" (variable)" if info.is_variable_rate else ""))
     if info.duration_seconds is not None:
         parts.append(f"{float(info.duration_seconds):.1f} s")

@@ -59,7 +59,11 @@ def write_one_frame(
         AnimevidError: as a conversion.
     """
     asked = replace(options, start_seconds=at_seconds, end_seconds=None)
-    with open_asked(src, asked) as source:
+    try:
+        opened = open_asked(src, asked)
+    except UsageError as error:  # which speaks of a start that nobody gave
+        raise error if at_seconds is None else UsageError(f"--preview {float(at_seconds):g}: {error}") from None
+    with opened as source:
         is_still = source.info.is_still
         frames = iter(source)
         frame = _nth(frames, number or 0)
@@ -87,7 +91,7 @@ def estimate(src: PathLike, dst: PathLike, conversion: Conversion) -> Estimate |
     """
     options, info = conversion.options, conversion.source.info
     total, rate = info.frame_count, info.average_rate
-    if not (total and rate and is_local_file(src) and is_local_file(dst)) or info.is_still or "image" in info.container:
+    if not (total and rate and is_local_file(src) and is_local_file(dst)) or info.is_still:
         return None
     start = (options.start or Fraction(0)) + total / rate / 3
     end = start + _SAMPLE_FRAMES / rate

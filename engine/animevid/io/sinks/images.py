@@ -208,9 +208,9 @@ class ImageFolderSink(Sink):
             raise UsageError(f"{suffix = } is no image: use one of {', '.join(STILL_SUFFIXES)}")
         self._suffix = suffix
         self._names: Sequence[str] = () if self._pattern or template is None else template.image_names
-        own = local_path(template.spec) if template is not None and self._names else None
-        if own is not None and folder.exists() and (own if own.is_dir() else own.parent).resolve() == folder.resolve():
-            raise OutputError(f"path = {str(folder)!r} is the folder of the input: choose another one")
+        self._taken: set[str] = set()
+        if template is not None and self._names and folder.exists():
+            _check_not_over_input(folder, template)
         self._pending = PendingFolder(folder, overwrite=overwrite, pattern=self._pattern)
         self.path = folder
         self._quality = quality
@@ -239,7 +239,9 @@ class ImageFolderSink(Sink):
             self._made = True
         name = self._name(frame)
         data = encode_image(frame.planes, Path(name).suffix, quality=self._quality, exif=frame.exif)
-        (self._pending.path / name).write_bytes(data)
+        path = self._pending.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
         self._bytes += len(data)
         self._seconds += frame.duration_seconds or 0
         self.frames_written += 1
@@ -248,9 +250,18 @@ class ImageFolderSink(Sink):
         if self._pattern is not None:
             return self._pattern % (self.frames_written + 1)
         if frame.index < len(self._names):
-            name = Path(self._names[frame.index])
-            return name.name if name.suffix.lower() in STILL_SUFFIXES else f"{name.name}.png"
+            name = self._names[frame.index]
+            return self._untaken(Path(name if Path(name).suffix.lower() in STILL_SUFFIXES else f"{name}.png"))
         return f"{self.frames_written + 1:06d}{self._suffix}"
+
+    def _untaken(self, name: Path) -> str:
+        """``name``, or one with a number, so that no image of this run takes another's place."""
+        found, number = name, 1
+        while str(found) in self._taken:
+            number += 1
+            found = name.with_stem(f"{name.stem}-{number}")
+        self._taken.add(str(found))
+        return str(found)
 
     def _finish(self) -> SinkReport:
         if not self.frames_written:
@@ -261,7 +272,7 @@ class ImageFolderSink(Sink):
         finally:
             self._pending.discard()
         return SinkReport(
-            path=str(self._pending.target),
+            path=str(self._pending.target / (self._pattern or "")),
             frames_written=self.frames_written,
             duration_seconds=self._seconds,
             bytes_written=self._bytes,
@@ -273,6 +284,18 @@ class ImageFolderSink(Sink):
         if not self._done:
             self._done = True
             self._pending.discard()
+
+
+def _check_not_over_input(folder: Path, source: Source) -> None:
+    """Raises:
+    OutputError: what is written into ``folder`` would take the place of an image that is read.
+    """
+    is_same = source.image_root.exists() and source.image_root.samefile(folder)
+    if not is_same:
+        pairs = ((source.image_root / name, folder / name) for name in source.image_names)
+        is_same = any(new.exists() and read.exists() and new.samefile(read) for read, new in pairs)
+    if is_same:
+        raise OutputError(f"path = {str(folder)!r} is the folder of the input: choose another one")
 
 
 def _alpha_notices(template: Source | None, suffix: str) -> tuple[str, ...]:

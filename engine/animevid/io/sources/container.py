@@ -109,6 +109,7 @@ class VideoSource(Source):
         self.packets = PacketQueue()
         self.frames_decoded = 0
         self.frames_concealed = 0
+        self._file = file
         self._cut = Cut(start_seconds, end_seconds)
         self._upright = upright
         self._iterated = False
@@ -377,6 +378,9 @@ class VideoSource(Source):
             return UnsupportedInputError(f"path = {name!r} is encrypted: decrypt it first, animevid takes no keys")
         if self._cut.start:
             return UsageError(f"start = {float(self._cut.start)} s: {name!r} has no frame at or after it")
+        if self.read_error and self._file is not None and self._file.head[4:8] == b"ftyp":
+            way_out = "give the file itself, or move its index to its beginning (ffmpeg -movflags +faststart)"
+            return InputError(f"path = {name!r} is an MP4 with its index at its end, beyond a pipe's reach: {way_out}")
         if self.read_error:
             return InputError(self.read_error)
         return InputError(f"path = {name!r} holds no frame that can be decoded: it is empty or damaged")

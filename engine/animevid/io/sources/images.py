@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import io
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -21,7 +19,7 @@ from animevid.io.exif import exif_orientation
 from animevid.io.gamut import ADOBE_RGB, gamut_to_srgb, profile_to_srgb, tagged_gamut
 from animevid.io.hdr import open_tone_mapper
 from animevid.io.heif import grid_of, put_together
-from animevid.io.network.protocols import Spec, input_error, local_path
+from animevid.io.network.protocols import Spec, input_error
 from animevid.io.orientation import Orientation, orientation_of, turn_upright
 from animevid.io.packets import PacketQueue
 from animevid.io.photo import PhotoTags, lasting_exif, says_adobe_rgb, tags_of
@@ -29,7 +27,8 @@ from animevid.io.pillow import read_image
 from animevid.io.planes_io import STILL_RGB, PlaneReader, is_opaque
 from animevid.io.pyav import LENIENT_METADATA, to_fraction
 from animevid.io.source import Source, SourceInfo
-from animevid.io.still import HEAD_BYTES, READ_KINDS, still_demuxer, still_kind
+from animevid.io.sources.image_files import FoundImages, find_images
+from animevid.io.still import HEAD_BYTES, READ_KINDS, still_kind
 from animevid.io.whole import is_cut_short
 from animevid.pixels.planes import PlanesYUV420
 
@@ -156,7 +155,7 @@ class ImageSource(Source):
 
     ``spec`` is a file, a folder (its images in natural order: 2 before 10; other files are passed over) or a glob.
     A file that cannot be read is an error if it is the only one; among several it is skipped and counted as concealed.
-    ``lost_images`` names each that is skipped or cut short, and subfolders, which are not entered.
+    ``lost_images`` names each that is skipped or cut short, and subfolders, which only a glob enters (``photos/**/*``).
 
     Raises:
         InputError: nothing there, or no image in it.
@@ -183,13 +182,15 @@ class ImageSource(Source):
         self._rate = rate or DEFAULT_SLIDE_RATE
         if self._rate <= 0:
             raise UsageError(f"rate = {rate} must be a positive number of frames per second")
-        self._paths, self._lost = find_images(spec) if data is None else ([Path(os.fspath(spec))], [])
+        self._found = find_images(spec) if data is None else FoundImages((Path(os.fspath(spec)),), ("",), Path(), ())
+        self._lost = list(self._found.lost)
         self._remarks: dict[str, None] = {}
         first_index = _first_index(start_seconds, rate=self._rate)
-        last_index = len(self._paths) if end_seconds is None else _first_index(end_seconds, rate=self._rate)
-        self._chosen = self._paths[first_index:last_index]
+        paths = self._found.paths
+        last_index = len(paths) if end_seconds is None else _first_index(end_seconds, rate=self._rate)
+        self._chosen, self._names = paths[first_index:last_index], self._found.names[first_index:last_index]
         if not self._chosen:
-            raise UsageError(f"the cut holds none of the {len(self._paths)} images of {os.fspath(spec)!r}")
+            raise UsageError(f"the cut holds none of the {len(paths)} images of {os.fspath(spec)!r}")
         self.origin_seconds = first_index / self._rate
         self._first_index = first_index
         self._reader = ImageReader(upright=upright, tone_map=tone_map)
@@ -198,7 +199,7 @@ class ImageSource(Source):
         self._first = facts
         if facts.is_damaged:
             self._lost.append(_damage(self._chosen[0]))
-        still = len(self._paths) == 1
+        still = len(paths) == 1
         turned = upright and facts.rotation_degrees in (90, 270)
         ratio = facts.sample_aspect_ratio
         self.info = SourceInfo(
@@ -224,7 +225,11 @@ class ImageSource(Source):
 
     @property
     def image_names(self) -> Sequence[str]:
-        return tuple(path.name for path in self._chosen) if self._data is None else ()
+        return self._names if self._data is None else ()
+
+    @property
+    def image_root(self) -> Path:
+        return self._found.root
 
     @property
     def lost_images(self) -> tuple[str, ...]:
@@ -269,7 +274,7 @@ class ImageSource(Source):
                 found = self._read(self._chosen[0])
             except InputError as error:
                 failures.append(error)
-                self._chosen = self._chosen[1:]
+                self._chosen, self._names = self._chosen[1:], self._names[1:]
                 continue
             # Only now: where no image can be read, the error says it.
             self._lost.extend(f"skipped: {failure}" for failure in failures)
@@ -289,56 +294,3 @@ def _first_index(seconds: Fraction | None, *, rate: Fraction) -> int:
 
 def _damage(path: Path) -> str:
     return f"path = {str(path)!r} is damaged or cut short: what is missing of it is grey"
-
-
-#: Names that promise a still image; a file of such a name that holds none is said, others are passed over.
-_IMAGE_NAMES = frozenset(
-    (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".tif", ".tiff", ".bmp", ".jp2", ".tga", ".ico", ".jxl")
-)
-
-
-def find_images(spec: Spec) -> tuple[list[Path], list[str]]:
-    """The image files that ``spec`` (file, folder or glob) means, in natural order; and a line for each name that
-    promises an image and holds none, and for each subfolder, which is not entered.
-
-    Raises:
-        InputError: nothing there, or no image in it.
-    """
-    path = local_path(spec)
-    lost: list[str] = []
-    if path.is_file():
-        return [path], lost
-    if path.is_dir():
-        entries = [entry for entry in sorted(path.iterdir(), key=_natural_key) if not entry.name.startswith(".")]
-        candidates = [entry for entry in entries if entry.is_file()]
-        lost += [
-            f"folder = {str(entry)!r} is inside the folder and not entered: give it by itself, or the glob "
-            f"{str(path / '**' / '*')!r}"
-            for entry in entries
-            if entry.is_dir()
-        ]
-        where = f"folder = {str(path)!r}"
-    elif is_glob(spec):
-        candidates = [Path(name) for name in glob.glob(str(path), recursive=True) if Path(name).is_file()]
-        where = f"glob = {str(path)!r}"
-    else:
-        raise InputError(f"path = {str(path)!r} does not exist: check the name")
-    images = [candidate for candidate in candidates if still_demuxer(candidate) is not None]
-    for candidate in sorted(set(candidates) - set(images), key=_natural_key):
-        if candidate.suffix.lower() in _IMAGE_NAMES:
-            state = "is empty" if not candidate.stat().st_size else "holds no still image that is read"
-            lost.append(f"skipped: path = {str(candidate)!r} {state}")
-    if not images:
-        raise InputError(f"{where} has no images: {READ_KINDS} are read")
-    return sorted(images, key=_natural_key), lost
-
-
-def is_glob(spec: Spec) -> bool:
-    """Whether a name that does not exist has wildcards in it."""
-    text = os.fspath(spec)
-    return any(sign in text for sign in "*?[") and not Path(text).exists()
-
-
-def _natural_key(path: Path) -> list[tuple[int, int, str]]:
-    parts = re.split(r"(\d+)", str(path))
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part.casefold()) for part in parts]

@@ -35,14 +35,15 @@ class PacketReader:
 
     def packets(self, film: Any, timeline: Timeline | None) -> Iterator[Any]:
         """The packets, with the times that ``timeline`` gives them; ``film`` is the stream whose index is looked at."""
-        packets = self._container.demux()
+        packets, has_begun = self._container.demux(), False
         while not self.is_closed:
             try:
                 with self._reading:
                     packet = None if self.is_closed else next(packets, None)
             except (av.FFmpegError, OSError) as error:
                 self.read_error = str(input_error(self._spec, error))
-                log.warning("reading stops early: %s", self.read_error)
+                # Before the first packet this is the error that ends the conversion, and said there.
+                log.log(logging.WARNING if has_begun else logging.DEBUG, "reading stops early: %s", self.read_error)
                 return
             if packet is None:
                 self._note_cut_off(film)
@@ -50,6 +51,7 @@ class PacketReader:
             if packet.size:  # PyAV's own flush packets do not say whose they are
                 if timeline is not None:
                     timeline.place(packet)
+                has_begun = True
                 yield packet
 
     def close(self) -> None:
