@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 import pytest
-from animevid.backends import available_backends
+from animevid.backends import BackendStatus, auto, available_backends
 from animevid.cli import doctor, main
+from animevid.io import encoders
 
 
 @pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU here")
@@ -25,6 +26,28 @@ def test_the_doctor_says_what_opens_here_and_why_not_the_rest(capfd):
             assert said[f"backend {status.name}"] == f"no: {status.unavailable_reason}"
     assert any(line.startswith("NVIDIA driver: none; ") for line in lines)
     assert any(line.startswith("hardware encoders of H.264: ") for line in lines)
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU here")
+def test_on_a_machine_with_a_driver_the_doctor_says_what_keeps_its_parts_from_the_gpu(tmp_path, monkeypatch):
+    torch = pytest.importorskip("torch")
+    assert not any(line.startswith("NVENC: ") for line in doctor._encoders())
+    monkeypatch.setattr(auto, "driver_library_is_there", lambda: True)
+    needed = "The minimum required Nvidia driver for nvenc is 570.0 or newer"
+    monkeypatch.setattr(encoders, "ffmpegs_words", lambda plan, frame_format: needed)
+    (line,) = (line for line in doctor._encoders() if line.startswith("NVENC: "))
+    assert needed in line
+    monkeypatch.setattr("animevid.backends.available_backends", lambda: [BackendStatus("torch", None)])
+    monkeypatch.setattr(doctor, "_tried", lambda opening, name: f"opens: {name}")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert next(iter(doctor._backends())) == f"backend torch: opens: torch{doctor._NO_CUDA_IN_TORCH}"
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert next(iter(doctor._backends())) == "backend torch: opens: torch"
+    file = tmp_path / "version"
+    monkeypatch.setattr(doctor, "_DRIVER_FILE", file)
+    assert doctor._driver_number() == ""
+    file.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun Jul 27\nGCC version:  gcc 12.3.0\n")
+    assert doctor._driver_number() == " 580.65.06"
 
 
 def test_two_wheels_of_onnxruntime_that_share_a_folder_are_said(monkeypatch):

@@ -249,9 +249,13 @@ def test_a_damaged_engine_is_built_again_and_said_so_in_one_line(counting, tmp_p
 
 @pytest.mark.parametrize(
     ("library", "capability", "target"),
-    [("tensorrt_rtx", "7.5", "sm75"), ("tensorrt_rtx", "8.6", "current"), ("tensorrt", "7.5", "current")],
+    [
+        *(("tensorrt_rtx", capability, f"sm{capability.replace('.', '')}") for capability in RTX_RUNS_ON),
+        ("tensorrt_rtx", "", "current"),
+        ("tensorrt", "7.5", "current"),
+    ],
 )
-def test_an_engine_for_turing_names_its_capability_to_tensorrt_for_rtx(counting, tmp_path, library, capability, target):
+def test_an_engine_names_the_capability_of_its_gpu_to_tensorrt_for_rtx(counting, tmp_path, library, capability, target):
     gpu = Gpu("a card", capability, "12.8")
     EngineCache(tmp_path / "engines").load_or_build(
         b"model", PACKED, EngineRequest(SMALL), gpu=gpu, library=Library(library, "1.0", json)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import re
+import sys
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import av
+import av.logging
 import numpy as np
 import pytest
 from animevid.errors import OutputError, UsageError
@@ -168,6 +174,56 @@ def test_nvenc_is_never_left_to_its_two_megabits(monkeypatch, codec, settings, e
     assert plan.encoder == f"{codec}_nvenc"
     assert {name: plan.options.get(name) for name in expected} == expected
     assert plan.bitrate_bps == settings.get("bitrate_bps")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the libraries of PyAV's wheel for Linux")
+@pytest.mark.parametrize("settings", [{}, {"crf": 0}, {"crf": 51}, {"preset": "p6"}, {"bitrate_bps": 9_000_000}])
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
+def test_ffmpeg_knows_every_option_that_nvenc_is_given_and_takes_its_value(monkeypatch, codec, settings):
+    """FFmpeg sets them one by one on a context of that encoder, which needs no GPU."""
+    libraries = {path.name.partition("-")[0]: path for path in Path(av.__file__).parents[1].glob("av.libs/lib*")}
+    if not {"libavcodec", "libavutil"} <= libraries.keys():
+        pytest.skip("this PyAV has its FFmpeg elsewhere")
+    codecs, utilities = (ctypes.CDLL(str(libraries[name])) for name in ("libavcodec", "libavutil"))
+    codecs.avcodec_find_encoder_by_name.restype = codecs.avcodec_alloc_context3.restype = ctypes.c_void_p
+    monkeypatch.setattr(encoders, "opening_failure", lambda plan, frame_format: None)
+    plan = choose_encoder(EncodeOptions(codec=codec, hardware="nvenc", **settings), SMALL, container="mp4")
+    encoder = codecs.avcodec_find_encoder_by_name(plan.encoder.encode())
+    context = ctypes.c_void_p(codecs.avcodec_alloc_context3(ctypes.c_void_p(encoder)))
+    search_children = 1  # AV_OPT_SEARCH_CHILDREN: the encoder's own options, too
+    refused = {
+        name: value
+        for name, value in plan.options.items()
+        if utilities.av_opt_set(context, name.encode(), value.encode(), search_children) != 0
+    }
+    codecs.avcodec_free_context(ctypes.byref(context))
+    assert refused == {}
+
+
+@pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU here")
+@pytest.mark.parametrize("hardware", ["nvenc", "auto"])
+def test_why_nvenc_does_not_open_is_said_in_ffmpegs_words_where_an_nvidia_driver_is(monkeypatch, hardware):
+    """An error number ("Operation not permitted") tells nobody to update the driver."""
+    assert "Cannot load" in encoders.ffmpegs_words(encoders._plan(
+        "h264_nvenc", "h264", EncodeOptions(), SMALL, container="mp4"), SMALL)  # fmt: skip
+    assert av.logging.get_level() is None
+    (notice,) = choose_encoder(EncodeOptions(hardware="auto"), SMALL, container="mp4").notices
+    assert notice == "no hardware encoder opens: libx264 is used instead"
+    needed = "The minimum required Nvidia driver for nvenc is 570.0 or newer"
+    monkeypatch.setattr(encoders, "ffmpegs_words", lambda plan, frame_format: needed)
+    (notice,) = choose_encoder(EncodeOptions(hardware=hardware), SMALL, container="mp4").notices
+    assert needed in notice
+    assert notice.endswith("libx264 is used instead")
+
+
+def test_the_driver_that_nvenc_needs_is_the_one_that_the_docs_name():
+    """It is built into PyAV's FFmpeg, and a newer PyAV may ask for more."""
+    (library,) = [*Path(av.__file__).parents[1].glob("av.libs/libavcodec-*")] or [None]
+    if library is None:
+        pytest.skip("this PyAV has its FFmpeg elsewhere")
+    docs = (Path(__file__).resolve().parents[2] / "docs" / "gpu.md").read_text()
+    (named,) = re.findall(r"NVENC of PyAV's FFmpeg needs driver (\d+) or later", docs)
+    assert f"\0{named}.0\0".encode() in library.read_bytes()
 
 
 def test_a_quality_that_nvenc_does_not_know_is_refused():

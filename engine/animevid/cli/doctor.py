@@ -9,10 +9,11 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from animevid.errors import AnimevidError, DeviceError, UsageError
 from animevid.values import FrameSize, parse_count, parse_size
 
 _BUDGET_SECONDS, _FRAMES = 520, 200
+_DRIVER_FILE = Path("/proc/driver/nvidia/version")
+_NO_CUDA_IN_TORCH = "; this torch was built without CUDA: install one with it (pytorch.org says how)"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -119,13 +122,21 @@ def _nvidia() -> Iterator[str]:
     try:
         with open_device() as device:
             yield (
-                f"NVIDIA driver: for CUDA {device.driver_version}; cuda:0 is {device.name}, compute capability "
-                f"{device.compute_capability}"
+                f"NVIDIA driver:{_driver_number()} for CUDA {device.driver_version}; cuda:0 is {device.name}, compute "
+                f"capability {device.compute_capability}"
             )
             load_fatbin(driver_version=device.driver_version)
             yield "CUDA kernels: there, and for this driver (`animevid doctor --gpu` compares what they draw)"
     except AnimevidError as error:
         yield f"NVIDIA GPU: {error}"
+
+
+def _driver_number() -> str:
+    """What NVIDIA calls the driver (" 580.65.06"), where Linux tells it; empty elsewhere."""
+    with suppress(OSError):
+        found = re.search(r"\b\d{3}\.\d+(\.\d+)?\b", _DRIVER_FILE.read_text(errors="replace"))
+        return f" {found.group()}" if found is not None else ""
+    return ""
 
 
 def _backends() -> Iterator[str]:
@@ -145,8 +156,17 @@ def _backends() -> Iterator[str]:
         if status.unavailable_reason is not None:
             yield f"backend {status.name}: no: {status.unavailable_reason}"
             continue
-        yield f"backend {status.name}: {_tried(opening, status.name)}"
+        lacks_cuda = status.name == "torch" and auto.driver_library_is_there() and not _torch_has_cuda()
+        yield f"backend {status.name}: {_tried(opening, status.name)}{_NO_CUDA_IN_TORCH if lacks_cuda else ''}"
     yield f"without --backend: {_tried(opening, 'auto')}"
+
+
+def _torch_has_cuda() -> bool:
+    try:
+        import torch
+    except (ImportError, OSError):
+        return True  # that it cannot be loaded is said already
+    return torch.version.cuda is not None
 
 
 def _tried(opening: Callable[[str], Any], name: str) -> str:
@@ -172,18 +192,23 @@ def _without_what_libraries_print() -> Iterator[None]:
 
 
 def _encoders() -> Iterator[str]:
+    from animevid.backends import auto
     from animevid.io import FrameFormat
     from animevid.io.encoders import HARDWARE_FAMILIES, choose_encoder
     from animevid.options import EncodeOptions
 
-    opened = []
+    opened, why_no_nvenc = [], ""
     for family in HARDWARE_FAMILIES:
         plan = choose_encoder(
             EncodeOptions(hardware=family), FrameFormat(1280, 720, rate=Fraction(25)), container="mp4"
         )
         if plan.encoder.endswith(f"_{family}"):
             opened.append(plan.encoder)
+        elif family == "nvenc" and auto.driver_library_is_there():
+            why_no_nvenc = "; ".join(plan.notices)
     yield f"hardware encoders of H.264: {', '.join(opened) or 'none opens; the CPU encodes'}"
+    if why_no_nvenc:
+        yield f"NVENC: {why_no_nvenc}"
 
 
 def _version(distribution: str) -> str | None:

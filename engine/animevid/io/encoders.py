@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import av.logging
 from av.codec.context import Flags as CodecFlags
 
 from animevid.errors import OptionError, OutputError, UsageError
@@ -32,6 +33,8 @@ SOFTWARE_ENCODERS: dict[str, str] = {
 }
 #: Hardware families in the order in which ``hardware="auto"`` tries them.
 HARDWARE_FAMILIES = ("nvenc", "qsv", "videotoolbox", "vaapi", "amf")
+#: What NVENC says on a machine without an NVIDIA GPU, where nobody expects it.
+_NO_NVIDIA_DRIVER = ("Cannot load libcuda", "Cannot load nvcuda")
 _HARDWARE_CODECS = ("h264", "hevc", "av1")
 
 _EVEN_SIZE_ENCODERS = frozenset({"libx264", "libx265", "libsvtav1", "prores_ks"})
@@ -114,14 +117,22 @@ def choose_encoder(settings: EncodeOptions, frame_format: FrameFormat, *, contai
         raise UsageError(f"{container = } cannot hold {codec = }: use {fitting or 'another container'}")
     notices: list[str] = []
     if settings.hardware != "off":
+        said = ""
         for family in HARDWARE_FAMILIES if settings.hardware == "auto" else (settings.hardware,):
             plan = _plan(f"{codec}_{family}", codec, settings, frame_format, container=container)
             reason = "no such encoder" if codec not in _HARDWARE_CODECS else opening_failure(plan, frame_format)
             if reason is None:
                 return plan
+            if family == "nvenc" or settings.hardware != "auto":
+                words = ffmpegs_words(plan, frame_format)
+                if family == "nvenc" and words and not words.startswith(_NO_NVIDIA_DRIVER):
+                    said = f" ({plan.encoder}: {words})"
+                reason = words or reason
             log.debug("%s does not open: %s", plan.encoder, reason)
         wanted = (
-            "no hardware encoder opens" if settings.hardware == "auto" else f"{plan.encoder} does not open ({reason})"
+            f"no hardware encoder opens{said}"
+            if settings.hardware == "auto"
+            else f"{plan.encoder} does not open ({reason})"
         )
         notices.append(f"{wanted}: {SOFTWARE_ENCODERS[codec]} is used instead")
     plan = _plan(SOFTWARE_ENCODERS[codec], codec, settings, frame_format, container=container, notices=notices)
@@ -182,6 +193,25 @@ def opening_failure(plan: EncoderPlan, frame_format: FrameFormat) -> str | None:
     except (av.FFmpegError, ValueError, OSError) as error:
         return str(getattr(error, "strerror", None) or error).splitlines()[0]
     return None
+
+
+def ffmpegs_words(plan: EncoderPlan, frame_format: FrameFormat) -> str:
+    """What FFmpeg itself says of an encoder that does not open ("The minimum required Nvidia driver ..."), in one line.
+
+    Empty where it says nothing. PyAV drops FFmpeg's messages, and what is left of them is an error number. They are
+    asked for while the encoder is opened once more, and no longer: the callback needs the interpreter's lock.
+    """
+    level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)  # else the second caller hears nothing
+    try:
+        with av.logging.Capture(local=False) as said:
+            opening_failure(plan, frame_format)
+    finally:
+        av.logging.set_skip_repeated(skips)
+        av.logging.set_level(level)
+    lines = [message.strip().rstrip(".") for _, name, message in said if name == plan.encoder]
+    return "; ".join(dict.fromkeys(filter(None, lines)))[:200]
 
 
 def _plan(

@@ -57,9 +57,9 @@ class EngineCache:
             OutputError: the folder cannot be written.
         """
         library = library or find_library()
-        if (library.name, request.target, gpu and gpu.compute_capability) == ("tensorrt_rtx", "current", "7.5"):
-            # Built for no capability by name, an engine of TensorRT for RTX does not load on Turing.
-            request = replace(request, target="sm75")
+        if (library.name, request.target) == ("tensorrt_rtx", "current") and gpu is not None and gpu.compute_capability:
+            # Built for no capability by name, an engine of TensorRT for RTX is for 8.6, 8.9 and 12.0 and no other.
+            request = replace(request, target=f"sm{gpu.compute_capability.replace('.', '')}")
         key = engine_key(model, request, library=library, gpu=gpu)
         path = self.folder / _file_name(card, key)
         self._prepare_folder()
