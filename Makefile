@@ -77,9 +77,9 @@ gpu-check: $(BIN)/python
 
 # Wheels for Python 3.11 and newer on Linux (PyAV's is of the stable ABI); the second is a part of the build.
 gpu-carry: install-dev
-	$(BIN)/python benchmarks/gpu_carry.py .gpu-carry
 	$(PIP) download --constraint constraints-dev.txt --no-deps --only-binary=:all: --platform manylinux_2_28_x86_64 \
 	  --implementation cp --python-version 3.12 --dest .gpu-carry av hatch-fancy-pypi-readme
+	$(BIN)/python benchmarks/gpu_carry.py .gpu-carry
 
 gpu-rehearse: install-dev
 	PYTHON="$(CURDIR)/$(BIN)/python" tests/gpu/rehearse.sh

@@ -1,16 +1,21 @@
 """Export what ``benchmarks/gpu_check.sh`` cannot make where the trainer's packages are missing: ``gpu_carry.py DIR``.
 
-AnimeGANv2's generator with random weights: for speed and for comparison with the CPU, not for looks.
+AnimeGANv2's generator with random weights: for speed and for comparison with the CPU, not for looks. The shipped styles
+travel with the checkout. At the end it says how much there is to carry.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
 import torch
 from animevid_trainer.export import make_card, to_onnx
 from animevid_trainer.generators import make_generator
+
+#: What is carried to the machine for which this was made.
+_LIMIT_MIB = 64
 
 
 def main() -> None:
@@ -19,6 +24,17 @@ def main() -> None:
     torch.manual_seed(0)
     generator = make_generator("animegan2").eval()
     (folder / "AnimeGANv2.onnx").write_bytes(to_onnx(generator, card=make_card(generator, name="AnimeGANv2")))
+    mib = (_checkout_bytes() + sum(path.stat().st_size for path in folder.iterdir())) / (1 << 20)
+    sys.stdout.write(f"checkout and {folder}: {mib:.1f} MiB\n")
+    if mib > _LIMIT_MIB:
+        sys.exit(f"more than {_LIMIT_MIB} MiB: delete old wheels in {folder}")
+
+
+def _checkout_bytes() -> int:
+    root = Path(__file__).resolve().parents[1]
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+    return sum((root / name).stat().st_size for name in listed.split("\0") if name and (root / name).is_file())
 
 
 if __name__ == "__main__":

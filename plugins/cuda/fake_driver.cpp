@@ -580,10 +580,13 @@ UNSUPPORTED_CALL(cuWaitExternalSemaphoresAsync)
 EXPORT int cuGetErrorName(int, const char** name) { return *name = "FAKE_ERROR", SUCCESS; }
 EXPORT int cuGetErrorString(int, const char** text) { return *text = "an error of the fake driver", SUCCESS; }
 
-// The bindings find every function through this one.
+// The bindings find every function through this one, each as of the CUDA version that it came with. A real driver may
+// give an older form of a function that is asked for as of a newer CUDA; this one never does.
 #include <dlfcn.h>
-EXPORT int cuGetProcAddress_v2(const char* symbol, void** function, int, unsigned long long, int* found) {
+EXPORT int cuGetProcAddress_v2(const char* symbol, void** function, int version, unsigned long long, int* found) {
     const std::string name(symbol);
+    *function = nullptr;
+    if (version > driver_version) return found != nullptr ? (*found = 2, SUCCESS) : NOT_FOUND;
     for (const std::string& candidate : {name + "_v3", name + "_v2", name})
         if ((*function = dlsym(RTLD_DEFAULT, candidate.c_str())) != nullptr) break;
     if (found != nullptr) *found = *function ? 0 : 1;

@@ -21,6 +21,7 @@ from animevid.gpu.check.findings import CheckOptions, Finding, Skipped, distance
 from animevid.gpu.check.frames import varied_frames
 from animevid.gpu.check.runner import FINDINGS, REPORT, run_here, run_sections
 from animevid.gpu.check.sections import SECTIONS, Section
+from animevid.gpu.driver import load_driver
 from gpu import fake_tensorrt
 from gpu.fake_gpu import FakeGpu, in_child
 from gpu.test_codecs import _install_nvdec
@@ -155,6 +156,20 @@ def test_graphs_draw_what_launches_draw_and_a_device_that_refuses_them_is_said(f
 
 
 @in_child
+def test_a_driver_of_cuda_12_0_has_every_function_that_is_called(fake_driver, tmp_path):
+    """The bindings ask a driver for each function as of some version of CUDA; the fake one has none that came later."""
+    FakeGpu(fake_driver).say_driver_version(12000)
+    _start(fake_driver, tmp_path)
+    for section in (graphs.section, bandwidth.section, slots.section):
+        found = list(section(SMALL))
+        assert _verdicts(found), found
+        assert all(_verdicts(found)), found
+    driver = load_driver()
+    with pytest.raises(Exception, match="cuEventElapsedTime"):
+        driver.cuEventElapsedTime(driver.cuEventCreate(0)[1], driver.cuEventCreate(0)[1])
+
+
+@in_child
 def test_what_is_timed_is_compared_too(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)
     found = list(bandwidth.section(SMALL))
@@ -187,6 +202,15 @@ def test_the_sanitizers_verdicts_are_taken_and_one_that_hangs_is_ended(tmp_path,
     _tool(tmp_path, "sleep 60", monkeypatch)
     found = list(sanitizer.section(CheckOptions(limit_seconds=0.4)))
     assert ["no end after" in finding.text for finding in found] == [True, True]
+
+
+def test_a_sanitizer_that_does_not_support_the_device_is_no_fault_of_the_kernels(tmp_path, monkeypatch):
+    said = (
+        'echo "========= COMPUTE-SANITIZER"; echo "========= Error: Device not supported. Please refer to ..."; exit 1'
+    )
+    _tool(tmp_path, said, monkeypatch)
+    with pytest.raises(Skipped, match=r"memcheck: .*Device not supported"):
+        list(sanitizer.section(CheckOptions()))
 
 
 def test_without_the_sanitizer_the_section_is_skipped(monkeypatch):

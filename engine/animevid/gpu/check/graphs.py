@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def _captured_kernels(gpu: GpuQueue, frame: PlanesYUV420) -> Finding:
         kernels.blend(source, target, strength=0.5),
     )
     gpu.launch(launches)
-    graph = gpu.capture(launches)
+    graph = gpu.capture(partial(gpu.launch, launches))
     gpu.device.call("cuMemcpyHtoDAsync", target.address, blank.ctypes.data, blank.nbytes, gpu.stream)
     for _ in range(_TIMES):
         gpu.device.call("cuGraphLaunch", graph, gpu.stream)

@@ -19,6 +19,8 @@ from animevid.pixels.resize import Size
 
 _USUAL_PLACE = "/usr/local/cuda/bin"
 _FOUND_SOMETHING = 9
+#: What it says of a GPU that it cannot look into, in some virtual machines for one.
+_NOT_SUPPORTED = "Device not supported"
 #: Under the sanitizer every launch takes long: few sizes, odd ones.
 _SIZES: tuple[Size, ...] = ((9, 31), (33, 65))
 _NORM_SHAPES = ((2, 3, 5, 7), (2, 4, 91, 93))
@@ -40,6 +42,8 @@ def section(options: CheckOptions) -> Iterator[Finding]:
         code, said = _run(command, seconds)
         if code is None:
             yield Finding(f"{tool} over the {what}: no end after {seconds:.0f} s", agrees=False)
+        elif _NOT_SUPPORTED in said:
+            raise Skipped(f"{tool}: {said}")
         elif code == 0:
             yield Finding(f"{tool} over the {what}: finds nothing, {time.monotonic() - begun:.0f} s", agrees=True)
         else:
