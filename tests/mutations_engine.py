@@ -401,7 +401,15 @@ MUTATIONS: tuple[Mutation, ...] = (
         "render/stylizer.py",
         "render/test_stylizer.py run/test_live.py",
         ("strength is ignored", "strength = self._strength\n", "strength = 1.0\n"),
-        ("large frames are drawn whole", "if not pixels or height * width <= pixels * _NET_PIXELS_SLACK:", "if True:"),
+    ),
+    *_those(
+        "render/geometry.py",
+        "render/test_stylizer.py run/test_live.py",
+        (
+            "large frames are stylized whole",
+            "if not net_pixels or height * width <= net_pixels * _NET_PIXELS_SLACK:",
+            "if True:",
+        ),
     ),
     *_those(
         "server/auth.py",

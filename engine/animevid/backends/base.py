@@ -116,7 +116,8 @@ def check_batch(batch: Tensor, card: StyleCard) -> None:
     axes = {"NHWC": "N, H, W, 3", "NCHW": "N, 3, H, W"}.get(layout.value, "N, 24, H / 4, W / 4")
     if batch.ndim != 4 or 0 in batch.shape or batch.shape[layout.channel_axis] != layout.channels:
         raise UsageError(f"{batch.shape = }: the style {card.name!r} takes ({axes})")
-    height, width = (batch.shape[axis] * layout.cell_px for axis in layout.spatial_axes)
+    (axis_y, axis_x), cell_px = layout.spatial_axes, layout.cell_px
+    height, width = batch.shape[axis_y] * cell_px, batch.shape[axis_x] * cell_px
     if card.fixed_size_px is not None and (height, width) != card.fixed_size_px:
         raise UsageError(f"{(height, width) = } px: the style {card.name!r} takes {card.fixed_size_px} only")
     if height % card.size_multiple or width % card.size_multiple:

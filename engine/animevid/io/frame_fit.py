@@ -42,18 +42,18 @@ class FrameFit:
 
     def __call__(self, planes: PlanesYUV420) -> PlanesYUV420:
         """``planes`` cut and, where they differ from the first ones, scaled to fit into them with black bars."""
-        stored = planes.width, planes.height
+        height, width = stored = planes.y.shape
         if self._stored is None:
             self._stored = stored
         if self._crop is not None and stored == self._stored:
             planes = cropped(planes, self._crop)
-        size = planes.height, planes.width
+        size = planes.y.shape
         if self._size is None:
             self._size = size
         if size == self._size:
             return planes
-        if stored not in self.other_sizes:
-            self.other_sizes.append(stored)
+        if (width, height) not in self.other_sizes:
+            self.other_sizes.append((width, height))
         return letterboxed(planes, self._size)
 
     @property

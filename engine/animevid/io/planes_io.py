@@ -12,7 +12,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from animevid.io.colour import CONVERTED_MATRICES, colour_of, swscale_matrix, write_tags
 from animevid.pixels.colour import Colour, ColourRange, Matrix
-from animevid.pixels.device import downloaded
+from animevid.pixels.device import CUDA, downloaded
 from animevid.pixels.planes import Plane, PlanesYUV420
 
 #: Pixel formats whose buffers are planar 4:2:0 already, with their bit depth.
@@ -80,6 +80,8 @@ class PlaneReader:
         self._reformatter = VideoReformatter()
         self._rgb_colour = rgb_colour
         self._container_colour = container_colour
+        self._tags: tuple[object, ...] = ()
+        self._colour = Colour()
         self.keep_alpha = True
 
     def read(self, frame: av.VideoFrame) -> PlanesYUV420:
@@ -94,9 +96,15 @@ class PlaneReader:
         return planes if self.keep_alpha or planes.alpha is None else flatten_alpha(planes)
 
     def _read(self, frame: av.VideoFrame) -> PlanesYUV420:
-        colour = colour_of(frame, container=self._container_colour)
-        frame = downloaded(frame)
         name = frame.format.name
+        tags = frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc, name
+        if tags != self._tags:
+            self._colour = colour_of(frame, container=self._container_colour)
+            self._tags = tags
+        colour = self._colour
+        if name == CUDA:
+            frame = downloaded(frame)
+            name = frame.format.name
         depth = _VIEWABLE.get(name)
         if depth is not None:
             planes = _view_frame(frame, bit_depth=depth, colour=colour)

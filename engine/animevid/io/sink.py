@@ -12,7 +12,7 @@ from typing import Self
 
 import av
 
-from animevid.errors import UsageError
+from animevid.errors import AnimevidError, UsageError
 from animevid.frame import Frame
 from animevid.io.network.protocols import Spec, output_error
 
@@ -99,9 +99,12 @@ class Sink(ABC):
             OutputError: the disk is full or the target cannot be written (nothing is left behind).
             UsageError: a frame that does not fit, or the sink is finished.
         """
-        self._check_open()
-        with self._errors_translated():
+        if self._done:
+            raise self._too_late()
+        try:
             self._write(frame)
+        except (av.FFmpegError, OSError) as error:
+            raise self._aborted(error) from error
 
     def finish(self) -> SinkReport:
         """Complete the output and give it its name.
@@ -109,7 +112,8 @@ class Sink(ABC):
         Raises:
             OutputError: no frame was written, or the target cannot be written (nothing is left behind).
         """
-        self._check_open()
+        if self._done:
+            raise self._too_late()
         with self._errors_translated():
             report = self._finish()
         self._done = True
@@ -127,17 +131,20 @@ class Sink(ABC):
     def abort(self) -> None:
         """Throw away what was written. Safe to call twice, and after ``finish``."""
 
-    def _check_open(self) -> None:
-        if self._done:
-            raise UsageError("the sink is finished or aborted: make a new one")
+    def _too_late(self) -> UsageError:
+        return UsageError("the sink is finished or aborted: make a new one")
+
+    def _aborted(self, error: av.FFmpegError | OSError) -> AnimevidError:
+        """Abort, and return the error to raise."""
+        self.abort()
+        return output_error(self.path, error)
 
     @contextmanager
     def _errors_translated(self) -> Iterator[None]:
         try:
             yield
         except (av.FFmpegError, OSError) as error:
-            self.abort()
-            raise output_error(self.path, error) from error
+            raise self._aborted(error) from error
 
     def __enter__(self) -> Self:
         return self

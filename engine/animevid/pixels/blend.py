@@ -109,7 +109,6 @@ def _mix_ref(first: Plane, second: Plane, weight: int) -> Plane:
 
 
 def _check_alike(original: PlanesYUV420, stylized: PlanesYUV420) -> None:
-    one = original.height, original.width, original.bit_depth
-    other = stylized.height, stylized.width, stylized.bit_depth
+    one, other = (*original.y.shape, original.bit_depth), (*stylized.y.shape, stylized.bit_depth)
     if one != other:
         raise UsageError(f"the frames differ in (height, width, bit depth): {one} and {other}; give two alike")

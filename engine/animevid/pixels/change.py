@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,10 +96,11 @@ def has_changed(reference: PlanesYUV420, planes: PlanesYUV420, *, floor: NoiseFl
     return False
 
 
-def _from_the_middle(height: int) -> list[int]:
-    """First rows of the bands of a plane, those in its middle first: there things move."""
+@lru_cache(maxsize=64)
+def _from_the_middle(height: int) -> tuple[int, ...]:
+    """First rows of a plane's bands, from the middle outwards, since most motion is in the middle."""
     tops = range(0, height, _BAND_ROWS)
-    return sorted(tops, key=lambda top: abs(2 * top + _BAND_ROWS - height))
+    return tuple(sorted(tops, key=lambda top: abs(2 * top + _BAND_ROWS - height)))
 
 
 class ChangeDetector:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class CodeRange:
     max_code: int
 
 
+@lru_cache(maxsize=32)
 def code_range(bit_depth: int, colour_range: ColourRange) -> CodeRange:
     """The code values of a depth (8..16 bits) and range; an unspecified range means limited."""
     unit = float(1 << (bit_depth - 8))

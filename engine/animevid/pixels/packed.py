@@ -20,7 +20,7 @@ import numpy as np
 
 from animevid.errors import UsageError
 from animevid.pixels import native
-from animevid.pixels.codes import CodeRange, code_range_of, to_codes_ref
+from animevid.pixels.codes import CodeRange, code_range, to_codes_ref
 from animevid.pixels.planes import Plane, PlanesYUV420
 from animevid.pixels.resize import Float32, Size, checked_size, chroma_size, resize_float_ref
 
@@ -50,11 +50,11 @@ def pack_yuv420(
     Raises:
         UsageError: ``size``, ``multiple`` or ``out`` does not fit.
     """
-    size = checked_size(size or (planes.height, planes.width))
+    size = checked_size(size) if size is not None else planes.y.shape
     out = checked_out(out, padded_size(size, multiple=multiple))
     if native.kernels is None:
         return pack_yuv420_ref(planes, size=size, multiple=multiple, out=out)
-    codes = code_range_of(planes)
+    codes = code_range(planes.bit_depth, planes.colour.range)
     native.kernels.pack_yuv420(planes.y, planes.u, planes.v, out, *size, *_forward(codes))
     return out
 
@@ -66,7 +66,7 @@ def pack_yuv420_ref(
     size = checked_size(size or (planes.height, planes.width))
     padded = padded_size(size, multiple=multiple)
     out = checked_out(out, padded)
-    luma_scale, luma_offset, chroma_scale, chroma_offset = _forward(code_range_of(planes))
+    luma_scale, luma_offset, chroma_scale, chroma_offset = _forward(code_range(planes.bit_depth, planes.colour.range))
     for plane, target, whole, factor, scale, offset, channel in (
         (planes.y, size, padded, 4, luma_scale, luma_offset, 0),
         (planes.u, chroma_size(size), chroma_size(padded), 2, chroma_scale, chroma_offset, 16),
@@ -87,11 +87,11 @@ def unpack_yuv420(tensor: Float32, *, like: PlanesYUV420, size: Size | None = No
     Raises:
         UsageError: a tensor of another shape or dtype, or smaller than ``size``.
     """
-    size = checked_size(size or (like.height, like.width))
+    size = checked_size(size) if size is not None else like.y.shape
     _check_packed(tensor, size)
     if native.kernels is None:
         return unpack_yuv420_ref(tensor, like=like, size=size)
-    codes = code_range_of(like)
+    codes = code_range(like.bit_depth, like.colour.range)
     y, u, v = empty_planes(like, size)
     native.kernels.unpack_yuv420(np.ascontiguousarray(tensor), y, u, v, *_backward(codes), codes.max_code)
     return _tagged(like, y, u, v)
@@ -101,7 +101,7 @@ def unpack_yuv420_ref(tensor: Float32, *, like: PlanesYUV420, size: Size | None 
     """Reference for :func:`unpack_yuv420`."""
     size = checked_size(size or (like.height, like.width))
     _check_packed(tensor, size)
-    codes = code_range_of(like)
+    codes = code_range(like.bit_depth, like.colour.range)
     luma_scale, luma_offset, chroma_scale, chroma_offset = _backward(codes)
     planes = []
     for first, factor, target, scale, offset in (
@@ -137,7 +137,7 @@ def empty_planes(like: PlanesYUV420, size: Size) -> tuple[Plane, Plane, Plane]:
 
 
 def _tagged(like: PlanesYUV420, y: Plane, u: Plane, v: Plane) -> PlanesYUV420:
-    same_size = y.shape == (like.height, like.width)
+    same_size = y.shape == like.y.shape
     return like.with_planes(y, u, v, alpha=like.alpha if same_size else None)
 
 

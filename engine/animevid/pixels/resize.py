@@ -82,7 +82,7 @@ def resize_planes(planes: PlanesYUV420, size: Size) -> PlanesYUV420:
         UsageError: a side below 1.
     """
     size = checked_size(size)
-    if size == (planes.height, planes.width):
+    if size == planes.y.shape:
         return planes
     chroma = chroma_size(size)
     return planes.with_planes(

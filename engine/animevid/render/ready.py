@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from animevid.backends.frames import FrameRunner
 from animevid.pixels import PlanesYUV420
-from animevid.render.renderer import Size
+from animevid.render.geometry import Size
 
 
 class ReadySizes:

@@ -13,11 +13,9 @@ import numpy.typing as npt
 from animevid.backends.base import Tensor
 from animevid.backends.frames import PendingFrame
 from animevid.errors import BackendError
-from animevid.pixels import (
-    PlanesYUV420,
-)
+from animevid.pixels import PlanesYUV420
+from animevid.render.geometry import Size
 
-Size: TypeAlias = tuple[int, int]
 RGBFrames: TypeAlias = npt.NDArray[np.uint8]
 
 

@@ -6,14 +6,14 @@ No library is imported for this: an object of a library exists only where that l
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
 
 from animevid.errors import UsageError
-from animevid.pixels import Colour, ColourRange, PlanesYUV420, rgb_to_planes
-from animevid.render.renderer import RGBFrames
+from animevid.pixels import Colour, ColourRange, PlanesYUV420, planes_to_rgb, rgb_to_planes
+from animevid.render.renderer import Renderer, RGBFrames
 
 #: A kind of image that ``take_images`` takes.
 Images = TypeVar("Images")
@@ -51,6 +51,17 @@ def take_images(images: Images, *, batches: bool = True) -> tuple[RGBFrames, Cal
 def planes_of_rgb(frame: RGBFrames) -> PlanesYUV420:
     # Full range keeps all 256 levels; an untagged matrix is guessed by size, as it is for video.
     return rgb_to_planes(frame, colour=Colour(range=ColourRange.FULL))
+
+
+def stylized_rgb(renderer: Renderer[Any, Any], frames: Iterable[RGBFrames]) -> list[RGBFrames]:
+    """``frames``, each ``(H, W, 3)``, stylized one batch at a time."""
+    inputs = [planes_of_rgb(frame) for frame in frames]
+    outputs: list[Any] = []
+    for start in range(0, len(inputs), renderer.batch_limit):
+        outputs += renderer.infer(
+            [renderer.preprocess(planes) for planes in inputs[start : start + renderer.batch_limit]]
+        )
+    return [planes_to_rgb(renderer.postprocess(*pair)) for pair in zip(inputs, outputs, strict=True)]
 
 
 def _check(images: Any, dtype: str, *, batches: bool) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -21,27 +20,26 @@ from animevid.pixels import (
     blend,
     guided_upsample,
     pack_yuv420,
-    planes_to_rgb,
     planes_to_tensor,
     resize_planes,
     tensor_to_planes,
     unpack_yuv420,
 )
-from animevid.pixels.device import on_host
+from animevid.pixels.device import DevicePlanes, on_host
+from animevid.render import geometry
 from animevid.render.concurrent_runs import ConcurrentRuns
+from animevid.render.geometry import Size
 from animevid.render.ready import ReadySizes
 from animevid.render.renderer import (
     DeviceInput,
     DeviceOutput,
     NetworkInput,
     NetworkOutput,
-    RGBFrames,
-    Size,
     StepInput,
     StepOutput,
     form_of,
 )
-from animevid.render.rgb import Images, planes_of_rgb, take_images
+from animevid.render.rgb import Images, stylized_rgb, take_images
 from animevid.render.tiles import run_tiled
 from animevid.styles import open_style
 from animevid.styles.card import Layout, StyleCard
@@ -54,8 +52,6 @@ if TYPE_CHECKING:
 #: Shares of ``net_pixels`` that ``run.adaptive`` steps to between frames.
 STEP_SHARES = (1.0, 0.64, 0.41, 0.26)
 _MIN_STEP_PIXELS = 32 * 32
-#: A frame this much larger than the style's ``net_pixels`` still runs whole: upsampling would gain nothing.
-_NET_PIXELS_SLACK = 1.25
 #: Tileable networks see at most about this square of pixels at once, which bounds the memory of their activations.
 _TILE_PX = 1280
 
@@ -193,26 +189,17 @@ class Stylizer:
 
         ``net_pixels`` overrides the property.
         """
-        pixels = self.net_pixels if net_pixels is None else net_pixels
-        if self.card.fixed_size_px is not None:
-            return self.card.fixed_size_px
-        if not pixels or height * width <= pixels * _NET_PIXELS_SLACK:
-            return height, width
-        scale = math.sqrt(pixels / (height * width))
-        multiple = self._multiple
-
-        def side(length: int) -> int:
-            # A thin frame may be smaller than the multiple: padding fills it.
-            return min(max(round(length * scale / multiple), 1) * multiple, length)
-
-        return side(height), side(width)
+        pixels = self._net_pixels if net_pixels is None else net_pixels
+        if pixels is None:
+            pixels = self.default_net_pixels
+        return geometry.net_size(self.card, height, width, net_pixels=pixels)
 
     def preprocess(self, planes: PlanesYUV420) -> StepInput:
         """``planes`` at the network's size, in its layout and range, padded by reflection to its multiple.
 
         Unchanged for a backend that takes whole frames: it does all three steps on its device.
         """
-        size = self.net_size(planes.height, planes.width)
+        size = self.net_size(*planes.y.shape)
         runner = self._backend.frame_runner
         if runner is not None and runner.takes(planes, size):
             return DeviceInput(planes, self._ready_size(runner, planes, size))
@@ -234,6 +221,8 @@ class Stylizer:
         Raises:
             BackendError, DeviceError: the runtime failed.
         """
+        if self._pool is not None:
+            return self._infer_concurrently([item for item in inputs if isinstance(item, NetworkInput)])
         outputs: list[StepOutput] = []
         for form, batch in groupby(inputs, key=form_of):
             if form[0] is DeviceInput:
@@ -258,14 +247,15 @@ class Stylizer:
             return planes
         if isinstance(output, DeviceOutput):
             return self._from_device(planes, output)
-        planes = on_host(planes)
-        size = output.source.size
-        if size == (planes.height, planes.width):
+        if isinstance(planes, DevicePlanes):
+            planes = on_host(planes)
+        size, full_size = output.source.size, planes.y.shape
+        if size == full_size:
             stylized = self._to_planes(output.tensor, like=planes, size=size)
-        elif size[0] > planes.height or size[1] > planes.width:
+        elif size[0] > full_size[0] or size[1] > full_size[1]:
             # A network of one fixed size, larger than the frame: there is nothing to upsample.
             whole = self._to_planes(output.tensor, like=planes, size=size)
-            fitted = resize_planes(whole, (planes.height, planes.width))
+            fitted = resize_planes(whole, full_size)
             stylized = planes.with_planes(fitted.y, fitted.u, fitted.v)
         else:
             if self._packed:
@@ -305,11 +295,12 @@ class Stylizer:
             UsageError: another type, dtype or shape.
         """
         frames, give_back = take_images(images)
-        result = self._call_each([frames])[0] if frames.ndim == 3 else np.stack(self._call_each(frames))
+        result = stylized_rgb(self, [frames])[0] if frames.ndim == 3 else np.stack(stylized_rgb(self, frames))
         return give_back(result)
 
     def _to_tensor(self, planes: PlanesYUV420, size: Size) -> NetworkInput:
-        planes = on_host(planes)
+        if isinstance(planes, DevicePlanes):
+            planes = on_host(planes)
         if self._packed:
             tensor = pack_yuv420(planes, size=size, multiple=self._multiple)
         else:
@@ -323,13 +314,14 @@ class Stylizer:
             )
         return NetworkInput(tensor, size)
 
+    def _infer_concurrently(self, inputs: Sequence[NetworkInput]) -> list[StepOutput]:
+        assert self._pool is not None
+        try:
+            return [NetworkOutput(self._pool.submit(self._run_one, item.tensor), item) for item in inputs]
+        except RuntimeError as error:
+            raise BackendError(f"the stylizer of {self.card.name!r} is closed; open another") from error
+
     def _infer(self, batch: Sequence[NetworkInput]) -> list[NetworkOutput]:
-        pool = self._pool
-        if pool is not None:
-            try:
-                return [NetworkOutput(pool.submit(self._run_one, item.tensor), item) for item in batch]
-            except RuntimeError as error:
-                raise BackendError(f"the stylizer of {self.card.name!r} is closed; open another") from error
         tensors = [item.tensor for item in batch]
         results = self._run(tensors[0][np.newaxis] if len(tensors) == 1 else np.stack(tensors))
         return [NetworkOutput(result, item) for result, item in zip(results, batch, strict=True)]
@@ -386,24 +378,23 @@ class Stylizer:
     ) -> None:
         self.close()
 
-    def _call_each(self, frames: Iterable[RGBFrames]) -> list[RGBFrames]:
-        inputs = [planes_of_rgb(frame) for frame in frames]
-        outputs: list[StepOutput] = []
-        for start in range(0, len(inputs), self.batch_limit):
-            outputs += self.infer([self.preprocess(planes) for planes in inputs[start : start + self.batch_limit]])
-        return [planes_to_rgb(self.postprocess(*pair)) for pair in zip(inputs, outputs, strict=True)]
-
     def _run(self, batch: Tensor) -> Tensor:
-        if not self.card.tileable or self.card.fixed_size_px is not None:
+        layout = self.card.layout
+        axis_y, axis_x = layout.spatial_axes
+        tile = _TILE_PX // layout.cell_px
+        if (
+            max(batch.shape[axis_y], batch.shape[axis_x]) <= tile
+            or not self.card.tileable
+            or self.card.fixed_size_px is not None
+        ):
             return self._backend.run(batch)
-        cell_px = self.card.layout.cell_px
         return run_tiled(
             self._backend.run,
             batch,
-            spatial_axes=self.card.layout.spatial_axes,
-            tile=_TILE_PX // cell_px,
-            margin=-(-self.card.receptive_field_px // cell_px),
-            step=self._multiple // cell_px,
+            spatial_axes=layout.spatial_axes,
+            tile=tile,
+            margin=-(-self.card.receptive_field_px // layout.cell_px),
+            step=self._multiple // layout.cell_px,
         )
 
     def _to_planes(self, tensor: Tensor, *, like: PlanesYUV420, size: Size) -> PlanesYUV420:

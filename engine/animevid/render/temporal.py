@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,10 @@ class FilteredOutput:
     is_settled: bool = False
 
 
+_network_input_of: Callable[[FilteredInput], StepInput] = attrgetter("network_input")
+_weights_of: Callable[[FilteredInput], Tensor | None] = attrgetter("weights")
+
+
 class TemporalFilter:
     """The steps of ``stylizer`` without flicker: areas that only noise changed stay the same (``pixels.deflicker``).
 
@@ -59,6 +64,7 @@ class TemporalFilter:
 
     def __init__(self, stylizer: Stylizer) -> None:
         self.stylizer = stylizer
+        self._packed = stylizer.card.layout is Layout.PACKED_YUV420
         low, high = stylizer.card.input_range
         self._deflicker = Deflicker(units_per_code=abs(high - low) / 255)
         self._on_device: object | None = None
@@ -74,9 +80,13 @@ class TemporalFilter:
     def preprocess(self, planes: PlanesYUV420) -> FilteredInput:
         network_input, weights = self.stylizer.preprocess(planes), None
         if isinstance(network_input, NetworkInput):
-            layout, tensor = self.stylizer.card.layout, network_input.tensor
-            cells, weights = self._deflicker.input(to_cells(tensor, layout))
-            network_input = replace(network_input, tensor=from_cells(cells, layout, like=tensor))
+            if self._packed:
+                tensor, weights = self._deflicker.input(network_input.tensor)
+            else:
+                layout, like = self.stylizer.card.layout, network_input.tensor
+                cells, weights = self._deflicker.input(to_cells(like, layout))
+                tensor = from_cells(cells, layout, like=like)
+            network_input = NetworkInput(tensor, network_input.size)
         else:
             runner = self.stylizer.frames
             if self._on_device is None and runner is not None:
@@ -85,8 +95,8 @@ class TemporalFilter:
         return FilteredInput(network_input, weights)
 
     def infer(self, inputs: Sequence[FilteredInput]) -> list[FilteredOutput]:
-        outputs = self.stylizer.infer([item.network_input for item in inputs])
-        return [FilteredOutput(output, item.weights) for output, item in zip(outputs, inputs, strict=True)]
+        outputs = self.stylizer.infer(list(map(_network_input_of, inputs)))
+        return list(map(FilteredOutput, outputs, map(_weights_of, inputs)))
 
     def wait(self, output: FilteredOutput) -> None:
         self.stylizer.wait(output.network_output)
@@ -100,9 +110,14 @@ class TemporalFilter:
             # An unchanged frame at another strength: what was drawn is blended already.
             return self.stylize_planes(planes)
         if not output.is_settled and isinstance(drawn, NetworkOutput):
-            layout, tensor = self.stylizer.card.layout, drawn.tensor
-            cells = self._deflicker.output(to_cells(tensor, layout), output.weights)
-            output.network_output = drawn = replace(drawn, result=from_cells(cells, layout, like=tensor))
+            tensor = drawn.tensor
+            if self._packed:
+                tensor = self._deflicker.output(tensor, output.weights)
+            else:
+                layout = self.stylizer.card.layout
+                cells = self._deflicker.output(to_cells(tensor, layout), output.weights)
+                tensor = from_cells(cells, layout, like=tensor)
+            output.network_output = drawn = NetworkOutput(tensor, drawn.source)
         output.is_settled = True
         return self.stylizer.postprocess(planes, drawn)
 
@@ -133,7 +148,10 @@ class FrameReuse:
     def __init__(self, stylizer: Stylizer | TemporalFilter, *, floor: NoiseFloor | None = None) -> None:
         self._stylizer: Any = stylizer
         inner = stylizer.stylizer if isinstance(stylizer, TemporalFilter) else stylizer
-        self._detector = ChangeDetector(floor=floor, compare=partial(_has_changed, inner))
+        # Without a GPU all frames are in host memory; a GPU is lost, never gained, during a stream.
+        compare = has_changed if inner.frames is None else partial(_has_changed, inner)
+        self._detector = ChangeDetector(floor=floor, compare=compare)
+        self._inner = inner
         self._output: Any = None
         self._shown: tuple[float, PlanesYUV420] | None = None
         self.skipped = 0
@@ -150,8 +168,12 @@ class FrameReuse:
         return None
 
     def infer(self, inputs: Sequence[Any]) -> list[Any]:
-        outputs = iter(self._stylizer.infer([item for item in inputs if item is not None]))
-        return [None if item is None else next(outputs) for item in inputs]
+        changed = [item for item in inputs if item is not None]
+        outputs: list[Any] = self._stylizer.infer(changed)
+        if len(changed) == len(inputs):
+            return outputs
+        remaining = iter(outputs)
+        return [None if item is None else next(remaining) for item in inputs]
 
     def wait(self, output: Any) -> None:
         if output is not None:
@@ -161,7 +183,7 @@ class FrameReuse:
         self._stylizer.interrupt()
 
     def postprocess(self, planes: PlanesYUV420, output: Any) -> PlanesYUV420:
-        strength: float = self._stylizer.strength
+        strength = self._inner.strength
         if output is None and self._shown is not None and self._shown[0] == strength:
             # The same object as before: an encoder spends almost nothing on it, and noise does not shimmer.
             return replace(self._shown[1], alpha=planes.alpha)

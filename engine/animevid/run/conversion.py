@@ -111,6 +111,7 @@ class Conversion:
                 self._square = info.sample_aspect_ratio
             self._size = self._wanted_size(info.display_height, info.display_width)
             self._sink = stack.enter_context(self._open_sink())
+            self._separate_images = self._sink.separate_images
             self._stylizer = opening.result()
             if device_index is not None:
                 self._stylizer.keep_results_on_device(self._sink.encodes_on_device)
@@ -171,8 +172,8 @@ class Conversion:
         """
         source, sink, options = self._source, self._sink, self._options
         # What stays on the device is not resized by the CPU.
-        on_device, separate = self._on_device, self._sink.separate_images
-        filters = options.deflicker and not separate
+        on_device = self._on_device
+        filters = options.deflicker and not self._separate_images
         filtered = TemporalFilter(self._stylizer) if filters else self._stylizer
         reuse = FrameReuse(filtered) if options.skip_static else None
         total = source.info.frame_count
@@ -197,7 +198,7 @@ class Conversion:
             [encode],
             FILES,
             fit=None if on_device else self._fit,
-            finish=stylized if on_device else self._finish,
+            finish=stylized if on_device or options.compare is None else self._finish,
         )
         watch = None
         if on_progress is not None:
@@ -297,10 +298,12 @@ class Conversion:
 
     def _frames(self) -> Iterator[Frame]:
         self._refuse_losses()
+        strict, stopped = self._options.strict, self._stopped.is_set
         for frame in self._source:
-            if self._stopped.is_set():
+            if stopped():
                 return
-            self._refuse_losses()
+            if strict:
+                self._refuse_losses()
             yield frame
         self._refuse_losses()
 
@@ -329,8 +332,9 @@ class Conversion:
 
     def _fit(self, planes: PlanesYUV420) -> PlanesYUV420:
         # Separate images may differ in size; within one video all frames take that of the first.
-        own_size = self._sink.separate_images
-        size = self._wanted_size(planes.height, planes.width) if own_size else self._size
+        size = self._wanted_size(planes.height, planes.width) if self._separate_images else self._size
+        if size == planes.y.shape:
+            return planes
         fitted = resize_planes(planes, size)
         return replace(fitted, colour=_lasting_colour(planes.colour, height=planes.height, new_height=size[0]))
 

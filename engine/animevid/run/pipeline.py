@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ _log = logging.getLogger(__name__)
 
 #: Waits are split into slices of this length: it bounds the delay of Ctrl-C where a wait cannot be interrupted.
 _POLL_SECONDS = 0.1
+_NO_LOCK = nullcontext()
 
 
 class Pipeline:
@@ -76,7 +78,7 @@ class Pipeline:
             next_watch = time.monotonic() + watch_seconds
             try:
                 for thread in self._threads:
-                    while thread.is_alive() and not self.is_ending:
+                    while thread.is_alive() and self._error is None:
                         thread.join(min(_POLL_SECONDS, watch_seconds))
                         if watch is not None and time.monotonic() >= next_watch:
                             watch(self.statistics())
@@ -169,14 +171,17 @@ class Pipeline:
         meter, queue = self._meters[0], self._queues[0]
         assert self._source is not None
         iterator = iter(self._source)
-        meter.start()
+        clock, cpu_clock = time.perf_counter, time.thread_time
+        begun, cpu_begun = clock(), cpu_clock()
         try:
             for item in iterator:
-                meter.worked()
+                done, cpu = clock(), cpu_clock() - cpu_begun
                 queue.put(item)
                 meter.items += 1
-                meter.waited_out()
-            meter.worked()
+                passed_on = clock()
+                meter.add(busy=done - begun, cpu=cpu, wait_out=passed_on - done)
+                begun, cpu_begun = passed_on, cpu_clock()
+            meter.add(busy=clock() - begun, cpu=cpu_clock() - cpu_begun)
         finally:
             close = getattr(iterator, "close", None)
             if close is not None:
@@ -189,22 +194,27 @@ class Pipeline:
         is_sink = index == len(self._stages) - 1 and self._discard_results
 
         def work() -> None:
-            meter.start()
-            while before.wait():
-                with stage.turns:
+            clock, cpu_clock = time.perf_counter, time.thread_time
+            begun = clock()
+            while stage.turns is None or before.wait():
+                with stage.turns or _NO_LOCK:
                     items = before.get_batch(stage.batch_limit)
-                    meter.waited_in()
+                    if not items:
+                        break
+                    taken, cpu_taken = clock(), cpu_clock()
                     results = stage(items)
+                    done, cpu = clock(), cpu_clock() - cpu_taken
                 del items  # do not keep an item alive while its stage waits
-                meter.worked()
                 for result in results:
                     if not is_sink and result is not None:
                         behind.put(result)
                     meter.items += 1
                     del result
                 del results
-                meter.waited_out()
-            meter.waited_in()
+                passed_on = clock()
+                meter.add(wait_in=taken - begun, busy=done - taken, cpu=cpu, wait_out=passed_on - done)
+                begun = passed_on
+            meter.add(wait_in=clock() - begun)
             behind.end()
 
         return work

@@ -85,7 +85,9 @@ class BoundedQueue(Generic[T]):
                 self._changed.wait()
             if self._cancelled:
                 raise QueueCancelled
-            batch = [self._items.popleft() for _ in range(min(limit, len(self._items)))]
+            batch: list[T] = []
+            while self._items and len(batch) < limit:
+                batch.append(self._items.popleft())
             self._changed.notify_all()
             return batch
 

@@ -89,12 +89,7 @@ class Session(Generic[T]):
         if policy.one_by_one:
             stages = [_one_by_one(stages, turns=turns or Turns(), on_error=on_error)]
         if sinks:
-
-            def encode(item: T) -> None:
-                for write in sinks:
-                    write(item)
-
-            stages.append(Stage.each("encode", encode))
+            stages.append(Stage.each("encode", sinks[0] if len(sinks) == 1 else _each(sinks)))
         self._pipeline = Pipeline(
             source, stages, capacity=policy.capacity, when_full=policy.when_full, source_name=source_name
         )
@@ -153,12 +148,14 @@ def stylizing_stages(
 
     def preprocess(frame: Frame) -> tuple[Frame, Any]:
         if fit is not None:
-            frame = frame.with_planes(fit(frame.planes))
+            fitted = fit(frame.planes)
+            if fitted is not frame.planes:
+                frame = frame.with_planes(fitted)
         return frame, renderer.preprocess(frame.planes)
 
     def infer(items: list[tuple[Frame, Any]]) -> list[tuple[Frame, Any]]:
-        outputs = renderer.infer([network_input for _, network_input in items])
-        return [(frame, output) for (frame, _), output in zip(items, outputs, strict=True)]
+        frames, inputs = zip(*items, strict=True)
+        return list(zip(frames, renderer.infer(inputs), strict=True))
 
     def wait(item: tuple[Frame, Any]) -> tuple[Frame, Any]:
         renderer.wait(item[1])
@@ -174,6 +171,14 @@ def stylizing_stages(
         Stage.each("network", wait),
         Stage.each("postprocess", postprocess),
     ]
+
+
+def _each(sinks: Sequence[Callable[[T], None]]) -> Callable[[T], None]:
+    def encode(item: T) -> None:
+        for write in sinks:
+            write(item)
+
+    return encode
 
 
 def _one_by_one(

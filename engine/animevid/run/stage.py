@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
 In = TypeVar("In")
@@ -19,25 +19,24 @@ class Stage(Generic[In, Out]):
     """
 
     name: str
-    function: Callable[[list[In]], Sequence[Out]]
+    function: Callable[[Any], Any]
     batch_limit: int = 1
     #: Interrupts ``function`` from another thread when the pipeline ends early; ``None``: wait for it.
     interrupt: Callable[[], None] | None = None
-    #: Held while items are taken and processed; shared by the pipelines of one machine.
-    turns: AbstractContextManager[None] = field(default_factory=nullcontext)
+    #: A lock that is held while items are taken and processed; shared by the pipelines of one machine.
+    turns: AbstractContextManager[None] | None = None
+    #: Whether ``function`` takes one item and returns one result instead of lists.
+    is_single: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_limit < 1:
+        if self.batch_limit < 1 or (self.is_single and self.batch_limit > 1):
             raise ValueError(f"{self.batch_limit = } must be 1 or more")
 
     @classmethod
     def each(cls, name: str, function: Callable[[In], Out]) -> Self:
         """A stage that processes items one by one."""
 
-        def run_one(items: list[Any]) -> list[Any]:
-            return [function(items[0])]
-
-        return cls(name, run_one)
+        return cls(name, function, is_single=True)
 
     def __call__(self, items: list[In]) -> Sequence[Out]:
         """Run the step here and now, as the pipeline would.
@@ -45,7 +44,9 @@ class Stage(Generic[In, Out]):
         Raises:
             RuntimeError: the function gave back another number of items than it got.
         """
-        results = self.function(items)
+        if self.is_single:
+            return (self.function(items[0]),)
+        results: Sequence[Out] = self.function(items)
         if len(results) != len(items):
             raise RuntimeError(f"stage {self.name!r} was given {len(items)} items and gave back {len(results)}")
         return results

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 
@@ -53,23 +52,13 @@ class StageMeter:
         self._cpu_seconds = 0.0
         self._wait_in_seconds = 0.0
         self._wait_out_seconds = 0.0
-        self._wall = time.perf_counter()
-        self._cpu = 0.0
 
-    def start(self) -> None:
-        """Begin, in the stage's own thread: the CPU clock is that thread's."""
-        self._wall, self._cpu = time.perf_counter(), time.thread_time()
-
-    def waited_in(self) -> None:
-        self._wait_in_seconds += self._lap()
-
-    def worked(self) -> None:
-        cpu = time.thread_time()
-        self._cpu_seconds += cpu - self._cpu
-        self._busy_seconds += self._lap()
-
-    def waited_out(self) -> None:
-        self._wait_out_seconds += self._lap()
+    def add(self, *, wait_in: float = 0.0, busy: float = 0.0, cpu: float = 0.0, wait_out: float = 0.0) -> None:
+        """Add one round of the stage's loop, in seconds."""
+        self._wait_in_seconds += wait_in
+        self._busy_seconds += busy
+        self._cpu_seconds += cpu
+        self._wait_out_seconds += wait_out
 
     def snapshot(self, *, dropped: int) -> StageStatistics:
         return StageStatistics(
@@ -81,8 +70,3 @@ class StageMeter:
             self._wait_out_seconds,
             dropped,
         )
-
-    def _lap(self) -> float:
-        now = time.perf_counter()
-        seconds, self._wall, self._cpu = now - self._wall, now, time.thread_time()
-        return seconds

@@ -48,22 +48,16 @@ class Layout(StrEnum):
     NHWC = "NHWC"  # (N, H, W, 3)
     PACKED_YUV420 = "packed_yuv420"  # (N, 24, H/4, W/4): see animevid.pixels.packed
 
-    @property
-    def channels(self) -> int:
-        return 24 if self is Layout.PACKED_YUV420 else 3
+    channels: int
+    channel_axis: int
+    spatial_axes: tuple[int, int]
+    #: Pixels along a side of one element of the tensor.
+    cell_px: int
 
-    @property
-    def channel_axis(self) -> int:
-        return 3 if self is Layout.NHWC else 1
-
-    @property
-    def spatial_axes(self) -> tuple[int, int]:
-        return (1, 2) if self is Layout.NHWC else (2, 3)
-
-    @property
-    def cell_px(self) -> int:
-        """Pixels along a side of one element of the tensor."""
-        return 4 if self is Layout.PACKED_YUV420 else 1
+    def __init__(self, value: str) -> None:
+        packed, last = value == "packed_yuv420", value == "NHWC"
+        self.channels, self.cell_px = (24, 4) if packed else (3, 1)
+        self.channel_axis, self.spatial_axes = (3, (1, 2)) if last else (1, (2, 3))
 
 
 class ColourOrder(StrEnum):

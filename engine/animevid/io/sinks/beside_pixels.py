@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from animevid.io.captions import Captions
 from animevid.io.encoders import EncoderPlan, FrameFormat
 from animevid.io.immersive import Immersive
 from animevid.io.mp4_boxes import add_boxes
-from animevid.io.sinks.container_plan import in_time
+from animevid.io.sinks.container_plan import correct_decoding_times
 from animevid.io.source import Source
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class BesidePixels:
 
     def __init__(self, template: Source | None, frame_format: FrameFormat, *, muxer: str, is_file: bool) -> None:
         self._captions = Captions()
+        self._has_captions = False
         self._muxer = muxer
         self._number = 0
         immersive = template.info.immersive if template is not None else None
@@ -61,13 +62,14 @@ class BesidePixels:
             stream.metadata["stereo_mode"] = self._immersive.stereo.matroska_name
 
     def note(self, captions: bytes, seconds: Fraction) -> None:
-        """``captions`` belong to the frame at ``seconds`` of the output's clock."""
-        if captions:
-            self._captions.note(seconds, captions)
+        """Keep the ``captions`` of the frame at ``seconds`` on the output's clock for its packet."""
+        self._has_captions = True
+        self._captions.note(seconds, captions)
 
-    def through(self, packets: Iterable[Any], plan: EncoderPlan) -> Iterator[Any]:
+    def through(self, packets: Sequence[Any], plan: EncoderPlan) -> Iterable[Any]:
         """An encoder's packets, ready to be muxed."""
-        return self._captions.put_into(in_time(packets), codec=plan.codec)
+        correct_decoding_times(packets)
+        return self._captions.put_into(packets, codec=plan.codec) if self._has_captions else packets
 
     def complete(self, path: Path | None) -> None:
         """Put in what only the finished file takes."""

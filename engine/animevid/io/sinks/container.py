@@ -387,7 +387,8 @@ class VideoSink(Sink):
         raw.time_base = base
         raw.duration = 0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, base)
         raw.pict_type = 0
-        self._beside.note(frame.captions, ticks * base)
+        if frame.captions:
+            self._beside.note(frame.captions, ticks * base)
         self._mux(self._beside.through(self._stream.encode(raw), self.encoder))
         self.frames_written += 1
         if self._first_seconds is None:
@@ -400,7 +401,7 @@ class VideoSink(Sink):
             write_tags(raw, self._frame_format.colour)
             return raw
         assert self._writer is not None
-        return self._writer.write(on_host(planes))
+        return self._writer.write(on_host(planes) if isinstance(planes, DevicePlanes) else planes)
 
     def _remux_packets(self) -> None:
         if self._template is None or not self._stream_muxers:

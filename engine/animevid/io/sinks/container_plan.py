@@ -148,20 +148,19 @@ def check_size(frame: Frame, frame_format: FrameFormat) -> None:
     """Raises:
     UsageError: ``frame`` is of another size than ``frame_format``.
     """
-    planes = frame.planes
-    if (planes.width, planes.height) != (frame_format.width, frame_format.height):
+    height, width = frame.planes.y.shape
+    if (width, height) != (frame_format.width, frame_format.height):
         raise UsageError(
-            f"frame {frame.index} is {planes.width}x{planes.height}, the first one was "
+            f"frame {frame.index} is {width}x{height}, the first one was "
             f"{frame_format.width}x{frame_format.height}: the frame size must not change within an output"
         )
 
 
-def in_time(packets: Iterable[Any]) -> Iterable[Any]:
-    """An encoder's packets, none of them to be decoded in another age: x265 says so of films of one or two frames."""
+def correct_decoding_times(packets: Iterable[Any]) -> None:
+    """Repair absurd decoding times in an encoder's packets: x265 leaves them uninitialized in very short videos."""
     for packet in packets:
         if packet.dts is not None and packet.pts is not None and not 0 <= packet.pts - packet.dts < _TICKS_OF_NO_FILM:
             packet.dts = packet.pts
-        yield packet
 
 
 def frame_format_after(template: Source | None) -> FrameFormat:

@@ -255,6 +255,10 @@ class VideoSource(Source):
     def _iterate(self) -> Iterator[Frame]:
         index, end = 0, self.end_seconds
         known_ticks, duration = 0, None
+        turn, rotation = self._orientation, 0
+        if not self._upright:
+            turn, rotation = Orientation(0, mirrored=turn.mirrored), turn.rotation_degrees
+        is_turned = not turn.is_upright
         raw = self._first
         self._first = None
         while raw is not None:
@@ -270,11 +274,8 @@ class VideoSource(Source):
             self.frames_concealed += concealed
             captions = captions_of(raw, codec=self._codec)
             planes = self._planes_of(raw)
-            rotation = self._orientation.rotation_degrees
-            if self._upright:
-                planes, rotation = turn_upright(planes, self._orientation), 0
-            elif self._orientation.mirrored:
-                planes = turn_upright(planes, Orientation(0, mirrored=True))
+            if is_turned:
+                planes = turn_upright(planes, turn)
             yield Frame(planes, index, seconds, duration, rotation, concealed, captions=captions)
             index += 1
             self.frames_decoded = index
@@ -292,7 +293,7 @@ class VideoSource(Source):
         return why_not_on_device(frame)
 
     def _planes_of(self, raw: Any) -> PlanesYUV420:
-        if self.is_on_device and is_on_device(raw):
+        if self._on_device and is_on_device(raw):
             from animevid.gpu.codecs import planes_on_device
 
             tags = self._container_colour

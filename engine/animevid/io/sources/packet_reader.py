@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 import av
@@ -73,10 +74,16 @@ class PacketReader:
 
 
 def from_first_key(packets: Iterator[Any], video_index: int, on_skipped: Callable[[int | None], None]) -> Iterator[Any]:
-    """``packets`` without the video packets before the first key frame: a recording may begin between two.
+    """``packets`` without the video packets before the first key frame, since a recording may begin between two.
 
-    ``on_skipped`` is told the time of that key frame, in ticks, if any were left out.
+    If any were skipped, ``on_skipped`` is called with the time of that key frame, in ticks.
     """
+    return chain(_until_first_key(packets, video_index, on_skipped), packets)
+
+
+def _until_first_key(
+    packets: Iterator[Any], video_index: int, on_skipped: Callable[[int | None], None]
+) -> Iterator[Any]:
     held: list[Any] = []
     for packet in packets:
         if packet.stream_index != video_index:
@@ -96,4 +103,3 @@ def from_first_key(packets: Iterator[Any], video_index: int, on_skipped: Callabl
         return
     if len(held) > _PACKETS_WITHOUT_KEY:
         yield from held
-    yield from packets

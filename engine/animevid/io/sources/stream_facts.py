@@ -67,7 +67,7 @@ def duration_seconds_of(container: Any, stream: Any) -> Fraction | None:
 def is_variable_rate(stream: Any) -> bool:
     """Whether the index (or, without one, the two rates FFmpeg derives) shows steps that differ by more than a tick."""
     entries = stream.index_entries
-    stamps = sorted(entries[i].timestamp for i in range(min(len(entries), _PROBED_INDEX_ENTRIES)))
+    stamps = sorted([entries[i].timestamp for i in range(min(len(entries), _PROBED_INDEX_ENTRIES))])
     steps = [later - earlier for earlier, later in pairwise(stamps)]
     if len(steps) > 1 and len(entries) == stream.frames:
         return bool(max(steps) - min(steps) > 1 and max(steps) > 1.1 * min(steps))
