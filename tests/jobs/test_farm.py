@@ -28,6 +28,7 @@ except ImportError:
     pytest.skip('ray is not installed: pip install "animevid[farm]"', allow_module_level=True)
 
 from animevid.jobs.farm import Farm
+from animevid.jobs.farm.driver import next_segment
 from animevid.jobs.farm.worker import FarmRequest, SegmentWorker
 
 
@@ -173,6 +174,52 @@ def test_a_worker_of_another_version_is_refused_in_one_line(cluster, film, exact
     assert jobs.job_folder(tmp_path / "farm.mkv").exists()
 
 
+def request_for(job, film, options):
+    return FarmRequest(
+        src=str(film),
+        dst=str(job.dst),
+        options=options,
+        description=job.description,
+        folder=str(job.folder),
+        token="",
+        version=animevid.__version__,
+        source=source_identity(film),
+        style=job.style_digest,
+    )
+
+
+def test_a_worker_goes_on_over_a_seam_without_a_lead_in(film, options, tmp_path):
+    """Its segments are then those of one machine to the byte, though the temporal filter remembers what was before."""
+    with open_conversion(film, tmp_path / "out.mp4", options, resumable=True, segment_seconds=Fraction(1)) as job:
+        (segments,) = job.missing_runs()
+        job._make(segments, None)
+        expected = [job.path_of(segment.index).read_bytes() for segment in segments]
+        worker = SegmentWorker(request_for(job, film, options), lambda offset, size: b"", 1)
+        try:
+            assert worker.check() is None
+            made = [worker.make(index).path.read_bytes() for index in range(5)]
+            assert made == expected[:5]
+            assert worker.make(4).path.read_bytes() != expected[4]  # after a leap, with a lead-in of two seconds
+            worker.make(3)  # and left half-way
+        finally:
+            worker.close()
+        assert not [path.name for path in tmp_path.rglob("*.part")]
+
+
+@pytest.mark.parametrize(("workers", "most"), [(1, 1), (4, 12), (60, 60)])
+def test_few_segments_begin_with_a_lead_in(workers, most):
+    pending, after, lead_ins, made = set(range(60)), dict.fromkeys(range(workers)), 0, []
+    while pending:
+        for worker in range(min(workers, len(pending))):  # all take equally long
+            index = next_segment(pending, after[worker], after.values())
+            lead_ins += index != after[worker]
+            pending.discard(index)
+            made.append(index)
+            after[worker] = index + 1
+    assert sorted(made) == list(range(60))
+    assert lead_ins <= most
+
+
 @pytest.mark.parametrize(
     ("change", "refusal"),
     [
@@ -184,17 +231,7 @@ def test_a_worker_of_another_version_is_refused_in_one_line(cluster, film, exact
 )
 def test_a_worker_that_is_not_as_the_driver_says_why_in_one_line(film, exact, tmp_path, change, refusal):
     with open_conversion(film, tmp_path / "out.mkv", exact, resumable=True) as job:
-        request = FarmRequest(
-            src=str(film),
-            dst=str(tmp_path / "out.mkv"),
-            options=exact,
-            description=job.description,
-            folder=str(job.folder),
-            token="",
-            version=animevid.__version__,
-            source=source_identity(film),
-            style=job.style_digest,
-        )
+        request = request_for(job, film, exact)
         for asked, expected in ((request, None), (replace(request, **change), refusal)):
             worker = SegmentWorker(asked, lambda offset, size: b"", 1)
             told = worker.check()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from dataclasses import replace
 from fractions import Fraction
 
 import pytest
+from animevid.jobs import open_conversion
 from animevid.jobs.cuts import cut_points
 from animevid.jobs.join import in_order
 from animevid.jobs.part import open_part
@@ -84,8 +87,6 @@ def test_films_are_cut_at_key_frames(make_clip):
 @pytest.mark.parametrize("skip_static", [False, True])
 def test_a_part_that_is_made_alone_is_that_of_the_whole(skip_static, make_clip, options, convert, tmp_path):
     """With lead-in: the temporal filter has forgotten where it began."""
-    from animevid.jobs import open_conversion
-
     clip = make_clip("film.mp4", frames=150, options={"crf": "18", "g": "25", "bf": "2"})
     options = replace(options, skip_static=skip_static, encoder=EncodeOptions(codec="ffv1"))
     whole = look(convert(clip, tmp_path / "whole.mkv", options))
@@ -101,6 +102,26 @@ def test_a_part_that_is_made_alone_is_that_of_the_whole(skip_static, make_clip, 
     alone = look(tmp_path / "x.mkv")
     assert same_but_frames(alone, whole)
     assert min(map(psnr, alone.frames, whole.frames)) > 45
+
+
+@pytest.mark.parametrize("kind", ["whole", "segment"])
+def test_a_conversion_that_is_closed_is_freed_with_its_decoder(kind, make_clip, options, tmp_path):
+    """Not when the garbage collector comes by: a worker or a batch would hold several."""
+    clip = make_clip("film.mp4", frames=60, options={"g": "20", "bf": "2"})
+    gc.collect()
+    gc.disable()
+    try:
+        with open_conversion(clip, tmp_path / "x.mp4", options, resumable=True, segment_seconds=Fraction(1)) as job:
+            segment, how = job.description.segments[0], {"path_of": job.path_of, "add": job.add}
+            part = open_part(clip, tmp_path / "x.mp4", options, [segment], job.description, **how)
+            with part if kind == "segment" else open_conversion(clip, tmp_path / "y.mp4", options) as conversion:
+                conversion.run()
+            left = [weakref.ref(part) for part in (conversion, conversion.source, conversion.sink)]
+            part.close()
+            del part, conversion
+            assert [reference() for reference in left] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_decoding_times_run_on_over_a_seam(monkeypatch):

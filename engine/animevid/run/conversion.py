@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -229,6 +230,8 @@ class Conversion:
     def close(self) -> None:
         """Close everything; an unfinished output is removed. Safe to call twice."""
         self._stack.close()
+        # Its stages refer to this object: without a cycle, decoder and encoder are freed now and not at a collection.
+        self._session = None
 
     def __enter__(self) -> Self:
         return self
@@ -240,6 +243,11 @@ class Conversion:
 
     def _open_sink(self) -> Sink:
         options = self._options
+        itself = weakref.ref(self)
+
+        def should_stop() -> bool:
+            conversion = itself()  # the sink must not keep what keeps the sink
+            return conversion is None or conversion._should_stop()
 
         def connect() -> Sink:
             return self._make_sink(
@@ -247,7 +255,7 @@ class Conversion:
                 template=self._source,
                 settings=options,
                 frame_format=self._frame_format(),
-                should_stop=self._should_stop,
+                should_stop=should_stop,
             )
 
         first = connect()

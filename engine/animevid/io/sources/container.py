@@ -253,6 +253,12 @@ class VideoSource(Source):
                 yield seconds
 
     def _iterate(self) -> Iterator[Frame]:
+        try:
+            yield from self._read()
+        finally:
+            self._frames = iter(())  # a generator left half-way keeps this object, and so the decoder
+
+    def _read(self) -> Iterator[Frame]:
         index, end = 0, self.end_seconds
         known_ticks, duration = 0, None
         turn, rotation = self._orientation, 0

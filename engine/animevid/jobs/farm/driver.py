@@ -6,8 +6,7 @@ import logging
 import os
 import secrets
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -28,6 +27,8 @@ _MAX_TRIES = 4
 #: Idle workers start a second attempt at a segment that takes this many times the usual.
 _SLOW_FACTOR = 1.5
 _POLL_SECONDS = 0.5
+#: Ray's threads would each have a malloc arena of its own.
+_ENVIRONMENT = {"env_vars": {"MALLOC_ARENA_MAX": "2"}}
 
 
 @dataclass(slots=True)
@@ -35,6 +36,33 @@ class _Task:
     index: int
     worker: Any
     started_at: float
+
+
+@dataclass(slots=True)
+class _Idle:
+    """A worker without work. It makes ``next_index`` without a lead-in; ``None``: none."""
+
+    worker: Any
+    next_index: int | None = None
+
+
+def next_segment(pending: Collection[int], own: int | None, going_on: Collection[int | None]) -> int:
+    """The best of the ``pending`` segments for a worker.
+
+    That is ``own``, where it goes on without a lead-in. Else one with many pending ones behind it: the first of the
+    longest row of neighbours, or the middle one if some worker is going on to the first.
+    """
+    if own in pending:
+        assert own is not None
+        return own
+    rows: list[list[int]] = []
+    for index in sorted(pending):
+        if rows and rows[-1][-1] == index - 1:
+            rows[-1].append(index)
+        else:
+            rows.append([index])
+    row = max(rows, key=len)
+    return row[len(row) // 2] if row[0] in going_on else row[0]
 
 
 class Farm:
@@ -95,11 +123,11 @@ class Farm:
         Raises:
             AnimevidError: a segment failed; or no worker can be used.
         """
-        pending = deque(segment.index for run in self._job.missing_runs() for segment in run)
+        pending = {segment.index for run in self._job.missing_runs() for segment in run}
         missing, total = set(pending), len(self._job.description.segments)
         starting: dict[Any, Any] = {}
         running: dict[Any, _Task] = {}
-        idle: list[Any] = []
+        idle: list[_Idle] = []
         tries: dict[int, int] = {}
         last_refusal = ""
         try:
@@ -114,7 +142,7 @@ class Farm:
                         worker = starting.pop(ref)
                         refusal = self._outcome(ref)
                         if refusal is None:
-                            idle.append(worker)
+                            idle.append(_Idle(worker))
                             continue
                         self.refused += 1
                         last_refusal = str(refusal)
@@ -136,27 +164,31 @@ class Farm:
                                 "machines, then the same command goes on"
                             ) from lost
                         if task.index in missing and task.index not in {t.index for t in running.values()}:
-                            pending.appendleft(task.index)
+                            pending.add(task.index)
                         continue
-                    idle.append(task.worker)
+                    idle.append(_Idle(task.worker, task.index + 1))
                     if finished is not None:
                         missing.discard(task.index)
                         self.seconds.append(time.monotonic() - task.started_at)
                         self._job.add(finished)
                         on_segment(total - len(missing), total)
         finally:
-            for worker in [*starting.values(), *(task.worker for task in running.values()), *idle]:
+            at_work = [task.worker for task in running.values()]
+            for worker in [*starting.values(), *at_work, *(each.worker for each in idle)]:
                 self._ray.kill(worker)
             self._ray.kill(self._film)
 
-    def _hand_out(self, pending: deque[int], missing: set[int], idle: list[Any], running: dict[Any, _Task]) -> None:
+    def _hand_out(self, pending: set[int], missing: set[int], idle: list[_Idle], running: dict[Any, _Task]) -> None:
+        pending &= missing
         while idle:
-            while pending and pending[0] not in missing:
-                pending.popleft()
-            index = pending.popleft() if pending else self._slowest(running)
+            # Whoever goes on without a lead-in does so before another takes that segment.
+            idle.sort(key=lambda each: each.next_index not in pending)
+            going_on = {each.next_index for each in idle} | {task.index + 1 for task in running.values()}
+            index = next_segment(pending, idle[0].next_index, going_on) if pending else self._slowest(running)
             if index is None:
                 return
-            worker = idle.pop(0)
+            pending.discard(index)
+            worker = idle.pop(0).worker
             running[worker.make.remote(index)] = _Task(index, worker, time.monotonic())
 
     def _slowest(self, running: dict[Any, _Task]) -> int | None:
@@ -217,7 +249,7 @@ class Farm:
 
     def _start(self) -> Any:
         self._number += 1
-        options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_restarts": 0}
+        options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_restarts": 0, "runtime_env": _ENVIRONMENT}
         return self._remote_worker.options(**options).remote(self._request, remote_reader(self._film), self._number)
 
     def _room(self) -> int:

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from animevid.errors import AnimevidError
+from animevid.jobs.farm.run import SegmentRun
 from animevid.jobs.identity import source_identity, style_identity
 from animevid.jobs.journal import JobDescription
 from animevid.jobs.part import open_part
 from animevid.jobs.segment_sink import FinishedSegment
 from animevid.options import ConversionOptions
 from animevid.render.stylizer import Stylizer
-from animevid.run.conversion import open_stylizer
+from animevid.run.conversion import Conversion, open_stylizer
 
 #: The size of a chunk of a file sent between machines.
 PIECE_BYTES = 8 << 20
@@ -50,6 +51,7 @@ class SegmentWorker:
         self._src = self._dst = ""
         self._shares = False
         self._stylizer: Stylizer | None = None
+        self._run: SegmentRun | None = None
 
     def check(self) -> str | None:
         """Prepare; returns the reason if it fails, in one line, or ``None``."""
@@ -76,26 +78,18 @@ class SegmentWorker:
         return None
 
     def make(self, index: int) -> FinishedSegment:
-        """Stylize a segment into the shared folder, or into a local file for ``read``."""
-        assert self._stylizer is not None
-        request = self._request
-        segment = request.description.segments[index]
-        folder = Path(request.folder) if self._shares else self._own
-        path = folder / f"{index:06}-{secrets.token_hex(4)}.pkts"
-        found: list[FinishedSegment] = []
-        with open_part(
-            self._src,
-            self._dst,
-            replace(request.options, style=self._stylizer),
-            [segment],
-            request.description,
-            path_of=lambda _: path,
-            add=found.append,
-        ) as part:
-            part.run()
-        if not found:  # it contains no frame
-            raise AnimevidError(f"segment {index} has no frame: check the source")
-        return found[0]
+        """Stylize a segment into the shared folder, or into a local file for ``read``.
+
+        The one after the last one goes on where that ended; any other one begins with a lead-in.
+        """
+        if self._run is None or self._run.next_index != index:
+            self._end_run()
+            self._run = self._open_run(index)
+        try:
+            return self._run.make_next()
+        except BaseException:
+            self._end_run()
+            raise
 
     def read(self, path: str, offset: int) -> bytes:
         """A chunk of a finished segment's file, which is removed after its last chunk."""
@@ -117,9 +111,34 @@ class SegmentWorker:
 
     def close(self) -> None:
         """Free everything."""
+        self._end_run()
         if self._stylizer is not None:
             self._stylizer.close()
         shutil.rmtree(self._own, ignore_errors=True)
+
+    def _open_run(self, first: int) -> SegmentRun:
+        assert self._stylizer is not None
+        request, options = self._request, replace(self._request.options, style=self._stylizer)
+        folder = Path(request.folder) if self._shares else self._own
+        segments, token = request.description.segments[first:], secrets.token_hex(4)
+
+        def open_segments(add: Callable[[FinishedSegment], None]) -> Conversion:
+            return open_part(
+                self._src,
+                self._dst,
+                options,
+                segments,
+                request.description,
+                path_of=lambda index: folder / f"{index:06}-{token}.pkts",
+                add=add,
+            )
+
+        return SegmentRun(open_segments, first=first, last=segments[-1].index)
+
+    def _end_run(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            run.close()
 
     def _sees_film(self) -> bool:
         try:
