@@ -462,8 +462,9 @@ MUTATIONS: tuple[Mutation, ...] = (
 )
 
 
-_PRELOADED = ("av", "cv2", "numpy", "onnx", "onnxruntime", "PIL.Image", "aiohttp", "hypothesis", "pytest")
-MUTATOR = Mutator(PACKAGE, _PRELOADED, ("-x", "-q", "-p", "no:cacheprovider", "--benchmark-disable"))
+PRELOADED = ("av", "cv2", "numpy", "onnx", "onnxruntime", "PIL.Image", "aiohttp", "hypothesis", "pytest")
+WORDS = ("-x", "-q", "-p", "no:cacheprovider", "--benchmark-disable")
+MUTATOR = Mutator(PACKAGE, PRELOADED, WORDS)
 
 
 def gone() -> list[Mutation]:

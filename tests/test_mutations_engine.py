@@ -1,7 +1,8 @@
-"""The script that breaks the engine: its places are still there, and what it breaks is noticed."""
+"""The scripts that break the engine: their places are still there, and what they break is noticed."""
 
 from __future__ import annotations
 
+import mutations_gpu
 import pytest
 from mutations_engine import MUTATIONS, gone, main
 
@@ -10,6 +11,7 @@ def test_the_places_that_are_broken_are_still_there() -> None:
     """Code that moves to another module is followed; a few lines may have changed until somebody writes them anew."""
     assert len(MUTATIONS) > 100
     assert len(gone()) <= len(MUTATIONS) // 10, [mutation.what for mutation in gone()]
+    assert not mutations_gpu.MUTATOR.gone(mutations_gpu.MUTATIONS)
 
 
 @pytest.mark.parametrize("what", ["held for hours", "a peak of 400 nits"])

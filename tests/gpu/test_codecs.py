@@ -50,6 +50,8 @@ class FakeNvdec:
         self.writer: DeviceWriter | None = None
         self.kept: list[np.ndarray] = []
         self.frames = self.max_lent = self.max_at_once = 0
+        #: What the decoder was asked for before it was opened; FFmpeg takes what it knows out of the options then.
+        self.asked: dict[str, str] | None = None
 
     def upload(self, frame: av.VideoFrame, bit_depth: int) -> av.VideoFrame:
         if self.device is None:
@@ -110,6 +112,8 @@ def _install_nvdec(bit_depth: int = 8) -> FakeNvdec:
     decode = VideoSource._decode_packet
 
     def decode_packet(self: VideoSource, packet: Any) -> list[Any]:
+        if not self._decoder.is_open:
+            fake.asked = dict(self._decoder.options or {})
         frames = decode(self, packet)
         if not self._device_asked:
             return frames
@@ -268,11 +272,12 @@ def test_without_waiting_for_the_decoders_stream_a_frame_is_wrong(fake_driver, t
 def test_whoever_keeps_every_frame_takes_no_surface_from_the_decoder(fake_driver, tmp_path):
     FakeGpu(fake_driver)
     clip = write_clip(tmp_path / "clip.mp4", frames=20)
-    _install_nvdec()
-    with open_source(clip) as plain, VideoSource(clip, device_index=0) as opened:
+    nvdec = _install_nvdec()
+    with VideoSource(clip, device_index=0) as opened, open_source(clip) as plain:
+        assert nvdec.asked is not None
+        assert "extra_hw_frames" not in nvdec.asked
         kept = [frame.planes for frame in opened]
         assert all(isinstance(planes, DevicePlanes) for planes in kept)
-        assert "extra_hw_frames" not in dict(opened._decoder.options or {})
         for planes, frame in zip(kept, plain, strict=True):
             assert furthest(replace(on_host(planes), colour=frame.planes.colour), frame.planes) == 0
 

@@ -41,3 +41,10 @@ def test_each_library_has_an_extra_of_its_own_wherever_there_is_a_wheel(extra, l
 def test_the_extra_gpu_brings_no_runtime_that_cannot_run_on_an_h100():
     assert _names("gpu", "linux") == {"cuda-bindings", "cuda-core", "onnx"}
     assert "torch" in _names("torch", "windows")
+
+
+def test_a_mac_can_install_every_extra_though_nvidia_has_no_wheels_for_it():
+    asked = {
+        extra: {name for name in _names(extra, "mac") if name.startswith(("cuda", "tensorrt"))} for extra in _EXTRAS
+    }
+    assert {extra for extra, names in asked.items() if names} == set()

@@ -169,6 +169,18 @@ def test_a_driver_of_cuda_12_0_has_every_function_that_is_called(fake_driver, tm
         driver.cuEventElapsedTime(driver.cuEventCreate(0)[1], driver.cuEventCreate(0)[1])
 
 
+def test_both_libraries_of_tensorrt_are_measured_where_both_are_installed(monkeypatch):
+    for installed, measured in (
+        ({"tensorrt_rtx"}, ("tensorrt", "torch")),
+        ({"tensorrt_rtx", "tensorrt"}, ("tensorrt-rtx", "tensorrt-classic", "torch")),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                rates.importlib.util, "find_spec", lambda name, there=installed: name if name in there else None
+            )
+            assert rates.backends() == measured
+
+
 @in_child
 def test_what_is_timed_is_compared_too(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)

@@ -55,7 +55,7 @@ class TorchBackend(Backend):
     def unavailable_reason(cls) -> str | None:
         for module, package in (("torch", "torch"), ("onnx", "onnx")):
             if importlib.util.find_spec(module) is None:
-                return f"the backend torch needs {package}; pip install torch onnx"
+                return f"{package} is not installed; pip install torch onnx"
         return None
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,8 @@ from animevid.backends.base import one_line
 from animevid.errors import AnimevidError
 from animevid.gpu.check.findings import CheckOptions, Finding, Skipped
 from animevid.gpu.check.frames import demo_frames
-from animevid.gpu.check.slots import compare_once, open_on_cpu, open_on_gpu
+from animevid.gpu.check.slots import GPU_BACKENDS, compare_once, open_on_cpu, open_on_gpu
+from animevid.gpu.tensorrt.library import LIBRARIES
 from animevid.pixels.planes import PlanesYUV420
 from animevid.pixels.resize import Size
 from animevid.render.stylizer import Stylizer
@@ -38,7 +40,7 @@ def section(options: CheckOptions) -> Iterator[Finding]:
     for style in styles:
         with ExitStack() as stack:
             cpu = stack.enter_context(open_on_cpu(style))
-            for backend, gpu in open_on_gpu(style, stack):
+            for backend, gpu in open_on_gpu(style, stack, backends()):
                 if isinstance(gpu, str):
                     reasons.append(f"{backend}: {gpu}")
                     continue
@@ -46,6 +48,12 @@ def section(options: CheckOptions) -> Iterator[Finding]:
                 yield _measured(f"{style.card.name}, {backend}", cpu, gpu, frame, options)
     if not measured:
         raise Skipped("; ".join(dict.fromkeys(reasons)))
+
+
+def backends() -> tuple[str, ...]:
+    """What is measured: each library of TensorRT where both are installed, for neither is always the faster; torch."""
+    both = all(importlib.util.find_spec(library) is not None for library in LIBRARIES)
+    return ("tensorrt-rtx", "tensorrt-classic", "torch") if both else GPU_BACKENDS
 
 
 def _measured(what: str, cpu: Stylizer, gpu: Stylizer, frame: PlanesYUV420, options: CheckOptions) -> Finding:

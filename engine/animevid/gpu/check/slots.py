@@ -69,11 +69,13 @@ def open_on_cpu(style: Style) -> Stylizer:
     return Stylizer(full_precision(style), backend="onnxruntime", device="cpu", net_pixels=0)
 
 
-def open_on_gpu(style: Style, stack: ExitStack) -> list[tuple[str, Stylizer | str]]:
+def open_on_gpu(
+    style: Style, stack: ExitStack, names: Sequence[str] = GPU_BACKENDS
+) -> list[tuple[str, Stylizer | str]]:
     """Each GPU backend with its stylizer at full size, which ``stack`` closes, or why it does not open."""
     reasons = {status.name: status.unavailable_reason for status in available_backends()}
     opened: list[tuple[str, Stylizer | str]] = []
-    for name in GPU_BACKENDS:
+    for name in names:
         said = reasons.get(name)
         if said is None:
             try:
@@ -90,8 +92,6 @@ def open_on_gpu(style: Style, stack: ExitStack) -> list[tuple[str, Stylizer | st
 #: What a machine is as it is; another refusal is a fault.
 _EXPECTED = (
     "is not installed",
-    "needs torch",
-    "needs onnx",
     "finds no NVIDIA GPU",
     "does not run on a GPU",
     "for CUDA",

@@ -83,9 +83,9 @@ class TensorRtBackend(Backend):
         wanted = LIBRARIES if cls.library_name == "auto" else (cls.library_name,)
         if all(importlib.util.find_spec(library) is None for library in wanted):
             return MISSING[cls.library_name]
-        for module in ("cuda", "onnx"):
+        for module, package in (("cuda", "cuda-bindings"), ("onnx", "onnx")):
             if importlib.util.find_spec(module) is None:
-                return f'the backend tensorrt needs {module}; pip install "animevid[gpu]"'
+                return f'{package} is not installed; pip install "animevid[gpu]"'
         try:
             load_driver()
         except AnimevidError as error:
