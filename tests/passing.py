@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from animevid.io import Frame, SinkReport, open_sink, open_source
+from animevid.io import Frame, SinkReport, Source, open_sink, open_source
+from animevid.options import SourceOptions
 from animevid.pixels.planes import PlanesYUV420
 
 
 def pass_through(source: Path | str, target: Path | str, *, frames: int | None = None, **options: Any) -> SinkReport:
     """Source to sink with nothing in between (the first ``frames`` frames only, if given)."""
     sink_options = {key: options.pop(key) for key in ("settings", "frame_format") if key in options}
-    with open_source(source, **options) as opened, open_sink(target, template=opened, **sink_options) as sink:
+    with _opened(source, **options) as opened, open_sink(target, template=opened, **sink_options) as sink:
         for frame in opened:
             sink.write(frame)
             if frame.index + 1 == frames:
@@ -23,8 +24,12 @@ def pass_through(source: Path | str, target: Path | str, *, frames: int | None =
 
 
 def read_frames(path: Path | str, **options: Any) -> list[Frame]:
-    with open_source(path, **options) as source:
+    with _opened(path, **options) as source:
         return list(source)
+
+
+def _opened(path: Path | str, *, image_rate: Fraction | None = None, **options: Any) -> Source:
+    return open_source(path, SourceOptions(**options), image_rate=image_rate)
 
 
 def times(path: Path | str, **options: Any) -> list[Fraction]:

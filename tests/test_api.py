@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from animevid.errors import Cancelled, OutputError, UsageError
 from animevid.io import open_source
-from animevid.options import ConversionOptions
+from animevid.options import ConversionOptions, SourceOptions
 from animevid.pixels import Matrix, planes_to_rgb
 from animevid.render.stylizer import Stylizer
 from animevid.render.temporal import TemporalFilter
@@ -304,7 +304,7 @@ def test_real_clips_keep_their_times(clips, packed_style, tmp_path, name):
     suffix = ".webm" if name.endswith(".webm") else ".mkv" if name.endswith(".mkv") else ".mp4"
     target = tmp_path / f"out{suffix}"
     report = animevid.stylize(clips / name, target, style=packed_style, end_seconds=1, size=(90, 160))
-    with open_source(clips / name, end_seconds=Fraction(1)) as source:
+    with open_source(clips / name, SourceOptions(end_seconds=Fraction(1))) as source:
         wanted = [frame.pts_seconds - source.origin_seconds for frame in source]
     with open_source(target) as output:
         written = [frame.pts_seconds - output.origin_seconds for frame in output]

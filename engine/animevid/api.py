@@ -10,7 +10,7 @@ from typing import Any
 from animevid.declare import changed, keywords_of, option
 from animevid.errors import OptionError
 from animevid.frame import Frame
-from animevid.io import open_asked
+from animevid.io import open_source
 from animevid.options import ConversionOptions
 from animevid.render.renderer import Renderer
 from animevid.render.temporal import FrameReuse, TemporalFilter
@@ -69,7 +69,7 @@ def stylized_frames(src: PathLike, options: ConversionOptions) -> Iterator[Frame
         InputError, StyleError, BackendError, UsageError: see ``animevid.errors``.
     """
     with ExitStack() as stack:
-        source = stack.enter_context(open_asked(src, options))
+        source = stack.enter_context(open_source(src, options))
         stylizer = open_stylizer(options, concurrency=frames_at_once(options.threads))
         if stylizer is not options.style:
             stack.enter_context(stylizer)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from animevid.cli import main
 from animevid.io import open_source
+from animevid.options import SourceOptions
 
 CLIPS = {
     "av1.mkv": ".mkv",
@@ -47,10 +48,10 @@ def converted(request, clips, packed_style, tmp_path_factory):
 
 def test_frames_and_their_times_are_kept(converted):
     clip, target = converted
-    with open_source(clip, end_seconds=Fraction(1, 2)) as source:
+    with open_source(clip, SourceOptions(end_seconds=Fraction(1, 2))) as source:
         wanted = [frame.pts_seconds - source.origin_seconds for frame in source]
         index = source.info.stream_index
-    with open_source(target, stream_index=index) as output:
+    with open_source(target, SourceOptions(stream_index=index)) as output:
         written = [frame.pts_seconds - output.origin_seconds for frame in output]
     assert len(wanted) == len(written) > 0
     for before, after in zip(wanted, written, strict=True):
@@ -59,7 +60,10 @@ def test_frames_and_their_times_are_kept(converted):
 
 def test_what_the_frames_mean_is_kept(converted):
     clip, target = converted
-    with open_source(clip) as source, open_source(target, stream_index=source.info.stream_index) as output:
+    with (
+        open_source(clip) as source,
+        open_source(target, SourceOptions(stream_index=source.info.stream_index)) as output,
+    ):
         before, after = source.info, output.info
     assert (after.bit_depth, after.has_alpha) == (before.bit_depth, before.has_alpha)
     # H.264 says nothing where everything is as usual: unspecified then means the same.

@@ -9,12 +9,13 @@ from fractions import Fraction
 import pytest
 from animevid.errors import InputError, UnsupportedInputError, UsageError
 from animevid.io import VideoSource, open_source
+from animevid.options import SourceOptions
 from passing import pass_through, read_frames
 
 
 def _refused(spec, error, word, **options):
     with pytest.raises(error, match=word) as caught:
-        open_source(spec, **options)
+        open_source(spec, SourceOptions(**options))
     assert "\n" not in str(caught.value)
     assert type(caught.value).__name__ != "FFmpegError"
 

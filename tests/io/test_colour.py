@@ -8,7 +8,7 @@ from animevid.errors import UnsupportedInputError
 from animevid.io import VideoSource
 from animevid.io.colour import colour_from_tags
 from animevid.io.hdr import ToneMapper, eetf_bt2390, hlg_to_scene, nits_to_pq, pq_to_nits
-from animevid.options import EncodeOptions, OutputOptions
+from animevid.options import EncodeOptions, OutputOptions, SourceOptions
 from animevid.pixels.colour import Colour, ColourRange, Matrix
 from animevid.pixels.planes import PlanesYUV420
 from hypothesis import given, settings
@@ -191,7 +191,7 @@ def test_hdr_is_refused_in_one_line_where_mapping_is_not_wanted(make_clip):
         transfer=16,
     )
     with pytest.raises(UnsupportedInputError, match="HDR") as caught:
-        VideoSource(clip, tone_map=False)
+        VideoSource(clip, SourceOptions(tone_map=False))
     assert "\n" not in str(caught.value)
 
 

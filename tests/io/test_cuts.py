@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 from animevid.io import open_source
+from animevid.options import SourceOptions
 from passing import pass_through, times
 
 START, END = Fraction(1, 2), Fraction(3, 2)
@@ -117,10 +118,10 @@ def test_brands_of_an_mp4_are_no_tags_of_a_matroska(clip: Callable[[str, str], P
 def test_frames_of_a_cut_are_those_of_the_span(clip: Callable[[str, str], Path], tmp_path: Path) -> None:
     source = clip(".mkv", "aac")
     on_frames = Fraction(2, 5), Fraction(4, 5)
-    with open_source(source, start_seconds=on_frames[0], end_seconds=on_frames[1]) as cut:
+    with open_source(source, SourceOptions(start_seconds=on_frames[0], end_seconds=on_frames[1])) as cut:
         assert [frame.pts_seconds for frame in cut] == [Fraction(n, 25) for n in range(10, 20)]
     wanted = [time for time in times(source) if START <= time < END]
-    with open_source(source, start_seconds=START, end_seconds=END) as cut:
+    with open_source(source, SourceOptions(start_seconds=START, end_seconds=END)) as cut:
         frames = list(cut)
     assert [frame.pts_seconds for frame in frames] == wanted
     pass_through(source, tmp_path / "o.mkv", start_seconds=START, end_seconds=END)

@@ -12,6 +12,7 @@ import pytest
 from animevid.io import open_source
 from animevid.io.container_crop import container_crop
 from animevid.io.frame_fit import Crop
+from animevid.options import SourceOptions
 from passing import pass_through, read_frames, times
 
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: it writes the film")
@@ -43,7 +44,7 @@ def test_interlaced_films_are_deinterlaced_and_it_is_said(tmp_path: Path, suffix
     with open_source(film) as source:
         frames = list(source)
         said = (*source.info.notices, *source.notices_so_far)
-    with open_source(film, deinterlace=False) as source:
+    with open_source(film, SourceOptions(deinterlace=False)) as source:
         plain = list(source)
         assert any("fields are treated as one frame" in line for line in source.info.notices)
     assert any("bwdif" in line for line in said)
@@ -56,7 +57,7 @@ def test_interlaced_films_are_deinterlaced_and_it_is_said(tmp_path: Path, suffix
 def test_a_progressive_film_is_left_as_it_is(tmp_path: Path) -> None:
     film = tmp_path / "film.mkv"
     ffmpeg("-f", "lavfi", "-i", "testsrc=s=96x64:d=0.4", "-c:v", "ffv1", "-pix_fmt", "yuv420p", film)
-    with open_source(film, deinterlace=False) as plain, open_source(film) as source:
+    with open_source(film, SourceOptions(deinterlace=False)) as plain, open_source(film) as source:
         for one, other in zip(plain, source, strict=True):
             assert (one.planes.y == other.planes.y).all()
         assert source.notices_so_far == ()

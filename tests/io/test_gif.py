@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 from animevid.io import Frame, open_sink, open_source
+from animevid.options import SourceOptions
 from animevid.pixels import planes_to_rgb
 from PIL import Image
 
@@ -33,7 +34,10 @@ class Written:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     path = tmp_path_factory.mktemp("gif") / "o.gif"
-    with open_source(_DEMO, start_seconds=Fraction(3, 2)) as source, open_sink(path, template=source) as sink:
+    with (
+        open_source(_DEMO, SourceOptions(start_seconds=Fraction(3, 2))) as source,
+        open_sink(path, template=source) as sink,
+    ):
         frames = [frame for frame, _ in zip(source, range(_FRAMES), strict=False)]
         before = time.process_time()
         for frame in frames:

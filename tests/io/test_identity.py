@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 from animevid.io import VideoSource, open_sink, open_source
+from animevid.options import SourceOptions
 from passing import pass_through
 
 CLIPS = [
@@ -60,7 +61,7 @@ def _packets(path, stream_index, *, end):
 @pytest.mark.parametrize("name", CLIPS)
 def test_frames_keep_their_exact_times(passed, name):
     source, target, report = passed(name)
-    with VideoSource(source, end_seconds=SLICE_SECONDS) as before, VideoSource(target) as after:
+    with VideoSource(source, SourceOptions(end_seconds=SLICE_SECONDS)) as before, VideoSource(target) as after:
         expected = [(frame.pts_seconds, frame.duration_seconds) for frame in before]
         written = [(frame.pts_seconds, frame.duration_seconds) for frame in after]
     assert [time for time, _ in written] == [time for time, _ in expected]
@@ -133,7 +134,7 @@ def test_ffprobe_reads_the_same_times_and_streams(passed, probe, name):
         assert stamps["after"] == pytest.approx(kept, abs=1e-6), stream["codec_type"]
     duration = after["streams"][index].get("duration")
     if duration is not None:
-        with open_source(source, end_seconds=SLICE_SECONDS) as frames:
+        with open_source(source, SourceOptions(end_seconds=SLICE_SECONDS)) as frames:
             *_, last = frames
         assert float(duration) == pytest.approx(float(last.pts_seconds + last.duration_seconds), abs=2e-3)
 
@@ -155,7 +156,7 @@ def test_the_cut_shows_the_same_frames(clips):
     path, start = clips / "bbb_480p_30s_aac.mp4", Fraction(5)
     with VideoSource(path) as whole:
         expected = next(frame for frame in whole if frame.pts_seconds >= start)
-    with VideoSource(path, start_seconds=start) as cut:
+    with VideoSource(path, SourceOptions(start_seconds=start)) as cut:
         first = next(iter(cut))
         assert cut.info.duration_seconds == 25
     assert first.pts_seconds == expected.pts_seconds
@@ -165,7 +166,7 @@ def test_the_cut_shows_the_same_frames(clips):
 @pytest.mark.parametrize("chosen", [0, 3])
 def test_either_of_two_video_streams_can_be_the_film(clips, tmp_path, chosen):
     source, target = clips / "nasa_2video_2audio_2subs.mp4", tmp_path / "out.mp4"
-    with open_source(source, stream_index=chosen, end_seconds=Fraction(1, 2)) as frames:
+    with open_source(source, SourceOptions(stream_index=chosen, end_seconds=Fraction(1, 2))) as frames:
         size = frames.info.width, frames.info.height
         with open_sink(target, template=frames) as sink:
             for frame in frames:

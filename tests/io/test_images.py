@@ -16,7 +16,7 @@ import pytest
 from animevid.errors import InputError, OutputError, UsageError
 from animevid.io import ImageSource, VideoSource, open_sink, open_source
 from animevid.io.sinks.images import encode_image
-from animevid.options import OutputOptions
+from animevid.options import OutputOptions, SourceOptions
 from animevid.pixels import planes_to_rgb, rgb_to_planes
 from passing import corner_colours, pass_through, read_frames, times
 from small_clips import test_card
@@ -327,7 +327,7 @@ def test_a_frame_becomes_png_about_as_fast_as_opencv_writes_it(tmp_path):
 
 def test_images_have_no_streams(card):
     with pytest.raises(UsageError, match="stream"):
-        open_source(card("card.png"), stream_index=1)
+        open_source(card("card.png"), SourceOptions(stream_index=1))
     with ImageSource(card("card.png")) as source:
         assert source.media_streams == ()
 

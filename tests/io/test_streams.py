@@ -11,7 +11,7 @@ import pytest
 from animevid.io import StreamAction, VideoSink, VideoSource
 from animevid.io.cues import subtitle_text
 from animevid.io.sinks.images import encode_image
-from animevid.options import OutputOptions
+from animevid.options import OutputOptions, SourceOptions
 from passing import pass_through, read_frames
 
 CHAPTERS = ((Fraction(0), Fraction(1, 5), "Opening"), (Fraction(1, 5), Fraction(2, 5), "Ending"))
@@ -170,7 +170,7 @@ def test_real_audio_and_subtitles_change_container(clips, probe, tmp_path):
 @pytest.mark.shared
 def test_waiting_packets_do_not_pile_up(clips):
     """Only what lies between the frame being read and the one being written waits."""
-    with VideoSource(clips / "bbb_480p_30s_aac.mp4", end_seconds=Fraction(8)) as source:
+    with VideoSource(clips / "bbb_480p_30s_aac.mp4", SourceOptions(end_seconds=Fraction(8))) as source:
         source.packets.subscribe(frozenset({1}))
         most = 0
         for _ in source:

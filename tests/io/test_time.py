@@ -8,6 +8,7 @@ import av
 import pytest
 from animevid.errors import UsageError
 from animevid.io import VideoSource, open_sink, open_source
+from animevid.options import SourceOptions
 from passing import packet_times, pass_through, times
 
 UNEVEN = (0, 512, 1536, 1600, 6400, 6912, 12800)
@@ -123,7 +124,7 @@ def test_a_coarser_container_clock_keeps_every_frame_in_order(make_clip, tmp_pat
 )
 def test_an_impossible_cut_is_refused(make_clip, cut):
     with pytest.raises(UsageError, match="start"):
-        VideoSource(make_clip("even.mp4"), **cut)
+        VideoSource(make_clip("even.mp4"), SourceOptions(**cut))
 
 
 def test_a_source_is_read_once(make_clip):

@@ -2,7 +2,7 @@
 
 from animevid.frame import Frame
 from animevid.io.encoders import EncoderPlan, FrameFormat
-from animevid.io.open import open_asked, open_sink, open_source
+from animevid.io.open import open_sink, open_source
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.animation import AnimationSink
 from animevid.io.sinks.container import VideoSink
@@ -42,7 +42,6 @@ __all__ = [
     "VideoSource",
     "frame_format_of",
     "may_come_back",
-    "open_asked",
     "open_sink",
     "open_source",
 ]

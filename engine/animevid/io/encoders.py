@@ -166,7 +166,11 @@ def container_holds(container: str, encoder: str) -> bool:
 
 
 def open_context(context: Any, plan: EncoderPlan, frame_format: FrameFormat) -> None:
-    """Give an unopened encoder context (or an output stream's) everything that ``plan`` decided."""
+    """Open an encoder's context (or an output stream's) with everything that ``plan`` decided.
+
+    Raises:
+        av.FFmpegError, ValueError, OSError: the encoder refuses it.
+    """
     context.width, context.height = plan.width, plan.height
     context.pix_fmt = plan.pixel_format
     context.time_base = frame_format.time_base
@@ -180,7 +184,11 @@ def open_context(context: Any, plan: EncoderPlan, frame_format: FrameFormat) -> 
         context.bit_rate = plan.bitrate_bps
     context.options = dict(plan.options)
     if plan.encoder == "libsvtav1":
-        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes to the terminal on its own otherwise; 1 is errors
+        os.environ.setdefault("SVT_LOG", "1")  # otherwise SVT-AV1 writes to the terminal; 1: errors only
+    try:
+        context.open()
+    finally:
+        leave_realtime(plan.encoder)
 
 
 def opening_failure(plan: EncoderPlan, frame_format: FrameFormat) -> str | None:
@@ -188,8 +196,6 @@ def opening_failure(plan: EncoderPlan, frame_format: FrameFormat) -> str | None:
     try:
         context = av.CodecContext.create(plan.encoder, "w")
         open_context(context, plan, frame_format)
-        context.open()
-        leave_realtime(plan.encoder)
     except (av.FFmpegError, ValueError, OSError) as error:
         return str(getattr(error, "strerror", None) or error).splitlines()[0]
     return None

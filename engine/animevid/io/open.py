@@ -31,48 +31,46 @@ from animevid.options import OutputOptions, SourceOptions
 
 def open_source(
     spec: Spec,
+    options: SourceOptions | None = None,
     *,
-    stream_index: int | None = None,
-    start_seconds: Fraction | None = None,
-    end_seconds: Fraction | None = None,
     threads: int = 0,
-    options: dict[str, str] | None = None,
     format_name: str | None = None,
     upright: bool = True,
-    tone_map: bool = True,
-    deinterlace: bool = True,
     image_rate: Fraction | None = None,
     device_index: int | None = None,
+    are_images: bool | None = None,
 ) -> Source:
     """A source for a video, GIF or image file, a folder or glob of images, a URL, or ``-`` (standard input).
 
-    The content of a file decides, not its name. ``image_rate`` gives images their time (frames per second). The other
-    arguments are those of :class:`VideoSource`.
+    The content of a file decides, not its name.
+
+    Args:
+        spec (str | PathLike): the name.
+        options (SourceOptions | None): which part is read, and how. Default: all of it.
+        threads (int): decoder threads; 0 (default): the decoder chooses.
+        format_name (str | None): FFmpeg's demuxer. Default: detected.
+        upright (bool): apply rotation and mirroring. Default: true.
+        image_rate (Fraction | None): frames per second of a sequence of images.
+        device_index (int | None): the CUDA device to decode on; see :class:`VideoSource`.
+        are_images (bool | None): the result of ``reads_images``, if known.
 
     Raises:
         InputError, UnsupportedInputError, UsageError: see :class:`VideoSource` and :class:`ImageSource`.
     """
-    images = partial(
-        ImageSource,
-        spec,
-        rate=image_rate,
-        start_seconds=start_seconds,
-        end_seconds=end_seconds,
-        upright=upright,
-        tone_map=tone_map,
-    )
+    options = options or SourceOptions()
+    images = partial(ImageSource, spec, options, rate=image_rate, upright=upright)
     if is_local_file(spec):
         path = local_path(spec)
         if not path.exists() and not is_glob(spec):
             raise InputError(f"path = {str(path)!r} does not exist: check the name")
-        if reads_images(spec, format_name=format_name):
-            if stream_index is not None:
-                raise UsageError(f"{stream_index = }: images have no streams; leave it out")
+        if are_images is None:
+            are_images = reads_images(spec, format_name=format_name)
+        if are_images:
+            _refuse_stream_index(options)
             return images()
         if format_name is None and path.is_file() and is_animated_webp(_head_of(path)):
-            if stream_index is not None:
-                raise UsageError(f"{stream_index = }: images have no streams; leave it out")
-            return AnimatedWebpSource(spec, start_seconds=start_seconds, end_seconds=end_seconds)
+            _refuse_stream_index(options)
+            return AnimatedWebpSource(spec, options)
     file = None
     fifo = local_path(spec) if is_local_file(spec) and local_path(spec).is_fifo() else None
     if (os.fspath(spec) == STANDARD_STREAM or fifo is not None) and format_name is None:
@@ -82,21 +80,21 @@ def open_source(
             if still_kind(data[:HEAD_BYTES], lambda: BytesIO(data)) is not None:
                 return images(data=data)
             if is_animated_webp(data[:HEAD_BYTES]):
-                return AnimatedWebpSource(spec, start_seconds=start_seconds, end_seconds=end_seconds, data=data)
+                return AnimatedWebpSource(spec, options, data=data)
     return VideoSource(
         spec,
-        stream_index=stream_index,
-        start_seconds=start_seconds,
-        end_seconds=end_seconds,
+        options,
         threads=threads,
-        options=options,
         format_name=format_name,
         upright=upright,
-        tone_map=tone_map,
-        deinterlace=deinterlace,
         device_index=device_index,
         file=file,
     )
+
+
+def _refuse_stream_index(options: SourceOptions) -> None:
+    if options.stream_index is not None:
+        raise UsageError(f"stream_index = {options.stream_index}: images have no streams; leave it out")
 
 
 def reads_images(spec: Spec, *, format_name: str | None = None) -> bool:
@@ -109,24 +107,6 @@ def reads_images(spec: Spec, *, format_name: str | None = None) -> bool:
         return False
     path = local_path(spec)
     return path.is_dir() or is_glob(spec) or (format_name is None and _is_still(path))
-
-
-def open_asked(spec: Spec, options: SourceOptions, *, device_index: int | None = None) -> Source:
-    """The source that ``options`` ask for; ``device_index`` as in :class:`VideoSource`.
-
-    Raises:
-        InputError, UnsupportedInputError, UsageError: as ``open_source``.
-    """
-    return open_source(
-        spec,
-        stream_index=options.stream_index,
-        start_seconds=options.start,
-        end_seconds=options.end,
-        options=dict(options.input_options) or None,
-        tone_map=options.tone_map,
-        deinterlace=options.deinterlace,
-        device_index=device_index,
-    )
 
 
 def _head_of(path: Path) -> bytes:

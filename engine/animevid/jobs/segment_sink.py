@@ -18,7 +18,6 @@ from animevid.io.captions import Captions
 from animevid.io.clock import ticks_from_seconds
 from animevid.io.encoders import EncoderPlan, FrameFormat, open_context
 from animevid.io.planes_io import PlaneWriter
-from animevid.io.realtime import leave_realtime
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.container import VideoSink
 from animevid.jobs.cuts import Segment
@@ -209,8 +208,6 @@ class _SegmentEncoder:
             self._captions.note(ticks * self._base, captions)
         raw.pts, raw.time_base, raw.pict_type = ticks, self._base, 0
         self._put(self._stream.encode(raw))
-        if not self.frames:
-            leave_realtime(self._plan.encoder)
         self.frames += 1
 
     def finish(self) -> FinishedSegment:

@@ -24,8 +24,8 @@ from animevid.io import (
     Source,
     frame_format_of,
     may_come_back,
-    open_asked,
     open_sink,
+    open_source,
 )
 from animevid.io.network.protocols import is_local_file, is_published
 from animevid.io.open import keeps_pixel_shape, reads_images
@@ -89,7 +89,8 @@ class Conversion:
     ) -> None:
         self._src, self._make_sink = src, open_sink
         options = options or ConversionOptions()
-        if options.quality is None and reads_images(src):
+        self._are_images = reads_images(src)
+        if options.quality is None and self._are_images:
             options = replace(options, quality="high")
         self._options = options
         self._dst = os.fspath(dst)
@@ -292,7 +293,7 @@ class Conversion:
         options = self._options
 
         def open_once(*, device_index: int | None = None) -> Source:
-            return open_asked(src, options, device_index=device_index)
+            return open_source(src, options, device_index=device_index, are_images=self._are_images)
 
         source = open_once(device_index=device_index)
         if device_index is not None and not source.is_on_device:

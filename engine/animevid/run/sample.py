@@ -14,7 +14,7 @@ import av
 
 from animevid.errors import UsageError
 from animevid.frame import Frame
-from animevid.io import open_asked
+from animevid.io import open_source
 from animevid.io.network.protocols import is_local_file
 from animevid.io.sink import Sink
 from animevid.io.sinks.images import ImageSink
@@ -60,7 +60,7 @@ def write_one_frame(
     """
     asked = replace(options, start_seconds=at_seconds, end_seconds=None)
     try:
-        opened = open_asked(src, asked)
+        opened = open_source(src, asked)
     except UsageError as error:  # which speaks of a start that nobody gave
         raise error if at_seconds is None else UsageError(f"--preview {float(at_seconds):g}: {error}") from None
     with opened as source:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from animevid.options import SourceOptions
 from animevid.pixels import PlanesYUV420, resize_planes
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def preview_film(source: str, folder: Path, options: ConversionOptions) -> Previ
     from animevid.run.conversion import Conversion
 
     begun = time.perf_counter()
-    with open_source(source, options=dict(options.input_options)) as film:
+    with open_source(source, SourceOptions(input_options=options.input_options)) as film:
         info = film.info
     rate = float(info.average_rate or 30)
     start = (info.duration_seconds or Fraction(0)) / 3
@@ -52,7 +53,7 @@ def preview_film(source: str, folder: Path, options: ConversionOptions) -> Previ
         with Conversion(source, sample, options) as conversion:
             opened = time.perf_counter()
             report = conversion.run()
-            with open_source(source, options=dict(options.input_options), start_seconds=start) as film:
+            with open_source(source, SourceOptions(input_options=options.input_options, start_seconds=start)) as film:
                 frame = next(iter(film))
             stylizer = conversion.stylizer
             write_pair(folder, frame.planes, stylizer.stylize_planes(frame.planes))

@@ -22,7 +22,6 @@ from animevid.io.encoders import EncoderPlan, FrameFormat, choose_encoder, open_
 from animevid.io.network.ffmpeg_subprocess import PipedContainer
 from animevid.io.network.protocols import Spec, is_published, open_output
 from animevid.io.planes_io import PlaneWriter
-from animevid.io.realtime import leave_realtime
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.beside_pixels import BesidePixels
 from animevid.io.sinks.coded_frame import CodedFrame
@@ -332,7 +331,6 @@ class VideoSink(Sink):
         )
         self._add_streams(plan, frame_format, device_index=device_index)
         self._container.start_encoding()
-        leave_realtime(plan.encoder)
 
     def _add_streams(self, plan: EncoderPlan, frame_format: FrameFormat, *, device_index: int | None) -> None:
         """The video stream and all copied ones, in the template's order."""
@@ -369,11 +367,11 @@ class VideoSink(Sink):
             # The encoder's own format says what lies in the device's memory.
             plan = replace(plan, pixel_format=encoder_format(frame_format.bit_depth))
             self._stream = self._container.add_stream(plan.encoder, rate=rate, hwaccel=cuda_encoding(device_index))
-        open_context(self._stream.codec_context, plan, frame_format)
-        self._stream.time_base = frame_format.time_base
         tag = container_of(self.muxer).codec_tags.get(plan.codec)
         if tag is not None:
             self._stream.codec_context.codec_tag = tag
+        open_context(self._stream.codec_context, plan, frame_format)
+        self._stream.time_base = frame_format.time_base
 
     def _encode(self, frame: Frame) -> None:
         base = self._frame_format.time_base

@@ -22,7 +22,6 @@ from animevid.io.gamut import gamut_to_srgb, tagged_gamut
 from animevid.io.network.protocols import Spec, local_path
 from animevid.io.photo import with_exif
 from animevid.io.planes_io import PlaneWriter
-from animevid.io.realtime import leave_realtime
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.source import Source
 from animevid.options import EncodeOptions
@@ -130,8 +129,6 @@ def _encode_avif(planes: PlanesYUV420, *, quality: int) -> bytes:
             container.mux([*stream.encode(frame), *stream.encode(None)])
     except (av.FFmpegError, ValueError) as error:
         raise OutputError(f"{plan.encoder} refuses an image of {planes.width}x{planes.height}: {error}") from error
-    finally:
-        leave_realtime(plan.encoder)
     return file.getvalue()
 
 

@@ -13,6 +13,7 @@ from animevid.io.network.protocols import Spec, input_error, local_path
 from animevid.io.packets import PacketQueue
 from animevid.io.pillow import TimedFrame, animation_times, read_animation
 from animevid.io.source import Source, SourceInfo
+from animevid.options import SourceOptions
 
 
 class AnimatedWebpSource(Source):
@@ -31,18 +32,18 @@ class AnimatedWebpSource(Source):
     def __init__(
         self,
         spec: Spec,
+        options: SourceOptions | None = None,
         *,
-        start_seconds: Fraction | None = None,
-        end_seconds: Fraction | None = None,
         data: bytes | None = None,
     ) -> None:
+        options = options or SourceOptions()
         self.spec = spec
         self.packets = PacketQueue()
         self.packets.subscribe(frozenset())
         self.frames_decoded = self.frames_concealed = 0
         self.read_error: str | None = None
-        self.origin_seconds = start_seconds or Fraction(0)
-        self._end = end_seconds
+        self.origin_seconds = options.start or Fraction(0)
+        self._end = options.end
         if self.origin_seconds < 0:
             raise UsageError(f"start = {float(self.origin_seconds)} s must not be negative")
         try:
@@ -58,7 +59,7 @@ class AnimatedWebpSource(Source):
             raise UsageError(f"start = {float(self.origin_seconds)} s lies after the last frame of {name!r}")
         self._frames = chain((first,), self._frames)
         planes = first.planes
-        cut = min(duration, end_seconds or duration) - self.origin_seconds
+        cut = min(duration, self._end or duration) - self.origin_seconds
         self.info = SourceInfo(
             width=planes.width,
             height=planes.height,

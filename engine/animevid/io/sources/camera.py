@@ -25,7 +25,7 @@ from animevid.io.pacing import Pacer, ticks
 from animevid.io.planes_io import PlaneReader
 from animevid.io.retry import Backoff
 from animevid.io.sources.counter import draw_counter
-from animevid.options import CameraOptions
+from animevid.options import CameraOptions, SourceOptions
 from animevid.pixels import PlanesYUV420, resize_planes
 from animevid.redaction import redacted, redacted_text
 
@@ -205,8 +205,9 @@ test_pattern.__test__ = False  # type: ignore[attr-defined]  # pytest: no test, 
 def _stand_in(spec: str, settings: CameraOptions, stopping: threading.Event) -> Iterator[PlanesYUV420]:
     """A file, in real time and again from the start, or a stream, as it comes."""
     is_file = is_local_file(spec)
+    options = SourceOptions(input_options=() if is_file else (("fflags", "nobuffer"),))
     while not stopping.is_set():
-        with open_source(spec, threads=1, options=None if is_file else {"fflags": "nobuffer"}) as source:
+        with open_source(spec, options, threads=1) as source:
             pacer, first, next_due = Pacer(should_stop=stopping.is_set, sleep=stopping.wait), None, 0.0
             for frame in source:
                 if stopping.is_set():

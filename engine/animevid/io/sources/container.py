@@ -43,6 +43,7 @@ from animevid.io.sources.stream_facts import (
     describe_source,
 )
 from animevid.io.timeline import Timeline
+from animevid.options import SourceOptions
 from animevid.pixels.device import is_on_device
 from animevid.pixels.planes import PlanesYUV420
 from animevid.redaction import redacted
@@ -62,22 +63,19 @@ class VideoSource(Source):
         with VideoSource("in.mp4") as source:
             for frame in source: ...
 
-    Opening reads up to the first frame, so ``info`` is about real frames. ``start_seconds`` and ``end_seconds``
-    cut: frames whose time lies in ``[start, end)``, counted from the beginning of the file. ``Frame.pts_seconds`` stays
-    on the source's clock; ``origin_seconds`` is the moment that becomes zero in an output.
+    Opening reads up to the first frame, so ``info`` is about real frames. The options' ``start_seconds`` and
+    ``end_seconds`` select frames whose time lies in ``[start, end)``, counted from the beginning of the file.
+    ``Frame.pts_seconds`` stays on the source's clock; ``origin_seconds`` is the moment that becomes zero in an output.
 
     The source reads each packet once; those of other streams go to ``packets`` for a sink made with
     ``template=source`` before the first frame is taken. One thread may iterate while another takes packets.
 
     Args:
         spec: a file name, a URL (http, https, rtsp, rtmp, srt, udp, ...) or ``-``.
-        stream_index: the container's index of the video stream; ``None`` takes FFmpeg's best.
-        upright: apply rotation and mirroring; otherwise rotation is left on ``Frame.rotation_degrees``.
+        options: the part that is read, the stream, deinterlacing, tone mapping and FFmpeg's own options.
         threads: decoder threads; 0 lets the decoder choose.
-        options: FFmpeg options for the container or protocol.
-        format_name: FFmpeg's demuxer, where it cannot be guessed.
-        tone_map: bring HDR (PQ, HLG) to SDR BT.709; without it HDR is refused.
-        deinterlace: deinterlace where frames are marked as interlaced.
+        format_name: FFmpeg's demuxer, if it cannot be detected.
+        upright: apply rotation and mirroring; otherwise rotation is left on ``Frame.rotation_degrees``.
         device_index: decode on this CUDA device (NVDEC) and leave the frames there, as
             :class:`~animevid.pixels.device.DevicePlanes`; where that cannot be, ``info.notices`` says why in one line
             (and ``is_on_device`` is false: a source without ``device_index`` then decodes with more threads).
@@ -92,25 +90,21 @@ class VideoSource(Source):
     def __init__(
         self,
         spec: Spec,
+        options: SourceOptions | None = None,
         *,
-        stream_index: int | None = None,
-        start_seconds: Fraction | None = None,
-        end_seconds: Fraction | None = None,
         threads: int = 0,
-        options: dict[str, str] | None = None,
         format_name: str | None = None,
         upright: bool = True,
-        tone_map: bool = True,
-        deinterlace: bool = True,
         device_index: int | None = None,
         file: Any = None,
     ) -> None:
+        options = options or SourceOptions()
         self.spec = spec
         self.packets = PacketQueue()
         self.frames_decoded = 0
         self.frames_concealed = 0
         self._file = file
-        self._cut = Cut(start_seconds, end_seconds)
+        self._cut = Cut(options.start, options.end)
         self._upright = upright
         self._iterated = False
         self._encrypted = False
@@ -124,11 +118,13 @@ class VideoSource(Source):
             if self._device_trouble is None:
                 hwaccel = codecs.cuda_decoding(device_index)
         self._device_asked = on_device = device_index is not None and self._device_trouble is None
-        self._container = open_input(spec, options=options, format_name=format_name, hwaccel=hwaccel, file=file)
+        self._container = open_input(
+            spec, options=dict(options.input_options) or None, format_name=format_name, hwaccel=hwaccel, file=file
+        )
         self._packet_reader = PacketReader(self._container, spec)
         self._on_device = False
         try:
-            self._stream = choose_stream(self._container, stream_index, name=redacted(spec))
+            self._stream = choose_stream(self._container, options.stream_index, name=redacted(spec))
             self._video_index = self._stream.index
             name = self._container.format.name
             path = local_path(spec) if is_local_file(spec) and local_path(spec).is_file() else None
@@ -149,7 +145,7 @@ class VideoSource(Source):
             self._crop = crop_of(spec, self._container, self._stream)
             self._fit = FrameFit(self._crop)
             # On a device the first frame is examined as it is: an interlaced one moves decoding to the CPU.
-            self._deinterlacer = Deinterlacer(self._time_base) if deinterlace and not on_device else None
+            self._deinterlacer = Deinterlacer(self._time_base) if options.deinterlace and not on_device else None
             self._frames = self._decode() if self._deinterlacer is None else self._deinterlacer.through(self._decode())
             self._first = next(self._frames, None)
             if self._first is None:
@@ -162,7 +158,7 @@ class VideoSource(Source):
             self._reader = PlaneReader(container_colour=tags)
             # GIF and RGBA formats have an alpha channel whether it is used or not; the first frame tells.
             self._reader.keep_alpha = not is_opaque(self._reader.read(self._first))
-            self._tone_mapper = open_tone_mapper(colour_of(self._first, container=tags), allowed=tone_map)
+            self._tone_mapper = open_tone_mapper(colour_of(self._first, container=tags), allowed=options.tone_map)
             if on_device:
                 self._device_trouble = self._why_not_on_device(self._first)
                 self._on_device = self._device_trouble is None

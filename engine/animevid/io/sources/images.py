@@ -30,6 +30,7 @@ from animevid.io.source import Source, SourceInfo
 from animevid.io.sources.image_files import FoundImages, find_images
 from animevid.io.still import HEAD_BYTES, READ_KINDS, still_kind
 from animevid.io.whole import is_cut_short
+from animevid.options import SourceOptions
 from animevid.pixels.planes import PlanesYUV420
 
 DEFAULT_SLIDE_RATE = Fraction(25)
@@ -164,14 +165,13 @@ class ImageSource(Source):
     def __init__(
         self,
         spec: Spec,
+        options: SourceOptions | None = None,
         *,
         rate: Fraction | None = None,
-        start_seconds: Fraction | None = None,
-        end_seconds: Fraction | None = None,
         upright: bool = True,
-        tone_map: bool = True,
         data: bytes | None = None,
     ) -> None:
+        options = options or SourceOptions()
         self.spec = spec
         self._data = data
         self.packets = PacketQueue()
@@ -185,15 +185,15 @@ class ImageSource(Source):
         self._found = find_images(spec) if data is None else FoundImages((Path(os.fspath(spec)),), ("",), Path(), ())
         self._lost = list(self._found.lost)
         self._remarks: dict[str, None] = {}
-        first_index = _first_index(start_seconds, rate=self._rate)
+        first_index = _first_index(options.start, rate=self._rate)
         paths = self._found.paths
-        last_index = len(paths) if end_seconds is None else _first_index(end_seconds, rate=self._rate)
+        last_index = len(paths) if options.end is None else _first_index(options.end, rate=self._rate)
         self._chosen, self._names = paths[first_index:last_index], self._found.names[first_index:last_index]
         if not self._chosen:
             raise UsageError(f"the cut holds none of the {len(paths)} images of {os.fspath(spec)!r}")
         self.origin_seconds = first_index / self._rate
         self._first_index = first_index
-        self._reader = ImageReader(upright=upright, tone_map=tone_map)
+        self._reader = ImageReader(upright=upright, tone_map=options.tone_map)
         self._planes: PlanesYUV420 | None
         self._planes, facts = self._first_readable()
         self._first = facts
