@@ -12,6 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from animevid.options import StyleOptions
+from animevid.styles import Style, open_style
+
 from benchmarks import fps, plots, readme
 from benchmarks.clips import DEMO_CLIP, prepare_clip
 from benchmarks.machine import processor
@@ -25,11 +28,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--style", default="", help="an .onnx file or a name (default: the default style)")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--frames", type=int, help="of each size (default 300, 180 and 90); 12 to see that all works")
     parser.add_argument("--no-peer", action="store_true", help="leave AnimeGANv2 in torch out")
     parser.add_argument("--output", type=Path, default=RESULTS)
     asked = parser.parse_args()
     sections = []
-    for size, frames in SIZES:
+    for size, usual in SIZES:
+        frames = asked.frames or usual
         measures = ["engine", "codec", "naive"]
         if size == "640x360" and not asked.no_peer:
             measures.append("animegan2")
@@ -41,14 +46,14 @@ def main() -> int:
             results = fps.measure(clip, Path(folder), args)
         print(fps.table(results), end="\n\n", flush=True)
         sections.append(results)
-    asked.output.write_text(report(sections))
+    asked.output.write_text(report(sections, open_style(StyleOptions(style=asked.style or None))))
     plots.write(asked.output.with_suffix(".svg"), fps.chart(sections))
     print(f"written to {asked.output}")
     return readme.main() if asked.output == RESULTS else 0
 
 
-def report(sections: list[dict[str, Any]]) -> str:
-    """The results as Markdown."""
+def report(sections: list[dict[str, Any]], style: Style) -> str:
+    """The results as Markdown, with the files of ``style`` that they are of."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("av", "onnxruntime", "numpy"))
     lines = [
         "# Results",
@@ -60,7 +65,7 @@ def report(sections: list[dict[str, Any]]) -> str:
         f"- {datetime.date.today().isoformat()}, {processor()}, {len(os.sched_getaffinity(0))} cores, "
         f"load average before {os.getloadavg()[2]:.1f}",
         f"- Python {platform.python_version()}, {versions}",
-        f"- style: {sections[0]['style']}, {sections[0]['engine']['network']}",
+        f"- style: {style.card.name} ({readme.fingerprint(style)}), {sections[0]['engine']['network']}",
         "",
         "| size | engine fps | codec alone | naive fps | engine / naive | CPU ms a frame | own cost ms | peak MB |",
         "|---|---|---|---|---|---|---|---|",

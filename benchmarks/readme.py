@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from animevid.options import StyleOptions
+from animevid.styles import Style, open_style
+
 _ROOT = Path(__file__).resolve().parent.parent
+_OF_OLD = (
+    "**These figures are of an earlier version of the styles.** Today's networks are larger and slower "
+    "([docs/styles.md](docs/styles.md#speed))."
+)
 _BEGIN, _END = "<!-- begin of speed: python -m benchmarks.readme -->\n", "<!-- end of speed -->\n"
 
 
@@ -32,6 +40,18 @@ def read_results(text: str) -> list[Measured]:
     return found
 
 
+def fingerprint(style: Style) -> str:
+    """Tells the files of a style from those of its earlier versions."""
+    whole, small = style.model, style.int8()
+    return hashlib.sha256(whole + (b"" if small is None else small.model)).hexdigest()[:12]
+
+
+def is_of_today(text: str) -> bool:
+    """Whether the style of RESULTS.md is the one that ships."""
+    found = re.search(r"^- style: (\w+) \((\w+)\),", text, flags=re.MULTILINE)
+    return found is not None and fingerprint(open_style(StyleOptions(style=found[1]))) == found[2]
+
+
 def speed_section(text: str) -> str:
     """README's part, from the text of RESULTS.md."""
     rows = read_results(text)
@@ -49,6 +69,8 @@ def speed_section(text: str) -> str:
         f"The first frame is written {min(first):.1f} to {max(first):.1f} s after the start; {largest.size} takes "
         f"{largest.peak_mb} MB.",
     ]
+    if not is_of_today(text):
+        lines += ["", _OF_OLD]
     return "\n".join(lines) + "\n"
 
 

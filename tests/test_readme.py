@@ -10,8 +10,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from animevid.options import StyleOptions
+from animevid.styles import open_style
 
-from benchmarks.readme import with_speed
+from benchmarks.readme import fingerprint, with_speed
 
 _ROOT = Path(__file__).resolve().parent.parent
 _LINK = re.compile(r"\]\(([^)\s]*)\)")
@@ -76,6 +78,17 @@ def test_the_figures_of_the_speed_table_are_those_that_were_measured() -> None:
     assert agrees(soonest, min(firsts))
     assert agrees(latest, max(firsts))
     assert agrees(megabytes, float(sizes[largest][-1]))
+
+
+def test_figures_of_other_networks_than_today_are_said_to_be_old() -> None:
+    results = (_ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    with_today = re.sub(
+        r"^- style: .*?,", f"- style: aozora ({fingerprint(open_style(StyleOptions()))}),", results, flags=re.M
+    )
+    assert "of an earlier version" not in with_speed(readme(), with_today)
+    assert "of an earlier version" in with_speed(
+        readme(), with_today.replace("- style: aozora (", "- style: aozora (0")
+    )
 
 
 def test_new_results_become_a_new_table() -> None:
