@@ -182,6 +182,20 @@ def check_description() -> None:
     print("ok      the wheel's description stands by itself", flush=True)
 
 
+def check_kernels() -> None:
+    """From Python 3.12 on, one wheel is for all later versions: its kernels are of the stable ABI.
+
+    Raises:
+        SystemExit: they are compiled for this version alone.
+    """
+    import animevid
+
+    names = [path.name for path in Path(animevid.__file__).parent.glob("_native*")]
+    if names and sys.version_info >= (3, 12) and sys.platform != "win32" and ".abi3." not in names[0]:
+        raise SystemExit(f"FAILED  the kernels of the wheel are not of the stable ABI: {names}")
+    print(f"ok      compiled kernels: {', '.join(names) or 'none'}", flush=True)
+
+
 def main() -> None:
     import animevid
 
@@ -195,6 +209,7 @@ def main() -> None:
     if missing:
         raise SystemExit(f"README no longer has {sorted(missing)}: were its blocks changed?")
     check_description()
+    check_kernels()
     with tempfile.TemporaryDirectory(prefix="animevid-smoke-") as name:
         folder = Path(name)
         lay_out(folder)

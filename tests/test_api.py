@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -45,6 +46,25 @@ def test_everything_but_the_video_stays(clip, packed_style, tmp_path):
         "postprocess",
         "encode",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"size": 720}, "size = 720 is not a size; give '1280x720', '720p', '1280x' or '50%', or (height, width)"),
+        ({"size": (0, 320)}, "size = (0, 320) is not a size"),
+        ({"size": "big"}, "'big' is not a size; give 1280x720"),
+        ({"size": (1080, 1920, 3)}, "size = (1080, 1920, 3) is not a size"),
+    ],
+)
+def test_a_size_that_is_none_is_told(clip, tmp_path, options, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        animevid.stylize(clip, tmp_path / "out.mp4", **options)
+
+
+def test_an_option_that_is_none_is_told_with_what_was_meant(clip, tmp_path):
+    with pytest.raises(TypeError, match=re.escape("stylize() has no option 'stile'; did you mean 'style'?")):
+        animevid.stylize(clip, tmp_path / "out.mp4", stile="cel")
 
 
 @pytest.mark.parametrize("deflicker", [True, False])

@@ -61,7 +61,7 @@ _PUBLIC = {
 
 
 #: Former public names -> present ones.
-_ALIASES = {"SteadySteps": "TemporalFilter"}
+_ALIASES = {"EncoderSettings": "EncodeOptions", "SteadySteps": "TemporalFilter"}
 
 
 def __getattr__(name: str) -> object:

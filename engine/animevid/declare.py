@@ -151,6 +151,12 @@ def keywords_of(options: Callable[P, T_co]) -> _Decorator[T_co, P]:
 
         @wraps(function)
         def call(*args: Any, **kwargs: Any) -> R:
+            known = [each.name for each in own] + list(taken.parameters)
+            for name in kwargs:
+                if name not in known:
+                    meant = nearest(name, known)
+                    hint = "" if meant is None else f"; did you mean {meant!r}?"
+                    raise TypeError(f"{function.__name__}() has no option {name!r}{hint}")
             own_args = [*args[: len(own)], *(kwargs.pop(each.name) for each in own[len(args) :] if each.name in kwargs)]
             return function(*own_args, options(*args[len(own) :], **kwargs))
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from animevid.declare import Options, nested, option
 from animevid.values import (
-    from_text,
     parse_bitrate,
     parse_camera_size,
     parse_compare,
@@ -28,6 +27,7 @@ from animevid.values import (
     parse_size,
     parse_time,
     parse_unless_none,
+    read_size,
 )
 
 if TYPE_CHECKING:
@@ -342,8 +342,7 @@ class ConversionOptions(SourceOptions, OutputOptions, RuntimeOptions, StyleOptio
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.size, str):
-            object.__setattr__(self, "size", from_text(parse_size, self.size))
+        object.__setattr__(self, "size", read_size(self.size))
         super().__post_init__()
 
 

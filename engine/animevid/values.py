@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from animevid.errors import UsageError
+from animevid.errors import OptionError, UsageError
 
 T = TypeVar("T")
+MAX_SIDE = 16384
 
 
 def from_text(parse: Callable[[str], T], text: str) -> T:
@@ -97,9 +99,30 @@ def parse_size(text: str) -> FrameSize:
     else:
         raise ArgumentTypeError(f"{text!r} is not a size; give 1280x720, 720p, 1280x or 50%")
     sides = [side for side in (size.width, size.height, size.scale) if side is not None]
-    if any(side <= 0 for side in sides) or any(side > 16384 for side in (size.width or 0, size.height or 0)):
-        raise ArgumentTypeError(f"{text!r} is out of limits; a side has 1 to 16384 pixels")
+    if any(side <= 0 for side in sides) or any(side > MAX_SIDE for side in (size.width or 0, size.height or 0)):
+        raise ArgumentTypeError(f"{text!r} is out of limits; a side has 1 to {MAX_SIDE} pixels")
     return size
+
+
+def read_size(size: Any) -> Any:
+    """``size`` as options hold it: text is read, (height, width) of an array, a function and ``None`` stay.
+
+    Raises:
+        OptionError: anything else.
+    """
+    try:
+        if isinstance(size, str):
+            return parse_size(size)
+        if size is None or callable(size):
+            return size
+        height, width = (operator.index(side) for side in size)
+        if 0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE:
+            return height, width
+    except ArgumentTypeError as error:
+        raise OptionError(f"{size = }: {error}") from None
+    except (TypeError, ValueError):
+        pass
+    raise OptionError(f"{size = } is not a size; give '1280x720', '720p', '1280x' or '50%', or (height, width)")
 
 
 def parse_moment(text: str) -> tuple[int | None, Fraction | None]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,8 @@ from live_browser import (
     text,
     until,
 )
+
+DOCKERFILE = Path(__file__).parents[2] / "Dockerfile"
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +187,10 @@ def test_off_loopback_a_wrong_token_is_refused_and_the_right_one_opens_the_page(
     arguments = ("--host", "0.0.0.0", "--token", "correct horse battery", "--style", str(packed_style))
     with serving(*arguments) as url:
         address = url.partition("?")[0].replace("0.0.0.0", "127.0.0.1")
+        check = re.search(r'^HEALTHCHECK .*?python3 -c "(.*?)"$', DOCKERFILE.read_text(), flags=re.M | re.S)
+        assert check is not None
+        health = check[1].replace("http://127.0.0.1:8080/", address)
+        subprocess.run([sys.executable, "-c", health], check=True)  # the container is healthy, without a token too
         page.switch_to.new_window("tab")
         page.get(address)
         for token in ("wrong horse battery", "correct horse battery"):
