@@ -96,6 +96,16 @@ def test_cues_of_a_cut_are_shown_when_they_were(
     assert cues[b"0"] == (0.0, pytest.approx(0.01, abs=0.005))  # it was shown already when the cut begins
 
 
+@pytest.mark.parametrize("target", [".mkv", ".mp4"])
+def test_a_cue_ends_with_the_cut(make_clip: Callable[..., Path], tmp_path: Path, target: str) -> None:
+    """Longer, it would let the film go on without frames."""
+    clip = make_clip("cues.mkv", subtitles="subrip")  # 0 to 90 ms and 100 to 190 ms
+    pass_through(clip, tmp_path / f"o{target}", end_seconds=Fraction(3, 25))
+    with av.open(str(tmp_path / f"o{target}")) as film:
+        ends = [(p.pts + p.duration) * p.time_base for p in film.demux(subtitles=0) if p.size > 2]
+    assert [float(end) for end in ends] == pytest.approx([0.09, 0.12])
+
+
 @pytest.mark.parametrize("target", [".mp4", ".mkv", ".mov"])
 def test_tags_stay_but_for_what_only_the_old_file_was(
     clip: Callable[[str, str], Path], tmp_path: Path, target: str

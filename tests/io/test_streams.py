@@ -206,6 +206,24 @@ def test_a_cover_image_stays_one_or_is_named_as_dropped(make_clip, tmp_path, suf
     assert ("copied" if covers else "dropped") in line
 
 
+def test_a_gif_as_cover_stays_one_in_matroska_and_is_no_kind_of_mp4(make_clip, tmp_path):
+    film, gif = (
+        tmp_path / "film.mkv",
+        b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;",
+    )
+    with av.open(str(make_clip("even.mp4"))) as clip, av.open(str(film), "w") as output:
+        stream = output.add_stream_from_template(clip.streams.video[0])
+        output.add_attachment("cover.gif", "image/gif", gif)
+        for packet in clip.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                output.mux(packet)
+    assert "no cover images of this kind" in pass_through(film, tmp_path / "out.mp4").decisions[0]
+    assert pass_through(film, tmp_path / "out.mkv").decisions[0].endswith("(gif): copied")
+    with VideoSource(tmp_path / "out.mkv") as source:
+        assert [stream.is_cover for stream in source.info.other_streams] == [True]
+
+
 @pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
 def test_a_time_code_track_does_not_stand_in_the_way(make_clip, tmp_path, suffix):
     if shutil.which("ffmpeg") is None:

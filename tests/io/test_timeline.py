@@ -6,11 +6,14 @@ import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import pytest
 from animevid.io import open_sink, open_source
+from animevid.io.streams import Copier
 from animevid.io.timeline import Timeline
+from media import write_clip
 
 
 @dataclass
@@ -50,6 +53,59 @@ def test_a_leap_of_all_streams_is_closed_and_a_pause_of_one_is_kept() -> None:
     times, timeline = placed((0, 0), *steady, (0, 15_000))
     assert times[-1] == 15_000
     assert timeline.notices == ()
+
+
+def test_sound_that_lies_under_the_end_of_the_part_before_is_left_out() -> None:
+    timeline = Timeline({0, 1}, sound={1})
+    for index, moment in [(0, 0), (1, 0), (0, 40), (1, 40), (0, 80), (1, 80)]:
+        assert timeline.place(Stamp(index, moment + 1000, moment + 1000, 40))
+    film = Stamp(0, 100, 100, 40)
+    assert timeline.place(film)
+    assert film.dts == 1120
+    assert not timeline.place(Stamp(1, 40, 40, 40))
+    following = Stamp(1, 120, 120, 40)
+    assert timeline.place(following)
+    assert following.dts == 1140
+
+
+def test_where_the_clock_is_meant_a_long_pause_is_kept_and_said_and_a_join_is_closed() -> None:
+    meant = Timeline({0, 1}, sound={1}, closes_gaps=False)
+    stamps = [Stamp(index, t, t, 40) for t in (0, 40, 30_000, 4_000_000, 4_000_040, 40, 80) for index in (0, 1)]
+    assert all(meant.place(stamp) for stamp in stamps)
+    assert [stamp.dts for stamp in stamps[::2]] == [0, 40, 30_000, 4_000_000, 4_000_040, 4_000_080, 4_000_120]
+    assert ["leaps ahead once by a minute" in line for line in meant.notices] == [False, True]
+    slow = Timeline({0}, closes_gaps=False)  # three seconds a frame, and decoding times that are guessed late
+    stamps = [Stamp(0, dts, pts, 3000) for dts, pts in ((None, 0), (None, 12_000), (0, 6000), (3000, 3000))]
+    for stamp in stamps:
+        slow.place(stamp)
+    assert [stamp.pts for stamp in stamps] == [0, 12_000, 6000, 3000]
+
+
+def test_packets_at_one_moment_follow_each_other_on_the_clock_of_the_output() -> None:
+    """Which may be coarser than the source's: a tick of the source would be none there, and the muxer breaks off."""
+    stream = SimpleNamespace(type="audio", time_base=Fraction(1, 90_000))
+    copier = Copier(SimpleNamespace(time_base=Fraction(1, 1000)), source=stream, origin_seconds=Fraction(0))
+    moments = []
+    for ticks in (9000, 9000, 9001, 9300, 9350):
+        packet = SimpleNamespace(pts=ticks, dts=ticks, duration=90, time_base=stream.time_base)
+        moments += [round(float(each.dts * stream.time_base), 3) for each in copier.remux(packet)]
+    assert moments == [0.1, 0.101, 0.102, 0.103, 0.104]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_sound_of_joined_recordings_goes_on_packet_after_packet(tmp_path: Path, suffix: str) -> None:
+    clip, joined = write_clip(tmp_path / "part.mkv"), tmp_path / "joined.mkv"
+    joined.write_bytes(2 * clip.read_bytes())
+    target = tmp_path / f"out{suffix}"
+    with open_source(joined) as source, open_sink(target, template=source) as sink:
+        for frame in source:
+            sink.write(frame)
+        sink.finish()
+    with av.open(str(target)) as film:
+        stamps = [packet.dts * packet.time_base for packet in film.demux(audio=0) if packet.dts is not None]
+    steps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
+    assert 0.02 < min(steps) <= max(steps) < 0.06
+    assert stamps[-1] > 1.9
 
 
 @pytest.mark.shared
@@ -94,3 +150,20 @@ def test_a_film_that_begins_between_key_frames_begins_at_the_first_key_frame(sha
         starts = [stream.start_time * stream.time_base for stream in film.streams]
     assert starts[0] == 0
     assert abs(starts[1]) < Fraction(1, 20)
+
+
+@pytest.mark.shared
+def test_sound_that_comes_late_in_a_recording_cut_out_of_a_dvd_begins_with_its_first_frame(
+    shared: Path, tmp_path: Path
+) -> None:
+    """On a DVD sound lies half a second behind the video that it belongs to."""
+    cut, target = tmp_path / "cut.vob", tmp_path / "out.mp4"
+    cut.write_bytes((shared / "faults" / "vv.vob").read_bytes()[10 * 2048 :])
+    with open_source(cut) as source, open_sink(target, template=source) as sink:
+        assert any("no key frame" in line for line in source.info.notices)
+        for frame in source:
+            sink.write(frame)
+        sink.finish()
+    with av.open(str(target)) as film:
+        first = min(packet.pts * packet.time_base for packet in film.demux(audio=0) if packet.pts is not None)
+    assert 0 <= first < Fraction(1, 20)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from math import ceil, floor
 from typing import Any
 
 import av
@@ -20,6 +21,7 @@ from animevid.io.cues import Cue, Stacked, subtitle_text, webvtt_text
 from animevid.io.sound import change_of_sound, encoded_layout, encoded_rate_hz
 from animevid.io.source import Source, StreamInfo
 from animevid.io.sources.stream_facts import describe_stream
+from animevid.io.tags import lasting_metadata, with_known_language
 
 log = logging.getLogger(__name__)
 
@@ -48,31 +50,6 @@ class StreamDecision:
 
 
 _TEXT_SUBTITLES = frozenset({"mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text"})
-#: Tags that describe the old file rather than the film.
-_STALE_TAGS = frozenset(
-    {
-        "encoder",
-        "major_brand",
-        "minor_version",
-        "compatible_brands",
-        "duration",
-        "rotate",
-        "creation_tool",
-        "number_of_frames",
-        "number_of_bytes",
-        "bps",
-        "alpha_mode",
-    }
-)
-
-
-def lasting_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    """``metadata`` without what only describes the file that it comes from."""
-    return {
-        key: value
-        for key, value in metadata.items()
-        if key.lower() not in _STALE_TAGS and not key.upper().startswith("_STATISTICS")
-    }
 
 
 def decide_streams(source: Source, *, muxer: str) -> tuple[StreamDecision, ...]:
@@ -135,6 +112,8 @@ def _decide_cover(stream: Any, info: StreamInfo, *, muxer: str) -> StreamDecisio
     shows_it = container_of(muxer).shows_covers and _muxer_takes(stream, muxer=muxer)
     if shows_it or (muxer == "matroska" and info.codec in _COVER_TYPES):
         return StreamDecision(info, StreamAction.COPY)
+    if container_of(muxer).shows_covers or muxer == "matroska":
+        return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} holds no cover images of this kind")
     return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} holds no cover images (.mp4 and .mkv do)")
 
 
@@ -185,7 +164,8 @@ class Copier(StreamMuxer):
         super().__init__(stream)
         self._shift = ticks_from_seconds(origin_seconds, source.time_base)
         self._waits_for_key = source.type == "video" and origin_seconds > 0
-        self._last_dts: int | None = None
+        self._time_base: Fraction = source.time_base
+        self._last_ticks: int | None = None
         self._may_stand = source.type not in ("audio", "video")  # cues may begin together
 
     def remux(self, packet: Any) -> Iterable[Any]:
@@ -205,13 +185,22 @@ class Copier(StreamMuxer):
             if packet.duration <= 0:
                 return ()
         if packet.dts is not None:
-            if self._last_dts is not None and packet.dts <= self._last_dts and not self._may_stand:
-                packet.dts = self._last_dts + 1  # muxers refuse a clock that stands still or goes back
+            # Muxers refuse a clock that stands still or goes back, on their own clock, which may be coarser.
+            base = packet.time_base or self._time_base
+            ratio = base / (self.stream.time_base or base)
+            last = None if self._may_stand else self._last_ticks
+            if last is not None and _rounded(packet.dts * ratio) <= last:
+                packet.dts = ceil((last + 1) / ratio)
                 packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
-            self._last_dts = packet.dts
+            self._last_ticks = _rounded(packet.dts * ratio)
         packet.stream = self.stream
         self.packets_written += 1
         return (packet,)
+
+
+def _rounded(number: Fraction) -> int:
+    """The nearest whole number; halves upwards, as FFmpeg has it."""
+    return floor(number + Fraction(1, 2))
 
 
 #: ISO/IEC 14496-3, table 1.18: the sampling rates that have an index.
@@ -342,7 +331,13 @@ class CoverMuxer(StreamMuxer):
         return ()
 
 
-_COVER_TYPES = {"mjpeg": ("image/jpeg", "jpg"), "png": ("image/png", "png"), "bmp": ("image/bmp", "bmp")}
+_COVER_TYPES = {
+    "mjpeg": ("image/jpeg", "jpg"),
+    "png": ("image/png", "png"),
+    "bmp": ("image/bmp", "bmp"),
+    "gif": ("image/gif", "gif"),
+    "tiff": ("image/tiff", "tiff"),
+}
 
 
 def add_cover(output: Any, source_stream: Any, decision: StreamDecision, packet: Any) -> StreamMuxer | None:
@@ -385,6 +380,7 @@ def add_stream_muxer(
             stream, source=source_stream, target_codec=decision.target_codec, origin_seconds=origin_seconds
         )
     if stream_muxer is not None:
-        stream_muxer.stream.metadata.update(lasting_metadata(dict(source_stream.metadata)))
+        tags = lasting_metadata(dict(source_stream.metadata))
+        stream_muxer.stream.metadata.update(with_known_language(tags, muxer=output.format.name))
         stream_muxer.stream.disposition = Disposition(source_stream.disposition)
     return stream_muxer

@@ -13,6 +13,10 @@ from animevid.io.clock import ticks_from_seconds
 _BACK_SECONDS = Fraction(1, 2)
 #: One that leaps ahead by more than this, in every stream, jumped: nothing was filmed in between.
 _LEAP_SECONDS = Fraction(10)
+#: In containers whose clock is meant as it is, a pause may be meant too (a screen where nothing moves).
+_MEANT_LEAP_SECONDS = Fraction(60)
+#: Their decoding times are now and then guessed from frames out of order: by so many frames they may go back.
+_FRAMES_OUT_OF_ORDER = 17
 
 
 @dataclass(slots=True)
@@ -33,14 +37,18 @@ class Timeline:
 
     Args:
         leading: indices of the streams whose jumps are believed (the film's video and audio).
+        sound: indices of those that give way: what of them lies under the end of the part before is left out.
+        closes_gaps: close leaps ahead. Without it, in containers whose clock is meant, they are kept and said.
     """
 
-    def __init__(self, leading: Collection[int]) -> None:
-        self._leading = frozenset(leading)
+    def __init__(self, leading: Collection[int], *, sound: Collection[int] = (), closes_gaps: bool = True) -> None:
+        self._leading, self._sound = frozenset(leading), frozenset(sound)
+        self._closes_gaps = closes_gaps
         self._shifts: list[Fraction] = [Fraction(0)]
         self._tracks: dict[int, _Track] = {}
         self.jumps_back = 0
         self.gaps_closed = 0
+        self.gaps_kept = 0
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -51,19 +59,24 @@ class Timeline:
             lines.append(f"the clock goes back {times} (recordings joined?): the parts follow each other")
         if self.gaps_closed:
             lines.append(f"the clock leaps ahead {_times(self.gaps_closed)}: the gap is closed")
+        if self.gaps_kept:
+            lines.append(f"the clock leaps ahead {_times(self.gaps_kept)} by a minute or more: the pause is kept")
         return tuple(lines)
 
-    def place(self, packet: Any) -> None:
-        """Move ``packet`` (an ``av.Packet``) onto the film's clock, in place."""
+    def place(self, packet: Any) -> bool:
+        """Move ``packet`` (an ``av.Packet``) onto the film's clock, in place; false where it is to be left out."""
+        is_judged = self._closes_gaps or packet.dts is not None
         stamp = packet.dts if packet.dts is not None else packet.pts
         base = packet.time_base
         if stamp is None or not base:
-            return
+            return True
         index, raw = packet.stream_index, stamp * base
         length = packet.duration * base if packet.duration else None
         track = self._tracks.get(index)
-        part = self._part_of(index, raw, track)
+        part = self._part_of(index, raw, track) if is_judged or track is None else track.part
         seconds = raw + self._shifts[part]
+        if track is not None and part != track.part and index in self._sound and seconds < track.end - track.step / 2:
+            return False
         if track is None:
             self._tracks[index] = track = _Track(part, seconds, length or Fraction(0))
         elif length is not None:
@@ -78,6 +91,7 @@ class Timeline:
                 packet.pts += shift
             if packet.dts is not None:
                 packet.dts += shift
+        return True
 
     def _part_of(self, index: int, raw: Fraction, track: _Track | None) -> int:
         newest = len(self._shifts) - 1
@@ -91,16 +105,20 @@ class Timeline:
             return newest
         if raw + self._shifts[track.part] < track.end:
             self.jumps_back += 1
-        else:
+        elif self._closes_gaps:
             self.gaps_closed += 1
+        else:
+            self.gaps_kept += 1
+            return track.part
         self._shifts.append(self._end() - raw)
         return newest + 1
 
     def _fits(self, seconds: Fraction, track: _Track, *, slack: Fraction = Fraction(0)) -> bool:
         """Whether a stream may go on at ``seconds``: neither back, nor far ahead of everything else."""
-        return -_BACK_SECONDS - slack <= seconds - track.end and (
-            seconds - self._end() <= max(_LEAP_SECONDS, 3 * track.step)
-        )
+        back, leap = _BACK_SECONDS, _LEAP_SECONDS
+        if not self._closes_gaps:
+            back, leap = max(back, _FRAMES_OUT_OF_ORDER * track.step), _MEANT_LEAP_SECONDS
+        return -back - slack <= seconds - track.end and seconds - self._end() <= max(leap, 3 * track.step)
 
     def _end(self) -> Fraction:
         ends = [track.end for index, track in self._tracks.items() if index in self._leading or not self._leading]

@@ -192,9 +192,18 @@ def open_output(
     return av.open(name, "w", format=muxer, container_options=options, io_open=io_open)
 
 
+def _reads(format_name: str) -> bool:
+    try:
+        return bool(av.ContainerFormat(format_name, "r"))
+    except ValueError:
+        return False
+
+
 def input_error(spec: Spec, error: Exception) -> InputError:
     """FFmpeg's complaint about reading ``spec``, as one line that says the way out."""
     name = redacted(spec)
+    if local_path(spec).suffix.lower() == ".mpd" and not _reads("dash"):
+        return InputError(f"path = {name!r} is DASH, which this FFmpeg does not read: give the film's .m3u8 or file")
     if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
         return InputError(
             f"path = {name!r} is not a video, image or GIF that FFmpeg can read, or it is cut off: check the file"

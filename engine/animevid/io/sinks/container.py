@@ -44,8 +44,8 @@ from animevid.io.streams import (
     StreamMuxer,
     add_cover,
     add_stream_muxer,
-    lasting_metadata,
 )
+from animevid.io.tags import lasting_metadata, with_known_language
 from animevid.options import OutputOptions
 from animevid.pixels.device import DevicePlanes, on_host
 from animevid.pixels.planes import PlanesYUV420
@@ -342,7 +342,8 @@ class VideoSink(Sink):
         for stream in template.media_streams:
             if stream.index == template.info.stream_index:
                 self._add_video_stream(plan, frame_format, device_index=device_index)
-                self._stream.metadata.update(lasting_metadata(dict(stream.metadata)))
+                tags = lasting_metadata(dict(stream.metadata))
+                self._stream.metadata.update(with_known_language(tags, muxer=self._format))
                 self._stream.disposition = stream.disposition
                 self._beside.tag(output, self._stream)
             elif stream.index in decisions:

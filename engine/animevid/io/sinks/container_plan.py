@@ -100,8 +100,10 @@ def muxer_options(
     if muxer in ("mp4", "mov"):
         fragments = "+frag_keyframe+empty_moov+default_base_moof"
         options.setdefault("movflags", "+faststart" if is_file else fragments)
-        if any(key.startswith(("com.apple.", "com.android.", "com.samsung.")) for key in tags):
-            # MP4 and MOV hold a phone's make, model and place only by their whole names.
+        if any(key.startswith(("com.apple.", "com.android.", "com.samsung.")) for key in tags) or (
+            muxer == "mp4" and not tags.keys().isdisjoint(("make", "model"))
+        ):
+            # MP4 and MOV hold a phone's make, model and place only by their whole names; MP4 has none for a camera's.
             options["movflags"] += "+use_metadata_tags"
         # Edit lists, which hold the streams' starts, count in this clock: milliseconds unless told otherwise.
         options.setdefault("movie_timescale", str(min(max(tick.denominator, 1000), 1_000_000)))

@@ -183,7 +183,7 @@ class VideoSource(Source):
     @property
     def notices_so_far(self) -> tuple[str, ...]:
         fields = (_DEINTERLACED,) if self._deinterlacer is not None and self._deinterlacer.is_needed else ()
-        return (*fields, *self._fit.notices, *(self._timeline.notices if self._timeline is not None else ()))
+        return (*fields, *self._fit.notices, *self._timeline.notices)
 
     @property
     def strangers(self) -> Mapping[int, str]:
@@ -240,8 +240,7 @@ class VideoSource(Source):
         end = self.end_seconds
         for packet in self._demuxed:
             if packet.stream_index != self._video_index:
-                if self._cut.holds(packet, lasting=packet.stream_index in self._subtitle_indices):
-                    self.packets.put(packet)
+                self._pass_on(packet)
             elif packet.dts is not None:
                 seconds = packet.dts * self._time_base
                 if end is not None and seconds > end + _INTERLEAVE_SECONDS:
@@ -312,11 +311,9 @@ class VideoSource(Source):
         """Raw decoded frames from ``start`` on; other streams' packets go to the packet queue."""
         start_ticks = self._cut.start_ticks(self._time_base)
         video = self._video_index
-        put = self.packets.put
         for packet in chain(from_first_key(self._demuxed, self._video_index, self._begin_whole), (None,)):
             if packet is not None and packet.stream_index != video:
-                if self._cut.holds(packet, lasting=packet.stream_index in self._subtitle_indices):
-                    put(packet)
+                self._pass_on(packet)
                 continue
             if packet is not None and not self.frames_decoded and packet.has_sidedata("encryption_info"):
                 self._encrypted = True
@@ -328,6 +325,14 @@ class VideoSource(Source):
                     if self._whole_from is not None and frame.pts is not None and frame.pts < self._whole_from:
                         continue  # refers to frames from before the first packet
                     yield frame
+
+    def _pass_on(self, packet: Any) -> None:
+        """Queue a packet of another stream, if it lies in the cut."""
+        is_lasting = packet.stream_index in self._subtitle_indices
+        if self._cut.holds(packet, lasting=is_lasting):
+            if is_lasting:
+                self._cut.shorten(packet)
+            self.packets.put(packet)
 
     def _begin_whole(self, pts: int | None) -> None:
         self._whole_from = pts
@@ -343,11 +348,10 @@ class VideoSource(Source):
         self.packets.drop_before(begin)
         return skipped
 
-    def _open_timeline(self) -> Timeline | None:
-        if self._container.format.name.split(",")[0] not in ARBITRARY_CLOCK_FORMATS:
-            return None
+    def _open_timeline(self) -> Timeline:
+        is_arbitrary = self._container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS
         sound = {stream.index for stream in self._container.streams.audio} - self._strangers.keys()
-        return Timeline({self._video_index} | sound)
+        return Timeline({self._video_index} | sound, sound=sound, closes_gaps=is_arbitrary)
 
     def _decode_packet(self, packet: Any) -> list[Any]:
         """The frames that ``packet`` completes (``None``: those still under way); damage is counted, not raised."""
@@ -368,8 +372,7 @@ class VideoSource(Source):
             return
         for packet in self._demuxed:
             if packet.stream_index != self._video_index:
-                if self._cut.holds(packet, lasting=packet.stream_index in self._subtitle_indices):
-                    self.packets.put(packet)
+                self._pass_on(packet)
             elif packet.dts is not None and packet.dts * self._time_base > end + _INTERLEAVE_SECONDS:
                 return
 

@@ -30,6 +30,7 @@ class Cut:
         self.start, self.end = start, end
         #: The film's beginning, and the cut's, on the source's clock.
         self.film_seconds = self.origin_seconds = Fraction(0)
+        self._begins_late = False
 
     @property
     def is_whole(self) -> bool:
@@ -46,7 +47,8 @@ class Cut:
         return None if self.start is None else ticks_from_seconds(self.start + self.film_seconds, time_base)
 
     def begin_at(self, seconds: Fraction) -> None:
-        """Let the film begin at ``seconds`` of the source's clock."""
+        """Let the film begin at ``seconds`` of the source's clock: what comes before is left out."""
+        self._begins_late = True
         self.film_seconds = self.origin_seconds = seconds
 
     def seek(self, container: Any, stream: Any, *, time_base: Fraction, beside: Sequence[Any]) -> None:
@@ -76,13 +78,19 @@ class Cut:
 
     def holds(self, packet: Any, *, lasting: bool) -> bool:
         """Whether a packet of another stream lies in it; one that is ``lasting`` may have begun before (a subtitle)."""
-        if self.is_whole or packet.pts is None:
+        if (self.is_whole and not self._begins_late) or packet.pts is None:
             return True
         seconds = packet.pts * packet.time_base
         end = self.end_seconds
         if end is not None and seconds >= end:
             return False
-        if self.start is None or seconds >= self.origin_seconds:
+        if (self.start is None and not self._begins_late) or seconds >= self.origin_seconds:
             return True
         length = packet.duration * packet.time_base if lasting and packet.duration else 0
         return bool(length and seconds + length > self.origin_seconds)
+
+    def shorten(self, packet: Any) -> None:
+        """Let a packet that lasts (a subtitle) end with the cut, in place: the output would go on after its frames."""
+        end = self.end_seconds
+        if end is not None and packet.pts is not None and packet.duration:
+            packet.duration = min(packet.duration, ticks_from_seconds(end, packet.time_base) - packet.pts)

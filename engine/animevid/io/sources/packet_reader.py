@@ -49,9 +49,8 @@ class PacketReader:
             if packet is None:
                 self._note_cut_off(film)
                 return
-            if packet.size:  # PyAV's own flush packets do not say whose they are
-                if timeline is not None:
-                    timeline.place(packet)
+            # PyAV's own flush packets, which are empty, do not say whose they are.
+            if packet.size and (timeline is None or timeline.place(packet)):
                 has_begun = True
                 yield packet
 

@@ -1,0 +1,59 @@
+"""Tags of a film and its streams: which go on into another file, and how a language is written there."""
+
+from __future__ import annotations
+
+#: Tags that describe the old file rather than the film.
+_STALE_TAGS = frozenset(
+    {
+        "encoder",
+        "major_brand",
+        "minor_version",
+        "compatible_brands",
+        "duration",
+        "rotate",
+        "creation_tool",
+        "number_of_frames",
+        "number_of_bytes",
+        "bps",
+        "alpha_mode",
+        "variant_bitrate",
+    }
+)
+
+
+def lasting_metadata(metadata: dict[str, str]) -> dict[str, str]:
+    """``metadata`` without what only describes the file that it comes from."""
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key.lower() not in _STALE_TAGS and not key.upper().startswith("_STATISTICS")
+    }
+
+
+#: Muxers that write a language in three letters (ISO 639-2); others take what they are given.
+_IN_THREE_LETTERS = frozenset({"mp4", "mov", "ipod", "mpegts", "rtp_mpegts", "hls"})
+#: ISO 639-1 and ISO 639-2/T, five letters a language: HLS and DASH speak of "de", MP4 and broadcasts of "deu".
+_LANGUAGES = (
+    "aaaar ababk aeave afafr akaka amamh anarg arara asasm avava ayaym azaze babak bebel bgbul bhbih bibis "
+    "bmbam bnben bobod brbre bsbos cacat ceche chcha cocos crcre csces cuchu cvchv cycym dadan dedeu dvdiv "
+    "dzdzo eeewe elell eneng eoepo esspa etest eueus fafas ffful fifin fjfij fofao frfra fyfry gagle gdgla "
+    "glglg gngrn guguj gvglv hahau heheb hihin hohmo hrhrv hthat huhun hyhye hzher iaina idind ieile igibo "
+    "iiiii ikipk ioido isisl itita iuiku jajpn jvjav kakat kgkon kikik kjkua kkkaz klkal kmkhm knkan kokor "
+    "krkau kskas kukur kvkom kwcor kykir lalat lbltz lglug lilim lnlin lolao ltlit lulub lvlav mgmlg mhmah "
+    "mimri mkmkd mlmal mnmon mrmar msmsa mtmlt mymya nanau nbnob ndnde nenep ngndo nlnld nnnno nonor nrnbl "
+    "nvnav nynya ococi ojoji omorm orori ososs papan pipli plpol pspus ptpor quque rmroh rnrun roron rurus "
+    "rwkin sasan scsrd sdsnd sesme sgsag sisin skslk slslv smsmo snsna sosom sqsqi srsrp ssssw stsot susun "
+    "svswe swswa tatam tetel tgtgk ththa titir tktuk tltgl tntsn toton trtur tstso tttat twtwi tytah uguig "
+    "ukukr ururd uzuzb veven vivie vovol wawln wowol xhxho yiyid yoyor zazha zhzho zuzul "
+)
+_THREE_LETTERS = {word[:2]: word[2:] for word in _LANGUAGES.split()}
+
+
+def with_known_language(tags: dict[str, str], *, muxer: str) -> dict[str, str]:
+    """``tags`` with the language as FFmpeg's ``muxer`` can write it: ``pt-BR`` is ``por`` in MP4."""
+    language = tags.get("language", "")
+    main = language.replace("_", "-").partition("-")[0].lower()
+    if muxer not in _IN_THREE_LETTERS or not language or (len(language) == 3 and language.isalpha()):
+        return tags
+    known = _THREE_LETTERS.get(main) or (main if len(main) == 3 and main.isascii() and main.isalpha() else None)
+    return tags if known is None else {**tags, "language": known}
