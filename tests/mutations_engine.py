@@ -66,7 +66,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("copied sound of a cut at its old time", "packet.pts -= self._shift", "pass"),
         (
             "languages lost",
-            "stream_muxer.stream.metadata.update(with_known_language(tags, muxer=output.format.name))",
+            "stream_muxer.stream.metadata.update(stream_tags(dict(source_stream.metadata), muxer=output.format.name))",
             "pass",
         ),
         (
@@ -114,7 +114,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("title and date lost", "output.metadata.update(lasting_metadata(template.info.metadata))", "pass"),
         (
             "the video's language lost",
-            "self._stream.metadata.update(with_known_language(tags, muxer=self._format))",
+            "self._stream.metadata.update(stream_tags(dict(stream.metadata), muxer=self._format))",
             "pass",
         ),
         ("no clock of the container's own", "tick = container_of(self.muxer).tick", "tick = None"),

@@ -166,7 +166,13 @@ def test_alpha_avif_keeps_its_opacity_in(shared: Path, tmp_path: Path, target: s
     assert report.notices == ()
 
 
-@pytest.mark.parametrize(("name", "mode"), [("a.jp2", "RGB"), ("a.tga", "RGB"), ("a.ico", "RGBA"), ("a.gif", "P")])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        *(("a.jp2", "RGB"), ("a.tga", "RGB"), ("a.ico", "RGBA"), ("a.gif", "P")),
+        *(("a.qoi", "RGB"), ("a.pcx", "RGB"), ("a.ppm", "RGB"), ("a.sgi", "RGB")),
+    ],
+)
 def test_an_image_of_a_rarer_kind_is_a_still(tmp_path: Path, name: str, mode: str) -> None:
     image = Image.fromarray(test_card(96, 64, 0)).convert(mode)
     image.save(tmp_path / name, **({"sizes": [(96, 64)]} if mode == "RGBA" else {}))
@@ -174,6 +180,19 @@ def test_an_image_of_a_rarer_kind_is_a_still(tmp_path: Path, name: str, mode: st
         assert source.info.is_still
     pass_through(tmp_path / name, tmp_path / "o.png")
     assert corner_colours(read_frames(tmp_path / "o.png")[0].planes) == UPRIGHT
+
+
+def test_several_netpbm_images_in_a_file_are_a_film(tmp_path: Path) -> None:
+    Image.fromarray(test_card(96, 64, 0)).save(tmp_path / "one.ppm")
+    (tmp_path / "film.ppm").write_bytes(2 * (tmp_path / "one.ppm").read_bytes())
+    with open_source(tmp_path / "film.ppm") as source:
+        assert not source.info.is_still
+        assert len(list(source)) == 2
+
+
+def test_a_profile_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    Image.fromarray(test_card(96, 64, 0)).save(tmp_path / "a.png", icc_profile=b"no profile at all")
+    assert any("profile cannot be read" in line for line in said(tmp_path / "a.png"))
 
 
 def test_ink_becomes_colour(tmp_path: Path) -> None:

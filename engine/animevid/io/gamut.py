@@ -71,7 +71,8 @@ def gamut_to_srgb(planes: PlanesYUV420, gamut: Gamut) -> PlanesYUV420:
 def profile_to_srgb(planes: PlanesYUV420, profile: bytes) -> tuple[PlanesYUV420, str | None]:
     """``planes``, whose numbers mean what the ICC ``profile`` says, in sRGB; and the profile's name.
 
-    The name is ``None`` where nothing was to be done: the profile is sRGB by another name, or cannot be read.
+    The name is ``None`` where nothing was to be done, the profile being sRGB by another name, and empty where it cannot
+    be read.
     Colours go through 8 bits a channel (Little CMS, relative colorimetric with black point compensation).
     """
     from PIL import Image, ImageCms
@@ -88,7 +89,7 @@ def profile_to_srgb(planes: PlanesYUV420, profile: bytes) -> tuple[PlanesYUV420,
         converted = np.asarray(transform.apply(given))
     except Exception as error:  # ImageCms.PyCMSError, and whatever a damaged profile brings up
         log.debug("the colour profile is not applied: %s", error)
-        return planes, None
+        return planes, ""
     colour = replace(planes.colour, primaries=1, transfer=13)
     alpha = planes.alpha
     if alpha is not None and planes.bit_depth > 8:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -57,12 +57,15 @@ def read_animation(data: bytes, *, name: str) -> Iterator[TimedFrame]:
     Raises:
         InputError: damaged.
     """
+    has_alpha = len(data) > 20 and bool(data[20] & 0x10)  # of the header VP8X; Pillow's frames are always RGBA
     with _opened(data, name) as image:
         start = Fraction(0)
         for number in range(getattr(image, "n_frames", 1)):
             try:
                 image.seek(number)
                 planes = _planes_of(image, name)
+                if not has_alpha:
+                    planes = replace(planes, alpha=None)
             except (EOFError, OSError, SyntaxError, ValueError) as error:
                 raise _damaged(name) from error
             duration = Fraction(max(int(image.info.get("duration") or 0), 1), 1000)

@@ -44,7 +44,11 @@ def strangers(streams: Sequence[Any], film: Any, *, format_name: str, path: Path
                 for stream in streams
                 if stream.id in everything and stream.id not in mine
             }
-    return {}
+    # An AVIF or HEIC film has an image beside it, for viewers that show no films: an item, no track.
+    reason = "it is the still image of the film"
+    others = (stream for stream in streams if stream.type == "video" and stream.index != film.index)
+    is_mov = format_name.startswith("mov,") and film.duration is not None
+    return {each.index: reason for each in others if is_mov and each.duration is None and each.frames == 1}
 
 
 def _other_variants(streams: Sequence[Any], film: Any) -> Iterator[tuple[int, str]]:

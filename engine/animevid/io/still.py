@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
@@ -12,7 +13,7 @@ from animevid.io.pillow import is_jpeg_xl
 #: How much of a file tells its kind.
 HEAD_BYTES = 4096
 #: The kinds of still images, for messages.
-READ_KINDS = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP, JPEG 2000, JPEG XL, TGA and ICO"
+READ_KINDS = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP, JPEG 2000, JPEG XL, TGA, ICO, QOI, PCX, PNM, SGI and DPX"
 
 _STILL_BRANDS = (b"avif", b"mif1", b"heic", b"heix")
 _JPEG_2000 = (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
@@ -20,6 +21,9 @@ _MAGIC = (
     *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*", b"\x00\x00\x01\x00"),
     *_JPEG_2000,
 )
+_MARKS = {b"qoif": "qoi_pipe", b"\x01\xda": "sgi_pipe", b"SDPX": "dpx_pipe", b"XPDS": "dpx_pipe"}
+_PCX_CODINGS = (b"\x01\x01", b"\x01\x02", b"\x01\x04", b"\x01\x08")
+_PIXEL_MAP = re.compile(rb"P([456])(?:\s+|#[^\n]*\n)+(\d{1,6})\s+(\d{1,6})\s(?:\s*(\d{1,5})\s)?")
 _JOINT = b"\xff\xd9\xff\xd8\xff"  # one JPEG ends and the next begins
 _SEARCHED_BYTES = 32 << 20
 
@@ -65,7 +69,11 @@ def still_kind(head: bytes, reopen: Callable[[], IO[bytes]]) -> str | None:
         return "tiff_pipe"
     if head.startswith(_JPEG_2000) or is_jpeg_xl(head) or _is_icon(head) or _ends_as_targa(head, reopen):
         return "pillow"
-    return None
+    if head.startswith(b"\x0a") and len(head) > 128 and head[1] in (0, 2, 3, 4, 5) and head[2:4] in _PCX_CODINGS:
+        return "pcx_pipe"
+    if _is_one_pixel_map(head, reopen):
+        return {b"4": "pbm_pipe", b"5": "pgm_pipe", b"6": "ppm_pipe"}[head[1:2]]
+    return next((demuxer for mark, demuxer in _MARKS.items() if head.startswith(mark)), None)
 
 
 def may_be_still(head: bytes) -> bool:
@@ -103,6 +111,18 @@ def _is_motion_jpeg(reopen: Callable[[], IO[bytes]]) -> bool:
     if b"MPF\0" in data[: 1 << 18] or b"http://ns.adobe.com/xap" in data[: 1 << 18]:
         return False
     return _JOINT in data
+
+
+def _is_one_pixel_map(head: bytes, reopen: Callable[[], IO[bytes]]) -> bool:
+    """Whether it is one Netpbm image; several that follow each other are a film."""
+    found = _PIXEL_MAP.match(head)
+    if found is None:
+        return False
+    width, height, largest = int(found[2]), int(found[3]), int(found[4] or 1)
+    row = (width + 7) // 8 if found[1] == b"4" else width * (3 if found[1] == b"6" else 1) * (2 if largest > 255 else 1)
+    with reopen() as file:
+        file.seek(0, 2)
+        return file.tell() <= found.end() + row * height + 2
 
 
 def _is_icon(head: bytes) -> bool:

@@ -21,7 +21,7 @@ from animevid.io.cues import Cue, Stacked, subtitle_text, webvtt_text
 from animevid.io.sound import change_of_sound, encoded_layout, encoded_rate_hz
 from animevid.io.source import Source, StreamInfo
 from animevid.io.sources.stream_facts import describe_stream
-from animevid.io.tags import lasting_metadata, with_known_language
+from animevid.io.tags import stream_tags
 
 log = logging.getLogger(__name__)
 
@@ -380,7 +380,6 @@ def add_stream_muxer(
             stream, source=source_stream, target_codec=decision.target_codec, origin_seconds=origin_seconds
         )
     if stream_muxer is not None:
-        tags = lasting_metadata(dict(source_stream.metadata))
-        stream_muxer.stream.metadata.update(with_known_language(tags, muxer=output.format.name))
+        stream_muxer.stream.metadata.update(stream_tags(dict(source_stream.metadata), muxer=output.format.name))
         stream_muxer.stream.disposition = Disposition(source_stream.disposition)
     return stream_muxer

@@ -49,6 +49,11 @@ _LANGUAGES = (
 _THREE_LETTERS = {word[:2]: word[2:] for word in _LANGUAGES.split()}
 
 
+def stream_tags(metadata: dict[str, str], *, muxer: str) -> dict[str, str]:
+    """What FFmpeg's ``muxer`` is to write of a stream's ``metadata``."""
+    return with_known_language(lasting_metadata(metadata), muxer=muxer)
+
+
 def with_known_language(tags: dict[str, str], *, muxer: str) -> dict[str, str]:
     """``tags`` with the language as FFmpeg's ``muxer`` can write it: ``pt-BR`` is ``por`` in MP4."""
     language = tags.get("language", "")

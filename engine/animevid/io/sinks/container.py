@@ -24,6 +24,7 @@ from animevid.io.network.protocols import Spec, is_published, open_output
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.beside_pixels import BesidePixels
+from animevid.io.sinks.browser_pace import BrowserPace
 from animevid.io.sinks.coded_frame import CodedFrame
 from animevid.io.sinks.container_plan import (
     PLAYLIST_OPTIONS,
@@ -45,7 +46,7 @@ from animevid.io.streams import (
     add_cover,
     add_stream_muxer,
 )
-from animevid.io.tags import lasting_metadata, with_known_language
+from animevid.io.tags import lasting_metadata, stream_tags
 from animevid.options import OutputOptions
 from animevid.pixels.device import DevicePlanes, on_host
 from animevid.pixels.planes import PlanesYUV420
@@ -97,7 +98,7 @@ class VideoSink(Sink):
         self.path = path
         self._should_stop = should_stop
         self._settings = settings = settings or OutputOptions()
-        self._template = template
+        self._template, self._pace = template, BrowserPace(template)
         frame_format = frame_format or frame_format_after(template)
         if is_published(path):
             self._settings = settings = easy_to_tune_in(settings, frame_format)
@@ -146,7 +147,7 @@ class VideoSink(Sink):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        return self.encoder.notices + self._beside.notices
+        return self.encoder.notices + self._beside.notices + self._pace.notices
 
     @property
     def frame_format(self) -> FrameFormat:
@@ -180,7 +181,7 @@ class VideoSink(Sink):
 
     @property
     def why_not_joined(self) -> str | None:
-        if self._target is None or self.muxer == "hls":
+        if self._target is None or self.muxer == "hls" or self._pace.is_animation:
             return super().why_not_joined
         return "frames with an alpha channel are not joined" if self._frame_format.has_alpha else None
 
@@ -342,8 +343,7 @@ class VideoSink(Sink):
         for stream in template.media_streams:
             if stream.index == template.info.stream_index:
                 self._add_video_stream(plan, frame_format, device_index=device_index)
-                tags = lasting_metadata(dict(stream.metadata))
-                self._stream.metadata.update(with_known_language(tags, muxer=self._format))
+                self._stream.metadata.update(stream_tags(dict(stream.metadata), muxer=self._format))
                 self._stream.disposition = stream.disposition
                 self._beside.tag(output, self._stream)
             elif stream.index in decisions:
@@ -376,7 +376,7 @@ class VideoSink(Sink):
 
     def _encode(self, frame: Frame) -> None:
         base = self._frame_format.time_base
-        seconds = frame.pts_seconds - self.origin_seconds
+        seconds, duration = self._pace(frame.pts_seconds - self.origin_seconds, frame.duration_seconds)
         ticks = ticks_from_seconds(seconds, base)
         if self._last_ticks is not None and ticks <= self._last_ticks:
             ticks = self._last_ticks + 1  # a coarser clock than the source's: order is kept, the time off by a tick
@@ -384,7 +384,7 @@ class VideoSink(Sink):
         raw = self._raw(frame.planes)
         raw.pts = ticks
         raw.time_base = base
-        raw.duration = 0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, base)
+        raw.duration = 0 if duration is None else ticks_from_seconds(duration, base)
         raw.pict_type = 0
         if frame.captions:
             self._beside.note(frame.captions, ticks * base)
@@ -392,7 +392,7 @@ class VideoSink(Sink):
         self.frames_written += 1
         if self._first_seconds is None:
             self._first_seconds = seconds
-        self._end_seconds = seconds + (frame.duration_seconds or 0)
+        self._end_seconds = seconds + (duration or 0)
 
     def _raw(self, planes: PlanesYUV420) -> av.VideoFrame:
         if self._device_writer is not None and isinstance(planes, DevicePlanes):

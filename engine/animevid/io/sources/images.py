@@ -16,9 +16,10 @@ from animevid.errors import InputError, UsageError
 from animevid.frame import Frame
 from animevid.io.colour import colour_of
 from animevid.io.exif import exif_orientation
+from animevid.io.frame_fit import cropped
 from animevid.io.gamut import ADOBE_RGB, gamut_to_srgb, profile_to_srgb, tagged_gamut
 from animevid.io.hdr import open_tone_mapper
-from animevid.io.heif import grid_of, put_together
+from animevid.io.heif import Grid, layout_of, put_together, with_alpha
 from animevid.io.network.protocols import Spec, input_error
 from animevid.io.orientation import Orientation, orientation_of, turn_upright
 from animevid.io.packets import PacketQueue
@@ -34,9 +35,6 @@ from animevid.options import SourceOptions
 from animevid.pixels.planes import PlanesYUV420
 
 DEFAULT_SLIDE_RATE = Fraction(25)
-
-#: Where a photo's items are listed: at the beginning, before the pixels of a large one.
-_SEARCHED_FOR_ITEMS = 1 << 20
 
 
 class ImageReader:
@@ -71,7 +69,10 @@ class ImageReader:
                 with av.open(io.BytesIO(data), "r", format=kind, **LENIENT_METADATA) as container:
                     stream = container.streams.video[0]
                     frame = next(container.decode(stream))
-                    planes = self._whole(data, container, frame) if kind == "mov" else self._reader.read(frame)
+                    if kind == "mov":
+                        planes, declared = self._whole(data, container, frame)
+                    else:
+                        planes = self._reader.read(frame)
                     # A stream must not be asked anything once its container is closed: FFmpeg has freed it.
                     ratio, codec = to_fraction(stream.sample_aspect_ratio), stream.codec_context.codec.canonical_name
             except (StopIteration, IndexError):
@@ -98,24 +99,33 @@ class ImageReader:
         )
         return (turn_upright(planes, orientation) if self._upright else planes), facts
 
-    def _whole(self, data: bytes, container: Any, frame: av.VideoFrame) -> PlanesYUV420:
-        """The image of an AVIF or HEIC file: composed of its tiles, with its auxiliary alpha image."""
-        planes = self._reader.read(frame)
-        streams = container.streams.video
-        grid = grid_of(data[:_SEARCHED_FOR_ITEMS])
-        if grid is not None and len(streams) >= grid.rows * grid.columns > 1:
-            places = {stream.id: number for number, stream in enumerate(streams)}
-            wanted = [places[item] for item in grid.tiles if item in places]
-            if len(wanted) != grid.rows * grid.columns:
-                wanted = list(range(grid.rows * grid.columns))
-            tiles = [self._other(container, index) for index in wanted]
-            if len({(tile.width, tile.height) for tile in tiles}) == 1:
-                return put_together(tiles, grid)
-        if len(streams) == 2 and streams[1].codec_context.pix_fmt in ("gray", "gray10le") and planes.alpha is None:
-            alpha = self._other(container, 1)
-            if (alpha.width, alpha.height, alpha.bit_depth) == (planes.width, planes.height, planes.bit_depth):
-                return replace(planes, alpha=alpha.y)
-        return planes
+    def _whole(self, data: bytes, container: Any, frame: av.VideoFrame) -> tuple[PlanesYUV420, Orientation | None]:
+        """The image of an AVIF or HEIC file, composed of its parts, and its orientation where the file says it."""
+        layout = layout_of(data)
+        if layout is None:
+            return self._reader.read(frame), None
+        places = {stream.id: number for number, stream in enumerate(container.streams.video)}
+        planes = self._part(container, layout.image, places)
+        if planes is None:
+            return self._reader.read(frame), None
+        alpha = self._part(container, layout.alpha, places)
+        if alpha is not None and planes.alpha is None:
+            planes = with_alpha(planes, alpha)
+        crop = layout.crop(planes.width, planes.height)
+        return planes if crop is None else cropped(planes, crop), layout.orientation
+
+    def _part(self, container: Any, part: int | Grid | None, places: dict[int, int]) -> PlanesYUV420 | None:
+        """An item, or its tiles put together; ``None`` where it is not there."""
+        if isinstance(part, int):
+            return self._other(container, places[part]) if part in places else None
+        if part is None:
+            return None
+        count = part.rows * part.columns
+        wanted = [places[item] for item in part.tiles if item in places]
+        if len(wanted) != count:
+            wanted = list(range(count)) if count <= len(places) else []
+        tiles = [self._other(container, index) for index in wanted]
+        return put_together(tiles, part) if len({(tile.width, tile.height) for tile in tiles}) == 1 else None
 
     def _other(self, container: Any, index: int) -> PlanesYUV420:
         container.seek(0)
@@ -143,6 +153,8 @@ def _in_srgb(planes: PlanesYUV420, tags: PhotoTags) -> tuple[PlanesYUV420, str |
         return planes, "CMYK is converted to sRGB, by the image's own profile where it has one"
     if tags.profile:
         converted, name = profile_to_srgb(planes, tags.profile)
+        if name == "":
+            return planes, "the colour profile cannot be read: the colours are taken for sRGB"
         depth = " at 8 bits" if converted.bit_depth < planes.bit_depth else ""
         return converted, None if name is None else f"the colour profile {name!r} is converted to sRGB{depth}"
     gamut = ADOBE_RGB if says_adobe_rgb(tags.exif) else tagged_gamut(planes)
