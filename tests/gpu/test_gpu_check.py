@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from animevid.backends.auto import driver_library_is_there
 from animevid.cli import main
 from animevid.gpu import kernels as launches
 from animevid.gpu import slots as device_slots
@@ -27,7 +28,7 @@ from gpu.fake_gpu import FakeGpu, in_child
 from gpu.test_codecs import _install_nvdec
 from pixels.frames import noise
 
-_NO_GPU = not os.path.exists("/dev/nvidiactl")
+_NO_GPU = not driver_library_is_there()  # WSL and Windows have no /dev/nvidiactl
 SMALL = CheckOptions(size=(48, 64), frames=5, seconds=0.0)
 
 
