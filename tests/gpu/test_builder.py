@@ -126,8 +126,10 @@ def test_without_a_driver_this_machines_gpu_is_refused_with_the_way_out():
 def test_a_gpu_that_tensorrt_for_rtx_does_not_run_on_is_told_to_take_tensorrt_or_torch(rtx, monkeypatch, capability):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorrt" else found(name))
-    with pytest.raises(BackendError, match=r"does not run on .*tensorrt-cu13.*--backend torch") as caught:
+    with pytest.raises(BackendError, match=r"does not run on .*animevid\[tensorrt\]\".*--backend torch") as caught:
         find_library(compute_capability=capability)
+    with pytest.raises(BackendError, match=r"does not run on .*animevid\[tensorrt-cu12\]"):
+        find_library(compute_capability=capability, driver_version="12.8")
     assert "\n" not in str(caught.value)
     assert find_library(compute_capability="8.9").name == "tensorrt_rtx"
 

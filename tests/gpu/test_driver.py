@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from animevid.errors import BackendError, DeviceError
 from animevid.gpu.driver import DeviceLost, OutOfDeviceMemory, check
-from animevid.gpu.tensorrt import library
+from animevid.gpu.tensorrt import backend, library
 from animevid.gpu.tensorrt.library import find_library
 
 bindings = pytest.importorskip("cuda.bindings.driver")
@@ -50,5 +50,18 @@ def test_each_library_is_asked_what_it_needs_of_the_driver(monkeypatch, installe
         with pytest.raises(BackendError, match=r"for CUDA 13, and this driver is for 12.8; update") as caught:
             find_library(driver_version=driver)
         assert "\n" not in str(caught.value)
+        assert 'pip install "animevid[tensorrt-rtx-cu12]"' in str(caught.value)  # of the same library
     else:
         assert find_library(driver_version=driver).name == "tensorrt_rtx"
+
+
+@pytest.mark.parametrize(
+    ("driver", "wheels"),
+    [("", ("rtx]", "tensorrt]")), ("12.8", ("rtx-cu12]", "tensorrt-cu12]")), ("13.0", ("rtx]", "tensorrt]"))],
+)
+def test_what_is_missing_is_named_with_the_wheels_for_the_driver(monkeypatch, driver, wheels):
+    monkeypatch.setattr(backend, "driver_version", lambda: driver)
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: None)
+    said = backend.TensorRtBackend.unavailable_reason()
+    assert [piece.partition('"')[0] for piece in said.split("animevid[")[1:]] == [f"tensorrt-{wheels[0]}", wheels[1]]
+    assert wheels[1] in backend.ClassicTensorRtBackend.unavailable_reason()

@@ -619,7 +619,7 @@ def test_auto_says_what_to_install_on_a_gpu_that_tensorrt_for_rtx_does_not_run_o
     clip, file = write_clip(tmp_path / "clip.mp4", frames=2), _style(tmp_path, "packed")
     code, _, err = _convert(clip, tmp_path / "gpu.mkv", file)
     assert (code, len(err.splitlines())) == (0, 1)
-    assert "does not run on a GPU of compute capability 9.0; pip install tensorrt-cu13" in err
+    assert 'does not run on a GPU of compute capability 9.0; pip install "animevid[tensorrt]"' in err
 
 
 @pytest.mark.parametrize("capability", [(8, 7), (9, 0), (10, 0), (12, 1), (13, 0)])

@@ -72,6 +72,16 @@ def load_driver() -> Any:
     return driver
 
 
+def driver_version() -> str:
+    """The CUDA version of the driver (``"12.8"``); empty where there is none that can be used."""
+    try:
+        driver = load_driver()
+    except (BackendError, DeviceError):
+        return ""
+    version = int(check(driver, driver.cuDriverGetVersion()))
+    return f"{version // 1000}.{version % 1000 // 10}"
+
+
 def check(driver: Any, result: tuple[Any, ...]) -> Any:
     """What a driver call gave besides its status: nothing, a value, or a tuple.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import types
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 if importlib.util.find_spec("animevid") is not None:
@@ -12,3 +14,6 @@ if importlib.util.find_spec("animevid") is not None:
     from gpu import fake_tensorrt
 
     fake_tensorrt.install()
+    if not any(map(importlib.util.find_spec, ("tensorrt_rtx", "tensorrt"))):  # what is installed is asked first
+        sys.modules["tensorrt"] = types.ModuleType("tensorrt")
+        sys.modules["tensorrt"].__spec__ = ModuleSpec("tensorrt", None)

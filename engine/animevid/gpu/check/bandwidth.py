@@ -21,7 +21,7 @@ from animevid.pixels.packed import padded_size
 from animevid.pixels.resize import Size
 from animevid.styles.card import ColourOrder, Layout, StyleCard
 
-_TIMES = 100
+_TIMES = 30
 _CARD = StyleCard(name="any", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV)
 _TAGS = Colour(range=ColourRange.LIMITED)
 #: A kernel before or behind the network should take at most so many times what the copy takes.

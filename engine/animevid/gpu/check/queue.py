@@ -62,7 +62,7 @@ class GpuQueue:
         graph = self.device.call("cuStreamEndCapture", self.stream)
         return self.device.call("cuGraphInstantiate", graph, 0)
 
-    def microseconds(self, work: Callable[[], Any], *, times: int = 100) -> float:
+    def microseconds(self, work: Callable[[], Any], *, times: int = 30) -> float:
         """Mean time of ``work``, which submits to the stream.
 
         ``times`` of it are one CUDA graph: a kernel over a frame takes less time than Python takes to launch it. The

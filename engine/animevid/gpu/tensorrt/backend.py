@@ -22,7 +22,7 @@ import numpy as np
 from animevid.backends.base import Backend, Tensor, check_batch, check_output, one_line
 from animevid.backends.frames import FrameRunner
 from animevid.errors import AnimevidError, BackendError, DeviceError, UsageError
-from animevid.gpu.driver import Device, OutOfDeviceMemory, load_driver, open_device
+from animevid.gpu.driver import Device, OutOfDeviceMemory, driver_version, load_driver, open_device
 from animevid.gpu.fatbin import load_fatbin
 from animevid.gpu.renderer import SlotRunner
 from animevid.gpu.slots import SlotPlan
@@ -30,11 +30,11 @@ from animevid.gpu.tensorrt.cache import EngineCache, trusted
 from animevid.gpu.tensorrt.engine import DEFAULT_BATCH, Engine, EngineRequest, EngineTooLarge, shape_range
 from animevid.gpu.tensorrt.library import (
     LIBRARIES,
-    MISSING,
     Gpu,
     Library,
     find_library,
     make_logger,
+    missing,
     without_collection,
 )
 from animevid.styles.card import StyleCard
@@ -82,7 +82,7 @@ class TensorRtBackend(Backend):
     def unavailable_reason(cls) -> str | None:
         wanted = LIBRARIES if cls.library_name == "auto" else (cls.library_name,)
         if all(importlib.util.find_spec(library) is None for library in wanted):
-            return MISSING[cls.library_name]
+            return missing(cls.library_name, driver_version=driver_version())
         for module, package in (("cuda", "cuda-bindings"), ("onnx", "onnx")):
             if importlib.util.find_spec(module) is None:
                 return f'{package} is not installed; pip install "animevid[gpu]"'

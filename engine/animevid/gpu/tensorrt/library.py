@@ -19,14 +19,23 @@ from animevid.errors import BackendError, UsageError
 _LOG = logging.getLogger(__name__)
 
 LIBRARIES = ("tensorrt_rtx", "tensorrt")
-#: What is said where a choice is not installed.
-MISSING = {
-    "auto": 'TensorRT is not installed; pip install "animevid[tensorrt-rtx]" (RTX cards) or "animevid[tensorrt]"',
-    "tensorrt_rtx": 'TensorRT for RTX is not installed; pip install "animevid[tensorrt-rtx]"',
-    "tensorrt": 'TensorRT is not installed; pip install "animevid[tensorrt]"',
-}
+_TITLES = {"tensorrt_rtx": "TensorRT for RTX", "tensorrt": "TensorRT"}
+_EXTRAS = {"tensorrt_rtx": "tensorrt-rtx", "tensorrt": "tensorrt"}
 #: Compute capabilities that TensorRT for RTX runs on (its support matrix, and 8.0 of its own list); no H100 or B200.
 RTX_RUNS_ON = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+
+
+def missing(name: str, *, driver_version: str = "") -> str:
+    """What is said where ``name`` (of ``LIBRARIES``, or ``"auto"``) is not installed; the wheels are the driver's."""
+    if name != "auto":
+        return f"{_TITLES[name]} is not installed; pip install {_extra(name, driver_version)}"
+    rtx, classic = (_extra(library, driver_version) for library in LIBRARIES)
+    return f"TensorRT is not installed; pip install {rtx} (RTX cards) or {classic}"
+
+
+def _extra(library: str, driver_version: str) -> str:
+    suffix = "-cu12" if driver_version and int(driver_version.split(".")[0]) < 13 else ""
+    return f'"animevid[{_EXTRAS[library]}{suffix}]"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,11 @@ def find_library(name: str = "auto", *, compute_capability: str = "", driver_ver
             continue
         needed = _cuda_of(candidate)
         if driver_version and needed is not None and int(driver_version.split(".")[0]) < needed:
-            too_new = too_new or f"{candidate} is installed for CUDA {needed}, and this driver is for {driver_version}"
+            too_new = too_new or (
+                f"{candidate} is installed for CUDA {needed}, and this driver is for {driver_version}; update the "
+                f"driver (580 or later), or pip install {_extra(candidate, driver_version)} in its place, or "
+                "--backend torch"
+            )
             continue
         try:
             module = importlib.import_module(candidate)
@@ -78,15 +91,13 @@ def find_library(name: str = "auto", *, compute_capability: str = "", driver_ver
             raise BackendError(f"{candidate} cannot be loaded ({one_line(error)}); install it again") from error
         return Library(candidate, str(module.__version__), module)
     if too_new:
-        raise BackendError(
-            f"{too_new}; update the driver (580 or later), pip install tensorrt-cu12, or --backend torch"
-        )
+        raise BackendError(too_new)
     if passed_over:
         raise BackendError(
             f"TensorRT for RTX does not run on a GPU of compute capability {compute_capability}; "
-            "pip install tensorrt-cu13, or use --backend torch"
+            f"pip install {_extra('tensorrt', driver_version)}, or use --backend torch"
         )
-    raise BackendError(MISSING[name])
+    raise BackendError(missing(name, driver_version=driver_version))
 
 
 def _cuda_of(library: str) -> int | None:
