@@ -85,9 +85,13 @@ def test_frames_in_slots_agree_and_a_missing_wait_is_seen(fake_driver, tmp_path)
     _start(fake_driver, tmp_path)
     found = list(slots.section(SMALL))
     assert all(_verdicts(found)), found
-    assert len(_verdicts(found)) == 2 + 1 + 1 + 2  # batches, full strength, without flicker, two other styles
+    assert len(_verdicts(found)) == 2 + 1 + 1 + 1 + 2  # batches, full strength, no flicker, upsampled, two other styles
     assert any("torch: does not open" in finding.text for finding in found)
     assert not slots._is_expected("does not open: torch refuses the style 'aozora' (CUDA error: invalid argument)")
+    upsample = launches.guided_upsample
+    launches.guided_upsample = lambda *args, **options: upsample(*args, mode="detail", **options)
+    (wrong,) = (finding.text for finding in slots.section(SMALL) if finding.agrees is False)
+    assert "guided upsampling" in wrong
     device_slots._Slot.wait = lambda self, device: None
     assert not all(_verdicts(list(slots.section(SMALL))))
 

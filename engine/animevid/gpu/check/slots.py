@@ -29,7 +29,7 @@ _FEW = 8
 
 
 def section(options: CheckOptions) -> Iterator[Finding]:
-    """Batches of 1 to 4 at half strength with three slots busy; without flicker; then every other style, whole."""
+    """Batches of 1 to 4 at half strength with three slots busy; without flicker; upsampled; then every other style."""
     first, *others = list_styles()
     frames = list(varied_frames(options.frames, options.size))
     with ExitStack() as stack:
@@ -60,13 +60,15 @@ def section(options: CheckOptions) -> Iterator[Finding]:
             yield _compared(f"{name}, {first.card.name}, batch 4", gpu, frames[few], expected[few], 4)
             what = f"{name}, {first.card.name}, without flicker, batch 2"
             yield _compared(what, TemporalFilter(gpu), noisy, steady, 2)
+    names, quarter = [name for name, _ in stylizers], max(options.size[0] * options.size[1] // 4, 1)
+    yield from _few_frames(first, names, frames[:_FEW], net_pixels=quarter)
     for style in others:
-        yield from _other_style(style, [name for name, _ in stylizers], frames[:_FEW])
+        yield from _few_frames(style, names, frames[:_FEW])
 
 
-def open_on_cpu(style: Style) -> Stylizer:
-    """The reference: float32 in ONNX Runtime, at full size."""
-    return Stylizer(full_precision(style), backend="onnxruntime", device="cpu", net_pixels=0)
+def open_on_cpu(style: Style, *, net_pixels: int = 0) -> Stylizer:
+    """The reference: float32 in ONNX Runtime, at full size unless told otherwise."""
+    return Stylizer(full_precision(style), backend="onnxruntime", device="cpu", net_pixels=net_pixels)
 
 
 def open_on_gpu(
@@ -142,13 +144,17 @@ def _compared(
     return Finding(said + (f"; wrong: frames {wrong[:10]}" if wrong else ""), agrees=not wrong)
 
 
-def _other_style(style: Style, names: Sequence[str], frames: Sequence[PlanesYUV420]) -> Iterator[Finding]:
-    with open_on_cpu(style) as cpu:
+def _few_frames(
+    style: Style, names: Sequence[str], frames: Sequence[PlanesYUV420], *, net_pixels: int = 0
+) -> Iterator[Finding]:
+    """``net_pixels``: of the network, whose frames are upsampled then. Default: 0, all of a frame."""
+    with open_on_cpu(style, net_pixels=net_pixels) as cpu:
         expected = [cpu.stylize_planes(frame) for frame in frames]
     for name in names:
-        what = f"{name}, {style.card.name}, batch 4"
+        size = f", network of {net_pixels} pixels, guided upsampling" if net_pixels else ""
+        what = f"{name}, {style.card.name}{size}, batch 4"
         try:
-            with Stylizer(full_precision(style), backend=name, device="cuda", net_pixels=0) as gpu:
+            with Stylizer(full_precision(style), backend=name, device="cuda", net_pixels=net_pixels) as gpu:
                 yield _compared(what, gpu, frames, expected, 4)
         except AnimevidError as error:
             yield Finding(f"{what}: {error}", agrees=False)
