@@ -36,6 +36,7 @@ RUN_AS = {
 }
 #: Beyond README: the kinds of input that a first hour meets.
 MORE = ["animevid loop.gif drawn.gif", "animevid in.mp4 f%04d.png --end 2", "animevid doctor"]
+MORE += [f"animevid completion {shell}" for shell in ("bash", "zsh", "fish")]
 
 
 def command_lines(readme: str) -> list[str]:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from animevid_trainer.allocator import keep_freed_memory
 from animevid_trainer.data.batches import Batch
-from animevid_trainer.loop import LoopSettings, Trainer
+from animevid_trainer.loop import LoopSettings, StepRequests, Trainer
 from animevid_trainer.recipes import load_recipe, with_lengths, with_overrides
 from animevid_trainer.run_data import DataSettings, RunData, make_plan_of, make_source
 from animevid_trainer.run_networks import make_objective
@@ -59,10 +59,10 @@ def measure(name: str, args: argparse.Namespace) -> str:
         started = time.process_time()
         batches = [source.batch(step) for step in range(args.steps + 1)]
         preparing = (time.process_time() - started) / len(batches)
-        trainer._train_step(batches[0], asked=False)  # the first one also allocates and fills the caches
+        trainer._train_step(batches[0], StepRequests())  # the first one also allocates and fills the caches
         started = time.process_time()
         for batch in batches[1:]:
-            trainer._train_step(batch, asked=False)
+            trainer._train_step(batch, StepRequests())
         step = (time.process_time() - started) / args.steps
         shares = [profile_step(trainer, batches[-1]) for _ in range(args.profiled)]
     convolutions = statistics.median(sum(v for key, v in share.items() if is_convolution(key)) for share in shares)
@@ -77,7 +77,7 @@ def measure(name: str, args: argparse.Namespace) -> str:
 def profile_step(trainer: Trainer, batch: Batch) -> dict[str, float]:
     """Each operator's share of the operators' own time in one training step."""
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        trainer._train_step(batch, asked=False)
+        trainer._train_step(batch, StepRequests())
     events = profiled.key_averages()
     whole = sum(event.self_cpu_time_total for event in events)
     return {event.key: event.self_cpu_time_total / whole for event in events}

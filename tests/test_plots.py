@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -67,6 +68,27 @@ def test_a_benchmark_that_runs_leaves_its_plot(tmp_path: Path) -> None:
     assert "times faster" in done.stdout, done.stderr
     names = [text for text in texts(tmp_path / "a.svg") if "ms" not in text]
     assert names == ["edge smoothing, one thread", "pixel loop", "vectorized"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("stages", ["--sizes", "64x48", "--frames", "4", "--runs", "1"]),
+        pytest.param(
+            "int8",
+            ["aozora", "--photos", "{photos}", "--out", "{out}", "--calibration", "1", "--limit", "1", "--rounds", "1"],
+            marks=pytest.mark.shared,
+        ),
+    ],
+)
+def test_benchmarks_of_the_engine_run_on_the_styles_that_ship(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, name: str, arguments: list[str]
+) -> None:
+    photos = request.getfixturevalue("shared") / "photos" if name == "int8" else None
+    words = [word.format(photos=photos, out=tmp_path) for word in arguments]
+    monkeypatch.setattr(sys, "argv", [name, *words, "--plot", str(tmp_path / "a.svg")])
+    importlib.import_module(f"benchmarks.{name}").main()
+    assert any(text[0].isdigit() for text in texts(tmp_path / "a.svg"))
 
 
 def test_the_plot_of_the_results_shows_their_figures() -> None:

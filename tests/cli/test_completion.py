@@ -9,6 +9,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -117,6 +118,16 @@ def _read_until(terminal: int, mark: str, *, seconds: float = 30) -> str:
 )
 def test_zsh_completes_values(script, tmp_path, line, completed):
     assert _complete_in_zsh(script("zsh"), tmp_path, line) == completed
+
+
+def test_commands_whose_extra_is_not_installed_are_left_out():
+    program = "import sys; sys.modules['pydantic'] = None; from animevid.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, "completion", "bash"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    offered = _complete_in_bash(done.stdout, "animevid", "")
+    assert "webcam" in offered
+    assert "train" not in offered
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

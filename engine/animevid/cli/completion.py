@@ -67,7 +67,7 @@ def _arguments_of(name: str) -> Arguments | None:
     """What command ``name`` takes; ``None`` where it is not installed."""
     try:
         parser = build_parser(name)
-    except AnimevidError:
+    except (AnimevidError, ModuleNotFoundError):  # an extra that is not installed, such as [train]
         return None
     flags, words = [], Value()
     for action in parser._actions:
