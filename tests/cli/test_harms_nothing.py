@@ -112,6 +112,38 @@ def test_images_of_one_name_stay_apart_in_their_folders(tree, packed_style, word
     assert len({path.read_bytes() for path in Path("out").rglob("a.png")}) == 3
 
 
+def test_what_may_not_be_read_is_named(tree, packed_style):
+    """As somebody who is not allowed to read all: root may, unless it gives that up."""
+    without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+    if without and shutil.which("setpriv") is None:
+        pytest.skip("root may read everything, and there is no setpriv here")
+    Path("tree/x/a.png").chmod(0)
+    Path("tree/[y]").chmod(0)
+    command = [*without, sys.executable, "-m", "animevid", "tree", "out", "--recursive", "--style", packed_style]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    Path("tree/[y]").chmod(0o755)
+    assert done.returncode == 0
+    assert [line.partition(" = ")[2] for line in done.stderr.splitlines()] == [
+        "'tree/[y]' may not be read: check its permissions",
+        "'tree/x/a.png' may not be read: check its permissions",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["a" * 300, "out.png"], 3, "cannot be reached (File name too long): check the name"),
+        (["", "out"], 3, "a name is empty, which would mean the current folder"),
+        (["tree", "", "-y"], 4, "a name is empty, which would mean the current folder"),
+    ],
+)
+def test_names_that_cannot_be_meant_are_told_in_one_line(tree, words, code, told, capfd):
+    assert _run(*words) == code
+    (line,) = capfd.readouterr().err.splitlines()
+    assert told in line
+    assert os.listdir() == ["tree"]
+
+
 def test_two_images_never_share_one_name(tree, packed_style):
     Path("tree/b.bmp").write_bytes(cv2.imencode(".bmp", moving_frame(1))[1])
     Path("tree/b.bmp.png").write_bytes(cv2.imencode(".png", moving_frame(2))[1])

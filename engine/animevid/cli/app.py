@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TextIO
 
 from animevid.cli.standard_streams import signals_as_ctrl_c, standard_streams
 from animevid.cli.suggestions import misspelled_command, with_suggestion
-from animevid.errors import AnimevidError, UsageError
+from animevid.errors import AnimevidError, InputError, UsageError
 from animevid.redaction import printable, redacted_text
 
 if TYPE_CHECKING:
@@ -132,6 +132,10 @@ def _main(arguments: list[str]) -> int:
         complain("out of memory: give a smaller --size or --net-size", error)
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:  # a locked folder, a name that is too long
+            said = f"path = {error.filename!r} cannot be reached ({error.strerror})"
+            complain(f"{said}: check the name and the permissions of its folders", error)
+            return InputError.exit_code
         complain(f"unexpected {type(error).__name__}: {error} (run again with -v for the trace, and report it)", error)
         return 1
 
@@ -242,7 +246,8 @@ def _set_up_logging(verbosity: int) -> None:
 def complain(message: str, error: BaseException | None = None) -> None:
     """One line on standard error, and with ``-v`` the trace of ``error``."""
     # A traceback is for bugs; a user's mistake is explained by the message (-vv shows its traceback too).
-    level = logging.DEBUG if isinstance(error, AnimevidError | ModuleNotFoundError) else logging.INFO
+    known = AnimevidError | ModuleNotFoundError | PermissionError | FileNotFoundError
+    level = logging.DEBUG if isinstance(error, known) else logging.INFO
     if error is not None and logging.getLogger("animevid").isEnabledFor(level):
         import traceback
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from animevid.cli.app import EXIT_CODES, command_list, complain
 from animevid.cli.options import add_common_options, add_options, read_options
 from animevid.cli.standard_streams import ending_signals
-from animevid.errors import AnimevidError, UsageError
+from animevid.errors import AnimevidError, InputError, OutputError, UsageError
 from animevid.left_overs import remove_under_way
 from animevid.options import ConversionOptions
 from animevid.redaction import printable, redacted, redacted_text
@@ -230,7 +230,11 @@ def _ends(args: argparse.Namespace) -> tuple[str, ...]:
         return str(Path(__file__).parent.parent / "demo" / "demo.mp4"), args.demo
     if args.input is None or args.output is None:
         raise UsageError("INPUT and OUTPUT are both needed: animevid in.mp4 out.mp4; see animevid --help")
-    return args.input, args.output, *args.more
+    ends = args.input, args.output, *args.more
+    if "" in ends:
+        kind = InputError if ends[-1] else OutputError
+        raise kind("a name is empty, which would mean the current folder: is a variable of the shell not set?")
+    return ends
 
 
 @contextmanager

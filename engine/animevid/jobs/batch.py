@@ -85,12 +85,17 @@ def find_films(specs: Sequence[str], *, recursive: bool = False) -> list[Film]:
 
 
 def left_out(spec: str, *, recursive: bool) -> list[str]:
-    """One line for each subfolder of a folder of films that is not entered, and one for the images beside the films."""
+    """One line for each subfolder of a folder of films that is not entered, and one for images beside the films."""
     path = local_path(spec)
     if not is_local_file(spec) or not path.is_dir():
         return []
-    lines, images = [], 0
-    for folder, folders, names in os.walk(path):
+    lines: list[str] = []
+    images = 0
+
+    def note(error: OSError) -> None:
+        lines.append(f"skipped: folder = {error.filename!r} may not be read: check its permissions")
+
+    for folder, folders, names in os.walk(path, onerror=note):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         images += sum(is_image_name(name) for name in names)
         if not recursive:

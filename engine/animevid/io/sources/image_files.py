@@ -5,12 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from animevid.errors import InputError
-from animevid.io.network.protocols import Spec, local_path
+from animevid.io.network.protocols import Spec, input_error, local_path
 from animevid.io.still import READ_KINDS, still_demuxer
 
 #: Names that promise a still image; a file of such a name that holds none is said, others are passed over.
@@ -49,25 +50,30 @@ def find_images(spec: Spec) -> FoundImages:
         return FoundImages((path,), (path.name,), path.parent, ())
     if path.is_dir():
         entries = [entry for entry in sorted(path.iterdir(), key=_natural_key) if not entry.name.startswith(".")]
-        candidates = [entry for entry in entries if not entry.is_dir()]
+        candidates = [entry for entry in entries if not os.path.isdir(entry)]
         lost += [
             f"folder = {str(entry)!r} is inside the folder and not entered: --recursive enters it, as does the glob "
             f"{every_image(path)!r}"
             for entry in entries
-            if entry.is_dir()
+            if os.path.isdir(entry)
         ]
         root, where = path, f"folder = {str(path)!r}"
     elif is_glob(spec):
-        candidates = [Path(name) for name in glob.glob(str(path), recursive=True) if not Path(name).is_dir()]
         root, where = _fixed_part(path), f"glob = {str(path)!r}"
-        candidates = list(_without_circles(candidates, root))
+        found = list(_without_circles(map(Path, glob.glob(str(path), recursive=True)), root))
+        candidates = [entry for entry in found if not os.path.isdir(entry)]
+        lost += [
+            f"skipped: folder = {str(entry)!r} may not be read: check its permissions"
+            for entry in sorted(found, key=_natural_key)
+            if os.path.isdir(entry) and not os.access(entry, os.R_OK | os.X_OK)
+        ]
     else:
         raise InputError(f"path = {str(path)!r} does not exist: check the name")
     images = []
     for candidate in sorted(candidates, key=_natural_key):
         try:
-            kind = still_demuxer(candidate) if candidate.is_file() else None
-            why = _why_none(candidate)
+            kind = still_demuxer(candidate) if os.path.isfile(candidate) else None
+            why = "" if kind is not None else _why_none(candidate)
         except InputError as error:
             kind, why = None, str(error)
         if kind is not None:
@@ -103,11 +109,13 @@ def is_glob(spec: Spec) -> bool:
 def _why_none(path: Path) -> str:
     """Why there is no image in ``path``."""
     name = f"path = {str(path)!r}"
-    if path.is_symlink() and not path.exists():
-        return f"{name} is a link that leads nowhere"
-    if not path.is_file():
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"{name} is a link that leads nowhere" if os.path.islink(path) else str(input_error(path, error))
+    if not stat.S_ISREG(status.st_mode):
         return f"{name} is no file but a pipe, socket or device"
-    return f"{name} {'holds no still image that is read' if path.stat().st_size else 'is empty'}"
+    return f"{name} {'holds no still image that is read' if status.st_size else 'is empty'}"
 
 
 def _without_circles(paths: Iterable[Path], root: Path) -> Iterator[Path]:
