@@ -308,7 +308,7 @@ class Worker:
             code = main([source, str(out / target), "--style", str(look), "--threads", "1", "--end", "1"])
         left = sorted(path.name for path in out.iterdir())
         text = said.getvalue()
-        if "Traceback" in text or "unexpected" in text or (code and code not in _EXIT_CODES):
+        if "Traceback" in text or "report it" in text or (code and code not in _EXIT_CODES):
             return f"exit {code}: {text[-500:]}"
         if left != ([target] if code == 0 else []):
             return f"exit {code}, left {left}: {text[-300:]}"

@@ -127,12 +127,21 @@ def test_it_writes_nowhere_else(tmp_path: Path):
         "os.link('/etc/passwd', 'before.jpg')",
         "os.mkfifo('x')",
         "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
+        "os.sched_setaffinity(os.getppid(), {0})",
+        "os.sched_setparam(os.getppid(), os.sched_param(0))",
+        "os.truncate('x', 0)",
     ],
 )
 def test_it_reaches_nothing_outside(tmp_path: Path, deed: str):
     # Landlock says of a link into another folder that it is another device.
     # Of a file of somebody else's the kernel says at once that it is not permitted (fs.protected_hardlinks).
     assert in_sandbox(tmp_path, deed) in (("OSError", "PermissionError") if "os.link" in deed else ("PermissionError",))
+
+
+@linux
+def test_it_cannot_outlive_its_parent(tmp_path: Path):
+    """What ends it with its parent (PR_SET_PDEATHSIG) is not to be taken back."""
+    assert in_sandbox(tmp_path, "['taken back'][__import__('ctypes').CDLL(None).prctl(1, 0, 0, 0, 0) + 1]") == "allowed"
 
 
 @linux

@@ -29,12 +29,14 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271),
     "process_madvise": (440, 440), "process_mrelease": (448, 448), "kcmp": (312, 272),
     "setpriority": (141, 140), "ioprio_set": (251, 30), "migrate_pages": (256, 238), "move_pages": (279, 239),
-    "sched_setscheduler": (144, 119), "sched_setattr": (314, 274),
+    "sched_setscheduler": (144, 119), "sched_setattr": (314, 274), "sched_setparam": (142, 118),
+    "sched_setaffinity": (203, 122),
     # memory that others see, or that no limit counts
     "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "msgget": (68, 186), "msgsnd": (69, 189),
     "msgrcv": (70, 188), "msgctl": (71, 187), "semget": (64, 190), "semop": (65, 193), "semctl": (66, 191),
     "semtimedop": (220, 192), "mq_open": (240, 180), "memfd_create": (319, 279), "memfd_secret": (447, 447),
-    # modes, owners, times and attributes of files, which Landlock leaves alone
+    # lengths (before Linux 6.2), modes, owners, times and attributes of files, which Landlock leaves alone
+    "truncate": (76, 45),
     "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
     "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
     "utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88),
@@ -55,7 +57,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
 #: Calls that depend on an argument, and the filter itself.
 _NUMBERS: dict[str, tuple[int, int]] = {
     "clone": (56, 220), "clone3": (435, 435), "kill": (62, 129), "tgkill": (234, 131), "prlimit64": (302, 261),
-    "fcntl": (72, 25), "ioctl": (16, 29), "seccomp": (317, 277),
+    "fcntl": (72, 25), "ioctl": (16, 29), "prctl": (157, 167), "seccomp": (317, 277),
 }  # fmt: skip
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
@@ -65,7 +67,7 @@ _CLONE_THREAD = 0x00010000
 _F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15  # whom a pipe signals when it has something
 _TIOCSTI, _TIOCLINUX, _FIOSETOWN, _SIOCSPGRP = 0x5412, 0x541C, 0x8901, 0x8902
 _SET_MODE_FILTER, _GET_ACTION_AVAIL, _ALL_THREADS = 1, 2, 1
-_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # the first ends a child with its parent: it is not to be taken back
 
 # linux/bpf_common.h: load a word; jump if equal, at least, or a bit is set; return.
 _LOAD, _EQUAL, _AT_LEAST, _BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -126,6 +128,7 @@ def program(machine: str, pid: int) -> list[Instruction]:
         steps += _when(number[name], _only_if(0, (pid,)))
     steps += _when(number["prlimit64"], _only_if(0, (0, pid)))
     steps += _when(number["fcntl"], _only_if(1, (_F_SETOWN, _F_SETSIG, _F_SETOWN_EX), allowed=False))
+    steps += _when(number["prctl"], _only_if(0, (_PR_SET_PDEATHSIG,), allowed=False))
     steps += _when(number["ioctl"], _only_if(1, (_TIOCSTI, _TIOCLINUX, _FIOSETOWN, _SIOCSPGRP), allowed=False))
     return [*steps, (_RETURN, 0, 0, _ALLOW)]
 

@@ -9,11 +9,12 @@ from animevid.errors import InputError
 
 SUFFIXES = frozenset({".m3u8", ".m3u"})
 _MAX_BYTES = 8 << 20
+_VARIANT, _SEGMENT = (re.compile(rb"^\s*#" + tag, re.MULTILINE) for tag in (rb"EXT-X-STREAM-INF\b", rb"EXTINF\b"))
 _ATTRIBUTE = re.compile(rb'URI="([^"]*)"')
 
 
 def check_playlist(path: Path, leading: tuple[Path, ...] = ()) -> None:
-    """Refuse a local playlist that leads to itself, directly or by others, or is no playlist by its size.
+    """Refuse a local playlist that leads to itself, directly or by others, or is no playlist by its size or lines.
 
     Raises:
         InputError: it does.
@@ -29,6 +30,8 @@ def check_playlist(path: Path, leading: tuple[Path, ...] = ()) -> None:
         text = here.read_bytes()
     except (OSError, ValueError, RuntimeError):
         return  # FFmpeg says what is wrong with it
+    if _VARIANT.search(text) and _SEGMENT.search(text):  # FFmpeg 8.1 crashes over some of them
+        raise InputError(f"path = {str(path)!r} lists variants and segments at once, which no playlist may (RFC 8216)")
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(b"#")]
     for name in dict.fromkeys((*lines, *_ATTRIBUTE.findall(text))):
         local = name.decode("utf-8", "surrogateescape").removeprefix("file:")

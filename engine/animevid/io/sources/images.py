@@ -26,9 +26,10 @@ from animevid.io.packets import PacketQueue
 from animevid.io.photo import PhotoTags, lasting_exif, says_adobe_rgb, tags_of
 from animevid.io.pillow import read_image
 from animevid.io.planes_io import STILL_RGB, PlaneReader, is_opaque
-from animevid.io.pyav import LENIENT_METADATA, to_fraction
+from animevid.io.pyav import LENIENT_METADATA
 from animevid.io.source import Source, SourceInfo
 from animevid.io.sources.image_files import FoundImages, find_images
+from animevid.io.sources.stream_facts import pixel_shape
 from animevid.io.still import HEAD_BYTES, READ_KINDS, still_kind
 from animevid.io.whole import is_cut_short
 from animevid.options import SourceOptions
@@ -63,7 +64,7 @@ class ImageReader:
         declared = exif_orientation(data) if kind != "mov" else None
         if kind == "pillow" or tags.is_cmyk:
             planes, codec = read_image(data, name=name)
-            pixel_format, ratio, orientation, is_damaged = "rgb24", None, declared or Orientation(), False
+            pixel_format, ratio, orientation, is_damaged = "rgb24", Fraction(1), declared or Orientation(), False
         else:
             try:
                 with av.open(io.BytesIO(data), "r", format=kind, **LENIENT_METADATA) as container:
@@ -74,7 +75,7 @@ class ImageReader:
                     else:
                         planes = self._reader.read(frame)
                     # A stream must not be asked anything once its container is closed: FFmpeg has freed it.
-                    ratio, codec = to_fraction(stream.sample_aspect_ratio), stream.codec_context.codec.canonical_name
+                    ratio, codec = pixel_shape(stream.sample_aspect_ratio), stream.codec_context.codec.canonical_name
             except (StopIteration, IndexError):
                 raise InputError(f"path = {name!r} holds no image that can be decoded: it is damaged") from None
             except (av.FFmpegError, OSError) as error:
@@ -90,7 +91,7 @@ class ImageReader:
             width=planes.width,
             height=planes.height,
             rotation_degrees=orientation.rotation_degrees,
-            sample_aspect_ratio=ratio or Fraction(1),
+            sample_aspect_ratio=ratio,
             pixel_format=pixel_format,
             codec=codec,
             is_damaged=is_damaged,

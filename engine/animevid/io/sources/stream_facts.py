@@ -19,6 +19,8 @@ from animevid.pixels.colour import Colour
 from animevid.pixels.device import software_format
 from animevid.pixels.planes import PlanesYUV420
 
+#: Anamorphic films come near 3.
+_WIDEST_PIXEL = Fraction(16)
 #: FFmpeg's clock of a container.
 MICROSECOND = Fraction(1, 1_000_000)
 _PROBED_INDEX_ENTRIES = 600
@@ -84,6 +86,12 @@ def chapters_of(container: Any) -> Iterator[Chapter]:
         )
 
 
+def pixel_shape(value: Any) -> Fraction:
+    """How wide a pixel is to its height; 1 where it is unknown, or beyond what any screen shows (a damaged header)."""
+    ratio = to_fraction(value)
+    return ratio if ratio is not None and 1 / _WIDEST_PIXEL <= ratio <= _WIDEST_PIXEL else Fraction(1)
+
+
 def describe_source(
     container: Any,
     stream: Any,
@@ -110,7 +118,7 @@ def describe_source(
     """
     width, height = planes.width, planes.height
     turned = upright and orientation.swaps_sides
-    ratio = to_fraction(stream.sample_aspect_ratio) or Fraction(1)
+    ratio = pixel_shape(stream.sample_aspect_ratio)
     rate = to_fraction(stream.average_rate) or to_fraction(stream.guessed_rate)
     duration = duration_seconds_of(container, stream)
     count = stream.frames or (round(duration * rate) if duration and rate else None)
