@@ -1,4 +1,4 @@
-"""Planes and tensors: kernels that touch pixels, compiled where possible, each with a readable `*_ref`."""
+"""Planes and tensors: pixel kernels, compiled where possible, each with a readable reference (`*_ref`)."""
 
 from animevid.pixels.blend import blend, compare_side_by_side, compare_split
 from animevid.pixels.change import ChangeDetector, NoiseFloor, has_changed

@@ -13,9 +13,9 @@ from animevid.pixels.planes import Plane, PlanesYUV420
 
 
 def blend(original: PlanesYUV420, stylized: PlanesYUV420, *, strength: float) -> PlanesYUV420:
-    """``original`` at strength 0, ``stylized`` at 1, in steps of 1/256 between; tags and alpha of ``stylized``.
+    """Blend: ``original`` at strength 0, ``stylized`` at 1, steps of 1/256 between; tags and alpha of ``stylized``.
 
-    At 0 and 1 the very object comes back. The mix is linear in code values: both have the same tags.
+    At 0 and 1 the given object itself is returned. The mix is linear in code values, since both have the same tags.
 
     Raises:
         UsageError: frames of different size or depth, or a strength outside [0, 1].
@@ -29,7 +29,7 @@ def blend_ref(original: PlanesYUV420, stylized: PlanesYUV420, *, strength: float
 
 
 def compare_side_by_side(original: PlanesYUV420, stylized: PlanesYUV420) -> PlanesYUV420:
-    """``original`` left of ``stylized``: a frame twice as wide (an odd last column is left out of each).
+    """``original`` left of ``stylized``: a frame twice as wide (an odd last column of each is dropped).
 
     Raises:
         UsageError: frames of different size or depth, or only one column wide.
@@ -53,8 +53,8 @@ def compare_split(
 ) -> PlanesYUV420:
     """``original`` left of a white line, ``stylized`` right of it.
 
-    ``position``: where the line's middle is, 0 (left edge) to 1 (right edge); it snaps to even columns, so that luma
-    and chroma are cut at the same place. ``line_px`` is rounded up to an even number; 0 draws none.
+    ``position``: the middle of the line, 0 (left edge) to 1 (right edge), rounded to even columns, so that luma and
+    chroma are cut at the same place. ``line_px`` is rounded up to an even number; 0: no line.
 
     Raises:
         UsageError: frames of different size or depth, or a position outside [0, 1].

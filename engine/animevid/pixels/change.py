@@ -1,4 +1,4 @@
-"""Whether a frame differs from the last stylized one: static scenes need no network."""
+"""Detects whether a frame differs from the last stylized one, so that static scenes skip the network."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from animevid.pixels.planes import Plane, PlanesYUV420
 
 #: Side of a block in samples of its own plane.
 BLOCK_PX = 8
-#: Rows of a plane that are compared at once; what changes is mostly seen in the first of them.
+#: Rows of a plane that are compared at once; the first bands usually show a change.
 _BAND_ROWS = 8 * BLOCK_PX
 
 
 class Difference(NamedTuple):
-    """How far two planes lie apart, in 8-bit code values (codes of deeper planes are scaled down)."""
+    """The differences of two planes, in 8-bit code values (codes of deeper planes are scaled down)."""
 
     largest: float  #: of all samples: |a - b|
     block_absolute: float  #: of all blocks: mean of |a - b|
@@ -30,11 +30,11 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NoiseFloor:
-    """Differences up to these count as noise of codec or camera (8-bit code values, see :class:`Difference`).
+    """Differences up to these values count as codec or camera noise (8-bit code values, see :class:`Difference`).
 
-    The defaults lie just above what a still scene shows through x264 at its default quality (CRF 23), key frames
-    included, and far below any motion one would notice: in the test clips the largest difference of two frames in
-    motion is 54 codes and more.
+    The defaults are just above the noise of a still scene encoded by x264 at its default quality (CRF 23), including
+    key frames, and far below visible motion: in the test clips, the largest difference between two frames in motion is
+    at least 54 codes.
     """
 
     largest: float = 24.0
@@ -72,14 +72,14 @@ def _block_sums_ref(values: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
 
 
 def are_of_one_form(reference: PlanesYUV420, planes: PlanesYUV420) -> bool:
-    """Whether their samples can be compared: of one size, depth and colour."""
+    """Whether the samples can be compared: size, depth and colour are equal."""
     return (reference.y.shape, reference.bit_depth, reference.colour) == (
         planes.y.shape, planes.bit_depth, planes.colour,
     )  # fmt: skip
 
 
 def has_changed(reference: PlanesYUV420, planes: PlanesYUV420, *, floor: NoiseFloor | None = None) -> bool:
-    """Whether ``planes`` differs from ``reference`` (same size and depth, else: yes) by more than noise."""
+    """Whether ``planes`` differs from ``reference`` by more than noise; true if size, depth or colour differ."""
     floor = floor or NoiseFloor()
     if not are_of_one_form(reference, planes):
         return True
@@ -104,10 +104,10 @@ def _from_the_middle(height: int) -> tuple[int, ...]:
 
 
 class ChangeDetector:
-    """Remembers the last frame that was stylized and says whether the next one must be.
+    """Remembers the last stylized frame and decides whether the next one must be stylized.
 
-    Each frame is held against the last one for which the answer was yes, never against its predecessor: slow motion
-    adds up until it shows, and what is on the screen is at most one noise floor away from what it should be.
+    Each frame is compared with the last stylized one, not with its predecessor, so slow motion adds up until it is
+    detected, and the shown frame is at most one noise floor away from the current one.
     """
 
     def __init__(self, *, floor: NoiseFloor | None = None, compare: Callable[..., bool] = has_changed) -> None:
@@ -117,7 +117,7 @@ class ChangeDetector:
         self._stylized: PlanesYUV420 | None = None
 
     def must_stylize(self, planes: PlanesYUV420) -> bool:
-        """True for the first frame and for each that differs; the frame is then the new reference and is kept."""
+        """True for the first frame and for each that differs, which becomes the new reference and is kept."""
         if self._stylized is not None and not self._compare(self._stylized, planes, floor=self._floor):
             return False
         self._stylized = planes

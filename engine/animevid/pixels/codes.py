@@ -1,4 +1,4 @@
-"""What code values mean: the numbers between an integer sample and the light it stands for (H.273, section 8.3)."""
+"""The scale and offset of code values by bit depth and range (H.273, section 8.3)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from animevid.pixels.planes import Plane, PlanesYUV420
 @dataclass(frozen=True, slots=True)
 class CodeRange:
     """``y01 = (Y - black) / luma_span`` is 0 at black, 1 at white; ``c = (C - chroma_mid) / chroma_span`` lies in
-    [-0.5, 0.5]. All in code values of the frame's own bit depth; ``max_code`` is the largest one.
+    [-0.5, 0.5]. All are code values at the frame's bit depth; ``max_code`` is the largest one.
     """
 
     black: float
@@ -28,7 +28,7 @@ class CodeRange:
 
 @lru_cache(maxsize=32)
 def code_range(bit_depth: int, colour_range: ColourRange) -> CodeRange:
-    """The code values of a depth (8..16 bits) and range; an unspecified range means limited."""
+    """The code values for a bit depth (8..16) and range; an unspecified range means limited."""
     unit = float(1 << (bit_depth - 8))
     max_code = (1 << bit_depth) - 1
     if colour_range is ColourRange.FULL:
@@ -37,7 +37,7 @@ def code_range(bit_depth: int, colour_range: ColourRange) -> CodeRange:
 
 
 def code_range_of(planes: PlanesYUV420) -> CodeRange:
-    """``code_range`` of a frame's depth and tag."""
+    """``code_range`` for a frame's depth and range tag."""
     return code_range(planes.bit_depth, planes.colour.range)
 
 

@@ -39,9 +39,10 @@ LUMA_COEFFICIENTS: dict[Matrix, tuple[float, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Colour:
-    """The tags that travel with every frame, unchanged from source to output.
+    """The colour tags of a frame, unchanged from source to output.
 
-    ``primaries`` and ``transfer`` are raw H.273 code points (2 = unspecified): they are carried, not computed with.
+    ``primaries`` and ``transfer`` are raw H.273 code points (2 = unspecified): they are passed on, not used in
+    computations.
     """
 
     matrix: Matrix = Matrix.UNSPECIFIED

@@ -1,19 +1,20 @@
 """Removes flicker: where only noise changed since the last frame, the output stays the same.
 
-A stylizer makes contours and flat areas of small differences, so noise of a camera or a codec, hardly seen in the
-input, makes lines and patches of the output jump. Where the input stands still, input and output settle to a mean
-over time; where it moves, they are those of the current frame, so that nothing drags behind.
+A stylizer turns small differences into contours and flat areas, so camera or codec noise that is hardly visible in the
+input makes lines and patches of the output jump. Where the input is still, input and output converge to a mean over
+time; where it moves, the current frame is used, so that nothing trails behind.
 
-Tensors are of *cells*, ``(C, H, W)``: ``(24, h/4, w/4)`` of a packed frame. With ``x`` the input, ``m`` what it had
-settled to before, and one code an 8-bit step of the input:
+Tensors hold *cells*, ``(C, H, W)``: ``(24, h/4, w/4)`` for a packed frame. Let ``x`` be the input, ``m`` the filtered
+input of the previous frame, and one code an 8-bit step of the input:
 
-change      ``e``: root mean square of ``x - m`` over a cell's channels; of the cell and its neighbours the largest
-weight      ``w = least + (1 - least) s(t)``, ``s(t) = t^2 (3 - 2 t)``, ``t = (e - still) / (moving - still)`` cut to
-            [0, 1]; at least ``fading`` times what it was before
-settling    ``m + w (x - m)``, and the output likewise by the same weights: motion-adaptive first-order recursive
+change      ``e``: root mean square of ``x - m`` over a cell's channels; then the maximum over the cell and its
+neighbours
+weight      ``w = least + (1 - least) s(t)``, ``s(t) = t^2 (3 - 2 t)``, ``t = (e - still) / (moving - still)`` clamped
+            to [0, 1]; at least ``fading`` times the previous weight
+settling    ``m + w (x - m)``, and likewise for the output with the same weights: motion-adaptive first-order recursive
             filters (Brailean et al. 1995, "Noise reduction filters for dynamic image sequences: a review")
-noise       the change that a fifth of the cells (those that lie stillest) stay below, averaged over time; ``still`` is
-            twice that, within :data:`STILL_CODES` and :data:`MAX_STILL_CODES`, and ``moving`` thrice ``still``
+noise       the 20th percentile of the cells' changes, averaged over time; ``still`` is twice that, between
+            :data:`STILL_CODES` and :data:`MAX_STILL_CODES`, and ``moving`` is three times ``still``
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from animevid.pixels import native
 
 Float32 = npt.NDArray[np.float32]
 
-STILL_CODES = 3.0  # a change up to this never counts as motion: far below what is seen
+STILL_CODES = 3.0  # a change up to this never counts as motion: it is far below what is visible
 MAX_STILL_CODES = 6.0  # the highest noise level: more is motion, not noise
 STILL_OVER_NOISE = 2.0
 MOVING_OVER_STILL = 3.0
-MIN_WEIGHT = 0.1  # of what stands still: it settles within some ten frames
-FADING = 0.7  # where something moved, weights sink by this each frame: else what it dragged along would stay
+MIN_WEIGHT = 0.1  # for still areas, which converge within about ten frames
+FADING = 0.7  # after motion, weights decay by this factor per frame, or trails would remain
 QUIET_SHARE = 0.2
-NOISE_MEMORY = 0.8  # of the noise found before, in each frame's
+NOISE_MEMORY = 0.8  # weight of the previous noise estimate
 _BINS = 128
 _BINS_PER_CODE = 8
 
@@ -48,9 +49,9 @@ def settle_input(
     least: float = MIN_WEIGHT,
     fading: float = FADING,
 ) -> tuple[Float32, float]:
-    """Settles ``now`` ``(C, H, W)``, in place, to what ``before`` was; returns the weights ``(H, W)`` and the noise.
+    """Filter ``now`` ``(C, H, W)`` in place with the previous ``before``; return the weights ``(H, W)`` and the noise.
 
-    ``earlier`` are the weights of the frame before; the noise is in codes, to the eighth. All arrays are float32 and
+    ``earlier`` are the previous frame's weights; the noise is in codes, in steps of 1/8. All arrays are float32 and
     C-contiguous.
 
     Raises:
@@ -115,10 +116,10 @@ def settle_ref(before: Float32, weights: Float32, now: Float32) -> None:
 
 
 class Deflicker:
-    """What one stream showed before. ``units_per_code``: an 8-bit step of the input, in its tensors' units.
+    """The filter's state for one stream. ``units_per_code``: an 8-bit step of the input, in the tensors' units.
 
-    Give each frame's input to :meth:`input` and its output, in the same order, to :meth:`output`. Both take tensors
-    of cells ``(C, H, W)``, keep what they return, and never write to it again.
+    Pass each frame's input to :meth:`input` and its output, in the same order, to :meth:`output`. Both take tensors of
+    cells ``(C, H, W)``; they keep a reference to the result but never write to it again.
     """
 
     def __init__(self, *, units_per_code: float) -> None:
@@ -126,11 +127,11 @@ class Deflicker:
         self._input: Float32 | None = None
         self._weights = np.empty((0, 0), np.float32)
         self._output: Float32 | None = None
-        #: Of the input, in codes.
+        #: The input's noise, in codes.
         self.noise_codes = 0.0
 
     def input(self, tensor: Float32) -> tuple[Float32, Float32 | None]:
-        """The input as it settled, and weights ``(H, W)`` for its output: ``None`` after a change of size."""
+        """The filtered input, and the weights ``(H, W)`` for its output; ``None`` after a change of size."""
         before = self._input
         self._input = tensor = _own(tensor)
         if before is None or before.shape != tensor.shape:
@@ -144,7 +145,7 @@ class Deflicker:
         return tensor, self._weights
 
     def output(self, tensor: Float32, weights: Float32 | None) -> Float32:
-        """The output as it settled, by the weights that its input got."""
+        """The filtered output, using the weights of its input."""
         before = self._output
         self._output = tensor = _own(tensor)
         if before is not None and weights is not None and before.shape == tensor.shape:
@@ -153,7 +154,7 @@ class Deflicker:
 
 
 def _own(tensor: Float32) -> Float32:
-    """``tensor``, or a copy where the kernels could not write to it."""
+    """``tensor``, or a copy if the kernels could not write to it."""
     return np.require(tensor, np.float32, ["C", "W"])
 
 

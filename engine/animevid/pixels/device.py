@@ -19,18 +19,18 @@ def _no_download() -> PlanesYUV420:
 
 @dataclass(frozen=True, slots=True)
 class DevicePlanes(PlanesYUV420):
-    """A frame whose samples are on a GPU. ``y``, ``u`` and ``v`` tell its size and depth; their samples mean nothing.
+    """A frame on a GPU. ``y``, ``u`` and ``v`` give its size and depth; their samples are meaningless.
 
-    ``surfaces``: two objects with ``__dlpack__``, of Y ``(H, W)`` and of U and V interleaved ``(h, w, 2)`` (NV12, or
-    P010 with more than 8 bits), ready to be read by whoever comes after the default stream. ``download`` gives the
-    frame in the host's memory; :func:`on_host` calls it.
+    ``surfaces``: two objects with ``__dlpack__``, for Y ``(H, W)`` and interleaved U and V ``(h, w, 2)`` (NV12, or P010
+    above 8 bits). They may be read after the default stream's earlier work. ``download`` copies the frame to host
+    memory; :func:`on_host` calls it.
     """
 
     surfaces: tuple[Any, ...] = ()
     download: Callable[[], PlanesYUV420] = _no_download
 
     def with_planes(self, y: Plane, u: Plane, v: Plane, **changes: Any) -> PlanesYUV420:
-        """A frame with the same tags and other pixels, in the host's memory."""
+        """A frame with the same tags and other pixels, in host memory."""
         return PlanesYUV420(**{"y": y, "u": u, "v": v, "bit_depth": self.bit_depth, "colour": self.colour, **changes})
 
 
@@ -51,25 +51,25 @@ def device_planes(
     return DevicePlanes(luma, chroma, chroma, bit_depth, colour, None, owner, surfaces, download)
 
 
-#: FFmpeg's name of frames in CUDA's memory.
+#: FFmpeg's pixel format of frames in CUDA memory.
 CUDA = "cuda"
 
 
 def is_on_device(frame: Any) -> bool:
-    """Whether the samples of an ``av.VideoFrame`` lie in a GPU's memory."""
+    """Whether an ``av.VideoFrame`` is in GPU memory."""
     return bool(frame.format.name == CUDA)
 
 
 def software_format(frame: Any) -> Any:
-    """The ``av.VideoFormat`` of a frame's samples, wherever they lie."""
+    """The ``av.VideoFormat`` of a frame's samples, on a GPU or not."""
     return frame.sw_format or frame.format
 
 
 def downloaded(frame: Any) -> Any:
-    """``frame`` (an ``av.VideoFrame``) in the host's memory."""
+    """``frame`` (an ``av.VideoFrame``) in host memory."""
     return frame.reformat(format=software_format(frame).name) if is_on_device(frame) else frame
 
 
 def on_host(planes: PlanesYUV420) -> PlanesYUV420:
-    """``planes`` with samples that the CPU can read: a download for a frame on a GPU, else the frame itself."""
+    """``planes`` in host memory: downloaded if the frame is on a GPU, else the frame itself."""
     return planes.download() if isinstance(planes, DevicePlanes) else planes

@@ -1,6 +1,6 @@
-"""Loads the compiled kernels, or says once that their NumPy/OpenCV references run instead.
+"""Loads the compiled kernels, or warns once that their NumPy/OpenCV references run instead.
 
-``ANIMEVID_NO_NATIVE=1`` forces the references. ``kernels`` is ``None`` where there is nothing compiled to call.
+``ANIMEVID_NO_NATIVE=1`` forces the references. ``kernels`` is ``None`` if there are no compiled kernels.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ channels    content
 ==========  ==========================================================================
 
 Luma is ``2 * y01 - 1`` (black -1, white 1 of the tagged range), chroma ``2 * c`` with ``c`` in [-0.5, 0.5]
-(``animevid.pixels.codes``): all about [-1, 1]. The codec's own samples go in and come out; there is no RGB on this way.
+(``animevid.pixels.codes``): all roughly within [-1, 1]. The codec's own samples are used; nothing is converted to RGB.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def padded_size(size: Size, *, multiple: int = 8) -> Size:
     """``size`` (height, width) rounded up to ``multiple``, which must itself be a multiple of 4.
 
     Raises:
-        UsageError: a multiple that does not divide into the packed layout.
+        UsageError: a multiple that does not fit the packed layout.
     """
     if multiple < 4 or multiple % 4:
         raise UsageError(f"{multiple = } does not fit the packed layout; give a multiple of 4")
@@ -43,9 +43,9 @@ def pack_yuv420(
 ) -> Float32:
     """The packed tensor (24, H/4, W/4) of ``planes``.
 
-    ``size`` (height, width) is what the frame is resized to on the way (area average down, bilinear up; default: its
-    own); what is then missing to ``multiple`` is filled by reflection at the bottom and the right. ``out``, if given,
-    is written and returned: float32, C-contiguous, of the result's shape (a slot of a batch, for instance).
+    The frame is first resized to ``size`` (height, width; area average down, bilinear up; default: its own), then
+    padded by reflection at the bottom and the right to ``multiple``. ``out``, if given, is written and returned:
+    float32, C-contiguous, of the result's shape (a slot of a batch, for instance).
 
     Raises:
         UsageError: ``size``, ``multiple`` or ``out`` does not fit.
@@ -81,8 +81,8 @@ def pack_yuv420_ref(
 def unpack_yuv420(tensor: Float32, *, like: PlanesYUV420, size: Size | None = None) -> PlanesYUV420:
     """The frame in ``tensor`` (24, H/4, W/4), rounded and clamped to codes, with the tags and bit depth of ``like``.
 
-    ``size`` (height, width), default that of ``like``, is cut from the top left, which undoes the padding. NaN becomes
-    the lowest code. Alpha is kept where the size is that of ``like``.
+    ``size`` (height, width; default: that of ``like``) is cropped from the top left, which removes the padding. NaN
+    becomes the lowest code. Alpha is kept if the size is that of ``like``.
 
     Raises:
         UsageError: a tensor of another shape or dtype, or smaller than ``size``.

@@ -1,7 +1,8 @@
-"""Frames of 255 colours, as GIF holds them: which colours, and which of them each pixel becomes.
+"""Frames of 255 colours for GIF: chooses the palette and each pixel's colour.
 
-Colours are chosen from a sample of a frame and kept for the frames after it while they fit, so that what stands still
-keeps its colour. Pixels are looked up by their cell, one of 64 for each of R', G' and B', after an ordered dither.
+The palette is chosen from a sample of a frame and kept for later frames as long as it fits, so that still areas keep
+their colours. After an ordered dither, each pixel's colour is looked up by its cell, one of 64 for each of R', G' and
+B'.
 """
 
 from __future__ import annotations
@@ -15,24 +16,24 @@ import numpy.typing as npt
 
 UInt8 = npt.NDArray[np.uint8]
 
-#: How many colours are chosen at most: one of GIF's 256 stays free for what is see-through.
+#: Maximum number of colours: one of GIF's 256 is reserved for transparency.
 MOST_COLOURS = 255
-#: A sample has about so many pixels.
+#: Approximate number of pixels in a sample.
 _SAMPLED_PIXELS = 16384
 #: Steps of Lloyd's algorithm after the median cut.
 _REFINEMENTS = 4
-#: Colours no longer fit when the error of a sample has grown by this factor ...
+#: The palette no longer fits if the error of a sample has grown by this factor ...
 _WORSE = 1.25
-#: ... or when so large a share of the pixels more than at first is farther than this from its colour, in codes.
+#: ... or if the share of pixels that are farther than this from their colour, in codes, has grown by this much.
 _FAR, _FAR_SHARE = 24.0, 0.001
-#: What the dither adds or takes away at most, in codes.
+#: Maximum amplitude of the dither, in codes.
 _DITHER = 3.0
 
 
 def choose_colours(sample: UInt8) -> UInt8:
-    """The colours (K, 3) that draw ``sample`` (N, 3), R'G'B', well: a median cut, then steps of Lloyd's algorithm.
+    """A palette (K, 3) for ``sample`` (N, 3), R'G'B': a median cut, then steps of Lloyd's algorithm.
 
-    K is ``MOST_COLOURS``, or less where the sample has fewer colours.
+    K is at most ``MOST_COLOURS``, and less if the sample has fewer colours.
     """
     from PIL import Image
 
@@ -48,9 +49,9 @@ def choose_colours(sample: UInt8) -> UInt8:
 
 
 def nearest_colours(pixels: npt.NDArray[Any], colours: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    """The number of the one of ``colours`` (K, 3) that is nearest to each of ``pixels`` (N, 3)."""
+    """The index into ``colours`` (K, 3) of the nearest colour, for each of ``pixels`` (N, 3)."""
     table = colours.astype(np.float32)
-    # |p - c|^2 = |p|^2 - 2 (p.c - |c|^2 / 2): nearest is the colour whose bracket is largest.
+    # |p - c|^2 = |p|^2 - 2 (p.c - |c|^2 / 2): the nearest colour has the largest bracket.
     closeness = pixels.astype(np.float32) @ table.T - (table**2).sum(axis=1) / 2
     return cast(npt.NDArray[np.intp], closeness.argmax(axis=1))
 
@@ -67,7 +68,7 @@ class Palette:
         self._table = np.full(1 << 18, -1, np.int16)
 
     def indices(self, rgb: UInt8) -> UInt8:
-        """The number of the colour of each pixel's cell, (H, W), for ``rgb`` (H, W, 3), without dither."""
+        """The colour index of each pixel's cell, (H, W), for ``rgb`` (H, W, 3), without dither."""
         cells = _cells(rgb)
         found = self._table[cells]
         if found.min() < 0:
@@ -77,7 +78,7 @@ class Palette:
         return found.astype(np.uint8)
 
     def dithered(self, rgb: UInt8) -> UInt8:
-        """As ``indices``, but steps between colours become a fine pattern."""
+        """Like ``indices``, but with dither."""
         lighter, darker = _dither(*rgb.shape[:2])
         return self.indices(cast(UInt8, cv2.subtract(cv2.add(rgb, lighter), darker)))
 
@@ -89,21 +90,21 @@ class Palette:
 
 
 class _Misfit(NamedTuple):
-    """How far a sample's pixels are from their colours: mean square over the channels, and the share that is far."""
+    """The mean square error of a sample, and the share of pixels that are far from their colour."""
 
     mean_square: float
     far_share: float
 
 
 class KeptPalette:
-    """The palette for one frame after the other: the last one while it fits, else one of new colours."""
+    """Palettes for a sequence of frames: the last one as long as it fits, else a new one."""
 
     def __init__(self) -> None:
         self._palette: Palette | None = None
         self._at_first = _Misfit(0.0, 0.0)
 
     def palette_for(self, rgb: UInt8, *, opaque: npt.NDArray[np.bool_] | None = None) -> Palette:
-        """The palette to draw ``rgb`` (H, W, 3) with; of an ``opaque`` (H, W), where it is seen."""
+        """The palette for ``rgb`` (H, W, 3); ``opaque`` (H, W) says which pixels count."""
         sample = _sample(rgb, opaque)
         if self._palette is None or self._is_worse(_misfit(sample, self._palette)):
             self._palette = Palette(choose_colours(sample))
@@ -116,7 +117,7 @@ class KeptPalette:
 
 
 def _sample(rgb: UInt8, opaque: npt.NDArray[np.bool_] | None) -> UInt8:
-    """Pixels (N, 3) of a grid over the frame; where nothing is opaque, one black pixel."""
+    """Pixels (N, 3) on a grid over the frame; one black pixel if nothing is opaque."""
     step = max(1, round((rgb.shape[0] * rgb.shape[1] / _SAMPLED_PIXELS) ** 0.5))
     grid = rgb[::step, ::step]
     pixels = grid.reshape(-1, 3) if opaque is None else grid[opaque[::step, ::step]]
@@ -143,7 +144,7 @@ def _middles(cells: npt.NDArray[np.uint32]) -> npt.NDArray[np.float32]:
 
 @lru_cache(maxsize=2)
 def _dither(height: int, width: int) -> tuple[UInt8, UInt8]:
-    """What is added to and taken from each sample, (H, W, 3): Bayer's 8x8 matrix, its mean 0."""
+    """The dither for each sample, (H, W, 3): Bayer's 8x8 matrix with mean 0."""
     matrix = np.zeros((1, 1))
     for _ in range(3):
         matrix = np.block([[4 * matrix, 4 * matrix + 2], [4 * matrix + 3, 4 * matrix + 1]])

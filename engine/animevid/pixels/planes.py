@@ -1,4 +1,4 @@
-"""The engine's frame: planar Y'CbCr 4:2:0, as decoders give it and encoders take it."""
+"""The engine's frame format: planar Y'CbCr 4:2:0, as decoders produce and encoders accept it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PlanesYUV420:
     ``y`` is ``(H, W)``; ``u`` and ``v`` are ``(ceil(H / 2), ceil(W / 2))``; ``alpha``, if any, is ``(H, W)``.
     ``uint8`` for ``bit_depth`` 8, ``uint16`` with the value in the low bits for 9..16 (as ``yuv420p10le``).
     Rows may be padded: only the last axis is contiguous (``stride[-1] == itemsize``). Planes may be views
-    into a decoder's buffer, which ``owner`` keeps alive; they are read-only to every stage but the one that made them.
+    into a decoder's buffer, which ``owner`` keeps alive; only the stage that made them may write to them.
     """
 
     y: Plane

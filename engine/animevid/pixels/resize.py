@@ -1,4 +1,4 @@
-"""Planes at another size: area average where they shrink, bilinear where they grow, axis by axis.
+"""Resizes planes, axis by axis: area average to shrink, bilinear to enlarge.
 
 Samples are squares: output sample ``i`` covers ``[i, i + 1) * source / target`` of the source. Chroma is resized on
 its own grid in the same way, so luma and chroma keep their relative position.
@@ -56,8 +56,8 @@ def resize_plane_ref(plane: Plane, size: Size) -> Plane:
 
 
 def resize_float_ref(plane: npt.NDArray[Any], size: Size) -> Float32:
-    """``plane`` at ``size`` in float32, not rounded: what :func:`resize_plane` rounds and ``pack_yuv420`` scales."""
-    import cv2  # here, not above: with the compiled kernels nothing needs OpenCV and start-up stays short
+    """``plane`` at ``size`` in float32, before :func:`resize_plane` rounds or ``pack_yuv420`` scales it."""
+    import cv2  # imported here, since the compiled kernels do not need OpenCV and start-up stays fast
 
     height, width = size
     result: Float32 = np.asarray(plane, np.float32)
@@ -76,7 +76,7 @@ def resize_float_ref(plane: npt.NDArray[Any], size: Size) -> Float32:
 
 
 def resize_planes(planes: PlanesYUV420, size: Size) -> PlanesYUV420:
-    """The frame (alpha too) at ``size`` (height, width); the very same object where it has that size already.
+    """The frame (with alpha) at ``size`` (height, width); the same object if it already has that size.
 
     Raises:
         UsageError: a side below 1.

@@ -1,8 +1,8 @@
 """Planes <-> R'G'B': ``uint8`` arrays and float tensors, for networks and callers that want RGB.
 
-The matrix, range and depth are those of the frame's tags (``Colour.resolved``). Chroma is taken to sit in the middle
-of its four luma samples: bilinear on the way to RGB, a 2x2 mean on the way back. Both ways make the same assumption, so
-a frame that goes to RGB and back has not moved.
+Matrix, range and depth follow the frame's tags (``Colour.resolved``). Chroma is assumed to be centred on its four luma
+samples: bilinear to RGB, a 2x2 mean back. Both directions make the same assumption, so a round trip does not shift the
+chroma.
 """
 
 from __future__ import annotations
@@ -75,10 +75,9 @@ def planes_to_tensor(
 ) -> Float32:
     """One frame of a float32 batch: (3, H, W) for ``layout`` ``"NCHW"``, (H, W, 3) for ``"NHWC"``.
 
-    ``value_range``: the numbers that black and white become (what lies outside is clamped,
-    as it would be in 8-bit RGB).
-    ``size`` (height, width): what the frame is resized to first (default: its own); what is then missing to
-    ``multiple`` is filled by reflection at the bottom and the right.
+    ``value_range``: the numbers for black and white (values outside are clamped, as in 8-bit RGB).
+    The frame is first resized to ``size`` (height, width; default: its own), then padded by reflection at the bottom
+    and the right to ``multiple``.
     """
     return _to_tensor(planes, layout, order, value_range, size, multiple, by_reference=native.kernels is None)
 
@@ -107,7 +106,7 @@ def tensor_to_planes(
 ) -> PlanesYUV420:
     """The frame in ``tensor`` (one of a batch, as :func:`planes_to_tensor` gives it) with the tags of ``like``.
 
-    ``size`` (height, width), default that of ``like``, is cut from the top left, which undoes the padding.
+    ``size`` (height, width; default: that of ``like``) is cropped from the top left, which removes the padding.
 
     Raises:
         UsageError: a tensor of another shape or dtype, or smaller than ``size``.
@@ -148,7 +147,7 @@ def _to_tensor(
     if layout not in ("NCHW", "NHWC"):
         raise UsageError(f"{layout = } is not a layout of RGB tensors; give 'NCHW' or 'NHWC'")
     low, high = value_range
-    # The matrix is guessed from the size of the frame that arrived, not from the network's.
+    # An unspecified matrix is guessed from the size of the original frame, not of the network's.
     planes = replace(planes, colour=planes.colour.resolved(height=planes.height), alpha=None)
     resized = resize_planes(planes, (height, width))
     if by_reference:
@@ -195,7 +194,8 @@ def _from_unit_rgb_ref(rgb: Float32, like: PlanesYUV420) -> PlanesYUV420:
     """Planes with the tags of ``like`` from R'G'B' (H, W, 3) with black 0 and white 1."""
     codes = code_range_of(like)
     kr, kb = _coefficients(like)
-    # NaN is black; clamped to what 8 bits of RGB could say, so that an overshoot does not tint its neighbours' chroma.
+    # NaN becomes black; values are clamped to the range of 8-bit RGB, so that overshoots do not tint neighbouring
+    # chroma.
     rgb = np.clip(np.nan_to_num(rgb, nan=0.0), 0, 1)
     red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
     y = np.float32(kr) * red + np.float32(1 - kr - kb) * green + np.float32(kb) * blue
@@ -253,7 +253,7 @@ def _check_rgb(rgb: UInt8) -> None:
 
 
 def _blank(height: int, width: int, colour: Colour, bit_depth: int, alpha: Plane | None) -> PlanesYUV420:
-    """Tags and shapes for a frame that is still to be made: its planes have no memory of their own."""
+    """A frame with only tags and shapes; its planes have no memory."""
     dtype = np.uint8 if bit_depth == 8 else np.uint16
     zero = np.zeros((), dtype)
     chroma = np.broadcast_to(zero, chroma_size((height, width)))
@@ -261,7 +261,7 @@ def _blank(height: int, width: int, colour: Colour, bit_depth: int, alpha: Plane
 
 
 def _cut(tensor: Float32, like: PlanesYUV420, layout: str, size: Size | None) -> tuple[Float32, PlanesYUV420]:
-    """The part of ``tensor`` that holds the frame, and the tags and shape that the frame shall have."""
+    """The part of ``tensor`` that holds the frame, and the frame's tags and shape."""
     height, width = checked_size(size or (like.height, like.width))
     shape = tensor.shape[1:] if layout == "NCHW" else tensor.shape[:-1]
     channels = tensor.shape[0] if layout == "NCHW" else tensor.shape[-1]
