@@ -1,8 +1,8 @@
-"""Frames that FFmpeg keeps in a GPU's memory: decoded by NVDEC, or to be encoded by NVENC.
+"""Frames that FFmpeg keeps in GPU memory: decoded by NVDEC, or to be encoded by NVENC.
 
-NVDEC has room for 32 surfaces, and FFmpeg asks for as many as a stream refers back to and a few more. What it hands out
-are copies of its own in device memory (``AV_HWACCEL_FLAG_UNSAFE_OUTPUT`` is never set), so whoever keeps a frame
-takes no surface from the decoder: nothing is asked for on top (``extra_hw_frames``), and nothing is counted.
+NVDEC has 32 surfaces, and FFmpeg allocates as many as a stream's reference frames need and a few more. The frames that
+it returns are copies in device memory (``AV_HWACCEL_FLAG_UNSAFE_OUTPUT`` is never set), so keeping them does not occupy
+the decoder's surfaces: no ``extra_hw_frames`` are needed.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from animevid.gpu.driver import Device, open_device
 from animevid.pixels.colour import Colour
 from animevid.pixels.device import CUDA, DevicePlanes, device_planes, is_on_device, software_format
 
-#: What lies in CUDA frames that our kernels read: bits a sample.
+#: The software formats of CUDA frames that our kernels read, with their bits per sample.
 _BIT_DEPTHS = {"nv12": 8, "p010le": 10}
-#: FFmpeg refuses a primary context that waits in another way than its own ("incompatible flags"): torch's, say, that
-#: was there first. It takes the context that is current as it is.
+#: FFmpeg refuses to open a primary context with other flags than its own ("incompatible flags"), such as torch's if it
+#: was created first, but accepts the current context as it is.
 _CURRENT_CONTEXT: dict[str, object] = {"primary_ctx": "0", "current_ctx": "1"}
 
 #: FFmpeg does not retain the context that it finds current, so it stays until the process ends.
@@ -30,7 +30,7 @@ _opening = threading.Lock()
 
 
 def cuda_decoding(device_index: int) -> HWAccel:
-    """For ``av.open`` in this thread: decode with NVDEC into the device's primary context, and leave it there.
+    """For ``av.open`` in this thread: decode with NVDEC in the device's primary context, and leave frames there.
 
     Args:
         device_index: which CUDA device, counted from 0.
@@ -43,7 +43,7 @@ def cuda_decoding(device_index: int) -> HWAccel:
 
 
 def cuda_encoding(device_index: int) -> HWAccel:
-    """For ``add_stream`` in this thread: an encoder that is fed from memory of the device's primary context.
+    """For ``add_stream`` in this thread: an encoder that reads frames in the device's primary context.
 
     Args:
         device_index: which CUDA device, counted from 0.
@@ -65,7 +65,7 @@ def why_no_cuda(device_index: int) -> str | None:
 
 
 def why_not_on_device(frame: av.VideoFrame) -> str | None:
-    """Why the kernels cannot read ``frame`` where it lies; ``None`` if they can."""
+    """Why the kernels cannot read ``frame`` in device memory; ``None`` if they can."""
     if not is_on_device(frame):
         return "NVDEC does not decode this stream"
     if software_format(frame).name not in _BIT_DEPTHS:
@@ -76,7 +76,7 @@ def why_not_on_device(frame: av.VideoFrame) -> str | None:
 
 
 def planes_on_device(frame: av.VideoFrame, *, colour: Colour, download: Any) -> DevicePlanes:
-    """The frame of a CUDA ``frame`` where it lies; ``download(frame)`` gives it as planes of the host."""
+    """A CUDA ``frame`` as planes, without a copy; ``download(frame)`` returns planes in host memory."""
     return device_planes(
         tuple(frame.planes), height=frame.height, width=frame.width, colour=colour, owner=frame,
         bit_depth=_BIT_DEPTHS[software_format(frame).name], download=lambda: download(frame),
@@ -84,7 +84,7 @@ def planes_on_device(frame: av.VideoFrame, *, colour: Colour, download: Any) -> 
 
 
 class DeviceWriter:
-    """Frames on a GPU as frames for an encoder that reads them there."""
+    """Wraps frames on a GPU for an encoder that reads them there."""
 
     def __init__(self, *, device_index: int) -> None:
         from av.video.frame import CudaContext
@@ -93,7 +93,7 @@ class DeviceWriter:
         self._context = CudaContext(device_id=device_index, primary_ctx=False, current_ctx=True)
 
     def write(self, planes: DevicePlanes) -> av.VideoFrame:
-        """A frame over the memory of ``planes``, which the encoder keeps for as long as it reads it."""
+        """A frame that shares the memory of ``planes``, which the encoder keeps alive while it reads it."""
         _enter_primary_context(self._index)
         return av.VideoFrame.from_dlpack(
             planes.surfaces, format=encoder_format(planes.bit_depth), width=planes.width, height=planes.height,
@@ -102,12 +102,12 @@ class DeviceWriter:
 
 
 def encoder_format(bit_depth: int) -> str:
-    """FFmpeg's name of what lies in the memory of a frame on a GPU."""
+    """FFmpeg's software pixel format of a frame on a GPU."""
     return "nv12" if bit_depth == 8 else "p010le"
 
 
 def device_index_of(planes: DevicePlanes) -> int:
-    """Which CUDA device a frame lies on."""
+    """The index of the CUDA device that holds a frame."""
     return int(planes.surfaces[0].__dlpack_device__()[1])
 
 

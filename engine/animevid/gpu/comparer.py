@@ -1,7 +1,8 @@
-"""Did a frame in the device's memory change since another (``pixels.change``)?
+"""Detects changes between two frames in device memory (``pixels.change``).
 
-The host must know before it submits the frame, so it waits: for the decoder, the comparison and four bytes, on a stream
-of its own, while the frames before are drawn. It costs one read of two frames, and the waiting thread sleeps.
+The host must know the result before it submits the frame, so it waits for the decoder, the comparison and a copy of
+four bytes, on a separate stream, while earlier frames are processed. It costs one read of two frames; the waiting
+thread sleeps.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _FLAG_BYTES = 4
 
 
 class FrameComparer:
-    """Compares frames from any thread, one at a time. ``close`` frees what it holds.
+    """Compares frames from any thread, one at a time. ``close`` frees its memory.
 
     Args:
         device (Device): where the frames are.
@@ -54,9 +55,9 @@ class FrameComparer:
             raise
 
     def has_changed(self, before: Surface, now: Surface, *, floor: NoiseFloor) -> bool:
-        """Whether ``now``, of the layout's size and depth of ``before``, differs from it by more than ``floor``.
+        """Whether ``now``, of the same size and depth as ``before``, differs from it by more than ``floor``.
 
-        Waits for what the default stream (a decoder's) was given until now, and for the comparison.
+        Waits for the default stream's (a decoder's) earlier work and for the comparison.
 
         Raises:
             DeviceError: the device failed.

@@ -1,8 +1,8 @@
-"""The temporal filter on a device (``pixels.deflicker`` has the formulas): its kernels, and what a stream showed.
+"""The temporal filter on a device (``pixels.deflicker`` has the formulas): its kernels and its state for one stream.
 
-What is kept from frame to frame lies on the device in float32. Frames run in slots, each on a stream of its own, so the
-filter of one frame waits for that of the frame before by an event: of its input before the network, of its output
-behind it. The networks of neighbouring frames still overlap, and the host waits for nothing.
+The state is kept on the device in float32. Frames run in slots, each on a separate CUDA stream, so each frame's filter
+waits for the previous frame's through events: one for the input before the network, one for the output after it. The
+networks of neighbouring frames still overlap, and the host never waits.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class SettleParams(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class FilterMemory:
-    """Addresses of what a stream keeps, for tensors of one size.
+    """Addresses of the filter's state for one stream, for tensors of one size.
 
     Args:
-        kept_input (int): float32, as one tensor: what the input had settled to.
-        kept_output (int): float32, likewise of the output.
-        earlier (int): float32 (rows, columns) of cells: the weights of the frame before.
+        kept_input (int): float32, like one tensor: the filtered input of the previous frame.
+        kept_output (int): float32, likewise for the output.
+        earlier (int): float32 (rows, columns) of cells: the previous frame's weights.
         change (int): float32 (rows, columns): scratch.
         histogram (int): 128 unsigned integers, zero between frames.
         noise (int): one float32, in codes.
@@ -72,7 +72,7 @@ def cells_of(size: Size) -> Size:
 
 
 def weight_bytes(size: Size) -> int:
-    """Of the weights of one frame, for a tensor of ``size`` in pixels."""
+    """The bytes of one frame's weights, for a tensor of ``size`` in pixels."""
     rows, columns = cells_of(size)
     return 4 * rows * columns
 
@@ -89,7 +89,7 @@ def settle_input(
         card (StyleCard): says layout and range.
         size (tuple[int, int]): (height, width) in pixels.
         half (bool): whether the tensor is float16.
-        first (bool): there is nothing to settle to.
+        first (bool): whether this is the first frame, without earlier state.
     """
     params = _params(tensor, memory.kept_input, weights, memory, card=card, size=size, first=first)
     rows, columns = cells_of(size)
@@ -106,17 +106,17 @@ def settle_input(
 def settle_output(
     tensor: int, weights: int, memory: FilterMemory, *, card: StyleCard, size: Size, half: bool, first: bool
 ) -> Launch:
-    """``pixels.deflicker.settle`` of what the network drew; the arguments are those of :func:`settle_input`."""
+    """``pixels.deflicker.settle`` for the network's output; arguments as for :func:`settle_input`."""
     params = _params(tensor, memory.kept_output, weights, memory, card=card, size=size, first=first)
     rows, columns = cells_of(size)
     return launch_over("animevid_settle_output", params, columns, rows, half=half)
 
 
 class DeviceDeflicker:
-    """What one stream showed before, on a device: ``pixels.deflicker.Deflicker`` for frames in slots.
+    """The temporal filter's state for one stream on a device: ``pixels.deflicker.Deflicker`` for frames in slots.
 
-    Whoever submits a frame calls ``inputs`` before the network and ``outputs`` behind it, one submission after another.
-    ``resources`` frees the memory; whoever closes it has waited for every frame.
+    The submitting thread calls ``inputs`` before the network and ``outputs`` after it, one submission after another.
+    ``resources`` frees the memory; wait for every frame before closing it.
     """
 
     def __init__(self, device: Device, card: StyleCard) -> None:
@@ -131,24 +131,24 @@ class DeviceDeflicker:
         self._small = 0
 
     def forget(self) -> None:
-        """The next frame is the first: a submission failed half-way."""
+        """Start over with the next frame, after a failed submission."""
         self._is_new = True
 
     def inputs(
         self, launch: Callable[[Launch], None], stream: Any, tensors: Sequence[int], *,
         weights: Sequence[int], size: Size, half: bool,
     ) -> list[bool]:  # fmt: skip
-        """Settle the inputs of a submission's frames on ``stream``, in order; ``outputs`` is given what this returns.
+        """Filter the inputs of a submission's frames on ``stream``, in order; pass the result to ``outputs``.
 
         ``tensors`` and ``weights`` are addresses, one of each for a frame; see :func:`settle_input`.
 
         Raises:
-            OutOfDeviceMemory: there is no room for what is kept.
+            OutOfDeviceMemory: there is no room for the state.
             DeviceError: the device failed.
         """
         memory, (input_done, _) = self._prepare(size, stream)
         self._device.call("cuStreamWaitEvent", stream, input_done, 0)
-        if self._is_new:  # a submission that failed may have left counts
+        if self._is_new:  # a failed submission may have left counts
             self._device.call("cuMemsetD8Async", memory.histogram, 0, 4 * _BINS, stream)
         firsts = []
         for tensor, weight in zip(tensors, weights, strict=True):
@@ -163,7 +163,7 @@ class DeviceDeflicker:
         self, launch: Callable[[Launch], None], stream: Any, tensors: Sequence[int], *,
         weights: Sequence[int], size: Size, half: bool, firsts: Sequence[bool],
     ) -> None:  # fmt: skip
-        """Settle what the network drew of the frames that ``inputs`` was given."""
+        """Filter the network's outputs for the frames passed to ``inputs``."""
         memory, (_, output_done) = self._prepare(size, stream)
         self._device.call("cuStreamWaitEvent", stream, output_done, 0)
         for tensor, weight, first in zip(tensors, weights, firsts, strict=True):
@@ -173,7 +173,7 @@ class DeviceDeflicker:
     def _prepare(self, size: Size, stream: Any) -> tuple[FilterMemory, tuple[Any, Any]]:
         call = self._device.call
         if self._events is None:
-            # The noise outlives a change of size, as on the CPU.
+            # The noise estimate survives a change of size, as on the CPU.
             self._small = self._allocate(4 * (_BINS + 1), self.resources)
             events = []
             for _ in "12":
@@ -183,7 +183,7 @@ class DeviceDeflicker:
             call("cuEventRecord", events[0], stream)
             self._events = (events[0], events[1])
         if self._memory is None or size != self._size:
-            for event in self._events:  # frames that are under way still use what is given back
+            for event in self._events:  # frames in flight still use the old memory
                 call("cuEventSynchronize", event)
             self._memory, self._is_new = None, True
             self._of_size.close()

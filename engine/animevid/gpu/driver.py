@@ -1,4 +1,4 @@
-"""The CUDA driver, called through ``cuda-bindings``: one device, opened and closed, and its errors in our tree."""
+"""The CUDA driver, called through ``cuda-bindings``: opens and closes one device and translates its errors."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _LOST = frozenset({214, 220, 700, 702, 709, 710, 714, 715, 716, 717, 718, 719, 9
 
 
 class OutOfDeviceMemory(DeviceError):
-    """A device allocation failed: a smaller batch or size may fit."""
+    """A device allocation failed; a smaller batch or size may fit."""
 
 
 class DeviceLost(DeviceError):
-    """The context is dead: nothing on this device can go on in this process."""
+    """The context is dead; this process can no longer use the device."""
 
 
 def load_driver() -> Any:
@@ -83,7 +83,7 @@ def driver_version() -> str:
 
 
 def check(driver: Any, result: tuple[Any, ...]) -> Any:
-    """What a driver call gave besides its status: nothing, a value, or a tuple.
+    """The results of a driver call without its status: ``None``, a value, or a tuple.
 
     Raises:
         OutOfDeviceMemory, DeviceLost, DeviceError: the status is not success.
@@ -149,9 +149,9 @@ class Device:
         self.make_current()
 
     def _prefer_blocking(self) -> None:
-        """Have waiting threads sleep, as FFmpeg asks of a primary context that it is to share; else it refuses it.
+        """Let waiting threads sleep, which FFmpeg requires of a primary context that it shares.
 
-        Only where nobody has the context yet: who came first (torch, say) chose how it waits.
+        Only works before the context is active; its first user (torch, say) chose how it waits.
         """
         state, _, active = self.driver.cuDevicePrimaryCtxGetState(self._device)
         if int(state) == 0 and not active:
@@ -166,7 +166,7 @@ class Device:
         return check(self.driver, getattr(self.driver, name)(*arguments))
 
     def close(self) -> None:
-        """Let go of the context. Safe to call twice."""
+        """Release the context. Safe to call twice."""
         if self.context is not None:
             self.context = None
             self.driver.cuDevicePrimaryCtxRelease(self._device)
@@ -181,7 +181,7 @@ class Device:
 
 
 def quietly(device: Device, name: str, *arguments: Any) -> None:
-    """Call the driver to free or end something; a device that is lost has freed it already."""
+    """Call the driver to free something; on a lost device it is already freed."""
     try:
         device.call(name, *arguments)
     except DeviceLost:

@@ -9,7 +9,7 @@ from pathlib import Path
 from animevid.errors import BackendError
 from animevid.trusted_files import check_owner_only
 
-#: Where a fatbin lies that is not the installation's own.
+#: The variable that names a fatbin other than the installed one.
 VARIABLE = "ANIMEVID_KERNELS"
 _PACKAGED = Path(__file__).with_name("animevid_kernels.fatbin")
 
@@ -22,7 +22,8 @@ def load_fatbin(*, driver_version: str = "") -> bytes:
             refuses machine code of a newer major CUDA's compiler.
 
     Raises:
-        BackendError: there is none, the driver is too old for the packaged one, or others can write it: it is code.
+        BackendError: there is none, the driver is too old for the packaged one, or other users can write the file,
+        which holds code.
     """
     path = Path(os.environ.get(VARIABLE) or _PACKAGED)
     if not path.is_file():

@@ -1,8 +1,8 @@
-"""Frames in device memory that PyCUDA, CuPy, torch or a hardware decoder owns: read and written where they are.
+"""Reads and writes frames in device memory owned by PyCUDA, CuPy, torch or a hardware decoder, without copies.
 
-Everything that has ``__cuda_array_interface__`` or ``__dlpack__`` is taken, through NVIDIA's ``cuda-core``; streams are
-raw handles (``int(stream.handle)`` in PyCUDA, ``stream.ptr`` in CuPy, ``stream.cuda_stream`` in torch). Nothing here
-waits or copies: work is ordered by events between streams.
+Accepts any object with ``__cuda_array_interface__`` or ``__dlpack__``, through NVIDIA's ``cuda-core``; streams are raw
+handles (``int(stream.handle)`` in PyCUDA, ``stream.ptr`` in CuPy, ``stream.cuda_stream`` in torch). Nothing here waits
+or copies; events order the work between streams.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from animevid.gpu.kernels import Surface, SurfaceLayout
 from animevid.pixels.colour import Colour
 from animevid.pixels.resize import chroma_size
 
-#: Of DLPack and the array interface: "order nothing, the caller does".
+#: For DLPack and the array interface: the caller orders the work.
 _NO_STREAM = -1
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceFrame:
-    """A 4:2:0 frame in device memory. ``owners`` keep the memory alive for as long as the frame lives."""
+    """A 4:2:0 frame in device memory. ``owners`` keep the memory alive."""
 
     surface: Surface
     owners: tuple[Any, ...] = field(default=(), repr=False, compare=False)
@@ -38,13 +38,14 @@ class DeviceFrame:
 def borrow_frame(
     planes: Sequence[Any], *, colour: Colour | None = None, bit_depth: int = 8, writable: bool = False
 ) -> DeviceFrame:
-    """The frame that ``planes`` are: three arrays (Y, U, V), or two (Y, and U and V interleaved: NV12, P010).
+    """A frame made of ``planes``: three arrays (Y, U, V), or two (Y, and interleaved U and V: NV12, P010).
 
-    Each is ``uint8`` for 8 bits, else ``uint16`` (P010 and its kin with the codes in the high bits): Y ``(H, W)``, U
+    Each is ``uint8`` for 8 bits, else ``uint16`` (P010 and similar formats with the codes in the high
+    bits): Y ``(H, W)``, U
     and V ``(h, w) = (ceil(H / 2), ceil(W / 2))``, interleaved ``(h, w, 2)`` or ``(h, 2 w)``. Rows may be padded.
 
     Raises:
-        UsageError: another number, shape, dtype or layout, memory of the host, or read-only where it is to be written.
+        UsageError: a wrong number, shape, dtype or layout; host memory; or read-only memory for a frame to be written.
         BackendError: ``cuda-core`` is not installed.
     """
     if len(planes) not in (2, 3):
@@ -82,7 +83,7 @@ def borrow_frame(
         "nv12" if interleaved else "yuv420p",
         (pitches[0], pitches[1], pitches[2]),
         (0, addresses[1] - first, addresses[2] - first),
-        0,  # in several pieces: nobody copies it whole
+        0,  # not contiguous: it cannot be copied as a whole
     )
     return DeviceFrame(Surface(layout, first, colour or Colour()), tuple(planes))
 
@@ -110,7 +111,7 @@ class _View:
 
 
 class _OrderedByCaller:
-    """A plane of PyAV's, which takes no stream to order itself after, not even "none"."""
+    """A plane of PyAV, whose ``__dlpack__`` accepts no stream argument, not even "none"."""
 
     def __init__(self, plane: Any) -> None:
         self._plane = plane
@@ -133,7 +134,7 @@ def _view(array: Any) -> _View:
         array = _OrderedByCaller(array)
     try:
         view: Any = StridedMemoryView.from_any_interface(array, stream_ptr=_NO_STREAM)
-    except Exception as error:  # whatever the array's own library raises
+    except Exception as error:  # the array's library may raise anything
         raise UsageError(f"{type(array).__name__} cannot be read ({one_line(error)})") from error
     if not view.is_device_accessible:
         raise UsageError(f"{type(array).__name__} is in the host's memory; give an array on the GPU")

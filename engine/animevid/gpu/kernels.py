@@ -1,7 +1,7 @@
-"""How our kernels (``plugins/kernels/*.cuh``) are called: their parameters, byte by byte, and their grids.
+"""Launch parameters (byte by byte) and grids of our kernels (``plugins/kernels/*.cuh``).
 
-Every function here is pure: it turns addresses and sizes into ``Launch`` values, which a stream launches (or, in tests,
-the CPU build of the same kernels runs). The structs mirror ``kernels.cuh``; a test compares their sizes.
+All functions are pure: they turn addresses and sizes into ``Launch`` values, which a stream launches (in tests, a CPU
+build of the same kernels runs them). The structs mirror ``kernels.cuh``; a test compares their sizes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from animevid.pixels.resize import Size, chroma_size
 
 _BLOCK_2D = (32, 8, 1)
 _NORM_THREADS = 256
-#: Samples that one block of ``norm_statistics`` reads, at least: below that, launching costs more than reading.
+#: Minimum number of samples per block of ``norm_statistics``: below that, launching costs more than reading.
 _NORM_CHUNK = 16384
 FORMATS = ("yuv420p", "nv12")
 
@@ -101,7 +101,7 @@ class NormParams(ctypes.Structure):
     )
 
 
-#: The small float32 planes that guided upsampling keeps in its scratch memory.
+#: The small float32 planes in the scratch memory of guided upsampling.
 _LIFT_PLANES = ("guide", "target", "line", "line_offset", "vote", "slope", "offset", "low", "high")
 
 
@@ -142,10 +142,11 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class SurfaceLayout:
-    """How a 4:2:0 frame lies in one block of memory.
+    """The layout of a 4:2:0 frame in one block of memory.
 
-    ``pixel_format``: ``"yuv420p"`` (three planes) or ``"nv12"`` (Y, then U and V interleaved; with more than 8 bits
-    that is P010 and its kin, whose codes lie in the high bits). ``pitches`` and ``offsets`` in bytes, of Y, U and V.
+    ``pixel_format``: ``"yuv420p"`` (three planes) or ``"nv12"`` (Y, then interleaved U and V; above 8 bits this means
+    P010 and similar formats, with the codes in the high bits). ``pitches`` and ``offsets`` are those of Y, U and V, in
+    bytes.
     """
 
     height: int
@@ -253,7 +254,7 @@ def from_rgb(
 
 
 def norm_chunks(group_size: int) -> int:
-    """How many blocks share a group of ``group_size`` samples; ``partials`` needs 12 bytes for each and group."""
+    """How many blocks share a group of ``group_size`` samples; ``partials`` needs 12 bytes per block and group."""
     return max(1, min(_NORM_THREADS, -(-group_size // _NORM_CHUNK)))
 
 
@@ -272,7 +273,8 @@ def norm(
 ) -> tuple[Launch, Launch]:
     """Layer norm (over C, H, W) or instance norm (over H, W) of a tensor of ``shape`` (N, C, H, W), then LeakyReLU.
 
-    ``scale`` and ``shift`` are addresses of float32 (C,); ``partials`` of scratch memory (see ``norm_chunks``).
+    ``scale`` and ``shift`` are addresses of float32 (C,); ``partials`` is the address of scratch memory (see
+    ``norm_chunks``).
     """
     count, channels, height, width = shape
     channel_size = height * width
@@ -309,7 +311,7 @@ def guided_upsample(
     radius: int = 1,
     sharpen: float = 1.0,
 ) -> tuple[Launch, ...]:
-    """``pixels.guided_upsample``: the small packed ``low_out`` of ``low_in`` at the size of ``full``, in ``result``.
+    """``pixels.guided_upsample``: the small packed ``low_out`` of ``low_in`` at the size of ``full``, into ``result``.
 
     Raises:
         UsageError: a small frame that is larger than the full one.
@@ -333,14 +335,14 @@ def guided_upsample(
 
 
 def blend(original: Surface, stylized: Surface, *, strength: float) -> Launch:
-    """``pixels.blend.blend``, written over ``stylized``."""
+    """``pixels.blend.blend``, in place in ``stylized``."""
     params = BlendParams(_c_surface(original), _c_surface(stylized), round(strength * 256))
     rows, columns = chroma_size(stylized.layout.size)
     return launch_over("animevid_blend", params, columns, rows)
 
 
 def compare(before: Surface, now: Surface, changed: int, *, floor: NoiseFloor) -> Launch:
-    """``pixels.change.has_changed`` of two frames of one layout: if so, 1 is written to the integer at ``changed``."""
+    """``pixels.change.has_changed`` for two frames of one layout; if true, writes 1 to the integer at ``changed``."""
     scale = float(1 << (now.layout.bit_depth - 8))
     floors = (floor.largest * scale, floor.block_absolute * scale, floor.block_signed * scale)
     params = CompareParams(_c_surface(before), _c_surface(now), changed, *floors)
@@ -350,7 +352,7 @@ def compare(before: Surface, now: Surface, changed: int, *, floor: NoiseFloor) -
 
 
 def launch_over(name: str, params: ctypes.Structure, columns: int, rows: int, *, half: bool | None = None) -> Launch:
-    """``name`` with a thread for each of ``columns`` x ``rows``; ``half`` chooses between its two types of tensor."""
+    """Launch ``name`` with one thread for each of ``columns`` x ``rows``; ``half`` selects float16 tensors."""
     suffix = "" if half is None else "_f16" if half else "_f32"
     across, down, _ = _BLOCK_2D
     return Launch(name + suffix, (-(-columns // across), -(-rows // down), 1), _BLOCK_2D, params)

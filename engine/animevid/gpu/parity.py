@@ -1,4 +1,4 @@
-"""How far a network in another precision draws from what it drew before, and how far it may."""
+"""Measures and limits how far a network's output changes with its precision."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What two runs of one network may differ by, on outputs in [-1, 1] (one 8-bit code is 2/255 = 0.0078).
+    """How much two runs of a network may differ, on outputs in [-1, 1] (one 8-bit code is 2/255 = 0.0078).
 
-    ``stray_share``: the share of values that may differ by more than ``largest``, though by no infinity and no NaN: a
-    filter that decides (which square is evenest, ink or none) decides otherwise where it was undecided.
+    ``stray_share``: the share of values that may differ by more than ``largest``, but not by infinity or NaN: a filter
+    that selects (the smoothest square, ink or none) may choose differently near its threshold.
     """
 
     largest: float
@@ -34,7 +34,7 @@ class Bound:
 BOUNDS: dict[str, Bound] = {"fp32": Bound(4e-3, 5e-4), "fp16": Bound(0.1, 8e-3, 1e-4)}
 
 
-#: How many of the largest differences a ``Parity`` keeps, as a share: no bound may ask for more strays.
+#: The share of largest differences that a ``Parity`` keeps; no bound may have a larger ``stray_share``.
 _KEPT_SHARE = 1e-3
 
 
@@ -55,7 +55,7 @@ class Parity:
         return f"max {self.largest:.2e}, mean {self.mean:.2e} over {self.frames} frames (range [-1, 1])"
 
     def within(self, bound: Bound) -> bool:
-        """Whether both figures are at most the bound's, but for its strays; a NaN is not."""
+        """Whether both values are within the bound, except for its strays; false for NaN."""
         strays = int(min(bound.stray_share, _KEPT_SHARE) * self.values)
         largest = self.tail[strays] if strays < len(self.tail) else self.largest
         return math.isfinite(self.largest) and largest <= bound.largest and self.mean <= bound.mean

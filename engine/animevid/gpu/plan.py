@@ -1,4 +1,4 @@
-"""What the slots of a pipeline hold, and less of it where the device has no room."""
+"""Plans what the slots of a pipeline hold, and smaller plans if the device has no room."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SlotPlan:
-    """What every slot of a pipeline holds.
+    """What each slot of a pipeline holds.
 
     Args:
         layout (SurfaceLayout): of the frames.
         card (StyleCard): of the style.
-        net_size (tuple[int, int]): (height, width) in pixels of what the network sees, before padding; smaller than the
-            frame, it is brought back to full size by guided upsampling.
-        batch (int): frames that a slot takes at once. Default: 1.
+        net_size (tuple[int, int]): (height, width) in pixels at which the network runs, before padding; if it is
+            smaller than the frame, a guided upsample restores the full size.
+        batch (int): frames per slot. Default: 1.
         slots (int): how many. Default: 3.
         use_graphs (bool): capture the network into a CUDA graph. Default: true.
-        tile (tuple[int, int]): (height, width) in pixels that the network sees at once, where it does not fit whole.
-            Default: ``None``, all of it.
+        tile (tuple[int, int]): (height, width) in pixels of a tile, if the whole tensor does not fit. Default:
+            ``None``, no tiles.
     """
 
     layout: SurfaceLayout
@@ -47,17 +47,17 @@ class SlotPlan:
 
     @property
     def multiple(self) -> int:
-        """What the sides of the tensor divide by, in pixels."""
+        """The multiple of both sides of the tensor, in pixels."""
         return self.card.padded_multiple_px
 
     @property
     def network_px(self) -> Size:
-        """What the network is opened for: a tile, or all of the tensor."""
+        """The size that the network is opened for: a tile or the whole tensor."""
         return self.tile or self.padded
 
     @cached_property
     def tiles(self) -> tuple[tuple[Span, Span], ...]:
-        """Rows and columns of each tile, in pixels of the tensor; empty where the network sees all of it."""
+        """Rows and columns of each tile, in pixels of the tensor; empty without tiles."""
         if self.tile is None:
             return ()
         rows, columns = (
@@ -72,7 +72,7 @@ class SlotPlan:
 
     @property
     def small_layout(self) -> SurfaceLayout:
-        """An RGB network's small frame, before it is brought to full size."""
+        """The layout of an RGB network's small frame, before upsampling."""
         return surface_layout(*self.net_size, bit_depth=self.layout.bit_depth)
 
     @property
@@ -99,9 +99,9 @@ def plan_slots(
 
 
 def smaller_plan(plan: SlotPlan) -> SlotPlan | None:
-    """Half the batch, then one slot alone, then tiles, smaller and smaller, said in the log; ``None``: that was all.
+    """The next smaller plan: half the batch, then one slot, then ever smaller tiles; logged. ``None``: there is none.
 
-    None of it changes a result: tiles overlap by what a pixel of the network sees, as they do on the CPU.
+    This does not change results: tiles overlap by the receptive field, as on the CPU.
     """
     if plan.batch > 1:
         _LOG.warning("the GPU is out of memory: going on with batches of %d", plan.batch // 2)
@@ -122,7 +122,7 @@ def smaller_plan(plan: SlotPlan) -> SlotPlan | None:
 
 
 def _smaller_tile(plan: SlotPlan) -> Size | None:
-    """A tile of the fewest pixels that fewer cuts than before leave no room for; ``None``: there is none."""
+    """The largest tile smaller than the present one; ``None``: there is none."""
     card = plan.card
     if not card.tileable or card.fixed_size_px is not None:
         return None

@@ -1,4 +1,5 @@
-"""Device memory for frames that leave us: lent to an encoder as DLPack, and lent again when it has let go."""
+"""Pooled device memory for output frames: passed to an encoder as DLPack, and reused once the encoder has released
+it."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ class _DlManaged(ctypes.Structure):
     _fields_ = (("tensor", _DlTensor), ("context", ctypes.c_void_p), ("deleter", _DELETER))
 
 
-#: What others hold of ours, by the address of its ``DLManagedTensor``: alive until they call its deleter.
+#: Tensors that others hold, by the address of the ``DLManagedTensor``: kept alive until its deleter is called.
 _HELD: dict[int, tuple[Any, ...]] = {}
 
 
@@ -58,7 +59,7 @@ _let_go = _DELETER(lambda managed: _HELD.pop(managed, None) and None)
 
 
 class SharedPlane:
-    """One plane of a lent frame, for ``__dlpack__``. Strides in samples."""
+    """One plane of a pooled frame, for ``__dlpack__``. Strides are in samples."""
 
     def __init__(
         self, frame: LentFrame, address: int, *, shape: tuple[int, ...], strides: tuple[int, ...], sample_bytes: int
@@ -70,7 +71,7 @@ class SharedPlane:
         return _CUDA, self._frame.device_index
 
     def __dlpack__(self, *, stream: object = None, **_: object) -> object:
-        """A capsule. What was drawn is done before a frame is handed out, so there is nothing to order."""
+        """A capsule. A frame is finished before it is handed out, so no ordering is needed."""
         shape, strides = ((ctypes.c_int64 * len(sides))(*sides) for sides in (self._shape, self._strides))
         kind, where = (_UNSIGNED, 8 * self._sample_bytes, 1), self.__dlpack_device__()
         managed = _DlManaged(_DlTensor(self._address, *where, len(shape), *kind, shape, strides, 0), None, _let_go)
@@ -81,7 +82,7 @@ class SharedPlane:
 
 
 class LentFrame:
-    """NV12 or P010 memory of a pool. It goes back when nobody holds it: neither us nor an encoder."""
+    """NV12 or P010 memory from a pool. It returns to the pool when neither we nor an encoder hold it."""
 
     def __init__(self, pool: FramePool, address: int) -> None:
         self._pool, self.address = pool, address
@@ -108,14 +109,14 @@ class LentFrame:
 
 
 class FramePool:
-    """Device memory for frames of one ``layout`` (NV12 or P010), grown as it is asked for. From any thread."""
+    """Device memory for frames of one ``layout`` (NV12 or P010), which grows on demand. Thread-safe."""
 
     def __init__(self, device: Device, layout: SurfaceLayout) -> None:
         self.device, self.layout = device, layout
         self._free: list[int] = []
         self._lent = 0
         self._closed = False
-        # Taken again by the same thread when the collector gives frames back in the middle of it.
+        # Reentrant: the garbage collector may return frames while this thread holds it.
         self._lock = threading.RLock()
 
     def take(self) -> LentFrame:
@@ -130,7 +131,7 @@ class FramePool:
         return frame
 
     def download(self, frame: LentFrame, colour: Colour) -> PlanesYUV420:
-        """The frame in the host's memory. Waits for nothing but the copy."""
+        """The frame in host memory. Waits only for the copy."""
         layout, device = self.layout, self.device
         memory = np.empty(layout.total_bytes, np.uint8)
         device.make_current()
@@ -151,7 +152,7 @@ class FramePool:
         return PlanesYUV420(planes[0], planes[1], planes[2], layout.bit_depth, colour)
 
     def close(self) -> None:
-        """Free what came back; what is still lent is freed when it does. Safe to call twice."""
+        """Free all returned memory; frames still in use are freed when they return. Safe to call twice."""
         with self._lock:
             self._closed = True
             free, self._free = self._free, []
@@ -167,7 +168,7 @@ class FramePool:
         self._release(address)
 
     def _release(self, address: int) -> None:
-        if self.device.context is None:  # the context has gone, and its memory with it
+        if self.device.context is None:  # the context is gone, and its memory with it
             return
         try:
             self.device.make_current()

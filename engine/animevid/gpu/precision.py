@@ -1,20 +1,20 @@
 """A float32 ONNX graph -> the same graph in half precision, by construction: every tensor's type is in the file.
 
-TensorRT 11 and TensorRT for RTX are strongly typed: they run what the graph says and have no FP16 flag. ``to_half``
-therefore writes the types itself. Convolutions, activations, padding and resizing become float16. In float32 stay:
+TensorRT 11 and TensorRT for RTX are strongly typed: they use the graph's types and have no FP16 flag. So ``to_half``
+sets the types itself. Convolutions, activations, padding and resizing become float16. These stay in float32:
 
 - ``FLOAT32_OPS``: normalization layers, reductions (means, sums, norms), exponentials and roots, because a sum of 10^5
   squares or a variance of 10^-9 does not fit half precision;
 - arithmetic between them: the squares that go into a mean and the differences and quotients made from it
   (``ARITHMETIC`` operators whose result feeds, or whose input comes from, an operator above);
-- filters over box means (``AveragePool`` with windows that overlap: Kuwahara's, guided and ink filters), from what is
-  averaged to the next layer or the output: a variance of 10^-5 is the difference of two means near 1, and its fourth
-  power is less than half precision holds, so that the weights of all squares become 0 and their quotient no number;
+- filters over box means (``AveragePool`` with windows that overlap: Kuwahara's, guided and ink filters), from their
+  input to the next layer or the output: a variance of 10^-5 is the difference of two means near 1, and its fourth power
+  underflows half precision, so that the weights of all squares become 0 and their quotient NaN;
 - a node with a weight beyond 65504, and arithmetic with one number below 2^-14, where half precision loses bits (the
   epsilon of a norm);
 - the graph's inputs and outputs, unless ``half_io`` is set, and sizes and scales of ``Resize``.
 
-Operators and opset are kept; ``Cast`` nodes join the two precisions, one a tensor. Needs the package ``onnx``.
+Operators and opset are kept; ``Cast`` nodes connect the two precisions, one per tensor. Needs the package ``onnx``.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ FLOAT32_OPS: frozenset[str] = frozenset(
         "Sqrt",
     ]
 )
-#: Of these, the layers that end with what they normalized: what follows is image data again, no statistic.
+#: Of these, the layers whose output is normalized image data, not a statistic.
 WHOLE_NORMS: frozenset[str] = frozenset(
     [
         "BatchNormalization",
@@ -89,7 +89,7 @@ WHOLE_NORMS: frozenset[str] = frozenset(
 #: Elementwise operators that follow their neighbours into float32.
 ARITHMETIC: frozenset[str] = frozenset(["Abs", "Add", "Div", "Identity", "Max", "Min", "Mul", "Neg", "Sub", "Sum"])
 
-#: What carries on the result of a box filter in float32: elementwise operators and those that only move values. The
+#: Operators that continue a box filter in float32: elementwise ones and those that only move values. The
 #: next layer (a convolution, a product of matrices, a resize, a norm) ends the filter.
 FILTER_OPS: frozenset[str] = (ARITHMETIC | FLOAT32_OPS - WHOLE_NORMS) | frozenset(
     [
@@ -116,7 +116,7 @@ _UNTOUCHED_INPUTS: dict[str, frozenset[int]] = {
     "Resize": frozenset({1, 2}),
     "Upsample": frozenset({1}),
 }
-#: Operators that make or spell out a type of their own.
+#: Operators that create or declare a type.
 _TYPED = frozenset(
     ["Cast", "CastLike", "ConstantOfShape", "RandomNormal", "RandomUniform", "EyeLike", "Range", "Shape", "Size"]
 )
@@ -129,10 +129,10 @@ def to_half(model: bytes, *, half_io: bool = False) -> bytes:
     """``model`` (a serialized float32 ONNX file) in half precision inside; names, shapes, opset and metadata stay.
 
     A card in the metadata says ``precision`` ``"fp16"`` afterwards. ``half_io`` makes the float32 inputs and outputs
-    float16 too, for engines that are fed by kernels. A model that has float16 tensors already is returned as it is.
+    float16 too, for engines that are fed by kernels. A model that already has float16 tensors is returned unchanged.
 
     Raises:
-        StyleError: not an ONNX model, or one that this pass does not take (quantized, control flow).
+        StyleError: not an ONNX model, or one that this pass does not support (quantized, control flow).
     """
     onnx = _onnx()
     try:
@@ -176,8 +176,8 @@ def spell_out_rounding(model: bytes) -> bytes:
     """A float32 graph with the numbers of ``model``: each float16 tensor is rounded to float16 and back.
 
     ONNX Runtime computes most of half precision in float32 on a CPU and drops the casts that it puts between two
-    operators, so that nothing overflows and little is rounded there; casts that are in the graph it keeps. A model
-    without float16 is returned as it is.
+    operators, so that nothing overflows and little is rounded; it keeps casts that are in the graph. A model without
+    float16 is returned unchanged.
 
     Raises:
         BackendError: not an ONNX model.
@@ -219,7 +219,7 @@ def spell_out_rounding(model: bytes) -> bytes:
 
 
 class _Pass:
-    """One walk over a graph in its (topological) order. Changes the graph that it was made on."""
+    """One pass over a graph in topological order. Changes the graph in place."""
 
     def __init__(self, proto: onnx.ModelProto, *, half_io: bool) -> None:
         self._onnx = _onnx()
@@ -265,7 +265,7 @@ class _Pass:
         self._types[node.output[position]] = made
         self._nodes.append(self._cast(node.output[position], name, declared))
         self._types[name] = declared
-        # Whoever else reads it finds the value as it was made.
+        # Other readers get the original value.
         self._casts[name, made] = node.output[position]
 
     def _replace_contents(self) -> None:
@@ -341,7 +341,7 @@ class _Pass:
 
 
 def _float32_nodes(nodes: Sequence[onnx.NodeProto], weight: Callable[[str], Tensor | None]) -> set[int]:
-    """Indices of the nodes that stay in float32; see the module's text for the rules."""
+    """Indices of the nodes that stay in float32; the module's docstring has the rules."""
     made_by = {name: index for index, node in enumerate(nodes) for name in node.output}
     chosen = {index for index, node in enumerate(nodes) if node.op_type in FLOAT32_OPS}
     statistics = {index for index in chosen if nodes[index].op_type not in WHOLE_NORMS}
@@ -351,12 +351,12 @@ def _float32_nodes(nodes: Sequence[onnx.NodeProto], weight: Callable[[str], Tens
             if values.largest > HALF_MAX or is_epsilon:
                 chosen.add(index)
                 statistics.add(index)
-    # Backwards: what goes into a sum or a root is made in float32 ...
+    # Backwards: inputs of a sum or a root are computed in float32 ...
     for index in range(len(nodes) - 1, -1, -1):
         if index in statistics:
             sources = {made_by[name] for name in nodes[index].input if name in made_by}
             statistics |= {source for source in sources if nodes[source].op_type in ARITHMETIC}
-    # ... and forwards: what is made of a statistic too, up to the next layer or to a residual sum.
+    # ... and forwards: results of a statistic too, up to the next layer or to a residual sum.
     for index, node in enumerate(nodes):
         is_residual = node.op_type in ("Add", "Sum") and all(name in made_by for name in node.input)
         if node.op_type in ARITHMETIC and not is_residual and any(made_by.get(n) in statistics for n in node.input):
@@ -365,14 +365,14 @@ def _float32_nodes(nodes: Sequence[onnx.NodeProto], weight: Callable[[str], Tens
 
 
 def _filter_nodes(nodes: Sequence[onnx.NodeProto], made_by: Mapping[str, int]) -> set[int]:
-    """Indices of the nodes of filters over box means: what is averaged, the means, and all that is made of them."""
+    """Indices of the nodes of filters over box means: their inputs, the means, and everything computed from them."""
     inside = {index for index, node in enumerate(nodes) if _is_box_filter(node)}
-    # What is averaged (squares, and the padding around them) ...
+    # The inputs (squares, and the padding around them) ...
     for index in range(len(nodes) - 1, -1, -1):
         if index in inside:
             sources = {made_by[name] for name in nodes[index].input if name in made_by}
             inside |= {source for source in sources if nodes[source].op_type in (ARITHMETIC | {"Pad"})}
-    # ... and what is made of it.
+    # ... and the results.
     for index, node in enumerate(nodes):
         if node.op_type in FILTER_OPS and any(made_by.get(name) in inside for name in node.input):
             inside.add(index)
@@ -380,7 +380,7 @@ def _filter_nodes(nodes: Sequence[onnx.NodeProto], made_by: Mapping[str, int]) -
 
 
 def _is_box_filter(node: onnx.NodeProto) -> bool:
-    """A mean over windows that overlap; one whose windows do not overlap only downsamples."""
+    """Whether it is a mean over overlapping windows; without overlap it only downsamples."""
     if node.op_type != "AveragePool":
         return False
     sides = {attribute.name: list(attribute.ints) for attribute in node.attribute}

@@ -1,9 +1,9 @@
-"""A quantized ONNX graph (Q/DQ) in the form that TensorRT takes: symmetric, signed, biases in float32.
+"""Converts a quantized ONNX graph (Q/DQ) to the form that TensorRT accepts: symmetric, signed, biases in float32.
 
 Our INT8 files are made for CPUs: activations are unsigned 8-bit codes with a zero point, biases 32-bit codes, and a
-``Relu`` is left to the lowest code. TensorRT's INT8 is signed with a zero point of 0 and takes no integer biases. The
-pass keeps weights and graph, gives each activation the symmetric range that holds its old one (which costs up to one
-bit), dequantizes biases, and spells out the ``Relu`` that a zero point of 0 stood for. Needs the package ``onnx``.
+``Relu`` is implied by the lowest code. TensorRT's INT8 is signed with a zero point of 0 and has no integer biases. This
+pass keeps weights and graph, gives each activation the smallest symmetric range that contains its old one (which costs
+up to one bit), dequantizes biases, and adds the ``Relu`` that a zero point of 0 implied. Needs the package ``onnx``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def to_symmetric(model: bytes) -> bytes:
     """``model`` (a serialized Q/DQ ONNX file) with symmetric int8 activations and float32 biases.
 
     Raises:
-        StyleError: not an ONNX model, or quantized in a way that TensorRT has no form for.
+        StyleError: not an ONNX model, or quantized in a way that TensorRT does not support.
     """
     import onnx
 
@@ -70,7 +70,7 @@ def to_symmetric(model: bytes) -> bytes:
     graph.node.extend(nodes)
     graph.initializer.extend(kept)
     graph.initializer.extend(onnx.numpy_helper.from_array(array, name) for name, array in changed.items())
-    # The quantizer declares domains that it does not use, which a parser may ask for.
+    # The quantizer declares unused domains, which a parser may reject.
     domains = {node.domain for node in nodes}
     opsets = [entry for entry in proto.opset_import if entry.domain in domains | {""}]
     del proto.opset_import[:]

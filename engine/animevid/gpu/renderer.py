@@ -1,4 +1,4 @@
-"""Whole frames on the device: one ``DevicePipeline`` for each form of frame, opened at its first frame."""
+"""Runs whole frames on the device: one ``DevicePipeline`` per form of frame, opened at its first frame."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from animevid.styles.card import StyleCard
 
 _LOG = logging.getLogger(__name__)
 
-#: Forms of frames whose slots stay open: a video has one, a window that changes its quality four.
+#: Forms of frames whose slots stay open: a video has one, a window with adaptive quality four.
 _MAX_PIPELINES = 6
 
 #: Size and depth of the frame, and the network's size.
@@ -82,22 +82,22 @@ class SlotRunner:
         slots: int = 3,
         prepares: bool = False,
     ) -> None:
-        """``prepares``: networks take long to open and may be opened in another thread while frames are drawn."""
+        """``prepares``: whether networks take long to open and may be opened in another thread meanwhile."""
         self._device, self._card, self._open_network = device, card, open_network
         self._kernels, self._batch, self._slots = kernels, batch, slots
-        #: Whether results stay in the device's memory (``pixels.device.DevicePlanes``), for an encoder that reads it.
+        #: Whether results stay in device memory (``pixels.device.DevicePlanes``), for an encoder that reads them there.
         self.results_on_device = False
         self._pipelines: dict[_Form, DevicePipeline] = {}
         self._pools: dict[SurfaceLayout, FramePool] = {}
         self._comparer: FrameComparer | None = None
         self._compare_turn = threading.Lock()
-        #: Memory of temporal filters: those that are in use, and those that nobody has any more.
+        #: Temporal filters' memory: in use, and waiting to be freed.
         self._filters: list[ExitStack] = []
         self._dropped_filters: list[ExitStack] = []
         self._preparer = ThreadPoolExecutor(1, thread_name_prefix="animevid-engines") if prepares else None
-        #: Forms that were asked for ahead: true once there is nothing left to wait for.
+        #: Forms requested ahead of time: true once they are ready.
         self._asked: dict[_Form, bool] = {}
-        # Who submits takes turns; who waits for results does not wait for them.
+        # Submitting threads take turns; threads that wait for results do not need this lock.
         self._turn = threading.Lock()
 
     def takes(self, planes: PlanesYUV420, net_size: Size) -> bool:
@@ -110,7 +110,7 @@ class SlotRunner:
     def new_deflicker(self) -> DeviceDeflicker:
         made = DeviceDeflicker(self._device, self._card)
         self._filters.append(made.resources)
-        # Whoever drops it may be in the middle of something: its memory is given back by the next who submits.
+        # It may be dropped at any moment, so the next submission frees its memory.
         weakref.finalize(made, self._dropped_filters.append, made.resources).atexit = False
         return made
 
@@ -157,7 +157,7 @@ class SlotRunner:
                         deflicker=deflicker,
                     )
                 except OutOfDeviceMemory as error:
-                    # Something of the network's own did not fit (an execution context, a graph).
+                    # Some part of the network did not fit (an execution context, a graph).
                     self._open_smaller(form, error)
                     continue
                 if targets:
@@ -180,14 +180,14 @@ class SlotRunner:
             if form not in self._asked:
                 self._asked[form] = form in self._pipelines
                 if not self._asked[form]:
-                    # Tags as they are, but no samples: the frame itself may be gone by then.
+                    # Keep tags but no samples: the frame itself may be gone by then.
                     blank = _blank_of(form, planes.colour)
                     self._preparer.submit(self._prepare, blank, form)
 
     def _prepare(self, blank: PlanesYUV420, form: _Form) -> None:
-        """Open the slots of a form and draw two frames in them, so that nothing is built, compiled or captured later.
+        """Open the slots of a form and stylize two frames, so that nothing is built, compiled or captured later.
 
-        The network is opened without holding up those who draw; a failure is left to whoever uses the form.
+        The network is opened without blocking others; errors are raised when the form is used.
         """
         try:
             with self._turn:
@@ -213,7 +213,7 @@ class SlotRunner:
                 # Its engine is on disk at least.
                 pipeline.close()
             else:
-                # Not used yet: the first to go.
+                # Not used yet, so it is closed first.
                 self._pipelines = {form: pipeline, **self._pipelines}
 
     def draw(
@@ -226,10 +226,10 @@ class SlotRunner:
         stream: int = 0,
         deflicker: DeviceDeflicker | None = None,
     ) -> Submission:
-        """Draw a frame that is on the device into another, without touching the host; ``DevicePipeline.draw``.
+        """Stylize a frame on the device into another, without touching the host; see ``DevicePipeline.draw``.
 
         Raises:
-            UsageError: another size or depth of the two, or a network larger than the frame.
+            UsageError: frames of different size or depth, or a network larger than the frame.
             DeviceError: the device failed, or has no room.
         """
         with self._turn:
@@ -240,7 +240,7 @@ class SlotRunner:
             return pipeline.draw([source], [target], stream=stream, deflicker=deflicker)
 
     def close(self) -> None:
-        """Free everything; what was submitted keeps its results. Safe to call twice."""
+        """Free everything; submissions keep their results. Safe to call twice."""
         if self._preparer is not None:
             self._preparer.shutdown(cancel_futures=True)
         with self._compare_turn:
@@ -259,7 +259,7 @@ class SlotRunner:
             self._close_filter(resources)
 
     def _targets(self, frames: Sequence[PlanesYUV420]) -> list[LentFrame]:
-        """Device memory for results that stay there; none where they do not."""
+        """Device memory for results that stay there; ``None`` if results are copied to the host."""
         first = frames[0]
         if not self.results_on_device or any(frame.alpha is not None for frame in frames):
             return []
@@ -277,7 +277,7 @@ class SlotRunner:
                 self._pipelines.pop(next(iter(self._pipelines))).close()
             plan = plan_slots(like, self._card, net_size=form[-1], batch=self._batch, slots=self._slots)
             known = self._opened(plan)
-        self._pipelines[form] = known  # the last one used is the last one closed
+        self._pipelines[form] = known  # the most recently used is closed last
         return known
 
     def _opened(self, plan: SlotPlan) -> DevicePipeline:
@@ -330,7 +330,7 @@ def _blank_of(form: _Form, colour: Colour) -> PlanesYUV420:
 
 
 def _blank(frame: DeviceFrame) -> PlanesYUV420:
-    """A frame of that form for planning: its planes have no memory of their own."""
+    """A frame of that form for planning; its planes have no memory."""
     layout = frame.layout
     zero = np.zeros((), np.uint8 if layout.sample_bytes == 1 else np.uint16)
     chroma = np.broadcast_to(zero, chroma_size(layout.size))

@@ -25,9 +25,9 @@ from animevid.styles.card import Layout
 
 _LOG = logging.getLogger(__name__)
 
-_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: not ordered after the null stream, which belongs to others
-#: CU_EVENT_BLOCKING_SYNC: who waits sleeps, for decoders and encoders want the core; whatever the context says, waits
-#: for an event spin otherwise. CU_EVENT_DISABLE_TIMING: cheaper to wait for.
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: not ordered after the null stream, which others use
+#: CU_EVENT_BLOCKING_SYNC: waiting threads sleep, since decoders and encoders need the core; otherwise waits for an
+#: event spin, whatever the context's flags. CU_EVENT_DISABLE_TIMING: cheaper to wait for.
 _EVENT_FLAGS = 1 | 2
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 
@@ -39,16 +39,16 @@ class _Slot:
         self.index = index
         self._layout, self._small_layout = plan.layout, plan.small_layout
         self.frames: list[PlanesYUV420] = []
-        #: Others' memory, in place of the slot's own: none, or as many as there are frames.
+        #: Borrowed memory used instead of the slot's own: none, or one per frame.
         self.sources: list[DeviceFrame] = []
         self.targets: list[DeviceFrame] = []
-        #: What the stream of these frames showed before; alive for as long as its memory is used.
+        #: The temporal filter of these frames; kept alive while its memory is used.
         self.deflicker: DeviceDeflicker | None = None
-        #: By numbers of frames.
+        #: Captured graphs by number of frames.
         self._seen: set[int] = set()
         self._graphs: dict[int, Any] = {}
         self._refuses_capture = False
-        # Frames of a batch lie behind each other without a gap: the network sees one tensor.
+        # The frames of a batch are contiguous: the network sees one tensor.
         self.tensor_bytes = (2 if half else 4) * math.prod(plan.card.tensor_shape(1, *plan.padded))
         frame_bytes = plan.batch * plan.layout.total_bytes
 
@@ -70,7 +70,7 @@ class _Slot:
         self.host_out, self._view_out = host_memory(frame_bytes)
         self.device_in, self.device_out = device_memory(frame_bytes), device_memory(frame_bytes)
         self.tensor_in, self.tensor_out = (device_memory(plan.batch * self.tensor_bytes) for _ in range(2))
-        #: How much of each frame is new, for ``deflicker``.
+        #: Each frame's weights for ``deflicker``.
         self._weight_bytes = weight_bytes(plan.padded)
         self._weights = device_memory(plan.batch * self._weight_bytes)
         self.tile_in = self.tile_out = 0
@@ -79,7 +79,7 @@ class _Slot:
             self.tile_in, self.tile_out = (device_memory(tile_bytes) for _ in range(2))
         self.scratch = self._small = self.packed_in = self.packed_out = 0
         if plan.upsamples:
-            # One frame after another: the frames of a batch share what lies between.
+            # One frame after another: the frames of a batch share the intermediate memory.
             self.scratch = device_memory(kernels.upsample_scratch_bytes(plan.net_size))
             if plan.card.layout is not Layout.PACKED_YUV420:
                 rows, columns = (side // 4 for side in plan.small_padded)
@@ -88,19 +88,19 @@ class _Slot:
 
     @property
     def count(self) -> int:
-        """How many frames are in work."""
+        """The number of frames being processed."""
         return len(self.frames) or len(self.sources)
 
     def inputs(self) -> list[int]:
-        """Addresses of the network's inputs, one a frame."""
+        """Addresses of the network's inputs, one per frame."""
         return [self.tensor_in + index * self.tensor_bytes for index in range(self.count)]
 
     def outputs(self) -> list[int]:
-        """And of its outputs."""
+        """Addresses of the network's outputs, one per frame."""
         return [self.tensor_out + index * self.tensor_bytes for index in range(self.count)]
 
     def weights(self) -> list[int]:
-        """And of how much of each frame is new."""
+        """Addresses of each frame's filter weights."""
         return [self._weights + index * self._weight_bytes for index in range(self.count)]
 
     def surface_in(self, index: int) -> Surface:
@@ -110,7 +110,7 @@ class _Slot:
         return self.targets[index].surface if self.targets else self._surface(self.device_out, index)
 
     def surface_small(self, index: int) -> Surface:
-        # The matrix of an untagged frame is guessed by its size: the small one means what the full one means.
+        # An unspecified matrix is guessed by size: the small frame uses the full frame's.
         colour = self.surface_in(index).colour.resolved(height=self._layout.height)
         return Surface(self._small_layout, self._small, colour)
 
@@ -122,7 +122,7 @@ class _Slot:
         targets: Sequence[DeviceFrame] = (),
         deflicker: DeviceDeflicker | None = None,
     ) -> None:
-        """Copy into pinned memory what is not on the device. The slot is idle: nobody reads it."""
+        """Copy host frames into pinned memory. The slot must be idle."""
         self.frames, self.sources, self.targets = list(frames), list(sources), list(targets)
         self.deflicker = deflicker
         if self.sources:
@@ -134,10 +134,10 @@ class _Slot:
     def run_network(
         self, device: Device, enqueue: Callable[[], None], *, use_graphs: bool, capturable: Callable[[], bool]
     ) -> None:
-        """Submit the network's work for as many frames as there are, from a captured graph where there is one.
+        """Submit the network for all frames, from a captured graph if there is one.
 
-        A number of frames is captured when it comes the second time: TensorRT must have run a shape once before, and
-        what comes once (a film's last frames) is not worth a graph.
+        A batch size is captured the second time it occurs: TensorRT must have run a shape once before, and a size that
+        occurs once (a video's last frames) is not worth a graph.
         """
         key = self.count
         if not use_graphs or self._refuses_capture or key not in self._seen:
@@ -149,17 +149,17 @@ class _Slot:
             enqueue()
 
     def mark_done(self, device: Device) -> None:
-        """What was submitted until now is what ``wait`` waits for."""
+        """Record the point that ``wait`` waits for."""
         device.call("cuEventRecord", self._done, self.stream)
 
     def order_after(self, device: Device, stream: int) -> None:
-        """What is submitted next waits for what ``stream`` has now."""
-        # The event is of the slot's last work, which is done: it may be recorded again.
+        """Make later work wait for the present work of ``stream``."""
+        # The event belongs to the slot's last work, which is done, so it may be recorded again.
         device.call("cuEventRecord", self._done, stream)
         device.call("cuStreamWaitEvent", self.stream, self._done, 0)
 
     def order_before(self, device: Device, stream: int) -> None:
-        """What ``stream`` is given next waits for what was submitted."""
+        """Make later work of ``stream`` wait for the submitted work."""
         device.call("cuEventRecord", self._done, self.stream)
         device.call("cuStreamWaitEvent", stream, self._done, 0)
 
@@ -167,7 +167,7 @@ class _Slot:
         device.call("cuEventSynchronize", self._done)
 
     def results(self) -> list[PlanesYUV420]:
-        """The frames in pinned memory, copied out: the slot may be filled again, and holds nobody's memory."""
+        """Copies of the frames in pinned memory. The slot may then be reused and holds no borrowed memory."""
         frames, drawn_elsewhere = self.frames, bool(self.targets)
         self.frames, self.sources, self.targets, self.deflicker = [], [], [], None
         if drawn_elsewhere:
@@ -184,10 +184,10 @@ class _Slot:
         self._graphs.clear()
 
     def _capture(self, device: Device, enqueue: Callable[[], None], key: int) -> bool:
-        """Capture the network into a graph of its own; false where it cannot be, then and later: graphs save time only.
+        """Capture the network into a graph; false if it cannot be captured, which only costs time.
 
         Raises:
-            OutOfDeviceMemory, DeviceLost: neither would go on without a graph.
+            OutOfDeviceMemory, DeviceLost: running without a graph would fail too.
         """
         try:
             self._graphs[key] = self._captured(device, enqueue)
@@ -205,7 +205,7 @@ class _Slot:
         try:
             enqueue()
         except BaseException:
-            # The stream must leave the capture; what failed says more than its end does.
+            # The stream must leave capture mode; the original error says more than that of ending the capture.
             quietly(device, "cuStreamEndCapture", self.stream)
             raise
         graph = device.call("cuStreamEndCapture", self.stream)

@@ -1,14 +1,14 @@
-"""Frames through a GPU: slots that overlap copying in, computing and copying out, with results in order.
+"""Runs frames through a GPU in slots that overlap copying in, computing and copying out, with results in order.
 
 A slot owns a stream, pinned host memory and device memory: copy in -> preprocess -> network -> postprocess -> copy out.
-The network alone is captured into a CUDA graph, one for each number of frames: its tensors never move, so one graph
-serves every strength, colour and way (host to host, decoder to encoder, others' memory). While one slot computes,
-another copies; the host only fills and empties pinned memory. The number of slots is the back-pressure: with all of
-them busy, ``run`` waits for the oldest.
+Only the network is captured into a CUDA graph, one per batch size: its tensors never move, so one graph serves every
+strength, colour and kind of memory (host, decoder and encoder, borrowed). While one slot computes, another copies; the
+host only fills and empties pinned memory. The number of slots limits the work in flight: when all are busy, ``run``
+waits for the oldest.
 
-Nothing here waits for a full batch: a slot takes what is there, one frame or more.
+Nothing here waits for a full batch: a slot takes the available frames, one or more.
 
-One thread submits and another may wait for results: a submission is finished by whoever asks for it first, or by the
+One thread submits and another may wait for results: the first caller of ``results`` finishes a submission, or the
 submitting thread when it needs the slot.
 """
 
@@ -38,7 +38,7 @@ _DEFAULT_STREAM = 0
 
 
 class Network(Protocol):
-    """What runs between the kernels. ``enqueue`` submits work to a stream and waits for nothing.
+    """The network between the kernels. ``enqueue`` submits work to a stream and never waits.
 
     ``half``: whether its tensors are float16 (else float32). The addresses of one slot never change.
     """
@@ -48,7 +48,7 @@ class Network(Protocol):
     def enqueue(self, *, slot: int, stream: int, source: int, target: int, shape: tuple[int, int, int, int]) -> None:
         """Read the tensor of ``shape`` at ``source``, write one of the same shape at ``target``.
 
-        The work of one ``slot`` (counted from 0) is never asked for while its last is still running; slots overlap.
+        A ``slot`` (counted from 0) never has two calls in flight; different slots overlap.
         """
         ...
 
@@ -60,7 +60,7 @@ class Network(Protocol):
 
 
 class Submission:
-    """Frames that are being drawn in one slot."""
+    """Frames being processed in one slot."""
 
     def __init__(self, slot: _Slot, device: Device, give_back: Callable[[_Slot], None]) -> None:
         self._slot: _Slot | None = slot
@@ -91,7 +91,7 @@ class Submission:
 
 
 class DevicePipeline:
-    """Stylizes frames on a device. A context manager.
+    """Stylizes frames on a device, in slots. A context manager.
 
     One thread at a time submits; results may be waited for in others. ``close`` closes the network too.
 
@@ -123,7 +123,7 @@ class DevicePipeline:
 
     @property
     def strength(self) -> float:
-        """How much of the style is seen, 0 to 1; may be set between frames."""
+        """The strength of the style, 0 to 1; may be set between frames."""
         return self._strength
 
     @strength.setter
@@ -134,12 +134,12 @@ class DevicePipeline:
 
     @property
     def free_slots(self) -> int:
-        """How many more submissions are taken without waiting."""
+        """How many more submissions are possible without waiting."""
         return len(self._free)
 
     @property
     def captured_graphs(self) -> int:
-        """How many CUDA graphs the slots that are free hold."""
+        """The number of CUDA graphs in the free slots."""
         return sum(len(slot._graphs) for slot in self._free)
 
     def submit(
@@ -150,13 +150,12 @@ class DevicePipeline:
         targets: Sequence[DeviceFrame] = (),
         deflicker: DeviceDeflicker | None = None,
     ) -> Submission:
-        """Start 1 to ``plan.batch`` frames. Returns as soon as they are copied into pinned memory.
+        """Submit 1 to ``plan.batch`` frames. Returns as soon as they are copied into pinned memory.
 
-        ``sources``: where the frames lie on the device already, in the order of its default stream (a decoder's);
-        nothing is copied in then. ``targets``: where they are to be drawn; nothing is copied out then, and the results
-        are the ``frames`` as they were given. ``deflicker``: what the stream of these frames showed before, so that
-        noise settles; each frame is drawn by itself without. With all slots busy it waits for the oldest, whose
-        results its submission then keeps.
+        ``sources``: the frames in device memory, ordered on the default stream (a decoder's); nothing is copied in
+        then. ``targets``: device memory for the results; nothing is copied out then, and the results are the given
+        ``frames``. ``deflicker``: the stream's temporal filter; without it, each frame is independent. If all slots are
+        busy, this waits for the oldest, whose submission keeps its results.
 
         Raises:
             UsageError: frames of another number, size or depth.
@@ -182,7 +181,7 @@ class DevicePipeline:
             self._enqueue(slot, weight)
             slot.mark_done(self._device)
         except BaseException:
-            # Work may have been submitted before it failed: the slot is not free until its stream is empty.
+            # Some work may have been submitted before the failure: the slot is not free until its stream is empty.
             self._give_up(slot)
             raise
         return self._started(slot)
@@ -195,11 +194,11 @@ class DevicePipeline:
         stream: int = 0,
         deflicker: DeviceDeflicker | None = None,
     ) -> Submission:
-        """Draw ``sources`` into ``targets``, which others own, without touching the host. Returns before it is done.
+        """Stylize ``sources`` into ``targets``, both in borrowed memory, without touching the host. Returns before it
+        is done.
 
-        Ordered after what the caller's ``stream`` (a raw handle; 0: the default stream) was given before, and before
-        what it is given next. ``results`` of what comes back waits, and is empty; the caller keeps the memory until
-        then.
+        The work runs after the earlier and before the later work of the caller's ``stream`` (a raw handle; 0: the
+        default stream). ``results`` of the returned submission waits and is empty; keep the memory alive until then.
 
         Raises:
             UsageError: frames of another number, size or depth.
@@ -244,7 +243,7 @@ class DevicePipeline:
         return submission
 
     def run(self, frames: Iterable[PlanesYUV420]) -> Iterator[PlanesYUV420]:
-        """All ``frames``, in order, in full batches but for the last."""
+        """Stylize all ``frames``, in order, in full batches except the last."""
         waiting: list[PlanesYUV420] = []
         pending: deque[Submission] = deque()
         for frame in frames:
@@ -260,7 +259,7 @@ class DevicePipeline:
             yield from pending.popleft().results()
 
     def close(self) -> None:
-        """Free everything; submissions keep the results that came back. Safe to call twice, and after a lost device."""
+        """Free everything; submissions keep finished results. Safe to call twice, and after a lost device."""
         with self._lock:
             busy = list(self._busy)
         for _, submission in busy:
@@ -269,7 +268,7 @@ class DevicePipeline:
         if self._free:
             quietly(self._device, "cuCtxSetCurrent", self._device.context)
         for slot in self._free:
-            # The stream, not the event: work may have been submitted that never got as far as its event.
+            # Wait for the stream, not the event: failed work may never have reached its event.
             quietly(self._device, "cuStreamSynchronize", slot.stream)
             slot.forget_graphs(self._device)
         self._free.clear()
@@ -283,7 +282,7 @@ class DevicePipeline:
                 if not self._busy:
                     raise DeviceError("the device pipeline is closed; open another")
                 oldest = self._busy[0][1]
-            with suppress(DeviceError):  # told to whoever asks for those frames
+            with suppress(DeviceError):  # raised when those frames' results are requested
                 oldest.results()
 
     def _give_back(self, slot: _Slot) -> None:
@@ -318,7 +317,7 @@ class DevicePipeline:
             firsts = slot.deflicker.inputs(launch, slot.stream, slot.inputs(), **filtered)
         if self._tile_copies is None:
             self._run_network(slot, slot.tensor_in, slot.tensor_out)
-        for place in plan.tiles:  # of one frame: smaller batches are tried before tiles
+        for place in plan.tiles:  # only for one frame: smaller batches are tried before tiles
             assert self._tile_copies is not None
             self._tile_copies.cut(self._device, slot.stream, slot.tensor_in, slot.tile_in, place)
             self._run_network(slot, slot.tile_in, slot.tile_out)
@@ -341,7 +340,7 @@ class DevicePipeline:
 
 
 def open_pipeline(make: Callable[[SlotPlan], DevicePipeline], plan: SlotPlan) -> DevicePipeline:
-    """``make(plan)``, with less and less of a plan for as long as the device has no room; see :func:`smaller_plan`.
+    """``make(plan)``, with ever smaller plans while the device has no room; see :func:`smaller_plan`.
 
     Raises:
         OutOfDeviceMemory: not even the smallest fits.

@@ -1,4 +1,4 @@
-"""The kernels before and behind the network, for one frame of a slot, and how they are launched."""
+"""Launches the kernels before and after the network, for one frame of a slot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from animevid.styles.card import ColourOrder, Layout, StyleCard
 
 
 def preprocess(plan: SlotPlan, slot: _Slot, index: int, *, half: bool) -> Launch:
-    """The frame ``index`` of ``slot`` into its place in the network's input."""
+    """Convert frame ``index`` of ``slot`` into its part of the network's input."""
     surface, tensor = slot.surface_in(index), slot.tensor_in + index * slot.tensor_bytes
     if plan.card.layout is Layout.PACKED_YUV420:
         return kernels.pack(surface, tensor, size=plan.net_size, padded=plan.padded, half=half)
@@ -26,13 +26,13 @@ def preprocess(plan: SlotPlan, slot: _Slot, index: int, *, half: bool) -> Launch
 
 
 def postprocess(plan: SlotPlan, slot: _Slot, index: int, weight: int, *, half: bool) -> list[Launch]:
-    """What the network drew of it at full size, blended with it by ``weight`` of 256."""
+    """Convert the network's output to full size and blend it with the frame by ``weight`` of 256."""
     read, written = (tensor + index * slot.tensor_bytes for tensor in (slot.tensor_in, slot.tensor_out))
     original, result = slot.surface_in(index), slot.surface_out(index)
     packed = plan.card.layout is Layout.PACKED_YUV420
     launches: list[Launch] = []
     if not packed:
-        # The network's RGB becomes a frame at its own size: the result, or what is upsampled to it.
+        # The network's RGB becomes a frame at its own size, which is the result or is upsampled.
         drawn = slot.surface_small(index) if plan.upsamples else result
         launches.append(
             kernels.from_rgb(

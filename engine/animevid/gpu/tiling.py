@@ -1,4 +1,4 @@
-"""Copies between a tensor of a whole frame and one of a tile, on the device."""
+"""Copies between a whole frame's tensor and a tile's, on the device."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ _DEVICE_MEMORY = 2  # CU_MEMORYTYPE_DEVICE
 
 
 class TileCopies:
-    """Of tensors of one style.
+    """Copies tiles of one style's tensors.
 
     Args:
-        card (StyleCard): says the layout.
+        card (StyleCard): the style, for its layout.
         value_bytes (int): of one value, 2 or 4.
         whole (tuple[int, int]): (height, width) in pixels of the whole tensor.
-        tile (tuple[int, int]): and of a tile's.
+        tile (tuple[int, int]): (height, width) in pixels of a tile.
     """
 
     def __init__(self, card: StyleCard, *, value_bytes: int, whole: Size, tile: Size) -> None:
         self._cell = card.layout.cell_px
         nhwc = card.layout is Layout.NHWC
-        #: Values of one cell that lie side by side, and planes behind each other.
+        #: Adjacent values per cell, and the number of planes.
         self._interleaved, self._planes = (3, 1) if nhwc else (1, card.layout.channels)
         self._value_bytes = value_bytes * self._interleaved
         self._whole, self._tile = whole, tile
 
     def cut(self, device: Device, stream: Any, whole: int, tile: int, place: tuple[Span, Span]) -> None:
-        """The tile's part of the tensor at address ``whole`` into the one at ``tile``."""
+        """Copy a tile from the tensor at address ``whole`` to ``tile``."""
         row, column = place
         source = whole, self._whole, row.read_start, column.read_start
         self._copy(device, stream, source=source, target=(tile, self._tile, 0, 0), size=self._tile)
 
     def paste(self, device: Device, stream: Any, tile: int, whole: int, place: tuple[Span, Span]) -> None:
-        """What is kept of the tile at address ``tile`` into the tensor at ``whole``."""
+        """Copy the kept part of the tile at address ``tile`` into the tensor at ``whole``."""
         row, column = place
         self._copy(
             device,

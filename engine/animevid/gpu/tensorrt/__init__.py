@@ -1,1 +1,1 @@
-"""The backend ``tensorrt``: the library, engines, the engines on disk, and what runs them."""
+"""The backend ``tensorrt``: the library, building engines, engines on disk, and running them."""

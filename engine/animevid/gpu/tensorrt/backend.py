@@ -1,9 +1,9 @@
-"""TensorRT (or TensorRT for RTX) on an NVIDIA GPU, in half precision: what ``auto`` takes where it can.
+"""TensorRT (or TensorRT for RTX) on an NVIDIA GPU, in half precision: the first choice of ``auto``.
 
-The engine of each frame size is built at its first use (seconds) and kept on disk (``gpu.tensorrt.cache``); it takes
+The engine for each frame size is built at its first use (seconds) and stored on disk (``gpu.tensorrt.cache``); it takes
 batches of 1 to 4. Whole frames run in slots (``gpu.slots``) with our kernels around the network; without the kernels
-only ``run`` is offered, which takes tensors from the host. Written against the documented API and checked as far as a
-machine without a GPU can: see docs/gpu.md for what that leaves open.
+only ``run`` works, which takes tensors in host memory. Written against the documented API and tested without a GPU:
+docs/gpu.md says what that leaves open.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ from animevid.trusted_files import atomic_write
 
 _LOG = logging.getLogger(__name__)
 
-#: Frame sizes whose engine stays loaded for ``run``.
+#: Number of engines (frame sizes) that stay loaded for ``run``.
 _MAX_ENGINES = 4
 
 _Shape = tuple[int, int, int, int]
 
 
 class TensorRtBackend(Backend):
-    """Whichever library runs on this GPU, TensorRT for RTX first; the subclasses are for those who choose."""
+    """Uses whichever library supports this GPU, preferring TensorRT for RTX; the subclasses fix the choice."""
 
     name: ClassVar[str] = "tensorrt"
-    #: Of ``library.LIBRARIES``, or ``"auto"``.
+    #: One of ``library.LIBRARIES``, or ``"auto"``.
     library_name: ClassVar[str] = "auto"
 
     def __init__(self, model: bytes, card: StyleCard, *, device: Device, library: Library) -> None:
@@ -177,11 +177,11 @@ class TensorRtBackend(Backend):
         try:
             return self._network(self._open_device(), *plan.network_px, max_batch=plan.batch)
         except EngineTooLarge as error:
-            # Slots then ask for an engine of half the batch, and at last of a tile.
+            # Slots then request an engine for half the batch, and finally for a tile.
             raise OutOfDeviceMemory(str(error)) from error
 
     def _network(self, device: Device, height: int, width: int, *, max_batch: int) -> EngineNetwork:
-        # What `animevid build STYLE --size WIDTHxHEIGHT` builds, so that nothing is built here after it.
+        # The same request as `animevid build STYLE --size WIDTHxHEIGHT`, so that its engine is found.
         shapes = shape_range(self._card, height_px=height, width_px=width, max_batch=max_batch)
         request = EngineRequest(shapes)
         engine, _ = EngineCache().load_or_build(self._model, self._card, request, gpu=self._gpu, library=self._library)
@@ -189,33 +189,33 @@ class TensorRtBackend(Backend):
 
 
 class TensorRtForRtxBackend(TensorRtBackend):
-    """TensorRT for RTX and no other."""
+    """TensorRT for RTX only."""
 
     name: ClassVar[str] = "tensorrt-rtx"
     library_name: ClassVar[str] = "tensorrt_rtx"
 
 
 class ClassicTensorRtBackend(TensorRtBackend):
-    """TensorRT and not the one for RTX."""
+    """TensorRT itself, not TensorRT for RTX."""
 
     name: ClassVar[str] = "tensorrt-classic"
     library_name: ClassVar[str] = "tensorrt"
 
 
 def _batch_of(model: bytes) -> int:
-    """1 for a network that takes one frame at a time, else what engines are built for."""
+    """1 for a network that takes one frame at a time, else the batch size of engines."""
     shape = read_graph(model).inputs[0].shape
     return 1 if shape and shape[0] == 1 else DEFAULT_BATCH
 
 
 class EngineNetwork:
-    """An engine as slots call it (``gpu.slots.Network``).
+    """An engine as a network for slots (``gpu.slots.Network``).
 
-    Each slot has scratch memory of its own, and an execution context for each shape: a captured graph is only good for
-    as long as nobody changes the context that it was captured from.
+    Each slot has its own scratch memory, and an execution context per shape: a captured graph is only valid while its
+    context is unchanged.
 
-    TensorRT for RTX compiles kernels for the GPU and the shape when a context first runs it, and all of them then: a
-    graph must not be captured of what stands in for them meanwhile. ``cache``: the folder that keeps what it compiled.
+    TensorRT for RTX compiles kernels for the GPU and the shape when a context first runs; we make it compile all of
+    them then, since a graph must not capture its fallback kernels. ``cache``: the folder for compiled kernels.
     """
 
     @without_collection()
@@ -252,12 +252,12 @@ class EngineNetwork:
 
     def capturable(self, *, slot: int, stream: int, shape: _Shape) -> bool:
         context = self._contexts.get((slot, shape))
-        # Only TensorRT for RTX asks: it compiles some kernels while it runs.
+        # Only TensorRT for RTX calls this: it compiles some kernels during a run.
         asked = getattr(context, "is_stream_capturable", None)
         return asked is None or bool(asked(stream))
 
     def close(self) -> None:
-        # Contexts before the engine before the runtime, as TensorRT asks.
+        # TensorRT requires this order: contexts, then the engine, then the runtime.
         self._compiled.keep()
         self._contexts.clear()
         self._compiled.close()
@@ -291,9 +291,10 @@ class EngineNetwork:
 
 
 class _CompiledKernels:
-    """What TensorRT for RTX compiles for an engine while it runs, kept in a file; nothing for TensorRT, which has none.
+    """The kernels that TensorRT for RTX compiles for an engine at run time, stored in a file; unused by TensorRT.
 
-    The file is code: it is read only where its owner alone can write it. TensorRT refuses another GPU's or driver's.
+    The file holds code: it is read only if nobody but its owner can write it. TensorRT refuses another GPU's or
+    driver's.
     """
 
     def __init__(self, engine: Any, trt: Any, path: Path | None) -> None:
@@ -318,13 +319,13 @@ class _CompiledKernels:
         self._config.set_runtime_cache(self._cache)
 
     def config(self, strategy: Any) -> Any:
-        """What an execution context is to be made with; ``None``: nothing but the strategy."""
+        """The configuration for an execution context; ``None``: only the strategy."""
         if self._config is not None:
             self._config.set_execution_context_allocation_strategy(strategy)
         return self._config
 
     def keep(self) -> None:
-        """Write the file where there is more to keep than was read. A failure costs time at the next start only."""
+        """Write the file if new kernels were compiled. A failure only costs time at the next start."""
         if self._cache is None or self._path is None:
             return
         try:
@@ -332,7 +333,7 @@ class _CompiledKernels:
             if content and content != self._read:
                 atomic_write(self._path, content)
                 self._read = content
-        except Exception as error:  # whatever TensorRT raises where the device is lost, or the folder is read-only
+        except Exception as error:  # TensorRT may raise anything if the device is lost or the folder is read-only
             _LOG.info("the compiled kernels are not kept: %s", one_line(error))
 
     def close(self) -> None:
@@ -348,7 +349,7 @@ def _kernel_file(cache: Path | None, engine: Engine, device: Device, library: Li
 
 
 class _HostFed:
-    """An engine with a stream and device memory for the largest batch, fed with tensors from the host."""
+    """An engine with a stream and device memory for the largest batch, for tensors in host memory."""
 
     def __init__(self, network: EngineNetwork, device: Device, largest: tuple[int, ...]) -> None:
         self._network, self._device = network, device

@@ -1,8 +1,8 @@
 """Engines on disk, built once.
 
-A plan is code that a GPU driver runs. An engine file that others than its owner can write is refused, and a file whose
-contents are not those that were written is never loaded. The file is one line of JSON (what it was built from, and the
-SHA-256 of the plan) and the plan; it appears whole or not at all.
+A plan is code that a GPU driver runs. An engine file that others can write is refused, and a file whose checksum is
+wrong is never loaded. The file holds one line of JSON (what it was built from, and the plan's SHA-256), followed by the
+plan; it is written atomically.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from animevid.trusted_files import atomic_write, check_owner_only
 
 _LOG = logging.getLogger(__name__)
 
-#: Part of every engine's key; raised when the kernels that an engine calls change, or how it is built.
+#: Part of every engine's key; increase it when the kernels that an engine calls, or the build, change.
 BUILD_VERSION = 2
 
 _MAGIC = b"animevid-engine "
@@ -35,7 +35,7 @@ _MAX_HEADER = 65536
 
 
 class EngineCache:
-    """Engines on disk. ``load_or_build`` is what a backend calls at first use."""
+    """Engines on disk. A backend calls ``load_or_build`` at first use."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or cache_folder() / "engines"
@@ -50,7 +50,7 @@ class EngineCache:
         library: Library | None = None,
         progress: Progress | None = None,
     ) -> tuple[Engine, Path]:
-        """The engine for ``model`` from the folder, built and kept if it is not there, stale or damaged.
+        """The engine for ``model`` from the folder; built and stored if it is missing, stale or damaged.
 
         Raises:
             BackendError: as ``build_engine``; or a file or folder that others can write.
@@ -58,7 +58,7 @@ class EngineCache:
         """
         library = library or find_library()
         if (library.name, request.target) == ("tensorrt_rtx", "current") and gpu is not None and gpu.compute_capability:
-            # Built for no capability by name, an engine of TensorRT for RTX is for 8.6, 8.9 and 12.0 and no other.
+            # Without a named capability, a TensorRT for RTX engine supports only 8.6, 8.9 and 12.0.
             request = replace(request, target=f"sm{gpu.compute_capability.replace('.', '')}")
         key = engine_key(model, request, library=library, gpu=gpu)
         path = self.folder / _file_name(card, key)
@@ -107,7 +107,7 @@ def engine_key(model: bytes, request: EngineRequest, *, library: Library, gpu: G
 
 def write_engine(path: Path, engine: Engine, *, key: Mapping[str, str]) -> None:
     """Raises:
-    OutputError: the file cannot be written; an earlier one is left as it was.
+    OutputError: the file cannot be written; an existing one is unchanged.
     """
     tensors = {
         role: {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype}
@@ -128,7 +128,7 @@ def read_engine(path: Path, *, key: Mapping[str, str] | None = None) -> Engine:
     """
     try:
         with path.open("rb") as file:
-            # Asked of the open file, so that nobody can swap it between the look and the read.
+            # Checked on the open file, so that it cannot be replaced between the check and the read.
             check_owner_only(path, os.fstat(file.fileno()))
             content = file.read()
     except FileNotFoundError:
@@ -157,7 +157,7 @@ def read_engine(path: Path, *, key: Mapping[str, str] | None = None) -> Engine:
 
 
 def trusted(path: Path) -> Path | None:
-    """``path``, unless others can write it: whoever asks then goes without."""
+    """``path``; ``None`` if others can write it."""
     try:
         if path.exists():
             check_owner_only(path)
@@ -168,7 +168,7 @@ def trusted(path: Path) -> Path | None:
 
 
 def _file_name(card: StyleCard, key: Mapping[str, str]) -> str:
-    """Of what a person chooses; what changes by itself (driver, library) replaces the file instead."""
+    """The file name, from the user's choices; changes of driver or library replace the file instead."""
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", card.name)[:60]
     gpu = re.sub(r"[^A-Za-z0-9_.-]", "_", key["gpu"]) or key["target"]
     return f"{name}-{key['model_sha256'][:12]}-{key['shapes']}-{key['precision']}-{gpu}.engine"

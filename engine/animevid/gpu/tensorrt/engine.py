@@ -1,6 +1,6 @@
-"""ONNX -> TensorRT engines ("plans"), also for a GPU that is not in this machine.
+"""Builds TensorRT engines ("plans") from ONNX, also for a GPU that is not in this machine.
 
-One builder over two libraries with a common API: TensorRT for RTX (``tensorrt_rtx``, which also builds ahead of time
+One builder for two libraries with a common API: TensorRT for RTX (``tensorrt_rtx``, which also builds ahead of time
 without a GPU, for SM75, SM80, SM86, SM89 and SM120) and TensorRT (``tensorrt``, which builds for the GPU it sees).
 Both are strongly typed: the precision is in the graph (``animevid.gpu.precision``).
 """
@@ -23,9 +23,9 @@ from animevid.trusted_files import atomic_write
 
 _LOG = logging.getLogger(__name__)
 
-#: Scratch memory that the engine may use. Dynamic shapes up to 1080p are refused by the builder with less.
+#: Scratch memory that an engine may use. With less, the builder refuses dynamic shapes up to 1080p.
 DEFAULT_WORKSPACE_BYTES = 4 << 30
-#: Frames that the backend ``tensorrt`` gives an engine at once, at most; ``animevid build`` builds for as many.
+#: The largest batch of the backend ``tensorrt`` and of ``animevid build``.
 DEFAULT_BATCH = 4
 
 #: (phase, steps done, steps in all) while an engine is built; a false result stops the build.
@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int], bool]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A batch of ``count`` frames of ``height_px`` by ``width_px``, as the network sees them (padded)."""
+    """A batch of ``count`` frames of ``height_px`` by ``width_px``, padded, as the network sees them."""
 
     count: int
     height_px: int
@@ -46,7 +46,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class ShapeRange:
-    """What an engine accepts, and what it is tuned for. All three equal: an engine of one shape."""
+    """The shapes that an engine accepts and is tuned for. All three equal: an engine with a fixed shape."""
 
     minimum: Shape
     optimum: Shape
@@ -73,9 +73,9 @@ class ShapeRange:
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """Everything but the model that decides what an engine is.
+    """Everything except the model that determines an engine.
 
-    ``precision`` ``"fp16"`` engines also take and give float16 where ``half_io``. ``target`` is ``"sm86"`` and the like
+    ``half_io``: ``"fp16"`` engines also have float16 inputs and outputs. ``target`` is ``"sm86"`` and the like
     (TensorRT for RTX, no GPU needed) or ``"current"``, the GPU in this machine.
     """
 
@@ -88,7 +88,7 @@ class EngineRequest:
 
 @dataclass(frozen=True, slots=True)
 class IoTensor:
-    """An engine's input or output. ``shape``: -1 where it is free. ``dtype``: ``"float16"`` or ``"float32"``."""
+    """An engine's input or output. ``shape``: -1 for a dynamic axis. ``dtype``: ``"float16"`` or ``"float32"``."""
 
     name: str
     shape: tuple[int, ...]
@@ -97,7 +97,7 @@ class IoTensor:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A plan, and what it reads and writes."""
+    """A plan, and its inputs and outputs."""
 
     plan: bytes = field(repr=False)
     input: IoTensor
@@ -105,15 +105,15 @@ class Engine:
 
 
 class EngineTooLarge(BackendError):
-    """An engine that is not built for want of memory: one for fewer frames at once may be."""
+    """An engine could not be built for lack of memory; a smaller batch may fit."""
 
 
 def shape_range(
     card: StyleCard, *, height_px: int, width_px: int, dynamic: bool = False, max_batch: int = 1
 ) -> ShapeRange:
-    """The shapes for frames of ``height_px`` by ``width_px`` of a style: rounded up to its ``size_multiple``.
+    """The shapes for frames of ``height_px`` by ``width_px``, rounded up to the style's ``size_multiple``.
 
-    In batches of 1 to ``max_batch``; that size only, or with ``dynamic`` every size from 64 px up to it.
+    For batches of 1 to ``max_batch``; only that size, or with ``dynamic`` every size from 64 px up to it.
 
     Raises:
         UsageError: a size or batch below 1, or another than the card's fixed one.
@@ -144,8 +144,8 @@ def build_engine(
 ) -> Engine:
     """Build ``model`` (a serialized ONNX file, float32 or already half).
 
-    ``timing_cache``: a file that ``tensorrt`` reads and writes back, so that its next build measures less;
-    ``tensorrt_rtx`` measures nothing when it builds.
+    ``timing_cache``: a file that ``tensorrt`` reads and updates, so that its next build measures less; ``tensorrt_rtx``
+    measures nothing during a build.
 
     Raises:
         UsageError: a target or precision that this library does not know.
@@ -235,7 +235,7 @@ def _set_shapes(builder: Any, network: Any, config: Any, card: StyleCard, shapes
     for shape in (wanted[0], wanted[2]):
         if len(fixed) != 4 or any(side not in (-1, want) for side, want in zip(fixed, shape, strict=True)):
             raise UsageError(f"the style {card.name!r} takes {fixed}; an engine for {shape} cannot be built of it")
-    # A side that never changes is told as such: the fewer sides are free, the better the kernels that fit.
+    # Declare sides that never change as fixed: fewer dynamic sides allow better kernels.
     given.shape = tuple(low if low == high else -1 for low, high in zip(wanted[0], wanted[2], strict=True))
     if -1 in tuple(given.shape):
         profile = builder.create_optimization_profile()
@@ -271,7 +271,7 @@ def _make_monitor(trt: Any, progress: Progress) -> Any:
             self._steps[phase_name] = num_steps
 
         def step_complete(self, phase_name: str, step: int) -> bool:
-            # An exception must not fly through the library's C++ frames.
+            # An exception must not pass through the library's C++ frames.
             try:
                 self._goes_on = self._goes_on and progress(phase_name, step + 1, self._steps.get(phase_name, 0))
             except Exception:

@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 LIBRARIES = ("tensorrt_rtx", "tensorrt")
 _TITLES = {"tensorrt_rtx": "TensorRT for RTX", "tensorrt": "TensorRT"}
 _EXTRAS = {"tensorrt_rtx": "tensorrt-rtx", "tensorrt": "tensorrt"}
-#: Compute capabilities that TensorRT for RTX runs on (its support matrix, and 8.0 of its own list); no H100 or B200.
+#: Compute capabilities that TensorRT for RTX supports (its support matrix, and 8.0 from its own list); no H100 or B200.
 RTX_RUNS_ON = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 
 
@@ -49,7 +49,7 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """What an engine for the GPU in this machine depends on. An engine built ahead of time knows only ``target``."""
+    """The GPU properties that an engine depends on. An engine built ahead of time has only ``target``."""
 
     name: str = ""
     compute_capability: str = ""
@@ -66,7 +66,7 @@ def find_library(name: str = "auto", *, compute_capability: str = "", driver_ver
         driver_version: the CUDA version of its driver (``"12.8"``; default: not asked); wheels for CUDA 13 need 13.
 
     Raises:
-        BackendError: neither is installed, it cannot be loaded, or none that is here runs on that GPU and driver.
+        BackendError: neither is installed or can be loaded, or none supports that GPU and driver.
     """
     if name != "auto" and name not in LIBRARIES:
         raise UsageError(f"library = {name!r}: allowed are auto, {', '.join(LIBRARIES)}")
@@ -101,7 +101,7 @@ def find_library(name: str = "auto", *, compute_capability: str = "", driver_ver
 
 
 def _cuda_of(library: str) -> int | None:
-    """The major version of CUDA that a library's wheel is made for; ``None`` where no wheel says so."""
+    """The major CUDA version of a library's wheel; ``None`` if unknown."""
     for major in (12, 13):
         with suppress(importlib.metadata.PackageNotFoundError):
             importlib.metadata.distribution(f"{library}_cu{major}")
@@ -111,10 +111,10 @@ def _cuda_of(library: str) -> int | None:
 
 @contextmanager
 def without_collection() -> Iterator[None]:
-    """No garbage collection meanwhile; a decorator too.
+    """Disables garbage collection; also usable as a decorator.
 
-    TensorRT calls our logger while it holds its lock. A collection that runs there may free a builder or an engine of
-    an earlier call, which waits for the same lock: for ever.
+    TensorRT calls our logger while it holds its lock. A collection at that point may free an earlier builder or engine,
+    which waits for the same lock: a deadlock.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -126,11 +126,11 @@ def without_collection() -> Iterator[None]:
 
 
 def make_logger(trt: Any) -> Any:
-    """An ``ILogger`` of the library ``trt`` that writes into our log and keeps ``first_error``."""
+    """An ``ILogger`` for the library ``trt`` that writes to our log and keeps ``first_error``."""
     levels = {"INTERNAL_ERROR": logging.ERROR, "ERROR": logging.ERROR, "WARNING": logging.DEBUG}
 
     class Logger(trt.ILogger):  # type: ignore[misc]
-        """Into our log, quietly: what matters is raised. Keeps the first error for the message."""
+        """Write to our log at debug level, since errors are raised. Keeps the first error for the message."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -147,5 +147,5 @@ def make_logger(trt: Any) -> Any:
     return _LOGGERS[-1]
 
 
-#: TensorRT keeps the first logger that it was given, by its address, for as long as anything of its own lives.
+#: TensorRT keeps the first logger's address for as long as any of its objects exist.
 _LOGGERS: list[Any] = []
