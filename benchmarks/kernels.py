@@ -116,15 +116,9 @@ def measured(height: int, width: int, bit_depth: int, rounds: int) -> list[Row]:
             frame_bytes + floats,
         ),
         (
-            "upsample from half size, contour",
+            "upsample from half size",
             lambda: guided_upsample(frame, low, low, **upsample_how),
             lambda: guided_upsample_ref(frame, low, low, **upsample_how),
-            frame.y.nbytes + frame_bytes + floats // 2,
-        ),
-        (
-            "upsample from half size, guided",
-            lambda: guided_upsample(frame, low, low, mode="guided", **upsample_how),
-            lambda: guided_upsample_ref(frame, low, low, mode="guided", **upsample_how),
             frame.y.nbytes + frame_bytes + floats // 2,
         ),
         (

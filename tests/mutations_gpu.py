@@ -119,7 +119,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         "        context = self._contexts.get((slot, shape))\n        if context is None:",
         "        slot = 0\n        context = self._contexts.get((slot, shape))\n        if context is None:",
     ),
-    _mutation("another mode of upsampling", "gpu/kernels.py", _SMALL, 'mode: str = "guided"', 'mode: str = "contour"'),
     _mutation("another radius", "gpu/kernels.py", _SMALL, "radius: int = 1", "radius: int = 2"),
     _mutation(
         "another epsilon",

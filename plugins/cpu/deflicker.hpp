@@ -28,7 +28,7 @@ void change_row(const float* before, const float* now, int y, int channels, int 
     for (int x = 0; x < width; ++x) change[x] = sqrtf(change[x] * factor);
 }
 
-float settle_photo(const float* before, float* now, const float* earlier, float* weights, int channels, int height, int width,
+float settle_input(const float* before, float* now, const float* earlier, float* weights, int channels, int height, int width,
                    const DeflickerParameters& q, float* scratch) {
     const ptrdiff_t plane = static_cast<ptrdiff_t>(height) * width;
     float* changes[3];  // of three rows, with a cell of room at both ends; then one of scratch

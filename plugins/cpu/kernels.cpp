@@ -565,7 +565,7 @@ void from_rgb(const uint8_t* bytes, const float* floats, Plane<T> y, Plane<T> u,
 
 #include "quarters.hpp"
 
-// ---- lift ----------------------------------------------------------------------------------------------------------
+// ---- guided upsample -----------------------------------------------------------------------------------------------
 
 // `Factor` channel rows to one row, values * affine.
 template <int Factor>
@@ -642,19 +642,6 @@ void sharpened_quarter(const Neighbours sum, const Neighbours low, const Neighbo
         const float lowest = least(low.here[x], least(low.left[x], low.right[x]));
         const float highest = most(high.here[x], most(high.left[x], high.right[x]));
         out[x] = least(most(middle[x] + amount * (middle[x] - mean), lowest), highest);
-    }
-}
-
-// The row under [s, 1 - 2 s, s] x [s, 1 - 2 s, s], and of each 3x3 neighbourhood the least and the range, in codes.
-void softened_quarter(const Neighbours sum, const Neighbours low, const Neighbours high, ptrdiff_t count, float span,
-                      float black, float* RESTRICT out, float* RESTRICT lowest, float* RESTRICT range) {
-    constexpr float kCentre = 1.0f - 2.0f * kSoften;
-    for (ptrdiff_t x = 0; x < count; ++x) {
-        out[x] = kSoften * (sum.left[x] + sum.right[x]) + kCentre * sum.here[x];
-        const float l = least(low.here[x], least(low.left[x], low.right[x]));
-        const float h = most(high.here[x], most(high.left[x], high.right[x]));
-        lowest[x] = l * span + black;
-        range[x] = (h - l) * span;
     }
 }
 
@@ -745,55 +732,13 @@ void line_row(const float* RESTRICT sum_i, const float* RESTRICT sum_p, const fl
     }
 }
 
-ANIMEVID_INLINE float smoothstep(float t) { return t * t * (3.0f - 2.0f * t); }
-
-// As line_row, each line weighted by how much of the target it explains; and that weight.
-void vote_row(const float* RESTRICT sum_i, const float* RESTRICT sum_p, const float* RESTRICT sum_ii,
-              const float* RESTRICT sum_ip, const float* RESTRICT sum_pp, float weight, ptrdiff_t count, float epsilon,
-              float* RESTRICT slope, float* RESTRICT offset, float* RESTRICT vote) {
-    for (ptrdiff_t x = 0; x < count; ++x) {
-        const float i = sum_i[x] * weight, p = sum_p[x] * weight;
-        const float variance = sum_ii[x] * weight - i * i, covariance = sum_ip[x] * weight - i * p;
-        const float drawn = sum_pp[x] * weight - p * p;
-        const float explained = covariance * covariance / ((variance + kVarianceFloor) * (drawn + kVarianceFloor));
-        // Held before it is scaled: to 0 and 1, compilers would make cases.
-        const float t = (least(most(explained, kExplainedLeast), kExplainedMost) - kExplainedLeast) *
-                        (1.0f / (kExplainedMost - kExplainedLeast));
-        const float c = smoothstep(t), a = covariance / (variance + epsilon);
-        slope[x] = c * a;
-        offset[x] = c * (p - a * i);
-        vote[x] = c;
-    }
-}
-
-// Slope and what is added to slope * code, from sums over windows: detail keeps the network's own sample and adds the
-// guide's detail times the slope.
-void detail_row(const float* RESTRICT slopes, const float* RESTRICT guide, const float* RESTRICT target, float weight,
-                ptrdiff_t count, float span, float black, float* RESTRICT slope, float* RESTRICT offset) {
-    for (ptrdiff_t x = 0; x < count; ++x) {
-        const float a = least(most(slopes[x] * weight, 0.0f), kLargestSlope);
-        slope[x] = a;
-        offset[x] = (target[x] - a * guide[x]) * span + black - a * black;
-    }
-}
-
+// The slope, and the offset of slope * code + offset, from sums over windows.
 void guided_row(const float* RESTRICT slopes, const float* RESTRICT offsets, float weight, ptrdiff_t count, float span,
                 float black, float* RESTRICT slope, float* RESTRICT offset) {
     for (ptrdiff_t x = 0; x < count; ++x) {
         const float a = slopes[x] * weight;
         slope[x] = a;
         offset[x] = offsets[x] * (weight * span) + black - a * black;
-    }
-}
-
-// Here the offset is relative to the lowest of the neighbourhood.
-void contour_row(const float* RESTRICT slopes, const float* RESTRICT offsets, const float* RESTRICT votes,
-                 const float* RESTRICT target, const float* RESTRICT lowest, float weight, ptrdiff_t count, float span,
-                 float black, float* RESTRICT slope, float* RESTRICT offset) {
-    for (ptrdiff_t x = 0; x < count; ++x) {
-        const float a = slopes[x] * weight, b = offsets[x] * weight + (1.0f - votes[x] * weight) * target[x];
-        slope[x] = a;
-        offset[x] = (b * span - lowest[x]) + (black - a * black);
     }
 }
 
@@ -809,36 +754,14 @@ void enlarged_columns(const float* in, const Axis& columns, float* out) {
         weighted_columns(in, columns, out);
 }
 
-struct Steepening {
-    float steepness, span, max_code;
-};
-
-// For contour, a sample is low + range * (0 .. 1): where between the extremes of its neighbourhood it lies, from its
-// value over the low one,
-ANIMEVID_INLINE float height_in_range(float value, float range, const Steepening& q) {
-    // Held before it is divided: of 0 and 1, compilers would make cases.
-    return least(most(value, q.max_code - q.max_code), range) / most(range, kLeastRange * q.span);
-}
-
-// and its code there, steepened.
-ANIMEVID_INLINE int32_t steepened_code(float t, float low, float range, const Steepening& q) {
-    const float amount = least(range * (q.steepness / (kFaintRange * q.span)), q.steepness);
-    return to_code(low + range * (t + amount * (smoothstep(smoothstep(t)) - t)), q.max_code);
-}
-
-// One row of the result between two small rows already as wide: slope, offset, and for contour low and range.
-template <bool Contour, class T>
-void lifted_row(const T* RESTRICT full, const float* RESTRICT upper, const float* RESTRICT lower, float w0, float w1,
-                int width, const Steepening q, T* RESTRICT out) {
-    const ptrdiff_t b = width, c = 2 * b, d = 3 * b;
+// One row of the result between two small rows that are already enlarged: slopes, then offsets.
+template <class T>
+void upsampled_row(const T* RESTRICT full, const float* RESTRICT upper, const float* RESTRICT lower, float w0, float w1,
+                   int width, float max_code, T* RESTRICT out) {
+    const ptrdiff_t b = width;
     for (int x = 0; x < width; ++x) {
         const float value = (w0 * upper[x] + w1 * lower[x]) * full[x] + (w0 * upper[b + x] + w1 * lower[b + x]);
-        if constexpr (Contour) {
-            const float low = w0 * upper[c + x] + w1 * lower[c + x], range = w0 * upper[d + x] + w1 * lower[d + x];
-            out[x] = static_cast<T>(steepened_code(height_in_range(value, range, q), low, range, q));
-        } else {
-            out[x] = static_cast<T>(to_code(value, q.max_code));
-        }
+        out[x] = static_cast<T>(to_code(value, max_code));
     }
 }
 
@@ -883,27 +806,6 @@ void doubled_row(const float* RESTRICT offset, int width, float max_code, T* RES
         Pairs<T>::write(out + 2 * x, to_code(left_of(offset, x), max_code), to_code(right_of(offset, x), max_code));
 }
 
-// Two loops, for one would be a chain of operations too long for processors to have several samples under way.
-template <class T>
-void doubled_heights(const T* RESTRICT full, const float* RESTRICT slope, const float* RESTRICT offset,
-                     const float* RESTRICT range, int width, const Steepening q, float* RESTRICT even,
-                     float* RESTRICT odd) {
-    for (int x = 0; x < width; ++x) {
-        float first, second;
-        Pairs<T>::read(full + 2 * x, first, second);
-        even[x] = height_in_range(left_of(slope, x) * first + left_of(offset, x), left_of(range, x), q);
-        odd[x] = height_in_range(right_of(slope, x) * second + right_of(offset, x), right_of(range, x), q);
-    }
-}
-
-template <class T>
-void doubled_codes(const float* RESTRICT even, const float* RESTRICT odd, const float* RESTRICT low,
-                   const float* RESTRICT range, int width, const Steepening q, T* RESTRICT out) {
-    for (int x = 0; x < width; ++x)
-        Pairs<T>::write(out + 2 * x, steepened_code(even[x], left_of(low, x), left_of(range, x), q),
-                        steepened_code(odd[x], right_of(low, x), right_of(range, x), q));
-}
-
 void mixed_rows(const float* RESTRICT upper, const float* RESTRICT lower, float w0, float w1, ptrdiff_t count,
                 float* RESTRICT out) {
     for (ptrdiff_t x = 0; x < count; ++x) out[x] = w0 * upper[x] + w1 * lower[x];
@@ -916,34 +818,29 @@ void mixed_row(const float* RESTRICT b0, const float* RESTRICT b1, float w0, flo
 }
 
 template <int Radius, class T>
-void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out, Plane<T> target, const Axis& rows,
-                  const Axis& columns, const LiftParameters& q, float* scratch) {
+void upsample_luma_by(Plane<const T> full, const float* low_in, const float* low_out, Plane<T> target, const Axis& rows,
+                  const Axis& columns, const UpsampleParameters& q, float* scratch) {
     const int height = q.height, width = q.width, r = q.radius, window = 2 * r + 1;
     const float weight = 1.0f / static_cast<float>(window * window);
-    const bool contour = q.mode == LiftMode::contour;
     const Quarters quarters(width);
     const ptrdiff_t whole = quarters.whole(), quarter = quarters.pitch;
     float* memory = aligned(scratch);
     float* const first_row = memory;
-    const Ring guide(memory, lift_ring(r), quarters), net(memory, lift_ring(r), quarters), raw(memory, 4, quarters);
-    const Ring slopes(memory, lift_ring(r), quarters), offsets(memory, lift_ring(r), quarters);
-    const Ring votes(memory, lift_ring(r), quarters);
-    const Ring lowest(memory, lift_ring(r), quarters), ranges(memory, lift_ring(r), quarters);
-    const Ring sums(memory, 16, quarters), windows(memory, 8, quarters), boxes(memory, 8, quarters);
+    const Ring guide(memory, upsample_ring(r), quarters), net(memory, upsample_ring(r), quarters), raw(memory, 4, quarters);
+    const Ring slopes(memory, upsample_ring(r), quarters), offsets(memory, upsample_ring(r), quarters);
+    const Ring sums(memory, 8, quarters), windows(memory, 4, quarters), boxes(memory, 4, quarters);
     const Ring results(memory, 2, quarters);
     clear_margins(first_row, memory, quarters);
     std::memset(memory, 0, sizeof(float) * kQuarterRim);
     memory += kQuarterRim;
-    // Of the last two small rows each: slope, offset, and for contour the lowest and the range. Then a mean of the two.
-    const ptrdiff_t pitch = lift_pitch(width), wide_pitch = 4 * static_cast<ptrdiff_t>(target.width);
+    // Slope and offset of the last two small rows, then a mean of the two.
+    const ptrdiff_t pitch = upsample_pitch(width), wide_pitch = 2 * static_cast<ptrdiff_t>(target.width);
     float* fields = memory;
-    std::memset(fields, 0, sizeof(float) * 12 * pitch);  // as margins
-    float* wide = memory + 12 * pitch;  // the same at full width
+    std::memset(fields, 0, sizeof(float) * 6 * pitch);  // as margins
+    float* wide = memory + 6 * pitch;  // the same at full width
     const bool doubled = columns.target == 2 * columns.source;
-    const int field_count = contour ? 4 : 2;
-    const Steepening steepening{q.steepness, q.luma_span, q.max_code};
 
-    // Row y of a packed frame on [0, 1], and as many samples around it as anything asks for.
+    // Row y of a packed frame on [0, 1], with as many samples around it as any step needs.
     const auto read = [&](const float* packed, int y, float* out) {
         const int groups = q.padded_width / 4;
         const ptrdiff_t plane = static_cast<ptrdiff_t>(q.padded_height / 4) * groups;
@@ -951,26 +848,22 @@ void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out
         for (int k = 0; k < 4; ++k) half_and_half(in + k * plane, quarters.cells, quarters.at(out, k));
         quarters.extend(out, width, r);
     };
-    int drawn = 0;     // rows of the guide and of what the network drew that are there
-    int read_raw = 0;  // one ahead of them
+    int drawn = 0;     // finished rows of the guide and of the network's output
+    int read_raw = 0;  // one row ahead of them
     const auto draw = [&](int y) {
         read(low_in, y, guide.row(y));
-        if (!contour && q.sharpen <= 0.0f) return read(low_out, y, net.row(y));
+        if (q.sharpen <= 0.0f) return read(low_out, y, net.row(y));
         for (; read_raw < height && read_raw <= y + 1; ++read_raw) read(low_out, read_raw, raw.row(read_raw));
         float* sum = sums.row(0);
         float* low = sums.row(1);
         float* high = sums.row(2);
         const float* middle = raw.row(y);
         three_rows(raw.row(clamped(y - 1, height)) - kMargin, middle - kMargin, raw.row(clamped(y + 1, height)) - kMargin,
-                   contour ? kSoften : 0.25f, whole, sum - kMargin, low - kMargin, high - kMargin);
+                   0.25f, whole, sum - kMargin, low - kMargin, high - kMargin);
         for (int k = 0; k < 4; ++k) {
             const Neighbours s(quarters, sum, k), l(quarters, low, k), h(quarters, high, k);
-            float* out = quarters.at(net.row(y), k) - kMargin;
-            if (contour)
-                softened_quarter(s, l, h, quarter, q.luma_span, q.black, out, quarters.at(lowest.row(y), k) - kMargin,
-                                 quarters.at(ranges.row(y), k) - kMargin);
-            else
-                sharpened_quarter(s, l, h, quarters.at(middle, k) - kMargin, quarter, q.sharpen, out);
+            sharpened_quarter(s, l, h, quarters.at(middle, k) - kMargin, quarter, q.sharpen,
+                              quarters.at(net.row(y), k) - kMargin);
         }
         quarters.extend(net.row(y), width, r);
     };
@@ -984,35 +877,26 @@ void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out
             rows_a[k] = guide.row(row) - kMargin;
             rows_b[k] = net.row(row) - kMargin;
         }
-        float* sum[10];  // of I, P, I * I, I * P and P * P: of row y, then of y + 1
-        for (int k = 0; k < 10; ++k) sum[k] = sums.row(k) - kMargin;
-        square_two<Radius>(rows_a, r, whole, sum[0], sum[5], sum[2], sum[7]);
-        multiply_two<Radius>(rows_a, rows_b, r, whole, sum[3], sum[8]);
-        if (contour)
-            square_two<Radius>(rows_b, r, whole, sum[1], sum[6], sum[4], sum[9]);
-        else
-            sum_two<Radius>(rows_b, r, whole, sum[1], sum[6]);
+        float* sum[8];  // of I, P, I * I and I * P: of row y, then of y + 1
+        for (int k = 0; k < 8; ++k) sum[k] = sums.row(k) - kMargin;
+        square_two<Radius>(rows_a, r, whole, sum[0], sum[4], sum[2], sum[6]);
+        multiply_two<Radius>(rows_a, rows_b, r, whole, sum[3], sum[7]);
+        sum_two<Radius>(rows_b, r, whole, sum[1], sum[5]);
         for (int i = 0; i < smaller(2, height - y); ++i) {
-            const float* in[5];
-            for (int k = 0; k < (contour ? 5 : 4); ++k) {
-                box_columns<Radius>(quarters, r, sums.row(5 * i + k), windows.row(k));
+            const float* in[4];
+            for (int k = 0; k < 4; ++k) {
+                box_columns<Radius>(quarters, r, sums.row(4 * i + k), windows.row(k));
                 in[k] = windows.row(k) - kMargin;
             }
             float* a = slopes.row(y + i);
             float* b = offsets.row(y + i);
-            float* c = votes.row(y + i);
-            if (contour)
-                vote_row(in[0], in[1], in[2], in[3], in[4], weight, whole, q.epsilon, a - kMargin, b - kMargin, c - kMargin);
-            else
-                line_row(in[0], in[1], in[2], in[3], weight, whole, q.epsilon, a - kMargin, b - kMargin);
+            line_row(in[0], in[1], in[2], in[3], weight, whole, q.epsilon, a - kMargin, b - kMargin);
             quarters.extend(a, width, r);
             quarters.extend(b, width, r);
-            if (contour) quarters.extend(c, width, r);
         }
     };
-    const Ring* const lines[] = {&slopes, &offsets, &votes};
-    const int line_count = contour ? 3 : q.mode == LiftMode::guided ? 2 : 1;
-    int done = 0;     // lines of rows below this one are there
+    const Ring* const lines[] = {&slopes, &offsets};
+    int done = 0;     // lines of rows below this one are finished
     int written = 0;  // rows of the target
     for (int y = 0; y < height; ++y) {
         if (y % 2 == 0) {
@@ -1020,28 +904,19 @@ void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out
                 for (; drawn <= clamped(done + 1 + r, height); ++drawn) draw(drawn);
                 draw_lines(done);
             }
-            for (int i = 0; i < line_count; ++i) {
+            for (int i = 0; i < 2; ++i) {
                 for (int k = 0; k < window + 1; ++k) rows_a[k] = lines[i]->row(clamped(y - r + k, height)) - kMargin;
-                sum_two<Radius>(rows_a, r, whole, boxes.row(i) - kMargin, boxes.row(4 + i) - kMargin);
+                sum_two<Radius>(rows_a, r, whole, boxes.row(i) - kMargin, boxes.row(2 + i) - kMargin);
             }
         }
-        for (int i = 0; i < line_count; ++i) box_columns<Radius>(quarters, r, boxes.row(y % 2 * 4 + i), windows.row(i));
+        for (int i = 0; i < 2; ++i) box_columns<Radius>(quarters, r, boxes.row(y % 2 * 2 + i), windows.row(i));
         float* slope = results.row(0);
         float* offset = results.row(1);
-        const float* a = windows.row(0) - kMargin;
-        const float* b = windows.row(1) - kMargin;
-        if (q.mode == LiftMode::detail) {
-            detail_row(a, guide.row(y) - kMargin, net.row(y) - kMargin, weight, whole, q.luma_span, q.black,
-                       slope - kMargin, offset - kMargin);
-        } else if (contour) {
-            contour_row(a, b, windows.row(2) - kMargin, net.row(y) - kMargin, lowest.row(y) - kMargin, weight, whole,
-                        q.luma_span, q.black, slope - kMargin, offset - kMargin);
-        } else {
-            guided_row(a, b, weight, whole, q.luma_span, q.black, slope - kMargin, offset - kMargin);
-        }
-        const float* quartered[] = {slope, offset, lowest.row(y), ranges.row(y)};
-        for (int k = 0; k < field_count; ++k) {
-            float* row = fields + (y % 2 * 4 + k) * pitch + kQuarterRim;
+        guided_row(windows.row(0) - kMargin, windows.row(1) - kMargin, weight, whole, q.luma_span, q.black,
+                   slope - kMargin, offset - kMargin);
+        const float* quartered[] = {slope, offset};
+        for (int k = 0; k < 2; ++k) {
+            float* row = fields + (y % 2 * 2 + k) * pitch + kQuarterRim;
             interleave_channels<4>(quartered[k], quarter, quarters.cells, Affine{1.0f, 0.0f}, row);
             padded_edges(row, width, 1);
             if (!doubled)
@@ -1053,39 +928,33 @@ void lift_luma_by(Plane<const T> full, const float* low_in, const float* low_out
             const T* source = full.data + written * full.stride;
             T* out = target.data + written * target.stride;
             if (doubled) {
-                float* mixed = fields + 8 * pitch;
-                mixed_rows(fields + upper * 4 * pitch, fields + lower * 4 * pitch, 0.25f * w0, 0.25f * w1,
-                           field_count * pitch, mixed);
+                float* mixed = fields + 4 * pitch;
+                mixed_rows(fields + upper * 2 * pitch, fields + lower * 2 * pitch, 0.25f * w0, 0.25f * w1, 2 * pitch,
+                           mixed);
                 mixed += kQuarterRim;
-                if (contour) {
-                    doubled_heights(source, mixed, mixed + pitch, mixed + 3 * pitch, width, steepening, wide, wide + width);
-                    doubled_codes(wide, wide + width, mixed + 2 * pitch, mixed + 3 * pitch, width, steepening, out);
-                } else {
-                    doubled_row(source, mixed, mixed + pitch, width, q.max_code, out);
-                }
+                doubled_row(source, mixed, mixed + pitch, width, q.max_code, out);
             } else {
-                (contour ? lifted_row<true, T> : lifted_row<false, T>)(source, wide + upper * wide_pitch,
-                                                                      wide + lower * wide_pitch, w0, w1, target.width,
-                                                                      steepening, out);
+                upsampled_row(source, wide + upper * wide_pitch, wide + lower * wide_pitch, w0, w1, target.width,
+                              q.max_code, out);
             }
         }
     }
 }
 
 template <class T>
-void lift_luma(Plane<const T> full, const float* low_in, const float* low_out, Plane<T> target, const Axis& rows,
-               const Axis& columns, const LiftParameters& parameters, float* scratch) {
+void upsample_luma(Plane<const T> full, const float* low_in, const float* low_out, Plane<T> target, const Axis& rows,
+               const Axis& columns, const UpsampleParameters& parameters, float* scratch) {
     switch (parameters.radius) {
-        case 1: lift_luma_by<1>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
-        case 2: lift_luma_by<2>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
-        case 3: lift_luma_by<3>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
-        case 4: lift_luma_by<4>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
-        default: lift_luma_by<0>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
+        case 1: upsample_luma_by<1>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
+        case 2: upsample_luma_by<2>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
+        case 3: upsample_luma_by<3>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
+        case 4: upsample_luma_by<4>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
+        default: upsample_luma_by<0>(full, low_in, low_out, target, rows, columns, parameters, scratch); break;
     }
 }
 
 template <class T>
-void lift_chroma(const float* low_out, Plane<T> target, const Axis& rows, const Axis& columns, int padded_height,
+void upsample_chroma(const float* low_out, Plane<T> target, const Axis& rows, const Axis& columns, int padded_height,
                  int padded_width, Affine affine, float max_code, float* scratch) {
     const int width = columns.source;
     const ptrdiff_t pitch = width + 4;
@@ -1119,7 +988,7 @@ void lift_chroma(const float* low_out, Plane<T> target, const Axis& rows, const 
 
 template <class T>
 constexpr SampleKernels<T> table() {
-    return {pack<T>, unpack<T>, resize<T>, blend<T>, difference<T>, to_rgb<T>, from_rgb<T>, lift_luma<T>, lift_chroma<T>};
+    return {pack<T>, unpack<T>, resize<T>, blend<T>, difference<T>, to_rgb<T>, from_rgb<T>, upsample_luma<T>, upsample_chroma<T>};
 }
 
 }  // namespace
@@ -1130,7 +999,7 @@ constexpr SampleKernels<T> table() {
 #define ANIMEVID_TEXT(isa) ANIMEVID_TEXT_(isa)
 
 extern const Kernels ANIMEVID_TABLE(ANIMEVID_ISA);
-const Kernels ANIMEVID_TABLE(ANIMEVID_ISA) = {ANIMEVID_TEXT(ANIMEVID_ISA), table<uint8_t>(), table<uint16_t>(), settle_photo,
+const Kernels ANIMEVID_TABLE(ANIMEVID_ISA) = {ANIMEVID_TEXT(ANIMEVID_ISA), table<uint8_t>(), table<uint16_t>(), settle_input,
                                                settle};
 
 }  // namespace animevid

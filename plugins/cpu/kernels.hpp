@@ -53,39 +53,29 @@ struct RgbTransform {
     bool reversed;  // B, G, R
 };
 
-// See animevid/pixels/lift.py for the formulas.
-enum class LiftMode : int { guided, detail, contour };
-
-struct LiftParameters {
+// See animevid/pixels/guided_upsample.py for the formulas.
+struct UpsampleParameters {
     int height, width;                // of the low frame inside its packed tensors
     int padded_height, padded_width;  // of the packed tensors, in pixels
     int radius;                       // 1 .. kMaxRadius
     float epsilon;
     float sharpen;
     float black, luma_span, max_code;
-    LiftMode mode;
-    float steepness;  // contour: 0 .. 1
 };
 
 constexpr int kMaxRadius = 16;
-constexpr float kLargestSlope = 2.0f;
-constexpr float kSoften = 0.1f;                            // weight of each neighbour, per axis
-constexpr float kExplainedLeast = 0.85f, kExplainedMost = 0.98f;  // of r^2: from here on the photo leads, from there alone
-constexpr float kVarianceFloor = 1e-4f;
-constexpr float kFaintRange = 0.08f;  // below it edges are steepened less: grain is no contour
-constexpr float kLeastRange = 1e-4f;
 
 // See animevid/pixels/deflicker.py for the formulas.
 struct DeflickerParameters {
     float code;           // what one 8-bit code is in the tensors
     float still, moving;  // codes
-    float least;          // weight of what only noise changed
-    float fading;         // of the weights of the frame before, what these are at least
+    float least;          // weight of areas where only noise changed
+    float fading;         // share of the previous frame's weights that these are at least
 };
 
 constexpr int kDeflickerBins = 128;
 constexpr float kDeflickerBinsPerCode = 8.0f;
-constexpr float kDeflickerQuiet = 0.2f;  // share of the cells that are taken for still
+constexpr float kDeflickerQuiet = 0.2f;  // share of the cells that count as still
 
 template <class T>
 struct SampleKernels {
@@ -108,12 +98,12 @@ struct SampleKernels {
     // In: exactly one of `bytes` and `floats`. scratch: 8 * (width + 4) floats.
     void (*from_rgb)(const std::uint8_t* bytes, const float* floats, Plane<T> y, Plane<T> u, Plane<T> v,
                      const RgbTransform& transform, float* scratch);
-    // Luma of `full` led by the packed luma (16 channels) of what the network read and wrote. scratch: lift_scratch().
-    void (*lift_luma)(Plane<const T> full, const float* low_in, const float* low_out, Plane<T> target, const Axis& rows,
-                      const Axis& columns, const LiftParameters& parameters, float* scratch);
+    // Guided upsample of the packed luma (16 channels) that the network wrote. scratch: upsample_scratch().
+    void (*upsample_luma)(Plane<const T> full, const float* low_in, const float* low_out, Plane<T> target, const Axis& rows,
+                      const Axis& columns, const UpsampleParameters& parameters, float* scratch);
     // A packed chroma plane (4 channels), enlarged bilinearly. scratch: 3 * (columns.source + 4) + 2 * target.width
     // floats.
-    void (*lift_chroma)(const float* low_out, Plane<T> target, const Axis& rows, const Axis& columns, int padded_height,
+    void (*upsample_chroma)(const float* low_out, Plane<T> target, const Axis& rows, const Axis& columns, int padded_height,
                         int padded_width, Affine affine, float max_code, float* scratch);
 };
 
@@ -121,9 +111,9 @@ struct Kernels {
     const char* name;
     SampleKernels<std::uint8_t> bytes;
     SampleKernels<std::uint16_t> words;
-    // Tensors (channels, height, width). `now` settles and `weights` (height, width) are written; returns the noise in
+    // Tensors (channels, height, width). `now` is filtered in place, `weights` (height, width) are written; returns the noise in
     // codes. scratch: deflicker_scratch() floats.
-    float (*settle_photo)(const float* before, float* now, const float* earlier, float* weights, int channels, int height,
+    float (*settle_input)(const float* before, float* now, const float* earlier, float* weights, int channels, int height,
                           int width, const DeflickerParameters& parameters, float* scratch);
     void (*settle)(const float* before, const float* weights, float* now, int channels, int height, int width);
 };
@@ -136,12 +126,12 @@ constexpr std::size_t pack_scratch(int source_width, int padded_width) {
 constexpr int kQuarterRim = 16;
 constexpr std::ptrdiff_t quarter_pitch(int width) { return ((width + 3) / 4 + 15) / 16 * 16 + kQuarterRim; }
 
-constexpr int lift_ring(int radius) { return radius < 3 ? 8 : radius < 7 ? 16 : radius < 15 ? 32 : 64; }
-constexpr std::ptrdiff_t lift_pitch(int width) { return (width + 15) / 16 * 16 + 2 * kQuarterRim; }
-constexpr std::size_t lift_scratch(int width, int radius, int full_width) {
-    return static_cast<std::size_t>(7 * lift_ring(radius) + 4 + 16 + 8 + 8 + 2) *
+constexpr int upsample_ring(int radius) { return radius < 3 ? 8 : radius < 7 ? 16 : radius < 15 ? 32 : 64; }
+constexpr std::ptrdiff_t upsample_pitch(int width) { return (width + 15) / 16 * 16 + 2 * kQuarterRim; }
+constexpr std::size_t upsample_scratch(int width, int radius, int full_width) {
+    return static_cast<std::size_t>(4 * upsample_ring(radius) + 4 + 8 + 4 + 4 + 2) *
                static_cast<std::size_t>(4 * quarter_pitch(width) + kQuarterRim) +
-           2 * kQuarterRim + 12 * static_cast<std::size_t>(lift_pitch(width)) + 8 * static_cast<std::size_t>(full_width);
+           2 * kQuarterRim + 6 * static_cast<std::size_t>(upsample_pitch(width)) + 4 * static_cast<std::size_t>(full_width);
 }
 
 constexpr std::size_t deflicker_scratch(int width) { return 4 * (static_cast<std::size_t>(width) + 2); }

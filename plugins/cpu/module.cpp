@@ -214,9 +214,9 @@ void rgb_to_yuv420(const Array& rgb, const OutPlane& y, const OutPlane& u, const
     });
 }
 
-void lift_yuv420(const InPlane& full_y, const InTensor& low_in, const InTensor& low_out, const OutPlane& y,
-                 const OutPlane& u, const OutPlane& v, int height, int width, int mode, float epsilon, int radius, float sharpen,
-                 float steepness, float black, float luma_span, float chroma_mid, float chroma_span, float max_code) {
+void guided_upsample(const InPlane& full_y, const InTensor& low_in, const InTensor& low_out, const OutPlane& y,
+                     const OutPlane& u, const OutPlane& v, int height, int width, float epsilon, int radius,
+                     float sharpen, float black, float luma_span, float chroma_mid, float chroma_span, float max_code) {
     by_depth(full_y, [&](auto sample) {
         using T = decltype(sample);
         const Plane<const T> full = plane_of<const T>(full_y);
@@ -230,29 +230,27 @@ void lift_yuv420(const InPlane& full_y, const InTensor& low_in, const InTensor& 
         require(low_out.shape(0) == 24 && height >= 1 && width >= 1 && height <= padded_height && width <= padded_width,
                 "the tensors must be (24, h/4, w/4) with h, w at least height, width");
         require(height <= full.height && width <= full.width, "the network's frame must not be larger than the full");
-        require(mode >= 0 && mode <= 2, "mode must be 0 .. 2");
         require(radius >= 1 && radius <= animevid::kMaxRadius, "radius must be 1 .. 16");
         const float* in = low_in.data();
         const float* out = low_out.data();
         const nb::gil_scoped_release release;
-        const animevid::LiftParameters parameters{
-            height, width,     padded_height, padded_width, radius, epsilon, sharpen, black, luma_span,
-            max_code, static_cast<animevid::LiftMode>(mode), steepness};
+        const animevid::UpsampleParameters parameters{
+            height, width, padded_height, padded_width, radius, epsilon, sharpen, black, luma_span, max_code};
         const AxisWeights rows(height, full.height), columns(width, full.width);
-        kernels<T>().lift_luma(full, in, out, planes[0], rows.get(), columns.get(), parameters,
-                               scratch(animevid::lift_scratch(width, radius, full.width)));
+        kernels<T>().upsample_luma(full, in, out, planes[0], rows.get(), columns.get(), parameters,
+                               scratch(animevid::upsample_scratch(width, radius, full.width)));
         const AxisWeights chroma_rows((height + 1) / 2, planes[1].height);
         const AxisWeights chroma_columns((width + 1) / 2, planes[1].width);
         const std::size_t plane = static_cast<std::size_t>(low_out.shape(1)) * low_out.shape(2);
         for (int i = 1; i < 3; ++i)
-            kernels<T>().lift_chroma(out + (12 + 4 * i) * plane, planes[i], chroma_rows.get(), chroma_columns.get(),
+            kernels<T>().upsample_chroma(out + (12 + 4 * i) * plane, planes[i], chroma_rows.get(), chroma_columns.get(),
                                      padded_height / 2, padded_width / 2, Affine{chroma_span / 2, chroma_mid}, max_code,
                                      scratch(3 * static_cast<std::size_t>(chroma_columns.get().source + 4) +
                                              2 * static_cast<std::size_t>(planes[i].width)));
     });
 }
 
-float settle_photo(const InTensor& before, const OutTensor& now, const InWeights& earlier, const OutWeights& weights,
+float settle_input(const InTensor& before, const OutTensor& now, const InWeights& earlier, const OutWeights& weights,
                    float code, float still, float moving, float least, float fading) {
     for (int axis = 0; axis < 3; ++axis) require(before.shape(axis) == now.shape(axis), "before and now must have one shape");
     for (int axis = 0; axis < 2; ++axis)
@@ -268,7 +266,7 @@ float settle_photo(const InTensor& before, const OutTensor& now, const InWeights
               width = static_cast<int>(now.shape(2));
     const animevid::DeflickerParameters parameters{code, still, moving, least, fading};
     const nb::gil_scoped_release release;
-    return animevid::active_kernels().settle_photo(old, target, faded, out, channels, height, width, parameters,
+    return animevid::active_kernels().settle_input(old, target, faded, out, channels, height, width, parameters,
                                                    scratch(animevid::deflicker_scratch(width)));
 }
 
@@ -318,9 +316,9 @@ NB_MODULE(_native, m) {
           number, number, number, number, number, number);
     m.def("rgb_to_yuv420", &rgb_to_yuv420<InTensor>, exact, exact, exact, exact, number, number, number, number, number,
           number, number, number, number, number, number);
-    m.def("lift_yuv420", &lift_yuv420, exact, exact, exact, exact, exact, exact, number, number, number, number, number,
-          number, number, number, number, number, number, number);
-    m.def("settle_photo", &settle_photo, exact, exact, exact, exact, number, number, number, number, number);
+    m.def("guided_upsample", &guided_upsample, exact, exact, exact, exact, exact, exact, number, number, number, number,
+          number, number, number, number, number, number);
+    m.def("settle_input", &settle_input, exact, exact, exact, exact, number, number, number, number, number);
     m.def("settle", &settle, exact, exact, exact);
     m.def("instruction_sets", &instruction_sets, "What this machine can run, best first.");
     m.def("instruction_set", &instruction_set, "What is in use.");

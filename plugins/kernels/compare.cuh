@@ -1,4 +1,4 @@
-// Did a frame change since another (pixels/change.py)? One thread a block of 8x8 samples of one plane: grid.z is the plane.
+// Whether a frame differs from another (pixels/change.py). One thread per block of 8x8 samples of a plane; grid.z: plane.
 
 #pragma once
 
@@ -11,7 +11,7 @@ constexpr int kCompareBlock = 8;
 struct CompareParams {
     Surface before, now;         // of one size, depth and format
     unsigned long long changed;  // unsigned: set to 1 if any block changed by more than noise
-    // Differences up to these are noise, in codes of the frames: of a sample, and of a block the mean of |a - b|, |mean|.
+    // Differences up to these are noise, in codes of the frames: of a sample, and for a block the mean of |a - b| and |mean|.
     float largest, block_absolute, block_signed;
 };
 
@@ -35,7 +35,7 @@ __device__ __forceinline__ void compare(const CompareParams& p) {
     const float count = static_cast<float>((bottom - top) * (right - left));
     if (static_cast<float>(largest) > p.largest || static_cast<float>(absolute) > p.block_absolute * count ||
         static_cast<float>(sum < 0 ? -sum : sum) > p.block_signed * count)
-        *at<unsigned>(p.changed) = 1;  // whoever comes writes the same
+        *at<unsigned>(p.changed) = 1;  // all threads write the same value
 }
 
 }  // namespace animevid

@@ -1,7 +1,7 @@
-// The kernels. Each takes one struct by value; engine/animevid/backends/cuda/kernels.py mirrors the structs.
+// The kernels. Each takes one struct by value; engine/animevid/gpu/kernels.py mirrors the structs.
 //
-// The reference of each is a *_ref function of engine/animevid/pixels; tests/gpu/test_kernels.py holds them together.
-// T is the tensor's element: Half or float. Batches: the picture is chosen by the caller through the tensor's pointer.
+// The reference of each is a *_ref function of engine/animevid/pixels; tests/gpu/test_kernels.py compares them.
+// T is the tensor's element type: Half or float. In a batch, the caller selects the frame by the tensor's pointer.
 
 #pragma once
 
@@ -12,13 +12,13 @@
 
 namespace animevid {
 
-// ---- packed 4:2:0 (pixels/packed.py): one thread a cell of 4x4 luma, 2x2 U and 2x2 V samples -------------------------
+// ---- packed 4:2:0 (pixels/packed.py): one thread per cell of 4x4 luma, 2x2 U and 2x2 V samples ----------------------
 // Neighbouring threads hold neighbouring cells, so each of the 24 channel planes is written in whole cache lines.
 
 struct PackParams {
     Surface surface;
     unsigned long long tensor;  // (24, padded_height / 4, padded_width / 4)
-    int height, width;          // what the picture is resized to; the rest of the tensor is its mirror image
+    int height, width;          // the size after resizing; the rest of the tensor is padded by reflection
     int padded_height, padded_width;
     float luma_scale, luma_offset, chroma_scale, chroma_offset;
 };
@@ -47,7 +47,7 @@ template <typename T> __device__ void pack(const PackParams& p) {
 
 struct UnpackParams {
     unsigned long long tensor;  // (24, tensor_rows, tensor_columns)
-    Surface surface;            // written; at most as large as the tensor, cut from its top left
+    Surface surface;            // written; no larger than the tensor, whose top left it is
     int tensor_rows, tensor_columns;
     Codes codes;
 };
@@ -135,13 +135,13 @@ template <typename T> __device__ void to_rgb(const ToRgbParams& p) {
 
 struct FromRgbParams {
     unsigned long long tensor;
-    Surface surface;  // written; cut from the tensor's top left
+    Surface surface;  // written from the tensor's top left
     int tensor_height, tensor_width;
     Codes codes;
     RgbLayout layout;
 };
 
-// One thread a chroma sample, with its (up to) four luma samples.
+// One thread per chroma sample, with its (up to) four luma samples.
 template <typename T> __device__ void from_rgb(const FromRgbParams& p) {
     const int j = column_of_thread(), i = row_of_thread();
     if (2 * i >= p.surface.height || 2 * j >= p.surface.width) return;
@@ -252,29 +252,23 @@ template <typename T> __device__ void norm_apply(const NormParams& p) {
     }
 }
 
-// ---- guided lift (pixels/lift.py) -----------------------------------------------------------------------------------
-// lift_target: guide and (sharpened, softened) target luma; lift_lines: the local line's slope and offset; lift_slopes:
-// their means; lift_apply: the full picture. Small planes are float (height, width).
+// ---- guided upsample (pixels/guided_upsample.py) --------------------------------------------------------------------
+// upsample_target: guide and sharpened target luma; upsample_lines: the local line's slope and offset; upsample_slopes:
+// their means; upsample_apply: the full frame. Small planes are float (height, width).
 
-constexpr int kLiftDetail = 1, kLiftContour = 2;
-constexpr float kSoften = 0.1f, kExplainedLeast = 0.85f, kExplainedMost = 0.98f, kVarianceFloor = 1e-4f;
-constexpr float kFaintRange = 0.08f, kLeastRange = 1e-4f;
-
-__device__ __forceinline__ float smoothstep(float t) { return t * t * (3 - 2 * t); }
-
-struct LiftParams {
-    Surface full;                        // the picture, read
+struct UpsampleParams {
+    Surface full;                        // the frame, read
     Surface result;                      // of the same size and format, written
     unsigned long long low_in, low_out;  // packed (24, tensor_rows, tensor_columns)
-    unsigned long long guide, target, line, line_offset, vote, slope, offset, low, high;
-    int height, width;                   // of the small picture
+    unsigned long long guide, target, line, line_offset, slope, offset;
+    int height, width;                   // of the small frame
     int tensor_rows, tensor_columns;
-    int radius, mode;                    // 0 guided, 1 detail, 2 contour
-    float epsilon, sharpen, steepness;
+    int radius;
+    float epsilon, sharpen;
     Codes codes;
 };
 
-template <typename T> __device__ __forceinline__ float packed_luma(const LiftParams& p, unsigned long long tensor, int y, int x) {
+template <typename T> __device__ __forceinline__ float packed_luma(const UpsampleParams& p, unsigned long long tensor, int y, int x) {
     y = y < 0 ? 0 : y >= p.height ? p.height - 1 : y;
     x = x < 0 ? 0 : x >= p.width ? p.width - 1 : x;
     const long long channel = 4 * (y % 4) + x % 4;
@@ -282,16 +276,15 @@ template <typename T> __device__ __forceinline__ float packed_luma(const LiftPar
     return to_float(at<const T>(tensor)[index]) * 0.5f + 0.5f;
 }
 
-template <typename T> __device__ void lift_target(const LiftParams& p) {
+template <typename T> __device__ void upsample_target(const UpsampleParams& p) {
     const int x = column_of_thread(), y = row_of_thread();
     if (y >= p.height || x >= p.width) return;
     const long long here = static_cast<long long>(y) * p.width + x;
     at<float>(p.guide)[here] = packed_luma<T>(p, p.low_in, y, x);
     const float value = packed_luma<T>(p, p.low_out, y, x);
     float result = value;
-    if (p.mode == kLiftContour || p.sharpen > 0) {
-        const float centre = p.mode == kLiftContour ? 1 - 2 * kSoften : 0.5f;
-        const float side = p.mode == kLiftContour ? kSoften : 0.25f;
+    if (p.sharpen > 0) {
+        const float centre = 0.5f, side = 0.25f;
         float low = value, high = value, mean = 0;
         for (int dy = -1; dy <= 1; ++dy)
             for (int dx = -1; dx <= 1; ++dx) {
@@ -300,31 +293,25 @@ template <typename T> __device__ void lift_target(const LiftParams& p) {
                 high = fmaxf(high, other);
                 mean += other * (dy ? side : centre) * (dx ? side : centre);
             }
-        if (p.mode == kLiftContour) {
-            result = mean;
-            at<float>(p.low)[here] = low;
-            at<float>(p.high)[here] = high;
-        } else {
-            result = fminf(fmaxf(value + p.sharpen * (value - mean), low), high);
-        }
+        result = fminf(fmaxf(value + p.sharpen * (value - mean), low), high);
     }
     at<float>(p.target)[here] = result;
 }
 
-__device__ __forceinline__ long long clamped(const LiftParams& p, int y, int x) {
+__device__ __forceinline__ long long clamped(const UpsampleParams& p, int y, int x) {
     y = y < 0 ? 0 : y >= p.height ? p.height - 1 : y;
     x = x < 0 ? 0 : x >= p.width ? p.width - 1 : x;
     return static_cast<long long>(y) * p.width + x;
 }
 
-__device__ __forceinline__ void lift_lines(const LiftParams& p) {
+__device__ __forceinline__ void upsample_lines(const UpsampleParams& p) {
     const int x = column_of_thread(), y = row_of_thread();
     if (y >= p.height || x >= p.width) return;
     const float* guide = at<const float>(p.guide);
     const float* target = at<const float>(p.target);
     // Moments around the window's own centre: E[g^2] - E[g]^2 would cancel in float32 where a window is flat.
     const float g0 = guide[clamped(p, y, x)], t0 = target[clamped(p, y, x)];
-    float g = 0, t = 0, gg = 0, gt = 0, tt = 0;
+    float g = 0, t = 0, gg = 0, gt = 0;
     for (int dy = -p.radius; dy <= p.radius; ++dy)
         for (int dx = -p.radius; dx <= p.radius; ++dx) {
             const long long there = clamped(p, y + dy, x + dx);
@@ -333,7 +320,6 @@ __device__ __forceinline__ void lift_lines(const LiftParams& p) {
             t += dt;
             gg += dg * dg;
             gt += dg * dt;
-            tt += dt * dt;
         }
     const float side = static_cast<float>(2 * p.radius + 1), share = 1 / (side * side);
     g *= share;
@@ -341,45 +327,29 @@ __device__ __forceinline__ void lift_lines(const LiftParams& p) {
     const long long here = clamped(p, y, x);
     const float covariance = gt * share - g * t, variance = gg * share - g * g;
     const float line = covariance / (variance + p.epsilon);
-    float vote = 1;
-    if (p.mode == kLiftContour) {
-        const float drawn = tt * share - t * t;
-        const float explained = covariance * covariance / ((variance + kVarianceFloor) * (drawn + kVarianceFloor));
-        const float step = (explained - kExplainedLeast) / (kExplainedMost - kExplainedLeast);
-        vote = smoothstep(fminf(fmaxf(step, 0.0f), 1.0f));
-    }
-    at<float>(p.line)[here] = vote * line;
-    at<float>(p.line_offset)[here] = vote * (t0 + t - line * (g0 + g));
-    at<float>(p.vote)[here] = vote;
+    at<float>(p.line)[here] = line;
+    at<float>(p.line_offset)[here] = t0 + t - line * (g0 + g);
 }
 
-__device__ __forceinline__ void lift_slopes(const LiftParams& p) {
+__device__ __forceinline__ void upsample_slopes(const UpsampleParams& p) {
     const int x = column_of_thread(), y = row_of_thread();
     if (y >= p.height || x >= p.width) return;
-    float slope = 0, offset = 0, vote = 0;
+    float slope = 0, offset = 0;
     for (int dy = -p.radius; dy <= p.radius; ++dy)
         for (int dx = -p.radius; dx <= p.radius; ++dx) {
             const long long there = clamped(p, y + dy, x + dx);
             slope += at<const float>(p.line)[there];
             offset += at<const float>(p.line_offset)[there];
-            vote += at<const float>(p.vote)[there];
         }
     const float side = static_cast<float>(2 * p.radius + 1), share = 1 / (side * side);
-    slope *= share;
-    offset *= share;
     const long long here = clamped(p, y, x);
-    if (p.mode == kLiftContour) offset += (1 - vote * share) * at<const float>(p.target)[here];
-    if (p.mode == kLiftDetail) {
-        slope = fminf(fmaxf(slope, 0.0f), 2.0f);
-        offset = at<const float>(p.target)[here] - slope * at<const float>(p.guide)[here];
-    }
-    at<float>(p.slope)[here] = slope;
-    at<float>(p.offset)[here] = offset;
+    at<float>(p.slope)[here] = slope * share;
+    at<float>(p.offset)[here] = offset * share;
 }
 
 // One sample of a packed chroma plane (plane 1 or 2) enlarged to (height, width).
 template <typename T>
-__device__ __forceinline__ float enlarge_chroma(const LiftParams& p, int plane, int row, int column, int height, int width) {
+__device__ __forceinline__ float enlarge_chroma(const UpsampleParams& p, int plane, int row, int column, int height, int width) {
     const int h = (p.height + 1) / 2, w = (p.width + 1) / 2;
     const Taps vertical = taps_of(row, h, height), horizontal = taps_of(column, w, width);
     float sum = 0;
@@ -396,8 +366,8 @@ __device__ __forceinline__ float enlarge_chroma(const LiftParams& p, int plane, 
     return sum;
 }
 
-// One thread a chroma sample of the full picture, with its (up to) four luma samples.
-template <typename T> __device__ void lift_apply(const LiftParams& p) {
+// One thread per chroma sample of the full frame, with its (up to) four luma samples.
+template <typename T> __device__ void upsample_apply(const UpsampleParams& p) {
     const int j = column_of_thread(), i = row_of_thread();
     const int height = p.full.height, width = p.full.width;
     if (2 * i >= height || 2 * j >= width) return;
@@ -409,14 +379,7 @@ template <typename T> __device__ void lift_apply(const LiftParams& p) {
             const float guide = (static_cast<float>(load_code(p.full, 0, y, x)) - c.black) / c.luma_span;
             const float slope = enlarge(at<const float>(p.slope), p.height, p.width, y, x, height, width);
             const float offset = enlarge(at<const float>(p.offset), p.height, p.width, y, x, height, width);
-            float luma = slope * guide + offset;
-            if (p.mode == kLiftContour) {
-                const float low = enlarge(at<const float>(p.low), p.height, p.width, y, x, height, width);
-                const float range = enlarge(at<const float>(p.high), p.height, p.width, y, x, height, width) - low;
-                const float t = fminf(fmaxf((luma - low) / fmaxf(range, kLeastRange), 0.0f), 1.0f);
-                const float amount = p.steepness * fminf(range / kFaintRange, 1.0f);
-                luma = low + range * (t + amount * (smoothstep(smoothstep(t)) - t));
-            }
+            const float luma = slope * guide + offset;
             store_code(p.result, 0, y, x, to_code(luma * c.luma_span + c.black, c.max_code));
         }
     for (int plane = 1; plane < 3; ++plane) {
@@ -436,7 +399,7 @@ __device__ __forceinline__ int mix(int original, int stylized, int weight) {
     return (original * (256 - weight) + stylized * weight + 128) >> 8;
 }
 
-// One thread a chroma sample, with its (up to) four luma samples.
+// One thread per chroma sample, with its (up to) four luma samples.
 __device__ __forceinline__ void blend(const BlendParams& p) {
     const int j = column_of_thread(), i = row_of_thread();
     if (2 * i >= p.stylized.height || 2 * j >= p.stylized.width) return;
@@ -468,12 +431,12 @@ __device__ __forceinline__ void blend(const BlendParams& p) {
     AV_KERNEL(animevid_norm_statistics_f32, NormParams, norm_statistics<float>, true)            \
     AV_KERNEL(animevid_norm_apply_f16, NormParams, norm_apply<Half>, true)                       \
     AV_KERNEL(animevid_norm_apply_f32, NormParams, norm_apply<float>, true)                      \
-    AV_KERNEL(animevid_lift_target_f16, LiftParams, lift_target<Half>, false)                    \
-    AV_KERNEL(animevid_lift_target_f32, LiftParams, lift_target<float>, false)                   \
-    AV_KERNEL(animevid_lift_lines, LiftParams, lift_lines, false)                                \
-    AV_KERNEL(animevid_lift_slopes, LiftParams, lift_slopes, false)                              \
-    AV_KERNEL(animevid_lift_apply_f16, LiftParams, lift_apply<Half>, false)                      \
-    AV_KERNEL(animevid_lift_apply_f32, LiftParams, lift_apply<float>, false)                     \
+    AV_KERNEL(animevid_upsample_target_f16, UpsampleParams, upsample_target<Half>, false)            \
+    AV_KERNEL(animevid_upsample_target_f32, UpsampleParams, upsample_target<float>, false)                   \
+    AV_KERNEL(animevid_upsample_lines, UpsampleParams, upsample_lines, false)                                \
+    AV_KERNEL(animevid_upsample_slopes, UpsampleParams, upsample_slopes, false)                              \
+    AV_KERNEL(animevid_upsample_apply_f16, UpsampleParams, upsample_apply<Half>, false)                      \
+    AV_KERNEL(animevid_upsample_apply_f32, UpsampleParams, upsample_apply<float>, false)                     \
     AV_KERNEL(animevid_blend, BlendParams, blend, false)                                         \
     AV_KERNEL(animevid_settle_change_f16, SettleParams, settle_change<Half>, true)               \
     AV_KERNEL(animevid_settle_change_f32, SettleParams, settle_change<float>, true)              \

@@ -1,5 +1,5 @@
-// How the norm kernels are called: their parameters and grid, in plain C++ for whoever launches them.
-// engine/animevid/backends/cuda/kernels.py mirrors this.
+// Parameters and grid of the norm kernels, in plain C++ for the launching code.
+// engine/animevid/gpu/kernels.py mirrors this.
 
 #pragma once
 
@@ -16,7 +16,7 @@ struct NormParams {
 };
 
 constexpr int kNormThreads = 256;
-constexpr int kNormChunk = 16384;  // samples that one block of norm_statistics reads, at least
+constexpr int kNormChunk = 16384;  // minimum number of samples per block of norm_statistics
 
 // How many blocks share a group; the grid of both kernels is (chunks, groups), their block kNormThreads.
 constexpr int norm_chunks(long long group_size) {

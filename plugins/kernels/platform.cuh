@@ -1,6 +1,6 @@
-// What the kernels need of their compiler: nvcc, or any C++17 compiler with the block runner of cpu/block.hpp.
+// What the kernels need from the compiler: nvcc, or any C++17 compiler with the block runner of cpu/block.hpp.
 //
-// Kernels are written once. Under nvcc they are CUDA; under g++ the same words (__global__, threadIdx, __syncthreads,
+// Kernels are written once. Under nvcc they are CUDA; under g++ the same names (__global__, threadIdx, __syncthreads,
 // __shfl_down_sync, __shared__) come from cpu/block.hpp, which runs the threads of a block on the CPU.
 
 #pragma once

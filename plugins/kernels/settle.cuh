@@ -1,8 +1,8 @@
-// The temporal filter (pixels/deflicker.py): where only noise changed since the last frame, a tensor stays what it was.
+// The temporal filter (pixels/deflicker.py): where only noise changed since the last frame, the tensor stays the same.
 //
-// Cells are 4x4 pixels: a cell of a packed tensor, or that square of an RGB tensor, whose last cells repeat the edge. One
-// thread a cell. For a frame: settle_change, settle_input and settle_noise on the network's input, then settle_output on
-// what it drew. What is kept from frame to frame is float32.
+// Cells are 4x4 pixels: a cell of a packed tensor, or a square of an RGB tensor, whose last cells repeat the edge. One
+// thread per cell. For each frame: settle_change, settle_input and settle_noise on the network's input, then settle_output on
+// its output. The state kept between frames is float32.
 
 #pragma once
 
@@ -15,17 +15,17 @@ constexpr float kSettleLargest = 3.4e38f;
 constexpr int kSettlePacked = 0, kSettlePlanar = 1;  // else (H, W, 3)
 
 struct SettleParams {
-    unsigned long long tensor;     // T: packed (24, rows, columns), (3, height, width) or (height, width, 3); settles
-    unsigned long long kept;       // float, as tensor: what it had settled to before, then what it settles to
-    unsigned long long weights;    // float (rows, columns): how much of this frame is new
-    unsigned long long earlier;    // float (rows, columns): the weights of the frame before, then those of this one
+    unsigned long long tensor;     // T: packed (24, rows, columns), (3, height, width) or (height, width, 3); filtered in place
+    unsigned long long kept;       // float, like tensor: the previous filtered tensor, replaced by the new one
+    unsigned long long weights;    // float (rows, columns): the weight of this frame
+    unsigned long long earlier;    // float (rows, columns): the previous frame's weights, replaced by this one's
     unsigned long long change;     // float (rows, columns): root mean square over a cell, in codes
     unsigned long long histogram;  // unsigned (kSettleBins): of change; zero before and after a frame
-    unsigned long long noise;      // float: of the frames before, in codes
+    unsigned long long noise;      // float: the noise estimate of the earlier frames, in codes
     int rows, columns;             // of cells
     int height, width;             // in pixels
     int layout;
-    int first;                     // there is nothing to settle to
+    int first;                     // the first frame: no earlier state
     float units_per_code;
     float least, fading;
     float still_least, still_most, still_over_noise, moving_over_still;
@@ -34,7 +34,7 @@ struct SettleParams {
 
 __device__ __forceinline__ int settle_values(const SettleParams& p) { return p.layout == kSettlePacked ? 24 : 48; }
 
-// Where value k of cell (i, j) lies; inside: whether it is not an edge that is repeated.
+// The index of value k of cell (i, j); inside: false for a repeated edge.
 __device__ __forceinline__ long long settle_index(const SettleParams& p, int i, int j, int k, bool& inside) {
     inside = true;
     if (p.layout == kSettlePacked) return (static_cast<long long>(k) * p.rows + i) * p.columns + j;
@@ -47,7 +47,7 @@ __device__ __forceinline__ long long settle_index(const SettleParams& p, int i, 
                                      : (static_cast<long long>(y) * p.width + x) * 3 + channel;
 }
 
-// The change of each cell, and how many cells changed how much: counted in shared memory first.
+// The change of each cell, and the histogram of changes, counted in shared memory first.
 template <typename T> __device__ void settle_change(const SettleParams& p) {
     __shared__ unsigned counts[kSettleBins];
     const int thread = static_cast<int>(threadIdx.y * blockDim.x + threadIdx.x);
@@ -86,7 +86,7 @@ template <typename T> __device__ __forceinline__ void settle_cell(const SettlePa
         T& value = at<T>(p.tensor)[here];
         float& kept = at<float>(p.kept)[here];
         const float now = to_float(value), before = kept;
-        // What overflowed in half precision must not stay for ever.
+        // An overflow in half precision must not persist.
         const bool usable = !p.first && fabsf(before) <= kSettleLargest;
         const float settled = usable ? before + weight * (now - before) : now;
         kept = settled;
@@ -98,7 +98,7 @@ template <typename T> __device__ void settle_input(const SettleParams& p) {
     const int j = column_of_thread(), i = row_of_thread();
     if (i >= p.rows || j >= p.columns) return;
     const long long here = static_cast<long long>(i) * p.columns + j;
-    float weight = 0;  // what the first frame leaves for the next one: nothing moved
+    float weight = 0;  // the first frame's weights for the next one: no motion
     if (!p.first) {
         float largest = 0;
         for (int dy = -1; dy <= 1; ++dy)
@@ -118,7 +118,7 @@ template <typename T> __device__ void settle_input(const SettleParams& p) {
     settle_cell<T>(p, i, j, weight);
 }
 
-// The noise of the frames until now. One thread: there are few bins.
+// Updates the noise estimate. One thread, since there are few bins.
 __device__ __forceinline__ void settle_noise(const SettleParams& p) {
     unsigned* histogram = at<unsigned>(p.histogram);
     const float cells = static_cast<float>(p.rows) * static_cast<float>(p.columns);

@@ -1,6 +1,6 @@
-// A picture in memory as decoders and encoders keep it, and how one sample of it is read at another size.
+// A frame in memory as decoders and encoders store it, and reading one sample of it at another size.
 //
-// YUV420P, YUV420P10, NV12 and P010 differ in three numbers: bytes a sample, the distance between neighbouring chroma
+// YUV420P, YUV420P10, NV12 and P010 differ in three numbers: bytes per sample, the distance between neighbouring chroma
 // samples, and by how many bits a code is shifted up. Everything here is exact in integers up to the last product, so
 // that all compilers agree (the reference is engine/animevid/pixels/resize.py).
 
@@ -20,7 +20,7 @@ struct Surface {
     Plane planes[3];  // Y, U, V
     int height, width;
     int sample_bytes;  // 1 or 2
-    int shift;         // 6 for P010, whose codes lie in the high bits
+    int shift;         // 6 for P010, with the codes in the high bits
 };
 
 // Codes <-> numbers: see engine/animevid/pixels/codes.py. max_code clamps.
@@ -63,8 +63,8 @@ __device__ __forceinline__ int reflect(int i, int n) {
     return at < n ? at : period - at;
 }
 
-// The source samples that target sample i of an axis is made of: area average where it shrinks, bilinear where it
-// grows. Target sample i covers [i * source, (i + 1) * source) in units of 1 / target source samples.
+// The source samples for target sample i of an axis: area average to shrink, bilinear to enlarge.
+// Target sample i covers [i * source, (i + 1) * source) in units of 1 / target source samples.
 struct Taps {
     int first, count;
     long long begin, end;  // area, in those units
@@ -84,7 +84,7 @@ __device__ __forceinline__ Taps taps_of(int i, int source, int target) {
         t.count = static_cast<int>((t.end + target - 1) / target) - t.first;
         t.far_weight = 0;
     } else {
-        // centre (i + 1/2) * source / target - 1/2 = numerator / (2 * target), held inside the plane
+        // centre (i + 1/2) * source / target - 1/2 = numerator / (2 * target), clamped to the plane
         long long numerator = (2LL * i + 1) * source - target;
         const long long last = 2LL * target * (source - 1);
         numerator = numerator < 0 ? 0 : numerator > last ? last : numerator;

@@ -15,7 +15,7 @@ from animevid.gpu import kernels
 from animevid.pixels import Colour, ColourRange, Matrix, PlanesYUV420, padded_size
 from animevid.pixels.blend import blend_ref
 from animevid.pixels.change import NoiseFloor, has_changed
-from animevid.pixels.guided_upsample import MODES, guided_upsample_ref
+from animevid.pixels.guided_upsample import guided_upsample_ref
 from animevid.pixels.packed import pack_yuv420_ref, unpack_yuv420_ref
 from animevid.pixels.rgb import planes_to_tensor_ref, tensor_to_planes_ref
 from gpu.cpu_kernels import CpuKernels, HeldFrame
@@ -47,7 +47,7 @@ def _tolerance(half: bool) -> float:
         ("animevid_to_rgb_f16", kernels.ToRgbParams),
         ("animevid_from_rgb_f32", kernels.FromRgbParams),
         ("animevid_norm_statistics_f16", kernels.NormParams),
-        ("animevid_lift_lines", kernels.LiftParams),
+        ("animevid_upsample_lines", kernels.UpsampleParams),
         ("animevid_blend", kernels.BlendParams),
         ("animevid_compare", kernels.CompareParams),
     ],
@@ -198,12 +198,11 @@ def test_the_order_in_which_threads_run_changes_nothing(cpu_kernels, seed):
     share=st.tuples(st.floats(0.2, 1), st.floats(0.2, 1)),
     seed=st.integers(0, 99),
     radius=st.integers(1, 4),
-    mode=st.sampled_from(MODES),
     sharpen=st.sampled_from([0.0, 0.5]),
     half=st.booleans(),
     pixel_format=formats,
 )
-def test_upsampling_equals_the_reference(cpu_kernels, frame, share, seed, radius, mode, sharpen, half, pixel_format):
+def test_upsampling_equals_the_reference(cpu_kernels, frame, share, seed, radius, sharpen, half, pixel_format):
     size = tuple(max(1, round(side * part)) for side, part in zip((frame.height, frame.width), share, strict=True))
     padded = padded_size(size)
     rng = np.random.default_rng(seed)
@@ -214,12 +213,12 @@ def test_upsampling_equals_the_reference(cpu_kernels, frame, share, seed, radius
     result = HeldFrame(frame, pixel_format=pixel_format, pitch_multiple=2)
     launches = kernels.guided_upsample(
         full.surface, result.surface, low_in=low_in.ctypes.data, low_out=low_out.ctypes.data, size=size, padded=padded,
-        scratch=scratch.ctypes.data, half=half, mode=mode, radius=radius, sharpen=sharpen,
+        scratch=scratch.ctypes.data, half=half, radius=radius, sharpen=sharpen,
     )  # fmt: skip
     cpu_kernels.run(launches)
     expected = guided_upsample_ref(
         frame, low_in.astype(np.float32), low_out.astype(np.float32), size=size,
-        mode=mode, radius=radius, sharpen=sharpen,
+        radius=radius, sharpen=sharpen,
     )  # fmt: skip
     # One code of 8 bits where the order of a sum decides; deep frames have finer codes.
     assert furthest(result.planes(), expected) <= 1 << (frame.bit_depth - 8)

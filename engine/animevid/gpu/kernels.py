@@ -13,7 +13,6 @@ from animevid.errors import UsageError
 from animevid.pixels.change import BLOCK_PX, NoiseFloor
 from animevid.pixels.codes import CodeRange, code_range
 from animevid.pixels.colour import LUMA_COEFFICIENTS, Colour
-from animevid.pixels.guided_upsample import MODES, steepness
 from animevid.pixels.resize import Size, chroma_size
 
 _BLOCK_2D = (32, 8, 1)
@@ -102,17 +101,17 @@ class NormParams(ctypes.Structure):
 
 
 #: The small float32 planes in the scratch memory of guided upsampling.
-_LIFT_PLANES = ("guide", "target", "line", "line_offset", "vote", "slope", "offset", "low", "high")
+_UPSAMPLE_PLANES = ("guide", "target", "line", "line_offset", "slope", "offset")
 
 
-class LiftParams(ctypes.Structure):
+class UpsampleParams(ctypes.Structure):
     _fields_ = (
         ("full", _Surface),
         ("result", _Surface),
         *((name, ctypes.c_uint64) for name in ("low_in", "low_out")),
-        *((name, ctypes.c_uint64) for name in _LIFT_PLANES),
-        *((name, ctypes.c_int) for name in ("height", "width", "tensor_rows", "tensor_columns", "radius", "mode")),
-        *((name, ctypes.c_float) for name in ("epsilon", "sharpen", "steepness")),
+        *((name, ctypes.c_uint64) for name in _UPSAMPLE_PLANES),
+        *((name, ctypes.c_int) for name in ("height", "width", "tensor_rows", "tensor_columns", "radius")),
+        *((name, ctypes.c_float) for name in ("epsilon", "sharpen")),
         ("codes", _Codes),
     )
 
@@ -293,7 +292,7 @@ def norm(
 
 def upsample_scratch_bytes(size: Size) -> int:
     """Scratch memory that guided upsampling needs for a small frame of ``size``."""
-    return len(_LIFT_PLANES) * 4 * size[0] * size[1]
+    return len(_UPSAMPLE_PLANES) * 4 * size[0] * size[1]
 
 
 def guided_upsample(
@@ -306,7 +305,6 @@ def guided_upsample(
     padded: Size,
     scratch: int,
     half: bool,
-    mode: str = "guided",
     epsilon: float = 1e-4,
     radius: int = 1,
     sharpen: float = 1.0,
@@ -319,18 +317,17 @@ def guided_upsample(
     if size[0] > full.layout.height or size[1] > full.layout.width:
         raise UsageError(f"{size = } is larger than the full {full.layout.size}; unpack and resize it instead")
     plane = 4 * size[0] * size[1]
-    params = LiftParams(
+    params = UpsampleParams(
         _c_surface(full), _c_surface(result), low_in, low_out,
-        *(scratch + i * plane for i in range(len(_LIFT_PLANES))), *size,
-        padded[0] // 4, padded[1] // 4, radius, MODES.index(mode), epsilon, sharpen,
-        steepness(size, full.layout.size, sharpen), _c_codes(full.codes),
+        *(scratch + i * plane for i in range(len(_UPSAMPLE_PLANES))), *size,
+        padded[0] // 4, padded[1] // 4, radius, epsilon, sharpen, _c_codes(full.codes),
     )  # fmt: skip
     rows, columns = chroma_size(full.layout.size)
     return (
-        launch_over("animevid_lift_target", params, size[1], size[0], half=half),
-        launch_over("animevid_lift_lines", params, size[1], size[0]),
-        launch_over("animevid_lift_slopes", params, size[1], size[0]),
-        launch_over("animevid_lift_apply", params, columns, rows, half=half),
+        launch_over("animevid_upsample_target", params, size[1], size[0], half=half),
+        launch_over("animevid_upsample_lines", params, size[1], size[0]),
+        launch_over("animevid_upsample_slopes", params, size[1], size[0]),
+        launch_over("animevid_upsample_apply", params, columns, rows, half=half),
     )
 
 

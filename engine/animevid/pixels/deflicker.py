@@ -64,7 +64,7 @@ def settle_input(
         )
     weights = np.empty_like(earlier)
     moving = still_codes * MOVING_OVER_STILL
-    noise = native.kernels.settle_photo(
+    noise = native.kernels.settle_input(
         before, now, earlier, weights, units_per_code, still_codes, moving, least, fading
     )
     return weights, float(noise)

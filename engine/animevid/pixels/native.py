@@ -18,10 +18,13 @@ def _load() -> Any:
         _log.info("ANIMEVID_NO_NATIVE is set: pixels are converted by NumPy and OpenCV, which is slower")
         return None
     try:
-        return import_module("animevid._native")
+        compiled = import_module("animevid._native")
+        if not hasattr(compiled, "guided_upsample"):
+            raise ImportError("they are of an older version")
+        return compiled
     except ImportError as error:
         _log.warning(
-            "the compiled kernels are not there (%s): pixels are converted by NumPy and OpenCV, which is slower; "
+            "the compiled kernels cannot be used (%s): pixels are converted by NumPy and OpenCV, which is slower; "
             "install a C++17 compiler and reinstall animevid to get them",
             error,
         )
