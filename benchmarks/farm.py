@@ -2,8 +2,8 @@
 
     python -m benchmarks.farm [--film-hours 2] [--clip CLIP] [--plot docs/farm-simulation.svg]
 
-The simulation follows the driver's rule (one segment a worker, a second copy of what takes 1.5 times the usual). What
-is assumed is in ``ASSUMED``; the rest is measured.
+The simulation follows the driver's rules (neighbours where it can, a second copy of what takes 1.5 times the usual).
+What is assumed is in ``ASSUMED``; the rest is measured.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import animevid
 import av
 from animevid.io import VideoSource
 from animevid.jobs import Job, open_conversion
+from animevid.jobs.farm.driver import next_segment
 from animevid.jobs.join import join_segments
 from animevid.jobs.packets import PacketWriter, read_frame_format, read_packets, read_stamps
 from animevid.jobs.part import open_part
@@ -115,24 +116,29 @@ def simulate(measured: Measured, workers: int, *, film_seconds: float, seed: int
     busy = min(workers, count)
     storing = measured.bytes * SEGMENT_SECONDS * busy / ASSUMED["storage_bytes_per_second"]
 
-    def take(worker: int) -> float:
-        work = measured.seconds * (SEGMENT_SECONDS + 2) * speed[worker]
+    def take(worker: int, segment: int) -> float:
+        lead_in = 0 if after[worker] == segment else 2  # the driver hands out neighbours where it can
+        work = measured.seconds * (SEGMENT_SECONDS + lead_in) * speed[worker]
         return max(0.3, chance.gauss(1, measured.spread)) * work + storing
 
-    usual = measured.seconds * (SEGMENT_SECONDS + 2) + storing
+    usual = measured.seconds * SEGMENT_SECONDS + storing
+    pending, after = set(range(count)), dict.fromkeys(range(workers), 0)
     free = [(ASSUMED["start_seconds"], worker) for worker in range(workers)]
     heapq.heapify(free)
     ends: dict[int, float] = {}
     begun: dict[int, float] = {}
-    for segment in range(count):
+    while pending:
         now, worker = heapq.heappop(free)
-        begun[segment], ends[segment] = now, now + take(worker)
+        segment = next_segment(pending, after[worker], after.values())
+        begun[segment], ends[segment] = now, now + take(worker, segment)
+        pending.discard(segment)
+        after[worker] = segment + 1
         heapq.heappush(free, (ends[segment], worker))
     for segment in sorted(ends, key=lambda index: begun[index]):
         if ends[segment] - begun[segment] > SLOW_FACTOR * usual and free:
             now, worker = heapq.heappop(free)
             start = max(now, begun[segment] + SLOW_FACTOR * usual)
-            ends[segment] = min(ends[segment], start + take(worker))
+            ends[segment] = min(ends[segment], start + take(worker, segment))
             heapq.heappush(free, (max(now, ends[segment]), worker))
     return max(ends.values()) + measured.join_seconds * film_seconds
 

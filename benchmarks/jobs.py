@@ -1,11 +1,11 @@
 """What do segments, a resume and local workers cost?
 
-    python -m benchmarks.jobs [--runs 5] [--size 320x180] [--frames 720] [--segments 4] [--workers 4] [--no-farm]
+    python -m benchmarks.jobs [--runs 5] [--size 320x180] [--frames 3000] [--segments 12] [--workers 4] [--no-farm]
 
-Processor time, so that other work on the machine counts little: of an unbroken conversion and of one in segments (cut,
-journal, join and all), in turn, the median of ``--runs`` each; of a film that is killed half-way and resumed; and of a
-farm of local workers, beside the time by the clock and each worker's memory. Twelve frames a second: segments of 15 s,
-half as long as usual, weigh twice.
+In turn, each in a process of its own: an unbroken conversion, one in segments (cut, journal, join and all) and a farm
+of local workers beside the plain command, both with their default options; then a film that is killed half-way and
+resumed. Medians of ``--runs``: processor time, so that other work on the machine counts little, time by the clock of
+neighbouring runs, and memory. Twelve frames a second: segments of 250 frames, 21 s, shorter than usual.
 """
 
 from __future__ import annotations
@@ -13,26 +13,28 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
-import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from animevid.jobs import Job, open_conversion
 from animevid.jobs.farm.worker import SegmentWorker
 from animevid.options import ConversionOptions, EncodeOptions
+from animevid.run.report import Progress
 
 from benchmarks import plots
 from benchmarks.clips import DEMO_CLIP, prepare_clip
 
 RATE = 12
+#: ``Pss`` of this process in the middle of its conversion.
+_shares: list[int] = []
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Cost:
     seconds: float
     peak_bytes: int
     frames_in: int
+    share_bytes: int = 0
 
 
 def in_a_process(work: Callable[..., int], *args: Any) -> Cost:
@@ -57,11 +60,18 @@ def in_a_process(work: Callable[..., int], *args: Any) -> Cost:
     return cost
 
 
+def memory(kind: str, file: str = "status") -> int:
+    """Bytes of this process: ``VmHWM``, the most; ``VmRSS``, now; ``Pss`` of ``smaps_rollup``, now, a page that several
+    processes share counted in parts. (``ru_maxrss`` begins with the parent's.)
+    """
+    return int(Path("/proc/self", file).read_text().partition(f"{kind}:")[2].split()[0]) * 1024
+
+
 def _measured(sender: Any, work: Callable[..., int], *args: Any) -> None:
     cpu, clock = time.process_time(), time.monotonic()
     frames = work(*args)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    sender.send(Cost(time.process_time() - cpu, time.monotonic() - clock, peak, frames))
+    cost = Cost(time.process_time() - cpu, time.monotonic() - clock, memory("VmHWM"), frames)
+    sender.send(replace(cost, share_bytes=max(_shares, default=0)))
 
 
 def convert(clip: Path, dst: Path, options: ConversionOptions, segment_seconds: Fraction | None) -> int:
@@ -69,8 +79,13 @@ def convert(clip: Path, dst: Path, options: ConversionOptions, segment_seconds: 
     how: dict[str, Any] = {"resumable": False}
     if segment_seconds is not None:
         how = {"resumable": True, "segment_seconds": segment_seconds}
+
+    def look(progress: Progress) -> None:
+        if not _shares and progress.frames_done > (progress.frames_total or 0) // 2:
+            _shares.append(memory("Pss", "smaps_rollup"))
+
     with open_conversion(clip, dst, options, **how) as conversion:
-        return conversion.run().frames_in
+        return conversion.run(on_progress=look).frames_in
 
 
 def killed(clip: Path, dst: Path, options: ConversionOptions, segment_seconds: Fraction, after: int) -> int:
@@ -86,6 +101,13 @@ def killed(clip: Path, dst: Path, options: ConversionOptions, segment_seconds: F
 
         job.add = add_and_die  # type: ignore[method-assign]
         return job.run().frames_in
+
+
+def count_missing(clip: Path, dst: Path, options: ConversionOptions) -> int:
+    """The frames that a killed job lacks."""
+    with open_conversion(clip, dst, options) as job:
+        assert isinstance(job, Job)
+        return (job._total or 0) - sum(segment.frames for segment in job._finished.values())
 
 
 def extra_seconds(clip: Path, dst: Path, options: ConversionOptions, segment_seconds: Fraction) -> float:
@@ -124,10 +146,26 @@ class MeasuredWorker(SegmentWorker):
 
     def make(self, index: int) -> Any:
         made = super().make(index)
-        usage = resource.getrusage(resource.RUSAGE_SELF)
         note = Path(self._request.dst).with_name(f"worker-{os.getpid()}")
-        note.write_text(f"{time.process_time() - self._ready_cpu} {self._ready_at} {usage.ru_maxrss * 1024}")
+        cpu, share = time.process_time() - self._ready_cpu, memory("Pss", "smaps_rollup")
+        note.write_text(f"{cpu} {self._ready_at} {memory('VmHWM')} {share}")
         return made
+
+
+class Idle:
+    """A worker of Ray that does nothing."""
+
+    def bytes(self) -> int:
+        import numpy  # noqa: F401 -- which a conversion needs too
+
+        return memory("VmRSS")
+
+
+def bare_bytes(_: Any) -> int:
+    """What a process takes that has not met Ray."""
+    import numpy  # noqa: F401
+
+    return memory("VmRSS")
 
 
 def farmed(clip: Path, dst: Path, options: ConversionOptions, segment_seconds: Fraction, workers: int) -> int:
@@ -135,7 +173,8 @@ def farmed(clip: Path, dst: Path, options: ConversionOptions, segment_seconds: F
     import ray
     from animevid.jobs.farm import Farm
 
-    from benchmarks.jobs import MeasuredWorker as Worker  # by its name, not as of __main__
+    from benchmarks.jobs import Idle
+    from benchmarks.jobs import MeasuredWorker as Worker  # by their names, not as of __main__
 
     paths = os.pathsep.join(map(os.path.abspath, ["", *sys.path]))
     variables = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
@@ -150,17 +189,50 @@ def farmed(clip: Path, dst: Path, options: ConversionOptions, segment_seconds: F
         with open_conversion(clip, dst, options, resumable=True, segment_seconds=segment_seconds) as job:
             assert isinstance(job, Job)
             Farm(job, options, worker_class=Worker).run()
-            return job.join()
+            frames = job.join()
+        idle = ray.remote(Idle).remote()
+        dst.with_name("idle").write_text(str(ray.get(idle.bytes.remote())))
+        return frames
     finally:
         ray.shutdown()
+
+
+@dataclass(frozen=True)
+class FarmCost:
+    """Of all workers, from the moment that one is ready. ``peak_bytes`` is the largest worker's, ``share_bytes`` the
+    mean of all.
+    """
+
+    cpu_seconds: float
+    seconds: float
+    peak_bytes: int
+    idle_bytes: int
+    share_bytes: float
+
+
+def measure_farm(
+    clip: Path, folder: Path, options: ConversionOptions, segment_seconds: Fraction, workers: int
+) -> FarmCost:
+    """What a farm took, in a new ``folder``."""
+    folder.mkdir()
+    dst = folder / "film.mp4"
+    in_a_process(farmed, clip, dst, options, segment_seconds, workers)
+    notes = [note.read_text().split() for note in folder.glob("worker-*")]
+    return FarmCost(
+        cpu_seconds=sum(float(cpu) for cpu, *_ in notes),
+        seconds=dst.stat().st_mtime - min(float(ready) for _, ready, *_ in notes),
+        peak_bytes=max(int(peak) for _, _, peak, _ in notes),
+        share_bytes=mean(int(share) for *_, share in notes),
+        idle_bytes=int((folder / "idle").read_text()),
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--style", help="default: animevid's own")
     parser.add_argument("--size", default="320x180")
-    parser.add_argument("--frames", type=int, default=720)
-    parser.add_argument("--segments", type=int, default=4)
+    parser.add_argument("--frames", type=int, default=3000)
+    parser.add_argument("--segments", type=int, default=12)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--workers", type=int, default=4)
     plots.add_plot(parser)
@@ -168,27 +240,37 @@ def main() -> None:
     args = parser.parse_args()
     width, height = map(int, args.size.split("x"))
     seconds = Fraction(args.frames, RATE * args.segments)
-    options = ConversionOptions(style=args.style, threads=1, encoder=EncodeOptions(threads=1))
+    by_itself = ConversionOptions(style=args.style)
+    options = replace(by_itself, threads=1, encoder=EncodeOptions(threads=1))
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clip = prepare_clip(DEMO_CLIP, folder / "clip.mp4", width=width, height=height, frames=args.frames, rate=RATE)
         unbroken: list[Cost] = []
         cut: list[Cost] = []
+        farms: list[FarmCost] = []
+        plain: list[Cost] = []
         for run in range(args.runs):
-            for costs, how in ((unbroken, None), (cut, seconds)):
-                costs.append(in_a_process(convert, clip, folder / f"{run}-{how is None}.mp4", options, how))
+            unbroken.append(in_a_process(convert, clip, folder / f"{run}.mp4", options, None))
+            cut.append(in_a_process(convert, clip, folder / f"{run}-cut.mp4", options, seconds))
+            if not args.no_farm:
+                plain.append(in_a_process(convert, clip, folder / f"{run}-plain.mp4", by_itself, None))
+                farms.append(measure_farm(clip, folder / f"farm-{run}", by_itself, seconds, args.workers))
         whole = median(cost.cpu_seconds for cost in unbroken)
         ratio = median(cost.cpu_seconds for cost in cut) / whole
         spread = (max(cost.cpu_seconds for cost in unbroken) - min(cost.cpu_seconds for cost in unbroken)) / whole
-        print(f"unbroken: {whole:.1f} s of processor time for {args.frames} frames (runs {spread:.0%} apart)")
+        clock = median(cost.seconds for cost in unbroken)
+        print(
+            f"unbroken: {whole:.1f} s of processor time for {args.frames} frames (runs {spread:.0%} apart), "
+            f"{clock:.1f} s by the clock"
+        )
         print(f"in {args.segments} segments: {ratio - 1:+.1%}")
         extra = extra_seconds(clip, folder / "extra.mp4", options, seconds)
         print(f"cutting, journal and joining alone: {extra:.2f} s, {extra / whole:.1%}")
         with suppress(EOFError):
             in_a_process(killed, clip, folder / "killed.mp4", options, seconds, args.segments // 2)
+        missing = in_a_process(count_missing, clip, folder / "killed.mp4", options).frames_in
         again = in_a_process(convert, clip, folder / "killed.mp4", options, seconds)
-        missing = args.frames - args.frames // args.segments * (args.segments // 2)
         print(
             f"resumed after {args.segments // 2}: {again.frames_in} frames for {missing} that were missing, "
             f"{again.cpu_seconds / whole:.0%} of the whole"
@@ -198,25 +280,30 @@ def main() -> None:
             f"{args.segments} segments": {"": 100 * ratio},
             f"resumed after {args.segments // 2}": {"": 100 * again.cpu_seconds / whole},
         }
-        if args.no_farm:
-            plots.write(args.plot, plots.bars("processor time", cost, unit="% of an unbroken run"))
-            return
-        in_a_process(farmed, clip, folder / "farm.mp4", options, seconds, args.workers)
-        notes = [note.read_text().split() for note in folder.glob("worker-*")]
-        made = sum(float(cpu) for cpu, _, _ in notes)
-        ready_at = min(float(ready) for _, ready, _ in notes)
-        clock = (folder / "farm.mp4").stat().st_mtime - ready_at
-        print(
-            f"{args.workers} local workers, once one is ready: {made / whole:.2f} of one process's processor "
-            f"time, {clock / median(cost.seconds for cost in unbroken):.2f} of its time by the clock"
-        )
-        cost[f"{args.workers} local workers"] = {"": 100 * made / whole}
+        if farms:
+            made = median(farm.cpu_seconds for farm in farms) / median(cost.cpu_seconds for cost in plain)
+            by_clock = sorted(farm.seconds / cost.seconds for farm, cost in zip(farms, plain, strict=True))
+            print(
+                f"{args.workers} local workers, once one is ready: {made:.2f} of the plain command's processor time, "
+                f"{median(by_clock):.2f} of its time by the clock ({', '.join(f'{each:.2f}' for each in by_clock)}; "
+                f"{median(by_clock) * median(cost.seconds for cost in plain) / clock:.2f} of one thread's)"
+            )
+            cost[f"{args.workers} local workers"] = {"": 100 * made}
+            one = median(cost.peak_bytes for cost in unbroken)
+            most = median(farm.peak_bytes for farm in farms)
+            ray_bytes = median(farm.idle_bytes for farm in farms) - in_a_process(bare_bytes, None).frames_in
+            print(
+                f"memory: {one / 1e6:.0f} MB in one process of one thread, {most / 1e6:.0f} MB in the largest worker "
+                f"({most / one:.2f}), {(most - ray_bytes) / 1e6:.0f} MB without what an idle worker of Ray takes more "
+                f"than a process with the same modules ({(most - ray_bytes) / one:.2f})"
+            )
+            alone = median(cost.share_bytes for cost in plain)
+            together = median(farm.share_bytes for farm in farms)
+            print(
+                f"where pages that processes share count once: {alone / 1e6:.0f} MB in one process, "
+                f"{together / 1e6:.0f} MB a worker ({together / alone:.2f})"
+            )
         plots.write(args.plot, plots.bars("processor time", cost, unit="% of an unbroken run"))
-        one = median(cost.peak_bytes for cost in unbroken)
-        most = max(int(peak) for _, _, peak in notes)
-        print(
-            f"memory: {one / 1e6:.0f} MB in one process, {most / 1e6:.0f} MB in the largest worker ({most / one:.2f})"
-        )
 
 
 if __name__ == "__main__":

@@ -167,6 +167,15 @@ def test_a_driver_that_was_killed_goes_on(cluster, film, exact, convert, tmp_pat
     assert not jobs.job_folder(dst).exists()
 
 
+def test_a_worker_uses_as_many_threads_as_it_has_cpus(cluster, film, exact, tmp_path):
+    options = replace(exact, threads=0, encoder=EncodeOptions())
+    with open_conversion(film, tmp_path / "farm.mkv", options, resumable=True) as job:
+        for asked, expected in ((options, 3), (exact, 1)):
+            farm = Farm(job, asked, cpus=3)
+            ray.kill(farm._film)
+            assert farm._request.options.threads == farm._request.options.encoder.threads == expected
+
+
 def test_a_worker_of_another_version_is_refused_in_one_line(cluster, film, exact, tmp_path):
     with pytest.raises(BackendError, match=r"no worker can be used: it has animevid 0\.0\.1, the driver") as caught:
         farmed(film, tmp_path / "farm.mkv", exact, capacity=lambda: 1, worker_class=Older)

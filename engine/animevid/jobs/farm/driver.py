@@ -27,8 +27,6 @@ _MAX_TRIES = 4
 #: Idle workers start a second attempt at a segment that takes this many times the usual.
 _SLOW_FACTOR = 1.5
 _POLL_SECONDS = 0.5
-#: Ray's threads would each have a malloc arena of its own.
-_ENVIRONMENT = {"env_vars": {"MALLOC_ARENA_MAX": "2"}}
 
 
 @dataclass(slots=True)
@@ -102,12 +100,18 @@ class Farm:
         self._number = 0
         self.lost = self.copies = self.refused = 0
         self.seconds: list[float] = []
+        threads = max(1, int(cpus))
         token = secrets.token_hex(16)
         (job.folder / "token").write_text(token)
         self._request = FarmRequest(
             src=os.path.abspath(job.src),
             dst=os.path.abspath(job.dst),
-            options=replace(options, threads=options.threads or max(1, int(cpus)), overwrite=True),
+            options=replace(
+                options,
+                threads=options.threads or threads,
+                encoder=replace(options.encoder, threads=options.encoder.threads or threads),
+                overwrite=True,
+            ),
             description=job.description,
             folder=str(job.folder.absolute()),
             token=token,
@@ -249,7 +253,7 @@ class Farm:
 
     def _start(self) -> Any:
         self._number += 1
-        options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_restarts": 0, "runtime_env": _ENVIRONMENT}
+        options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_restarts": 0}
         return self._remote_worker.options(**options).remote(self._request, remote_reader(self._film), self._number)
 
     def _room(self) -> int:
