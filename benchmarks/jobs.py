@@ -190,7 +190,7 @@ def farmed(clip: Path, dst: Path, options: ConversionOptions, segment_seconds: F
             assert isinstance(job, Job)
             Farm(job, options, worker_class=Worker).run()
             frames = job.join()
-        idle = ray.remote(Idle).remote()
+        idle: Any = ray.remote(Idle).remote()
         dst.with_name("idle").write_text(str(ray.get(idle.bytes.remote())))
         return frames
     finally:
