@@ -128,6 +128,16 @@ def test_nobody_need_listen(tmp_path: Path, packed_style: Path, make_clip, redir
     assert b"animevid:" not in out.read_bytes()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_standard_output_loses_what_is_printed_and_no_film(tmp_path: Path, packed_style: Path, make_clip):
+    clip, out = make_clip("quiet.mp4", frames=4), tmp_path / "out.mp4"
+    command = _command(str(clip), str(out), "--style", str(packed_style), redirect=">/dev/full")
+    done = subprocess.run(command, timeout=120, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1)
+    assert "standard output cannot be written (No space" in done.stderr
+    assert out.exists()
+
+
 @pytest.mark.parametrize(("prefix", "ends"), [("", True), ("nohup ", False)])
 def test_a_hang_up_is_a_request_to_end_unless_it_is_ignored(
     tmp_path: Path, packed_style: Path, make_clip, prefix: str, ends: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import logging
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TextIO
 
 from animevid.cli.standard_streams import signals_as_ctrl_c, standard_streams
 from animevid.cli.suggestions import misspelled_command, with_suggestion
-from animevid.errors import AnimevidError, InputError, UsageError
+from animevid.errors import AnimevidError, InputError, OutputError, UsageError
 from animevid.redaction import printable, redacted_text
 
 if TYPE_CHECKING:
@@ -120,8 +121,7 @@ def _main(arguments: list[str]) -> int:
         complain("stopped by Ctrl-C; nothing was written")
         return 130
     except BrokenPipeError:
-        # The reader of our output has gone. Redirect stdout, or Python reports it again on exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_printing()  # the reader of our output has gone
         return 141
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
@@ -136,8 +136,17 @@ def _main(arguments: list[str]) -> int:
             said = f"path = {error.filename!r} cannot be reached ({error.strerror})"
             complain(f"{said}: check the name and the permissions of its folders", error)
             return InputError.exit_code
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            _give_up_printing()
+            complain(f"standard output cannot be written ({error.strerror}): what was to be printed is lost", error)
+            return OutputError.exit_code
         complain(f"unexpected {type(error).__name__}: {error} (run again with -v for the trace, and report it)", error)
         return 1
+
+
+def _give_up_printing() -> None:
+    """Redirect standard output, or Python reports on exit again that it cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_parser(name: str) -> Parser:
