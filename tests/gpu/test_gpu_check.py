@@ -89,7 +89,7 @@ def test_frames_in_slots_agree_and_a_missing_wait_is_seen(fake_driver, tmp_path)
     assert any("torch: does not open" in finding.text for finding in found)
     assert not slots._is_expected("does not open: torch refuses the style 'aozora' (CUDA error: invalid argument)")
     upsample = launches.guided_upsample
-    launches.guided_upsample = lambda *args, **options: upsample(*args, mode="detail", **options)
+    launches.guided_upsample = lambda *args, **options: upsample(*args, radius=4, **options)
     (wrong,) = (finding.text for finding in slots.section(SMALL) if finding.agrees is False)
     assert "guided upsampling" in wrong
     device_slots._Slot.wait = lambda self, device: None
