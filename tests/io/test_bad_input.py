@@ -10,6 +10,7 @@ import pytest
 from animevid.errors import InputError, UnsupportedInputError, UsageError
 from animevid.io import VideoSource, open_source
 from animevid.options import SourceOptions
+from av.error import PatchWelcomeError
 from passing import pass_through, read_frames
 
 
@@ -237,3 +238,22 @@ def test_a_source_may_be_closed_while_another_thread_reads(make_clip):
         started.wait()
         source.close()
         reader.join()
+
+
+def test_what_a_decoder_cannot_do_amid_a_film_is_damage_and_no_end(make_clip):
+    """Chained Ogg: FFmpeg's Theora decoder says of the second film's headers that they are not yet implemented."""
+
+    class Decoder:
+        def __init__(self, inner):
+            self.inner, self.count = inner, 0
+
+        def decode(self, packet):
+            self.count += 1
+            if self.count == 5:
+                raise PatchWelcomeError(0, "Not yet implemented")
+            return self.inner.decode(packet)
+
+    with VideoSource(make_clip("even.mp4")) as source:
+        source._decoder = Decoder(source._decoder)
+        assert len(list(source)) == 9
+        assert source.frames_concealed == 1

@@ -52,6 +52,7 @@ log = logging.getLogger(__name__)
 
 #: After the end of a cut, packets of other streams may follow within this time of the last frame.
 _INTERLEAVE_SECONDS = Fraction(2)
+_NOT_POSSIBLE = (av.error.PatchWelcomeError, av.error.PermissionError)
 _DEINTERLACED = "the source is interlaced: it is deinterlaced (bwdif)"
 
 
@@ -357,12 +358,13 @@ class VideoSource(Source):
         """The frames that ``packet`` completes (``None``: those still under way); damage is counted, not raised."""
         try:
             decoded: list[Any] = self._decoder.decode(packet)
-        except av.error.InvalidDataError as error:
+        except av.FFmpegError as error:
+            # Once the decoder has worked, what it cannot do is damage (a header amid a chained Ogg).
+            if not isinstance(error, (av.error.InvalidDataError, *(_NOT_POSSIBLE if self.frames_decoded else ()))):
+                raise input_error(self.spec, error) from error
             self.frames_concealed += 1
             log.debug("a packet cannot be decoded: %s", error)
             return []
-        except av.FFmpegError as error:
-            raise input_error(self.spec, error) from error
         return decoded
 
     def _pass_remaining_packets(self) -> None:
