@@ -3,7 +3,7 @@
     python -m benchmarks.calls [--size 640x360] [--frames 60] [--plot calls.svg]
 
 Converts two films, one three times as long as the other, with a profile function in every thread. The difference of the
-two is the cost of a frame without start-up. ``docs/architecture.md`` has the figures.
+two is the cost of a frame without start-up. ``docs/architecture.md`` has the results.
 """
 
 from __future__ import annotations
