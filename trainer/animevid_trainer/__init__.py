@@ -1,3 +1,4 @@
-"""Trains styles. ``animevid`` comes first: it keeps ONNX Runtime, which the exporters import, from calling home."""
+"""Trains styles. Imports ``animevid`` first, which disables the telemetry of ONNX Runtime before exporters import
+it."""
 
 import animevid as animevid

@@ -1,4 +1,4 @@
-"""Several processes of one run begin together or not at all: same settings, same images, one message."""
+"""Checks before a run that all its processes have the same settings and images; otherwise all end with one message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from animevid_trainer.distributed import World, gather
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What one process was given: its machine, its settings and, for each folder, file name -> digest."""
+    """The inputs of one process: machine, settings and, for each folder, file name -> digest."""
 
     machine: str
     settings: dict[str, str]
@@ -28,10 +28,10 @@ class Inputs:
 
 @contextmanager
 def failing_together(world: World) -> Iterator[None]:
-    """What is wrong in one process ends all of them, with that process's message: none waits for one that has gone.
+    """Raise an error of one process in all of them, so that none waits for a process that has ended.
 
     Raises:
-        TrainingError: in every process, whichever it was.
+        TrainingError: in every process, if one failed.
     """
     failure: AnimevidError | None = None
     try:
@@ -52,11 +52,11 @@ def failing_together(world: World) -> Iterator[None]:
 
 
 def agree(settings: Mapping[str, Any], folders: Mapping[str, Path | None], world: World) -> None:
-    """See that every process was given the same ``settings`` and the same images, before any works for hours.
+    """Check that all processes have the same ``settings`` and the same images.
 
     Args:
-        settings: as JSON takes them.
-        folders: what each is for -> where it is on this machine.
+        settings: JSON-compatible values.
+        folders: purpose -> path on this machine.
 
     Raises:
         TrainingError: in every process; the message names what differs, and where.
@@ -69,7 +69,7 @@ def agree(settings: Mapping[str, Any], folders: Mapping[str, Path | None], world
 
 
 def check_resumed(step: int, folder: Path, world: World) -> None:
-    """See that all processes go on after the same ``step``: each reads the checkpoint itself.
+    """Check that all processes resume from the same ``step``, since each reads the checkpoint itself.
 
     Raises:
         TrainingError: in every process.
@@ -84,7 +84,7 @@ def check_resumed(step: int, folder: Path, world: World) -> None:
 
 
 def inputs_of(settings: Mapping[str, Any], folders: Mapping[str, Path | None]) -> Inputs:
-    """What this process was given. Every file is read once.
+    """The inputs of this process. Reads every file once.
 
     Raises:
         TrainingError: a folder is missing or holds no images.
@@ -95,7 +95,7 @@ def inputs_of(settings: Mapping[str, Any], folders: Mapping[str, Path | None]) -
 
 def check_alike(mine: Inputs, world: World) -> None:
     """Raises:
-    TrainingError: in every process, if one of them was given something else than the first; the message names it.
+    TrainingError: in every process, if the inputs of one differ from the first's; the message names the difference.
     """
     first, *others = gather(mine, world)
     for rank, other in enumerate(others, 1):

@@ -1,4 +1,4 @@
-"""How this process's memory allocator treats the tensors of a training step."""
+"""Configures the process's memory allocator for training."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _M_MMAP_MAX = -4
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep what is freed instead of giving it back to the kernel; says whether it does.
+    """Let glibc keep freed memory instead of returning it to the kernel; returns whether that worked.
 
     By default every tensor of 32 MB or more is mapped anew and its pages are cleared one fault at a time: two million
-    faults, a fifth of the time, in each step of ``animegan2``. The sizes of a step's tensors come again in the next
-    one, so keeping them costs about a tenth more memory. For a process that trains and does nothing else; other
-    platforms and C libraries are left alone.
+    faults, a fifth of the time, in each step of ``animegan2``. The next step needs the same sizes again, so keeping the
+    memory costs only about a tenth more of it. Use it only in a process that does nothing but train; it has no effect
+    on other platforms and C libraries.
     """
     if not sys.platform.startswith("linux"):
         return False

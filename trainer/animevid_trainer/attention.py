@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 
 class SelfAttention(nn.Module):
-    """``y = gamma o + x``: each place sees every other one. ``N, C, H, W`` -> the same shape.
+    """``y = gamma o + x``: every position attends to every other one. ``N, C, H, W`` -> the same shape.
 
     ``s_ij = f(x_i) . g(x_j)``, ``beta_ji = softmax over i of s_ij``, ``o_j = v(sum over i of beta_ji h(x_i))``; f, g
-    and h are 1x1 convolutions to C / 8 channels, v one back to C. gamma starts at 0, so that the network first learns
-    what is near. Spectral norm comes with the network that it is in.
+    and h are 1x1 convolutions to C / 8 channels, v one back to C. gamma starts at 0, so that the network learns local
+    structure first. Spectral norm is added by the enclosing network.
     """
 
     def __init__(self, channels: int) -> None:

@@ -1,11 +1,11 @@
 """Adaptive discriminator augmentation: Karras et al. 2020, "Training GANs with Limited Data" (arXiv:2006.06676).
 
-Everything that D sees, real and generated, is transformed at random, each transformation with probability p; p is
-steered by how far D overfits. The transformations and their distributions are those of the paper's appendix B: pixel
+All inputs of D, real and generated, are transformed at random, each transformation with probability p, which is adapted
+to how much D overfits. The transformations and their distributions are those of the paper's appendix B: pixel
 blitting, general geometric, and colour. Differences: one bilinear resampling instead of the wavelet-filtered one, and
-no saturation change, since recipes of this family show D gray art as a negative.
+no saturation change, since these recipes use gray art as a negative for D.
 
-All transformations are differentiable in the images. Random numbers come from a ``torch.Generator`` that belongs to
+All transformations are differentiable in the images. Random numbers come from a ``torch.Generator`` that is stored in
 the checkpoint.
 """
 
@@ -80,7 +80,7 @@ def sample_geometry(
 
 
 def apply_geometry(images: Tensor, matrices: Tensor) -> Tensor:
-    """``images`` seen through ``matrices`` (``sample_geometry``): bilinear, reflected beyond the border."""
+    """``images`` resampled by ``matrices`` (``sample_geometry``): bilinear, reflected beyond the border."""
     n, _, height, width = images.shape
     # grid_sample counts in halves of the size, and so must both sides of the matrix.
     to_unit = torch.tensor([2.0 / width, 2.0 / height, 1.0], dtype=torch.float64, device=matrices.device)
@@ -175,7 +175,7 @@ class AdaController:
 
 
 class AdaptiveAugment:
-    """What a training loop holds: ``augment`` with the p of an ``AdaController``, its state for the checkpoint.
+    """``augment`` with the p of an ``AdaController``, for a training loop; has a state for the checkpoint.
 
     Draws from torch's global random state, which a checkpoint keeps anyway.
     """
@@ -185,11 +185,11 @@ class AdaptiveAugment:
         self.kinds = kinds
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The images as D is to see them; shapes as ``augment``."""
+        """The augmented images for D; shapes as in ``augment``."""
         return augment(images, self.controller.p, kinds=self.kinds)
 
     def update(self, real_logits: Tensor) -> None:
-        """D's logits of augmented real images, once a D step."""
+        """Pass D's logits of augmented real images, once per D step."""
         self.controller.update(real_logits)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Builds a run that can start from a recipe and folders of images."""
+"""Builds a training run from a recipe and folders of images."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def config_of(recipe: Recipe, settings: DataSettings, plan: Plan, *, teacher_key: str = "") -> Mapping[str, Any]:
-    """What a resumed run must have in common with its start (but for lengths, see ``Trainer``)."""
+    """The configuration that a resumed run must share with its start (except for lengths, see ``Trainer``)."""
     return {
         "plan": [[place.phase.name, place.steps] for place in plan.spans],
         "recipe": recipe.name,
@@ -67,17 +67,17 @@ def start_run(
 ) -> Trainer:
     """A trainer ready to ``run()``. ``loop_settings.steps`` is taken from the recipe.
 
-    ``start_from``: what the generator starts from: a run (its average, not its optimizers) or published weights.
+    ``start_from``: initial weights of the generator: a run (its average, not its optimizers) or published weights.
 
     Raises:
-        TrainingError: as its parts do, in every process of ``world`` if in one; or they were not given the same.
+        TrainingError: of any part, raised in every process of ``world``; or their inputs differ.
     """
     seed_everything(loop_settings.seed)
     if not teacher and recipe.needs_teacher:
-        teacher = recipe.teacher  # may be empty: open_data says what is missing
+        teacher = recipe.teacher  # may be empty: open_data reports what is missing
     with failing_together(world):
         device = choose_device(loop_settings.device, world)
-        # What may be missing is looked for before thousands of photos are read.
+        # Check for missing files before reading thousands of photos.
         drawing = open_any_teacher(teacher) if teacher else None
         key = drawing.key if drawing is not None else ""
         check_folders(data_settings.photos, data_settings.art if recipe.needs_art else None)
@@ -135,10 +135,10 @@ def make_validation(
     teacher_key: str = "",
     count: int = 16,
 ) -> Validate | None:
-    """What picks the best checkpoint, on at most ``count`` of the photos kept aside (and as many drawings).
+    """The validation that selects the best checkpoint, on at most ``count`` validation photos (and as many drawings).
 
-    None where there is nothing to measure with: no photos kept aside, or no perceptual network (CycleGAN needs none;
-    one named with ``perceptual.weights`` is taken for this).
+    ``None`` if it is impossible: without validation photos or without a perceptual network (CycleGAN needs none, but
+    uses one given with ``perceptual.weights`` here).
     """
     if not len(data.validation):
         log.info("no photos are kept aside, so no checkpoint is called the best")
@@ -172,7 +172,7 @@ def make_validation(
 def about_run(
     recipe: Recipe, settings: DataSettings, data: RunData, *, teacher: str | None, start_from: Path | None
 ) -> dict[str, Any]:
-    """What ``run.json`` says beside the configuration: where the images lay, how many, what could not be read."""
+    """Further entries of ``run.json``: paths and numbers of images, and unreadable files."""
     return {
         "summary": recipe.summary,
         "how_to": {
@@ -197,14 +197,15 @@ def about_run(
 
 
 def pick_sample_photos(data: RunData, *, count: int = 8) -> list[Image]:
-    """Validation photos spread over the set, the same ones each time; training photos where none are kept aside."""
+    """Validation photos, evenly spread over the set and the same each time; training photos if there is no validation
+    set."""
     images: Images = data.validation if len(data.validation) else data.photos
     count = min(count, len(images))
     return [images[index * len(images) // count] for index in range(count)]
 
 
 def latent_grid(generator: nn.Module, seed: int, *, count: int = 64) -> WriteSampleGrid:
-    """A sample grid of the same latents each time."""
+    """Draws sample grids, always of the same latents."""
     assert isinstance(generator, NoiseGenerator)
     latents = generator.draw_latents(count, torch.Generator().manual_seed(seed))
     return functools.partial(write_latent_grid, latents=latents)

@@ -1,4 +1,4 @@
-"""When something is due that happens now and then in a run: by steps, or by the clock."""
+"""Schedules for periodic actions of a run, by steps or by time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _UNITS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """Every ``steps`` steps, or (with ``steps`` 0) by the clock: first after ``first_seconds``, then after twice as
-    long each time until ``seconds`` lie between. So a run shows something soon and is not slowed down later.
+    """Every ``steps`` steps, or (with ``steps`` 0) by time: first after ``first_seconds``, then after intervals that
+    double up to ``seconds``. So a run shows something early and is not slowed down later.
 
     Args:
-        steps: 0 for by the clock.
-        seconds: the longest time between two, by the clock.
-        first_seconds: when the first one is due; default 0, which takes ``seconds``.
+        steps: 0: by time.
+        seconds: the longest interval.
+        first_seconds: the first interval; default 0, which means ``seconds``.
     """
 
     steps: int = 0
@@ -48,10 +48,10 @@ def parse_every(text: str, *, first_seconds: float = 0.0) -> Every:
 
 
 class Cadence:
-    """Keeps count of one :class:`Every`. ``now`` is a time in seconds on any one clock.
+    """Tracks one :class:`Every`. ``now`` is a time in seconds on any fixed clock.
 
     Args:
-        every: what is kept; a number is so many steps.
+        every: the schedule; a number means steps.
         start: when the run began, on that clock.
     """
 

@@ -1,8 +1,8 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped, in safetensors and JSON.
+"""Checkpoints: the complete state of a run, in safetensors and JSON.
 
 A checkpoint is a folder ``step-00001000`` with ``tensors.safetensors`` and ``state.json``; the JSON holds the tree of
-the state, in which ``{"$tensor": name}`` stands for a tensor. It is written under another name, flushed to the disk and
-renamed, so a folder of that name is always whole. Nothing is pickled.
+the state, in which ``{"$tensor": name}`` stands for a tensor. It is written under a temporary name, flushed and
+renamed, so a checkpoint folder is always complete. Nothing is pickled.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def encode_tree(tree: State, tensors: dict[str, torch.Tensor], path: str = "") -
     """The JSON form of ``tree``; its tensors are put into ``tensors`` under their paths."""
     match tree:
         case torch.Tensor():
-            # safetensors stores contiguous memory; the layout is noted, so that a resumed run computes in the same one.
+            # safetensors stores contiguous memory; the layout is recorded, so that a resumed run uses the same one.
             channels_last = tree.dim() == 4 and not tree.is_contiguous()
-            # clone: two names for one memory (tied weights) are refused by the format.
+            # clone: the format refuses shared memory (tied weights).
             tensors[path] = tree.detach().cpu().clone(memory_format=torch.contiguous_format)
             return {"$tensor": path, "channels_last": True} if channels_last else {"$tensor": path}
         case np.ndarray():
@@ -91,10 +91,10 @@ def _write_flushed(path: Path, data: bytes) -> None:
 
 
 def save_checkpoint(folder: Path, step: int, state: State) -> Path:
-    """Write ``folder/step-XXXXXXXX`` whole or not at all.
+    """Write ``folder/step-XXXXXXXX`` atomically.
 
     Raises:
-        TrainingError: the disk is full or not writable; what was there before is untouched.
+        TrainingError: the disk is full or not writable; existing checkpoints are unchanged.
     """
     final = folder / f"step-{step:08d}"
     unfinished = folder / f".unfinished-{step:08d}-{os.getpid()}"
@@ -139,7 +139,7 @@ def load_checkpoint(path: Path) -> tuple[int, State]:
 
 
 def load_weights(network: nn.Module, weights: Mapping[str, torch.Tensor], *, where: str) -> None:
-    """``network.load_state_dict(weights)``, or one line that says that they do not belong together.
+    """``network.load_state_dict(weights)`` with a one-line error.
 
     Raises:
         TrainingError: the weights are of another network, or of another version of it.
@@ -165,7 +165,7 @@ def step_of(path: Path) -> int:
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Whole checkpoints, oldest first."""
+    """Complete checkpoints, oldest first."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if _NAME.match(path.name) and (path / _STATE).exists())
@@ -187,7 +187,7 @@ def best_checkpoint(folder: Path) -> tuple[Path, float] | None:
 
 
 def note_score(folder: Path, checkpoint: Path, score: float) -> bool:
-    """Remember ``checkpoint`` as the best if its score (lower is better) is; says whether it is."""
+    """Record ``checkpoint`` as the best if its score is lower than before; returns whether it is."""
     before = best_checkpoint(folder)
     if before is not None and before[1] <= score:
         return False
@@ -198,7 +198,7 @@ def note_score(folder: Path, checkpoint: Path, score: float) -> bool:
 
 
 def prune_checkpoints(folder: Path, *, keep_last: int) -> list[Path]:
-    """Remove all but the newest ``keep_last`` and the best; and what a killed run left unfinished."""
+    """Remove all but the newest ``keep_last`` and the best, and unfinished files of killed runs."""
     best = best_checkpoint(folder)
     removed = list_checkpoints(folder)[: -max(1, keep_last)]
     removed = [path for path in removed if best is None or path != best[0]]
@@ -212,10 +212,10 @@ def changed_settings(
 ) -> list[str]:
     """What differs between two configurations: ``["crop_px: 256 -> 128", ...]``.
 
-    Tables in a list go by their ``name``: ``phases.train.generator_lr``. Keys in ``leaving_out`` are not compared,
-    however deep they are.
+    Tables in a list are identified by their ``name``: ``phases.train.generator_lr``. Keys in ``leaving_out`` are
+    ignored at any depth.
     """
-    # Through JSON, because that is what the older one has been through: tuples are lists there.
+    # Convert through JSON like the older one, since JSON turns tuples into lists.
     before, now = json.loads(json.dumps(before)), json.loads(json.dumps(now))
     changes: list[str] = []
     for key in sorted({*before, *now} - {*leaving_out}):
@@ -228,16 +228,16 @@ def changed_settings(
 
 
 def changed_past(before: Sequence[Sequence[Any]], now: Sequence[Sequence[Any]], step: int) -> list[str]:
-    """Phases that a run at ``step`` has left behind and that ``now`` would have ended elsewhere.
+    """Phases that a run at ``step`` has completed and that would end at another step in ``now``.
 
-    Both are ``[[name, steps], ...]`` in order. Where a phase that is still under way ends is free; nothing is said
-    where either is unknown (older runs did not note it).
+    Both are ``[[name, steps], ...]`` in order. The end of the current phase may change; unknown phases (of older runs)
+    are ignored.
     """
     if not before or not now:
         return []
     changes: list[str] = []
     end_before = end_now = 0
-    # The last phase may even end before ``step``: then there is nothing left to do, and nothing that was done changes.
+    # The last phase may even end before ``step``: then nothing is left to do, and nothing already done changes.
     for (name, old), (_, new) in zip(before, now[:-1], strict=False):
         end_before, end_now = end_before + old, end_now + new
         if end_before != end_now and min(end_before, end_now) < step:

@@ -1,4 +1,4 @@
-"""Differentiable RGB <-> packed Y'CbCr 4:2:0: a network lives in the codec's layout while losses stay in RGB.
+"""Differentiable RGB <-> packed Y'CbCr 4:2:0: networks use the codec's layout, losses use RGB.
 
 The packed layout is the engine's (``animevid.pixels.packed``): ``(N, 24, H / 4, W / 4)`` with channels 0..15 the luma
 of a 4x4 cell (channel ``4 * dy + dx``), 16..19 the Cb and 20..23 the Cr of its 2x2 chroma samples (``2 * dy + dx``).

@@ -1,6 +1,8 @@
-"""``python -m animevid_trainer.cuda_check``: does a student learn on the GPU what it learns on the CPU, and how fast?
+"""``python -m animevid_trainer.cuda_check``: checks that a student learns the same on the GPU as on the CPU, and
+measures the speed.
 
-One JSON object a line: ``text`` and ``agrees`` (whether a comparison did; null for a figure), or ``skipped``.
+Prints one JSON object per line: ``text`` and ``agrees`` (the result of a comparison; null for a measurement), or
+``skipped``.
 ``animevid doctor --gpu`` runs it.
 """
 
@@ -21,11 +23,11 @@ from animevid_trainer.distill.losses import StudentWeights, pixel_terms
 from animevid_trainer.generators.luma_unet import LumaUNet
 
 _STEPS, _CROP_PX, _BATCH = 12, 96, 2
-#: What is timed: a batch as a GPU likes it.
+#: The batch for timing, large enough for a GPU.
 _TIMED_BATCH, _TIMED_CROP_PX = 16, 256
 #: Codes of 8 bits, mean over all samples, after ``_STEPS`` steps; mixed precision rounds every activation.
 _ALLOWED_CODES = {"float32": 0.05, "mixed precision": 1.0}
-#: The teacher is a fixed change of tones: what was learned in a few steps must be seen against that.
+#: The teacher is a fixed change of tones, large compared with the tolerance.
 _GAIN, _SHIFT = 0.8, 0.12
 
 
@@ -55,7 +57,7 @@ def stepper(student: LumaUNet, device: str, *, mixed: bool, batch: int, crop_px:
     weights, kind = StudentWeights(), torch.device(device).type
     has_bf16 = kind == "cpu" or torch.cuda.get_device_capability(device) >= (8, 0)
     half = torch.bfloat16 if has_bf16 else torch.float16
-    # A first scale that overflows nothing: a step that is left out would be a difference.
+    # A small initial scale, so that no step overflows and is skipped.
     scaler = torch.amp.GradScaler(kind, init_scale=256.0, enabled=mixed and not has_bf16)
 
     def step() -> None:
@@ -71,7 +73,7 @@ def stepper(student: LumaUNet, device: str, *, mixed: bool, batch: int, crop_px:
 
 
 def findings(device: str, seconds: float) -> Iterator[dict[str, Any]]:
-    """What is said, in order."""
+    """The findings, in order."""
     photo, _ = crops(_BATCH, _CROP_PX, seed=1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     expected = _drawn(train("cpu", steps=_STEPS, mixed=False), photo)

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights: what is shown, evaluated and exported."""
+"""The exponential moving average of a network's weights, which is shown, evaluated and exported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Ema:
 
     @contextmanager
     def applied_to(self, network: nn.Module) -> Iterator[nn.Module]:
-        """The network with averaged weights inside the block, with its own after it."""
+        """Use the averaged weights inside the block; restore the network's own afterwards."""
         own = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         network.load_state_dict(self.shadow)
         try:

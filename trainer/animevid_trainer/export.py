@@ -1,4 +1,4 @@
-"""A trained generator -> an ONNX style with its card, refused unless it draws what PyTorch draws.
+"""Exports a trained generator as an ONNX style with its card, if its output equals PyTorch's.
 
 The graph has a float32 input and output called ``input`` and ``output`` with free N, H and W, opset 18 (taken by ONNX
 Runtime, OpenVINO and TensorRT 10's parser) and batch norm folded into its convolution by the exporter. ``fp16`` holds
@@ -47,7 +47,7 @@ class ExportReport:
 
 
 def make_card(generator: nn.Module, *, name: str, precision: Precision = "fp32", **provenance: str) -> StyleCard:
-    """The card of ``generator``: its limits from its attributes, ``provenance`` as ``StyleCard`` names it.
+    """The card of ``generator``: limits from its attributes, ``provenance`` by the field names of ``StyleCard``.
 
     ``weights_sha256`` is over the parameters and buffers, in name order, as float32.
     """
@@ -75,7 +75,7 @@ def weights_sha256(module: nn.Module) -> str:
 
 
 def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp32") -> bytes:
-    """``generator`` as a serialized ONNX model with ``card`` in its metadata. The generator itself is left as it is.
+    """``generator`` as a serialized ONNX model with ``card`` in its metadata. The generator is not changed.
 
     Raises:
         TrainingError: an unknown precision, or a generator that cannot be exported with free N, H and W.
@@ -103,7 +103,7 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
     assert program is not None
     model = program.model_proto
     _name_dimensions(model, card.layout)
-    # Doc strings of the exporter name source files and lines of this machine: three times the graph's size, no use.
+    # The exporter's doc strings name local source files and lines; they are three times the graph's size and useless.
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
@@ -117,8 +117,8 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
 
 
 def _pixel_unshuffle(image: Any, downscale_factor: int) -> Any:
-    """One operator in place of the exporter's six, a tenth of the time in ONNX Runtime. One channel only: of more, the
-    two order their channels differently."""
+    """One operator instead of the exporter's six, in a tenth of the time in ONNX Runtime. Only for one channel: with
+    more, the two use different channel orders."""
     if image.shape is None or image.shape[1] != 1:
         raise TrainingError(
             f"pixel_unshuffle of a tensor of shape {tuple(image.shape)} has no ONNX operator; "
@@ -201,9 +201,10 @@ def export_style(
     precision: Precision = "fp32",
     bound: Bound | None = None,
 ) -> ExportReport:
-    """Export, compare on real ``images`` (uint8 RGB, ``H, W, 3``), and write only what passes ``bound``.
+    """Export, compare on real ``images`` (uint8 RGB, ``H, W, 3``), and write the file if the difference is within
+    ``bound``.
 
-    ``bound`` defaults to ``BOUNDS[precision]``. The file appears whole or not at all.
+    ``bound`` defaults to ``BOUNDS[precision]``. The file is written atomically.
 
     Raises:
         TrainingError: the export fails or the parity is above the bound.
@@ -253,7 +254,7 @@ def _name_dimensions(model: onnx.ModelProto, layout: Layout) -> None:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    # It warns of torchvision operators that are not installed and not needed.
+    # It warns about torchvision operators, which are not needed.
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Faces cut out of images: squares around what a face detector found, to train faces from noise on."""
+"""Crops squares around detected faces, as training data for faces from noise."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _MEDIAPIPE_SCORE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class CutSettings:
-    """How faces are cut.
+    """How faces are cropped.
 
     Args:
-        size_px (int): side of what is written; 0 leaves each its own. Default: 128.
+        size_px (int): side of the written images; 0 keeps each face's size. Default: 128.
         margin (float): side of the square over the longer side of the face's box. Default: 1.5.
-        smallest_px (int): faces whose box is lower are left out. Default: 48.
+        smallest_px (int): faces with a smaller box are skipped. Default: 48.
     """
 
     size_px: int = 128
@@ -79,7 +79,7 @@ def _yunet(weights: Path) -> Detector:
 
 
 def in_style(stylizer: Callable[[Image], Any]) -> Stylize:
-    """``animevid.Stylizer`` for images of any size; it wants even sides."""
+    """Runs ``animevid.Stylizer`` on images of any size by padding to even sides."""
 
     def stylize(image: Image) -> Image:
         height, width = image.shape[:2]
@@ -90,13 +90,13 @@ def in_style(stylizer: Callable[[Image], Any]) -> Stylize:
 
 
 def cut_faces(image: Image, faces: Sequence[Face], settings: CutSettings) -> list[Image]:
-    """A square around each of ``faces`` that is large enough and lies in ``image`` whole."""
+    """A square around each of ``faces`` that is large enough and completely inside ``image``."""
     squares = (_square(face, image.shape[:2], settings) for face in faces)
     return [_fitted(image[square], settings.size_px) for square in squares if square is not None]
 
 
 def _square(face: Face, shape: tuple[int, ...], settings: CutSettings) -> tuple[slice, slice] | None:
-    """Rows and columns of the square around ``face``, or None: too small, or not whole."""
+    """Rows and columns of the square around ``face``; ``None`` if it is too small or not completely inside."""
     height, width = shape
     box = max(face.x1 - face.x0, face.height)
     side = min(round(box * settings.margin), height, width)  # a close portrait has less around its face
@@ -104,7 +104,7 @@ def _square(face: Face, shape: tuple[int, ...], settings: CutSettings) -> tuple[
         return None
     left, top = round((face.x0 + face.x1 - side) / 2), round((face.y0 + face.y1 - side) / 2)
     inside = min(max(top, 0), height - side), min(max(left, 0), width - side)
-    # pushed inside by as much as the margin allows, so that the face stays in it
+    # shifted inside by at most the margin, so that the face stays in it
     if max(abs(inside[0] - top), abs(inside[1] - left)) > (side - box) / 2:
         return None
     return slice(inside[0], inside[0] + side), slice(inside[1], inside[1] + side)
@@ -121,9 +121,9 @@ def _fitted(square: Image, size_px: int) -> Image:
 def faces_of(
     images: ImageStore, detect: Detector, settings: CutSettings, *, stylize: Stylize | None = None
 ) -> Iterator[tuple[str, list[Image]]]:
-    """For each image its file's name without suffix and its faces, one image at a time.
+    """Yield each image's file name without suffix and its faces.
 
-    With ``stylize`` faces are found in the image and cut from what ``stylize`` makes of it.
+    With ``stylize``, faces are detected in the image and cropped from the stylized image.
     """
     for index in range(len(images)):
         image = images[index]

@@ -45,7 +45,7 @@ _WRAPPERS = ("generator", "G", "g_ema", "params_ema", "state_dict", "model_state
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A generator that holds published weights. ``parity`` is against the ONNX reference, where one was given."""
+    """A generator with published weights. ``parity``: the difference from the ONNX reference, if one was given."""
 
     generator: nn.Module
     name: str
@@ -65,9 +65,9 @@ def import_weights(
     """Read published weights from ``path`` (see the module's table).
 
     ``reference`` is an ONNX file of the same network: both are run on ``images`` (uint8 RGB, ``H, W, 3``) and must
-    agree within ``bound``. A checkpoint does not say how its AnimeGANv2 enlarges: without ``upsampling`` the reference
-    decides, and without a reference it is ``half_pixel``, as the ports' own test script draws. Nor does a reference
-    say its channel order: both are tried.
+    agree within ``bound``. An AnimeGANv2 checkpoint does not store its upsampling: without ``upsampling`` the reference
+    decides; without a reference it is ``half_pixel``, as in the ports' test script. The reference's channel order is
+    unknown too, so both are tried.
 
     Raises:
         TrainingError: unreadable, unknown layers, missing or superfluous weights, or a reference that differs.
@@ -118,7 +118,8 @@ def _packed(image: np.ndarray) -> Tensor:
 def read_state(path: Path) -> dict[str, Tensor]:
     """Tensors by name, as float32, from a checkpoint file or a folder of ``NAME.npy``.
 
-    Takes the generator out of a training script's checkpoint and drops ``module.`` of data-parallel wrappers.
+    Extracts the generator from a training script's checkpoint and drops the prefix ``module.`` of data-parallel
+    wrappers.
 
     Raises:
         TrainingError: missing, unreadable, or not tensors by name.
@@ -156,7 +157,7 @@ def cartoongan_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published CartoonGAN weights with this project's names, and RGB instead of BGR at both ends.
 
     Instance norms come as ``inXX_Y.scale`` and ``.shift``. The first kernel's input channels and the last one's output
-    channels (with their biases) are turned round, so the network takes and gives RGB.
+    channels (with their biases) are reversed, so the network uses RGB.
     """
     renamed = {name.replace(".scale", ".weight").replace(".shift", ".bias"): value for name, value in state.items()}
     for name, axis in (("conv01_1.weight", 1), ("deconv03_1.weight", 0), ("deconv03_1.bias", 0)):
@@ -166,7 +167,7 @@ def cartoongan_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _luma_unet_options(state: Mapping[str, Tensor], source: Path) -> dict[str, int]:
-    """The widths and depths of the luma-unet that ``state`` is of."""
+    """The widths and depths of the luma-unet that ``state`` belongs to."""
     try:
         options = {
             width: int(state[f"{layer}.weight"].shape[0])
@@ -220,7 +221,7 @@ class _ReferenceNetwork:
         self._size = shape[1:3] if self._channels_last else shape[2:4]
 
     def crop(self, image: np.ndarray) -> Tensor:
-        """The top left of ``image`` at the size that the reference takes: RGB in [-1, 1], ``1, 3, H, W``."""
+        """The top left of ``image`` at the reference's size: RGB in [-1, 1], ``1, 3, H, W``."""
         wanted = [
             side if isinstance(side, int) else min(available, 512) // 32 * 32
             for side, available in zip(self._size, image.shape[:2], strict=True)
@@ -231,7 +232,7 @@ class _ReferenceNetwork:
         return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1.0
 
     def run(self, rgb: Tensor, *, order: str) -> np.ndarray:
-        """Its answer to ``rgb``, as RGB ``1, 3, H, W``, if it works in ``order``."""
+        """Its output for ``rgb``, as RGB ``1, 3, H, W``, assuming the channel ``order``."""
         planes = rgb.numpy() if order == "RGB" else rgb.numpy()[:, ::-1]
         fed = np.ascontiguousarray(planes.transpose(0, 2, 3, 1) if self._channels_last else planes)
         try:

@@ -1,4 +1,4 @@
-"""Layers that generators and discriminators share, computed in the way that is cheapest in training on a CPU."""
+"""Layers shared by generators and discriminators, implemented for fast training on a CPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 def in_own_dtype(x: Tensor) -> AbstractContextManager[object]:
-    """Inside, ``x`` keeps its type: autocast on CPUs would pad and resize bfloat16 in float32, there and back."""
+    """Inside, ``x`` keeps its type: autocast on CPUs would pad and resize bfloat16 in float32."""
     autocast = torch.is_autocast_enabled(x.device.type)
     return torch.autocast(x.device.type, enabled=False) if autocast else nullcontext()
 
@@ -18,22 +18,22 @@ def in_own_dtype(x: Tensor) -> AbstractContextManager[object]:
 class InstanceNorm(nn.InstanceNorm2d):
     """``nn.InstanceNorm2d``, three times as fast while training on a CPU.
 
-    Instance norm is group norm with a group for each channel, whose kernel takes ``channels_last`` as it is; that of
-    instance norm makes a copy in another layout, which the next convolution turns back. Graphs are exported from the
-    original, in evaluation.
+    Uses the kernel of group norm with one group per channel, which supports ``channels_last``; that of instance norm
+    copies to another layout, which the next convolution converts back. In evaluation, and so in exported graphs, the
+    original is used.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or x.device.type != "cpu":
             return super().forward(x)
         with in_own_dtype(x):
-            # float32 in between: faster than the bfloat16 kernel, and sums over 10^5 pixels want it
+            # in float32, which is faster than the bfloat16 kernel, and precise enough for sums over 10^5 pixels
             y = F.group_norm(x.float(), self.num_features, self.weight, self.bias, self.eps)
         return y.to(x.dtype)
 
 
 def rectify(x: Tensor, slope: float = 0.0) -> Tensor:
-    """ReLU, or LeakyReLU with ``slope``. What ``x`` held may be gone: give it what nothing else reads.
+    """ReLU, or LeakyReLU with ``slope``. May overwrite ``x``.
 
     In place in float32, which halves the time; not in bfloat16, where torch's kernel takes two to three times as long.
     """

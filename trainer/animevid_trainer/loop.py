@@ -1,12 +1,12 @@
-"""The training loop: one plain loop that knows no loss and no recipe.
+"""The training loop, independent of losses and recipes.
 
-An *objective* (see ``objectives``) owns the networks and says, for each batch, which updates to make: an optimizer's
-name and a function that computes its loss terms. The loop does the rest: precision, guards, clipping, averaging over
-processes, EMA, schedules, log, sample grids, checkpoints, and stopping when asked.
+An *objective* (see ``objectives``) owns the networks and defines the updates for each batch: an optimizer's name and a
+function that computes its loss terms. The loop does the rest: precision, guards, clipping, averaging over processes,
+EMA, schedules, log, sample grids, checkpoints, and stopping on request.
 
 A run is a folder::
 
-    run.json          what is trained, with which settings, versions, revision, seed, on what machine
+    run.json          the configuration, settings, versions, revision, seed and machine
     log.jsonl         one line for each logged step
     samples/          photo | output for the fixed validation photos
     checkpoints/      step-XXXXXXXX: the last K and the best
@@ -61,8 +61,7 @@ from animevid_trainer.stopping import StopRequest
 
 log = logging.getLogger(__name__)
 
-#: Keys of a configuration that a resumed run may change: how long it lasts is no other experiment (but see
-#: ``changed_past``), nor is how its recipe is described.
+#: Configuration keys that a resumed run may change: its length (but see ``changed_past``) and the recipe's description.
 _LENGTHS = frozenset({"length_steps", "length_epochs", "plan", "summary", "deviations"})
 
 
@@ -75,12 +74,12 @@ class Term:
 
     @property
     def weighted(self) -> Tensor:
-        """What is minimized."""
+        """The loss: the weighted sum of its terms."""
         return self.weight * self.raw
 
 
 Terms = Mapping[str, Term]
-#: writes the sample grid to a path, given how the generator draws now
+#: writes the sample grid to a path, given the present generator
 WriteSampleGrid = Callable[[Path, Callable[[Tensor], Tensor]], Image]
 
 _LOG_EVERY = Every(seconds=30.0)
@@ -90,7 +89,7 @@ _SAMPLES_EVERY = Every(seconds=600.0, first_seconds=60.0)
 
 @dataclass(frozen=True, slots=True)
 class OptimizerSettings:
-    """Adam for the parameters of some networks. ``rate_at(step)`` is pure: a schedule has no state to lose."""
+    """Adam for the parameters of some networks. ``rate_at(step)`` is a pure function, so schedules have no state."""
 
     networks: tuple[str, ...]
     rate_at: Callable[[int], float]
@@ -106,24 +105,24 @@ class Update:
 
 
 class Objective(Protocol):
-    """What is learned. ``networks``: everything with trained weights, by name; "generator" is the one that is shown,
-    averaged (EMA) and exported. ``compute_dtype``: what they run in; the loop sets it."""
+    """What is trained. ``networks``: everything with trained weights, by name; "generator" is shown, averaged (EMA) and
+    exported. ``compute_dtype``: the type for computations, set by the loop."""
 
     networks: dict[str, nn.Module]
     optimizers: dict[str, OptimizerSettings]
     compute_dtype: torch.dtype
 
     def updates(self, batch: Batch) -> Iterator[Update]:
-        """The updates to make for this batch, in order. The loop makes each one before asking for the next."""
+        """The updates for this batch, in order. The loop performs each one before requesting the next."""
         ...
 
     def stylize(self, photo: Tensor) -> Tensor:
-        """(N, 3, H, W) RGB in [-1, 1] -> the same shape, by the generator; H and W are multiples of 32. Where the
-        generator draws from noise: latents -> images."""
+        """Run the generator: (N, 3, H, W) RGB in [-1, 1] -> the same shape; H and W are multiples of 32. For a
+        generator from noise: latents -> images."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """State beside the networks (an image pool, an augmentation probability)."""
+        """State other than the networks (an image pool, an augmentation probability)."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
@@ -134,8 +133,8 @@ class LoopSettings:
     """How a run is carried out. ``steps`` is the total; a resumed run may have more.
 
     ``precision``: "auto" is bf16 where the processor has instructions for it, else fp32 (GPUs without bf16: fp16).
-    ``ema_decay`` 0 keeps no average; ``clip_norm`` 0 clips nothing; ``threads`` 0 leaves torch's choice. What is
-    written now and then is written by steps or by the clock (:class:`Every`); the first and last steps are logged too.
+    ``ema_decay`` 0 keeps no average; ``clip_norm`` 0 clips nothing; ``threads`` 0 leaves torch's choice. Periodic
+    output is scheduled by steps or time (:class:`Every`); the first and last steps are always logged.
     """
 
     steps: int
@@ -154,7 +153,7 @@ class LoopSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrainReport:
-    """How a run ended. ``finished`` is False where it was asked to stop; it can be resumed from ``checkpoint``."""
+    """How a run ended. ``finished``: False if it was stopped; it can be resumed from ``checkpoint``."""
 
     step: int
     finished: bool
@@ -166,7 +165,7 @@ class TrainReport:
 
 @dataclass(frozen=True, slots=True)
 class StepRequests:
-    """What a process asks for after a step. All processes must do it, so the requests travel with the terms."""
+    """A process's requests after a step. All processes must follow them, so they are sent along with the terms."""
 
     stop: bool = False
     save: bool = False
@@ -199,7 +198,7 @@ def choose_device(name: str, world: World) -> torch.device:
 
 
 def random_states() -> dict[str, Any]:
-    """Where the random numbers of Python, NumPy, torch and CUDA stand."""
+    """The state of the random generators of Python, NumPy, torch and CUDA."""
     name, keys, position, has_gauss, cached = np.random.get_state()
     states: dict[str, Any] = {
         "python": random.getstate(),
@@ -229,11 +228,10 @@ def seed_everything(seed: int, rank: int = 0) -> None:
 class Trainer:
     """One run of one objective in one folder.
 
-    ``config``: what is trained, as plain JSON; a resumed run must have the same, but for how long the phases last that
-    it has not left yet. ``about``: what else ``run.json``
-    should say. ``validate`` is given ``stylize`` and returns figures for the log; the one named "score" (lower is
-    better) picks the best checkpoint. ``sample_photos`` are the fixed photos of the sample grid; ``write_sample_grid``
-    draws one without photos.
+    ``config``: the configuration as plain JSON; a resumed run must have the same, except for the length of unfinished
+    phases. ``about``: further entries of ``run.json``. ``validate`` gets ``stylize`` and returns metrics for the log;
+    the one named "score" (lower is better) selects the best checkpoint. ``sample_photos`` are the fixed photos of the
+    sample grid; ``write_sample_grid`` draws one without photos.
     """
 
     def __init__(
@@ -308,7 +306,7 @@ class Trainer:
         }
 
     def load_state(self, step: int, state: Mapping[str, Any]) -> None:
-        """Take up a checkpoint's state.
+        """Restore a checkpoint's state.
 
         Raises:
             TrainingError: it belongs to another recipe, or its configuration differs and changes are not accepted.
@@ -387,11 +385,11 @@ class Trainer:
                 self.step += 1
                 images += len(batch.photo)
                 means.add(terms)
-                # one process need not ask others: it stops after the step in which the signal came
+                # a single process stops right after the step in which the signal arrived
                 asked = requests.stop or (stop.asked and self.world.size == 1)
                 ends = self.step >= self.settings.steps or asked
                 now = time.perf_counter()
-                # the first steps, so that a person sees at once that it goes and how fast
+                # log the first steps, to show at once that it runs and how fast
                 if log_due.is_due(self.step, now) or ends or self.step - first_step in (1, 3):
                     shown = means.take()
                     rate = (images - last_images) * self.world.size / max(now - last_time, 1e-9)
@@ -428,7 +426,8 @@ class Trainer:
         )
 
     def _train_step(self, batch: Batch, requests: StepRequests) -> tuple[dict[str, float], StepRequests]:
-        """Make one batch's updates. Returns the terms, averaged over processes, and what any process asks for."""
+        """Perform one batch's updates. Returns the terms, averaged over processes, and the requests of all
+        processes."""
         figures: dict[str, float] = {}
         for update in self.objective.updates(batch):
             requests = self._make_update(update, figures, requests)
@@ -449,7 +448,7 @@ class Trainer:
             values = [terms[name].weighted for name in names]
             wished = values[0].new_tensor([float(requests.stop), float(requests.save)])
             seen = torch.cat((torch.stack([value.detach() for value in values]), wished))
-            # One small copy to the CPU for each update: it feeds the log and the guard alike.
+            # One small copy to the CPU per update, for both the log and the guard.
             numbers = average(seen, self.world).tolist()
             for name, number in zip(names, numbers[:-2], strict=True):
                 figures[f"{update.optimizer}/{name}"] = number
@@ -468,7 +467,7 @@ class Trainer:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.settings.clip_norm, total)
         norm = float(total)
         figures[f"{update.optimizer}/gradient_norm"] = norm
-        # fp16 overflows now and then by design: the scaler skips that step and lowers its scale.
+        # fp16 overflows occasionally by design: the scaler skips that step and lowers its scale.
         if not math.isfinite(norm) and not self.scaler.is_enabled():
             raise self._not_finite(f"the gradient of {update.optimizer!r} is {norm}")
         self.scaler.step(optimizer)
@@ -487,10 +486,10 @@ class Trainer:
         return {name: float(optimizer.param_groups[0]["lr"]) for name, optimizer in self.optimizers.items()}
 
     def stylize(self, photo: Tensor) -> Tensor:
-        """(N, 3, H, W) in [-1, 1] through the averaged generator, without gradients; on the CPU, float32."""
+        """Run (N, 3, H, W) in [-1, 1] through the averaged generator, without gradients; returns float32 on the CPU."""
         generator = self.objective.networks["generator"]
         applied = self.ema.applied_to(generator) if self.ema else contextlib.nullcontext()
-        # Evaluation mode: batch norm shows what an export will draw, and learns nothing from being looked at.
+        # Evaluation mode: batch norm behaves as in an export, and its statistics are not updated.
         generator.eval()
         try:
             with torch.no_grad(), applied:
@@ -501,7 +500,7 @@ class Trainer:
     def _draw_samples(self) -> None:
         if self.write_sample_grid is None:
             return
-        # Samples must not change the random numbers of the run.
+        # Samples must not change the run's random state.
         states = random_states()
         samples = self.write_sample_grid(self.folder / "samples" / f"step-{self.step:08d}.png", self.stylize)
         self.progress.image("samples", samples, self.step)
@@ -549,7 +548,7 @@ class Trainer:
 
 @contextlib.contextmanager
 def _frozen(networks: Iterable[nn.Module]) -> Iterator[None]:
-    """No gradients for these networks' weights inside the block (they are not asked for, and cost time)."""
+    """Disable gradients for these networks' weights inside the block, which saves time."""
     frozen = [p for network in networks for p in network.parameters() if p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)

@@ -36,7 +36,7 @@ LUMA_WEIGHTS = RGB_TO_YUV[0]
 
 
 def real_loss(logits: Tensor, *, kind: AdversarialKind) -> Tensor:
-    """What D pays for images that it should call real.
+    """D's loss for images that it should classify as real.
 
     LSGAN: ``mean((D - 1)^2)`` (LSGAN with a = 0, b = c = 1, without the 1/2, as AnimeGAN has it).
     BCE and minimax: ``mean(-log sigmoid(D))`` (GAN eq. 1). Hinge: ``mean(max(0, 1 - D))`` (Miyato et al.,
@@ -52,7 +52,7 @@ def real_loss(logits: Tensor, *, kind: AdversarialKind) -> Tensor:
 
 
 def fake_loss(logits: Tensor, *, kind: AdversarialKind) -> Tensor:
-    """What D pays for images that it should call fake.
+    """D's loss for images that it should classify as fake.
 
     LSGAN: ``mean(D^2)``. BCE and minimax: ``mean(-log(1 - sigmoid(D)))``. Hinge: ``mean(max(0, 1 + D))``. Sources:
     ``real_loss``.
@@ -67,10 +67,11 @@ def fake_loss(logits: Tensor, *, kind: AdversarialKind) -> Tensor:
 
 
 def generator_adversarial_loss(fake_logits: Tensor, *, kind: AdversarialKind) -> Tensor:
-    """What G pays for D's opinion of its images.
+    """G's adversarial loss.
 
     LSGAN: ``mean((D(G) - 1)^2)``. BCE: ``mean(-log sigmoid(D(G)))``, the non-saturating form (GAN section 3).
-    Minimax: ``mean(log(1 - sigmoid(D(G))))``, GAN eq. 1 as it stands, whose gradient vanishes where D is sure. Hinge:
+    Minimax: ``mean(log(1 - sigmoid(D(G))))``, GAN eq. 1 as published, whose gradient vanishes where D is
+    confident. Hinge:
     ``-mean(D(G))``.
     """
     if kind == "minimax":
@@ -81,7 +82,7 @@ def generator_adversarial_loss(fake_logits: Tensor, *, kind: AdversarialKind) ->
 
 
 def discriminator_terms(logits: Mapping[str, Tensor], *, kind: AdversarialKind) -> dict[str, Tensor]:
-    """The terms of D's loss, by the names of ``logits``: "real" should be called real, all others fake.
+    """The terms of D's loss, by the names of ``logits``: "real" should be classified as real, all others as fake.
 
     Weighted as recipes have it: ``overall (w_real real(D(a)) + w_fake fake(D(G(p))) + w_gray fake(D(x)) + w_smooth
     fake(D(y)))``, where a is art, x its gray version and y the gray version of edge-smoothed art: AnimeGAN's L(D), with
@@ -142,8 +143,8 @@ def colour_loss(images: Tensor, photos: Tensor, *, pool_px: int = 1) -> Tensor:
     """Colour reconstruction: ``L1(Y) + Huber(U) + Huber(V)`` between G(p) and p in Y'UV. AnimeGAN L_col.
 
     Each term a mean over its channel; Huber with delta 1 (``x^2 / 2`` below it), as TensorFlow's default has it. With
-    ``pool_px`` > 1 both are averaged over blocks of that many pixels first: hue and brightness of an area are kept
-    while its drawing is free (ours, for ``distill``).
+    ``pool_px`` > 1 both are averaged over blocks of that many pixels first: an area's hue and brightness are kept while
+    its details are free (ours, for ``distill``).
     """
     ours, theirs = rgb_to_yuv(images), rgb_to_yuv(photos)
     if pool_px > 1:
@@ -179,7 +180,7 @@ def sobel(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gradient_loss(images: Tensor, targets: Tensor) -> Tensor:
-    """``mean(|S_x a - S_x b|) + mean(|S_y a - S_y b|)`` with S Sobel / 8: lines where the target has them.
+    """``mean(|S_x a - S_x b|) + mean(|S_y a - S_y b|)`` with S Sobel / 8: preserves the target's lines.
 
     The gradient difference of Mathieu et al., arXiv:1511.05440 eq. 6 with alpha 1, on signed Sobel gradients.
     """
@@ -190,7 +191,7 @@ def gradient_loss(images: Tensor, targets: Tensor) -> Tensor:
 def flatness_loss(images: Tensor, photos: Tensor, *, edge_scale: float = 10.0) -> Tensor:
     """Edge-aware flatness: ``mean(|d G(p)| exp(-k max_c |d p|))`` over both directions, k = ``edge_scale``.
 
-    Charges variation of the output only where the photo has none, so areas become flat and borders stay. The
+    Penalizes variation of the output only where the photo has none, so areas become flat and borders stay. The
     edge-aware smoothness of Godard et al., arXiv:1609.03677 eq. 3, applied to an image.
     """
 

@@ -1,10 +1,10 @@
-"""The trainer's commands, in a module or two each: train, paint, distill, export, evaluate, import; faces, sample,
-project for what draws from noise.
+"""The trainer's commands: train, paint, distill, export, evaluate, import; and for faces from noise: faces, sample,
+project.
 
-Parsing and printing live here.
+All parsing and printing is here.
 
 ``COMMANDS[name]`` has ``add_parser(subparsers)`` and ``run(args) -> int``, as every command of ``animevid`` does. Exit
-codes: 0 done, 130 asked to stop (the run can be resumed), else the error's own.
+codes: 0 done, 130 stopped on request (the run can be resumed), else the error's own.
 """
 
 # ruff: noqa: T201
@@ -22,8 +22,8 @@ from animevid.errors import AnimevidError
 from animevid_trainer.cli import distill, evaluate, faces, project, sample, styles, survey, train
 from animevid_trainer.cli.command import Command
 
-# Threads that spin while they wait take the processor from whatever else runs here. Read when torch is loaded, which
-# the commands below do and this module does not.
+# Threads that spin while waiting take processor time from other programs. torch reads this when it is loaded, which
+# only the commands below do.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COMMANDS: dict[str, Command] = {
@@ -58,6 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone. Point stdout elsewhere, or Python complains again while it exits.
+        # The reader of our output is gone. Redirect stdout, or Python complains again while it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141

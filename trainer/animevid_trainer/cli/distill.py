@@ -22,8 +22,12 @@ def _fill_paint(parser: argparse.ArgumentParser) -> None:
     offer(parser.add_argument("looks", nargs="+", metavar="LOOK", help="aozora, ehon, cel"), _looks)
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos (searched recursively)")
     parser.add_argument("--weights", type=Path, required=True, help="folder of the teachers' weights")
-    parser.add_argument("--out", type=Path, required=True, metavar="PAIRS", help="folder of pairs; what is there stays")
-    parser.add_argument("--limit", type=int, default=0, help="photos at most (default: all but the held-out ones)")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="PAIRS", help="folder for the pairs; existing ones are kept"
+    )
+    parser.add_argument(
+        "--limit", type=int, default=0, help="maximum number of photos (default: all but the held-out ones)"
+    )
 
 
 def _run_paint(args: argparse.Namespace) -> int:
@@ -40,15 +44,19 @@ def _run_paint(args: argparse.Namespace) -> int:
 def _fill_distill(parser: argparse.ArgumentParser) -> None:
     offer(parser.add_argument("look", metavar="LOOK", help="aozora, ehon, cel"), _looks)
     parser.add_argument("--pairs", type=Path, required=True, help="folder that `paint` filled")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; a run that is there already goes on")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; an existing run is resumed")
     parser.add_argument("--size", default="fast", help="fast or high")
     parser.add_argument(
         "--start-from", type=Path, metavar="WEIGHTS.safetensors", help="weights to start from; fast may start high"
     )
-    parser.add_argument("--steps", type=int, default=0, help="stop at so many in all (default: until Ctrl-C)")
-    parser.add_argument("--decay-steps", type=int, default=0, help="end the run: the rate falls to nothing")
+    parser.add_argument(
+        "--steps", type=int, default=0, help="stop after this many steps in all (default: until Ctrl-C)"
+    )
+    parser.add_argument("--decay-steps", type=int, default=0, help="end the run: the learning rate falls to 0")
     parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--pixels-only", action="store_true", help="no perceptual and adversarial terms: 3x as fast")
+    parser.add_argument(
+        "--pixels-only", action="store_true", help="without perceptual and adversarial terms: 3x as fast"
+    )
     parser.add_argument("--perceptual-weights", help="VGG16's weights (.safetensors or .pth)")
     parser.add_argument("--threads", type=int, default=1)
 
@@ -80,6 +88,6 @@ def _run_distill(args: argparse.Namespace) -> int:
 
 
 COMMANDS = (
-    Command("paint", "paint photos in the teachers' looks, for distill", _fill_paint, _run_paint),
-    Command("distill", "teach a student the look that `paint` painted", _fill_distill, _run_distill),
+    Command("paint", "paint photos with the teachers, as training data for distill", _fill_paint, _run_paint),
+    Command("distill", "train a student on the images of `paint`", _fill_distill, _run_distill),
 )

@@ -24,14 +24,16 @@ def _fill_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     offer(candidates, style_names)
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos")
-    parser.add_argument("--art", type=Path, help="folder of drawings to be compared with")
+    parser.add_argument("--art", type=Path, help="folder of drawings to compare with")
     parser.add_argument("--out", type=Path, required=True, metavar="REPORT.html")
     parser.add_argument("--clip", type=Path, help="video for flicker")
-    parser.add_argument("--all", action="store_true", help="every photo, not only those kept from training")
-    parser.add_argument("--validation", type=float, default=0.05, metavar="FRACTION", help="as it was given to train")
+    parser.add_argument("--all", action="store_true", help="all photos, not only the held-out ones")
+    parser.add_argument("--validation", type=float, default=0.05, metavar="FRACTION", help="the value used for train")
     parser.add_argument("--limit", type=int, default=48, help="photos at most")
-    parser.add_argument("--longest", type=int, default=640, metavar="PX", help="longest side that photos are shown at")
-    parser.add_argument("--size", type=int, default=0, metavar="PX", help="instead: short side of the photos")
+    parser.add_argument("--longest", type=int, default=640, metavar="PX", help="longest side of the photos")
+    parser.add_argument(
+        "--size", type=int, default=0, metavar="PX", help="short side of the photos, instead of --longest"
+    )
     parser.add_argument("--network", default="vgg16", choices=("vgg16", "vgg19", "resnet50"), help="feature network")
     parser.add_argument("--network-weights", type=Path, help="its weights (.safetensors or .pth)")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of the feature network")
@@ -59,9 +61,9 @@ def _fill_evaluate(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="VOTES.csv",
-        help="blind votes to show (of `animevid survey`), with VOTES-key.json beside them",
+        help="blind votes to show (from `animevid survey`), with VOTES-key.json next to them",
     )
-    parser.add_argument("--no-baselines", action="store_true", help="leave out `identity` and `filters only`")
+    parser.add_argument("--no-baselines", action="store_true", help="without `identity` and `filters only`")
 
 
 def _run_evaluate(args: argparse.Namespace) -> int:
@@ -134,6 +136,4 @@ def _run_evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-EVALUATE = Command(
-    "evaluate", "measure styles side by side and show them in one HTML page", _fill_evaluate, _run_evaluate
-)
+EVALUATE = Command("evaluate", "compare styles in one HTML page", _fill_evaluate, _run_evaluate)

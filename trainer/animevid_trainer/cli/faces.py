@@ -16,12 +16,12 @@ from animevid_trainer.cli.messages import show_data
 
 def _fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", type=Path, metavar="IMAGES", help="folder of portraits (searched recursively)")
-    parser.add_argument("out", type=Path, metavar="FACES", help="folder for the faces, as PNG; what is there stays")
+    parser.add_argument("out", type=Path, metavar="FACES", help="folder for the faces, as PNG; existing files are kept")
     parser.add_argument(
         "--detector", type=Path, required=True, metavar="FILE",
         help="OpenCV's YuNet (.onnx) or MediaPipe's full-range face detector (.tflite)",
     )  # fmt: skip
-    parser.add_argument("--style", help="find faces in the photos, cut them from the photos in this style")
+    parser.add_argument("--style", help="find faces in the photos, but crop them from the photos in this style")
     parser.add_argument("--size", type=int, default=128, metavar="PX", help="side of a face (0: its own; default: 128)")
     parser.add_argument("--margin", type=float, default=1.5, help="side of the square over the face's box")
     parser.add_argument("--smallest", type=int, default=48, metavar="PX", help="leave lower faces out")
@@ -41,7 +41,7 @@ def _run(args: argparse.Namespace) -> int:
     written = without = 0
     with ExitStack() as stack:
         stylize = in_style(stack.enter_context(Stylizer(args.style))) if args.style else None
-        # nothing is kept: each image is looked at once
+        # nothing is cached: each image is read once
         images = open_images(paths, what="images", budget_bytes=0, longest_px=args.longest)
         for done, (name, faces) in enumerate(faces_of(images, detect, settings, stylize=stylize), start=1):
             for number, face in enumerate(faces, start=1):
@@ -55,4 +55,4 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-FACES = Command("faces", "cut faces out of images, to train faces from noise on", _fill, _run)
+FACES = Command("faces", "crop faces from images, as training data for faces from noise", _fill, _run)

@@ -1,4 +1,4 @@
-"""What commands say while they work, on stderr."""
+"""Progress messages of commands, on stderr."""
 
 # ruff: noqa: T201
 
@@ -8,6 +8,6 @@ import sys
 
 
 def show_data(what: str, done: int, total: int) -> None:
-    """``what: done/total``, every now and then."""
+    """Print ``what: done/total`` from time to time."""
     if done == total or done % 64 == 0:
         print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)

@@ -16,17 +16,17 @@ from animevid_trainer.cli.sample import STILLS, open_noise_generator, open_sink_
 
 def _fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="run folder (--out of train)")
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="a face, cut as those that were trained on")
-    parser.add_argument("out", type=Path, metavar="OUT.png", help="the image and what the generator draws of it")
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="a face, cropped like the training data")
+    parser.add_argument("out", type=Path, metavar="OUT.png", help="the image and its projection, as an image file")
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--rate", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--perceptual-weights", metavar="FILE", help="VGG16's weights: compare features too, not pixels alone"
+        "--perceptual-weights", metavar="FILE", help="VGG16's weights: compare features too, not only pixels"
     )
-    parser.add_argument("--scale", type=int, default=4, help="enlarge both so many times")
-    parser.add_argument("--step", type=int, help="checkpoint to take (default: the latest)")
-    parser.add_argument("--raw", action="store_true", help="the weights themselves instead of their average")
+    parser.add_argument("--scale", type=int, default=4, help="enlarge both by this factor")
+    parser.add_argument("--step", type=int, help="checkpoint to use (default: the latest)")
+    parser.add_argument("--raw", action="store_true", help="use the raw weights instead of their average")
     parser.add_argument("-y", "--overwrite", action="store_true", help="replace OUT if it exists")
 
 
@@ -66,4 +66,4 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-PROJECT = Command("project", "find the face from noise that is nearest to an image", _fill, _run)
+PROJECT = Command("project", "find the generated face nearest to an image", _fill, _run)

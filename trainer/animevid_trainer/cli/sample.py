@@ -28,23 +28,26 @@ _FILM_INTERPOLATE = 45
 def _fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="run folder (--out of train)")
     parser.add_argument(
-        "out", type=Path, metavar="OUT", help="a grid (.png, .jpg) or a film of a walk (.mp4, .gif ...)"
+        "out",
+        type=Path,
+        metavar="OUT",
+        help="a grid (.png, .jpg) or a video that morphs between samples (.mp4, .gif ...)",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the noise (default: 1)")
     parser.add_argument(
         "--truncation", type=float, default=1.0, metavar="PSI",
-        help="towards the mean face: below 1 fewer odd ones, less variety (default: 1)",
+        help="below 1: closer to the mean face, fewer odd ones, less variety (default: 1)",
     )  # fmt: skip
     parser.add_argument(
         "--interpolate", type=int, default=None, metavar="N",
-        help="film: frames from one sample to the next (default: 45); grid: 1 lets each row walk between two samples",
+        help="video: frames between samples (default: 45); grid: 1 interpolates each row between two samples",
     )  # fmt: skip
-    parser.add_argument("--samples", type=int, default=8, metavar="N", help="film: samples that are walked through")
-    parser.add_argument("--grid", default="", metavar="CxR", help="columns x rows (default: 8x4, film: 4x2)")
-    parser.add_argument("--scale", type=int, default=2, help="enlarge each image so many times")
+    parser.add_argument("--samples", type=int, default=8, metavar="N", help="video: number of samples")
+    parser.add_argument("--grid", default="", metavar="CxR", help="columns x rows (default: 8x4, video: 4x2)")
+    parser.add_argument("--scale", type=int, default=2, help="enlarge each image by this factor")
     parser.add_argument("--fps", type=int, default=30, help="film: frames a second")
-    parser.add_argument("--step", type=int, help="checkpoint to take (default: the latest)")
-    parser.add_argument("--raw", action="store_true", help="the weights themselves instead of their average")
+    parser.add_argument("--step", type=int, help="checkpoint to use (default: the latest)")
+    parser.add_argument("--raw", action="store_true", help="use the raw weights instead of their average")
     parser.add_argument("-y", "--overwrite", action="store_true", help="replace OUT if it exists")
 
 
@@ -74,7 +77,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def open_noise_generator(run: Path, *, step: int | None, averaged: bool) -> NoiseGenerator:
-    """The generator of a run that draws from noise.
+    """The generator of a run for faces from noise.
 
     Raises:
         TrainingError: no run, no such checkpoint, or a generator that stylizes photos.
@@ -92,7 +95,7 @@ def open_sink_for(path: Path, size: tuple[int, int], *, fps: int = 1, overwrite:
     """The engine's sink for images of ``size`` (width, height in px).
 
     Raises:
-        UsageError: nothing writes such a file.
+        UsageError: no sink writes such a file.
         OutputError: it exists, or cannot be written.
     """
     from animevid.io import open_sink
@@ -104,7 +107,7 @@ def open_sink_for(path: Path, size: tuple[int, int], *, fps: int = 1, overwrite:
 
 
 def write_image(sink: Sink, image: Image, *, index: int = 0, fps: int = 1) -> None:
-    """Image number ``index`` of a film at ``fps``, or the only one."""
+    """Image number ``index`` of a video at ``fps``, or the only one."""
     from animevid.frame import Frame
     from animevid.pixels import rgb_to_planes
 
@@ -118,4 +121,4 @@ def _grid_of(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-SAMPLE = Command("sample", "draw faces from noise, as a grid or a film of a walk", _fill, _run)
+SAMPLE = Command("sample", "generate faces from noise, as a grid or a video", _fill, _run)

@@ -17,24 +17,24 @@ from animevid_trainer.cli.command import Command
 
 def _add_card_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="style name (default: the file's)")
-    parser.add_argument("--title", default="", help="how the style is presented")
+    parser.add_argument("--title", default="", help="a description of the style")
     parser.add_argument("--description", default="")
     parser.add_argument("--licence", default="unknown", help="licence of the weights, e.g. CC-BY-4.0")
     parser.add_argument("--trained-on", default="", help="what the weights were trained on")
-    parser.add_argument("--net-pixels", type=int, default=0, help="pixels a frame at which the style looks as drawn")
+    parser.add_argument("--net-pixels", type=int, default=0, help="pixels per frame for which the style was made")
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32")
     parser.add_argument("--photos", type=Path, help="real photos for the parity check (default: the run's own)")
 
 
 def _add_int8_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--int8", action="store_true", help="write STYLE-int8.onnx too, quantized on the photos")
+    parser.add_argument("--int8", action="store_true", help="also write STYLE-int8.onnx, quantized on the photos")
     parser.add_argument("--calibration", type=int, default=32, metavar="N", help="photos to quantize on (--int8)")
     parser.add_argument(
         "--keep-float",
         nargs="+",
         default=(),
         metavar="LAYER",
-        help="layers (beginnings of names) that --int8 leaves alone",
+        help="layers (prefixes of names) that --int8 keeps in float",
     )
 
 
@@ -49,9 +49,9 @@ def _fill_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_folder", type=Path, metavar="RUN", help="run folder (--out of train)")
     parser.add_argument("style", type=Path, metavar="STYLE.onnx")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--step", type=int, help="checkpoint to take (default: the latest)")
-    which.add_argument("--best", action="store_true", help="take the one with the best validation score")
-    parser.add_argument("--raw", action="store_true", help="the weights themselves instead of their average")
+    which.add_argument("--step", type=int, help="checkpoint to use (default: the latest)")
+    which.add_argument("--best", action="store_true", help="use the checkpoint with the best validation score")
+    parser.add_argument("--raw", action="store_true", help="use the raw weights instead of their average")
     _add_int8_flags(parser)
     _add_card_flags(parser)
 
@@ -75,7 +75,7 @@ def _run_export(args: argparse.Namespace) -> int:
 def _quantize(style: Path, photos: Path, args: argparse.Namespace) -> int:
     from animevid_trainer.quantize import quantize_file
 
-    # every second one is kept from calibration, to compare on
+    # every second photo is held out from calibration, for the comparison
     images = _some_photos(photos, count=2 * args.calibration)
     calibration, held_out = images[::2], images[1::2]
     if not held_out:
@@ -88,7 +88,7 @@ def _quantize(style: Path, photos: Path, args: argparse.Namespace) -> int:
 
 
 def _about(run: Path) -> dict[str, Any]:
-    """run.json, or nothing where it is missing or damaged: a run can be exported without it."""
+    """run.json, or an empty result if it is missing or damaged: a run can be exported without it."""
     try:
         about = json.loads((run / "run.json").read_text())
     except (OSError, ValueError):
@@ -137,7 +137,7 @@ def _fill_import(parser: argparse.ArgumentParser) -> None:
         "weights", type=Path, help="AnimeGANv2 .pt/.pth, CartoonGAN or luma-unet .safetensors, .npy folder"
     )
     parser.add_argument("style", type=Path, metavar="STYLE.onnx")
-    parser.add_argument("--reference", "--twin", type=Path, help="ONNX file of the same network to agree with")
+    parser.add_argument("--reference", "--twin", type=Path, help="ONNX file of the same network, to compare with")
     parser.add_argument("--upsampling", choices=("half_pixel", "align_corners", "asymmetric"))
     _add_int8_flags(parser)
     _add_card_flags(parser)
@@ -159,6 +159,8 @@ def _run_import(args: argparse.Namespace) -> int:
 
 
 COMMANDS = (
-    Command("export", "turn a run into a style file, compared with PyTorch on real photos", _fill_export, _run_export),
-    Command("import", "turn published weights into a style file", _fill_import, _run_import),
+    Command(
+        "export", "export a run as a style file and compare it with PyTorch on real photos", _fill_export, _run_export
+    ),
+    Command("import", "convert published weights to a style file", _fill_import, _run_import),
 )

@@ -26,19 +26,21 @@ def _fill(parser: argparse.ArgumentParser) -> None:
         "candidates",
         nargs="*",
         metavar="[NAME=]CANDIDATE",
-        help="what is compared, two or more: a run's folder, STYLE.onnx, a style's name, teacher:SPEC, photo",
+        help="two or more candidates: a run's folder, STYLE.onnx, a style's name, teacher:SPEC, photo",
     )
     offer(candidates, style_names)
-    parser.add_argument("--photos", type=Path, help="folder of photos that no training saw")
+    parser.add_argument("--photos", type=Path, help="folder of held-out photos")
     parser.add_argument("--out", type=Path, default=Path("survey"), metavar="DIR", help="where votes are kept")
     parser.add_argument("--limit", type=int, default=21, help="photos at most")
-    parser.add_argument("--longest", type=int, default=640, metavar="PX", help="longest side that photos are shown at")
-    parser.add_argument("--host", default="127.0.0.1", help="address to serve on; 0.0.0.0 lets others in, by a link")
+    parser.add_argument("--longest", type=int, default=640, metavar="PX", help="longest side of the photos")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to serve on; 0.0.0.0 admits other machines, with a link"
+    )
     parser.add_argument("--port", type=int, default=8090, help="0: any free one")
     parser.add_argument("--import", dest="imports", type=Path, action="append", default=[], metavar="VOTES.csv",
-                        help="add votes that were given elsewhere, with VOTES-key.json beside them")  # fmt: skip
-    parser.add_argument("--export", type=Path, metavar="DIR", help="write the votes as CSV with keys, and end")
-    parser.add_argument("--results", action="store_true", help="print the ranking and end")
+                        help="add votes from elsewhere, with VOTES-key.json next to them")  # fmt: skip
+    parser.add_argument("--export", type=Path, metavar="DIR", help="write the votes as CSV with keys, and exit")
+    parser.add_argument("--results", action="store_true", help="print the ranking and exit")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -134,7 +136,7 @@ def _run_app(app: web.Application, host: str, port: int, ready: Callable[[str], 
     try:
         asyncio.run(serve())
     except KeyboardInterrupt:
-        print("the survey is closed; the same command opens it again")
+        print("the survey is closed; run the same command to open it again")
 
 
 SURVEY = Command("survey", "ask viewers which of two styles' images they would keep, and rank them", _fill, _run)

@@ -42,19 +42,19 @@ def _fill(parser: argparse.ArgumentParser) -> None:
     offer(parser.add_argument("recipe", nargs="?", help="recipe name, RECIPE+VARIANT, or a TOML file"), _recipe_names)
     parser.add_argument("--photos", type=Path, help="folder of photos (searched recursively)")
     parser.add_argument("--art", type=Path, help="folder of drawings in the style; dcgan, sagan, stylegan2: of faces")
-    parser.add_argument("--out", type=Path, help="run folder; a run that is there already is resumed")
+    parser.add_argument("--out", type=Path, help="run folder; an existing run is resumed")
     parser.add_argument("--steps", type=int, help="training steps after the initialization phase")
     parser.add_argument("--init-steps", type=int, help="steps of the initialization phase")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one number")
     parser.add_argument("--teacher", help="distill: any ONNX stylizer (.onnx), a teacher's name or its weights")
     parser.add_argument(
-        "--teacher-sizes", default="", help="distill: longest sides to draw each photo at, e.g. 512,768"
+        "--teacher-sizes", default="", help="distill: longest sides at which each photo is stylized, e.g. 512,768"
     )
     parser.add_argument(
         "--start-from",
         type=Path,
         metavar="RUN|WEIGHTS",
-        help="run whose generator this one starts from, or published weights (.pt, .pth, .safetensors, folder of .npy)",
+        help="initial weights of the generator: a run, or published weights (.pt, .pth, .safetensors, folder of .npy)",
     )
     parser.add_argument("--perceptual-weights", help="weights of the perceptual network (.safetensors or .pth)")
     parser.add_argument("--seed", type=int, default=1)
@@ -62,21 +62,23 @@ def _fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
     parser.add_argument("--validation", type=float, default=0.05, metavar="FRACTION", help="photos kept from training")
-    parser.add_argument("--photo-crops", type=int, default=0, metavar="K", help="fixed crops a photo (0: always fresh)")
     parser.add_argument(
-        "--art-crops", type=int, default=16, metavar="K", help="fixed crops a drawing (0: always fresh)"
+        "--photo-crops", type=int, default=0, metavar="K", help="fixed crops per photo (0: always fresh)"
+    )
+    parser.add_argument(
+        "--art-crops", type=int, default=16, metavar="K", help="fixed crops per drawing (0: always fresh)"
     )
     parser.add_argument(
         "--longest", type=int, default=1280, metavar="PX", help="shrink larger images to this side (0: never)"
     )
-    parser.add_argument(
-        "--memory", type=float, default=1.0, metavar="GIB", help="memory for images and what is computed of them"
-    )
+    parser.add_argument("--memory", type=float, default=1.0, metavar="GIB", help="memory for images and their features")
     when = "STEPS|TIME"
     parser.add_argument(
         "--checkpoint-every", default="10min", metavar=when, help="500, 90s, 10min, 2h (default: 10min)"
     )
-    parser.add_argument("--keep-last", type=int, default=2, metavar="K", help="checkpoints kept beside the best")
+    parser.add_argument(
+        "--keep-last", type=int, default=2, metavar="K", help="number of latest checkpoints to keep, besides the best"
+    )
     parser.add_argument(
         "--samples-every",
         "--sheet-every",
@@ -86,8 +88,8 @@ def _fill(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--log-every", default="30s", metavar=when)
     parser.add_argument("--accept-changes", action="store_true", help="resume although settings have changed")
-    parser.add_argument("--list-recipes", action="store_true", help="name the recipes and end")
-    parser.add_argument("--print-recipe", action="store_true", help="print the recipe with all overrides and end")
+    parser.add_argument("--list-recipes", action="store_true", help="list the recipes and exit")
+    parser.add_argument("--print-recipe", action="store_true", help="print the recipe with all overrides and exit")
 
 
 def _recipe_names() -> list[str]:
@@ -140,7 +142,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _take_faces(args: argparse.Namespace, recipe: Recipe) -> None:
-    """Faces take the place of photos, and none is kept aside: nothing would be measured with it."""
+    """Use faces as photos, without a validation set, which nothing would use."""
     for flag in ("art", "out"):
         if getattr(args, flag) is None:
             raise TrainingError(
@@ -220,14 +222,14 @@ def _train(args: argparse.Namespace, recipe: Recipe) -> int:
 
 
 def described(recipe: Recipe) -> str:
-    """The recipe as TOML, headed by what it is and what differs from the publication."""
+    """The recipe as TOML, preceded by a description and its differences from the publication."""
     lines = [f"# {recipe.name}: {recipe.summary}"]
     lines += [f"# differs from the publication: {deviation}" for deviation in recipe.deviations]
     return "\n".join(lines) + "\n" + recipe.to_toml()
 
 
 def banner(trainer: Trainer) -> str:
-    """What a run is about to do, and where it can be watched: a few lines."""
+    """A few lines about what the run will do and where to watch it."""
     data, settings = trainer.about["data"], trainer.settings
     photos, art = data["photos_trained_on"], data["art_images"]
     from_noise = trainer.config.get("numbers", {}).get("objective") == "noise"
@@ -261,7 +263,7 @@ def banner(trainer: Trainer) -> str:
 
 
 class _Lines:
-    """Prints each report; once the speed is known, what to expect."""
+    """Prints each report, and an estimate once the speed is known."""
 
     def __init__(self, batch: int) -> None:
         self._batch = batch

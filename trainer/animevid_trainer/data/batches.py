@@ -1,4 +1,4 @@
-"""Batches of crops: a pure function of the step number, prepared ahead by one thread.
+"""Batches of crops: a pure function of the step number, prefetched by one thread.
 
 Tensors are float32 in [-1, 1], shape (N, 3, H, W), RGB, ``channels_last`` in memory (the layout of images on disk).
 """
@@ -23,18 +23,18 @@ from animevid_trainer.data.images import Image
 from animevid_trainer.data.sampler import SeededSampler
 from animevid_trainer.plan import PhaseSpan, Plan
 
-# Names a crop that will come again: (image, crop). None where crops are fresh each time.
+# Identifies a repeated crop: (image, crop). None if crops are fresh each time.
 CropKeys = tuple[tuple[int, int], ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One step's images, each (N, 3, H, W) in [-1, 1] or None where the recipe has no use for it.
+    """One step's images, each (N, 3, H, W) in [-1, 1], or None if the recipe does not use it.
 
-    ``photo``/``target``: a photo and its teacher's image, the same crop of both; where G draws from noise, ``photo``
-    is what it learns from. ``art`` with ``art_gray`` S(x),
-    ``smooth`` S(e) (art with blurred edges) and ``smooth_gray`` S(y). ``photo_keys``/``art_keys`` name crops that
-    return, for caches of their features.
+    ``photo``/``target``: a photo and its teacher's image, the same crop of both; for a generator from noise, ``photo``
+    is the training data. ``art`` with ``art_gray`` S(x),
+    ``smooth`` S(e) (art with blurred edges) and ``smooth_gray`` S(y). ``photo_keys``/``art_keys`` identify repeated
+    crops, for caching their features.
     """
 
     step: int
@@ -71,7 +71,7 @@ def images_of(tensor: Tensor) -> list[Image]:
 
 
 class Images(Protocol):
-    """Anything that gives image ``index``: a list, a ImageStore."""
+    """Anything that returns image ``index``: a list or an ImageStore."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Image: ...
@@ -79,7 +79,7 @@ class Images(Protocol):
 
 @dataclass
 class CropCache:
-    """Crops that return, kept while ``budget_bytes`` lasts; the longest unused goes first."""
+    """A cache for repeated crops, of ``budget_bytes``; drops the least recently used."""
 
     budget_bytes: int
     _kept: OrderedDict[tuple[int, int, int], tuple[Image, ...]] = field(default_factory=OrderedDict, repr=False)
@@ -191,7 +191,7 @@ class BatchSource:
     art: ArtCrops | None = None
 
     def batch(self, step: int) -> Batch:
-        """What step ``step`` sees, however the run got there."""
+        """The batch of ``step``, which does not depend on the run's history."""
         place = self.plan.at(step)
         photos, targets, photo_keys = self.photos.draw(place, step)
         batch = Batch(step, tensor_of(photos), target=tensor_of(targets) if targets else None, photo_keys=photo_keys)
@@ -204,7 +204,8 @@ class BatchSource:
 
 
 class Prefetcher:
-    """Batches from ``first_step`` on, made ``depth`` ahead by one thread (OpenCV and torch release the GIL there).
+    """Batches from ``first_step`` on, prefetched ``depth`` ahead by one thread (OpenCV and torch release the GIL
+    there).
 
     A context manager; leaving it ends the thread. An error in the thread is raised where the batch would have come.
     """

@@ -1,7 +1,8 @@
 """Brightness and colour balance of a style's images, corrected as the authors advise.
 
-AnimeGAN adds to its drawings what each channel lacks to the mean of the three ("data_mean"), so that a style's overall
-cast is not learned as style; and it advises to brighten under-exposed drawings, since a dark style darkens every photo.
+AnimeGAN adds the difference between the three channels' mean and each channel's mean ("data_mean") to its drawings, so
+that an overall colour cast is not learned as style; and it advises brightening underexposed drawings, since a dark
+style darkens every photo.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from animevid_trainer.data.images import Image, shrink_to
 
-# ITU-R BT.601 luma, as everywhere in this family of trainers.
+# ITU-R BT.601 luma, as elsewhere in the trainer.
 _LUMA = np.array([0.299, 0.587, 0.114])
 _MEASURE_LONGEST_PX = 256
 #: mean luma, 0..255, below which a drawing is a night scene or under-exposed
@@ -23,7 +24,7 @@ DARK_BRIGHTNESS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class StyleStatistics:
-    """Over all images, each weighing the same; 0..255.
+    """Statistics over all images with equal weights; 0..255.
 
     ``channel_offset``: what to add to R, G, B so that all three have the same mean. ``dark``: how many images are
     darker than ``DARK_BRIGHTNESS``.

@@ -1,7 +1,7 @@
-"""S(e): art whose lines are blurred, the negative example that teaches a discriminator to ask for clear lines.
+"""S(e): art with blurred lines, a negative example that teaches the discriminator to require clear lines.
 
-CartoonGAN (Chen et al., CVPR 2018, section 3.2.1): find edges with Canny, widen them, and blur the image with a
-Gaussian there and only there. AnimeGAN (Chen et al., ISICA 2019) uses the same images and their gray.
+CartoonGAN (Chen et al., CVPR 2018, section 3.2.1): find edges with Canny, widen them, and blur the image there with a
+Gaussian. AnimeGAN (Chen et al., ISICA 2019) uses the same images and their gray.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def edge_smooth(image: Image, settings: EdgeSmoothing = EdgeSmoothing()) -> Imag
 
 
 def edge_smooth_ref(image: Image, settings: EdgeSmoothing = EdgeSmoothing()) -> Image:
-    """The readable reference, pixel by pixel, the way it is usually written; within one code of :func:`edge_smooth`.
+    """The readable reference, pixel by pixel, as usually written; within one code of :func:`edge_smooth`.
 
     (The public loops store a float into an 8-bit array, which cuts; this one rounds, as OpenCV does.)
     """

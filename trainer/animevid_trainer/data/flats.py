@@ -1,4 +1,4 @@
-"""Flat images: even colours and gradients, so that a style learns to leave them clean.
+"""Flat images: uniform colours and gradients, so that a style learns to keep them clean.
 
 Photos have none, and a student trained on photos alone draws blotches on a black frame and bands on a gray ramp.
 """
@@ -26,7 +26,7 @@ def flat_images(count: int, *, height: int = 256, width: int = 256, seed: int = 
             end = start
         elif kind in (3, 4):  # gray ramps, from black to white every other time
             start, end = (np.zeros(3), np.full(3, 255.0)) if kind == 3 else (np.full(3, start[0]), np.full(3, end[0]))
-        if kind in (4, 5):  # as wide as a wall or a sky: its part that a crop sees is a share of the whole
+        if kind in (4, 5):  # as wide as a wall or a sky, so that a crop shows only part of the gradient
             end = start + (end - start) * random.choice((1.0, 0.4, 0.15))
         angle = random.uniform(0, 2 * np.pi)
         place = np.cos(angle) * columns + np.sin(angle) * rows

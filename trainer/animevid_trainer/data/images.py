@@ -1,4 +1,4 @@
-"""Images on disk: finds and reads them, and names those that cannot be read.
+"""Finds and reads images, and reports those that cannot be read.
 
 Everything here is uint8 RGB in H, W, C order.
 """
@@ -25,7 +25,7 @@ Image = NDArray[np.uint8]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"})
 
-# How many unreadable names one message spells out before it counts the rest.
+# How many unreadable files one message names before it counts the rest.
 _NAMES_IN_MESSAGE = 3
 
 
@@ -52,7 +52,7 @@ def find_images(folder: Path | str) -> list[Path]:
 
 
 def _is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG ends before its last scan does (OpenCV fills the rest with gray and says nothing)."""
+    """Whether a JPEG is truncated (OpenCV silently fills the rest with gray)."""
     return data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
@@ -125,9 +125,9 @@ def shrink_shortest_to(image: Image, shortest_px: int) -> Image:
 
 @dataclass
 class ImageStore:
-    """Images by index; decoded once and kept while ``budget_bytes`` lasts, decoded anew each time after that.
+    """Images by index; decoded images are cached up to ``budget_bytes``, others are decoded each time.
 
-    Safe to call from several threads. ``unreadable`` lists what was left out and why, one line each.
+    Safe to call from several threads. ``unreadable`` lists skipped files and why, one line each.
     """
 
     paths: list[Path]
@@ -168,7 +168,7 @@ def open_images(
     threads: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageStore:
-    """Decode every file once, keep what fits, and leave out (counted and named in the log) what cannot be read.
+    """Decode every file once, cache what fits, and skip unreadable files (counted and named in the log).
 
     ``what`` names the set in messages ("photos", "art"). ``longest_px`` shrinks larger images (0: never).
 
@@ -187,7 +187,7 @@ def open_images(
 
     used = 0
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        # In slices, so that a folder far beyond the budget is checked without being held.
+        # In slices, so that a folder far beyond the budget is checked without being kept in memory.
         for start in range(0, len(paths), 64):
             for path, result in zip(
                 paths[start : start + 64], pool.map(decode, paths[start : start + 64]), strict=True

@@ -1,8 +1,8 @@
-"""What is drawn when: pure functions of (seed, sample number), so that a position is one integer.
+"""The order of samples, as pure functions of (seed, sample number), so that a position is one integer.
 
 Sample number ``n`` of a stream (photos, art) belongs to epoch ``n // count`` and is that epoch's permutation at
-``n % count``; the random numbers for its crop come from a counter-based generator keyed by (seed, stream, n). So what
-step 1000 sees does not depend on how the run got there: not on prefetching, not on the number of processes.
+``n % count``; the random numbers for its crop come from a counter-based generator keyed by (seed, stream, n). So the
+data of step 1000 does not depend on the run's history, prefetching or the number of processes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class SeededSampler:
     """Indices into one set of ``count`` images, shuffled anew each epoch, split over processes without overlap.
 
     ``batch`` is the global batch: every process takes its ``batch / world`` samples of the same one, so that the data
-    of a run is the same for any number of processes. ``position`` (samples drawn so far by all processes) is the whole
-    state.
+    of a run is the same for any number of processes. ``position`` (samples drawn so far by all processes) is the
+    complete state.
     """
 
     count: int
@@ -58,11 +58,11 @@ class SeededSampler:
         return int(self._order[1][offset])
 
     def random_of(self, number: int) -> np.random.Generator:
-        """The random numbers that belong to sample ``number`` and to nothing else."""
+        """The random generator of sample ``number``."""
         return _generator(self.seed, self.stream, 1, number)
 
     def random_of_crop(self, index: int, crop: int) -> np.random.Generator:
-        """The random numbers of the ``crop``-th fixed crop of image ``index`` (crops that return can be cached)."""
+        """The random generator of the ``crop``-th fixed crop of image ``index`` (repeated crops can be cached)."""
         return _generator(self.seed, self.stream, 2, (index << 20) | crop)
 
     def draw(self) -> list[int]:

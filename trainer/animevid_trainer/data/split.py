@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def name_fraction(name: str) -> float:
-    """A number in [0, 1) that depends on nothing but ``name``: the first 8 bytes of its SHA-256, as a fraction."""
+    """A number in [0, 1) that depends only on ``name``: the first 8 bytes of its SHA-256, as a fraction."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2.0**64
 
 

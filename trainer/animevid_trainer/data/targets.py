@@ -1,4 +1,4 @@
-"""A teacher's images, made once for each photo and kept as PNG, for recipes that learn from a teacher."""
+"""Caches a teacher's images as PNG, one per photo, for recipes that learn from a teacher."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Teacher = Callable[[Image], Image]
 
 
 def target_path(folder: Path, photo: Image, teacher_key: str) -> Path:
-    """Where the target of ``photo`` by the teacher with these settings lies."""
+    """The path of the target of ``photo`` for this teacher and settings."""
     teacher = hashlib.sha256(teacher_key.encode()).hexdigest()[:16]
     return folder / teacher / f"{content_key(photo)}.png"
 
@@ -39,7 +39,7 @@ def target_of(photo: Image, teacher: Teacher, *, teacher_key: str, cache_folder:
             if kept.shape == photo.shape:
                 return kept
         except UnreadableImageError as error:
-            log.warning("a cached target is not readable and is made anew (%s)", error)
+            log.warning("a cached target is not readable and is made again (%s)", error)
     target = teacher(photo)
     if target.shape != photo.shape:
         raise ValueError(f"the teacher drew {target.shape} for a photo of {photo.shape}")

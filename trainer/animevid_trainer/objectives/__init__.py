@@ -1,8 +1,7 @@
-"""What the loop optimizes: networks, and for each batch the updates with their loss terms.
+"""The objectives that the loop optimizes: networks and, for each batch, updates with their loss terms.
 
 ``stylize`` covers AnimeGAN v1 and v2, CartoonGAN and distillation, which differ only in which terms (``terms``) have a
-weight; ``cycle`` is CycleGAN, ``noise`` what draws faces from noise. Another package may bring one of its own
-(``registry``).
+weight; ``cycle`` is CycleGAN, ``noise`` is for faces from noise. Other packages can add objectives (``registry``).
 """
 
 from animevid_trainer.objectives.cycle import CycleObjective, ImagePool

@@ -1,4 +1,4 @@
-"""How a crop is disturbed as the next frame would be: moved, noised, re-lit."""
+"""Disturbs a crop like the next frame of a video: moved, noised, re-lit."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Disturbance:
     noise: float
 
     def geometry(self, images: Tensor) -> Tensor:
-        """Shifted; what comes in from outside repeats the border."""
+        """Shift the images; the border is repeated."""
         return torch.roll(images, (self.down_px, self.right_px), dims=(2, 3))
 
     def relight(self, images: Tensor) -> Tensor:
         return (images + 1.0) * self.gain - 1.0
 
     def frame(self, images: Tensor) -> Tensor:
-        """What the camera would see next."""
+        """The disturbed images, like a camera's next frame."""
         moved = self.relight(self.geometry(images))
         return (moved + self.noise * torch.randn_like(moved)).clamp(-1.0, 1.0)
 
@@ -43,7 +43,7 @@ class Disturbance:
 
 
 def draw_disturbance(settings: Temporal) -> Disturbance:
-    """From Python's random numbers, whose state is part of a checkpoint."""
+    """Draw from Python's random generator, whose state is part of a checkpoint."""
     shift = settings.largest_shift_px
     return Disturbance(
         python_random.randint(-shift, shift),

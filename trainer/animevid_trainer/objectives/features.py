@@ -1,4 +1,4 @@
-"""Features of images: those of a batch in one pass, those of crops that return from a cache."""
+"""Features of images: computed for a batch in one pass, or cached for repeated crops."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from animevid_trainer.recipes import Recipe
 
 
 class FeatureCache:
-    """Features of crops that return, kept in bfloat16-or-given precision while ``budget_bytes`` lasts.
+    """A cache of repeated crops' features, in bfloat16 or the given precision, of ``budget_bytes``.
 
-    Only images that no network changes belong here: photos, art and teachers' images.
+    Only for images that do not depend on trained networks: photos, art and teachers' images.
     """
 
     def __init__(self, budget_bytes: int) -> None:
@@ -32,7 +32,7 @@ class FeatureCache:
     def get(
         self, what: str, keys: CropKeys, images: Tensor, compute: Callable[[Tensor], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
-        """``compute(images)``, taking from the cache what was computed before; ``keys`` None computes all of it."""
+        """``compute(images)``, with cached results if available; ``keys`` None: always compute."""
         if keys is None or self.budget_bytes <= 0:
             return compute(images)
         names = [(what, images.shape[-1], *key) for key in keys]
@@ -53,7 +53,7 @@ class FeatureCache:
     def _put(self, name: tuple[object, ...], value: tuple[Tensor, ...]) -> None:
         if name in self._kept:
             return
-        value = tuple(item.clone() for item in value)  # a row alone, not a view that keeps its whole batch
+        value = tuple(item.clone() for item in value)  # a copy, since a view would keep the whole batch alive
         self._kept[name] = value
         self._used_bytes += sum(item.nbytes for item in value)
         while self._used_bytes > self.budget_bytes and len(self._kept) > 1:
@@ -74,7 +74,7 @@ class Seen:
 
 
 def needed(images: Tensor | None, what: str) -> Tensor:
-    """``images``, which a term with a weight cannot do without.
+    """``images``, which a term with a positive weight requires.
 
     Raises:
         TrainingError: None.
@@ -85,9 +85,9 @@ def needed(images: Tensor | None, what: str) -> Tensor:
 
 
 class Looking:
-    """The perceptual network as a recipe uses it: which layers measure what, at which scale, and what is kept.
+    """The perceptual network configured by a recipe: layers, scale and cache.
 
-    ``content_layer``, ``style_layers`` and ``teacher_layer``: where content, style and a student are compared.
+    ``content_layer``, ``style_layers`` and ``teacher_layer``: the layers for the content, style and teacher losses.
     """
 
     def __init__(self, recipe: Recipe, perceptual: Perceptual | None, *, cache_bytes: int) -> None:

@@ -11,20 +11,20 @@ from animevid_trainer.plan import Plan
 
 
 class Networks:
-    """Networks by name and the precision they run in; everything around them (losses, features) stays exact."""
+    """Networks by name and their precision; losses and features stay in float32."""
 
     def __init__(self, networks: dict[str, nn.Module]) -> None:
         self.networks = networks
         self.compute_dtype = torch.float32
 
     def run(self, name: str, images: Tensor, **options: bool) -> Tensor:
-        """The network's float32 output. Its convolutions run in ``compute_dtype``, its weights stay as they are."""
+        """The network's float32 output. Convolutions run in ``compute_dtype``; weights keep their type."""
         with torch.autocast(images.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32):
             output: Tensor = self.networks[name](images, **options)
         return output.float()
 
     def stylize(self, photo: Tensor) -> Tensor:
-        """(N, 3, H, W) in [-1, 1] -> the same shape, by the generator."""
+        """Run the generator: (N, 3, H, W) in [-1, 1] -> the same shape."""
         return self.run("generator", photo)
 
 

@@ -1,4 +1,4 @@
-"""Faces from noise: GAN, DCGAN, SAGAN, StyleGAN2. What is learned from comes as the batch's photos."""
+"""Faces from noise: GAN, DCGAN, SAGAN, StyleGAN2. The training data are the batch's photos."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from animevid_trainer.objectives.networks import Networks, discriminator_rate, g
 from animevid_trainer.objectives.registry import Parts
 from animevid_trainer.recipes import Recipe
 
-#: how fast the running mean of path lengths follows (StyleGAN2, appendix B)
+#: the decay of the running mean of path lengths (StyleGAN2, appendix B)
 _PATH_MEAN_RATE = 0.01
 
 
 class NoiseObjective(Networks):
-    """A generator from noise and a discriminator that tells its images from real ones.
+    """A generator from noise and a discriminator.
 
     A step is ``optimizer.discriminator_steps`` updates of D and one of G, each on latents of its own (GAN, algorithm
-    1). R1 and the path length follow in steps of their own, every so many steps and as often counted; Adam's rate and
+    1). R1 and path length use separate, less frequent steps with proportionally larger weights; Adam's rate and
     betas are corrected for the additional steps (StyleGAN2, appendix B). They are computed in float32.
 
     Raises:
-        TrainingError: the generator does not draw from noise, or the discriminator wants features and there are none.
+        TrainingError: the generator is not one from noise, or the discriminator needs features and there are none.
     """
 
     def __init__(self, recipe: Recipe, parts: Parts) -> None:
@@ -91,7 +91,7 @@ class NoiseObjective(Networks):
     def _discriminator_terms(self, real: Tensor) -> dict[str, Term]:
         with torch.no_grad():
             fake = self.run("generator", self._latents(real))
-        # each by itself: batch norm and the minibatch's deviation would mix them
+        # separately, since batch norm and the minibatch standard deviation would mix them
         logits = {"real": self._discriminate(real), "fake": self._discriminate(fake)}
         if self.augment is not None:
             self.augment.update(logits["real"].detach())

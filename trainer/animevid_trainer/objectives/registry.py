@@ -1,10 +1,10 @@
-"""Objectives by name: ours, and those that other packages bring.
+"""Objectives by name: our own and those of other packages.
 
 An objective of another package is an entry point of the group ``animevid.objectives`` (``name = "module:make"``) and
-a recipe with ``objective = "name"``. What it names is a function of a :class:`animevid_trainer.recipes.Recipe` and
+a recipe with ``objective = "name"``. The entry point is a function of a :class:`animevid_trainer.recipes.Recipe` and
 :class:`Parts` that returns a ``loop.Objective``: networks, optimizers, and the updates for a batch.
 
-This module does not import torch: recipes are checked with it.
+This module does not import torch, since recipes are validated with it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ENTRY_POINTS = "animevid.objectives"
 
 
 class Augment(Protocol):
-    """Adaptive discriminator augmentation: sees every image that D sees, and D's opinion of real ones."""
+    """Adaptive discriminator augmentation: transforms all inputs of D, and observes D's logits of real images."""
 
     def __call__(self, images: Tensor) -> Tensor: ...
     def update(self, real_logits: Tensor) -> None: ...
@@ -39,15 +39,15 @@ class Augment(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """What an objective is made of beside its recipe.
+    """What an objective needs besides its recipe.
 
     Args:
         plan: which phase a step belongs to.
         make_generator: a fresh generator of the recipe's, from RGB to RGB.
         make_discriminator: a fresh discriminator of the recipe's.
         perceptual: the network for features, where the recipe uses one; default None.
-        augment: what D's images go through; default None.
-        cache_bytes: memory for features of crops that return; default 2 GiB.
+        augment: augmentation of D's inputs; default None.
+        cache_bytes: memory for features of repeated crops; default 2 GiB.
     """
 
     plan: Plan
@@ -59,7 +59,7 @@ class Parts:
 
 
 def objective_names() -> tuple[str, ...]:
-    """Every objective: ours, then those of other packages."""
+    """All objectives: our own, then those of other packages."""
     return tuple(dict.fromkeys((*_OURS, *_from_other_packages())))
 
 
@@ -86,7 +86,7 @@ def make(recipe: Recipe, parts: Parts) -> Objective:
         raise TrainingError(f"objective {recipe.objective!r} is none of {', '.join(objective_names())}")
     try:
         make_theirs = point.load()
-    except Exception as error:  # another package's module may raise anything
+    except Exception as error:  # a module of another package may raise anything
         raise TrainingError(f"objective {point.name!r} ({point.value}) cannot be imported: {error}") from error
     objective: Objective = make_theirs(recipe, parts)
     if "generator" not in objective.networks:

@@ -26,10 +26,11 @@ def has_batch_norm(network: nn.Module) -> bool:
 
 
 class StylizeObjective(Networks):
-    """A generator, by any of the terms of ``recipes.LossWeights``, and a discriminator where ``adversarial`` has one.
+    """A generator, trained with any of the terms of ``recipes.LossWeights``, and a discriminator if ``adversarial`` has
+    one.
 
-    In content-only phases (the initialization of CartoonGAN and AnimeGAN) only that term is learned, with an optimizer
-    of its own; otherwise D (in adversarial phases) and G take turns, D first.
+    In content-only phases (the initialization of CartoonGAN and AnimeGAN) only that term is minimized, with a separate
+    optimizer; otherwise D (in adversarial phases) and G take turns, D first.
 
     Raises:
         TrainingError: a term needs a perceptual network and there is none.
@@ -71,7 +72,7 @@ class StylizeObjective(Networks):
         if not (self.recipe.uses_discriminator and phase.adversarial):
             yield Update("G", lambda: self._generator_terms(batch, self._draw(batch), adversarial=False))
             return
-        # One pass of G (and of the perceptual network over its output) serves both updates: D's changes no weight of G.
+        # Both updates share one pass of G (and of the perceptual network), since D's update does not change G.
         output = self._draw(batch, *self.discriminator_layers)
         if batch.step % optimizer.discriminator_every == 0:
             for _ in range(optimizer.discriminator_steps):
@@ -85,7 +86,7 @@ class StylizeObjective(Networks):
         return {name: weight for name, weight in weights.items() if weight and name not in left_out}
 
     def _draw(self, batch: Batch, *layers: str) -> Seen:
-        """The output with all features of it that a term needs, and those of ``layers``: one pass."""
+        """The output with its features at ``layers`` and at all layers that a term needs, in one pass."""
         of_terms = (GENERATOR_TERMS[name].layers(self.looking) for name in self._weights_at(batch.step))
         wanted = tuple(dict.fromkeys((*(layer for layers in of_terms for layer in layers), *layers)))
         output = self.stylize(batch.photo)
@@ -119,7 +120,7 @@ class StylizeObjective(Networks):
         return {name: Term(value, weights.overall * getattr(weights, name)) for name, value in raw.items()}
 
     def _discriminator_images(self, batch: Batch, output: Seen) -> dict[str, Tensor]:
-        """What D is shown, by what it is: "real" should be called real, all others fake."""
+        """D's inputs by name: "real" should be classified as real, all others as fake."""
         weights = self.recipe.discriminator_losses
         if self.recipe.conditional:
             return {"real": needed(batch.target, "targets"), "fake": output.images}
@@ -144,7 +145,7 @@ class StylizeObjective(Networks):
         return dict(zip(shown, logits, strict=True))
 
     def _logits_of_features(self, batch: Batch, output: Seen, shown: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As ``_logits``, by a discriminator of features: the output has its own, the art's are kept."""
+        """Like ``_logits``, for a discriminator of features: the output's are given, the art's are cached."""
         real = self.looking.kept("discriminator art", batch.art_keys, shown["real"], self.discriminator_layers)
         negatives = [images for name, images in shown.items() if name not in ("real", "fake")]
         seen = {

@@ -1,8 +1,8 @@
-"""The terms of G's loss, one function each: what it looks at, and what it costs.
+"""The terms of G's loss, one function each.
 
-A term has the name of its weight in ``recipes.LossWeights`` and is computed where that is positive. To add one: a
-function here and a weight there. ``layers`` says at which layers of the perceptual network a term wants the output's
-features, so that one pass serves all terms.
+A term has the name of its weight in ``recipes.LossWeights`` and is computed if that is positive. To add one: a
+function here and a weight there. ``layers`` lists the perceptual network's layers that a term needs of the output, so
+that all terms share one pass.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MARGIN_PX = 8
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a term may look at.
+    """The inputs of a term.
 
     Args:
         batch: the photos, with art and teacher's images where the recipe has them.
