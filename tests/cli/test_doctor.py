@@ -8,6 +8,7 @@ import pytest
 from animevid.backends import BackendStatus, auto, available_backends
 from animevid.cli import doctor, main
 from animevid.io import encoders
+from animevid.pixels import native
 
 
 @pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU here")
@@ -48,6 +49,20 @@ def test_on_a_machine_with_a_driver_the_doctor_says_what_keeps_its_parts_from_th
     assert doctor._driver_number() == ""
     file.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun Jul 27\nGCC version:  gcc 12.3.0\n")
     assert doctor._driver_number() == " 580.65.06"
+
+
+@pytest.mark.parametrize("forced", ["1", ""])
+def test_why_the_compiled_kernels_are_not_used_is_said(monkeypatch, forced):
+    def missing(name: str) -> None:
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setenv("ANIMEVID_NO_NATIVE", forced)
+    monkeypatch.setattr(native, "import_module", missing)
+    kernels, why_not = native._load()
+    monkeypatch.setattr(native, "kernels", kernels)
+    monkeypatch.setattr(native, "why_not", why_not)
+    (line,) = (line for line in doctor._installation() if line.startswith("compiled kernels"))
+    assert line.endswith("ANIMEVID_NO_NATIVE is set" if forced else "with a C++ compiler, or take a wheel")
 
 
 def test_two_wheels_of_onnxruntime_that_share_a_folder_are_said(monkeypatch):

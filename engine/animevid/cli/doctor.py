@@ -88,12 +88,12 @@ def _installation() -> Iterator[str]:
     import av
 
     import animevid
-    from animevid.pixels import is_native
+    from animevid.pixels import native
 
     yield f"animevid {animevid.__version__}, Python {platform.python_version()}, {platform.platform()}"
     yield f"FFmpeg {av.ffmpeg_version_info} in PyAV {av.__version__}"
-    slow = "missing: frames are converted several times slower; install with a C++ compiler or take a wheel"
-    yield f"compiled kernels for the CPU: {'used' if is_native() else slow}"
+    slow = f"not used, and frames are converted several times slower: {native.why_not}"
+    yield f"compiled kernels for the CPU: {'used' if native.is_native() else slow}"
     if (twice := onnxruntime_clash()) is not None:
         yield f"onnxruntime: {twice}"
 

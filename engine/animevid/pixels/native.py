@@ -13,25 +13,28 @@ from typing import Any
 _log = logging.getLogger(__name__)
 
 
-def _load() -> Any:
+def _load() -> tuple[Any, str]:
     if os.environ.get("ANIMEVID_NO_NATIVE", "") not in ("", "0"):
         _log.info("ANIMEVID_NO_NATIVE is set: pixels are converted by NumPy and OpenCV, which is slower")
-        return None
+        return None, "ANIMEVID_NO_NATIVE is set"
     try:
         compiled = import_module("animevid._native")
         if not hasattr(compiled, "guided_upsample"):
             raise ImportError("they are of an older version")
-        return compiled
+        return compiled, ""
     except ImportError as error:
         _log.warning(
             "the compiled kernels cannot be used (%s): pixels are converted by NumPy and OpenCV, which is slower; "
             "install a C++17 compiler and reinstall animevid to get them",
             error,
         )
-        return None
+        return None, f"{error}; install with a C++ compiler, or take a wheel"
 
 
-kernels: Any = _load()
+kernels: Any
+#: Why ``kernels`` is ``None``, with the way out.
+why_not: str
+kernels, why_not = _load()
 
 
 def is_native() -> bool:
