@@ -491,5 +491,6 @@ def test_on_a_phone_upright_and_on_its_side_nothing_is_wider_than_the_screen(
                 assert page.execute_script(
                     f"const tops = {tops}; return tops.join() === tops.toSorted((a, b) => a - b).join()"
                 )
+            assert page.execute_script("return styles.firstElementChild.clientWidth") <= 160
             small = "[...document.querySelectorAll('button')].filter((b) => b.checkVisibility() && b.offsetHeight < 40)"
             assert page.execute_script(f"return {small}.map((button) => button.id || button.textContent)") == []
