@@ -1,1 +1,1 @@
-"""Benchmarks: one script a question. ``python -m benchmarks`` runs a short set and writes ``benchmarks/RESULTS.md``."""
+"""Benchmarks, one script per question. ``python -m benchmarks`` runs a few and writes ``benchmarks/RESULTS.md``."""

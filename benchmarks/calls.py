@@ -1,9 +1,9 @@
-"""How much Python a frame costs: calls and changes of module per frame, and modules and threads per conversion.
+"""Counts Python calls and changes of module per frame, and modules and threads per conversion.
 
     python -m benchmarks.calls [--size 640x360] [--frames 60] [--plot calls.svg]
 
-Converts two films, one three times as long as the other, with a profile function in every thread. The difference of the
-two is the cost of a frame without start-up. ``docs/architecture.md`` has the results.
+Converts two videos, one three times as long as the other, with a profile function in every thread. Their difference
+gives the cost of a frame without start-up. ``docs/architecture.md`` has the results.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def counted(folder: Path, size: str, frames: int) -> Counts:
 
 
 def moving_film(path: Path, size: str, frames: int) -> Path:
-    """A film in which every frame differs, so that none is reused."""
+    """A video in which every frame differs, so that none is reused."""
     import av
     import numpy as np
 

@@ -1,9 +1,9 @@
-"""The style cards of the page: a face and a landscape, as each shipped style draws them.
+"""Makes the page's style cards: a face and a landscape in each shipped style.
 
     python -m benchmarks.cards --photos ../shared/photos
 
-Run it after a shipped style has changed; a test compares the cards with what the styles draw. Both photos are held out
-from training. Without ``--photos`` only the cards are drawn again, from the photos that lie beside them.
+Run it after changing a shipped style; a test compares the cards with the styles' output. Both photos are held out from
+training. Without ``--photos`` only the cards are made again, from the photos next to them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Clips to measure on: a real one brought to a size and a number of frames, the same bytes every time."""
+"""Clips for benchmarks: a real clip at a given size and number of frames, always with the same bytes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""How much faster is edge smoothing without the pixel loop? (The claim: at least 50 times.)
+"""Compares edge smoothing with its pixel-by-pixel reference (claim: at least 50 times as fast).
 
     python -m benchmarks.edge_smoothing [--image FILE] [--size 256]
 
-Both work on the same crop; the loop is the readable reference that the property test holds the fast one to.
+Both process the same crop; a property test compares their results.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WANTED = 50.0
 
 
 def best_seconds(function: Callable[[], object], repeats: int) -> float:
-    """The least of several, in processor time: what the work costs without what else ran meanwhile."""
+    """The minimum processor time of several runs, which excludes other work on the machine."""
     times = []
     for _ in range(repeats):
         started = time.process_time()

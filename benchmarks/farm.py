@@ -1,4 +1,4 @@
-"""How far does a farm go? Segment times measured here, then 1 to 1,000 workers simulated, with a plot.
+"""Simulates a farm of 1 to 1,000 workers from segment times measured on this machine, with a plot.
 
     python -m benchmarks.farm [--film-hours 2] [--clip CLIP] [--plot docs/farm-simulation.svg]
 
@@ -70,7 +70,7 @@ def measure(clip: Path) -> Measured:
                 # A segment of half a minute has two seconds of lead-in, as these short ones do.
                 rates.append((time.perf_counter() - started_at) / (length + lead))
                 size += job.path_of(segment.index).stat().st_size
-            # Opening and closing are paid once a film: what a long one costs more than a short one counts.
+            # Opening and closing happen once per video: only the difference between a long and a short one counts.
             paths = [job.path_of(segment.index) for segment in job.description.segments]
             longer = repeated(paths, Path(folder), times=_REPEATS)
             joined = (timed_join(longer, clip, dst) - timed_join(paths, clip, dst)) / (_REPEATS - 1)
@@ -112,7 +112,7 @@ def simulate(measured: Measured, workers: int, *, film_seconds: float, seed: int
     chance = random.Random(seed)
     count = math.ceil(film_seconds / SEGMENT_SECONDS)
     speed = [ASSUMED["slow_times"] if chance.random() < ASSUMED["slow_share"] else 1.0 for _ in range(workers)]
-    # The storage serves all: each worker that is busy has its share of it.
+    # All busy workers share the storage equally.
     busy = min(workers, count)
     storing = measured.bytes * SEGMENT_SECONDS * busy / ASSUMED["storage_bytes_per_second"]
 

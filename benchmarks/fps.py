@@ -1,17 +1,17 @@
-"""How fast is a conversion, where does the time go, how much memory does it take, and against what?
+"""Measures the speed, time per stage and memory of a conversion, compared with baselines.
 
 ::
 
     python -m benchmarks.fps --size 1280x720 --style FILE.onnx
 
-Measures, alternating, each run in a process of its own:
+Alternates these measures, each run in a separate process:
 
 - ``engine``: ``animevid.stylize``, end to end (decode, stylize, encode, mux);
 - ``codec``: decoding and encoding alone, in the same pipeline;
 - ``naive``: OpenCV reader, the same network at the same size, OpenCV writer, one after the other;
 - ``animegan2``: the naive loop around the published AnimeGANv2 generator in torch (random weights cost the same).
 
-``engine / naive`` is what the engine is worth; ``naive / animegan2`` is what the smaller network is worth.
+``engine / naive`` is the gain of the engine; ``naive / animegan2`` is the gain of the smaller network.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def _cpu_seconds() -> float:
 
 
 def _peak_megabytes() -> float:
-    """The largest resident set so far. Not ``ru_maxrss``: that one begins with the parent's."""
+    """The peak resident set size. Not ``ru_maxrss``, which starts with the parent's value."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 

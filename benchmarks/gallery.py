@@ -2,8 +2,8 @@
 
     python -m benchmarks.gallery --photos ../shared/photos
 
-Only photos that may be shown: all are held out from training, and ``SHOTS`` says whose each is and under which licence;
-``ATTRIBUTION.md`` beside the images is written from it. The GIF is made from the clip that the package ships.
+Only photos with a suitable licence, all held out from training. ``SHOTS`` has each photo's author and licence, from
+which ``ATTRIBUTION.md`` next to the images is written. The GIF is made from the shipped demo clip.
 """
 
 from __future__ import annotations

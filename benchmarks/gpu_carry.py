@@ -1,7 +1,7 @@
-"""Export what ``benchmarks/gpu_check.sh`` cannot make where the trainer's packages are missing: ``gpu_carry.py DIR``.
+"""Export files for ``benchmarks/gpu_check.sh`` on a machine without the trainer's packages: ``gpu_carry.py DIR``.
 
-AnimeGANv2's generator with random weights: for speed and for comparison with the CPU, not for looks. The shipped styles
-travel with the checkout. At the end it says how much there is to carry.
+AnimeGANv2's generator has random weights, which suffice to measure speed and compare with the CPU. The shipped styles
+are part of the checkout. At the end it prints the total size.
 """
 
 from __future__ import annotations

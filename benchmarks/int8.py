@@ -1,8 +1,8 @@
-"""Is a style's INT8 variant as good as the style, and how much faster? Figures, and images to look at.
+"""Compares a style's INT8 variant with the style, in quality and speed, with images.
 
     python -m benchmarks.int8 aozora --photos ../shared/photos --out out/int8
 
-Calibrated on training photos, compared on held-out ones. The variant is written to ``--out`` only, never shipped.
+Calibrated on training photos, compared on held-out ones. The variant is only written to ``--out``.
 """
 
 from __future__ import annotations

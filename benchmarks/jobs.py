@@ -1,4 +1,4 @@
-"""What do segments, a resume and local workers cost?
+"""Measures the overhead of segments, a resume and local workers.
 
     python -m benchmarks.jobs [--runs 5] [--size 320x180] [--frames 3000] [--segments 12] [--workers 4] [--no-farm]
 

@@ -1,4 +1,4 @@
-"""What does each pixel kernel cost? Compiled against its NumPy/OpenCV reference, one thread, best of several rounds.
+"""Measures each compiled pixel kernel and its NumPy/OpenCV reference: one thread, best of several rounds.
 
     python -m benchmarks.kernels [--sizes 1280x720,1920x1080] [--bit-depth 8] [--json FILE] [--instruction-set avx2]
 
@@ -171,7 +171,7 @@ def measured(height: int, width: int, bit_depth: int, rounds: int) -> list[Row]:
 
 
 def best_of(call: Callable[[], object], rounds: int) -> float:
-    """Seconds of the fastest of ``rounds`` calls: what the machine can do when nothing else wants it."""
+    """Seconds of the fastest of ``rounds`` calls, which excludes other work on the machine."""
     call()
     best = float("inf")
     for _ in range(rounds):

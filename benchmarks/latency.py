@@ -1,14 +1,14 @@
-"""Glass to glass: how long from a camera's frame to the same frame on the screen?
+"""Measures the latency from a camera's frame to the same frame on the screen.
 
 A synthetic camera draws each frame's number into it; the number is read back from the window's own pixels, or from both
 videos of the page in headless Chromium as they are presented. Prints median and 95th percentile.
 
     python -m benchmarks.latency [--browser] [--style NAME|FILE] [--size 640x360] [--fps 30] [--seconds 10]
 
-The window's line also says how many frames were lost and how much of the machine the process took, both after the
-first second, and how much of it everybody else had meanwhile (Linux): a figure from a busy machine is no figure.
-The browser's latency is from the moment that Chromium gives for a frame's capture to the one at which its stylized
-reference is due on the screen: encoding, the way there, decoding, the network, and all of that back.
+The window's line also reports lost frames and the processor time of this process and of all others (Linux), both after
+the first second: results from a busy machine are worthless. The browser's latency is measured from Chromium's capture
+time of a frame to the time at which the stylized frame is due on the screen: encoding, transport, decoding, stylizing,
+and the way back.
 """
 
 from __future__ import annotations

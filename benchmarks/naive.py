@@ -1,6 +1,6 @@
-"""What people write first: read a frame, run the network, write the frame, one after the other.
+"""The naive baseline: read a frame, run the network, write the frame, one after the other.
 
-OpenCV reads and writes, frames are RGB in between, and nothing overlaps. It is the yardstick of ``fps.py``.
+OpenCV reads and writes, frames are RGB in between, and nothing overlaps. ``fps.py`` compares with it.
 """
 
 from __future__ import annotations

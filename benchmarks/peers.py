@@ -1,4 +1,4 @@
-"""Other people's networks beside ours: each ONNX file in the naive loop and in the engine, alternating.
+"""Compares other networks with ours: each ONNX file in the naive loop and in the engine, alternating.
 
 ::
 

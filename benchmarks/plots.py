@@ -1,4 +1,4 @@
-"""Plots of what was measured, as SVG: bars side by side, or lines over an axis.
+"""Plots results as SVG: bar and line charts.
 
 Each benchmark takes ``--plot FILE.svg`` (``add_plot``) and draws its figures there (``write``).
 """
@@ -41,7 +41,7 @@ def write(path: Path | None, *charts: str) -> None:
 
 
 def bars(title: str, groups: Mapping[str, Mapping[str, float]], *, unit: str) -> str:
-    """A chart of lying bars: for each group one bar a series, as long as its value, which stands beside it.
+    """A horizontal bar chart: one bar per group and series, with its value.
 
     Args:
         title: what is measured.

@@ -1,15 +1,15 @@
-"""Does every recipe do what it says, from two folders of images to a stylized clip? One command, one table.
+"""Runs every recipe from two folders of images to a stylized clip, and writes a table.
 
 ::
 
     python -m benchmarks.recipes --photos PHOTOS --art ART --clip CLIP.mp4 --out OUT \\
         --perceptual-weights VGG16.safetensors [--teacher CARTOONGAN.safetensors] [RECIPE ...]
 
-For each recipe a short run through the command line, as a person would make it:
+For each recipe, a short run through the command line:
 
-1. ``animevid train`` is ended twice on the way: by SIGTERM early in the first phase, by SIGKILL in the middle of the
-   last one; the same command goes on each time. Steps that the killed session had logged beyond its last checkpoint
-   are made again, and must log the same losses, digit for digit.
+1. ``animevid train`` is interrupted twice: by SIGTERM early in the first phase, by SIGKILL in the middle of the last
+   one; the same command resumes each time. Steps after the killed session's last checkpoint are repeated, and must log
+   exactly the same losses.
 2. ``animevid export --best`` writes the style, unless it differs from PyTorch on real photos.
 3. ``animevid`` stylizes the clip with it; one frame beside its original goes into ``frames.png``.
 

@@ -1,11 +1,11 @@
-"""How does the cost grow with pixels, and shrink with cores? A table and a plot (SVG).
+"""Measures the cost by frame size and by number of cores, as a table and a plot (SVG).
 
 ::
 
     python -m benchmarks.scaling --style FILE.onnx --plot scaling.svg
 
-Each size runs on all cores; each number of cores runs at ``--cores-size``, held to that many by the scheduler's mask
-(Linux only: elsewhere this part is left out).
+Each size runs on all cores; each number of cores runs at ``--cores-size``, limited by CPU affinity (Linux only; skipped
+elsewhere).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Contact sheets: 24 held-out photos and frames, each beside what every style makes of it. For looking, not measuring.
+"""Makes contact sheets for visual inspection: 24 held-out photos and frames, each next to its stylized versions.
 
     python -m benchmarks.sheets --photos ../shared/photos --clips ../shared/clips --out out/sheets aozora cel ehon
 

@@ -1,16 +1,16 @@
-"""Does it last? Half an hour of webcam, stream and server, with the camera unplugged and the network cut meanwhile.
+"""A soak test: half an hour of webcam, stream and server, with the camera unplugged and the network interrupted.
 
     python -m benchmarks.soak [--minutes 30] [--folder DIR]
 
-Three real commands run side by side, each in a process of its own:
+Three real commands run at the same time, each in a separate process:
 
-* ``animevid webcam`` records a camera and a microphone; the camera is unplugged and plugged back again and again;
-* ``animevid tcp://... out.mkv`` takes down a live stream with sound; the station goes and comes back again and again;
+* ``animevid webcam`` records a camera and a microphone; the camera is unplugged and plugged in repeatedly;
+* ``animevid tcp://... out.mkv`` records a live stream with audio; its server disappears and returns repeatedly;
 * ``animevid serve`` has a viewer by WebRTC who leaves and returns, and converts a file for each.
 
-Camera and station draw each frame's number into it, and the sound clicks once a second by the same clock, so the
-recordings themselves say how far sound and frames drift apart, and when frames came back. Prints a line for each
-and ends with 1 if memory grows, sound drifts by more than 40 ms, or something does not come back.
+Camera and server draw each frame's number into it, and the audio clicks once a second by the same clock, so the
+recordings show how far audio and video drift apart, and when frames returned. Prints a line for each and exits with 1
+if memory grows, audio drifts by more than 40 ms, or something does not come back.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""In which type convolutions compute.
+"""The type in which convolutions compute.
 
-bfloat16 is emulated by processors without instructions for it, ten times slower than float32: nothing here takes it
-unless the processor has them, or the user names it.
+Processors without bfloat16 instructions emulate it, ten times slower than float32, so it is only used if the processor
+has them or the user requests it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which point in W draws an image: projection as in StyleGAN2 (Karras et al., arXiv:1912.04958, appendix D).
+"""Projects an image into W, as in StyleGAN2 (Karras et al., arXiv:1912.04958, appendix D).
 
-Adam moves a point from the mean style, with noise on it that fades, until what is drawn is near the image in the eyes
-of a perceptual network. The noise of the layers stays as it is, which the paper moves as well.
+Adam moves a point from the mean style, with decaying noise, to minimize the perceptual distance between the generated
+image and the given one. Unlike in the paper, the layers' noise is fixed.
 """
 
 from __future__ import annotations
@@ -67,11 +67,11 @@ def project(
     *,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Projection:
-    """The point in W whose image is nearest to ``image`` (``1, 3, size_px, size_px`` in [-1, 1]).
+    """Find the point in W whose image is nearest to ``image`` (``1, 3, size_px, size_px`` in [-1, 1]).
 
     Args:
         generator: in evaluation; its weights stay.
-        image: what is looked for.
+        image: the target.
         distance: between two batches of images.
         settings: default: 400 steps at 0.1.
         on_step: told of each step and its distance.

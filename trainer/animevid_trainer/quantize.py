@@ -1,12 +1,12 @@
-"""An INT8 variant of a trained style: static quantization on real photos, refused unless it draws the same image.
+"""Makes an INT8 variant of a trained style by static quantization on real photos, if its output stays close enough.
 
 Activations are unsigned 8 bit, one scale a tensor, from the range seen on calibration photos; weights signed, one
 scale an output channel (Nagel et al. 2021, "A White Paper on Neural Network Quantization", sections 2.2 and 3.1). On a
 CPU with AVX2 and no VNNI two neighbouring products are added in 16 bits, which 8-bit weights can saturate; the frame
-would depend on the machine. So a channel's scale is such that no two neighbours of one sign exceed what fits. Holding
-all weights to 7 bits does that too, at 0.94 codes for ``cel`` against 0.69.
+would depend on the machine. So each channel's scale is chosen such that no two neighbours of one sign overflow.
+Limiting all weights to 7 bits also works, but gives 0.94 codes for ``cel`` instead of 0.69.
 
-The last convolutions, and what is behind them, stay in float32: a network that ends in ``input + change`` keeps that
+The last convolutions, and everything after them, stay in float32: a network that ends in ``input + change`` keeps that
 sum, and the input in it, exact, so a smooth gradient in the source stays smooth.
 """
 
@@ -60,7 +60,7 @@ class Distance:
         )
 
 
-#: What the eye does not find at viewing distance: one code on average, eight in a thousandth of the values.
+#: Invisible at viewing distance: one code on average, eight codes in a thousandth of the values.
 BOUND = Distance(mean=1.0, high=8.0, largest=float("inf"), images=1)
 
 

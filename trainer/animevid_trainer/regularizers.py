@@ -1,4 +1,4 @@
-"""What GANs from noise are regularized with, as pure functions: equation and source in each docstring."""
+"""Regularizers for GANs from noise, as pure functions; each docstring has equation and source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images of a run: folders read, split, prepared and made into batches."""
+"""The images of a run: reads, splits and prepares folders, and makes batches."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def open_data(
     teacher_key: str = "",
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> RunData:
-    """Read the folders, keep the validation photos aside, prepare the art, make the teacher's images.
+    """Read the folders, split off the validation photos, prepare the art, make the teacher's images.
 
     Raises:
         TrainingError: an empty or unreadable folder, no art where the recipe needs some.
@@ -127,7 +127,7 @@ def open_data(
 
 
 def check_folders(photos: Path, art: Path | None) -> None:
-    """Refuse, before anything is read, folders that hold nothing, and one folder for both.
+    """Refuse, before reading anything, empty folders and the same folder for both.
 
     Raises:
         TrainingError: a folder without images, or ``art`` is the folder of photos.
@@ -150,7 +150,7 @@ def check_folders(photos: Path, art: Path | None) -> None:
 
 @dataclass(frozen=True)
 class PreparedArt:
-    """The art as it is trained on: brightened where too dark, freed of the set's colour cast, as the recipe says.
+    """The art prepared for training: brightened if too dark, and without the set's colour cast, as the recipe says.
 
     Made when an image is asked for: a set need not fit into memory.
     """

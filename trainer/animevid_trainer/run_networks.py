@@ -1,4 +1,4 @@
-"""The networks of a run and their losses, made fresh from a recipe."""
+"""Creates the networks of a run and their losses from a recipe."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from animevid_trainer.recipes.noise import sized
 
 
 class RgbGenerator(nn.Module):
-    """A generator on packed YUV 4:2:0 seen as one from RGB to RGB, differentiable, for losses that speak RGB."""
+    """Wraps a generator on packed YUV 4:2:0 as one from RGB to RGB, differentiable, for losses in RGB."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
-"""``animevid doctor --gpu``: does the GPU of this machine draw the frames that the CPU draws, and how fast?
+"""``animevid doctor --gpu``: compares the GPU's frames with the CPU's, and measures the speed.
 
-One module a section. A section is a generator of findings; each runs in a process of its own (``runner``), and what it
-finds is written at once. Every section compares frames or tensors with what the CPU computes: none only times.
+One module per section. A section is a generator of findings; each runs in a separate process (``runner``), and findings
+are written at once. Every section compares frames or tensors with the CPU's; none only measures time.
 """

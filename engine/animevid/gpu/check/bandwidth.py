@@ -1,4 +1,5 @@
-"""Each kernel beside a copy on the device that moves as many bytes, after its results were compared at that size."""
+"""Compares each kernel's time with a device copy of the same number of bytes, after checking its results at that
+size."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from animevid.styles.card import ColourOrder, Layout, StyleCard
 _TIMES = 30
 _CARD = StyleCard(name="any", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV)
 _TAGS = Colour(range=ColourRange.LIMITED)
-#: A kernel before or behind the network should take at most so many times what the copy takes.
+#: A kernel before or after the network should take at most this many times as long as the copy.
 _TARGET = 1.3
 
 

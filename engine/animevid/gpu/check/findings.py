@@ -1,4 +1,4 @@
-"""What sections find, and how far two frames lie apart."""
+"""Findings of sections, and the difference of two frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from animevid.pixels.resize import Size
 
 @dataclass(frozen=True, slots=True)
 class CheckOptions:
-    """What every section is told.
+    """The options of all sections.
 
     Args:
         size (tuple[int, int]): (height, width) in pixels of the frames that are compared and timed. Default: 1080p.
@@ -47,19 +47,19 @@ class CheckOptions:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of a section. ``agrees``: whether a comparison did; ``None``: a figure or a remark, no comparison."""
+    """One line of a section. ``agrees``: the result of a comparison; ``None``: a measurement or a remark."""
 
     text: str
     agrees: bool | None = None
 
 
 class Skipped(Exception):
-    """A section that this machine has nothing for; the message says what is missing."""
+    """A section that cannot run on this machine; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """How far two frames lie apart, in codes of 8 bits.
+    """The difference of two frames, in codes of 8 bits.
 
     Args:
         mean (float): mean of |a - b| over all samples.

@@ -1,4 +1,4 @@
-"""Frames and streams that torch, CuPy, PyCUDA and the bare driver own, drawn where they lie."""
+"""Stylizes frames owned by torch, CuPy, PyCUDA and the driver itself, on their streams."""
 
 from __future__ import annotations
 

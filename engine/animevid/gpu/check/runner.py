@@ -1,7 +1,7 @@
-"""Runs the sections, each in a process of its own, within a budget of time; writes what they find as they find it.
+"""Runs the sections, each in a separate process, within a time budget; writes findings immediately.
 
-A GPU that is lost in one section, or a library that ends its process, takes no other section along. ``findings.jsonl``
-grows line by line, from the sections' own processes; ``report.md`` is written anew after each section.
+A lost GPU or a crashing library in one section does not affect the others. The sections' processes append to
+``findings.jsonl``; ``report.md`` is rewritten after each section.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from animevid.gpu.check.findings import CheckOptions, Finding
 from animevid.gpu.check.sections import SECTIONS, Section
 
 FINDINGS, REPORT = "findings.jsonl", "report.md"
-#: A section that gets less is not begun: opening a GPU and a network takes as long.
+#: A section is not started with less time than this, which opening a GPU and a network takes.
 _MIN_SECONDS = 5.0
 
 

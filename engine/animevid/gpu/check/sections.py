@@ -1,4 +1,4 @@
-"""The sections in their order, and how long each may take."""
+"""The sections in order, with their time limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training step on CUDA: the trainer's own check, in a process of its own, for the engine never imports it."""
+"""Training on CUDA: runs the trainer's check in a separate process, since the engine never imports the trainer."""
 
 from __future__ import annotations
 
