@@ -28,8 +28,9 @@ def read_frames(path: Path | str, **options: Any) -> list[Frame]:
         return list(source)
 
 
-def _opened(path: Path | str, *, image_rate: Fraction | None = None, **options: Any) -> Source:
-    return open_source(path, SourceOptions(**options), image_rate=image_rate)
+def _opened(path: Path | str, **options: Any) -> Source:
+    apart = {key: options.pop(key) for key in ("image_rate", "upright") if key in options}
+    return open_source(path, SourceOptions(**options), **apart)
 
 
 def times(path: Path | str, **options: Any) -> list[Fraction]:
