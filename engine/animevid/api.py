@@ -38,15 +38,15 @@ class _Arguments(ConversionOptions):
 def stylize(src: PathLike, dst: PathLike, options: _Arguments) -> ConversionReport:
     """Stylize ``src`` (video, GIF, image, folder, glob or URL) into ``dst``; other streams and metadata are kept.
 
-    ``dst`` appears under its name only when it is whole. Audio, subtitles, attachments, chapters and metadata are
-    carried over unless ``copy_streams`` is false. An open ``Stylizer`` as ``style`` keeps its own options.
+    ``dst`` appears under its name only when it is complete. Audio, subtitles, attachments, chapters and metadata are
+    copied unless ``copy_streams`` is false. An open ``Stylizer`` as ``style`` keeps its own options.
 
     Args:
         src (str | PathLike): a path, pattern or URL.
-        dst (str | PathLike): a path, whose suffix says what is written, or a URL that is published to.
+        dst (str | PathLike): a path, whose suffix selects the format, or a URL to publish to.
 
     Raises:
-        OptionError: a value that an option cannot have (a ``ValueError``), before any file is opened.
+        OptionError: an invalid value of an option (a ``ValueError``), before any file is opened.
         InputError, OutputError, StyleError, BackendError, UsageError: see ``animevid.errors``; ``dst`` is untouched.
         Cancelled: Ctrl-C.
     """

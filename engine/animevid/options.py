@@ -54,13 +54,13 @@ class CardHints(Options):
         None, "the order of its channels", flag="--colour-order", choices=("RGB", "BGR", "YUV")
     )
     input_range: tuple[float, float] | None = option(
-        None, "black and white as it takes them: -1:1", flag="--input-range", parse=parse_range, metavar="A:B"
+        None, "its input values for black and white: -1:1", flag="--input-range", parse=parse_range, metavar="A:B"
     )
     output_range: tuple[float, float] | None = option(
-        None, "and as it gives them: 0:255", flag="--output-range", parse=parse_range, metavar="A:B"
+        None, "its output values for black and white: 0:255", flag="--output-range", parse=parse_range, metavar="A:B"
     )
     size_multiple: int | None = option(
-        None, "what its sides must divide by", flag="--size-multiple", parse=parse_count, metavar="N"
+        None, "the multiple that its sides must have", flag="--size-multiple", parse=parse_count, metavar="N"
     )
 
 
@@ -82,26 +82,26 @@ class StyleChoice(Options):
     )
     precision: str | None = option(
         None,
-        "which variant (default: int8 where there is one and it is faster)",
+        "which variant (default: int8 if there is one and it is faster)",
         flag="--precision",
         choices=("fp32", "fp16", "int8"),
     )
     sha256: str | None = option(
-        None, "what the file at a URL must hash to", flag="--sha256", metavar="HEX", in_identity=False
+        None, "the SHA-256 of the file at a URL", flag="--sha256", metavar="HEX", in_identity=False
     )
-    hints: CardHints | None = nested(CardHints, "what to believe of a style without a card")
+    hints: CardHints | None = nested(CardHints, "properties of a style without a card")
 
 
 @dataclass(frozen=True)
 class StyleOptions(StyleChoice):
-    """Which style, and how it is shown. Choosing among files has no effect on a ``style`` that is loaded or open."""
+    """Which style, and how it is applied. Choosing among files has no effect on a ``style`` that is loaded or open."""
 
     heading = "style"
     _: KW_ONLY
     strength: float = option(
         1.0,
-        "how much of the style is seen, 0 (the original) to 1",
-        flag_help="how much of the style is seen (default 1)",
+        "strength of the style, 0 (the original) to 1",
+        flag_help="strength of the style (default 1)",
         flag="--strength",
         parse=parse_share,
         metavar="0..1",
@@ -110,10 +110,10 @@ class StyleOptions(StyleChoice):
     )
     net_pixels: int | None = option(
         None,
-        "pixels of a frame that the network sees at most; larger frames are upsampled from there. "
-        "0: all of them; None: all of them on a GPU, else what the style was made for",
-        flag_help="how large the network sees a frame (as many pixels; larger frames are upsampled from there); "
-        "default: full on a GPU, else what the style was made for",
+        "maximum number of pixels that the network sees; larger frames are upsampled. "
+        "0: no limit; None: no limit on a GPU, else the style's own",
+        flag_help="size at which the network sees a frame (as a number of pixels; larger frames are upsampled); "
+        "default: full size on a GPU, else the style's own",
         flag="--net-size",
         parse=parse_net_size,
         metavar="WxH|full",
@@ -136,12 +136,12 @@ class RuntimeOptions(Options):
         metavar="NAME",
     )
     device: str = option(
-        "auto", "where: auto, cpu, cuda:0 (default auto)", flag="--device", metavar="NAME", in_identity=False
+        "auto", "device: auto, cpu, cuda:0 (default auto)", flag="--device", metavar="NAME", in_identity=False
     )
     threads: int = option(
         0,
-        "threads for the network; 0: all that pay",
-        flag_help="threads for the network (default 0: all that pay)",
+        "threads for the network; 0: as many as are useful",
+        flag_help="threads for the network (default 0: as many as are useful)",
         flag="--threads",
         parse=parse_count,
         metavar="N",
@@ -188,7 +188,7 @@ class EncodeOptions(Options):
     preset: str | None = option(None, "the encoder's speed (h264: veryfast)", flag="--preset", metavar="NAME")
     hardware: str = option(
         "off",
-        "use a hardware encoder if it really opens",
+        "use a hardware encoder if it works",
         flag="--hardware",
         choices=("off", "auto", "nvenc", "qsv", "videotoolbox", "vaapi", "amf"),
     )
@@ -220,14 +220,14 @@ class OutputOptions(Options):
     encoder: EncodeOptions = nested(EncodeOptions, "codec, quality and hardware", in_identity=False)
     copy_streams: bool = option(
         True,
-        "copy sound, subtitles, attachments and other streams",
-        flag_help="leave sound, subtitles and other streams out",
+        "copy audio, subtitles, attachments and other streams",
+        flag_help="omit audio, subtitles and other streams",
         flag="--no-copy",
     )
     muxer: str | None = option(
         None,
-        "FFmpeg's muxer, where the output's name does not say",
-        flag_help="container where OUTPUT's name does not say (for -)",
+        "FFmpeg's muxer, if the output's name does not imply it",
+        flag_help="container, if OUTPUT's name does not imply it (for -)",
         flag="--format",
         metavar="NAME",
     )
@@ -240,7 +240,7 @@ class OutputOptions(Options):
     )
     real_time: bool = option(
         True,
-        "publish at the pace at which it is watched",
+        "publish in real time",
         flag_help="publish as fast as possible instead of in real time",
         flag="--no-pace",
         in_identity=False,
@@ -255,7 +255,7 @@ class SourceOptions(Options):
     start_seconds: Seconds | None = option(
         None,
         "where to begin",
-        flag_help="begin there: 12.5 or 1:02:03",
+        flag_help="start time: 12.5 or 1:02:03",
         flag="--start",
         parse=parse_time,
         metavar="TIME",
@@ -274,8 +274,8 @@ class SourceOptions(Options):
     )
     tone_map: bool = option(
         True,
-        "bring HDR to SDR instead of refusing it",
-        flag_help="refuse HDR instead of bringing it to SDR",
+        "tone-map HDR to SDR instead of refusing it",
+        flag_help="refuse HDR instead of tone-mapping it to SDR",
         flag="--no-tone-map",
     )
     input_options: tuple[tuple[str, str], ...] = option(
@@ -300,8 +300,8 @@ class ConversionOptions(SourceOptions, OutputOptions, RuntimeOptions, StyleOptio
     heading = "frame"
     size: OutputSize | None = option(
         None,
-        "of the output: '1280x720' (width x height), '720p' or '50%', or as an array has it, (height, width), "
-        "or what makes that of the source's; None: as the source",
+        "size of the output: '1280x720' (width x height), '720p' or '50%', or (height, width), "
+        "or a function of the source's (height, width); None: as the source",
         flag_help="size of the output (default: as INPUT)",
         flag="--size",
         parse=parse_size,
@@ -310,8 +310,8 @@ class ConversionOptions(SourceOptions, OutputOptions, RuntimeOptions, StyleOptio
     )
     compare: Comparison | None = option(
         None,
-        "show the original too: 'side' beside, 'split' left of a line at split_position",
-        flag_help="show the original too: beside, or left of a line",
+        "also show the original: 'side' by side, or 'split': left of a line at split_position",
+        flag_help="also show the original: side by side, or left of a line",
         flag="--compare",
         parse=parse_compare,
         sets=("compare", "split_position"),
@@ -319,22 +319,22 @@ class ConversionOptions(SourceOptions, OutputOptions, RuntimeOptions, StyleOptio
         check=lambda mode: mode in (None, "side", "split"),
         allowed="'side', 'split' or None",
     )
-    split_position: float = option(0.5, "where the line of compare='split' is, 0 (left) to 1")
+    split_position: float = option(0.5, "position of the line for compare='split', 0 (left) to 1")
     skip_static: bool = option(
         True,
-        "reuse the last frame where the source did not change beyond codec noise",
-        flag_help="run the network even where the frame did not change",
+        "reuse the last result if the source changed no more than codec noise",
+        flag_help="run the network even for unchanged frames",
         flag="--every-frame",
     )
     deflicker: bool = option(
         True,
-        "let what only noise changed settle over some ten frames, so that lines do not jump; not for separate images",
-        flag_help="draw each frame by itself, even where only noise changed",
+        "average out changes caused by noise over about ten frames, against flicker; not for separate images",
+        flag_help="stylize each frame independently, without the filter against flicker",
         flag="--no-deflicker",
     )
     reconnect_seconds: float = option(
         20.0,
-        "look for a live stream, or a server published to, that broke off for so long (default 20; 0: end there)",
+        "how long to try to reconnect a stream or server that broke off (default 20; 0: not at all)",
         flag="--reconnect",
         parse=parse_seconds,
         metavar="SECONDS",
@@ -351,16 +351,14 @@ class LiveOptions(StyleOptions):
     """Options of live use; ``fps`` is the target rate."""
 
     heading = "camera"
-    fps: Fraction = option(Fraction(30), "frames a second to hold", parse=parse_rate)
+    fps: Fraction = option(Fraction(30), "target frames per second", parse=parse_rate)
     adaptive: bool = option(
         True,
-        "step resolution, then quality, down while the machine cannot hold the rate",
+        "reduce resolution, then quality, while the machine cannot hold the rate",
         flag_help="keep resolution and quality even if the rate falls",
         flag="--no-adapt",
     )
-    mirror: bool = option(
-        False, "left and right exchanged, as in a mirror", flag_help="begin mirrored", flag="--mirror"
-    )
+    mirror: bool = option(False, "mirror the image", flag_help="begin mirrored", flag="--mirror")
 
 
 @dataclass(frozen=True)
@@ -374,7 +372,7 @@ class CameraOptions(Options):
     heading = "camera"
     device: str | None = option(
         None,
-        "the camera, or what stands in for it (default: the first camera)",
+        "the camera, or a substitute (default: the first camera)",
         flag="--device",
         metavar="NAME|NUMBER|FILE|URL|testpattern",
     )
@@ -390,21 +388,21 @@ class WebcamOptions(Options):
 
     heading = "show"
     camera: CameraOptions = nested(CameraOptions, "the camera")
-    live: LiveOptions = nested(LiveOptions, "what is seen of it")
+    live: LiveOptions = nested(LiveOptions, "how it is shown")
     runtime: RuntimeOptions = nested(RuntimeOptions, "what runs the network")
-    styles: Sequence[StyleSpec] = option((None,), "what the key S goes through")
+    styles: Sequence[StyleSpec] = option((None,), "the styles that the key S cycles through")
     microphone: str | None = option(
         "auto",
-        "sound for recordings; None: none",
-        flag_help="sound for recordings (default auto)",
+        "microphone for recordings; None: none",
+        flag_help="microphone for recordings (default auto)",
         flag="--microphone",
         parse=parse_unless_none,
         metavar="NAME|none",
     )
     virtual_camera: str | None = option(
         None,
-        "also be a camera for other programs: a device, or '' for any free one",
-        flag_help="also be a camera for other programs (DEVICE: such as /dev/video10; default: any)",
+        "also provide a virtual camera: a device, or '' for any free one",
+        flag_help="also provide a virtual camera (DEVICE: such as /dev/video10; default: any)",
         flag="--virtual-camera",
         metavar="DEVICE",
         const="",
@@ -412,7 +410,7 @@ class WebcamOptions(Options):
     window: bool = option(
         True, "whether there is a window", flag_help="no window (with --virtual-camera or --record)", flag="--no-window"
     )
-    compare: bool = option(False, "begin with the original left of a line", flag="--compare")
+    compare: bool = option(False, "start with the original left of a line", flag="--compare")
     record: bool = option(False, "begin recording at once", flag="--record")
     folder: Path = option(Path(), "for snapshots and recordings", flag="--folder", parse=Path, metavar="DIR")
     figures: bool = option(True, "whether the rate is shown at the start")

@@ -28,7 +28,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("output", metavar="OUTPUT", help="what to write")
     group = parser.add_argument_group("cluster")
     group.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster, or auto (default: this machine alone)")
-    group.add_argument("--workers", type=parse_count, metavar="N", help="at most so many (default: all that fit)")
+    group.add_argument(
+        "--workers", type=parse_count, metavar="N", help="maximum number of workers (default: all that fit)"
+    )
     group.add_argument("--worker-cpus", type=parse_count, default=1, metavar="N", help="CPUs of each (default 1)")
     group.add_argument("--worker-gpus", type=float, default=0, metavar="N", help="GPUs of each (default 0)")
     add_conversion_options(parser)

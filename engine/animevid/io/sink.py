@@ -1,4 +1,4 @@
-"""What every sink promises, whatever lies behind: a file, a folder of images, a window, a server."""
+"""The base class of sinks: files, folders of images, windows, servers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Sink(ABC):
 
     One thread calls ``write`` and ``finish``. A new sink is a subclass with ``_write``, ``_finish``, ``abort``
     and ``description``; this class refuses what comes too late and turns the system's errors into one line of ours.
-    What a sink can do is said by its properties, so nobody asks for its class.
+    Properties describe a sink's capabilities, so callers need not check its class.
     """
 
     #: What is written to, for messages.

@@ -1,4 +1,4 @@
-"""What every source and every sink promises, whatever lies behind: a file, a stream, a folder of images, a GIF."""
+"""The base class of sources: files, streams, folders of images, GIFs."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class ConcurrentRuns:
             future.cancel()
 
     def close(self, interrupt: Callable[[], None]) -> None:
-        """Give up what waits, and return when the threads are done; ``interrupt`` ends what they are at."""
+        """Cancel waiting work and return when the threads are done; ``interrupt`` ends running work."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         while True:
             with self._lock:

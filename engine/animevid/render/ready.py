@@ -1,4 +1,4 @@
-"""At which size the network draws a frame where a size takes long to open (TensorRT builds an engine for each)."""
+"""Chooses the network's size if sizes take long to open (TensorRT builds an engine for each)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from animevid.render.geometry import Size
 
 
 class ReadySizes:
-    """The size at which each form of frame (its size and depth) was drawn last."""
+    """Remembers the last network size for each form of frame (its size and depth)."""
 
     def __init__(self) -> None:
         self._last: dict[tuple[int, int, int], Size] = {}
 
     def take(self, runner: FrameRunner, planes: PlanesYUV420, size: Size, *, steps: Sequence[Size]) -> Size:
-        """``size``, or the last one that was ready where waiting for it would delay a frame.
+        """``size`` if it is ready, else the last ready one, so that no frame waits.
 
         Args:
             runner (FrameRunner): opens sizes in the background.

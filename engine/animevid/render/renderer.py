@@ -21,7 +21,7 @@ RGBFrames: TypeAlias = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class NetworkInput:
-    """One frame as the network reads it.
+    """One frame as network input.
 
     ``tensor``: float32, in the card's layout without N (``(C, H, W)`` or ``(H, W, C)``), padded to the size multiple.
     ``size``: (height, width) of the frame in it, in pixels.
@@ -33,7 +33,7 @@ class NetworkInput:
 
 @dataclass(frozen=True, slots=True)
 class NetworkOutput:
-    """One frame as the network gives it, with the input that it comes from (the guided upsample compares the two)."""
+    """One frame as network output, with its input (the guided upsample compares the two)."""
 
     result: Tensor | Future[Tensor]
     source: NetworkInput
@@ -57,8 +57,8 @@ class NetworkOutput:
 class DeviceInput:
     """A frame for a backend that takes it whole.
 
-    ``size``: the network's, (height, width). ``deflicker``: of ``FrameRunner.new_deflicker``; ``None``: it is
-    drawn by itself.
+    ``size``: the network's, (height, width). ``deflicker``: from ``FrameRunner.new_deflicker``; ``None``: without
+    temporal filter.
     """
 
     planes: PlanesYUV420
@@ -68,7 +68,7 @@ class DeviceInput:
 
 @dataclass(frozen=True, slots=True)
 class DeviceOutput:
-    """A frame that such a backend is drawing, upsampling and blending."""
+    """A frame that such a backend is processing."""
 
     source: DeviceInput
     pending: PendingFrame
@@ -79,7 +79,7 @@ StepOutput: TypeAlias = NetworkOutput | DeviceOutput
 
 
 def form_of(item: StepInput) -> tuple[type, tuple[int, ...], object]:
-    """What frames of one batch have in common."""
+    """The properties that all frames of a batch share."""
     if isinstance(item, DeviceInput):
         return type(item), item.size, item.deflicker
     return type(item), item.tensor.shape, None

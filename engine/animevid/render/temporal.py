@@ -28,7 +28,7 @@ from animevid.render.rgb import Images, planes_of_rgb, take_images
 from animevid.render.stylizer import Stylizer
 from animevid.styles.card import Layout
 
-#: Side of the cells in which motion is told from noise, in pixels of the network (a packed tensor has these already).
+#: Side of the cells for motion detection, in pixels of the network (the cells of a packed tensor).
 _CELL_PX = 4
 
 
@@ -56,10 +56,10 @@ _weights_of: Callable[[FilteredInput], Tensor | None] = attrgetter("weights")
 class TemporalFilter:
     """The steps of ``stylizer`` without flicker: areas that only noise changed stay the same (``pixels.deflicker``).
 
-    One for each stream: it remembers. Frames that a GPU takes whole settle there, by the same formulas.
+    Use one per stream, since it keeps state. Whole frames on a GPU are filtered there, by the same formulas.
 
     Args:
-        stylizer (Stylizer): what draws; it stays its owner's to close.
+        stylizer (Stylizer): the stylizer, which the caller closes.
     """
 
     def __init__(self, stylizer: Stylizer) -> None:
@@ -107,7 +107,7 @@ class TemporalFilter:
     def postprocess(self, planes: PlanesYUV420, output: FilteredOutput) -> PlanesYUV420:
         drawn = output.network_output
         if isinstance(drawn, DeviceOutput) and planes is not drawn.source.planes:
-            # An unchanged frame at another strength: what was drawn is blended already.
+            # An unchanged frame at another strength: the old result is already blended.
             return self.stylize_planes(planes)
         if not output.is_settled and isinstance(drawn, NetworkOutput):
             tensor = drawn.tensor
@@ -126,7 +126,7 @@ class TemporalFilter:
         return self.postprocess(planes, self.infer([self.preprocess(planes)])[0])
 
     def __call__(self, image: Images) -> Images:
-        """The next frame of the stream, stylized, of the kind that was given.
+        """The next frame of the stream, stylized, as the same type.
 
         Args:
             image: a uint8 array or tensor of RGB, ``(H, W, 3)`` or ``(3, H, W)``; or a Pillow image.
@@ -204,7 +204,7 @@ def _has_changed(stylizer: Stylizer, before: PlanesYUV420, now: PlanesYUV420, *,
     try:
         return runner.has_changed(before, now, floor=floor)
     except DeviceError:
-        return True  # whoever draws it says what is wrong with the device
+        return True  # stylizing it will raise the device's error
 
 
 def to_cells(tensor: Tensor, layout: Layout) -> Tensor:

@@ -176,7 +176,7 @@ class VideoSource(Source):
 
     @property
     def media_streams(self) -> Sequence[Any]:
-        """The open ``av`` streams in the container's order, for whoever copies them."""
+        """The open ``av`` streams in the container's order, for copying."""
         if self._packet_reader.is_closed:
             raise UsageError("the source is closed: make the sink while it is open")
         return tuple(self._container.streams)
