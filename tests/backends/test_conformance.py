@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from animevid.backends import Backend, open_backend
+from animevid.backends.base import check_output
 from animevid.errors import BackendError, UsageError
 from animevid.styles import list_styles
 from animevid.styles.card import ColourOrder, Layout, StyleCard
@@ -184,6 +185,15 @@ def test_a_network_that_changes_the_size_is_an_error_of_the_style(backend_name):
     model = net.model(net.twice_as_large("input"), ["N", 3, "H", "W"], ["N", 3, "H2", "W2"])
     with open_backend(model, NCHW, backend=backend_name) as backend, pytest.raises(BackendError, match="gave"):
         backend.run(_batch(NCHW))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_are_an_error_of_the_style(value):
+    output = np.full((1, 3, 32, 32), 3e38, np.float32)  # finite, though their sum is not
+    check_output(output, output, StyleCard(name="x"))
+    output[0, 1, 5, 7] = value
+    with pytest.raises(BackendError, match="NaN or infinity"):
+        check_output(output, output, StyleCard(name="x"))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model" * 50, packed_network()[:-200]], ids=["empty", "text", "cut"])
