@@ -173,11 +173,25 @@ def test_an_equalized_student_draws_the_same_and_feeds_lines_in_the_photos_range
     seen: list[float] = []
     student.enter.register_forward_hook(lambda module, given, output: seen.append(float(given[0].detach().abs().max())))
     student(photo)
+    spread = [_range_spread(layer, student, photo) for layer in (student.head, student.chroma)]
     student.equalize([photo])
     after = student(photo)
+    equalized = [_range_spread(layer, student, photo) for layer in (student.head, student.chroma)]
+    assert equalized == pytest.approx(np.sqrt(spread), rel=0.02)
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)
     assert seen[0] > 1.5
     assert seen[-1] == pytest.approx(1.0, abs=1e-4)
+
+
+def _range_spread(layer: torch.nn.Module, student: LumaUNet, photo: torch.Tensor) -> float:
+    """The widest range of an input channel of ``layer`` over the median one."""
+    tops: list[torch.Tensor] = []
+    handle = layer.register_forward_hook(
+        lambda module, given, output: tops.append(given[0].detach().abs().amax((0, 2, 3)))
+    )
+    student(photo)
+    handle.remove()
+    return float(tops[0].max() / tops[0].median())
 
 
 def test_a_widened_student_draws_the_same_and_its_copies_part() -> None:

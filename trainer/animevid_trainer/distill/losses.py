@@ -27,14 +27,14 @@ class StudentWeights:
         flat (float): steps where the teacher has none. Default: 4.0.
         perceptual (float): features of VGG16 at half scale. Default: 0.3.
         adversarial (float): a discriminator that sees photo and image together. Default: 0.03.
-        steady (float): differences between two drawings of one crop under other grain and light. Default: 1.0.
+        steady (float): differences between two drawings of one crop under other grain and light. Default: 3.0.
     """
 
     gradient: float = 1.5
     flat: float = 4.0
     perceptual: float = 0.3
     adversarial: float = 0.03
-    steady: float = 1.0
+    steady: float = 3.0
 
 
 def luma(packed: Tensor) -> Tensor:

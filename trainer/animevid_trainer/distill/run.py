@@ -36,7 +36,7 @@ SIZES: dict[str, dict[str, int]] = {
     "high": {"top": 64, "middle": 128, "bottom": 128, "head": 96, "line": 32},  # 3.4 times the work
 }
 PERCEPTUAL_LAYERS = ("conv2_2", "conv3_3")
-FLAT_SHARE = 0.06  # of crops come from even colours and gradients
+FLAT_SHARE = 0.1  # of crops come from even colours and gradients
 _WARM_UP, _ADVERSARIAL_WARM_UP = 100, 300  # steps
 _MEAN_RATE, _MEAN_RATE_EARLY, _EARLY_STEPS = 0.002, 0.02, 2000
 _REPORT_STEPS, _REFRESH_STEPS, _SAVE_SECONDS = 100, 400, 120.0

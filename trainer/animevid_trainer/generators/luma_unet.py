@@ -9,7 +9,7 @@ network is the identity (Zhang et al. 2019, "Fixup Initialization", section 3).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from animevid.styles.card import Layout
@@ -27,6 +27,7 @@ _PHOTO_ORDER = [4 * (2 * i + a) + 2 * j + b for a in (0, 1) for b in (0, 1) for 
 #: Cells of the frame's border that are repeated around it. Zero padding, a gray frame to the network, moves an even
 #: frame by up to 19 codes at its border, this by 7 at most. Two a side keep multiples of 16 pixels.
 BORDER_CELLS = 2
+_LEAST_RANGE = 0.02  # of a channel, as a share of the widest one: what is hardly used is not blown up
 
 
 class LumaUNet(nn.Module):
@@ -38,7 +39,7 @@ class LumaUNet(nn.Module):
         bottom (int): channels at 1/16 resolution. Default: 88.
         head (int): channels from which colours and the luma branch are fed. Default: 64.
         line (int): channels of the luma branch, above 4; four of them are the photo's luma. Default: 16.
-        line_convs (int): 3x3 convolutions of the luma branch behind the first. Default: 3.
+        line_convs (int): 3x3 convolutions of the luma branch behind the first. Default: 2.
         middle_blocks (int): residual blocks at 1/8 resolution. Default: 1.
         deep_blocks (int): residual blocks at 1/16 resolution. Default: 2.
     """
@@ -55,7 +56,7 @@ class LumaUNet(nn.Module):
         bottom: int = 88,
         head: int = 64,
         line: int = 16,
-        line_convs: int = 3,
+        line_convs: int = 2,
         middle_blocks: int = 1,
         deep_blocks: int = 2,
     ) -> None:
@@ -84,29 +85,62 @@ class LumaUNet(nn.Module):
 
     @torch.no_grad()
     def equalize(self, photos: Sequence[Tensor]) -> None:
-        """Scale what feeds the luma branch to the photo's own range, [-1, 1], without changing the output.
+        """Bring the ranges of channels closer to each other without changing the output.
 
-        The two are one tensor, which INT8 rounds with one scale: with wider features the photo's luma would lose steps.
+        INT8 rounds a tensor with one scale, so a channel with a small range would keep few steps. In the trunk each
+        channel is divided by the square root of its range over the widest one's; what reads it multiplies by the same.
+        What feeds the luma branch is scaled to the photo's own range, [-1, 1]: the two are one tensor.
 
         Args:
-            photos (Sequence[Tensor]): packed photos, ``(N, 24, H / 4, W / 4)`` each, that show the features' ranges.
+            photos (Sequence[Tensor]): packed photos, ``(N, 24, H / 4, W / 4)`` each, that show the ranges.
 
         Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", sec. 4.1.
         """
+        mid = [block for block in self.mid if isinstance(block, ResidualBlock)]
+        deep = [block for block in self.deep if isinstance(block, ResidualBlock)]
+        # Convolutions that write a tensor's channels (all that are added up in it), and those that read them.
+        tensors: list[tuple[list[nn.Conv2d], list[nn.Conv2d]]] = [
+            ([self.stem, self.shallow, self.up1], [self.shallow, self.down1, self.head]),
+            ([self.down1, self.up2, *(b.conv2 for b in mid)], [self.down2, self.up1, *(b.conv1 for b in mid)]),
+            ([self.down2, *(b.conv2 for b in deep)], [self.up2, *(b.conv1 for b in deep)]),
+            ([self.head], [self.chroma, self.feed]),
+            *(([block.conv1], [block.conv2]) for block in mid + deep),
+        ]
+        ranges = self._input_ranges(photos, [readers for _, readers in tensors] + [[self.enter]])
+        for (writers, readers), top in zip(tensors, ranges[:-1], strict=True):
+            scale = (top / top.max()).clamp(min=_LEAST_RANGE).sqrt()
+            for writer in writers:
+                writer.weight /= scale[:, None, None, None]
+                writer.bias /= scale  # type: ignore[arg-type, operator]
+            for reader in readers:
+                reader.weight *= scale[None, :, None, None]
         width = self.enter.in_channels - HALF_CHANNELS
-        top = torch.full((width,), 1e-3)
-
-        def note(module: nn.Module, given: tuple[Tensor], output: Tensor) -> None:
-            top.copy_(torch.maximum(top, given[0][:, :width].abs().amax((0, 2, 3))))
-
-        handle = self.enter.register_forward_hook(note)
-        for photo in photos:
-            self(photo)
-        handle.remove()
+        top = ranges[-1][:width]
         scale = top.repeat_interleave(4)  # each feature is four places of a cell
         self.feed.weight /= scale[:, None, None, None]
         self.feed.bias /= scale  # type: ignore[arg-type, operator]
         self.enter.weight[:, :width] *= top[None, :, None, None]
+
+    def _input_ranges(self, photos: Sequence[Tensor], readers: Sequence[Sequence[nn.Conv2d]]) -> list[Tensor]:
+        """For each group of convolutions that read the same channels: each channel's largest absolute value."""
+        ranges = [torch.full((group[0].in_channels,), 1e-3) for group in readers]
+
+        def note(top: Tensor) -> Callable[[nn.Module, tuple[Tensor], Tensor], None]:
+            def hook(module: nn.Module, given: tuple[Tensor], output: Tensor) -> None:
+                top.copy_(torch.maximum(top, given[0].abs().amax((0, 2, 3))))
+
+            return hook
+
+        handles = [
+            reader.register_forward_hook(note(top))
+            for group, top in zip(readers, ranges, strict=True)
+            for reader in group
+        ]
+        for photo in photos:
+            self(photo)
+        for handle in handles:
+            handle.remove()
+        return ranges
 
     def forward(self, packed: Tensor) -> Tensor:
         # One sum at the very end: quantization then keeps the photo in it exact.
