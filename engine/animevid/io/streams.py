@@ -90,7 +90,7 @@ def _decide(stream: Any, *, muxer: str) -> StreamDecision:
     if info.kind not in ("audio", "video", "subtitle", "data") or not known:
         return StreamDecision(info, StreamAction.DROP, reason="its kind is not known here")
     if info.kind == "audio" and not stream.codec_context.sample_rate:
-        return StreamDecision(info, StreamAction.DROP, reason="no sound of it was found in the file")
+        return StreamDecision(info, StreamAction.DROP, reason="no sound of it was found where the file begins")
     if info.is_cover:
         return _decide_cover(stream, info, muxer=muxer)
     row = container_of(muxer)
