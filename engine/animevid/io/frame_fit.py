@@ -37,6 +37,8 @@ class FrameFit:
         self._crop = crop
         self._stored: tuple[int, int] | None = None
         self._size: tuple[int, int] | None = None
+        #: Frames of this (height, width) need no change; ``None``: not known yet, or they are cropped.
+        self.unchanged_size: tuple[int, ...] | None = None
         #: The other sizes that were met, (width, height) in pixels, in order.
         self.other_sizes: list[tuple[int, int]] = []
 
@@ -50,6 +52,7 @@ class FrameFit:
         size = planes.y.shape
         if self._size is None:
             self._size = size
+            self.unchanged_size = size if self._crop is None else None
         if size == self._size:
             return planes
         if (width, height) not in self.other_sizes:

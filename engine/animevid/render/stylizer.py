@@ -99,6 +99,7 @@ class Stylizer:
         #: The largest ``net_pixels`` set so far; ``None`` if it was never set.
         self._max_net_pixels: int | None = None
         self._ready_sizes = ReadySizes()
+        self._last_net_size: tuple[tuple[int, int, int], Size] = (0, 0, 0), (0, 0)
         self._packed = self.card.layout is Layout.PACKED_YUV420
         self._multiple = self.card.padded_multiple_px
         self._backend: Backend = open_backend(
@@ -192,7 +193,11 @@ class Stylizer:
         pixels = self._net_pixels if net_pixels is None else net_pixels
         if pixels is None:
             pixels = self.default_net_pixels
-        return geometry.net_size(self.card, height, width, net_pixels=pixels)
+        key = height, width, pixels
+        last = self._last_net_size  # read once: other threads may replace it
+        if key != last[0]:
+            last = self._last_net_size = key, geometry.net_size(self.card, height, width, net_pixels=pixels)
+        return last[1]
 
     def preprocess(self, planes: PlanesYUV420) -> StepInput:
         """``planes`` at the network's size, in its layout and range, padded by reflection to its multiple.

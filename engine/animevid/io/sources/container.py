@@ -37,11 +37,7 @@ from animevid.io.source import Source, SourceInfo
 from animevid.io.sources.cut import Cut
 from animevid.io.sources.opening import choose_stream, crop_of, open_decoder
 from animevid.io.sources.packet_reader import PacketReader, from_first_key
-from animevid.io.sources.stream_facts import (
-    MICROSECOND,
-    container_colour,
-    describe_source,
-)
+from animevid.io.sources.stream_facts import MICROSECOND, container_colour, describe_source
 from animevid.io.timeline import Timeline
 from animevid.options import SourceOptions
 from animevid.pixels.device import is_on_device
@@ -306,7 +302,9 @@ class VideoSource(Source):
                 download=PlaneReader(container_colour=tags).read,
             )
         planes = self._reader.read(raw)
-        return self._fit(planes if self._tone_mapper is None else self._tone_mapper(planes))
+        if self._tone_mapper is not None:
+            planes = self._tone_mapper(planes)
+        return planes if planes.y.shape == self._fit.unchanged_size else self._fit(planes)
 
     def _decode(self) -> Iterator[Any]:
         """Raw decoded frames from ``start`` on; other streams' packets go to the packet queue."""
