@@ -105,7 +105,7 @@ def test_a_folder_of_images_never_replaces_what_came_meanwhile(tmp_path: Path, t
         (pending.path / name).write_bytes(b"new")
     mine = target / "b.png"
     mine.write_bytes(b"mine") if taken == "file" else mine.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(OutputError, match="come into being meanwhile"):
+    with pytest.raises(OutputError, match="was created meanwhile"):
         pending.publish()
     assert mine.is_symlink() if taken != "file" else mine.read_bytes() == b"mine"
     assert not (tmp_path / "nowhere").exists()

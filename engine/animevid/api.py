@@ -21,8 +21,8 @@ from animevid.run.session import Session
 
 @dataclass(frozen=True, kw_only=True)
 class _Arguments(ConversionOptions):
-    codec: str | None = option(None, "encoder.codec, for short: h264, hevc, av1, vp9, prores or ffv1")
-    crf: float | None = option(None, "encoder.crf, for short: constant quality, lower is better")
+    codec: str | None = option(None, "short for encoder.codec: h264, hevc, av1, vp9, prores or ffv1")
+    crf: float | None = option(None, "short for encoder.crf: constant quality, lower is better")
     on_progress: Callable[[Progress], None] | None = option(None, "called a few times a second in this thread")
 
     def __post_init__(self) -> None:

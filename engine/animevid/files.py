@@ -18,7 +18,7 @@ from animevid.errors import OutputError
 from animevid.io.network.protocols import Spec, ffmpeg_url, is_local_file, local_path, output_error
 from animevid.left_overs import hold, keep, release, sweep
 
-#: What file systems take (NAME_MAX), and what is left of it for a stem in a hidden name.
+#: The longest name that file systems accept (NAME_MAX), and the part of it that the stem of a hidden name may use.
 _MAX_NAME_BYTES = 255
 _KEPT_STEM_BYTES = 200
 
@@ -71,12 +71,12 @@ def takes_a_stream(path: Path) -> bool:
 
 
 def _short_stem(target: Path) -> str:
-    """The start of a file name, short enough (in bytes) for the hidden name made of it."""
+    """The start of the stem, short enough (in bytes) to build a hidden name from it."""
     return os.fsencode(target.stem)[:_KEPT_STEM_BYTES].decode("utf-8", "ignore")
 
 
 class PendingFile:
-    """A file written under a hidden name beside its target (same suffix: muxers go by it), renamed by ``publish``.
+    """A file written under a hidden name beside its target (with its suffix, for muxers); ``publish`` renames it.
 
     Where the target is a link, the file it points to is replaced and the link stays; a replaced file's permissions
     are kept. A FIFO gets a copy of the finished file.
@@ -102,7 +102,7 @@ class PendingFile:
 
     @property
     def url(self) -> str:
-        """The file as FFmpeg opens it, also where a folder's name is no UTF-8."""
+        """The name under which FFmpeg opens the file, even if a folder's name is not UTF-8."""
         return ffmpeg_url(self.path, self._hold)
 
     def publish(self) -> int:
@@ -128,7 +128,7 @@ class PendingFile:
         except FileExistsError as error:
             self.discard()
             raise OutputError(
-                f"path = {str(self.target)!r} has come into being meanwhile: choose another name or overwrite (-y)"
+                f"path = {str(self.target)!r} was created meanwhile: choose another name or overwrite (-y)"
             ) from error
         except OSError:
             if self.target.exists() and not self._overwrite:
@@ -257,7 +257,7 @@ class PendingFolder:
     """A folder of files written under a hidden name, moved into place by ``publish``.
 
     The hidden folder is inside ``target`` where that exists (a file system of its own, ``.``, ``/``), else beside it.
-    With ``pattern`` (``f%04d.png``), only files of such names are in the way; without one, any file in ``target`` is.
+    With ``pattern`` (``f%04d.png``), only existing files with such names conflict; without one, any file in ``target``.
     """
 
     def __init__(self, target: Path, *, overwrite: bool, pattern: str | None = None) -> None:
@@ -273,7 +273,7 @@ class PendingFolder:
             raise OutputError(f"path = {str(target)!r} cannot be written: the folder around it does not exist")
         if target.is_dir() and not overwrite:
             if pattern is None and any(target.iterdir()):
-                way_out = "choose another folder, name a film (out.mp4) or overwrite (-y)"
+                way_out = "choose another folder, name a video (out.mp4) or overwrite (-y)"
                 raise OutputError(f"path = {str(target)!r} has files in it: {way_out}")
             if pattern is not None and (taken := _first_of_pattern(target, pattern)) is not None:
                 raise OutputError(f"path = {str(taken)!r} exists already: choose another pattern or overwrite (-y)")
@@ -327,7 +327,7 @@ class PendingFolder:
 
 
 def _taken(path: Path) -> OutputError:
-    taken = f"path = {str(path)!r} has come into being meanwhile"
+    taken = f"path = {str(path)!r} was created meanwhile"
     return OutputError(f"{taken}: choose another name or overwrite (-y)")
 
 

@@ -1,4 +1,4 @@
-"""A frame with its time and its place in the film, and a stylized frame beside its original."""
+"""A frame with its exact time and index, and a stylized frame with its original."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Frame:
         duration_seconds (Fraction | None): ``None`` where the source does not say.
         rotation_degrees (int): the clockwise turn that still makes it upright: 0, 90, 180 or 270.
         concealed (bool): whether the decoder patched damage.
-        exif (bytes): what a photo says about itself (EXIF, with its header); empty for film.
-        captions (bytes): those inside a film's frames (CEA-608/708, as ATSC A/53 has them).
-        captured_at_seconds (float | None): when a camera took it, on ``time.monotonic``'s clock; ``None``: it is
-            recorded.
+        exif (bytes): EXIF data of a photo, with its header; empty for video.
+        captions (bytes): closed captions of the frame (CEA-608/708, packed as in ATSC A/53).
+        captured_at_seconds (float | None): when a camera captured it, on ``time.monotonic``'s clock; ``None`` for
+            recorded media.
     """
 
     planes: PlanesYUV420
@@ -45,7 +45,7 @@ class Frame:
         return cls(planes, index, Fraction(at_seconds), captured_at_seconds=at_seconds)
 
     def with_planes(self, planes: PlanesYUV420) -> Frame:
-        """The same moment with another image."""
+        """A copy with other planes."""
         return replace(self, planes=planes)
 
     def to_rgb(self) -> npt.NDArray[np.uint8]:
@@ -53,7 +53,7 @@ class Frame:
         return np.ascontiguousarray(np.rot90(planes_to_rgb(self.planes), -self.rotation_degrees // 90))
 
     def _repr_png_(self) -> bytes:
-        """The frame as PNG, which notebooks show."""
+        """The frame as PNG, for notebooks."""
         import cv2
 
         _, png = cv2.imencode(".png", self.to_rgb()[..., ::-1])
@@ -62,7 +62,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class StylizedFrame:
-    """A stylized frame and its original, of the same size. Clock: ``time.monotonic``."""
+    """A stylized frame and its original, of the same size. Times are on the clock of ``time.monotonic``."""
 
     frame: Frame
     stylized: PlanesYUV420
@@ -70,6 +70,6 @@ class StylizedFrame:
 
     @property
     def captured_at_seconds(self) -> float:
-        """When the camera took it."""
+        """When the camera captured the frame."""
         captured = self.frame.captured_at_seconds
         return float(self.frame.pts_seconds) if captured is None else captured

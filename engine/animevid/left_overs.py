@@ -1,6 +1,6 @@
-"""Hidden files and folders of unfinished work: locked while their process lives, else removed by the next run.
+"""Hidden files and folders of unfinished work: locked while their process runs, else removed by the next run.
 
-The lock ends with the process, however that ends, so it tells what is still being written from what a crash left.
+The lock ends with the process, even after a crash, so an unlocked file is a leftover.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import Any
 fcntl: Any
 try:
     import fcntl
-except ImportError:  # Windows, where what a crash left stays
+except ImportError:  # Windows, where leftovers of a crash stay
     fcntl = None
 
-#: Younger ones may not be locked yet.
+#: Newer files may not be locked yet.
 _FRESH_SECONDS = 5.0
 _PENDING = re.compile(r"\..*\.[0-9a-f]{8}\.part(\.[^/]*)?", re.DOTALL)
 #: Each folder is scanned once per run, since it may hold a million files.
 _MAX_ENTRIES = 20_000
-#: What this process has under way, by the descriptor that holds its lock.
+#: Unfinished outputs of this process, by the descriptor that holds the lock.
 _under_way: dict[int, Path] = {}
 
 
@@ -49,7 +49,7 @@ def keep(handle: int, path: Path) -> None:
 
 
 def remove_under_way() -> None:
-    """Remove all that this process holds: for a process that ends now, without its threads."""
+    """Remove all unfinished outputs of this process, which is about to exit without waiting for its threads."""
     for path in tuple(_under_way.values()):
         with suppress(OSError):
             if path.is_dir():
@@ -59,7 +59,7 @@ def remove_under_way() -> None:
 
 
 def release(handle: int | None) -> None:
-    """Give up what :func:`hold` returned or :func:`keep` was given."""
+    """Unlock a descriptor that :func:`hold` returned or :func:`keep` was given."""
     if handle is not None:
         _under_way.pop(handle, None)
         with suppress(OSError):
@@ -67,7 +67,7 @@ def release(handle: int | None) -> None:
 
 
 def try_lock(handle: int) -> bool:
-    """Lock what ``handle`` is open on; false where another process holds it, or there are no locks."""
+    """Lock the file open as ``handle``; false if another process holds the lock, or there are no locks."""
     if fcntl is None:
         return False
     try:
@@ -78,11 +78,11 @@ def try_lock(handle: int) -> bool:
 
 
 def sweep(folder: Path, names: re.Pattern[str] = _PENDING) -> int:
-    """Remove what killed runs of this user left in ``folder``, of whatever output.
+    """Remove what killed runs of this user left in ``folder``, whatever the output was.
 
     Args:
         folder: searched, but not its subfolders.
-        names: of what may be removed (default: the hidden names of outputs).
+        names: which names may be removed (default: the hidden names of outputs).
 
     Returns:
         How many files and folders were removed. Files held by another process and new ones stay.

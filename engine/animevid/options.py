@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 StyleSpec: TypeAlias = "str | os.PathLike[str] | Style | Stylizer | None"
 Comparison: TypeAlias = Literal["side", "split"]
 Seconds: TypeAlias = Fraction | float
-#: "1280x720" (width x height), "720p" or "50%"; (height, width); or what makes that of the source's (height, width).
+#: "1280x720" (width x height), "720p" or "50%"; (height, width); or a function of the source's (height, width).
 OutputSize: TypeAlias = str | tuple[int, int] | Callable[[int, int], tuple[int, int]]
 
 
@@ -206,7 +206,7 @@ class EncodeOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(Options):
-    """How a video is to be written."""
+    """How the output is written."""
 
     heading = "output"
     overwrite: bool = option(

@@ -21,17 +21,17 @@ _LOG = logging.getLogger(__name__)
 
 #: Real frames that every installation has.
 DEMO_CLIP = Path(__file__).parent / "demo" / "demo.mp4"
-#: Frames are compared at about so many pixels: ONNX Runtime computes half precision slowly on a CPU.
+#: Frames are compared at about this many pixels: ONNX Runtime computes half precision slowly on a CPU.
 _PIXELS = 320 * 180
 _FRAMES = 4
 
 
 def check_half_precision(model: bytes, card: StyleCard, frames: Sequence[PlanesYUV420]) -> Parity:
-    """Draw ``frames`` with ``model`` (a float32 ONNX file) and with its half, both in ONNX Runtime, and compare.
+    """Stylize ``frames`` with ``model`` (float32 ONNX) and its half-precision version in ONNX Runtime, and compare.
 
     Raises:
         BackendError: they differ by more than ``BOUNDS["fp16"]``: a code on average.
-        StyleError: the style cannot be made half precision.
+        StyleError: the style cannot be converted to half precision.
     """
     unit = abs(card.output_range[1] - card.output_range[0]) / 2
     batches = [network_batch(frame, card) for frame in frames]
@@ -42,7 +42,7 @@ def check_half_precision(model: bytes, card: StyleCard, frames: Sequence[PlanesY
 
 
 def network_batch(frame: PlanesYUV420, card: StyleCard) -> Tensor:
-    """``frame`` as a batch of one in the card's layout, near ``_PIXELS`` pixels or at the one size it takes."""
+    """``frame`` as a batch of one in the card's layout, of about ``_PIXELS`` pixels or at its fixed size."""
     if card.fixed_size_px is not None:
         size = card.fixed_size_px
         multiple = card.layout.cell_px

@@ -1,7 +1,7 @@
 """Removes secrets from URLs in messages: passwords, tokens, stream keys.
 
-Of a URL's query only values are shown whose names are known to hold no secret: what a server calls its token
-(``token``, ``sig``, ``streamid``, ``hdnea`` ...) cannot be listed. Names of local files are left as they are.
+In a URL's query, only values of known harmless parameters are shown, since servers name their tokens in many ways
+(``token``, ``sig``, ``streamid``, ``hdnea`` ...). Names of local files are not changed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from os import PathLike, fspath
 
 _HIDDEN = "***"
-#: A URL in a text, to a space or a quotation mark, and the options that librtmp takes behind a space.
+#: A URL in a text, up to a space or a quotation mark, and the options that librtmp accepts after a space.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^\s'\"<>]+(?: +\w+=[^\s'\"<>]+)*")
 _PARTS = re.compile(r"(?s)(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+://)(?P<authority>[^/?#\s]*)(?P<path>[^?#]*)(?P<rest>.*)")
 #: Options of FFmpeg's network protocols that hold no credentials.
@@ -38,7 +38,7 @@ def redacted(spec: str | PathLike[str]) -> str:
 
 
 def redacted_text(text: str) -> str:
-    """``text``, such as a library's message, with every URL in it as :func:`redacted` gives it."""
+    """``text``, such as a library's message, with every URL in it :func:`redacted`."""
     return _URL.sub(lambda found: redacted(found[0]), text)
 
 
@@ -67,7 +67,7 @@ def _path(scheme: str, path: str) -> str:
 
 
 def _rest(rest: str) -> str:
-    """The query, of which SRT's may hold a # itself, or a fragment (``#access_token=...``)."""
+    """The query (which may contain a # in SRT) or a fragment (``#access_token=...``)."""
     if not rest:
         return ""
     if not rest.startswith("?"):

@@ -1,11 +1,11 @@
-"""What someone probably meant by a word that is not known."""
+"""Suggestions for unknown words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-#: Other names of what is a choice here.
+#: Common synonyms -> allowed choices.
 _OTHER_NAMES = {
     "h265": "hevc",
     "h.265": "hevc",
@@ -19,7 +19,7 @@ _OTHER_NAMES = {
 
 
 def nearest(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
-    """The one of ``known`` that ``word`` stands for or is a slip of; ``None``: nothing is near."""
+    """The entry of ``known`` that ``word`` is a synonym or a misspelling of; ``None`` if nothing is close."""
     names = list(known)
     other = _OTHER_NAMES.get(word.lower())
     if other in names:

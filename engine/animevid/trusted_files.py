@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and files that only their owner may write."""
+"""Atomic writes, and checks that only the owner can write a file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from animevid.errors import BackendError, OutputError
 
 
 def check_owner_only(path: Path, status: os.stat_result | None = None) -> None:
-    """Refuse code that somebody else could have written: an engine, a fatbin, or the folder that they lie in.
+    """Refuse code that another user could have written: an engine, a fatbin, or their folder.
 
     Args:
         path: the file or folder.
-        status: what ``os.fstat`` said of the open file, so that nobody can swap it between this look and the read
-            (default: asked of ``path``).
+        status: ``os.fstat`` of the open file, so that the file cannot be swapped between this check and the read
+            (default: that of ``path``).
 
     Raises:
         BackendError: ``path`` belongs to another user, or its group or everybody can write it, or it cannot be read.
@@ -36,14 +36,14 @@ def check_owner_only(path: Path, status: os.stat_result | None = None) -> None:
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write ``path`` whole or not at all, readable and writable by its owner alone.
+    """Write ``path`` atomically, readable and writable by its owner only.
 
     Args:
         path: the file; folders above it are made.
         content: all of it.
 
     Raises:
-        OutputError: it cannot be written; an earlier one is left as it was.
+        OutputError: it cannot be written; an existing file is unchanged.
     """
     partial = None
     try:

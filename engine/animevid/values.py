@@ -17,10 +17,10 @@ MAX_SIDE = 16384
 
 
 def from_text(parse: Callable[[str], T], text: str) -> T:
-    """``parse(text)``, where ``text`` comes from elsewhere than the command line.
+    """``parse(text)``, for text that does not come from the command line.
 
     Raises:
-        UsageError: it is not what ``parse`` takes.
+        UsageError: ``parse`` does not accept it.
     """
     try:
         return parse(text)
@@ -47,7 +47,7 @@ class FrameSize:
     scale: Fraction | None = None
 
     def __call__(self, height: int, width: int) -> tuple[int, int]:
-        """``of``, with (height, width) in and out."""
+        """Like ``of``, but takes and returns (height, width)."""
         new_width, new_height = self.of(width, height)
         return new_height, new_width
 
@@ -105,7 +105,7 @@ def parse_size(text: str) -> FrameSize:
 
 
 def read_size(size: Any) -> Any:
-    """``size`` as options hold it: text is read, (height, width) of an array, a function and ``None`` stay.
+    """``size`` as options store it: text is parsed; (height, width), a function and ``None`` are kept.
 
     Raises:
         OptionError: anything else.

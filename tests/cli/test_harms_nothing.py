@@ -239,7 +239,7 @@ def test_the_current_folder_is_told_to_be_no_film(clip, packed_style, tmp_path, 
     monkeypatch.chdir(tmp_path)
     assert _run("mine.mp4", ".", "--style", packed_style) == 4
     (line,) = capfd.readouterr().err.splitlines()
-    assert line.endswith("path = '.' has files in it: choose another folder, name a film (out.mp4) or overwrite (-y)")
+    assert line.endswith("path = '.' has files in it: choose another folder, name a video (out.mp4) or overwrite (-y)")
 
 
 def test_a_backend_that_is_none_is_told_with_what_was_meant(clip, packed_style, tmp_path, capfd):

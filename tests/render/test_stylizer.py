@@ -280,7 +280,7 @@ def test_a_batch_of_tensors_and_an_image_of_three_columns_keep_their_axes(packed
     ("image", "told"),
     [
         (Image.new("I;16", (8, 6)), r"size = \(8, 6\), mode = 'I;16': give one of 8 bits"),
-        ([[1, 2, 3]], "list is no image: give an array of NumPy, a PIL.Image or a torch.Tensor"),
+        ([[1, 2, 3]], "list is not an image: give a NumPy array, a PIL.Image or a torch.Tensor"),
         (
             np.zeros((6, 8), np.uint8),
             r"shape = \(6, 8\), dtype = 'uint8': give uint8 RGB of shape \(H, W, 3\), \(3",

@@ -1,4 +1,4 @@
-"""PyAV in, PyAV out: packets to frames with exact time, colour and rotation; everything not video passes by."""
+"""Reading and writing with PyAV: frames with exact time, colour and rotation; packets of other streams are copied."""
 
 from animevid.frame import Frame
 from animevid.io.encoders import EncoderPlan, FrameFormat

@@ -1,7 +1,7 @@
 """Captions inside a video stream (CEA-608/708): read from decoded frames, put back into the coded frames.
 
-They travel as ATSC A/53 has them, three bytes for each pair of characters. In H.264 and HEVC they are a message (SEI)
-before the slices of their frame; encoders would write it themselves, but PyAV gives them no side data.
+They are stored as in ATSC A/53, three bytes for each pair of characters. In H.264 and HEVC they are an SEI message
+before the slices of their frame; encoders could write it, but PyAV passes no side data to them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import av
 
-#: Codec -> the header of a unit with messages, and the types of units that hold slices.
+#: Codec -> the header of a NAL unit with SEI messages, and the types of NAL units that hold slices.
 _UNITS = {"h264": (b"\x06", range(1, 6)), "hevc": (b"\x4e\x01", range(0, 32))}
 #: ATSC A/53 part 4, 6.2.3: country, provider, identifier, kind.
 _HEAD = b"\xb5\x00\x31GA94\x03"
@@ -24,7 +24,7 @@ _MAX_WAITING = 1000
 
 def can_hold_captions(encoder: str, codec: str) -> bool:
     """Whether captions can be put into the output of ``encoder``."""
-    return codec in _UNITS and not encoder.endswith("_videotoolbox")  # whose units have lengths, not start codes
+    return codec in _UNITS and not encoder.endswith("_videotoolbox")  # its NAL units have lengths, not start codes
 
 
 class Captions:
@@ -34,7 +34,7 @@ class Captions:
         self._waiting: dict[Fraction, bytes] = {}
 
     def note(self, seconds: Fraction, captions: bytes) -> None:
-        """``captions`` belong to the frame at ``seconds`` of the packets' clock."""
+        """Store the ``captions`` of the frame at ``seconds`` on the packets' clock."""
         if len(self._waiting) < _MAX_WAITING:
             self._waiting[seconds] = captions
 
@@ -63,12 +63,12 @@ def _with_message(packet: Any, captions: bytes, codec: str) -> Any:
 
 
 def _message(captions: bytes) -> bytes:
-    """A message, and the bit that ends a unit's payload."""
+    """The SEI message, and the stop bit of the NAL unit's payload."""
     count = min(len(captions) // 3, _MAX_TRIPLETS)
     body = _HEAD + bytes([0xC0 | count, 0xFF]) + captions[: 3 * count] + b"\xff"
-    return bytes([_REGISTERED_MESSAGE, len(body)]) + body + b"\x80"  # at most 104 bytes: one byte says the length
+    return bytes([_REGISTERED_MESSAGE, len(body)]) + body + b"\x80"  # at most 104 bytes: one byte holds the length
 
 
 def _escaped(payload: bytes) -> bytes:
-    """Without what would look like the beginning of a unit (ISO/IEC 14496-10, 7.4.1)."""
+    """``payload`` with emulation prevention bytes (ISO/IEC 14496-10, 7.4.1)."""
     return re.sub(rb"\x00\x00(?=[\x00-\x03])", b"\x00\x00\x03", payload)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-#: Containers whose clock starts anywhere (a broadcast's, a camera's): their first time stamp says nothing to a viewer,
-#: so the source's start is taken as zero for every stream alike. Elsewhere a late first frame is meant and is kept.
+#: Containers whose clock starts at an arbitrary value (broadcasts, cameras): their first time stamp has no meaning, so
+#: the source's start becomes zero for all streams. In other containers a late first frame is intended and kept.
 ARBITRARY_CLOCK_FORMATS = frozenset({"mpegts", "mpeg", "hls", "rtsp", "rtp", "sdp", "flv", "live_flv", "dash"})
 
 _MAX_GUESSED_FRAME_SECONDS = Fraction(1, 10)
 
 
 def seconds_from_ticks(ticks: int, time_base: Fraction) -> Fraction:
-    """``ticks`` of ``time_base`` (seconds a tick) as exact seconds."""
+    """``ticks`` of ``time_base`` (seconds per tick) as exact seconds."""
     return ticks * time_base
 
 
@@ -22,10 +22,10 @@ def ticks_from_seconds(seconds: Fraction, time_base: Fraction) -> int:
 
 
 class FrameClock:
-    """Gives each decoded frame an exact, strictly increasing time, whatever the file forgot to say.
+    """Gives each decoded frame an exact, strictly increasing time, even where the file lacks time stamps.
 
-    A missing or repeated time stamp is placed one frame after its predecessor (the last step that was seen, else the
-    nominal rate, else a tenth of a second); ``repaired`` counts these.
+    A frame whose time stamp is missing or repeated is placed one frame after its predecessor (the last observed step,
+    else the nominal rate, else a tenth of a second); ``repaired`` counts these.
     """
 
     def __init__(self, *, time_base: Fraction, nominal_rate: Fraction | None) -> None:
@@ -49,10 +49,10 @@ class FrameClock:
 
 
 def output_time_base(source: Fraction | None, *, rate: Fraction | None) -> Fraction:
-    """Seconds a tick for the encoder: the source's own, so that every time stamp stays exact.
+    """Seconds per tick for the encoder: the source's own, so that every time stamp stays exact.
 
-    A source without one (a folder of images) gets one tick a frame of ``rate``. Where the source's ticks are finer than
-    a microsecond they are coarsened to 1/90000 s, since encoders and MP4 count them in 32 bits.
+    A source without one (a folder of images) gets one tick per frame at ``rate``. Source ticks finer than a microsecond
+    are coarsened to 1/90000 s, since encoders and MP4 count them in 32 bits.
     """
     if source is None or source <= 0:
         return 1 / rate if rate else Fraction(1, 90000)

@@ -1,4 +1,4 @@
-"""FFmpeg's colour tags to :class:`animevid.pixels.colour.Colour` and back; which of them animevid honours."""
+"""FFmpeg's colour tags to :class:`animevid.pixels.colour.Colour` and back, and which tags animevid supports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNSPECIFIED = 2  # primaries and transfer
 TRANSFER_PQ = 16  # SMPTE ST 2084
 TRANSFER_HLG = 18  # ARIB STD-B67
 
-#: H.273 matrices that swscale converts to BT.709 for us on the way in (0: R'G'B' stored as such; 4 FCC; 7 SMPTE 240M).
+#: H.273 matrices that swscale converts to BT.709 for us on the way in (0: R'G'B'; 4 FCC; 7 SMPTE 240M).
 CONVERTED_MATRICES = frozenset({0, 4, 7})
 
 _UNSUPPORTED_MATRICES = {
@@ -56,7 +56,7 @@ def colour_from_tags(*, matrix: int, colour_range: int, primaries: int, transfer
 
 
 def colour_of(frame: av.VideoFrame, *, container: Colour | None = None) -> Colour:
-    """The tags of a decoded frame; what it leaves open is taken from the ``container``'s tags.
+    """The tags of a decoded frame; unspecified ones are taken from the ``container``.
 
     Raises:
         UnsupportedInputError: as :func:`colour_from_tags`.
@@ -87,7 +87,7 @@ def write_tags(target: Any, colour: Colour) -> None:
 
 
 def is_hdr(colour: Colour) -> bool:
-    """True where the light is coded for a high dynamic range display (PQ or HLG)."""
+    """Whether the transfer function is HDR (PQ or HLG)."""
     return colour.transfer in (TRANSFER_PQ, TRANSFER_HLG)
 
 

@@ -16,8 +16,8 @@ _TRACKS, _TRACK_ENTRY, _TRACK_NUMBER, _VIDEO = b"\x16\x54\xae\x6b", b"\xae", b"\
 
 
 def container_crop(path: Path, *, format_name: str, stream_index: int, width: int, height: int) -> Crop | None:
-    """The crop that the file asks for stream ``stream_index`` of ``width`` x ``height`` px; ``None`` without one."""
-    kind = format_name.split(",")[0] if path.is_file() else ""  # a FIFO is read once
+    """The crop that the file declares for stream ``stream_index`` of ``width`` x ``height`` px; ``None`` if none."""
+    kind = format_name.split(",")[0] if path.is_file() else ""  # a FIFO can only be read once
     try:
         if kind == "mov":
             with path.open("rb") as file:
@@ -33,7 +33,7 @@ def container_crop(path: Path, *, format_name: str, stream_index: int, width: in
 
 
 def _clean_aperture(file: BinaryIO, stream_index: int, width: int, height: int) -> Crop | None:
-    """The "clap" box (ISO/IEC 14496-12, 12.1.4): size and offset of the middle, as four fractions."""
+    """The "clap" box (ISO/IEC 14496-12, 12.1.4): size and offset of the centre, as four fractions."""
     place = find_moov(file)
     if place is None:
         return None
@@ -46,7 +46,7 @@ def _clean_aperture(file: BinaryIO, stream_index: int, width: int, height: int) 
     for wanted in (b"mdia", b"minf", b"stbl", b"stsd"):
         body = next((inner for kind, inner in boxes(body) if kind == wanted), b"")  # it may be damaged
     entry = next((inner for _, inner in boxes(body[8:])), b"")
-    clap = next((inner for kind, inner in boxes(entry[78:]) if kind == b"clap"), None)  # behind the visual sample entry
+    clap = next((inner for kind, inner in boxes(entry[78:]) if kind == b"clap"), None)  # after its fields
     if clap is None or len(clap) < 32:
         return None
     numbers = [int.from_bytes(clap[n : n + 4], "big", signed=True) for n in range(0, 32, 4)]
@@ -69,7 +69,7 @@ def _pixel_crop(data: bytes, stream_index: int) -> Crop | None:
 
 
 def _elements(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """EBML: an identifier and a size, each as long as the zeros at its beginning say."""
+    """EBML elements as (identifier, body). The leading zero bits of identifier and size give their lengths."""
     at = 0
     while at < len(data):
         length = 9 - data[at].bit_length()

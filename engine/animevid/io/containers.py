@@ -1,7 +1,7 @@
-"""What each container is and really carries: a row each, so that it is decided before the first frame.
+"""One row per container: what it can really hold, so that streams are decided before the first frame.
 
-FFmpeg's muxers take more than players find there again: MPEG-TS takes FLAC as private data that nobody hears, MP4 takes
-PCM and breaks off over it when the file is finished. The tests write and read each pair of this table.
+FFmpeg's muxers accept more than players can read: MPEG-TS stores FLAC as private data that no player decodes, and MP4
+accepts PCM but fails when the file is finished. The tests write and read each pair of this table.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _PCM = frozenset(
 )
 _MILLISECONDS, _MPEG_CLOCK = Fraction(1, 1000), Fraction(1, 90000)
 _NOTHING: frozenset[str] = frozenset()
-#: MPEG-TS takes every other codec as private data that nobody shows.
+#: MPEG-TS stores every other codec as private data that players ignore.
 _BROADCAST = frozenset({"h264", "hevc"})
-#: Neither say themselves what shape their pixels have, and FFmpeg's muxer is not told here.
+#: Their bitstreams do not store the sample aspect ratio, and FFmpeg's muxer is not given it here.
 _SQUARE_ONLY = frozenset({"vp9", "av1"})
-#: What Apple's players insist on.
+#: Tags that Apple's players require.
 _APPLE_TAGS = {"hevc": "hvc1"}
 
 
@@ -34,22 +34,22 @@ class Container:
 
     Args:
         muxer (str): its name in FFmpeg.
-        suffixes (tuple[str, ...]): the output names that ask for it.
-        tick (Fraction | None): its own clock, in seconds: frames are put on it by us, so that none falls together with
-            its neighbour. ``None``: it takes the encoder's.
-        default_codec (str): the video codec where none is asked for.
-        codec_tags (dict[str, str]): video codec -> the tag that players expect.
-        alpha_encoders (frozenset[str]): encoders whose opacity it keeps.
-        video (frozenset[str] | None): video codecs that others find again in it; ``None``: those that the muxer takes.
-        square_only (frozenset[str]): video codecs with which it has no place for the shape of pixels.
-        has_one_sound (bool): players take one sound alone, however many are written.
-        audio, subtitles, data (frozenset[str] | None): codecs that it carries so that others find them; ``None``: the
-            muxer is asked itself.
-        audio_encoder (str | None): encodes sound that it does not carry.
-        subtitle_codec (str | None): what text that it does not carry becomes.
-        shows_covers (bool): an attached picture is the film's cover (Matroska does so with an attachment).
-        has_adts (bool): AAC packets have a header each, as in MPEG-TS.
-        asked_only_by_server (bool): the muxer says what it holds only to a server: the table is the answer.
+        suffixes (tuple[str, ...]): the suffixes of output names that select it.
+        tick (Fraction | None): its fixed time base, in seconds; frame times are rounded to it here, so that no two
+            coincide. ``None``: it takes the encoder's.
+        default_codec (str): the video codec if the user names none.
+        codec_tags (dict[str, str]): video codec -> the tag that players require.
+        alpha_encoders (frozenset[str]): encoders whose alpha channel it keeps.
+        video (frozenset[str] | None): video codecs that players find in it; ``None``: those that the muxer accepts.
+        square_only (frozenset[str]): video codecs for which it cannot store the sample aspect ratio.
+        has_one_sound (bool): players use a single audio stream, however many are written.
+        audio, subtitles, data (frozenset[str] | None): codecs that players find in it; ``None``: the muxer is
+            asked.
+        audio_encoder (str | None): re-encodes audio that it cannot hold.
+        subtitle_codec (str | None): the codec to which text subtitles that it cannot hold are converted.
+        shows_covers (bool): an attached picture is the cover (Matroska uses an attachment instead).
+        has_adts (bool): each AAC packet has an ADTS header, as in MPEG-TS.
+        asked_only_by_server (bool): the muxer can only be asked with a connection, so this table decides.
     """
 
     muxer: str
@@ -71,13 +71,13 @@ class Container:
     asked_only_by_server: bool = False
 
     def holds(self, kind: str, codec: str) -> bool | None:
-        """Whether it carries ``codec`` ("audio", "subtitle" or "data"); ``None`` where the table does not say."""
+        """Whether it can hold ``codec`` ("audio", "subtitle" or "data"); ``None`` if the table does not say."""
         held = {"audio": self.audio, "subtitle": self.subtitles, "data": self.data}.get(kind)
         return None if held is None else codec in held
 
     @property
     def audio_fallback(self) -> str | None:
-        """The encoder whose sound it carries; ``None`` where there is none here."""
+        """The encoder for audio that it cannot hold; ``None`` if this FFmpeg lacks it."""
         return self.audio_encoder if self.audio_encoder in av.codecs_available else None
 
 
@@ -153,7 +153,7 @@ CONTAINERS = (
         data=_NOTHING,
         audio_encoder="aac",
     ),
-    # A playlist and its segments, which are MPEG-TS: that row says what they carry.
+    # A playlist and its segments, which are MPEG-TS: that row says what they can hold.
     Container("hls", (".m3u8",), tick=_MPEG_CLOCK),
     Container("rtp_mpegts", tick=_MPEG_CLOCK, video=_BROADCAST, has_adts=True),
     Container("adts", has_adts=True),
@@ -169,12 +169,12 @@ CONTAINERS = (
     ),
 )
 _BY_MUXER = {row.muxer: row for row in CONTAINERS}
-#: Output name's suffix -> FFmpeg's muxer.
+#: Suffix of an output name -> FFmpeg's muxer.
 MUXERS: dict[str, str] = {suffix: row.muxer for row in CONTAINERS for suffix in row.suffixes}
 
 
 def container_of(muxer: str) -> Container:
-    """The row of FFmpeg's ``muxer``; one that is not in the table is asked itself about everything."""
+    """The row of FFmpeg's ``muxer``; for a muxer without a row, an empty one: the muxer is asked about everything."""
     return _BY_MUXER.get(muxer) or Container(muxer)
 
 

@@ -1,4 +1,4 @@
-"""Text subtitles: what a cue says, and cues that overlap in a format whose cues may not."""
+"""Text subtitles: their plain text, and merging overlapping cues for formats that do not allow overlap."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FAR = 1 << 62
 
 
 def subtitle_text(payload: bytes, *, codec: str) -> str:
-    """The plain text of one subtitle packet: styling, drawings and entities are left behind."""
+    """The plain text of one subtitle packet: styling and drawings are removed, entities resolved."""
     if codec == "mov_text":  # 3GPP TS 26.245: two bytes of length, then UTF-8, then style boxes
         length = int.from_bytes(payload[:2], "big")
         return payload[2 : 2 + length].decode("utf-8", "replace")
@@ -32,7 +32,7 @@ def subtitle_text(payload: bytes, *, codec: str) -> str:
 
 
 def webvtt_text(text: str) -> str:
-    """``text`` as a WebVTT cue says it."""
+    """``text`` escaped as a WebVTT cue."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
@@ -47,21 +47,21 @@ class Cue:
 
 @dataclass(slots=True)
 class Stacked:
-    """Cues one after the other, made of cues that overlap: where several are on screen, one says them all.
+    """Turns overlapping cues into consecutive ones: where several are on screen, one cue has all their texts.
 
-    ``add`` takes cues in order of their start. A cue is given when it is known to be over.
+    ``add`` takes cues in order of their start. A cue is returned once its end is known.
     """
 
     _shown: list[Cue] = field(default_factory=list)
     _now: int = 0
 
     def add(self, cue: Cue) -> Iterator[Cue]:
-        """What is over by the time ``cue`` begins."""
+        """The cues that end before ``cue`` begins."""
         yield from self._until(cue.start)
         self._shown.append(cue)
 
     def flush(self) -> Iterator[Cue]:
-        """What is left."""
+        """The remaining cues."""
         yield from self._until(_FAR)
 
     def _until(self, moment: int) -> Iterator[Cue]:

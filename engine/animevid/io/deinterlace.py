@@ -1,4 +1,4 @@
-"""Deinterlaces with FFmpeg's bwdif: a frame keeps its time, and the lines of its second field are interpolated."""
+"""Deinterlaces with FFmpeg's bwdif: frames keep their times, and the lines of the second field are interpolated."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _GONE = (av.error.BlockingIOError, av.error.EOFError)
 class Deinterlacer:
     """Passes progressive frames unchanged; from the first interlaced one on, all go through ``bwdif``.
 
-    It gives one frame for each (not one for each field), one frame late. A frame of another size or pixel format
-    starts a new filter.
+    It outputs one frame per frame (not one per field), with a delay of one frame. A frame of another size or pixel
+    format starts a new filter.
     """
 
     def __init__(self, time_base: Fraction) -> None:
         self._time_base = time_base
         self._graph: Any = None
         self._form: tuple[int, int, str] | None = None
-        #: Whether an interlaced frame has come so far.
+        #: Whether any frame so far was interlaced.
         self.is_needed = False
 
     def through(self, frames: Iterator[Any]) -> Iterator[Any]:
-        """``frames`` (decoded ``av.VideoFrame``), in order, none of them interlaced."""
+        """``frames`` (decoded ``av.VideoFrame``), in order, deinterlaced."""
         for frame in frames:
             self.is_needed = self.is_needed or frame.interlaced_frame
             if not self.is_needed:

@@ -1,4 +1,4 @@
-"""Chooses the encoder and its settings; a hardware encoder only where it opens."""
+"""Chooses the encoder and its settings; a hardware encoder only if it opens."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SOFTWARE_ENCODERS: dict[str, str] = {
 }
 #: Hardware families in the order in which ``hardware="auto"`` tries them.
 HARDWARE_FAMILIES = ("nvenc", "qsv", "videotoolbox", "vaapi", "amf")
-#: What NVENC says on a machine without an NVIDIA GPU, where nobody expects it.
+#: NVENC's messages on a machine without an NVIDIA GPU, which need no notice.
 _NO_NVIDIA_DRIVER = ("Cannot load libcuda", "Cannot load nvcuda")
 _HARDWARE_CODECS = ("h264", "hevc", "av1")
 
@@ -58,10 +58,10 @@ _HIGHEST_CRF = {"libx264": 51, "libx265": 51, "libsvtav1": 63, "libvpx-vp9": 63}
 _NVENC_DEFAULT_CQ = {"h264_nvenc": 20, "hevc_nvenc": 23, "av1_nvenc": 30}
 _NVENC_HIGHEST_CQ = {"h264_nvenc": 51, "hevc_nvenc": 51, "av1_nvenc": 63}
 _NVENC_PRESET = "p5"
-#: Options of libraries that take a list of their own, which is put before a caller's.
-#: x264's macroblock tree, in its AVX-512 form, reads memory that was never written (build 165): the same frames give
-#: other bytes each time, and no film would be resumed exactly. The portable form costs the encoder 1% and gives
-#: the same on every machine of a farm.
+#: Parameters for encoder libraries that take a list of their own; they come before the caller's.
+#: x264's macroblock tree, in its AVX-512 form, reads uninitialized memory (build 165): the same frames give different
+#: bytes each time, so a job could not resume exactly. The portable form costs 1% of encoding time and gives the same
+#: bytes on every machine of a farm.
 _OWN_PARAMETERS = {"libx264": ("x264-params", "cpu-independent=1"), "libx265": ("x265-params", "log-level=error")}
 _ALPHA_FORMATS = {"libvpx-vp9": "yuva420p", "prores_ks": "yuva444p10le"}
 
@@ -89,7 +89,7 @@ class EncoderPlan:
 
 @dataclass(frozen=True, slots=True)
 class FrameFormat:
-    """The frames that the encoder will be given."""
+    """The format of the frames passed to the encoder."""
 
     width: int
     height: int
@@ -102,7 +102,7 @@ class FrameFormat:
 
 
 def choose_encoder(settings: EncodeOptions, frame_format: FrameFormat, *, container: str) -> EncoderPlan:
-    """The encoder that writes ``frame_format`` into ``container`` (FFmpeg's muxer name), opened once to be sure.
+    """The encoder that writes ``frame_format`` into ``container`` (FFmpeg's muxer name), opened once as a check.
 
     Raises:
         OptionError: a preset or quality that the codec does not know.
@@ -147,12 +147,12 @@ def choose_encoder(settings: EncodeOptions, frame_format: FrameFormat, *, contai
 
 
 def chosen_codec(settings: EncodeOptions, *, container: str) -> str:
-    """The codec that is asked for, or that of ``container`` where none is."""
+    """The requested codec, or the default of ``container``."""
     return settings.codec if settings.codec != "auto" else container_of(container).default_codec
 
 
 def container_holds(container: str, encoder: str) -> bool:
-    """Whether FFmpeg's muxer ``container`` carries what ``encoder`` writes, so that others find it."""
+    """Whether FFmpeg's muxer ``container`` can hold what ``encoder`` writes, so that players can read it."""
     carried = container_of(container).video
     codec = next((name for name, known in SOFTWARE_ENCODERS.items() if known == encoder), None)
     if carried is not None and codec is not None and codec not in carried:
@@ -202,14 +202,14 @@ def opening_failure(plan: EncoderPlan, frame_format: FrameFormat) -> str | None:
 
 
 def ffmpegs_words(plan: EncoderPlan, frame_format: FrameFormat) -> str:
-    """What FFmpeg itself says of an encoder that does not open ("The minimum required Nvidia driver ..."), in one line.
+    """FFmpeg's messages about an encoder that does not open ("The minimum required Nvidia driver ..."), in one line.
 
-    Empty where it says nothing. PyAV drops FFmpeg's messages, and what is left of them is an error number. They are
-    asked for while the encoder is opened once more, and no longer: the callback needs the interpreter's lock.
+    Empty if there are none. PyAV drops FFmpeg's messages and keeps only an error number. So they are captured while the
+    encoder is opened once more, and only then, since the callback needs the GIL.
     """
     level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
-    av.logging.set_skip_repeated(False)  # else the second caller hears nothing
+    av.logging.set_skip_repeated(False)  # else a second call gets no messages
     try:
         with av.logging.Capture(local=False) as said:
             opening_failure(plan, frame_format)
@@ -287,7 +287,7 @@ def _options(encoder: str, settings: EncodeOptions, *, has_alpha: bool) -> dict[
         if not 0 <= crf <= highest:
             raise OptionError(f"{crf = } is out of range for {encoder}: 0 (best) to {highest}")
     if encoder in _NAMED_PRESETS and preset is not None and preset not in _NAMED_PRESETS[encoder]:
-        # Asked here, since the encoder itself would complain on the terminal.
+        # Checked here, since the encoder would print its error to the terminal.
         meant = nearest(preset, _NAMED_PRESETS[encoder])
         hint = "" if meant is None else f"; did you mean {meant}?"
         raise OptionError(f"{preset = } is not one that {encoder} knows: {', '.join(_NAMED_PRESETS[encoder])}{hint}")
@@ -323,9 +323,9 @@ def _options(encoder: str, settings: EncodeOptions, *, has_alpha: bool) -> dict[
 
 
 def _nvenc_options(encoder: str, settings: EncodeOptions) -> dict[str, str]:
-    """Constant quality on the scale of ``--crf``, or the bit rate that was asked for.
+    """Constant quality on the scale of ``--crf``, or the requested bit rate.
 
-    B-frames are left to the preset on that GPU (FFmpeg's ``bf = -1``): one that has none refuses a number.
+    The preset decides on B-frames (FFmpeg's ``bf = -1``): a GPU without them refuses a number.
     """
     options = {"rc": "vbr", "preset": settings.preset or _NVENC_PRESET, "tune": "hq"}
     if settings.bitrate_bps is not None:
@@ -334,7 +334,7 @@ def _nvenc_options(encoder: str, settings: EncodeOptions) -> dict[str, str]:
     quality = settings.crf if settings.crf is not None else _NVENC_DEFAULT_CQ.get(encoder, 23)
     if not 0 <= quality <= highest:
         raise OptionError(f"crf = {quality:g} is out of range for {encoder}: 0 (best) to {highest}")
-    # 0 is "automatic" to NVENC; b = 0: the quality alone decides.
+    # NVENC takes 0 as "automatic"; b = 0: no limit on the bit rate.
     return options | {"cq": f"{max(quality, 1):g}", "b": "0"}
 
 

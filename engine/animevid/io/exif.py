@@ -1,4 +1,4 @@
-"""The orientation in EXIF (tag 0x0112, TIFF 6.0 and EXIF 2.32), which is all that animevid reads of it."""
+"""The orientation in EXIF (tag 0x0112, TIFF 6.0 and EXIF 2.32), the only tag that animevid reads."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _ORIENTATIONS = {
 
 
 def exif_orientation(data: bytes) -> Orientation | None:
-    """The orientation that a JPEG, PNG, WebP or TIFF file declares; ``None`` where it says nothing readable."""
+    """The orientation that a JPEG, PNG, WebP or TIFF file declares; ``None`` if it declares none or is damaged."""
     tiff = _tiff_block(data)
     if tiff is None:
         return None
     try:
         return _ORIENTATIONS.get(_orientation_value(tiff))
     except (struct.error, IndexError):
-        return None  # a damaged block says nothing
+        return None  # a damaged block is ignored
 
 
 def _orientation_value(tiff: bytes) -> int:
@@ -64,7 +64,7 @@ def _jpeg_segment(data: bytes) -> bytes | None:
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
-        if marker == 0xDA:  # the coded image begins
+        if marker == 0xDA:  # start of scan: no more metadata
             return None
         (length,) = struct.unpack_from(">H", data, position + 2)
         if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\x00\x00":
@@ -74,7 +74,7 @@ def _jpeg_segment(data: bytes) -> bytes | None:
 
 
 def _chunk(data: bytes, position: int, name: bytes, *, order: str, name_first: bool, extra: int) -> bytes | None:
-    """The body of the first PNG (length, name, body, sum) or RIFF (name, length, body, pad) chunk called ``name``."""
+    """The body of the first PNG (length, name, body, checksum) or RIFF (name, length, body, pad) chunk ``name``."""
     while position + 8 <= len(data):
         head = data[position : position + 8]
         found, size = (head[:4], head[4:]) if name_first else (head[4:], head[:4])

@@ -1,4 +1,4 @@
-"""Brings all frames of a film to one size: crops as the container says, and letterboxes where the size changes."""
+"""Brings all frames of a video to one size: applies the container's crop, and letterboxes frames of another size."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class FrameFit:
         self._crop = crop
         self._stored: tuple[int, int] | None = None
         self._size: tuple[int, int] | None = None
-        #: Frames of this (height, width) need no change; ``None``: not known yet, or they are cropped.
+        #: Frames of this (height, width) need no change; ``None``: not known yet, or frames are cropped.
         self.unchanged_size: tuple[int, ...] | None = None
-        #: The other sizes that were met, (width, height) in pixels, in order.
+        #: The other sizes so far, (width, height) in pixels, in order.
         self.other_sizes: list[tuple[int, int]] = []
 
     def __call__(self, planes: PlanesYUV420) -> PlanesYUV420:
-        """``planes`` cut and, where they differ from the first ones, scaled to fit into them with black bars."""
+        """``planes`` cropped and, if their size differs from the first frame's, letterboxed to it."""
         height, width = stored = planes.y.shape
         if self._stored is None:
             self._stored = stored
@@ -61,7 +61,7 @@ class FrameFit:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """A line where the size changed."""
+        """A line if the size changed."""
         if not self.other_sizes or self._size is None:
             return ()
         others = ", ".join(f"{width}x{height}" for width, height in self.other_sizes[:4])
@@ -82,11 +82,11 @@ def cropped(planes: PlanesYUV420, crop: Crop) -> PlanesYUV420:
 
 
 def letterboxed(planes: PlanesYUV420, size: tuple[int, int]) -> PlanesYUV420:
-    """``planes`` scaled to fit into ``size`` (height, width), in the middle, with black around."""
+    """``planes`` scaled to fit into ``size`` (height, width), centred on black."""
     height, width = size
     scale = min(height / planes.height, width / planes.width)
     inner = min(height, max(2, round(planes.height * scale))), min(width, max(2, round(planes.width * scale)))
-    # Bars of a whole number of chroma samples; a rest of one pixel is no bar.
+    # Bars of a whole number of chroma samples; no bar for a single remaining pixel.
     inner = height if height - inner[0] < 2 else inner[0], width if width - inner[1] < 2 else inner[1]
     scaled = resize_planes(planes, inner)
     top, left = (height - inner[0]) // 4 * 2, (width - inner[1]) // 4 * 2

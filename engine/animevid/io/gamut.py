@@ -1,6 +1,6 @@
-"""Wide colours brought to sRGB: photos in Adobe RGB, Display P3 or whatever their ICC profile says.
+"""Converts wide-gamut photos to sRGB: Adobe RGB, Display P3 or any ICC profile.
 
-A style expects the colours of an ordinary screen, and JPEG, PNG and WebP without a profile are shown as sRGB.
+Styles expect sRGB, and JPEG, PNG and WebP without a profile are shown as sRGB.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Floats = npt.NDArray[np.float32]
 
 _TABLE_SIZE = 4096
-_SAME_WITHIN = 3  # levels of 255 that rounding and another maker's sRGB profile may differ by
+_SAME_WITHIN = 3  # tolerance in levels of 255, for rounding and other vendors' sRGB profiles
 _WHITE = (0.3127, 0.3290)  # D65
 _SRGB = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060))
 
@@ -48,14 +48,14 @@ _TAGGED = {
 
 
 def tagged_gamut(planes: PlanesYUV420) -> Gamut | None:
-    """The wide gamut that the tags of ``planes`` name; ``None`` for ordinary colours and for HDR."""
+    """The wide gamut in the tags of ``planes``; ``None`` for sRGB-like colours and for HDR."""
     return None if is_hdr(planes.colour) else _TAGGED.get(planes.colour.primaries)
 
 
 def gamut_to_srgb(planes: PlanesYUV420, gamut: Gamut) -> PlanesYUV420:
-    """``planes``, whose numbers mean ``gamut``, in sRGB: linear light by the curve, the primaries' matrix, and back.
+    """``planes`` converted from ``gamut`` to sRGB: to linear light, through the matrix of primaries, and back.
 
-    What sRGB cannot show is clipped. Depth, range, matrix and alpha stay.
+    Colours outside sRGB are clipped. Depth, range, matrix and alpha are unchanged.
     """
     code = np.linspace(0, 1, _TABLE_SIZE, dtype=np.float32)
     to_light = np.power(code, gamut.exponent).astype(np.float32) if gamut.exponent else _srgb_to_light(code)
@@ -69,10 +69,9 @@ def gamut_to_srgb(planes: PlanesYUV420, gamut: Gamut) -> PlanesYUV420:
 
 
 def profile_to_srgb(planes: PlanesYUV420, profile: bytes) -> tuple[PlanesYUV420, str | None]:
-    """``planes``, whose numbers mean what the ICC ``profile`` says, in sRGB; and the profile's name.
+    """``planes`` converted from the ICC ``profile`` to sRGB, and the name of the profile.
 
-    The name is ``None`` where nothing was to be done, the profile being sRGB by another name, and empty where it cannot
-    be read.
+    The name is ``None`` if the profile is equivalent to sRGB and nothing was converted, and empty if it cannot be read.
     Colours go through 8 bits a channel (Little CMS, relative colorimetric with black point compensation).
     """
     from PIL import Image, ImageCms
@@ -87,7 +86,7 @@ def profile_to_srgb(planes: PlanesYUV420, profile: bytes) -> tuple[PlanesYUV420,
         rgb = planes_to_rgb(planes)
         given = Image.fromarray(np.ascontiguousarray(rgb[..., 0]) if is_grey else rgb)
         converted = np.asarray(transform.apply(given))
-    except Exception as error:  # ImageCms.PyCMSError, and whatever a damaged profile brings up
+    except Exception as error:  # ImageCms.PyCMSError, and others for damaged profiles
         log.debug("the colour profile is not applied: %s", error)
         return planes, ""
     colour = replace(planes.colour, primaries=1, transfer=13)

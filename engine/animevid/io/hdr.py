@@ -1,8 +1,8 @@
-"""Tone maps HDR to SDR: PQ and HLG frames become BT.709, so that a style sees ordinary colours.
+"""Tone maps HDR to SDR: PQ and HLG frames become BT.709, since styles expect SDR colours.
 
-The operator is the EETF of Report ITU-R BT.2390-10 (5.4.1), applied to the largest of R, G, B so that hues stay, from a
+The operator is the EETF of Report ITU-R BT.2390-10 (5.4.1), applied to the largest of R, G, B to preserve hue, from a
 1000 cd/m2 master to a 203 cd/m2 reference white (BT.2408); then BT.2020 primaries to BT.709 (BT.2087) and BT.1886's
-inverse. It is meant to look right, not to be fast.
+inverse. It favours quality over speed.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def open_tone_mapper(colour: Colour, *, allowed: bool) -> ToneMapper | None:
     """The tone mapper that frames of ``colour`` need; ``None`` for SDR.
 
     Raises:
-        UnsupportedInputError: HDR, and the caller does not want it mapped.
+        UnsupportedInputError: HDR, and tone mapping is not allowed.
     """
     if not is_hdr(colour):
         return None
@@ -100,7 +100,7 @@ class ToneMapper:
         self._encode = np.power(root, 2 / 2.4).astype(np.float32)  # BT.1886 inverse of root**2
 
     def __call__(self, planes: PlanesYUV420) -> PlanesYUV420:
-        """``planes`` (PQ or HLG, BT.2020) as SDR BT.709; alpha passes."""
+        """``planes`` (PQ or HLG, BT.2020) as SDR BT.709; alpha is unchanged."""
         rgb = _planes_to_rgb(planes)
         light = self._linear_nits(rgb)
         peak = light.max(axis=2)
@@ -126,7 +126,7 @@ class ToneMapper:
 
 
 def _planes_to_rgb(planes: PlanesYUV420) -> Floats:
-    """Non-linear R'G'B' in 0..1, ``(H, W, 3)``; BT.2020 where the tags do not say otherwise."""
+    """Non-linear R'G'B' in 0..1, ``(H, W, 3)``; BT.2020 unless the tags say otherwise."""
     matrix = planes.colour.matrix
     kr, kb = LUMA_COEFFICIENTS[Matrix.BT2020 if matrix is Matrix.UNSPECIFIED else matrix]
     scale = 1 << (planes.bit_depth - 8)

@@ -1,4 +1,4 @@
-"""HEIF and AVIF photos made of parts (ISO/IEC 23008-12): tiles, opacity in an auxiliary image, crop, orientation."""
+"""HEIF and AVIF photos composed of items (ISO/IEC 23008-12): tiles, alpha as an auxiliary image, crop, orientation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UPRIGHT = Orientation()
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A photo in tiles: how many, its size after they are put together and cut, and their items' numbers in order."""
+    """A photo in tiles: rows and columns, the size of the composed and cropped image, and the item numbers in order."""
 
     rows: int
     columns: int
@@ -33,13 +33,13 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a photo is made of.
+    """The parts of a photo.
 
     Args:
         image (int | Grid): the item that is shown, or its tiles.
-        alpha (int | Grid | None): the auxiliary image that holds its opacity.
-        clean_aperture (tuple[float, ...]): width, height and offset of the middle of what is shown, in pixels; empty:
-            all of it.
+        alpha (int | Grid | None): the auxiliary image with its alpha channel.
+        clean_aperture (tuple[float, ...]): width, height and centre offset of the visible area, in pixels; empty:
+            everything.
         orientation (Orientation): how to bring it upright.
     """
 
@@ -49,7 +49,7 @@ class Layout:
     orientation: Orientation = _UPRIGHT
 
     def crop(self, width: int, height: int) -> Crop | None:
-        """The edges that are left out of an image of that size; ``None`` where none are."""
+        """The crop for an image of that size; ``None`` if there is none."""
         if len(self.clean_aperture) < 4:
             return None
         wide, high, x, y = self.clean_aperture
@@ -71,7 +71,7 @@ class _Meta:
 
 
 def layout_of(data: bytes) -> Layout | None:
-    """What the primary item of the file ``data`` is made of; ``None`` where the file does not say."""
+    """The parts of the primary item of the file ``data``; ``None`` if the file does not list them."""
     meta = _meta(data)
     primary = meta.primary
     if primary is None or primary not in meta.kinds:
@@ -88,7 +88,7 @@ def layout_of(data: bytes) -> Layout | None:
         elif kind == b"irot" and body:
             turn += -90 * (body[0] & 3)  # anti-clockwise, 6.5.10
         elif kind == b"imir" and body:  # 6.5.12: 0 exchanges top and bottom, 1 left and right
-            # It comes behind the turn; an orientation mirrors first, which turns the other way round.
+            # The file mirrors after the turn; an Orientation mirrors first, which reverses the turn.
             mirrored, turn = not mirrored, -turn + (0 if body[0] & 1 else 180)
     return Layout(
         _item_or_grid(data, meta, primary),
@@ -99,13 +99,13 @@ def layout_of(data: bytes) -> Layout | None:
 
 
 def grid_of(data: bytes) -> Grid | None:
-    """The grid that the primary item of the file ``data`` is (6.6.2.3.2); ``None`` where it is another."""
+    """The grid (6.6.2.3.2) of the primary item of the file ``data``; ``None`` if that is no grid."""
     layout = layout_of(data)
     return layout.image if layout is not None and isinstance(layout.image, Grid) else None
 
 
 def item_of_kind(data: bytes, kind: bytes) -> bytes | None:
-    """The bytes of the first item of ``kind`` (``b"Exif"``); ``None`` without one."""
+    """The bytes of the first item of ``kind`` (``b"Exif"``); ``None`` if there is none."""
     meta = _meta(data)
     number = next((number for number, found in meta.kinds.items() if found == kind), None)
     return None if number is None else _item(data, meta, number)
@@ -127,7 +127,7 @@ def _is_alpha(meta: _Meta, item: int) -> bool:
 
 
 def _meta(data: bytes) -> _Meta:
-    """What is damaged is not there."""
+    """The items of the file; damaged parts are left out."""
     meta = _Meta()
     body = next((inner for kind, inner in boxes(data) if kind == b"meta"), b"")[4:]
     for kind, inner in boxes(body):
@@ -147,14 +147,14 @@ def _meta(data: bytes) -> _Meta:
 
 
 def _kinds(entries: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and kind of each item, by its "infe" (8.11.6)."""
+    """Number and kind of each item, from "infe" (8.11.6)."""
     for _, body in boxes(entries):
-        size = 4 if body[:1] > b"\2" else 2  # of the item's number; two bytes of its protection follow
+        size = 4 if body[:1] > b"\2" else 2  # of the item's number; two bytes for its protection follow
         yield int.from_bytes(body[4 : 4 + size], "big"), body[6 + size : 10 + size]
 
 
 def _references(inner: bytes) -> Iterator[tuple[bytes, int, tuple[int, ...]]]:
-    """Kind, item and the items that it refers to (8.11.12)."""
+    """Kind, item and referenced items of each reference (8.11.12)."""
     size = 4 if inner[:1] != b"\0" else 2
     for kind, body in boxes(inner[4:]):
         count = int.from_bytes(body[size : size + 2], "big")
@@ -187,7 +187,7 @@ def _properties(inner: bytes) -> dict[int, list[tuple[bytes, bytes]]]:
 
 
 def _item(data: bytes, meta: _Meta, number: int) -> bytes | None:
-    """The bytes of an item by "iloc" (8.11.3), in the file or in "idat"."""
+    """The bytes of an item, located by "iloc" (8.11.3) in the file or in "idat"."""
     table = meta.locations
     if len(table) < 8 or table[0] > 2:
         return None
@@ -219,7 +219,7 @@ def _item(data: bytes, meta: _Meta, number: int) -> bytes | None:
 
 
 def put_together(tiles: Sequence[PlanesYUV420], grid: Grid) -> PlanesYUV420:
-    """One image of ``tiles``, row by row, cropped to its size."""
+    """The image composed of ``tiles``, row by row, cropped to its size."""
     columns = grid.columns
 
     def join(planes: Sequence[Plane], height: int, width: int) -> Plane:
@@ -239,7 +239,7 @@ def put_together(tiles: Sequence[PlanesYUV420], grid: Grid) -> PlanesYUV420:
 
 
 def with_alpha(planes: PlanesYUV420, alpha: PlanesYUV420) -> PlanesYUV420:
-    """``planes`` with the luma of ``alpha`` as opacity, at their size and depth."""
+    """``planes`` with the luma of ``alpha`` as alpha channel, at their size and depth."""
     levels: Any = alpha.y
     if alpha.colour.range is ColourRange.LIMITED:
         black, span = (level << (alpha.bit_depth - 8) for level in (16, 219))

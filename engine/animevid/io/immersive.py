@@ -1,7 +1,7 @@
-"""What a film says of itself where it is spherical (360°) or stereoscopic (3D): from a decoded frame to boxes of MP4.
+"""Metadata of spherical (360°) and stereoscopic (3D) video: read from a decoded frame, written as MP4 boxes.
 
-FFmpeg reads MP4, MOV, Matroska and the streams' own messages alike and hands it on with each frame. PyAV cannot give it
-to a muxer, so the boxes are made here. They follow Google's "Spherical Video V2" and, for what that can say, "V1"
+FFmpeg reads it from MP4, MOV, Matroska and the bitstream, and attaches it to each frame. PyAV cannot pass it to a
+muxer, so the boxes are made here. They follow Google's "Spherical Video V2" and, where possible, also "V1"
 (https://github.com/google/spatial-media/tree/master/docs).
 """
 
@@ -10,13 +10,13 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-#: AVStereo3D and AVSphericalMapping of libavutil, as far as they are used.
+#: AVStereo3D and AVSphericalMapping of libavutil, the fields that are used.
 _STEREO = struct.Struct("=ii")
 _SPHERICAL = struct.Struct("=i3i4II")
 _FLAT, _SIDE_BY_SIDE, _TOP_BOTTOM = 0, 1, 2
 _EQUIRECTANGULAR, _CUBE_MAP, _TILE, _HALF = 0, 1, 2, 3
 _SWAPPED = 1
-#: How much of the width lies outside of half a sphere, on either side (a fraction of 2**32).
+#: The share of the width outside half a sphere, on each side (a fraction of 2**32).
 _QUARTER = 1 << 30
 _V1_IDENTIFIER = bytes.fromhex("ffcc8263f8554a938814587a02521fdd")
 _V1 = (
@@ -61,7 +61,7 @@ class Sphere:
 
 @dataclass(frozen=True, slots=True)
 class Immersive:
-    """What of both a film is; ``lost`` names what is not understood here."""
+    """Stereo and spherical properties of a video; ``lost`` names properties that are not supported."""
 
     stereo: Stereo | None = None
     sphere: Sphere | None = None
@@ -75,7 +75,7 @@ class Immersive:
 
     @property
     def entry_boxes(self) -> bytes:
-        """What belongs into the sample entry (V2)."""
+        """The boxes for the sample entry (V2)."""
         boxes = b""
         if self.stereo is not None:
             boxes += _full_box(b"st3d", bytes([_st3d_mode(self.stereo)]))
@@ -85,7 +85,7 @@ class Immersive:
 
     @property
     def track_boxes(self) -> bytes:
-        """What belongs into the track (V1): of whole equirectangular spheres alone."""
+        """The boxes for the track (V1): only for full equirectangular spheres."""
         if self.sphere is None or self.sphere.is_cube or any(self.sphere.bounds):
             return b""
         mode = ""
@@ -96,7 +96,7 @@ class Immersive:
 
 
 def immersive_of(side_data: dict[str, bytes]) -> Immersive | None:
-    """What a frame's side data (by PyAV's names) say; ``None`` for an ordinary film."""
+    """The properties in a frame's side data (by PyAV's names); ``None`` for ordinary video."""
     stereo, sphere, lost = None, None, []
     if "STEREO3D" in side_data:
         kind, flags = _STEREO.unpack_from(side_data["STEREO3D"])

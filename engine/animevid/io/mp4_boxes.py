@@ -1,4 +1,4 @@
-"""Boxes of MP4 and MOV (ISO/IEC 14496-12): found, and put into the track of a finished file."""
+"""Finds boxes of MP4 and MOV (ISO/IEC 14496-12), and inserts boxes into a track of a finished file."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import BinaryIO
 
 _HEADER = 8
-#: What comes before the boxes of a sample description (12.3.2 there) and of a visual sample entry (12.1.3).
+#: Number of bytes before the boxes of a sample description (12.3.2 there) and of a visual sample entry (12.1.3).
 _DESCRIPTION, _ENTRY = 8, 78
 _CHUNK_BYTES = 4 << 20
 
-#: Where a box begins and ends, with its header.
+#: Start and end of a box, including its header.
 Span = tuple[int, int]
 
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of the boxes that follow each other in ``data``; the last one may be cut short."""
+    """Kind and body of consecutive boxes in ``data``; the last one may be truncated."""
     for kind, (begin, end) in spans(data, (0, len(data))):
         yield kind, data[begin + _HEADER : end]
 
 
 def spans(data: bytes | bytearray, within: Span) -> Iterator[tuple[bytes, Span]]:
-    """Kind and place of the boxes that follow each other in a part of ``data``."""
+    """Kind and span of consecutive boxes in a part of ``data``."""
     at, end = within
     while at + _HEADER <= end:
         length = int.from_bytes(data[at : at + 4], "big")
@@ -34,7 +34,7 @@ def spans(data: bytes | bytearray, within: Span) -> Iterator[tuple[bytes, Span]]
 
 
 def find_moov(file: BinaryIO) -> Span | None:
-    """Where a file's "moov" lies."""
+    """The span of a file's "moov"."""
     at, size = 0, os.fstat(file.fileno()).st_size
     while at + _HEADER <= size:
         file.seek(at)
@@ -50,16 +50,16 @@ def find_moov(file: BinaryIO) -> Span | None:
 
 
 def add_boxes(path: Path, *, video_track: int, into_entry: bytes, into_track: bytes) -> bool:
-    """Put boxes into a finished file that lies on the disk.
+    """Insert boxes into a finished file on disk.
 
     Args:
-        path: an MP4 or MOV that is not in fragments.
+        path: an MP4 or MOV that is not fragmented.
         video_track: index among the video tracks, from 0.
-        into_entry: what is put behind the other boxes of the track's sample entry.
-        into_track: what is put behind the track's other boxes.
+        into_entry: appended to the boxes of the track's sample entry.
+        into_track: appended to the boxes of the track.
 
     Returns:
-        Whether that could be done; the file is as it was where not.
+        Whether that was possible; if not, the file is unchanged.
     """
     with path.open("r+b") as file:
         place = find_moov(file)
@@ -70,7 +70,7 @@ def add_boxes(path: Path, *, video_track: int, into_entry: bytes, into_track: by
         track = _video_track(moov, video_track)
         if track is None:
             return False
-        # The later place first: the earlier one stays where it is.
+        # The later position first: the earlier one does not move.
         _insert(moov, into_track, at=track[1][1], around=track[:2])
         _insert(moov, into_entry, at=track[-1][1], around=track)
         grown = len(into_entry) + len(into_track)
@@ -90,11 +90,11 @@ def _insert(moov: bytearray, new: bytes, *, at: int, around: list[Span]) -> None
 
 
 def _video_track(moov: bytes | bytearray, number: int) -> list[Span] | None:
-    """The spans of "moov", the track, and what leads to its first sample entry, which is the last."""
+    """The spans from "moov" down through the track to its first sample entry, the last one."""
     whole = (0, len(moov))
     inside = (_HEADER, len(moov))
     if _child(moov, inside, b"mvex") is not None:
-        return None  # fragments, each with offsets of its own
+        return None  # fragments have their own offsets
     found = 0
     for kind, track in spans(moov, inside):
         if kind != b"trak":
@@ -118,7 +118,7 @@ def _video_track(moov: bytes | bytearray, number: int) -> list[Span] | None:
 
 
 def _move_chunks(moov: bytearray, *, behind: int, by: int) -> bool:
-    """Add ``by`` to the places of chunks that lie behind ``behind`` in the file; false where they have no room."""
+    """Add ``by`` to the offsets of chunks after position ``behind`` in the file; false if an offset would overflow."""
     for kind, track in spans(moov, (_HEADER, len(moov))):
         table: Span | None = track if kind == b"trak" else None
         for wanted in (b"mdia", b"minf", b"stbl"):
@@ -140,7 +140,7 @@ def _move_chunks(moov: bytearray, *, behind: int, by: int) -> bool:
 
 
 def _make_room(file: BinaryIO, at: int, count: int) -> None:
-    """Move what lies from ``at`` on by ``count`` bytes, the end first."""
+    """Move everything from ``at`` on by ``count`` bytes, starting at the end."""
     end = file.seek(0, os.SEEK_END)
     while end > at:
         begin = max(at, end - _CHUNK_BYTES)

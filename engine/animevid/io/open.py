@@ -120,7 +120,7 @@ def _is_still(path: Path) -> bool:
 
 
 def keeps_pixel_shape(path: Spec, settings: OutputOptions) -> bool:
-    """Whether what is written to ``path`` can say that its pixels are not square; images and animations cannot."""
+    """Whether the output at ``path`` can store a sample aspect ratio; images and animations cannot."""
     suffix = Path(os.fspath(path)).suffix.lower()
     if is_local_file(path) and settings.muxer is None and suffix not in MUXERS:
         return False
@@ -138,12 +138,12 @@ def open_sink(
 ) -> Sink:
     """A sink for an output name: a video container, ``.gif``/``.apng``/``.webp``, an image, a folder, a URL or ``-``.
 
-    A name without a suffix, one that ends in ``/`` and an existing folder mean a folder of images, as does a pattern
+    A name without a suffix, one that ends in ``/`` or an existing folder means a folder of images, as does a pattern
     (``out/%05d.png``). ``.webp`` is a still for a still template, else an animation. Arguments as in
     :class:`VideoSink`; images and animations use ``settings.overwrite`` only.
 
     Raises:
-        UsageError: a suffix that nothing writes, or one image asked of a film.
+        UsageError: a suffix that no sink writes, or a single image for a video.
         OutputError: the target exists or cannot be written.
     """
     settings = settings or OutputOptions()

@@ -41,7 +41,7 @@ def orientation_from_matrix(matrix: tuple[int, ...]) -> Orientation:
     """
     a, b, _, c, d, *_ = matrix
     mirrored = a * d - b * c < 0
-    if mirrored:  # undo the left-right mirror that is applied first, and the rest is a pure turn
+    if mirrored:  # undo the left-right mirror, which is applied first; the rest is a pure turn
         a, b = -a, -b
     if abs(a) >= abs(b):
         return Orientation(0 if a >= 0 else 180, mirrored)
@@ -57,7 +57,7 @@ def orientation_of(frame: av.VideoFrame, *, codec: str = "") -> Orientation:
         return Orientation(-frame.rotation % 360 // 90 * 90)
     try:
         matrix = listed(frame).get(SideDataType.DISPLAYMATRIX)
-    except ValueError:  # PyAV cannot list side data newer than itself (EXIF, say); the turn alone it can tell
+    except ValueError:  # PyAV cannot list side data types newer than itself (EXIF); the turn is still known
         return Orientation(-frame.rotation % 360 // 90 * 90)
     if matrix is None:
         return Orientation()
@@ -68,7 +68,7 @@ def turn_upright(planes: PlanesYUV420, orientation: Orientation) -> PlanesYUV420
     """``planes`` mirrored and turned as ``orientation`` says (a copy; the same object if nothing is to be done).
 
     Chroma moves with its samples: where the source sites it left of the luma (MPEG-2 siting), a turn moves it by up to
-    half a luma pixel, as every player and FFmpeg's own ``transpose`` do.
+    half a luma pixel, as in every player and in FFmpeg's own ``transpose``.
     """
     if orientation.is_upright:
         return planes

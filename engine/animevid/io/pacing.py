@@ -10,16 +10,16 @@ from fractions import Fraction
 #: Waits check ``should_stop`` this often.
 _MAX_SLEEP_SECONDS = 0.1
 #: The longest time that a frame is held. Servers take a longer silence for a broken connection, and a longer gap is
-#: more likely a jump of the film's clock than a frame to be shown for so long.
+#: more likely a jump of the video's clock than a frame that lasts so long.
 MAX_HOLD_SECONDS = 10.0
 
 
 class Pacer:
     """Holds each frame until its time, counted from the first one. One thread uses it.
 
-    A late frame goes at once, and so do those after it until the delay is made up for, since the viewers' buffers have
-    shrunk by it. No frame is held for more than :data:`MAX_HOLD_SECONDS`: after a jump of the clock, time is counted
-    from the frame that jumped.
+    A late frame goes at once, and so do those after it until the delay is made up for, since it has
+    drained the viewers' buffers. No frame is held for more than :data:`MAX_HOLD_SECONDS`: after a jump of the clock,
+    time is counted from the frame that jumped.
 
     ``should_stop`` ends a wait early. ``now`` and ``sleep`` are those of a clock, in seconds.
     """

@@ -9,10 +9,11 @@ from typing import Any
 
 
 class PacketQueue:
-    """Carries undecoded packets (audio, subtitles, further video, data) from a source to one sink.
+    """Passes undecoded packets (audio, subtitles, further video, data) from a source to one sink.
 
     The source ``put``s packets as it reads for frames, and the sink ``take``s them before each frame that it writes.
-    So the queue holds what lies between the two in the file: the pipeline's queues bound it, not the clip's length.
+    So the queue holds the packets between the two positions in the file: the pipeline's queues bound it, whatever the
+    length of the clip.
     Packets of streams without a subscriber are dropped. Safe between two threads.
     """
 
@@ -59,7 +60,7 @@ class PacketQueue:
                     self._last_dts[packet.stream_index] = packet.dts, packet.time_base
 
     def last_dts_seconds(self, stream_index: int) -> Fraction | None:
-        """When the last packet of a stream is to be decoded, on the clock that it was put with; ``None`` before any."""
+        """When the last packet of a stream is to be decoded, on the clock of ``put``; ``None`` before the first."""
         with self._lock:
             if stream_index not in self._last_dts:
                 return None

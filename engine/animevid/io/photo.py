@@ -1,6 +1,6 @@
 """The metadata of a photo: EXIF and the ICC colour profile.
 
-Read with Pillow, which finds both in JPEG, PNG, WebP, TIFF and JPEG 2000; in HEIC and AVIF they are items and boxes.
+Pillow reads both from JPEG, PNG, WebP, TIFF and JPEG 2000; in HEIC and AVIF they are items and boxes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 _ORIENTATION, _COLOUR_SPACE, _WIDTH, _HEIGHT, _MAKER_NOTE, _INTEROPERABILITY = 274, 40961, 40962, 40963, 37500, 40965
 _EXIF_IFD, _SRGB = 0x8769, 1
 _HEADER = b"Exif\x00\x00"
-_MAX_SEGMENT = 65533  # of a JPEG: two bytes say the length, their own two included
+_MAX_SEGMENT = 65533  # of a JPEG: two bytes hold the length, which includes them
 
 
 @dataclass(frozen=True, slots=True)
 class PhotoTags:
     """``exif`` (with its ``Exif`` header) and an ICC ``profile``, each empty where there is none.
 
-    ``is_cmyk``: the pixels are ink, which Pillow makes colours of by that profile.
+    ``is_cmyk``: the image is CMYK, which Pillow converts by that profile.
     """
 
     exif: bytes = b""
@@ -36,7 +36,7 @@ class PhotoTags:
 
 
 def tags_of(data: bytes, demuxer: str) -> PhotoTags:
-    """The tags of the image file ``data``, of the kind that FFmpeg reads with ``demuxer``; none where none are read."""
+    """The tags of the image file ``data``, of the kind that FFmpeg reads with ``demuxer``; empty for other kinds."""
     if demuxer == "mov":
         return PhotoTags(_heif_exif(data), _heif_profile(data))
     try:
@@ -49,7 +49,7 @@ def tags_of(data: bytes, demuxer: str) -> PhotoTags:
 
 
 def open_image(data: bytes) -> Any:
-    """``data`` as Pillow opens it: its header is read, nothing decoded, and any size passes."""
+    """``data`` opened with Pillow: only the header is read; any size is allowed."""
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -83,7 +83,7 @@ def lasting_exif(exif: bytes) -> bytes:
 
 
 def says_adobe_rgb(exif: bytes) -> bool:
-    """Whether EXIF alone says that the numbers are Adobe RGB, as cameras do (DCF 2.0: interoperability ``R03``)."""
+    """Whether EXIF declares Adobe RGB, as cameras do (DCF 2.0: interoperability ``R03``)."""
     from PIL import Image
 
     try:
@@ -104,7 +104,7 @@ def with_exif(data: bytes, exif: bytes) -> bytes:
             at += 2 + int.from_bytes(data[4:6], "big")
         return data[:at] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[at:]
     if data.startswith(b"\x89PNG"):
-        at = 8 + 12 + int.from_bytes(data[8:12], "big")  # behind IHDR
+        at = 8 + 12 + int.from_bytes(data[8:12], "big")  # after IHDR
         body = b"eXIf" + exif.removeprefix(_HEADER)
         chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
         return data[:at] + chunk + data[at:]
@@ -112,7 +112,7 @@ def with_exif(data: bytes, exif: bytes) -> bytes:
 
 
 def _heif_exif(data: bytes) -> bytes:
-    """ISO/IEC 23008-12, A.2.1: four bytes say where the TIFF structure begins behind them."""
+    """ISO/IEC 23008-12, A.2.1: the first four bytes give the offset of the TIFF structure after them."""
     item = item_of_kind(data, b"Exif")
     if item is None or len(item) < 12:
         return b""

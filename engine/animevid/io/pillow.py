@@ -16,7 +16,7 @@ from animevid.io.planes_io import STILL_RGB
 from animevid.pixels import rgb_to_planes
 from animevid.pixels.planes import PlanesYUV420
 
-#: Pillow warns from 89 million pixels on and refuses twice that; the largest panoramas of phones have 100.
+#: Pillow warns from 89 million pixels on and refuses twice that; the largest phone panoramas have 100 million.
 _MAX_PIXELS = 300_000_000
 _ALPHA_MODES = ("RGBA", "LA", "La", "PA", "RGBa")
 
@@ -57,7 +57,7 @@ def read_animation(data: bytes, *, name: str) -> Iterator[TimedFrame]:
     Raises:
         InputError: damaged.
     """
-    has_alpha = len(data) > 20 and bool(data[20] & 0x10)  # of the header VP8X; Pillow's frames are always RGBA
+    has_alpha = len(data) > 20 and bool(data[20] & 0x10)  # a flag of the VP8X header; Pillow's frames are always RGBA
     with _opened(data, name) as image:
         start = Fraction(0)
         for number in range(getattr(image, "n_frames", 1)):
@@ -97,7 +97,7 @@ def _opened(data: bytes, name: str) -> Any:
             ) from None
     try:
         image = open_image(data)
-    except Exception as error:  # Pillow's plug-ins raise any kind of exception over damaged files
+    except Exception as error:  # Pillow's plug-ins raise any kind of exception for damaged files
         raise _damaged(name) from error
     if image.width * image.height > _MAX_PIXELS:
         size = f"{image.width}x{image.height}"
@@ -129,7 +129,7 @@ def _planes_of(image: Any, name: str) -> PlanesYUV420:
 
 
 def _cmyk_to_rgb(image: Any) -> Any:
-    """By the image's own profile; without one as Pillow does it."""
+    """Convert by the image's profile, or by Pillow's default without one."""
     import io
 
     from PIL import ImageCms

@@ -1,4 +1,4 @@
-"""Between FFmpeg's frames and :class:`PlanesYUV420`: views without a copy in, one memcpy a plane out."""
+"""Converts between FFmpeg's frames and :class:`PlanesYUV420`: input without a copy, output with one copy per plane."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VIEWABLE = {
     "yuv420p10le": 10,
     "yuva420p10le": 10,
 }
-#: What R'G'B' becomes: as video has it, and as JPEG (JFIF) has it.
+#: The colour to which R'G'B' is converted: that of video, and that of JPEG (JFIF).
 VIDEO_RGB = Colour(Matrix.BT709, ColourRange.LIMITED)
 STILL_RGB = Colour(Matrix.BT601, ColourRange.FULL)
 _SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
@@ -41,7 +41,7 @@ def format_has_alpha(pixel_format: av.VideoFormat) -> bool:
 
 
 def format_bit_depth(pixel_format: av.VideoFormat) -> int:
-    """8, or 10 for anything deeper: what the planes of such a source hold."""
+    """The bit depth of planes read from that format: 8, or 10 for anything deeper."""
     if pixel_format.name == "pal8":
         return 8
     return 8 if max(part.bits for part in pixel_format.components) <= 8 else 10
@@ -68,12 +68,11 @@ def _view_frame(frame: av.VideoFrame, *, bit_depth: int, colour: Colour) -> Plan
 
 
 class PlaneReader:
-    """Brings decoded frames to planar 4:2:0: a view where they already are, swscale where not.
+    """Converts decoded frames to planar 4:2:0: a view if they already are, else with swscale.
 
-    Holds swscale's context, so one reader serves one thread. ``rgb_colour`` is what R'G'B' becomes (its matrix and
-    range): BT.709 limited, as video has it, unless something else is given. ``container_colour`` has tags for what the
-    frames leave open. Set ``keep_alpha`` false and an alpha channel is flattened over black (for sources whose format
-    has one that they do not use).
+    Holds swscale's context, so one reader serves one thread. ``rgb_colour`` is the matrix and range to which R'G'B'
+    is converted (default: BT.709 limited, as in video). ``container_colour`` replaces tags that frames lack. With
+    ``keep_alpha`` false, an alpha channel is flattened over black (for sources that do not use theirs).
     """
 
     def __init__(self, *, rgb_colour: Colour = VIDEO_RGB, container_colour: Colour | None = None) -> None:
@@ -90,7 +89,7 @@ class PlaneReader:
         Chroma of 4:2:2 and 4:4:4 is filtered down (bicubic). R'G'B' becomes Y'CbCr as ``rgb_colour`` says.
 
         Raises:
-            UnsupportedInputError: a colour matrix that cannot be honoured.
+            UnsupportedInputError: a colour matrix that is not supported.
         """
         planes = self._read(frame)
         return planes if self.keep_alpha or planes.alpha is None else flatten_alpha(planes)
@@ -164,7 +163,7 @@ def _split_nv12(frame: av.VideoFrame, colour: Colour) -> PlanesYUV420:
 class PlaneWriter:
     """Puts planes into FFmpeg frames for an encoder of one fixed size and pixel format.
 
-    The frame is recycled: it is written again as soon as the encoder has let go of it (and replaced while it has not).
+    The frame is recycled: it is reused once the encoder has released it, and replaced otherwise.
     Frames one pixel short of the target are extended by repeating their last column or row.
     """
 
@@ -195,8 +194,8 @@ class PlaneWriter:
         return self._convert(frame, planes.colour)
 
     def _frame(self, name: str, *, same_code: bool) -> av.VideoFrame:
-        # yuvj420p has the layout of yuv420p; a frame that is already named as the encoder wants needs no swscale.
-        # One of another range must keep its own name: swscale takes what is called yuvj for full range already.
+        # yuvj420p has the layout of yuv420p; a frame with the format name that the encoder expects needs no
+        # swscale. A frame of another range must keep its name, since swscale takes yuvj for full range.
         if self.pixel_format == "yuvj420p" and name == "yuv420p" and same_code:
             name = "yuvj420p"
         frame = self._recycled.get(name)

@@ -1,4 +1,4 @@
-"""Which streams belong to the film: those of its programme in a broadcast, of its variant in an adaptive stream."""
+"""Which streams belong to the video: those of its programme in a broadcast, of its variant in an adaptive stream."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 _SEARCHED_BYTES = 4 << 20
 _PACKET_BYTES = 188
 _SYNC = 0x47
-#: Demuxers that open all variants of one film beside each other.
+#: Demuxers that open all variants of a video at once.
 _ADAPTIVE = frozenset({"hls", "dash"})
 
 
 def has_variants(format_name: str) -> bool:
-    """Whether a container of this kind lists one film in several sizes."""
+    """Whether a container of this kind lists a video in several variants."""
     return format_name.split(",")[0] in _ADAPTIVE
 
 
 def best_variant(films: Sequence[Any]) -> Any:
-    """The largest of several variants of one film; among equals the one with the highest frame rate."""
+    """The largest of several variants; among equals the one with the highest frame rate."""
     return max(films, key=lambda stream: ((stream.width or 0) * (stream.height or 0), _rate(stream), -stream.index))
 
 
 def strangers(streams: Sequence[Any], film: Any, *, format_name: str, path: Path | None) -> dict[int, str]:
-    """Index -> why, of the streams that do not belong to ``film``.
+    """Stream index -> reason, for streams that do not belong to ``film``.
 
     Args:
         streams: the container's ``av`` streams.
         film: the stream whose frames are taken.
         format_name: FFmpeg's demuxer.
-        path: the local file, where it is one; programmes are read from it.
+        path: the local file, if there is one; programmes are read from it.
     """
     if has_variants(format_name):
         return dict(_other_variants(streams, film))
@@ -44,7 +44,7 @@ def strangers(streams: Sequence[Any], film: Any, *, format_name: str, path: Path
                 for stream in streams
                 if stream.id in everything and stream.id not in mine
             }
-    # An AVIF or HEIC film has an image beside it, for viewers that show no films: an item, no track.
+    # An AVIF or HEIC image sequence has a still image for viewers without video: an item, not a track.
     reason = "it is the still image of the film"
     others = (stream for stream in streams if stream.type == "video" and stream.index != film.index)
     is_mov = format_name.startswith("mov,") and film.duration is not None
@@ -73,7 +73,7 @@ def _other_variants(streams: Sequence[Any], film: Any) -> Iterator[tuple[int, st
 
 
 def _group(streams: Sequence[Any], stream: Any) -> int:
-    """Variants are listed one after the other: the video stream before (or equal to) ``stream``."""
+    """The video stream at or before ``stream``: variants are listed one after the other."""
     before = [other.index for other in streams if other.type == "video" and other.index <= stream.index]
     return before[-1] if before else -1
 
@@ -108,7 +108,7 @@ def programmes(path: Path) -> list[set[int]]:
 
 
 def _sections(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """PID and bytes of the table sections that fit into one packet, which those of programmes do."""
+    """PID and bytes of table sections that fit into one packet, as programme tables do."""
     stride = next((size for size in (188, 192, 204) if _is_synchronous(data, size)), None)
     if stride is None:
         return

@@ -1,7 +1,7 @@
-"""What differs between the versions of PyAV that animevid supports: 18 (Python 3.11) and 19 (Python 3.12 and newer).
+"""Differences between the versions of PyAV that animevid supports: 18 (Python 3.11) and 19 (Python 3.12 and newer).
 
 PyAV 19 decodes damaged metadata leniently by itself and has no ``metadata_errors`` any more. It also gives rationals as
-``av.rational.AVRational``, which has no ``abs``; times and ratios that are kept become ``fractions.Fraction`` here.
+``av.rational.AVRational``, which has no ``abs``; stored times and ratios become ``fractions.Fraction`` here.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import av
 
 _MAJOR = int(av.__version__.partition(".")[0])
 
-#: Keyword arguments of ``av.open`` for reading: bytes of metadata that are no UTF-8 are replaced, not an error.
+#: Keyword arguments of ``av.open`` for reading: metadata bytes that are not UTF-8 are replaced instead of an error.
 LENIENT_METADATA: dict[str, Any] = {"metadata_errors": "replace"} if _MAJOR < 19 else {}
 
 
 def to_fraction(value: Any) -> Fraction | None:
-    """PyAV's rational ``value`` as a ``Fraction``; ``None`` where it is ``None``, zero or undefined (0/0)."""
+    """PyAV's rational ``value`` as a ``Fraction``; ``None`` if it is ``None``, zero or undefined (0/0)."""
     if not value or not value.denominator:
         return None
     return Fraction(value.numerator, value.denominator)

@@ -1,7 +1,7 @@
-"""Undo the real-time priority that SVT-AV1 takes where it may, which is as root (in most containers).
+"""Undo the real-time priority that SVT-AV1 takes if permitted: as root, so in most containers.
 
-It makes the thread that opens it and its own threads ``SCHED_FIFO`` at the highest priority. Child processes inherit
-that, and nothing else on the machine runs while one of them computes, not even a Ctrl-C.
+It sets the thread that opens it and its own threads to ``SCHED_FIFO`` at the highest priority. Child processes
+inherit it, and while they compute nothing else runs on the machine, not even a Ctrl-C.
 """
 
 from __future__ import annotations
@@ -16,6 +16,6 @@ def leave_realtime(encoder: str) -> None:
         return
     with suppress(OSError):
         for thread in os.listdir("/proc/self/task"):
-            with suppress(OSError):  # it has ended
+            with suppress(OSError):  # the thread has ended
                 if os.sched_getscheduler(int(thread)) == os.SCHED_FIFO:
                     os.sched_setscheduler(int(thread), os.SCHED_OTHER, os.sched_param(0))

@@ -1,4 +1,4 @@
-"""Looking for something again that has gone: pauses are short at first, then twice as long each time."""
+"""Retries with exponential backoff: each pause is twice as long as the one before."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Backoff:
         """Pause, then let the caller try, over and over.
 
         Args:
-            wait (Callable): waits for so many seconds; false: nobody looks any longer.
-            until_seconds (float | None): no attempt begins after this moment of ``now``; ``None``: there is no end.
+            wait (Callable): waits for that many seconds; false: give up.
+            until_seconds (float | None): no attempt begins after this moment of ``now``; ``None``: no limit.
             now (Callable): a clock in seconds. Default: ``time.monotonic``.
         """
         while True:

@@ -33,14 +33,14 @@ class SinkReport:
 
 
 class Sink(ABC):
-    """Takes frames in order and leaves a whole output or nothing. A context manager that aborts without ``finish``.
+    """Takes frames in order and leaves a complete output or nothing. A context manager that aborts without ``finish``.
 
     One thread calls ``write`` and ``finish``. A new sink is a subclass with ``_write``, ``_finish``, ``abort``
-    and ``description``; this class refuses what comes too late and turns the system's errors into one line of ours.
+    and ``description``; this class refuses calls after the end and turns system errors into one line of ours.
     Properties describe a sink's capabilities, so callers need not check its class.
     """
 
-    #: What is written to, for messages.
+    #: The output, for messages.
     path: Spec
     frames_written: int = 0
     #: Whether captions inside the frames (``Frame.captions``) are kept in the output.
@@ -49,7 +49,7 @@ class Sink(ABC):
 
     @property
     def separate_images(self) -> bool:
-        """Whether each frame is an output of its own: sizes may differ, and nothing is filtered over time."""
+        """Whether each frame is an output of its own: sizes may differ, and no temporal filter applies."""
         return False
 
     @property
@@ -59,7 +59,7 @@ class Sink(ABC):
 
     @property
     def encodes_on_device(self) -> bool:
-        """Whether frames may stay in a GPU's memory."""
+        """Whether frames may stay in GPU memory."""
         return False
 
     @property
@@ -69,7 +69,7 @@ class Sink(ABC):
 
     @property
     def decision_lines(self) -> tuple[str, ...]:
-        """What becomes of the template's other streams, one line each."""
+        """The decision about each other stream of the template, one line each."""
         return ()
 
     @property
@@ -79,11 +79,11 @@ class Sink(ABC):
 
     @property
     def packets_so_far(self) -> tuple[int, int]:
-        """How many packets of other streams were written, and how many lost, by the time it was aborted."""
+        """The number of packets of other streams written and lost so far."""
         return 0, 0
 
     def open(self, frame: Frame) -> None:  # noqa: B027  (most sinks open with their first frame)
-        """Open the target for frames like ``frame``, where that is possible before the first one is written.
+        """Open the target for frames like ``frame``, if possible before the first one is written.
 
         Raises:
             OutputError: the target cannot be written (nothing is left behind).
@@ -129,7 +129,7 @@ class Sink(ABC):
 
     @abstractmethod
     def abort(self) -> None:
-        """Throw away what was written. Safe to call twice, and after ``finish``."""
+        """Discard the output. Safe to call twice, and after ``finish``."""
 
     def _too_late(self) -> UsageError:
         return UsageError("the sink is finished or aborted: make a new one")

@@ -1,4 +1,4 @@
-"""How sound is encoded anew: at which rate, in which layout."""
+"""The sample rate and channel layout of re-encoded audio."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RATES_HZ = {
 
 
 def encoded_rate_hz(encoder: str, source_hz: int) -> int:
-    """The rate at which ``encoder`` writes sound of ``source_hz``: the same, or the nearest that it knows."""
+    """The sample rate at which ``encoder`` writes audio of ``source_hz``: the same, or the nearest supported."""
     allowed = _RATES_HZ.get(encoder)
     if allowed is None or source_hz in allowed:
         return source_hz
@@ -23,7 +23,7 @@ def encoded_rate_hz(encoder: str, source_hz: int) -> int:
 
 
 def encoded_layout(encoder: str, layout: Any, *, rate_hz: int) -> str:
-    """The layout in which ``encoder`` writes sound of ``layout`` (``av.AudioLayout``): as many channels as it can."""
+    """The layout in which ``encoder`` writes audio of ``layout`` (``av.AudioLayout``): as many channels as possible."""
     count = layout.nb_channels
     candidates = [name for name in (layout.name, _LAYOUTS.get(count), "5.1(side)" if count == 6 else None) if name]
     candidates += ["5.1", "5.1(side)"] if count > 6 else []
@@ -40,7 +40,7 @@ def encoded_layout(encoder: str, layout: Any, *, rate_hz: int) -> str:
 
 
 def change_of_sound(encoder: str, context: Any) -> str:
-    """What of rate and speakers does not stay when ``encoder`` writes sound of ``context``: ``", 7.1 becomes 5.1"``."""
+    """How rate and layout change when ``encoder`` writes audio of ``context``: ``", 7.1 becomes 5.1"``."""
     rate = encoded_rate_hz(encoder, context.sample_rate)
     before, after = context.layout, encoded_layout(encoder, context.layout, rate_hz=rate)
     changes = []

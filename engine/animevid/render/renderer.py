@@ -50,7 +50,7 @@ class NetworkOutput:
         try:
             return self.result.result()
         except CancelledError:
-            raise BackendError("the stylizer was closed before this frame was drawn; open another") from None
+            raise BackendError("the stylizer was closed before this frame was stylized; open another") from None
 
 
 @dataclass(frozen=True, slots=True)

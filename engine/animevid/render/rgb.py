@@ -1,6 +1,6 @@
 """Conversion from and to users' images: NumPy arrays, Pillow images, torch tensors.
 
-No library is imported for this: an object of a library exists only where that library is loaded already.
+No library is imported for this: an object of a library can only exist if that library is already imported.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 def take_images(images: Images, *, batches: bool = True) -> tuple[RGBFrames, Callable[[RGBFrames], Images]]:
     """``images`` as uint8 RGB ``(H, W, 3)`` or ``(N, H, W, 3)``, and a function that converts results to the same kind.
 
-    An axis of 3 at the end is the channels, else one before height and width; of a tensor, whose channels come first
-    by convention, the other way round.
+    A last axis of length 3 holds the channels, else one before height and width; for a tensor, whose channels come
+    first by convention, the other way round.
 
     Args:
-        images: a uint8 array or tensor, ``(H, W, 3)``, ``(3, H, W)`` or with an axis N before; or an image of Pillow.
+        images: a uint8 array or tensor, ``(H, W, 3)``, ``(3, H, W)`` or with an axis N in front; or a Pillow image.
         batches: whether there may be an axis N. Default: true.
 
     Raises:
@@ -43,7 +43,7 @@ def take_images(images: Images, *, batches: bool = True) -> tuple[RGBFrames, Cal
         frames, give_back = _channels_last(images.detach().cpu().numpy(), channels_first=_is(images, -3))
         return frames, lambda results: torch.from_numpy(np.ascontiguousarray(give_back(results))).to(images.device)
     if not isinstance(images, np.ndarray):
-        raise UsageError(f"{type(images).__name__} is no image: give an array of NumPy, a PIL.Image or a torch.Tensor")
+        raise UsageError(f"{type(images).__name__} is not an image: give a NumPy array, a PIL.Image or a torch.Tensor")
     _check(images, str(images.dtype), batches=batches)
     return _channels_last(images, channels_first=not _is(images, -1))
 

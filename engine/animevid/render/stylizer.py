@@ -174,7 +174,7 @@ class Stylizer:
 
     @property
     def frames(self) -> FrameRunner | None:
-        """What draws whole frames on a device; ``None`` where they are converted by the CPU."""
+        """The runner that stylizes whole frames on a device; ``None`` where the CPU converts them."""
         return self._backend.frame_runner
 
     def _device_runner(self) -> SlotRunner | None:
@@ -273,14 +273,14 @@ class Stylizer:
         return blend(planes, stylized, strength=strength)
 
     def stylize_on_device(self, source: DeviceFrame, target: DeviceFrame, *, stream: int = 0) -> Submission:
-        """Draw ``source`` into ``target``, both in a GPU's memory, without touching the host; returns at once.
+        """Stylize ``source`` into ``target``, both in GPU memory, without touching the host; returns at once.
 
-        ``gpu.interop.borrow_frame`` makes them of what PyCUDA, CuPy, torch or a decoder owns. ``stream`` is
+        ``gpu.interop.borrow_frame`` wraps memory of PyCUDA, CuPy, torch or a decoder. ``stream`` is
         a raw handle: the work is ordered after earlier and before later work on that stream. ``results()`` of the
         returned submission waits for it; keep both frames alive until then.
 
         Raises:
-            UsageError: the backend has no GPU, or frames that differ in size or depth.
+            UsageError: the backend has no GPU, or the frames differ in size or depth.
             DeviceError: the device failed, or has no room.
         """
         runner = self._device_runner()
@@ -294,7 +294,7 @@ class Stylizer:
         return self.postprocess(planes, self.infer([self.preprocess(planes)])[0])
 
     def __call__(self, images: Images) -> Images:
-        """``images`` (uint8 RGB, ``(H, W, 3)``, ``(3, H, W)``, N of them, or a Pillow one) stylized, of the same kind.
+        """``images`` (uint8 RGB, ``(H, W, 3)``, ``(3, H, W)``, N of them, or a Pillow image), stylized, same kind.
 
         Raises:
             UsageError: another type, dtype or shape.

@@ -2,7 +2,7 @@
 
 Only for networks whose card says ``tileable``: no statistic of the whole frame, and a receptive field of
 ``receptive_field_px``. A tile is read with a margin of that many pixels on each inner side and the margin is thrown
-away, so every kept pixel is computed from all that it depends on in the whole frame.
+away, so every kept pixel is computed from all the pixels that it depends on in the whole frame.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def spans(length: int, *, tile: int, margin: int, step: int = 1) -> list[Span]:
 
 
 def equal_spans(length: int, *, read: int, margin: int, step: int = 1) -> list[Span]:
-    """Tiles that cover ``0..length``, each reading exactly ``read`` cells: for networks that are made for one size.
+    """Tiles that cover ``0..length``, each reading exactly ``read`` cells: for networks of one fixed size.
 
-    Every cell that is kept has ``margin`` cells around it within its tile, but where the axis itself ends. All starts
+    Every cell that is kept has ``margin`` cells around it within its tile, except at the ends of the axis. All starts
     are multiples of ``step``, which must divide ``length`` and ``read``; ``read`` is above twice the margin, or
     ``length``.
     """

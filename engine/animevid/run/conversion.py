@@ -48,7 +48,7 @@ _WORTH_TELLING_SECONDS = 1.0
 _SHAPE_TOLERANCE = Fraction(1, 100)
 
 
-#: More would hold more frames in memory than they save time.
+#: More would cost more memory than they save time.
 _MAX_AT_ONCE = 4
 
 
@@ -170,10 +170,10 @@ class Conversion:
         """Convert everything. ``on_progress`` is called a few times a second in this thread.
 
         Raises:
-            AnimevidError: of any part; the output's name then holds what it held before.
+            AnimevidError: any part failed; an existing output is then unchanged.
         """
         source, sink, options = self._source, self._sink, self._options
-        # What stays on the device is not resized by the CPU.
+        # Frames that stay on the device are not resized by the CPU.
         on_device = self._on_device
         filters = options.deflicker and not self._separate_images
         filtered = TemporalFilter(self._stylizer) if filters else self._stylizer
@@ -192,7 +192,7 @@ class Conversion:
             if sink.frames_written == 1:
                 first_frame_at = time.perf_counter()
                 if pacer is not None:
-                    pacer.restart(frame.pts_seconds)  # connecting took its time
+                    pacer.restart(frame.pts_seconds)  # do not count the time it took to connect
 
         self._session = session = Session(
             self._frames(),
@@ -231,7 +231,7 @@ class Conversion:
     def close(self) -> None:
         """Close everything; an unfinished output is removed. Safe to call twice."""
         self._stack.close()
-        # Its stages refer to this object: without a cycle, decoder and encoder are freed now and not at a collection.
+        # Its stages refer to this object: without a cycle, decoder and encoder are freed now, not at a collection.
         self._session = None
 
     def __enter__(self) -> Self:
@@ -247,7 +247,7 @@ class Conversion:
         itself = weakref.ref(self)
 
         def should_stop() -> bool:
-            conversion = itself()  # the sink must not keep what keeps the sink
+            conversion = itself()  # the sink must not keep its owner alive
             return conversion is None or conversion._should_stop()
 
         def connect() -> Sink:
@@ -283,7 +283,7 @@ class Conversion:
         return self._stopped.is_set() or self._session is None or self._session.is_ending
 
     def _may_stay_on_device(self, src: PathLike) -> bool:
-        """Whether frames need not touch the host's memory, if decoder, network and encoder are on one GPU."""
+        """Whether frames may stay in GPU memory, provided that decoder, network and encoder are on one GPU."""
         options = self._options
         wanted = options.encoder.hardware in ("auto", "nvenc")
         wanted = wanted and keeps_pixel_shape(self._dst, options)
@@ -323,7 +323,7 @@ class Conversion:
             return
         counted = f"{source.frames_concealed} damaged frame(s) among the first {source.frames_decoded}"
         what = source.lost_images[0] if source.lost_images else counted
-        raise InputError(f"{what}; mend or remove it, or convert without --strict (strict=False)")
+        raise InputError(f"{what}; repair or remove it, or convert without --strict (strict=False)")
 
     def _finish(self, frame: Frame, planes: PlanesYUV420) -> Frame:
         if self._options.compare == "side":
@@ -340,7 +340,7 @@ class Conversion:
         return (*size(height, width),) if callable(size) else size
 
     def _fit(self, planes: PlanesYUV420) -> PlanesYUV420:
-        # Separate images may differ in size; within one video all frames take that of the first.
+        # Separate images may differ in size; within one video all frames have the size of the first.
         size = self._wanted_size(planes.height, planes.width) if self._separate_images else self._size
         if size == planes.y.shape:
             return planes
@@ -374,7 +374,7 @@ class Conversion:
                 f"pixels are made square ({self._size[1]}x{self._size[0]}): the output cannot say their shape"
             )
         if self._captions_lost:
-            notices.append("the captions inside the frames (CEA-608/708) are lost: H.264 and HEVC hold them")
+            notices.append("the captions inside the frames (CEA-608/708) are lost: only H.264 and HEVC hold them")
         if self._source.read_error:
             notices.append(f"reading stopped early: {self._source.read_error}")
         if self._pacer is not None and self._pacer.behind_seconds > _WORTH_TELLING_SECONDS:

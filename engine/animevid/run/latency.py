@@ -28,7 +28,7 @@ class LiveStatistics:
 
 
 class Meter:
-    """Rate and latency over the last two seconds. One thread notes; any may ask."""
+    """Rate and latency over the last two seconds. One thread records; any thread may read."""
 
     def __init__(self) -> None:
         self._shown: deque[tuple[float, float]] = deque()

@@ -31,10 +31,10 @@ class LiveRenderer:
     """A renderer whose style, strength and quality may change between frames.
 
     The previous style stays in use while a new one loads, or if it cannot be loaded. Frames that changed no more than
-    camera noise are not drawn again. One thread uses it; settings may be set from any thread.
+    camera noise are not stylized again. One thread uses it; settings may be set from any thread.
 
     Args:
-        cache (StylizerCache): the open networks; viewers share them, so one frame is drawn at a time.
+        cache (StylizerCache): the open networks; viewers share them, so one frame is stylized at a time.
         settings (LiveOptions): style, strength and quality.
         sharers (Callable): returns how many viewers share the machine now.
     """
@@ -133,7 +133,7 @@ class LiveRenderer:
         """Nothing: the networks are shared."""
 
     def _renderer(self, filtered: TemporalFilter, planes: PlanesYUV420) -> FrameReuse:
-        """``filtered`` at the current strength and size; a new size is drawn even if the frame did not change."""
+        """``filtered`` at the current strength and size; a new size runs the network even for an unchanged frame."""
         stylizer, settings = filtered.stylizer, self._settings
         net_pixels = _net_pixels(stylizer, settings, planes, share=self.step.net_share)
         stylizer.net_pixels, stylizer.strength = net_pixels, settings.strength

@@ -149,7 +149,7 @@ class Pipeline:
         try:
             for thread in self._threads:
                 thread.start()
-        except BaseException as error:  # Ctrl-C; or the system gives no more threads
+        except BaseException as error:  # Ctrl-C, or the system cannot start another thread
             self._fail(error)
             self.__exit__(type(error), error, error.__traceback__)
             raise
@@ -163,7 +163,7 @@ class Pipeline:
         for thread in self._threads:
             while thread.is_alive():
                 thread.join(_POLL_SECONDS)
-                if thread.is_alive():  # also what began after the last interruption
+                if thread.is_alive():  # it may have started new work since the last interruption
                     self._interrupt()
         self._ended_at = time.perf_counter()
 

@@ -47,7 +47,7 @@ class ConversionReport:
     """What a conversion did. ``elapsed_seconds`` is measured from the first frame's request to the finished file,
     ``first_frame_seconds`` from there to the first frame in the encoder.
 
-    ``speed`` is seconds of film per second of work, ``None`` for images.
+    ``speed`` is seconds of video per second of work, ``None`` for images.
     """
 
     output: str

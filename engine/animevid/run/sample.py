@@ -1,4 +1,4 @@
-"""Samples of a film: one frame as an image, or ten frames to estimate time and size of the whole."""
+"""Samples of a video: one frame as an image, or ten frames to estimate time and size of the whole."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from animevid.run.conversion import Conversion, PathLike
 from animevid.run.report import ConversionReport
 
 _SAMPLE_FRAMES = 10
-#: Encoders insert about one key frame in this many frames, and more at the film's cuts.
+#: Encoders insert about one key frame in this many frames, and more at scene changes.
 _GROUP_FRAMES = 250
 
 
@@ -48,20 +48,20 @@ def write_one_frame(
     """Write one stylized frame of ``src`` into the image ``dst``.
 
     Args:
-        src: a film or an image.
+        src: a video or an image.
         dst: an image file; the suffix gives its format.
-        options: as for a conversion; ``number`` and ``at_seconds`` count from the film's start.
+        options: as for a conversion; ``number`` and ``at_seconds`` count from the video's start.
         number: index of the frame, from 0; give this or ``at_seconds``.
         at_seconds: the first frame at or after this time.
 
     Raises:
-        UsageError: ``src`` ends before.
+        UsageError: ``src`` ends before that frame.
         AnimevidError: as a conversion.
     """
     asked = replace(options, start_seconds=at_seconds, end_seconds=None)
     try:
         opened = open_source(src, asked)
-    except UsageError as error:  # which speaks of a start that nobody gave
+    except UsageError as error:  # its text names a start time that the user did not give
         raise error if at_seconds is None else UsageError(f"--preview {float(at_seconds):g}: {error}") from None
     with opened as source:
         is_still = source.info.is_still
@@ -87,7 +87,7 @@ def estimate(src: PathLike, dst: PathLike, conversion: Conversion) -> Estimate |
     """The estimate for ``conversion`` of ``src`` to ``dst``, from ten frames; ``None`` where it cannot be estimated.
 
     Raises:
-        AnimevidError: the frames cannot be read, drawn or encoded.
+        AnimevidError: the frames cannot be read, stylized or encoded.
     """
     options, info = conversion.options, conversion.source.info
     total, rate = info.frame_count, info.average_rate
@@ -117,7 +117,7 @@ def _nth(frames: Iterator[Frame], number: int) -> Frame | None:
 
 
 def _video_bytes(target: Path, frames: int, total: int) -> int:
-    """The estimated size of ``total`` frames, of which ``frames`` are in ``target``."""
+    """The estimated size of ``total`` frames, estimated from ``frames`` of them in ``target``."""
     if not target.is_file() or target.suffix.lower() == ".m3u8":
         return sum(path.stat().st_size for path in target.parent.rglob("*") if path.is_file()) * total // frames
     with av.open(str(target)) as container:

@@ -42,7 +42,7 @@ class Stage(Generic[In, Out]):
         """Run the step here and now, as the pipeline would.
 
         Raises:
-            RuntimeError: the function gave back another number of items than it got.
+            RuntimeError: the function returned another number of items than it was given.
         """
         if self.is_single:
             return (self.function(items[0]),)

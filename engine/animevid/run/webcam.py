@@ -124,7 +124,7 @@ class Webcam:
                 on_status("  ".join(self._lines(session, camera)))
             result = session.take(timeout_seconds=_PATIENCE_SECONDS)
 
-    # --- what is said -----------------------------------------------------------------------------------------------
+    # --- status -----------------------------------------------------------------------------------------------------
 
     def _figures(self, session: LiveSession) -> LiveStatistics:
         # Frames from before the window opened do not count as dropped.
@@ -151,7 +151,7 @@ class Webcam:
         log.log(level, "%s", notice)
         self._notice, self._notice_until = notice, time.monotonic() + 4.0
 
-    # --- what keys do -----------------------------------------------------------------------------------------------
+    # --- keys -------------------------------------------------------------------------------------------------------
 
     def _act(self, view: View, session: LiveSession) -> None:
         before, self._view = self._view, view

@@ -1,1 +1,1 @@
-"""The way to and from the network: protocols, connections, and what is kept out of messages."""
+"""Network input and output: protocols, connections and error messages."""

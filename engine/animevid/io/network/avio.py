@@ -1,9 +1,9 @@
 """Output over FFmpeg's network protocols, as a file for PyAV, with a time limit and cancellation.
 
 PyAV 18 (the last for Python 3.11) opens an output's protocol with the GIL held and without its ``timeout``, so a silent
-server blocks every thread and Ctrl-C without end; writing to a stalled one has no time limit either. So the functions
-of the same library are called directly (avio.h). PyAV 19 applies ``timeout`` to both and releases the GIL, but nothing
-ends a wait earlier, as Ctrl-C must. ``tests/io/test_published.py`` shows the difference
+server blocks every thread and Ctrl-C for ever; writing to a stalled one has no time limit either. So the functions
+of the same library are called directly (avio.h). PyAV 19 applies ``timeout`` to both and releases the GIL, but a wait
+still cannot be cancelled, which Ctrl-C needs. ``tests/io/test_published.py`` shows the difference
 (``test_pyav_waits_for_a_silent_server_without_end_before_19``): this module can go with PyAV 18, if PyAV then has a
 way to cancel.
 """
@@ -22,9 +22,9 @@ from typing import Any
 import av
 import av.container.core
 
-#: How long a server may accept nothing, the same as the read timeout of a station.
+#: Time limit for a server that accepts no data, equal to the read timeout.
 _TIMEOUT_SECONDS = 30.0
-#: How long the last packets at a regular end may take.
+#: Time limit for sending the last packets at a regular end.
 _FAREWELL_SECONDS = 2.0
 _WRITE = 2  # AVIO_FLAG_WRITE
 _INTERRUPT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)
@@ -128,7 +128,7 @@ class AvioOutput:
 
     @property
     def is_understood(self) -> bool:
-        """Whether FFmpeg's structure matches ours, judged by a new connection's values."""
+        """Whether FFmpeg's structure matches ours, checked on the values of a new connection."""
         context = self._context.contents
         return (context.eof_reached, context.error, context.write_flag) == (0, 0, 1)
 

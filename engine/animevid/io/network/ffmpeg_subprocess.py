@@ -1,7 +1,7 @@
-"""Protocols that the FFmpeg inside PyAV lacks (SRT, in the wheels of PyPI), lent by the ``ffmpeg`` command.
+"""Protocols that PyAV's FFmpeg lacks (SRT, in the wheels on PyPI), through the ``ffmpeg`` command.
 
-The command only moves bytes between the network and a pipe, and is told which protocols it may use; demuxing,
-decoding and encoding happen here. It never outlives this process, however that ends.
+The command only moves bytes between the network and a pipe, restricted to the allowed protocols; demuxing, decoding
+and encoding happen here. It never outlives this process, even if that is killed.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from animevid.errors import UsageError
 from animevid.io.pyav import LENIENT_METADATA
 
 _COMMAND = "ffmpeg"
-#: Bytes as they are, seven MPEG-TS packets at a time, which is what a datagram of SRT holds.
+#: Raw bytes, seven MPEG-TS packets at a time, the payload of an SRT datagram.
 _BYTES = ("-f", "data", "-raw_packet_size", "1316")
 _COPY = ("-map", "0", "-c", "copy", "-f", "data", "-flush_packets", "1")
-#: What MPEG-TS is padded with (ISO/IEC 13818-1, 2.4.1): the command connects when something has come to be sent.
+#: MPEG-TS null packets (ISO/IEC 13818-1, 2.4.1): the command connects once it has data to send.
 _PADDING = (b"\x47\x1f\xff\x10" + b"\xff" * 184) * 7
-#: How the command says, at level info, that it is connected.
+#: The line (log level info) by which the command reports that it is connected.
 _CONNECTED = "Output #0"
 _COMPLAINT = re.compile(r"\[(?:error|fatal|panic)\] (.*)")
-#: How long what is written at a regular end may take.
+#: Time limit for sending the last data at a regular end.
 _FAREWELL_SECONDS = 2.0
-#: How long a wait lasts before it looks whether it is still wanted.
+#: Waits check ``should_stop`` this often.
 _MAX_WAIT_SECONDS = 0.1
-#: How long the command may take to end after its work.
+#: Time limit for the command to exit after its work.
 _PATIENCE_SECONDS = 5.0
-#: How long the other side may take nothing: nobody has come to a listener, or who came has stalled.
+#: Time limit without progress: no client connected to a listener, or the peer has stalled.
 _TAKEN_WITHIN_SECONDS = 30.0
-#: Options of the connection, which the command is given; others are those of the container, which is read here.
+#: Options of the connection, passed to the command; all others are for the demuxer in this process.
 _PROTOCOL_OPTIONS = frozenset(
     (
         "connect_timeout", "ffs", "inputbw", "iptos", "ipttl", "latency", "linger", "listen_timeout", "lossmaxttl",
@@ -54,7 +54,8 @@ _PROTOCOL_OPTIONS = frozenset(
         "sndbuf", "srt_streamid", "streamid", "timeout", "tlpktdrop", "transtype", "ts_transtype", "tsbpd",
     )
 )  # fmt: skip
-#: Becomes the command, which the kernel then ends when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG).
+#: Executes the command such that the kernel kills it when the thread that started it ends (prctl(2),
+#: PR_SET_PDEATHSIG).
 _DIE_WITH_PARENT = """\
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
@@ -65,12 +66,12 @@ if os.getppid() == int(sys.argv[1]):
 
 @functools.cache
 def has_protocol(scheme: str) -> bool:
-    """Whether the FFmpeg inside PyAV speaks ``scheme`` itself."""
+    """Whether PyAV's FFmpeg supports ``scheme`` itself."""
     try:
         av.open(f"{scheme}://", "r").close()
     except av.error.ProtocolNotFoundError:
         return False
-    except (av.FFmpegError, OSError, ValueError):  # it does, and misses a host
+    except (av.FFmpegError, OSError, ValueError):  # supported: it only complains about the missing host
         return True
     return True
 
@@ -80,11 +81,11 @@ def open_subprocess_input(
 ) -> Any:
     """An open ``av`` input container for ``url``, through the command. Closing it ends the command.
 
-    Of ``options``, which must say ``protocol_whitelist``, the command is given those of the connection.
+    ``options`` must contain ``protocol_whitelist``; those of the connection are passed to the command.
 
     Raises:
         UsageError: there is no such command, or it lacks the protocol too.
-        OSError, av.FFmpegError: it does not answer, or not with a stream.
+        OSError, av.FFmpegError: it does not answer, or sends no stream.
     """
     ours = {name: value for name, value in options.items() if name not in _PROTOCOL_OPTIONS}
     theirs = {name: value for name, value in options.items() if name in _PROTOCOL_OPTIONS}
@@ -107,15 +108,15 @@ def open_subprocess_input(
 def open_subprocess_output(
     url: str, *, protocols: str, muxer: str, options: dict[str, str], should_stop: Callable[[], bool]
 ) -> PipedContainer:
-    """An ``av`` output container that ends up at ``url``, through the command. Closing it waits for the command.
+    """An ``av`` output container that is sent to ``url`` through the command. Closing it waits for the command.
 
     Returns when the command is connected. ``should_stop`` ends every wait.
 
     Raises:
         UsageError: there is no such command, or it lacks the protocol too.
-        OSError: it cannot connect, or nobody has come for :data:`_TAKEN_WITHIN_SECONDS`.
+        OSError: it cannot connect, or no peer has connected for :data:`_TAKEN_WITHIN_SECONDS`.
     """
-    # Without lingering, what has not arrived yet when the film ends never does.
+    # Without lingering, data still in flight at the end of the video would be lost.
     arguments = ["-protocol_whitelist", f"{protocols},pipe", *_BYTES, "-i", "pipe:0", *_COPY]
     arguments += ["-linger", f"{_PATIENCE_SECONDS:g}", url]
     process = _start(url, arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
@@ -146,8 +147,8 @@ def _start(url: str, arguments: list[str], *, stdin: int, stdout: int) -> subpro
 
 
 def _start_bound_to_us(command: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
-    """Start ``command`` so that it ends with this process, be it killed. Only Linux can do that for sure; elsewhere it
-    ends with the pipe, unless it is waiting for a caller."""
+    """Start ``command`` so that it ends with this process, even if that is killed. Only Linux can guarantee it;
+    elsewhere the command ends with the pipe, unless it is waiting for a peer."""
 
     def start(command: list[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -156,7 +157,7 @@ def _start_bound_to_us(command: list[str], *, stdin: int, stdout: int) -> subpro
             stdout=stdout,
             stderr=subprocess.PIPE,
             bufsize=0,
-            start_new_session=True,  # Ctrl-C is for us: we end the command when everything has passed
+            start_new_session=True,  # keep Ctrl-C from the command: it ends after the last data
         )
 
     if sys.platform != "linux" or not sys.executable:
@@ -170,7 +171,7 @@ def _start_bound_to_us(command: list[str], *, stdin: int, stdout: int) -> subpro
             started.set_exception(error)
             return
         started.set_result(process)
-        # For the kernel the parent is this thread: it stays until the command has ended, and leaves the body alone.
+        # To the kernel the parent is this thread, so it must live until the command has ended.
         with suppress(OSError):
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
@@ -185,18 +186,18 @@ def _protocols_of(command: str) -> frozenset[str]:
 
 
 class _Pipe(ABC):
-    """A running command and the last that it complained about."""
+    """A running command and its last error messages."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._words: deque[str] = deque(maxlen=4)
         self._connected = threading.Event()
-        # Read all the time: a full pipe would stop the command.
+        # Read continuously: a full pipe would block the command.
         self._listener = threading.Thread(target=self._listen, name="animevid-ffmpeg", daemon=True)
         self._listener.start()
 
     def last_words(self) -> str:
-        """The command's last complaint, if it has ended; else nothing."""
+        """The command's last error message if it has ended, else empty."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1)
         if self._process.poll() is None:
@@ -245,10 +246,10 @@ class _Reading(_Pipe):
         self._timeout = timeout_seconds
 
     def read(self, size: int) -> bytes:
-        """What is there, at most ``size`` bytes; nothing at the end.
+        """The available bytes, at most ``size``; empty at the end.
 
         Raises:
-            TimeoutError: nothing came for so long.
+            TimeoutError: no data arrived within the timeout.
         """
         stdout = self._process.stdout
         assert stdout is not None
@@ -278,7 +279,7 @@ class _Writing(_Pipe):
         """Wait until the command is connected.
 
         Raises:
-            OSError: it cannot be, or nobody came for :data:`_TAKEN_WITHIN_SECONDS`, or it is over.
+            OSError: it cannot connect, no peer connected for :data:`_TAKEN_WITHIN_SECONDS`, or it was stopped.
         """
         self.write(_PADDING)
         deadline = time.monotonic() + _TAKEN_WITHIN_SECONDS
@@ -297,10 +298,10 @@ class _Writing(_Pipe):
             raise OSError(f"nobody has taken the stream for {_TAKEN_WITHIN_SECONDS:g} s")
 
     def write(self, data: bytes) -> int:
-        """All of ``data``, as fast as it is taken.
+        """Write all of ``data``, at the speed of the peer.
 
         Raises:
-            OSError: the connection broke, or nobody took anything for :data:`_TAKEN_WITHIN_SECONDS`.
+            OSError: the connection broke, or the peer took no data for :data:`_TAKEN_WITHIN_SECONDS`.
         """
         stdin = self._process.stdin
         assert stdin is not None
@@ -316,7 +317,7 @@ class _Writing(_Pipe):
         return len(data)
 
     def close(self) -> None:
-        """Let the command send what it has, and end. Safe to call twice.
+        """Let the command send its remaining data and end. Safe to call twice.
 
         Raises:
             OSError: the command failed.
@@ -328,7 +329,7 @@ class _Writing(_Pipe):
         try:
             code = self._process.wait(_PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            code = 0  # it has been given everything; that the other side does not hang up is no failure
+            code = 0  # all data was passed on; a peer that does not disconnect is no failure
         words = self.last_words()
         self._end()
         if code:
@@ -336,7 +337,7 @@ class _Writing(_Pipe):
 
 
 class Pipe(Protocol):
-    """What carries a container's bytes."""
+    """The transport of a container's bytes."""
 
     def close(self) -> None: ...
 
@@ -344,7 +345,7 @@ class Pipe(Protocol):
 
 
 class PipedContainer:
-    """An ``av`` container that takes its pipe along when it is closed."""
+    """An ``av`` container that closes its pipe with it."""
 
     def __init__(self, container: Any, pipe: Pipe) -> None:
         self._container = container

@@ -1,4 +1,4 @@
-"""A playlist on disk is looked at before FFmpeg follows it: one that leads to itself would be followed without end."""
+"""Checks a local playlist before FFmpeg follows it: one that refers to itself would be followed for ever."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ATTRIBUTE = re.compile(rb'URI="([^"]*)"')
 
 
 def check_playlist(path: Path, leading: tuple[Path, ...] = ()) -> None:
-    """Refuse a local playlist that leads to itself, directly or by others, or is no playlist by its size or lines.
+    """Refuse a local playlist that refers to itself, directly or through others, is too large or is malformed.
 
     Raises:
         InputError: it does.
@@ -29,8 +29,8 @@ def check_playlist(path: Path, leading: tuple[Path, ...] = ()) -> None:
             raise InputError(f"path = {str(path)!r} is larger than any playlist: {_MAX_BYTES >> 20} MiB are allowed")
         text = here.read_bytes()
     except (OSError, ValueError, RuntimeError):
-        return  # FFmpeg says what is wrong with it
-    if _VARIANT.search(text) and _SEGMENT.search(text):  # FFmpeg 8.1 crashes over some of them
+        return  # FFmpeg will report what is wrong with it
+    if _VARIANT.search(text) and _SEGMENT.search(text):  # FFmpeg 8.1 crashes on some of them
         raise InputError(f"path = {str(path)!r} lists variants and segments at once, which no playlist may (RFC 8216)")
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(b"#")]
     for name in dict.fromkeys((*lines, *_ATTRIBUTE.findall(text))):

@@ -1,4 +1,4 @@
-"""Which places animevid reads from and writes to, and FFmpeg's failures there as one-line errors.
+"""The protocols that animevid reads and writes, and FFmpeg's failures as one-line errors.
 
 A local name never becomes a protocol by accident (``concat:``, ``subfile:`` ...): it is opened as ``file:``, and what
 it refers to (a playlist, a concatenation) may only be local too. A URL is opened when its scheme is on the list below.
@@ -44,9 +44,9 @@ _READ_SCHEMES: dict[str, str] = {
     "srt": "srt,udp",
     "file": "file,crypto,data",
 }
-#: Schemes that the ``ffmpeg`` command lends where PyAV's own FFmpeg lacks them.
+#: Schemes for which the ``ffmpeg`` command is used if PyAV's FFmpeg lacks them.
 _BRIDGED = frozenset({"srt"})
-#: scheme -> container that is written there.
+#: scheme -> the container that is sent.
 _WRITE_SCHEMES: dict[str, str] = {
     "rtsp": "rtsp",
     "rtmp": "flv",
@@ -56,7 +56,7 @@ _WRITE_SCHEMES: dict[str, str] = {
     "tcp": "mpegts",
     "srt": "mpegts",
 }
-#: Schemes that mean a connection, through which the muxer's bytes go.
+#: Schemes whose output is a connection that takes the muxer's bytes.
 _CONNECTED = frozenset({"rtmp", "rtmps", "tcp"})
 STANDARD_STREAM = "-"
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters or more: C:\ is a drive
@@ -74,31 +74,31 @@ def is_local_file(spec: Spec) -> bool:
 
 
 def local_path(spec: Spec) -> Path:
-    """The path of a local ``spec`` (``file://`` is taken off)."""
+    """The path of a local ``spec`` (without ``file://``)."""
     text = fspath(spec)
     return Path(text[len("file://") :] if scheme_of(text) == "file" else text)
 
 
 def ffmpeg_url(path: Path, handle: int | None) -> str:
-    """A local file as FFmpeg opens it: by its name, or where that is no UTF-8, which PyAV asks for, by an open one's.
+    """A local file as FFmpeg opens it: by its name, or if that is not UTF-8, which PyAV requires, by its descriptor.
 
     Args:
         path: the file.
-        handle: its descriptor, open as long as the name is used; for names that are no UTF-8 (``/dev/fd``).
+        handle: its descriptor, open while the result is used; for names that are not UTF-8 (``/dev/fd``).
     """
     return f"file:{path}" if handle is None or is_utf8(path) else f"file:/dev/fd/{handle}"
 
 
 def is_utf8(path: Path) -> bool:
-    """Whether a name is text, which FFmpeg's options and playlists ask for."""
+    """Whether a name is valid UTF-8, which FFmpeg's options and playlists require."""
     try:
         str(path).encode()
-    except UnicodeEncodeError:  # a byte that is no text, which Python holds as a lone surrogate
+    except UnicodeEncodeError:  # an undecodable byte, which Python stores as a lone surrogate
         return False
     return True
 
 
-#: Of several files: reading them can wait for what never comes.
+#: Playlists of several files: reading them may wait for a segment that never comes.
 _PLAYLISTS = frozenset({".m3u8", ".m3u", ".mpd"})
 _PLAYLIST_SECONDS = 5.0
 
@@ -114,7 +114,7 @@ def open_input(
 ) -> Any:
     """An open ``av`` input container for a file, a URL or ``-`` (standard input); ``hwaccel`` decodes on a device.
 
-    ``file``: what to read standard input from where its beginning has been looked at already.
+    ``file``: replaces standard input if its beginning has been read already.
 
     Raises:
         UsageError: a scheme that is not on the list.
@@ -135,7 +135,7 @@ def open_input(
         protocols, timeout = _READ_SCHEMES["file"], None
         if path.suffix.lower() in _PLAYLISTS and path.is_file():
             check_playlist(path)
-            # One that does not say that it has ended is looked at again and again: FFmpeg does so a thousand times.
+            # FFmpeg reloads a playlist without an end mark up to a thousand times.
             options = {"m3u8_hold_counters": "3", "max_reload": "3", **(options or {})}
             timeout = _PLAYLIST_SECONDS
         if file is None and not is_utf8(path) and os.access(path, os.R_OK):
@@ -148,7 +148,7 @@ def open_input(
         raise UsageError(f"{scheme = } cannot be read: use a file, '-' or one of {allowed}")
     wanted = {"protocol_whitelist": protocols, **(options or {})}
     if scheme in ("rtsp", "rtsps"):
-        wanted.setdefault("rtsp_transport", "tcp")  # a lost UDP packet damages frames; TCP only costs time
+        wanted.setdefault("rtsp_transport", "tcp")  # a lost UDP packet damages frames; TCP only adds delay
     try:
         if scheme in _BRIDGED and not has_protocol(scheme):
             return open_subprocess_input(name, options=wanted, timeout_seconds=timeout, format_name=format_name)
@@ -173,9 +173,9 @@ def open_output(
 ) -> Any:
     """An ``av`` output container for FFmpeg's ``name`` of a file, a URL or a pipe.
 
-    It is connected where a connection is what the URL means, except for RTSP, whose muxer connects when it begins.
-    ``should_stop`` ends every wait for a server. ``io_open``, as that of ``av.open``, opens what a muxer of several
-    files writes.
+    A network URL is connected on return, except for RTSP, whose muxer connects when it writes its header.
+    ``should_stop`` ends every wait for a server. ``io_open``, as in ``av.open``, opens the files of a muxer that
+    writes several.
 
     Raises:
         UsageError: a protocol that is missing here.
@@ -200,7 +200,7 @@ def _reads(format_name: str) -> bool:
 
 
 def input_error(spec: Spec, error: Exception) -> InputError:
-    """FFmpeg's complaint about reading ``spec``, as one line that says the way out."""
+    """FFmpeg's error when reading ``spec``, as one line with a remedy."""
     name = redacted(spec)
     if local_path(spec).suffix.lower() == ".mpd" and not _reads("dash"):
         return InputError(f"path = {name!r} is DASH, which this FFmpeg does not read: give the film's .m3u8 or file")
@@ -222,7 +222,7 @@ def input_error(spec: Spec, error: Exception) -> InputError:
 
 
 def output_error(spec: Spec, error: Exception) -> OutputError:
-    """A failure to write ``spec``, as one line that says the way out."""
+    """A failure to write ``spec``, as one line with a remedy."""
     name = redacted(spec)
     number = getattr(error, "errno", None)
     if number in (errno.ENOSPC, errno.EDQUOT):

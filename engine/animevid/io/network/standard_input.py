@@ -1,4 +1,4 @@
-"""Standard input, of which the beginning can be looked at before anybody decides what reads it."""
+"""Standard input whose beginning can be inspected before a reader is chosen."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PIECE_BYTES = 1 << 20
 
 
 class StandardInput(io.RawIOBase):
-    """The bytes of standard input, or of a FIFO, from the first one on, for ``av.open``. ``head`` holds the first ones.
+    """The bytes of standard input, or of a FIFO, from the first one on, for ``av.open``. ``head`` has the first ones.
 
-    What is redirected from a file can be sought; a pipe cannot.
+    A redirected file is seekable; a pipe is not.
 
     Args:
-        head_bytes: how many bytes are looked at.
+        head_bytes: how many bytes to inspect.
         path: a FIFO; ``None``: standard input.
     """
 
@@ -73,7 +73,7 @@ class StandardInput(io.RawIOBase):
         super().close()
 
     def look_further(self, enough: Callable[[bytes], bool]) -> bytes:
-        """The bytes up to the end, or until ``enough`` of the last ones; all of them are still to be read."""
+        """Inspect more bytes, until ``enough(last ones)`` is true or to the end; all of them can still be read."""
         data = bytearray(self.head)
         if self._seekable:
             self.seek(len(data))
