@@ -1,1 +1,1 @@
-"""Where frames go: files, folders, windows, cameras, servers."""
+"""Sinks: files, folders, windows, virtual cameras, servers."""

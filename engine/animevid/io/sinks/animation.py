@@ -32,17 +32,17 @@ ANIMATIONS: dict[str, tuple[str, str, str]] = {
     ".apng": ("apng", "apng", "rgba"),
     ".webp": ("webp", "libwebp_anim", "bgra"),
 }
-#: Viewers slow a GIF frame down to a tenth of a second when it asks for less than this.
+#: Viewers show a GIF frame with a shorter duration than this for a tenth of a second.
 _MIN_GIF_FRAME_TICKS = 2
-#: The one entry of a GIF's palette that is see-through: FFmpeg also marks with it what did not change.
+#: The transparent entry of a GIF's palette, which FFmpeg also uses for unchanged pixels.
 _SEE_THROUGH = 255
 
 
 class AnimationSink(Sink):
     """A looping GIF, APNG or animated WebP; sound and all other streams are left out.
 
-    GIF gets a palette of its first frame, and another where that no longer fits, so memory does not grow with the
-    clip. Its clock counts 1/100 s: above 50 frames a second some are left out.
+    GIF gets a palette made from its first frame, and a new one when that no longer fits, so memory does not grow with
+    the clip. Its clock counts 1/100 s: above 50 frames per second some are dropped.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class AnimationSink(Sink):
         self._size = (0, 0)
         self._last_ticks: int | None = None
         self._last_duration = 0
-        # What a GIF asks for is asked for again, however short: viewers slow both down alike.
+        # Keep a source GIF's durations, however short: viewers slow both down alike.
         self._is_copy = template is not None and template.info.container == "gif"
         self._plays = 0
         if template is not None and is_local_file(template.spec) and local_path(template.spec).is_file():
@@ -131,7 +131,7 @@ class AnimationSink(Sink):
             )
 
     def _paletted(self, planes: PlanesYUV420) -> av.VideoFrame:
-        """FFmpeg's frame of ``planes`` in a palette's colours."""
+        """An FFmpeg frame of ``planes`` in the colours of the palette."""
         rgb = planes_to_rgb(planes)
         opaque = None if planes.alpha is None else planes.alpha >= 1 << (planes.bit_depth - 1)
         palette = self._palette.palette_for(rgb, opaque=opaque)
@@ -145,7 +145,7 @@ class AnimationSink(Sink):
         return av.VideoFrame.from_ndarray(pal8, format="pal8")
 
     def _loop_options(self) -> dict[str, str]:
-        """FFmpeg's words for how often it plays: GIF counts repetitions, the others showings."""
+        """FFmpeg's options for the loop count: GIF counts repetitions, the others plays."""
         if self._muxer == "apng":
             return {"plays": str(self._plays)}
         if self._muxer == "gif":
@@ -187,7 +187,7 @@ class AnimationSink(Sink):
 
 
 def how_often_played(path: Path) -> int | None:
-    """How often an animation is shown: 0 for ever; ``None`` for what is no animation with a count."""
+    """How often an animation plays; 0: for ever; ``None``: not an animation, or without a loop count."""
     try:
         with path.open("rb") as file:
             head = file.read(1 << 16)

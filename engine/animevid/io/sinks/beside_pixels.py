@@ -1,4 +1,4 @@
-"""Metadata of a film's frames: captions, and spherical or stereoscopic (3D) projections."""
+"""Per-frame metadata: captions, and spherical or stereoscopic (3D) properties."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ log = logging.getLogger(__name__)
 
 _HOLD_BOXES = ("mp4", "mov")
 _HOLD_STEREO = ("matroska", "webm")
-#: A change of shape below this is rounding to even sides.
+#: A smaller change of the aspect ratio comes from rounding to even sides.
 _SHAPE_TOLERANCE = Fraction(1, 100)
 
 
 class BesidePixels:
-    """Carries it from ``template`` into one output. One thread uses it.
+    """Copies this metadata from ``template`` into one output. One thread uses it.
 
     Args:
-        template: the source; ``None`` has nothing of it.
-        frame_format: of the output's frames.
+        template: the source; ``None``: no metadata.
+        frame_format: the format of the output's frames.
         muxer: FFmpeg's name for the container.
-        is_file: whether it is a file on the disk, into which boxes can be put when it is finished.
+        is_file: whether the output is a file, so that boxes can be inserted when it is finished.
     """
 
     def __init__(self, template: Source | None, frame_format: FrameFormat, *, muxer: str, is_file: bool) -> None:
@@ -47,12 +47,12 @@ class BesidePixels:
         if immersive is not None and template is not None:
             lost, reason = _lost(immersive, template, frame_format, muxer=muxer, is_file=is_file)
         said = f"the source is {' and '.join(lost)}: what says so is lost ({reason})"
-        #: A line for people, where something is lost.
+        #: A one-line notice if something is lost.
         self.notices: tuple[str, ...] = (said,) if lost else ()
         self._keeps_boxes = muxer in _HOLD_BOXES and not set(self._immersive.kinds) & set(lost)
 
     def tag(self, output: Any, stream: Any) -> None:
-        """Tell the output's ``stream``, before anything is written, what its container has a tag for."""
+        """Set the tags of the output's ``stream`` before its header is written."""
         self._number = sum(
             1
             for other in output.streams.video
@@ -62,17 +62,17 @@ class BesidePixels:
             stream.metadata["stereo_mode"] = self._immersive.stereo.matroska_name
 
     def note(self, captions: bytes, seconds: Fraction) -> None:
-        """Keep the ``captions`` of the frame at ``seconds`` on the output's clock for its packet."""
+        """Store the ``captions`` of the frame at ``seconds`` (on the output's clock) for its packet."""
         self._has_captions = True
         self._captions.note(seconds, captions)
 
     def through(self, packets: Sequence[Any], plan: EncoderPlan) -> Iterable[Any]:
-        """An encoder's packets, ready to be muxed."""
+        """An encoder's packets with their captions, ready to be muxed."""
         correct_decoding_times(packets)
         return self._captions.put_into(packets, codec=plan.codec) if self._has_captions else packets
 
     def complete(self, path: Path | None) -> None:
-        """Put in what only the finished file takes."""
+        """Insert the boxes that can only be added to the finished file."""
         if path is None or not self._keeps_boxes:
             return
         found = self._immersive
@@ -84,7 +84,7 @@ class BesidePixels:
 def _lost(
     immersive: Immersive, template: Source, frame_format: FrameFormat, *, muxer: str, is_file: bool
 ) -> tuple[tuple[str, ...], str]:
-    """What of it the output will not say, and why."""
+    """The properties that the output cannot store, and the reason."""
     info, kinds, unknown = template.info, immersive.kinds, immersive.lost
     before = Fraction(info.display_width, info.display_height) * info.sample_aspect_ratio
     after = Fraction(frame_format.width, frame_format.height) * frame_format.sample_aspect_ratio

@@ -1,4 +1,4 @@
-"""How fast an animation plays as a film: as browsers show it."""
+"""Gives a video made from an animation the speed that browsers show."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from fractions import Fraction
 from animevid.io.source import Source
 
 _ANIMATIONS = frozenset({"gif", "apng", "webp"})
-#: Browsers show a frame that is to last no longer than this for a tenth of a second (Gecko, WebKit and Blink alike).
+#: Browsers (Gecko, WebKit and Blink) show a frame of at most this duration for a tenth of a second.
 _TOO_SHORT, _SHOWN = Fraction(1, 100), Fraction(1, 10)
 
 
 class BrowserPace:
-    """Moves the frames of an animation apart where they follow each other too fast. One thread uses it.
+    """Stretches the too short frames of an animation. One thread uses it.
 
-    An animation keeps its durations as they are, since whoever shows it does the same; a film's player does not.
+    Animated outputs keep their durations, since their viewers stretch them; video players do not.
 
     Args:
         template: the source of the frames.
@@ -27,7 +27,7 @@ class BrowserPace:
         self._frames = 0
 
     def __call__(self, seconds: Fraction, duration: Fraction | None) -> tuple[Fraction, Fraction | None]:
-        """Time and duration of a frame of ``seconds`` and ``duration``, as a film shows it."""
+        """The time and duration in the video of the frame at ``seconds`` with ``duration``."""
         if not self.is_animation:
             return seconds, duration
         step = None if self._last is None else seconds - self._last
@@ -39,7 +39,7 @@ class BrowserPace:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """A line where frames were moved."""
+        """A line if frames were stretched."""
         if not self._frames:
             return ()
         return (f"{self._frames} frames of 10 ms or less are shown for 100 ms, as browsers show them",)

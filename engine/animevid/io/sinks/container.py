@@ -1,4 +1,4 @@
-"""Writing video: frames to packets to a container that appears under its name only when it is whole."""
+"""Writes video: encodes frames and muxes them into a container, which appears under its name only when complete."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 
 
 class VideoSink(Sink):
-    """One output video: frames in order in, a whole file or nothing out.
+    """One output video: takes frames in order; leaves a complete file or nothing.
 
     ::
 
@@ -68,21 +68,21 @@ class VideoSink(Sink):
                 sink.write(frame)
             report = sink.finish()
 
-    Made before the first frame is taken from ``template``, it also carries the template's other streams, chapters and
-    metadata, shifted by the template's ``origin_seconds`` like the frames. Leaving the ``with`` block without
-    ``finish()`` aborts: nothing is left behind and an earlier file of that name stays as it was.
+    If it is made before the first frame is taken from ``template``, it also copies the template's other streams,
+    chapters and metadata, shifted by the template's ``origin_seconds`` like the frames. Leaving the ``with`` block
+    without ``finish()`` aborts: nothing is left behind and an existing file is unchanged.
 
     One thread calls ``write`` and ``finish``.
 
     Args:
         path: a file name (``.mp4``, ``.mov``, ``.mkv``, ``.webm``, ...), a URL to publish to, or ``-``.
-        template: the source whose time base, rate, shape, tags and streams the output takes over.
+        template: the source from which time base, rate, aspect ratio, tags and streams are copied.
         settings: encoder, overwriting and container.
-        frame_format: of the frames, where it differs from the template's (another size) or there is no template.
-        should_stop: asked while a server is waited for: whether to give up.
+        frame_format: the format of the frames, if it differs from the template's or there is no template.
+        should_stop: whether to stop waiting for a server.
 
     Raises:
-        UsageError: container, codec or settings that do not fit together.
+        UsageError: container, codec and settings do not fit together.
         OutputError: the target exists, or cannot be written.
     """
 
@@ -108,7 +108,7 @@ class VideoSink(Sink):
         if self.muxer == "hls":
             check_playlist(self._target)
             self._settings = settings = easy_to_tune_in(settings, frame_format)  # a segment ends before a key frame
-        #: What holds the streams.
+        #: The muxer of the streams (for a playlist: that of its segments).
         self._format = "mpegts" if self.muxer == "hls" else self.muxer
         self._file: PendingFile | PendingPlaylist | None = None
         self.decisions: tuple[StreamDecision, ...] = ()
@@ -156,11 +156,11 @@ class VideoSink(Sink):
 
     @property
     def container_format(self) -> str:
-        """FFmpeg's muxer of what holds the streams."""
+        """FFmpeg's muxer of the streams (for a playlist: that of its segments)."""
         return self._format
 
     def plan_for(self, frame: Frame) -> tuple[EncoderPlan, FrameFormat]:
-        """The encoder for frames like ``frame``, where they differ from what was announced."""
+        """The encoder for frames like ``frame``, which may differ from the announced format."""
         planes = frame.planes
         actual = replace(
             self._frame_format,
@@ -187,21 +187,21 @@ class VideoSink(Sink):
 
     @property
     def encodes_on_device(self) -> bool:
-        """Whether frames may stay in an NVIDIA GPU's memory (``DevicePlanes``): the encoder reads them there."""
+        """Whether frames may stay in NVIDIA GPU memory (``DevicePlanes``), where the encoder reads them."""
         return reads_device_memory(self.encoder, self._frame_format)
 
     @property
     def origin_seconds(self) -> Fraction:
-        """The moment of the source's clock that is zero in the output."""
+        """The time on the source's clock that is zero in the output."""
         return self._template.origin_seconds if self._template is not None else Fraction(0)
 
     def abort(self) -> None:
-        """Throw away what was written. Safe to call twice, and after ``finish``."""
+        """Discard the output. Safe to call twice, and after ``finish``."""
         if self._done:
             return
         self._done = True
         if self._file is not None:
-            # First the name, then the file: the muxer's closing work (faststart reads it all again) is spared.
+            # Remove the file before closing it, to avoid the muxer's final work (faststart reads all of it again).
             self._file.discard()
         self._close_quietly()
         if self._file is not None:
@@ -218,7 +218,7 @@ class VideoSink(Sink):
                 output.close()
 
     def open(self, frame: Frame) -> None:
-        """Open the target for frames like ``frame``, which ``write`` does otherwise with the first one.
+        """Open the target for frames like ``frame``; otherwise the first ``write`` does it.
 
         Raises:
             OutputError: the target cannot be written (nothing is left behind).
@@ -228,9 +228,9 @@ class VideoSink(Sink):
                 self._open(frame)
 
     def _write(self, frame: Frame) -> None:
-        """Encode ``frame`` and pass on the packets of other streams that have come in so far.
+        """Encode ``frame`` and mux the packets of other streams that have arrived so far.
 
-        The first frame's size decides that of the output where it differs from what was announced.
+        If the first frame's size differs from the announced one, it becomes that of the output.
         """
         if self._container is None:
             self._open(frame)
@@ -239,8 +239,8 @@ class VideoSink(Sink):
         self._encode(frame)
 
     def write_coded(self, coded: CodedFrame) -> None:
-        """Write a frame that an encoder with the settings of ``self.encoder`` has encoded already, in the order of
-        decoding, and the packets of other streams that have come in so far. An output takes either these or frames.
+        """Mux a frame that was already encoded with the settings of ``self.encoder``, in decoding order, and the
+        packets of other streams that have arrived so far. An output takes either these or raw frames.
 
         Raises:
             OutputError: the disk is full or the target cannot be written (nothing is left behind).
@@ -365,7 +365,7 @@ class VideoSink(Sink):
         else:
             from animevid.gpu.codecs import cuda_encoding, encoder_format
 
-            # The encoder's own format says what lies in the device's memory.
+            # The encoder's format names the layout in device memory.
             plan = replace(plan, pixel_format=encoder_format(frame_format.bit_depth))
             self._stream = self._container.add_stream(plan.encoder, rate=rate, hwaccel=cuda_encoding(device_index))
         tag = container_of(self.muxer).codec_tags.get(plan.codec)
@@ -379,7 +379,7 @@ class VideoSink(Sink):
         seconds, duration = self._pace(frame.pts_seconds - self.origin_seconds, frame.duration_seconds)
         ticks = ticks_from_seconds(seconds, base)
         if self._last_ticks is not None and ticks <= self._last_ticks:
-            ticks = self._last_ticks + 1  # a coarser clock than the source's: order is kept, the time off by a tick
+            ticks = self._last_ticks + 1  # the clock is coarser than the source's: keep the order, one tick off
         self._last_ticks = ticks
         raw = self._raw(frame.planes)
         raw.pts = ticks

@@ -1,4 +1,4 @@
-"""What is decided about a film in a container before its first frame."""
+"""The decisions about a video output that are made before its first frame."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from animevid.io.streams import (
 )
 from animevid.options import OutputOptions
 
-#: The playlist of a whole film, in segments of about so many seconds (RFC 8216), each to be decoded by itself.
+#: A video-on-demand playlist (RFC 8216) with independently decodable segments of about this many seconds.
 PLAYLIST_OPTIONS = {"hls_time": "6", "hls_playlist_type": "vod", "hls_flags": "independent_segments"}
-#: No encoder reorders frames over so many ticks.
+#: No encoder reorders frames over this many ticks.
 _TICKS_OF_NO_FILM = 1 << 32
-#: Whoever tunes in to a published film waits for the next key frame: at most so long.
+#: Maximum distance of key frames in a published stream: a new viewer waits for the next one.
 _MAX_WAIT_TO_TUNE_IN = Fraction(2)
 
 
 def _for_playlist(decision: StreamDecision) -> StreamDecision:
-    """``decision``, where only audio is kept beside the video."""
+    """``decision`` for a playlist, which holds only audio beside the video."""
     if decision.stream.kind == "audio" or decision.action is StreamAction.DROP:
         return decision
     return StreamDecision(decision.stream, StreamAction.DROP, reason="a playlist holds video and audio")
 
 
 def easy_to_tune_in(settings: OutputOptions, frame_format: FrameFormat) -> OutputOptions:
-    """``settings`` with key frames often enough for a live audience; the caller's own distance stays."""
+    """``settings`` with key frames frequent enough for live viewers, unless the caller set their distance."""
     distance = max(1, round((frame_format.rate or 25) * _MAX_WAIT_TO_TUNE_IN))
     options = {"g": str(distance), **dict(settings.encoder.options)}
     return replace(settings, encoder=replace(settings.encoder, options=tuple(options.items())))
 
 
 def frame_format_of(source: Source) -> FrameFormat:
-    """What ``source`` gives an encoder."""
+    """The format in which ``source`` passes frames to an encoder."""
     info = source.info
     return FrameFormat(
         width=info.display_width,
@@ -85,14 +85,14 @@ def shifted_chapters(source: Source) -> list[dict[str, Any]]:
 def muxer_options(
     muxer: str, settings: OutputOptions, *, tick: Fraction, is_file: bool, tags: Mapping[str, str]
 ) -> dict[str, str]:
-    """What FFmpeg's ``muxer`` is told; the caller's own options come first.
+    """The options of FFmpeg's ``muxer``; the caller's own take precedence.
 
     Args:
         muxer (str): its name.
-        settings (OutputOptions): what the caller wants.
-        tick (Fraction): the video's clock, in seconds.
-        is_file (bool): whether the output can be sought.
-        tags (Mapping[str, str]): the film's metadata.
+        settings (OutputOptions): the caller's options.
+        tick (Fraction): the video's time base, in seconds.
+        is_file (bool): whether the output is seekable.
+        tags (Mapping[str, str]): the video's metadata.
     """
     options = dict(settings.muxer_options)
     if muxer == "rtsp":
@@ -103,21 +103,22 @@ def muxer_options(
         if any(key.startswith(("com.apple.", "com.android.", "com.samsung.")) for key in tags) or (
             muxer == "mp4" and not tags.keys().isdisjoint(("make", "model"))
         ):
-            # MP4 and MOV hold a phone's make, model and place only by their whole names; MP4 has none for a camera's.
+            # MP4 and MOV store a phone's make, model and location only under their full names; MP4 has none for
+            # cameras.
             options["movflags"] += "+use_metadata_tags"
-        # Edit lists, which hold the streams' starts, count in this clock: milliseconds unless told otherwise.
+        # Edit lists, which store the streams' start times, use this time scale (default: milliseconds).
         options.setdefault("movie_timescale", str(min(max(tick.denominator, 1000), 1_000_000)))
     return options
 
 
 def decide_for(template: Source, *, muxer: str, container_format: str) -> tuple[StreamDecision, ...]:
-    """What becomes of the template's other streams in ``muxer``, whose streams ``container_format`` holds."""
+    """The decisions on the template's other streams in ``muxer``, whose streams are in a ``container_format``."""
     decisions = decide_streams(template, muxer=container_format)
     return tuple(map(_for_playlist, decisions)) if muxer == "hls" else decisions
 
 
 def where_to(path: Spec, settings: OutputOptions, *, template: Source | None) -> tuple[Path | None, str, str]:
-    """The file that is written (``None``: a stream), what FFmpeg calls a stream, and its muxer.
+    """The file to write (``None``: a stream), the URL of a stream, and the muxer.
 
     Raises:
         UsageError: a suffix that is not a video container's.
@@ -136,7 +137,7 @@ def where_to(path: Spec, settings: OutputOptions, *, template: Source | None) ->
 
 def check_playlist(target: Path | None) -> None:
     """Raises:
-    UsageError: no name for a playlist and its segments.
+    UsageError: not a valid name for a playlist and its segments.
     """
     if target is None or target.suffix.lower() != ".m3u8":
         raise UsageError("muxer = 'hls' writes a playlist and its segments beside it: give a file.m3u8")
@@ -166,7 +167,7 @@ def correct_decoding_times(packets: Iterable[Any]) -> None:
 
 
 def frame_format_after(template: Source | None) -> FrameFormat:
-    """What a film like ``template`` gives an encoder.
+    """The format in which ``template`` passes frames to an encoder.
 
     Raises:
         UsageError: there is none.
@@ -177,6 +178,6 @@ def frame_format_after(template: Source | None) -> FrameFormat:
 
 
 def reads_device_memory(plan: EncoderPlan, frame_format: FrameFormat) -> bool:
-    """Whether the encoder takes frames from a GPU's memory as they lie there."""
+    """Whether the encoder reads frames directly from GPU memory."""
     same_size = (plan.width, plan.height) == (frame_format.width, frame_format.height)
     return plan.encoder.endswith("_nvenc") and same_size and not frame_format.has_alpha

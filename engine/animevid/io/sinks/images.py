@@ -1,4 +1,4 @@
-"""Writing still images: one file, or a folder of them."""
+"""Writes still images: one file, or a folder of them."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from animevid.pixels import planes_to_rgb
 from animevid.pixels.colour import Colour, ColourRange, Matrix
 from animevid.pixels.planes import PlanesYUV420
 
-#: The suffixes of still images that are written.
+#: The suffixes of still images that can be written.
 STILL_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif")
 DEFAULT_QUALITY = 92
-#: Of PNG with 16 bits. zlib's default, 6, takes five times as long for files that are 7 % smaller.
+#: Encoder options of 16-bit PNG. zlib's default level, 6, takes five times as long for files 7% smaller.
 _PNG = {"pred": "up", "compression_level": "1"}
 
 
 def encode_image(planes: PlanesYUV420, suffix: str, *, quality: int = DEFAULT_QUALITY, exif: bytes = b"") -> bytes:
-    """The bytes of an image file of the kind of ``suffix``.
+    """The bytes of an image file in the format of ``suffix``.
 
-    PNG keeps 10 bits (as 16) and alpha; WebP and AVIF keep alpha; JPEG is put over black where there is one. AVIF keeps
-    10 bits, or alpha, or EXIF: with one of the latter two it has 8. ``quality`` 1..100 is for the lossy kinds, ``exif``
-    what the photo says about itself. Wide colours become sRGB, but for AVIF, which says itself what its numbers mean.
+    PNG keeps 10 bits (as 16) and alpha; WebP and AVIF keep alpha; JPEG is flattened over black. AVIF keeps
+    10 bits, or alpha and EXIF with 8 bits. ``quality`` 1..100 applies to lossy formats; ``exif`` is the EXIF data. Wide
+    gamuts are converted to sRGB, except in AVIF, which tags its colours.
 
     Raises:
         UsageError: another suffix, or a quality out of range.
@@ -75,7 +75,7 @@ def encode_image(planes: PlanesYUV420, suffix: str, *, quality: int = DEFAULT_QU
 
 
 def _encode_png(planes: PlanesYUV420) -> bytes:
-    """PNG of 8 bits, by OpenCV: its encoder takes two thirds of the time of FFmpeg's."""
+    """8-bit PNG with OpenCV, whose encoder takes two thirds of the time of FFmpeg's."""
     try:
         return cv2.imencode(".png", _pixels_of(planes, order="BGR"))[1].tobytes()
     except cv2.error as error:
@@ -83,7 +83,7 @@ def _encode_png(planes: PlanesYUV420) -> bytes:
 
 
 def _pixels_of(planes: PlanesYUV420, *, order: Literal["RGB", "BGR"] = "RGB") -> npt.NDArray[np.uint8]:
-    """RGB or BGR, and alpha where there is such a channel, of 8 bits: (H, W, 3 or 4)."""
+    """8-bit RGB or BGR, with alpha if present: (H, W, 3 or 4)."""
     pixels = planes_to_rgb(planes, order=order)
     if planes.alpha is None:
         return pixels
@@ -92,7 +92,7 @@ def _pixels_of(planes: PlanesYUV420, *, order: Literal["RGB", "BGR"] = "RGB") ->
 
 
 def _encode_with_pillow(planes: PlanesYUV420, kind: str, *, quality: int, exif: bytes) -> bytes:
-    """WebP, and AVIF of 8 bits: what Pillow writes with alpha and EXIF, which FFmpeg does not."""
+    """WebP and 8-bit AVIF with Pillow, which writes alpha and EXIF where FFmpeg does not."""
     from PIL import Image, features
 
     if not features.check(kind.lower()):
@@ -150,7 +150,7 @@ def _encode_avif(planes: PlanesYUV420, *, quality: int) -> bytes:
 
 
 class ImageSink(Sink):
-    """One still image. A second frame is refused: an animation needs another kind of output."""
+    """One still image. A second frame is refused."""
 
     def __init__(
         self, path: Spec, *, template: Source | None = None, overwrite: bool = False, quality: int = DEFAULT_QUALITY
@@ -203,10 +203,10 @@ class ImageSink(Sink):
 
 
 class ImageFolderSink(Sink):
-    """A folder of images, one a frame: named as the template's images where it has them, else by number.
+    """A folder of images, one per frame, named like the template's images or by number.
 
-    ``path`` is the folder, or a pattern in it (``out/frame%05d.jpg``). The folder appears when all are written; into an
-    existing one (``overwrite``, or empty) the files are moved at the end.
+    ``path`` is the folder, or a pattern in it (``out/frame%05d.jpg``). A new folder appears when all are written; files
+    for an existing one (``overwrite``, or empty) are moved into it at the end.
     """
 
     def __init__(
@@ -269,7 +269,7 @@ class ImageFolderSink(Sink):
         return f"{self.frames_written + 1:06d}{self._suffix}"
 
     def _untaken(self, name: Path) -> str:
-        """``name``, or one with a number, so that no image of this run takes another's place."""
+        """``name``, or a numbered one if an image of this run has it already."""
         found, number = name, 1
         while str(found) in self._taken:
             number += 1
@@ -302,7 +302,7 @@ class ImageFolderSink(Sink):
 
 def _check_not_over_input(folder: Path, source: Source) -> None:
     """Raises:
-    OutputError: what is written into ``folder`` would take the place of an image that is read.
+    OutputError: images written into ``folder`` would replace images of the source.
     """
     is_same = source.image_root.exists() and source.image_root.samefile(folder)
     if not is_same:

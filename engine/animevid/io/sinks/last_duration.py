@@ -14,7 +14,7 @@ _SEARCHED_BYTES = 64 << 20
 def set_last_duration(path: Path, ticks: int) -> None:
     """Set the duration of the last frame of the finished GIF, APNG or WebP ``path`` to ``ticks``.
 
-    A tick is 1/100 s in a GIF and 1/1000 s in the others, the clocks with which they are written here.
+    A tick is 1/100 s in a GIF and 1/1000 s in the others, the time bases with which they are written here.
     """
     with path.open("r+b") as file:
         head = file.read(12)
@@ -37,7 +37,7 @@ def _set_gif(file: IO[bytes], hundredths: int) -> None:
 
 
 def _set_apng(file: IO[bytes], milliseconds: int) -> None:
-    """APNG 1.0, fcTL: numerator and denominator of the delay, then the chunk's sum."""
+    """APNG 1.0, fcTL: numerator and denominator of the delay, then the chunk's checksum."""
     at, last = 8, 0
     while file.seek(at) == at and len(head := file.read(8)) == 8:
         last = at if head[4:] == b"fcTL" else last

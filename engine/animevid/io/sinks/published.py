@@ -1,4 +1,4 @@
-"""An output on the network that reconnects: one film and one clock over several connections."""
+"""A network output that reconnects: one stream and one clock over several connections."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from animevid.redaction import redacted, redacted_text
 
 log = logging.getLogger(__name__)
 
-#: A shorter connection does not restart the search's time limit: a server that accepts and then disconnects, because it
-#: does not know the stream's key, is not tried for ever.
+#: A shorter connection does not reset the time limit for reconnecting: a server that accepts and then disconnects,
+#: because the stream key is wrong, is not tried for ever.
 _LASTS_SECONDS = 5.0
 #: Waits check ``should_stop`` this often.
 _MAX_WAIT_SECONDS = 0.1
@@ -33,14 +33,14 @@ _RTSP_PORTS = {"rtsp": 554, "rtsps": 322}
 
 
 class PublishedSink(Sink):
-    """``first``, and after each break what ``connect`` gives, with growing pauses, on the clock of the film.
+    """Writes to ``first``, and after each break to the result of ``connect``, with growing pauses, on one clock.
 
-    Each connection begins with a key frame. With ``drops`` (a live source, which does not wait), video and audio are
-    dropped while the server is away, and time goes on. Without, the frame that did not arrive is held, and the film
-    goes on from it. What was in the encoder or on its way is lost either way. ``on_back(pts_seconds)`` is called when
-    the held frame goes on.
+    Each connection begins with a key frame. With ``drops`` (for a live source, which does not wait), video and
+    audio are dropped while the server is away, and time goes on. Otherwise the frame that did not arrive is held, and
+    the stream continues from it. Data in the encoder or in flight is lost in both cases. ``on_back(pts_seconds)`` is
+    called when the held frame is sent.
 
-    After ``patience_seconds`` without success ``write`` raises. A first connection that fails is not looked for.
+    After ``patience_seconds`` without success ``write`` raises. A first connection that fails is not retried.
 
     ``should_stop`` ends every wait: frames are dropped then. ``now`` is a clock in seconds.
     """
@@ -97,14 +97,14 @@ class PublishedSink(Sink):
 
     @property
     def encodes_on_device(self) -> bool:
-        """As the connection's sink does."""
+        """Whether the connection's sink does."""
         return self._current.encodes_on_device
 
     def _write(self, frame: Frame) -> None:
         """Send the next frame, or drop it or hold it back while the server is away.
 
         Raises:
-            OutputError: the server did not come back, or did not answer in the first place.
+            OutputError: the server did not come back, or never answered.
             UsageError: a frame that does not fit, or the sink is finished.
         """
         while self._search is None or self._takes_found(frame):
@@ -125,16 +125,16 @@ class PublishedSink(Sink):
         self.frames_dropped += 1
 
     def _finish(self) -> SinkReport:
-        """Send what is left, and disconnect.
+        """Send the remaining data and disconnect.
 
         Raises:
-            OutputError: no frame was written, or the server is away and has not got the last ones.
+            OutputError: no frame was written, or the server is away and did not get the last ones.
         """
         if self._search is None:
             try:
                 return self._finished(self._current.finish())
             except OutputError as error:
-                # The server went away with the last packets, which is no error where the user ended the film.
+                # The server left during the last packets: no error if the user ended the stream.
                 if not (self._should_stop() and _is_of_the_network(error)):
                     raise
         elif not self._should_stop():
@@ -155,7 +155,7 @@ class PublishedSink(Sink):
         )
 
     def _finished(self, last: SinkReport) -> SinkReport:
-        """The report of the whole film, of which ``last`` tells what came over the last connection."""
+        """The report of the whole stream; ``last`` is that of the last connection."""
         return replace(
             last,
             frames_written=self.frames_written,
@@ -166,7 +166,7 @@ class PublishedSink(Sink):
         )
 
     def abort(self) -> None:
-        """Disconnect at once and end the search. Safe to call twice, and after ``finish``."""
+        """Disconnect at once and stop reconnecting. Safe to call twice, and after ``finish``."""
         if self._done:
             return
         self._done = True
@@ -196,7 +196,7 @@ class PublishedSink(Sink):
         )
 
     def _connected(self, frame: Frame) -> Sink:
-        """A new connection, in the search's thread.
+        """A new connection, made in the search's thread.
 
         Raises:
             AnimevidError: there is none.
@@ -210,7 +210,7 @@ class PublishedSink(Sink):
         """Whether ``frame`` can be written to a new connection; false if it is to be dropped.
 
         Raises:
-            OutputError: the search was in vain.
+            OutputError: the server did not come back.
         """
         search = self._search
         assert search is not None
@@ -235,7 +235,7 @@ class PublishedSink(Sink):
 
 
 class _Search:
-    """Looks for a server in a thread of its own, until ``seconds`` have passed; ``is_done`` says when it has ended."""
+    """Tries to reconnect in its own thread until ``seconds`` have passed; ``is_done`` tells when it has ended."""
 
     def __init__(
         self,
@@ -258,7 +258,7 @@ class _Search:
         self._thread.start()
 
     def close(self) -> None:
-        """End the search, and what it has found."""
+        """End the search and close what it opened."""
         self._closing.set()
         self._thread.join(timeout=2)
         if self.found is not None:
@@ -278,14 +278,14 @@ class _Search:
                 else:
                     self.found = found
                 return
-        except Exception as error:  # a thread has nobody to raise to
+        except Exception as error:  # a thread has no caller to raise to
             log.debug("the search ended", exc_info=True)
             self.reason = f"{type(error).__name__}: {error}"
         finally:
             self.is_done.set()
 
     def _waits(self, pause_seconds: float) -> bool:
-        """Wait; false if it is over."""
+        """Wait; false if the search has ended."""
         until = time.monotonic() + pause_seconds
         while (left := until - time.monotonic()) > 0:
             if self._closing.wait(min(left, _MAX_WAIT_SECONDS)) or self._should_stop():
@@ -294,7 +294,7 @@ class _Search:
 
 
 def _is_of_the_network(error: OutputError) -> bool:
-    """Whether a connection broke, and not the encoder or the film."""
+    """Whether the error is of the network, not of the encoder or the frames."""
     return isinstance(error.__cause__, OSError | av.error.EOFError | av.error.ExitError)
 
 
@@ -304,7 +304,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _probe(spec: Spec) -> None:
-    """Call a server of RTSP before FFmpeg does, whose muxer waits for a connection without an end.
+    """Connect to an RTSP server first, since FFmpeg's muxer would wait for a connection for ever.
 
     Raises:
         OutputError: it does not answer.

@@ -1,4 +1,4 @@
-"""A recording: the container sink with the sound of a microphone, both by the clock."""
+"""A recording: the container sink plus a microphone, both timed by the clock."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from animevid.options import EncodeOptions, OutputOptions
 
 _TICK = Fraction(1, 90_000)
 _SOUND_RATE_HZ = 48_000
-#: How many samples a second may be added or left out to keep sound with the frames: 0.4 %, which nobody hears.
+#: Maximum number of samples per second that are added or dropped to keep audio in sync: 0.4%, which is inaudible.
 _SOUND_ELASTICITY = 200
-#: Pieces of sound that wait for the next frame at most, some 20 ms each.
+#: Maximum number of audio frames that wait for the next video frame, some 20 ms each.
 _MAX_WAITING = 3000
 
 
 class RecordingSink(VideoSink):
-    """One recording: frames and sound by the clock, together whatever is dropped. Frames of another size than the first
-    are fitted into it, with black bars.
+    """One recording: frames and audio timed by the clock, in sync even if frames are dropped. Frames of another size
+    than the first are letterboxed.
 
-    ``first`` sets size and start; sound from before it is left out. ``offer_sound`` may be called from any thread.
+    ``first`` sets size and start; earlier audio is dropped. ``offer_sound`` may be called from any thread.
 
     Args:
-        path (Path): a file that does not exist; its suffix says the container.
-        first (Frame): a captured frame like those that will come.
+        path (Path): a file that does not exist; its suffix selects the container.
+        first (Frame): a captured frame like the later ones.
         fps (Fraction): the nominal rate. Default: 30.
-        sound (bool): whether sound will be offered. Default: no.
-        encoder (EncodeOptions): codec and quality. Default: the quickest.
+        sound (bool): whether audio will be offered. Default: false.
+        encoder (EncodeOptions): codec and quality. Default: the fastest.
 
     Raises:
         OutputError: the file exists or cannot be written.
-        UsageError: a container or codec that cannot be.
+        UsageError: an unknown container or codec.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class RecordingSink(VideoSink):
         self._sound: _ElasticSound | None = _ElasticSound(float(self._start)) if sound else None
 
     def offer_sound(self, frame: Any, arrived_at_seconds: float) -> None:
-        """An ``av.AudioFrame`` and the moment its end arrived; it is written with the next video frame."""
+        """Queue an ``av.AudioFrame`` whose end arrived at that time; it is written with the next video frame."""
         if self._sound is not None:
             self._sound.waiting.append((frame, arrived_at_seconds))
 
     def _write(self, frame: Frame) -> None:
-        """Encode ``frame`` at the moment it was captured, and the sound that came since the last one."""
+        """Encode ``frame`` at its capture time, and the audio that arrived since the last one."""
         planes = frame.planes
         if (planes.height, planes.width) != self._size:
             planes = letterboxed(planes, self._size)
@@ -103,11 +103,11 @@ class RecordingSink(VideoSink):
 
 
 class _ElasticSound:
-    """Sound as its encoder wants it, on the clock of its arrival.
+    """Audio in the encoder's format, resampled to the clock of its arrival.
 
-    A microphone counts its samples by a crystal of its own, which is a few thousandths of a percent off, or more; in
-    half an hour that is heard. So it is continuously resampled a little towards the clock (the ``async`` of
-    FFmpeg's resampler), and where sound is missing there is silence.
+    A microphone's crystal is off by a few thousandths of a percent or more, which is audible after half an hour. So the
+    audio is continuously resampled towards the clock (``async`` of FFmpeg's resampler), and gaps are filled with
+    silence.
     """
 
     def __init__(self, start_seconds: float) -> None:
@@ -123,7 +123,7 @@ class _ElasticSound:
         self._stream = stream
 
     def take(self) -> list[Any]:
-        """The packets of what has come in."""
+        """The packets of the audio that has arrived."""
         packets: list[Any] = []
         while self.waiting:
             frame, arrived_at_seconds = self.waiting.popleft()
@@ -139,7 +139,7 @@ class _ElasticSound:
         return packets
 
     def flush(self) -> list[Any]:
-        """The packets that are left, at the end."""
+        """The remaining packets, at the end."""
         packets: list[Any] = []
         if self._filter is not None:
             self._filter.push(None)
@@ -154,7 +154,7 @@ class _ElasticSound:
                 part = self._filter.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return packets
-            # Where packets came in a burst, the filter steps back by a millisecond or two; a file's clock must not.
+            # After a burst of packets the filter steps back by a millisecond or two; a file's clock must not.
             part.pts = max(part.pts, self._end)
             self._end = part.pts + part.samples
             packets += self._stream.encode(part)

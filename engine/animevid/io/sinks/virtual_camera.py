@@ -10,7 +10,7 @@ from typing import Any, Self
 from animevid.errors import LiveError
 from animevid.pixels import PlanesYUV420, planes_to_rgb, resize_planes
 
-#: How each platform gets the driver that pyvirtualcam writes to.
+#: How to install the driver for pyvirtualcam, by platform.
 _WAYS_OUT = {
     "linux": "sudo apt install v4l2loopback-dkms && sudo modprobe v4l2loopback exclusive_caps=1 card_label=animevid",
     "darwin": "brew install --cask obs, open OBS once and press Start Virtual Camera",
@@ -21,7 +21,7 @@ _WAYS_OUT = {
 class VirtualCamera:
     """A virtual camera of one size. A context manager.
 
-    ``size``: (height, width) in pixels. ``device``: the driver's device, ``None`` for the first that is free.
+    ``size``: (height, width) in pixels. ``device``: the driver's device; ``None``: the first free one.
 
     Raises:
         LiveError: the module or the driver is missing; the message has the command that installs it.
@@ -46,7 +46,7 @@ class VirtualCamera:
 
     @property
     def device(self) -> str:
-        """The name under which other programs find it."""
+        """The name that other programs show."""
         return str(self._camera.device)
 
     def send(self, planes: PlanesYUV420) -> None:

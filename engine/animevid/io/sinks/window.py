@@ -85,17 +85,17 @@ def pressed(view: View, key: str, *, styles: int, shift: bool = False) -> View:
     return view
 
 
-#: SDL's drivers that show nothing to anybody.
+#: SDL's drivers without a visible window.
 _UNSEEN_DRIVERS = frozenset(("dummy", "offscreen", "evdev"))
 
 
 def _driver_is_chosen() -> bool:
-    """Whether somebody wants a certain driver of SDL's, one that shows nothing too."""
+    """Whether the environment selects a driver of SDL, even an invisible one."""
     return bool({"SDL_VIDEODRIVER", "SDL_VIDEO_DRIVER"} & os.environ.keys())
 
 
 def _has_screen() -> bool:
-    """Linux: a desktop, or a graphics card that draws without one."""
+    """On Linux: whether there is a desktop, or a graphics card that works without one."""
     desktop = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     return bool(desktop) or any(Path("/dev/dri").glob("card*"))
 
@@ -116,14 +116,14 @@ class Window:
 
     def __init__(self, *, size: tuple[int, int], title: str = "animevid") -> None:
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-        for system in ("X11", "WAYLAND"):  # desktops and scripts know the window by this, not by its title
+        for system in ("X11", "WAYLAND"):  # desktops and scripts identify the window by this, not by its title
             os.environ.setdefault(f"SDL_VIDEO_{system}_WMCLASS", "animevid")
         try:
             import pygame
         except ImportError as error:
             raise LiveError('pygame-ce is not installed: pip install "animevid[live]"') from error
         if sys.platform == "linux" and not _has_screen() and not _driver_is_chosen():
-            raise _no_window("there is no display here")  # before SDL's own libraries complain
+            raise _no_window("there is no display here")  # before SDL's libraries print errors
         self._pygame: Any = pygame
         height, width = size
         try:
@@ -134,7 +134,7 @@ class Window:
         except pygame.error as error:
             raise _no_window(str(error)) from error
         if pygame.display.get_driver() in _UNSEEN_DRIVERS and not _driver_is_chosen():
-            # Without a desktop SDL draws into memory and says nothing.
+            # Without a desktop SDL silently draws into memory.
             pygame.quit()
             raise _no_window("there is no display here")
         pygame.display.set_caption(title)
@@ -181,7 +181,7 @@ class Window:
         return found
 
     def pixels(self) -> Any:
-        """What is on the window now: uint8 RGB ``(H, W, 3)``."""
+        """The current content: uint8 RGB ``(H, W, 3)``."""
         return self._pygame.surfarray.array3d(self._screen).swapaxes(0, 1)
 
     def close(self) -> None:
@@ -209,7 +209,7 @@ class Window:
 
     def _text(self, line: str) -> Any:
         if line not in self._texts:
-            if len(self._texts) > 200:  # figures change all the time
+            if len(self._texts) > 200:  # the statistics change all the time
                 self._texts.clear()
             self._texts[line] = self._font.render(line, True, (240, 244, 255))
         return self._texts[line]
