@@ -21,7 +21,7 @@ from animevid.redaction import redacted
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """One stream of a container, as it is listed."""
+    """One stream of a container."""
 
     index: int
     kind: str  # "video", "audio", "subtitle", "attachment", "data" or "unknown"
@@ -29,7 +29,7 @@ class StreamInfo:
     language: str | None = None
     title: str | None = None
     is_default: bool = False
-    is_cover: bool = False  # an attached picture, not a film
+    is_cover: bool = False  # an attached picture, not video
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class Chapter:
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """What a source is, known when it is open.
+    """Properties of an open source.
 
     ``width`` and ``height`` are the stored frame's; ``display_width`` and ``display_height`` those of the frames that
-    the source gives (turned upright where it does so), in pixels that are ``sample_aspect_ratio`` times as wide as high
-    (also after the turn). ``colour``, ``bit_depth`` and ``has_alpha`` describe those frames. ``is_variable_rate`` is a
-    hint: time stamps rule in either case. ``duration_seconds`` and ``frame_count`` are ``None`` where the container
-    does not say (``frame_count`` is an estimate elsewhere). ``is_still``: one image without time. ``immersive``: what
-    the film says of being spherical or stereoscopic. ``notices`` are one-line remarks for people.
+    the source yields (upright, if it turns them), in pixels that are ``sample_aspect_ratio`` times as wide as high
+    (after the turn). ``colour``, ``bit_depth`` and ``has_alpha`` describe those frames. ``is_variable_rate`` is a
+    hint; time stamps are used in either case. ``duration_seconds`` and ``frame_count`` are ``None`` if the container
+    does not say (``frame_count`` is an estimate otherwise). ``is_still``: one image without time. ``immersive``:
+    spherical and stereoscopic properties. ``notices`` are one-line remarks for users.
     """
 
     width: int
@@ -83,8 +83,8 @@ class SourceInfo:
 class Source(ABC):
     """An iterator of :class:`Frame` with exact times, and the packets of other streams beside it. A context manager.
 
-    ``packets`` carries what only passes by, for a sink made before the first frame is taken. ``origin_seconds`` is the
-    moment of the source's clock that becomes zero in an output, ``end_seconds`` where a cut ends.
+    ``packets`` queues the packets of other streams for a sink made before the first frame is taken. ``origin_seconds``
+    is the time on the source's clock that becomes zero in an output, ``end_seconds`` the end of a cut.
     """
 
     spec: Spec
@@ -109,51 +109,51 @@ class Source(ABC):
 
     @property
     def can_be_sought(self) -> bool:
-        """Whether a film can be read from any of its key frames on, and its packets without decoding."""
+        """Whether the source can be read from any of its key frames on, and its packets without decoding."""
         return False
 
     def passing_packets(self) -> Iterator[Fraction]:
-        """Read to the end without decoding, where ``can_be_sought``: the times, on the source's clock, at which frames
-        were to be decoded. Other streams' packets go to ``packets``.
+        """Read to the end without decoding, if ``can_be_sought``; yields the decoding times of the frames on the
+        source's clock. Other streams' packets go to ``packets``.
 
         Raises:
-            UsageError: it cannot be read so.
+            UsageError: it cannot be read that way.
         """
         raise UsageError(f"path = {redacted(self.spec)!r} is read frame by frame only: give a film in a file")
 
     @property
     def is_finite(self) -> bool:
-        """False for what may never end by itself: a camera, a live stream."""
+        """False for a source that may never end by itself: a camera, a live stream."""
         return True
 
     @property
     def is_live(self) -> bool:
-        """Whether the source goes on while nobody reads it."""
+        """Whether the source continues while it is not read."""
         return False
 
     @property
     def is_on_device(self) -> bool:
-        """Whether the frames lie in a GPU's memory."""
+        """Whether frames are in GPU memory."""
         return False
 
     @property
     def notices_so_far(self) -> tuple[str, ...]:
-        """One-line remarks on what was met while reading."""
+        """One-line remarks on problems found while reading."""
         return ()
 
     @property
     def strangers(self) -> Mapping[int, str]:
-        """Index -> why, of the container's streams that do not belong to the video."""
+        """Stream index -> reason, for streams of the container that do not belong to the video."""
         return {}
 
     @property
     def lost_images(self) -> tuple[str, ...]:
-        """One line for each separate image that is damaged or passed over; frames of a film are counted elsewhere."""
+        """One line for each separate image that is damaged or skipped (frames of a video are only counted)."""
         return ()
 
     @property
     def media_streams(self) -> Sequence[Any]:
-        """The open ``av`` streams of the container in order; none where there is no container."""
+        """The open ``av`` streams of the container in order; empty if there is no container."""
         return ()
 
     @property

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes: a still image and of which kind, or something that moves."""
+"""Detects by its content whether a file is a still image, and of which format."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import IO
 from animevid.io.network.protocols import input_error
 from animevid.io.pillow import is_jpeg_xl
 
-#: How much of a file tells its kind.
+#: Number of first bytes that identify a format.
 HEAD_BYTES = 4096
-#: The kinds of still images, for messages.
+#: The formats of still images, for messages.
 READ_KINDS = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP, JPEG 2000, JPEG XL, TGA, ICO, QOI, PCX, PNM, SGI and DPX"
 
 _STILL_BRANDS = (b"avif", b"mif1", b"heic", b"heix")
@@ -29,10 +29,10 @@ _SEARCHED_BYTES = 32 << 20
 
 
 def still_demuxer(path: Path) -> str | None:
-    """What reads the still image in ``path``: FFmpeg's demuxer, or ``"pillow"``; ``None`` for anything else.
+    """The reader of the still image in ``path``: FFmpeg's demuxer, or ``"pillow"``; ``None`` for anything else.
 
-    Names are not asked: a JPEG called ``.png`` is still a JPEG, and a ``%`` in a name is no pattern. TGA alone has no
-    mark at its beginning and is known by one at its end, or by its name.
+    The content decides, not the name: a JPEG called ``.png`` is a JPEG, and a ``%`` in a name is no pattern. Only TGA
+    has no magic number at its beginning; its footer or its name identifies it.
 
     Raises:
         InputError: the file cannot be read.
@@ -49,7 +49,7 @@ def still_demuxer(path: Path) -> str | None:
 
 
 def still_kind(head: bytes, reopen: Callable[[], IO[bytes]]) -> str | None:
-    """As :func:`still_demuxer`, of what begins with ``head`` and is read from its start by ``reopen``."""
+    """As :func:`still_demuxer`, for content that begins with ``head``; ``reopen`` opens it from the start."""
     if head.startswith(b"\xff\xd8\xff"):
         return None if _is_motion_jpeg(reopen) else "jpeg_pipe"
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -77,7 +77,7 @@ def still_kind(head: bytes, reopen: Callable[[], IO[bytes]]) -> str | None:
 
 
 def may_be_still(head: bytes) -> bool:
-    """Whether what begins with ``head`` is a still image, or an animation of such, which the whole file tells."""
+    """Whether content that begins with ``head`` may be a still image (or an animation: the whole file tells)."""
     return head.startswith(_MAGIC) or head[8:12] == b"WEBP" or head[8:12] in _STILL_BRANDS or is_jpeg_xl(head)
 
 
@@ -87,24 +87,24 @@ def is_row_of_jpegs(data: bytes) -> bool:
 
 
 def is_animated_webp(head: bytes) -> bool:
-    """Whether what begins with ``head`` is a WebP of several frames."""
+    """Whether content that begins with ``head`` is an animated WebP."""
     return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & 0x02)
 
 
 def _moves(reopen: Callable[[], IO[bytes]]) -> bool:
-    """Whether there is a second frame; the reader reports what is too damaged to tell."""
+    """Whether there is a second frame; false if damaged, which the reader will report."""
     from PIL import Image
 
     try:
         with reopen() as file, Image.open(file) as image:
             return bool(getattr(image, "is_animated", False))
-    except Exception:  # Pillow's plug-ins raise any kind of exception over damaged files
+    except Exception:  # Pillow's plug-ins raise any kind of exception for damaged files
         return True
 
 
 def _is_motion_jpeg(reopen: Callable[[], IO[bytes]]) -> bool:
-    """Whether it is a film: JPEGs that follow each other and are listed nowhere. Phones append images to a photo too,
-    but list them (CIPA DC-007, Multi-Picture Format) or name them in XMP.
+    """Whether it is motion JPEG: consecutive JPEGs without a list of them. Phones also append images to a photo, but
+    list them (CIPA DC-007, Multi-Picture Format) or name them in XMP.
     """
     with reopen() as file:
         data = file.read(_SEARCHED_BYTES)
@@ -114,7 +114,7 @@ def _is_motion_jpeg(reopen: Callable[[], IO[bytes]]) -> bool:
 
 
 def _is_one_pixel_map(head: bytes, reopen: Callable[[], IO[bytes]]) -> bool:
-    """Whether it is one Netpbm image; several that follow each other are a film."""
+    """Whether it is a single Netpbm image; several in a row are a video."""
     found = _PIXEL_MAP.match(head)
     if found is None:
         return False
@@ -126,12 +126,12 @@ def _is_one_pixel_map(head: bytes, reopen: Callable[[], IO[bytes]]) -> bool:
 
 
 def _is_icon(head: bytes) -> bool:
-    """An ICO lists 1 to 255 images; MPEG's start codes begin alike and continue otherwise."""
+    """Whether it is an ICO, which lists 1 to 255 images; MPEG start codes begin alike but continue differently."""
     return len(head) > 22 and head.startswith(b"\x00\x00\x01\x00") and head[4] > 0 and head[5] == head[9] == 0
 
 
 def _is_targa_header(head: bytes) -> bool:
-    """Truevision TGA 2.0: a colour map or none, one of six kinds, 8 to 32 bits a pixel, a size."""
+    """Whether it is a Truevision TGA 2.0 header: colour map flag, one of six types, 8 to 32 bits per pixel, a size."""
     return (
         len(head) > 18
         and head[1] in (0, 1)

@@ -1,4 +1,4 @@
-"""The other streams of a container: copied where the output can hold them, else converted or dropped with a notice."""
+"""The other streams of a container: copied if the output can hold them, else converted or dropped with a notice."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class StreamAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StreamDecision:
-    """What becomes of one stream, and why; ``str()`` is the line to print."""
+    """The decision about one stream and its reason; ``str()`` is the line to print."""
 
     stream: StreamInfo
     action: StreamAction
@@ -53,7 +53,7 @@ _TEXT_SUBTITLES = frozenset({"mov_text", "subrip", "srt", "webvtt", "ass", "ssa"
 
 
 def decide_streams(source: Source, *, muxer: str) -> tuple[StreamDecision, ...]:
-    """What becomes of each stream of ``source`` but the video, in FFmpeg's ``muxer``. Nothing is written."""
+    """The decision about each stream of ``source`` but the video, for FFmpeg's ``muxer``. Nothing is written."""
     strangers = source.strangers
     decisions = tuple(
         StreamDecision(describe_stream(stream), StreamAction.DROP, reason=strangers[stream.index])
@@ -66,7 +66,7 @@ def decide_streams(source: Source, *, muxer: str) -> tuple[StreamDecision, ...]:
 
 
 def _only_one_sound(decisions: Iterable[StreamDecision], *, muxer: str) -> Iterator[StreamDecision]:
-    """``decisions`` with one sound alone: the one that plays by default, or the first."""
+    """``decisions`` with a single audio stream: the default one, or the first."""
     decisions = tuple(decisions)
     carried = [d for d in decisions if d.stream.kind == "audio" and d.action is not StreamAction.DROP]
     best = next((decision for decision in carried if decision.stream.is_default), carried[0] if carried else None)
@@ -84,7 +84,7 @@ def _decide(stream: Any, *, muxer: str) -> StreamDecision:
             return StreamDecision(info, StreamAction.COPY)
         return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} holds no attachments (.mkv does)")
     if info.kind == "data" and "timecode" in stream.metadata:
-        # MOV's muxer makes this track itself from the video's tag, and fails over a second one.
+        # MOV's muxer makes this track itself from the video's tag, and fails on a second one.
         return StreamDecision(info, StreamAction.DROP, reason="the time code is kept as a tag of the video")
     known = stream.codec_context is not None or info.kind == "data"
     if info.kind not in ("audio", "video", "subtitle", "data") or not known:
@@ -118,7 +118,7 @@ def _decide_cover(stream: Any, info: StreamInfo, *, muxer: str) -> StreamDecisio
 
 
 def _muxer_takes(stream: Any, *, muxer: str) -> bool:
-    """Ask the muxer itself: whether it writes a header and a trailer with this stream in it."""
+    """Whether the muxer can write a header and a trailer with this stream."""
     if container_of(muxer).asked_only_by_server:
         return stream.type in ("audio", "subtitle", "data")
     trial = av.open(io.BytesIO(), "w", format=muxer)
@@ -141,7 +141,7 @@ def _close_quietly(container: Any) -> None:
 
 
 class StreamMuxer(ABC):
-    """Remuxes one stream's packets. ``origin_seconds`` of the source's clock is zero in the output."""
+    """Remuxes one stream's packets. ``origin_seconds`` on the source's clock is zero in the output."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -150,7 +150,7 @@ class StreamMuxer(ABC):
 
     @abstractmethod
     def remux(self, packet: Any) -> Iterable[Any]:
-        """The output packets made of ``packet``, ready to be muxed (``packet`` itself may be reused for one)."""
+        """The output packets for ``packet``, ready to be muxed (``packet`` itself may be one of them)."""
 
     def flush(self) -> Iterable[Any]:
         """The last packets, when the source has ended."""
@@ -166,7 +166,7 @@ class Copier(StreamMuxer):
         self._waits_for_key = source.type == "video" and origin_seconds > 0
         self._time_base: Fraction = source.time_base
         self._last_ticks: int | None = None
-        self._may_stand = source.type not in ("audio", "video")  # cues may begin together
+        self._may_stand = source.type not in ("audio", "video")  # cues may share a start time
 
     def remux(self, packet: Any) -> Iterable[Any]:
         if self._waits_for_key:
@@ -179,13 +179,13 @@ class Copier(StreamMuxer):
             if packet.dts is not None:
                 packet.dts -= self._shift
         if self._may_stand and packet.pts is not None and packet.pts < 0:
-            # A cue that began before the cut begins with it: a negative time would push everything else back.
+            # A cue from before the cut starts with it: a negative time would delay all other streams.
             packet.duration = (packet.duration or 0) + packet.pts
             packet.pts = packet.dts = 0
             if packet.duration <= 0:
                 return ()
         if packet.dts is not None:
-            # Muxers refuse a clock that stands still or goes back, on their own clock, which may be coarser.
+            # Muxers refuse times that do not increase on their own clock, which may be coarser.
             base = packet.time_base or self._time_base
             ratio = base / (self.stream.time_base or base)
             last = None if self._may_stand else self._last_ticks
@@ -199,7 +199,7 @@ class Copier(StreamMuxer):
 
 
 def _rounded(number: Fraction) -> int:
-    """The nearest whole number; halves upwards, as FFmpeg has it."""
+    """The nearest whole number; halves are rounded up, as in FFmpeg."""
     return floor(number + Fraction(1, 2))
 
 
@@ -212,7 +212,7 @@ _AAC_CHANNELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 8: 7}
 def aac_configuration(stream: Any) -> bytes | None:
     """The AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1) of AAC with ADTS headers, which lacks one.
 
-    ``None``: the stream has one, is not AAC, or of a kind that its header does not tell exactly (HE-AAC).
+    ``None``: the stream has one, is not AAC, or of a profile that its header does not describe exactly (HE-AAC).
     """
     context = stream.codec_context
     if context is None or context.codec.canonical_name != "aac" or context.extradata or context.profile != "LC":
@@ -224,10 +224,10 @@ def aac_configuration(stream: Any) -> bytes | None:
 
 
 class AdtsCopier(Copier):
-    """Moves AAC packets over without their ADTS headers.
+    """Copies AAC packets without their ADTS headers.
 
-    Where the output can be sought, FFmpeg's muxers do that themselves and write the configuration in afterwards; into
-    a pipe or the network they cannot.
+    For seekable outputs FFmpeg's muxers do that themselves and write the configuration afterwards; for a pipe or the
+    network they cannot.
     """
 
     def remux(self, packet: Any) -> Iterable[Any]:
@@ -289,7 +289,7 @@ class AudioReencoder(StreamMuxer):
 
 
 class SubtitleConverter(StreamMuxer):
-    """Changes text subtitles from one packet form to another. MP4's cues may not overlap: there one says them all."""
+    """Changes text subtitles from one packet form to another. MP4's cues may not overlap, so they are merged."""
 
     def __init__(self, stream: Any, *, source: Any, target_codec: str, origin_seconds: Fraction) -> None:
         super().__init__(stream)
@@ -325,7 +325,7 @@ class SubtitleConverter(StreamMuxer):
 
 
 class CoverMuxer(StreamMuxer):
-    """A cover that is in the output already, as an attachment."""
+    """A cover that was already written to the output as an attachment."""
 
     def remux(self, packet: Any) -> Iterable[Any]:
         return ()
@@ -341,7 +341,7 @@ _COVER_TYPES = {
 
 
 def add_cover(output: Any, source_stream: Any, decision: StreamDecision, packet: Any) -> StreamMuxer | None:
-    """Attach the image in ``packet`` as Matroska holds covers: by its name, ``cover.jpg``, and its kind."""
+    """Attach the image in ``packet`` as Matroska holds covers: by the name ``cover.jpg`` and its MIME type."""
     known = _COVER_TYPES.get(decision.stream.codec)
     if decision.action is not StreamAction.COPY or packet is None or known is None:
         return None
@@ -355,7 +355,7 @@ def add_cover(output: Any, source_stream: Any, decision: StreamDecision, packet:
 def add_stream_muxer(
     output: Any, source_stream: Any, decision: StreamDecision, *, origin_seconds: Fraction
 ) -> StreamMuxer | None:
-    """Make the output stream that ``decision`` asks for; ``None`` where it is dropped."""
+    """Make the output stream that ``decision`` asks for; ``None`` if it is dropped."""
     stream_muxer: StreamMuxer | None = None
     if decision.action is StreamAction.COPY:
         stream = output.add_stream_from_template(source_stream, opaque=True)

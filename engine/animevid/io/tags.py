@@ -1,8 +1,8 @@
-"""Tags of a film and its streams: which go on into another file, and how a language is written there."""
+"""Tags of a video and its streams: which of them are copied to the output, and how languages are written."""
 
 from __future__ import annotations
 
-#: Tags that describe the old file rather than the film.
+#: Tags that describe the old file rather than the content.
 _STALE_TAGS = frozenset(
     {
         "encoder",
@@ -22,7 +22,7 @@ _STALE_TAGS = frozenset(
 
 
 def lasting_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    """``metadata`` without what only describes the file that it comes from."""
+    """``metadata`` without tags that only describe the old file."""
     return {
         key: value
         for key, value in metadata.items()
@@ -30,9 +30,9 @@ def lasting_metadata(metadata: dict[str, str]) -> dict[str, str]:
     }
 
 
-#: Muxers that write a language in three letters (ISO 639-2); others take what they are given.
+#: Muxers that write languages as three letters (ISO 639-2); others write any text.
 _IN_THREE_LETTERS = frozenset({"mp4", "mov", "ipod", "mpegts", "rtp_mpegts", "hls"})
-#: ISO 639-1 and ISO 639-2/T, five letters a language: HLS and DASH speak of "de", MP4 and broadcasts of "deu".
+#: ISO 639-1 and ISO 639-2/T, five letters per language: HLS and DASH use "de", MP4 and broadcasts "deu".
 _LANGUAGES = (
     "aaaar ababk aeave afafr akaka amamh anarg arara asasm avava ayaym azaze babak bebel bgbul bhbih bibis "
     "bmbam bnben bobod brbre bsbos cacat ceche chcha cocos crcre csces cuchu cvchv cycym dadan dedeu dvdiv "
@@ -50,7 +50,7 @@ _THREE_LETTERS = {word[:2]: word[2:] for word in _LANGUAGES.split()}
 
 
 def stream_tags(metadata: dict[str, str], *, muxer: str) -> dict[str, str]:
-    """What FFmpeg's ``muxer`` is to write of a stream's ``metadata``."""
+    """The tags of a stream's ``metadata`` for FFmpeg's ``muxer``."""
     return with_known_language(lasting_metadata(metadata), muxer=muxer)
 
 

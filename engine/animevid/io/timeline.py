@@ -1,4 +1,4 @@
-"""One clock that never goes back, for files whose own does: recordings joined, DVDs, ad breaks, counters that wrap."""
+"""Gives files with discontinuous time stamps one monotonic clock: joined recordings, DVDs, ad breaks, wrap-around."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 from animevid.io.clock import ticks_from_seconds
 
-#: A clock that goes back by more than this began anew (B-frames and muxing never do on a decoder's clock).
+#: A clock that goes back by more than this has restarted (B-frames and muxing never cause that in decoding times).
 _BACK_SECONDS = Fraction(1, 2)
-#: One that leaps ahead by more than this, in every stream, jumped: nothing was filmed in between.
+#: A clock that leaps ahead by more than this in every stream has jumped: nothing was recorded in between.
 _LEAP_SECONDS = Fraction(10)
-#: In containers whose clock is meant as it is, a pause may be meant too (a screen where nothing moves).
+#: The same for containers with reliable clocks, where a pause may be intended (a static screen recording).
 _MEANT_LEAP_SECONDS = Fraction(60)
-#: Their decoding times are now and then guessed from frames out of order: by so many frames they may go back.
+#: Their decoding times are sometimes guessed from reordered frames and may go back by this many frames.
 _FRAMES_OUT_OF_ORDER = 17
 
 
 @dataclass(slots=True)
 class _Track:
-    """Where one stream is: in which part, and when its last packet ends on the film's clock."""
+    """The position of one stream: its part, and the end of its last packet on the output clock."""
 
     part: int
     end: Fraction
@@ -31,14 +31,14 @@ class _Track:
 class Timeline:
     """Puts the packets of a file on one clock; one thread uses it.
 
-    A *part* is a section of the file with its own clock. The first audio or video packet beyond a jump begins one,
-    where all streams have ended so far; the other streams follow into it as they come to it, by the same shift, so
-    that audio and video stay in sync. Sparse streams (subtitles, data) never begin a part.
+    A *part* is a section of the file with its own clock. The first audio or video packet after a jump starts one, at
+    the latest end of all streams; the other streams join it with the same shift, so audio and video stay in sync.
+    Sparse streams (subtitles, data) never start a part.
 
     Args:
-        leading: indices of the streams whose jumps are believed (the film's video and audio).
-        sound: indices of those that give way: what of them lies under the end of the part before is left out.
-        closes_gaps: close leaps ahead. Without it, in containers whose clock is meant, they are kept and said.
+        leading: indices of the streams whose jumps count (the video and its audio).
+        sound: indices of audio streams; their packets that overlap the end of the previous part are dropped.
+        closes_gaps: close leaps ahead. If false (containers with reliable clocks), they are kept and reported.
     """
 
     def __init__(self, leading: Collection[int], *, sound: Collection[int] = (), closes_gaps: bool = True) -> None:
@@ -52,7 +52,7 @@ class Timeline:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """One line for each kind of jump that was met so far."""
+        """One line for each kind of jump found so far."""
         lines = []
         if self.jumps_back:
             times = _times(self.jumps_back)
@@ -64,7 +64,7 @@ class Timeline:
         return tuple(lines)
 
     def place(self, packet: Any) -> bool:
-        """Move ``packet`` (an ``av.Packet``) onto the film's clock, in place; false where it is to be left out."""
+        """Move ``packet`` (an ``av.Packet``) to the output clock, in place; false if it should be dropped."""
         is_judged = self._closes_gaps or packet.dts is not None
         stamp = packet.dts if packet.dts is not None else packet.pts
         base = packet.time_base
@@ -114,7 +114,7 @@ class Timeline:
         return newest + 1
 
     def _fits(self, seconds: Fraction, track: _Track, *, slack: Fraction = Fraction(0)) -> bool:
-        """Whether a stream may go on at ``seconds``: neither back, nor far ahead of everything else."""
+        """Whether a stream may continue at ``seconds``: neither back, nor far ahead of all other streams."""
         back, leap = _BACK_SECONDS, _LEAP_SECONDS
         if not self._closes_gaps:
             back, leap = max(back, _FRAMES_OUT_OF_ORDER * track.step), _MEANT_LEAP_SECONDS
@@ -122,7 +122,7 @@ class Timeline:
 
     def _end(self) -> Fraction:
         ends = [track.end for index, track in self._tracks.items() if index in self._leading or not self._leading]
-        # A leading track may come into being later than the others: until then any of them leads.
+        # A leading track may start later than the others; until then any track leads.
         return max(ends or [track.end for track in self._tracks.values()])
 
 

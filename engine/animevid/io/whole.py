@@ -1,4 +1,4 @@
-"""Whether an image file is complete: decoders draw what came before a cut without an error."""
+"""Detects truncated image files, which decoders show partially without an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PNG_END = b"IEND\xaeB`\x82"
 def is_cut_short(data: bytes, demuxer: str | None) -> bool:
     """Whether the image file ``data``, of the kind that FFmpeg reads with ``demuxer``, is truncated.
 
-    JPEG, PNG, WebP and BMP are told by their own end marks and lengths; other kinds are taken for whole.
+    JPEG, PNG, WebP and BMP are checked by their end markers and lengths; other formats count as complete.
     """
     if demuxer == "jpeg_pipe":
         return not _reaches_end_of_jpeg(data)
@@ -27,7 +27,7 @@ def is_cut_short(data: bytes, demuxer: str | None) -> bool:
 
 
 def _reaches_end_of_jpeg(data: bytes) -> bool:
-    """Walk the segments, so that neither a thumbnail's end nor trailing bytes are taken for the image's end."""
+    """Whether the end marker is reached; walks the segments, to ignore end markers of thumbnails and trailing bytes."""
     at = 2
     while (marker := _MARKER.search(data, at)) is not None:
         code = data[marker.start() + 1]

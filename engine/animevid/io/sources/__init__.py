@@ -1,1 +1,1 @@
-"""What frames come from: containers, images, cameras; anything of them that comes back after a break."""
+"""Sources: containers, images, cameras, and streams that reconnect."""

@@ -1,4 +1,4 @@
-"""Reading animated WebP, which FFmpeg before 8.2 has no decoder for."""
+"""Reads animated WebP, for which FFmpeg before 8.2 has no decoder."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from animevid.options import SourceOptions
 
 
 class AnimatedWebpSource(Source):
-    """The frames of an animated WebP as a film, each with the duration that the file gives.
+    """The frames of an animated WebP, each with the duration from the file.
 
     Args:
         spec: a file name.
-        start_seconds, end_seconds: frames that begin in ``[start, end)`` are given.
-        data: the file's content, where it is known already.
+        start_seconds, end_seconds: yield the frames that begin in ``[start, end)``.
+        data: the file's content, if it has been read already.
 
     Raises:
         InputError: it cannot be read or is damaged.
@@ -91,7 +91,7 @@ class AnimatedWebpSource(Source):
                     return
                 self.frames_decoded = index + 1
                 yield Frame(timed.planes, index, timed.start_seconds, timed.duration_seconds)
-        except InputError as error:  # cut short: what came before it is shown
+        except InputError as error:  # truncated: keep the frames before
             self.read_error = str(error)
 
     def close(self) -> None:

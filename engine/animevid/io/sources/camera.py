@@ -1,4 +1,4 @@
-"""Cameras, and what can stand in for one: a file that plays in real time, a test pattern, a stream from the network."""
+"""Cameras and substitutes for one: a file played in real time, a test pattern, a network stream."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ _DEFAULT_FPS = Fraction(30)
 
 @dataclass(frozen=True, slots=True)
 class CameraDevice:
-    """A camera of this machine: ``name`` is what ``--device`` takes, ``title`` what people call it."""
+    """A camera of this machine: ``name`` is the value for ``--device``, ``title`` the name for users."""
 
     name: str
     title: str
 
 
 def list_cameras() -> list[CameraDevice]:
-    """The cameras that this machine has, the default one first."""
+    """The cameras of this machine, the default one first."""
     if sys.platform.startswith("linux"):
         return _linux_cameras()
     import av.device
@@ -80,8 +80,8 @@ def _linux_cameras(root: Path = Path("/sys/class/video4linux")) -> list[CameraDe
 class Camera:
     """Reads frames in its own thread and passes each to ``deliver`` at once. A context manager.
 
-    Entering waits for the first frame. A camera that is unplugged, or a stream that breaks off, is opened again with
-    growing pauses; ``trouble`` says so meanwhile, in one line. A file starts again at its end.
+    Entering waits for the first frame. A camera that is unplugged, or a stream that breaks off, is reopened with
+    growing pauses; meanwhile ``trouble`` says so in one line. A file starts again at its end.
 
     Raises (on entering):
         LiveError: no camera, or it does not open.
@@ -142,7 +142,7 @@ class Camera:
                     return
 
     def _read(self) -> str:
-        """Hand over frames until the camera breaks off; why it did, in a few words."""
+        """Deliver frames until the camera breaks off; returns the reason in a few words."""
         try:
             for planes in open_feed(self._settings, self._stopping):
                 self._backoff.reset()
@@ -166,10 +166,10 @@ class Camera:
 
 
 def open_feed(settings: CameraOptions, stopping: threading.Event) -> Iterator[PlanesYUV420]:
-    """The frames of a camera or its stand-in, each at its time, until ``stopping`` is set or it breaks off.
+    """The frames of a camera or its substitute in real time, until ``stopping`` is set or it breaks off.
 
     Raises:
-        LiveError, InputError, UsageError: it does not open, or fails on the way.
+        LiveError, InputError, UsageError: it does not open, or fails later.
     """
     device = settings.device
     if device == TEST_PATTERN:
@@ -180,7 +180,7 @@ def open_feed(settings: CameraOptions, stopping: threading.Event) -> Iterator[Pl
 
 
 def test_pattern(settings: CameraOptions, stopping: threading.Event) -> Iterator[PlanesYUV420]:
-    """A synthetic camera: soft hills of colour, a ball that wanders, and each frame's number (``counter``)."""
+    """A synthetic camera: colour gradients, a moving ball, and the number of each frame (``counter``)."""
     height, width = settings.size or _DEFAULT_SIZE
     rows, columns = np.mgrid[0:height, 0:width]
     ground = (70 + 90 * rows / height + 30 * np.sin(columns * 9 / width)).astype(np.uint8)
@@ -199,11 +199,11 @@ def test_pattern(settings: CameraOptions, stopping: threading.Event) -> Iterator
         yield PlanesYUV420(luma, u, v)
 
 
-test_pattern.__test__ = False  # type: ignore[attr-defined]  # pytest: no test, in spite of its name
+test_pattern.__test__ = False  # type: ignore[attr-defined]  # not a pytest test, despite its name
 
 
 def _stand_in(spec: str, settings: CameraOptions, stopping: threading.Event) -> Iterator[PlanesYUV420]:
-    """A file, in real time and again from the start, or a stream, as it comes."""
+    """A file, looped in real time, or a stream as it arrives."""
     is_file = is_local_file(spec)
     options = SourceOptions(input_options=() if is_file else (("fflags", "nobuffer"),))
     while not stopping.is_set():
@@ -228,7 +228,7 @@ def _stand_in(spec: str, settings: CameraOptions, stopping: threading.Event) -> 
 
 
 def _device(device: str | None, settings: CameraOptions, stopping: threading.Event) -> Iterator[PlanesYUV420]:
-    """A real camera. It pushes at its own pace; reading waits for it."""
+    """A real camera, read at its own pace."""
     name = _device_name(device)
     height, width = settings.size or _DEFAULT_SIZE
     rate = settings.fps or _DEFAULT_FPS
@@ -269,11 +269,11 @@ def _device_name(device: str | None) -> str:
 
 
 def _open_device(name: str, options: dict[str, str]) -> Any:
-    """The camera's container: as wished, or in the camera's own size and rate where it refuses."""
+    """The camera's container: with the requested size and rate, or the camera's own if it refuses them."""
     format_name = _CAMERA_FORMATS.get(sys.platform, "video4linux2")
     target = f"video={name}" if format_name == "dshow" and not name.startswith("video=") else name
     failure: Exception | None = None
-    # MJPEG comes first: over USB 2 only it reaches 30 fps beyond 640x480.
+    # Try MJPEG first: over USB 2 only MJPEG reaches 30 fps above 640x480.
     extra = {"input_format": "mjpeg"} if format_name == "video4linux2" else {}
     for params in ({**options, **extra}, options, {"fflags": "nobuffer"}):
         try:

@@ -1,4 +1,4 @@
-"""Reading video: packets to upright planar frames with exact time, everything else handed on untouched."""
+"""Reads video: decodes packets to upright planar frames with exact times, and queues all other packets unchanged."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ class VideoSource(Source):
         with VideoSource("in.mp4") as source:
             for frame in source: ...
 
-    Opening reads up to the first frame, so ``info`` is about real frames. The options' ``start_seconds`` and
+    Opening decodes the first frame, so ``info`` describes actual frames. The options' ``start_seconds`` and
     ``end_seconds`` select frames whose time lies in ``[start, end)``, counted from the beginning of the file.
-    ``Frame.pts_seconds`` stays on the source's clock; ``origin_seconds`` is the moment that becomes zero in an output.
+    ``Frame.pts_seconds`` stays on the source's clock; ``origin_seconds`` is the time that becomes zero in an output.
 
     The source reads each packet once; those of other streams go to ``packets`` for a sink made with
     ``template=source`` before the first frame is taken. One thread may iterate while another takes packets.
@@ -74,13 +74,13 @@ class VideoSource(Source):
         format_name: FFmpeg's demuxer, if it cannot be detected.
         upright: apply rotation and mirroring; otherwise rotation is left on ``Frame.rotation_degrees``.
         device_index: decode on this CUDA device (NVDEC) and leave the frames there, as
-            :class:`~animevid.pixels.device.DevicePlanes`; where that cannot be, ``info.notices`` says why in one line
+            :class:`~animevid.pixels.device.DevicePlanes`; if that is impossible, ``info.notices`` says why in one line
             (and ``is_on_device`` is false: a source without ``device_index`` then decodes with more threads).
-        file: what to read ``-`` from where its beginning has been looked at.
+        file: replaces ``-`` if its beginning has been read already.
 
     Raises:
         InputError: missing, unreadable, without a frame.
-        UnsupportedInputError: encrypted, or colours that cannot be honoured.
+        UnsupportedInputError: encrypted, or colours that are not supported.
         UsageError: a stream or a time that the file does not have.
     """
 
@@ -153,7 +153,7 @@ class VideoSource(Source):
             tags = container_colour(self._stream)
             self._container_colour = tags
             self._reader = PlaneReader(container_colour=tags)
-            # GIF and RGBA formats have an alpha channel whether it is used or not; the first frame tells.
+            # GIF and RGBA formats always have an alpha channel; the first frame tells whether it is used.
             self._reader.keep_alpha = not is_opaque(self._reader.read(self._first))
             self._tone_mapper = open_tone_mapper(colour_of(self._first, container=tags), allowed=options.tone_map)
             if on_device:
@@ -197,12 +197,12 @@ class VideoSource(Source):
 
     @property
     def is_finite(self) -> bool:
-        """False for what may never end (a camera, a live stream)."""
+        """False for a source that may never end (a camera, a live stream)."""
         return is_local_file(self.spec) or self._container.duration is not None
 
     @property
     def is_live(self) -> bool:
-        """Whether the source goes on while nobody reads it. Standard input does not, and may well be a film."""
+        """Whether the source continues while it is not read. Standard input does not, and may be a file."""
         return not self.is_finite and os.fspath(self.spec) != STANDARD_STREAM
 
     @property
@@ -212,7 +212,7 @@ class VideoSource(Source):
 
     @property
     def is_on_device(self) -> bool:
-        """Whether the frames lie in the GPU's memory."""
+        """Whether frames are in GPU memory."""
         return self._on_device
 
     # --- frames -----------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ class VideoSource(Source):
 
         Raises:
             UsageError: iterated a second time.
-            UnsupportedInputError: the frames' colours change to ones that cannot be honoured.
+            UnsupportedInputError: the frames' colours change to unsupported ones.
         """
         if self._iterated:
             raise UsageError("a VideoSource is read once: open it again")
@@ -248,7 +248,7 @@ class VideoSource(Source):
         try:
             yield from self._read()
         finally:
-            self._frames = iter(())  # a generator left half-way keeps this object, and so the decoder
+            self._frames = iter(())  # an unfinished generator would keep this object and its decoder alive
 
     def _read(self) -> Iterator[Frame]:
         index, end = 0, self.end_seconds
@@ -317,7 +317,7 @@ class VideoSource(Source):
             if packet is not None and not self.frames_decoded and packet.has_sidedata("encryption_info"):
                 self._encrypted = True
                 return
-            if packet is not None and packet.is_corrupt:  # the container knows of a gap that the decoder may not see
+            if packet is not None and packet.is_corrupt:  # the container reports a gap that the decoder may miss
                 self._damaged_pts.add(packet.pts)
             for frame in self._decode_packet(packet):
                 if start_ticks is None or frame.pts is None or frame.pts >= start_ticks:
@@ -326,7 +326,7 @@ class VideoSource(Source):
                     yield frame
 
     def _pass_on(self, packet: Any) -> None:
-        """Queue a packet of another stream, if it lies in the cut."""
+        """Queue a packet of another stream if it is inside the cut."""
         is_lasting = packet.stream_index in self._subtitle_indices
         if self._cut.holds(packet, lasting=is_lasting):
             if is_lasting:
@@ -337,7 +337,7 @@ class VideoSource(Source):
         self._whole_from = pts
 
     def _begin_at_first_key_frame(self) -> Fraction | None:
-        """Where frames were skipped at the start, let the film begin at the first key frame; returns how much later."""
+        """If frames were skipped at the start, let the video begin at the first key frame; returns the delay."""
         if self._whole_from is None or self._cut.start is not None or self._first is None or self._first.pts is None:
             return None
         begin: Fraction = self._first.pts * self._time_base
@@ -353,11 +353,11 @@ class VideoSource(Source):
         return Timeline({self._video_index} | sound, sound=sound, closes_gaps=is_arbitrary)
 
     def _decode_packet(self, packet: Any) -> list[Any]:
-        """The frames that ``packet`` completes (``None``: those still under way); damage is counted, not raised."""
+        """The frames that ``packet`` completes (``None``: flush); damage is counted, not raised."""
         try:
             decoded: list[Any] = self._decoder.decode(packet)
         except av.FFmpegError as error:
-            # Once the decoder has worked, what it cannot do is damage (a header amid a chained Ogg).
+            # After the first frame, unsupported data counts as damage (a header inside a chained Ogg).
             if not isinstance(error, (av.error.InvalidDataError, *(_NOT_POSSIBLE if self.frames_decoded else ()))):
                 raise input_error(self.spec, error) from error
             self.frames_concealed += 1

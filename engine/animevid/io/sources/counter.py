@@ -1,7 +1,7 @@
 """A frame number drawn into the frame, robust enough to be read back after a style and a codec.
 
-Latency is measured glass to glass with it: a synthetic camera draws the number of each frame, and a viewer of the
-output reads it back. Sixteen cells in a row: a bright and a dark guard, twelve bits (most significant first) and two
+It measures glass-to-glass latency: a synthetic camera draws the number of each frame, and a viewer of the output reads
+it back. Sixteen cells in a row: a bright and a dark guard, twelve bits (most significant first) and two
 bits of checksum. Each cell is a square whose side is a sixteenth of the frame's width, in luma only.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-#: Numbers start again from 0 here.
+#: Numbers wrap around to 0 here.
 MODULUS = 1 << 12
 _CELLS = 16
 _BRIGHT, _DARK = 220, 32
@@ -32,7 +32,7 @@ def draw_counter(luma: npt.NDArray[np.uint8], number: int) -> None:
 def read_counter(luma: npt.NDArray[np.uint8]) -> int | None:
     """The number in the top strip of ``luma`` ``(H, W)``, drawn at this size or another; ``None`` if it is unreadable.
 
-    Bright and dark are told apart half-way between the two guards, so a style may change both.
+    The threshold is half-way between the two guards, so a style may change both.
     """
     width = luma.shape[1]
     height = strip_px(width)

@@ -1,4 +1,4 @@
-"""The part of a film that is taken, on the source's clock."""
+"""The selected part of a source, on the source's clock."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ log = logging.getLogger(__name__)
 
 
 class Cut:
-    """From ``start`` to ``end``, in seconds from the film's beginning; ``None``: from or to the film's own.
+    """From ``start`` to ``end``, in seconds from the source's beginning; ``None``: from its beginning or to its end.
 
     Raises:
-        UsageError: an end that does not lie after the start.
+        UsageError: the end is not after the start.
     """
 
     def __init__(self, start: Fraction | None, end: Fraction | None) -> None:
         if start is not None and end is not None and end <= start:
             raise UsageError(f"end = {float(end)} s must lie after start = {float(start)} s")
         self.start, self.end = start, end
-        #: The film's beginning, and the cut's, on the source's clock.
+        #: The beginning of the source and of the cut, on the source's clock.
         self.film_seconds = self.origin_seconds = Fraction(0)
         self._begins_late = False
 
@@ -39,23 +39,23 @@ class Cut:
 
     @property
     def end_seconds(self) -> Fraction | None:
-        """Where it ends on the source's clock."""
+        """The end of the cut on the source's clock."""
         return None if self.end is None else self.end + self.film_seconds
 
     def start_ticks(self, time_base: Fraction) -> int | None:
-        """Where it begins, in ticks of ``time_base``; ``None``: with the film."""
+        """The start of the cut in ticks of ``time_base``; ``None``: from the beginning."""
         return None if self.start is None else ticks_from_seconds(self.start + self.film_seconds, time_base)
 
     def begin_at(self, seconds: Fraction) -> None:
-        """Let the film begin at ``seconds`` of the source's clock: what comes before is left out."""
+        """Let the source begin at ``seconds`` on its clock; earlier packets are dropped."""
         self._begins_late = True
         self.film_seconds = self.origin_seconds = seconds
 
     def seek(self, container: Any, stream: Any, *, time_base: Fraction, beside: Sequence[Any]) -> None:
-        """Go to the key frame of ``stream`` before the start; ``beside`` are streams that may begin earlier.
+        """Seek to the key frame of ``stream`` before the start; ``beside`` are streams that may begin earlier.
 
         Raises:
-            UsageError: a start that the film does not have.
+            UsageError: the start is outside the source.
         """
         if container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS:
             known = [(each.start_time, to_fraction(each.time_base)) for each in (stream, *beside)]
@@ -73,11 +73,11 @@ class Cut:
         if self.start > 0:
             try:
                 container.seek(ticks_from_seconds(self.origin_seconds, time_base), stream=stream, backward=True)
-            except av.FFmpegError as error:  # a pipe or a live stream: read on until the time comes
+            except av.FFmpegError as error:  # a pipe or a live stream: read up to the start
                 log.debug("cannot seek: %s", error)
 
     def holds(self, packet: Any, *, lasting: bool) -> bool:
-        """Whether a packet of another stream lies in it; one that is ``lasting`` may have begun before (a subtitle)."""
+        """Whether a packet of another stream is inside the cut; a ``lasting`` one (a subtitle) may begin before it."""
         if (self.is_whole and not self._begins_late) or packet.pts is None:
             return True
         seconds = packet.pts * packet.time_base
@@ -90,7 +90,7 @@ class Cut:
         return bool(length and seconds + length > self.origin_seconds)
 
     def shorten(self, packet: Any) -> None:
-        """Let a packet that lasts (a subtitle) end with the cut, in place: the output would go on after its frames."""
+        """Shorten a lasting packet (a subtitle) in place, so that the output does not outlast its frames."""
         end = self.end_seconds
         if end is not None and packet.pts is not None and packet.duration:
             packet.duration = min(packet.duration, ticks_from_seconds(end, packet.time_base) - packet.pts)

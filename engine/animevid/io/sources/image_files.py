@@ -1,4 +1,4 @@
-"""Which image files a folder or a glob means, and what their drawings are called."""
+"""Finds the image files of a folder or a glob, and the names of their outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from animevid.errors import InputError
 from animevid.io.network.protocols import Spec, input_error, local_path
 from animevid.io.still import READ_KINDS, still_demuxer
 
-#: Names that promise a still image; a file of such a name that holds none is said, others are passed over.
+#: Suffixes of still images: such a file without an image is reported, other files are ignored.
 _IMAGE_NAMES = frozenset(
     (".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".tif", ".tiff", ".bmp", ".jp2", ".tga", ".ico", ".jxl")
 )
@@ -27,9 +27,9 @@ class FoundImages:
     Attributes:
         paths (tuple[Path, ...]): the files.
         names (tuple[str, ...]): each file's name below ``root``, with its subfolders (``"summer/a.jpg"``).
-        root (Path): the folder, or what stands before a glob's first wildcard.
-        lost (tuple[str, ...]): one line for each name that promises an image and holds none, and for each subfolder
-            that is not entered.
+        root (Path): the folder, or the part of a glob before its first wildcard.
+        lost (tuple[str, ...]): one line for each file with an image suffix but no image, and for each subfolder that
+            is not searched.
     """
 
     paths: tuple[Path, ...]
@@ -39,10 +39,10 @@ class FoundImages:
 
 
 def find_images(spec: Spec) -> FoundImages:
-    """The image files that ``spec`` (file, folder or glob) means.
+    """The image files of ``spec`` (file, folder or glob).
 
     Raises:
-        InputError: nothing there, or no image in it.
+        InputError: it does not exist, or has no image.
     """
     path = local_path(spec)
     lost: list[str] = []
@@ -86,17 +86,17 @@ def find_images(spec: Spec) -> FoundImages:
 
 
 def holds_images(folder: Path) -> bool:
-    """Whether a name in ``folder`` or below it promises a still image."""
+    """Whether ``folder`` or a folder below it has a file with an image suffix."""
     return any(is_image_name(name) for _, _, names in os.walk(folder) for name in names)
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name promises a still image; the content decides when it is opened."""
+    """Whether a file name has an image suffix; on opening, the content decides."""
     return Path(name).suffix.lower() in _IMAGE_NAMES and not name.startswith(".")
 
 
 def every_image(folder: Path) -> str:
-    """The glob that means all files in ``folder`` and below it."""
+    """The glob for all files in ``folder`` and below it."""
     return os.path.join(glob.escape(str(folder)), "**", "*")
 
 
@@ -119,7 +119,7 @@ def _why_none(path: Path) -> str:
 
 
 def _without_circles(paths: Iterable[Path], root: Path) -> Iterator[Path]:
-    """``paths`` without what is there a second time because a link leads back to a folder above it."""
+    """``paths`` without repetitions through links to a parent folder."""
     goes_round: dict[Path, bool] = {}
     for path in paths:
         folder = path.parent
@@ -131,7 +131,7 @@ def _without_circles(paths: Iterable[Path], root: Path) -> Iterator[Path]:
 
 
 def _fixed_part(pattern: Path) -> Path:
-    """What stands before the first part of ``pattern`` that has wildcards."""
+    """The folder before the first part of ``pattern`` with wildcards."""
     fixed = []
     for part in pattern.parts[:-1]:
         plain = re.sub(r"\[([*?[])\]", r"\1", part)

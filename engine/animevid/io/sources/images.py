@@ -1,4 +1,4 @@
-"""Reading still images: a file, a folder, a glob; each upright and with its own tags."""
+"""Reads still images: a file, a folder, a glob; each upright and with its own tags."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DEFAULT_SLIDE_RATE = Fraction(25)
 
 
 class ImageReader:
-    """Reads still images one after the other: upright, in sRGB, HDR mapped, 8 or 10 bits (16-bit files become 10)."""
+    """Reads still images: upright, in sRGB, HDR tone-mapped, with 8 or 10 bits (16-bit files become 10)."""
 
     def __init__(self, *, upright: bool = True, tone_map: bool = True) -> None:
         self._upright = upright
@@ -74,7 +74,7 @@ class ImageReader:
                         planes, declared = self._whole(data, container, frame)
                     else:
                         planes = self._reader.read(frame)
-                    # A stream must not be asked anything once its container is closed: FFmpeg has freed it.
+                    # A stream must not be accessed after its container is closed: FFmpeg has freed it.
                     ratio, codec = pixel_shape(stream.sample_aspect_ratio), stream.codec_context.codec.canonical_name
             except (StopIteration, IndexError):
                 raise InputError(f"path = {name!r} holds no image that can be decoded: it is damaged") from None
@@ -101,7 +101,7 @@ class ImageReader:
         return (turn_upright(planes, orientation) if self._upright else planes), facts
 
     def _whole(self, data: bytes, container: Any, frame: av.VideoFrame) -> tuple[PlanesYUV420, Orientation | None]:
-        """The image of an AVIF or HEIC file, composed of its parts, and its orientation where the file says it."""
+        """The image of an AVIF or HEIC file, composed of its parts, and its orientation if the file has one."""
         layout = layout_of(data)
         if layout is None:
             return self._reader.read(frame), None
@@ -116,7 +116,7 @@ class ImageReader:
         return planes if crop is None else cropped(planes, crop), layout.orientation
 
     def _part(self, container: Any, part: int | Grid | None, places: dict[int, int]) -> PlanesYUV420 | None:
-        """An item, or its tiles put together; ``None`` where it is not there."""
+        """An item, or the image composed of its tiles; ``None`` if it is missing."""
         if isinstance(part, int):
             return self._other(container, places[part]) if part in places else None
         if part is None:
@@ -135,7 +135,7 @@ class ImageReader:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What an image file says about itself, before it is turned upright."""
+    """Properties of an image file, before it is turned upright."""
 
     width: int
     height: int
@@ -149,7 +149,7 @@ class ImageFacts:
 
 
 def _in_srgb(planes: PlanesYUV420, tags: PhotoTags) -> tuple[PlanesYUV420, str | None]:
-    """``planes`` in the colours of an ordinary screen, and a line about it where they were others."""
+    """``planes`` in sRGB, and a notice if they were converted."""
     if tags.is_cmyk:
         return planes, "CMYK is converted to sRGB, by the image's own profile where it has one"
     if tags.profile:
@@ -167,12 +167,13 @@ def _in_srgb(planes: PlanesYUV420, tags: PhotoTags) -> tuple[PlanesYUV420, str |
 class ImageSource(Source):
     """One image, or several as the frames of a film at ``rate`` frames per second.
 
-    ``spec`` is a file, a folder (its images in natural order: 2 before 10; other files are passed over) or a glob.
+    ``spec`` is a file, a folder (its images in natural order: 2 before 10; other files are ignored) or a glob.
     A file that cannot be read is an error if it is the only one; among several it is skipped and counted as concealed.
-    ``lost_images`` names each that is skipped or cut short, and subfolders, which only a glob enters (``photos/**/*``).
+    ``lost_images`` names each that is skipped or truncated, and subfolders, which only a glob searches
+    (``photos/**/*``).
 
     Raises:
-        InputError: nothing there, or no image in it.
+        InputError: it does not exist, or has no image.
     """
 
     def __init__(
@@ -289,7 +290,7 @@ class ImageSource(Source):
                 failures.append(error)
                 self._chosen, self._names = self._chosen[1:], self._names[1:]
                 continue
-            # Only now: where no image can be read, the error says it.
+            # Not earlier: if no image can be read, the error says so.
             self._lost.extend(f"skipped: {failure}" for failure in failures)
             self.frames_concealed += len(failures)
             return found

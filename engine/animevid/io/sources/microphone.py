@@ -1,4 +1,4 @@
-"""A microphone, or a file that plays in its place."""
+"""A microphone, or a file as a substitute."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _MICROPHONE_FORMATS = {"linux": ("alsa", "default"), "darwin": ("avfoundation", 
 
 
 class Microphone:
-    """Sound of a microphone, or of a file in its place, read in a thread of its own. A context manager.
+    """Reads audio of a microphone, or of a file in its place, in its own thread. A context manager.
 
     ``device``: ``"auto"`` (the system's default), a device's name, or a file that plays in real time.
 
     Raises:
-        LiveError: there is none, or it does not open.
+        LiveError: no microphone, or it does not open.
     """
 
     def __init__(self, device: str = "auto") -> None:

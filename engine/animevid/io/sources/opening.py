@@ -1,4 +1,4 @@
-"""Which stream of a container is the film, and what decodes it."""
+"""Chooses the video stream of a container, and its decoder."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 
 
 def choose_stream(container: Any, index: int | None, *, name: str) -> Any:
-    """The video stream of an open container: the one at ``index``, or the best film; ``name`` is for messages.
+    """The video stream of an open container: the one at ``index``, or the best one; ``name`` is for messages.
 
     Raises:
         UsageError: no such stream.
-        InputError, UnsupportedInputError: there is none, or none that can be decoded.
+        InputError, UnsupportedInputError: no video stream, or none that can be decoded.
     """
     streams = container.streams
     films = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
@@ -46,10 +46,10 @@ def choose_stream(container: Any, index: int | None, *, name: str) -> Any:
 
 
 def open_decoder(stream: Any, threads: int) -> Any:
-    """The decoder of ``stream``, on so many ``threads`` (0: it chooses), which hands out damaged frames too."""
+    """The decoder of ``stream`` with ``threads`` threads (0: it chooses), which also outputs damaged frames."""
     decoder = stream.codec_context
     if stream.metadata.get("alpha_mode") == "1" and decoder.name in ("vp8", "vp9"):
-        # FFmpeg's own VP8/VP9 decoders leave the alpha plane behind; libvpx reads it.
+        # FFmpeg's own VP8/VP9 decoders ignore the alpha plane; libvpx decodes it.
         try:
             decoder = av.CodecContext.create(f"libvpx{'-vp9' if decoder.name == 'vp9' else ''}", "r")
         except (av.FFmpegError, ValueError):
@@ -61,7 +61,7 @@ def open_decoder(stream: Any, threads: int) -> Any:
 
 
 def crop_of(spec: Spec, container: Any, stream: Any) -> Crop | None:
-    """The edges that the container of a local file leaves out."""
+    """The crop that the container of a local file declares."""
     if not is_local_file(spec):
         return None
     context = stream.codec_context

@@ -16,16 +16,16 @@ from animevid.redaction import redacted
 
 log = logging.getLogger(__name__)
 
-#: Where none of this many first packets is a key frame, the film is shown from the first packet.
+#: If none of this many first packets is a key frame, the video begins at the first packet.
 _PACKETS_WITHOUT_KEY = 300
 
 
 class PacketReader:
-    """Packets of all streams of ``container``; a file that breaks off ends there, and ``read_error`` says so.
+    """Reads the packets of all streams of ``container``; a truncated file ends early, and ``read_error`` says so.
 
     Args:
-        container: of PyAV; it is closed by ``close``, from any thread.
-        spec (Spec): what it is, for messages.
+        container: a PyAV container; ``close`` closes it, from any thread.
+        spec (Spec): its name, for messages.
     """
 
     def __init__(self, container: Any, spec: Spec) -> None:
@@ -35,7 +35,7 @@ class PacketReader:
         self.read_error: str | None = None
 
     def packets(self, film: Any, timeline: Timeline | None) -> Iterator[Any]:
-        """The packets, with the times that ``timeline`` gives them; ``film`` is the stream whose index is looked at."""
+        """The packets, with times from ``timeline``; ``film`` is the video stream, whose index is checked."""
         packets, has_begun = self._container.demux(), False
         while not self.is_closed:
             try:
@@ -43,13 +43,13 @@ class PacketReader:
                     packet = None if self.is_closed else next(packets, None)
             except (av.FFmpegError, OSError) as error:
                 self.read_error = str(input_error(self._spec, error))
-                # Before the first packet this is the error that ends the conversion, and said there.
+                # Before the first packet the error ends the conversion, which reports it.
                 log.log(logging.WARNING if has_begun else logging.DEBUG, "reading stops early: %s", self.read_error)
                 return
             if packet is None:
                 self._note_cut_off(film)
                 return
-            # PyAV's own flush packets, which are empty, do not say whose they are.
+            # PyAV's own flush packets are empty and belong to no stream.
             if packet.size and (timeline is None or timeline.place(packet)):
                 has_begun = True
                 yield packet
@@ -57,11 +57,11 @@ class PacketReader:
     def close(self) -> None:
         """Free the file. Safe to call twice, and from another thread than the one that reads (which then ends)."""
         self.is_closed = True
-        with self._reading:  # FFmpeg's structures must not go away under a read
+        with self._reading:  # FFmpeg's structures must not be freed during a read
             self._container.close()
 
     def _note_cut_off(self, film: Any) -> None:
-        """Say so if the container's index points beyond the end of the file."""
+        """Set ``read_error`` if the container's index points beyond the end of the file."""
         with self._reading:
             if self.is_closed or not is_local_file(self._spec) or not len(film.index_entries):
                 return

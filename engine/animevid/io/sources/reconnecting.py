@@ -1,4 +1,4 @@
-"""A live stream that breaks off and comes back: one source, one clock, one output."""
+"""A live stream that reconnects: one source, one clock, one output."""
 
 from __future__ import annotations
 
@@ -20,24 +20,25 @@ from animevid.redaction import redacted
 
 log = logging.getLogger(__name__)
 
-#: Connections whose end does not say whether it was meant. A plain end over http is one; a broken read is not.
+#: Schemes where the end of a connection does not tell whether it was intended. Over HTTP, a regular end is intended and
+#: a failed read is not.
 _LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "srt", "rtp", "udp", "tcp"})
 
 
 def may_come_back(source: Source) -> bool:
-    """Whether it makes sense to look for ``source`` again when it ends: a stream of the network without an end."""
+    """Whether to reconnect when ``source`` ends: true for network streams without an end."""
     return scheme_of(source.spec) not in (None, "file") and not source.is_finite
 
 
 class ReconnectingSource(Source):
-    """``first``, and after each break what ``reopen`` gives, with growing pauses, on the clock of ``first``.
+    """Reads ``first``, and after each break the result of ``reopen``, with growing pauses, on the clock of ``first``.
 
-    A gap lasts in the output as long as it did outside, so the output's clock stays the station's. Whoever reads slower
-    than the station sends does not see how long it was away: it comes back while its last frames still wait here. So
-    the gap is also as long as what the clock says that has been missed since the first connection.
+    A gap in the output is as long as the outage, so the output's clock follows the server's. A slow reader cannot
+    measure the outage, since the server is back while its last frames still wait here. So the gap is at least the time
+    that is missing since the first connection.
 
-    Other streams go on where the new connection has the same kind at the same place. After
-    ``patience_seconds`` without success the source ends, as it does when ``stop`` is set; what was written is whole.
+    Other streams continue if the new connection has a stream of the same kind at the same index. After
+    ``patience_seconds`` without success the source ends, as it does when ``stop`` is set; the output is then complete.
     ``now`` is a clock in seconds.
     """
 
@@ -141,7 +142,7 @@ class ReconnectingSource(Source):
                 log.info("%s", error)
                 continue
             self._decoded_before, self._concealed_before = self.frames_decoded, self.frames_concealed
-            if self._current is not self._first:  # the first one's streams are what the output was made after
+            if self._current is not self._first:  # the output was set up from the streams of the first
                 self._current.close()
             self._current, self._opened_at = found, self._now()
             found.packets.subscribe(self._common_streams(found))
@@ -167,5 +168,5 @@ class ReconnectingSource(Source):
                 packet.dts += ticks
                 last = self.packets.last_dts_seconds(packet.stream_index)
                 if last is not None and packet.dts * packet.time_base <= last:
-                    continue  # audio of the last connection extends beyond its video, and a muxer takes no earlier time
+                    continue  # audio of the last connection outlasts its video, and muxers refuse earlier times
             self.packets.put(packet)

@@ -1,4 +1,4 @@
-"""What a container and its streams say of themselves, as plain values."""
+"""Properties of a container and its streams, as plain values."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from animevid.pixels.colour import Colour
 from animevid.pixels.device import software_format
 from animevid.pixels.planes import PlanesYUV420
 
-#: Anamorphic films come near 3.
+#: Anamorphic video comes near 3.
 _WIDEST_PIXEL = Fraction(16)
-#: FFmpeg's clock of a container.
+#: FFmpeg's time base of a container.
 MICROSECOND = Fraction(1, 1_000_000)
 _PROBED_INDEX_ENTRIES = 600
 
 
 def describe_stream(stream: Any) -> StreamInfo:
-    """What a stream of an open ``av`` container is."""
+    """The properties of a stream of an open ``av`` container."""
     context = stream.codec_context
-    # A stream that FFmpeg cannot classify (an unknown elementary stream of MPEG-TS) has not even a name.
+    # A stream that FFmpeg cannot classify (an unknown elementary stream of MPEG-TS) has no codec name.
     codec = context.codec.canonical_name if context is not None else getattr(stream, "name", None) or "unknown"
     return StreamInfo(
         index=stream.index,
@@ -46,7 +46,7 @@ def container_colour(stream: Any) -> Colour:
     """The colour tags that a container declares for a video stream.
 
     Raises:
-        UnsupportedInputError: a matrix that cannot be honoured.
+        UnsupportedInputError: a matrix that is not supported.
     """
     context = stream.codec_context
     return colour_from_tags(
@@ -87,7 +87,7 @@ def chapters_of(container: Any) -> Iterator[Chapter]:
 
 
 def pixel_shape(value: Any) -> Fraction:
-    """How wide a pixel is to its height; 1 where it is unknown, or beyond what any screen shows (a damaged header)."""
+    """The sample aspect ratio; 1 if it is unknown or implausible (a damaged header)."""
     ratio = to_fraction(value)
     return ratio if ratio is not None and 1 / _WIDEST_PIXEL <= ratio <= _WIDEST_PIXEL else Fraction(1)
 
@@ -105,16 +105,16 @@ def describe_source(
     time_base: Fraction,
     notices: tuple[str, ...],
 ) -> SourceInfo:
-    """What a film is like.
+    """The properties of a video.
 
     Args:
-        container, stream, frame: of PyAV, the frame as it was decoded first.
-        planes (PlanesYUV420): what becomes of that frame, before it is turned.
-        orientation (Orientation): how the film is turned.
-        upright (bool): whether that is undone.
-        start, end (Fraction | None): in seconds, where only a part is taken.
-        time_base (Fraction): the stream's clock, in seconds.
-        notices (tuple[str, ...]): lines for people.
+        container, stream, frame: PyAV objects; the frame is the first decoded one.
+        planes (PlanesYUV420): that frame as planes, before it is turned upright.
+        orientation (Orientation): the orientation of the video.
+        upright (bool): whether frames are turned upright.
+        start, end (Fraction | None): in seconds, if only a part is read.
+        time_base (Fraction): the stream's time base, in seconds.
+        notices (tuple[str, ...]): one-line remarks for users.
     """
     width, height = planes.width, planes.height
     turned = upright and orientation.swaps_sides
