@@ -1,1 +1,1 @@
-"""Images for training: folders, crops, S(e), samplers, batches."""
+"""Training images: reading folders, cropping, edge smoothing, sampling and batching."""

@@ -1,4 +1,4 @@
-"""Batches of crops: a pure function of the step number, prefetched by one thread.
+"""Makes batches of crops as a pure function of the step number; one thread prefetches them.
 
 Tensors are float32 in [-1, 1], shape (N, 3, H, W), RGB, ``channels_last`` in memory (the layout of images on disk).
 """
@@ -31,10 +31,10 @@ CropKeys = tuple[tuple[int, int], ...] | None
 class Batch:
     """One step's images, each (N, 3, H, W) in [-1, 1], or None if the recipe does not use it.
 
-    ``photo``/``target``: a photo and its teacher's image, the same crop of both; for a generator from noise, ``photo``
-    is the training data. ``art`` with ``art_gray`` S(x),
-    ``smooth`` S(e) (art with blurred edges) and ``smooth_gray`` S(y). ``photo_keys``/``art_keys`` identify repeated
-    crops, for caching their features.
+    ``photo``/``target``: the same crop of a photo and of its teacher's image; for a generator from noise, ``photo`` is
+    the training data. ``art``: drawings, with their gray version ``art_gray`` S(x), their edge-smoothed version
+    ``smooth`` S(e) and its gray version ``smooth_gray`` S(y). ``photo_keys``/``art_keys`` identify repeated crops, so
+    that their features can be cached.
     """
 
     step: int
@@ -59,13 +59,13 @@ class Batch:
 
 
 def tensor_of(images: Sequence[Image]) -> Tensor:
-    """Images (H, W, 3) uint8 of one size -> (N, 3, H, W) float32 in [-1, 1], channels_last."""
+    """Convert images (H, W, 3) uint8 of one size to (N, 3, H, W) float32 in [-1, 1], channels_last."""
     stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     return stacked.to(torch.float32).mul_(1.0 / 127.5).sub_(1.0)
 
 
 def images_of(tensor: Tensor) -> list[Image]:
-    """(N, 3, H, W) in [-1, 1] -> N images (H, W, 3) uint8, rounded and clamped."""
+    """Convert (N, 3, H, W) in [-1, 1] to N images (H, W, 3) uint8, rounded and clamped."""
     codes = tensor.detach().float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     return [np.ascontiguousarray(image) for image in codes.permute(0, 2, 3, 1).cpu().numpy()]
 
@@ -79,7 +79,7 @@ class Images(Protocol):
 
 @dataclass
 class CropCache:
-    """A cache for repeated crops, of ``budget_bytes``; drops the least recently used."""
+    """Caches repeated crops up to ``budget_bytes``; evicts the least recently used."""
 
     budget_bytes: int
     _kept: OrderedDict[tuple[int, int, int], tuple[Image, ...]] = field(default_factory=OrderedDict, repr=False)
@@ -103,7 +103,7 @@ class CropCache:
 
 @dataclass
 class PhotoCrops:
-    """Photo crops, with the same crop of the teacher's image where ``targets`` is given.
+    """Crops photos, and their teacher's images alike if ``targets`` is given.
 
     ``crops_per_image``: 0 draws a fresh crop each time; k draws from k fixed crops of each photo, so that features of
     them can be cached.
@@ -138,7 +138,7 @@ class PhotoCrops:
 
 @dataclass
 class ArtCrops:
-    """Art crops with their gray and, where ``with_edges``, their edge-smoothed references S(e) and S(y).
+    """Crops art, makes each crop gray and, if ``with_edges``, also edge-smoothed: S(e) and S(y).
 
     Edges are smoothed after the crop is scaled, so that the blurred band is as wide for a large drawing as for a small
     one. Fixed crops (``crops_per_image`` > 0) are made once and kept.
@@ -153,7 +153,7 @@ class ArtCrops:
     cache: CropCache = field(default_factory=lambda: CropCache(2 << 30))
 
     def draw(self, place: PhaseSpan, step: int) -> tuple[list[tuple[Image, ...]], CropKeys]:
-        """Per sample (art, gray) or (art, gray, smooth, smooth gray), and the crops' names."""
+        """Return (art, gray) or (art, gray, smooth, smooth gray) for each sample, and the crops' keys."""
         settings = replace(self.crop, size_px=place.crop_px)
         drawn: list[tuple[Image, ...]] = []
         keys: list[tuple[int, int]] = []
@@ -184,14 +184,14 @@ class ArtCrops:
 
 @dataclass
 class BatchSource:
-    """Photos (with targets) and art together, in the batches and crop sizes of the plan."""
+    """Combines photos (with targets) and art in batches, with the batch and crop sizes of the plan."""
 
     photos: PhotoCrops
     plan: Plan
     art: ArtCrops | None = None
 
     def batch(self, step: int) -> Batch:
-        """The batch of ``step``, which does not depend on the run's history."""
+        """Return the batch of ``step``; it does not depend on the run's history."""
         place = self.plan.at(step)
         photos, targets, photo_keys = self.photos.draw(place, step)
         batch = Batch(step, tensor_of(photos), target=tensor_of(targets) if targets else None, photo_keys=photo_keys)
@@ -204,10 +204,9 @@ class BatchSource:
 
 
 class Prefetcher:
-    """Batches from ``first_step`` on, prefetched ``depth`` ahead by one thread (OpenCV and torch release the GIL
-    there).
+    """Prefetches batches from ``first_step`` on, ``depth`` ahead, in one thread (OpenCV and torch release the GIL).
 
-    A context manager; leaving it ends the thread. An error in the thread is raised where the batch would have come.
+    A context manager: leaving it ends the thread. An error in the thread is raised when its batch is requested.
     """
 
     def __init__(self, source: BatchSource, *, first_step: int, depth: int = 3) -> None:

@@ -1,8 +1,8 @@
-"""Brightness and colour balance of a style's images, corrected as the authors advise.
+"""Corrects the brightness and colour balance of a style's images, as AnimeGAN's authors advise.
 
-AnimeGAN adds the difference between the three channels' mean and each channel's mean ("data_mean") to its drawings, so
-that an overall colour cast is not learned as style; and it advises brightening underexposed drawings, since a dark
-style darkens every photo.
+AnimeGAN shifts each channel of its drawings to the mean of all three channels ("data_mean"), so that an overall colour
+cast is not learned as style. Its authors also advise brightening underexposed drawings, since a dark style darkens
+every photo.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from animevid_trainer.data.images import Image, shrink_to
 # ITU-R BT.601 luma, as elsewhere in the trainer.
 _LUMA = np.array([0.299, 0.587, 0.114])
 _MEASURE_LONGEST_PX = 256
-#: mean luma, 0..255, below which a drawing is a night scene or under-exposed
+#: below this mean luma (0..255) a drawing counts as a night scene or under-exposed
 DARK_BRIGHTNESS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class StyleStatistics:
-    """Statistics over all images with equal weights; 0..255.
+    """Statistics of a set of images, each with the same weight; on 0..255.
 
-    ``channel_offset``: what to add to R, G, B so that all three have the same mean. ``dark``: how many images are
-    darker than ``DARK_BRIGHTNESS``.
+    ``channel_offset``: added to R, G, B to give all three the same mean. ``dark``: number of images darker than
+    ``DARK_BRIGHTNESS``.
     """
 
     mean_rgb: tuple[float, float, float]
@@ -44,12 +44,12 @@ class StyleStatistics:
 
 
 def brightness_of(image: Image) -> float:
-    """Mean BT.601 luma, 0..255."""
+    """Return the mean BT.601 luma, 0..255."""
     return float(shrink_to(image, _MEASURE_LONGEST_PX).reshape(-1, 3).mean(0) @ _LUMA)
 
 
 def measure_style(images: Iterable[Image]) -> StyleStatistics:
-    """Statistics of a set of images; each is shrunk first, which changes no mean."""
+    """Measure a set of images; each is shrunk first, which keeps its means."""
     means = np.array([shrink_to(image, _MEASURE_LONGEST_PX).reshape(-1, 3).mean(0) for image in images])
     if not len(means):
         raise ValueError("measure_style needs at least one image")
@@ -72,10 +72,10 @@ def balance(image: Image, statistics: StyleStatistics) -> Image:
 
 
 def compensate_exposure(image: Image, *, lowest_brightness: float, largest_gain: float = 2.0) -> Image:
-    """Brighten an image darker than ``lowest_brightness`` (mean luma, 0..255) to it, or as far as the gain allows.
+    """Brighten an image to ``lowest_brightness`` (mean luma, 0..255), or as far as ``largest_gain`` allows.
 
-    A gamma curve, so that black and white stay. ``largest_gain`` bounds the rise of the mean luma; a night scene stays
-    a night scene.
+    Applies a gamma curve, so that black and white stay. ``largest_gain`` limits the increase of the mean luma, so that
+    a night scene remains one.
     """
     before = brightness_of(image)
     if before >= lowest_brightness or before <= 0.0:
@@ -83,7 +83,7 @@ def compensate_exposure(image: Image, *, lowest_brightness: float, largest_gain:
     wanted = min(lowest_brightness, before * largest_gain)
     small = shrink_to(image, _MEASURE_LONGEST_PX).astype(np.float32) / 255.0
     low, high = 0.1, 1.0
-    # Mean luma falls as gamma rises: halve the interval until a code value no longer matters.
+    # Mean luma falls as gamma rises: bisect until the difference is below one code value.
     for _ in range(16):
         gamma = 0.5 * (low + high)
         brightened = float((small**gamma).reshape(-1, 3).mean(0) @ _LUMA) * 255.0

@@ -1,4 +1,4 @@
-"""Random-scale square crops and flips, as a geometry that can be applied to several images alike."""
+"""Random-scale square crops and flips; one crop can be applied to several images alike."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from animevid_trainer.data.images import Image, enlarge_to
 
 @dataclass(frozen=True, slots=True)
 class CropSettings:
-    """``size_px``: side of the crop. A crop is the image seen at a scale drawn log-uniformly from ``scale``: 1.0
-    shows the image's own pixels, 0.5 twice as much of it. A scale that would need more image than there is, is
-    raised. ``whole``: the largest square instead."""
+    """``size_px``: side of the crop. ``scale``: range from which the crop's scale is drawn log-uniformly: 1.0 shows the
+    image's own pixels, 0.5 twice as much of the image. If the image is too small for a scale, a larger one is used.
+    ``whole``: take the largest square instead."""
 
     size_px: int = 256
     scale: tuple[float, float] = (0.4, 1.0)
@@ -31,7 +31,7 @@ class CropSettings:
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A square of ``side_px`` pixels at (``top_px``, ``left_px``), mirrored or not, shown at ``size_px``."""
+    """A square of ``side_px`` pixels at (``top_px``, ``left_px``), optionally mirrored, resized to ``size_px``."""
 
     top_px: int
     left_px: int
@@ -40,7 +40,7 @@ class Crop:
     size_px: int
 
     def of(self, image: Image) -> Image:
-        """The crop of ``image`` (H, W, 3) as (size_px, size_px, 3)."""
+        """Crop ``image`` (H, W, 3) to (size_px, size_px, 3)."""
         window = image[self.top_px : self.top_px + self.side_px, self.left_px : self.left_px + self.side_px]
         if self.side_px != self.size_px:
             smaller = self.side_px > self.size_px
@@ -50,7 +50,7 @@ class Crop:
 
 
 def draw_crop(image: Image, random: np.random.Generator, settings: CropSettings) -> Crop:
-    """A crop that lies inside ``image``.
+    """Draw a random crop inside ``image``.
 
     The image's shortest side must be at least ``settings.size_px`` (see :func:`prepare`), or the crop is magnified.
     """
@@ -65,5 +65,5 @@ def draw_crop(image: Image, random: np.random.Generator, settings: CropSettings)
 
 
 def prepare(image: Image, settings: CropSettings) -> Image:
-    """The image, enlarged if it is smaller than one crop."""
+    """Enlarge the image if it is smaller than one crop."""
     return enlarge_to(image, settings.size_px)

@@ -25,17 +25,17 @@ class EdgeSmoothing:
 
     @property
     def sigma_px(self) -> float:
-        """OpenCV's rule for a Gaussian given by its size."""
+        """Standard deviation of the Gaussian by OpenCV's rule for a kernel size, pixels."""
         return 0.3 * ((self.kernel_px - 1) * 0.5 - 1) + 0.8
 
 
 def gray_of(image: Image) -> Image:
-    """Gray in three equal channels (H, W, 3), BT.601 weights: S(x) of an image x."""
+    """Convert to gray in three equal channels (H, W, 3) with BT.601 weights: S(x) of an image x."""
     return np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
 
 
 def edge_band(image: Image, settings: EdgeSmoothing = EdgeSmoothing()) -> NDArray[np.uint8]:
-    """(H, W) mask, 255 within half a kernel of a Canny edge and 0 elsewhere."""
+    """Return a mask (H, W): 255 within half a kernel of a Canny edge, 0 elsewhere."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     edges = cv2.Canny(gray, settings.canny_low, settings.canny_high)
     square = np.ones((settings.kernel_px, settings.kernel_px), np.uint8)
@@ -43,7 +43,7 @@ def edge_band(image: Image, settings: EdgeSmoothing = EdgeSmoothing()) -> NDArra
 
 
 def edge_smooth(image: Image, settings: EdgeSmoothing = EdgeSmoothing()) -> Image:
-    """Blur ``image`` (H, W, 3) inside its edge band; every other pixel is left exactly as it is."""
+    """Blur ``image`` (H, W, 3) inside its edge band; all other pixels stay unchanged."""
     band = edge_band(image, settings)
     size = (settings.kernel_px, settings.kernel_px)
     blurred = cv2.GaussianBlur(image, size, settings.sigma_px, borderType=cv2.BORDER_REFLECT_101)
@@ -51,9 +51,9 @@ def edge_smooth(image: Image, settings: EdgeSmoothing = EdgeSmoothing()) -> Imag
 
 
 def edge_smooth_ref(image: Image, settings: EdgeSmoothing = EdgeSmoothing()) -> Image:
-    """The readable reference, pixel by pixel, as usually written; within one code of :func:`edge_smooth`.
+    """Readable pixel-by-pixel reference; within one code value of :func:`edge_smooth`.
 
-    (The public loops store a float into an 8-bit array, which cuts; this one rounds, as OpenCV does.)
+    Public implementations store a float into an 8-bit array, which truncates; this one rounds, as OpenCV does.
     """
     half = settings.kernel_px // 2
     offsets = np.arange(settings.kernel_px) - half

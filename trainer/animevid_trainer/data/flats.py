@@ -1,6 +1,6 @@
-"""Flat images: uniform colours and gradients, so that a style learns to keep them clean.
+"""Makes flat images, uniform colours and gradients, so that a style learns to keep them clean.
 
-Photos have none, and a student trained on photos alone draws blotches on a black frame and bands on a gray ramp.
+A student trained on photos alone draws blotches on a black frame and bands on a gray ramp.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from animevid_trainer.data.images import Image
 
 
 def flat_images(count: int, *, height: int = 256, width: int = 256, seed: int = 1) -> list[Image]:
-    """``count`` images, ``(height, width, 3)`` uint8 RGB: black, white, grays, colours, then gradients, in turn."""
+    """Make ``count`` images, ``(height, width, 3)`` uint8 RGB: black, white, grays, colours and gradients in turn."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
     images: list[Image] = []
@@ -26,7 +26,7 @@ def flat_images(count: int, *, height: int = 256, width: int = 256, seed: int = 
             end = start
         elif kind in (3, 4):  # gray ramps, from black to white every other time
             start, end = (np.zeros(3), np.full(3, 255.0)) if kind == 3 else (np.full(3, start[0]), np.full(3, end[0]))
-        if kind in (4, 5):  # as wide as a wall or a sky, so that a crop shows only part of the gradient
+        if kind in (4, 5):  # wide, like a wall or a sky, so that a crop shows only part of the gradient
             end = start + (end - start) * random.choice((1.0, 0.4, 0.15))
         angle = random.uniform(0, 2 * np.pi)
         place = np.cos(angle) * columns + np.sin(angle) * rows

@@ -25,19 +25,19 @@ Image = NDArray[np.uint8]
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2"})
 
-# How many unreadable files one message names before it counts the rest.
+# A message names at most this many unreadable files and counts the rest.
 _NAMES_IN_MESSAGE = 3
 
 
 class UnreadableImageError(ValueError):
-    """A file that is no image, or a truncated one."""
+    """Raised for a file that is not an image, or is truncated."""
 
 
 def find_images(folder: Path | str) -> list[Path]:
-    """Every image file under ``folder``, recursively, in an order that does not depend on the file system.
+    """List image files under ``folder``, recursively, in an order that does not depend on the file system.
 
     Raises:
-        TrainingError: the folder is missing, or holds no file with an image's suffix.
+        TrainingError: the folder is missing, or has no file with an image suffix.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -52,7 +52,7 @@ def find_images(folder: Path | str) -> list[Path]:
 
 
 def _is_cut_short(data: bytes) -> bool:
-    """Whether a JPEG is truncated (OpenCV silently fills the rest with gray)."""
+    """Return whether a JPEG is truncated (OpenCV silently fills the rest with gray)."""
     return data[:2] == b"\xff\xd8" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
 
 
@@ -60,7 +60,7 @@ def read_image(path: Path | str) -> Image:
     """Decode one file to uint8 RGB (H, W, 3): EXIF orientation applied, gray made RGB, alpha laid over white.
 
     Raises:
-        UnreadableImageError: the file is empty, cut short, or no image.
+        UnreadableImageError: the file is empty, truncated, or not an image.
     """
     path = Path(path)
     try:
@@ -73,8 +73,8 @@ def read_image(path: Path | str) -> Image:
         raise UnreadableImageError(f"{path.name}: cut short")
     encoded = np.frombuffer(data, np.uint8)
     try:
-        # IMREAD_COLOR honours EXIF orientation and makes gray and 16-bit images 8-bit BGR; it drops alpha, so a
-        # image that has some (a character sprite) is read once more as it is.
+        # IMREAD_COLOR applies EXIF orientation and converts gray and 16-bit images to 8-bit BGR. It drops alpha, so
+        # an image with alpha (a character sprite) is read again unchanged.
         decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
         if decoded is None:
             raise UnreadableImageError(f"{path.name}: not an image")
@@ -91,14 +91,14 @@ def read_image(path: Path | str) -> Image:
 
 
 def content_key(image: Image) -> str:
-    """A name for what an image shows (shape and bytes), the same on every machine."""
+    """Return a digest of an image's shape and bytes, the same on every machine."""
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()[:24]
 
 
 def enlarge_to(image: Image, shortest_px: int) -> Image:
-    """The image itself, or one enlarged so that its shortest side is ``shortest_px``."""
+    """Enlarge the image, if necessary, so that its shortest side is ``shortest_px``."""
     height, width = image.shape[:2]
     if min(height, width) >= shortest_px:
         return image
@@ -108,7 +108,7 @@ def enlarge_to(image: Image, shortest_px: int) -> Image:
 
 
 def shrink_to(image: Image, longest_px: int) -> Image:
-    """The image itself, or one reduced (area average) so that its longest side is ``longest_px``."""
+    """Shrink the image (area average), if necessary, so that its longest side is ``longest_px``."""
     height, width = image.shape[:2]
     if max(height, width) <= longest_px:
         return image
@@ -118,16 +118,16 @@ def shrink_to(image: Image, longest_px: int) -> Image:
 
 
 def shrink_shortest_to(image: Image, shortest_px: int) -> Image:
-    """The image itself, or one reduced (area average) so that its shortest side is ``shortest_px``."""
+    """Shrink the image (area average), if necessary, so that its shortest side is ``shortest_px``."""
     height, width = image.shape[:2]
     return shrink_to(image, round(shortest_px * max(height, width) / min(height, width)))
 
 
 @dataclass
 class ImageStore:
-    """Images by index; decoded images are cached up to ``budget_bytes``, others are decoded each time.
+    """Returns images by index; caches decoded images up to ``budget_bytes`` and decodes others each time.
 
-    Safe to call from several threads. ``unreadable`` lists skipped files and why, one line each.
+    Thread-safe. ``unreadable`` lists skipped files with the reason, one line each.
     """
 
     paths: list[Path]
@@ -168,12 +168,12 @@ def open_images(
     threads: int = 2,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ImageStore:
-    """Decode every file once, cache what fits, and skip unreadable files (counted and named in the log).
+    """Decode every file once, cache as many as fit, and skip unreadable files with a warning.
 
     ``what`` names the set in messages ("photos", "art"). ``longest_px`` shrinks larger images (0: never).
 
     Raises:
-        TrainingError: none of them can be read.
+        TrainingError: no file can be read.
     """
     store = ImageStore(list(paths), budget_bytes, longest_px=longest_px)
     good: list[Path] = []
@@ -187,7 +187,7 @@ def open_images(
 
     used = 0
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        # In slices, so that a folder far beyond the budget is checked without being kept in memory.
+        # In slices, so that a folder far larger than the budget is never completely in memory.
         for start in range(0, len(paths), 64):
             for path, result in zip(
                 paths[start : start + 64], pool.map(decode, paths[start : start + 64]), strict=True
@@ -214,7 +214,7 @@ def open_images(
 
 
 def describe_unreadable(unreadable: Sequence[str], total: int, *, what: str) -> str:
-    """One line: "left out 3 of 400 photos that cannot be read: a.jpg: cut short; b.png: empty file; ..."."""
+    """Return one line: "left out 3 of 400 photos that cannot be read: a.jpg: cut short; b.png: empty file; ..."."""
     named = "; ".join(unreadable[:_NAMES_IN_MESSAGE])
     rest = len(unreadable) - _NAMES_IN_MESSAGE
     return f"left out {len(unreadable)} of {total} {what} that cannot be read: {named}" + (

@@ -1,4 +1,4 @@
-"""The order of samples, as pure functions of (seed, sample number), so that a position is one integer.
+"""Defines the order of samples by pure functions of (seed, sample number): one integer is the whole position.
 
 Sample number ``n`` of a stream (photos, art) belongs to epoch ``n // count`` and is that epoch's permutation at
 ``n % count``; the random numbers for its crop come from a counter-based generator keyed by (seed, stream, n). So the
@@ -24,8 +24,8 @@ def _generator(seed: int, stream: str, kind: int, number: int) -> np.random.Gene
 class SeededSampler:
     """Indices into one set of ``count`` images, shuffled anew each epoch, split over processes without overlap.
 
-    ``batch`` is the global batch: every process takes its ``batch / world`` samples of the same one, so that the data
-    of a run is the same for any number of processes. ``position`` (samples drawn so far by all processes) is the
+    ``batch`` is the global batch size: each process takes its ``batch / world`` samples of one global batch, so a run
+    sees the same data with any number of processes. ``position`` (samples drawn so far by all processes) is the
     complete state.
     """
 
@@ -51,22 +51,22 @@ class SeededSampler:
         self.position = epoch * self.count
 
     def index_of(self, number: int) -> int:
-        """Which image sample ``number`` is."""
+        """Return the index of the image of sample ``number``."""
         epoch, offset = divmod(number, self.count)
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, _generator(self.seed, self.stream, 0, epoch).permutation(self.count))
         return int(self._order[1][offset])
 
     def random_of(self, number: int) -> np.random.Generator:
-        """The random generator of sample ``number``."""
+        """Return the random generator of sample ``number``."""
         return _generator(self.seed, self.stream, 1, number)
 
     def random_of_crop(self, index: int, crop: int) -> np.random.Generator:
-        """The random generator of the ``crop``-th fixed crop of image ``index`` (repeated crops can be cached)."""
+        """Return the random generator of the ``crop``-th fixed crop of image ``index``."""
         return _generator(self.seed, self.stream, 2, (index << 20) | crop)
 
     def draw(self) -> list[int]:
-        """This process's sample numbers of the next global batch.
+        """Return this process's sample numbers of the next global batch.
 
         Raises:
             ValueError: the batch cannot be split evenly over the processes.

@@ -1,4 +1,4 @@
-"""Chooses the held-out images by file name alone, so that the choice never changes."""
+"""Chooses validation images by file name alone, so that the choice never changes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 def name_fraction(name: str) -> float:
-    """A number in [0, 1) that depends only on ``name``: the first 8 bytes of its SHA-256, as a fraction."""
+    """Map ``name`` to [0, 1) by the first 8 bytes of its SHA-256."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2.0**64
 
 
 def split_by_name(paths: Sequence[Path], *, validation_fraction: float) -> tuple[list[Path], list[Path]]:
-    """(training, validation). A file stays on its side when others are added, removed, or moved to another folder."""
+    """Split into (training, validation). A file stays on its side when others are added, removed, or moved."""
     training: list[Path] = []
     validation: list[Path] = []
     for path in paths:

@@ -14,20 +14,20 @@ from animevid_trainer.data.images import Image, UnreadableImageError, content_ke
 
 log = logging.getLogger(__name__)
 
-# Photo (H, W, 3) uint8 RGB -> target of the same shape.
+# Maps a photo (H, W, 3), uint8 RGB, to a target of the same shape.
 Teacher = Callable[[Image], Image]
 
 
 def target_path(folder: Path, photo: Image, teacher_key: str) -> Path:
-    """The path of the target of ``photo`` for this teacher and settings."""
+    """Return the path of the cached target of ``photo`` for this teacher and settings."""
     teacher = hashlib.sha256(teacher_key.encode()).hexdigest()[:16]
     return folder / teacher / f"{content_key(photo)}.png"
 
 
 def target_of(photo: Image, teacher: Teacher, *, teacher_key: str, cache_folder: Path | None) -> Image:
-    """``teacher(photo)``, read from ``cache_folder`` if an earlier run made it.
+    """Return ``teacher(photo)``, from ``cache_folder`` if it is there.
 
-    ``teacher_key`` names the teacher and every setting that changes its images.
+    ``teacher_key`` identifies the teacher and every setting that affects its images.
 
     Raises:
         ValueError: the teacher's image has another shape than the photo.

@@ -1,7 +1,7 @@
-"""Discriminators: RGB images in [-1, 1], ``N, 3, H, W`` in, logits out (a map for patches). Made by name.
+"""Discriminators, created by name: RGB images in [-1, 1], ``N, 3, H, W`` -> logits (a map for patch discriminators).
 
-``dcgan``, ``sagan`` and ``stylegan2`` take one size of image and give one logit; ``projected`` takes features by
-layer in place of images.
+``dcgan``, ``sagan`` and ``stylegan2`` accept one image size and return one logit per image; ``projected`` takes
+features by layer instead of images.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ DISCRIMINATOR_NAMES: tuple[str, ...] = tuple(_REGISTRY)
 
 
 def make_discriminator(name: str, **options: Option | Perceptual) -> nn.Module:
-    """A discriminator with fresh weights. ``options`` are its class's keyword arguments.
+    """Create a discriminator with fresh weights. ``options`` are keyword arguments of its class.
 
     Raises:
-        TrainingError: an unknown name or option, or a value that the discriminator refuses.
+        TrainingError: an unknown name or option, or an invalid value.
     """
     return make_network("discriminator", name, options, registry=_REGISTRY, package=__name__)

@@ -11,9 +11,9 @@ from animevid_trainer.layers import InstanceNorm, LeakyRelu
 class CycleGanDiscriminator(nn.Module):
     """C64-C128-C256-C512: ``N, channels, H, W`` in [-1, 1] (64 or more) -> logits ``N, 1, H/8 - 2, W/8 - 2``.
 
-    4x4 convolutions, three of stride 2 and two of stride 1; instance norm without parameters except in the first;
-    LeakyReLU 0.2. Each logit sees 70 x 70 pixels. 2,764,737 parameters with width
-    64 and 3 channels (a photo with its image has 6); weights start from N(0, 0.02^2).
+    4x4 convolutions, three with stride 2 and two with stride 1; instance norm without parameters after all but the
+    first; LeakyReLU 0.2. Each logit has a receptive field of 70 x 70 pixels. 2,764,737 parameters with width 64 and
+    3 channels (6 for a photo with its stylized image). Weights start from N(0, 0.02^2).
     """
 
     size_multiple = 8

@@ -1,4 +1,4 @@
-"""DCGAN's discriminator (Radford, Metz, Chintala, arXiv:1511.06434), by its guidelines."""
+"""DCGAN's discriminator (Radford, Metz, Chintala, arXiv:1511.06434), following the paper's guidelines."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from animevid_trainer.layers import LeakyRelu
 
 
 class DcGanDiscriminator(nn.Module):
-    """RGB in [-1, 1], ``N, 3, size_px, size_px`` -> one logit an image, ``N, 1``.
+    """RGB in [-1, 1], ``N, 3, size_px, size_px`` -> one logit per image, ``N, 1``.
 
-    Strided convolutions in place of pooling, batch norm but in the first and last, LeakyReLU 0.2. 2,765,568 parameters
-    with the defaults.
+    Strided convolutions instead of pooling, batch norm in all but the first and last layer, LeakyReLU 0.2. 2,765,568
+    parameters with the defaults.
 
     Args:
         size_px: side of the images, a power of two; default 64.
-        width: channels after the first convolution, doubled at each one after it; default 64.
+        width: channels after the first convolution; each later one doubles them; default 64.
     """
 
     def __init__(self, *, size_px: int = 64, width: int = 64) -> None:

@@ -1,4 +1,4 @@
-"""The patch discriminator that CartoonGAN and both AnimeGANs share, each with its own normalization."""
+"""The patch discriminator of CartoonGAN and both AnimeGANs, which differ in normalization."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ NormKind = Literal["layer", "instance", "batch"]
 class PatchDiscriminator(nn.Module):
     """Fully convolutional: ``N, channels, H, W`` in [-1, 1] -> logits ``N, 1, H/2^(depth-1), W/2^(depth-1)``.
 
-    A 3x3 convolution to ``width / 2`` channels; ``depth - 1`` times (stride 2 to twice the channels, stride 1 to four
-    times them, norm); a 3x3 convolution, norm; a 3x3 convolution to one logit. LeakyReLU 0.2 between, no biases,
-    spectral norm (Miyato et al., arXiv:1802.05957) on every convolution, one power iteration a step. Weights start from
-    N(0, 0.02^2). With width 64 and depth 3: 1,128,800 parameters.
+    A 3x3 convolution to ``width / 2`` channels; then ``depth - 1`` times: stride 2 to twice the channels, stride 1 to
+    four times the channels, norm; a 3x3 convolution, norm; a 3x3 convolution to one logit. LeakyReLU 0.2 between, no
+    biases, spectral norm (Miyato et al., arXiv:1802.05957) on every convolution with one power iteration per step.
+    Weights start from N(0, 0.02^2). With width 64 and depth 3: 1,128,800 parameters.
 
     Args:
-        width: channels of the first layer times two; even, default 64.
-        channels: 3 for RGB, 6 for a photo and its image; default 3.
-        depth: halvings plus one; default 3.
-        spectral: spectral norm on every convolution; default True, which CartoonGAN does without.
+        width: twice the channels of the first layer; even, default 64.
+        channels: 3 for RGB, 6 for a photo with its stylized image; default 3.
+        depth: one plus the number of stride-2 convolutions; default 3.
+        spectral: spectral norm on every convolution; default True (CartoonGAN: False).
         norm: "layer" (AnimeGANv2, the default), "instance" (AnimeGAN v1) or "batch" (CartoonGAN), each with a scale
             and shift for every channel and epsilon 1e-5 (TensorFlow's layer norm has 1e-12).
 
     Raises:
-        TrainingError: a width, depth or norm that it cannot have.
+        TrainingError: an invalid width, depth or norm.
     """
 
     size_multiple = 4

@@ -1,7 +1,7 @@
-"""``projected``: discriminates by the features that the perceptual network sees in it, not by its pixels.
+"""``projected``: a discriminator on features of the perceptual network instead of pixels.
 
-A few dozen drawings are soon learned by heart by a discriminator of pixels; small heads on frozen features have little
-to learn by heart with, and they see what content is measured by, in one and the same pass.
+A pixel discriminator soon memorizes a few dozen drawings; small heads on frozen features have too few weights for that.
+They share the features, and so the forward pass, with the content loss.
 
 Source: Sauer et al. 2021, "Projected GANs Converge Faster" (arXiv:2111.01007), section 3, without its random mixing.
 """
@@ -22,8 +22,8 @@ from animevid_trainer.perceptual import Perceptual
 class ProjectedDiscriminator(nn.Module):
     """Features by layer -> logits ``(N, layers, h, w)`` at the size of the smallest map.
 
-    ``perceptual`` gives the features; nothing of it is kept or trained. ``layers`` are its names for them, separated by
-    spaces. Each has a head of its own: 1x1 to ``width`` channels, leaky ReLU, 1x1 to a logit, with spectral norm.
+    ``perceptual`` only provides the shapes of its layers; it is neither stored nor trained. ``layers``: names of its
+    layers, separated by spaces. Each has its own head: 1x1 to ``width`` channels, leaky ReLU, 1x1 to a logit, spectral norm.
 
     Raises:
         TrainingError: no layers, or a layer that the network does not have.
@@ -49,7 +49,7 @@ class ProjectedDiscriminator(nn.Module):
         )
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        # features reach into the hundreds: asinh leaves the small ones alone and tames the large ones
+        # Features reach into the hundreds: asinh keeps small values and compresses large ones.
         maps = [self.heads[layer](torch.asinh(features[layer])) for layer in self.layers]
         size = min(logits.shape[-2:] for logits in maps)
         return torch.cat([functional.adaptive_avg_pool2d(logits, size) for logits in maps], 1)

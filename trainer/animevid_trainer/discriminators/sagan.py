@@ -11,7 +11,7 @@ from animevid_trainer.generators.sagan import check_attention, with_spectral_nor
 
 
 class _Down(nn.Module):
-    """ReLU (not in the first block), 3x3, ReLU, 3x3, half the size; beside it 1x1 and half the size."""
+    """Downsampling residual block: ReLU (not in the first block), 3x3, ReLU, 3x3, halving; shortcut 1x1 and halving."""
 
     def __init__(self, inputs: int, outputs: int, *, first: bool) -> None:
         super().__init__()
@@ -22,19 +22,19 @@ class _Down(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv2(F.relu(self.conv1(x if self.first else F.relu(x))))
-        # a 1x1 convolution and a mean commute: the small size first
+        # A 1x1 convolution and averaging commute; averaging first is cheaper.
         beside: Tensor = self.beside(F.avg_pool2d(x, 2))
         return F.avg_pool2d(y, 2) + beside
 
 
 class SaGanDiscriminator(nn.Module):
-    """RGB in [-1, 1], ``N, 3, size_px, size_px`` -> one logit an image, ``N, 1``: residual blocks, self-attention at
-    ``attention_px``, ReLU, the sum over places, a linear layer; spectral norm on every matrix, no other norm.
+    """RGB in [-1, 1], ``N, 3, size_px, size_px`` -> one logit per image, ``N, 1``: residual blocks, self-attention at
+    ``attention_px``, ReLU, the sum over positions, a linear layer; spectral norm on every matrix, no other norm.
 
     Args:
         size_px: side of the images, a power of two; default 64.
-        width: channels after the first block, doubled at each one after it, 16 times at most; default 64.
-        attention_px: side of the map that attends to itself; default 32.
+        width: channels after the first block; each later one doubles them, up to 16 times; default 64.
+        attention_px: side of the feature map with self-attention; default 32.
     """
 
     def __init__(self, *, size_px: int = 64, width: int = 64, attention_px: int = 32) -> None:

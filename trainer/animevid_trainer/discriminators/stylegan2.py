@@ -1,4 +1,4 @@
-"""StyleGAN2's discriminator (Karras et al., arXiv:1912.04958, figure 7c): residual, with minibatch deviation."""
+"""StyleGAN2's discriminator (Karras et al., arXiv:1912.04958, figure 7c) with minibatch standard deviation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from animevid_trainer.style_layers import EqualConv, EqualLinear, add_deviation,
 
 
 class _Down(nn.Module):
-    """3x3, 3x3 and half the size; beside it 1x1 and half the size; the sum over sqrt(2)."""
+    """Residual block: 3x3, 3x3 and halving; shortcut 1x1 and halving; their sum divided by sqrt(2)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -28,12 +28,12 @@ class _Down(nn.Module):
 
 
 class StyleGan2Discriminator(nn.Module):
-    """RGB in [-1, 1], ``N, 3, size_px, size_px`` -> one logit an image, ``N, 1``.
+    """RGB in [-1, 1], ``N, 3, size_px, size_px`` -> one logit per image, ``N, 1``.
 
     Args:
         size_px: side of the images, a power of two; default 64.
         channel_base: channels times size; default 16384 (the release's for up to 256 px).
-        channel_max: channels at most; default 512.
+        channel_max: maximum number of channels; default 512.
     """
 
     def __init__(self, *, size_px: int = 64, channel_base: int = 16384, channel_max: int = 512) -> None:

@@ -14,9 +14,9 @@ from animevid_trainer.layers import LeakyRelu
 
 
 class _L2Attention(nn.Module):
-    """Self-attention by distance, queries and keys tied: ``softmax(-|q_i - q_j|^2 / sqrt(d)) v``.
+    """L2 self-attention with tied queries and keys: ``softmax(-|q_i - q_j|^2 / sqrt(d)) v``.
 
-    Dot-product attention has no Lipschitz constant; this one has (Kim et al., arXiv:2006.04710), which D needs.
+    Dot-product attention is not Lipschitz continuous; L2 attention is (Kim et al., arXiv:2006.04710), as D requires.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -31,7 +31,7 @@ class _L2Attention(nn.Module):
         size = width // self.heads
         q = self.query(tokens).view(n, length, self.heads, size).transpose(1, 2)
         v = self.value(tokens).view(n, length, self.heads, size).transpose(1, 2)
-        # -|q_i - q_j|^2 = 2 q_i q_j - |q_j|^2 - |q_i|^2, and softmax over j does not see the last.
+        # -|q_i - q_j|^2 = 2 q_i q_j - |q_j|^2 - |q_i|^2, and softmax over j ignores the last term.
         bias = -q.square().sum(-1).unsqueeze(-2) / math.sqrt(size)
         attended = F.scaled_dot_product_attention(2.0 * q, q, v, attn_mask=bias.expand(-1, -1, length, -1))
         y: Tensor = self.project(attended.transpose(1, 2).reshape(n, length, width))
@@ -39,7 +39,7 @@ class _L2Attention(nn.Module):
 
 
 class _Block(nn.Module):
-    """Pre-norm transformer block with a GELU perceptron of twice the width."""
+    """Pre-norm transformer block; its MLP has twice the width and GELU."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -57,11 +57,11 @@ class _Block(nn.Module):
 
 
 class VitDiscriminator(nn.Module):
-    """RGB in [-1, 1], ``N, 3, H, W`` -> one logit for each patch, ``N, 1, H/patch, W/patch``.
+    """RGB in [-1, 1], ``N, 3, H, W`` -> one logit per patch, ``N, 1, H/patch, W/patch``.
 
-    Overlapping patches (a convolution of stem channels at stride patch/4, then one of twice the rest), sine-cosine
-    positions computed for any size, ``depth`` blocks of L2 attention, spectral norm on every matrix. A logit sees the
-    whole image, so that composition counts and not texture alone. 2,475,649 parameters with the defaults.
+    Overlapping patches from two strided convolutions, the first with stride patch/4; sine-cosine position encodings
+    for any size; ``depth`` blocks of L2 attention, spectral norm on every matrix. Each logit
+    sees the whole image, so composition counts and not only texture. 2,475,649 parameters with the defaults.
     """
 
     def __init__(self, *, width: int = 192, depth: int = 6, heads: int = 4, patch_px: int = 16) -> None:
@@ -72,7 +72,7 @@ class VitDiscriminator(nn.Module):
             )
         self.size_multiple = patch_px
         self.patch_px = patch_px
-        # Overlap keeps patch borders from becoming a grid that G could learn.
+        # Without overlap, G could learn a grid at patch borders.
         first = patch_px // 4
         self.stem = nn.Sequential(
             spectral_norm(nn.Conv2d(3, width // 2, 2 * first - 1, stride=first, padding=first - 1)),
@@ -95,7 +95,7 @@ class VitDiscriminator(nn.Module):
 
 
 def positions(rows: int, columns: int, channels: int, *, like: Tensor) -> Tensor:
-    """Sine-cosine positions of a grid, ``rows * columns, channels``: half the channels for y, half for x.
+    """Sine-cosine position encodings of a grid, ``rows * columns, channels``: half the channels for y, half for x.
 
     Vaswani et al., arXiv:1706.03762 section 3.5, in two dimensions as in MAE (arXiv:2111.06377).
     """

@@ -1,11 +1,11 @@
-"""Generators: photo in, image out; or noise in, image out. One module each, made by name.
+"""Generators from photos or from noise, one module each, created by name.
 
 Every generator is an ``nn.Module`` with ``size_multiple`` (H and W in pixels must be multiples of it), ``layout`` (of
-``animevid.styles.card``), ``tileable`` and ``receptive_field_px`` (see ``StyleCard``). Except for
-``luma-unet`` and ``nano`` they take and give RGB in [-1, 1], ``N, 3, H, W``.
+``animevid.styles.card``), ``tileable`` and ``receptive_field_px`` (see ``StyleCard``). All but
+``luma-unet`` and ``nano`` take and return RGB in [-1, 1], ``N, 3, H, W``.
 
 ================  ==========  ==============================================================
-name              parameters  what
+name              parameters  architecture
 ================  ==========  ==============================================================
 animegan          3,956,096   AnimeGAN v1
 animegan2         2,143,552   AnimeGANv2
@@ -25,7 +25,7 @@ from torch import nn
 
 from animevid_trainer.registry import make_network
 
-#: name -> (module, class, options that the name stands for)
+#: name -> (module, class, options that the name implies)
 _REGISTRY: dict[str, tuple[str, str]] = {
     "animegan": ("animegan", "AnimeGan"),
     "animegan2": ("animegan2", "AnimeGan2"),
@@ -36,7 +36,7 @@ _REGISTRY: dict[str, tuple[str, str]] = {
     "nano": ("nano", "Nano"),
 }
 
-#: those that draw from noise
+#: the generators from noise
 _FROM_NOISE: dict[str, tuple[str, str]] = {
     "dcgan": ("dcgan", "DcGan"),
     "sagan": ("sagan", "SaGan"),
@@ -48,9 +48,9 @@ NOISE_GENERATOR_NAMES: tuple[str, ...] = tuple(_FROM_NOISE)
 
 
 def make_generator(name: str, **options: bool | int | float | str) -> nn.Module:
-    """A generator with fresh weights. ``options`` are its class's keyword arguments.
+    """Create a generator with fresh weights. ``options`` are keyword arguments of its class.
 
     Raises:
-        TrainingError: an unknown name or option, or a value that the generator refuses.
+        TrainingError: an unknown name or option, or an invalid value.
     """
     return make_network("generator", name, options, registry=_REGISTRY | _FROM_NOISE, package=__name__)

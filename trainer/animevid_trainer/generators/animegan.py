@@ -30,13 +30,13 @@ class _Separable(nn.Sequential):
             reflection_pad(3, stride),
             nn.Conv2d(inputs, inputs, 3, stride=stride, groups=inputs, bias=False),
             nn.Conv2d(inputs, outputs, 1, bias=False),
-            InstanceNorm(outputs, eps=1e-6, affine=True),  # the epsilon of TensorFlow's own separable layer
+            InstanceNorm(outputs, eps=1e-6, affine=True),  # epsilon of TensorFlow's separable layer
             LeakyRelu(0.2),
         )
 
 
 class _Down(nn.Module):
-    """Down-Conv: a strided DSConv plus a DSConv of the halved map, so that nothing is lost by striding alone."""
+    """Down-Conv: a strided DSConv plus a DSConv of the map halved by resizing, which keeps more information."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -45,13 +45,13 @@ class _Down(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         strided: Tensor = self.strided(x)
-        # TensorFlow 1's bilinear resize puts output pixel i at input position 2 i: it takes every second pixel.
+        # TensorFlow 1's bilinear resize reads output pixel i at input position 2 i: it takes every second pixel.
         resized: Tensor = self.resized(x[..., ::2, ::2])
         return strided + resized
 
 
 class _Up(nn.Module):
-    """Up-Conv: bilinear to twice the size, then DSConv; no transposed convolution, so no checkerboard."""
+    """Up-Conv: bilinear upsampling by 2, then DSConv; avoids the checkerboard of transposed convolutions."""
 
     def __init__(self, inputs: int, outputs: int, *, upsampling: Upsampling) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class _InvertedResidual(nn.Module):
 class AnimeGan(Generator):
     """3,956,096 parameters. RGB in [-1, 1], ``N, 3, H, W``, H and W multiples of 4 -> the same shape.
 
-    The authors' second Up-Conv has 128 channels, where the paper's figure says 64; the count above is with 128.
+    The second Up-Conv has 128 channels, as in the authors' code; the paper's figure says 64.
     Weights start Glorot-uniform. ``upsampling``: see ``base.upsample``; "asymmetric", the default, is the authors'.
     """
 

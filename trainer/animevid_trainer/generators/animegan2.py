@@ -23,7 +23,7 @@ def _initialize(module: nn.Module) -> None:
 
 
 class _Conv(nn.Sequential):
-    """Reflection padding, convolution without bias, layer norm, LeakyReLU 0.2; indices 0 to 3 are the ports' names."""
+    """Reflection padding, convolution without bias, layer norm, LeakyReLU 0.2; indices 0 to 3 as in the ports."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> None:
         super().__init__(
@@ -35,7 +35,7 @@ class _Conv(nn.Sequential):
 
 
 class _InvertedResidual(nn.Module):
-    """1x1 to twice the channels, 3x3 depthwise (with a bias), 1x1 to ``outputs``; plus the input where shapes agree."""
+    """1x1 to twice the channels, 3x3 depthwise (with a bias), 1x1 to ``outputs``; plus the input if shapes agree."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class _InvertedResidual(nn.Module):
 class AnimeGan2(Generator):
     """2,143,552 parameters. RGB in [-1, 1], ``N, 3, H, W``, H and W multiples of 4 -> the same shape.
 
-    ``upsampling``: see ``base.upsample``; imported weights name the one they were trained with.
+    ``upsampling``: see ``base.upsample``; imported weights need the mode that they were trained with.
     """
 
     size_multiple: ClassVar[int] = 4
@@ -95,7 +95,7 @@ class AnimeGan2(Generator):
 
 
 class _BottleneckResidual(nn.Module):
-    """1x1 to a quarter of the channels, 3x3, 1x1 back (bare), plus the input."""
+    """1x1 to a quarter of the channels, 3x3, 1x1 back (without norm and activation), plus the input."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class _BottleneckResidual(nn.Module):
 
 
 class AnimeGan2Lite(Generator):
-    """698,240 parameters (the published 0.70 M): three halvings, four bottleneck blocks, skips added on the way up.
+    """698,240 parameters (the published 0.70 M): four bottleneck blocks, additive skip connections.
 
     RGB in [-1, 1], ``N, 3, H, W``, H and W multiples of 8 -> the same shape.
     """

@@ -1,4 +1,4 @@
-"""What every generator is, and the convolution blocks that AnimeGAN v1 and v2 share."""
+"""The base class of generators, and the convolution blocks that AnimeGAN v1 and v2 share."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Upsampling = Literal["half_pixel", "align_corners", "asymmetric"]
 
 
 class Generator(nn.Module):
-    """Photo in, image out, of the same shape, dtype and range: RGB in [-1, 1], ``N, 3, H, W``.
+    """Maps a photo to an image of the same shape, dtype and range: RGB in [-1, 1], ``N, 3, H, W``.
 
-    ``size_multiple``: H and W in pixels must be multiples of it. ``tileable``: no statistic of the whole image is
-    used, so that tiles overlapping by ``receptive_field_px`` equal the whole.
+    ``size_multiple``: H and W in pixels must be multiples of it. ``tileable``: the network uses no
+    statistic of the whole image, so tiles that overlap by ``receptive_field_px`` give the same result.
     """
 
     layout: ClassVar[Layout] = Layout.NCHW
@@ -30,7 +30,7 @@ class Generator(nn.Module):
 
 
 def make_norm(kind: NormKind, channels: int) -> nn.Module:
-    """Instance norm or layer norm over C, H and W, each with a scale and a shift for every channel, epsilon 1e-5."""
+    """Instance norm or layer norm over C, H and W, each with a scale and a shift per channel, epsilon 1e-5."""
     if kind == "instance":
         return InstanceNorm(channels, affine=True)
     if kind == "layer":
@@ -39,18 +39,18 @@ def make_norm(kind: NormKind, channels: int) -> nn.Module:
 
 
 def reflection_pad(kernel: int, stride: int) -> nn.Module:
-    """AnimeGAN's padding: reflected on all sides for stride 1, only below and right for stride 2 (3x3)."""
+    """AnimeGAN's reflection padding: on all sides for stride 1, only at the bottom and right for stride 2 (3x3)."""
     if stride == 2:
         return ReflectionPad((0, 1, 0, 1))
     return ReflectionPad(kernel // 2) if kernel > 1 else nn.Identity()
 
 
 def upsample(x: Tensor, mode: Upsampling) -> Tensor:
-    """Twice the size, bilinear. ``N, C, H, W`` -> ``N, C, 2H, 2W``.
+    """Upsample bilinearly by 2: ``N, C, H, W`` -> ``N, C, 2H, 2W``.
 
-    ``half_pixel`` samples at pixel centres (no shift; what new training should use). ``align_corners`` and
-    ``asymmetric`` reproduce networks that were trained elsewhere: PyTorch ports of AnimeGANv2 (corners on corners), and
-    TensorFlow 1, whose resize puts output pixel i at input position i / 2 and so shifts by half a pixel.
+    ``half_pixel`` samples at pixel centres without a shift; use it for new training. ``align_corners`` reproduces
+    PyTorch ports of AnimeGANv2. ``asymmetric`` reproduces TensorFlow 1, whose resize reads output pixel i at input
+    position i / 2 and so shifts by half a pixel.
     """
     with in_own_dtype(x):
         return _upsample(x, mode)
@@ -63,7 +63,7 @@ def _upsample(x: Tensor, mode: Upsampling) -> Tensor:
     if mode == "align_corners":
         return F.interpolate(x, size=(2 * height, 2 * width), mode="bilinear", align_corners=True)
     if mode == "asymmetric":
-        # One repeated row and column make corner-aligned positions exactly i / 2.
+        # With the last row and column repeated, corner-aligned positions are exactly i / 2.
         padded = F.pad(x, (0, 1, 0, 1), mode="replicate")
         size = (2 * height + 1, 2 * width + 1)
         return F.interpolate(padded, size=size, mode="bilinear", align_corners=True)[..., :-1, :-1]
@@ -71,7 +71,7 @@ def _upsample(x: Tensor, mode: Upsampling) -> Tensor:
 
 
 def check_rgb(x: Tensor, *, multiple: int) -> None:
-    """Refuse what the generator would answer with another size. Not traced into exported graphs.
+    """Check the input's shape. Not traced into exported graphs.
 
     Raises:
         TrainingError: not ``N, 3, H, W``, or H or W not a multiple.

@@ -19,9 +19,10 @@ _BLOCKS = range(4, 12)
 class CartoonGan(Generator):
     """11,129,667 parameters. RGB in [-1, 1], ``N, 3, H, W``, H and W multiples of 4 -> the same shape.
 
-    A 7x7 convolution, two downward blocks (stride 2, then stride 1), eight residual blocks of 256 channels, two upward
-    blocks (transposed, then stride 1), a 7x7 convolution, tanh. ``norm`` "batch" is the paper's (and tileable);
-    "instance" is the published weights' and one of the plus improvements. ``activation`` "leaky_relu" has slope 0.2.
+    A 7x7 convolution, two downsampling blocks (stride 2, then stride 1), eight residual blocks of 256 channels, two
+    upsampling blocks (transposed, then stride 1), a 7x7 convolution, tanh. ``norm``: "batch" as in the paper
+    (tileable), or "instance" as in the published weights and ``cartoongan-plus``. ``activation``: "leaky_relu" has
+    slope 0.2.
     Weights start from N(0, 0.02^2).
     """
 

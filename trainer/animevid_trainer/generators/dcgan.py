@@ -1,4 +1,4 @@
-"""DCGAN's generator (Radford, Metz, Chintala, arXiv:1511.06434), by its guidelines."""
+"""DCGAN's generator (Radford, Metz, Chintala, arXiv:1511.06434), following the paper's guidelines."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from animevid_trainer.layers import Relu
 
 
 class DcGan(NoiseGenerator):
-    """Noise projected to 4x4, doubled by fractionally strided convolutions to ``size_px``.
+    """Projects noise to 4x4 and upsamples it to ``size_px`` by transposed convolutions.
 
-    Batch norm and ReLU after each but the last, which has tanh; no fully connected layer behind the projection; noise
-    uniform on [-1, 1]; weights from N(0, 0.02^2), scales of norms from N(1, 0.02^2). 3,576,704 parameters with the
-    defaults, which are the released code's.
+    Batch norm and ReLU after each layer but the last, which has tanh; no fully connected layer after the projection;
+    noise uniform on [-1, 1]; weights from N(0, 0.02^2), scales of norms from N(1, 0.02^2). The defaults are those of
+    the released code and give 3,576,704 parameters.
 
     Args:
         size_px: side of the images, a power of two; default 64.
         latent: length of the noise; default 100.
-        width: channels at half of ``size_px``, doubled at each size below; default 64.
+        width: channels at half of ``size_px``; each halving of the size doubles them; default 64.
     """
 
     prior = "uniform"
@@ -54,7 +54,7 @@ class DcGan(NoiseGenerator):
 
 
 def start_as_dcgan(network: nn.Module) -> None:
-    """Weights from N(0, 0.02^2), scales of batch norms from N(1, 0.02^2) as in the released code."""
+    """Initialize weights from N(0, 0.02^2) and scales of batch norms from N(1, 0.02^2), as in the released code."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, std=0.02)

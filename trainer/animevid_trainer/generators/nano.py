@@ -1,8 +1,8 @@
-"""``nano``: the generator that runs live. It takes and gives packed Y'CbCr 4:2:0, the codec's own layout.
+"""``nano``: the real-time generator. It takes and returns packed Y'CbCr 4:2:0, the codec's own layout.
 
-No normalization layer: no statistic of the whole image, so a moving object never changes the rest, tiles equal the
-whole, and the graph quantizes to INT8 well. Each residual branch ends in a convolution that starts at zero, so that the
-untrained network is the identity (Zhang et al. 2019, "Fixup Initialization", section 3).
+It has no normalization layer and so uses no statistic of the whole image: a moving object does not change the rest,
+tiles equal the whole image, and the graph quantizes well to INT8. Each residual branch ends in a convolution that
+starts at zero, so the untrained network is the identity (Zhang et al. 2019, "Fixup Initialization", section 3).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PACKED_CHANNELS = 24
 
 
 def zero(conv: nn.Conv2d) -> None:
-    """Let a branch start as nothing."""
+    """Set weights and bias to zero, so that a residual branch initially adds nothing."""
     nn.init.zeros_(conv.weight)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
@@ -36,12 +36,12 @@ class ResidualBlock(nn.Module):
 
 
 class Nano(nn.Module):
-    """``(N, 24, H / 4, W / 4)`` -> the same; H and W multiples of 8 pixels.
+    """``(N, 24, H / 4, W / 4)`` -> the same shape; H and W multiples of 8 pixels.
 
-    ``width`` channels at 1/4 resolution, where edges are found; ``deep_width`` at 1/8, where areas are seen;
-    ``head_width`` features from which each 4x4 cell's pixels are drawn: a line needs features of its own for each of a
-    cell's 16 pixels, which is why the head is the widest part. At the default widths and 640x360: 2.24 GMAC, 297,336
-    parameters.
+    ``width``: channels at 1/4 resolution, for edges; ``deep_width``: channels at 1/8, for areas; ``head_width``:
+    features from which the pixels of each 4x4 cell are computed. The head is the widest part, since a line needs
+    separate features for each of a cell's 16 pixels. With the default widths: 297,336 parameters, 2.24 GMAC at
+    640x360.
     """
 
     layout = Layout.PACKED_YUV420
@@ -68,7 +68,7 @@ class Nano(nn.Module):
         return packed + self.change(packed)
 
     def change(self, packed: Tensor) -> Tensor:
-        """What is added to ``packed``; the same shape."""
+        """Return the change that is added to ``packed``, in the same shape."""
         shallow = functional.relu(self.stem(packed))
         shallow = shallow + functional.relu(self.shallow(shallow))
         deep = self.deep(functional.relu(self.down(shallow)))

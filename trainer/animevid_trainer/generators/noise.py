@@ -1,4 +1,4 @@
-"""What every generator that draws from noise is."""
+"""The base class of generators from noise."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SMALLEST_PX = 8
 
 
 class NoiseGenerator(nn.Module):
-    """Latents in, images out: ``N, latent`` -> RGB in [-1, 1], ``N, 3, size_px, size_px``.
+    """Maps latents to images: ``N, latent`` -> RGB in [-1, 1], ``N, 3, size_px, size_px``.
 
-    An image is drawn from a *style*, which here is the latent itself; StyleGAN2 maps a latent to a point in W, and
-    that is the style of every layer. Styles are what is truncated and walked through.
+    An image is drawn from a *style*: here the latent itself, in StyleGAN2 the point in W to which the latent is mapped,
+    once for every layer. Truncation and interpolation work on styles.
     """
 
     prior: ClassVar[Literal["normal", "uniform"]] = "normal"
@@ -23,34 +23,34 @@ class NoiseGenerator(nn.Module):
     size_px: int
 
     def draw_latents(self, count: int, random: torch.Generator | None = None) -> Tensor:
-        """``count, latent`` from the prior: N(0, 1), or uniform on [-1, 1]. On the CPU."""
+        """Draw ``count, latent`` from the prior, N(0, 1) or uniform on [-1, 1], on the CPU."""
         if self.prior == "uniform":
             return torch.rand(count, self.latent, generator=random) * 2.0 - 1.0
         return torch.randn(count, self.latent, generator=random)
 
     def map(self, latents: Tensor) -> Tensor:
-        """``N, latent`` -> points in W, ``N, latent``."""
+        """Map ``N, latent`` to points in W, ``N, latent``."""
         return latents
 
     def repeated(self, w: Tensor) -> Tensor:
-        """Points in W as styles."""
+        """Convert points in W to styles."""
         return w
 
     def styles(self, latents: Tensor) -> Tensor:
-        """``N, latent`` -> the styles of as many images."""
+        """Map ``N, latent`` to the styles of N images."""
         return self.repeated(self.map(latents))
 
     @property
     def mean_style(self) -> Tensor:
-        """The point in W that truncation pulls to, ``latent``."""
+        """Return the point in W that truncation pulls towards, ``latent``."""
         return torch.zeros(self.latent)
 
     def draw(self, styles: Tensor) -> Tensor:
-        """Styles -> ``N, 3, size_px, size_px``."""
+        """Draw styles as images, ``N, 3, size_px, size_px``."""
         raise NotImplementedError
 
     def between(self, first: Tensor, second: Tensor, share: float) -> Tensor:
-        """The style that lies ``share`` of the way from ``first`` to ``second``; both of one shape."""
+        """Interpolate: return the style at ``share`` (0 to 1) between ``first`` and ``second``, both of one shape."""
         return torch.lerp(first, second, share)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -58,12 +58,12 @@ class NoiseGenerator(nn.Module):
 
 
 def truncated(generator: NoiseGenerator, styles: Tensor, strength: float) -> Tensor:
-    """``mean + strength (style - mean)``: fewer odd images and less variety below 1 (StyleGAN, section 2)."""
+    """Return ``mean + strength (style - mean)``: below 1, fewer odd images and less variety (StyleGAN, section 2)."""
     return generator.mean_style.to(styles).lerp(styles, strength)
 
 
 def doublings(size_px: int) -> int:
-    """How many times 4 px must be doubled to make ``size_px``.
+    """Return how often 4 px must be doubled to get ``size_px``.
 
     Raises:
         TrainingError: not a power of two of at least ``SMALLEST_PX``.

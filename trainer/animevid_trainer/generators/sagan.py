@@ -14,7 +14,7 @@ from animevid_trainer.generators.noise import NoiseGenerator, doublings
 
 
 class _Up(nn.Module):
-    """Norm, ReLU, twice the size, 3x3; norm, ReLU, 3x3; beside it twice the size and 1x1."""
+    """Upsampling residual block: norm, ReLU, doubling, 3x3; norm, ReLU, 3x3; shortcut doubling and 1x1."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class _Up(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(F.interpolate(F.relu(self.norm1(x)), scale_factor=2.0))
         y = self.conv2(F.relu(self.norm2(y)))
-        # a 1x1 convolution and nearest neighbours commute: the small size first
+        # A 1x1 convolution and nearest-neighbour upsampling commute; convolving first is cheaper.
         beside = F.interpolate(self.beside(x), scale_factor=2.0)
         total: Tensor = y + beside
         return total
@@ -38,8 +38,8 @@ class SaGan(NoiseGenerator):
     Args:
         size_px: side of the images, a power of two; default 64.
         latent: length of the noise; default 128.
-        width: channels at full size, doubled at each size below, 16 times at most; default 64.
-        attention_px: side of the map that attends to itself; default 32.
+        width: channels at full size; each halving of the size doubles them, up to 16 times; default 64.
+        attention_px: side of the feature map with self-attention; default 32.
     """
 
     def __init__(self, *, size_px: int = 64, latent: int = 128, width: int = 64, attention_px: int = 32) -> None:
@@ -66,7 +66,7 @@ class SaGan(NoiseGenerator):
         return images
 
     def between(self, first: Tensor, second: Tensor, share: float) -> Tensor:
-        """Along the sphere: noise in the middle of a straight line is shorter than any that was trained on."""
+        """Interpolate along the sphere: in the middle of a straight line, noise is shorter than in training."""
         angle = F.cosine_similarity(first, second, dim=-1).clamp(-1.0, 1.0).arccos().unsqueeze(-1)
         sine = angle.sin()
         arc = (((1.0 - share) * angle).sin() * first + (share * angle).sin() * second) / sine.clamp_min(1e-6)
@@ -74,8 +74,10 @@ class SaGan(NoiseGenerator):
 
 
 def check_attention(size_px: int, attention_px: int, *, width: int) -> None:
-    """Raises:
-    TrainingError: sizes that the blocks do not pass through.
+    """Check that a block works at ``attention_px``.
+
+    Raises:
+        TrainingError: no block has this size, or a width below 1.
     """
     sizes = [8 << step for step in range(doublings(size_px))]
     if attention_px not in sizes or width < 1:
@@ -83,7 +85,7 @@ def check_attention(size_px: int, attention_px: int, *, width: int) -> None:
 
 
 def with_spectral_norm(network: nn.Module) -> None:
-    """Spectral norm on every matrix of ``network``, which starts as SNGAN's do: Xavier's uniform, biases 0."""
+    """Add spectral norm to every matrix of ``network``, initialized as SNGAN: Xavier uniform, biases 0."""
     for module in list(network.modules()):
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(module.weight)

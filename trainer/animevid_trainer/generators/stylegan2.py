@@ -1,6 +1,6 @@
 """StyleGAN2's generator (Karras et al., arXiv:1912.04958): mapping, modulated convolutions, noise, skips.
 
-With ``modulation="adain"`` it normalizes what StyleGAN did (arXiv:1812.04948) where StyleGAN2 normalizes weights.
+With ``modulation="adain"`` it normalizes activations like StyleGAN (arXiv:1812.04948), not weights like StyleGAN2.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from animevid_trainer.generators.noise import NoiseGenerator, doublings
 from animevid_trainer.style_layers import EqualLinear, adain, channels_at, enlarge, leaky, modulated_conv
 
 Modulation = Literal["weights", "adain"]
-_MEAN_DECAY = 0.995  # of the mean style
+_MEAN_DECAY = 0.995  # of the running mean of styles
 
 
 class _Styled(nn.Module):
-    """A 3x3 convolution under a style, noise, bias, leaky ReLU."""
+    """A 3x3 convolution modulated by a style, then noise, bias and leaky ReLU."""
 
     noise: Tensor
 
@@ -33,7 +33,7 @@ class _Styled(nn.Module):
         self.scale = 1.0 / math.sqrt(9 * inputs)
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.noise_strength = nn.Parameter(torch.zeros(()))
-        #: what the noise is where nothing is trained, so that a film stands still
+        #: fixed noise for evaluation, so that a video does not flicker
         self.register_buffer("noise", torch.randn(1, 1, size_px, size_px))
         if modulation == "weights":
             self.affine = EqualLinear(style, inputs, bias=1.0)
@@ -55,7 +55,7 @@ class _Styled(nn.Module):
 
 
 class _ToRgb(nn.Module):
-    """A 1x1 convolution under a style, not demodulated."""
+    """A 1x1 convolution modulated by a style, without demodulation."""
 
     def __init__(self, inputs: int, style: int) -> None:
         super().__init__()
@@ -72,16 +72,16 @@ class _ToRgb(nn.Module):
 class StyleGan2(NoiseGenerator):
     """Latents ``N, latent`` -> styles ``N, layers, style`` -> images; ``layers`` is ``2 log2(size_px) - 2``.
 
-    A style is one row for each layer. They are alike but in training, where ``style_mixing`` of the images take their
-    later rows from a second latent. In training noise is fresh and the mean style is followed; in evaluation noise is
-    fixed.
+    A style has one row per layer. All rows are equal, except in training, where a share ``style_mixing`` of the images
+    takes its later rows from a second latent. Training draws new noise and updates the mean style; evaluation uses
+    fixed noise.
 
     Args:
         size_px: side of the images, a power of two; default 64.
         latent: length of the latent and of a style; default 512.
-        mapping_layers: fully connected layers from one to the other; default 8.
+        mapping_layers: fully connected layers from latent to style; default 8.
         channel_base: channels times size; default 16384 (the release's for up to 256 px).
-        channel_max: channels at most; default 512.
+        channel_max: maximum number of channels; default 512.
         style_mixing: share of images with two styles; default 0.9.
         modulation: "weights" (StyleGAN2) or "adain" (StyleGAN); default "weights".
     """
@@ -128,7 +128,7 @@ class StyleGan2(NoiseGenerator):
         self.convs, self.rgbs = nn.ModuleList(convs), nn.ModuleList(rgbs)
 
     def map(self, latents: Tensor) -> Tensor:
-        """``N, latent`` -> W, ``N, latent``. Latents are brought to unit mean square first."""
+        """``N, latent`` -> W, ``N, latent``. Latents are normalized to unit mean square first."""
         x = latents * torch.rsqrt(latents.square().mean(1, keepdim=True) + 1e-8)
         for layer in self.mapping:
             x = leaky(layer(x))
@@ -151,7 +151,7 @@ class StyleGan2(NoiseGenerator):
         return torch.where(own.unsqueeze(2), w.unsqueeze(1), others.unsqueeze(1))
 
     def repeated(self, w: Tensor) -> Tensor:
-        """W, ``N, latent``, as the style of every layer: ``N, layers, latent``."""
+        """Repeat W, ``N, latent``, for every layer: ``N, layers, latent``."""
         return w.unsqueeze(1).expand(-1, self.layers, -1)
 
     @property

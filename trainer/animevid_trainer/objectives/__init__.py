@@ -1,4 +1,4 @@
-"""The objectives that the loop optimizes: networks and, for each batch, updates with their loss terms.
+"""Training objectives: networks and, for each batch, optimizer updates with their loss terms.
 
 ``stylize`` covers AnimeGAN v1 and v2, CartoonGAN and distillation, which differ only in which terms (``terms``) have a
 weight; ``cycle`` is CycleGAN, ``noise`` is for faces from noise. Other packages can add objectives (``registry``).

@@ -20,14 +20,14 @@ from animevid_trainer.recipes import Recipe
 
 
 class ImagePool:
-    """The last ``size`` outputs: D sees half of its fakes from here (Shrivastava et al. 2017; CycleGAN section 4)."""
+    """Stores ``size`` outputs, from which D gets half of its fakes (Shrivastava et al. 2017; CycleGAN section 4)."""
 
     def __init__(self, size: int = 50) -> None:
         self.size = size
         self._images: list[Tensor] = []
 
     def exchange(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) in; for each one, itself or (half of the time, once full) an older one that it replaces."""
+        """Return each of (N, C, H, W) unchanged or, if the pool is full, swap half of them for stored ones."""
         if self.size <= 0:
             return images
         given: list[Tensor] = []
@@ -53,8 +53,8 @@ class ImagePool:
 class CycleObjective(Networks):
     """Two generators and two discriminators.
 
-    ``losses.cycle`` and ``losses.identity`` weigh each direction. D's weights are ``real``, ``fake`` and ``smooth``:
-    0.5 and 0.5 in the paper, so that D learns at half of G's pace (section 4); ``smooth`` > 0 adds edge-smoothed art as
+    ``losses.cycle`` and ``losses.identity`` are the weights of each direction. D's weights ``real`` and ``fake`` are
+    0.5 each in the paper, so that D learns at half of G's rate (section 4); ``smooth`` > 0 adds edge-smoothed art as
     negatives of the art discriminator ("+edge"). Content-only phases first teach both generators to reproduce content
     ("+init").
 

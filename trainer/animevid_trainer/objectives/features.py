@@ -1,4 +1,4 @@
-"""Features of images: computed for a batch in one pass, or cached for repeated crops."""
+"""Computes features of a batch in one pass, and caches those of repeated crops."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from animevid_trainer.recipes import Recipe
 
 
 class FeatureCache:
-    """A cache of repeated crops' features, in bfloat16 or the given precision, of ``budget_bytes``.
+    """Caches features of repeated crops, in bfloat16 or the given precision, up to ``budget_bytes``.
 
-    Only for images that do not depend on trained networks: photos, art and teachers' images.
+    Use it only for images that do not depend on trained networks: photos, art and teachers' images.
     """
 
     def __init__(self, budget_bytes: int) -> None:
@@ -32,7 +32,7 @@ class FeatureCache:
     def get(
         self, what: str, keys: CropKeys, images: Tensor, compute: Callable[[Tensor], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
-        """``compute(images)``, with cached results if available; ``keys`` None: always compute."""
+        """Return ``compute(images)``, from the cache if possible; ``keys`` None always computes."""
         if keys is None or self.budget_bytes <= 0:
             return compute(images)
         names = [(what, images.shape[-1], *key) for key in keys]
@@ -53,7 +53,7 @@ class FeatureCache:
     def _put(self, name: tuple[object, ...], value: tuple[Tensor, ...]) -> None:
         if name in self._kept:
             return
-        value = tuple(item.clone() for item in value)  # a copy, since a view would keep the whole batch alive
+        value = tuple(item.clone() for item in value)  # a view would keep the whole batch in memory
         self._kept[name] = value
         self._used_bytes += sum(item.nbytes for item in value)
         while self._used_bytes > self.budget_bytes and len(self._kept) > 1:
@@ -63,7 +63,7 @@ class FeatureCache:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Images ``(N, 3, H, W)`` and the features of them that were computed, by layer."""
+    """Images ``(N, 3, H, W)`` and their computed features, by layer."""
 
     images: Tensor
     features: Mapping[str, Tensor]
@@ -74,10 +74,10 @@ class Seen:
 
 
 def needed(images: Tensor | None, what: str) -> Tensor:
-    """``images``, which a term with a positive weight requires.
+    """Return ``images``, or raise if they are missing.
 
     Raises:
-        TrainingError: None.
+        TrainingError: ``images`` is None, though a term with a weight needs them.
     """
     if images is None:
         raise TrainingError(f"a term has a weight but the run has no {what}; give the folder or set the weight to 0")
@@ -85,7 +85,7 @@ def needed(images: Tensor | None, what: str) -> Tensor:
 
 
 class Looking:
-    """The perceptual network configured by a recipe: layers, scale and cache.
+    """The perceptual network with the recipe's layers and scale, and a cache.
 
     ``content_layer``, ``style_layers`` and ``teacher_layer``: the layers for the content, style and teacher losses.
     """
@@ -101,7 +101,7 @@ class Looking:
         self._art_is_gray = recipe.style_on == "gray"
 
     def features(self, images: Tensor, layers: tuple[str, ...]) -> dict[str, Tensor]:
-        """Features of ``images`` by layer, with gradients, in one pass."""
+        """Compute features of ``images`` by layer, with gradients, in one pass."""
         assert self.perceptual is not None
         if self.scale != 1.0:
             size = [max(8, round(side * self.scale)) for side in images.shape[-2:]]
@@ -109,16 +109,16 @@ class Looking:
         return self.perceptual.features(images, layers)
 
     def of_photo(self, batch: Batch, layer: str) -> Tensor:
-        """The photos' features at ``layer``."""
+        """Return the photos' features at ``layer``."""
         return self.kept("photo", batch.photo_keys, batch.photo, (layer,))[0]
 
     def of_target(self, batch: Batch, layer: str) -> Tensor:
-        """The features of the teacher's images at ``layer``."""
+        """Return the features of the teacher's images at ``layer``."""
         with torch.no_grad():
             return self.features(needed(batch.target, "targets"), (layer,))[layer]
 
     def grams_of_art(self, batch: Batch) -> tuple[Tensor, ...]:
-        """The Gram matrices of the art (gray or in colour, as the recipe says) at the style layers."""
+        """Return the Gram matrices of the art at the style layers, in gray or colour as the recipe says."""
 
         def compute(images: Tensor) -> tuple[Tensor, ...]:
             found = self.features(images, self.style_layers)
@@ -129,7 +129,7 @@ class Looking:
             return self.cache.get("art", batch.art_keys, needed(art, "art"), compute)
 
     def kept(self, what: str, keys: CropKeys, images: Tensor, layers: tuple[str, ...]) -> tuple[Tensor, ...]:
-        """Features at ``layers``, from the cache where the crops return; without gradients."""
+        """Return features at ``layers``, cached if crops repeat, without gradients."""
 
         def compute(images: Tensor) -> tuple[Tensor, ...]:
             found = self.features(images, layers)

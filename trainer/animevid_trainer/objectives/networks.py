@@ -1,4 +1,4 @@
-"""Networks by name, the precision they run in, and their learning rates."""
+"""The networks of an objective, their precision and their learning rates."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from animevid_trainer.plan import Plan
 
 
 class Networks:
-    """Networks by name and their precision; losses and features stay in float32."""
+    """Runs networks by name in a given precision; losses and features stay in float32."""
 
     def __init__(self, networks: dict[str, nn.Module]) -> None:
         self.networks = networks
         self.compute_dtype = torch.float32
 
     def run(self, name: str, images: Tensor, **options: bool) -> Tensor:
-        """The network's float32 output. Convolutions run in ``compute_dtype``; weights keep their type."""
+        """Run a network; return float32. Convolutions run in ``compute_dtype``; weights keep their type."""
         with torch.autocast(images.device.type, self.compute_dtype, enabled=self.compute_dtype != torch.float32):
             output: Tensor = self.networks[name](images, **options)
         return output.float()
@@ -29,15 +29,15 @@ class Networks:
 
 
 def has_batch_norm(network: nn.Module) -> bool:
-    """Whether an image's output depends on which others are in its batch."""
+    """Return whether ``network`` has batch norm, so that an output depends on the whole batch."""
     return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
 def generator_rate(plan: Plan) -> Callable[[int], float]:
-    """Step -> G's learning rate."""
+    """Return a function from the step to G's learning rate."""
     return lambda step: (place := plan.at(step)).phase.generator_lr * place.lr_factor(step)
 
 
 def discriminator_rate(plan: Plan) -> Callable[[int], float]:
-    """Step -> D's learning rate."""
+    """Return a function from the step to D's learning rate."""
     return lambda step: (place := plan.at(step)).phase.discriminator_lr * place.lr_factor(step)

@@ -1,4 +1,4 @@
-"""Faces from noise: GAN, DCGAN, SAGAN, StyleGAN2. The training data are the batch's photos."""
+"""Faces from noise: GAN, DCGAN, SAGAN, StyleGAN2. The batch's photos are the training data."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _PATH_MEAN_RATE = 0.01
 class NoiseObjective(Networks):
     """A generator from noise and a discriminator.
 
-    A step is ``optimizer.discriminator_steps`` updates of D and one of G, each on latents of its own (GAN, algorithm
-    1). R1 and path length use separate, less frequent steps with proportionally larger weights; Adam's rate and
+    A step has ``optimizer.discriminator_steps`` updates of D and one of G, each with new latents (GAN, algorithm 1).
+    R1 and path length use separate, less frequent steps with proportionally larger weights; Adam's rate and
     betas are corrected for the additional steps (StyleGAN2, appendix B). They are computed in float32.
 
     Raises:
-        TrainingError: the generator is not one from noise, or the discriminator needs features and there are none.
+        TrainingError: the generator does not draw from noise, or D needs features and there is no perceptual network.
     """
 
     def __init__(self, recipe: Recipe, parts: Parts) -> None:
@@ -54,7 +54,7 @@ class NoiseObjective(Networks):
         }
 
     def _adam(self, network: str, rate: Callable[[int], float], every: float) -> OptimizerSettings:
-        """Adam, corrected where every ``every`` steps bring one more (0: none does)."""
+        """Return Adam's settings, corrected for one additional update every ``every`` steps (0: none)."""
         share = every / (every + 1.0) if every else 1.0
         optimizer = self.recipe.optimizer
         betas = (optimizer.beta1**share, optimizer.beta2**share)
@@ -91,7 +91,7 @@ class NoiseObjective(Networks):
     def _discriminator_terms(self, real: Tensor) -> dict[str, Term]:
         with torch.no_grad():
             fake = self.run("generator", self._latents(real))
-        # separately, since batch norm and the minibatch standard deviation would mix them
+        # separately: batch norm and minibatch standard deviation would mix real and fake
         logits = {"real": self._discriminate(real), "fake": self._discriminate(fake)}
         if self.augment is not None:
             self.augment.update(logits["real"].detach())
@@ -118,10 +118,10 @@ class NoiseObjective(Networks):
         penalty = regularizers.path_length_penalty(lengths, self.path_mean)
         return {"path_length": Term(penalty, own.path_length * own.path_length_every)}
 
-    # ---- what networks see
+    # ---- inputs of the networks
 
     def _latents(self, like: Tensor) -> Tensor:
-        """As many latents as ``like`` has images."""
+        """Draw one latent for each image of ``like``."""
         return self.generator.draw_latents(len(like)).to(like.device)
 
     def _augmented(self, images: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class NoiseObjective(Networks):
         return self._logits_exactly(images) if self.discriminator_layers else self.run("discriminator", images)
 
     def _logits_exactly(self, images: Tensor) -> Tensor:
-        """D's logits in float32; those of a discriminator of features always are."""
+        """Return D's logits, computed in float32 (a discriminator on features always does that)."""
         seen = self.looking.features(images, self.discriminator_layers) if self.discriminator_layers else images
         logits: Tensor = self.networks["discriminator"](seen)
         return logits

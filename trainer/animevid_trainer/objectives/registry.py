@@ -1,10 +1,11 @@
-"""Objectives by name: our own and those of other packages.
+"""Finds objectives by name: built-in ones and those of other packages.
 
-An objective of another package is an entry point of the group ``animevid.objectives`` (``name = "module:make"``) and
-a recipe with ``objective = "name"``. The entry point is a function of a :class:`animevid_trainer.recipes.Recipe` and
-:class:`Parts` that returns a ``loop.Objective``: networks, optimizers, and the updates for a batch.
+Another package adds an objective by an entry point in the group ``animevid.objectives`` (``name = "module:make"``); a
+recipe selects it with ``objective = "name"``. The entry point is a function that takes a
+:class:`animevid_trainer.recipes.Recipe` and :class:`Parts` and returns a ``loop.Objective``: networks, optimizers, and
+the updates for a batch.
 
-This module does not import torch, since recipes are validated with it.
+This module does not import torch, since validating a recipe imports it.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ class Parts:
 
     Args:
         plan: which phase a step belongs to.
-        make_generator: a fresh generator of the recipe's, from RGB to RGB.
-        make_discriminator: a fresh discriminator of the recipe's.
-        perceptual: the network for features, where the recipe uses one; default None.
+        make_generator: creates the recipe's generator with fresh weights, from RGB to RGB.
+        make_discriminator: creates the recipe's discriminator with fresh weights.
+        perceptual: the network for features, if the recipe uses one; default None.
         augment: augmentation of D's inputs; default None.
         cache_bytes: memory for features of repeated crops; default 2 GiB.
     """
@@ -59,15 +60,15 @@ class Parts:
 
 
 def objective_names() -> tuple[str, ...]:
-    """All objectives: our own, then those of other packages."""
+    """List all objectives: built-in ones, then those of other packages."""
     return tuple(dict.fromkeys((*_OURS, *_from_other_packages())))
 
 
 def make(recipe: Recipe, parts: Parts) -> Objective:
-    """The objective that ``recipe`` names, with fresh networks.
+    """Create the objective of ``recipe`` with fresh networks.
 
     Raises:
-        TrainingError: an unknown name, one of another package that cannot be imported, or what its parts refuse.
+        TrainingError: an unknown name, an objective that cannot be imported, or invalid options of its parts.
     """
     if recipe.objective == "stylize":
         from animevid_trainer.objectives.stylize import StylizeObjective
@@ -86,7 +87,7 @@ def make(recipe: Recipe, parts: Parts) -> Objective:
         raise TrainingError(f"objective {recipe.objective!r} is none of {', '.join(objective_names())}")
     try:
         make_theirs = point.load()
-    except Exception as error:  # a module of another package may raise anything
+    except Exception as error:  # another package's module may raise anything
         raise TrainingError(f"objective {point.name!r} ({point.value}) cannot be imported: {error}") from error
     objective: Objective = make_theirs(recipe, parts)
     if "generator" not in objective.networks:

@@ -21,19 +21,18 @@ from animevid_trainer.recipes import Recipe
 
 
 def has_batch_norm(network: nn.Module) -> bool:
-    """Whether an image's output depends on which others are in its batch."""
+    """Return whether ``network`` has batch norm, so that an output depends on the whole batch."""
     return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
 class StylizeObjective(Networks):
-    """A generator, trained with any of the terms of ``recipes.LossWeights``, and a discriminator if ``adversarial`` has
-    one.
+    """Trains a generator with any terms of ``recipes.LossWeights``, and a discriminator if ``adversarial`` > 0.
 
-    In content-only phases (the initialization of CartoonGAN and AnimeGAN) only that term is minimized, with a separate
+    Content-only phases (the initialization of CartoonGAN and AnimeGAN) minimize only the content term, with a separate
     optimizer; otherwise D (in adversarial phases) and G take turns, D first.
 
     Raises:
-        TrainingError: a term needs a perceptual network and there is none.
+        TrainingError: a term needs a perceptual network but none is given.
     """
 
     def __init__(self, recipe: Recipe, parts: Parts) -> None:
@@ -42,7 +41,7 @@ class StylizeObjective(Networks):
             raise TrainingError("content, style and perceptual terms need a perceptual network")
         self.recipe, self.plan, self.augment = recipe, parts.plan, parts.augment
         self.looking = Looking(recipe, parts.perceptual, cache_bytes=parts.cache_bytes)
-        self.discriminator_layers: tuple[str, ...] = ()  # of a discriminator of features
+        self.discriminator_layers: tuple[str, ...] = ()  # for a discriminator on features
         betas = (recipe.optimizer.beta1, recipe.optimizer.beta2)
         self.optimizers = {"G": OptimizerSettings(("generator",), generator_rate(self.plan), betas)}
         if any(place.phase.content_only for place in self.plan.spans):
@@ -80,13 +79,13 @@ class StylizeObjective(Networks):
         yield Update("G", lambda: self._generator_terms(batch, output, adversarial=True))
 
     def _weights_at(self, step: int) -> dict[str, float]:
-        """The weights of G's terms that are computed in this step, by name."""
+        """Return the weights of the terms of G's loss that this step computes, by name."""
         left_out = () if self.plan.at(step).phase.content else ("content",)
         weights = {name: getattr(self.recipe.losses, name) for name in GENERATOR_TERMS}
         return {name: weight for name, weight in weights.items() if weight and name not in left_out}
 
     def _draw(self, batch: Batch, *layers: str) -> Seen:
-        """The output with its features at ``layers`` and at all layers that a term needs, in one pass."""
+        """Run G, and compute features at ``layers`` and at all layers that terms need, in one pass."""
         of_terms = (GENERATOR_TERMS[name].layers(self.looking) for name in self._weights_at(batch.step))
         wanted = tuple(dict.fromkeys((*(layer for layers in of_terms for layer in layers), *layers)))
         output = self.stylize(batch.photo)
@@ -120,7 +119,7 @@ class StylizeObjective(Networks):
         return {name: Term(value, weights.overall * getattr(weights, name)) for name, value in raw.items()}
 
     def _discriminator_images(self, batch: Batch, output: Seen) -> dict[str, Tensor]:
-        """D's inputs by name: "real" should be classified as real, all others as fake."""
+        """Return D's inputs by name: "real" should be classified as real, all others as fake."""
         weights = self.recipe.discriminator_losses
         if self.recipe.conditional:
             return {"real": needed(batch.target, "targets"), "fake": output.images}
@@ -139,13 +138,13 @@ class StylizeObjective(Networks):
         if self.discriminates_apart or self.recipe.conditional:
             logits = [self._discriminate(batch, Seen(images, {})) for images in shown.values()]
         else:
-            # All in one pass: fuller convolutions, and (with spectral norm) one power iteration a step. Not with batch
-            # norm, which would mix real and fake.
+            # One pass for all is faster and, with spectral norm, needs one power iteration per step. With batch norm it
+            # would mix real and fake.
             logits = self._discriminate(batch, Seen(torch.cat(list(shown.values())), {})).chunk(len(shown))
         return dict(zip(shown, logits, strict=True))
 
     def _logits_of_features(self, batch: Batch, output: Seen, shown: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Like ``_logits``, for a discriminator of features: the output's are given, the art's are cached."""
+        """Like ``_logits``, for a discriminator on features: reuses the output's, caches the art's."""
         real = self.looking.kept("discriminator art", batch.art_keys, shown["real"], self.discriminator_layers)
         negatives = [images for name, images in shown.items() if name not in ("real", "fake")]
         seen = {
