@@ -289,7 +289,7 @@ def test_dcgan_comes_to_draw_in_the_colours_of_what_it_learns_from(tmp_path):
         ({"discriminator_losses.gray": 1.0}, "discriminator_losses = 'gray or smooth'"),
         (
             {"regularizers.path_length": 1.0},
-            "regularizers.path_length = 1.0: allowed is 0 but with generator stylegan2",
+            'regularizers.path_length = 1.0: allowed is 0 unless generator = "stylegan2"',
         ),
         ({"phases.train.crop_px": 32}, "phases.train.crop_px = 32: allowed is data.crop_px"),
         ({"generator": "nano"}, "generator = 'nano': allowed is dcgan, sagan, stylegan2"),

@@ -23,7 +23,8 @@ class ProjectedDiscriminator(nn.Module):
     """Features by layer -> logits ``(N, layers, h, w)`` at the size of the smallest map.
 
     ``perceptual`` only provides the shapes of its layers; it is neither stored nor trained. ``layers``: names of its
-    layers, separated by spaces. Each has its own head: 1x1 to ``width`` channels, leaky ReLU, 1x1 to a logit, spectral norm.
+    layers, separated by spaces. Each layer has its own head with spectral norm: 1x1 to ``width`` channels,
+    leaky ReLU, 1x1 to a logit.
 
     Raises:
         TrainingError: no layers, or a layer that the network does not have.

@@ -1,4 +1,4 @@
-"""How the shipped styles are made: teachers paint pairs once (``pairs``), a student learns a look (``run``).
+"""Trains the shipped styles: teachers paint pairs once (``pairs``), then a student learns a look (``run``).
 
-``losses`` has the terms, ``damage`` what cameras do to a photo and a teacher never sees. The student is ``luma-unet``.
+``losses`` has the loss terms, ``damage`` simulates camera and compression artefacts. The student is ``luma-unet``.
 """

@@ -1,7 +1,7 @@
-"""Pairs on disk: a photo and what each look's teacher makes of it.
+"""Pairs on disk: a photo and the output of each look's teacher.
 
-``PAIRS/photos/NAME.png`` is the photo at the size at which it was painted, ``PAIRS/LOOK/NAME.png`` the teacher's
-output. Images are painted once and found again by the next run; a half-written file never has an image's name.
+``PAIRS/photos/NAME.png`` is the photo at the size that was painted, ``PAIRS/LOOK/NAME.png`` the teacher's output.
+Images are painted once and reused by later runs; files are written atomically.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from animevid_trainer.data.flats import flat_images
 from animevid_trainer.data.images import Image, find_images, read_image, shrink_to
 from animevid_trainer.teachers import open_looks
 
-#: The last photos of the order are never painted for training: the tests of the shipped styles look at them.
+#: The last photos of the order are never painted for training: tests of the shipped styles use them.
 HELD_OUT = 40
-#: Shares of photos whose names begin so: many portraits look alike.
+#: Shares of photos by the prefix of their name: many portraits look alike.
 SHARES = {"sfhq": 0.3, "budgie": 0.6}
-#: Longest sides in pixels; half of the photos get the first, so that small faces and letters occur too.
+#: Longest sides in pixels; half of the photos get the first one, so that small faces and letters occur too.
 SIZES_PX = (640, 640, 640, 640, 640, 448, 448, 800, 800, 800)
 FLATS = 72
 FLAT_PX = 192
@@ -30,7 +30,7 @@ _SEED = 1
 
 
 def in_training_order(paths: Sequence[Path]) -> list[Path]:
-    """``paths`` mixed by the first word of their names, so that every beginning of the list is a fair sample."""
+    """Interleave ``paths`` by the first word of their names, so that any prefix of the list is a fair sample."""
     groups: dict[str, list[Path]] = {}
     for path in sorted(paths):
         groups.setdefault(path.name.split("-")[0], []).append(path)
@@ -44,12 +44,12 @@ def in_training_order(paths: Sequence[Path]) -> list[Path]:
 
 
 def held_out(paths: Sequence[Path]) -> list[Path]:
-    """The photos that no student is trained on."""
+    """Return the photos that no student is trained on."""
     return in_training_order(paths)[-HELD_OUT:]
 
 
 def longest_px(name: str) -> int:
-    """The longest side at which the photo ``name`` is painted: the same on every machine."""
+    """Return the longest side at which the photo ``name`` is painted, the same on every machine."""
     return SIZES_PX[int(hashlib.sha256(name.encode()).hexdigest(), 16) % len(SIZES_PX)]
 
 
@@ -62,18 +62,18 @@ def paint_pairs(
     limit: int = 0,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> int:
-    """Paint what is missing under ``out`` and return how many images were painted.
+    """Paint the images that are missing in ``out``; return how many were painted.
 
     Args:
         photos (Path): folder of photos, searched recursively.
         weights (Path): folder of the teachers' weights.
         out (Path): folder of pairs.
         looks (Sequence[str]): names of looks.
-        limit (int): photos at most; 0 takes all but the held-out ones. Default: 0.
-        on_progress: called with the photo's name, its place and the number of photos.
+        limit (int): maximum number of photos; 0: all but the held-out ones. Default: 0.
+        on_progress: called with the photo's name, its index and the number of photos.
 
     Raises:
-        TrainingError: a look or weights that are not there, too few photos, or a folder that cannot be written.
+        TrainingError: an unknown look, missing weights, too few photos, or a folder that cannot be written.
     """
     teachers = open_looks(looks, weights)
     paths = in_training_order(find_images(photos))[:-HELD_OUT]
@@ -88,7 +88,7 @@ def paint_pairs(
             target = out / look / f"{name}.png"
             if target.is_file():
                 continue
-            # What has one colour, black or white, stays that: a style that grays them looks broken.
+            # Black and white images stay unchanged: a style that grays them looks broken.
             keep = photo.min() == photo.max() and photo.min() in (0, 255)
             _write(target, photo if keep else teacher(photo))
             _write(out / "photos" / f"{name}.png", photo)
@@ -97,10 +97,10 @@ def paint_pairs(
 
 
 def read_pairs(folder: Path, look: str, *, crop_px: int, known: dict[str, tuple[Image, Image]]) -> None:
-    """Add the pairs of ``look`` that are not in ``known`` yet: (photo, image), uint8 RGB ``(H, W, 3)`` of one size.
+    """Add the pairs of ``look`` that are missing in ``known``: (photo, image), uint8 RGB ``(H, W, 3)`` of one size.
 
     Raises:
-        TrainingError: there is no pair at all.
+        TrainingError: there is no pair.
     """
     for path in sorted((folder / look).glob("*.*")):
         if path.stem in known or ".part" in path.name:

@@ -1,7 +1,7 @@
-"""A wider network that begins as a narrow one: the large size of a style starts where the small one stopped.
+"""Widens a trained network without changing its output: the large size of a style starts from the small one.
 
-Each new channel is a copy of an old one, and what reads the copies shares the weight between them, so the output stays
-the same. The shares are uneven: copies with equal shares would get equal gradients and stay copies for ever.
+Each new channel copies an old one, and the next layer splits its weight between the copies, so the output stays the
+same. The shares are unequal, since copies with equal shares would get equal gradients and stay equal.
 
 Source: Chen et al. 2016, "Net2Net: Accelerating Learning via Knowledge Transfer", section 2.2 (Net2WiderNet).
 """
@@ -14,28 +14,28 @@ from torch import Tensor
 from animevid_trainer.generators.luma_unet import HALF_CHANNELS, LumaUNet
 from animevid_trainer.generators.nano import PACKED_CHANNELS
 
-_SHARE = (0.3, 0.7)  # of a weight, before the shares of one channel's copies are scaled to a sum of 1
+_SHARE = (0.3, 0.7)  # range of a share, before the shares of one channel's copies are normalized to a sum of 1
 _SEED = 1
 
 
 def widen(narrow: dict[str, Tensor], network: LumaUNet) -> None:
-    """Fill ``network`` so that it draws what the narrower ``narrow`` does.
+    """Fill ``network`` so that it gives the same output as the narrower ``narrow``.
 
-    Residual blocks that ``network`` has and ``narrow`` lacks keep their start, which is the identity.
+    Residual blocks that ``narrow`` lacks keep their initial weights, which make them the identity.
 
     Args:
         narrow (dict[str, Tensor]): weights of a ``LumaUNet`` with at most as many channels everywhere.
-        network (LumaUNet): is written to.
+        network (LumaUNet): gets the widened weights.
 
     Raises:
-        KeyError: ``narrow`` is of another kind of network.
-        ValueError: it is wider somewhere.
+        KeyError: ``narrow`` belongs to another kind of network.
+        ValueError: a layer of ``narrow`` is wider.
     """
     random = torch.Generator().manual_seed(_SEED)
     wide = network.state_dict()
     copies = _copies(narrow, wide)
     for name, weight in wide.items():
-        if name not in narrow:  # a block that is new, whose last convolution is zero
+        if name not in narrow:  # a new block; its last convolution is zero
             continue
         layer, kind = name.rsplit(".", 1)
         inputs, outputs = (copies[key] for key in _channels(layer))
@@ -48,7 +48,7 @@ def widen(narrow: dict[str, Tensor], network: LumaUNet) -> None:
 
 
 def _channels(layer: str) -> tuple[str, str]:
-    """(input, output) of a convolution, named by the tensors that ``_copies`` knows."""
+    """Return (input, output) of a convolution, by the tensor names of ``_copies``."""
     kinds = {
         "stem": ("packed", "top"),
         "shallow": ("top", "top"),
@@ -69,7 +69,7 @@ def _channels(layer: str) -> tuple[str, str]:
 
 
 def _copies(narrow: dict[str, Tensor], wide: dict[str, Tensor]) -> dict[str, Tensor]:
-    """For each kind of tensor: which old channel each new one copies."""
+    """Return, for each kind of tensor, which old channel each new one copies."""
 
     def cycle(old: int, new: int) -> Tensor:
         if new < old:
@@ -88,7 +88,7 @@ def _copies(narrow: dict[str, Tensor], wide: dict[str, Tensor]) -> dict[str, Ten
             ("luma", "tail"),
         )
     }
-    # The luma branch's features come first, four places of a cell each; behind them stands the photo's luma.
+    # The luma branch's features come first, for four positions of a cell each; the photo's luma follows.
     features = cycle(*(part["enter.weight"].shape[1] - HALF_CHANNELS for part in (narrow, wide)))
     photo = narrow["enter.weight"].shape[1] - HALF_CHANNELS + torch.arange(HALF_CHANNELS)
     copies["entered"] = torch.cat((features, photo))
@@ -98,7 +98,7 @@ def _copies(narrow: dict[str, Tensor], wide: dict[str, Tensor]) -> dict[str, Ten
 
 
 def _shares(inputs: Tensor, random: torch.Generator) -> Tensor:
-    """What each copy takes of a weight; the shares of one channel's copies sum to 1."""
+    """Return each copy's share of a weight; the shares of one channel's copies sum to 1."""
     low, high = _SHARE
     shares = low + (high - low) * torch.rand(inputs.shape[0], generator=random)
     sums = torch.zeros(int(inputs.max()) + 1).index_add(0, inputs, shares)

@@ -1,12 +1,12 @@
-"""Recipes: every number of a training run in one frozen, named, self-printing configuration.
+"""Recipes: named, frozen configurations that hold every number of a training run and can be printed.
 
-A name is a base recipe and any number of variants: ``animegan2``, ``cyclegan+edge+init``, ``animegan2-nano+ada+vit``.
-``recipe.to_toml()`` is the whole configuration as TOML; ``recipe_from_toml`` reads it back, and a TOML file that names
-only what differs (``recipe = "animegan2"`` and a few keys) is an override. On the command line the same keys are
-dotted: ``--set losses.content=2.0 --set phases.train.generator_lr=1e-4``.
+A name consists of a base recipe and any number of variants: ``animegan2``, ``cyclegan+edge+init``,
+``animegan2-nano+ada+vit``. ``recipe.to_toml()`` is the whole configuration as TOML, and ``recipe_from_toml`` reads it
+back. A TOML file with ``recipe = "animegan2"`` and a few keys overrides these keys of that recipe. On the command line
+the same keys are dotted: ``--set losses.content=2.0 --set phases.train.generator_lr=1e-4``.
 
-``schema``: what a recipe is. ``named`` and ``variants``: those that exist. ``reading``: from TOML and flags. None of
-them imports torch.
+``schema`` defines recipes, ``named``, ``noise`` and ``variants`` contain the existing ones, ``reading`` reads them from
+TOML and flags. None of these modules imports torch.
 """
 
 from animevid_trainer.recipes.named import RECIPES, list_recipes, load_recipe

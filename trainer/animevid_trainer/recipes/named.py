@@ -1,8 +1,8 @@
-"""The recipes by name, and where their numbers come from.
+"""The recipes by name, with the sources of their numbers.
 
 AnimeGAN: the paper (ISICA 2019). AnimeGANv2 and lite: the authors' released code (Hayao column; Shinkai and Paprika are
-recipes of their own). CartoonGAN: the paper (CVPR 2018); it states no learning rate, 2e-4 is its family's. CycleGAN:
-arXiv:1703.10593, section 7. ``nano`` and ``distill``: ours, reasons beside the numbers.
+separate recipes). CartoonGAN: the paper (CVPR 2018); it states no learning rate, and 2e-4 is usual for such networks.
+CycleGAN: arXiv:1703.10593, section 7. ``nano`` and ``distill``: ours; comments give the reasons.
 """
 
 from __future__ import annotations
@@ -97,12 +97,12 @@ def _animegan2_lite() -> Recipe:
 
 
 def _animegan2_nano() -> Recipe:
-    # v2's losses on the network that runs live; larger rates, since the published ones belong to a net of 20 times the
-    # size, and the temporal term, since a live image must not flicker. No initialization phase: the network starts as
-    # the identity, which is that phase's optimum. D sees features and not pixels, all features are of images at half
-    # scale, and convolutions run in bf16 where the processor has it: a step takes an eighth of the time and less than
-    # half of the memory of one with v2's D (docs/training.md). D of features pulls far harder: its weight of 5 gives
-    # the adversarial term the share of the image's gradient that 300 gives it with v2's.
+    # v2's losses on the real-time network. The rates are larger, since the published ones are for a network 20 times as
+    # large; the temporal term avoids flicker in live video. There is no initialization phase, since the network starts
+    # as the identity, which is that phase's optimum. D takes features instead of pixels, features are computed at half
+    # scale, and convolutions run in bf16 if the processor supports it: a step takes an eighth of the time and less than
+    # half of the memory of a step with v2's D (docs/training.md). A discriminator on features has much larger gradients
+    # at the image: a weight of 5 gives the adversarial term the same share of the gradient as 300 with v2's D.
     return replace(
         _animegan2(),
         name="animegan2-nano",
@@ -121,15 +121,15 @@ def _animegan2_nano() -> Recipe:
 
 
 def _cartoongan() -> Recipe:
-    # Weight 10 balances BCE only against features of a normalized VGG: in Caffe's unit they are 58 times larger.
+    # A weight of 10 balances BCE only with features of a normalized VGG; in Caffe's unit features are 58 times larger.
     return Recipe(
         name="cartoongan",
         summary="CartoonGAN as published: residual generator, edge-promoting BCE GAN, content weight 10",
         generator="cartoongan",
         deviations=(
             _TORCH_EPOCHS,
-            "an image is its largest square, shrunk; the paper does not say how it comes to 256 px",
-            "learning rate 2e-4, on which the paper is silent",
+            "images are their largest squares, shrunk to 256 px; the paper does not say how it gets 256 px",
+            "learning rate 2e-4; the paper states none",
         ),
         discriminator_options={"norm": "batch", "spectral": False},
         adversarial="bce",
@@ -162,7 +162,7 @@ def _cyclegan() -> Recipe:
         name="cyclegan",
         summary="CycleGAN as published: two ResNet generators, two 70x70 PatchGANs, pool of 50, cycle 10, identity 0.5",
         generator="cyclegan",
-        deviations=(_TORCH_EPOCHS, "an image is its largest square at 256 px; the release crops 256 of 286 px"),
+        deviations=(_TORCH_EPOCHS, "images are their largest squares at 256 px; the release crops 256 of 286 px"),
         discriminator="cyclegan",
         objective="cycle",
         image_pool=50,
@@ -178,8 +178,8 @@ def _cyclegan() -> Recipe:
 
 
 def _distill() -> Recipe:
-    # Pixel and gradient terms are in [-1, 1] units and small (about 0.1 and 0.02), features in normalized units (about
-    # 1): the weights bring the three to the same order.
+    # Pixel and gradient terms are on [-1, 1] and small (about 0.1 and 0.02), features in normalized units are about 1:
+    # the weights bring the three terms to the same order of magnitude.
     return Recipe(
         name="distill",
         summary="a student learns a teacher's images: L1, features and Sobel gradients; +gan adds a discriminator",
@@ -220,10 +220,10 @@ RECIPES: dict[str, Recipe] = {
 
 
 def load_recipe(name: str) -> Recipe:
-    """The recipe ``BASE`` or ``BASE+VARIANT+...``, validated.
+    """Load the recipe ``BASE`` or ``BASE+VARIANT+...``, validated.
 
     Raises:
-        TrainingError: an unknown base or variant, or a combination that cannot be trained.
+        TrainingError: an unknown base or variant, or an invalid combination.
     """
     base, *switches = name.split("+")
     if base not in RECIPES:
@@ -239,7 +239,7 @@ def load_recipe(name: str) -> Recipe:
 
 
 def list_recipes() -> str:
-    """Every recipe and variant with one line each, for ``--list-recipes``."""
+    """List every recipe and variant in one line each, for ``--list-recipes``."""
     width = max(map(len, (*RECIPES, *VARIANTS))) + 1
     lines = ["recipes:"]
     lines += [f"  {name:<{width}}  {recipe.summary}" for name, recipe in RECIPES.items()]

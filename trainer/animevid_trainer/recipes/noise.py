@@ -1,4 +1,4 @@
-"""The recipes that draw faces from noise, where their numbers come from, and what such a recipe can have.
+"""The recipes for faces from noise, the sources of their numbers, and checks of such recipes.
 
 DCGAN: arXiv:1511.06434, section 4. SAGAN: arXiv:1805.08318, section 4. StyleGAN2: arXiv:1912.04958, with the adaptive
 augmentation of arXiv:2006.06676, whose "auto" configuration gives the numbers for 64 px.
@@ -21,8 +21,8 @@ from animevid_trainer.recipes.schema import (
     require,
 )
 
-_WHOLE = "an image is its largest square at 64 px"
-#: networks that are made for one size of image
+_WHOLE = "images are their largest squares at 64 px"
+#: networks for one fixed image size
 SIZED = ("dcgan", "sagan", "stylegan2")
 
 
@@ -33,7 +33,7 @@ def dcgan() -> Recipe:
         generator="dcgan",
         deviations=(
             _WHOLE,
-            "4x4 kernels and 64 channels at half size, as in the released code; the paper draws 5x5 and 128",
+            "4x4 kernels and 64 channels at half size, as in the released code; the paper's figure has 5x5 and 128",
             "batch 64, as in the released code; the paper has 128",
         ),
         discriminator="dcgan",
@@ -52,8 +52,8 @@ def sagan() -> Recipe:
         summary="faces from noise with self-attention: spectral norm in G and D, hinge loss, D learns faster",
         generator="sagan",
         deviations=(
-            "64 px and no classes: batch norm in place of its conditional form, no projection in D",
-            "64 channels at full size; batch 64, the paper's 256 is for ImageNet",
+            "64 px and no classes: unconditional batch norm, no projection in D",
+            "64 channels at full size; batch 64 (the paper's 256 is for ImageNet)",
         ),
         discriminator="sagan",
         objective="noise",
@@ -66,14 +66,14 @@ def sagan() -> Recipe:
 
 
 def stylegan2() -> Recipe:
-    # R1 is the "auto" configuration's 0.0002 px^2 / batch; so are the two layers of the mapping and the rates.
+    # From the "auto" configuration: R1 of 0.0002 px^2 / batch, two mapping layers, and the rates.
     return Recipe(
         name="stylegan2",
         summary="faces from noise by StyleGAN2 with adaptive augmentation, sized for 64 px and few cores",
         generator="stylegan2",
         deviations=(
             "an eighth of the channels: 32 at 64 px, 128 at most",
-            "R1 is taken at the augmented images, as D sees them",
+            "R1 is computed at the augmented images that D gets",
             "augmentation as in +ada: bilinear resampling, no saturation",
         ),
         generator_options={"channel_base": 2048, "channel_max": 128, "mapping_layers": 2},
@@ -92,39 +92,39 @@ def stylegan2() -> Recipe:
 
 
 def check_noise(recipe: Recipe) -> None:
-    """Refuse what a recipe cannot have because it draws from noise, or because it does not.
+    """Check values that are valid only with, or only without, a generator from noise.
 
     Raises:
-        TrainingError: the first value that cannot be, with what is allowed.
+        TrainingError: the first invalid value, with what is allowed.
     """
     if not recipe.from_noise:
         require(
             plain(recipe.regularizers) == plain(Regularizers()),
             "regularizers",
             "set",
-            'none but with objective "noise"',
+            'none unless objective = "noise"',
         )
         judge = recipe.discriminator
         require(judge not in SIZED, "discriminator", judge, "patch, vit, cyclegan, projected or none")
         return
     weights = {name: value for name, value in plain(recipe.losses).items() if value and name != "adversarial"}
-    require(not weights, "losses", ", ".join(weights), "adversarial alone where G draws from noise")
+    require(not weights, "losses", ", ".join(weights), "adversarial alone if G draws from noise")
     require(recipe.uses_discriminator, "losses.adversarial", recipe.losses.adversarial, "> 0, with a discriminator")
     judged = recipe.discriminator_losses
     require(judged.gray == judged.smooth == 0.0, "discriminator_losses", "gray or smooth", "real and fake from noise")
-    require(not recipe.conditional, "conditional", True, "false where G draws from noise")
+    require(not recipe.conditional, "conditional", True, "false if G draws from noise")
     size = recipe.data.crop_px
-    require(size & (size - 1) == 0, "data.crop_px", size, "a power of two where G draws from noise: 32, 64, 128 ...")
+    require(size & (size - 1) == 0, "data.crop_px", size, "a power of two if G draws from noise: 32, 64, 128 ...")
     for phase in recipe.phases:
         require(
             phase.crop_px in (0, size), f"phases.{phase.name}.crop_px", phase.crop_px, "data.crop_px: G has one size"
         )
-        require(not phase.content_only, f"phases.{phase.name}.content_only", True, "false where G draws from noise")
+        require(not phase.content_only, f"phases.{phase.name}.content_only", True, "false if G draws from noise")
     has_styles = recipe.generator == "stylegan2"
     path = recipe.regularizers.path_length
-    require(path == 0.0 or has_styles, "regularizers.path_length", path, "0 but with generator stylegan2")
+    require(path == 0.0 or has_styles, "regularizers.path_length", path, '0 unless generator = "stylegan2"')
 
 
 def sized(recipe: Recipe, options: Options, network: str) -> dict[str, Any]:
-    """The options of ``network`` with the size of its images, where it is made for one."""
+    """Return the options of ``network``, with the image size if it needs one."""
     return {"size_px": recipe.data.crop_px, **options} if network in SIZED else dict(options)

@@ -1,9 +1,9 @@
-"""Recipes from TOML, dictionaries and ``--set KEY=VALUE``.
+"""Reads recipes from TOML, dictionaries and ``--set KEY=VALUE``.
 
-pydantic turns tables into the schema's dataclasses and says what is wrong where. It was weighed against msgspec, which
-is smaller and faster but lets unknown keys of a dataclass pass, and cattrs, which reads the word "false" as true; both
-leave ranges of numbers to code of one's own. Here is only what none of them knows: dotted keys, phases by name, and a
-mistake told in one line.
+pydantic converts tables to the schema's dataclasses and reports errors with their place. Alternatives were msgspec,
+which is smaller and faster but accepts unknown keys of a dataclass, and cattrs, which reads the word "false" as true;
+neither checks ranges of numbers. This module adds what no library offers: dotted keys, phases by name, and errors in
+one line.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from pydantic import TypeAdapter, ValidationError
 from animevid_trainer.recipes.schema import Phase, Recipe
 
 _OPTIONS = ("generator_options", "objective_options", "discriminator_options")
-#: Keys that were renamed: recipes, ``--set`` and runs may still have the old name.
+#: Renamed keys: recipes, ``--set`` and runs may still use the old name.
 _RENAMED = {"flat_pictures": "flat_images", "pictures_to_full": "images_to_full"}
 
 
 def recipe_from_dict(raw: Mapping[str, Any]) -> Recipe:
-    """A recipe from what ``Recipe.to_dict`` gives. Validated.
+    """Create a recipe from the output of ``Recipe.to_dict``, and validate it.
 
     Raises:
-        TrainingError: a missing or unknown key, a value of another kind, or an impossible recipe.
+        TrainingError: a missing or unknown key, a value of the wrong type, or an invalid recipe.
     """
     return check_types(raw).validated()
 
 
 def check_types(raw: Mapping[str, Any]) -> Recipe:
-    """``raw`` as a recipe, each value by itself checked.
+    """Create a recipe from ``raw``, checking each value separately.
 
     Raises:
-        TrainingError: the first that is missing, unknown or of another kind.
+        TrainingError: the first missing or unknown key, or value of the wrong type.
     """
     try:
         return _adapter().validate_python(_with_new_names(raw))
@@ -61,10 +61,10 @@ def _adapter() -> TypeAdapter[Recipe]:
 
 
 def recipe_from_toml(text: str) -> Recipe:
-    """A recipe from TOML: a whole one, or ``recipe = "NAME"`` and what differs from it. Validated.
+    """Read a complete recipe from TOML, or ``recipe = "NAME"`` with overrides, and validate it.
 
     Raises:
-        TrainingError: not TOML, or as ``with_overrides``.
+        TrainingError: invalid TOML, or any error of ``with_overrides``.
     """
     from animevid_trainer.recipes.named import load_recipe
 
@@ -81,13 +81,14 @@ def recipe_from_toml(text: str) -> Recipe:
 
 
 def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
-    """The recipe with some values replaced: nested as in TOML, or with dotted keys. Validated.
+    """Replace some values of a recipe, given nested as in TOML or with dotted keys, and validate the result.
 
-    ``{"losses": {"content": 2.0}}`` and ``{"losses.content": 2.0}`` say the same. ``phases`` is either the whole list
-    or keyed by phase name (``phases.train.generator_lr``). Options take any key; who reads them checks it.
+    ``{"losses": {"content": 2.0}}`` and ``{"losses.content": 2.0}`` are equivalent. ``phases`` is either the whole list
+    or keyed by phase name (``phases.train.generator_lr``). Options accept any key; the network or objective that gets
+    them checks it.
 
     Raises:
-        TrainingError: an unknown key (with the nearest known one), a value of another kind, or an impossible recipe.
+        TrainingError: an unknown key (with the nearest known one), a value of the wrong type, or an invalid recipe.
     """
     merged = recipe.to_dict()
     for key, value in overrides.items():
@@ -96,10 +97,10 @@ def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """``KEY=VALUE`` of ``--set``: the value in TOML syntax, or a bare word.
+    """Parse ``KEY=VALUE`` of ``--set``; the value is in TOML syntax or a bare word.
 
     Raises:
-        TrainingError: no ``=`` or no key.
+        TrainingError: ``=`` or the key is missing.
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
@@ -111,13 +112,13 @@ def parse_assignment(text: str) -> tuple[str, Any]:
 
 
 def with_lengths(recipe: Recipe, *, steps: int | None = None, init_steps: int | None = None) -> Recipe:
-    """The recipe with its length given in steps (``--steps``, ``--init-steps``).
+    """Set a recipe's length in steps (``--steps``, ``--init-steps``).
 
-    ``init_steps`` is shared out over the content-only phases and ``steps`` over the others, in their present
-    proportion; 0 removes those phases. ``None`` leaves them.
+    Distributes ``init_steps`` over the content-only phases and ``steps`` over the others, in their present proportion;
+    0 removes those phases, ``None`` keeps them unchanged.
 
     Raises:
-        TrainingError: a negative number, or no phase left.
+        TrainingError: a negative number, or no phase remains.
     """
     phases: list[Phase] = list(recipe.phases)
     for wanted, content_only, flag in ((init_steps, True, "init_steps"), (steps, False, "steps")):
@@ -144,7 +145,7 @@ def with_lengths(recipe: Recipe, *, steps: int | None = None, init_steps: int | 
 
 
 def difference(first: Recipe, second: Recipe) -> list[str]:
-    """One line for each value that differs, ``losses.content: 1.5 -> 2.0``; empty if the recipes are equal."""
+    """Return a line for each different value, ``losses.content: 1.5 -> 2.0``; empty if the recipes are equal."""
     before, after = _flat(first.to_dict()), _flat(second.to_dict())
     return [
         f"{key}: {before.get(key, 'absent')!r} -> {after.get(key, 'absent')!r}"
@@ -154,7 +155,7 @@ def difference(first: Recipe, second: Recipe) -> list[str]:
 
 
 def nearest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
-    """``; did you mean 'X'?`` or nothing."""
+    """Return ``; did you mean 'X'?``, or an empty string if nothing is similar."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
@@ -163,7 +164,7 @@ _ABSENT = object()
 
 
 def _put(target: dict[str, Any], keys: Sequence[str], value: Any, path: str) -> None:
-    """Put ``value`` where the dotted ``keys`` lead in the tree ``target``."""
+    """Store ``value`` in the tree ``target`` under the dotted key ``keys``."""
     head, *rest = keys
     head = _RENAMED.get(head, head)
     if head == "phases" and isinstance(target.get(head), list) and (rest or isinstance(value, Mapping)):
@@ -192,27 +193,27 @@ def _unknown(path: str, key: str, known: Mapping[str, Any] | Sequence[str]) -> s
 
 
 def _told(error: ValidationError, raw: Mapping[str, Any]) -> str:
-    """The first mistake of ``error``, in one line."""
+    """Describe the first mistake of ``error`` in one line."""
     first = error.errors(include_url=False)[0]
     path: list[str] = []
     for step in first["loc"]:
         if isinstance(step, int) and path == ["phases"]:
             path.append(str(raw["phases"][step].get("name", step)))
         elif path and path[0] in _OPTIONS and len(path) == 2:
-            break  # the members of an option's union
+            break  # what follows are the members of an option's union
         else:
             path.append(str(step))
     where = ".".join(path)
     if first["type"] == "unexpected_keyword_argument":
         return _unknown(where, path[-1], _keys_beside(first["loc"]))
     if first["type"] in ("missing", "missing_argument"):
-        return f"the recipe is not whole: {where} is missing"
+        return f"the recipe is incomplete: {where} is missing"
     message = first["msg"].removeprefix("Input should be ").replace(" or an instance of ", ", as of ")
     return f"{where} = {first['input']!r}: allowed is {message}"
 
 
 def _keys_beside(location: Sequence[int | str]) -> list[str]:
-    """The keys of the table that the last step of ``location`` is in."""
+    """Return the keys of the table that contains the last element of ``location``."""
     kind: Any = Recipe
     for step in location[:-1]:
         if isinstance(step, str):

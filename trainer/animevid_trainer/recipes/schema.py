@@ -1,7 +1,7 @@
-"""What a recipe is: frozen dataclasses, every number with one default, its meaning and what it may be.
+"""The schema of recipes: frozen dataclasses with a default, meaning and range for every number.
 
-Types say what a value may be (``NonNegative``, ``Rate`` ...); pydantic holds a recipe to them, whether it was written
-in Python, in TOML or on the command line. ``Recipe.validated`` adds what concerns several values at once.
+Types define valid ranges (``NonNegative``, ``Rate`` ...); pydantic checks them, whether a recipe was written in Python,
+in TOML or on the command line. ``Recipe.validated`` adds checks that involve several values.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ Positive = Annotated[int, Field(strict=True, ge=1)]
 Option = Annotated[bool, Field(strict=True)] | Annotated[int, Field(strict=True)] | Number | str
 Options = Mapping[str, Option]
 
-#: of every table of a recipe: a key that it does not have is a mistake
+#: for every table of a recipe: unknown keys are errors
 _CLOSED = ConfigDict(extra="forbid")
 _SMALLEST_CROP_PX = 32
 
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """What each term of G's loss is multiplied with; 0 leaves the term out, with the passes that only it needs.
+    """Weights of the terms of G's loss; 0 disables a term and the passes that only it needs.
 
-    A term is a function of its name in ``objectives.terms``; ``adversarial``, ``cycle`` and ``identity`` are the
-    objectives' own. Equations: ``losses``.
+    Each term is a function with this name in ``objectives.terms``, except ``adversarial``, ``cycle`` and ``identity``,
+    which the objectives compute themselves. Equations: ``losses``.
     """
 
     __pydantic_config__ = _CLOSED
 
-    adversarial: NonNegative = 0.0  # D's opinion of G(p)
-    content: NonNegative = 0.0  # features of G(p) against those of the photo
-    perceptual: NonNegative = 0.0  # features of G(p) against those of the teacher's, at ``perceptual.teacher_layer``
-    init_content: NonNegative = 0.0  # content in content-only phases; 0 takes ``content``
-    style: NonNegative = 0.0  # Gram matrices of G(p) against those of art (``style_on``: gray or colour)
-    colour: NonNegative = 0.0  # Y'UV of G(p) against the photo
+    adversarial: NonNegative = 0.0  # D's logits of G(p)
+    content: NonNegative = 0.0  # features of G(p) compared with the photo's
+    perceptual: NonNegative = 0.0  # with the teacher's image, at ``perceptual.teacher_layer``
+    init_content: NonNegative = 0.0  # content weight in content-only phases; 0: ``content``
+    style: NonNegative = 0.0  # Gram matrices of G(p) compared with the art's (``style_on``: gray or colour)
+    colour: NonNegative = 0.0  # Y'UV of G(p) compared with the photo
     total_variation: NonNegative = 0.0
-    gradient: NonNegative = 0.0  # Sobel of G(p) against the teacher's image, or the photo where there is no teacher
-    flatness: NonNegative = 0.0  # variation where the photo has no edge
-    pixel: NonNegative = 0.0  # L1 against the teacher's image
+    gradient: NonNegative = 0.0  # Sobel gradients compared with the teacher's image or, without a teacher, the photo
+    flatness: NonNegative = 0.0  # variation of G(p) where the photo has no edge
+    pixel: NonNegative = 0.0  # L1 distance to the teacher's image
     cycle: NonNegative = 0.0  # both directions, each with this weight
     identity: NonNegative = 0.0  # both directions, each with this weight (CycleGAN's 0.5 is relative: 0.5 x 10)
     temporal: NonNegative = 0.0  # flicker: see Temporal
@@ -58,24 +58,24 @@ class LossWeights:
 
 @dataclass(frozen=True, slots=True)
 class DiscriminatorWeights:
-    """Terms of D's loss: ``overall (real D(a) + fake D(G(p)) + gray D(x) + smooth D(y))``; 0 leaves a term out."""
+    """Terms of D's loss: ``overall (real D(a) + fake D(G(p)) + gray D(x) + smooth D(y))``; 0 disables a term."""
 
     __pydantic_config__ = _CLOSED
 
     overall: NonNegative = 1.0
     real: NonNegative = 1.0
     fake: NonNegative = 1.0
-    gray: NonNegative = 0.0  # art without colour is fake: forces colour
-    smooth: NonNegative = 0.0  # art with smoothed edges is fake: forces lines
+    gray: NonNegative = 0.0  # gray art counts as fake, which enforces colour
+    smooth: NonNegative = 0.0  # edge-smoothed art counts as fake, which enforces lines
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of training with its own rates. Exactly one of ``length_steps`` and ``length_epochs`` is positive.
+    """A part of training with its own rates. Exactly one of ``length_steps`` and ``length_epochs`` is positive.
 
-    ``content_only``: the initialization phase of CartoonGAN and AnimeGAN (content loss alone, D rests). ``adversarial``
-    False: D rests too, all other terms count. ``content`` False: no content term, which would hold a student back to
-    the photo while it learns its teacher's colours. ``crop_px`` and ``batch`` of 0 take the recipe's.
+    ``content_only``: the initialization phase of CartoonGAN and AnimeGAN (only the content loss, without D).
+    ``adversarial`` False: without D, but with all other terms. ``content`` False: no content term, which would keep a
+    student from learning its teacher's colours. ``crop_px`` and ``batch`` of 0: as in the recipe.
     """
 
     __pydantic_config__ = _CLOSED
@@ -95,13 +95,13 @@ class Phase:
     batch: Count = 0
 
     def steps(self, *, photos: int, batch: int) -> int:
-        """Number of optimizer steps with ``photos`` photos and ``batch`` images a step; an epoch sees each once."""
+        """Return the number of optimizer steps for ``photos`` photos and ``batch`` images per step."""
         if self.length_steps > 0:
             return self.length_steps
         return max(1, round(self.length_epochs * math.ceil(photos / (self.batch or batch))))
 
     def lr_factor(self, step: int, *, steps: int) -> float:
-        """What the phase's rates are multiplied with at ``step`` (0-based) of ``steps``."""
+        """Return the factor of the phase's learning rates at ``step`` (0-based) of ``steps``."""
         warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps > 0 else 1.0
         if self.schedule == "constant":
             return warmup
@@ -112,11 +112,11 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class PerceptualChoice:
-    """Which network measures content and style. ``unit`` is the unit of its features (see ``perceptual``).
+    """The network that measures content and style. ``unit``: the unit of its features (see ``perceptual``).
 
-    ``teacher_layer``: where a student is compared with its teacher; empty takes the content layer.
-    ``weights``: a file; empty downloads the published one with a checksum. ``content_layer`` empty: the network's own
-    (VGG19 conv4_4, VGG16 conv4_3, ResNet-50 layer3).
+    ``weights``: a file; empty: download the published weights and check their checksum. ``content_layer``: empty for
+    the network's default (VGG19 conv4_4, VGG16 conv4_3, ResNet-50 layer3). ``teacher_layer``: the layer that compares a
+    student with its teacher; empty: the content layer.
     """
 
     __pydantic_config__ = _CLOSED
@@ -127,19 +127,19 @@ class PerceptualChoice:
     teacher_layer: str = ""
     style_layers: tuple[str, ...] = ()  # empty: the content layer
     unit: Literal["caffe", "normalized"] = "caffe"
-    bf16: Flag = False  # compute in bfloat16 where the processor has instructions for it
-    scale: Annotated[float, Field(strict=True, gt=0, le=1)] = 1.0  # images are shrunk to this before they are seen
+    bf16: Flag = False  # compute in bfloat16 if the processor supports it
+    scale: Annotated[float, Field(strict=True, gt=0, le=1)] = 1.0  # the network's inputs are shrunk by this factor
 
 
 @dataclass(frozen=True, slots=True)
 class Temporal:
-    """How a crop is changed for the temporal term (``losses.temporal``): moved, noised, re-lit."""
+    """How the temporal term (``losses.temporal``) changes a crop: shift, noise, exposure."""
 
     __pydantic_config__ = _CLOSED
 
     largest_shift_px: Count = 8
     noise_std: NonNegative = 0.02  # on [-1, 1]
-    largest_exposure: NonNegative = 0.1  # gain in 1 +- this
+    largest_exposure: NonNegative = 0.1  # the gain is within 1 +- this
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +149,10 @@ class Ada:
     __pydantic_config__ = _CLOSED
 
     enabled: Flag = False
-    target: NonNegative = 0.6  # of E[sign(D(real))], section 3
+    target: NonNegative = 0.6  # target of E[sign(D(real))], section 3
     interval_steps: Positive = 4
     images_to_full: Count = 0  # p moves from 0 to 1 over this many real images; 0: a fifth of the run's
-    largest_p: Share = 0.85  # leaks above this (section 2, figure 3)
+    largest_p: Share = 0.85  # above this, augmentations leak into G's images (section 2, figure 3)
     blit: Flag = True  # mirror, quarter turns, shifts
     geometric: Flag = True  # scale, rotation, stretch
     colour: Flag = True  # brightness, contrast, luma flip, hue
@@ -160,34 +160,34 @@ class Ada:
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """Adam, and what guards it."""
+    """Adam's settings, gradient clipping, weight averaging, and the ratio of D and G steps."""
 
     __pydantic_config__ = _CLOSED
 
     beta1: Decay = 0.5
     beta2: Decay = 0.999
     gradient_clip_norm: NonNegative = 0.0  # 0: no clipping
-    ema_decay: Decay = 0.999  # of G's weights; 0: no average is kept
-    discriminator_every: Positive = 1  # G steps a D step
-    discriminator_steps: Positive = 1  # D steps a G step (GAN's k), each on the same batch
+    ema_decay: Decay = 0.999  # of G's weights; 0: no average
+    discriminator_every: Positive = 1  # G steps per D step
+    discriminator_steps: Positive = 1  # D steps per G step (GAN's k), all on the same batch
 
 
 @dataclass(frozen=True, slots=True)
 class Regularizers:
-    """Of GANs from noise, each in an optimizer step of its own every so many steps, as often counted as left out
+    """Lazy regularization of GANs from noise: separate optimizer steps every ``*_every`` steps, weighted by that number
     (Karras et al. 2020, arXiv:1912.04958, appendix B). Equations: ``regularizers``."""
 
     __pydantic_config__ = _CLOSED
 
-    r1: NonNegative = 0.0  # gamma: D's gradient at real images; 0 leaves it out
+    r1: NonNegative = 0.0  # gamma, weight of D's gradient at real images; 0: off
     r1_every: Positive = 16
-    path_length: NonNegative = 0.0  # how far an image moves for a step in W (stylegan2); 0 leaves it out
+    path_length: NonNegative = 0.0  # weight of the path length in W (stylegan2); 0: off
     path_length_every: Positive = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """How images become batches. Scale 1 shows an image's own pixels in a crop, 0.5 twice as much of it."""
+    """How batches are made from images. Scale 1 crops an image's own pixels, 0.5 twice as much of the image."""
 
     __pydantic_config__ = _CLOSED
 
@@ -196,10 +196,10 @@ class Data:
     crop_scale_low: NonNegative = 0.4
     crop_scale_high: NonNegative = 1.0
     balance_art: Flag = True  # remove the set's overall colour cast (the authors' data_mean)
-    whole: Flag = False  # crops are the largest square of an image (the authors' sets are of squares); no scales
+    whole: Flag = False  # use the largest square of an image (the authors' images are square) and no scales
     flip: Flag = True  # mirror every other crop
-    flat_images: Count = 0  # with a teacher: even colours and gradients among the photos (``data.flats``)
-    lowest_art_brightness: Annotated[float, Field(strict=True, ge=0, le=255)] = 0.0  # lift darker art to this; 0: never
+    flat_images: Count = 0  # with a teacher: add uniform colours and gradients to the photos (``data.flats``)
+    lowest_art_brightness: Annotated[float, Field(strict=True, ge=0, le=255)] = 0.0  # brighten darker art to it; 0: off
 
 
 @dataclass(frozen=True)
@@ -211,20 +211,20 @@ class Recipe:
     name: str
     summary: str
     generator: str
-    deviations: tuple[str, ...] = ()  # what differs from the publication that the recipe is named after
+    deviations: tuple[str, ...] = ()  # differences from the publication after which the recipe is named
     generator_options: Options = field(default_factory=dict)
-    objective: str = "stylize"  # or "cycle", "noise" (faces from noise), or one of another package (``objectives``)
-    objective_options: Options = field(default_factory=dict)  # of one of another package
+    objective: str = "stylize"  # or "cycle", "noise" (faces from noise), or from another package (``objectives``)
+    objective_options: Options = field(default_factory=dict)  # for objectives of other packages
     discriminator: Literal["patch", "vit", "cyclegan", "projected", "dcgan", "sagan", "stylegan2", "none"] = "patch"
     discriminator_options: Options = field(default_factory=dict)
-    conditional: Flag = False  # D sees pairs, photo and image; the real ones are a teacher's (pix2pix)
+    conditional: Flag = False  # D gets photo and image; real images are the teacher's (pix2pix)
     adversarial: Literal["lsgan", "bce", "hinge", "minimax"] = "lsgan"  # bce: non-saturating; minimax: GAN eq. 1
     smooth_negatives: Literal["gray", "colour"] = "gray"  # AnimeGAN's y or CartoonGAN's e
     style_on: Literal["gray", "colour"] = "gray"
-    image_pool: Count = 0  # images kept to show D older output; CycleGAN's 50
+    image_pool: Count = 0  # number of earlier outputs kept for D; 50 in CycleGAN
     teacher: str = ""  # a teacher's weights (.onnx, .safetensors, .npy folder, .pth); distill only
-    colour_pool_px: Positive = 1  # colour is compared after averaging over blocks of this side
-    #: of G and D; "auto" is bf16 where the processor has it; fp16 (CUDA) brings a gradient scaler
+    colour_pool_px: Positive = 1  # the colour term averages over blocks of this side first
+    #: of G and D; "auto": bf16 if the processor supports it; fp16 (CUDA) uses a gradient scaler
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     losses: LossWeights = LossWeights()
     discriminator_losses: DiscriminatorWeights = DiscriminatorWeights()
@@ -237,20 +237,20 @@ class Recipe:
     regularizers: Regularizers = Regularizers()
 
     def __post_init__(self) -> None:
-        # read-only copies, so that a frozen recipe is frozen to the bottom
+        # read-only copies, so that a recipe is completely immutable
         for name in ("generator_options", "objective_options", "discriminator_options"):
             object.__setattr__(self, name, types.MappingProxyType(dict(getattr(self, name))))
 
-    # ------------------------------------------------------------------------------------------------- what it says
+    # ---------------------------------------------------------------------------------------------------- properties
 
     @property
     def is_cycle(self) -> bool:
-        """Whether two generators and two discriminators are trained (CycleGAN)."""
+        """Whether the run trains two generators and two discriminators (CycleGAN)."""
         return self.objective == "cycle"
 
     @property
     def from_noise(self) -> bool:
-        """Whether G draws from noise; what it learns from then takes the place of photos."""
+        """Whether G draws from noise; the batch's photos are then the training data."""
         return self.objective == "noise"
 
     @property
@@ -281,13 +281,13 @@ class Recipe:
         return self.losses.pixel > 0.0 or self.losses.perceptual > 0.0 or self.conditional
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, lists and scalars, for JSON and for ``recipe_from_dict``."""
+        """Return plain dictionaries, lists and scalars, for JSON and for ``recipe_from_dict``."""
         value = plain(self)
         assert isinstance(value, dict)
         return value
 
     def to_toml(self) -> str:
-        """The whole recipe as TOML that ``recipe_from_toml`` reads back to an equal recipe."""
+        """Return the whole recipe as TOML; ``recipe_from_toml`` reads it back to an equal recipe."""
         import tomli_w
 
         return tomli_w.dumps(self.to_dict())
@@ -295,13 +295,13 @@ class Recipe:
     def __str__(self) -> str:
         return self.to_toml()
 
-    # ------------------------------------------------------------------------------------------------ what it checks
+    # ---------------------------------------------------------------------------------------------------- validation
 
     def validated(self) -> Recipe:
-        """Itself, if everything in it can be trained.
+        """Check the whole recipe and return it.
 
         Raises:
-            TrainingError: the first value that cannot, with what is allowed.
+            TrainingError: the first invalid value, with what is allowed.
         """
         from animevid_trainer.recipes.noise import check_noise
         from animevid_trainer.recipes.reading import check_types
@@ -316,7 +316,7 @@ class Recipe:
             data.flat_images == 0 or self.needs_teacher,
             "data.flat_images",
             data.flat_images,
-            "0 without a teacher, who draws them",
+            "0 without a teacher, which draws them",
         )
         steps, weights = self.optimizer.discriminator_steps, self.losses
         require(not (self.is_cycle and steps > 1), "optimizer.discriminator_steps", steps, '1 with objective = "cycle"')
@@ -328,7 +328,7 @@ class Recipe:
             or (self.discriminator in ("patch", "cyclegan") and self.uses_discriminator and not self.is_cycle),
             "conditional",
             self.conditional,
-            "false, but with one generator, discriminator patch or cyclegan and an adversarial weight",
+            "false, unless there is one generator, discriminator patch or cyclegan, and an adversarial weight",
         )
         require(
             self.discriminator != "none" or weights.adversarial == 0.0,
@@ -366,7 +366,7 @@ class Recipe:
     def _check_phases(self) -> None:
         require(bool(self.phases), "phases", [], "at least one phase")
         names = [phase.name for phase in self.phases]
-        require(len(set(names)) == len(names), "phases", names, "names that differ")
+        require(len(set(names)) == len(names), "phases", names, "different names")
         for phase in self.phases:
             where = f"phases.{phase.name}"
             lengths = (phase.length_steps, phase.length_epochs)
@@ -381,7 +381,7 @@ class Recipe:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, mappings and tuples as dictionaries and lists."""
+    """Convert dataclasses, mappings and tuples to dictionaries and lists."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field_.name: plain(getattr(value, field_.name)) for field_ in fields(value)}
     if isinstance(value, Mapping):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from animevid_trainer.recipes.schema import DiscriminatorWeights, Phase, Recipe
 
-#: A discriminator of features pulls so many times as hard at the image for the same weight (see ``named``, nano).
+#: For the same weight, D on features has this many times the gradient at the image (see ``named``, nano).
 _PROJECTED_PULL = 60.0
 
 
@@ -45,7 +45,7 @@ def _patch_share(recipe: Recipe) -> float:
 def _with_features(recipe: Recipe) -> Recipe:
     if recipe.discriminator == "projected":
         return recipe
-    # its gradients at images go through the perceptual network, which R1 was not made for
+    # its gradients at images pass through the perceptual network; R1 is not meant for that
     losses = replace(recipe.losses, adversarial=recipe.losses.adversarial / _PROJECTED_PULL)
     if recipe.from_noise:
         losses = recipe.losses
@@ -56,7 +56,7 @@ def _with_features(recipe: Recipe) -> Recipe:
 
 
 def _with_gan(recipe: Recipe) -> Recipe:
-    # Fine-tuning after the other phases, at a tenth of their rate: D starts untrained and must not undo them.
+    # Fine-tuning after the other phases at a tenth of their rate, since D starts untrained and must not undo them.
     tuned = Phase("adversarial", length_epochs=30.0, generator_lr=1e-4, discriminator_lr=2e-4)
     return replace(
         recipe,
@@ -68,7 +68,7 @@ def _with_gan(recipe: Recipe) -> Recipe:
 
 
 def _with_pairs(recipe: Recipe) -> Recipe:
-    # D's two terms halved, as pix2pix has it (Isola et al., arXiv:1611.07004, section 3.3); L1 is distill's pixel term.
+    # D's two terms are halved as in pix2pix (Isola et al., arXiv:1611.07004, section 3.3); L1 is distill's pixel term.
     tuned = _with_patches(_with_gan(recipe))
     return replace(tuned, conditional=True, discriminator_losses=DiscriminatorWeights(overall=0.5))
 
@@ -105,32 +105,32 @@ VARIANTS: dict[str, Variant] = {
     ),
     "lsgan": Variant("least-squares GAN", lambda recipe: replace(recipe, adversarial="lsgan")),
     "hinge": Variant("hinge GAN", lambda recipe: replace(recipe, adversarial="hinge")),
-    "minimax": Variant("the first GAN's minimax loss", lambda recipe: replace(recipe, adversarial="minimax")),
+    "minimax": Variant("the minimax loss of the original GAN", lambda recipe: replace(recipe, adversarial="minimax")),
     "vit": Variant(
         "a small vision transformer as discriminator",
         lambda recipe: replace(_with_patches(recipe), discriminator="vit", discriminator_options={}),
     ),
-    "projected": Variant("a discriminator of the perceptual network's features", _with_features),
-    "patch": Variant("the AnimeGANs' discriminator of pixels", _with_patches),
+    "projected": Variant("a discriminator on features of the perceptual network", _with_features),
+    "patch": Variant("the AnimeGANs' discriminator on pixels", _with_patches),
     "ada": Variant(
-        "adaptive discriminator augmentation (of a discriminator of pixels)",
+        "adaptive discriminator augmentation (for a discriminator on pixels)",
         lambda recipe: replace(
             recipe if recipe.discriminator != "projected" or recipe.from_noise else _with_patches(recipe),
             ada=replace(recipe.ada, enabled=True),
         ),
     ),
     "adain": Variant(
-        "StyleGAN's AdaIN in place of demodulated weights (stylegan2)",
+        "StyleGAN's AdaIN instead of weight demodulation (stylegan2)",
         lambda recipe: replace(recipe, generator_options={**recipe.generator_options, "modulation": "adain"}),
     ),
     "gan": Variant("an adversarial phase after the others", _with_gan),
-    "pix2pix": Variant("the adversarial phase with a D that sees photo and image together (distill)", _with_pairs),
+    "pix2pix": Variant("the adversarial phase with a D that gets photo and image together (distill)", _with_pairs),
     "temporal": Variant(
         "the temporal consistency term",
         lambda recipe: replace(recipe, losses=replace(recipe.losses, temporal=recipe.losses.temporal or 10.0)),
     ),
     "colour": Variant(
-        "colour reconstruction against the photo, over blocks of 8 px (for distill)",
+        "colour reconstruction of the photo over blocks of 8 px (for distill)",
         lambda recipe: replace(
             recipe, losses=replace(recipe.losses, colour=recipe.losses.colour or 10.0), colour_pool_px=8
         ),

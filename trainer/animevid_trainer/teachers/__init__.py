@@ -1,17 +1,17 @@
-"""Teachers: what a ``distill`` run learns from. A teacher maps a photo to the image that its student should draw.
+"""Teachers for ``distill`` runs. A teacher maps a photo to the image that its student should draw.
 
 ================================  ====================================================================================
 spec                              teacher
 ================================  ====================================================================================
 ``aozora:FOLDER``                 bright summer day, thin toned lines, luminous sky
-``ehon:FOLDER``                   ook: creamy light, dabs of a brush, sepia lines
+``ehon:FOLDER``                   picture book: creamy light, brush dabs, sepia lines
 ``cel:FOLDER``                    flat two- and three-tone shading, clean dark contours
 ``cartoongan:FILE``               a published CartoonGAN generator's weights (``.safetensors``)
-``bilateral``                     the plain bilateral-filter-and-edges cartoon, the baseline of evaluations
+``bilateral``                     a bilateral filter with black edges, the baseline of evaluations
 ================================  ====================================================================================
 
-The first three are looks (``look.py``) painted by one hand (``painting.py``) from what networks and filters say of the
-photo (``analysis.py``); ``FOLDER`` holds the networks' weights (``networks.FILES``). To add a look, add its numbers to
+The first three are looks (``look.py``). ``analysis.py`` analyses a photo with networks and filters, and ``painting.py``
+paints it in any look. ``FOLDER`` holds the networks' weights (``networks.FILES``). To add a look, add its numbers to
 ``look.LOOKS``.
 """
 
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 Image = npt.NDArray[np.uint8]
 
 TEACHER_NAMES: tuple[str, ...] = (*LOOKS, "cartoongan", "bilateral")
-#: Raised when the same look would paint another image, so that cached ones are not taken for it.
+#: Increment it when the same look paints other images than before, so that cached ones are not used.
 _PAINTING_VERSION = 2
 
 
 class Teacher(Protocol):
     """Draws a photo, ``(H, W, 3)`` uint8 RGB, as an image of the same shape.
 
-    ``key`` names every setting that changes its images.
+    ``key`` identifies every setting that affects its images.
     """
 
     @property
@@ -51,11 +51,11 @@ class Teacher(Protocol):
 
 
 class LookTeacher:
-    """Paints photos in a look, on the CPU: 5 to 30 seconds for a photo of 640 pixels on one thread.
+    """Paints photos in a look on the CPU; a photo of 640 pixels takes 5 to 30 seconds on one thread.
 
     Args:
         look (Look): the numbers of the look.
-        analyst (Analyst): asks the networks; looks that share one ask them once for each photo.
+        analyst (Analyst): analyses photos; looks that share it analyse each photo only once.
     """
 
     def __init__(self, look: Look, analyst: Analyst) -> None:
@@ -71,7 +71,7 @@ class LookTeacher:
 
 
 class Analyst:
-    """Analyses photos, and keeps the last analysis for the next look.
+    """Analyses photos, and caches the last analysis for the next look.
 
     Args:
         weights (Path): folder of the networks' weights.
@@ -80,7 +80,7 @@ class Analyst:
 
     def __init__(self, weights: Path, *, threads: int = 1) -> None:
         """Raises:
-        TrainingError: weights are missing.
+        TrainingError: a weights file is missing.
         """
         from animevid_trainer.teachers.networks import Networks
 
@@ -88,7 +88,7 @@ class Analyst:
         self._last: tuple[Image, Analysis] | None = None
 
     def __call__(self, photo: Image) -> Analysis:
-        """``(H, W, 3)`` uint8 RGB -> its analysis."""
+        """Analyse a photo, ``(H, W, 3)`` uint8 RGB."""
         from animevid_trainer.teachers.analysis import analyse
 
         if self._last is None or not np.array_equal(self._last[0], photo):
@@ -97,7 +97,7 @@ class Analyst:
 
 
 def open_looks(looks: Sequence[str], weights: Path) -> dict[str, LookTeacher]:
-    """The teachers of several looks, which share their analysis of each photo.
+    """Open the teachers of several looks, which share the analysis of each photo.
 
     Raises:
         TrainingError: an unknown look, or missing weights.
@@ -110,10 +110,10 @@ def open_looks(looks: Sequence[str], weights: Path) -> dict[str, LookTeacher]:
 
 
 def open_teacher(spec: str) -> Teacher:
-    """The teacher called ``NAME`` or ``NAME:PATH``; a bare ``.safetensors`` file is a CartoonGAN.
+    """Open the teacher ``NAME`` or ``NAME:PATH``; a bare ``.safetensors`` file is a CartoonGAN.
 
     Raises:
-        TrainingError: an unknown name, missing weights, or a path given where none is used.
+        TrainingError: an unknown name, missing weights, or a path for a teacher without weights.
     """
     name, _, path = spec.partition(":")
     if not path and spec.endswith(".safetensors"):

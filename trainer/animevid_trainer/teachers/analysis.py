@@ -1,4 +1,4 @@
-"""What a photo holds, as maps: contours, texture, sky, foliage, letters, faces. All looks are painted from it."""
+"""Analyses a photo into maps (contours, texture, sky, foliage, letters, faces), from which all looks are painted."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from animevid_trainer.teachers.faces import Face, face_map
 from animevid_trainer.teachers.filters import blur, box, flow, guided, kuwahara, slope, tensor, thin
 from animevid_trainer.teachers.networks import Networks, degrid
 
-SMALL_FACE = 60  # pixels: such a face gets more of the photo back
+SMALL_FACE = 60  # pixels; smaller faces keep more of the photo
 
 
 @dataclass
 class Analysis:
-    """What all looks share of one photo; the first four (the networks' part) are what a cache may keep."""
+    """The analysis of one photo, shared by all looks; the networks compute the fields after ``photo``."""
 
     photo: Image
-    base: Image  # redrawn by the big anime net
-    edge: Map  # thin, sure contours
+    base: Image  # redrawn by the large anime network
+    edge: Map  # thin, certain contours
     drawing: Image  # CartoonGAN, without its grid
     faces: list[Face]
 
     lab: Image = field(init=False)
-    tx: Map = field(init=False)  # flow of the softened photo
+    tx: Map = field(init=False)  # edge flow of the blurred photo
     ty: Map = field(init=False)
-    hard: Map = field(init=False)  # sharp rather than out of focus
-    texture: Map = field(init=False)  # fine contrast that is no contour
+    hard: Map = field(init=False)  # in focus
+    texture: Map = field(init=False)  # fine contrast other than contours
     busy: Map = field(init=False)  # fine contrast
-    strokes: Map = field(init=False)  # contours lie close or contrast is fine and strong, no foliage: text, twigs
-    small: Map = field(init=False)  # a found face that is small
-    even: Map = field(init=False)  # none: sky, not asphalt
+    strokes: Map = field(init=False)  # text, twigs: close contours or strong fine contrast, without foliage
+    small: Map = field(init=False)  # a small detected face
+    even: Map = field(init=False)  # no fine contrast: sky, but not asphalt
     leafy: Map = field(init=False)  # busy and green, or busy and strongly yellow to red: foliage
-    close: Map = field(init=False)  # contours lie close: letters, windows
-    sky: Map = field(init=False)  # light and cool, or wide blue: no ink
-    face: Map = field(init=False)  # skin or a found face
-    visage: Map = field(init=False)  # a found face
-    letters: Map = field(init=False)  # where detail may be restored: not in foliage
+    close: Map = field(init=False)  # close contours: letters, windows
+    sky: Map = field(init=False)  # light and cool, or a wide blue area: gets no ink
+    face: Map = field(init=False)  # skin or a detected face
+    visage: Map = field(init=False)  # a detected face
+    letters: Map = field(init=False)  # where detail may be restored (outside foliage)
     fine: Image = field(init=False)  # photo without noise, lab
     relit: Image = field(init=False)  # CartoonGAN's drawing under the photo's light, lab
 
@@ -70,21 +70,21 @@ class Analysis:
         skin = hue_band(self.lab, 54, 18, 14) * step(chroma(self.lab), 6, 12) * step(light, 0.1, 0.22)
         self.face = np.maximum(0.7 * step(blur(skin, 6.0), 0.3, 0.65), self.visage)
         self.relit = relit(self.lab, to_lab(self.drawing))
-        # foliage keeps its leaves for the Kuwahara filter to paint; letters keep their strokes
+        # keep leaves, which the Kuwahara filter paints later, and the strokes of letters
         text = np.maximum(self.close * self.letters, self.strokes) * (1 - self.visage)
         keep = np.maximum(self.leafy, 0.8 * text)[..., None]
         self.base = self.base + keep * (photo - self.base)
 
 
 def analyse(photo: Image, networks: Networks) -> Analysis:
-    """Ask the networks about ``photo``, ``(H, W, 3)`` RGB on [0, 1]: seconds for a photo of 640 pixels."""
+    """Run the networks on ``photo``, ``(H, W, 3)`` RGB on [0, 1]; takes seconds for a photo of 640 pixels."""
     found = networks.faces(photo)
     drawing = networks.cartoongan((photo * 255).round().astype(np.uint8)).astype(np.float32) / 255
     return Analysis(photo, networks.base(photo, found), contours(photo, networks), degrid(drawing), found)
 
 
 def contours(photo: Image, networks: Networks) -> Map:
-    """Thin and sure edges on [0, 1]: HED's knowledge (fused) times its precision (fine), thinned, texture taken off."""
+    """Thin, certain edges on [0, 1]: HED's fused output, which ignores texture, times its fine output, thinned."""
     fused, _ = networks.edges(photo, 1.0)
     fused_large, fine_large = networks.edges(photo, 1.5)
     e = thin(np.sqrt(fused_large * fine_large)) * step(fused, 0.3, 0.7)
@@ -92,13 +92,13 @@ def contours(photo: Image, networks: Networks) -> Map:
 
 
 def sky_map(lab: Image) -> Map:
-    """1 where a sky may be: light and cool on both sides, or in wide blue and not a thin dark thing (wire, mast)."""
+    """Sky map on [0, 1]: light and cool areas and wide blue areas, without thin dark objects (wires, masts)."""
     light = lab[..., 0] / 100
     cool = 1 - step(lab[..., 2], -2, 8)
     low = cv2.erode(light, box(5))
     bright = step(low, 0.55, 0.7) * np.maximum(cool, step(light, 0.85, 0.95)) * (1 - step(lab[..., 1], 8, 20))
     blue, _, _ = memberships(blur(lab, 2.0))
-    blue = blue * np.maximum(step(chroma(lab), 12, 24), step(light, 0.55, 0.7))  # not asphalt in the shade
+    blue = blue * np.maximum(step(chroma(lab), 12, 24), step(light, 0.55, 0.7))  # excludes asphalt in the shade
     wide = np.maximum(step(blur(blue, 14), 0.25, 0.5), step(blur(blue, 28), 0.35, 0.6)) * step(
         blur(light, 14), 0.28, 0.42
     )
@@ -107,7 +107,7 @@ def sky_map(lab: Image) -> Map:
 
 
 def relit(photo: Image, drawing: Image, radius: int = 12, beyond: float = 5.0) -> Image:
-    """CartoonGAN's lightness detail over the photo's wide tones (edges kept: no halos), the photo's colours; lab."""
+    """Add CartoonGAN's lightness detail to the photo's large-scale tones (edge-preserving) and colours; lab."""
     out = photo.copy()
     out[..., 0] = drawing[..., 0] + guided(photo[..., 0], photo[..., 0] - drawing[..., 0], radius, 40.0)
     low, high = cv2.erode(photo[..., 0], box(7)), cv2.dilate(photo[..., 0], box(7))

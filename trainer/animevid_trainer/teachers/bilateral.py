@@ -1,4 +1,4 @@
-"""The cartoon filter of tutorials, the baseline of evaluations."""
+"""The cartoon filter known from tutorials, the baseline of evaluations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Image = npt.NDArray[np.uint8]
 
 
 class BilateralTeacher:
-    """The cartoon filter of tutorials: bilateral filter, adaptive-threshold edges. What a style must be better than."""
+    """Bilateral filter and adaptive-threshold edges, a baseline that every style must beat."""
 
     key = "bilateral 1"
 

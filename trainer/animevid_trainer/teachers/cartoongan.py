@@ -25,11 +25,11 @@ SIZE_MULTIPLE = 4
 
 
 class CartoonGanTeacher:
-    """Runs the published weights on the CPU: convolutions in bfloat16 where it has that, norms in float32."""
+    """Runs the published weights on the CPU: convolutions in bfloat16 if supported, norms in float32."""
 
     def __init__(self, weights: Path) -> None:
         """Raises:
-        TrainingError: no such file, or not these weights.
+        TrainingError: the file is missing or holds other weights.
         """
         try:
             data = weights.read_bytes()
@@ -67,7 +67,7 @@ class CartoonGanTeacher:
         )
 
     def _norm(self, x: Tensor, name: str) -> Tensor:
-        # seen as (pixels, channels), which is how channels-last memory lies: ten times faster than over H and W
+        # viewed as (pixels, channels), the order of channels-last memory: ten times faster than over H and W
         pixels = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
         mean = pixels.mean(0, dtype=torch.float32)
         variance = (pixels.float() - mean).square_().mean(0)

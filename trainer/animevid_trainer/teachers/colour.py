@@ -1,4 +1,4 @@
-"""Colour on arrays: CIE L*a*b*, tone curves, hues and what colours say of a place (sky, foliage, skin).
+"""Colour functions on arrays: CIE L*a*b*, tone curves, hues, and soft classification by colour (sky, foliage, skin).
 
 Images are float32 ``(H, W, 3)``: RGB on [0, 1], or "lab", CIE L*a*b* with L on [0, 100] and a, b around [-100, 100];
 maps are float32 ``(H, W)``, mostly on [0, 1].
@@ -20,23 +20,23 @@ F = np.float32
 
 
 def step(x: Map, low: float, high: float) -> Map:
-    """Smoothstep: 0 up to ``low``, 1 from ``high`` on."""
+    """Smoothstep: 0 up to ``low``, 1 from ``high``."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return (t * t * (3 - 2 * t)).astype(F)
 
 
 def to_lab(rgb: Image) -> Image:
-    """RGB [0, 1] -> L*a*b*."""
+    """Convert RGB on [0, 1] to L*a*b*."""
     return cv2.cvtColor(np.ascontiguousarray(rgb, F), cv2.COLOR_RGB2LAB)
 
 
 def to_rgb(lab: Image) -> Image:
-    """L*a*b* -> RGB clipped to [0, 1]."""
+    """Convert L*a*b* to RGB, clipped to [0, 1]."""
     return np.clip(cv2.cvtColor(np.ascontiguousarray(lab, F), cv2.COLOR_LAB2RGB), 0, 1)
 
 
 def curve(x: Map, points: Sequence[tuple[float, float]]) -> Map:
-    """Tone curve through ``points`` (x ascending on [0, 1]): monotone cubic (Fritsch and Carlson 1980)."""
+    """Apply a tone curve through ``points`` (x ascending on [0, 1]): monotone cubic (Fritsch and Carlson 1980)."""
     px, py = np.array(points, float).T
     h = np.diff(px)
     secant = np.diff(py) / h
@@ -59,13 +59,13 @@ def curve(x: Map, points: Sequence[tuple[float, float]]) -> Map:
 
 
 def soft_steps(t: Map, count: int, sharp: float) -> Map:
-    """``t`` on [0, 1] quantised to ``count`` steps with soft borders (Winnemoeller 2006)."""
+    """Quantize ``t`` on [0, 1] to ``count`` steps with soft borders (Winnemoeller 2006)."""
     q = np.round(t * count) / count
     return (q + np.tanh(sharp * (t - q) * count) / np.tanh(sharp / 2) / (2 * count)).astype(F)
 
 
 def chroma(lab: Image) -> Map:
-    """Distance from gray."""
+    """Chroma: the distance from gray."""
     return np.hypot(lab[..., 1], lab[..., 2])
 
 
@@ -75,13 +75,13 @@ def hue(lab: Image) -> Map:
 
 
 def hue_band(lab: Image, centre: float, half: float, soft: float) -> Map:
-    """1 within ``half`` degrees of ``centre``, 0 from ``half + soft`` on."""
+    """Return 1 within ``half`` degrees of ``centre``, 0 beyond ``half + soft``."""
     d = np.abs((hue(lab) - centre + 180) % 360 - 180)
     return 1 - step(d, half, half + soft)
 
 
 def memberships(lab: Image) -> tuple[Map, Map, Map]:
-    """Soft membership by colour: blue (sky, water), green (foliage), skin; each [0, 1], nothing for grays."""
+    """Soft membership by colour: blue (sky, water), green (foliage), skin; each on [0, 1], 0 for grays."""
     c = chroma(lab)
     some = step(c, 4, 18)
     skin = hue_band(lab, 56, 14, 14) * step(c, 8, 16) * step(lab[..., 0], 30, 55) * (1 - step(c, 38, 52))
@@ -89,7 +89,7 @@ def memberships(lab: Image) -> tuple[Map, Map, Map]:
 
 
 def rotate(lab: Image, degrees: Map) -> None:
-    """Turn the hue, in place."""
+    """Rotate the hue, in place."""
     r = np.radians(degrees)
     a, b = lab[..., 1].copy(), lab[..., 2].copy()
     lab[..., 1] = a * np.cos(r) - b * np.sin(r)
@@ -97,7 +97,7 @@ def rotate(lab: Image, degrees: Map) -> None:
 
 
 def limit_chroma(lab: Image, top: float, knee: float = 0.6) -> None:
-    """Chroma above ``knee * top`` rolls off below ``top``, hue kept, in place."""
+    """Compress chroma above ``knee * top`` so that it stays below ``top``; keeps the hue; in place."""
     c = chroma(lab) + 1e-4
     start = knee * top
     rolled = start + (top - start) * np.tanh(np.maximum(c - start, 0) / (top - start))
@@ -105,7 +105,7 @@ def limit_chroma(lab: Image, top: float, knee: float = 0.6) -> None:
 
 
 def calm_chroma(lab: Image) -> Image:
-    """No blotches of coloured noise: chroma smoothed within areas of like colour."""
+    """Smooth chroma within areas of similar colour, which removes blotches of coloured noise."""
     out = lab.copy()
     out[..., 1:] = cv2.bilateralFilter(lab, 9, 9, 4)[..., 1:]
     return out

@@ -1,4 +1,4 @@
-"""Finding faces (BlazeFace full range, MediaPipe), so that teachers can keep eyes and mouths."""
+"""Detects faces (BlazeFace full range, MediaPipe), so that teachers can preserve eyes and mouths."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from animevid.errors import TrainingError
 
 from animevid_trainer.teachers.colour import F, Image, Map, step
 
-_SMALLEST_PX = 12  # height; below that there is no face to save
-_CELLS, _SIDE = 48, 192  # BlazeFace full range: cells a side, input size
+_SMALLEST_PX = 12  # height; a smaller face has no detail to preserve
+_CELLS, _SIDE = 48, 192  # BlazeFace full range: cells per side, input size
 
 
 class Face(NamedTuple):
-    """A face's box in pixels."""
+    """The bounding box of a face, in pixels."""
 
     x0: float
     y0: float
@@ -31,7 +31,7 @@ class Face(NamedTuple):
 
 
 class FaceDetector:
-    """Faces of a photo, also small ones: it is searched whole and in overlapping tiles."""
+    """Detects faces in the whole photo and, to find small ones, in overlapping tiles."""
 
     def __init__(self, weights: Path, *, threads: int = 1) -> None:
         """Raises:
@@ -49,7 +49,7 @@ class FaceDetector:
             raise TrainingError(f"teacher weights {str(weights)!r} cannot be read ({reason})") from error
 
     def __call__(self, rgb: Image, threshold: float = 0.62) -> list[Face]:
-        """Faces of the whole photo and of overlapping tiles (half and a third of the longer side), surest first."""
+        """Detect faces in the photo and in overlapping tiles (1/2 and 1/3 of the longer side); highest score first."""
         height, width = rgb.shape[:2]
         found = self._in_view(rgb, threshold)
         for parts in (2, 3):
@@ -67,7 +67,7 @@ class FaceDetector:
         return kept
 
     def _in_view(self, rgb: Image, threshold: float) -> list[Face]:
-        """Faces of one square-padded view; boxes in its pixels."""
+        """Detect faces in one view, padded to a square; boxes are in the view's pixels."""
         height, width = rgb.shape[:2]
         side = max(height, width)
         x = cv2.copyMakeBorder(rgb, 0, side - height, 0, side - width, cv2.BORDER_CONSTANT)
@@ -86,14 +86,14 @@ class FaceDetector:
 
 
 def _overlap(a: Face, b: Face) -> float:
-    """Common area over the smaller area."""
+    """Return the intersection's area divided by the smaller area."""
     w, h = min(a.x1, b.x1) - max(a.x0, b.x0), min(a.y1, b.y1) - max(a.y0, b.y0)
     smaller = min((a.x1 - a.x0) * (a.y1 - a.y0), (b.x1 - b.x0) * (b.y1 - b.y0))
     return max(w, 0) * max(h, 0) / (smaller + 1e-6)
 
 
 def face_map(shape: tuple[int, int], found: list[Face], grow: float = 1.0) -> Map:
-    """``(H, W)`` on [0, 1]: 1 on faces, soft at their border; a face is an ellipse ``grow`` times its box."""
+    """``(H, W)`` on [0, 1]: 1 on faces, soft at their border; each is an ellipse ``grow`` times its box."""
     out = np.zeros(shape, F)
     ys, xs = np.mgrid[: shape[0], : shape[1]].astype(F)
     for f in found:

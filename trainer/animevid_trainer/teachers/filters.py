@@ -1,10 +1,10 @@
-"""Filters of the teachers, on arrays: flow along edges, Kuwahara, lines, sharpening.
+"""Image filters of the teachers: edge flow, Kuwahara, lines, sharpening.
 
 Images are float32 ``(H, W, 3)`` RGB on [0, 1]; "lab" means CIE L*a*b* with L on [0, 100] and a, b around [-100, 100];
 maps are float32 ``(H, W)``, mostly on [0, 1].
 
-Every operator looks a bounded way around a pixel and varies smoothly with its input (no labels, no superpixels, no
-statistics of the whole image), so that a small convolutional student can learn it and a video does not flicker.
+Every operator has a bounded neighbourhood and depends smoothly on its input (no labels, superpixels or statistics of
+the whole image), so that a small convolutional student can learn it and video does not flicker.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def box(size: int) -> npt.NDArray[np.uint8]:
 
 
 def slope(light: Map, sigma: float) -> Map:
-    """Length of the gradient a pixel of ``light`` blurred by ``sigma``."""
+    """Gradient magnitude per pixel of ``light`` blurred by ``sigma``."""
     i = blur(light, sigma)
     return np.hypot(cv2.Scharr(i, cv2.CV_32F, 1, 0), cv2.Scharr(i, cv2.CV_32F, 0, 1)) / 32
 
@@ -48,7 +48,7 @@ def tensor(x: Image | Map, sigma: float, inner: float = 0.6) -> tuple[Map, Map, 
 
 
 def flow(t: tuple[Map, Map, Map]) -> tuple[Map, Map, Map, Map]:
-    """Unit tangent (tx, ty) along edges, anisotropy on [0, 1], edge strength (root of the larger eigenvalue)."""
+    """Unit tangent (tx, ty) along edges, anisotropy on [0, 1], edge strength (square root of the larger eigenvalue)."""
     e, f, g = t
     d = np.sqrt((e - g) ** 2 + 4 * f * f)
     large, small = (e + g + d) / 2, (e + g - d) / 2
@@ -60,7 +60,7 @@ def flow(t: tuple[Map, Map, Map]) -> tuple[Map, Map, Map, Map]:
 
 @njit(fastmath=True, cache=True)
 def _sample(img: Image, y: float, x: float, c: int) -> float:
-    """Bilinear sample of channel ``c`` of ``(H, W, C)``, held at the border."""
+    """Bilinear sample of channel ``c`` of ``(H, W, C)``, clamped at the border."""
     height, width = img.shape[:2]
     x = min(max(x, 0.0), width - 1.001)
     y = min(max(y, 0.0), height - 1.001)
@@ -125,7 +125,7 @@ def _across(light: Image, tx: Map, ty: Map, inner: float, outer: float, tau: flo
 
 
 def along(x: Image | Map, tx: Map, ty: Map, sigma: float) -> Image | Map:
-    """Gaussian blur of each pixel along the flow line through it."""
+    """Gaussian blur along the flow line through each pixel."""
     out = _along(np.ascontiguousarray(x[..., None] if x.ndim == 2 else x, F), tx, ty, sigma)
     return out[..., 0] if x.ndim == 2 else out
 
@@ -139,9 +139,9 @@ def flow_dog(light: Map, tx: Map, ty: Map, *, inner: float, ratio: float = 1.6, 
 
 
 def thin(p: Map, *, reach: float = 1.5, keep: float = 0.25, orient: float = 2.0) -> Map:
-    """Soft non-maximum suppression of an edge map: what is lower than its neighbours across the ridge fades.
+    """Soft non-maximum suppression of an edge map: attenuates pixels below their neighbours across the ridge.
 
-    ``reach`` is how far (pixels) the neighbours are, ``keep`` the drop (share of the value) at which all has gone.
+    ``reach``: distance of the neighbours in pixels; ``keep``: difference, as a share of the value, that gives 0.
     """
     q = blur(p, 0.7)
     tx, ty, _, _ = flow(tensor(q, orient))
@@ -156,9 +156,9 @@ def thin(p: Map, *, reach: float = 1.5, keep: float = 0.25, orient: float = 2.0)
 
 
 def longer(p: Map, tx: Map, ty: Map, *, length: float = 8.0, low: float = 0.08, high: float = 0.28) -> Map:
-    """Hysteresis by length, in soft: a line lives where the mean of ``p`` along the flow is high.
+    """Soft hysteresis by length: keeps lines where the mean of ``p`` along the flow is high.
 
-    A weak stretch between strong ones is filled up to that mean, a short one alone falls below ``low`` and goes.
+    A gap between strong segments is filled up to that mean; a short isolated segment falls below ``low`` and vanishes.
     """
     fill = along(p, tx, ty, length)
     mean = along(cv2.dilate(p, box(3)), tx, ty, length)
@@ -186,7 +186,7 @@ def _kuwahara(img: Image, tx: Map, ty: Map, anisotropy: Map, radius: Map, hard: 
                     out[y, x, c] = img[y, x, c]
                 continue
             an = min(anisotropy[y, x], 1.0)
-            a = r * min(1.0 + an, 2.0)  # the ellipse: long along the flow, short across it
+            a = r * min(1.0 + an, 2.0)  # the ellipse is long along the flow and short across it
             b = r / (1.0 + an)
             cp, sp = tx[y, x], ty[y, x]
             m00, m01 = 0.5 / a * cp, 0.5 / a * sp
@@ -260,7 +260,7 @@ def _kuwahara(img: Image, tx: Map, ty: Map, anisotropy: Map, radius: Map, hard: 
 def kuwahara(img: Image, radius: float | Map, *, hard: float, sigma: float = 2.0) -> Image:
     """Anisotropic Kuwahara filter with eight polynomial sectors (Kyprianidis et al. 2009, 2010).
 
-    ``radius`` in pixels may be a map; ``hard`` (50..100) is how sharply the calmest sector wins.
+    ``radius`` in pixels may be a map; ``hard`` (50..100) is the weight of the sectors with the lowest variance.
     """
     tx, ty, anisotropy, _ = flow(tensor(img, sigma))
     r = np.full(img.shape[:2], radius, F) if np.isscalar(radius) else np.ascontiguousarray(radius, F)
@@ -268,7 +268,7 @@ def kuwahara(img: Image, radius: float | Map, *, hard: float, sigma: float = 2.0
 
 
 def crisp(img: Image, amount: float, sigma: float = 0.9, limit: float = 12.0) -> Image:
-    """Steeper edges: unsharp mask on lightness (at most ``limit``), held within the 3x3 neighbours' range: no halos."""
+    """Sharpen lightness by an unsharp mask (at most ``limit``), clamped to the 3x3 neighbours' range: no halos."""
     lab = to_lab(img)
     light = lab[..., 0]
     low, high = cv2.erode(light, box(3)), cv2.dilate(light, box(3))
@@ -277,21 +277,21 @@ def crisp(img: Image, amount: float, sigma: float = 0.9, limit: float = 12.0) ->
 
 
 def antialias(img: Image, sigma: float) -> Image:
-    """Average along the flow, only where there is one clear direction: stairs and frayed edges become smooth."""
+    """Average along the flow where it has one clear direction, which smooths jagged and frayed edges."""
     tx, ty, anisotropy, strength = flow(tensor(img, 1.2))
     k = (step(anisotropy, 0.3, 0.7) * step(strength, 0.01, 0.05))[..., None]
     return img + k * (along(img, tx, ty, sigma) - img)
 
 
 def bloom(img: Image, threshold: float, amount: float, sigma: float, tint: tuple[float, float, float]) -> Image:
-    """Light that spills from what is brighter than ``threshold`` (screen blend)."""
+    """Add a glow around areas brighter than ``threshold`` (screen blend)."""
     y = np.maximum(img - threshold, 0) / (1 - threshold)
     y = blur(y, sigma) * 0.6 + blur(y, sigma * 3) * 0.4
     return 1 - (1 - img) * (1 - amount * y * np.array(tint, F))
 
 
 def guided(guide: Map, src: Map, radius: int, eps: float) -> Map:
-    """Guided filter (He et al. 2010): ``src`` smoothed within ``radius`` but not across the edges of ``guide``."""
+    """Guided filter (He et al. 2010): smooth ``src`` within ``radius``, but not across edges of ``guide``."""
     size = (2 * radius + 1, 2 * radius + 1)
 
     def mean(x: Map) -> Map:

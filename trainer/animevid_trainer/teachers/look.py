@@ -1,12 +1,12 @@
-"""What a look is: numbers. :data:`LOOKS` has those of the shipped styles.
+"""Looks: the parameters of painting. :data:`LOOKS` has those of the shipped styles.
 
 ======  ============================================================================================
 aozora  bright summer day: thin toned lines, luminous sky
-ehon    ook: creamy light, dabs of a brush, sepia lines
+ehon    picture book: creamy light, brush dabs, sepia lines
 cel     flat two- and three-tone shading, clean dark contours; for people and cameras
 ======  ============================================================================================
 
-A new look is one more :class:`Look` in :data:`LOOKS`; ``animevid_trainer.teachers.painting`` reads every field.
+To add a look, add a :class:`Look` to :data:`LOOKS`; ``animevid_trainer.teachers.painting`` uses every field.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ Curve = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Look:
-    """A look in numbers. Lightness t and tone curves are on [0, 1]; chroma, a and b in CIE units; sizes in pixels."""
+    """Parameters of a look. Lightness t and tone curves are on [0, 1]; chroma, a, b in CIE units; sizes in pixels."""
 
     name: str
     # areas: Kuwahara flattening of the redrawn photo, CartoonGAN's drawing mixed in, flattened again
     radius: float
-    radius_texture: float  # more on texture
-    radius_calm: float  # more where little happens
+    radius_texture: float  # added on texture
+    radius_calm: float  # added in smooth areas
     hard: float
     passes: int
     drawing: float  # share of CartoonGAN's lightness
-    drawing_green: float  # less of it in foliage
+    drawing_green: float  # reduction of that share in foliage
     radius_last: float
     hard_last: float
-    smooth: float = 0.0  # sigma of a last bilateral filter
-    dabs: float = 0.0  # contrast of brush dabs against their surroundings
-    # the photo's own small strong detail, put back
+    smooth: float = 0.0  # sigma of a final bilateral filter
+    dabs: float = 0.0  # contrast of brush dabs with their surroundings
+    # small strong detail that is restored from the photo
     detail: float = 0.8
-    detail_dead: float = 4.0  # difference that stays flattened
-    text: float = 0.9  # share of close small detail (letters)
+    detail_dead: float = 4.0  # differences below this stay flattened
+    text: float = 0.9  # share of dense small detail (letters)
     # ink
     ink_inner: float = 0.8  # sigma of a line
-    ink_length: float = 3.0  # smoothing along it
-    ink_range: tuple[float, float] = (0.006, 0.03)  # contrast at which a line begins, is full
-    ink_gate: tuple[float, float] = (0.12, 0.45)  # edge probability, likewise
-    ink_texture: float = 0.8  # less on texture
-    ink_green: float = 0.0  # less in busy foliage
-    ink_close: float = 0.3  # less where contours lie close (letters, far windows)
-    ink_face: float = 0.5  # less in faces (their dark detail is put back instead)
+    ink_length: float = 3.0  # smoothing along the line
+    ink_range: tuple[float, float] = (0.006, 0.03)  # contrast at which a line begins, and at which it is full
+    ink_gate: tuple[float, float] = (0.12, 0.45)  # the same for edge probability
+    ink_texture: float = 0.8  # reduction on texture
+    ink_green: float = 0.0  # reduction in busy foliage
+    ink_close: float = 0.3  # reduction where contours are close (letters, far windows)
+    ink_face: float = 0.5  # reduction in faces (their dark detail is restored instead)
     ink_dark: float = 0.45
     ink_tint: tuple[float, float] = (2.0, -6.0)  # a, b
     # tones
@@ -58,31 +58,31 @@ class Look:
     sky_hue: float = 271.0
     sky_deepen: float = 0.12
     gain: float = 0.0  # of all chroma
-    gain_pale: float = 0.4  # more of pale colours ...
+    gain_pale: float = 0.4  # additional gain of pale colours ...
     gain_width: float = 60.0  # ... below this chroma
     gain_blue: float = 0.0
     gain_green: float = 0.0
-    gain_light: float = 0.0  # of light tones (negative: paler)
-    leaf_light: float = -4.0  # degrees at the light end
-    leaf_shade: float = 22.0  # degrees at the dark end
+    gain_light: float = 0.0  # additional gain of light tones (negative: paler)
+    leaf_light: float = -4.0  # hue shift in degrees at the light end
+    leaf_shade: float = 22.0  # hue shift in degrees at the dark end
     leaf_slope: float = 60.0
-    leaf_calm: float = 0.15  # less contrast from leaf to leaf: no camouflage
+    leaf_calm: float = 0.15  # reduction of contrast between leaves, which looks like camouflage
     shade: tuple[float, float] = (4.0, -12.0)  # a, b added to shadows
-    shade_range: tuple[float, float] = (0.45, 0.95)  # darkness 1 - t at which that begins, is full
+    shade_range: tuple[float, float] = (0.45, 0.95)  # darkness 1 - t at which that begins, and at which it is full
     light: tuple[float, float] = (0.0, 2.0)  # a, b added to lights
     light_range: tuple[float, float] = (0.6, 0.95)
-    light_blue: float = 0.0  # share of that in blue areas
+    light_blue: float = 0.0  # share of ``light`` in blue areas
     chroma_top: float = 80.0
     # finish
-    rim: float = 0.0  # how much darker the edge of a wash is
+    rim: float = 0.0  # darkening of the edge of a wash
     crisp: tuple[float, float] = (1.2, 0.9)  # amount, sigma; before the grade
     crisp_late: tuple[float, float] = (0.0, 1.5)  # after the grade
     antialias: float = 1.6
     bloom: float = 0.0
     bloom_from: float = 0.72
     bloom_tint: tuple[float, float, float] = (1.0, 0.97, 0.92)
-    brush: float = 0.8  # scale at which the last brush draws
-    sharpen: float = 0.6  # halo-free unsharp at the very end
+    brush: float = 0.8  # scale of the final redrawing
+    sharpen: float = 0.6  # final halo-free sharpening
 
 
 AOZORA = Look(

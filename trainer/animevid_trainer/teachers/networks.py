@@ -1,14 +1,14 @@
-"""The networks that the teachers ask, all on the CPU, from one folder of weights.
+"""The networks that the teachers use, on the CPU, from one folder of weights.
 
 ======================================  ==================================================  ============
 HED (VGG16, BSDS500)                    edge probability                                    MIT
 Real-ESRGAN x4plus-anime-6B             redraws a shrunk photo in clean anime shapes        BSD-3-Clause
-realesr-animevideov3 x4                 the same, small: the last brush                     BSD-3-Clause
-BlazeFace full range (MediaPipe)        boxes of faces                                      Apache-2.0
+realesr-animevideov3 x4                 the same, small: final redrawing                    BSD-3-Clause
+BlazeFace full range (MediaPipe)        face boxes                                          Apache-2.0
 CartoonGAN "Shinkai"                    a drawing of the photo                              Apache-2.0
 ======================================  ==================================================  ============
 
-A look's card names these networks and their licences: the student learned from what they drew.
+A style's card names these networks and their licences, since the student learned from their output.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from animevid_trainer.teachers.faces import Face, FaceDetector, face_map
 from animevid_trainer.teachers.filters import blur
 
 HED_MEANS = (104.00699, 116.66877, 122.67892)  # BGR
-HED_BLOCKS = ((1, 2), (2, 2), (3, 3), (4, 3), (5, 3))  # VGG16: block, its convolutions
-REDRAW_SCALE = 0.45  # of the photo: how much the anime net shrinks it; less is calmer and loses more
-FACE_PIXELS = 96  # a face should be this high in what the anime net sees: eyes and mouth live
-FACE_SCALE_TOP = 2.2  # no crop is enlarged more
-FACE_RELIEF = 0.7  # local contrast that a small face gets before it is drawn: eyes and mouth stand out
+HED_BLOCKS = ((1, 2), (2, 2), (3, 3), (4, 3), (5, 3))  # VGG16: (block, number of convolutions)
+REDRAW_SCALE = 0.45  # scale of the photo for the anime network; a smaller one is calmer and loses more detail
+FACE_PIXELS = 96  # target height of faces in the anime network's input, which preserves eyes and mouth
+FACE_SCALE_TOP = 2.2  # maximum enlargement of a face crop
+FACE_RELIEF = 0.7  # local contrast added to small faces before drawing, which emphasizes eyes and mouth
 
 HED_FILE = "hed_bsds500_fp16.safetensors"
 CARTOONGAN_FILE = "cartoongan_shinkai_fp16.safetensors"
@@ -48,10 +48,10 @@ FILES = (HED_FILE, CARTOONGAN_FILE, FACES_FILE, f"{REDRAW_NET}.onnx", f"{BRUSH_N
 
 
 class Networks:
-    """The teachers' networks, each opened when it is first asked.
+    """The teachers' networks, each opened at first use.
 
     Args:
-        folder (Path): where the weights lie, under the names of :data:`FILES`.
+        folder (Path): folder of the weights, with the file names of :data:`FILES`.
         threads (int): CPU threads of each network. Default: 1.
     """
 
@@ -71,7 +71,7 @@ class Networks:
 
     @cached_property
     def cartoongan(self) -> CartoonGanTeacher:
-        """``(H, W, 3)`` uint8 RGB -> the same: CartoonGAN's drawing, with its grid (see :func:`degrid`)."""
+        """Draws ``(H, W, 3)`` uint8 RGB with CartoonGAN; its output has a grid (see :func:`degrid`)."""
         return CartoonGanTeacher(self.folder / CARTOONGAN_FILE)
 
     @cached_property
@@ -96,9 +96,9 @@ class Networks:
 
     @torch.inference_mode()
     def edges(self, rgb: Image, scale: float = 1.0) -> tuple[Map, Map]:
-        """Edge probability of ``rgb`` seen at ``scale``: (fused, fine), each ``(H, W)`` on [0, 1].
+        """Edge probability of ``rgb`` at ``scale``: (fused, fine), each ``(H, W)`` on [0, 1].
 
-        *fused* knows contours from texture but is thick; *fine* (sides 1..3) is thin but also sees texture.
+        *fused* separates contours from texture but is thick; *fine* (sides 1..3) is thin but responds to texture.
         """
         height, width = rgb.shape[:2]
         size = (round(width * scale), round(height * scale))
@@ -125,7 +125,7 @@ class Networks:
         return back[0], back[1]
 
     def redraw(self, rgb: Image, scale: float, name: str) -> Image:
-        """Resize by ``scale``, let the x4 network draw it, resize back: the same size, clean shapes and edges."""
+        """Resize by ``scale``, redraw with the x4 network, and resize back: clean shapes and edges in the same size."""
         height, width = rgb.shape[:2]
         size = (max(8, round(width * scale / 4) * 4), max(8, round(height * scale / 4) * 4))
         x = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA if scale <= 1 else cv2.INTER_CUBIC)
@@ -136,7 +136,7 @@ class Networks:
     def redraw_faces(
         self, rgb: Image, drawn: Image, found: list[Face], scale: float, name: str, relief: float = 0.0
     ) -> Image:
-        """``drawn`` with every small face of ``rgb`` drawn anew, large enough for the network to see eyes and mouth."""
+        """Redraw every small face of ``rgb`` in ``drawn``, enlarged so that the network preserves eyes and mouth."""
         height, width = rgb.shape[:2]
         out = drawn.copy()
         for f in found:
@@ -155,15 +155,15 @@ class Networks:
         return out
 
     def base(self, rgb: Image, found: list[Face]) -> Image:
-        """The photo in the big anime net's clean shapes."""
+        """Redraw the photo in clean shapes with the large anime network."""
         drawn = self.redraw(rgb, REDRAW_SCALE, REDRAW_NET)
         return self.redraw_faces(rgb, drawn, found, REDRAW_SCALE, REDRAW_NET, FACE_RELIEF)
 
     def last_brush(self, rgb: Image, found: list[Face], scale: float) -> Image:
-        """Every edge drawn once more by the small anime net; small faces at a larger scale."""
+        """Redraw every edge with the small anime network; small faces at a larger scale."""
         return self.redraw_faces(rgb, self.redraw(rgb, scale, BRUSH_NET), found, scale, BRUSH_NET)
 
 
 def degrid(drawing: Image) -> Image:
-    """CartoonGAN's checkerboard away."""
+    """Remove CartoonGAN's checkerboard."""
     return cv2.bilateralFilter(drawing, 7, 0.08, 1.6)

@@ -1,4 +1,4 @@
-"""From a photo's analysis and a look to the teacher's image: areas, detail, lines, tones, a last brush."""
+"""Paints a teacher's image from a photo's analysis and a look: areas, detail, lines, tones, final redrawing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from animevid_trainer.teachers.networks import Networks
 
 
 def paint(m: Analysis, look: Look, networks: Networks) -> Image:
-    """The image ``(H, W, 3)`` RGB on [0, 1] of a photo in a look."""
+    """Paint an analysed photo in a look: ``(H, W, 3)`` RGB on [0, 1]."""
     lab = areas(m, look)
     lab[..., 0] -= look.leaf_calm * m.leafy * (lab[..., 0] - blur(lab[..., 0], 6))
     if look.dabs:
@@ -59,10 +59,10 @@ def paint(m: Analysis, look: Look, networks: Networks) -> Image:
 
 
 def areas(m: Analysis, look: Look) -> Image:
-    """Flat areas, lab."""
+    """Flatten the photo to areas; lab."""
     green = memberships(blur(m.lab, 3))[1]
     r = look.radius + look.radius_texture * m.texture + look.radius_calm * (1 - m.busy)
-    r = r * (1 - 0.35 * m.leafy)  # small dabs for leaves
+    r = r * (1 - 0.35 * m.leafy)  # smaller dabs for leaves
     x = kuwahara(m.base, kept(m, r), hard=look.hard)
     for _ in range(look.passes - 1):
         x = kuwahara(x, kept(m, r * 0.8), hard=100)
@@ -70,7 +70,7 @@ def areas(m: Analysis, look: Look) -> Image:
     light = m.lab[..., 0] / 100
     drawn = step(
         blur(np.abs(light - blur(light, 5)), 8), 0.0015, 0.006
-    )  # on an even sky CartoonGAN draws only its grid
+    )  # in a uniform sky, CartoonGAN draws only its grid
     share = look.drawing * (1 - look.drawing_green * green * m.busy) * drawn * (1 - 0.8 * m.face) * (1 - 0.5 * m.close)
     lab[..., 0] += share * (m.relit[..., 0] - lab[..., 0])
     lab = to_lab(kuwahara(to_rgb(lab), kept(m, look.radius_last), hard=look.hard_last))
@@ -80,24 +80,24 @@ def areas(m: Analysis, look: Look) -> Image:
 
 
 def kept(m: Analysis, radius: float | Map) -> Map:
-    """A radius map: little where detail is small and close, and in faces."""
+    """Reduce a radius where small detail is dense, and in faces."""
     return (radius * (1 - 0.8 * np.maximum(m.close * m.letters, m.strokes)) * (1 - 0.85 * m.face)).astype(F)
 
 
 def detail(m: Analysis, lab: Image, share: float, dead: float, text: float) -> Image:
-    """Small strong detail of the photo that flattening took (letters, eyes, wires), back; weak ones and texture not."""
+    """Restore small strong detail that flattening removed (letters, eyes, wires), but not weak detail or texture."""
     r = m.fine - lab
     n = np.sqrt((r * r).sum(-1)) + 1e-3
     on = step(blur(m.edge, 1.5), 0.08, 0.3) * (1 - 0.9 * m.texture)
     k = np.maximum(on * np.maximum(n - dead, 0) / n, m.letters * (1 - 0.5 * m.texture) * step(n, 11, 22))
     k = np.maximum(share * k, text * m.strokes * step(n, 3, 9))
-    k = np.maximum(k, m.face * step(-r[..., 0], 3, 10))  # eyes, brows, mouth: dark in a face
+    k = np.maximum(k, m.face * step(-r[..., 0], 3, 10))  # dark detail of a face: eyes, brows, mouth
     k = np.maximum(k, 0.75 * m.small * step(n, 2, 7))
     return lab + (k * (1 - m.sky * (1 - m.hard)))[..., None] * r
 
 
 def ink(m: Analysis, look: Look, light: Map) -> Map:
-    """Line strength [0, 1]: the dark side of an edge of ``light``, where the edge net sees a hard, long contour."""
+    """Line strength on [0, 1]: dark sides of edges of ``light`` where the edge network finds a hard, long contour."""
     d = -flow_dog(light, m.tx, m.ty, inner=look.ink_inner, length=look.ink_length)
     e = m.edge * m.hard * (1 - look.ink_texture * m.texture)
     e = blur(cv2.dilate(e, box(3)), 0.8)
@@ -108,7 +108,7 @@ def ink(m: Analysis, look: Look, light: Map) -> Map:
 
 
 def draw(lab: Image, k: Map, dark: float, tint: tuple[float, float]) -> Image:
-    """Ink as a darker tone of its ground."""
+    """Draw ink as a darker tone of the colour below it."""
     out = lab.copy()
     out[..., 0] *= 1 - dark * k
     out[..., 1] += tint[0] * k * dark
@@ -117,7 +117,7 @@ def draw(lab: Image, k: Map, dark: float, tint: tuple[float, float]) -> Image:
 
 
 def grade(m: Analysis, look: Look, lab: Image) -> Image:
-    """Tones and colours of the look; grays stay nearly gray."""
+    """Apply the look's tones and colours; grays stay almost gray."""
     lab = lab.copy()
     blue, green, skin = memberships(blur(lab, 1.5))
     blue = memberships(blur(lab, 4))[0]
@@ -125,11 +125,11 @@ def grade(m: Analysis, look: Look, lab: Image) -> Image:
     t = lab[..., 0] / 100
     c = chroma(lab)
     bright = step(t, 0.5, 0.65)
-    sky = blue * np.maximum(step(c, 30, 46), bright * np.maximum(m.even, step(c, 14, 26)))  # not pale pavement
+    sky = blue * np.maximum(step(c, 30, 46), bright * np.maximum(m.even, step(c, 14, 26)))  # excludes pale pavement
     gray = (1 - step(blur(chroma(m.lab), 4.0), 5, 15)) * (1 - step(c, 8, 18))
     gray = np.maximum(
         gray, blue * (1 - bright) * (1 - step(c, 13, 25))
-    )  # walls and asphalt in the shade: bluish as it is
+    )  # walls and asphalt in the shade, which are bluish already
     tone = curve(t, look.tones)
     if look.steps:
         flat = soft_steps(tone, look.steps, look.steps_sharp)
@@ -146,7 +146,7 @@ def grade(m: Analysis, look: Look, lab: Image) -> Image:
     lab[..., 1] += look.shade[0] * shade + look.light[0] * light + 1.5 * skin
     lab[..., 2] += look.shade[1] * shade + look.light[1] * light - 4 * skin * step(t, 0.3, 0.8)
     lab[..., 0] = np.clip(tone, 0, 1) * 100 + 5 * skin * t * (1 - t) * 4
-    if look.rim:  # pigment gathers at the edges of a wash
+    if look.rim:  # as in watercolour, where pigment collects at the edges of a wash
         edge = blur(slope(t, 1.0), 0.8)
         lab[..., 0] -= np.minimum(90 * np.maximum(edge - 0.01, 0), look.rim) * (1 - 0.6 * m.sky) * (1 - 0.7 * m.visage)
     limit_chroma(lab, look.chroma_top)
@@ -154,7 +154,7 @@ def grade(m: Analysis, look: Look, lab: Image) -> Image:
 
 
 def azure(lab: Image, sky: Map, t: Map, look: Look) -> Map:
-    """Skies, in place: pale ones get a colour, all turn towards one hue; returns the lightness, a little deeper."""
+    """Colour pale skies and shift all skies towards one hue, in place; return a slightly deeper lightness."""
     c = chroma(lab)
     gain = 1 + sky * (look.sky_low - 1) * np.exp(-((c / 22) ** 2)) * step(c, 2.5, 8)
     lab[..., 1:] *= gain[..., None]
@@ -164,13 +164,13 @@ def azure(lab: Image, sky: Map, t: Map, look: Look) -> Map:
 
 
 def leaves(lab: Image, green: Map, t: Map, look: Look) -> None:
-    """Foliage, in place: yellowish lights stay green, shadows turn to blue-green."""
+    """Shift foliage in place: yellowish lights towards green, shadows towards blue-green."""
     turn = np.clip((0.5 - t) * look.leaf_slope, look.leaf_light, look.leaf_shade) * (0.4 + 0.6 * step(t, 0.1, 0.35))
     rotate(lab, green * (turn + np.clip((116 - hue(lab)) * 0.4, 0, 12)))
 
 
 def finish(m: Analysis, look: Look, image: Image, networks: Networks) -> Image:
-    """Last brush: the small anime net draws every edge again; letters stay as they were; sharpened without halos."""
+    """Redraw every edge with the small anime network, keep letters, and sharpen without halos."""
     before = to_lab(image)
     after = to_lab(networks.last_brush(image, m.faces, look.brush))
     r = before - after
