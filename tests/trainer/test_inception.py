@@ -204,7 +204,7 @@ def test_the_report_has_the_standard_figures_by_their_names_and_only_with_incept
     for title in ("FID with ani", "FID with photo", "KID with ani", "KID with photo", "Inception Score"):
         assert f"| {title}" in table
         assert title in page_of(evaluation, title="t")
-    assert "torch-fidelity's protocol on middle squares of 256 px; published ones are of 2,048" in evaluation.standard
+    assert "torch-fidelity's protocol on middle squares of 256 px; published figures use 2,048" in evaluation.standard
 
 
 def test_without_inception_nothing_is_called_fid_or_kid() -> None:
@@ -214,7 +214,7 @@ def test_without_inception_nothing_is_called_fid_or_kid() -> None:
     assert "Fréchet to art" in table
     for name in ("FID", "KID", "Inception", "IS-style"):
         assert name not in table
-    assert "No FID, KID or Inception Score: they are defined on Inception" in page_of(evaluation, title="t")
+    assert "No FID, KID or Inception Score: they need Inception" in page_of(evaluation, title="t")
 
 
 def test_another_network_and_a_missing_file_are_one_line(tmp_path: Path, weights_file: Path) -> None:

@@ -1,1 +1,1 @@
-"""Judging styles: figures that stand for what a person would see, several models side by side, one HTML page."""
+"""Evaluates styles: computes figures that reflect what viewers see, compares several models, writes one HTML page."""

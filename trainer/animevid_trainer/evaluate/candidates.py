@@ -1,12 +1,12 @@
-"""What is compared: anything that turns a photo into an image, with what it costs.
+"""Candidates of an evaluation: anything that maps a photo to an image, with its cost.
 
 ======================  ==============================================================================
-written as              is
+spec                    candidate
 ======================  ==============================================================================
-``style.onnx``, a name  a style as the engine runs it (``animevid.Stylizer``: size, lift, everything)
+``style.onnx``, a name  a style as the engine runs it (``animevid.Stylizer``)
 a run's folder          the averaged generator of a run's latest checkpoint, in PyTorch (also ``run:DIR``)
 ``teacher:SPEC``        a teacher (``teacher:bilateral`` is the filter-and-edges baseline)
-``photo``               the photo itself: what every figure says of doing nothing
+``photo``               the unchanged photo, as a baseline
 ======================  ==============================================================================
 """
 
@@ -29,7 +29,7 @@ from animevid_trainer.run_networks import as_rgb
 from animevid_trainer.starting import open_any_teacher
 from animevid_trainer.stored_runs import load_generator
 
-#: (height, width) at which multiply-accumulates and speed are stated: 16:9 and a multiple of 32.
+#: (height, width) at which multiply-accumulates and speed are measured: about 16:9, multiples of 32.
 COST_SIZE = (352, 640)
 
 
@@ -38,7 +38,7 @@ Kind = Literal["style", "filters", "identity"]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """``parameters`` and ``macs`` (multiply-accumulates at ``COST_SIZE``) are None where they are not known."""
+    """``parameters`` and ``macs`` (multiply-accumulates at ``COST_SIZE``) are None if unknown."""
 
     label: str
     stylize: Callable[[Image], Image]
@@ -46,23 +46,21 @@ class Candidate:
     macs: int | None = None
     file_bytes: int | None = None
     note: str = ""
-    #: what it is compared for: a style, or what doing nothing and filters alone come to
+    #: a style, or a baseline: the unchanged photo or filters without a network
     kind: Kind = "style"
-    #: Successive frames of a clip; without it each is stylized by itself.
+    #: Stylizes successive frames of a clip; None: each frame separately.
     animate: Callable[[Sequence[Image]], list[Image]] | None = None
 
 
 def identity() -> Candidate:
-    """The photo itself."""
-    return Candidate(
-        "identity", lambda photo: photo, parameters=0, macs=0, note="the photo: does nothing", kind="identity"
-    )
+    """Return the candidate that leaves the photo unchanged."""
+    return Candidate("identity", lambda photo: photo, parameters=0, macs=0, note="the unchanged photo", kind="identity")
 
 
 def baselines() -> list[Candidate]:
-    """What every style stands beside: doing nothing, and a bilateral filter with edges drawn in black.
+    """Return the baselines: the unchanged photo, and a bilateral filter with black edges.
 
-    Some figures rise by filters alone: a style is worth what it has beyond them.
+    Filters alone improve some figures; a style is as good as its lead over them.
     """
     filters = open_any_teacher("bilateral")
     return [
@@ -73,7 +71,7 @@ def baselines() -> list[Candidate]:
 
 @contextmanager
 def open_candidate(spec: str) -> Iterator[Candidate]:
-    """The candidate ``[LABEL=]SPEC``; see the module's table.
+    """Open the candidate ``[LABEL=]SPEC``; see the module's table.
 
     Raises:
         AnimevidError: no such style, run or teacher.
@@ -109,7 +107,7 @@ def _run_candidate(run: Path) -> Candidate:
 
 @torch.no_grad()
 def stylize_with(network: nn.Module, photo: Image, *, multiple: int) -> Image:
-    """An RGB network on one image of any size: padded by reflection to its multiple, cropped back."""
+    """Run an RGB network on one image of any size: pad by reflection to its multiple, and crop the result."""
     height, width = photo.shape[:2]
     pad_h, pad_w = -height % multiple, -width % multiple
     padded = np.pad(photo, ((0, pad_h), (0, pad_w), (0, 0)), mode="symmetric")
@@ -118,7 +116,7 @@ def stylize_with(network: nn.Module, photo: Image, *, multiple: int) -> Image:
 
 @torch.no_grad()
 def count_macs(network: nn.Module, height: int, width: int) -> int:
-    """Multiply-accumulates of convolutions and linear layers on one (height, width) RGB image."""
+    """Count multiply-accumulates of convolutions and linear layers on one (height, width) RGB image."""
     total = 0
 
     def count(module: nn.Module, _: Any, output: Tensor) -> None:
@@ -128,7 +126,7 @@ def count_macs(network: nn.Module, height: int, width: int) -> int:
         elif isinstance(module, nn.Conv2d):
             total += output.numel() * module.weight[0].numel()
         elif isinstance(module, nn.ConvTranspose2d):
-            # Each input sample meets each weight of its output channels once; strides make the output larger instead.
+            # Transposed convolution: each input sample is multiplied once with each weight; strides enlarge the output.
             total += output.numel() * module.weight[:, 0].numel() // (module.stride[0] * module.stride[1])
 
     hooks = [m.register_forward_hook(count) for m in network.modules()]
@@ -154,7 +152,7 @@ def _style_candidate(spec: str) -> Iterator[Candidate]:
     with Stylizer(spec) as stylizer:
         model = stylizer.style.model
         parameters, macs = count_onnx(model)
-        # An even size is what 4:2:0 can hold; a last odd row or column is repeated.
+        # 4:2:0 needs even sizes: repeat an odd last row or column.
         yield Candidate(
             path.stem,
             lambda photo: _even(photo, lambda even: np.asarray(stylizer(even), np.uint8)),
@@ -177,7 +175,7 @@ def _even(photo: Image, stylize: Callable[[Image], Image]) -> Image:
 
 
 def count_onnx(model: bytes) -> tuple[int, int | None]:
-    """(parameters, multiply-accumulates at ``COST_SIZE`` or None where shapes cannot be inferred) of an ONNX model."""
+    """Count an ONNX model's (parameters, multiply-accumulates at ``COST_SIZE`` or None if shapes are unknown)."""
     import onnx
 
     proto = onnx.load_from_string(model)
@@ -197,7 +195,7 @@ def count_onnx(model: bytes) -> tuple[int, int | None]:
             dim.Clear()
     try:
         inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
-    except Exception:  # onnx raises its own classes for graphs that it cannot follow
+    except Exception:  # onnx raises its own classes for graphs that it cannot handle
         return parameters, None
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]

@@ -1,4 +1,4 @@
-"""What a column of figures is."""
+"""Describes a column of figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One figure: how it is headed, what it means, and which way is better (+1 up, -1 down, 0 neither)."""
+    """One figure: its heading, its meaning, and whether higher is better (+1), lower (-1) or neither (0)."""
 
     key: str
     title: str

@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 
 Features = NDArray[np.float64]
 
-# Below this many images a Fréchet distance says more about the number than about the images (Heusel et al. use
-# 50,000 and ask for at least 2,048, the feature dimension, so that covariances have full rank).
+# With fewer images, a Fréchet distance depends mainly on their number (Heusel et al. use 50,000 and require at least
+# 2,048, the feature dimension, so that covariances have full rank).
 ENOUGH_IMAGES = 2048
 
 
 def frechet_distance(first: Features, second: Features) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), Heusel et al. 2017, equation 6.
 
-    The trace of the root is the sum of the singular values of C1^(1/2) C2^(1/2), here through the centred features
-    themselves: with C = A'A, they are those of A1 A2'. Exact also where there are fewer images than dimensions.
+    The trace of the root is the sum of the singular values of C1^(1/2) C2^(1/2). It is computed from the centred
+    features: with C = A'A, these are the singular values of A1 A2'. Exact also for fewer images than dimensions.
     """
     means = first.mean(0) - second.mean(0)
     centred = [(values - values.mean(0)) / np.sqrt(max(1, len(values) - 1)) for values in (first, second)]
     traces = sum(float((values**2).sum()) for values in centred)
-    # A = QR has the same singular values as R in such a product, and R has no more rows than there are dimensions.
+    # With A = QR, R gives the same singular values in such a product, and has no more rows than dimensions.
     small = [np.asarray(np.linalg.qr(v, mode="r") if len(v) > v.shape[1] else v, np.float64) for v in centred]
     product = np.asarray(small[0] @ small[1].T, np.float64)
     root = float(np.linalg.svd(product, compute_uv=False).sum())
@@ -33,7 +33,7 @@ def frechet_distance(first: Features, second: Features) -> float:
 def kernel_distance(first: Features, second: Features) -> float:
     """Unbiased squared MMD with the kernel (x.y / d + 1)^3, Binkowski et al. 2018, section 4. May be below 0.
 
-    On Inception's features it is KID.
+    With Inception's features, this is KID.
     """
 
     def kernel(left: Features, right: Features) -> Features:
@@ -50,7 +50,7 @@ def kernel_distance(first: Features, second: Features) -> float:
 
 
 def likeness(output: Features, photos: Features, art: Features) -> float:
-    """Where the outputs stand between photos (0) and art (1): d(photos) / (d(photos) + d(art)), d the root of KID."""
+    """Position of the outputs between photos (0) and art (1): d(photos) / (d(photos) + d(art)), d the root of KID."""
     to_photos, to_art = (np.sqrt(max(0.0, kernel_distance(output, other))) for other in (photos, art))
     return float(to_photos / (to_photos + to_art)) if to_photos + to_art > 0 else 0.0
 
@@ -60,8 +60,8 @@ def kernel_distance_of_subsets(
 ) -> tuple[float, float]:
     """Mean and standard deviation of :func:`kernel_distance` over random subsets, as KID is published.
 
-    Number and size of the subsets are those of Binkowski et al., the draw is torch-fidelity's; of fewer images than
-    ``size`` a subset holds as many as the smaller set.
+    The number and size of the subsets are those of Binkowski et al., their random choice is torch-fidelity's. If there
+    are fewer images than ``size``, a subset has as many images as the smaller set.
     """
     size = min(size, len(first), len(second))
     if size == len(first) == len(second):
@@ -75,7 +75,7 @@ def kernel_distance_of_subsets(
 
 
 def divergence_score(probabilities: Features) -> float:
-    """exp(mean KL(p(y|x) || p(y))), Salimans et al. 2016: 1 (all alike, or undecided) to the number of classes."""
+    """exp(mean KL(p(y|x) || p(y))), Salimans et al. 2016: 1 (all alike, or all uncertain) to the number of classes."""
     clipped = np.clip(probabilities, 1e-12, None)
     marginal = clipped.mean(0)
     return float(np.exp((clipped * (np.log(clipped) - np.log(marginal))).sum(1).mean()))
@@ -85,9 +85,9 @@ def inception_score(logits: Features, *, splits: int = 10, seed: int = 2020) -> 
     """Mean and standard deviation of :func:`divergence_score` over ``splits`` parts of the shuffled images.
 
     Args:
-        logits: (n, classes), of Inception; n at least ``splits``
-        splits: 10 in Salimans et al.
-        seed: of the order; torch-fidelity's
+        logits: Inception's, (n, classes); n at least ``splits``
+        splits: number of parts; default 10, as in Salimans et al.
+        seed: for shuffling; the default is torch-fidelity's
     """
     count = len(logits)
     shuffled = logits[np.random.RandomState(seed).permutation(count)]
@@ -101,8 +101,8 @@ def inception_score(logits: Features, *, splits: int = 10, seed: int = 2020) -> 
 def cluster_probabilities(features: Features, reference: Features, *, clusters: int = 16, seed: int = 0) -> Features:
     """Class probabilities for :func:`divergence_score` without a classifier: (n, clusters).
 
-    Classes are the ``clusters`` centres of k-means over ``reference``; p(y|x) is the softmax of minus the squared
-    distance over the reference's mean squared distance to its centre.
+    Classes are the ``clusters`` centres of k-means over ``reference``; p(y|x) is the softmax of the negative squared
+    distance, divided by the reference's mean squared distance to its centre.
     """
     clusters = min(clusters, len(reference))
     random = np.random.default_rng(seed)

@@ -1,8 +1,8 @@
-"""A second opinion from a network that no training used: does it take the image for a drawing?
+"""Evaluates images with a network that no training used: does it classify them as drawings?
 
-The evaluator is a classifier some of whose classes are drawings (nsfwjs: drawing, hentai, neutral, porn, sexy; the
-first two are drawn). It gives the probability that an image is drawn, features for distances, and through a linear
-probe fitted on art and on *training* photos the likeness to that art. Nothing of it is committed; to get it:
+The evaluator is a classifier with classes for drawings (nsfwjs: drawing, hentai, neutral, porn, sexy; the first two are
+drawn). It returns the probability that an image is drawn and features for distances; a linear probe fitted on art and
+on *training* photos measures the likeness to that art. The network is not part of the repository; to get it:
 
     npm pack nsfwjs@4.4.0 && tar xf nsfwjs-4.4.0.tgz     (MIT; networks in package/dist/models/)
 """
@@ -25,7 +25,7 @@ from animevid_trainer.data.images import Image
 from animevid_trainer.evaluate.distances import Features
 from animevid_trainer.evaluate.keras_layers import KerasModel, read_keras_model
 
-#: Of nsfwjs' classes in their order: drawing, hentai, neutral, porn, sexy.
+#: For nsfwjs' classes in their order: drawing, hentai, neutral, porn, sexy.
 _DRAWN, _CLASSES = (0, 1), 5
 _STRENGTHS = (0.01, 0.05, 0.2, 1.0)
 _FOLDS = 5
@@ -34,7 +34,7 @@ _VIEWS = 2
 
 @dataclass(frozen=True)
 class Opinion:
-    """Of some images: ``drawn`` (n,) probabilities, ``features`` (n * views, d)."""
+    """Output for n images: ``drawn`` (n,) probabilities, ``features`` (n * views, d)."""
 
     drawn: Features
     features: Features
@@ -42,7 +42,7 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Evaluator:
-    """``name`` is the folder's: which of the package's networks it is."""
+    """One of the package's networks; ``name`` is the name of its folder."""
 
     name: str
     model: KerasModel
@@ -57,7 +57,7 @@ class Evaluator:
         return Opinion(np.array(drawn), np.concatenate(features))
 
     def _views(self, image: Image) -> Tensor:
-        """(2, 3, size, size) on [0, 1]: the largest square at either end of the longer side."""
+        """Return (2, 3, size, size) on [0, 1]: the largest square at each end of the longer side."""
         side, size = min(image.shape[:2]), self.model.size_px
         ends = (image[:side, :side], image[-side:, -side:])
         shrunk = [cv2.resize(end, (size, size), interpolation=cv2.INTER_AREA) for end in ends]
@@ -65,14 +65,14 @@ class Evaluator:
 
 
 def open_evaluator(folder: Path) -> Evaluator:
-    """The evaluator in ``folder``, ``.../dist/models/NETWORK`` of the unpacked package.
+    """Open the evaluator in ``folder``, ``.../dist/models/NETWORK`` of the unpacked package.
 
     Raises:
-        TrainingError: no model there, or one with other classes.
+        TrainingError: no model in the folder, or one with other classes.
     """
     model = read_keras_model(folder)
     if model.classes != _CLASSES:
-        raise TrainingError(f"{str(folder)!r} tells {model.classes} classes apart, nsfwjs' networks {_CLASSES}")
+        raise TrainingError(f"{str(folder)!r} has {model.classes} classes, nsfwjs' networks have {_CLASSES}")
     return Evaluator(folder.resolve().name, model)
 
 
@@ -80,8 +80,8 @@ def open_evaluator(folder: Path) -> Evaluator:
 class Probe:
     """A logistic regression between photos (0) and art (1) on an evaluator's features.
 
-    ``accuracy``: of whole images that a fold had not seen, both classes counting the same. ``strength``: of the L2
-    penalty, the one with the lowest loss on unseen folds.
+    ``accuracy``: balanced accuracy on images outside the training folds. ``strength``: the L2 penalty with the lowest
+    cross-validation loss.
     """
 
     mean: Features
@@ -92,7 +92,7 @@ class Probe:
     accuracy: float
 
     def __call__(self, features: Features) -> float:
-        """How likely the images are art, 0 to 1, on average."""
+        """Return the mean probability that the images are art, 0 to 1."""
         return float(_sigmoid(self.logits(features)).mean())
 
     def logits(self, features: Features) -> Features:
@@ -100,7 +100,7 @@ class Probe:
 
 
 def fit_probe(photos: Features, art: Features, *, seed: int = 0) -> Probe:
-    """Fit on features of both, ``_VIEWS`` rows an image. The folds never split an image.
+    """Fit a probe on features of both sets, ``_VIEWS`` rows per image; folds do not split images.
 
     Raises:
         TrainingError: fewer images than folds.

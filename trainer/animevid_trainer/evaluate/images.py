@@ -1,6 +1,7 @@
-"""Figures of one output beside its photo; all on uint8 RGB (H, W, 3), each a plain number.
+"""Figures of one output and its photo; inputs are uint8 RGB (H, W, 3), results are plain numbers.
 
-Luma is BT.601 on [0, 1]. "The photo's flat half" are the pixels where the photo, blurred by 2 px, varies least.
+Luma is BT.601 on [0, 1]. "The photo's flat half" is the half of the pixels where the photo, blurred by 2 px, varies
+least.
 """
 
 from __future__ import annotations
@@ -13,36 +14,36 @@ from animevid_trainer.data.images import Image
 
 Map = NDArray[np.float32]
 
-# Periods, in pixels, that the strides and shuffles of generators leave behind.
+# Periods of grids, in pixels, that strides and pixel shuffles of generators cause.
 _GRID_PERIODS_PX = (2, 4, 8)
 _SPECTRUM_PX = 128
 
 
 def luma_of(image: Image) -> Map:
-    """(H, W) float32 on [0, 1]."""
+    """Return the luma, (H, W) float32 on [0, 1]."""
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255.0
 
 
 def gradient_of(luma: Map) -> Map:
-    """(H, W) magnitude of the Sobel gradient over 8: the difference of neighbours on a ramp."""
+    """Return the Sobel gradient's magnitude divided by 8, (H, W): on a ramp, the difference of neighbours."""
     across = cv2.Sobel(luma, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
     down = cv2.Sobel(luma, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
     return np.asarray(np.hypot(across, down), np.float32)
 
 
 def total_variation(image: Image) -> float:
-    """Mean absolute difference of neighbours, both directions added, RGB on [0, 1]."""
+    """Return the mean absolute difference of neighbours, summed over both directions, RGB on [0, 1]."""
     values = image.astype(np.float32) / 255.0
     return float(np.abs(np.diff(values, axis=0)).mean() + np.abs(np.diff(values, axis=1)).mean())
 
 
 def line_contrast(image: Image) -> float:
-    """How strong the strongest lines are: the 99th percentile of the luma gradient."""
+    """Return the strength of the strongest lines: the 99th percentile of the luma gradient."""
     return float(np.percentile(gradient_of(luma_of(image)), 99.0))
 
 
 def line_sparsity(image: Image) -> float:
-    """How few pixels carry the lines, 0 (all alike) to 1 (one pixel): Hoyer's measure of the luma gradient.
+    """Return Hoyer's sparsity of the luma gradient: 0 if all pixels have the same, 1 if one pixel has it all.
 
     (sqrt n - L1 / L2) / (sqrt n - 1); Hoyer, JMLR 5 (2004), section 3. 0 for a flat image.
     """
@@ -55,9 +56,9 @@ def line_sparsity(image: Image) -> float:
 
 
 def edge_sharpness(image: Image) -> float:
-    """How narrow edges are: gradient at the strongest 2 % of pixels over that of the image blurred by 1.5 px.
+    """Return how narrow edges are: the gradient of the strongest 2 % of pixels, divided by that after a 1.5 px blur.
 
-    1 for edges that are soft already; about 2.5 for steps of one pixel.
+    1 for soft edges; about 2.5 for steps of one pixel.
     """
     luma = luma_of(image)
     gradient = gradient_of(luma)
@@ -68,22 +69,22 @@ def edge_sharpness(image: Image) -> float:
 
 
 def flat_half(photo: Image) -> NDArray[np.bool_]:
-    """(H, W): where the photo has no structure of its own."""
+    """Return a mask (H, W) of the half of the photo with the least structure."""
     smooth = np.asarray(cv2.GaussianBlur(luma_of(photo), (0, 0), 2.0), np.float32)
     gradient = gradient_of(smooth)
     return np.asarray(gradient <= np.median(gradient), np.bool_)
 
 
 def _deviation(luma: Map) -> Map:
-    """Standard deviation in 5x5 windows."""
+    """Return the standard deviation in 5x5 windows."""
     mean = cv2.blur(luma, (5, 5))
     return np.asarray(np.sqrt(np.maximum(cv2.blur(luma * luma, (5, 5)) - mean * mean, 0.0)), np.float32)
 
 
 def flatness(photo: Image, output: Image) -> float:
-    """Texture left inside regions: mean local deviation of the output over the photo's, in the photo's flat half.
+    """Return the texture inside regions: local deviation of the output over the photo's, in the photo's flat half.
 
-    Below 1: flatter than the photo, as paint is; above 1: texture was added.
+    Below 1: flatter than the photo, like paint; above 1: texture was added.
     """
     region = flat_half(photo)
     before = float(_deviation(luma_of(photo))[region].mean())
@@ -92,7 +93,7 @@ def flatness(photo: Image, output: Image) -> float:
 
 
 def colour_shift(photo: Image, output: Image) -> tuple[float, float]:
-    """(lightness, chroma) distance in CIE Lab after averaging over 16-px blocks: means of |dL| and of |d(a, b)|."""
+    """Return the shift of (lightness, chroma) in CIE Lab over 16-px blocks: means of |dL| and |d(a, b)|."""
 
     def lab_of(image: Image) -> NDArray[np.float32]:
         height, width = (max(1, side // 16) for side in image.shape[:2])
@@ -104,11 +105,11 @@ def colour_shift(photo: Image, output: Image) -> tuple[float, float]:
 
 
 def grid_strength(image: Image) -> float:
-    """How far a regular grid stands out of the image's own spectrum, in dB; about 0 without one.
+    """Return the strength of a regular grid above the image's spectrum, in dB; about 0 without a grid.
 
-    The power spectrum of the luma's fine residue (luma minus its 5x5 median), averaged over windowed 128-px tiles; at
-    each harmonic of the periods 2, 4 and 8 px on both axes, the power over the median of its surroundings. The largest
-    counts.
+    Averages the power spectrum of the luma's fine residue (luma minus its 5x5 median) over windowed 128-px tiles. At
+    each harmonic of the periods 2, 4 and 8 px on both axes, the power is divided by the median of its surroundings; the
+    largest ratio counts.
     """
     luma = luma_of(image)
     residue = luma - np.asarray(cv2.medianBlur(luma, 5), np.float32)
@@ -127,7 +128,7 @@ def grid_strength(image: Image) -> float:
     strongest = 1.0
     for row in steps:
         for column in steps:
-            # Straight lines of the scene put power on the axes' low end; there a grid cannot be told from them.
+            # Straight lines in the scene add power at the axes' low end, where a grid cannot be distinguished.
             if min(row, size - row) + min(column, size - column) < size // 8:
                 continue
             near = np.array(
@@ -135,21 +136,21 @@ def grid_strength(image: Image) -> float:
             )
             around = np.concatenate((near[:3].ravel(), near[8:].ravel(), near[3:8, :3].ravel(), near[3:8, 8:].ravel()))
             strongest = max(strongest, float(near[4:7, 4:7].max()) / (float(np.median(around)) + floor))
-    # The largest of the peaks' 3x3 bins exceeds the median of noise by this much on its own (exponential law).
+    # In pure noise, the largest of the peaks' 3x3 bins exceeds the median by this much (exponential distribution).
     return max(0.0, 10.0 * float(np.log10(strongest)) - 10.0)
 
 
 def disturbed(photo: Image, random: np.random.Generator, *, noise_codes: float = 2.0) -> Image:
-    """The photo as a camera would see it again: Gaussian sensor noise of ``noise_codes`` standard deviation."""
+    """Return the photo with new sensor noise: Gaussian, ``noise_codes`` standard deviation on 0..255."""
     noisy = photo.astype(np.float32) + random.normal(0.0, noise_codes, photo.shape)
     return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
 
 
 def flicker(first_photo: Image, second_photo: Image, first: Image, second: Image) -> float:
-    """How much more two outputs differ than their photos where the scene stands still: mean |d out| / mean |d photo|.
+    """Return the flicker where the scene does not move: mean |difference of outputs| / mean |difference of photos|.
 
-    Still is where the photos, blurred by 2 px, differ by less than 3 codes. 1: noise passes unchanged; 0 damps it all.
-    NaN where nothing stands still, or where the photos are the same.
+    A pixel does not move if the photos, blurred by 2 px, differ by less than 3 code values. 1: noise passes unchanged;
+    0: noise vanishes. NaN if everything moves, or if the photos are equal.
     """
     blurred = [cv2.GaussianBlur(photo, (0, 0), 2.0).astype(np.float32) for photo in (first_photo, second_photo)]
     still = np.abs(blurred[0] - blurred[1]).max(axis=2) < 3.0

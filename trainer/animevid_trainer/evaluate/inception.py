@@ -1,14 +1,14 @@
-"""The Inception network that FID, KID and the Inception Score are defined on.
+"""The Inception network that defines FID, KID and the Inception Score.
 
-Not the InceptionV3 of torchvision: it is the network of 2015-12-05 that the TensorFlow codes of Heusel et al. and
-Salimans et al. load, as pytorch-fid and torch-fidelity carry it to PyTorch. It differs in three places, which are kept:
+This is the network of 2015-12-05 that the TensorFlow code of Heusel et al. and Salimans et al. loads, as ported to
+PyTorch by pytorch-fid and torch-fidelity. It differs from torchvision's InceptionV3 in three places:
 
-- images are brought to 299 px by TensorFlow 1's bilinear resizing, whose grid begins at the corner of the first pixel
-- average pooling leaves out the padded border
-- the last block pools by the maximum
+- images are resized to 299 px by TensorFlow 1's bilinear resize, whose grid begins at the corner of the first pixel
+- average pooling ignores the padding
+- the last block uses max pooling
 
-It is written anew here, because torch-fidelity needs torchvision, which is bound to one release of torch. Held against
-torch-fidelity's own code by ``tests/trainer/test_inception.py``.
+It is implemented here because torch-fidelity needs torchvision, which requires a specific release of torch.
+``tests/trainer/test_inception.py`` compares it with torch-fidelity's code.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from torch.nn import functional as F
 from animevid_trainer.layers import rectify
 from animevid_trainer.weight_files import PublishedWeights, copy_into, fetch_weights, read_weights
 
-#: torch-fidelity's file; pytorch-fid publishes the same as ``pt_inception-2015-12-05-6726825d.pth``.
+#: torch-fidelity's file; pytorch-fid publishes the same weights as ``pt_inception-2015-12-05-6726825d.pth``.
 PUBLISHED_INCEPTION = PublishedWeights(
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
     "6726825d",
     96,
 )
-#: what ``--inception-weights`` takes instead of a file
+#: the value of ``--inception-weights`` that downloads the file
 DOWNLOAD = "download"
 
 _SIDE_PX = 299
@@ -46,7 +46,7 @@ Pool = Literal["average", "maximum", "halve"]
 
 @dataclass(frozen=True, slots=True)
 class _Conv:
-    """``name`` is the file's; ``kernel`` is (height, width). Padded to keep the size, unless it halves the size."""
+    """``name``: as in the weights file; ``kernel``: (height, width). Padded to keep the size, unless it halves it."""
 
     name: str
     outputs: int
@@ -54,7 +54,7 @@ class _Conv:
     halves: bool = False
 
 
-#: one after the other; a tuple inside forks: its convolutions see the same input and are joined
+#: convolutions in sequence; those of an inner tuple get the same input and are concatenated
 _Branch = tuple["_Conv | tuple[_Conv, _Conv]", ...]
 
 
@@ -69,7 +69,7 @@ class _ConvNorm(nn.Module):
 
 
 class _Mixed(nn.Module):
-    """Branches side by side and a pooling of the input, joined: one block of Szegedy et al. 2016, figures 5 to 7."""
+    """Parallel branches and a pooling of the input, concatenated: one block of Szegedy et al. 2016, figures 5 to 7."""
 
     def __init__(self, inputs: int, branches: Sequence[_Branch], *, pool: Pool, pool_outputs: int = 0) -> None:
         super().__init__()
@@ -173,10 +173,10 @@ def _grid_8(inputs: int, pool: Pool) -> _Mixed:
 
 
 class Inception(nn.Module):
-    """The network with the file's names. ``forward`` takes uint8 RGB (N, 3, H, W) of any size.
+    """The network, with the weights file's names. ``forward`` takes uint8 RGB (N, 3, H, W) of any size.
 
-    It returns float32 features (N, 2048) of the last pooling, which FID and KID compare, and logits (N, 1008) without
-    their bias, as the Inception Score takes them.
+    It returns float32 features (N, 2048) of the last pooling for FID and KID, and logits (N, 1008) without bias for the
+    Inception Score.
     """
 
     def __init__(self) -> None:
@@ -220,7 +220,7 @@ class Inception(nn.Module):
 
     @torch.no_grad()
     def look_at(self, images: Iterable[NDArray[np.uint8]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Features (n, 2048) and logits (n, 1008) of uint8 RGB images (H, W, 3), all of one size."""
+        """Compute features (n, 2048) and logits (n, 1008) of uint8 RGB images (H, W, 3), all of one size."""
         batch: list[NDArray[np.uint8]] = []
         found: list[tuple[Tensor, Tensor]] = []
 
@@ -240,10 +240,10 @@ class Inception(nn.Module):
 
 
 def resize_like_tensorflow1(images: Tensor, side_px: int) -> Tensor:
-    """Bilinear, float32 (N, C, H, W) -> (N, C, side_px, side_px), without antialiasing.
+    """Resize bilinearly without antialiasing: float32 (N, C, H, W) -> (N, C, side_px, side_px).
 
-    Output pixel i is at i * length / side_px of the input's pixels: TensorFlow 1's ``resize_bilinear`` with
-    ``align_corners=False``, whose pixels are points at their corners.
+    Output pixel i samples the input at i * length / side_px, like TensorFlow 1's ``resize_bilinear`` with
+    ``align_corners=False``, which places samples at pixel corners.
     """
 
     def neighbours(length: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -259,23 +259,23 @@ def resize_like_tensorflow1(images: Tensor, side_px: int) -> Tensor:
 
 
 def open_inception(weights: Path | str, *, on_progress: Callable[[int, int], None] | None = None) -> Inception:
-    """The network with the weights of a file, or with ``"download"`` those that torch-fidelity publishes.
+    """Load the network with the weights of a file or, with ``"download"``, those that torch-fidelity publishes.
 
     Args:
         weights: a ``.pth`` or ``.safetensors`` file with the names of torch-fidelity's or pytorch-fid's file
-        on_progress: told the megabytes of a download, and of the whole
+        on_progress: called with the downloaded megabytes and the total
 
     Raises:
-        TrainingError: no such file, another network's, a download that fails or whose checksum differs.
+        TrainingError: a missing file, weights of another network, a failed download, or a wrong checksum.
     """
     source = PUBLISHED_INCEPTION
     if str(weights) == DOWNLOAD:
         weights = fetch_weights(
             source,
-            what="Inception's weights, which FID, KID and the Inception Score are defined on,",
+            what="Inception's weights, which define FID, KID and the Inception Score,",
             flag="--inception-weights",
             way_out=f"fetch {source.url} ({source.megabytes} MB) elsewhere and give it with --inception-weights FILE, "
-            "or leave the option out: the other figures need no Inception",
+            "or omit the option: the other figures do not need Inception",
             on_progress=on_progress,
         )
     path = Path(weights).expanduser()
@@ -287,7 +287,7 @@ def open_inception(weights: Path | str, *, on_progress: Callable[[int, int], Non
                 copy_into(target, state, key)
     except TrainingError as error:
         raise TrainingError(
-            f"{str(path)!r} is not the Inception network of FID ({error}); torchvision's inception_v3 is another one: "
+            f"{str(path)!r} is not the Inception network of FID ({error}); torchvision's inception_v3 differs from it: "
             f"take {source.url}"
         ) from error
     return network.requires_grad_(False).eval()

@@ -1,6 +1,6 @@
-"""Keras "layers" models as TensorFlow.js packages ship them, run in PyTorch: enough of Keras for a classifier.
+"""Runs Keras "layers" models from TensorFlow.js packages in PyTorch; supports the layers of a classifier.
 
-A package holds ``model.min.js`` (the graph and the list of weights, as a JavaScript object) and ``group1-shardKofN``
+A package contains ``model.min.js`` (the graph and the list of weights, as a JavaScript object) and ``group1-shardKofN``
 files (the weights in base64, mostly quantized to 8 bits: value = code * scale + min).
 """
 
@@ -39,7 +39,7 @@ class Layer:
 class KerasModel:
     """``model(x)``, x float32 (N, 3, size_px, size_px) on [0, 1] -> (class probabilities, features).
 
-    Features are what the first fully connected layer reads: the network's last image of the whole.
+    Features are the input of the first fully connected layer.
     """
 
     layers: tuple[Layer, ...]
@@ -56,15 +56,15 @@ class KerasModel:
             if layer.kind == "Dense" and features is None:
                 features = inputs[0]
             out = values[layer.name] = layer.run(inputs)
-        assert features is not None  # read_keras_model refuses a model without a Dense layer
+        assert features is not None  # read_keras_model rejects a model without a Dense layer
         return out, features
 
 
 def read_keras_model(folder: Path) -> KerasModel:
-    """The model in ``folder`` (``model.min.js`` and its shards).
+    """Read the model in ``folder`` (``model.min.js`` and its shards).
 
     Raises:
-        TrainingError: files are missing, not of this form, or the graph has layers beyond those below.
+        TrainingError: missing files, another format, or an unsupported layer.
     """
     try:
         graph = _object_in(next(iter(sorted(folder.glob("model*.js")))).read_text("utf-8"))
@@ -83,7 +83,7 @@ def read_keras_model(folder: Path) -> KerasModel:
 
 
 def _object_in(script: str) -> dict[str, Any]:
-    """The object that a bundled CommonJS module exports, from JavaScript's notation to JSON's."""
+    """Parse the object that a bundled CommonJS module exports, by converting JavaScript notation to JSON."""
     start = script.index("{modelTopology")
     text = script[start : script.index("},{}]", start)]
     text = re.sub(r"([{,])([A-Za-z_$][\w$]*):", r'\1"\2":', text)
@@ -133,7 +133,7 @@ def _layer(node: Mapping[str, Any], weights: Weights) -> Layer:
 
 
 def _same(config: Mapping[str, Any], image: Tensor, kernel: Sequence[int]) -> Tensor:
-    """TensorFlow's "same" padding, which puts the odd pixel at the end."""
+    """Apply TensorFlow's "same" padding, which adds an odd pixel at the end."""
     if config.get("padding") != "same":
         return image
     pads = []
@@ -203,7 +203,7 @@ def _average_pool(config: Mapping[str, Any], _: Weights) -> Run:
     size, strides = tuple(config["pool_size"]), tuple(config["strides"])
 
     def run(x: list[Tensor]) -> Tensor:
-        # TensorFlow averages over what is there: the padding counts for nothing.
+        # TensorFlow's average ignores the padding.
         there = functional.avg_pool2d(_same(config, torch.ones_like(x[0][:1, :1]), size), size, strides)
         return functional.avg_pool2d(_same(config, x[0], size), size, strides) / there
 
@@ -212,7 +212,7 @@ def _average_pool(config: Mapping[str, Any], _: Weights) -> Run:
 
 def _max_pool(config: Mapping[str, Any], _: Weights) -> Run:
     if config["padding"] != "valid":
-        raise ValueError("max pooling with padding 'same' is not read")
+        raise ValueError("max pooling with padding 'same' is not supported")
     return lambda x: functional.max_pool2d(x[0], tuple(config["pool_size"]), tuple(config["strides"]))
 
 

@@ -1,4 +1,4 @@
-"""Every figure of every candidate over the same photos."""
+"""Measures every figure of every candidate over the same photos."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from animevid_trainer.perceptual import Perceptual
 log = logging.getLogger(__name__)
 
 _FEATURE_PX = 224
-# Content is compared at no more than this longest side: the feature network costs most of an evaluation's time.
+# Longest side for comparing content: the feature network takes most of an evaluation's time.
 _CONTENT_PX = 384
-# Candidates slower than this are shown fewer frames for flicker.
+# For candidates slower than this, flicker is measured on fewer frames.
 _SLOW_SECONDS = 0.5
 
 
@@ -47,32 +47,30 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "content", "content distance", "feature distance to the photo over the photo's own size; 0 is the photo", -1
     ),
-    Column(
-        "likeness", "anime-likeness", "0 where photos are, 1 where the art is: d(photos) / (d(photos) + d(art))", +1
-    ),
+    Column("likeness", "anime-likeness", "0 like photos, 1 like the art: d(photos) / (d(photos) + d(art))", +1),
     *STANDARD_COLUMNS,
     Column(
-        "evaluator_drawn", "evaluator: drawn", "share that a network, used in no training, takes for a drawing", +1, 2
+        "evaluator_drawn", "evaluator: drawn", "share that a network not used in training classifies as drawings", +1, 2
     ),
     Column(
         "evaluator_likeness",
         "evaluator: anime-likeness",
-        "probability of art, not photo: linear probe on the evaluator's features",
+        "probability of art rather than photo, by a linear probe on the evaluator's features",
         +1,
     ),
     Column(
         "judged_kernel_art",
-        "judge's kernel distance to art",
+        "evaluator: kernel distance to art",
         "kernel distance to the art in the evaluator's features, x 1000",
         -1,
         1,
     ),
-    Column("judged_frechet_art", "evaluator: Fréchet to art", "Fréchet distance to the art, judge's features", -1, 1),
+    Column("judged_frechet_art", "evaluator: Fréchet to art", "Fréchet distance in the evaluator's features", -1, 1),
     Column("kernel_art", "kernel distance to art", f"to the art, x 1000; {_NOT_INCEPTION}, no KID", -1, 1),
     Column("kernel_photos", "kernel distance to photos", f"to the photos, x 1000; {_NOT_INCEPTION}, no KID", 0, 1),
     Column("frechet_art", "Fréchet to art", f"Fréchet distance to the art; {_NOT_INCEPTION}, no FID", -1, 1),
     Column("frechet_photos", "Fréchet to photos", f"Fréchet distance to the photos; {_NOT_INCEPTION}, no FID", 0, 1),
-    Column("variety", "variety", "exp KL over clusters of the reference's features; higher is more varied", +1, 2),
+    Column("variety", "variety", "exp KL over clusters of the reference's features; higher: more varied", +1, 2),
     Column("line_contrast", "line contrast", "99th percentile of the luma gradient", +1),
     Column("line_sparsity", "line sparsity", "Hoyer: 1 if few pixels carry all edges", +1),
     Column(
@@ -82,20 +80,20 @@ COLUMNS: tuple[Column, ...] = (
     Column("flatness", "region texture", "texture inside flat regions over the photo's; below 1 is flatter", -1, 2),
     Column("lightness_shift", "lightness shift", "mean |dL| of 16-px blocks, CIE Lab", -1, 1),
     Column("chroma_shift", "chroma shift", "mean |d(a, b)| of 16-px blocks, CIE Lab", -1, 1),
-    Column("grid", "grid, dB", "how far periods of 2, 4, 8 px stand out of the spectrum; 0 is none", -1, 1),
-    Column("flat_texture", "texture on gray", "deviation of the output of a flat gray frame, codes", -1, 2),
-    Column("flicker_noise", "flicker (noise)", "change of the output over that of the photo under sensor noise", -1, 2),
-    Column("flicker_clip", "flicker (clip)", "the same in still areas of a real clip, converted as a clip", -1, 2),
+    Column("grid", "grid, dB", "strength of periods of 2, 4, 8 px above the spectrum; 0: no grid", -1, 1),
+    Column("flat_texture", "texture on gray", "deviation of the output of a flat gray frame, code values", -1, 2),
+    Column("flicker_noise", "flicker (noise)", "change of the output over the photo's under sensor noise", -1, 2),
+    Column("flicker_clip", "flicker (clip)", "the same in static areas of a real clip, converted as a clip", -1, 2),
     Column("milliseconds", "ms a frame", f"one {COST_SIZE[1]}x{COST_SIZE[0]} frame on this machine, median", -1, 1),
     Column("parameters", "parameters", "trained numbers", 0, 0),
     Column("mmacs", "MMAC", f"million multiply-accumulates at {COST_SIZE[1]}x{COST_SIZE[0]}", -1, 0),
-    Column("kilobytes", "KB", "size of the file", -1, 0),
+    Column("kilobytes", "KB", "file size", -1, 0),
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One candidate's figures (NaN where one does not apply) and its images of the shown photos."""
+    """One candidate's figures (NaN if one does not apply) and its images of the shown photos."""
 
     label: str
     note: str
@@ -106,9 +104,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured and with what. ``warnings`` say what the figures cannot.
+    """The results of an evaluation and how they were measured. ``warnings``: limits of the figures.
 
-    ``standard``: with what FID, KID and the Inception Score were computed, or why they are not there.
+    ``standard``: how FID, KID and the Inception Score were computed, or why they are missing.
     """
 
     rows: list[Row]
@@ -121,7 +119,7 @@ class Evaluation:
 
 
 def feature_vectors(images: Iterable[Image], network: Perceptual) -> Features:
-    """(n, d): each image's whole, and its two middle squares, at 224 px; the deepest layer averaged over space."""
+    """Compute features (n, d) of squares of each image at 224 px: the deepest layer, averaged over space."""
     layer = network.layers[-1]
     rows: list[Features] = []
     for image in images:
@@ -133,7 +131,7 @@ def feature_vectors(images: Iterable[Image], network: Perceptual) -> Features:
 
 
 def _views(image: Image) -> list[Image]:
-    """The largest square at each end of the longer side (scaled whole), and the middle at twice the scale."""
+    """Return the largest square at each end of the longer side, and the middle at twice the scale."""
     height, width = image.shape[:2]
     side = min(height, width)
     middle = image[(height - side // 2) // 2 :, (width - side // 2) // 2 :][: side // 2, : side // 2]
@@ -141,13 +139,13 @@ def _views(image: Image) -> list[Image]:
 
 
 def content_features(image: Image, network: Perceptual) -> Tensor:
-    """(1, C, h, w): the network's default layer, of the image shrunk to a longest side of 384 px."""
+    """Compute the network's default layer, (1, C, h, w), of the image shrunk to a longest side of 384 px."""
     with torch.no_grad():
         return network.features(tensor_of([shrink_to(image, _CONTENT_PX)]))[network.default_layer].float()
 
 
 def content_distance(photo: Tensor, output: Tensor) -> float:
-    """Mean |F(output) - F(photo)| over mean |F(photo)|, both as :func:`content_features` gives them."""
+    """Return mean |F(output) - F(photo)| / mean |F(photo)| of two results of :func:`content_features`."""
     return float((output - photo).abs().mean() / photo.abs().mean())
 
 
@@ -165,13 +163,13 @@ def evaluate_candidates(
     seed: int = 0,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
-    """Run every candidate over ``photos`` and measure. ``clip``: successive frames for flicker, all of one size.
+    """Run every candidate on ``photos`` and measure it. ``clip``: successive frames for flicker, all of one size.
 
-    ``evaluator``'s probe is fitted on ``art`` and ``training_photos``, which must not be among ``photos``. FID, KID and
-    the Inception Score need ``inception``.
+    Fits ``evaluator``'s probe on ``art`` and ``training_photos``, which must not contain any of ``photos``. FID, KID
+    and the Inception Score need ``inception``.
 
     Raises:
-        TrainingError: too few of either for the probe.
+        TrainingError: too little art or too few training photos for the probe.
     """
     warnings: list[str] = []
     fewest = min(len(photos), len(art)) if art else len(photos)
@@ -181,7 +179,7 @@ def evaluate_candidates(
             "upwards and comparable only among the candidates of this table; kernel distances are unbiased but noisy"
         )
     photo_features = feature_vectors(photos, network)
-    # The kernel's cube and the Fréchet distance depend on the features' unit: that of the photos is made 1.
+    # The kernel's cube and the Fréchet distance depend on the features' scale: normalize it to that of the photos.
     unit = float(np.sqrt((photo_features**2).mean()))
     photo_features /= unit
     art_features = feature_vectors(art, network) / unit if len(art) > 1 else None
@@ -215,7 +213,7 @@ def evaluate_candidates(
 
 
 class _Evaluation:
-    """Figures of ``evaluator`` for a set of images, against art and training photos."""
+    """Computes figures with ``evaluator`` for a set of images, compared with art and training photos."""
 
     def __init__(self, evaluator: Evaluator, training_photos: Iterable[Image], art: Sequence[Image]) -> None:
         self._evaluator = evaluator
@@ -224,7 +222,7 @@ class _Evaluation:
         self._probe = fit_probe(evaluator(photos).features if photos else np.empty((0, 1)), self._art)
         self.note = (
             f"evaluator: {evaluator.name}; its probe was fitted on {len(art)} art images and {len(photos)} training "
-            f"photos and tells {self._probe.accuracy:.0%} of unseen ones apart (cross-validated)"
+            f"photos and classifies {self._probe.accuracy:.0%} of unseen ones correctly (cross-validated)"
         )
 
     def __call__(self, images: Sequence[Image]) -> dict[str, float]:
@@ -283,7 +281,7 @@ def _measure_stability(
         reference = figures.disturbed(photo, random)
         under_noise.append(figures.flicker(photo, reference, candidate.stylize(photo), candidate.stylize(reference)))
     gray = np.full((*COST_SIZE, 3), 128, np.uint8)
-    # The outermost pixels are left out: a border is another fault than a texture.
+    # Ignore the outermost pixels: artefacts at the border are not texture.
     flat = candidate.stylize(gray)[16:-16, 16:-16].astype(np.float64)
     found = {
         "flicker_noise": float(np.nanmean(under_noise)) if np.isfinite(under_noise).any() else float("nan"),
@@ -299,7 +297,7 @@ def _measure_stability(
 
 
 def _measure_cost(candidate: Candidate, *, repeats: int = 3) -> dict[str, float]:
-    # By now it has drawn every photo: nothing is left to warm up.
+    # It has drawn every photo already, so it needs no warm-up.
     frame = np.random.default_rng(0).integers(0, 256, (*COST_SIZE, 3), np.uint8)
     seconds: list[float] = []
     while len(seconds) < repeats and sum(seconds) < 4 * _SLOW_SECONDS:
@@ -317,7 +315,7 @@ def _measure_cost(candidate: Candidate, *, repeats: int = 3) -> dict[str, float]
 
 
 def read_clip(path: Path, *, frames: int = 12, longest_px: int = 480) -> list[Image]:
-    """The first ``frames`` frames of a video, uint8 RGB, shrunk to even sides of at most ``longest_px``."""
+    """Read the first ``frames`` frames of a video, uint8 RGB, shrunk to even sides of at most ``longest_px``."""
     import av
 
     found: list[Image] = []

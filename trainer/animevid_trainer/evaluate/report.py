@@ -1,4 +1,4 @@
-"""One HTML page of an evaluation: the table, what each figure means, the images; nothing is fetched to show it."""
+"""Writes an evaluation as one self-contained HTML page: the table, the meaning of each figure, and the images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ dt { font-weight: 600 } dd { margin: 0 0 .4rem 1.2rem; color: #44506a }
   th, td { border-color: #303846 } .warning { background: #3a3113 } dd, figcaption, .baseline { color: #97a3b6 } }
 """
 
-#: an image opens large; arrows go through the candidates of its photo, at the same place on the screen
+#: a click enlarges an image; arrow keys switch between candidates of the same photo
 _SCRIPT = """
 const large = document.querySelector('dialog'), shown = large.querySelector('img'), name = large.querySelector('span');
 let row = [], at = 0;
@@ -63,10 +63,10 @@ _DIALOG = (
 def write_report(
     path: Path, evaluation: Evaluation, *, votes: Sequence[Vote] = (), title: str = "animevid evaluation"
 ) -> None:
-    """Write the page whole or not at all. ``votes``: blind votes, which are ranked in it.
+    """Write the page atomically. ``votes``: blind votes, which the page ranks.
 
     Raises:
-        OSError: not writable.
+        OSError: the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -75,7 +75,7 @@ def write_report(
 
 
 def page_of(evaluation: Evaluation, *, title: str, votes: Sequence[Vote] = ()) -> str:
-    """The page as text."""
+    """Return the page as text."""
     columns = [column for column in COLUMNS if any(column.key in row.figures for row in evaluation.rows)]
     warnings = "".join(f'<p class="warning">{html.escape(warning)}.</p>' for warning in evaluation.warnings)
     meanings = "".join(
@@ -87,18 +87,18 @@ def page_of(evaluation: Evaluation, *, title: str, votes: Sequence[Vote] = ()) -
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
         f"<h1>{html.escape(title)}</h1>"
         f"<p>{evaluation.photo_count} photos, {evaluation.art_count} art images; features by "
-        f"{html.escape(evaluation.network)}; {time.strftime('%Y-%m-%d')}. Arrows say which way is better; what is in "
-        f"italics is no style, but what doing nothing and filters alone come to.</p>"
+        f"{html.escape(evaluation.network)}; {time.strftime('%Y-%m-%d')}. Arrows show whether higher or "
+        f"lower is better. Italics mark baselines: the unchanged photo, and filters without a network.</p>"
         f"<p>{html.escape(evaluation.standard)}.</p>{warnings}"
         f'<div class="table">{_table(evaluation, columns)}</div>{_votes(votes)}'
-        f"<h2>Images</h2><p>An image opens large; the arrow keys go through the candidates.</p>"
+        f"<h2>Images</h2><p>Click an image to enlarge it; the arrow keys switch between candidates.</p>"
         f"{_images(evaluation)}<h2>What the figures mean</h2><dl>{meanings}</dl>{_DIALOG}"
         f"<script>{_SCRIPT}</script></body></html>\n"
     )
 
 
 def markdown_table(evaluation: Evaluation) -> str:
-    """The same table for a text file: one row a figure, one column a candidate."""
+    """Return the table as Markdown: one row per figure, one column per candidate."""
     lines = ["| figure | " + " | ".join(row.label for row in evaluation.rows) + " |"]
     lines.append("|---|" + "---:|" * len(evaluation.rows))
     for column in COLUMNS:
@@ -117,7 +117,7 @@ def _number(value: float, column: Column) -> str:
 
 
 def _table(evaluation: Evaluation, columns: list[Column]) -> str:
-    """A row for each figure, so that all of them are seen at once, and a column for each candidate."""
+    """Return the table: a row for each figure, so that all are visible at once, and a column for each candidate."""
     head = "".join(
         f'<th scope="col"{_class(row)} title="{html.escape(row.note)}">{html.escape(row.label)}</th>'
         for row in evaluation.rows
@@ -139,7 +139,7 @@ def _class(row: Row) -> str:
 
 
 def _is_best(evaluation: Evaluation, column: Column, row: Row) -> bool:
-    # Among styles: doing nothing would win every figure of faithfulness, filters some of the others.
+    # Compare styles only: the unchanged photo is best in every figure of faithfulness, filters in some others.
     rivals = [other.figures.get(column.key, math.nan) for other in evaluation.rows if other.kind == "style"]
     known = [rival for rival in rivals if not math.isnan(rival)]
     if column.better == 0 or len(known) < 2 or row.kind != "style":
@@ -148,7 +148,7 @@ def _is_best(evaluation: Evaluation, column: Column, row: Row) -> bool:
 
 
 def _votes(votes: Sequence[Vote]) -> str:
-    """Blind votes, question by question."""
+    """Return the ranking of blind votes for each question."""
     if not votes:
         return ""
     judges = len({vote.judge for vote in votes})
@@ -162,8 +162,8 @@ def _votes(votes: Sequence[Vote]) -> str:
         head = "<tr><th>candidate</th><th>share</th><th>95 %</th><th>won</th></tr>"
         tables += f"<h3>{html.escape(asked)}</h3><table><thead>{head}</thead><tbody>{rows}</tbody></table>"
     return (
-        f"<h2>Blind votes</h2><p>{len(votes)} votes of {judges} judges. Share: of votes that one would win against an "
-        f"average candidate (Bradley and Terry).</p>{tables}"
+        f"<h2>Blind votes</h2><p>{len(votes)} votes of {judges} judges. Share: expected share of votes won against "
+        f"an average candidate (Bradley and Terry).</p>{tables}"
     )
 
 

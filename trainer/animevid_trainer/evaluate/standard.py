@@ -1,9 +1,8 @@
-"""FID, KID and Inception Score as the literature computes them: torch-fidelity's protocol on the standard weights.
+"""FID, KID and Inception Score as in the literature: torch-fidelity's protocol with the standard weights.
 
 Fréchet Inception Distance: Heusel et al. 2017 (arXiv:1706.08500); Kernel Inception Distance: Binkowski et al. 2018
-(arXiv:1801.01401); Inception Score: Salimans et al. 2016 (arXiv:1606.03498). Studies of photo-to-anime networks give
-the FID twice: "with ani", to the drawings, how much it looks like them; "with photo", to the photos, how much of them
-is left.
+(arXiv:1801.01401); Inception Score: Salimans et al. 2016 (arXiv:1606.03498). Studies of photo-to-anime networks report
+FID twice: "with ani" to the drawings (likeness to them), "with photo" to the photos (how much of them is preserved).
 """
 
 from __future__ import annotations
@@ -24,27 +23,27 @@ from animevid_trainer.evaluate.distances import (
 )
 from animevid_trainer.evaluate.inception import PUBLISHED_INCEPTION, Inception
 
-#: The side of the squares that the published studies compare.
+#: The side of the images that published studies compare.
 SQUARE_PX = 256
 _SPLITS = 10
 
 STANDARD_COLUMNS: tuple[Column, ...] = (
-    Column("fid_ani", "FID with ani", "Fréchet Inception Distance to the art; lower is more like it", -1, 1),
+    Column("fid_ani", "FID with ani", "Fréchet Inception Distance to the art; lower: more similar", -1, 1),
     Column("fid_photo", "FID with photo", "Fréchet Inception Distance to the photos; 0 is the photos", 0, 1),
     Column("kid_ani", "KID with ani", "Kernel Inception Distance to the art, mean of 100 subsets", -1, 4),
     Column("kid_photo", "KID with photo", "Kernel Inception Distance to the photos, mean of 100 subsets", 0, 4),
-    Column("inception_score", "Inception Score", "1 (all alike) to 1,008; of 100 images or more in 10 splits", +1, 2),
+    Column("inception_score", "Inception Score", "1 (all alike) to 1,008; with 100 images or more in 10 splits", +1, 2),
 )
 
 NO_STANDARD = (
-    "No FID, KID or Inception Score: they are defined on Inception's weights, --inception-weights FILE or download "
-    f"({PUBLISHED_INCEPTION.megabytes} MB). The Fréchet and kernel distances here are in the feature network's "
-    "features and compare within this table only"
+    "No FID, KID or Inception Score: they need Inception's weights, --inception-weights FILE or download "
+    f"({PUBLISHED_INCEPTION.megabytes} MB). The Fréchet and kernel distances here use the feature network's "
+    "features and are comparable only within this table"
 )
 
 
 class StandardFigures:
-    """The figures of any set of images beside ``art`` and ``photos``, which are looked at once."""
+    """Computes the figures of sets of images, compared with ``art`` and ``photos``, whose features it computes once."""
 
     def __init__(self, network: Inception, photos: Sequence[Image], art: Sequence[Image]) -> None:
         self._network = network
@@ -55,14 +54,14 @@ class StandardFigures:
             "FID, KID and Inception Score: Inception of 2015-12-05, torch-fidelity's protocol on middle squares of "
             f"{SQUARE_PX} px"
         ) + (
-            f"; published ones are of {ENOUGH_IMAGES:,} images and more, with fewer FID comes out too high: these "
-            "compare within this table only"
+            f"; published figures use {ENOUGH_IMAGES:,} images or more. With fewer, FID is too high: these figures "
+            "are comparable only within this table"
             if few
             else ""
         )
 
     def __call__(self, images: Sequence[Image]) -> dict[str, float]:
-        """The figures by their columns' keys; those to a set of fewer than two images are left out."""
+        """Return the figures by column key, without those to a set of fewer than two images."""
         features, logits = self._look_at(images)
         splits = _SPLITS if len(images) >= _SPLITS**2 else 1
         found = {"inception_score": inception_score(logits, splits=splits)[0]}
@@ -78,10 +77,10 @@ class StandardFigures:
 
 
 def square_of(image: Image, *, side_px: int = SQUARE_PX) -> Image:
-    """The middle square of (H, W, 3) uint8, its side brought to ``side_px`` by Pillow's bilinear filter.
+    """Return the middle square of (H, W, 3) uint8, resized to ``side_px`` with Pillow's bilinear filter.
 
-    Shrinks first and cuts then, rounding as torchvision's ``Resize`` and ``CenterCrop`` do: what torch-fidelity does
-    with ``samples_resize_and_crop``.
+    Resizes first and then crops, rounding like torchvision's ``Resize`` and ``CenterCrop``, as torch-fidelity does with
+    ``samples_resize_and_crop``.
     """
     height, width = image.shape[:2]
     short, long = min(height, width), max(height, width)

@@ -1,1 +1,1 @@
-"""A survey of viewers: which of two images would one rather keep? A page that asks, votes that stay, a ranking."""
+"""A viewer survey: a page that asks for the better of two images, stored votes, and a ranking."""

@@ -1,4 +1,4 @@
-"""The page of a survey: a pair at a time for judges, the ranking for who holds the key that was printed."""
+"""The web application of a survey: pairs for judges, the ranking for holders of the printed key."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _MONTHS_SECONDS = 90 * 86400
 
 
 class Survey:
-    """Handlers of one survey.
+    """The request handlers of one survey.
 
     Args:
         exhibition: pairs and images.
-        store: where votes go.
-        key: what opens the results.
+        store: stores votes.
+        key: gives access to the results.
     """
 
     def __init__(self, exhibition: Exhibition, store: VoteStore, *, key: str) -> None:
@@ -42,7 +42,7 @@ class Survey:
         self.store = store
         self.key = key
         self._secret = secrets.token_bytes(16)
-        # Addresses of images say nothing about who drew them.
+        # Image URLs must not reveal the candidate.
         self._images = {self._address(*name): data for name, data in exhibition.images.items()}
 
     def _address(self, photo: str, candidate: str) -> str:
@@ -101,7 +101,7 @@ class Survey:
         number = sent.get("number") if isinstance(sent, dict) else None
         pair: Pair | None = pairs.get(number) if type(number) is int else None
         if pair is None:
-            raise _refused("number is no pair of this survey")
+            raise _refused("number is not a pair of this survey")
         sides = dict(zip("LR", self.exhibition.sides_for(judge, pair), strict=True))
         answers = {}
         for question in QUESTIONS:
@@ -122,7 +122,7 @@ class Survey:
             raise _refused("open the page first")
         return judge
 
-    # ---- who holds the key
+    # ---- results, with the key
 
     async def results(self, request: web.Request) -> web.StreamResponse:
         self._check_key(request)
@@ -143,11 +143,11 @@ class Survey:
 
     def _check_key(self, request: web.Request) -> None:
         if not hmac.compare_digest(request.query.get("key", "").encode(), self.key.encode()):
-            raise web.HTTPForbidden(text="the results are opened with the address that `animevid survey` printed\n")
+            raise web.HTTPForbidden(text="open the results with the address that `animevid survey` printed\n")
 
 
 def make_app(survey: Survey, guard: Guard) -> web.Application:
-    """The application, ready for ``aiohttp.web.run_app`` or a test."""
+    """Create the application, for ``aiohttp.web.run_app`` or a test."""
     app = web.Application(middlewares=[guard.middleware], client_max_size=_MAX_REQUEST_BYTES)
     app.on_response_prepare.append(add_security_headers)
     app.add_routes(
@@ -166,7 +166,7 @@ def make_app(survey: Survey, guard: Guard) -> web.Application:
 
 
 def results_page(votes: list[Vote], *, key: str) -> str:
-    """The ranking of each question, and the faults, as a page."""
+    """Return a page with the ranking of each question and the faults."""
     judges = len({vote.judge for vote in votes})
     parts = [f"<p>{len(votes)} votes of {judges} judges.</p>"]
     for question, asked in QUESTIONS.items():
@@ -179,8 +179,8 @@ def results_page(votes: list[Vote], *, key: str) -> str:
     )
     parts.append(f"<h2>Faults</h2><div class=table><table>{faults}</table></div>")
     parts.append(
-        "<p class=dim>Share: of votes that one would win against an average candidate of this survey, with a 95 % "
-        "interval (Bradley and Terry 1952). Intervals that overlap: not told apart yet.</p>"
+        "<p class=dim>Share: expected share of votes won against an average candidate of this survey, with a 95 % "
+        "interval (Bradley and Terry 1952). If intervals overlap, the order is not certain yet.</p>"
         f'<p><a class=button href="results.zip?key={html.escape(key)}">Votes as CSV</a></p>'
     )
     return (

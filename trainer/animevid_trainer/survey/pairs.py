@@ -1,4 +1,4 @@
-"""What is shown: every two candidates on every photo, to each judge in an order and on sides of its own."""
+"""The pairs of a survey: any two candidates on each photo, in an order and on sides that differ by judge."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _JPEG_QUALITY = 93
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two candidates on one photo; ``number`` is what a judge's page knows it by."""
+    """Two candidates on one photo; ``number`` identifies the pair on a judge's page."""
 
     number: int
     photo: str
@@ -30,17 +30,17 @@ class Pair:
 
 @dataclass(frozen=True)
 class Exhibition:
-    """The images of a survey as JPEG, by (photo, candidate); the photo itself has the candidate ""."""
+    """The images of a survey as JPEG, by (photo, candidate); "" is the photo itself."""
 
     pairs: tuple[Pair, ...]
     images: Mapping[tuple[str, str], bytes]
 
     def order_for(self, judge: str) -> list[Pair]:
-        """All pairs, shuffled for ``judge``, always the same way."""
+        """Return all pairs in a fixed random order for ``judge``."""
         return random.Random(f"order {judge}").sample(self.pairs, len(self.pairs))
 
     def sides_for(self, judge: str, pair: Pair) -> tuple[str, str]:
-        """(left, right) of ``pair`` for ``judge``."""
+        """Return the candidates of ``pair`` as (left, right) for ``judge``."""
         sides = [pair.first, pair.second]
         random.Random(f"sides {judge} {pair.number}").shuffle(sides)
         return sides[0], sides[1]
@@ -55,7 +55,7 @@ def hang(
     """Draw every photo with every candidate.
 
     Raises:
-        TrainingError: fewer than two candidates, or two of one name.
+        TrainingError: fewer than two candidates, or two with the same name.
     """
     images = {(name, ""): _jpeg(photo) for name, photo in photos.items()}
     names: list[str] = []
@@ -68,14 +68,14 @@ def hang(
             if on_progress is not None:
                 on_progress(candidate.label, index + 1, len(photos))
     if len(names) < 2:
-        raise TrainingError("a survey compares: name two candidates or more, e.g. runs/mine aozora")
+        raise TrainingError("a survey compares candidates: give two or more, e.g. runs/mine aozora")
     together = itertools.product(photos, itertools.combinations(names, 2))
     pairs = tuple(Pair(number, photo, *two) for number, (photo, two) in enumerate(together))
     return Exhibition(pairs, images)
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """A name for each photo: its stem, with a few digits where two have the same."""
+    """Return a name for each photo: its stem, with digits appended if two are the same."""
     stems = [path.stem for path in paths]
     return [
         stem if stems.count(stem) == 1 else f"{stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"

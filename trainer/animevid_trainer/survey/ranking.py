@@ -1,9 +1,9 @@
-"""A ranking from votes on pairs: Bradley and Terry, Biometrika 39 (1952), with intervals.
+"""Ranks candidates by votes on pairs: Bradley and Terry, Biometrika 39 (1952), with intervals.
 
-Candidate i is preferred to j with probability ``s_i / (s_i + s_j)``, s the strengths. Their logarithms are fitted by
-maximum likelihood, with half a vote added to either side of each pair that was voted on: without it a candidate that
-won every vote would be infinitely strong. Intervals are normal ones from the curvature of the likelihood; they take
-votes for independent, so those of one judge on many photos make them somewhat too narrow.
+Candidate i is preferred to j with probability ``s_i / (s_i + s_j)``, where s are strengths. The logarithms of the
+strengths are fitted by maximum likelihood, with half a vote added to both sides of each pair that has votes; otherwise
+a candidate that won every vote would be infinitely strong. Intervals follow from the curvature of the likelihood. They
+assume independent votes, so they are somewhat too narrow if one judge voted on many photos.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _PRIOR = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How a candidate stands in one question. ``share``: of votes that it would win against an average candidate of
-    this survey, with a 95 % interval from ``low`` to ``high``. ``won`` of ``votes`` were its own."""
+    """A candidate's result in one question. ``share``: expected share of votes won against an average candidate of this
+    survey, with a 95 % interval from ``low`` to ``high``. It won ``won`` of ``votes`` votes."""
 
     name: str
     share: float
@@ -35,7 +35,7 @@ class Standing:
 
 
 def rank(votes: Sequence[Vote], question: str) -> list[Standing]:
-    """The candidates by strength in ``question``, the strongest first; empty without votes."""
+    """Rank the candidates in ``question``, the strongest first; empty without votes."""
     names = sorted({name for vote in votes for name in vote.pair})
     if not names:
         return []
@@ -63,7 +63,7 @@ def rank(votes: Sequence[Vote], question: str) -> list[Standing]:
 
 
 def _fit(wins: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(log strengths with sum 0, their covariance) by Newton's method; ``wins[i, j]``: i was preferred to j."""
+    """Fit by Newton's method: (log strengths with sum 0, covariance). ``wins[i, j]``: how often i beat j."""
     played = wins + wins.T
     strengths = np.zeros(len(wins))
     for _ in range(100):
@@ -78,7 +78,7 @@ def _fit(wins: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.flo
 
 
 def _information(played: NDArray[np.float64], strengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Minus the second derivatives of the log likelihood: a graph Laplacian, whose null space is a common factor."""
+    """Return the negative Hessian of the log likelihood: a graph Laplacian, whose null space is a common factor."""
     chance = 1.0 / (1.0 + np.exp(strengths[None, :] - strengths[:, None]))
     weight = played * chance * (1.0 - chance)
     return np.asarray(np.diag(weight.sum(1)) - weight, np.float64)

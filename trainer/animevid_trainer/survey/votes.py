@@ -1,9 +1,9 @@
-"""Votes: kept in SQLite, exchanged as CSV with a key, counted.
+"""Stores votes in SQLite, exchanges them as CSV with a key, and counts them.
 
-A CSV has the header ``id,anime,post,content,faults_L,faults_R``: for each numbered pair the side (L or R) that looks
-more like a frame of an anime film, that one would rather keep (post), and that keeps more of the photo, with the faults
-of either side. What was on which side is in the key, a JSON list of ``{"id", "photo", "L", "R", "ours"}``, which judges
-do not see. ``NAME.csv`` goes with ``NAME-key.json``.
+A CSV has the header ``id,anime,post,content,faults_L,faults_R``: for each numbered pair, the side (L or R) that looks
+more like a frame of an anime film, the side that the judge would keep (post), the side that preserves more of the
+photo, and the faults of each side. The key tells which candidate was on which side; it is a JSON list of
+``{"id", "photo", "L", "R", "ours"}`` that judges do not see. ``NAME.csv`` needs ``NAME-key.json``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from animevid.errors import TrainingError
 
-#: question -> how a person is asked
+#: question -> its text for judges
 QUESTIONS = {
     "anime": "Which looks more like a frame of a hand-drawn anime film?",
     "post": "Which would you rather keep?",
@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS votes (
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """One judge's answers for one photo. ``left`` and ``right`` are names of candidates; so is each answer."""
+    """One judge's answers for one photo. ``left``, ``right`` and each answer are names of candidates."""
 
     judge: str
     photo: str
@@ -58,13 +58,13 @@ class Vote:
 
     @property
     def pair(self) -> tuple[str, str]:
-        """The candidates, in alphabetical order."""
+        """The two candidates, in alphabetical order."""
         first, second = sorted((self.left, self.right))
         return first, second
 
 
 class VoteStore:
-    """Votes in one SQLite file. A judge who votes on a pair again replaces what was there, whatever the sides."""
+    """Votes in an SQLite file. A judge's new vote on a pair replaces the old one, even if sides were swapped."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ class VoteStore:
             )  # fmt: skip
 
     def all(self) -> list[Vote]:
-        """Every vote, in the order in which they came."""
+        """Return all votes in the order of arrival."""
         with self._open() as connection:
             rows = connection.execute(
                 "SELECT judge, photo, left, right, anime, post, content, faults_left, faults_right FROM votes "
@@ -104,7 +104,7 @@ class VoteStore:
         ]
 
     def of(self, judge: str) -> set[tuple[str, tuple[str, str]]]:
-        """(photo, pair) of each vote of ``judge``."""
+        """Return (photo, pair) of each vote of ``judge``."""
         return {(vote.photo, vote.pair) for vote in self.all() if vote.judge == judge}
 
     @contextmanager
@@ -114,10 +114,10 @@ class VoteStore:
 
 
 def read_votes(path: Path) -> list[Vote]:
-    """The votes of ``NAME.csv`` by the key in ``NAME-key.json``; the judge's name is the file's.
+    """Read the votes of ``NAME.csv`` with the key ``NAME-key.json``; ``NAME`` is the judge.
 
     Raises:
-        TrainingError: a file is missing or not of this format; the line is named.
+        TrainingError: a missing file or a wrong format; the message names the line.
     """
     key_path = path.with_name(f"{path.stem}-key.json")
     try:
@@ -154,7 +154,7 @@ def _vote_of(row: dict[str, str], key: dict[int, dict[str, str]], judge: str, *,
 
 
 def write_votes(votes: Iterable[Vote], folder: Path) -> list[Path]:
-    """One ``JUDGE.csv`` and ``JUDGE-key.json`` for each judge in ``folder``; the CSVs."""
+    """Write ``JUDGE.csv`` and ``JUDGE-key.json`` for each judge to ``folder``; return the paths of the CSVs."""
     folder.mkdir(parents=True, exist_ok=True)
     by_judge: dict[str, list[Vote]] = {}
     for vote in votes:
@@ -179,7 +179,7 @@ def write_votes(votes: Iterable[Vote], folder: Path) -> list[Path]:
 
 
 def faults_of(votes: Sequence[Vote]) -> dict[str, dict[str, int]]:
-    """Candidate -> fault -> how often it was named, the most frequent first."""
+    """Return candidate -> fault -> how often judges named it, the most frequent first."""
     counts: dict[str, dict[str, int]] = {}
     for vote in votes:
         for name, faults in ((vote.left, vote.faults_left), (vote.right, vote.faults_right)):

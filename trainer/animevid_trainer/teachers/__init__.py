@@ -4,7 +4,7 @@
 spec                              teacher
 ================================  ====================================================================================
 ``aozora:FOLDER``                 bright summer day, thin toned lines, luminous sky
-``ehon:FOLDER``                   picture book: creamy light, brush dabs, sepia lines
+``ehon:FOLDER``                   picture book: creamy light, brush dabs, sepia lines
 ``cel:FOLDER``                    flat two- and three-tone shading, clean dark contours
 ``cartoongan:FILE``               a published CartoonGAN generator's weights (``.safetensors``)
 ``bilateral``                     a bilateral filter with black edges, the baseline of evaluations
