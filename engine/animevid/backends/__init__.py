@@ -1,8 +1,8 @@
 """Backends execute a style's network. ``open_backend`` picks one; all implement ``base.Backend``.
 
-A backend is a module with one class; adding one is a line in ``_REGISTRY`` (and in ``_AUTO_ORDER`` where ``auto`` is to
-take it), or in another package an entry point of the group ``animevid.backends`` (``name = "package.module:Class"``).
-Modules are imported on demand, so a runtime that is not installed costs nothing.
+A backend is a module with one class; adding one takes a line in ``_REGISTRY`` (and in ``_AUTO_ORDER`` if ``auto``
+should use it), or in another package an entry point of the group ``animevid.backends`` (``name =
+"package.module:Class"``). Modules are imported on demand, so a runtime that is not installed costs nothing.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _REGISTRY: dict[str, tuple[str, str]] = {
 }
 _ENTRY_POINTS = "animevid.backends"
 
-#: What ``auto`` tries, in order, on a machine with an NVIDIA GPU and on any machine. ONNX Runtime is always installed;
-#: other backends are chosen by name.
+#: The backends that ``auto`` tries, in order, on a machine with an NVIDIA GPU and on any machine. ONNX Runtime is
+#: always installed; other backends are chosen by name.
 _AUTO_GPU_ORDER: tuple[str, ...] = ("tensorrt", "torch")
 _AUTO_ORDER: tuple[str, ...] = ("onnxruntime", "openvino", "mnn", "torch")
 
 
 @dataclass(frozen=True, slots=True)
 class BackendStatus:
-    """``unavailable_reason``: one line with the way out; ``None`` where the backend can be used."""
+    """``unavailable_reason``: one line with a remedy; ``None`` if the backend can be used."""
 
     name: str
     unavailable_reason: str | None
@@ -58,8 +58,8 @@ def backend_class(name: str) -> type[Backend]:
     """The class of a backend; its module is imported now.
 
     Raises:
-        UsageError: no backend of that name.
-        BackendError: it comes from another package, and cannot be imported or is no backend.
+        UsageError: no backend has that name.
+        BackendError: it comes from another package and cannot be imported, or is no backend.
     """
     if name in _REGISTRY:
         module, attribute = _REGISTRY[name]
@@ -107,17 +107,17 @@ def open_backend(
 ) -> Backend:
     """Open ``model`` (a serialized ONNX file).
 
-    ``backend`` ``"auto"`` takes the GPU where one can be used, else the first CPU runtime that is installed, and says
-    why in one line of the log; a GPU that fails later is replaced in the same way (``backends.auto``). ``threads`` 0
-    lets it choose; ``device`` is ``"auto"``, ``"cpu"`` or what the backend knows (``"cuda:0"``).
+    ``backend`` ``"auto"`` takes a GPU if one can be used, else the first installed CPU runtime, and logs the reason in
+    one line; a GPU that fails later is replaced in the same way (``backends.auto``). ``threads`` 0: the backend
+    chooses. ``device`` is ``"auto"``, ``"cpu"`` or a name that the backend supports (``"cuda:0"``).
 
-    ``concurrency``: how many frames will be run at once; a backend that is ``faster_concurrently`` gets that part of
-    the threads for each. ``int8`` is asked for the style's INT8 model and card where the backend ``prefers_int8``.
+    ``concurrency``: how many frames will run at once; a backend that is ``faster_concurrently`` divides the threads
+    among them. ``int8`` returns the style's INT8 model and card; it is called if the backend ``prefers_int8``.
 
     Raises:
         UsageError: an unknown backend or device, or a negative number of threads.
         BackendError: the runtime is missing or refuses the model.
-        DeviceError: the device is not there.
+        DeviceError: the device does not exist.
     """
     if threads < 0:
         raise UsageError(f"{threads = } must be 0 (the backend chooses) or more")
@@ -130,7 +130,7 @@ def open_backend(
         what, its_card = smaller or (model, card)
         backend = kind.open(what, its_card, threads=share, device=where)
         if where == "auto" and backend.device_name == "CPU" and kind.runs_on_cpu("cpu"):
-            # A runtime that could use a GPU and found none: the faster CPU runtimes have not been tried yet.
+            # This runtime supports GPUs but found none; the faster CPU runtimes have not been tried yet.
             backend.close()
             return opened(kind, "cpu", at_once)
         return backend

@@ -1,9 +1,9 @@
-"""``--backend auto``: the GPU where one can be used, the CPU elsewhere, and one line in the log that says why.
+"""``--backend auto``: the GPU if one can be used, else the CPU, with the reason in one line of the log.
 
-The line is a warning where there is an NVIDIA driver or card; elsewhere no GPU is expected, and only ``-v`` shows it.
+The line is a warning if there is an NVIDIA driver or card; otherwise no GPU is expected, and only ``-v`` shows it.
 
-The same holds later: a GPU that refuses its first frame (no engine can be built, no memory, an engine of another GPU)
-or is lost in the middle is replaced by the CPU, and the current frame is drawn again there, so nothing is lost.
+The same applies later: a GPU that fails at its first frame (no engine can be built, no memory, an engine of another
+GPU) or is lost during a run is replaced by the CPU, which repeats the current frame, so no frame is lost.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def open_auto(
                     said = str(error)
                 else:
                     return AutoBackend(opened, open_later) if device == "auto" else opened
-            # The first reason is the relevant one with a GPU; the others' are for -v.
+            # With a GPU the first reason is the relevant one; the others are only logged for -v.
             _LOG.debug("%s: %s", kind.name, said)
             reason = reason or said
     backend = open_other(device)
@@ -128,7 +128,7 @@ class AutoBackend(Backend):
 
 
 def driver_library_is_there() -> bool:
-    """Whether the system's loader finds NVIDIA's driver. It takes a millisecond and does not test the driver."""
+    """Whether the system's loader finds NVIDIA's driver library. Takes a millisecond; does not test the driver."""
     try:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -155,7 +155,7 @@ def _gpu_is_expected() -> bool:
 
 
 def _nvidia_card_is_there() -> bool:
-    """An NVIDIA display device on the PCI bus, as Linux lists it; false where it cannot be told."""
+    """Whether Linux lists an NVIDIA display device on the PCI bus; false if unknown."""
     for device in _PCI_DEVICES.glob("*"):
         with suppress(OSError):
             vendor, kind = ((device / name).read_text() for name in ("vendor", "class"))

@@ -23,7 +23,7 @@ class Backend(ABC):
 
     A backend is opened on a model and closed (context manager). ``run`` may be called from several threads at once
     and releases the GIL while it computes. ``preferred_batch``: the number of
-    frames per call when that many wait; any batch of 1 or more is accepted.
+    frames per call if that many are waiting; any batch of 1 or more is accepted.
     """
 
     name: ClassVar[str]
@@ -32,7 +32,7 @@ class Backend(ABC):
 
     @classmethod
     def runs_on_cpu(cls, device: str) -> bool:
-        """Whether ``device`` (``"auto"``, ``"cpu"``, ...) is the CPU here, so that pixel kernels may do part of it."""
+        """Whether ``device`` (``"auto"``, ``"cpu"``, ...) is the CPU here, so that pixel kernels may help."""
         return False
 
     @classmethod
@@ -43,7 +43,7 @@ class Backend(ABC):
     @classmethod
     @abstractmethod
     def unavailable_reason(cls) -> str | None:
-        """One line saying why this backend cannot be used here and the way out; ``None`` if it can."""
+        """One line with the reason why this backend cannot be used here, and a remedy; ``None`` if it can."""
 
     @classmethod
     @abstractmethod
@@ -70,11 +70,11 @@ class Backend(ABC):
 
     @property
     def frame_runner(self) -> FrameRunner | None:
-        """Takes whole frames and keeps them on its device throughout; ``None`` where only ``run`` is offered."""
+        """The runner for whole frames, which keeps them on its device; ``None`` if the backend only has ``run``."""
         return None
 
     def fall_back(self, error: BackendError) -> bool:
-        """Switch to another runtime after ``error``, from the next call on; false where there is none."""
+        """Switch to another runtime after ``error``, from the next call on; false if there is none."""
         return False
 
     @abstractmethod
@@ -125,7 +125,7 @@ def check_batch(batch: Tensor, card: StyleCard) -> None:
 
 def check_output(output: Tensor, batch: Tensor, card: StyleCard) -> None:
     """Raises:
-    BackendError: the network changed the shape, or gave NaN or infinity.
+    BackendError: the network changed the shape, or returned NaN or infinity.
     """
     if output.shape != batch.shape:
         raise BackendError(
@@ -136,6 +136,6 @@ def check_output(output: Tensor, batch: Tensor, card: StyleCard) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of a runtime's message, without its source locations' trail, for an error of ours."""
+    """The first line of a runtime's error message, without source locations."""
     text = str(error).strip()
     return text.splitlines()[0][:300] if text else type(error).__name__

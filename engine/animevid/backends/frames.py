@@ -15,7 +15,7 @@ from animevid.pixels.resize import Size
 
 
 class PendingFrame(Protocol):
-    """A frame that is being drawn."""
+    """A frame that is being stylized."""
 
     def result(self) -> PlanesYUV420:
         """Wait for it. May be called again, from any thread; the frame has the tags and the alpha of its source.
@@ -28,11 +28,11 @@ class PendingFrame(Protocol):
 
 class FrameRunner(Protocol):
     def takes(self, planes: PlanesYUV420, net_size: Size) -> bool:
-        """Whether it can draw such a frame with the network at ``net_size`` (height, width); else use ``run``."""
+        """Whether it can stylize such a frame with the network at ``net_size`` (height, width); else use ``run``."""
         ...
 
     def is_ready(self, planes: PlanesYUV420, net_size: Size) -> bool:
-        """Whether such a frame is drawn at once, with nothing to build or open first."""
+        """Whether such a frame can start immediately, with nothing to build or open first."""
         ...
 
     def prepare(self, planes: PlanesYUV420, net_sizes: Sequence[Size]) -> None:
@@ -43,11 +43,11 @@ class FrameRunner(Protocol):
         ...
 
     def new_deflicker(self) -> object:
-        """For ``submit`` with each frame of one stream: what only noise changed settles (``pixels.deflicker``)."""
+        """The temporal filter of one stream, for ``submit`` with each of its frames (``pixels.deflicker``)."""
         ...
 
     def has_changed(self, before: PlanesYUV420, now: PlanesYUV420, *, floor: NoiseFloor) -> bool:
-        """``pixels.change.has_changed`` of two frames in the device's memory, of one size, depth and colour.
+        """``pixels.change.has_changed`` for two frames in device memory, of one size, depth and colour.
 
         Raises:
             DeviceError: the device failed.
@@ -64,9 +64,9 @@ class FrameRunner(Protocol):
     ) -> Sequence[PendingFrame]:
         """Start ``frames`` at once: neighbours of one size and depth run as one batch.
 
-        ``deflicker``: of ``new_deflicker``, where the frames are the next ones of its stream.
+        ``deflicker``: from ``new_deflicker``; the frames must be the next ones of its stream.
 
-        Blocks while the device has all the work that it can hold.
+        Blocks while the queue of the device is full.
 
         Raises:
             DeviceError: the device failed, or has no room.

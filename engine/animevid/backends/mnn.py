@@ -1,5 +1,5 @@
 """MNN on CPUs (``pip install MNN``): its Winograd convolutions make plain 3x3 networks 1.6 times as fast in float32 as
-ONNX Runtime on a CPU with AVX2 and no VNNI.
+ONNX Runtime on a CPU with AVX2 but without VNNI.
 
 MNN reads its own format only. The converter is a native module of its wheel, which is called directly in a child
 process (it prints, and reports failure with exit code 0); MNN's converter *script*, which installs a telemetry package
@@ -158,7 +158,7 @@ def convert_to_mnn(model: bytes, *, folder: Path | None = None) -> Path:
 
 @contextmanager
 def _native_output_to_stderr() -> Iterator[None]:
-    """MNN prints about the CPU on stdout when it loads, where ``--progress json`` must be alone."""
+    """MNN prints about the CPU on stdout when it loads, which is reserved for ``--progress json``."""
     sys.stdout.flush()
     kept = os.dup(1)
     try:

@@ -1,4 +1,4 @@
-"""ONNX Runtime: the backend that is always there. CPU, and CUDA where the installed build has it.
+"""ONNX Runtime: the backend that is always installed. CPU, and CUDA if the installed build has it.
 
 Session options are chosen by measurement (packed nets of 1.0 and 1.5 GMAC at 640x360, 2 threads, beside a busy codec;
 CPU time a frame against the default's):
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-_FATAL_ONLY = 4  # ONNX Runtime would print to stderr what it raises anyway
+_FATAL_ONLY = 4  # ONNX Runtime would also print to stderr what it raises
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
@@ -62,7 +62,7 @@ class OnnxRuntimeBackend(Backend):
         self._output_name: str = session.get_outputs()[0].name
         first = given.shape[0] if given.shape else None
         self._fixed_batch = first if isinstance(first, int) and first > 0 else None
-        #: What stops each run that is under way.
+        #: The run options that can stop each running call.
         self._running: set[Any] = set()
         self._max_seconds = max_seconds
 
@@ -86,7 +86,7 @@ class OnnxRuntimeBackend(Backend):
     def open(cls, model: bytes, card: StyleCard, *, threads: int = 0, device: str = "auto") -> Self:
         import onnxruntime
 
-        onnxruntime.disable_telemetry_events()  # Windows has no variable for it (animevid/__init__.py sets that)
+        onnxruntime.disable_telemetry_events()  # Windows ignores the variable that animevid/__init__.py sets
         providers = _providers(device, onnxruntime.get_available_providers())
         if providers != [_CPU]:
             _preload_cuda()
@@ -100,7 +100,7 @@ class OnnxRuntimeBackend(Backend):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = onnxruntime.InferenceSession(model, options, providers=providers)
-        except Exception as error:  # its exception classes share no base but Exception
+        except Exception as error:  # the only base of its exception classes is Exception
             raise BackendError(f"ONNX Runtime refuses the style {card.name!r} ({one_line(error)})") from error
         if len(session.get_inputs()) != 1 or not session.get_outputs():
             raise BackendError(f"the style {card.name!r} has {len(session.get_inputs())} inputs; one frame is given")
@@ -114,7 +114,7 @@ class OnnxRuntimeBackend(Backend):
             card,
             description=f"onnxruntime {onnxruntime.__version__} {place}{precision}",
             on_gpu=on_gpu,
-            # A network without loops ends by itself, however large it is.
+            # A network without loops always terminates.
             max_seconds=seconds_allowed() if may_loop(model) else None,
         )
 
@@ -197,8 +197,8 @@ def _providers(device: str, present: list[str]) -> list[Any]:
     """ONNX Runtime's provider list for ``device``.
 
     Raises:
-        UsageError: a device that this backend does not know.
-        DeviceError: CUDA was asked for and this build has none.
+        UsageError: a device that this backend does not support.
+        DeviceError: CUDA was requested and this build has none.
     """
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device)
     if match is None:
@@ -211,9 +211,9 @@ def _providers(device: str, present: list[str]) -> list[Any]:
 
 
 def _preload_cuda() -> None:
-    """Load CUDA and cuDNN of NVIDIA's wheels (``onnxruntime-gpu[cuda,cudnn]``), which no loader's path leads to.
+    """Load CUDA and cuDNN from NVIDIA's wheels (``onnxruntime-gpu[cuda,cudnn]``), which are not on the loader's path.
 
-    The function prints what it does not find; a system's own libraries may serve all the same.
+    The function prints missing libraries, but those of the system may still be found.
     """
     import onnxruntime
 

@@ -1,6 +1,6 @@
 """OpenVINO on Intel and ARM CPUs (``pip install openvino``). Faster than ONNX Runtime where the CPU has VNNI or AMX.
 
-``import openvino`` reports to its maker's web analytics through the package ``openvino-telemetry``. animevid sends no
+``import openvino`` reports to its vendor's web analytics through the package ``openvino-telemetry``. animevid sends no
 telemetry, so that package is hidden while OpenVINO is imported; OpenVINO then uses its own silent stub.
 """
 
@@ -32,7 +32,7 @@ class OpenVinoBackend(Backend):
         self._compiled: openvino.CompiledModel | None = compiled
         self._card = card
         self._description = description
-        # A request serves one caller at a time; as many are made as callers came at once.
+        # A request serves one caller at a time; one is created per concurrent caller.
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         first = compiled.input(0).partial_shape[0]
         self._fixed_batch: int | None = first.get_length() if first.is_static else None
@@ -52,7 +52,7 @@ class OpenVinoBackend(Backend):
         settings = {
             "INFERENCE_NUM_THREADS": count,
             "PERFORMANCE_HINT": "LATENCY",
-            # Its own choice on AMX is bfloat16: 8 bits of mantissa show as bands in a sky.
+            # Its default on AMX is bfloat16, whose 8 bits of mantissa cause banding in skies.
             "INFERENCE_PRECISION_HINT": "f32",
         }
         try:
@@ -119,10 +119,10 @@ def _import_without_telemetry() -> Any:
 
 @functools.cache
 def shared_core() -> Any:
-    """OpenVINO's ``Core``: one for the process, never freed; everything in animevid opens models with it.
+    """The process's only OpenVINO ``Core``, never freed; all models are opened with it.
 
-    Each ``Core`` gives the thread a stack for signal handlers and unmaps it at its end; two that end in the order in
-    which they began leave the thread with a stack that is gone, and the next signal (Ctrl-C) is a segmentation fault.
+    Each ``Core`` sets an alternate signal stack for the thread and unmaps it when destroyed. Two that are destroyed in
+    the order of their creation leave the thread with an unmapped stack, and the next signal (Ctrl-C) crashes.
 
     Raises:
         ImportError: OpenVINO is not installed.
@@ -135,5 +135,5 @@ def _infer(request: Any, batch: Tensor) -> Tensor:
         request.infer([batch], share_inputs=True)
     except Exception as error:
         raise BackendError(f"OpenVINO failed on {batch.shape} ({one_line(error)})") from error
-    # The request's own buffer is written again by its next run.
+    # Copy: the next run overwrites the request's buffer.
     return np.array(request.get_output_tensor(0).data, np.float32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-#: A network of a few milliseconds is cut into slices too thin to share among more threads than this.
+#: With more threads, the slices of a network that takes a few milliseconds become too small to gain speed.
 _MAX_THREADS = 16
 
 

@@ -1,7 +1,8 @@
-"""PyTorch, where it is installed (for training, say): CPU, or CUDA in half precision with CUDA graphs.
+"""PyTorch, if installed (for example for training): CPU, or CUDA in half precision with CUDA graphs.
 
-The generator is read from the style's ONNX graph itself, operator by operator, so any style runs whose operators are in
-``OPERATORS``; no second copy of the weights and no Python class is needed. On CUDA the graph is made half precision
+The network is built from the style's ONNX graph, operator by operator, so any style runs whose operators are in
+``OPERATORS``; no second copy of the weights and no Python class is needed. On CUDA the graph is converted to half
+precision
 (``animevid.gpu.precision``: norm statistics stay float32), runs in channels-last memory, and is captured once for
 each shape. Nothing else in the engine imports torch.
 """
@@ -62,7 +63,7 @@ class TorchBackend(Backend):
     def open(cls, model: bytes, card: StyleCard, *, threads: int = 0, device: str = "auto") -> Self:
         try:
             import torch
-        except (ImportError, OSError) as error:  # a library of CUDA's that is not there, say
+        except (ImportError, OSError) as error:  # for example a missing CUDA library
             raise BackendError(f"torch cannot be loaded ({one_line(error)}); install it again") from error
         where = device_named(device)
         count = threads or default_threads()
@@ -72,7 +73,7 @@ class TorchBackend(Backend):
 
                 model = to_half(model)
             else:
-                torch.set_num_threads(count)  # of the whole process: PyTorch knows no other
+                torch.set_num_threads(count)  # for the whole process: PyTorch has no other setting
             network = TorchNetwork(model, where)
         except AnimevidError as error:
             raise BackendError(f"torch refuses the style {card.name!r} ({error})") from error
@@ -127,7 +128,7 @@ class TorchBackend(Backend):
         from animevid.gpu.fatbin import load_fatbin
         from animevid.gpu.renderer import SlotRunner
 
-        # The context of torch itself: both retain the device's primary one.
+        # The same context as torch: both retain the device's primary one.
         device = self._resources.enter_context(open_device(self._device.index or 0))
         fatbin = load_fatbin(driver_version=device.driver_version)
         runner = SlotRunner(device, self._card, self._open_network, kernels=fatbin, batch=self.preferred_batch)
@@ -163,9 +164,9 @@ class TorchBackend(Backend):
             captured = self._captured.get(batch.shape)
             if captured is None:
                 if len(self._captured) >= MAX_GRAPHS:
-                    self._captured.pop(next(iter(self._captured)))  # done: every call waits for its own end
+                    self._captured.pop(next(iter(self._captured)))  # unused: every call waits for its own end
                 captured = self._captured[batch.shape] = HostFed(network, batch.shape, self._device)
             return captured(batch)
 
 
-# ---- operators: each maker takes a node's attributes and the opset, and gives a function of the node's inputs ----
+# ---- operators: each maker takes a node's attributes and the opset, and returns a function of its inputs ----

@@ -21,7 +21,7 @@ MAX_GRAPHS = 4
 CAPTURING = threading.Lock()
 
 
-#: What CUDA says, in torch's errors, once the context is dead.
+#: Parts of torch's error messages once the CUDA context is lost.
 SIGNS_OF_LOSS = ("illegal memory access", "launch failure", "unspecified launch", "ECC error", "launch timed out")
 
 
@@ -44,25 +44,25 @@ class CapturedGraph:
         self.source = torch.zeros(shape, dtype=torch.float32, device=device)
         # Capturing needs a stream that is not the default one; replaying may be on any.
         self.stream, pool = shares or stream_and_pool(device)
-        # It is ordered after nothing by itself: weights and zeros were written on the stream that is current here.
+        # Wait for the current stream, on which weights and zeros were written.
         self.stream.wait_stream(torch.cuda.current_stream(device))
         with (
             torch.cuda.stream(self.stream),
             torch.inference_mode(),
-            # Shapes never change: cuDNN measures its algorithms in the first run, and the captured one takes the best.
-            CAPTURING,  # before the flags, which are the process's: two that overlap would restore each other's
+            # Shapes never change: cuDNN benchmarks its algorithms in the first run, and the capture uses the fastest.
+            CAPTURING,  # before the flags, which are global: two overlapping captures would restore each other's
             torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True),
         ):
             for _ in range(3):
                 network(self.source)
             self.stream.synchronize()
             self._graph = torch.cuda.CUDAGraph()
-            # Only this thread's calls may spoil the capture: others decode, wait for frames and allocate meanwhile.
+            # Only this thread's calls may invalidate the capture: other threads decode, wait and allocate meanwhile.
             with torch.cuda.graph(self._graph, pool=pool, stream=self.stream, capture_error_mode="thread_local"):
                 self.target = network(self.source)
 
     def replay(self) -> None:
-        """Draw ``source`` into ``target``, on the current stream."""
+        """Stylize ``source`` into ``target``, on the current stream."""
         self._graph.replay()
 
 
@@ -87,7 +87,7 @@ class HostFed:
 
         captured = self._captured
         with torch.cuda.stream(captured.stream):
-            # Free to be written: the last call waited for what read it.
+            # Free to write: the last call waited for its reader.
             self._pinned.numpy()[:] = batch
             captured.source.copy_(self._pinned, non_blocking=True)
             captured.replay()
@@ -96,10 +96,10 @@ class HostFed:
 
 
 class SlotNetwork:
-    """The network as slots call it (``gpu.slots.Network``): on their streams and memory. Never run on a GPU yet.
+    """The network for slots (``gpu.slots.Network``), on their streams and memory. Never run on a GPU yet.
 
-    Each slot and shape has a graph of torch's own, with torch's memory; hence it cannot be captured into another. A
-    slot's graphs share that memory: they never run at once, and each reads and writes tensors that stay its own.
+    Each slot and shape has its own torch graph, with torch's memory, so it cannot be captured into another graph. The
+    graphs of a slot share that memory: they never run at once, and each has its own input and output tensors.
     """
 
     half = False
@@ -142,12 +142,12 @@ class SlotNetwork:
 
         self._captured.clear()
         self._shared.clear()
-        # Slots take their memory from the driver: what torch keeps for later is lost to them.
+        # Slots allocate from the driver, which cannot use the memory that torch's cache holds.
         torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Also where it ended a capture, whose own complaint then hides it."""
+    """Whether memory ran out, even during a capture, whose own error then hides the cause."""
     import torch
 
     while error is not None:
@@ -167,7 +167,7 @@ def device_error(error: RuntimeError, shape: tuple[int, ...]) -> DeviceError:
 
 
 class _Memory:
-    """Device memory that is not torch's, in the form that ``torch.as_tensor`` reads."""
+    """Device memory not owned by torch, in the form that ``torch.as_tensor`` accepts."""
 
     def __init__(self, address: int, shape: tuple[int, ...]) -> None:
         self.__cuda_array_interface__ = {"shape": shape, "typestr": "<f4", "data": (address, False), "version": 3}

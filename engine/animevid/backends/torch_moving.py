@@ -1,6 +1,6 @@
-"""ONNX's operators that move values and compute nothing (shapes, slices, layouts), as functions of torch.
+"""ONNX operators that only move values (shapes, slices, layouts), as torch functions.
 
-What belongs to the graph's own arithmetic on shapes are arrays of the host; frames are tensors.
+Values of the graph's shape arithmetic are NumPy arrays on the host; frames are tensors.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class Numbers:
-    """A node's constants on the host, as tensors beside a frame. Made once: a capture refuses copies to it."""
+    """A node's host constants as tensors on the device of a frame. Made once, since a capture forbids copies."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[Any, ...], torch.Tensor] = {}
 
     def beside(self, like: torch.Tensor, value: Any, *, dtype: torch.dtype | None = None) -> torch.Tensor:
-        """``value`` on the device of ``like``, in its dtype unless another is asked for; a tensor is itself."""
+        """``value`` on the device of ``like``, with its dtype unless another is given; a tensor is kept."""
         if not isinstance(value, np.ndarray):
             tensor: torch.Tensor = value
             return tensor
@@ -61,7 +61,7 @@ def gather(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
 
 
 def gather_nd(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
-    """Of indices ``(K, 1)``, which choose along the first axis: exporters make that of ``x[:, order]``."""
+    """Only for indices ``(K, 1)``, which select along the first axis: exporters write ``x[:, order]`` so."""
     numbers = Numbers()
     if attributes.get("batch_dims", 0):
         raise BackendError("GatherND with batch_dims is not known to the backend torch; use onnxruntime")
@@ -146,7 +146,7 @@ def space_to_depth(attributes: dict[str, Any], opset: int) -> Callable[..., Any]
     from torch.nn import functional
 
     def run(x: Any) -> Any:
-        if x.shape[1] != 1:  # of more channels, torch orders them differently
+        if x.shape[1] != 1:  # with more channels, torch orders them differently
             raise BackendError(
                 f"SpaceToDepth of {x.shape[1]} channels is not known to the backend torch; use onnxruntime"
             )

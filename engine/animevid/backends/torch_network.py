@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One node, ready to run: values by name in, values by name out."""
+    """One node, ready to run: reads and writes values by name."""
 
     function: Callable[..., Any]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    dead_after: tuple[str, ...]  # values that are not read again: their memory is freed
+    dead_after: tuple[str, ...]  # values that are not read again, to be freed
 
 
 class TorchNetwork:
     """An ONNX graph as a list of PyTorch calls.
 
     Raises:
-        BackendError: not one input, or an operator that is not in ``OPERATORS``.
+        BackendError: not exactly one input, or an operator that is not in ``OPERATORS``.
     """
 
     def __init__(self, model: bytes, device: torch.device) -> None:
@@ -57,7 +57,7 @@ class TorchNetwork:
             else:  # sizes, axes, scales: read by the host
                 self._constants[name] = array
         if device.type == "cuda":
-            # Layouts are changed by kernels on this thread's stream; graphs run on others.
+            # Kernels on this thread's stream convert the layouts; graphs run on other streams.
             torch.cuda.synchronize(device)
         opset = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
         self._steps = _steps(graph, opset, keep={self._output, *self._constants})
@@ -96,7 +96,7 @@ def _steps(graph: onnx.GraphProto, opset: int, *, keep: set[str]) -> list[_Step]
 
 def device_named(name: str) -> torch.device:
     """Raises:
-    UsageError: a device that torch does not know.
+    UsageError: a device that torch does not support.
     DeviceError: no CUDA here.
     """
     import torch

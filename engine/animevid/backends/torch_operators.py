@@ -1,4 +1,4 @@
-"""ONNX's operators as functions of torch: what :class:`TorchBackend` runs styles with."""
+"""ONNX operators as torch functions, with which :class:`TorchBackend` runs styles."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _torch(path: str) -> Maker:
 
 
 def _arithmetic(path: str) -> Maker:
-    """A binary operator whose operand may be a host's array."""
+    """A binary operator; operands may be arrays on the host."""
 
     def make(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
         import torch
@@ -215,7 +215,7 @@ def _average_pool(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
 
 
 def _extreme(name: str) -> Maker:
-    """``Min`` or ``Max`` of any number of tensors, some of which may be the host's."""
+    """``Min`` or ``Max`` of any number of tensors; some may be arrays on the host."""
     return lambda attributes, opset: _over_all(name)
 
 
@@ -254,7 +254,7 @@ def _over_all(name: str) -> Callable[..., Any]:
 
     def run(*terms: Any) -> Any:
         like = next((term for term in terms if not isinstance(term, np.ndarray)), None)
-        if like is None:  # numbers of the graph's own arithmetic, on shapes say
+        if like is None:  # values of the graph's shape arithmetic
             return functools.reduce(getattr(np, _NUMPY_NAMES.get(name, name)), terms)
         return functools.reduce(function, (numbers.beside(like, term) for term in terms))
 

@@ -1,4 +1,4 @@
-"""Styles: the card that says what a network expects, and where networks are found."""
+"""Styles: the card that describes a network, and the lookup of networks."""
 
 from __future__ import annotations
 

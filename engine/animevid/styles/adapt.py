@@ -1,4 +1,4 @@
-"""Brings third-party styles to what every backend expects: float32, output as large as input, one file.
+"""Adapts third-party styles to the form that every backend expects: float32, output as large as input, one file.
 
 It edits the model's bytes, not its arithmetic: a Cast before and after a network of float16 or uint8, an average over
 k x k pixels after one that enlarges k times, and weights from an external file moved into the model. It does not need
@@ -18,7 +18,7 @@ from animevid.styles.onnx_file import FLOAT32, Dimension, TensorInfo, has_extern
 
 UINT8 = 2
 FLOAT16 = 10
-#: Element types (``TensorProto.DataType``) of a network's image tensors that are brought to float32.
+#: Element types (``TensorProto.DataType``) of image tensors that are cast to float32.
 CAST_TYPES = {UINT8: "uint8", FLOAT16: "float16"}
 _MAX_FILE_BYTES = (1 << 31) - 1  # protobuf's own limit
 _PREFIX = "animevid."
@@ -28,7 +28,7 @@ _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 9, 13, 14  # of TensorProto
 
 
 def cast_to_float32(model: bytes, given: TensorInfo, got: TensorInfo) -> bytes:
-    """``model`` with a float32 input and output in place of ``given`` and ``got``, by casts.
+    """``model`` with a float32 input and output instead of ``given`` and ``got``, with added casts.
 
     Values for uint8 are rounded and clamped to 0..255 first.
     """
@@ -72,10 +72,10 @@ def with_weights_inside(model: bytes, path: Path, *, is_own: bool) -> bytes:
     """``model``, read from ``path``, with the weights of external files moved into it.
 
     An external file must be a regular file of the same owner in the same folder, not a link. So the user's own style
-    may have two files, as exporters write it, while one from elsewhere (``is_own`` false) reads none.
+    may have two files, as some exporters write it, while a style from elsewhere (``is_own`` false) may read none.
 
     Raises:
-        StyleError: values are elsewhere, or outside the named file.
+        StyleError: values are in a file that may not be read, or outside the named file.
     """
     if not is_own:
         raise _second_file(path)

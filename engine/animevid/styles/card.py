@@ -51,7 +51,7 @@ class Layout(StrEnum):
     channels: int
     channel_axis: int
     spatial_axes: tuple[int, int]
-    #: Pixels along a side of one element of the tensor.
+    #: Side of the pixel block in one element of the tensor.
     cell_px: int
 
     def __init__(self, value: str) -> None:
@@ -63,7 +63,7 @@ class Layout(StrEnum):
 class ColourOrder(StrEnum):
     RGB = "RGB"
     BGR = "BGR"
-    YUV = "YUV"  # the codec's own, with Layout.PACKED_YUV420
+    YUV = "YUV"  # as decoded, with Layout.PACKED_YUV420
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,10 @@ class StyleCard:
     """One style network's limits and provenance.
 
     ``size_multiple``: H and W in *pixels* must be multiples of it (frames are padded by reflection and cropped).
-    ``input_range``/``output_range``: the numbers that black and white map to.
+    ``input_range``/``output_range``: the values of black and white.
     ``tileable``: no statistic of the whole frame is used, so tiles with ``receptive_field_px`` overlap equal the
-    whole.
-    ``net_pixels``: the number of pixels per frame at which the style looks as it was drawn; larger frames are run
+    whole frame.
+    ``net_pixels``: the number of pixels per frame for which the style was trained; larger frames are run
     near it and upsampled to full size (0: run at full size).
     ``upsample_epsilon``: the guided upsample's regularization for this style, on [0, 1] luma.
     ``fixed_size_px``: the one (H, W) in pixels that the graph accepts, for a model exported with a fixed size.
@@ -103,7 +103,7 @@ class StyleCard:
 
     def __post_init__(self) -> None:
         """Raises:
-        StyleError: a value that is not allowed.
+        StyleError: a value is not allowed.
         """
         self._check_types()
         for problem, holds in (
@@ -137,9 +137,9 @@ class StyleCard:
                 raise StyleError(f"the style card is not valid: {name} = {said} must be {_TYPE_NAMES[kind]}")
 
     def net_pixels_at(self, quality: str | None) -> int:
-        """``net_pixels``, or four times as many where a style of fast quality is to draw in high.
+        """``net_pixels``, or four times as many to run a style of fast quality in high quality.
 
-        Twice the sides: beyond that a style draws finer than it was made for.
+        That is twice each side; beyond it the texture of a style becomes too fine.
         """
         return 4 * self.net_pixels if quality == "high" and self.quality != "high" else self.net_pixels
 
@@ -147,7 +147,7 @@ class StyleCard:
     def padded_multiple_px(self) -> int:
         """The multiple of both sides of the padded frame, in pixels.
 
-        Padding fills whole cells of the tensor; a network of one size is always given that size.
+        Padding fills whole cells of the tensor; a network of one fixed size always gets that size.
         """
         multiple = 1 if self.fixed_size_px is not None else self.size_multiple
         return math.lcm(multiple, self.layout.cell_px)
@@ -202,7 +202,7 @@ class StyleCard:
 
 
 def read_card(model: bytes) -> StyleCard | None:
-    """The card in ``model`` (a serialized ONNX file); ``None`` where it carries none.
+    """The card in ``model`` (a serialized ONNX file); ``None`` if it has none.
 
     Raises:
         StyleError: not an ONNX model, or a card that cannot be read.
@@ -221,7 +221,7 @@ def write_card(model: bytes, card: StyleCard) -> bytes:
 
     try:
         proto = onnx.load_from_string(model)
-    except Exception as error:  # protobuf's DecodeError: no class of ours to import
+    except Exception as error:  # protobuf's DecodeError, not imported here
         raise StyleError(f"the file is not an ONNX model ({error})") from error
     kept = {entry.key: entry.value for entry in proto.metadata_props}
     onnx.helper.set_model_props(proto, {**kept, CARD_KEY: card.to_json()})

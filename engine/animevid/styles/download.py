@@ -1,4 +1,4 @@
-"""Downloads a file of known SHA-256: resumable, verified, complete or not at all."""
+"""Downloads a file of known SHA-256: resumable, verified and atomic."""
 
 from __future__ import annotations
 
@@ -43,16 +43,17 @@ MAX_BYTES = 1 << 30
 
 
 def fetch(url: str, folder: Path, *, sha256: str | None = None, timeout_seconds: float = 30.0) -> Path:
-    """The file of that content, from ``folder`` or, where it is not there yet, from ``url``.
+    """The file with that checksum, from ``folder`` or, if missing there, from ``url``.
 
     ``sha256`` is 64 hex digits; it may stand in the URL instead: ``https://host/x.onnx#sha256=...``. A broken download
     is resumed where it stopped (HTTP ``Range``), at once up to three times, or by the next call. The file is
-    ``folder/SHA256.onnx``; with it there, nothing is asked of the network.
+    ``folder/SHA256.onnx``; if it exists, the network is not used.
 
     Raises:
-        UsageError: no checksum, not one, or not an http(s) URL.
-        StyleError: offline, refused by the server, interrupted, too slow, or of another content; or something else
-            in the cache has the file's name.
+        UsageError: no checksum, an invalid one, or not an http(s) URL.
+        StyleError: offline, refused by the server, interrupted, too slow, or of another content; or the file's name in
+        the
+            cache is taken.
     """
     url, sha256 = _checked(url, sha256)
     shown = printable(redacted(url))
@@ -97,10 +98,10 @@ def _checked(url: str, sha256: str | None) -> tuple[str, str]:
 
 
 def _is_whole(path: Path, sha256: str) -> bool:
-    """Whether ``path`` is the file of that content.
+    """Whether ``path`` is the file with that checksum.
 
     Raises:
-        StyleError: something else has its name: a link, a folder, a FIFO.
+        StyleError: ``path`` is not a regular file: a link, a folder, a FIFO.
     """
     try:
         kind = path.lstat().st_mode
@@ -116,7 +117,7 @@ def _open_part(path: Path) -> Iterator[BufferedRandom]:
     """The partial download, locked against other processes.
 
     Raises:
-        StyleError: it is no regular file, or another process downloads it.
+        StyleError: it is not a regular file, or another process downloads it.
     """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
@@ -234,7 +235,7 @@ def _length(text: str | None, shown: str) -> int | None:
 
 
 def _next_chunk(response: http.client.HTTPResponse, shown: str) -> bytes:
-    """The next bytes; empty at the end or if the connection broke, which the number of bytes tells."""
+    """The next bytes; empty at the end or if the connection broke (the caller checks the length)."""
     try:
         return response.read1(_CHUNK)  # available bytes only, so that a slow server is noticed
     except (http.client.HTTPException, OSError) as error:

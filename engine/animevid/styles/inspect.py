@@ -2,8 +2,8 @@
 
 Made for published networks: AnimeGANv2 and AnimeGANv3 (``1, H, W, 3`` in [-1, 1]), their PyTorch ports and CartoonGAN
 (``N, 3, H, W``). Order of evidence: the caller's ``CardHints``, the graph (shapes, the last operator), the
-behaviour on a small image. Networks of float16 and uint8, and those that give a larger image, are brought to the
-common form (``styles.adapt``). Other networks are refused: classifiers, two inputs, other channel counts.
+behaviour on a small image. Networks of float16 and uint8, and those with a larger output, are adapted to the common
+form (``styles.adapt``). Other networks are refused: classifiers, two inputs, other channel counts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from animevid.styles.onnx_file import FLOAT32, Graph, TensorInfo, read_graph
 Array = npt.NDArray[np.float32]
 Range = tuple[float, float]
 
-#: The ranges that image networks use, the commonest first.
+#: The value ranges of image networks, the most common first.
 RANGES: tuple[Range, ...] = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
 #: Another range than the expected one is chosen only if its output is this much nearer to the input image.
 _CLEARLY_BETTER = 0.6
@@ -40,10 +40,10 @@ def infer_card(model: bytes, *, name: str, hints: CardHints | None = None) -> St
 
 
 def look_at(model: bytes, *, name: str, hints: CardHints | None = None) -> tuple[bytes, StyleCard]:
-    """``model`` (a serialized ONNX file) as every backend runs it, and its card.
+    """``model`` (a serialized ONNX file), adapted for every backend, and its card.
 
-    The model is ``model`` itself where it takes and gives float32 images of one size. Runs it on small images, with
-    ONNX Runtime on one thread.
+    The model is returned unchanged if its input and output are float32 images of one size. It is run on small images,
+    with ONNX Runtime on one thread.
 
     Raises:
         StyleError: not ONNX, not a stylizer, or it fails on every image.
@@ -181,12 +181,12 @@ class _Probe:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         try:
             self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its exception classes share no base but Exception
+        except Exception as error:  # the only base of its exception classes is Exception
             raise StyleError(f"{name!r} is not a model that ONNX Runtime reads ({_first_line(error)})") from error
         self._layout = layout
         self._name = name
         self._given = given.name
-        #: How much larger the sides of what it gives are than those of what it takes, as the last run showed.
+        #: The ratio of output to input sides in the last run.
         self.scale = 1
         shape = given.shape or (None,) * 4
         self._count = shape[0] if isinstance(shape[0], int) else 1
@@ -205,8 +205,8 @@ class _Probe:
             )
 
     def size_multiple(self, known_px: int | None = None) -> int:
-        """The smallest power of two that images must be a multiple of, in pixels, to come out whole; ``known_px`` is
-        only tried. Of a model with a fixed size: 1, where nothing is known.
+        """The smallest power of two, in pixels, for which images with sides that are multiples of it keep their size;
+        ``known_px``, if given, is only verified. For a model with a fixed size: 1, unless known.
 
         Raises:
             StyleError: none up to 64 does, or ``known_px`` does not.
@@ -228,10 +228,10 @@ class _Probe:
         raise failure
 
     def ranges(self, input_range: Range | None, output_range: Range | None, *, multiple: int) -> tuple[Range, Range]:
-        """The ranges with which a soft image changes least: a stylizer keeps the content of an image.
+        """The ranges with which a smooth image changes least, since a stylizer keeps the content of an image.
 
-        A network that is linear looks the same in every range, so the expected one (that of the last operator, or
-        [-1, 1]) stands unless another is clearly better.
+        A linear network behaves the same in every range, so the expected one (that of the last operator, or [-1, 1]) is
+        kept unless another is clearly better.
         """
         size = self.fixed_size_px or tuple(max(1, 64 // multiple) * multiple for _ in range(2))
         image = _soft_image(size[0] // self._layout.cell_px, size[1] // self._layout.cell_px, self._layout)
@@ -264,7 +264,7 @@ class _Probe:
 
     def _run(self, batch: Array) -> Array:
         """Raises:
-        StyleError: it fails on this size or gives another shape.
+        StyleError: it fails on this size or returns another shape.
         """
         try:
             output = np.asarray(self._session.run(None, {self._given: np.ascontiguousarray(batch, np.float32)})[0])
@@ -292,7 +292,7 @@ def _scale_of(got: tuple[int, ...], given: tuple[int, ...], layout: Layout) -> i
 
 
 def _soft_image(height: int, width: int, layout: Layout) -> Array:
-    """Smooth, coloured, from black to white: ``(C, H, W)`` or ``(H, W, C)`` in [0, 1]."""
+    """A smooth colour image from black to white: ``(C, H, W)`` or ``(H, W, C)`` in [0, 1]."""
     y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
     waves = [0.5 + 0.5 * np.sin(2 * np.pi * (x * (1 + c % 3) * 0.7 + y * (1.6 - c % 3 * 0.4)) + c) for c in range(3)]
     image = np.stack([waves[c % 3] for c in range(layout.channels)])

@@ -23,7 +23,7 @@ Dimension = int | str | None
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """A graph's input or output. ``shape`` is ``None`` where the model does not say even the rank."""
+    """A graph's input or output. ``shape`` is ``None`` if the rank is unknown."""
 
     name: str
     element_type: int
@@ -41,7 +41,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """``inputs`` are those that a caller must give: weights listed as inputs (IR version 3) are not among them.
+    """``inputs`` are those that a caller must pass; weights listed as inputs (IR version 3) are left out.
 
     ``weights`` maps an initializer's name to its shape.
     """
@@ -56,13 +56,13 @@ class Graph:
 #: The maximum number of top-level fields: a model has one graph, a few operator sets and metadata.
 _MAX_FIELDS = 100_000
 
-#: The entry "location" of a tensor's external data, wherever the tensor lies (attributes and subgraphs too), also where
-#: its length is written longer than it need be. A tensor or tag of that very name is refused with it.
+#: The entry "location" of a tensor's external data, wherever the tensor is (attributes and subgraphs too), even with a
+#: non-minimal varint length. A tensor or tag of that very name is refused as well.
 _LOCATION = re.compile(rb"\x0a(?:\x08|\x88\x80*\x00)location")
 
 
 def has_external_data(model: bytes) -> bool:
-    """Whether any tensor in ``model`` has its values in another file (or at an address in memory)."""
+    """Whether any tensor in ``model`` has its values in another file (or at a memory address)."""
     return _LOCATION.search(model) is not None
 
 
@@ -71,7 +71,7 @@ _LOOP = re.compile(rb"\x22(?:\x04|\x84\x80*\x00)(?:Loop|Scan)")
 
 
 def may_loop(model: bytes) -> bool:
-    """Whether ``model`` may run for ever, since it has an operator that loops."""
+    """Whether ``model`` may run for ever because it has a loop operator."""
     return _LOOP.search(model) is not None
 
 
@@ -221,7 +221,7 @@ def spans(message: memoryview) -> Iterator[tuple[int, int | memoryview, memoryvi
     """Number, value and own bytes (tag and all) of each field of a protobuf message.
 
     Raises:
-        ValueError: the message is damaged or cut short.
+        ValueError: the message is damaged or truncated.
     """
     position = 0
     while position < len(message):

@@ -44,9 +44,10 @@ class Style:
     Args:
         card (StyleCard): its metadata.
         path (Path): the file.
-        allow_int8 (bool): chosen by name alone, so its INT8 file may be used where that is faster.
-        has_card (bool): whether the card says what the network expects. A list holds files without a card as well, and
-            does not run them to find out; ``with_card`` does.
+        allow_int8 (bool): whether its INT8 file may be used if that is faster (the style was chosen by name only).
+        has_card (bool): whether the file has a card. ``list_styles`` also lists files without one, and does not run
+        them
+            to infer it; ``with_card`` does.
     """
 
     card: StyleCard
@@ -64,7 +65,7 @@ class Style:
         return _read(self.path)
 
     def with_card(self) -> Style:
-        """This style; where the file has no card, with the one that a look at it gives (see ``styles.load_style``).
+        """This style, with a card inferred from the network if the file has none (see ``open_style``).
 
         Raises:
             StyleError: it cannot be read, or is not a stylizer.
@@ -75,7 +76,7 @@ class Style:
         return replace(found, card=replace(found.card, quality=self.card.quality))
 
     def int8(self) -> Style | None:
-        """Its INT8 file: ``NAME-int8.onnx`` beside ``NAME.onnx``, made of the same style; ``None`` without one.
+        """Its INT8 file: ``NAME-int8.onnx`` beside ``NAME.onnx``, made from the same style; ``None`` if there is none.
 
         A file that cannot be read, or belongs to another version of the style, is ignored with a log message.
         """
@@ -94,11 +95,11 @@ class Style:
 
 
 def open_style(options: StyleChoice) -> Style:
-    """The style that is asked for: by name, by the path of an ONNX file, or by an http(s) URL with its ``sha256``;
+    """The style given by name, by the path of an ONNX file, or by an http(s) URL with its ``sha256``;
     ``None`` is the default style, a loaded one is returned unchanged.
 
     ``quality`` (``None``, ``"fast"`` or ``"high"``, if there is such a file) and ``precision`` (``None``: float32;
-    ``"int8"``) choose among the files of a name and mean nothing for a path or a URL. A file without a card is
+    ``"int8"``) choose among the files of a name and have no effect for a path or a URL. A file without a card is
     inspected; ``hints`` overrides what would be inferred, and is refused for a file with a card.
 
     Raises:
@@ -118,7 +119,7 @@ def open_style(options: StyleChoice) -> Style:
         raise UsageError(f"style = {spec!r} is none: give a name, an .onnx file, a URL or a loaded Style")
     text = os.fspath(spec)
     if isinstance(spec, str) and _URL.match(text):
-        from animevid.styles.download import fetch  # urllib takes 40 ms to import, which only a download needs
+        from animevid.styles.download import fetch  # importing urllib takes 40 ms, and only downloads need it
 
         path = fetch(text, cache_folder() / "styles", sha256=sha256)
         return _open(path, hints=hints, name=_name_in_url(text), is_downloaded=True)
@@ -213,7 +214,7 @@ def _find(name: str, *, quality: str | None, precision: str | None) -> Path:
 
 
 def _named_files() -> dict[str, Path]:
-    """File stem -> path; the user's own files hide shipped ones of the same name."""
+    """File stem -> path; the user's files override shipped ones of the same name."""
     return {path.stem: path for folder in (_SHIPPED, user_styles_folder()) for path in _onnx_files(folder)}
 
 

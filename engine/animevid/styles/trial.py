@@ -1,8 +1,8 @@
-"""Opens and runs a third-party style once in a child process, before it is opened here.
+"""Opens and runs a third-party style once in a child process, before it is opened in this one.
 
-What a file can do to a runtime (loop for ever, ask for all memory, end the process) it does there, under limits
-(:mod:`animevid.confinement`), and is then refused with one line. What was tried once is remembered by its checksum in
-the cache folder, so that this costs about half a second the first time and nothing later. Shipped styles are not tried.
+A file that loops for ever, allocates all memory or crashes the runtime does so in the child, under limits
+(:mod:`animevid.confinement`), and is then refused with one line. The cache folder remembers tried files by their
+checksum, so a trial costs about half a second the first time and nothing later. Shipped styles are not tried.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from animevid.styles.inspect import look_at
 
 _LOG = logging.getLogger(__name__)
 
-#: How long opening and one small image may take; the variable raises it for a large network on a slow machine.
+#: Time limit for opening and one small image; the environment variable raises it for slow machines.
 SECONDS = 10.0
 SECONDS_VARIABLE = "ANIMEVID_STYLE_SECONDS"
-#: Address space beside what grows with the file: the runtime's libraries and arenas, and the images.
+#: Address space in addition to that proportional to the file: the runtime's libraries and arenas, and the images.
 _MEMORY_BYTES = 3 << 30
-#: A network of one large size, without loops, may take so many times as long.
+#: A network of one large fixed size, without loops, may take this many times as long.
 MAX_TIMES = 16.0
-#: How long Python and the runtime may take to start, in which nothing of the file runs.
+#: Time limit for starting Python and the runtime, before anything of the file runs.
 _START_SECONDS = 60.0
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV", "OMP_NUM_THREADS")
 _VERSION = 1
@@ -44,7 +44,7 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What a trial found of a file without a card: its card (JSON), and the model where it had to be adapted."""
+    """The result of a trial of a file without a card: its card (JSON), and the model if it had to be adapted."""
 
     card: str = ""
     adapted: bytes = b""
@@ -61,12 +61,12 @@ def try_out(
 
     Args:
         model: the file's content.
-        name: what messages call it.
+        name: its name in messages.
         card: the card in the file; ``None`` infers one (:func:`animevid.styles.inspect.look_at`).
-        hints: what the user knows better, for a file without a card.
+        hints: the user's overrides, for a file without a card.
 
     Returns:
-        ``model``, for a file without a card in the form that every backend takes; ``card``, or what was inferred.
+        ``model`` (adapted for every backend if it has no card), and ``card`` or the inferred one.
 
     Raises:
         StyleError: it does not end, needs too much memory or breaks the child; without a card also what
@@ -86,7 +86,7 @@ def try_out(
 
 @contextmanager
 def ended_by_ctrl_c() -> Iterator[None]:
-    """What is tried in other threads meanwhile ends with a Ctrl-C (or exit) that comes here."""
+    """Trials that other threads run meanwhile are ended by a Ctrl-C (or exit) in this one."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -96,7 +96,7 @@ def ended_by_ctrl_c() -> Iterator[None]:
 
 
 def seconds_allowed() -> float:
-    """How long a stranger's network may take for one run, as set by ``$ANIMEVID_STYLE_SECONDS``.
+    """Time limit in seconds for one run of a third-party network, from ``$ANIMEVID_STYLE_SECONDS``.
 
     Raises:
         UsageError: the variable is not a number of seconds above 0.
@@ -144,7 +144,7 @@ def _run(model: bytes, name: str, card: StyleCard | None, hints: CardHints | Non
                 raise _endless(name, seconds) from None
             finally:
                 _running.discard(child)
-                child.kill()  # also after Ctrl-C; what has ended stays ended
+                child.kill()  # also after Ctrl-C; no effect if it has ended
     except OSError as error:
         raise StyleError(f"{name!r} cannot be tried in a process of its own ({error.strerror})") from error
     return _verdict(said, child.returncode, name, seconds)
@@ -161,7 +161,7 @@ def _verdict(said: bytes, code: int, name: str, seconds: float) -> _Found:
         raise StyleError(f"{name!r} needs more than {_MEMORY_BYTES >> 30} GiB for one small image: it is no stylizer")
     if "card" in answer:
         return _Found(str(answer["card"]), adapted)
-    if code in (-14, -24, -9):  # SIGALRM, SIGXCPU, or killed when the processor time was over
+    if code in (-14, -24, -9):  # SIGALRM, SIGXCPU, or killed at the CPU time limit
         raise _endless(name, seconds)
     raise StyleError(f"{name!r} breaks the runtime that opens it (exit {code}): the file is damaged, or made to harm")
 
@@ -176,7 +176,7 @@ def _endless(name: str, seconds: float) -> StyleError:
 def _key(model: bytes, has_card: bool, hints: CardHints | None) -> str:
     try:
         runtime = importlib.metadata.version("onnxruntime")
-    except importlib.metadata.PackageNotFoundError:  # onnxruntime-gpu, or a build of one's own
+    except importlib.metadata.PackageNotFoundError:  # onnxruntime-gpu, or a custom build
         runtime = "unknown"
     digest = hashlib.sha256(model)
     digest.update(repr((_VERSION, runtime, has_card, hints or CardHints())).encode())
@@ -195,10 +195,10 @@ def _recall(key: str) -> _Found | None:
 
 
 def _split(content: bytes) -> tuple[str, bytes]:
-    """A card's line, and what follows it.
+    """The line of the card, and the bytes after it.
 
     Raises:
-        ValueError: there is no line.
+        ValueError: there is no line end.
     """
     line, end, rest = content.partition(b"\n")
     if not end:
@@ -209,7 +209,7 @@ def _split(content: bytes) -> tuple[str, bytes]:
 def _write_down(key: str, found: _Found) -> None:
     folder = cache_folder() / "tried"
     partial = folder / f".{key}.{os.getpid()}"
-    with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+    with suppress(OSError):  # an unwritable cache only costs time
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial.write_bytes(found.card.encode() + b"\n" + found.adapted)
         os.replace(partial, folder / key)

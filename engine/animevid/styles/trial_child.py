@@ -1,8 +1,8 @@
-"""The child of :mod:`animevid.styles.trial`: one line of JSON and a model on standard input, one line of JSON out.
+"""The child of :mod:`animevid.styles.trial`: reads a line of JSON and a model from stdin, writes a line of JSON.
 
-``{"card": TEXT}`` (empty for a file that has a card; the adapted model follows, if it had to be), ``{"error": TEXT}``
-for what is no stylizer, ``{"memory": true}`` where the limit was met. Whatever ends the process instead was the file's
-doing.
+The output is ``{"card": TEXT}`` (empty for a file that has a card; the model follows if it was adapted),
+``{"error": TEXT}`` for a file that is no stylizer, or ``{"memory": true}`` at the memory limit. If the process ends
+otherwise, the file caused it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from animevid.styles.inspect import look_at
 from animevid.styles.onnx_file import may_loop
 from animevid.styles.trial import MAX_TIMES
 
-#: What a runtime says when it gets no memory.
+#: Parts of runtimes' messages when memory runs out.
 _NO_MEMORY = ("bad_alloc", "allocate memory", "bad allocation", "std::length_error", "vector::_M_")
 _SIDE_PX = 64
 
 
 def main() -> None:
-    """The child's whole life."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this process
+    """Run the trial."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     request = json.loads(sys.stdin.buffer.readline())
     limit_resources(
         ResourceLimits(memory_bytes=request["memory_bytes"], cpu_seconds=max(60, round(4 * request["seconds"])))
