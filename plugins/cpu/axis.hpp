@@ -1,4 +1,4 @@
-// Weights of one axis of a separable resize: area average where it shrinks, bilinear where it grows.
+// Weights of one axis of a separable resize: area average to shrink, bilinear to enlarge.
 
 #pragma once
 
@@ -49,7 +49,7 @@ private:
         }
     }
 
-    // Sample centres are at i + 1/2; the edge samples reach beyond the edges.
+    // Sample centres are at i + 1/2; the edge samples are repeated beyond the edges.
     void bilinear() {
         const int taps = std::min(axis_.source, 2);
         axis_.uniform = false;

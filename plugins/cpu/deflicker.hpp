@@ -1,4 +1,4 @@
-// deflicker: a cell that only noise changed follows its frame slowly (animevid/pixels/deflicker.py has the formulas and
+// deflicker: cells that only noise changed follow the input slowly (animevid/pixels/deflicker.py has the formulas and
 // the readable references). Part of kernels.cpp, which includes it once per instruction set.
 
 // now = before + weight * (now - before), a row of cells of one channel.
@@ -14,7 +14,7 @@ void settle(const float* before, const float* weights, float* now, int channels,
             settle_row(before + c * plane + y * width, weights + y * width, width, now + c * plane + y * width);
 }
 
-// Root mean square over the channels of what row y changed, in codes.
+// Root mean square over the channels of the change of row y, in codes.
 void change_row(const float* before, const float* now, int y, int channels, int height, int width, float code,
                 float* RESTRICT change) {
     const ptrdiff_t plane = static_cast<ptrdiff_t>(height) * width;
@@ -31,7 +31,7 @@ void change_row(const float* before, const float* now, int y, int channels, int 
 float settle_input(const float* before, float* now, const float* earlier, float* weights, int channels, int height, int width,
                    const DeflickerParameters& q, float* scratch) {
     const ptrdiff_t plane = static_cast<ptrdiff_t>(height) * width;
-    float* changes[3];  // of three rows, with a cell of room at both ends; then one of scratch
+    float* changes[3];  // of three rows, with a margin of one cell at both ends; then a scratch row
     for (int k = 0; k < 3; ++k) changes[k] = scratch + k * (width + 2) + 1;
     float* RESTRICT largest = scratch + 3 * (width + 2) + 1;
     int histogram[kDeflickerBins] = {};
@@ -73,7 +73,7 @@ float settle_input(const float* before, float* now, const float* earlier, float*
             settle_row(before + row, weight, width, now + row);
         }
     }
-    // Row y + 1 was measured before row y settled: every change is that of the frame as it came.
+    // Row y + 1 is measured before row y is filtered, so that changes are those of the unfiltered frame.
     const ptrdiff_t quiet = static_cast<ptrdiff_t>(kDeflickerQuiet * static_cast<float>(plane));
     ptrdiff_t seen = 0;
     int bin = 0;

@@ -1,4 +1,4 @@
-// Picks the table of kernels for the machine we run on.
+// Picks the table of kernels for this machine.
 
 #include <atomic>
 #include <cstring>
@@ -34,7 +34,7 @@ bool supports(int leaf7_ebx_mask, int xcr0_mask) {
 bool has_avx2() { return supports(1 << 5, 0x6); }
 bool has_avx512() { return supports(1 << 16 | 1 << 17 | 1 << 28 | 1 << 30 | static_cast<int>(1u << 31), 0xe6); }
 #else
-// x86-64-v3 and -v4, spelled out: older compilers do not know the names.
+// x86-64-v3 and -v4, spelled out: older compilers lack the names.
 bool has_avx2() {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
            __builtin_cpu_supports("bmi2");

@@ -38,9 +38,9 @@ ANIMEVID_INLINE T load(const void* address) {
     return value;
 }
 
-// NaN fails the first comparison and becomes 0: no float, however odd, leaves the range of the integer type.
+// NaN fails the first comparison and becomes 0, so every float ends within the range of the integer type.
 ANIMEVID_INLINE int32_t to_code(float value, float max_code) {
-    const float zero = max_code - max_code;  // which compilers don't know: of a constant they make two instructions
+    const float zero = max_code - max_code;  // not a compile-time constant, for which compilers emit two instructions
     value = value > zero ? value : zero;
     value = value < max_code ? value : max_code;
     return static_cast<int32_t>(value + 0.5f);
@@ -111,7 +111,7 @@ void doubled_columns(const float* RESTRICT in, int width, float* RESTRICT out) {
     }
 }
 
-// Bilinear by exactly three, likewise: 1080p from 360p.
+// The same by exactly three: 1080p from 360p.
 void tripled_columns(const float* RESTRICT in, int width, float* RESTRICT out) {
     for (int x = 0; x < width; ++x) {
         const float before = in[x - 1], here = in[x], after = in[x + 1];
@@ -505,7 +505,7 @@ void unit_rows(const S* RESTRICT in, ptrdiff_t step, int width, Affine affine, f
     }
 }
 
-// Luma of one row, and its U and V added to the sums of two rows (which the upper one begins).
+// Luma of one row, and its U and V added to the sums of two rows (the upper row initializes them).
 template <class T>
 void yuv_row(const float* RESTRICT red, const float* RESTRICT green, const float* RESTRICT blue, int width,
              const RgbTransform t, bool upper, T* RESTRICT luma, float* RESTRICT sum_u, float* RESTRICT sum_v) {
@@ -553,7 +553,7 @@ void from_rgb(const uint8_t* bytes, const float* floats, Plane<T> y, Plane<T> u,
             yuv_row(transform.reversed ? third : first, second, transform.reversed ? first : third, width, transform,
                     row == 0, y.data + (top + row) * y.stride, sum_u, sum_v);
         }
-        if (width % 2) {  // a last column on its own counts twice
+        if (width % 2) {  // a single last column counts twice
             sum_u[width] = sum_u[width - 1];
             sum_v[width] = sum_v[width - 1];
         }
@@ -614,7 +614,7 @@ void half_and_half(const float* RESTRICT in, int count, float* RESTRICT out) {
     for (int x = 0; x < count; ++x) out[x] = in[x] * 0.5f + 0.5f;
 }
 
-// Columns of three: weighted sum [side, centre, side], least, greatest.
+// Columns of three: weighted sum [side, centre, side], minimum, maximum.
 void three_rows(const float* RESTRICT upper, const float* RESTRICT middle, const float* RESTRICT lower, float side,
                 ptrdiff_t count, float* RESTRICT sum, float* RESTRICT low, float* RESTRICT high) {
     const float centre = 1.0f - 2.0f * side;
@@ -634,7 +634,7 @@ struct Neighbours {
     const float *left, *here, *right;
 };
 
-// middle + amount * (middle - its [1 2 1] x [1 2 1] / 16 mean), held between the extremes of its 3x3 neighbourhood.
+// middle + amount * (middle - its [1 2 1] x [1 2 1] / 16 mean), clamped to the range of its 3x3 neighbourhood.
 void sharpened_quarter(const Neighbours sum, const Neighbours low, const Neighbours high, const float* RESTRICT middle,
                        ptrdiff_t count, float amount, float* RESTRICT out) {
     for (ptrdiff_t x = 0; x < count; ++x) {
@@ -645,8 +645,8 @@ void sharpened_quarter(const Neighbours sum, const Neighbours low, const Neighbo
     }
 }
 
-// Sums over 2 * Radius + 1 rows around each of two neighbours, which share all but one: `rows` are 2 * Radius + 2.
-// `Radius` 0 means: take the argument.
+// Sums over 2 * Radius + 1 rows around each of two neighbouring rows, which share all but one: `rows` has 2 * Radius + 2.
+// `Radius` 0: use the argument.
 template <int Radius>
 void sum_two(const float* const* rows, int radius, ptrdiff_t count, float* RESTRICT upper, float* RESTRICT lower) {
     if constexpr (Radius != 0) {
@@ -664,7 +664,7 @@ void sum_two(const float* const* rows, int radius, ptrdiff_t count, float* RESTR
     }
 }
 
-// The same of products.
+// The same for products.
 template <int Radius>
 void multiply_two(const float* const* first, const float* const* second, int radius, ptrdiff_t count,
                   float* RESTRICT upper, float* RESTRICT lower) {
@@ -694,7 +694,7 @@ void multiply_two(const float* const* first, const float* const* second, int rad
     }
 }
 
-// Both of one field: its sums and those of its squares.
+// Both for one field: its sums and those of its squares.
 template <int Radius>
 void square_two(const float* const* rows, int radius, ptrdiff_t count, float* RESTRICT upper, float* RESTRICT lower,
                 float* RESTRICT upper_squares, float* RESTRICT lower_squares) {
@@ -732,7 +732,7 @@ void line_row(const float* RESTRICT sum_i, const float* RESTRICT sum_p, const fl
     }
 }
 
-// The slope, and the offset of slope * code + offset, from sums over windows.
+// Slope and offset of slope * code + offset, from sums over windows.
 void guided_row(const float* RESTRICT slopes, const float* RESTRICT offsets, float weight, ptrdiff_t count, float span,
                 float black, float* RESTRICT slope, float* RESTRICT offset) {
     for (ptrdiff_t x = 0; x < count; ++x) {
@@ -742,7 +742,7 @@ void guided_row(const float* RESTRICT slopes, const float* RESTRICT offsets, flo
     }
 }
 
-// A row that has one edge sample on each side, at the width of `columns`.
+// A row, with one edge sample on each side, enlarged to the width of `columns`.
 void enlarged_columns(const float* in, const Axis& columns, float* out) {
     if (is_identity(columns))
         std::memcpy(out, in, sizeof(float) * columns.target);
@@ -766,7 +766,7 @@ void upsampled_row(const T* RESTRICT full, const float* RESTRICT upper, const fl
 }
 
 // The same at exactly twice the width, from one quarter of each small row, with a sample on each side. Two samples are
-// read and written as one word, so that nothing is shuffled.
+// read and written as one word, which avoids shuffles.
 template <class T>
 struct Pairs {
     using Word = std::conditional_t<sizeof(T) == 1, uint16_t, uint32_t>;
@@ -840,7 +840,7 @@ void upsample_luma_by(Plane<const T> full, const float* low_in, const float* low
     float* wide = memory + 6 * pitch;  // the same at full width
     const bool doubled = columns.target == 2 * columns.source;
 
-    // Row y of a packed frame on [0, 1], with as many samples around it as any step needs.
+    // Row y of a packed frame on [0, 1], with as many margin samples as the steps need.
     const auto read = [&](const float* packed, int y, float* out) {
         const int groups = q.padded_width / 4;
         const ptrdiff_t plane = static_cast<ptrdiff_t>(q.padded_height / 4) * groups;

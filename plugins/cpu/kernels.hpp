@@ -33,7 +33,7 @@ struct Axis {
     int taps;
     const std::int32_t* start;
     const float* weight;
-    bool uniform;  // area average by a whole number: start[i] = taps * i, all weights 1 / taps
+    bool uniform;  // area average by an integer factor: start[i] = taps * i, all weights 1 / taps
 };
 
 struct Difference {
@@ -43,7 +43,7 @@ struct Difference {
     double mean;
 };
 
-// From and to R'G'B': y01 = (Y - black) / luma_span, c = (C - chroma_mid) / chroma_span, value = unit * span + low.
+// Conversion from and to R'G'B': y01 = (Y - black) / luma_span, c = (C - chroma_mid) / chroma_span, value = unit * span + low.
 struct RgbTransform {
     float kr, kb;
     float black, luma_span, chroma_mid, chroma_span;
@@ -67,10 +67,10 @@ constexpr int kMaxRadius = 16;
 
 // See animevid/pixels/deflicker.py for the formulas.
 struct DeflickerParameters {
-    float code;           // what one 8-bit code is in the tensors
+    float code;           // size of one 8-bit code in the tensors
     float still, moving;  // codes
     float least;          // weight of areas where only noise changed
-    float fading;         // share of the previous frame's weights that these are at least
+    float fading;         // lower bound of the weights, as a share of the previous frame's
 };
 
 constexpr int kDeflickerBins = 128;
@@ -79,11 +79,11 @@ constexpr float kDeflickerQuiet = 0.2f;  // share of the cells that count as sti
 
 template <class T>
 struct SampleKernels {
-    // Space-to-depth by 4 (luma) or 2 (chroma) of a plane brought to `rows.target` x `columns.target` and padded by
+    // Space-to-depth by 4 (luma) or 2 (chroma) of a plane resized to `rows.target` x `columns.target` and padded by
     // reflection to the tensor's size. scratch: pack_scratch() floats.
     void (*pack)(Plane<const T> source, const Axis& rows, const Axis& columns, int factor, float* target,
                  int padded_height, int padded_width, Affine affine, float* scratch);
-    // The inverse, cut to the plane's size. scratch: padded_width floats.
+    // The inverse, cropped to the plane's size. scratch: padded_width floats.
     void (*unpack)(const float* source, int padded_height, int padded_width, int factor, Plane<T> target, Affine affine,
                    float max_code, float* scratch);
     // scratch: source.width + target.width floats.

@@ -1,4 +1,4 @@
-// animevid._native: checks shapes and types, lets the GIL go, and calls the kernels on the arrays' own memory.
+// animevid._native: checks shapes and types, releases the GIL, and calls the kernels on the arrays' memory.
 
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
@@ -45,7 +45,7 @@ bool is_bytes(const Array& array) {
     return array.dtype() == nb::dtype<std::uint8_t>();
 }
 
-// Calls f with a uint8_t or uint16_t value, which says what the samples are.
+// Calls f with a uint8_t or uint16_t value, whose type is that of the samples.
 template <class Array, class F>
 auto by_depth(const Array& array, F&& f) {
     return is_bytes(array) ? f(std::uint8_t{}) : f(std::uint16_t{});
@@ -300,7 +300,7 @@ void use_instruction_set(const std::string& name) {
 NB_MODULE(_native, m) {
     using namespace nb::literals;
     m.doc() = "Compiled kernels of animevid.pixels. Call them through that package, which checks arguments.";
-    // An array of another type or layout is refused, never converted: a copy of `out` would be written and lost.
+    // Refuse arrays of another type or layout: a converted copy of `out` would be written and lost.
     const auto exact = nb::arg().noconvert();
     const auto number = nb::arg();
     m.def("pack_yuv420", &pack_yuv420, exact, exact, exact, exact, number, number, number, number, number, number);

@@ -1,10 +1,10 @@
-// Rows of small frames, kept as packed tensors have them: four quarters, each of every fourth sample. Nothing is
-// shuffled on the way in or out, and the neighbours of eight samples are loads that lie aligned, most of them.
+// Rows of small frames in the layout of packed tensors: four quarters, each with every fourth sample. So reading and
+// writing need no shuffles, and most loads of the neighbours of eight samples are aligned.
 //
 // Part of kernels.cpp, which includes it once per instruction set.
 
 // Sample x is cell x / 4 of quarter x % 4. Each quarter has kMargin cells before its first one and at least as many after
-// its last, so that one loop of four pitches, from the first margin on, takes the whole row.
+// its last, so that one loop over four pitches, from the first margin on, covers the whole row.
 constexpr int kMargin = 8;
 static_assert(kQuarterRim == 2 * kMargin, "");
 
@@ -16,7 +16,7 @@ struct Quarters {
 
     ptrdiff_t whole() const { return 4 * pitch; }
 
-    // Where the samples `x` to the right of quarter 0 begin; x at least -16.
+    // The samples at distance `x` to the right of quarter 0; x is at least -16.
     float* at(float* row, int x) const { return row + (x + 16) % 4 * pitch + ((x + 16) / 4 - 4); }
     const float* at(const float* row, int x) const { return row + (x + 16) % 4 * pitch + ((x + 16) / 4 - 4); }
 
@@ -30,13 +30,13 @@ struct Quarters {
     }
 };
 
-// The first address from `memory` on where a cache line begins. Takes up to 15 floats.
+// The first cache line boundary at or after `memory`. Skips up to 15 floats.
 inline float* aligned(float* memory) {
     const auto address = reinterpret_cast<std::uintptr_t>(memory);
     return memory + (64 - address % 64) % 64 / sizeof(float);
 }
 
-// The last rows of a frame; as many as a power of two.
+// A ring buffer of the last rows of a frame; their number is a power of two.
 class Ring {
 public:
     Ring() = default;
@@ -55,7 +55,7 @@ private:
     ptrdiff_t pitch_ = 0;
 };
 
-// What is left in the margins of rows might be numbers that are slow to compute with.
+// Stale values in the margins of rows might be subnormal numbers, which are slow.
 inline void clear_margins(float* first, const float* end, const Quarters& quarters) {
     for (float* row = first; row < end; row += Ring::quartered_row(quarters)) {
         float* quarter = row + kQuarterRim + kMargin;
@@ -65,7 +65,7 @@ inline void clear_margins(float* first, const float* end, const Quarters& quarte
     }
 }
 
-// Sums of `Count` rows; 0: of as many as `rows_count` says.
+// Sums of `Count` rows; 0: of `rows_count` rows.
 template <int Count>
 void sum_rows(const float* const* rows, int rows_count, ptrdiff_t count, float* RESTRICT out) {
     if constexpr (Count != 0) {
@@ -85,7 +85,7 @@ void sum_rows(const float* const* rows, int rows_count, ptrdiff_t count, float* 
     }
 }
 
-// Sums of five samples around each, all four quarters at once.
+// Sums of the five samples around each one, for all four quarters at once.
 void five_columns(const float* RESTRICT a, const float* RESTRICT b, const float* RESTRICT c, const float* RESTRICT d,
                   ptrdiff_t count, float* RESTRICT sum_a, float* RESTRICT sum_b, float* RESTRICT sum_c,
                   float* RESTRICT sum_d) {
@@ -98,7 +98,7 @@ void five_columns(const float* RESTRICT a, const float* RESTRICT b, const float*
     }
 }
 
-// Sum of 2 * Radius + 1 samples around each; 0: `radius` says how many.
+// Sums of the 2 * Radius + 1 samples around each one; 0: use `radius`.
 template <int Radius>
 void box_columns(const Quarters& quarters, int radius, const float* in, float* out) {
     if constexpr (Radius == 2) {

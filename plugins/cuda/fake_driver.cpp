@@ -1,16 +1,16 @@
 // A CUDA driver for tests, without a GPU: libcuda.so.1 as far as animevid calls it.
 //
-// Nothing runs when it is submitted. Every stream is a queue; work runs only while somebody waits (for a stream, an
-// event, or by asking whether one is done), one item at a time, from a stream that a seeded generator picks among those
-// whose next item may run. So everything that the order of streams and events allows does happen for some seed: a host
-// buffer that is read before its event, or overwritten before its copy ran, gives a wrong frame.
+// Submitting runs nothing. Every stream is a queue; work runs only while a thread waits (for a stream or an event, or
+// queries one), one item at a time, from a stream that a seeded generator picks among those whose next item may run. So
+// every order that streams and events allow happens for some seed: a host buffer that is read before its event, or
+// overwritten before its copy ran, gives a wrong frame.
 //
 // Kernels are those of plugins/kernels, run on the CPU. Device memory is host memory, filled with 0xCB when allocated.
 // Captured graphs are lists of work. Not modelled: several contexts, peers, textures, capture across streams.
 //
-// It refuses what the real driver refuses, with the same status: calls in a thread that has no current context or one
-// whose context has gone, flags that there are not, copies beyond an allocation, launches beyond the limits of hardware,
-// an image that is no code or has none for this GPU, and whatever may not be called while a stream is captured.
+// It refuses the same calls as the real driver, with the same status: calls in a thread without a current context or with
+// a destroyed one, unknown flags, copies beyond an allocation, launches beyond the limits of the hardware, an image
+// without code for this GPU, and calls that are not allowed while a stream is captured.
 
 #include "../kernels/cpu/library.cpp"
 
@@ -43,11 +43,11 @@ struct Event {
 struct Work {
     std::function<bool()> may_run;
     std::function<void()> run;
-    bool calls_out = false;  // into the tests' Python, which may wait for a thread that waits for us: runs unlocked
+    bool calls_out = false;  // into the tests' Python, which may wait for a thread that waits for this one: runs unlocked
 };
 struct Graph {
     std::vector<std::function<void(struct Stream&)>> submissions;
-    bool invalid = false;  // something was called that may not be captured
+    bool invalid = false;  // a call that cannot be captured was made
 };
 struct Stream {
     std::deque<Work> queue;
@@ -61,7 +61,7 @@ struct Function {
 std::recursive_mutex lock;
 std::set<Stream*> streams;
 Stream* default_stream() {
-    static Stream* const stream = new Stream;  // of whoever names none: a decoder of FFmpeg's, say
+    static Stream* const stream = new Stream;  // the default stream, used for example by FFmpeg's decoders
     return stream;
 }
 struct Allocation {
@@ -72,11 +72,11 @@ std::map<std::uintptr_t, Allocation> allocations;
 std::map<std::string, Function> functions;
 std::size_t memory_limit = SIZE_MAX, memory_used = 0;
 std::mt19937_64 chance(0);
-int failing_status = 0;       // what every call gives once the device is lost
+int failing_status = 0;       // the status of every call once the device is lost
 long long launches_left = -1;  // until it is lost; -1: never
 int driver_version = 13000;
 int compute_capability = 86;
-int failing_captures = 0;  // so many of the next captures come to nothing
+int failing_captures = 0;  // this many of the next captures fail
 long long busy_waits = 0;  // for events, with a thread that spins
 long long launched = 0, graphs_launched = 0, executed_while_waiting = 0;
 
@@ -84,7 +84,7 @@ long long launched = 0, graphs_launched = 0, executed_while_waiting = 0;
 int context_users = 0;
 unsigned context_flags = 0;
 thread_local std::vector<void*> contexts;
-// What this thread captures, in the mode "thread local": what it may not call meanwhile is told from that.
+// The stream that this thread captures, in the mode "thread local", which forbids some calls meanwhile.
 thread_local Graph* captured_here = nullptr;
 
 int context_trouble() {
@@ -149,7 +149,7 @@ using namespace fake;
     std::lock_guard<std::recursive_mutex> hold(lock); \
     if (failing_status) return failing_status;        \
     REFUSE_IF(context_trouble())
-// Of what may not be called while this thread captures.
+// The status of calls that are not allowed while this thread captures.
 #define GUARD_UNCAPTURED \
     GUARD;               \
     REFUSE_IF(not_while_capturing())
@@ -158,7 +158,7 @@ using namespace fake;
 
 EXPORT void fake_seed(unsigned long long seed) { chance.seed(seed); }
 EXPORT void fake_memory_limit(unsigned long long bytes) { memory_limit = bytes; }
-// How many items of work wait in all streams.
+// The number of waiting items in all streams.
 EXPORT long long fake_waiting() {
     std::lock_guard<std::recursive_mutex> hold(lock);
     std::size_t waiting = 0;
@@ -190,7 +190,7 @@ EXPORT int cuDeviceGetName(char* name, int length, int) {
     return SUCCESS;
 }
 EXPORT int cuDeviceGetAttribute(int* value, int attribute, int) {
-    // As much as we and PyCUDA ask: capability, threads of a block, sides of blocks and grids, shared memory, warp,
+    // The attributes that animevid and PyCUDA query: capability, threads of a block, sides of blocks and grids, shared memory, warp,
     // registers, multiprocessors, threads of one.
     static const std::map<int, int> known = {{1, 1024}, {2, 1024}, {3, 1024}, {4, 64}, {5, 0x7FFFFFFF}, {6, 65535},
                                              {7, 65535}, {8, 49152}, {10, 32}, {12, 65536}, {16, 30}, {39, 1536}};
@@ -212,7 +212,7 @@ EXPORT int cuDevicePrimaryCtxRetain(void** context, int) {
 EXPORT int cuDevicePrimaryCtxRelease_v2(int) {
     std::lock_guard<std::recursive_mutex> hold(lock);
     if (context_users == 0) return INVALID_CONTEXT;
-    if (--context_users == 0) context_flags = 0, functions.clear();  // its modules are gone with it
+    if (--context_users == 0) context_flags = 0, functions.clear();  // its modules are destroyed with it
     return SUCCESS;
 }
 EXPORT int cuDevicePrimaryCtxGetState(int, unsigned* flags, int* active) {
@@ -267,7 +267,7 @@ static bool on_device(unsigned long long address, std::size_t bytes) {
     return found->second.on_device && address + bytes <= found->first + found->second.bytes;
 }
 
-// What an address belongs to, as interop asks: 9 is the device's number, 2 the kind of memory (2: the device's).
+// Attributes of an address that interop queries: 9 is the device's number, 2 the kind of memory (2: the device's).
 EXPORT int cuPointerGetAttribute(void* data, int attribute, unsigned long long address) {
     std::lock_guard<std::recursive_mutex> hold(lock);
     const auto after = allocations.upper_bound(address);
@@ -416,7 +416,7 @@ EXPORT int cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned
         bx * by * bz > 256 || bz > 64 || shared > 48 * 1024 || params == nullptr || extra != nullptr)
         return INVALID_VALUE;  // 256: the __launch_bounds__ of our kernels
     ++launched;
-    // Parameters are taken at the launch, as the real driver does.
+    // Parameters are copied at the launch, as in the real driver.
     const auto* bytes = static_cast<const char*>(params[0]);
     const std::string copied(bytes, animevid_params_bytes(function->name.c_str()));
     const std::string name = function->name;
@@ -431,7 +431,7 @@ EXPORT int cuLaunchKernel(Function* function, unsigned gx, unsigned gy, unsigned
     });
 }
 
-// What stands in for a network: a test's own function, in the stream's order.
+// A substitute for a network: a function of a test, run in stream order.
 EXPORT int cuLaunchHostFunc(Stream* stream, void (*function)(void*), void* data) {
     GUARD;
     return submit(stream, [=] { function(data); }, nullptr, true);
@@ -473,7 +473,7 @@ EXPORT int cuGraphExecDestroy(Graph* executable) {
     return delete executable, SUCCESS;
 }
 
-// ---- what FFmpeg asks of a driver before it opens one, and the copies by which it downloads a frame ---------------
+// ---- functions that FFmpeg needs to open a driver, and its copies to download a frame ---------------
 
 struct Copy2d {  // CUDA_MEMCPY2D; kinds: 1 the host's memory, 2 the device's
     std::size_t source_x, source_y;
@@ -580,8 +580,8 @@ UNSUPPORTED_CALL(cuWaitExternalSemaphoresAsync)
 EXPORT int cuGetErrorName(int, const char** name) { return *name = "FAKE_ERROR", SUCCESS; }
 EXPORT int cuGetErrorString(int, const char** text) { return *text = "an error of the fake driver", SUCCESS; }
 
-// The bindings find every function through this one, each as of the CUDA version that it came with. A real driver may
-// give an older form of a function that is asked for as of a newer CUDA; this one never does.
+// The bindings find every function through this one, by the CUDA version that introduced it. A real driver may return an
+// older form of a function for a newer CUDA version; this one never does.
 #include <dlfcn.h>
 EXPORT int cuGetProcAddress_v2(const char* symbol, void** function, int version, unsigned long long, int* found) {
     const std::string name(symbol);

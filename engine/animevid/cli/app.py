@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as for stderr: names that the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal cannot show; stderr does so too
     try:
         return _run(arguments)
     except SystemExit as exit_:  # argparse: --help, --version, a usage error
@@ -121,7 +121,7 @@ def _main(arguments: list[str]) -> int:
         complain("stopped by Ctrl-C; nothing was written")
         return 130
     except BrokenPipeError:
-        _give_up_printing()  # the reader of our output has gone
+        _give_up_printing()  # the reader of standard output has gone
         return 141
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get((error.name or "").partition(".")[0])
@@ -153,7 +153,7 @@ def build_parser(name: str) -> Parser:
     """The parser of command ``name``, as ``main`` uses it (completion and docs read its options).
 
     Raises:
-        UsageError, BackendError ...: what a command says when something it needs is not installed.
+        UsageError, BackendError ...: something that the command needs is not installed.
     """
     parser = Parser(prog="animevid", formatter_class=argparse.RawDescriptionHelpFormatter)
     subparsers = parser.add_subparsers(dest="command", parser_class=Parser)
@@ -253,7 +253,7 @@ def _set_up_logging(verbosity: int) -> None:
 
 
 def complain(message: str, error: BaseException | None = None) -> None:
-    """One line on standard error, and with ``-v`` the trace of ``error``."""
+    """Print one line on standard error, and with ``-v`` the traceback of ``error``."""
     # A traceback is for bugs; a user's mistake is explained by the message (-vv shows its traceback too).
     known = AnimevidError | ModuleNotFoundError | PermissionError | FileNotFoundError
     level = logging.DEBUG if isinstance(error, known) else logging.INFO
@@ -261,7 +261,7 @@ def complain(message: str, error: BaseException | None = None) -> None:
         import traceback
 
         print(printable(redacted_text("".join(traceback.format_exception(error)))), end="", file=sys.stderr)
-    with suppress(OSError):  # stderr is closed; the exit code still tells
+    with suppress(OSError):  # stderr is closed; the exit code remains
         print(f"animevid: error: {printable(redacted_text(_one_line(message)))}", file=sys.stderr, flush=True)
 
 

@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _gpu(target: str) -> Gpu:
-    """The GPU that ``"current"`` stands for.
+    """The GPU of this machine, which ``"current"`` names.
 
     Raises:
         DeviceError: there is none, or its driver is too old.

@@ -1,4 +1,4 @@
-"""``animevid completion bash|zsh|fish``: prints a completion script, made from the parsers themselves."""
+"""``animevid completion bash|zsh|fish``: prints a completion script, generated from the parsers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ fish:  animevid completion fish > ~/.config/fish/completions/animevid.fish"""
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What an argument takes, as a shell sees it.
+    """The values of an argument, for a shell.
 
     Args:
-        offered (tuple[str, ...]): what is offered.
-        is_open (bool): whether something else, a file say, may be given too.
+        offered (tuple[str, ...]): the suggested values.
+        is_open (bool): whether other values (such as files) are allowed too.
     """
 
     offered: tuple[str, ...] = ()
@@ -31,7 +31,7 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """An option as a shell sees it; ``value`` is ``None`` for a switch, and optional where it ``may_lack_it``."""
+    """An option, for a shell; ``value`` is ``None`` for a switch, and optional if it ``may_lack_it``."""
 
     names: tuple[str, ...]
     help: str
@@ -41,7 +41,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """What a command takes: its flags, and what stands without a flag."""
+    """The arguments of a command: its flags and its positional arguments."""
 
     flags: tuple[Flag, ...]
     words: Value
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _arguments_of(name: str) -> Arguments | None:
-    """What command ``name`` takes; ``None`` where it is not installed."""
+    """The arguments of command ``name``; ``None`` if it is not installed."""
     try:
         parser = build_parser(name)
     except (AnimevidError, ModuleNotFoundError):  # an extra that is not installed, such as [train]
@@ -156,7 +156,7 @@ _animevid "$@\""""
 def _zsh_value(value: Value) -> str:
     if not value.is_open:
         return f"({' '.join(value.offered)})"
-    # The space keeps _arguments from adding words of its own.
+    # The leading space keeps _arguments from adding words of its own.
     return f" _animevid_or_files {' '.join(value.offered)}" if value.offered else "_files"
 
 

@@ -1,8 +1,8 @@
 """Option defaults from ``animevid.toml``, in the current folder or the user's configuration folder.
 
-Keys are the long flags without their dashes (``style = "aozora"``, ``crf = 22``, ``no-copy = true``), for films at the
-top, for ``webcam`` and ``serve`` in tables of those names. The command line takes precedence. A command says
-which of the file's options hold, so that nobody wonders where they come from.
+Keys are the long flags without their dashes (``style = "aozora"``, ``crf = 22``, ``no-copy = true``), for
+conversions at the top level, for ``webcam`` and ``serve`` in tables of those names. The command line takes precedence.
+A command prints which options came from the file.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _NEVER = ("--overwrite",)
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a file asks of a command.
+    """The defaults that a file sets for a command.
 
     Args:
         path (Path): the file.
-        options (tuple[tuple[str, object], ...]): its keys and values for this command, as it has them.
-        arguments (tuple[str, ...]): the same as arguments, which go before those of the command line.
+        options (tuple[tuple[str, object], ...]): its keys and values for this command.
+        arguments (tuple[str, ...]): the same as arguments, to be put before those of the command line.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class Defaults:
     arguments: tuple[str, ...]
 
     def in_force(self, parser: argparse.ArgumentParser, given: Sequence[str]) -> str:
-        """The file and those of its options that ``given``, the command line, leaves alone; ``""``: none."""
+        """The file and those of its options that ``given``, the command line, does not override; ``""``: none."""
         untouched = object()
         actions = {key: parser._option_string_actions[f"--{key}"] for key, _ in self.options}
         seen = argparse.Namespace(**{action.dest: untouched for action in actions.values()})
@@ -72,14 +72,14 @@ def find_config() -> Path | None:
 
 
 def read_defaults(command: str, parser: argparse.ArgumentParser) -> Defaults | None:
-    """What ``animevid.toml`` asks of ``command``; ``None`` where there is no such file.
+    """The defaults in ``animevid.toml`` for ``command``; ``None`` if there is no such file.
 
     Args:
-        command: its name; most commands take no defaults.
+        command: its name; most commands have no defaults.
         parser: its parser, which checks names and values.
 
     Raises:
-        UsageError: the file cannot be read or belongs to someone else, no such option, or a value that it cannot have.
+        UsageError: the file cannot be read or belongs to another user, or an option or its value is invalid.
     """
     path = find_config() if command in _OPTIONS else None
     if path is None:
@@ -96,7 +96,7 @@ def read_defaults(command: str, parser: argparse.ArgumentParser) -> Defaults | N
 
 
 def tell_defaults(args: argparse.Namespace) -> None:
-    """Say on standard error which options come from the file: ``args.defaults``, as ``Defaults.in_force`` has it."""
+    """Print on standard error which options come from the file: ``args.defaults``, from ``Defaults.in_force``."""
     if args.defaults and not getattr(args, "quiet", False) and getattr(args, "progress", "") != "json":
         print(f"defaults from {printable(redacted_text(args.defaults))}", file=sys.stderr)
 

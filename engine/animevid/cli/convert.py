@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from animevid.run.conversion import Conversion
     from animevid.run.report import ConversionPlan
 
-#: After Ctrl-C: how long runtimes and codecs may take to come back before the process ends without them.
+#: After Ctrl-C: how long runtimes and codecs may take to return before the process exits without them.
 _PATIENCE_SECONDS = 5.0
 
 _EPILOG = f"""\
@@ -64,7 +64,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def add_conversion_options(parser: argparse.ArgumentParser) -> None:
-    """All options but INPUT and OUTPUT."""
+    """Add all options but INPUT and OUTPUT."""
     add_common_options(parser)
     add_options(parser, ConversionOptions)
 
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
     from animevid.cli.config import tell_defaults
     from animevid.cli.progress import open_reporter
 
-    if not args.dry_run:  # which says it in its plan
+    if not args.dry_run:  # a dry run prints it in its plan
         tell_defaults(args)
 
     options = read_options(args, ConversionOptions)
@@ -223,7 +223,7 @@ def plan_lines(plan: ConversionPlan) -> list[str]:
 
 
 def _ends(args: argparse.Namespace) -> tuple[str, ...]:
-    """INPUTs and OUTPUT; ``--demo OUTPUT`` takes no other name, so it never overwrites a user's film by mistake."""
+    """INPUTs and OUTPUT; ``--demo OUTPUT`` takes no other name, so it never overwrites a user's file by mistake."""
     if args.demo is not None:
         if args.input is not None:
             raise UsageError(f"--demo takes OUTPUT and no INPUT, got {args.input!r}: animevid --demo demo.mp4")
@@ -239,8 +239,8 @@ def _ends(args: argparse.Namespace) -> tuple[str, ...]:
 
 @contextmanager
 def _last_resort() -> Iterator[Callable[[], None]]:
-    """What ends the process unless this is left within a few seconds: a runtime may not come back. Nothing
-    half-written stays. To be called once; also by a signal's handler.
+    """Yields a function that exits the process unless this context ends within a few seconds, since a runtime may not
+    return. Unfinished files are removed. Call it once; also from a signal handler.
     """
     left = threading.Event()
 
@@ -251,7 +251,7 @@ def _last_resort() -> Iterator[Callable[[], None]]:
             os._exit(130)
 
     try:
-        # Not a Thread: the signal may have come while the main thread held the lock of its list.
+        # Not a Thread: the main thread may hold the lock of the thread list when the signal arrives.
         yield lambda: cast(None, _thread.start_new_thread(end_unless_left, ()))
     finally:
         left.set()
@@ -259,8 +259,8 @@ def _last_resort() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def _signals(conversion: Conversion | Job, end_soon: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP finish a live stream's file and cancel anything else; a second one ends at once.
-    ``end_soon`` is called when something is cancelled.
+    """Ctrl-C, SIGTERM and SIGHUP finish the file of a live stream and cancel anything else; a second one exits at once.
+    ``end_soon`` is called on cancellation.
     """
     presses = 0
 
@@ -273,12 +273,12 @@ def _signals(conversion: Conversion | Job, end_soon: Callable[[], None]) -> Iter
             end_soon()
             raise KeyboardInterrupt
         else:
-            # At once, without waiting for threads that may hang in a codec: a hidden .part file may stay.
+            # Do not wait for threads that may hang in a codec: a hidden .part file may remain.
             os._exit(130)
 
     try:
         before = {number: signal.signal(number, on_signal) for number in ending_signals()}
-    except ValueError:  # not the main thread: a program calls main() and handles its signals itself
+    except ValueError:  # not the main thread: the program that calls main() handles signals
         yield
         return
     try:

@@ -1,6 +1,6 @@
 """``animevid doctor``: shows what is installed, which backends open, and how to fix those that do not.
 
-``--gpu`` goes on to run every part of the GPU path and to compare its frames with the CPU's (``animevid.gpu.check``).
+``--gpu`` also runs every part of the GPU path and compares its frames with the CPU's (``animevid.gpu.check``).
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _nvidia() -> Iterator[str]:
 
 
 def _driver_number() -> str:
-    """What NVIDIA calls the driver (" 580.65.06"), where Linux tells it; empty elsewhere."""
+    """NVIDIA's version of the driver (" 580.65.06") on Linux; empty elsewhere."""
     with suppress(OSError):
         found = re.search(r"\b\d{3}\.\d+(\.\d+)?\b", _DRIVER_FILE.read_text(errors="replace"))
         return f" {found.group()}" if found is not None else ""
@@ -165,7 +165,7 @@ def _torch_has_cuda() -> bool:
     try:
         import torch
     except (ImportError, OSError):
-        return True  # that it cannot be loaded is said already
+        return True  # that it cannot be loaded was reported already
     return torch.version.cuda is not None
 
 
@@ -179,7 +179,7 @@ def _tried(opening: Callable[[str], Any], name: str) -> str:
 
 @contextmanager
 def _without_what_libraries_print() -> Iterator[None]:
-    """MNN, for one, says what instructions the CPU lacks; a reader would take that for a fault that was found."""
+    """Suppress native output: MNN prints which instructions the CPU lacks, which would look like a problem."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

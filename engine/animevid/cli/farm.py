@@ -1,4 +1,4 @@
-"""``animevid farm INPUT OUTPUT``: a film on many machines."""
+"""``animevid farm INPUT OUTPUT``: stylizes a video on many machines."""
 
 from __future__ import annotations
 

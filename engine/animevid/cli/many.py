@@ -1,4 +1,4 @@
-"""``animevid INPUT ... FOLDER``: a batch of films, one after the other."""
+"""``animevid INPUT ... FOLDER``: converts a batch of files, one after the other."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 def is_many(args: argparse.Namespace, sources: list[str]) -> bool:
-    """Whether the command converts several films (a folder of images is one)."""
+    """Whether the command converts several files (a folder of images counts as one)."""
     asked = args.name or args.watch or args.report or args.keep_going or args.skip_existing
     if len(sources) > 1 or asked or holds_films(sources[0], recursive=args.recursive):
         return True
@@ -45,7 +45,7 @@ def is_many(args: argparse.Namespace, sources: list[str]) -> bool:
 
 
 def is_tree_of_images(args: argparse.Namespace, source: str) -> bool:
-    """Whether ``--recursive`` is asked for a folder of images, without films."""
+    """Whether ``--recursive`` is given for a folder of images without video files."""
     is_folder = args.recursive and is_local_file(source) and Path(source).is_dir()
     return bool(is_folder) and not holds_films(source, recursive=True) and holds_images(Path(source))
 
@@ -53,7 +53,7 @@ def is_tree_of_images(args: argparse.Namespace, source: str) -> bool:
 def run_many(
     args: argparse.Namespace, sources: list[str], target: str, options: ConversionOptions, convert: ConvertOne
 ) -> int:
-    """Convert all films of ``sources`` into the folder ``target``; returns the exit code of the first that failed."""
+    """Convert all video files of ``sources`` into the folder ``target``; returns the first nonzero exit code."""
     from animevid.cli.progress import open_reporter
     from animevid.io.containers import MUXERS
     from animevid.io.sinks.animation import ANIMATIONS

@@ -1,4 +1,4 @@
-"""Values that a shell offers for an argument, whether or not the argument takes others too."""
+"""Values that shells suggest for an argument; other values may be allowed."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _ATTRIBUTE = "animevid_offers"
 
 
 def offer(action: argparse.Action, values: Values) -> None:
-    """Let shells offer ``values()`` for ``action``, which is asked for when a completion script is made."""
+    """Let shells suggest ``values()`` for ``action``; it is called when a completion script is generated."""
     setattr(action, _ATTRIBUTE, values)
 
 
 def offered(action: argparse.Action) -> tuple[str, ...]:
-    """What is to be offered for ``action``: its choices, else what ``offer`` was given."""
+    """The suggestions for ``action``: its choices, else those set by ``offer``."""
     if action.choices is not None:
         return tuple(str(choice) for choice in action.choices)
     values: Values = getattr(action, _ATTRIBUTE, tuple)
@@ -23,7 +23,7 @@ def offered(action: argparse.Action) -> tuple[str, ...]:
 
 
 def style_names() -> tuple[str, ...]:
-    """The styles that are installed."""
+    """The names of the installed styles."""
     from animevid.styles import list_styles
 
     return tuple(dict.fromkeys(style.card.name for style in list_styles()))
@@ -41,7 +41,7 @@ def _preset_names() -> tuple[str, ...]:
     return X26X_PRESETS
 
 
-#: Flags of ``animevid.options`` that take more than what is offered.
+#: Suggestions for flags of ``animevid.options`` that also take other values.
 BY_FLAG: dict[str, Values] = {
     "--style": style_names,
     "--backend": _backend_names,

@@ -20,12 +20,12 @@ def add_options(
     prefix: str = "",
     but: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """A flag for each option of the class ``options`` that has one, under its heading.
+    """Add a flag for each option of the class ``options`` that has one, under its heading.
 
     Args:
-        parser: what gets the flags.
+        parser: the parser to extend.
         options: a class of ``animevid.options``.
-        prefix: prefix of the names under which values are stored, where two classes share a name.
+        prefix: prefix of the names under which values are stored, if two classes share a name.
         but: prefix and option -> overrides of its declaration for this command (``{"flag": None}`` omits it).
     """
     for field in fields(options):
@@ -46,7 +46,7 @@ def add_options(
 
 
 def read_options(args: argparse.Namespace, options: Callable[..., T], *, prefix: str = "", **given: Any) -> T:
-    """The options that the command line gives.
+    """The options given on the command line.
 
     Args:
         args: the result of a parser made with ``add_options``.

@@ -136,7 +136,7 @@ class JsonReporter(QuietReporter):
 def open_reporter(kind: str, *, output_is_stdout: bool, batch: BatchProgress | None = None, **context: Any) -> Reporter:
     """The reporter for ``--progress KIND``: ``auto`` is a bar on a terminal and nothing elsewhere.
 
-    ``batch`` is the progress of all films of a batch. ``context`` goes into each line of JSON.
+    ``batch`` is the progress of a whole batch. ``context`` goes into each line of JSON.
     """
     if kind == "json":
         return JsonReporter(sys.stderr if output_is_stdout else sys.stdout, batch=batch, **context)
@@ -146,9 +146,9 @@ def open_reporter(kind: str, *, output_is_stdout: bool, batch: BatchProgress | N
 
 
 def bar_line(progress: Progress, *, fps: float, columns: int, colour: bool, batch_seconds: float | None = None) -> str:
-    """One line of at most ``columns`` characters; parts are dropped from the right where it is narrow.
+    """One line of at most ``columns`` characters; parts are dropped from the right if it is narrow.
 
-    ``batch_seconds``: the time left for all films of a batch.
+    ``batch_seconds``: the time left for all files of a batch.
     """
     done, total = progress.frames_done, progress.frames_total
     left = _seconds_left(progress, fps)
@@ -179,7 +179,7 @@ def summary_line(report: ConversionReport) -> str:
     if report.frames_reused:
         counts += f", {report.frames_reused} unchanged and reused"
     if not report.statistics.stages:
-        return counts  # everything was done before
+        return counts  # an earlier run had finished all of it
     stages = sorted(report.statistics.stages, key=lambda stage: -stage.busy_seconds)
     busy = ", ".join(f"{stage.name} {report.statistics.load(stage.name):.0%}" for stage in stages)
     speed = f"{report.elapsed_seconds:.1f} s, {report.fps:.1f} fps"
@@ -189,7 +189,7 @@ def summary_line(report: ConversionReport) -> str:
 
 
 def report_fields(report: ConversionReport) -> dict[str, Any]:
-    """The report as JSON takes it."""
+    """The report as JSON values."""
     return {
         "output": report.output,
         "frames_in": report.frames_in,
@@ -215,7 +215,7 @@ def report_fields(report: ConversionReport) -> dict[str, Any]:
 
 
 class _RecentRate:
-    """Frames a second over the last few seconds."""
+    """The frame rate over the last few seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

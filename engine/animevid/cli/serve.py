@@ -19,10 +19,10 @@ from animevid.values import parse_count
 if TYPE_CHECKING:
     from animevid.styles import Style
 
-#: How long running requests may take after Ctrl-C.
+#: Time limit for running requests after Ctrl-C.
 _FAREWELL_SECONDS = 0.5
 
-#: The environment variable for the token, which other users of the machine cannot see.
+#: The environment variable for the token, which other users of the machine cannot read.
 TOKEN_VARIABLE = "ANIMEVID_TOKEN"
 
 _EPILOG = """\
@@ -126,7 +126,7 @@ def _given_token(args: argparse.Namespace) -> str | None:
     All users of this machine can read the command line, so prefer the other two.
 
     Raises:
-        UsageError: two are given, the file cannot be read, or it is too short.
+        UsageError: two tokens are given, the file cannot be read, or the token is too short.
     """
     from_environment = os.environ.pop(TOKEN_VARIABLE, "")
     if args.token is not None and args.token_file is not None:
@@ -146,7 +146,7 @@ def _given_token(args: argparse.Namespace) -> str | None:
 
 def _listen(host: str, port: int) -> socket.socket:
     """Raises:
-    LiveError: the address is not this machine's, or the port is taken.
+    LiveError: the address is not one of this machine, or the port is taken.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -157,7 +157,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _styles(options: StyleOptions) -> tuple[Style, ...]:
-    """The style asked for, then all that are installed; one of each name."""
+    """The requested style, then all installed ones; one of each name."""
     from animevid.styles import list_styles, open_style
 
     wanted = open_style(options)

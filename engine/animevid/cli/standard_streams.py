@@ -1,4 +1,4 @@
-"""Sets up a command's standard streams, whose failure never ends its work, and its ending signals."""
+"""Sets up a command's standard streams, whose failures must not end its work, and its termination signals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TextIO, cast
 
 
 class ForgivingStream(io.TextIOBase):
-    """Standard error that ignores failed writes: closed, full or gone, only the message is lost."""
+    """Standard error that ignores failed writes: only the message is lost."""
 
     def __init__(self, inner: TextIO) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class ForgivingStream(io.TextIOBase):
 def standard_streams() -> Iterator[None]:
     """Open closed standard streams, and make standard error ignore failed writes.
 
-    An output file could otherwise get the number of a closed stream, and native libraries' messages with it.
+    Otherwise an output file could get the descriptor of a closed stream, and receive messages of native libraries.
     """
     _fill_descriptors()
     before = sys.stderr
@@ -63,7 +63,7 @@ def standard_streams() -> Iterator[None]:
             before.flush()
             sys.stderr = before
         except (OSError, ValueError):
-            pass  # keep ours: Python would exit with 120 for a failed write
+            pass  # keep our stream: Python would exit with code 120 after a failed write
 
 
 def _fill_descriptors() -> None:
@@ -77,7 +77,7 @@ def _fill_descriptors() -> None:
 
 
 def ending_signals() -> tuple[signal.Signals, ...]:
-    """The signals that end this process; SIGHUP only if ``nohup`` does not ignore it."""
+    """The termination signals; SIGHUP only if it is not ignored (``nohup``)."""
     names = ("SIGINT", "SIGTERM", "SIGHUP")
     found = (getattr(signal, name) for name in names if hasattr(signal, name))
     return tuple(number for number in found if signal.getsignal(number) is not signal.SIG_IGN)
@@ -85,7 +85,7 @@ def ending_signals() -> tuple[signal.Signals, ...]:
 
 @contextmanager
 def signals_as_ctrl_c() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a command as Ctrl-C does, so that nothing half-written stays."""
+    """Handle SIGTERM and SIGHUP like Ctrl-C, so that no unfinished files remain."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""``animevid styles``: what is installed."""
+"""``animevid styles``: lists the installed styles."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def print_styles(*, as_json: bool) -> int:
-    """Print one line a style (or JSON), the default one first."""
+    """Print one line per style (or JSON), the default one first."""
     from animevid.styles import list_styles
 
     styles = list_styles()

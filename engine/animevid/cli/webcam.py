@@ -1,4 +1,4 @@
-"""``animevid webcam``: a camera, stylized live, in a window or as a virtual camera."""
+"""``animevid webcam``: stylizes a camera live, in a window or as a virtual camera."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Confines a process before it opens an untrusted file: memory, time, files, sockets, signals.
 
-The kernel enforces it: rlimits everywhere but on Windows, and on Linux Landlock (files) and seccomp (system calls).
-It cannot be undone, so only child processes made for one file do this.
+The kernel enforces the limits: rlimits, except on Windows, and on Linux also Landlock (files) and seccomp (system
+calls). They cannot be undone, so only child processes started for one file use them.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class ResourceLimits:
-    """What a process may use.
+    """Resource limits of a process.
 
     Args:
         memory_bytes: of address space (``RLIMIT_AS``; default 2 GiB). macOS does not enforce it.
-        cpu_seconds: of processor time, all threads together (default 60).
+        cpu_seconds: of CPU time, for all threads together (default 60).
         file_bytes: maximum size of a file (default 0: no file can be written).
         open_files: at a time (default 256).
     """
@@ -50,7 +50,7 @@ class ResourceLimits:
 
 
 def limit_resources(limits: ResourceLimits) -> None:
-    """Limit memory, processor time, and size and number of files of this process, permanently."""
+    """Permanently limit memory, CPU time, and size and number of files of this process."""
     try:
         import resource
     except ImportError:  # Windows
@@ -70,10 +70,10 @@ def limit_resources(limits: ResourceLimits) -> None:
 
 
 def missing() -> tuple[str, ...]:
-    """The parts of Linux' confinement that this kernel lacks; empty on other systems.
+    """The confinement features that this Linux kernel lacks; empty on other systems.
 
     Returns:
-        Names with the kernel that has it, such as ``"Landlock (Linux 5.13)"``; empty where all is there.
+        Names with the required kernel, such as ``"Landlock (Linux 5.13)"``; empty if nothing is missing.
     """
     if sys.platform != "linux":
         return ()
@@ -88,14 +88,15 @@ def missing() -> tuple[str, ...]:
 def confine(*, writable: list[Path], readable: list[Path]) -> bool:
     """Restrict this process to these files and folders, without sockets, new processes or signals to others.
 
-    To be called before the first thread starts: Landlock holds the calling thread and those it starts later.
+    Call it before the first thread starts: Landlock restricts the calling thread and those that it starts later.
 
     Args:
-        writable: folders (or files) in which it may read, make, write and remove files.
-        readable: files and folders that it may read, and map libraries from.
+        writable: folders (or files) in which the process may read, create, write and remove files.
+        readable: files and folders that the process may read, and map libraries from.
 
     Returns:
-        Whether all of it is enforced. False except on Linux, and where the kernel lacks a part (:func:`missing`).
+        Whether everything is enforced: false on other systems than Linux, or if the kernel lacks a feature
+            (:func:`missing`).
     """
     global _confined
     if sys.platform != "linux":
@@ -113,18 +114,18 @@ def end_with_parent() -> None:
 
 
 def is_confined() -> bool:
-    """Whether this process has been confined, and so can start no child and needs none."""
+    """Whether this process is confined, so that it can start no child and needs none."""
     return _confined
 
 
 def program_folders() -> list[Path]:
-    """Folders that Python and its libraries read: their own, and the kernel's files about processor and process."""
+    """Folders that Python and its libraries read: their own, and the kernel's files on CPU and process."""
     names = {*sys.path, sys.prefix, sys.base_prefix, "/usr/lib", "/usr/lib64", "/usr/local/lib", "/lib", "/lib64"}
     names |= {f"/proc/{os.getpid()}", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys/vm"}
     names |= {"/sys/devices/system", "/sys/fs/cgroup", "/dev/null", "/dev/urandom", "/etc/ld.so.cache"}
-    # Where libraries lie elsewhere: as the environment says, and on systems that keep each package in a folder.
+    # Other library folders: those in the environment, and those of systems with one folder per package.
     names |= {name for name in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if os.path.isabs(name)}
     names |= {"/nix/store", "/gnu/store"}
-    # An entry of sys.path such as "/" or a home folder would open far more than a program.
+    # An entry of sys.path such as "/" or a home folder would expose far more than programs.
     too_wide = {Path("/"), Path.home()}
     return [path for name in sorted(names) if name and (path := Path(name)).exists() and path not in too_wide]

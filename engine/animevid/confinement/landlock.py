@@ -20,14 +20,14 @@ _READ = 1 << 0 | 1 << 2 | 1 << 3  # execute (map a library), read a file, read a
 _WRITE = 1 << 1 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8  # write, remove folder or file, make folder or file
 _ON_FILES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14
 _TRUNCATE = 1 << 14
-#: What each version of the interface added to the rights on files, and to those on TCP (bind, connect).
+#: The additions of each ABI version to the rights on files, and to those on TCP (bind, connect).
 _HANDLED = ((1, (1 << 13) - 1), (2, 1 << 13), (3, _TRUNCATE), (5, 1 << 15))
 _NETWORK_FROM, _NETWORK = 4, 1 << 0 | 1 << 1
 _SCOPES_FROM, _SCOPES = 6, 1 << 0 | 1 << 1  # abstract UNIX sockets, signals
 
 
 def version() -> int:
-    """The kernel's version of the interface; 0 without one."""
+    """The kernel's Landlock ABI version; 0 without Landlock."""
     if platform.system() != "Linux":
         return 0
     found = _libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_ASK_VERSION))
@@ -37,10 +37,10 @@ def version() -> int:
 def limit_files(*, writable: list[Path], readable: list[Path]) -> bool:
     """Restrict this thread, and threads it starts later, to these files and folders.
 
-    Where the kernel can, TCP (6.7) and signals to processes outside (6.12) are refused as well.
+    If the kernel supports it, TCP (6.7) and signals to processes outside (6.12) are refused as well.
 
     Returns:
-        Whether the kernel does it.
+        Whether the kernel enforces it.
     """
     abi = version()
     if abi < 1:

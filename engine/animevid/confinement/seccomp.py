@@ -1,8 +1,8 @@
-"""A seccomp filter (linux/seccomp.h) that denies system calls which a decoder never needs.
+"""A seccomp filter (linux/seccomp.h) that denies system calls that a decoder never needs.
 
-Sockets of every kind, other processes (fork, exec, signals, looking into their memory), modes and owners of files
-(Landlock does not know them), keys, mounts, and memory that no limit counts. A denied call gets ``EPERM``, so a
-library that only probes goes on.
+It denies sockets of every kind, access to other processes (fork, exec, signals, ptrace), changes of modes and owners
+of files (Landlock does not cover them), keys, mounts, and memory that no limit counts. A denied call returns ``EPERM``,
+so a library that only probes continues.
 
 Own code, because the existing bindings need libseccomp on the machine (``pyseccomp``, last changed in 2021) or are a
 first release (``seccompy``). Supports x86-64 and 64-bit ARM.
@@ -31,11 +31,11 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "setpriority": (141, 140), "ioprio_set": (251, 30), "migrate_pages": (256, 238), "move_pages": (279, 239),
     "sched_setscheduler": (144, 119), "sched_setattr": (314, 274), "sched_setparam": (142, 118),
     "sched_setaffinity": (203, 122),
-    # memory that others see, or that no limit counts
+    # memory that is shared, or that no limit counts
     "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "msgget": (68, 186), "msgsnd": (69, 189),
     "msgrcv": (70, 188), "msgctl": (71, 187), "semget": (64, 190), "semop": (65, 193), "semctl": (66, 191),
     "semtimedop": (220, 192), "mq_open": (240, 180), "memfd_create": (319, 279), "memfd_secret": (447, 447),
-    # lengths (before Linux 6.2), modes, owners, times and attributes of files, which Landlock leaves alone
+    # lengths (before Linux 6.2), modes, owners, times and attributes of files, which Landlock does not cover
     "truncate": (76, 45),
     "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
     "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
@@ -64,10 +64,10 @@ _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _ALLOW, _KILL_PROCESS, _FAIL = 0x7FFF0000, 0x80000000, 0x00050000
 _X32 = 0x40000000
 _CLONE_THREAD = 0x00010000
-_F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15  # whom a pipe signals when it has something
+_F_SETOWN, _F_SETSIG, _F_SETOWN_EX = 8, 10, 15  # select the process that a pipe signals when it has data
 _TIOCSTI, _TIOCLINUX, _FIOSETOWN, _SIOCSPGRP = 0x5412, 0x541C, 0x8901, 0x8902
 _SET_MODE_FILTER, _GET_ACTION_AVAIL, _ALL_THREADS = 1, 2, 1
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # the first ends a child with its parent: it is not to be taken back
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38  # the first ends a child with its parent, which must not be undone
 
 # linux/bpf_common.h: load a word; jump if equal, at least, or a bit is set; return.
 _LOAD, _EQUAL, _AT_LEAST, _BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -77,7 +77,7 @@ Instruction = tuple[int, int, int, int]  # code, jump if true, jump if false, co
 
 
 def is_available() -> bool:
-    """Whether the kernel has such filters, on an architecture whose numbers are known here."""
+    """Whether the kernel supports such filters, on an architecture whose call numbers are known here."""
     if platform.system() != "Linux" or platform.machine() not in _ARCHITECTURES:
         return False
     action = ctypes.c_uint32(_FAIL)
@@ -89,7 +89,7 @@ def deny_calls() -> bool:
     """Install the filter for all threads of this process.
 
     Returns:
-        Whether the kernel took it.
+        Whether the kernel accepted it.
     """
     if not is_available():
         return False
@@ -112,14 +112,14 @@ def program(machine: str, pid: int) -> list[Instruction]:
         (_EQUAL, 1, 0, architecture),
         (_RETURN, 0, 0, _KILL_PROCESS),
         (_LOAD, 0, 0, _NUMBER_AT),
-        (_AT_LEAST, 0, 1, _X32),  # the calls of x86's other 64-bit interface have numbers of their own
+        (_AT_LEAST, 0, 1, _X32),  # the x32 ABI has its own call numbers
         (_RETURN, 0, 0, _KILL_PROCESS),
     ]
     for numbers in _DENIED.values():
         denied = numbers[column]
         if denied is not None:
             steps += _when(denied, [_fail(errno.EPERM)])
-    # glibc then starts threads with clone, whose flags can be looked at.
+    # glibc then starts threads with clone, whose flags can be checked.
     steps += _when(number["clone3"], [_fail(errno.ENOSYS)])
     steps += _when(
         number["clone"], [_argument(0), (_BIT, 0, 1, _CLONE_THREAD), (_RETURN, 0, 0, _ALLOW), _fail(errno.EPERM)]
@@ -134,7 +134,7 @@ def program(machine: str, pid: int) -> list[Instruction]:
 
 
 def _when(number: int, steps: list[Instruction]) -> list[Instruction]:
-    """``steps``, which all end in a return, for the call ``number``; the others go past them."""
+    """``steps``, which all end in a return, for the call ``number``; other calls skip them."""
     return [(_EQUAL, 0, len(steps), number), *steps]
 
 

@@ -1,4 +1,4 @@
-"""Long jobs: films in segments, resumed after a crash, many at once, on many machines."""
+"""Long jobs: conversion in segments, resumed after a crash, of many files, and on many machines."""
 
 from animevid.jobs.cuts import DEFAULT_SEGMENT_SECONDS, cut_points
 from animevid.jobs.job import Job, open_conversion

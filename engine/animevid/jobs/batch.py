@@ -1,4 +1,4 @@
-"""Batches: finds films, names their outputs and converts one after the other."""
+"""Batches: finds video files, names their outputs and converts them one after the other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from animevid.io.containers import MUXERS
 from animevid.io.network.protocols import is_local_file, local_path
 from animevid.io.sources.image_files import is_image_name
 
-#: Suffixes of films in a folder; the content decides when a file is opened.
+#: Suffixes of video files in a folder; on opening, the content decides.
 FILM_SUFFIXES = frozenset(
     {*MUXERS, ".mpg", ".mpeg", ".m2ts", ".mts", ".vob", ".wmv", ".asf", ".3gp", ".ogv", ".mxf"} - {".m3u8"}
 )
@@ -27,7 +27,7 @@ _KEPT_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts"})
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """A film and its folder, relative to the searched one."""
+    """A video file and its folder, relative to the searched one."""
 
     path: Path
     folder: Path = Path()
@@ -35,7 +35,7 @@ class Film:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of one film. ``reason`` says why it was skipped or failed."""
+    """The result of one file. ``reason`` says why it was skipped or failed."""
 
     input: str
     output: str
@@ -50,12 +50,12 @@ class Outcome:
 
 
 def is_film(path: Path) -> bool:
-    """Whether ``path`` is a visible file with a film's name."""
+    """Whether ``path`` is a visible file with a video suffix."""
     return path.suffix.lower() in FILM_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def holds_films(spec: str, *, recursive: bool = False) -> bool:
-    """Whether ``spec`` is a folder or a pattern with a film in it."""
+    """Whether ``spec`` is a folder or a pattern with a video file in it."""
     if not is_local_file(spec):
         return False
     path = local_path(spec)
@@ -63,12 +63,12 @@ def holds_films(spec: str, *, recursive: bool = False) -> bool:
 
 
 def find_films(specs: Sequence[str], *, recursive: bool = False) -> list[Film]:
-    """The films that files, folders and patterns name, each once, in the order of the words and of their names.
+    """The video files of files, folders and patterns, each once, in the order of the arguments and of their names.
 
     A file given by name is taken whatever its suffix.
 
     Raises:
-        InputError: a name without a film.
+        InputError: a name without a video file.
     """
     found: dict[Path, Film] = {}
     for spec in specs:
@@ -85,7 +85,7 @@ def find_films(specs: Sequence[str], *, recursive: bool = False) -> list[Film]:
 
 
 def left_out(spec: str, *, recursive: bool) -> list[str]:
-    """One line for each subfolder of a folder of films that is not entered, and one for images beside the films."""
+    """One line for each subfolder that is not searched, and one for images beside the video files."""
     path = local_path(spec)
     if not is_local_file(spec) or not path.is_dir():
         return []
@@ -145,7 +145,7 @@ def output_name(film: Film, folder: Path, *, template: str = DEFAULT_NAME, style
 
 def check_names(pairs: Iterable[tuple[Film, Path]]) -> None:
     """Raises:
-    UsageError: two films would have one name.
+    UsageError: two outputs would have the same name.
     """
     taken: dict[Path, Path] = {}
     for film, path in pairs:
@@ -164,13 +164,13 @@ def convert_films(
     keep_going: bool = False,
     skip_existing: bool = False,
 ) -> Iterator[Outcome]:
-    """Convert one film after the other; yields each outcome.
+    """Convert one file after the other; yields each outcome.
 
     Args:
-        pairs: each film and its output.
+        pairs: each file and its output.
         convert: converts one and returns its number of frames.
-        keep_going: go on after a film that failed.
-        skip_existing: skip films whose output exists.
+        keep_going: go on after a file that failed.
+        skip_existing: skip files whose output exists.
 
     Raises:
         Cancelled: Ctrl-C.
@@ -206,7 +206,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:
-    """The report as text: a line per film and a summary."""
+    """The report as text: a line per file and a summary."""
     lines = []
     width = max((len(Path(outcome.input).name) for outcome in outcomes), default=0)
     for outcome in outcomes:

@@ -1,4 +1,4 @@
-"""Progress and time estimate of a batch of films."""
+"""Progress and time estimate of a batch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from animevid.io.pyav import to_fraction
 class BatchProgress:
     """Counts the finished frames of a batch and estimates the total.
 
-    Call ``begin``, ``progress`` any number of times and ``end`` for each film. Films of unknown length are assumed to
+    Call ``begin``, ``progress`` any number of times and ``end`` for each file. Files of unknown length are assumed to
     have the others' mean length.
 
     Args:
-        films: the films known now; ``begin`` adds others.
+        films: the files known now; ``begin`` adds others.
         start_seconds: the films' ``--start``.
         end_seconds: the films' ``--end``.
         clock: seconds.
@@ -46,12 +46,12 @@ class BatchProgress:
 
     @property
     def frames_done(self) -> int:
-        """Frames of finished films and of the current one."""
+        """Frames of finished files and of the current one."""
         return self._ended + self._done
 
     @property
     def frames_total(self) -> int | None:
-        """Estimated frames of all films that are not skipped; ``None`` if no length is known."""
+        """Estimated frames of all files that are not skipped; ``None`` if no length is known."""
         if not self._known:
             return None
         usual = round(sum(self._known) / len(self._known))
@@ -69,13 +69,13 @@ class BatchProgress:
         return (total - self.frames_done) * seconds / worked if total is not None and worked > 0 else None
 
     def begin(self, film: Path) -> None:
-        """Note that ``film`` was opened."""
+        """Record that ``film`` was opened."""
         if film not in self._left:
             self._left[film] = frame_count(film, *self._cut)
         self._film, self._begun_at, self._done, self._kept = film, None, 0, 0
 
     def progress(self, frames_done: int, frames_total: int | None) -> None:
-        """Note the progress of the current film."""
+        """Record the progress of the current file."""
         if self._film is None:
             return
         if self._begun_at is None:
@@ -86,7 +86,7 @@ class BatchProgress:
             self._known = self._known or [frames_total]
 
     def end(self, film: Path, *, frames: int) -> None:
-        """Note that ``film`` is done, skipped or failed, with ``frames`` finished."""
+        """Record that ``film`` is done, skipped or failed, with ``frames`` finished."""
         self._left.pop(film, None)
         self._ended += frames
         if self._begun_at is not None:
@@ -96,7 +96,7 @@ class BatchProgress:
 
 
 def frame_count(film: Path, start: Fraction | float | None = None, end: Fraction | float | None = None) -> int | None:
-    """The number of frames between two times in seconds, by the film's header; ``None`` if unknown.
+    """The number of frames between two times in seconds, by the file's header; ``None`` if unknown.
 
     0 for a file that cannot be opened.
     """

@@ -1,4 +1,4 @@
-"""Where a film may be cut: at key frames of the source, about every half minute."""
+"""Chooses the cuts between segments: key frames of the source, about every half minute."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Segment:
 
 
 def segments_between(cuts: Sequence[Fraction], *, start: Fraction | None, end: Fraction | None) -> tuple[Segment, ...]:
-    """The segments between ``cuts`` of a film from ``start`` to ``end``."""
+    """The segments between ``cuts``, from ``start`` to ``end``."""
     edges = [start, *cuts, end]
     return tuple(Segment(index, *edge) for index, edge in enumerate(pairwise(edges)))
 
@@ -48,15 +48,15 @@ def cut_points(
     segment_seconds: Fraction = DEFAULT_SEGMENT_SECONDS,
     options: dict[str, str] | None = None,
 ) -> list[Fraction]:
-    """Times, in seconds after ``file_start``, of frames at which the film can be cut.
+    """Times, in seconds after ``file_start``, of frames at which the source can be cut.
 
-    Each is that of a key frame where the source has one within reach, else of another frame. Only as much of the
-    file is read as lies around the cuts. A film without time stamps has no cuts.
+    Each is that of a key frame if there is one nearby, else of another frame. Only the parts of the file around the
+    cuts are read. A source without time stamps has no cuts.
 
     Args:
-        spec: the film's file.
+        spec: the video file.
         stream_index: the container's index of the video stream.
-        file_start: the container's time at the film's start.
+        file_start: the container's time at the start of the video.
         start: where the first segment begins, in seconds.
         end: where the last one ends, in seconds.
         segment_seconds: the target length of a segment.
@@ -67,7 +67,7 @@ def cut_points(
         stream = container.streams[stream_index]
         base = to_fraction(stream.time_base) or Fraction(1, 1_000_000)
         first = Fraction(0) if stream.start_time is None else stream.start_time * base - file_start
-        last = max(start, first)  # a film may begin late: no segment may be without frames
+        last = max(start, first)  # the video may begin late, and no segment may be empty
         wanted = last + segment_seconds
         while wanted < end - segment_seconds / 2:
             container.seek(ticks_from_seconds(wanted + file_start, base), stream=stream, backward=True)

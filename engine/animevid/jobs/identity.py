@@ -1,4 +1,4 @@
-"""A job's identity: names and values that are compared with those of the next run."""
+"""A job's identity: the names and values that a resumed run must share."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _values(options: Options) -> dict[str, str]:
 
 
 def source_identity(path: Path) -> str:
-    """A file's size and a digest of its beginning, middle and end: quick for a film of any length."""
+    """A file's size and a digest of its beginning, middle and end: fast for a file of any length."""
     size = path.stat().st_size
     digest = hashlib.blake2b(digest_size=8)
     with path.open("rb") as file:

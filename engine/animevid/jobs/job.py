@@ -33,7 +33,7 @@ from animevid.run.conversion import Conversion, PathLike
 from animevid.run.report import ConversionPlan, ConversionReport, Progress
 
 _LEFT_BY_WORKERS = re.compile(r"\d{6}-[0-9a-f]{8}\.pkts")
-#: Films of at least this length are made in segments by default; shorter ones are cheap to restart.
+#: Sources of at least this length are converted in segments by default; shorter ones are cheap to restart.
 RESUMABLE_SECONDS = 4 * DEFAULT_SEGMENT_SECONDS
 
 
@@ -46,18 +46,18 @@ def open_conversion(
     restart: bool = False,
     segment_seconds: Fraction = DEFAULT_SEGMENT_SECONDS,
 ) -> Conversion | Job:
-    """A conversion, or a job where resuming is possible and worthwhile.
+    """A conversion, or a job if resuming is possible and worthwhile.
 
     Args:
-        resumable: whether to make it resumable; ``None``: films of two minutes and more, where source and output allow
+        resumable: whether to make it resumable; ``None``: sources of two minutes and more, if source and output allow
             it, and any job already begun.
         restart: discard an earlier run's work.
         segment_seconds: the length of a segment, the most that is lost when it is killed.
 
     Raises:
-        UsageError: it cannot be resumable as requested; or it was begun with other settings.
+        UsageError: it cannot be resumable as requested; or it was started with other settings.
     """
-    if is_local_file(dst) and local_path(dst).name:  # "." has none, and no job
+    if is_local_file(dst) and local_path(dst).name:  # "." has no name, and no job
         _remove_if_joined(local_path(dst))
     conversion = Conversion(src, dst, options)
     try:
@@ -128,10 +128,11 @@ def _remove_if_joined(target: Path) -> None:
 
 
 class Job:
-    """A resumable conversion, opened; as :class:`Conversion`, which it takes over and closes. A context manager.
+    """An open, resumable conversion with the interface of :class:`Conversion`; it owns and closes one. A context
+    manager.
 
     Raises:
-        UsageError: begun with another source, style, option or version (all are named); or another run is at work.
+        UsageError: started with another source, style, option or version (all are named); or another run is active.
         OutputError: its journal is damaged or cannot be written.
     """
 
@@ -169,7 +170,7 @@ class Job:
             self._stack = stack.pop_all()
         self._kept = len(self._finished)
 
-    # --- as in a conversion -------------------------------------------------------------------------------------------
+    # --- the interface of a conversion --------------------------------------------------------------------------------
 
     @property
     def plan(self) -> ConversionPlan:
@@ -178,10 +179,10 @@ class Job:
         return replace(self._plan, notices=(*self._plan.notices, *((kept,) if kept else ())))
 
     def run(self, *, on_progress: Callable[[Progress], None] | None = None) -> ConversionReport:
-        """Make the missing segments and join all. ``on_progress`` is called as by a conversion.
+        """Make the missing segments and join all. ``on_progress`` is called as in a conversion.
 
         Raises:
-            AnimevidError: from any part. Finished segments are kept, and the same command resumes.
+            AnimevidError: any part failed. Finished segments are kept, and the same command resumes.
         """
         reports = []
         for segments in self.missing_runs():
@@ -224,7 +225,7 @@ class Job:
         return self.folder / f"{index:06}.pkts"
 
     def add(self, segment: FinishedSegment) -> None:
-        """Note that a segment's file is in place."""
+        """Record that a segment's file is in place."""
         self._journal.add(segment)
         self._finished[segment.index] = segment
 
@@ -233,7 +234,7 @@ class Job:
 
         Raises:
             InputError: the source changed meanwhile.
-            OutputError: the disk is full, say. Finished segments are kept.
+            OutputError: for example, the disk is full. Finished segments are kept.
         """
         if source_identity(self.src) != self.description.identity["source"]:
             raise InputError(
@@ -357,7 +358,7 @@ class Job:
 
     @contextmanager
     def _keeping(self) -> Iterator[None]:
-        """On a disk error keep finished segments, and add that to the message."""
+        """On a disk error, add to the message that finished segments are kept."""
         try:
             yield
         except OutputError as error:

@@ -1,4 +1,4 @@
-"""Joins coded segments to one film without re-encoding; other streams are copied from the source."""
+"""Joins coded segments into one video without re-encoding; other streams are copied from the source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from animevid.options import OutputOptions
 def join_segments(
     paths: Sequence[Path], dst: Spec, *, source: Source, settings: OutputOptions | None = None
 ) -> SinkReport:
-    """Write the film whose frames lie in ``paths``; sound, subtitles, chapters and tags come from ``source``.
+    """Write the video whose frames are in ``paths``; audio, subtitles, chapters and tags come from ``source``.
 
     ``source`` is the segments' whole source, not iterated yet.
 
@@ -35,7 +35,7 @@ def join_segments(
         packets = in_order(paths)
         waiting = next(packets, None)
         for seconds in source.passing_packets():
-            # Pass on the other streams up to here: the output is interleaved like the source.
+            # Copy the other streams up to here, so that the output is interleaved like the source.
             limit = seconds - source.origin_seconds
             while waiting is not None and waiting.dts * base <= limit:
                 sink.write_coded(waiting)
@@ -47,7 +47,7 @@ def join_segments(
 
 
 def in_order(paths: Iterable[Path]) -> Iterator[CodedPacket]:
-    """The packets of all segments with the decoding times of one encoder.
+    """The packets of all segments, with decoding times as from a single encoder.
 
     A packet's decoding time is the display time of the frame ``delay`` places before it (as H.264 and H.265 encoders
     do); ``delay`` is that of the encoder with the most reordering. So times stay in order at the seams, where those of
@@ -57,9 +57,9 @@ def in_order(paths: Iterable[Path]) -> Iterator[CodedPacket]:
     delay = max((reordering(read_stamps(path)) for path in paths), default=0)
     shown: deque[int] = deque()  # display times in order: the decoding times of the next packets
     for number, path in enumerate(paths):
-        stamps = read_stamps(path)  # read again, one segment at a time, for films of hours
+        stamps = read_stamps(path)  # read again, one segment at a time, since a video may last hours
         if number == 0:
-            # Before the film begins there is no frame yet: use the encoder's own times.
+            # Before the first frame: use the encoder's own times.
             shown.extend(dts for _, dts in stamps[:delay])
         shown.extend(sorted(pts for pts, _ in stamps))
         for packet in read_packets(path):

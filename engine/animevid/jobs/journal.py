@@ -29,7 +29,7 @@ CREATE TABLE segment (
 
 @dataclass(frozen=True, slots=True)
 class JobDescription:
-    """The job's options, and how the source was cut. Times are seconds; see :class:`SegmentSink` for the last two."""
+    """The job's options and the cuts of the source. Times are seconds; see :class:`SegmentSink` for the last two."""
 
     identity: dict[str, str]
     segments: tuple[Segment, ...]
@@ -47,7 +47,7 @@ class Journal:
     def __init__(self, path: Path, *, output: str) -> None:
         self._output = output
         with self._complaints():
-            # A rollback journal, not WAL, which needs shared memory that network shares lack.
+            # A rollback journal: WAL needs shared memory, which network shares lack.
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode = DELETE")
             self._database.execute("PRAGMA synchronous = EXTRA")
@@ -61,7 +61,7 @@ class Journal:
         self.is_new = version == 0
 
     def begin(self, job: JobDescription) -> None:
-        """Note the job."""
+        """Record the job."""
         with self._complaints():
             self._database.execute("BEGIN IMMEDIATE")
             for statement in _TABLES.split(";\n"):
@@ -79,7 +79,7 @@ class Journal:
         self.is_new = False
 
     def read(self) -> JobDescription:
-        """The job noted by ``begin``."""
+        """The job recorded by ``begin``."""
         with self._complaints():
             identity, origin, file_start = self._database.execute("SELECT * FROM job").fetchone()
             rows = self._database.execute("SELECT number, start, end FROM segment ORDER BY number").fetchall()
@@ -98,7 +98,7 @@ class Journal:
         }
 
     def add(self, segment: FinishedSegment) -> None:
-        """Note that ``segment`` is done. Its folder is not noted, so the job may be moved."""
+        """Record that ``segment`` is done. Its folder is not recorded, so the job may be moved."""
         with self._complaints():
             self._database.execute(
                 "UPDATE segment SET file = ?, frames = ?, bytes = ?, checksum = ? WHERE number = ?",
@@ -106,14 +106,14 @@ class Journal:
             )
 
     def forget(self, indices: Sequence[int]) -> None:
-        """Note that segments are to be made again."""
+        """Record that segments must be made again."""
         with self._complaints():
             self._database.executemany(
                 "UPDATE segment SET file = NULL WHERE number = ?", [(index,) for index in indices]
             )
 
     def close(self) -> None:
-        """Safe to call twice."""
+        """Close the file. Safe to call twice."""
         self._database.close()
 
     @contextmanager

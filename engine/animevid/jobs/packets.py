@@ -1,4 +1,4 @@
-"""A segment's file of coded packets with exact times, which a container would round.
+"""The file format of a segment: coded packets with exact times, which a container would round.
 
 Layout, little-endian: ``MAGIC``; the length of a JSON header in 4 bytes, and the header; for each packet ``_RECORD``
 and its bytes; at the end ``_RECORD`` with the number of packets as ``pts`` and a size of 0, without which the file is
@@ -44,7 +44,7 @@ class CodedPacket:
 
 
 class PacketWriter:
-    """Writes a segment's file, which is renamed and on disk after ``publish``. A context manager."""
+    """Writes a segment's file; ``publish`` flushes it to disk and renames it. A context manager."""
 
     def __init__(self, path: Path, *, frame_format: FrameFormat) -> None:
         self.path = path
@@ -74,7 +74,7 @@ class PacketWriter:
         return self._digest.hexdigest()
 
     def discard(self) -> None:
-        """Throw away what was written. Safe to call twice, and after ``publish``."""
+        """Discard the file. Safe to call twice, and after ``publish``."""
         self._file.close()
         self._part.unlink(missing_ok=True)
 
@@ -146,7 +146,7 @@ def _records(file: BinaryIO, path: Path) -> Iterator[tuple[int, int, int, int, i
 
 
 def checksum(path: Path) -> str | None:
-    """The checksum of a file as ``PacketWriter.publish`` gives it; ``None`` where it cannot be read."""
+    """The checksum of a file as returned by ``PacketWriter.publish``; ``None`` if it cannot be read."""
     digest = hashlib.blake2b(digest_size=16)
     try:
         with path.open("rb") as file:
@@ -158,10 +158,10 @@ def checksum(path: Path) -> str | None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk (where the system can)."""
+    """Flush a folder's entries to disk, if the system can."""
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
+    except OSError:  # Windows cannot open folders
         return
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Writes a film in independent segments, each with its own encoder and file."""
+"""Writes a video as independent segments, each with its own encoder and file."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ class FinishedSegment:
 
 
 class SegmentSink(Sink):
-    """Takes the frames of neighbouring segments, after a lead-in that is not written.
+    """Writes the frames of neighbouring segments, without those of the lead-in before them.
 
     Each segment has its own encoder, so it can be decoded by itself and its bytes do not depend on where a run began.
     ``on_segment`` is called with each segment on disk.
 
     Args:
         planned: an unopened sink of the whole output: it decides encoder and frame format.
-        segments: neighbours, in order. The last one ends with the source.
-        origin_seconds: the moment of the source's clock that is zero in the whole output.
-        file_start: the moment of the source's clock from which the segments' times count.
+        segments: neighbouring segments, in order. The last one ends with the source.
+        origin_seconds: the time on the source's clock that is zero in the whole output.
+        file_start: the time on the source's clock that is zero in the segments' times.
         path_of: the path of a segment's file.
     """
 
@@ -165,7 +165,7 @@ class SegmentSink(Sink):
         seconds = frame.pts_seconds - self._origin
         ticks = ticks_from_seconds(seconds, self._planned.frame_format.time_base)
         if self._last_ticks is not None and ticks <= self._last_ticks:
-            ticks = self._last_ticks + 1  # as in an unbroken conversion, also across seams
+            ticks = self._last_ticks + 1  # as in an uninterrupted conversion, also between segments
         self._last_ticks = ticks
         if self._encoder is None:
             return  # the lead-in
@@ -195,7 +195,7 @@ class _SegmentEncoder:
         self._index, self._plan = index, plan
         self._base = frame_format.time_base
         self._captions = Captions()
-        # A stream of an unwritten output: a bare encoder has other defaults and no global header.
+        # A stream of a discarded output: a bare encoder has other defaults and no global header.
         self._output: Any = av.open(os.devnull, "w", format=container)
         self._stream: Any = self._output.add_stream(plan.encoder, rate=frame_format.rate or 25)
         open_context(self._stream.codec_context, plan, frame_format)
@@ -221,7 +221,7 @@ class _SegmentEncoder:
         return FinishedSegment(self._index, self._file.path, self.frames, self._file.bytes, checksum)
 
     def discard(self) -> None:
-        with suppress(OSError):  # closing flushes again what a full disk refused
+        with suppress(OSError):  # closing tries again to write what did not fit on a full disk
             self._file.discard()
         self._close()
 

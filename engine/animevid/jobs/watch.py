@@ -1,4 +1,4 @@
-"""Watches a folder for new films, once they are complete."""
+"""Watches a folder for new video files and reports them when they are complete."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from threading import Event
 
 from animevid.jobs.batch import Film, is_film
 
-#: A film is complete when it was not written to for this long.
+#: A file is complete when it was not written to for this long.
 SETTLED_SECONDS = 2.0
 
 
 def new_films(
     folder: Path, *, recursive: bool = False, stop: Event | None = None, settled_seconds: float = SETTLED_SECONDS
 ) -> Iterator[Film]:
-    """New films in ``folder``, each when it was not written to for ``settled_seconds``.
+    """Yield new video files in ``folder`` once they were not written to for ``settled_seconds``.
 
     Ends when ``stop`` is set, or with Ctrl-C.
 

@@ -23,7 +23,7 @@ _WRONG_TOKEN_SECONDS = 0.5
 _OPEN_PATHS = frozenset({"/login", "/style.css"})
 
 SECURITY_HEADERS = {
-    # Nothing from other origins, no inline code, no frames.
+    # Nothing from other origins, no inline scripts, no framing.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
         "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -100,7 +100,7 @@ class Guard:
         return is_loopback(name) or not is_loopback(self.bound_host)
 
     def origin_allowed(self, request: web.Request) -> bool:
-        """Whether a request that changes something comes from the server's own page. No Origin: not a browser."""
+        """Whether a request that changes state comes from the server's own page. Without Origin it is not a browser."""
         origin = request.headers.get("Origin")
         if origin is None:
             return request.headers.get("Sec-Fetch-Site", "same-origin") in ("same-origin", "none")

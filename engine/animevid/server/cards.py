@@ -1,7 +1,7 @@
-"""The images on the style cards: a face above a landscape, drawn by each style.
+"""The images on the style cards: a face above a landscape, in each style.
 
 The cards of the shipped styles are in ``page/cards`` (made by ``python -m benchmarks.cards``), with the checksum of
-their weights; other styles are drawn at the first request.
+their weights; those of other styles are made at the first request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from animevid.styles import Style
 
 #: The photos themselves, one above the other; see ATTRIBUTION.md beside it.
 PHOTO = Path(__file__).parent / "page" / "cards" / "photo.jpg"
-#: (height, width) at which each photo is drawn; the card shows half of that.
+#: (height, width) at which each photo is stylized; the card shows half of that.
 TILE_SIZE = (360, 480)
 #: The weights of the shipped cards: ``{"NAME": "weights_sha256"}``.
 INDEX = PHOTO.with_name("index.json")
@@ -36,13 +36,13 @@ def card_jpeg(style: Style | None) -> bytes:
 
 
 def is_drawn(style: Style) -> bool:
-    """Whether the package has a card drawn by these weights."""
+    """Whether the package has a card made with these weights."""
     weights = style.card.weights_sha256
     return bool(weights) and json.loads(INDEX.read_text(encoding="utf-8")).get(style.card.name) == weights
 
 
 def draw_card(style: Style | None) -> bytes:
-    """As ``card_jpeg``, but always drawn."""
+    """As ``card_jpeg``, but never from the package."""
     import cv2
 
     from animevid.io import open_source

@@ -48,7 +48,7 @@ def check_offer(sdp: str) -> None:
 
 
 def vp8_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) in pixels of a VP8 key frame (RFC 6386, section 9.1); ``None`` of other frames."""
+    """(width, height) in pixels of a VP8 key frame (RFC 6386, section 9.1); ``None`` for other frames."""
     if len(data) < 10 or data[0] & 1 or data[3:6] != b"\x9d\x01\x2a":
         return None
     return int.from_bytes(data[6:8], "little") & 0x3FFF, int.from_bytes(data[8:10], "little") & 0x3FFF
@@ -57,7 +57,7 @@ def vp8_size(data: bytes) -> tuple[int, int] | None:
 class BoundedDecoder:
     """Wraps one of aiortc's decoders and drops frames that are too large.
 
-    VP8 has its size at the start of each key frame; FFmpeg's H.264 decoder gets the limit as an option and refuses
+    VP8 stores its size at the start of each key frame; FFmpeg's H.264 decoder gets the limit as an option and refuses
     before it allocates.
     """
 
@@ -81,8 +81,8 @@ class BoundedDecoder:
 class PromptJitterBuffer(JitterBuffer):
     """aiortc's buffer, but it releases a frame as soon as its last packet arrives.
 
-    aiortc itself waits for the first packet of the next frame, which is a frame's time of latency for every frame;
-    but the last packet of a frame says so itself (the marker bit, RFC 7741 section 4.1 and RFC 6184 section 5.1).
+    aiortc waits for the first packet of the next frame, which adds the time of a frame to the latency; but the last
+    packet of a frame has the marker bit (RFC 7741 section 4.1 and RFC 6184 section 5.1).
     """
 
     def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
@@ -104,7 +104,7 @@ class PromptJitterBuffer(JitterBuffer):
             if not whole:
                 return None
             self.remove(len(parts))
-            if data := b"".join(parts):  # padding only is no frame, and would break the decoder
+            if data := b"".join(parts):  # padding alone is no frame, and would break the decoder
                 return JitterFrame(data=data, timestamp=head.timestamp)
         return None
 
@@ -112,8 +112,8 @@ class PromptJitterBuffer(JitterBuffer):
 def patch_aiortc() -> None:
     """Tune aiortc for low latency.
 
-    Its encoders start at 500 kbit/s, which suits talking heads at 320x240; here they start at a rate that suits a
-    frame of this size, and the browser's reports lower it. Its receivers release frames promptly.
+    Its encoders start at 500 kbit/s, which suits talking heads at 320x240; here they start at a rate that suits the
+    frame size, and the browser's reports lower it. Its receivers release frames promptly.
     """
     from aiortc import rtcrtpreceiver
     from aiortc.codecs import h264, vpx

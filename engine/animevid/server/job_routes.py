@@ -44,7 +44,7 @@ class JobRoutes:
         ]
 
     async def create(self, request: web.Request) -> web.StreamResponse:
-        """The body is the file. ``hold=1``: a film waits until it is started."""
+        """The body is the file. ``hold=1``: a video waits until it is started."""
         self._refuse_too_long(request)
         query = request.query
         job = await self._jobs().receive(
@@ -73,7 +73,7 @@ class JobRoutes:
         return self._answer(job)
 
     async def start(self, request: web.Request) -> web.StreamResponse:
-        """Convert a held film; or convert any upload again, in another style."""
+        """Convert a held video, or convert any upload again in another style."""
         job, params = self._job(request), await json_object(request)
         await self._jobs().start(
             job, style=self._style(params.get("style")), strength=share(params.get("strength", 1.0))
@@ -88,11 +88,11 @@ class JobRoutes:
         disposition = "inline" if inline else f"attachment; filename*=UTF-8''{quote(job.result_name)}"
         kind = {".mp4": "video/mp4", ".jpg": "image/jpeg", ".png": "image/png"}[job.result.suffix]
         headers = {"Content-Disposition": disposition, "Content-Type": kind}
-        # Showing it in the page is no download.
+        # Showing the result in the page does not count as a download.
         return web.FileResponse(job.result, headers=headers) if inline else _Saved(job, headers)
 
     async def original(self, request: web.Request) -> web.StreamResponse:
-        """The original film, for the browser to play beside the result."""
+        """The original video, for the browser to play beside the result."""
         job = self._job(request)
         if job.photo_suffix is not None or job.state != "done" or not job.source.exists():
             raise web.HTTPNotFound(text="there is no original film to compare with\n")
@@ -100,7 +100,7 @@ class JobRoutes:
         return web.FileResponse(job.source, headers=headers)
 
     async def image(self, request: web.Request) -> web.StreamResponse:
-        """``before.jpg`` and ``after.jpg``: a photo, or the previewed frame of a film."""
+        """``before.jpg`` and ``after.jpg``: a photo, or the previewed frame of a video."""
         job, name = self._job(request), request.match_info["image"]
         path = job.folder / f"{name}.jpg"
         if name not in _IMAGES or not path.exists():
@@ -110,7 +110,7 @@ class JobRoutes:
     # --- without scripts --------------------------------------------------------------------------------------------
 
     async def form(self, request: web.Request) -> web.StreamResponse:
-        """Without scripts: a plain form, then a page that reloads itself."""
+        """Handle a plain form without scripts; the response is a page that reloads itself."""
         self._refuse_too_long(request)
         style, strength = self._style(None), 1.0
         form = Form(request)
@@ -175,7 +175,7 @@ class _Saved(web.FileResponse):
 
 
 def _film_type(path: Path) -> str:
-    """A media type for the browser, which itself reports what it cannot play."""
+    """A media type for the browser, which itself reports formats that it cannot play."""
     with path.open("rb") as file:
         head = file.read(6)
     if head[:3] == b"GIF":

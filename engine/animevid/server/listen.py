@@ -23,7 +23,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 log = logging.getLogger(__name__)
 
-#: Errors that are not the fault of the one connection.
+#: Errors that the connection itself did not cause.
 NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _LOG_EVERY_SECONDS = 60.0
 _SWEEP_SECONDS = 0.5
@@ -36,12 +36,12 @@ class ConnectionLimits:
     """Limits of connections.
 
     Args:
-        max_connections: at a time (default 256; fewer where the system allows few open files). At the limit, the
+        max_connections: at a time (default 256; fewer if the system allows few open files). At the limit, the
             oldest one without a token is closed, else the one that was idle longest.
         head_seconds: until the first request's headers are complete (default 10).
-        idle_seconds: between one answer and the next request's headers (default 30).
-        stall_seconds: that a reader may take for one buffer of an answer, 48 KiB (default 30).
-        body_seconds: for a request's body, where it is no upload (default 20).
+        idle_seconds: between a response and the next request's headers (default 30).
+        stall_seconds: for a client to read one buffer of a response, 48 KiB (default 30).
+        body_seconds: for a request's body, except uploads (default 20).
     """
 
     max_connections: int = 256
@@ -189,7 +189,7 @@ def connection_of(request: web.Request) -> Connection | None:
 
 
 class _Seldom(logging.Filter):
-    """Limits log records per minute, so that strangers cannot fill the disk with logs."""
+    """Limits log records per minute, so that clients cannot fill the disk with logs."""
 
     def __init__(self, count: int = 10) -> None:
         super().__init__()
@@ -256,14 +256,14 @@ async def serve(
 def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number: Any = getattr(signal, name, None)
-        # Windows has no such handlers (Ctrl-C raises there), nor has another thread than the main one.
+        # Only the main thread can set handlers, and Windows has none (Ctrl-C raises there).
         with suppress(NotImplementedError, ValueError, RuntimeError):
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP
                 loop.add_signal_handler(number, stop.set)
 
 
 def _within_descriptors(limits: ConnectionLimits) -> ConnectionLimits:
-    """Raise the limit of file descriptors, and lower that of connections if it is not enough."""
+    """Raise the limit on file descriptors, and lower that on connections if it is not enough."""
     from dataclasses import replace
 
     try:

@@ -15,7 +15,7 @@ async def json_object(request: web.Request) -> dict[str, Any]:
     """The body as a JSON object.
 
     Raises:
-        LiveError: it is no JSON object.
+        LiveError: it is not a JSON object.
     """
     try:
         params = json.loads(await request.text())

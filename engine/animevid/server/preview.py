@@ -1,4 +1,4 @@
-"""Runs in the sandbox: preview images for the page, and a film's time estimate."""
+"""Makes preview images for the page and a time estimate for a video. Runs in the sandbox."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SAMPLE_FRAMES = 16
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """A film's size and estimate. ``seconds``: for all of it; ``None`` if its length is unknown."""
+    """The size of a video and an estimate. ``seconds``: for all of it; ``None`` if its length is unknown."""
 
     width: int
     height: int
@@ -33,10 +33,10 @@ class Preview:
 
 
 def preview_film(source: str, folder: Path, options: ConversionOptions) -> Preview:
-    """Convert some frames a third into the film; keep the first and its original as JPEG in ``folder``.
+    """Convert some frames at a third of the video; keep the first and its original as JPEG in ``folder``.
 
     Raises:
-        AnimevidError: it cannot be read, or not drawn.
+        AnimevidError: it cannot be read or stylized.
     """
     from animevid.io import open_source
     from animevid.run.conversion import Conversion
@@ -70,7 +70,7 @@ def preview_film(source: str, folder: Path, options: ConversionOptions) -> Previ
 
 
 def show_photo(source: str, target: str) -> None:
-    """Keep a photo and its result, in sizes for the page, beside ``target``."""
+    """Write page-size versions of a photo and its result beside ``target``."""
     from animevid.io import open_source
 
     planes = []

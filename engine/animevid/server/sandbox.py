@@ -1,12 +1,12 @@
-"""The process in which an uploaded file is decoded: little memory, little time, no files but its own, no network.
+"""The process that decodes an uploaded file: with limited memory and time, only its own files, and no network.
 
-``python -m animevid.server.sandbox REQUEST`` converts one file and writes one JSON object a line to standard output:
-``{"progress": 0.5}`` and, last, ``{"done": true}`` or ``{"error": "..."}``. A broken or hostile file can
-crash FFmpeg only here, and the server goes on.
+``python -m animevid.server.sandbox REQUEST`` converts one file and writes one JSON object per line to standard output:
+``{"progress": 0.5}`` and, last, ``{"done": true}`` or ``{"error": "..."}``. A broken or hostile file can crash FFmpeg
+only here, while the server continues.
 
-Limits come from the kernel (:mod:`animevid.confinement`): rlimits everywhere but on Windows; on Linux Landlock for
-files and seccomp for sockets, other processes and signals, without which nothing is converted unless that is asked
-for.
+Limits come from the kernel (:mod:`animevid.confinement`): rlimits, except on Windows; on Linux also Landlock for
+files and seccomp for sockets, other processes and signals. Without them nothing is converted, unless allowed
+explicitly.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PROTOCOLS = "file"
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """Limits of one conversion. ``film_pixels`` is pixels per frame times frames; ``photo_pixels`` a still's."""
+    """Limits of one conversion. ``film_pixels``: pixels per frame times frames; ``photo_pixels``: of a still."""
 
     duration_seconds: float = 600.0
     frame_pixels: int = 3840 * 2160
@@ -47,11 +47,11 @@ class SandboxLimits:
 class SandboxRequest:
     """One conversion. ``source``, ``target`` and the copy of the ``style``, an ONNX file, lie in one private folder.
 
-    ``options`` are those of :class:`ConversionOptions` that differ from the defaults, as JSON takes them. ``card`` is
+    ``options`` are those of :class:`ConversionOptions` that differ from the defaults, as JSON values. ``card`` is
     the style's card as JSON, which may say more than the file; without one it is inferred from the file.
-    ``allow_int8``: use the INT8 file beside it where that is faster (see
-    :class:`Style`). ``preview``: one frame of a film, and an estimate, instead of the whole.
-    ``may_be_unconfined``: go on where the kernel cannot confine the child.
+    ``allow_int8``: use the INT8 file beside it if that is faster (see
+    :class:`Style`). ``preview``: one frame of a video, and an estimate, instead of all.
+    ``may_be_unconfined``: go on even if the kernel cannot confine the child.
     """
 
     source: str

@@ -43,13 +43,13 @@ class TooLargeError(LiveError):
 
 @dataclass(frozen=True, slots=True)
 class JobLimits:
-    """``upload_bytes`` of one file; ``waiting`` jobs at most in line; results stay for ``keep_seconds``.
+    """Limits: ``upload_bytes`` of one file, ``waiting`` queued jobs; results are kept for ``keep_seconds``.
 
-    An upload without data for ``stall_seconds`` loses its place in line, and so does one slower than
+    An upload without data for ``stall_seconds`` loses its place in the queue, and so does one slower than
     ``slowest_bytes_per_second`` after that time. All results together take at most ``kept_bytes``: fetched ones are
-    removed for new ones, oldest first; others are not. At most ``held`` films wait to be started. Originals of
-    converted files stay, for comparison and other styles, within ``originals_bytes``. ``may_be_unconfined``: convert
-    also where the kernel cannot confine the child (Linux without Landlock or seccomp).
+    removed for new ones, oldest first; others are not. At most ``held`` videos wait to be started. Originals of
+    converted files are kept, for comparison and other styles, within ``originals_bytes``. ``may_be_unconfined``:
+    convert even if the kernel cannot confine the child (Linux without Landlock or seccomp).
     """
 
     upload_bytes: int = 512 << 20
@@ -83,7 +83,7 @@ class Job:
     #: The result of a preview: see :class:`animevid.server.preview.Preview`.
     preview: dict[str, object] | None = None
     previews: int = 0
-    #: Its number in line.
+    #: Its number in the queue.
     turn: int = 0
     was_fetched: bool = False
     touched_at_seconds: float = field(default_factory=time.monotonic)
@@ -111,7 +111,7 @@ class Job:
             return 0
 
     def note(self, message: dict[str, object]) -> None:
-        """Take progress from a message of the child, whose content is not trusted."""
+        """Update the progress from a message of the child, whose content is not trusted."""
         progress, found = message.get("progress"), message.get("preview")
         if _is_number(progress) and 0.0 <= progress <= 1.0:
             self.progress = float(progress)
@@ -182,7 +182,7 @@ class Jobs:
         compare: bool = False,
         hold: bool = False,
     ) -> Job:
-        """Store an upload and put it in line; with ``hold`` a film waits for :meth:`start`.
+        """Store an upload and queue it; with ``hold`` a video waits for :meth:`start`.
 
         Raises:
             BusyError: too many wait already, or results not yet fetched fill the space.
@@ -213,11 +213,11 @@ class Jobs:
         return job
 
     async def start(self, job: Job, *, style: Style, strength: float) -> None:
-        """Convert a held film, or convert any upload again, in this style.
+        """Convert a held video, or convert any upload again, in this style.
 
         Raises:
             BusyError: too many wait already.
-            LiveError: it is in line already, or the original is gone.
+            LiveError: it is queued already, or the original is gone.
         """
         self._check_line()
         self._check_original(job)
@@ -228,12 +228,12 @@ class Jobs:
         self._enqueue(job)
 
     async def preview(self, job: Job, *, style: Style, strength: float) -> None:
-        """Draw one frame of a held film in this style and estimate the time for all; ``job`` gets both.
+        """Stylize one frame of a held video and estimate the time for all of it; ``job`` gets both.
 
         A newer call cancels an older one.
 
         Raises:
-            LiveError: it is in line already, the original is gone, or it cannot be drawn.
+            LiveError: it is queued already, the original is gone, or the frame cannot be stylized.
         """
         self._check_original(job)
         await _cancel(job.task)
@@ -272,7 +272,7 @@ class Jobs:
         return True
 
     async def _room_bytes(self, wanted_bytes: int) -> int:
-        """Remove fetched results, oldest first, until there is room for ``wanted_bytes``; returns the room there is."""
+        """Remove fetched results, oldest first, until there is room for ``wanted_bytes``; returns the free space."""
         results = [job for job in self._jobs.values() if job.state == "done"]
         room = self.limits.kept_bytes - sum(job.result_bytes for job in results)
         for job in sorted(results, key=lambda job: job.touched_at_seconds):

@@ -1,4 +1,4 @@
-"""Viewers by WebRTC: a peer sends its camera (or watches the host's) and gets the stylized video back."""
+"""WebRTC viewers: a peer sends its camera (or watches the host's) and receives the stylized video."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 _CLOCK_HZ = 90_000
 _STATUS_SECONDS = 0.5
-#: A peer that is not connected by then is closed.
+#: A peer that is not connected within this time is closed.
 _CONNECT_SECONDS = 20.0
 _MAX_MESSAGE = 4096
 
@@ -55,7 +55,7 @@ class HostCamera:
         """Start sending the camera's frames to ``session``. Blocks while the camera opens.
 
         Raises:
-            LiveError, InputError: there is none, or it does not open.
+            LiveError, InputError: there is no camera, or it does not open.
         """
         if self.settings is None:
             raise LiveError("this server has no camera to offer: start it with --device")
@@ -114,7 +114,7 @@ class Results:
                 self._condition.notify_all()
 
     async def after(self, seen: int) -> tuple[int, StylizedFrame] | None:
-        """The newest result and its number, once that is above ``seen``; ``None`` at the end."""
+        """The newest result and its number, once the number exceeds ``seen``; ``None`` at the end."""
         async with self._condition:
             await self._condition.wait_for(lambda: self._count > seen or self.has_ended)
             if self._newest is None or self._count <= seen:
@@ -123,7 +123,7 @@ class Results:
 
 
 class ResultTrack(MediaStreamTrack):
-    """One of a result's two frames as a video track. Time stamps are those of capture, so pacing is the camera's."""
+    """One of a result's two frames as a video track. Time stamps are capture times, so the pace is the camera's."""
 
     kind = "video"
 

@@ -37,9 +37,9 @@ def main() -> None:
     try:
         model = sys.stdin.buffer.read()
         try:
-            import numpy  # noqa: F401  # what they take to load is not the file's time
+            import numpy  # noqa: F401  # their loading time does not count as the file's
             import onnxruntime  # noqa: F401
-        except ImportError as error:  # not the file's doing: a library lies where this process may not read
+        except ImportError as error:  # not caused by the file: a library is in a folder that this process may not read
             name, reason = request["name"], " ".join(str(error).split())
             return _say(
                 error=f"{name!r} cannot be tried here, ONNX Runtime does not load in a confined process: {reason}"
@@ -73,7 +73,7 @@ def _try_out(model: bytes, request: dict[str, Any]) -> tuple[str, bytes]:
 
 
 def _open_as_for_films(model: bytes, card: StyleCard, seconds: float) -> None:
-    """As ``backends.onnxruntime`` opens it, so that nothing happens there that did not happen here."""
+    """Open it with the settings of ``backends.onnxruntime``, so that nothing new can happen there."""
     import numpy as np
     import onnxruntime
 
@@ -83,7 +83,7 @@ def _open_as_for_films(model: bytes, card: StyleCard, seconds: float) -> None:
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     if card.fixed_size_px and not may_loop(model) and hasattr(signal, "setitimer"):
-        # It has no small size: the time grows with the one that it has.
+        # Its only size is large: the time limit grows with it.
         share = min(MAX_TIMES, 1 + card.fixed_size_px[0] * card.fixed_size_px[1] / 512**2)
         signal.setitimer(signal.ITIMER_REAL, seconds * share)
     multiple = card.padded_multiple_px
@@ -99,7 +99,7 @@ def _open_as_for_films(model: bytes, card: StyleCard, seconds: float) -> None:
         text = str(error)
         if isinstance(error, MemoryError) or any(word in text for word in _NO_MEMORY):
             raise MemoryError from error
-        # It opens elsewhere or nowhere: the backend that is asked to says so.
+        # Another backend may open it, and reports its own error if not.
 
 
 def _say(**message: Any) -> None:
@@ -109,4 +109,4 @@ def _say(**message: Any) -> None:
 
 if __name__ == "__main__":
     main()
-    os._exit(0)  # no clean-up of a runtime that a file may have broken
+    os._exit(0)  # skip the clean-up of a runtime that the file may have corrupted

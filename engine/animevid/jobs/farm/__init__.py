@@ -1,4 +1,4 @@
-"""One film on many machines, with Ray (``pip install "animevid[farm]"``)."""
+"""Converts one video on many machines, with Ray (``pip install "animevid[farm]"``)."""
 
 from animevid.jobs.farm.driver import Farm
 

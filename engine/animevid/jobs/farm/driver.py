@@ -1,4 +1,4 @@
-"""Distributes the segments of a job over workers, again where a worker is lost or slow."""
+"""Distributes the segments of a job over workers, and again if a worker is lost or slow."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from animevid.options import ConversionOptions
 
 log = logging.getLogger(__name__)
 
-#: How many workers may be lost over one segment.
+#: How many workers one segment may lose.
 _MAX_TRIES = 4
-#: Idle workers start a second attempt at a segment that takes this many times the usual.
+#: Idle workers start a second attempt at a segment that takes this many times the usual time.
 _SLOW_FACTOR = 1.5
 _POLL_SECONDS = 0.5
 
@@ -38,7 +38,7 @@ class _Task:
 
 @dataclass(slots=True)
 class _Idle:
-    """A worker without work. It makes ``next_index`` without a lead-in; ``None``: none."""
+    """A worker without work. It can make ``next_index`` without a lead-in; ``None``: no segment."""
 
     worker: Any
     next_index: int | None = None
@@ -47,8 +47,8 @@ class _Idle:
 def next_segment(pending: Collection[int], own: int | None, going_on: Collection[int | None]) -> int:
     """The best of the ``pending`` segments for a worker.
 
-    That is ``own``, where it goes on without a lead-in. Else one with many pending ones behind it: the first of the
-    longest row of neighbours, or the middle one if some worker is going on to the first.
+    That is ``own``, which needs no lead-in. Else one with many pending ones after it: the first of the longest run of
+    neighbours, or the middle one if another worker will continue with the first.
     """
     if own in pending:
         assert own is not None
@@ -66,8 +66,8 @@ def next_segment(pending: Collection[int], own: int | None, going_on: Collection
 class Farm:
     """The driver's part of a job; Ray is connected already.
 
-    An idle worker gets one segment, so at most one per worker is in work. Finished ones go into the job's journal: a
-    driver that was killed resumes as any job.
+    An idle worker gets one segment, so at most one per worker is in progress. Finished ones are recorded in the
+    job's journal, so a killed driver resumes like any job.
 
     Args:
         job: the job.
@@ -75,7 +75,7 @@ class Farm:
         cpus: CPUs per worker.
         gpus: GPUs per worker.
         max_workers: maximum number of workers; ``None``: as many as fit.
-        capacity: how many workers may run now; ``None``: what the cluster has room for.
+        capacity: how many workers may run now; ``None``: as many as the cluster has room for.
         worker_class: the remote class.
     """
 
@@ -185,7 +185,7 @@ class Farm:
     def _hand_out(self, pending: set[int], missing: set[int], idle: list[_Idle], running: dict[Any, _Task]) -> None:
         pending &= missing
         while idle:
-            # Whoever goes on without a lead-in does so before another takes that segment.
+            # A worker that needs no lead-in gets its segment before another one takes it.
             idle.sort(key=lambda each: each.next_index not in pending)
             going_on = {each.next_index for each in idle} | {task.index + 1 for task in running.values()}
             index = next_segment(pending, idle[0].next_index, going_on) if pending else self._slowest(running)
@@ -248,7 +248,7 @@ class Farm:
             raise cause or BackendError(f"a worker failed: {str(error).splitlines()[-1]}") from error
         except self._ray.exceptions.RayError as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            cause = lines[-1].split(". ")[0] if lines else ""  # the rest is Ray's advice
+            cause = lines[-1].split(". ")[0] if lines else ""  # the rest is general advice from Ray
             return f"{type(error).__name__}: {cause}"
 
     def _start(self) -> Any:

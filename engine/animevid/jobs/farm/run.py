@@ -1,4 +1,4 @@
-"""Neighbouring segments made one after the other by one conversion, which waits at each seam to be told to go on."""
+"""Makes neighbouring segments with one conversion, which waits after each until the next is requested."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SegmentRun:
     seam, a few frames beyond it are ready.
 
     Args:
-        open_part: opens the conversion of all these segments, given what is called with each finished one.
+        open_part: opens the conversion of all these segments; its argument is called with each finished one.
         first: the index of the first segment.
         last: the index of the last segment.
     """
@@ -39,7 +39,7 @@ class SegmentRun:
         """Make the next segment.
 
         Raises:
-            AnimevidError: the conversion failed, and cannot be used again.
+            AnimevidError: the conversion failed and cannot be used again.
         """
         if self.next_index > self._last:
             raise ValueError(f"{self.next_index = } is beyond {self._last}, the last segment")
@@ -51,7 +51,7 @@ class SegmentRun:
         return outcome
 
     def close(self) -> None:
-        """End the conversion; what it has begun is removed. Safe to call twice."""
+        """End the conversion; unfinished output is removed. Safe to call twice."""
         self._ended = True
         self._turns.release()
         self._thread.join()
@@ -67,7 +67,7 @@ class SegmentRun:
             self._outcomes.put(error)
 
     def _add(self, segment: FinishedSegment) -> None:
-        """In the encoder's thread, with each segment on disk."""
+        """Called in the encoder's thread for each segment on disk."""
         self._outcomes.put(segment)
         if segment.index < self._last:
             self._turns.acquire()

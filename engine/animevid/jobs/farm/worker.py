@@ -41,7 +41,7 @@ class FarmRequest:
 
 
 class SegmentWorker:
-    """One worker. ``read_film(offset, size)`` reads the film where its file is not visible here."""
+    """One worker. ``read_film(offset, size)`` reads the source if its file is not visible here."""
 
     def __init__(self, request: FarmRequest, read_film: Callable[[int, int], bytes], number: int) -> None:
         self._request = request
@@ -61,7 +61,7 @@ class SegmentWorker:
         if __version__ != request.version:
             return f"it has animevid {__version__}, the driver {request.version}: install the same"
         options = request.options
-        assert not isinstance(options.style, Stylizer)  # which cannot be sent
+        assert not isinstance(options.style, Stylizer)  # an open stylizer cannot be sent
         try:
             self._stylizer = open_stylizer(options)
         except AnimevidError as error:
@@ -80,7 +80,7 @@ class SegmentWorker:
     def make(self, index: int) -> FinishedSegment:
         """Stylize a segment into the shared folder, or into a local file for ``read``.
 
-        The one after the last one goes on where that ended; any other one begins with a lead-in.
+        The segment after the previous one continues it; any other begins with a lead-in.
         """
         if self._run is None or self._run.next_index != index:
             self._end_run()
@@ -155,7 +155,7 @@ class SegmentWorker:
 
 
 class FilmReader:
-    """Serves the film's bytes from the driver's machine."""
+    """Serves the source's bytes from the driver's machine."""
 
     def __init__(self, path: str) -> None:
         self._path = path
