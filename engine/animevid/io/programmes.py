@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-_SEARCHED_BYTES = 4 << 20
+#: A little more than FFmpeg looks at for streams.
+_SEARCHED_BYTES = 6 << 20
 _PACKET_BYTES = 188
 _SYNC = 0x47
+#: Bare packets, with a time stamp before each, with a checksum after each.
+_STRIDES = (_PACKET_BYTES, 192, 204)
 #: Demuxers that open all variants of a video at once.
 _ADAPTIVE = frozenset({"hls", "dash"})
 
@@ -85,14 +89,72 @@ def _rate(stream: Any) -> int:
 
 def programmes(path: Path) -> list[set[int]]:
     """The PIDs of each programme of an MPEG transport stream (ISO/IEC 13818-1, 2.4.4), from its beginning."""
-    with path.open("rb") as file:
-        data = file.read(_SEARCHED_BYTES)
-    tables: dict[int, bytes] = {}
-    maps: set[int] = set()
     found: dict[int, set[int]] = {}
+    for number, pids in _programme_maps(_beginning(path)):
+        found.setdefault(number, set()).update(pids)
+    return list(found.values())
+
+
+def successors(streams: Sequence[Any], film: Any, *, path: Path) -> dict[int, int]:
+    """Index -> index of the stream that it goes on, where recordings with different PIDs were joined.
+
+    A joined recording's programme map appears when that of ``film`` has appeared for the last time. Its first video
+    goes on the film, its sounds go on those of the film's programme, in order.
+
+    Args:
+        streams: the container's ``av`` streams.
+        film: the stream whose frames are taken.
+        path: an MPEG transport stream, of which beginning and end are looked at.
+    """
+    maps = [*_programme_maps(_beginning(path)), *_programme_maps(_end(path))]
+    own = [at for at, (_, pids) in enumerate(maps) if film.id in pids]
+    if not own:
+        return {}
+    number, pids = maps[own[-1]]
+    before = {pid for _, listed in maps[: own[-1] + 1] for pid in listed}
+    kinds = {stream.id: (stream.index, stream.type) for stream in streams}
+
+    def of_kind(listed: Sequence[int], kind: str) -> list[int]:
+        return [kinds[pid][0] for pid in listed if pid in kinds and kinds[pid][1] == kind]
+
+    found: dict[int, int] = {}
+    for later, listed in maps[own[-1] + 1 :]:
+        if before.isdisjoint(listed) and (later == number or len(own) > 1):
+            found.update(zip(of_kind(listed, "video")[:1], (film.index,), strict=False))
+            found.update(zip(of_kind(listed, "audio"), of_kind(pids, "audio"), strict=False))
+    return found
+
+
+def late_streams(streams: Sequence[Any], *, path: Path) -> set[int]:
+    """The PIDs of a programme in an MPEG transport stream that its first map does not list, nor FFmpeg found."""
+    first: dict[int, list[int]] = {}
+    listed: set[int] = set()
+    for number, pids in (*_programme_maps(_beginning(path)), *_programme_maps(_end(path))):
+        first.setdefault(number, pids)
+        listed.update(pids)
+    return listed.difference((stream.id for stream in streams), *first.values())
+
+
+def _beginning(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_SEARCHED_BYTES)
+
+
+def _end(path: Path) -> bytes:
+    """What comes after :func:`_beginning`, or as much of it from the end, from the start of a packet on."""
+    with path.open("rb") as file:
+        start = max(_SEARCHED_BYTES, file.seek(0, os.SEEK_END) - _SEARCHED_BYTES)
+        file.seek(start)
+        data = file.read(_SEARCHED_BYTES)
+    starts = (at for at in range(max(_STRIDES)) if any(_is_synchronous(data[at : at + 1024], n) for n in _STRIDES))
+    return data[next(starts, 0) :]
+
+
+def _programme_maps(data: bytes) -> Iterator[tuple[int, list[int]]]:
+    """Each programme map table, in order: the programme's number and its PIDs."""
+    maps: set[int] = set()
     for pid, section in _sections(data):
-        if pid == 0 and section[0] == 0 and not tables.get(0):
-            tables[0] = section
+        if pid == 0 and section[0] == 0:
             entries = section[8 : 3 + (int.from_bytes(section[1:3], "big") & 0xFFF) - 4]
             for at in range(0, len(entries) - 3, 4):
                 if int.from_bytes(entries[at : at + 2], "big"):
@@ -100,16 +162,16 @@ def programmes(path: Path) -> list[set[int]]:
         elif pid in maps and section[0] == 2:
             end = 3 + (int.from_bytes(section[1:3], "big") & 0xFFF) - 4
             at = 12 + (int.from_bytes(section[10:12], "big") & 0xFFF)
-            pids = found.setdefault(int.from_bytes(section[3:5], "big"), set())
+            pids = []
             while at + 5 <= min(end, len(section)):
-                pids.add(int.from_bytes(section[at + 1 : at + 3], "big") & 0x1FFF)
+                pids.append(int.from_bytes(section[at + 1 : at + 3], "big") & 0x1FFF)
                 at += 5 + (int.from_bytes(section[at + 3 : at + 5], "big") & 0xFFF)
-    return list(found.values())
+            yield int.from_bytes(section[3:5], "big"), pids
 
 
 def _sections(data: bytes) -> Iterator[tuple[int, bytes]]:
     """PID and bytes of table sections that fit into one packet, as programme tables do."""
-    stride = next((size for size in (188, 192, 204) if _is_synchronous(data, size)), None)
+    stride = next((size for size in _STRIDES if _is_synchronous(data, size)), None)
     if stride is None:
         return
     start = 4 if stride == 192 else 0

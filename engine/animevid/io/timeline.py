@@ -51,6 +51,11 @@ class Timeline:
         self.gaps_kept = 0
 
     @property
+    def parts(self) -> int:
+        """How many parts there are so far."""
+        return len(self._shifts)
+
+    @property
     def notices(self) -> tuple[str, ...]:
         """One line for each kind of jump found so far."""
         lines = []

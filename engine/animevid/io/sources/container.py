@@ -35,6 +35,7 @@ from animevid.io.pyav import to_fraction
 from animevid.io.side_data import captions_of
 from animevid.io.source import Source, SourceInfo
 from animevid.io.sources.cut import Cut
+from animevid.io.sources.joins import FilmDecoder, Joins
 from animevid.io.sources.opening import choose_stream, crop_of, open_decoder
 from animevid.io.sources.packet_reader import PacketReader, from_first_key
 from animevid.io.sources.stream_facts import MICROSECOND, container_colour, describe_source
@@ -125,20 +126,21 @@ class VideoSource(Source):
             self._video_index = self._stream.index
             name = self._container.format.name
             path = local_path(spec) if is_local_file(spec) and local_path(spec).is_file() else None
-            self._strangers = strangers(self._container.streams, self._stream, format_name=name, path=path)
+            self._joins = Joins(self._container, self._stream, path=path)
+            self._strangers = strangers(self._joins.streams, self._stream, format_name=name, path=path)
             for index in self._strangers:
                 self._container.streams[index].discard = Discard.all  # not even fetched
             self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
             # One thread feeds NVDEC; each further one would delay by a frame.
-            self._decoder = open_decoder(self._stream, 1 if on_device else threads)
+            self._decoder = FilmDecoder(open_decoder(self._stream, 1 if on_device else threads), self._joins)
             self._time_base: Fraction = to_fraction(self._stream.time_base) or MICROSECOND
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
-            others = [each for each in self._container.streams.audio if each.index not in self._strangers]
-            self._cut.seek(self._container, self._stream, time_base=self._time_base, beside=others)
-            self.origin_seconds = self._cut.origin_seconds
+            self._sound = self._joins.sound(self._strangers)
+            self._cut.seek(self._container, self._stream, time_base=self._time_base, beside=self._sound)
+            self.origin_seconds = self._joins.origin_seconds = self._cut.origin_seconds
             self._timeline = self._open_timeline()
             self._whole_from: int | None = None
-            self._demuxed = self._packet_reader.packets(self._stream, self._timeline)
+            self._demuxed = self._packet_reader.packets(self._stream, self._timeline, self._joins)
             self._crop = crop_of(spec, self._container, self._stream)
             self._fit = FrameFit(self._crop)
             # On a device the first frame is examined as it is: an interlaced one moves decoding to the CPU.
@@ -175,12 +177,12 @@ class VideoSource(Source):
         """The open ``av`` streams in the container's order, for copying."""
         if self._packet_reader.is_closed:
             raise UsageError("the source is closed: make the sink while it is open")
-        return tuple(self._container.streams)
+        return self._joins.streams
 
     @property
     def notices_so_far(self) -> tuple[str, ...]:
         fields = (_DEINTERLACED,) if self._deinterlacer is not None and self._deinterlacer.is_needed else ()
-        return (*fields, *self._fit.notices, *self._timeline.notices)
+        return (*fields, *self._fit.notices, *self._timeline.notices, *self._joins.notices)
 
     @property
     def strangers(self) -> Mapping[int, str]:
@@ -349,7 +351,7 @@ class VideoSource(Source):
 
     def _open_timeline(self) -> Timeline:
         is_arbitrary = self._container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS
-        sound = {stream.index for stream in self._container.streams.audio} - self._strangers.keys()
+        sound = {stream.index for stream in self._sound}
         return Timeline({self._video_index} | sound, sound=sound, closes_gaps=is_arbitrary)
 
     def _decode_packet(self, packet: Any) -> list[Any]:

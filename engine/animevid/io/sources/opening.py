@@ -54,6 +54,11 @@ def open_decoder(stream: Any, threads: int) -> Any:
             decoder = av.CodecContext.create(f"libvpx{'-vp9' if decoder.name == 'vp9' else ''}", "r")
         except (av.FFmpegError, ValueError):
             log.warning("the alpha channel is lost: this FFmpeg has no libvpx decoder")
+    return prepare_decoder(decoder, threads)
+
+
+def prepare_decoder(decoder: Any, threads: int) -> Any:
+    """Set a decoder's number of threads, and let it hand out damaged frames."""
     decoder.thread_count = threads
     decoder.thread_type = "AUTO"
     decoder.flags |= CodecFlags.output_corrupt

@@ -11,6 +11,7 @@ from typing import Any
 import av
 
 from animevid.io.network.protocols import Spec, input_error, is_local_file
+from animevid.io.sources.joins import Joins
 from animevid.io.timeline import Timeline
 from animevid.redaction import redacted
 
@@ -34,13 +35,15 @@ class PacketReader:
         self.is_closed = False
         self.read_error: str | None = None
 
-    def packets(self, film: Any, timeline: Timeline | None) -> Iterator[Any]:
-        """The packets, with times from ``timeline``; ``film`` is the video stream, whose index is checked."""
+    def packets(self, film: Any, timeline: Timeline, joins: Joins) -> Iterator[Any]:
+        """The packets that ``joins`` takes, with times from ``timeline``; ``film``'s index is checked at the end."""
         packets, has_begun = self._container.demux(), False
         while not self.is_closed:
             try:
                 with self._reading:
                     packet = None if self.is_closed else next(packets, None)
+            except IndexError:  # PyAV's flush at the end, over a stream that it did not know at the beginning
+                packet = None
             except (av.FFmpegError, OSError) as error:
                 self.read_error = str(input_error(self._spec, error))
                 # Before the first packet the error ends the conversion, which reports it.
@@ -48,9 +51,13 @@ class PacketReader:
                 return
             if packet is None:
                 self._note_cut_off(film)
+                joins.note_end()
                 return
-            # PyAV's own flush packets are empty and belong to no stream.
-            if packet.size and (timeline is None or timeline.place(packet)):
+            if not packet.size:  # PyAV's own flush packets, which belong to no stream
+                continue
+            if not joins.follow(packet) or not timeline.place(packet):
+                continue
+            if joins.takes(packet, parts=timeline.parts):
                 has_begun = True
                 yield packet
 

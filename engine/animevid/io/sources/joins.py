@@ -1,0 +1,202 @@
+"""Streams of an MPEG transport stream whose codec changes in mid-film, since recordings were joined."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Collection
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from animevid.io.programmes import late_streams, successors
+from animevid.io.sources.opening import prepare_decoder
+
+log = logging.getLogger(__name__)
+
+#: codec -> (mask, value) of a packet's first two bytes; another beginning means another codec.
+_SYNC_WORDS = {
+    "aac": (0xFFF6, 0xFFF0),  # ISO/IEC 14496-3, 1.A.2: ADTS
+    "aac_latm": (0xFFE0, 0x56E0),
+    "mp2": (0xFFE6, 0xFFE4),  # ISO/IEC 11172-3, 2.4.1.3
+    "mp3": (0xFFE6, 0xFFE2),
+    "ac3": (0xFFFF, 0x0B77),
+    "eac3": (0xFFFF, 0x0B77),
+    "dts": (0xFFFF, 0x7FFE),
+}
+
+
+class Joins:
+    """Follows recordings that were joined: into other streams (PIDs), or another codec in the same stream.
+
+    FFmpeg's demuxer gives a stream another codec when it meets a programme map table that says so. PyAV's description
+    of the stream (``stream.codec_context``) stays as it was when the file was opened.
+
+    Args:
+        container: of PyAV.
+        film: the stream whose frames are decoded.
+        path: the local file, where it is one.
+    """
+
+    def __init__(self, container: Any, film: Any, *, path: Path | None) -> None:
+        self._is_followed = container.format.name == "mpegts"
+        self._streams, self._film, self._path = container.streams, film.index, path
+        #: The moment that times in notices count from.
+        self.origin_seconds = Fraction(0)
+        #: Index -> index of the stream that it goes on.
+        self.successors: dict[int, int] = {}
+        if self._is_followed and path is not None:
+            self.successors = successors(container.streams, film, path=path)
+        self._opened = {
+            stream.index: stream.codec_context.codec.canonical_name
+            for stream in container.streams
+            if self._is_followed and stream.type in ("video", "audio") and stream.codec_context is not None
+        }
+        self._now = dict(self._opened)
+        self._source = {index: index for index in self._opened}
+        self._ended: set[int] = set()
+        self._unsure: set[int] = set()
+        self._parts = 0
+        self._lines: dict[tuple[int, str], str] = {}
+        self._last_seconds: Fraction | None = None
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """One line for each stream and codec that it changed to, and one for streams that were not found in time."""
+        return tuple(self._lines.values())
+
+    @property
+    def streams(self) -> tuple[Any, ...]:
+        """The container's streams without those that only go on another one."""
+        return tuple(stream for stream in self._streams if stream.index not in self.successors)
+
+    def sound(self, strangers: Collection[int]) -> list[Any]:
+        """The audio streams, without those at the indices ``strangers``."""
+        return [each for each in self.streams if each.type == "audio" and each.index not in strangers]
+
+    @property
+    def film_codec(self) -> str | None:
+        """The codec of the film's packets now, by FFmpeg's name; ``None`` in files where it does not change."""
+        return self._now.get(self._film)
+
+    def follow(self, packet: Any) -> bool:
+        """Let a packet of a stream that goes on another one be that one's; false for what comes too late.
+
+        The last packet of a stream is complete at the next one or at the end of the file, so it may come after those of
+        the stream that goes on.
+        """
+        index = packet.stream_index
+        goes_on = self.successors.get(index, index)
+        if goes_on in self._source and self._source[goes_on] != index:
+            if index in self._ended:
+                return False
+            self._ended.add(self._source[goes_on])
+            self._source[goes_on] = index
+            self._unsure.add(goes_on)
+        if goes_on != index:
+            packet.stream = self._streams[goes_on]
+        return True
+
+    def takes(self, packet: Any, *, parts: int) -> bool:
+        """Whether ``packet``, on the film's clock, is used: sound only in the codec that it had first.
+
+        Args:
+            packet: of ``av``.
+            parts: how often the clock has begun anew.
+        """
+        index = packet.stream_index
+        opened = self._opened.get(index)
+        if opened is None:
+            return True
+        is_film = index == self._film
+        if parts != self._parts or (is_film and packet.is_keyframe):
+            self._parts = parts
+            self._unsure.update(self._opened)
+        mask, value = _SYNC_WORDS.get(self._now[index], (0, 0))
+        is_alien = int.from_bytes(memoryview(packet)[:2], "big") & mask != value
+        if index in self._unsure or is_alien:
+            codec = codec_now(self._streams[self._source[index]])
+            if codec is None and is_alien:
+                return False  # not known yet, but another than before
+            self._unsure.discard(index)
+            self._now[index] = codec or self._now[index]
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        seconds = None if stamp is None else stamp * packet.time_base - self.origin_seconds
+        if is_film and seconds is not None:
+            self._last_seconds = seconds
+        codec = self._now[index]
+        if codec == opened:
+            return True
+        is_decoded = is_film and av.Codec(codec, "r").type == "video"
+        if (index, codec) not in self._lines:
+            self._lines[index, codec] = (
+                f"the {'video' if is_film else f'sound of stream {index}'} is {codec} in place of {opened}"
+                f"{'' if seconds is None else f' from {max(0.0, float(seconds)):.2f} s on'} (recordings joined?): "
+                + ("each part is decoded as what it is" if is_decoded else "that part of it is left out")
+            )
+        return is_decoded
+
+    def note_end(self) -> None:
+        """Called at the end of the file: say which streams began after FFmpeg had looked for them."""
+        late = late_streams(self._streams, path=self._path) if self._is_followed and self._path is not None else None
+        if late:
+            pids = ", ".join(map(str, sorted(late)))
+            at = (
+                "" if self._last_seconds is None else f"; the film's last frame is at {float(self._last_seconds):.2f} s"
+            )
+            self._lines[-1, ""] = (
+                f"what begins late in the file is left out (recordings joined?): streams with PID {pids}, which its "
+                f"beginning does not list{at}"
+            )
+
+
+def codec_now(stream: Any) -> str | None:
+    """The codec that FFmpeg's demuxer takes a stream's packets for at this moment; ``None`` where it cannot be told.
+
+    PyAV has no attribute for it, so the header of FFmpeg's own ``framecrc`` format, which names it, is written.
+    """
+    header = io.BytesIO()
+    try:
+        with av.open(header, "w", format="framecrc") as trial:
+            trial.add_stream_from_template(stream, opaque=True)
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError) as error:
+        log.debug("the codec of stream %d cannot be told: %s", stream.index, error)
+        return None
+    _, found, rest = header.getvalue().partition(b"#codec_id 0: ")
+    return rest.split(b"\n")[0].decode() if found else None
+
+
+class FilmDecoder:
+    """The decoder of a film, with another one for each part of it that has another codec.
+
+    Args:
+        decoder: of ``av``, for the codec that the film begins with.
+        joins: knows which codec it has now.
+    """
+
+    def __init__(self, decoder: Any, joins: Joins) -> None:
+        self._decoder, self._joins = decoder, joins
+        self._codec = joins.film_codec
+        self._waits_for_key = False
+
+    def decode(self, packet: Any) -> list[Any]:
+        """The frames that ``packet`` completes (``None``: those still under way).
+
+        Raises:
+            av.FFmpegError: it cannot be decoded.
+        """
+        codec = self._joins.film_codec
+        frames: list[Any] = []
+        if packet is not None and codec is not None and codec != self._codec:
+            frames.extend(self._decoder.decode(None))
+            self._decoder = prepare_decoder(av.CodecContext.create(codec, "r"), self._decoder.thread_count)
+            self._codec, self._waits_for_key = codec, True
+        if self._waits_for_key and packet is not None:
+            if not packet.is_keyframe:
+                return frames
+            self._waits_for_key = False
+        frames.extend(self._decoder.decode(packet))
+        return frames
