@@ -113,12 +113,12 @@ def test_a_spherical_film_stays_one(shared: Path, tmp_path: Path, suffix: str) -
 def test_what_matroska_and_other_shapes_do_not_hold_is_said(shared: Path, packed_style: Path, tmp_path: Path) -> None:
     source = shared / "faults" / "sph.mp4"
     (line,) = pass_through(source, tmp_path / "o.mkv").notices
-    assert line.startswith("the source is spherical (360°): what says so is lost (MP4")
+    assert line.startswith("the source is spherical (360°): this metadata is lost (only MP4")
     kept = immersive(tmp_path / "o.mkv")
     assert kept is not None
     assert kept.kinds == ("stereoscopic (3D)",)
     report = stylize(source, tmp_path / "o.mp4", style=packed_style, compare="side")
-    assert any("spherical (360°) and stereoscopic (3D): what says so is lost" in line for line in report.notices)
+    assert any("spherical (360°) and stereoscopic (3D): this metadata is lost" in line for line in report.notices)
     assert immersive(tmp_path / "o.mp4") is None
 
 

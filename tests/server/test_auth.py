@@ -467,7 +467,7 @@ def test_the_token_comes_from_a_file_or_the_environment(
     assert "12 characters" in run("--token-file", str(tmp_path / "short"))
     assert "cannot be read" in run("--token-file", str(tmp_path / "binary"))
     assert "cannot be read" in run("--token-file", str(tmp_path / "none"))
-    assert "one too many" in run("--token-file", str(tmp_path / "token"), "--token", "a token of the line")
+    assert "exclude each other" in run("--token-file", str(tmp_path / "token"), "--token", "a token of the line")
     monkeypatch.setenv("ANIMEVID_TOKEN", "a token of the room")
     assert run() == "a token of the room"
     assert "ANIMEVID_TOKEN" not in os.environ  # no child inherits it

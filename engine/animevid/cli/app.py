@@ -87,8 +87,8 @@ _EXTRAS = {
 EXIT_CODES = """\
 exit codes:
   0    done                              5    style: unknown, or not a stylizer
-  1    an error of animevid's own        6    the runtime or device failed
-  2    an option cannot be used so       7    camera, window or server
+  1    an internal error                 6    the runtime or device failed
+  2    an unusable option or argument    7    camera, window or server
   3    input: missing or unreadable      8    training
   4    output: exists, not writable      130  stopped by Ctrl-C; nothing was written"""
 

@@ -83,7 +83,7 @@ def add_conversion_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--skip-existing", action="store_true", help="leave films alone whose output exists")
     group.add_argument("--name", metavar="TEMPLATE", help="what outputs are called (default {stem}-{style}{suffix})")
     group.add_argument("--watch", action="store_true", help="wait for films that come into the folder INPUT")
-    group.add_argument("--report", metavar="FILE", help="write what became of each film as JSON")
+    group.add_argument("--report", metavar="FILE", help="write the outcome for each file as JSON")
 
     group = parser.add_argument_group("messages")
     group.add_argument(

@@ -126,7 +126,7 @@ def _nvidia() -> Iterator[str]:
                 f"capability {device.compute_capability}"
             )
             load_fatbin(driver_version=device.driver_version)
-            yield "CUDA kernels: there, and for this driver (`animevid doctor --gpu` compares what they draw)"
+            yield "CUDA kernels: present, and for this driver (`animevid doctor --gpu` compares their frames)"
     except AnimevidError as error:
         yield f"NVIDIA GPU: {error}"
 

@@ -41,7 +41,7 @@ def add_parser(subparsers: Any) -> None:
     group = parser.add_argument_group("server")
     group.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default 127.0.0.1)")
     group.add_argument("--port", type=parse_count, default=8080, metavar="N", help="default 8080; 0: any free one")
-    group.add_argument("--token", metavar="TEXT", help="what viewers must know (made up where --host needs one)")
+    group.add_argument("--token", metavar="TEXT", help="what viewers must give (generated if --host needs one)")
     group.add_argument("--token-file", metavar="FILE", help=f"the token is its first line (or set {TOKEN_VARIABLE})")
     group.add_argument("--origin", action="append", default=[], metavar="URL", help="a proxy's address in front")
     group.add_argument("--max-viewers", type=parse_count, default=4, metavar="N", help="live at a time (default 4)")
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     from animevid.server.uploads import JobLimits
 
     if args.max_viewers < 1:
-        raise UsageError(f"--max-viewers {args.max_viewers} lets nobody in: give 1 or more")
+        raise UsageError(f"--max-viewers {args.max_viewers} must be 1 or more")
     if not 0 <= args.port <= 65535:
         raise UsageError(f"--port {args.port} is no port: give 1 to 65535, or 0 for one that is free")
     tell_defaults(args)
@@ -130,17 +130,17 @@ def _given_token(args: argparse.Namespace) -> str | None:
     """
     from_environment = os.environ.pop(TOKEN_VARIABLE, "")
     if args.token is not None and args.token_file is not None:
-        raise UsageError("--token and --token-file are one too many: give one of them")
+        raise UsageError("--token and --token-file exclude each other: give one of them")
     token = args.token or from_environment
     if args.token_file is not None:
         try:
             with open(args.token_file, encoding="utf-8") as file:
                 token = file.readline(1000).strip()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
+            reason = getattr(error, "strerror", None) or "it is not text"
             raise UsageError(f"--token-file {args.token_file!r} cannot be read ({reason})") from error
     if (token or args.token is not None or args.token_file is not None) and len(token) < 12:
-        raise UsageError("the token must have 12 characters or more: leave it out and a good one is made up")
+        raise UsageError("the token must have 12 characters or more: leave it out and one is generated")
     return token or None
 
 

@@ -65,7 +65,7 @@ class FrameFit:
         if not self.other_sizes or self._size is None:
             return ()
         others = ", ".join(f"{width}x{height}" for width, height in self.other_sizes[:4])
-        return (f"the frame size changes on the way ({others}): fitted into {self._size[1]}x{self._size[0]}",)
+        return (f"the frame size changes within the source ({others}): fitted into {self._size[1]}x{self._size[0]}",)
 
 
 def cropped(planes: PlanesYUV420, crop: Crop) -> PlanesYUV420:

@@ -158,7 +158,7 @@ def open_sink(
     if suffix in STILL_SUFFIXES and not is_pattern:
         if template is not None and not is_still:
             raise UsageError(
-                f"path = {text!r} is one image, the source is a film: give a folder, a pattern like %05d{suffix}, "
+                f"path = {text!r} is one image, the source is a video: give a folder, a pattern like %05d{suffix}, "
                 "a video or a .gif"
             )
         return ImageSink(path, template=template, overwrite=settings.overwrite)

@@ -87,7 +87,7 @@ def why_not_resumable(conversion: Conversion, *, start_seconds: Fraction) -> str
     if sink.why_not_joined is not None:
         return sink.why_not_joined
     if source.info.container.split(",")[0] in ARBITRARY_CLOCK_FORMATS or source.origin_seconds != start_seconds:
-        return "this container's clock may begin anew in the middle (.mp4 and .mkv do well)"
+        return "this container's clock may restart in the middle (.mp4 and .mkv do not)"
     if source.info.duration_seconds is None:
         return "the source does not say how long it is"
     if source.is_on_device:
@@ -304,8 +304,8 @@ class Job:
         changed = differences(self.description.identity, self._identity())
         if changed:
             raise UsageError(
-                f"path = {redacted(self._dst)!r} was begun otherwise ({'; '.join(changed)}): give --restart to begin "
-                "anew, or the same settings to go on"
+                f"path = {redacted(self._dst)!r} was started with other settings ({'; '.join(changed)}): give --restart "
+                "to begin anew, or the same settings to go on"
             )
 
     def _whole_segments(self) -> dict[int, FinishedSegment]:

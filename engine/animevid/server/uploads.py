@@ -358,7 +358,7 @@ class Jobs:
             return str(failure)
         except Exception:
             log.exception("a conversion was given up")
-            return "the conversion failed for a reason of the server's own"
+            return "the conversion failed for an internal reason"
 
     async def _run_sandbox(self, request: SandboxRequest, job: Job) -> str | None:
         return await run_sandbox(request, job.folder, on_message=job.note)

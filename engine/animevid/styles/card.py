@@ -177,7 +177,7 @@ class StyleCard:
                 )
             if raw.get("paint") is not None:
                 raise StyleError(
-                    f"style {raw.get('name')!r} has painted filters (ink, flat areas), which animevid runs no longer: "
+                    f"style {raw.get('name')!r} has painted filters (ink, flat areas), which animevid no longer runs: "
                     "use a style that this version exported"
                 )
             for old, new in _RENAMED.items():

@@ -116,7 +116,7 @@ def open_style(options: StyleChoice) -> Style:
     if spec is None:
         spec = DEFAULT_STYLE
     if not isinstance(spec, str | os.PathLike):
-        raise UsageError(f"style = {spec!r} is none: give a name, an .onnx file, a URL or a loaded Style")
+        raise UsageError(f"style = {spec!r} is not a style: give a name, an .onnx file, a URL or a loaded Style")
     text = os.fspath(spec)
     if isinstance(spec, str) and _URL.match(text):
         from animevid.styles.download import fetch  # importing urllib takes 40 ms, and only downloads need it
@@ -169,7 +169,7 @@ def _open(
         model = with_weights_inside(model, path, is_own=not is_downloaded)
     card = read_card(model)
     if card is not None and hints is not None and hints != CardHints():
-        raise UsageError(f"{str(path)!r} says itself what it expects; leave out {_named(hints)}")
+        raise UsageError(f"{str(path)!r} has a card, which says what it expects; leave out {_named(hints)}")
     if card is None:
         model, card = try_out(model, name=name, hints=hints)
         _LOG.info("%s has no card; inferred: %s", path, card)

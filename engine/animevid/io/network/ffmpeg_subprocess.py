@@ -293,7 +293,7 @@ class _Writing(_Pipe):
         if self._should_stop():
             self._over_since_seconds = self._over_since_seconds or now
             if now - self._over_since_seconds >= farewell_seconds:
-                raise OSError("it is no longer wanted")
+                raise OSError("the output was stopped")
         if now > deadline:
             raise OSError(f"nobody has taken the stream for {_TAKEN_WITHIN_SECONDS:g} s")
 

@@ -22,7 +22,7 @@ def check_playlist(path: Path, leading: tuple[Path, ...] = ()) -> None:
     try:
         here = path.resolve()
         if here in leading:
-            raise InputError(f"path = {str(leading[0])!r} is a playlist that leads to itself")
+            raise InputError(f"path = {str(leading[0])!r} is a playlist that refers to itself")
         if not here.is_file():
             return
         if here.stat().st_size > _MAX_BYTES:

@@ -46,7 +46,7 @@ class BesidePixels:
         reason = ""
         if immersive is not None and template is not None:
             lost, reason = _lost(immersive, template, frame_format, muxer=muxer, is_file=is_file)
-        said = f"the source is {' and '.join(lost)}: what says so is lost ({reason})"
+        said = f"the source is {' and '.join(lost)}: this metadata is lost ({reason})"
         #: A one-line notice if something is lost.
         self.notices: tuple[str, ...] = (said,) if lost else ()
         self._keeps_boxes = muxer in _HOLD_BOXES and not set(self._immersive.kinds) & set(lost)
@@ -78,7 +78,7 @@ class BesidePixels:
         found = self._immersive
         into_entry, into_track = found.entry_boxes, found.track_boxes
         if into_entry and not add_boxes(path, video_track=self._number, into_entry=into_entry, into_track=into_track):
-            log.warning("what says that the film is %s could not be written", " and ".join(found.kinds))
+            log.warning("the metadata of %s video could not be written", " and ".join(found.kinds))
 
 
 def _lost(
@@ -91,7 +91,7 @@ def _lost(
     if info.rotation_degrees or abs(after / before - 1) > _SHAPE_TOLERANCE:
         return kinds + unknown, "its frames are turned or of another shape"
     if muxer in _HOLD_STEREO and immersive.sphere is not None:
-        return kinds[:1] + unknown, "MP4 and MOV hold that"
+        return kinds[:1] + unknown, "only MP4 and MOV hold it"
     if muxer not in (*_HOLD_STEREO, *_HOLD_BOXES) or (muxer in _HOLD_BOXES and not is_file):
-        return kinds + unknown, "files of MP4 and MOV hold that"
-    return unknown, "it is of a kind that has no box here"
+        return kinds + unknown, "only MP4 and MOV files hold it"
+    return unknown, "its kind is not supported"

@@ -61,7 +61,7 @@ def frame_format_of(source: Source) -> FrameFormat:
 
 
 def shifted_chapters(source: Source) -> list[dict[str, Any]]:
-    """The chapters of a source's cut on the output's clock, in milliseconds (MP4 and Matroska both hold that)."""
+    """The chapters of a source's cut on the output's clock, in milliseconds (exact in MP4 and Matroska)."""
     base = Fraction(1, 1000)
     chapters = []
     for number, chapter in enumerate(source.info.chapters):

@@ -413,8 +413,8 @@ class VideoSource(Source):
         if self._device_trouble is not None:
             yield f"frames go through the host's memory on their way to the GPU: {self._device_trouble}"
         if self._skipped_seconds is not None:
-            yield f"the first {float(self._skipped_seconds):.2f} s have no key frame: the film begins after them"
+            yield f"the first {float(self._skipped_seconds):.2f} s have no key frame: the video begins after them"
         if self._crop is not None:
-            yield f"edges that the container leaves out are cut ({self._crop})"
+            yield f"the crop that the container declares is applied ({self._crop})"
         if frame.interlaced_frame and self._deinterlacer is None:
             yield "the source is interlaced: both fields are treated as one frame"

@@ -307,4 +307,4 @@ def _first_index(seconds: Fraction | None, *, rate: Fraction) -> int:
 
 
 def _damage(path: Path) -> str:
-    return f"path = {str(path)!r} is damaged or cut short: what is missing of it is grey"
+    return f"path = {str(path)!r} is damaged or cut short: the missing part is grey"
