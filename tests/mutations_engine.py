@@ -78,7 +78,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("an MP4's brands are tags of a Matroska", '        "major_brand",\n', ""),
         (
             "two cues of one start pushed apart",
-            'not in ("audio", "video")  # cues may begin together',
+            'not in ("audio", "video")  # cues may share a start time',
             'in ("audio", "video")',
         ),
         ("a cue lasts no time", "packet.duration = cue.end - cue.start", "packet.duration = 1"),

@@ -304,8 +304,8 @@ class Job:
         changed = differences(self.description.identity, self._identity())
         if changed:
             raise UsageError(
-                f"path = {redacted(self._dst)!r} was started with other settings ({'; '.join(changed)}): give --restart "
-                "to begin anew, or the same settings to go on"
+                f"path = {redacted(self._dst)!r} was started with other settings ({'; '.join(changed)}): give "
+                "--restart to begin anew, or the same settings to go on"
             )
 
     def _whole_segments(self) -> dict[int, FinishedSegment]:
