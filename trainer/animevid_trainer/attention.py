@@ -25,7 +25,7 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        # places as rows; j asks (g), i answers (f); SAGAN does not scale by the root of the width
+        # positions as rows; g makes queries (j), f makes keys (i); SAGAN does not scale by the root of the width
         asking, asked, told = (network(x).flatten(2).transpose(1, 2) for network in (self.g, self.f, self.h))
         seen = F.scaled_dot_product_attention(asking, asked, told, scale=1.0)
         seen = seen.transpose(1, 2).reshape(len(x), -1, *x.shape[2:])

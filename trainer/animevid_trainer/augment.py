@@ -131,7 +131,7 @@ class AdaController:
     ) -> None:
         if interval_steps < 1 or images_to_full < 1 or not 0.0 <= largest_p <= 1.0:
             raise TrainingError(f"{interval_steps = }, {images_to_full = }: 1 or more; {largest_p = }: 0 to 1")
-        # LSGAN's real and fake targets are 1 and 0: its boundary lies between them.
+        # LSGAN's targets for real and fake are 1 and 0: its decision boundary is between them.
         self._boundary = 0.5 if kind == "lsgan" else 0.0
         self._target = target
         self._interval_steps = interval_steps
@@ -213,11 +213,11 @@ class _Draws:
         return (self._uniform() < p).double()
 
     def whole(self, below: int, p: float) -> Tensor:
-        """0 .. below - 1, or 0."""
+        """Draw an integer from 0 to ``below - 1``, or 0."""
         return (self._uniform() * below).floor() * self._applied(p)
 
     def uniform(self, low: float, high: float, p: float, *, together: int = 1) -> tuple[Tensor, ...]:
-        """``together`` values that are applied or left out as one."""
+        """Draw ``together`` values that are applied or omitted together."""
         values = [low + (high - low) * self._uniform() for _ in range(together)]
         applied = self._applied(p)
         return tuple(value * applied for value in values)
@@ -228,7 +228,7 @@ class _Draws:
         return tuple(value * applied for value in values)
 
     def lognormal(self, std: float, p: float) -> Tensor:
-        """exp of a normal, or 1."""
+        """Draw exp of a normal variable, or 1."""
         return self.normal(std, p)[0].exp()
 
 

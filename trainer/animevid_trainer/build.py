@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def config_of(recipe: Recipe, settings: DataSettings, plan: Plan, *, teacher_key: str = "") -> Mapping[str, Any]:
-    """The configuration that a resumed run must share with its start (except for lengths, see ``Trainer``)."""
+    """Return the configuration that a resumed run must not change (except for lengths, see ``Trainer``)."""
     return {
         "plan": [[place.phase.name, place.steps] for place in plan.spans],
         "recipe": recipe.name,
@@ -135,13 +135,13 @@ def make_validation(
     teacher_key: str = "",
     count: int = 16,
 ) -> Validate | None:
-    """The validation that selects the best checkpoint, on at most ``count`` validation photos (and as many drawings).
+    """Create the validation that selects the best checkpoint, on up to ``count`` validation photos (and drawings).
 
-    ``None`` if it is impossible: without validation photos or without a perceptual network (CycleGAN needs none, but
+    Returns ``None`` without validation photos or without a perceptual network (CycleGAN needs none, but
     uses one given with ``perceptual.weights`` here).
     """
     if not len(data.validation):
-        log.info("no photos are kept aside, so no checkpoint is called the best")
+        log.info("there are no validation photos, so no best checkpoint is chosen")
         return None
     size_px = plan.spans[-1].crop_px
     if recipe.needs_teacher and teacher is not None and recipe.losses.pixel:
@@ -156,7 +156,7 @@ def make_validation(
     if perceptual is None and recipe.perceptual.weights:
         perceptual = make_perceptual_of(recipe, device=device)
     if perceptual is None or data.art is None:
-        log.info("no checkpoint is called the best: that takes a perceptual network (--perceptual-weights) and art")
+        log.info("no best checkpoint is chosen: that needs a perceptual network (--perceptual-weights) and art")
         return None
     content = recipe.perceptual.content_layer or perceptual.default_layer
     return StyleValidation(

@@ -16,7 +16,7 @@ class Every:
     double up to ``seconds``. So a run shows something early and is not slowed down later.
 
     Args:
-        steps: 0: by time.
+        steps: interval in steps; 0: by time.
         seconds: the longest interval.
         first_seconds: the first interval; default 0, which means ``seconds``.
     """
@@ -64,7 +64,7 @@ class Cadence:
         return step % self.every.steps == 0 if self.every.steps else now >= self._next
 
     def done(self, now: float) -> None:
-        """Note that it happened."""
+        """Record that the action was done."""
         self._gap = min(2.0 * self._gap, self.every.seconds) if self.every.seconds else 0.0
         self._next = now + self._gap
 

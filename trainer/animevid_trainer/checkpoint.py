@@ -210,7 +210,7 @@ def prune_checkpoints(folder: Path, *, keep_last: int) -> list[Path]:
 def changed_settings(
     before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "", *, leaving_out: Collection[str] = ()
 ) -> list[str]:
-    """What differs between two configurations: ``["crop_px: 256 -> 128", ...]``.
+    """Return the differences of two configurations: ``["crop_px: 256 -> 128", ...]``.
 
     Tables in a list are identified by their ``name``: ``phases.train.generator_lr``. Keys in ``leaving_out`` are
     ignored at any depth.
@@ -228,7 +228,7 @@ def changed_settings(
 
 
 def changed_past(before: Sequence[Sequence[Any]], now: Sequence[Sequence[Any]], step: int) -> list[str]:
-    """Phases that a run at ``step`` has completed and that would end at another step in ``now``.
+    """Return phases that a run at ``step`` has completed and that would end at another step in ``now``.
 
     Both are ``[[name, steps], ...]`` in order. The end of the current phase may change; unknown phases (of older runs)
     are ignored.

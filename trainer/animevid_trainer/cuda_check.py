@@ -98,7 +98,7 @@ def _images_a_second(device: str, seconds: float) -> float:
         if torch.device(device).type == "cuda":
             torch.cuda.synchronize(device)
 
-    for _ in range(3):  # cuDNN chooses, the allocator fills up
+    for _ in range(3):  # warm-up: cuDNN selects algorithms, the allocator reserves memory
         step()
     wait()
     begun, steps = time.perf_counter(), 0
@@ -122,7 +122,7 @@ def _codes(one: Tensor, other: Tensor) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long the rate is measured (default 2)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of the speed measurement (default 2)")
     parser.add_argument("--device", default="cuda", help="cuda (default), cuda:N or cpu")
     args = parser.parse_args()
     if args.device.startswith("cuda") and not torch.cuda.is_available():

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """This process's place. Rank 0 writes files and speaks."""
+    """This process's rank. Rank 0 writes files and logs."""
 
     rank: int = 0
     size: int = 1
@@ -44,7 +44,7 @@ def join_world() -> Iterator[World]:
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield World(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
-        # Together: a process that leaves while another still sends to it ends that one with an abort.
+        # Leave together: if a process leaves while another still sends to it, the other one aborts.
         dist.barrier()
     finally:
         dist.destroy_process_group()

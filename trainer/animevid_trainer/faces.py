@@ -15,7 +15,7 @@ from animevid_trainer.data.images import Image, ImageStore, shrink_to
 from animevid_trainer.teachers.faces import Face, FaceDetector
 
 Detector = Callable[[Image], list[Face]]
-#: image -> the same size in a style
+#: maps an image to the same image in a style
 Stylize = Callable[[Image], Image]
 
 _YUNET_SCORE, _YUNET_OVERLAP = 0.7, 0.3
@@ -99,12 +99,12 @@ def _square(face: Face, shape: tuple[int, ...], settings: CutSettings) -> tuple[
     """Rows and columns of the square around ``face``; ``None`` if it is too small or not completely inside."""
     height, width = shape
     box = max(face.x1 - face.x0, face.height)
-    side = min(round(box * settings.margin), height, width)  # a close portrait has less around its face
+    side = min(round(box * settings.margin), height, width)  # a close portrait has less space around the face
     if face.height < settings.smallest_px or side < box:
         return None
     left, top = round((face.x0 + face.x1 - side) / 2), round((face.y0 + face.y1 - side) / 2)
     inside = min(max(top, 0), height - side), min(max(left, 0), width - side)
-    # shifted inside by at most the margin, so that the face stays in it
+    # shift it inside by at most the margin, so that the face stays inside
     if max(abs(inside[0] - top), abs(inside[1] - left)) > (side - box) / 2:
         return None
     return slice(inside[0], inside[0] + side), slice(inside[1], inside[1] + side)

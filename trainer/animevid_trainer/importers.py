@@ -1,7 +1,7 @@
-"""Published weights -> these generators: AnimeGANv2 checkpoints of PyTorch ports, CartoonGAN's, and our own.
+"""Imports published weights: AnimeGANv2 checkpoints of PyTorch ports, CartoonGAN's, and our own.
 
 ==============================================  ==================================================================
-what is given                                   what it becomes
+file                                            generator
 ==============================================  ==================================================================
 ``.pt``/``.pth`` with ``block_a.0.1.weight``    ``animegan2`` (the widespread PyTorch port's layer names)
 ``.pth``, ``.safetensors`` or a folder of       ``cartoongan`` with instance norm, turned from the published
@@ -87,7 +87,7 @@ def import_weights(
             student.equalize([_packed(image) for image in images])
     else:
         raise TrainingError(
-            f"{str(source)!r} has no layer names that are known: AnimeGANv2 ports begin with block_a.0.1.weight, "
+            f"{str(source)!r} has no known layer names: AnimeGANv2 ports begin with block_a.0.1.weight, "
             f"CartoonGAN with conv01_1.weight, luma-unet has enter.weight; "
             f"found {', '.join(list(state)[:3]) or 'nothing'}"
         )
@@ -195,7 +195,7 @@ def _load(name: str, state: Mapping[str, Tensor], source: Path, **options: bool 
     superfluous = [key for key in state if key not in expected]
     if superfluous:
         raise TrainingError(
-            f"{str(source)!r}: {len(superfluous)} weights that {name} has no place for: {superfluous[0]!r}"
+            f"{str(source)!r}: {len(superfluous)} weights that {name} does not have: {superfluous[0]!r}"
         )
     generator.load_state_dict(dict(state))
     return Imported(generator.eval().requires_grad_(False), name, options)

@@ -56,7 +56,7 @@ class Relu(nn.ReLU):
 
 
 def reflect(x: Tensor, pixels: int) -> Tensor:
-    """``x`` with ``pixels`` of reflection on all sides, in its own type."""
+    """Pad ``x`` by reflection with ``pixels`` on all sides, keeping its type."""
     with in_own_dtype(x):
         return F.pad(x, (pixels,) * 4, mode="reflect")
 

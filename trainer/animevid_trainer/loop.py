@@ -79,7 +79,7 @@ class Term:
 
 
 Terms = Mapping[str, Term]
-#: writes the sample grid to a path, given the present generator
+#: writes the sample grid of the current generator to a path
 WriteSampleGrid = Callable[[Path, Callable[[Tensor], Tensor]], Image]
 
 _LOG_EVERY = Every(seconds=30.0)
@@ -105,8 +105,8 @@ class Update:
 
 
 class Objective(Protocol):
-    """What is trained. ``networks``: everything with trained weights, by name; "generator" is shown, averaged (EMA) and
-    exported. ``compute_dtype``: the type for computations, set by the loop."""
+    """A training objective. ``networks``: all trained networks by name; "generator" is shown, averaged and exported.
+    ``compute_dtype``: the type for computations, set by the loop."""
 
     networks: dict[str, nn.Module]
     optimizers: dict[str, OptimizerSettings]
@@ -293,7 +293,7 @@ class Trainer:
         return [p for name in item.networks for p in self.objective.networks[name].parameters()]
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """Return everything that the next step depends on."""
         return {
             "config": self.config,
             "networks": {name: dict(network.state_dict()) for name, network in self.objective.networks.items()},

@@ -2,7 +2,7 @@
 
 Images are RGB in [-1, 1], ``N, 3, H, W``; logits are any shape; features ``N, C, H, W``. Every function computes in
 the dtype it is given (float64 for tests, float32 in training), means over everything unless it says otherwise, and
-holds no weight of a recipe: those live in ``recipes``.
+does not apply a recipe's weights, which are in ``recipes``.
 
 Sources: AnimeGAN = Chen, Liu, Chen, "AnimeGAN: A Novel Lightweight GAN for Photo Animation", ISICA 2019; AnimeGANv2 =
 its authors' second release (2020); CartoonGAN = Chen, Lai, Liu, CVPR 2018; CycleGAN = Zhu et al., arXiv:1703.10593;

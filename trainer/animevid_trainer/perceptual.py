@@ -56,7 +56,7 @@ PUBLISHED: dict[str, PublishedWeights] = {
 }
 
 
-#: network -> the variant of a recipe that compares by it
+#: network -> the recipe variant that uses it
 _VARIANT_OF = {"vgg16": "vgg16", "resnet50": "resnet"}
 
 
@@ -103,7 +103,7 @@ class Perceptual(nn.Module):
         return self.features(images)[self.default_layer]
 
     def train(self, mode: bool = True) -> Perceptual:
-        """Stays in evaluation mode: the network is a measuring instrument."""
+        """Do nothing: the network always stays in evaluation mode."""
         del mode
         return super().train(False)
 
@@ -187,7 +187,7 @@ class Vgg(Perceptual):
                 left.discard(conv)
                 if not left:
                     break
-            # What has just been given out must stay as it is (float32 features are not copied).
+            # Features that were returned must not change (float32 features are not copied).
             x = F.relu(x) if conv in wanted else rectify(x)
             rectified = conv.replace("conv", "relu")
             if rectified in left:
@@ -284,8 +284,8 @@ def make_perceptual(
     """The network called ``name`` ("vgg19", "vgg16" or "resnet50"), frozen, with ImageNet weights.
 
     ``weights`` is a ``.safetensors`` or ``.pth`` file; ``None`` takes the published checkpoint from the cache
-    (``$ANIMEVID_CACHE`` or ``~/.cache/animevid``), downloading it first where it is not there yet, with ``on_progress``
-    told the megabytes that came and those of the whole. ``unit``: see above.
+    (``$ANIMEVID_CACHE`` or ``~/.cache/animevid``), downloading it first where it is not there yet, calling
+    ``on_progress`` with the downloaded megabytes and the total. ``unit``: see above.
 
     Raises:
         TrainingError: an unknown name, a file that cannot be read or does not fit, a download that fails or whose
@@ -308,7 +308,7 @@ def make_perceptual(
 
 
 def where_to_get(name: str) -> str:
-    """What a person does who has no weights of ``name`` and no network here."""
+    """Explain how to get the weights of ``name`` without network access."""
     ours, smaller = PUBLISHED[name], PUBLISHED["vgg16"]
     way = f"fetch {ours.url} ({ours.megabytes} MB) elsewhere and give it with --perceptual-weights FILE"
     if name != "vgg19":
@@ -340,7 +340,7 @@ def download_weights(
 
 
 def _network_of(state: Mapping[str, Tensor]) -> str:
-    """The network that weights are of, by their names: "vgg16", "vgg19", "resnet50", or "" where they do not say."""
+    """Return the network of weights by their names: "vgg16", "vgg19", "resnet50", or "" if unknown."""
     if "layer1.0.conv1.weight" in state:
         return "resnet50"
     if "conv1_1.weight" in state:

@@ -1,4 +1,4 @@
-"""A run's phases laid end to end: which phase, batch and crop a step belongs to, and how many samples came before."""
+"""A run's sequence of phases: the phase, batch size, crop size and first sample number of each step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from animevid_trainer.recipes import Phase
 
 @dataclass(frozen=True, slots=True)
 class PhaseSpan:
-    """One phase in its place: steps ``first_step`` to ``first_step + steps - 1``, the first of which draws sample
+    """A phase's position in a run: steps ``first_step`` to ``first_step + steps - 1``, the first of which draws sample
     number ``first_sample``. ``batch`` is the global batch."""
 
     phase: Phase
@@ -24,11 +24,11 @@ class PhaseSpan:
     first_sample: int
 
     def lr_factor(self, step: int) -> float:
-        """What the phase's rates are multiplied with at the run's ``step``."""
+        """Return the factor of the phase's learning rates at the run's ``step``."""
         return self.phase.lr_factor(step - self.first_step, steps=self.steps)
 
     def sample_at(self, step: int) -> int:
-        """The number of the first sample that ``step`` draws."""
+        """Return the number of the first sample that ``step`` draws."""
         return self.first_sample + (step - self.first_step) * self.batch
 
 
@@ -49,7 +49,7 @@ class Plan:
 
 
 def make_plan(phases: Sequence[Phase], *, photos: int, batch: int, crop_px: int) -> Plan:
-    """Lay ``phases`` end to end; ``batch`` and ``crop_px`` hold where a phase names none.
+    """Concatenate ``phases``; ``batch`` and ``crop_px`` are defaults for phases that set none.
 
     Raises:
         TrainingError: no phase.

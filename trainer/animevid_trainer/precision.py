@@ -1,6 +1,6 @@
-"""The type in which convolutions compute.
+"""Chooses the floating-point type of convolutions.
 
-Processors without bfloat16 instructions emulate it, ten times slower than float32, so it is only used if the processor
+Processors without bfloat16 instructions emulate it, ten times slower than float32, so it is used only if the processor
 has them or the user requests it.
 """
 
@@ -25,7 +25,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
-    """The type that convolutions compute in; ``"auto"`` is bf16 where ``device`` has it, else fp32 (CUDA: fp16).
+    """Return the type of convolutions; ``"auto"`` is bf16 if ``device`` supports it, else fp32 (CUDA: fp16).
 
     Raises:
         TrainingError: fp16 on a CPU.

@@ -1,4 +1,4 @@
-"""What a run says while it goes: log.jsonl, TensorBoard where installed, and a callback for whoever shows it."""
+"""Reports a run's progress: log.jsonl, TensorBoard if installed, and a callback for display."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from animevid_trainer.data.images import Image
 
 log = logging.getLogger(__name__)
 
-#: ends the name of a term's value without its weight, beside the weighted one
+#: suffix of the name of a term's unweighted value
 RAW = "/raw"
 
 
@@ -33,7 +33,7 @@ class ProgressLine:
     learning_rates: Mapping[str, float]
     images_per_second: float
     eta_seconds: float
-    memory_bytes: int = 0  # the most that this process has held so far; 0 where the system does not say
+    memory_bytes: int = 0  # peak memory of this process; 0 if unknown
 
     def __str__(self) -> str:
         figures = "  ".join(self._figure(name) for name in self.terms if not name.endswith(RAW))
@@ -50,7 +50,7 @@ class ProgressLine:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has held so far, 0 where the system does not say."""
+    """Return the peak memory of this process, 0 if the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows
@@ -59,8 +59,8 @@ def peak_memory_bytes() -> int:
 
 
 class Progress:
-    """Reports of one run. ``on_line`` is called for each, ``on_notice`` for what a person should read at once; the
-    library itself prints nothing."""
+    """Reports of one run. Calls ``on_line`` for each report and ``on_notice`` for urgent messages; the library itself
+    prints nothing."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class Progress:
 
     @contextmanager
     def open(self, folder: Path | None, first_step: int, steps: int) -> Iterator[None]:
-        """Reports go to ``folder`` inside the block; with None (another process writes them) nowhere."""
+        """Write reports to ``folder`` inside the block; None (another process writes them) writes nothing."""
         self._first_step, self._steps, self._started = first_step, steps, time.perf_counter()
         if folder is None:
             yield
@@ -124,7 +124,7 @@ class Progress:
             self._on_line(line)
 
     def notice(self, text: str) -> None:
-        """Something to be told now: a stop that was asked for. May be called from any thread."""
+        """Report an urgent message, such as a requested stop. Thread-safe."""
         if self._on_notice is not None:
             self._on_notice(text)
 
@@ -137,7 +137,7 @@ class Progress:
                 self._board.add_scalar(f"validation/{name}", value, step)
 
     def image(self, name: str, image: Image, step: int) -> None:
-        """An image grid (H, W, 3)."""
+        """Report an image grid (H, W, 3)."""
         if self._board is not None:
             self._board.add_image(name, image, step, dataformats="HWC")
 

@@ -74,7 +74,7 @@ def project(
         image: the target.
         distance: between two batches of images.
         settings: default: 400 steps at 0.1.
-        on_step: told of each step and its distance.
+        on_step: called with each step and its distance.
 
     Raises:
         TrainingError: an image of another size.

@@ -1,4 +1,4 @@
-"""Networks by name: what generators and discriminators share in being looked up and made."""
+"""Creates networks by name, for generators and discriminators alike."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def open_data(
     teacher_key: str = "",
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> RunData:
-    """Read the folders, split off the validation photos, prepare the art, make the teacher's images.
+    """Read the folders, split off validation photos, prepare the art, and make the teacher's images.
 
     Raises:
         TrainingError: an empty or unreadable folder, no art where the recipe needs some.
@@ -127,7 +127,7 @@ def open_data(
 
 
 def check_folders(photos: Path, art: Path | None) -> None:
-    """Refuse, before reading anything, empty folders and the same folder for both.
+    """Reject empty folders, and the same folder for both, before reading images.
 
     Raises:
         TrainingError: a folder without images, or ``art`` is the folder of photos.
@@ -152,7 +152,7 @@ def check_folders(photos: Path, art: Path | None) -> None:
 class PreparedArt:
     """The art prepared for training: brightened if too dark, and without the set's colour cast, as the recipe says.
 
-    Made when an image is asked for: a set need not fit into memory.
+    An image is prepared when it is requested, so a set need not fit into memory.
     """
 
     art: Images

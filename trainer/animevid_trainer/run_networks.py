@@ -54,7 +54,7 @@ def bare(generator: nn.Module) -> nn.Module:
 def make_perceptual_of(
     recipe: Recipe, *, device: torch.device, on_progress: Callable[[int, int], None] | None = None
 ) -> Perceptual:
-    """The perceptual network that the recipe names; ``on_progress`` is told of a download."""
+    """The perceptual network that the recipe names; ``on_progress`` is called during a download."""
     choice = recipe.perceptual
     weights = choice.weights or None
     bf16 = choice.bf16 and has_bf16(device)

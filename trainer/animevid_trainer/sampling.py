@@ -1,4 +1,4 @@
-"""What a generator from noise draws: grids of samples and walks from one to the next."""
+"""Draws samples of a generator from noise: grids, and interpolations between samples."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from animevid_trainer.data.images import Image
 from animevid_trainer.generators.noise import NoiseGenerator, truncated
 from animevid_trainer.sample_grid import enlarged
 
-#: images that go through the network at once
+#: batch size of the network
 _BATCH = 16
 
 
 @dataclass(frozen=True, slots=True)
 class SampleSettings:
-    """What is drawn.
+    """Settings of sampling.
 
     Args:
         seed (int): of the latents. Default: 1.
@@ -51,7 +51,7 @@ class SampleSettings:
 def draw_styles(generator: NoiseGenerator, count: int, settings: SampleSettings) -> Tensor:
     """``count`` styles, truncated. The first ones of a seed are the same for any count and on any machine."""
     random = torch.Generator().manual_seed(settings.seed)
-    # one by one: what a larger draw begins with differs
+    # one by one, since a larger draw begins with other numbers
     latents = torch.cat([generator.draw_latents(1, random) for _ in range(count)])
     return truncated(generator, generator.styles(latents), settings.truncation)
 

@@ -1,4 +1,4 @@
-"""What others trained, as a start: published weights for a generator, any ONNX stylizer for a teacher."""
+"""Starting points trained by others: published weights for a generator, any ONNX stylizer as a teacher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: answered at once, obeyed when the step is whole."""
+"""Handles Ctrl-C, SIGTERM and SIGHUP: answers at once, and stops after the current step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StopRequest:
     """Set by SIGTERM, SIGHUP and SIGINT: finish the step, save, leave. A second signal acts as it always does.
 
     Python runs a handler between two of its own instructions, and one backward pass is many seconds of a single one. So
-    the signal also wakes a thread, which says what is being finished while the pass still computes.
+    the signal also wakes a thread, which reports what is being finished while the pass still runs.
 
     Args:
         on_stop: called once, from that thread, when a signal arrives.

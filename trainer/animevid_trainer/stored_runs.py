@@ -1,4 +1,4 @@
-"""What a run left on disk: its checkpoints and networks."""
+"""Loads checkpoints and networks of earlier runs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 
 def is_run(folder: Path) -> bool:
-    """Whether ``folder`` is one that ``train`` filled."""
+    """Return whether ``folder`` is a run's folder."""
     return (folder / "checkpoints").is_dir()
 
 
 def start_discriminator(discriminator: nn.Module, run: Path) -> None:
-    """Give ``discriminator`` the weights of ``run``'s where it is the same network: transfer learning keeps both.
+    """Load the discriminator of ``run`` if it is the same network, for transfer learning.
 
     Raises:
         TrainingError: no checkpoint there.

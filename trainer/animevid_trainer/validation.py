@@ -1,4 +1,4 @@
-"""One figure for each checkpoint, on photos that are kept from training: which one is the best.
+"""Scores each checkpoint on validation photos to choose the best one.
 
 The generator's own loss cannot say: its adversarial term is measured by a discriminator that moves, and without it
 content (or a cycle) alone is best where nothing is drawn at all. So two figures are added, each of which costs 1 where

@@ -52,8 +52,8 @@ def fetch_weights(
     Args:
         what: of what these weights are, for messages: "vgg19's weights, which ..."
         flag: the option that takes the file when it was fetched by hand
-        way_out: what a person does who has no network here
-        on_progress: told the megabytes that came and those of the whole
+        way_out: advice for users without network access
+        on_progress: called with the downloaded megabytes and the total
 
     Raises:
         TrainingError: no network, a server's refusal, a full disk, or another SHA-256 than published.

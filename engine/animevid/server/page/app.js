@@ -1,4 +1,4 @@
-// The page of `animevid serve`. No library, nothing from elsewhere.
+// The page of `animevid serve`. Uses no library and loads nothing from other hosts.
 import { $, element, state } from "./state.js";
 import { recall, remember } from "./store.js";
 import { ask, server, watchServer } from "./server.js";
@@ -27,7 +27,7 @@ function addCard(style) {
     element("span", { textContent: style.title })));
 }
 
-// A server that was started anew may have other styles and limits.
+// A restarted server may have other styles and limits.
 function configure(config) {
   state.config = config;
   const wanted = state.style || recall("style", "");

@@ -1,4 +1,4 @@
-// The viewer's camera: which one, how large, front or back; and what to do where there is none.
+// The viewer's camera: selection, size, front or back, and advice on errors.
 import { $, element, state } from "./state.js";
 import { recall, remember } from "./store.js";
 import { notice, unnotice } from "./notice.js";
@@ -11,14 +11,14 @@ let facing = recall("facing", "user"), device = recall("camera", ""), opening = 
 
 const wantedSize = () => $("resolution").value.split("x").map(Number);
 
-// The camera's own shape, whatever that is: nothing is cropped.
+// Keep the camera's own aspect ratio: nothing is cropped.
 function wanted() {
   const [width, height] = wantedSize();
   const size = { width: { ideal: width }, height: { ideal: height }, frameRate: { ideal: 30, max: 30 }, resizeMode: { ideal: "none" } };
   return device ? { ...size, deviceId: { exact: device } } : { ...size, facingMode: facing };
 }
 
-// How much to scale a track down before it is sent, where the camera has no mode of the wanted size.
+// The factor to scale a track down before sending, if the camera has no mode of the requested size.
 export function shrinking(track) {
   const [width, height] = wantedSize(), { width: w, height: h } = track.getSettings();
   return Math.max(1, Math.sqrt((w * h) / (width * height)) || 1);
@@ -35,7 +35,7 @@ async function open(change) {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { ...wanted(), ...change }, audio: false });
   } catch (error) {
-    // The camera of last time is not there: any other will do.
+    // The last camera is not connected: use any other.
     if (!device || !["OverconstrainedError", "NotFoundError"].includes(error.name)) throw error;
     device = "";
     stream = await navigator.mediaDevices.getUserMedia({ video: { ...wanted(), ...change }, audio: false });
@@ -71,7 +71,7 @@ async function listCameras() {
   $("flip").hidden = found.length < 2 || !matchMedia("(pointer: coarse)").matches;
 }
 
-// What a person can do about an error of getUserMedia.
+// Advice for the user on an error of getUserMedia.
 export function cameraTrouble(error, again) {
   const actions = [["Try again", again]];
   if (state.config.hostCamera) actions.push(["Use the host's camera", () => $("start-host").click()]);

@@ -1,4 +1,4 @@
-// Snapshots, recordings, and photos for the styles, all as they are seen: the server has mirrored what it drew.
+// Snapshots, recordings and photos for the style cards, all as shown: the server has mirrored its output already.
 import { $, clock, element, save, stamp, state, wait } from "./state.js";
 import { notice, unnotice } from "./notice.js";
 import { cameraTrouble, closeCamera, openCamera } from "./camera.js";
@@ -70,7 +70,7 @@ export function stopRecording() {
   if (recorder && recorder.state !== "inactive") recorder.stop();
 }
 
-// A photo by the camera, after a countdown in the stage; `take` gets it as a file.
+// Takes a photo with the camera after a countdown in the stage; calls `take` with the file.
 async function shoot(take) {
   if (isShooting) return;
   isShooting = true;

@@ -1,4 +1,4 @@
-// A before and an after, one over the other, with a line between them that pointer and keys move.
+// Shows before and after on top of each other, with a dividing line that pointer and keys move.
 import { clock, element } from "./state.js";
 
 export function setSplit(box, percent) {
@@ -7,7 +7,7 @@ export function setSplit(box, percent) {
   box.querySelector(".split").setAttribute("aria-valuenow", value.toFixed(0));
 }
 
-// `handle` (.split, a slider) moves the line of `box`.
+// `handle` (.split, a slider) moves the dividing line of `box`.
 export function attachHandle(box, handle) {
   const follow = (event) => {
     const place = box.getBoundingClientRect();
@@ -47,7 +47,7 @@ export function compareImages(before, after) {
   return box;
 }
 
-// Two films in step. `onFail` is called where the browser cannot play the one before.
+// Plays two videos in sync. Calls `onFail` if the browser cannot play the original.
 export function compareFilms(before, after, onFail) {
   const video = (src, properties) => element("video", { src, playsInline: true, preload: "auto", ...properties });
   const original = video(before, { muted: true }), result = video(after, { loop: true });
@@ -69,7 +69,7 @@ export function compareFilms(before, after, onFail) {
   const step = () => {
     seek.value = result.currentTime;
     show();
-    // The original follows: a little faster or slower, or at once where it is far off.
+    // The original follows: slightly faster or slower, or by seeking if it is far off.
     const behind = result.currentTime - original.currentTime;
     if (Math.abs(behind) > 0.5 || result.paused) original.currentTime = result.currentTime;
     if (!result.paused && original.paused) original.play().catch(() => {}); // it had come to its end

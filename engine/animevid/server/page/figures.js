@@ -1,4 +1,4 @@
-// Figures: frames a second, latency and its parts, what the server says about the quality.
+// Figures: frames per second, latency and its parts, and the server's quality level.
 import { $, state } from "./state.js";
 import { notice, unnotice } from "./notice.js";
 import { tell } from "./live.js";
@@ -15,7 +15,7 @@ export function onFigures(message) {
   tellQuality(message.reduced);
 }
 
-// The server lowers the network's resolution where the machine cannot keep up.
+// The server lowers the network's resolution if the machine cannot keep up.
 function tellQuality(reduced) {
   if (!reduced) { isClosed = false; return unnotice("quality"); }
   if (isClosed) return;
@@ -32,8 +32,8 @@ function tellQuality(reduced) {
   notice("quality", `Drawn at ${reduced}, to keep up.`, { actions, tone: "info", stays: true });
 }
 
-// Latency from camera to screen is the sum of its parts: encoding here, the way there and back, the server,
-// buffering and decoding here. Each is measured; what the screen itself takes is not in it.
+// Latency from camera to screen is the sum of its parts: encoding here, the network round trip, the server,
+// buffering and decoding here. Each part is measured; the display's own delay is not included.
 async function measure() {
   const peer = state.peer;
   if (!peer || peer.connectionState !== "connected") return;

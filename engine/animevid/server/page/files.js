@@ -1,4 +1,4 @@
-// Photos and films: taken in, previewed, converted, compared, saved. They survive a reload of the page.
+// Photos and videos: upload, preview, conversion, comparison, download. They survive a reload of the page.
 import { $, clock, element, state, strength, styleTitle, wait } from "./state.js";
 import { ask, isBroken, send, server } from "./server.js";
 import { recall, remember } from "./store.js";
@@ -19,7 +19,7 @@ function duration(seconds) {
 
 const serverIsBack = () => new Promise((done) => server.addEventListener("back", done, { once: true }));
 
-// Until the server answers: what it cannot hear is said again when it is back.
+// Repeat a request until the server answers: if it is gone, wait until it is back.
 async function patiently(request) {
   for (;;) {
     try { return await request(); } catch (error) {
@@ -29,7 +29,7 @@ async function patiently(request) {
   }
 }
 
-// One file, from the page's side. `job` is what the server last said about it.
+// One file on the page. `job` is its last state from the server.
 class Entry {
   constructor(name, file = null) {
     this.name = name;
@@ -71,7 +71,7 @@ class Entry {
     keep();
   }
 
-  // --- sending ---
+  // --- upload ---
 
   sendAgain() {
     this.remove();
@@ -104,7 +104,7 @@ class Entry {
     request.send(this.file);
   }
 
-  // The server is busy: once more, in a few seconds.
+  // The server is busy: try again in a few seconds.
   async queue(body, again) {
     for (let left = body.retryAfterSeconds || BUSY_SECONDS; left > 0 && !this.isRemoved; left -= 1) {
       this.show("waiting", `${body.error}. Trying again in ${left} s.`);
@@ -113,7 +113,7 @@ class Entry {
     if (!this.isRemoved) again();
   }
 
-  // --- what the server does with it ---
+  // --- progress on the server ---
 
   async follow(job) {
     this.job = job;
@@ -159,7 +159,7 @@ class Entry {
     }
   }
 
-  // A film with its preview: it is converted when the viewer likes it.
+  // A video with its preview: it is converted when the viewer confirms.
   offer() {
     const { width, height, film_seconds: film, seconds } = this.job.preview;
     this.figure.replaceChildren(this.images());
@@ -201,7 +201,7 @@ class Entry {
     this.offerAgain();
   }
 
-  // Another style was chosen: what is here can be drawn in it.
+  // Another style was selected: offer to draw the files in it.
   offerAgain() {
     const { job } = this;
     this.again.hidden = !job.hasOriginal || (job.style === state.style && Math.abs(job.strength - strength()) < 0.005);
@@ -240,7 +240,7 @@ export function restyleFiles() {
   restyling = setTimeout(() => entries.forEach((entry) => entry.restyle()), 250);
 }
 
-// What was here before the page was loaded again.
+// Restore the files from before the page was reloaded.
 export async function recallFiles() {
   isRecalling = true;
   for (const { id, name } of recall("jobs", [])) {

@@ -1,4 +1,4 @@
-// The live video: the viewer's camera, or the host's, to the server and back.
+// Live video: sends the viewer's camera, or uses the host's, and shows the server's output.
 import { $, say, state, strength } from "./state.js";
 import { isBroken, send, server } from "./server.js";
 import { countdown, notice, unnotice } from "./notice.js";
@@ -8,7 +8,7 @@ import { onFigures } from "./figures.js";
 import { stopRecording } from "./capture.js";
 
 const QUEUE_SECONDS = 5;
-// `attempt` counts starts and stops: what belongs to an older one is given up.
+// `attempt` counts starts and stops; work of an older attempt is dropped.
 let channel = null, peerId = null, endCountdown = () => {}, isWanted = false, attempt = 0;
 
 const params = () => ({ style: state.style, strength: strength(), mirror: isMirrored() });
@@ -17,7 +17,7 @@ export function tell(message) {
   if (channel?.readyState === "open") channel.send(JSON.stringify(message));
 }
 
-// The chosen style, strength or mirror has changed.
+// The selected style, strength or mirroring has changed.
 export function tellWishes() {
   tell(params());
   if (state.mjpeg) startMjpeg();
@@ -52,7 +52,7 @@ export async function start(source) {
     if (mine !== attempt) return;
     if (error.status === 503) return waitForPlace(source, error);
     if (isBroken(error) && error instanceof TypeError) {
-      // The server does not answer: it goes on when that is back, or at once if it was a hiccup.
+      // The server does not answer: continue when it is back, or at once if it was a short interruption.
       return void setTimeout(() => { if (mine === attempt && !state.gone) start(source); }, 3000);
     }
     stop();
@@ -86,7 +86,7 @@ async function connect(source) {
   channel.onmessage = (event) => onFigures(JSON.parse(event.data));
   channel.onopen = () => tell(params()); // what has changed on the way
   peer.ontrack = (event) => {
-    // Show the newest frame at once: nothing is buffered for smoothness.
+    // Show the newest frame at once, without buffering for smoothness.
     for (const wish of ["playoutDelayHint", "jitterBufferTarget"]) {
       try { event.receiver[wish] = 0; } catch { /* older browsers */ }
     }

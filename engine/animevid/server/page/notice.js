@@ -1,14 +1,14 @@
-// Notices in the stage: what is wrong, and buttons for what to do about it. One of each kind at a time.
+// Notices in the stage: a problem with buttons to solve it. Shows at most one notice of each kind.
 import { $, element } from "./state.js";
 
 const shown = new Map();
 
-// kind: what it is about; a newer notice of that kind takes its place.
-// actions: [label, function]; every notice can be closed but those with `stays`.
-// meanwhile: words that change each second, which a screen reader need not read each time.
+// kind: the topic; a newer notice of the same kind replaces it.
+// actions: [label, function]; all notices can be closed except those with `stays`.
+// meanwhile: text that changes every second, which screen readers should not repeat.
 export function notice(kind, text, { actions = [], tone = "warn", stays = false, meanwhile = "" } = {}) {
   const made = shown.get(kind) ?? element("li");
-  // Only the words change while a countdown runs: a button under the finger stays where it is.
+  // During a countdown only the text changes, so that buttons do not move under the finger.
   const form = JSON.stringify([actions.map(([label]) => label), stays]);
   if (made.dataset.form !== form) {
     const seconds = element("span");
@@ -36,7 +36,7 @@ export function unnotice(...kinds) {
   }
 }
 
-// Counts seconds down in a notice, then calls `over`; the function that is returned ends it before.
+// Counts down seconds in a notice, then calls `over`; returns a function that cancels it.
 export function countdown(seconds, tell, over) {
   const end = performance.now() + seconds * 1000;
   const timer = setInterval(() => {

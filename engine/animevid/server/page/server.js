@@ -1,4 +1,4 @@
-// Talking to the server, and noticing within two seconds that it is gone.
+// Requests to the server; detects within two seconds that it is gone.
 import { $, say, state } from "./state.js";
 import { countdown, notice, unnotice } from "./notice.js";
 
@@ -21,14 +21,14 @@ export async function ask(path, options) {
 
 export const send = (path, body) => ask(path, { method: "POST", body: JSON.stringify(body) });
 
-// A connection that fails, in contrast to an answer that says no.
+// A failed connection, as opposed to a refusal by the server.
 export const isBroken = (error) => error.status === undefined;
 
 let pause = 1, slowestMs = 0, endCountdown = () => {};
 
 async function answers() {
   const begun = performance.now();
-  // A link that is slow by nature gets more time.
+  // Allow slow links more time.
   const patience = AbortSignal.timeout(Math.max(PATIENCE_MS, Math.min(8000, 4 * slowestMs)));
   try {
     const response = await fetch("/api/alive", { signal: patience, cache: "no-store" });

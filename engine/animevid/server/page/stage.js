@@ -1,4 +1,4 @@
-// The stage: its shape, the line, mirroring, full screen.
+// The stage: aspect ratio, dividing line, mirroring, full screen.
 import { $, state } from "./state.js";
 import { recall, remember } from "./store.js";
 import { attachHandle, setSplit } from "./compare.js";
@@ -8,13 +8,13 @@ export const original = $("original"), stylized = $("stylized");
 // Events: "mirror".
 export const stageEvents = new EventTarget();
 
-// One is used to see oneself as in a mirror, and everything else as it is.
+// People expect to see themselves as in a mirror, and everything else unmirrored.
 const mirrors = recall("mirror", { front: true, other: false });
 const kind = () => (state.source === "host" || state.facing === "environment" ? "other" : "front");
 export const isMirrored = () => mirrors[kind()];
 
-// The server mirrors what it draws, so that the screen, snapshots and recordings agree; the viewer's own
-// video is mirrored here.
+// The server mirrors its output, so that screen, snapshots and recordings agree; the viewer's own video is
+// mirrored here.
 export function showMirror() {
   $("mirror").setAttribute("aria-pressed", isMirrored());
   stage.dataset.mirror = isMirrored();
@@ -37,7 +37,7 @@ function shape(width, height) {
   if (width && height) screen.style.setProperty("--shape", width / height);
 }
 
-// iPhones give full screen to films only: there the stage covers the page instead.
+// iPhones allow full screen only for videos: there the stage covers the page instead.
 function fill(on) {
   screen.classList.toggle("filled", on);
   document.body.classList.toggle("covered", on);

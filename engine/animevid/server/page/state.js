@@ -1,4 +1,4 @@
-// What the parts of the page share.
+// State shared by the modules of the page.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -15,7 +15,7 @@ export const state = {
   gone: false, // the server does not answer
 };
 
-// For measurements from outside, and for the console.
+// Exposed for measurements and for the console.
 globalThis.animevid = { state };
 
 export function element(tag, properties = {}, ...children) {

@@ -1,4 +1,4 @@
-// What outlives a reload. A browser that keeps nothing (a private window, say) is no error.
+// Storage that survives a reload. Browsers without storage (such as private windows) cause no error.
 
 const PREFIX = "animevid.";
 
