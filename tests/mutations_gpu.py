@@ -45,8 +45,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         "more surfaces than FFmpeg counts",
         "io/sources/container.py",
         _SURFACES,
-        "self._decoder = open_decoder(self._stream, 1 if on_device else threads)",
-        'self._decoder = open_decoder(self._stream, 1); self._decoder.options = {"extra_hw_frames": "14"}',
+        "self._decoder = FilmDecoder(open_decoder(self._stream, 1 if on_device else threads), self._joins)",
+        'decoder = open_decoder(self._stream, 1); decoder.options = {"extra_hw_frames": "14"}; '
+        "self._decoder = FilmDecoder(decoder, self._joins)",
     ),
     _mutation(
         "FFmpeg opens the primary context itself",
