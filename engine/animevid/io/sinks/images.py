@@ -41,9 +41,9 @@ _PNG = {"pred": "up", "compression_level": "1"}
 def encode_image(planes: PlanesYUV420, suffix: str, *, quality: int = DEFAULT_QUALITY, exif: bytes = b"") -> bytes:
     """The bytes of an image file in the format of ``suffix``.
 
-    PNG keeps 10 bits (as 16) and alpha; WebP and AVIF keep alpha; JPEG is flattened over black. AVIF keeps
-    10 bits, or alpha and EXIF with 8 bits. ``quality`` 1..100 applies to lossy formats; ``exif`` is the EXIF data. Wide
-    gamuts are converted to sRGB, except in AVIF, which tags its colours.
+    PNG keeps 10 bits (as 16) and alpha; WebP and AVIF keep alpha; JPEG is flattened over black. AVIF has 8 bits if
+    there is alpha or EXIF; otherwise it keeps 10 bits and tags wide gamuts, which are converted to sRGB in all other
+    cases. ``quality`` 1..100 applies to lossy formats; ``exif`` is the EXIF data.
 
     Raises:
         UsageError: another suffix, or a quality out of range.
