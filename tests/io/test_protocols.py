@@ -121,6 +121,18 @@ def test_an_hls_playlist_is_read_and_starts_at_zero(make_clip, server, tmp_path)
     assert written[0] < Fraction(1, 10)
 
 
+@pytest.mark.parametrize("name", ["mixed", "leading"])
+def test_a_playlist_on_a_server_that_crashes_ffmpeg_is_refused(server, name):
+    from animevid.errors import InputError
+
+    address, folder = server
+    variant = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n"
+    (folder / "mixed.m3u8").write_text(variant + "low.m3u8\n#EXTINF:1,\npart.ts\n")
+    (folder / "leading.m3u8").write_text(variant + "mixed.m3u8\n")
+    with pytest.raises(InputError, match="variants and segments at once"):
+        open_source(f"{address}/{name}.m3u8?token=1")
+
+
 def test_a_file_address_is_a_file(make_clip):
     clip = make_clip("even.mp4")
     assert len(read_frames(f"file://{clip}")) == 10

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+import time
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urljoin, urlsplit
 
 from animevid.errors import InputError
+from animevid.redaction import redacted
 
 SUFFIXES = frozenset({".m3u8", ".m3u"})
 _MAX_BYTES = 8 << 20
+#: For all playlists of one URL.
+_MAX_PLAYLISTS = 32
+_MAX_SECONDS = 10.0
 _VARIANT, _SEGMENT = (re.compile(rb"^\s*#" + tag, re.MULTILINE) for tag in (rb"EXT-X-STREAM-INF\b", rb"EXTINF\b"))
 _ATTRIBUTE = re.compile(rb'URI="([^"]*)"')
 
@@ -30,10 +36,77 @@ def check_playlist(path: Path, leading: tuple[Path, ...] = ()) -> None:
         text = here.read_bytes()
     except (OSError, ValueError, RuntimeError):
         return  # FFmpeg will report what is wrong with it
-    if _VARIANT.search(text) and _SEGMENT.search(text):  # FFmpeg 8.1 crashes on some of them
-        raise InputError(f"path = {str(path)!r} lists variants and segments at once, which no playlist may (RFC 8216)")
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(b"#")]
-    for name in dict.fromkeys((*lines, *_ATTRIBUTE.findall(text))):
+    _refuse_mixture(text, str(path))
+    for name in _names(text):
         local = name.decode("utf-8", "surrogateescape").removeprefix("file:")
         if Path(local).suffix.lower() in SUFFIXES and "://" not in local and "\0" not in local:
             check_playlist(here.parent / local, (*leading, here))
+
+
+def check_remote_playlist(url: str) -> None:
+    """Refuse a playlist on a web server, or one it leads to, as :func:`check_playlist` does local ones.
+
+    At most 32 playlists are fetched, in ten seconds altogether; what does not arrive in time, or at all, is left to
+    FFmpeg and its messages.
+
+    Raises:
+        InputError: it leads to itself, or lists variants and segments at once.
+    """
+    _check_remote(url, (), [_MAX_PLAYLISTS], time.monotonic() + _MAX_SECONDS)
+
+
+def _check_remote(url: str, leading: tuple[str, ...], left: list[int], deadline: float) -> None:
+    if url in leading:
+        raise InputError(f"url = {redacted(leading[0])!r} is a playlist that leads to itself")
+    left[0] -= 1
+    text = _fetched(url, deadline) if left[0] >= 0 else None
+    if text is None:
+        return
+    _refuse_mixture(text, redacted(url))
+    for name in _names(text):
+        next_url = urljoin(url, name.decode("utf-8", "replace"))
+        if is_remote_playlist(next_url):
+            _check_remote(next_url, (*leading, url), left, deadline)
+
+
+def is_remote_playlist(url: str) -> bool:
+    """Whether ``url`` names a playlist on a web server."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme.lower() in ("http", "https") and PurePosixPath(parts.path).suffix.lower() in SUFFIXES
+
+
+def _fetched(url: str, deadline: float) -> bytes | None:
+    """What ``url`` holds, or the first 8 MiB of it; ``None`` where it does not come by ``deadline``."""
+    import base64  # these take 40 ms to import
+    import http.client
+    import urllib.request
+
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    data = b""
+    try:
+        request = urllib.request.Request(parts._replace(netloc=host, fragment="").geturl())
+        if user:
+            request.add_header("Authorization", "Basic " + base64.b64encode(unquote(user).encode()).decode())
+        with urllib.request.urlopen(request, timeout=max(0.1, deadline - time.monotonic())) as response:
+            while len(data) < _MAX_BYTES and (chunk := response.read1(1 << 16)):
+                data += chunk
+                if time.monotonic() > deadline:
+                    return None
+    except (OSError, ValueError, http.client.HTTPException):
+        return None
+    return data
+
+
+def _refuse_mixture(text: bytes, shown: str) -> None:
+    if _VARIANT.search(text) and _SEGMENT.search(text):  # FFmpeg 8.1 crashes on some of them
+        raise InputError(f"path = {shown!r} lists variants and segments at once, which no playlist may (RFC 8216)")
+
+
+def _names(text: bytes) -> list[bytes]:
+    """What a playlist refers to, each once."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(b"#")]
+    return list(dict.fromkeys((*lines, *_ATTRIBUTE.findall(text))))

@@ -24,7 +24,7 @@ from animevid.io.network.ffmpeg_subprocess import (
     open_subprocess_input,
     open_subprocess_output,
 )
-from animevid.io.network.playlists import check_playlist
+from animevid.io.network.playlists import check_playlist, check_remote_playlist, is_remote_playlist
 from animevid.io.pyav import LENIENT_METADATA
 from animevid.redaction import redacted, redacted_text
 
@@ -142,6 +142,8 @@ def open_input(
             handle = os.open(path, os.O_RDONLY)
         name = ffmpeg_url(path, handle)
     elif scheme in _READ_SCHEMES:
+        if is_remote_playlist(text):
+            check_remote_playlist(text)
         name, protocols = text, _READ_SCHEMES[scheme]
     else:
         allowed = ", ".join(sorted(_READ_SCHEMES))
