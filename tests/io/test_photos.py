@@ -269,3 +269,17 @@ def test_a_photo_that_is_cut_short_is_shown_and_said(tmp_path: Path) -> None:
     assert any("cut short" in line for line in said(tmp_path / "cut.jpg"))
     with open_source(tmp_path / "cut.jpg") as source:
         assert next(iter(source)).concealed
+
+
+@pytest.mark.parametrize("opacity", [255, 0])
+def test_an_animated_webp_has_alpha_only_where_a_pixel_is_transparent(tmp_path: Path, opacity: int) -> None:
+    frames = [Image.new("RGBA", (32, 24), (40 * number, 9, 9, 255)) for number in range(3)]
+    frames.append(Image.new("RGBA", (32, 24), (9, 99, 9, opacity)))
+    path = tmp_path / "a.webp"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40, lossless=True)
+    data = bytearray(path.read_bytes())
+    data[20] |= 0x10  # the header's flag, which encoders set for opaque animations too
+    path.write_bytes(data)
+    with open_source(path) as source:
+        assert source.info.has_alpha == (opacity == 0)
+        assert sum(frame.planes.alpha is not None for frame in source) == 4 * (opacity == 0)

@@ -59,6 +59,7 @@ def read_animation(data: bytes, *, name: str) -> Iterator[TimedFrame]:
     """
     has_alpha = len(data) > 20 and bool(data[20] & 0x10)  # a flag of the VP8X header; Pillow's frames are always RGBA
     with _opened(data, name) as image:
+        has_alpha = has_alpha and _is_transparent(image)
         start = Fraction(0)
         for number in range(getattr(image, "n_frames", 1)):
             try:
@@ -71,6 +72,18 @@ def read_animation(data: bytes, *, name: str) -> Iterator[TimedFrame]:
             duration = Fraction(max(int(image.info.get("duration") or 0), 1), 1000)
             yield TimedFrame(planes, start, duration)
             start += duration
+
+
+def _is_transparent(image: Any) -> bool:
+    """Whether any frame shows what lies behind it: encoders set the header's flag for opaque animations too."""
+    try:
+        for number in range(getattr(image, "n_frames", 1)):
+            image.seek(number)
+            if image.getchannel("A").getextrema()[0] < 255:
+                return True
+    except (EOFError, OSError, SyntaxError, ValueError):
+        return True  # damaged; reading it reports that
+    return False
 
 
 def animation_times(data: bytes, *, name: str) -> tuple[int, Fraction]:

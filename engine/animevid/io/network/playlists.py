@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import queue
 import re
+import threading
 import time
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urljoin, urlsplit
@@ -80,6 +82,16 @@ def is_remote_playlist(url: str) -> bool:
 
 def _fetched(url: str, deadline: float) -> bytes | None:
     """What ``url`` holds, or the first 8 MiB of it; ``None`` where it does not come by ``deadline``."""
+    found: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    # In a thread, since a server that sends its headers byte by byte keeps within every timeout of a socket.
+    threading.Thread(target=lambda: found.put(_download(url, deadline)), name="animevid-playlist", daemon=True).start()
+    try:
+        return found.get(timeout=max(0.1, deadline - time.monotonic()))
+    except queue.Empty:
+        return None
+
+
+def _download(url: str, deadline: float) -> bytes | None:
     import base64  # these take 40 ms to import
     import http.client
     import urllib.request
