@@ -1,4 +1,4 @@
-"""Fixtures that every room shares: where the real clips, photos and weights lie."""
+"""Fixtures shared by all tests: paths of the real clips, photos and weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our generators as ONNX files, each exported once for all tests: that takes ten seconds and more."""
+"""Exports our generators to ONNX, each once for all tests, since an export takes ten seconds or more."""
 
 from __future__ import annotations
 

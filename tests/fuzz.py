@@ -1,4 +1,4 @@
-"""Feeds mutated films, images, playlists, subtitles, styles, cards and requests to animevid and looks what happens.
+"""Feeds mutated videos, images, playlists, subtitles, styles, cards and requests to animevid and checks the outcome.
 
 ``python tests/fuzz.py`` from the repository's root runs for an hour (``--seconds``, ``--workers``, ``--kinds``); the
 suite runs some seconds of it with the same numbers each time. Input N of a kind is always the same, so ``--kinds film

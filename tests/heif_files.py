@@ -1,4 +1,4 @@
-"""AVIF photos put together by hand: tiles, auxiliary images and properties as no writer here makes them."""
+"""Builds AVIF photos with tiles, auxiliary images and properties that no available writer produces."""
 
 from __future__ import annotations
 

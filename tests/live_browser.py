@@ -1,4 +1,4 @@
-"""A headless Chromium with a synthetic camera, and a server beside it, for tests and the latency benchmark."""
+"""Runs a headless Chromium with a synthetic camera, and a server, for tests and the latency benchmark."""
 
 from __future__ import annotations
 

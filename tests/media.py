@@ -1,4 +1,4 @@
-"""Small media files made on the spot."""
+"""Makes small media files for tests."""
 
 from __future__ import annotations
 

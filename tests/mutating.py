@@ -1,4 +1,4 @@
-"""Breaks a copy of a package in one place at a time and runs tests on it: what ``mutations*.py`` share."""
+"""Breaks a copy of a package in one place at a time and runs tests on it; shared by ``mutations*.py``."""
 
 from __future__ import annotations
 

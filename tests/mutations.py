@@ -1,4 +1,4 @@
-"""Breaks the losses and objectives in one place at a time and asks the tests of terms to notice.
+"""Breaks the losses and objectives in one place at a time and checks that the tests of terms fail.
 
 ``python tests/mutations.py`` from the repository's root applies each mutation to a copy of the trainer and runs
 ``test_terms.py`` and ``test_losses.py`` on it, or ``test_noise_*.py`` where it is of faces from noise; ``--every N``

@@ -1,4 +1,4 @@
-"""Breaks the engine in one place at a time, where a user would feel it, and asks the tests to notice.
+"""Breaks the engine in one user-visible place at a time and checks that tests fail.
 
 ``python tests/mutations_engine.py`` from the repository's root applies each mutation to a copy of the engine and runs
 the tests that are nearest to it; ``--only WORD`` and ``--every N`` take some of them. Ends with 1 if more survive than

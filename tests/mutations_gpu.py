@@ -1,4 +1,4 @@
-"""Breaks the GPU path in one place at a time, where a user's GPU would feel it, and asks the tests to notice.
+"""Breaks the GPU path in one user-visible place at a time and checks that tests fail.
 
 ``python tests/mutations_gpu.py`` from the repository's root, as ``mutations_engine.py``; half an hour on two cores, for
 most tests compile the stand-in for the driver. ``--only WORD`` takes some.

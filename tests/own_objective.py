@@ -1,4 +1,4 @@
-"""An objective as another package would bring it: the photo in one colour, whose strength is an option."""
+"""An objective like one of another package: draws the photo in one colour, whose strength is an option."""
 
 from __future__ import annotations
 

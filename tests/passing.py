@@ -1,4 +1,4 @@
-"""Converting without touching a pixel, and reading back: what the tests of video/ do most."""
+"""Converts videos without changing pixels and reads them back, for tests of sources and sinks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A camera that speaks RTSP (RFC 2326) with RTP interleaved in its connection, as much of it as a player asks for."""
+"""A camera with RTSP (RFC 2326) and RTP interleaved in its connection; implements what a player needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small clips made with PyAV, each awkward in a chosen way, for tests that a real clip cannot serve."""
+"""Makes small clips with PyAV, each with a chosen peculiarity that no real clip has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small ONNX networks of the kinds that stylizers are made of, with fixed random weights, for tests."""
+"""Makes small ONNX networks like those of stylizers, with fixed random weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training runs that take a second: real objectives, real loop, tiny networks, tiny crops.
+"""Training runs of one second: real objectives and loop, tiny networks and crops.
 
 Also a program (``python small_runs.py OUT KIND STEPS PAUSE``), to be killed from outside or started by torchrun.
 """

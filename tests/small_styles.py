@@ -1,4 +1,4 @@
-"""Small ONNX networks with a style card, for tests: quick to build and run, with effects that a test can see."""
+"""Makes small ONNX networks with a style card: quick to build and run, with effects that tests can measure."""
 
 from __future__ import annotations
 

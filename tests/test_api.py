@@ -1,4 +1,4 @@
-"""The library as a program uses it: convert, iterate, be told, be stopped."""
+"""Tests of the library's use in programs: conversion, iteration, progress and cancellation."""
 
 from __future__ import annotations
 

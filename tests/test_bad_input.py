@@ -1,4 +1,4 @@
-"""What cannot be done is refused: one line on stderr, the documented exit code, and nothing written."""
+"""Invalid input gives one line on stderr and the documented exit code, and writes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages of docs/: all public names, all options, no broken link, and how-tos that say what there is."""
+"""The pages of docs/ have all public names and options, no broken links, and correct how-tos."""
 
 from __future__ import annotations
 

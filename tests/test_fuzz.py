@@ -1,4 +1,4 @@
-"""Some seconds of ``make fuzz``, the same each time, and every input that failed once."""
+"""Runs a few reproducible seconds of ``make fuzz``, and every input that failed once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the modules of the engine may depend on each other, and how long they may be."""
+"""Checks the dependencies between the engine's modules, and their length."""
 
 from __future__ import annotations
 

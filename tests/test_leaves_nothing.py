@@ -1,4 +1,4 @@
-"""Nothing leaves the machine: no name is looked up, nobody is called, and only what was asked for is written.
+"""Nothing leaves the machine: no DNS lookup, no connection, and only requested files are written.
 
 Every system call that could is watched with strace, in all processes and native libraries.
 """

@@ -1,4 +1,4 @@
-"""What a killed run leaves goes with the next one; what a living one writes stays; nobody need listen to its words."""
+"""The next run removes files of killed runs but not of living ones; a closed stdout loses no output file."""
 
 from __future__ import annotations
 

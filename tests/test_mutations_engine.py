@@ -1,4 +1,4 @@
-"""The scripts that break the engine: their places are still there, and what they break is noticed."""
+"""The mutation scripts find all their code snippets, and a mutation makes tests fail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each option is declared once, in ``animevid.options``: flags, checks and the functions of the API come from there."""
+"""Each option is declared once, in ``animevid.options``; flags, checks and API functions derive from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every benchmark draws its plot, and a plot shows what was measured."""
+"""Every benchmark draws its plot, and plots show the measured values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README: its links lead somewhere, here and on an index, and its figures are those that were measured."""
+"""The README's links work, here and on a package index, and its figures match the measurements."""
 
 from __future__ import annotations
 

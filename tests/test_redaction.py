@@ -1,4 +1,4 @@
-"""No password, token or stream key of an address is in anything that animevid says."""
+"""No output of animevid contains a password, token or stream key of an address."""
 
 from __future__ import annotations
 
