@@ -165,7 +165,7 @@ class Entry {
     this.figure.replaceChildren(this.images());
     this.show("held", [
       `${width} × ${height}${film === null ? "" : `, ${clock(film)}`}.`,
-      seconds === null ? "It does not say how long it is." : `About ${duration(seconds)} to convert.`,
+      seconds === null ? "Its length is unknown." : `About ${duration(seconds)} to convert.`,
     ].join(" "), element("button", { textContent: "Convert", className: "primary", onclick: () => this.begin() }));
   }
 
