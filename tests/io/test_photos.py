@@ -283,3 +283,20 @@ def test_an_animated_webp_has_alpha_only_where_a_pixel_is_transparent(tmp_path: 
     with open_source(path) as source:
         assert source.info.has_alpha == (opacity == 0)
         assert sum(frame.planes.alpha is not None for frame in source) == 4 * (opacity == 0)
+
+
+def test_of_a_tiff_with_several_pages_the_first_is_read_and_said(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (32, 24), colour) for colour in ("red", "blue")]
+    pages[0].save(tmp_path / "one.tif")
+    pages[0].save(tmp_path / "two.tif", save_all=True, append_images=pages[1:])
+    for name, count in (("one.tif", 0), ("two.tif", 1)):
+        with open_source(tmp_path / name) as source:
+            (frame,) = source
+            assert planes_to_rgb(frame.planes)[12, 16, 0] > 240
+            assert sum("several pages the first is read" in line for line in source.notices_so_far) == count
+
+
+def test_open_exr_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a.exr").write_bytes(b"v/1\x01" + bytes(200))
+    with pytest.raises(UnsupportedInputError, match="OpenEXR, which is not read: save it as TIFF"):
+        open_source(tmp_path / "a.exr")

@@ -11,7 +11,7 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 
-from animevid.errors import InputError, UsageError
+from animevid.errors import InputError, UnsupportedInputError, UsageError
 from animevid.io.containers import MUXERS, container_of
 from animevid.io.encoders import FrameFormat, chosen_codec
 from animevid.io.network.protocols import STANDARD_STREAM, Spec, is_local_file, local_path
@@ -25,7 +25,15 @@ from animevid.io.sources.animated_webp import AnimatedWebpSource
 from animevid.io.sources.container import VideoSource
 from animevid.io.sources.image_files import is_glob
 from animevid.io.sources.images import ImageSource
-from animevid.io.still import HEAD_BYTES, is_animated_webp, is_row_of_jpegs, may_be_still, still_demuxer, still_kind
+from animevid.io.still import (
+    HEAD_BYTES,
+    OPEN_EXR,
+    is_animated_webp,
+    is_row_of_jpegs,
+    may_be_still,
+    still_demuxer,
+    still_kind,
+)
 from animevid.options import OutputOptions, SourceOptions
 
 
@@ -68,7 +76,12 @@ def open_source(
         if are_images:
             _refuse_stream_index(options)
             return images()
-        if format_name is None and path.is_file() and is_animated_webp(_head_of(path)):
+        head = _head_of(path) if format_name is None and path.is_file() else b""
+        if head.startswith(OPEN_EXR):
+            raise UnsupportedInputError(
+                f"path = {str(path)!r} is OpenEXR, which is not read: save it as TIFF or PNG first"
+            )
+        if is_animated_webp(head):
             _refuse_stream_index(options)
             return AnimatedWebpSource(spec, options)
     file = None

@@ -10,7 +10,7 @@ import logging
 import struct
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from animevid.io.heif import item_of_kind
@@ -27,12 +27,13 @@ _MAX_SEGMENT = 65533  # of a JPEG: two bytes hold the length, which includes the
 class PhotoTags:
     """``exif`` (with its ``Exif`` header) and an ICC ``profile``, each empty where there is none.
 
-    ``is_cmyk``: the image is CMYK, which Pillow converts by that profile.
+    ``has_pages``: a TIFF has more than one. ``is_cmyk``: the image is CMYK, which Pillow converts by that profile.
     """
 
     exif: bytes = b""
     profile: bytes = b""
     is_cmyk: bool = False
+    has_pages: bool = False
 
 
 def tags_of(data: bytes, demuxer: str) -> PhotoTags:
@@ -42,10 +43,20 @@ def tags_of(data: bytes, demuxer: str) -> PhotoTags:
     try:
         with open_image(data) as image:
             exif = image.info.get("exif") or (image.getexif().tobytes() if demuxer == "tiff_pipe" else b"")
-            return PhotoTags(exif, image.info.get("icc_profile") or b"", image.mode == "CMYK")
+            tags = PhotoTags(exif, image.info.get("icc_profile") or b"", image.mode == "CMYK")
+            return replace(tags, has_pages=demuxer == "tiff_pipe" and _has_pages(image))
     except Exception as error:  # damaged metadata is no reason to refuse the image
         log.debug("no tags are read: %s", error)
         return PhotoTags()
+
+
+def _has_pages(image: Any) -> bool:
+    """Whether a TIFF has a second page, not only a thumbnail of the first (TIFF 6.0, NewSubfileType)."""
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return not int(image.tag_v2.get(254, 0)) & 1
 
 
 def open_image(data: bytes) -> Any:

@@ -15,6 +15,8 @@ HEAD_BYTES = 4096
 #: The formats of still images, for messages.
 READ_KINDS = "JPEG, PNG, WebP, AVIF, HEIC, GIF, TIFF, BMP, JPEG 2000, JPEG XL, TGA, ICO, QOI, PCX, PNM, SGI and DPX"
 
+#: How an OpenEXR file begins.
+OPEN_EXR = b"v/1\x01"
 _STILL_BRANDS = (b"avif", b"mif1", b"heic", b"heix")
 _JPEG_2000 = (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
 _MAGIC = (

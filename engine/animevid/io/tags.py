@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from animevid.redaction import printable
+
 #: Tags that describe the old file rather than the content.
 _STALE_TAGS = frozenset(
     {
@@ -28,6 +30,41 @@ def lasting_metadata(metadata: dict[str, str]) -> dict[str, str]:
         for key, value in metadata.items()
         if key.lower() not in _STALE_TAGS and not key.upper().startswith("_STATISTICS")
     }
+
+
+#: The tags of a video that FFmpeg's muxers for MP4 and MOV write, unless they are told to write any (which players that
+#: look for the usual atoms do not find).
+_HELD_BY_MP4 = (
+    "title artist album_artist album composer date creation_time comment genre copyright grouping lyrics description "
+    "synopsis show episode_id network keywords location track disc compilation hd_video gapless_playback media_type "
+    "season_number episode_sort"
+)
+_HELD_BY_MOV = "title artist album date creation_time comment genre copyright location make model"
+_HELD = {"mp4": frozenset(_HELD_BY_MP4.split()), "mov": frozenset(_HELD_BY_MOV.split())}
+#: Longer lists do not help.
+_NAMED_TAGS = 8
+
+
+def lost_tags(metadata: dict[str, str], *, muxer: str, holds_any: bool) -> tuple[str, ...]:
+    """One line that names the tags that ``muxer`` cannot write, if there are any.
+
+    Args:
+        metadata: of the source.
+        muxer: FFmpeg's name.
+        holds_any: whether it is told to write tags of any name.
+    """
+    held = _HELD.get(muxer)
+    if held is None or holds_any:
+        return ()
+    lost = sorted(key for key, value in lasting_metadata(metadata).items() if value and _base(key) not in held)
+    more = f" and {len(lost) - _NAMED_TAGS} more" if len(lost) > _NAMED_TAGS else ""
+    names = printable(", ".join(name[:40] for name in lost[:_NAMED_TAGS]))
+    return (f"tags that {muxer} cannot hold are lost: {names}{more} (.mkv holds all)",) if lost else ()
+
+
+def _base(key: str) -> str:
+    """``TITLE-eng`` is the title in English."""
+    return key.lower().partition("-")[0]
 
 
 #: Muxers that write languages as three letters (ISO 639-2); others write any text.

@@ -36,16 +36,11 @@ from animevid.io.sinks.container_plan import (
     muxer_options,
     reads_device_memory,
     shifted_chapters,
+    tags_lost,
     where_to,
 )
 from animevid.io.source import Source
-from animevid.io.streams import (
-    StreamAction,
-    StreamDecision,
-    StreamMuxer,
-    add_cover,
-    add_stream_muxer,
-)
+from animevid.io.streams import StreamAction, StreamDecision, StreamMuxer, add_cover, add_stream_muxer
 from animevid.io.tags import lasting_metadata, stream_tags
 from animevid.options import OutputOptions
 from animevid.pixels.device import DevicePlanes, on_host
@@ -125,6 +120,7 @@ class VideoSink(Sink):
         is_file = self._target is not None
         self._beside = BesidePixels(template, frame_format, muxer=self._format, is_file=is_file)
         self.keeps_captions = can_hold_captions(self.encoder.encoder, self.encoder.codec)
+        self._lost_tags = tags_lost(template, settings, muxer=self.muxer)
         self._container: Any = None
         self._stream: Any = None
         self._writer: PlaneWriter | None = None
@@ -147,7 +143,7 @@ class VideoSink(Sink):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        return self.encoder.notices + self._beside.notices + self._pace.notices
+        return self.encoder.notices + self._beside.notices + self._pace.notices + self._lost_tags
 
     @property
     def frame_format(self) -> FrameFormat:

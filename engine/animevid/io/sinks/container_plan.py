@@ -21,6 +21,7 @@ from animevid.io.streams import (
     StreamDecision,
     decide_streams,
 )
+from animevid.io.tags import lost_tags
 from animevid.options import OutputOptions
 
 #: A video-on-demand playlist (RFC 8216) with independently decodable segments of about this many seconds.
@@ -109,6 +110,13 @@ def muxer_options(
         # Edit lists, which store the streams' start times, use this time scale (default: milliseconds).
         options.setdefault("movie_timescale", str(min(max(tick.denominator, 1000), 1_000_000)))
     return options
+
+
+def tags_lost(template: Source | None, settings: OutputOptions, *, muxer: str) -> tuple[str, ...]:
+    """One line about the tags of ``template`` that ``muxer`` cannot hold."""
+    tags = template.info.metadata if template is not None else {}
+    options = muxer_options(muxer, settings, tick=Fraction(1, 1000), is_file=True, tags=tags)
+    return lost_tags(tags, muxer=muxer, holds_any="use_metadata_tags" in options.get("movflags", ""))
 
 
 def decide_for(template: Source, *, muxer: str, container_format: str) -> tuple[StreamDecision, ...]:

@@ -87,6 +87,8 @@ class ImageReader:
         if planes.alpha is not None and is_opaque(planes):
             planes = replace(planes, alpha=None)
         planes, remark = _in_srgb(planes, tags)
+        if tags.has_pages:
+            remark = "; ".join(filter(None, ("of a TIFF with several pages the first is read", remark)))
         facts = ImageFacts(
             width=planes.width,
             height=planes.height,
