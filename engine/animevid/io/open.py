@@ -78,9 +78,7 @@ def open_source(
             return images()
         head = _head_of(path) if format_name is None and path.is_file() else b""
         if head.startswith(OPEN_EXR):
-            raise UnsupportedInputError(
-                f"path = {str(path)!r} is OpenEXR, which is not read: save it as TIFF or PNG first"
-            )
+            raise UnsupportedInputError(f"path = {str(path)!r} is OpenEXR, which is not read: save it as TIFF first")
         if is_animated_webp(head):
             _refuse_stream_index(options)
             return AnimatedWebpSource(spec, options)
