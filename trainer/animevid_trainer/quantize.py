@@ -29,6 +29,8 @@ from animevid.errors import OutputError, StyleError, TrainingError
 from animevid.pixels import pack_yuv420, planes_to_tensor, rgb_to_planes
 from animevid.styles.card import Layout, StyleCard, read_card, write_card
 
+from animevid_trainer.int8_graph import arrange_for_cpu
+
 _LOG = logging.getLogger(__name__)
 
 Image = npt.NDArray[np.uint8]
@@ -125,6 +127,7 @@ def quantize_style(model: bytes, photos: Sequence[Image], *, keep_float: Sequenc
             _fit_weights(proto, graph)
         _keep_input_float(proto)
         _correct_biases(proto, graph, tensors)
+        arrange_for_cpu(proto)
     return write_card(proto.SerializeToString(), replace(card, precision="int8"))
 
 
