@@ -128,9 +128,9 @@ def test_a_large_run_starts_from_a_small_one(pairs: Path, tmp_path: Path) -> Non
     fast = tmp_path / "fast" / "student.safetensors"
     distill(pairs, fast.parent, settings, start_from=SHIPPED)
     distill(pairs, tmp_path / "high", replace(settings, size="high"), start_from=fast)
-    high = LumaUNet(**SIZES["high"])
+    high = LumaUNet(**SIZES["high"], line_convs=1)
     high.load_state_dict({name: v.float() for name, v in load_file(tmp_path / "high/student.safetensors").items()})
-    small = LumaUNet()
+    small = LumaUNet(line_convs=1)
     small.load_state_dict({name: v.float() for name, v in load_file(fast).items()})
     assert (high(packed(0.2)) - small(packed(0.2))).abs().max() < 0.01
 
@@ -195,10 +195,10 @@ def _range_spread(layer: torch.nn.Module, student: LumaUNet, photo: torch.Tensor
 
 
 def test_a_widened_student_draws_the_same_and_its_copies_part() -> None:
-    narrow = LumaUNet()
+    narrow = LumaUNet(line_convs=1)
     weights = {name: value.float() for name, value in load_file(SHIPPED).items()}
     narrow.load_state_dict(weights)
-    wide = LumaUNet(**SIZES["high"])
+    wide = LumaUNet(**SIZES["high"], line_convs=1)
     widen(weights, wide)
     photo = torch.rand(1, 24, 32, 48) * 2 - 1
     drawn = wide(photo)

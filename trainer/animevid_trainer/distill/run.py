@@ -6,6 +6,7 @@ so many steps. What is exported is the running mean of the weights.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 from animevid.errors import TrainingError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
@@ -39,6 +41,7 @@ PERCEPTUAL_LAYERS = ("conv2_2", "conv3_3")
 FLAT_SHARE = 0.1  # of crops come from even colours and gradients
 _WARM_UP, _ADVERSARIAL_WARM_UP = 100, 300  # steps
 _MEAN_RATE, _MEAN_RATE_EARLY, _EARLY_STEPS = 0.002, 0.02, 2000
+_LINE_WEIGHT = re.compile(r"lines\.\d+\.weight")
 _REPORT_STEPS, _REFRESH_STEPS, _SAVE_SECONDS = 100, 400, 120.0
 
 
@@ -100,7 +103,8 @@ def distill(
         pairs (Path): folder that ``paint_pairs`` filled.
         out (Path): folder of the run; a run that is there goes on.
         settings (DistillSettings): see there.
-        start_from (Path): weights (``.safetensors``) that a new run starts from; a narrower network's are widened.
+        start_from (Path): weights (``.safetensors``) that a new run starts from, which decide the depth of its luma
+            branch; a narrower network's are widened.
         perceptual_weights (str): VGG16's weights, for the perceptual term.
         on_line (Callable): is given each line of the log.
 
@@ -112,12 +116,16 @@ def distill(
     cv2.setNumThreads(1)
     random = np.random.default_rng()
     weights = settings.weights
-    student = LumaUNet(**SIZES[settings.size]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    state = _load_state(out / "state.pt")
+    begin = state.get("student") or _load_start(start_from)
+    # The luma branch is as deep as that of the weights it starts from: aozora's has one convolution, the others' two.
+    depth = {"line_convs": sum(_LINE_WEIGHT.fullmatch(name) is not None for name in begin)} if begin else {}
+    student = LumaUNet(**{**SIZES[settings.size], **depth})
+    student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(student.parameters(), settings.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     discriminator = PairDiscriminator() if weights.adversarial else None
     their_optimizer = None if discriminator is None else torch.optim.Adam(discriminator.parameters(), 4e-4, (0.5, 0.9))
     perceptual = make_perceptual("vgg16", weights=perceptual_weights, bf16=True) if weights.perceptual else None
-    state = _load_state(out / "state.pt")
     step = first = int(state.get("step", 0))
     try:
         if state:
@@ -126,8 +134,7 @@ def distill(
             if discriminator is not None and their_optimizer is not None and "discriminator" in state:
                 discriminator.load_state_dict(state["discriminator"])
                 their_optimizer.load_state_dict(state["their_optimizer"])
-        elif start_from is not None:
-            begin = {name: value.float() for name, value in load_file(start_from).items()}
+        elif begin:
             if all(value.shape == begin[name].shape for name, value in student.state_dict().items()):
                 student.load_state_dict(begin)
             else:
@@ -211,6 +218,15 @@ def distill(
         say(f"stopped after step {step}; the same command goes on from there")
     save()
     return step
+
+
+def _load_start(path: Path | None) -> dict[str, Tensor]:
+    if path is None:
+        return {}
+    try:
+        return {name: value.float() for name, value in load_file(path).items()}
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{str(path)!r} cannot be read ({str(error).splitlines()[0]})") from error
 
 
 def _load_state(path: Path) -> dict[str, Any]:
