@@ -35,12 +35,12 @@ def fit(image: Image, longest_px: int, *, multiple: int = _MULTIPLE) -> Image:
 
 
 def stylize_image(image: Image, stylize: Callable[[Tensor], Tensor]) -> Image:
-    """One image (H, W, 3) through a function of (1, 3, H, W) in [-1, 1]."""
+    """Stylize an image (H, W, 3) with a function of (1, 3, H, W) in [-1, 1]."""
     return images_of(stylize(tensor_of([image])))[0]
 
 
 def grid(rows: Sequence[Sequence[Image]], *, columns: int = 1) -> Image:
-    """Cells of a row side by side, rows below each other in ``columns`` columns, white between; sizes may differ."""
+    """Arrange rows of cells in ``columns`` columns with white gaps; sizes may differ."""
     strips = [_beside(row) for row in rows]
     width = max(strip.shape[1] for strip in strips)
     strips = [_padded(strip, strip.shape[0], width) for strip in strips]
@@ -97,7 +97,7 @@ def write_latent_grid(
 
 
 def enlarged(image: Image, scale: int) -> Image:
-    """``scale`` times the size, smoothly; small images are hard to look at."""
+    """Enlarge smoothly by ``scale``, since small images are hard to see."""
     if scale == 1:
         return image
     return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)

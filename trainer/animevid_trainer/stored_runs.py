@@ -47,10 +47,10 @@ def start_discriminator(discriminator: nn.Module, run: Path) -> None:
 
 
 def starting_weights(source: Path, recipe: Recipe, generator: nn.Module) -> Mapping[str, Tensor]:
-    """The weights that ``generator``, which is the recipe's, starts from: a run's or published ones.
+    """Load initial weights for the recipe's ``generator``, from a run or from published weights.
 
     Raises:
-        TrainingError: neither is there, or they are another network's.
+        TrainingError: ``source`` has neither, or weights of another network.
     """
     if is_run(source):
         return load_any_generator(source).state_dict()
@@ -58,10 +58,10 @@ def starting_weights(source: Path, recipe: Recipe, generator: nn.Module) -> Mapp
 
 
 def load_generator(run: Path, *, step: int | Literal["latest", "best"] = "latest", averaged: bool = True) -> nn.Module:
-    """The generator of a run that stylizes photos, as ``load_any_generator`` has it.
+    """Load a run's generator that stylizes photos; see ``load_any_generator``.
 
     Raises:
-        TrainingError: as there; or it draws from noise.
+        TrainingError: as in ``load_any_generator``, or the generator draws from noise.
     """
     generator = load_any_generator(run, step=step, averaged=averaged)
     if isinstance(generator, NoiseGenerator):
@@ -75,12 +75,12 @@ def load_generator(run: Path, *, step: int | Literal["latest", "best"] = "latest
 def load_any_generator(
     run: Path, *, step: int | Literal["latest", "best"] = "latest", averaged: bool = True
 ) -> nn.Module:
-    """The generator of a run, bare (in its own layout), with its averaged weights where there are any; on the CPU.
+    """Load a run's generator in its own layout, with averaged weights if there are any, on the CPU.
 
-    ``step``: a step that is still there, the latest, or the best by validation.
+    ``step``: an existing step, the latest, or the best by validation.
 
     Raises:
-        TrainingError: no such checkpoint there, or a recipe that this version does not know.
+        TrainingError: no such checkpoint, or a recipe that this version does not know.
     """
     path = checkpoint_of(run, step=step)
     _, state = load_checkpoint(path)
@@ -92,10 +92,10 @@ def load_any_generator(
 
 
 def checkpoint_of(run: Path, *, step: int | Literal["latest", "best"] = "latest") -> Path:
-    """The folder of one of a run's checkpoints.
+    """Return the folder of one of a run's checkpoints.
 
     Raises:
-        TrainingError: no such checkpoint there.
+        TrainingError: no such checkpoint.
     """
     folder = run / "checkpoints"
     latest = latest_checkpoint(folder)

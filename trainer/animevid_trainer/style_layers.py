@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: of the filter that every change of size goes through
+#: coefficients of the filter for every change of size
 _TAPS = (1.0, 3.0, 3.0, 1.0)
 _GAIN = math.sqrt(2.0)  # of leaky ReLU: keeps the variance at 1
 _EPSILON = 1e-8
@@ -66,15 +66,15 @@ def blur(x: Tensor, *, pad: int, gain: float = 1.0) -> Tensor:
 
 
 def enlarge(x: Tensor) -> Tensor:
-    """Twice the size, by the filter."""
+    """Double the size with the filter."""
     return F.conv_transpose2d(x, _filter(x, 4.0), stride=2, padding=1, groups=x.shape[1])
 
 
 def modulated_conv(x: Tensor, weight: Tensor, scales: Tensor, *, demodulate: bool = True, up: bool = False) -> Tensor:
-    """Each image by weights of its own: ``w'_ijk = s_i w_ijk``, ``w''_ijk = w'_ijk / sqrt(sum over i, k of w'^2)``.
+    """Convolve each image by own weights: ``w'_ijk = s_i w_ijk``, ``w''_ijk = w'_ijk / sqrt(sum over i, k of w'^2)``.
 
-    StyleGAN2, equations 1 and 3. ``weight``: ``outputs, inputs, k, k``; ``scales``: ``N, inputs``. Scaling what goes in
-    and what comes out gives the same as scaling weights, in one convolution for all images. ``up`` doubles the size
+    StyleGAN2, equations 1 and 3. ``weight``: ``outputs, inputs, k, k``; ``scales``: ``N, inputs``. Scaling inputs
+    and outputs is equivalent to scaling weights and needs one convolution for all images. ``up`` doubles the size
     by a transposed convolution and the filter.
     """
     x = x * scales[:, :, None, None]
@@ -98,10 +98,10 @@ def adain(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def add_deviation(x: Tensor, *, group: int = 4) -> Tensor:
-    """``x`` and a channel that says how far images of a group differ: D sees it where all fakes are alike.
+    """Append a channel with the deviation within a group of images, which shows D if all fakes are alike.
 
-    The standard deviation over the group, averaged over everything else (arXiv:1710.10196, section 3). Groups are of
-    ``group`` images where the batch can be cut so, else the batch.
+    The standard deviation over the group, averaged over everything else (arXiv:1710.10196, section 3). A group has
+    ``group`` images if the batch can be divided so, else it is the whole batch.
     """
     n, _, height, width = x.shape
     group = group if n % group == 0 else n

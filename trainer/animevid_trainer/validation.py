@@ -1,14 +1,14 @@
 """Scores each checkpoint on validation photos to choose the best one.
 
-The generator's own loss cannot say: its adversarial term is measured by a discriminator that moves, and without it
-content (or a cycle) alone is best where nothing is drawn at all. So two figures are added, each of which costs 1 where
-the other one is free:
+The generator's own loss is unsuitable: its adversarial term depends on a discriminator that changes, and the others
+(content or cycle) are lowest if the photo stays unchanged. So the score adds two figures; when one is 0, the other is
+about 1:
 
 - ``content``: distance of the output's features to its photo's, over that of unrelated images (photos and art);
 - ``style``: distance of the output's Gram matrices to the mean of the art's, over that of the untouched photos.
 
-The photo itself scores 0 + 1, a drawing from the art about 1 + 0; a style that keeps the scene lies below 1. A student
-is simply compared with its teacher: the terms it learns from, weighted as the recipe says.
+The photo itself scores 0 + 1, a drawing from the art about 1 + 0; a style that keeps the scene scores less. A student
+is compared with its teacher by the terms of its loss, with the recipe's weights.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from animevid_trainer.perceptual import Perceptual
 from animevid_trainer.recipes import LossWeights
 
 Stylize = Callable[[Tensor], Tensor]
-#: (how images are stylized now) -> figures; the one called "score" picks the best checkpoint, lower is better
+#: current stylizing function -> figures; the lowest "score" selects the best checkpoint
 Validate = Callable[[Stylize], Mapping[str, float]]
 
-#: images that go through a network at once
+#: batch size of the networks
 _BATCH = 4
 
 
 def middle(image: Image, size_px: int) -> Image:
-    """The middle square of ``image``, scaled so that its shorter side is the square's."""
+    """Return the middle square of ``image``, scaled so that its shorter side is ``size_px``."""
     fitted = enlarge_to(shrink_shortest_to(image, size_px), size_px)
     top, left = ((side - size_px) // 2 for side in fitted.shape[:2])
     return np.ascontiguousarray(fitted[top : top + size_px, left : left + size_px])
 
 
 def middles(photo: Image, target: Image, size_px: int) -> tuple[Image, Image]:
-    """The same middle square of both, at their own scale (enlarged where they are smaller)."""
+    """Return the same middle square of both at their own scale (enlarged if they are smaller)."""
     photo, target = enlarge_to(photo, size_px), enlarge_to(target, size_px)
     top, left = ((side - size_px) // 2 for side in photo.shape[:2])
     window = (slice(top, top + size_px), slice(left, left + size_px))
@@ -51,14 +51,14 @@ def middles(photo: Image, target: Image, size_px: int) -> tuple[Image, Image]:
 
 
 def spread(images: Images, count: int) -> list[Image]:
-    """At most ``count`` images, evenly from the whole set."""
+    """Return up to ``count`` images, evenly spread over the set."""
     count = min(count, len(images))
     return [images[index * len(images) // count] for index in range(count)]
 
 
 @dataclass
 class StyleValidation:
-    """Content and style, each relative (see the module)."""
+    """Measures content and style, each relative (see the module)."""
 
     photos: Tensor
     art: Tensor
@@ -84,7 +84,7 @@ class StyleValidation:
 
     def _measure_reference(self) -> _Reference:
         features = self._content(self.photos)
-        # each photo against a drawing
+        # compare each photo with a drawing
         turns = torch.arange(len(self.photos)) % len(self.art)
         unrelated = _distance(self._content(self.art)[turns], features)
         grams = [gram.mean(0, keepdim=True) for gram in self._grams(self.art)]
@@ -125,8 +125,8 @@ class _Reference:
 
 @dataclass
 class StudentValidation:
-    """A student beside its teacher: pixel, perceptual and gradient terms with the recipe's weights; ``score`` is their
-    sum."""
+    """Compares a student with its teacher: pixel, perceptual and gradient terms with the recipe's weights; ``score`` is
+    their sum."""
 
     photos: Tensor
     targets: Tensor
