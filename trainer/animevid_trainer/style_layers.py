@@ -71,7 +71,7 @@ def enlarge(x: Tensor) -> Tensor:
 
 
 def modulated_conv(x: Tensor, weight: Tensor, scales: Tensor, *, demodulate: bool = True, up: bool = False) -> Tensor:
-    """Convolve each image by own weights: ``w'_ijk = s_i w_ijk``, ``w''_ijk = w'_ijk / sqrt(sum over i, k of w'^2)``.
+    """Convolve each image with its weights: ``w'_ijk = s_i w_ijk``, ``w''_ijk = w'_ijk / sqrt(sum over i, k of w'^2)``.
 
     StyleGAN2, equations 1 and 3. ``weight``: ``outputs, inputs, k, k``; ``scales``: ``N, inputs``. Scaling inputs
     and outputs is equivalent to scaling weights and needs one convolution for all images. ``up`` doubles the size
