@@ -1,9 +1,9 @@
 """Exports a trained generator as an ONNX style with its card, if its output equals PyTorch's.
 
-The graph has a float32 input and output called ``input`` and ``output`` with free N, H and W, opset 18 (taken by ONNX
-Runtime, OpenVINO and TensorRT 10's parser) and batch norm folded into its convolution by the exporter. ``fp16`` holds
-weights and activations in half precision inside, as ``animevid.gpu.precision`` makes it: statistics of every norm
-layer stay in float32.
+The graph has a float32 input ``input`` and output ``output`` with dynamic N, H and W, uses opset 18 (supported by ONNX
+Runtime, OpenVINO and TensorRT 10's parser), and has batch norm folded into convolutions by the exporter. With ``fp16``,
+weights and activations inside are half precision (see ``animevid.gpu.precision``); the statistics of norm layers stay
+in float32.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Precision = Literal["fp32", "fp16"]
 
 @dataclass(frozen=True, slots=True)
 class ExportReport:
-    """What was written."""
+    """The file written, its card, and its difference from PyTorch."""
 
     path: Path
     bytes_written: int
@@ -47,9 +47,9 @@ class ExportReport:
 
 
 def make_card(generator: nn.Module, *, name: str, precision: Precision = "fp32", **provenance: str) -> StyleCard:
-    """The card of ``generator``: limits from its attributes, ``provenance`` by the field names of ``StyleCard``.
+    """The card of ``generator``: limits from its attributes, ``provenance`` as fields of ``StyleCard``.
 
-    ``weights_sha256`` is over the parameters and buffers, in name order, as float32.
+    ``weights_sha256`` is computed over the parameters and buffers, in name order, as float32.
     """
     layout = Layout(getattr(generator, "layout", Layout.NCHW))
     return StyleCard(
@@ -78,7 +78,7 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
     """``generator`` as a serialized ONNX model with ``card`` in its metadata. The generator is not changed.
 
     Raises:
-        TrainingError: an unknown precision, or a generator that cannot be exported with free N, H and W.
+        TrainingError: an unknown precision, or a generator that cannot be exported with dynamic N, H and W.
     """
     if precision not in BOUNDS:
         raise TrainingError(f"precision {precision!r} is none of {', '.join(BOUNDS)}")
@@ -103,7 +103,7 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
     assert program is not None
     model = program.model_proto
     _name_dimensions(model, card.layout)
-    # The exporter's doc strings name local source files and lines; they are three times the graph's size and useless.
+    # The exporter's doc strings name local source files and lines; they are useless and three times the graph's size.
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
@@ -117,8 +117,8 @@ def to_onnx(generator: nn.Module, *, card: StyleCard, precision: Precision = "fp
 
 
 def _pixel_unshuffle(image: Any, downscale_factor: int) -> Any:
-    """One operator instead of the exporter's six, in a tenth of the time in ONNX Runtime. Only for one channel: with
-    more, the two use different channel orders."""
+    """One operator instead of the exporter's six, in a tenth of the time in ONNX Runtime. For one channel only: with
+    more, PyTorch and ONNX order channels differently."""
     if image.shape is None or image.shape[1] != 1:
         raise TrainingError(
             f"pixel_unshuffle of a tensor of shape {tuple(image.shape)} has no ONNX operator; "
@@ -168,7 +168,8 @@ def check_parity(parity: Parity, bound: Bound, *, what: str) -> None:
 
 
 def parity_inputs(images: Sequence[np.ndarray], card: StyleCard, *, longest_px: int = 256) -> list[Tensor]:
-    """Real photos (uint8 RGB, ``H, W, 3``) as a network's inputs, cropped to ``longest_px`` and whole multiples.
+    """Real photos (uint8 RGB, ``H, W, 3``) as inputs of the network, cropped to at most ``longest_px`` and a multiple
+    of ``size_multiple``.
 
     Raises:
         TrainingError: an image smaller than one ``size_multiple``.
@@ -229,7 +230,7 @@ def export_style(
 
 
 def _example(card: StyleCard) -> Tensor:
-    # N, H and W all different and above 1, so that the exporter cannot mistake one for another or for a constant
+    # N, H and W differ and are above 1, so that the exporter mistakes none for another or for a constant.
     height, width = (card.size_multiple * max(1, -(-side // card.size_multiple)) for side in (64, 96))
     if height == width:
         width += card.size_multiple
@@ -254,7 +255,7 @@ def _name_dimensions(model: onnx.ModelProto, layout: Layout) -> None:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    # It warns about torchvision operators, which are not needed.
+    # The exporter warns about torchvision operators, which are not needed.
     logger = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = logger.level
     logger.setLevel(logging.ERROR)

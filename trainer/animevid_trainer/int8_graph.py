@@ -1,8 +1,8 @@
 """Rewrites an INT8 graph so that ONNX Runtime moves its 8-bit tensors fast on a CPU. The output stays bit-identical.
 
-ONNX Runtime computes 8-bit convolutions with the channels last. It pulls an enlargement between two of them into that
-layout, where it has only a general kernel; and it interleaves pixels one element at a time. At 640x360 on one thread:
-0.49 ms for two enlargements, 0.08 as written here; 0.74 ms for the shuffle, 0.29 here.
+ONNX Runtime computes 8-bit convolutions in a channels-last layout. It runs a ``Resize`` between two of them in that
+layout too, for which it has only a slow general kernel, and it interleaves pixels one element at a time. At 640x360 on
+one thread, two ``Resize`` take 0.49 ms before and 0.08 ms after the rewrite, the pixel shuffle 0.74 and 0.29 ms.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from onnx import helper, numpy_helper
 
 
 def arrange_for_cpu(model: onnx.ModelProto) -> None:
-    """Rewrite each ``Resize`` (twice as large, nearest) and ``DepthToSpace`` (blocks of 2, CRD order), in place.
+    """Rewrite, in place, each ``Resize`` by 2 (nearest) and ``DepthToSpace`` (blocks of 2, CRD order).
 
-    It must stand between a ``DequantizeLinear`` and a ``QuantizeLinear`` of the same scale and zero point; an
-    enlargement must follow a convolution. Other nodes stay as they are.
+    Only nodes between a ``DequantizeLinear`` and a ``QuantizeLinear`` of the same scale and zero point are rewritten,
+    and a ``Resize`` only after a convolution. Other nodes stay as they are.
 
     Args:
         model (onnx.ModelProto): a graph in the QDQ format, as ``onnxruntime.quantization`` writes it.
@@ -60,9 +60,9 @@ def arrange_for_cpu(model: onnx.ModelProto) -> None:
 
 
 def _shuffle(moves: _Moves) -> None:
-    """``(N, 4 C, H, W)`` -> ``(N, C, 2 H, 2 W)`` in two transpositions of one axis each, which copy whole rows first.
+    """``(N, 4 C, H, W)`` -> ``(N, C, 2 H, 2 W)`` by two transpositions; the first copies whole rows.
 
-    A shape's 0 copies the dimension of the same place, so only the last shape has to be computed.
+    A 0 in a shape keeps the dimension at the same position, so only the last shape must be computed.
     """
     shape = moves.shape_of_source(times=[1, 1, 2, 2], over=[1, 4, 1, 1])
     moves.add("Reshape", moves.constant([-1, 4, 0, 0]))  # N C, (row, column) of the block, H, W
@@ -73,7 +73,7 @@ def _shuffle(moves: _Moves) -> None:
 
 
 def _enlarge(moves: _Moves, node: onnx.NodeProto, *, channels: int) -> None:
-    """The same ``Resize`` on images of one channel each: no transposition can be moved past a change of shape."""
+    """The same ``Resize`` on single-channel images: ONNX Runtime cannot move its transposition past a ``Reshape``."""
     moves.add("Reshape", moves.constant([-1, 1, 0, 0]))
     moves.add("Resize", *node.input[1:], **_attributes(node))
     moves.add("Reshape", moves.constant([-1, channels, 0, 0]))

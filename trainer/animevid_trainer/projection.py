@@ -22,13 +22,19 @@ from animevid_trainer.perceptual import Perceptual
 Distance = Callable[[Tensor, Tensor], Tensor]
 
 _RAMP_UP, _RAMP_DOWN = 0.05, 0.25  # shares of the run
-_NOISE, _NOISE_UNTIL = 0.05, 0.75  # of W's deviation; share of the run
-_MEASURED = 10_000  # latents by which W's deviation is measured
+_NOISE, _NOISE_UNTIL = 0.05, 0.75  # relative to W's standard deviation; share of the run
+_MEASURED = 10_000  # latents from which W's standard deviation is estimated
 
 
 @dataclass(frozen=True, slots=True)
 class ProjectionSettings:
-    """How long and how fast: ``steps`` of Adam at ``rate``; ``seed`` of the noise. Defaults: 400, 0.1 and 1."""
+    """Settings of a projection.
+
+    Args:
+        steps (int): steps of Adam. Default: 400.
+        rate (float): learning rate. Default: 0.1.
+        seed (int): seed of the noise. Default: 1.
+    """
 
     steps: int = 400
     rate: float = 0.1
@@ -41,7 +47,7 @@ class ProjectionSettings:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """The point found, ``1, latent``; what it draws, ``1, 3, H, W``; how far that is from the image."""
+    """The result: the point in W, ``1, latent``; its image, ``1, 3, H, W``; the distance to the target image."""
 
     w: Tensor
     image: Tensor
@@ -49,13 +55,13 @@ class Projection:
 
 
 def rate_at(share: float) -> float:
-    """What the rate is multiplied with after ``share`` of the run: up linearly, down by a cosine."""
+    """Factor of the learning rate after ``share`` of the run: linear ramp up, cosine ramp down."""
     down = min(1.0, (1.0 - share) / _RAMP_DOWN)
     return (0.5 - 0.5 * math.cos(down * math.pi)) * min(1.0, share / _RAMP_UP)
 
 
 def noise_at(share: float) -> float:
-    """The noise on W, in deviations of W, after ``share`` of the run."""
+    """The noise on W, in standard deviations of W, after ``share`` of the run."""
     return float(_NOISE * max(0.0, 1.0 - share / _NOISE_UNTIL) ** 2)
 
 
@@ -70,11 +76,11 @@ def project(
     """Find the point in W whose image is nearest to ``image`` (``1, 3, size_px, size_px`` in [-1, 1]).
 
     Args:
-        generator: in evaluation; its weights stay.
-        image: the target.
-        distance: between two batches of images.
-        settings: default: 400 steps at 0.1.
-        on_step: called with each step and its distance.
+        generator (NoiseGenerator): in evaluation mode; its weights do not change.
+        image (Tensor): the target.
+        distance (Callable): the distance between two batches of images.
+        settings (ProjectionSettings): steps, rate and seed. Default: 400 steps at 0.1.
+        on_step (Callable): called with each step and its distance. Default: not called.
 
     Raises:
         TrainingError: an image of another size.
@@ -105,7 +111,7 @@ def project(
 
 
 def pixel_distance(first: Tensor, second: Tensor) -> Tensor:
-    """The mean square at full, half, quarter ... size, down to 4 px, added up: places first, then detail."""
+    """Sum of the mean squared errors at full, half, quarter ... size, down to 4 px: coarse positions and detail."""
     total = first.new_zeros(())
     while True:
         total = total + (first - second).square().mean()
@@ -115,8 +121,8 @@ def pixel_distance(first: Tensor, second: Tensor) -> Tensor:
 
 
 def perceptual_distance(perceptual: Perceptual, layers: tuple[str, ...]) -> Distance:
-    """The mean square of features, each channel at unit length over its place (LPIPS, arXiv:1801.03924, equation 1,
-    without its learned weights), added up over ``layers``, beside :func:`pixel_distance`."""
+    """The mean squared error of features, normalized over channels at each position (LPIPS, arXiv:1801.03924, equation
+    1, without its learned weights), summed over ``layers``, plus :func:`pixel_distance`."""
 
     def distance(first: Tensor, second: Tensor) -> Tensor:
         ours, theirs = perceptual.features(first, layers), perceptual.features(second, layers)

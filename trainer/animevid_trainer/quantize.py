@@ -68,7 +68,7 @@ BOUND = Distance(mean=1.0, high=8.0, largest=float("inf"), images=1)
 
 @dataclass(frozen=True, slots=True)
 class QuantizeReport:
-    """What was written."""
+    """The file written, its card, and its distance from the source."""
 
     path: Path
     bytes_written: int
@@ -82,11 +82,11 @@ def quantize_style(model: bytes, photos: Sequence[Image], *, keep_float: Sequenc
     Args:
         model (bytes): a serialized ONNX style with a float32 card.
         photos (Sequence[Image]): uint8 RGB ``(H, W, 3)``, some dozens of what the style will see.
-        keep_float (Sequence[str]): convolutions whose weights' names begin so stay in float32. Default: none but the
-            last.
+        keep_float (Sequence[str]): prefixes of weight names; convolutions with such weights stay in float32, as the
+            last ones always do. Default: none.
 
-    The whole range seen is kept: cutting its outermost 0.01 % (``CalibrationMethod.Percentile``) came no nearer
-    (0.39 codes against 0.40 on ``nano``), with a largest difference twice as large.
+    The calibrated range is not clipped: cutting the outermost 0.01 % (``CalibrationMethod.Percentile``) hardly changed
+    the mean difference (0.39 codes against 0.40 on ``nano``) and doubled the largest one.
 
     Raises:
         TrainingError: no photos, no card, a card that is not float32, or a graph that cannot be quantized.
@@ -100,10 +100,10 @@ def quantize_style(model: bytes, photos: Sequence[Image], *, keep_float: Sequenc
         source, prepared, result = (str(Path(scratch, f"{name}.onnx")) for name in ("source", "prepared", "result"))
         Path(source).write_bytes(model)
         try:
-            # Symbolic shape inference needs sympy and finds nothing that a convolutional network lacks.
+            # Symbolic shape inference needs sympy; convolutional networks do not need it.
             quant_pre_process(source, prepared, skip_symbolic_shape=True)
             graph = onnx.load(prepared)
-            for index, node in enumerate(graph.graph.node):  # nodes are excluded by name, and some have none
+            for index, node in enumerate(graph.graph.node):  # nodes are excluded by name, so each needs one
                 node.name = node.name or f"node_{index}"
             onnx.save(graph, prepared)
             quantize_static(
@@ -166,11 +166,11 @@ def quantize_file(
     bound: Distance | None = None,
     keep_float: Sequence[str] = (),
 ) -> QuantizeReport:
-    """Quantize the style ``source`` on ``photos``, compare on ``held_out`` ones, and write what is within ``bound``
-    (default: :data:`BOUND`). ``keep_float``: see :func:`quantize_style`.
+    """Quantize the style ``source`` on ``photos``, compare both on ``held_out`` photos, and write the result if the
+    difference is within ``bound`` (default: :data:`BOUND`). ``keep_float``: see :func:`quantize_style`.
 
     ``target`` defaults to ``NAME-int8.onnx`` beside ``source``, where the registry finds it as that style's INT8 file.
-    It appears whole or not at all.
+    The file is written atomically.
 
     Raises:
         StyleError: ``source`` cannot be read.
@@ -206,7 +206,7 @@ def quantize_file(
 
 
 def network_inputs(photos: Sequence[Image], card: StyleCard) -> list[npt.NDArray[np.float32]]:
-    """Each photo as a batch of one in the card's layout, at the pixels that the style runs at.
+    """Each photo as a batch of one in the card's layout, at the style's network size.
 
     Raises:
         TrainingError: no photos, or one that is not uint8 RGB ``(H, W, 3)``.
@@ -269,16 +269,16 @@ class _Reader:
         return next(self._feeds)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Asked for only with a calibration stride, which is not used."""
+        """Called only with a calibration stride, which is not used."""
 
 
 def _last_convolutions(proto: onnx.ModelProto) -> list[str]:
     """Names of the convolutions without another one downstream, and of all nodes downstream of them.
 
-    They draw the positions within a cell: rounding would shift each position by its own amount, the same in every cell,
-    and a grid is seen in flat areas.
+    They compute the pixels within a cell: rounding would shift each position by a different amount, the same in every
+    cell, which shows as a grid in flat areas.
     """
-    before_another: set[str] = set()  # tensors that a convolution reads, at once or later
+    before_another: set[str] = set()  # tensors that a convolution reads, directly or later
     for node in reversed(proto.graph.node):
         if node.op_type.startswith("Conv") or any(name in before_another for name in node.output):
             before_another |= set(node.input)
@@ -290,7 +290,7 @@ def _last_convolutions(proto: onnx.ModelProto) -> list[str]:
 
 
 def _named_convolutions(proto: onnx.ModelProto, beginnings: Sequence[str]) -> list[str]:
-    """Names of the convolutions whose weights' names begin so, and of the activations after them."""
+    """Names of the convolutions whose weights' names have such a prefix, and of the activations after them."""
     return _downstream(
         proto,
         starts=lambda node: node.op_type == "Conv" and node.input[1].startswith(tuple(beginnings)),
@@ -301,7 +301,7 @@ def _named_convolutions(proto: onnx.ModelProto, beginnings: Sequence[str]) -> li
 def _downstream(
     proto: onnx.ModelProto, *, starts: Callable[[onnx.NodeProto], bool], follows: Callable[[onnx.NodeProto], bool]
 ) -> list[str]:
-    """Names of the nodes that ``starts`` picks, and of those downstream that ``follows`` picks, in order."""
+    """Names of the nodes that ``starts`` selects, and of those downstream that ``follows`` selects, in order."""
     chosen: list[str] = []
     tensors: set[str] = set()
     for node in proto.graph.node:  # in topological order
@@ -312,14 +312,14 @@ def _downstream(
 
 
 def _is_plain(proto: onnx.ModelProto) -> bool:
-    """Whether every weight is that of a ``Conv``, whose first axis are the output channels."""
+    """Whether every weight belongs to a ``Conv``, whose first axis is the output channels."""
     return not any(node.op_type == "ConvTranspose" for node in proto.graph.node)
 
 
 def _fit_weights(proto: onnx.ModelProto, source: onnx.ModelProto) -> None:
-    """Round the weights of convolutions anew, in place, so that no sum of two products saturates 16 bits.
+    """Requantize the weights of convolutions, in place, so that no sum of two products saturates 16 bits.
 
-    Biases are rounded again as well: ONNX Runtime runs a convolution in INT8 only if the scale of its bias is the
+    Biases are requantized as well: ONNX Runtime runs a convolution in INT8 only if the scale of its bias is the
     product of the other two, and in float otherwise.
     """
     floats = {initializer.name: initializer for initializer in source.graph.initializer}
@@ -345,9 +345,10 @@ def _fit_weights(proto: onnx.ModelProto, source: onnx.ModelProto) -> None:
 
 
 def largest_neighbours(weight: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Largest sum of two neighbours of one sign, or of one alone, of each output channel of ``(O, I, kH, kW)``.
+    """For each output channel of ``(O, I, kH, kW)``: the largest magnitude of one weight, or of the sum of two
+    neighbours of the same sign.
 
-    Kernels take products in pairs, along the input channels or along the window, as memory lies.
+    Kernels add products in pairs, along the input channels or along the window, depending on the memory layout.
     """
     largest = np.zeros(len(weight))
     for order in ((0, 2, 3, 1), (0, 1, 2, 3)):
@@ -362,7 +363,7 @@ def largest_neighbours(weight: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 def _correct_biases(
     proto: onnx.ModelProto, source: onnx.ModelProto, tensors: Sequence[npt.NDArray[np.float32]]
 ) -> None:
-    """Move the biases of the last convolutions so that their mean outputs are those of ``source``, in place.
+    """Shift the biases of the last convolutions, in place, so that their mean outputs equal those of ``source``.
 
     Source: Nagel et al. 2021, "A White Paper on Neural Network Quantization", section 3.3 (empirical bias correction).
     """
@@ -390,7 +391,7 @@ def _correct_biases(
 def _channel_means(
     proto: onnx.ModelProto, names: Sequence[str], tensors: Sequence[npt.NDArray[np.float32]]
 ) -> npt.NDArray[np.float64]:
-    """Mean of each channel of the tensors ``names``, ``(N, C, H, W)`` each, over all inputs, one after the other."""
+    """Mean of each channel of the tensors ``names``, ``(N, C, H, W)`` each, over all inputs, concatenated."""
     import onnxruntime
 
     shown = onnx.ModelProto()
@@ -405,7 +406,7 @@ def _channel_means(
 
 
 def _keep_input_float(proto: onnx.ModelProto) -> None:
-    """Give the last sum the graph's own input: the quantizer gave every reader of it the rounded one."""
+    """Connect the last sum to the graph's input again: the quantizer connected all readers to the rounded input."""
     given = proto.graph.input[0].name
     outputs = {value.name for value in proto.graph.output}
     rounded = {
@@ -423,7 +424,7 @@ def _keep_input_float(proto: onnx.ModelProto) -> None:
 
 @contextmanager
 def _quiet_quantizer() -> Iterator[None]:
-    # It advises on the root logger to do what was just done.
+    # The quantizer logs advice to the root logger that has already been followed.
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

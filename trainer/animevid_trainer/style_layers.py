@@ -1,6 +1,6 @@
 """The layers of StyleGAN and StyleGAN2 (Karras et al., arXiv:1812.04948 and 1912.04958).
 
-Weights are kept at N(0, 1) and scaled where they are used, so that Adam's step is as large for each (equalized learning
+Weights are stored at N(0, 1) and scaled when used, so that Adam's steps are equally large for all (equalized learning
 rate, arXiv:1710.10196, section 4.1). Images are ``N, C, H, W``.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-#: coefficients of the filter for every change of size
+#: Coefficients of the filter that every resizing uses.
 _TAPS = (1.0, 3.0, 3.0, 1.0)
 _GAIN = math.sqrt(2.0)  # of leaky ReLU: keeps the variance at 1
 _EPSILON = 1e-8
@@ -24,7 +24,7 @@ def leaky(x: Tensor) -> Tensor:
 
 
 class EqualLinear(nn.Module):
-    """``W x / sqrt(inputs) + b``. ``rate`` multiplies both: the mapping network learns at a hundredth."""
+    """``W x / sqrt(inputs) + b``. ``rate`` scales the learning rate of both: 0.01 in the mapping network."""
 
     def __init__(self, inputs: int, outputs: int, *, bias: float = 0.0, rate: float = 1.0) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class EqualLinear(nn.Module):
 
 
 class EqualConv(nn.Module):
-    """A convolution by ``W / sqrt(inputs k^2)``, same size; ``down`` halves it after the filter."""
+    """A convolution by ``W / sqrt(inputs k^2)`` that keeps the size; ``down`` filters and halves it."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True, down: bool = False) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def _filter(x: Tensor, gain: float) -> Tensor:
 
 
 def blur(x: Tensor, *, pad: int, gain: float = 1.0) -> Tensor:
-    """``x`` through the filter, ``pad`` zeros on each side first: ``H + 2 pad - 3``."""
+    """Pad ``x`` with ``pad`` zeros on each side and filter it; the result has ``H + 2 pad - 3`` rows."""
     return F.conv2d(x, _filter(x, gain), padding=pad, groups=x.shape[1])
 
 
@@ -74,7 +74,7 @@ def modulated_conv(x: Tensor, weight: Tensor, scales: Tensor, *, demodulate: boo
     """Convolve each image with its weights: ``w'_ijk = s_i w_ijk``, ``w''_ijk = w'_ijk / sqrt(sum over i, k of w'^2)``.
 
     StyleGAN2, equations 1 and 3. ``weight``: ``outputs, inputs, k, k``; ``scales``: ``N, inputs``. Scaling inputs
-    and outputs is equivalent to scaling weights and needs one convolution for all images. ``up`` doubles the size
+    and outputs instead of weights is equivalent and needs one convolution for all images. ``up`` doubles the size
     by a transposed convolution and the filter.
     """
     x = x * scales[:, :, None, None]
@@ -98,10 +98,10 @@ def adain(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def add_deviation(x: Tensor, *, group: int = 4) -> Tensor:
-    """Append a channel with the deviation within a group of images, which shows D if all fakes are alike.
+    """Append a channel with the deviation within a group of images, so that D notices when all fakes are alike.
 
-    The standard deviation over the group, averaged over everything else (arXiv:1710.10196, section 3). A group has
-    ``group`` images if the batch can be divided so, else it is the whole batch.
+    It is the standard deviation over the group, averaged over all else (arXiv:1710.10196, section 3). A group has
+    ``group`` images if the batch size is a multiple of that, otherwise it is the whole batch.
     """
     n, _, height, width = x.shape
     group = group if n % group == 0 else n

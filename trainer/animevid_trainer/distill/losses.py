@@ -12,22 +12,22 @@ from animevid_trainer.generators.luma_unet import LUMA_CHANNELS
 
 LINE_WEIGHT, LINE_FROM, LINE_MAX = 25.0, 0.03, 0.3
 _LINE_PX = 7
-_FLAT_STEP = 0.02  # a step of luma that counts as none
+_FLAT_STEP = 0.02  # smaller steps of luma count as flat
 
 
 @dataclass(frozen=True, slots=True)
 class StudentWeights:
-    """Weight of each term; 0 leaves it out with its passes.
+    """Weight of each term; 0 skips the term and its forward passes.
 
     Not ``recipes.LossWeights``: these terms are computed on packed luma, and ``gradient`` and ``perceptual`` have other
     formulas than the recipes' terms of those names, so the numbers cannot be exchanged.
 
     Args:
         gradient (float): differences of neighbouring pixels. Default: 1.5.
-        flat (float): steps where the teacher has none. Default: 4.0.
+        flat (float): steps of luma where the teacher is flat. Default: 4.0.
         perceptual (float): features of VGG16 at half scale. Default: 0.3.
         adversarial (float): a discriminator that sees photo and image together. Default: 0.03.
-        steady (float): differences between two drawings of one crop under other grain and light. Default: 3.0.
+        steady (float): differences between two outputs for one crop under different grain and light. Default: 3.0.
     """
 
     gradient: float = 1.5
@@ -49,9 +49,9 @@ def darker(image: Tensor) -> Tensor:
 
 
 def line_weight(teacher: Tensor, photo: Tensor) -> Tensor:
-    """1, and up to 8.5 where ``teacher`` drew a line that ``photo`` lacks; luma ``(N, 1, H, W)``.
+    """Weight of each pixel: 1, and up to 8.5 where ``teacher`` has a line that ``photo`` lacks; luma ``(N, 1, H, W)``.
 
-    Plain L1 draws the median, so a line that a student is not sure of vanishes.
+    Plain L1 favours the median, so lines that the student is unsure of would vanish.
     """
     line = functional.relu(darker(teacher) - darker(photo) - LINE_FROM)
     return 1.0 + LINE_WEIGHT * line.clamp(max=LINE_MAX)
@@ -74,7 +74,7 @@ def pixel_terms(drawn: Tensor, teacher: Tensor, photo: Tensor) -> tuple[Tensor, 
 
 
 def steady_term(drawn: Tensor, again: Tensor) -> Tensor:
-    """L1 of luma and of its gradients between two drawings of the same crops: what grain may move."""
+    """L1 of luma and of its gradients between two outputs for the same crops: how much grain changes them."""
     off = luma(drawn) - luma(again)
     return off.abs().mean() + off.diff(dim=-1).abs().mean() + off.diff(dim=-2).abs().mean()
 

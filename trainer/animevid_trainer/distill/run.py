@@ -1,7 +1,7 @@
-"""The training run of a student, in one loop. Killed at any moment, the same command goes on from the last state.
+"""The training loop of a student. After a kill at any moment, the same command resumes from the last saved state.
 
-The rate is constant, so a run can be as long as there is time; ``decay_steps`` ends it: the rate falls to nothing over
-so many steps. What is exported is the running mean of the weights.
+The learning rate is constant, so a run can have any length. ``decay_steps`` ends a run: the rate falls to zero over
+that many steps. The exported weights are a running mean.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ class DistillSettings:
         size (str): ``fast`` or ``high``. Default: ``"fast"``.
         batch (int): crops a step. Default: 8.
         crop_px (int): side of a crop, a multiple of 16. Default: 160.
-        rate (float): of AdamW. Default: 1e-3.
-        steps (int): stop at so many in all; 0 goes on until it is stopped. Default: 0.
-        decay_steps (int): end the run over so many steps; 0 does not. Default: 0.
+        rate (float): learning rate of AdamW. Default: 1e-3.
+        steps (int): stop at this step; 0 runs until interrupted. Default: 0.
+        decay_steps (int): let the rate fall to zero over this many steps, then stop; 0 keeps it constant. Default: 0.
         threads (int): CPU threads. Default: 1.
-        weights (StudentWeights): of the terms.
+        weights (StudentWeights): weights of the loss terms.
     """
 
     look: str
@@ -94,19 +94,19 @@ def distill(
     perceptual_weights: str | None = None,
     on_line: Callable[[str], None] | None = None,
 ) -> int:
-    """Train until ``settings`` say so or Ctrl-C, and return the step that was reached.
+    """Train until the steps of ``settings`` are done or Ctrl-C is pressed, and return the last step.
 
-    ``out/state.pt`` is the state, saved every two minutes; ``out/student.safetensors`` are the mean weights, which
-    ``import`` reads.
+    ``out/state.pt`` is the state, saved every two minutes; ``out/student.safetensors`` has the mean weights, which
+    ``animevid import`` reads.
 
     Args:
         pairs (Path): folder that ``paint_pairs`` filled.
-        out (Path): folder of the run; a run that is there goes on.
-        settings (DistillSettings): see there.
-        start_from (Path): weights (``.safetensors``) that a new run starts from, which decide the depth of its luma
-            branch; a narrower network's are widened.
-        perceptual_weights (str): VGG16's weights, for the perceptual term.
-        on_line (Callable): is given each line of the log.
+        out (Path): folder of the run; a run in it is resumed.
+        settings (DistillSettings): the settings of the run.
+        start_from (Path): initial weights of a new run (``.safetensors``), which also determine the depth of its luma
+            branch; weights of a narrower network are widened. Default: random weights.
+        perceptual_weights (str): VGG16's weights, for the perceptual term. Default: ``None``.
+        on_line (Callable): called with each line of the log. Default: no log.
 
     Raises:
         TrainingError: no pairs, or a state or weights of another network.
@@ -118,7 +118,7 @@ def distill(
     weights = settings.weights
     state = _load_state(out / "state.pt")
     begin = state.get("student") or _load_start(start_from)
-    # The luma branch is as deep as that of the weights it starts from: aozora's has one convolution, the others' two.
+    # The luma branch is as deep as in the initial weights: aozora's has one convolution, the others' two.
     depth = {"line_convs": sum(_LINE_WEIGHT.fullmatch(name) is not None for name in begin)} if begin else {}
     student = LumaUNet(**{**SIZES[settings.size], **depth})
     student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -179,7 +179,7 @@ def distill(
                 steady = steady_term(drawn[: settings.repeated], drawn[-settings.repeated :])
                 total = total + weights.steady * steady
                 numbers.append(steady.item())
-            # The two dear terms take turns, at twice their weight.
+            # The two expensive terms alternate, at twice their weight.
             if perceptual is not None and step % 2 == 0:
                 total = total + 2 * weights.perceptual * _perceptual_term(perceptual, drawn, teacher)
             if discriminator is not None and step % 2 == 1:
@@ -209,7 +209,7 @@ def distill(
                 terms = ", ".join(f"{name} {value:.4f}" for name, value in means)
                 say(f"step {step}, {time.monotonic() - started:.0f} s: {terms}")
                 log.clear()
-            if step % _REFRESH_STEPS == 0:  # more may have been painted
+            if step % _REFRESH_STEPS == 0:  # there may be new pairs
                 read_pairs(pairs, settings.look, crop_px=settings.crop_px, known=known)
             if time.monotonic() - saved > _SAVE_SECONDS:
                 save()
@@ -235,7 +235,7 @@ def _load_state(path: Path) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         return state
-    except Exception as error:  # torch raises RuntimeError, pickle's and zip's own
+    except Exception as error:  # torch raises RuntimeError, or errors of pickle and zipfile
         raise TrainingError(f"{str(path)!r} cannot be read ({str(error).splitlines()[0]}); remove it") from error
 
 

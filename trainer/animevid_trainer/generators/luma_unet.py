@@ -1,10 +1,11 @@
 """``luma-unet``: the generator of the shipped styles. A U-Net for areas, a luma branch at half resolution for lines.
 
-The trunk works on packed Y'CbCr 4:2:0 at 1/4, 1/8 and 1/16 of the frame: it sees far and decides tones, colours and
-what is flat. A tail of one cell cannot place a line, so luma is drawn by a few convolutions at half resolution that
-also see the photo's own luma. There is no normalization layer: no statistic of the whole frame, so tiles equal the
-whole and the graph quantizes to INT8 well. Every branch ends in a convolution that starts at zero: the untrained
-network is the identity (Zhang et al. 2019, "Fixup Initialization", section 3).
+The trunk works on packed Y'CbCr 4:2:0 at 1/4, 1/8 and 1/16 of the frame: its large receptive field decides tones,
+colours and flat areas. Resolution of one cell is too coarse for lines, so luma is computed by a few convolutions at
+half resolution that also see the photo's luma. There are no normalization layers, hence no statistics of the whole
+frame: tiles give the same result as the whole frame, and the graph quantizes to INT8 well. Every branch ends in a
+zero-initialized convolution: the untrained network is the identity (Zhang et al. 2019, "Fixup Initialization",
+section 3).
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ LUMA_CHANNELS = 16
 CHROMA_CHANNELS = PACKED_CHANNELS - LUMA_CHANNELS
 _CELL_PX = 4
 HALF_CHANNELS = 4  # a 2x2 block of luma
-#: Of a cell's 4x4 luma: the order that one shuffle together with the features spreads to blocks at half resolution.
+#: Order of a cell's 4x4 luma in which one pixel shuffle, shared with the features, gives blocks at half resolution.
 _PHOTO_ORDER = [4 * (2 * i + a) + 2 * j + b for a in (0, 1) for b in (0, 1) for i in (0, 1) for j in (0, 1)]
-#: Cells of the frame's border that are repeated around it. Zero padding, a gray frame to the network, moves an even
-#: frame by up to 19 codes at its border, this by 7 at most. Two a side keep multiples of 16 pixels.
+#: Cells of replicated border around the frame. Zero padding, which is gray to the network, changes a uniform frame by
+#: up to 19 codes at its border; replication by 7 at most. Two cells a side keep sizes multiples of 16 pixels.
 BORDER_CELLS = 2
-_LEAST_RANGE = 0.02  # of a channel, as a share of the widest one: what is hardly used is not blown up
+_LEAST_RANGE = 0.02  # of a channel, relative to the widest one, so that hardly used channels are not amplified
 
 
 class LumaUNet(nn.Module):
@@ -37,9 +38,9 @@ class LumaUNet(nn.Module):
         top (int): channels at 1/4 resolution. Default: 32.
         middle (int): channels at 1/8 resolution. Default: 64.
         bottom (int): channels at 1/16 resolution. Default: 88.
-        head (int): channels from which colours and the luma branch are fed. Default: 64.
+        head (int): channels that feed chroma and the luma branch. Default: 64.
         line (int): channels of the luma branch, above 4; four of them are the photo's luma. Default: 16.
-        line_convs (int): 3x3 convolutions of the luma branch behind the first. Default: 2.
+        line_convs (int): 3x3 convolutions of the luma branch after the first. Default: 2.
         middle_blocks (int): residual blocks at 1/8 resolution. Default: 1.
         deep_blocks (int): residual blocks at 1/16 resolution. Default: 2.
     """
@@ -74,7 +75,7 @@ class LumaUNet(nn.Module):
         self.feed = nn.Conv2d(head, 4 * (line - HALF_CHANNELS), 1)
         self.enter = nn.Conv2d(line, line, 3, padding=1)
         self.lines = nn.ModuleList(nn.Conv2d(line, line, 3, padding=1) for _ in range(line_convs))
-        # To cells at once: a 3x3 convolution to 4 channels at half resolution would cost as much as one to 16.
+        # Straight to cells: a 3x3 convolution to 4 channels at half resolution would cost as much as one to 16.
         self.tail = nn.Conv2d(line, LUMA_CHANNELS, 2, stride=2)
         zero(self.chroma)
         zero(self.tail)
@@ -87,18 +88,19 @@ class LumaUNet(nn.Module):
     def equalize(self, photos: Sequence[Tensor]) -> None:
         """Bring the ranges of channels closer to each other without changing the output.
 
-        INT8 rounds a tensor with one scale, so a channel with a small range would keep few steps. In the trunk each
-        channel is divided by the square root of its range over the widest one's; what reads it multiplies by the same.
-        What feeds the luma branch is scaled to the photo's own range, [-1, 1]: the two are one tensor.
+        INT8 has one scale per tensor, so a channel with a small range would get few steps. In the trunk, each channel
+        is divided by the square root of its range relative to the widest channel's, and its readers multiply by the
+        same factor. The features of the luma branch are scaled to the photo's range, [-1, 1], since both share a
+        tensor.
 
         Args:
-            photos (Sequence[Tensor]): packed photos, ``(N, 24, H / 4, W / 4)`` each, that show the ranges.
+            photos (Sequence[Tensor]): packed photos, ``(N, 24, H / 4, W / 4)`` each, to measure the ranges on.
 
         Source: Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction", sec. 4.1.
         """
         mid = [block for block in self.mid if isinstance(block, ResidualBlock)]
         deep = [block for block in self.deep if isinstance(block, ResidualBlock)]
-        # Convolutions that write a tensor's channels (all that are added up in it), and those that read them.
+        # For each tensor: the convolutions that write its channels (summed), and those that read them.
         tensors: list[tuple[list[nn.Conv2d], list[nn.Conv2d]]] = [
             ([self.stem, self.shallow, self.up1], [self.shallow, self.down1, self.head]),
             ([self.down1, self.up2, *(b.conv2 for b in mid)], [self.down2, self.up1, *(b.conv1 for b in mid)]),
@@ -116,7 +118,7 @@ class LumaUNet(nn.Module):
                 reader.weight *= scale[None, :, None, None]
         width = self.enter.in_channels - HALF_CHANNELS
         top = ranges[-1][:width]
-        scale = top.repeat_interleave(4)  # each feature is four places of a cell
+        scale = top.repeat_interleave(4)  # each feature covers four positions of a cell
         self.feed.weight /= scale[:, None, None, None]
         self.feed.bias /= scale  # type: ignore[arg-type, operator]
         self.enter.weight[:, :width] *= top[None, :, None, None]
@@ -143,13 +145,13 @@ class LumaUNet(nn.Module):
         return ranges
 
     def forward(self, packed: Tensor) -> Tensor:
-        # One sum at the very end: quantization then keeps the photo in it exact.
+        # A single sum at the very end: quantization then leaves the photo in it exact.
         border = BORDER_CELLS
         change = self.change(functional.pad(packed, (border,) * 4, mode="replicate"))
         return packed + change[..., border:-border, border:-border]
 
     def change(self, packed: Tensor) -> Tensor:
-        """What is added to ``packed``; the same shape."""
+        """The change that is added to ``packed``, in the same shape."""
         shallow = functional.relu(self.stem(packed))
         shallow = shallow + functional.relu(self.shallow(shallow))
         middle = functional.relu(self.down1(shallow))

@@ -1,4 +1,4 @@
-"""Streams of an MPEG transport stream whose codec changes in mid-film, since recordings were joined."""
+"""Follows streams of an MPEG transport stream whose codec changes midway because recordings were joined."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from animevid.io.sources.opening import prepare_decoder
 
 log = logging.getLogger(__name__)
 
-#: codec -> (mask, value) of a packet's first two bytes; another beginning means another codec.
+#: codec -> (mask, value) of a packet's first two bytes; other bytes mean another codec.
 _SYNC_WORDS = {
     "aac": (0xFFF6, 0xFFF0),  # ISO/IEC 14496-3, 1.A.2: ADTS
     "aac_latm": (0xFFE0, 0x56E0),
@@ -29,23 +29,23 @@ _SYNC_WORDS = {
 
 
 class Joins:
-    """Follows recordings that were joined: into other streams (PIDs), or another codec in the same stream.
+    """Follows joined recordings: to other streams (PIDs), or to another codec in the same stream.
 
-    FFmpeg's demuxer gives a stream another codec when it meets a programme map table that says so. PyAV's description
-    of the stream (``stream.codec_context``) stays as it was when the file was opened.
+    FFmpeg's demuxer changes the codec of a stream when a programme map table says so. PyAV's description of the stream
+    (``stream.codec_context``) stays as it was when the file was opened.
 
     Args:
-        container: of PyAV.
-        film: the stream whose frames are decoded.
-        path: the local file, where it is one.
+        container: the open PyAV container.
+        film: the video stream whose frames are decoded.
+        path: the local file; ``None`` for other inputs.
     """
 
     def __init__(self, container: Any, film: Any, *, path: Path | None) -> None:
         self._is_followed = container.format.name == "mpegts"
         self._streams, self._film, self._path = container.streams, film.index, path
-        #: The moment that times in notices count from.
+        #: Times in notices are relative to this one.
         self.origin_seconds = Fraction(0)
-        #: Index -> index of the stream that it goes on.
+        #: Index of a stream -> index of the earlier stream that it continues.
         self.successors: dict[int, int] = {}
         if self._is_followed and path is not None:
             self.successors = successors(container.streams, film, path=path)
@@ -64,28 +64,28 @@ class Joins:
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """One line for each stream and codec that it changed to, and one for streams that were not found in time."""
+        """One line for each codec that a stream changed to, and one for streams that were found too late."""
         return tuple(self._lines.values())
 
     @property
     def streams(self) -> tuple[Any, ...]:
-        """The container's streams without those that only go on another one."""
+        """The container's streams, except those that continue another one."""
         return tuple(stream for stream in self._streams if stream.index not in self.successors)
 
     def sound(self, strangers: Collection[int]) -> list[Any]:
-        """The audio streams, without those at the indices ``strangers``."""
+        """The audio streams, except those at the indices ``strangers``."""
         return [each for each in self.streams if each.type == "audio" and each.index not in strangers]
 
     @property
     def film_codec(self) -> str | None:
-        """The codec of the film's packets now, by FFmpeg's name; ``None`` in files where it does not change."""
+        """FFmpeg's name of the video's current codec; ``None`` in files whose codec cannot change."""
         return self._now.get(self._film)
 
     def follow(self, packet: Any) -> bool:
-        """Let a packet of a stream that goes on another one be that one's; false for what comes too late.
+        """Assign the packet to the earlier stream if its stream continues one; false for a packet that comes too late.
 
-        The last packet of a stream is complete at the next one or at the end of the file, so it may come after those of
-        the stream that goes on.
+        The demuxer completes a stream's last packet only at the next packet or at the end of the file, so it may arrive
+        after packets of the stream that continues it.
         """
         index = packet.stream_index
         goes_on = self.successors.get(index, index)
@@ -100,11 +100,11 @@ class Joins:
         return True
 
     def takes(self, packet: Any, *, parts: int) -> bool:
-        """Whether ``packet``, on the film's clock, is used: sound only in the codec that it had first.
+        """Whether to use ``packet``, on the video's clock: audio only in the codec that its stream had first.
 
         Args:
-            packet: of ``av``.
-            parts: how often the clock has begun anew.
+            packet: the ``av`` packet.
+            parts: how often the clock has restarted.
         """
         index = packet.stream_index
         opened = self._opened.get(index)
@@ -119,7 +119,7 @@ class Joins:
         if index in self._unsure or is_alien:
             codec = codec_now(self._streams[self._source[index]])
             if codec is None and is_alien:
-                return False  # not known yet, but another than before
+                return False  # unknown yet, but not the earlier one
             self._unsure.discard(index)
             self._now[index] = codec or self._now[index]
         stamp = packet.pts if packet.pts is not None else packet.dts
@@ -139,7 +139,7 @@ class Joins:
         return is_decoded
 
     def note_end(self) -> None:
-        """Called at the end of the file: say which streams began after FFmpeg had looked for them."""
+        """At the end of the file: note streams that began after FFmpeg had searched for streams."""
         late = late_streams(self._streams, path=self._path) if self._is_followed and self._path is not None else None
         if late:
             pids = ", ".join(map(str, sorted(late)))
@@ -153,9 +153,9 @@ class Joins:
 
 
 def codec_now(stream: Any) -> str | None:
-    """The codec that FFmpeg's demuxer takes a stream's packets for at this moment; ``None`` where it cannot be told.
+    """The codec that FFmpeg's demuxer currently assigns to a stream's packets; ``None`` if it cannot be determined.
 
-    PyAV has no attribute for it, so the header of FFmpeg's own ``framecrc`` format, which names it, is written.
+    PyAV has no attribute for it, so this writes a header of FFmpeg's ``framecrc`` format, which names the codec.
     """
     header = io.BytesIO()
     try:
@@ -170,11 +170,11 @@ def codec_now(stream: Any) -> str | None:
 
 
 class FilmDecoder:
-    """The decoder of a film, with another one for each part of it that has another codec.
+    """Decodes a video, with a new decoder for each part that has another codec.
 
     Args:
-        decoder: of ``av``, for the codec that the film begins with.
-        joins: knows which codec it has now.
+        decoder: the ``av`` decoder for the first codec.
+        joins: tells the current codec.
     """
 
     def __init__(self, decoder: Any, joins: Joins) -> None:
@@ -183,10 +183,10 @@ class FilmDecoder:
         self._waits_for_key = False
 
     def decode(self, packet: Any) -> list[Any]:
-        """The frames that ``packet`` completes (``None``: those still under way).
+        """The frames that ``packet`` completes; ``None`` flushes the decoder.
 
         Raises:
-            av.FFmpegError: it cannot be decoded.
+            av.FFmpegError: the packet cannot be decoded.
         """
         codec = self._joins.film_codec
         frames: list[Any] = []
