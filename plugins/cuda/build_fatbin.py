@@ -1,8 +1,8 @@
 """Build the fatbin that the package ships: ``python plugins/cuda/build_fatbin.py`` (``make kernels``). Needs no GPU.
 
-Compiled by NVRTC 12.8, which PyPI has (requirements.txt), and not by nvcc, whose 12.8 it has not. Machine code of CUDA
-12 is taken by every driver from 525 on that knows the GPU; that of CUDA 13 has a newer ELF version, which drivers for
-CUDA 12 refuse. Packed with LZ4 (``--compress-mode=speed``): what nvcc calls "size" needs driver 550.
+NVRTC 12.8 compiles the kernels, since PyPI has it (requirements.txt) but not nvcc 12.8. Every driver from 525 on that
+knows the GPU loads CUDA 12's machine code; CUDA 13's has a newer ELF version, which drivers for CUDA 12 reject. The
+code is compressed with LZ4 (``--compress-mode=speed``): the mode "size" needs driver 550.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _OPTIONS = ("-std=c++17", "-default-device", "--fmad=false")
 
 
 class Nvrtc:
-    """NVRTC of the wheels.
+    """NVRTC from NVIDIA's wheels.
 
     Raises:
-        SystemExit: they are not installed.
+        SystemExit: the wheels are not installed.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Nvrtc:
         return f"{major.value}.{minor.value}"
 
     def compile(self, architecture: int, *, ptx: bool = False) -> bytes:
-        """Machine code, or PTX, of all kernels for one compute capability (``86``)."""
+        """Machine code or PTX of all kernels for one compute capability (``86``)."""
         program = ctypes.c_void_p()
         source = (ROOT / "plugins/cuda/kernels.cu").read_bytes()
         contents, names = (ctypes.c_char_p * 1)(_CSTDINT), (ctypes.c_char_p * 1)(b"cstdint")

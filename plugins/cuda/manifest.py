@@ -1,7 +1,7 @@
-"""Which sources the shipped fatbin was made of: ``build_fatbin.py`` writes it down beside the fatbin.
+"""Records the sources of the shipped fatbin in a manifest beside it; ``build_fatbin.py`` writes it.
 
-``python plugins/cuda/manifest.py`` says whether fatbin, manifest and sources agree; it needs no compiler. NVRTC makes
-the same bytes of the same sources, wherever they lie: where it is installed, a test compiles one and compares.
+``python plugins/cuda/manifest.py`` checks that fatbin, manifest and sources agree; it needs no compiler. NVRTC's output
+for the same sources is identical in any folder: if NVRTC is installed, a test compiles one and compares.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 FATBIN = ROOT / "engine" / "animevid" / "gpu" / "animevid_kernels.fatbin"
 MANIFEST = FATBIN.with_suffix(".json")
-#: Compute capabilities with code of their own.
+#: Compute capabilities with machine code.
 ARCHITECTURES = (75, 80, 86, 89, 90, 120)
-#: And with PTX: the oldest's serves what has no code of its own (SM100, say), the newest's what comes after it.
+#: Compute capabilities with PTX: the oldest for GPUs without machine code (such as SM100), the newest for later GPUs.
 PTX = (ARCHITECTURES[0], ARCHITECTURES[-1])
 _MAGIC = 0xBA55ED50
 _PTX, _CUBIN = 1, 2
-#: Flags of an entry: what drivers before 550 do not unpack.
+#: Flag of an entry that drivers before 550 cannot decompress.
 _ZSTANDARD = 0x8000
 
 
 def sources() -> dict[str, str]:
-    """Name in the repository -> SHA-256 of each file that nvcc compiles."""
+    """Path in the repository -> SHA-256 of each source file."""
     files = [ROOT / "plugins/cuda/kernels.cu", *sorted((ROOT / "plugins/kernels").glob("*.cuh"))]
     return {file.relative_to(ROOT).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
@@ -37,7 +37,7 @@ def code_in(fatbin: bytes) -> dict[str, list[int]]:
     """The compute capabilities that ``fatbin`` has machine code (``"cubin"``) and PTX (``"ptx"``) for.
 
     Raises:
-        ValueError: not a fatbin.
+        ValueError: ``fatbin`` is not a fatbin.
     """
     magic, _, header, size = struct.unpack_from("<IHHQ", fatbin)
     if magic != _MAGIC or header + size != len(fatbin):
@@ -53,7 +53,7 @@ def code_in(fatbin: bytes) -> dict[str, list[int]]:
 
 
 def drivers_before_550_refuse(fatbin: bytes) -> bool:
-    """Whether an entry is packed with Zstandard, which they do not know."""
+    """Whether an entry is compressed with Zstandard, which drivers before 550 do not support."""
     (_, _, header, _) = struct.unpack_from("<IHHQ", fatbin)
     place = header
     while place < len(fatbin):
@@ -66,7 +66,7 @@ def drivers_before_550_refuse(fatbin: bytes) -> bool:
 
 
 def disagreements() -> list[str]:
-    """What does not fit together, one line each; empty: the fatbin is made of the sources as they are."""
+    """Each disagreement as one line; empty if the fatbin was built from the current sources."""
     if not (FATBIN.is_file() and MANIFEST.is_file()):
         return [f"{FATBIN.name} or {MANIFEST.name} is missing; make kernels"]
     manifest, fatbin = json.loads(MANIFEST.read_text()), FATBIN.read_bytes()
@@ -82,7 +82,7 @@ def disagreements() -> list[str]:
 
 
 def write_manifest(*, compiler: str, code: Mapping[tuple[str, int], bytes]) -> None:
-    """Of the fatbin that lies there now: what compiled it, and the SHA-256 of each architecture's code."""
+    """Describe the current fatbin: its compiler, and the SHA-256 of each architecture's code."""
     described: dict[str, Any] = {
         "fatbin_sha256": hashlib.sha256(FATBIN.read_bytes()).hexdigest(),
         "compiler": compiler,

@@ -34,7 +34,7 @@ function configure(config) {
   state.style = config.styles.some((style) => style.name === wanted) ? wanted : config.styles[0].name;
   $("styles").replaceChildren();
   config.styles.forEach(addCard);
-  $("limits").textContent = `at most ${Math.round(config.uploadBytes / 2 ** 20)} MiB, films of ${Math.round(config.durationSeconds / 60)} minutes`;
+  $("limits").textContent = `at most ${Math.round(config.uploadBytes / 2 ** 20)} MiB, videos up to ${Math.round(config.durationSeconds / 60)} minutes`;
   $("start-host").hidden = !config.hostCamera;
 }
 
@@ -67,11 +67,11 @@ async function begin() {
   if (!window.RTCPeerConnection || !navigator.mediaDevices?.getUserMedia) {
     $("start").disabled = true;
     $("hint").textContent = window.isSecureContext ? "This browser cannot send its camera." :
-      "A browser lends its camera to https pages only: put TLS in front of animevid to use yours from here.";
+      "Browsers allow cameras only on https pages: put TLS in front of animevid to use yours from here.";
   }
   document.body.dataset.ready = true;
   await recallFiles();
 }
 
 begin().catch((error) => notice("server", `The page could not start: ${error.message}`,
-  { actions: [["Load it again", () => location.reload()]], tone: "error" }));
+  { actions: [["Reload", () => location.reload()]], tone: "error" }));

@@ -79,12 +79,12 @@ export function cameraTrouble(error, again) {
   switch (error.name) {
     case "NotAllowedError":
       retryWhenAllowed(again);
-      return say("The browser does not let this page use the camera. Allow it with the camera sign in the address bar " +
+      return say("The browser does not let this page use the camera. Allow it with the camera icon in the address bar " +
         "(on a phone: in the browser's settings for this site), then try again.");
     case "NotFoundError": case "OverconstrainedError":
       return say("No camera was found. Plug one in, or drop a photo or a video instead.");
     case "NotReadableError": case "AbortError":
-      return say("The camera is taken by another program. Close it there, then try again.");
+      return say("Another program is using the camera. Close it there, then try again.");
     default:
       return say(error.message);
   }
@@ -94,7 +94,7 @@ async function retryWhenAllowed(again) {
   try {
     const permission = await navigator.permissions.query({ name: "camera" });
     permission.onchange = () => { if (permission.state === "granted" && !state.camera) again(); };
-  } catch { /* a browser that does not tell */ }
+  } catch { /* the browser does not support this query */ }
 }
 
 export function setUpCamera() {

@@ -72,7 +72,7 @@ export function compareFilms(before, after, onFail) {
     // The original follows: slightly faster or slower, or by seeking if it is far off.
     const behind = result.currentTime - original.currentTime;
     if (Math.abs(behind) > 0.5 || result.paused) original.currentTime = result.currentTime;
-    if (!result.paused && original.paused) original.play().catch(() => {}); // it had come to its end
+    if (!result.paused && original.paused) original.play().catch(() => {}); // it had ended
     original.playbackRate = 1 + (Math.abs(behind) > 0.03 ? Math.min(0.5, Math.max(-0.5, behind)) : 0);
   };
   result.addEventListener("timeupdate", step);

@@ -52,7 +52,7 @@ class Entry {
     this.item.dataset.state = name;
     this.text.textContent = text;
     this.bar.hidden = !["sending", "previewing", "waiting", "running"].includes(name);
-    if (name === "previewing") this.bar.removeAttribute("value"); // nobody knows how long
+    if (name === "previewing") this.bar.removeAttribute("value"); // the duration is unknown
     this.actions.replaceChildren(...actions);
   }
 
@@ -81,24 +81,24 @@ class Entry {
   upload() {
     if (this.file.size > state.config.uploadBytes) {
       const file = this.file;
-      this.file = null; // it will not get smaller
-      return this.fail(`${size(file.size)} is too large: at most ${size(state.config.uploadBytes)} are taken here.`);
+      this.file = null; // sending it again would not help
+      return this.fail(`${size(file.size)} is too large: the limit is ${size(state.config.uploadBytes)}.`);
     }
     this.show("sending", "Sending");
     const query = new URLSearchParams({ name: this.name, style: state.style, strength: strength(), hold: 1 });
-    const request = this.request = new XMLHttpRequest(); // fetch tells nothing about how far an upload is
+    const request = this.request = new XMLHttpRequest(); // fetch reports no upload progress
     request.open("POST", `/api/jobs?${query}`);
     request.upload.onprogress = (event) => {
       if (!event.lengthComputable) return;
       this.bar.value = event.loaded / event.total;
       this.text.textContent = `Sending, ${size(event.loaded)} of ${size(event.total)}`;
     };
-    request.onerror = () => this.fail("The connection broke while it was sent.");
+    request.onerror = () => this.fail("The connection broke during the upload.");
     request.onload = () => {
       let body = {};
-      try { body = JSON.parse(request.responseText); } catch { /* an answer that is not ours */ }
+      try { body = JSON.parse(request.responseText); } catch { /* not a response of animevid */ }
       if (request.status === 503) return this.queue(body, () => this.upload());
-      if (request.status !== 201) return this.fail(body.error || `The server refused it (${request.status}).`);
+      if (request.status !== 201) return this.fail(body.error || `The server refused the file (${request.status}).`);
       this.follow(body);
     };
     request.send(this.file);
@@ -126,7 +126,7 @@ class Entry {
       const remaining = job.progress > 0.05 ? (performance.now() - begun) / 1000 / job.progress * (1 - job.progress) : null;
       this.show(job.state, job.state === "running" ?
         `Drawing, ${Math.round(100 * job.progress)} %${remaining === null ? "" : `, about ${duration(remaining)} left`}` :
-        `In the queue: ${job.ahead === 1 ? "one file is" : `${job.ahead} files are`} drawn before it`);
+        `In the queue behind ${job.ahead === 1 ? "one file" : `${job.ahead} files`}`);
       this.bar.value = job.progress;
       await wait(POLL_MS);
       try {
@@ -141,7 +141,7 @@ class Entry {
     if (this.isRemoved) return;
     this.job = null;
     keep();
-    this.fail(error.status === 404 ? "The server no longer has it." : error.message);
+    this.fail(error.status === 404 ? "The server no longer has this file." : error.message);
   }
 
   async preview() {
@@ -170,7 +170,7 @@ class Entry {
   }
 
   async begin() {
-    this.turn = (this.turn ?? 0) + 1; // a preview that is under way is not waited for
+    this.turn = (this.turn ?? 0) + 1; // do not wait for a running preview
     try {
       this.follow(await patiently(() => send(`/api/jobs/${this.job.id}/start`, { style: state.style, strength: strength() })));
     } catch (error) {
@@ -247,7 +247,7 @@ export async function recallFiles() {
     try {
       const job = await patiently(() => ask(`/api/jobs/${encodeURIComponent(id)}`));
       new Entry(name).follow(job);
-    } catch { /* its time is over */ }
+    } catch { /* the server has deleted it */ }
   }
   isRecalling = false;
   keep();

@@ -84,7 +84,7 @@ async function connect(source) {
   }
   channel = peer.createDataChannel("control");
   channel.onmessage = (event) => onFigures(JSON.parse(event.data));
-  channel.onopen = () => tell(params()); // what has changed on the way
+  channel.onopen = () => tell(params()); // settings changed while connecting
   peer.ontrack = (event) => {
     // Show the newest frame at once, without buffering for smoothness.
     for (const wish of ["playoutDelayHint", "jitterBufferTarget"]) {
@@ -159,7 +159,7 @@ function startMjpeg() {
   $("mjpeg").src = `/stream.mjpg?${query}`;
   $("mjpeg").hidden = false;
   setState("live");
-  $("record").disabled = true; // single JPEGs are no film
+  $("record").disabled = true; // single JPEGs cannot be recorded
   setCompare(false, false);
   say("Live (single JPEGs)", true);
 }
@@ -169,7 +169,7 @@ export function setUpLive() {
   $("start-host").addEventListener("click", () => start("host"));
   $("stop").addEventListener("click", stop);
   addEventListener("pagehide", hangUp);
-  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); }); // back from another page
+  addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); }); // restored from the back/forward cache
   stageEvents.addEventListener("mirror", tellWishes);
   cameraEvents.addEventListener("change", async () => {
     const track = state.camera.getVideoTracks()[0];
@@ -188,7 +188,7 @@ export function setUpLive() {
   server.addEventListener("gone", () => {
     endCountdown();
     unnotice("queue");
-    stopRecording(); // what there is of it is whole
+    stopRecording(); // what was recorded so far is a complete file
     hangUp();
   });
   server.addEventListener("back", () => { if (isWanted) start(state.source); });

@@ -3,11 +3,11 @@
 export const $ = (id) => document.getElementById(id);
 
 export const state = {
-  config: null, // what /api/config said
+  config: null, // the response of /api/config
   style: "", // the name of the chosen style
-  source: null, // "viewer" or "host" while live, or on the way there
+  source: null, // "viewer" or "host" while live or connecting
   camera: null, // the viewer's MediaStream
-  facing: null, // "user", "environment" or null, of that camera
+  facing: null, // of that camera: "user", "environment" or null
   peer: null,
   server: null, // the newest figures from the server
   pingMs: 0,

@@ -14,5 +14,5 @@ export function recall(name, otherwise) {
 export function remember(name, value) {
   try {
     localStorage.setItem(PREFIX + name, JSON.stringify(value));
-  } catch { /* then it is forgotten */ }
+  } catch { /* not stored */ }
 }
