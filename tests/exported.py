@@ -1,4 +1,4 @@
-"""Exports our generators to ONNX, each once for all tests, since an export takes ten seconds or more."""
+"""Exports our generators to ONNX, each once per session, since an export takes ten seconds or more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from animevid.styles.card import StyleCard
 def exported(name: str) -> tuple[Any, StyleCard, bytes]:
     """The generator called ``name`` with random weights (seed 0, in evaluation), its card and its ONNX file.
 
-    Shared: whoever wants to change the generator makes one of their own.
+    The result is shared: a test that changes the generator must create its own.
     """
     import torch
     from animevid_trainer.export import make_card, to_onnx
@@ -23,7 +23,7 @@ def exported(name: str) -> tuple[Any, StyleCard, bytes]:
         generator = make_generator(name).eval()
         for parameter in generator.parameters():
             if parameter.dim() == 4 and not parameter.any():
-                # A layer that starts at 0, as nano's last one does, hides what every layer before it draws.
+                # A zero-initialized layer, such as nano's last one, would hide the output of all layers before it.
                 torch.nn.init.normal_(parameter, std=0.1)
     card = make_card(generator, name=name)
     return generator, card, to_onnx(generator, card=card)

@@ -1,14 +1,14 @@
 """Feeds mutated videos, images, playlists, subtitles, styles, cards and requests to animevid and checks the outcome.
 
 ``python tests/fuzz.py`` from the repository's root runs for an hour (``--seconds``, ``--workers``, ``--kinds``); the
-suite runs some seconds of it with the same numbers each time. Input N of a kind is always the same, so ``--kinds film
---first N --count 1`` runs one again; inputs that failed are kept in ``--keep`` and belong into ``tests/fuzz_corpus``.
+test suite runs a few seconds of it with fixed numbers. Input N of a kind is always the same, so ``--kinds film --first
+N --count 1`` repeats one. Failed inputs are stored in the folder ``--keep`` and belong in ``tests/fuzz_corpus``.
 
-``make fuzz-ci`` tries what failed once and the first 150 inputs of each kind, in two minutes at most: a faster machine
-reaches no inputs that others have not seen.
+``make fuzz-ci`` runs all inputs that failed before and the first 150 of each kind, in two minutes at most. The fixed
+count gives a fast machine no inputs that others have not seen.
 
-A finding is a trace, a crash, an exit code that is none, 20 s of processor time, 2 GiB of memory, a file left behind,
-or a control character on the terminal. Each worker is a process of its own, so that a crash ends one input only.
+A finding is a traceback, a crash, an undocumented exit code, 20 s of CPU time, 2 GiB of memory, a file left behind, or
+a control character on the terminal. Each worker is a separate process, so that a crash ends only one input.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from typing import Any
 TESTS = Path(__file__).resolve().parent
 CORPUS = TESTS / "fuzz_corpus"
 KINDS = ("film", "image", "playlist", "subtitles", "style", "onnx", "card", "request")
-#: Of processor time. A machine that is busy otherwise is not taken for a hang: what sleeps has much longer.
+#: CPU time, so that a busy machine does not look like a hang; a sleeping worker gets much longer.
 MAX_SECONDS = 20.0
 MAX_WALL_SECONDS = 300.0
 MAX_BYTES = 2 << 30
@@ -90,7 +90,7 @@ _WORDS = (
 
 
 def mutated_text(data: bytes, other: bytes, chance: random.Random) -> bytes:
-    """The same for text: lines and words change places, numbers grow, odd words come in."""
+    """The same for text: lines and words swap places, numbers grow, unusual words are inserted."""
     if chance.random() < 0.3:
         return mutated(data, other, chance)
     lines = data.split(b"\n")
@@ -209,7 +209,7 @@ def _requests() -> Iterator[bytes]:
 
 
 class Worker:
-    """Takes inputs one by one and says what is wrong with what animevid did: ``""`` for nothing."""
+    """Runs animevid on inputs one by one and returns what went wrong; ``""`` if nothing did."""
 
     def __init__(self, seeds: Path) -> None:
         self._seeds = {kind: sorted(path for path in (seeds / kind).iterdir()) for kind in KINDS}
@@ -318,7 +318,7 @@ class Worker:
 
 
 class Served:
-    """A server in a thread, as the command runs it."""
+    """A server in a thread, run as the command does."""
 
     def __init__(self, root: Path) -> None:
         import asyncio
@@ -378,7 +378,7 @@ class _Listing(logging.Handler):
 
 
 def work(seeds: Path) -> None:
-    """A worker's life: one JSON object a line in and out."""
+    """The loop of a worker: one JSON object per line in and out."""
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
     answers = os.fdopen(os.dup(1), "w")
     null = os.open(os.devnull, os.O_WRONLY)
@@ -405,7 +405,7 @@ def work(seeds: Path) -> None:
 
 
 def peak_bytes() -> int:
-    """The largest resident set of this process. Not ``ru_maxrss``: that one begins with the parent's."""
+    """The largest resident set of this process. Not ``ru_maxrss``, which includes the parent's."""
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
 
 
@@ -414,7 +414,7 @@ def peak_bytes() -> int:
 
 @dataclass
 class Findings:
-    """What came out: how many inputs of each kind were run, the most memory of a worker, and what was wrong."""
+    """The results: the number of inputs of each kind, the peak memory of a worker, and the failures."""
 
     counts: Counter[str] = field(default_factory=Counter)
     max_bytes: int = 0
@@ -427,7 +427,7 @@ class Findings:
 
 
 class Process:
-    """One worker, with the time that its input has had."""
+    """One worker, and how long its current input has run."""
 
     def __init__(self, seeds: Path) -> None:
         self._seeds = seeds
@@ -438,7 +438,7 @@ class Process:
     def _start(self) -> None:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *map(os.path.abspath, sys.path)])}
         environment |= {"XDG_CACHE_HOME": str(self._seeds / "cache"), "OMP_NUM_THREADS": "1"}
-        environment["MALLOC_ARENA_MAX"] = "2"  # else address space grows with the machine's processors
+        environment["MALLOC_ARENA_MAX"] = "2"  # otherwise address space grows with the number of CPUs
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--worker", str(self._seeds)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
@@ -452,7 +452,7 @@ class Process:
         self.process.stdin.flush()
 
     def take(self) -> str:
-        """What was wrong with the task; a worker that ended or took 2 GiB is started anew."""
+        """What went wrong with the task; a worker that ended or took 2 GiB is restarted."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -468,7 +468,7 @@ class Process:
         return str(answer["wrong"])
 
     def give_up(self) -> bool:
-        """Whether the task has had its time; the worker is then started anew."""
+        """Whether the task has used up its time; if so, the worker is restarted."""
         wall = time.monotonic() - self._wall
         if wall < MAX_SECONDS:
             return False
@@ -487,7 +487,7 @@ class Process:
             fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
             return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
         except (OSError, ValueError):
-            return time.monotonic()  # no /proc: the wall clock has to do
+            return time.monotonic()  # without /proc, use wall time
 
 
 def run(tasks: Iterator[dict[str, Any]], seeds: Path, *, workers: int = 1, seconds: float = 3600.0) -> Findings:
@@ -534,14 +534,14 @@ def run(tasks: Iterator[dict[str, Any]], seeds: Path, *, workers: int = 1, secon
 
 
 def in_turn(kinds: tuple[str, ...], first: int = 0, count: int = 1 << 40) -> Iterator[dict[str, Any]]:
-    """Input ``first`` of each kind, then the next one of each."""
+    """Input ``first`` of each kind, then the next of each, and so on."""
     for number in range(first, first + count):
         for kind in kinds:
             yield {"kind": kind, "number": number}
 
 
 def corpus() -> Iterator[dict[str, Any]]:
-    """Every input that failed once."""
+    """All inputs that failed before."""
     for path in sorted(CORPUS.glob("*/*")):
         yield {"kind": path.parent.name, "path": str(path)}
 

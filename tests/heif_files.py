@@ -24,17 +24,17 @@ def full(kind: bytes, *parts: bytes, version: int = 0) -> bytes:
 
 
 def turned(quarters: int) -> bytes:
-    """A property: turn anti-clockwise."""
+    """A property: rotate counter-clockwise."""
     return box(b"irot", bytes([quarters]))
 
 
 def mirrored(axis: int) -> bytes:
-    """A property: 0 exchanges top and bottom, 1 left and right."""
+    """A property: 0 swaps top and bottom, 1 left and right."""
     return box(b"imir", bytes([axis]))
 
 
 def aperture(width: int, height: int) -> bytes:
-    """A property: the middle of the image alone is shown."""
+    """A property: crop to the middle of the image."""
     return box(b"clap", struct.pack(">8I", width, 1, height, 1, 0, 1, 0, 1))
 
 
@@ -75,7 +75,7 @@ def opacity() -> bytes:
 def put_together(
     items: Sequence[Item], references: Sequence[tuple[bytes, int, Sequence[int]]], *, primary: int
 ) -> bytes:
-    """The file; ``references`` are a kind, the item that refers, and what it refers to."""
+    """The file; each of ``references`` is a kind, the referring item, and the items it refers to."""
     known = list(dict.fromkeys(each for item in items for each in item.properties))
     rows = [
         struct.pack(">HB", item.number, len(item.properties)) + bytes(known.index(each) + 1 for each in item.properties)
@@ -104,7 +104,7 @@ def put_together(
 
 
 def card(width: int, height: int) -> Image.Image:
-    """No two corners alike."""
+    """An image whose four corners all differ."""
     y, x = np.mgrid[0:height, 0:width]
     third = np.where((x < width // 2) == (y < height // 2), 40, 200)
     pixels = np.stack([x * 255 // width, y * 255 // height, third], axis=-1).astype(np.uint8)

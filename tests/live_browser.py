@@ -39,7 +39,7 @@ _FLAGS = (
 )
 
 
-#: Of the camera's film: eight seconds, so that even a machine under load is told from a frame that is ahead.
+#: Length of the camera's video: eight seconds, so that even long delays cannot be mistaken for frames ahead.
 FILM_FRAMES = 240
 
 
@@ -71,14 +71,14 @@ def write_camera_film(path: Path, *, width: int = 320, height: int = 180, frames
 
 @contextmanager
 def serving(*arguments: str, port: int = 0, kill: bool = False) -> Iterator[str]:
-    """``animevid serve`` in a process of its own (``port`` 0: any free one); its address as it prints it.
+    """``animevid serve`` in a separate process (``port`` 0: any free one); gives the address that it prints.
 
-    ``kill``: it ends without a word, as a machine that loses its power does.
+    ``kill``: end it abruptly, as a power failure would.
     """
     from animevid.confinement import missing
 
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    arguments += ("--unconfined-uploads",) if missing() else ()  # else that is what it says first
+    arguments += ("--unconfined-uploads",) if missing() else ()  # otherwise it reports that first
     process = subprocess.Popen(
         [sys.executable, "-m", "animevid", "serve", "--port", str(port), *arguments],
         stdout=subprocess.PIPE,
@@ -120,7 +120,7 @@ def chromium(film: Path, *, width: int = 1280, height: int = 900) -> Iterator[An
 
 
 def until(what: Callable[[], Any], *, seconds: float = 40) -> Any:
-    """What ``what`` gives once it is true."""
+    """Wait until ``what()`` is true, and return its value."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if value := what():
@@ -130,7 +130,7 @@ def until(what: Callable[[], Any], *, seconds: float = 40) -> Any:
 
 
 def open_page(driver: Any, url: str, **stored: Any) -> None:
-    """Load the page as it is for somebody who has been there with these choices, and wait until it works."""
+    """Load the page with these stored choices, as for a returning user, and wait until it is ready."""
     driver.get(f"{url}icon.svg")
     driver.execute_script(
         "localStorage.clear(); for (const [name, text] of arguments[0]) localStorage.setItem('animevid.' + name, text)",
@@ -145,7 +145,7 @@ def text(driver: Any, element: str) -> str:
 
 
 def go_live(driver: Any, button: str = "start") -> None:
-    """Begin the live video and wait until it plays."""
+    """Start the live video and wait until it plays."""
     if text(driver, "status") != "Live":
         driver.execute_script(f"document.getElementById('{button}').click()")
         until(lambda: text(driver, "status") == "Live")
@@ -153,7 +153,7 @@ def go_live(driver: Any, button: str = "start") -> None:
 
 
 def pixels_of(driver: Any, element: str) -> Any:
-    """What is in a video or an image, as colours (90, 160, 3)."""
+    """The pixels of a video or an image, (90, 160, 3)."""
     values = driver.execute_script(
         "const c = document.createElement('canvas'); c.width = 160; c.height = 90; const p = c.getContext('2d');"
         f"p.drawImage(document.querySelector('{element}'), 0, 0, 160, 90);"
@@ -192,7 +192,7 @@ def newest_job(driver: Any, *states: str) -> Any:
     )
 
 
-#: Reads the frame counters of both videos at one moment: [original, stylized], each a luma strip of 256 samples.
+#: Reads the frame counters of both videos at the same time: [original, stylized], each a luma strip of 256 samples.
 READ_STRIPS = """
 const strip = (video) => {
   const canvas = document.createElement('canvas');
@@ -206,8 +206,8 @@ const strip = (video) => {
 return [strip(document.getElementById('original')), strip(document.getElementById('stylized'))];
 """
 
-#: Notes, from now on, each frame that either video puts on the screen: ``window.seen.original`` and ``.stylized``
-#: are lists of [moment of capture or null, moment on the screen, a line of 160 luma samples], in milliseconds.
+#: From now on, records each frame that either video displays: ``window.seen.original`` and ``.stylized`` are lists of
+#: [capture time or null, display time, a line of 160 luma samples]; times are in milliseconds.
 NOTE_FRAMES = """
 window.seen = {original: [], stylized: []};
 const canvas = new OffscreenCanvas(160, 90);

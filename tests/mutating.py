@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """``old``, which is in ``file`` once, becomes ``new``; ``tests`` are what pytest is given."""
+    """Replaces ``old``, which occurs once in ``file``, by ``new``; ``tests`` are pytest's arguments."""
 
     what: str
     file: str
@@ -35,12 +35,12 @@ class Mutator:
     """Applies mutations to copies of ``package``.
 
     Args:
-        package: the folder that is copied, as links but for the broken file.
-        preloaded: modules that no mutation touches: imported once, before the forks.
-        words: of pytest, besides the tests.
-        refused: exit codes of pytest that are a fault of the run, not a mutation that was noticed.
-        prepare: called once the modules are imported. Default: nothing.
-        timeout_seconds: a hang that lasts so long is a mutation that was noticed.
+        package: the folder to copy; all files but the mutated one are links.
+        preloaded: modules that no mutation changes, imported once before the forks.
+        words: pytest's other arguments.
+        refused: exit codes of pytest that mean an error of the run, not a detected mutation.
+        prepare: called once after the imports. Default: nothing.
+        timeout_seconds: a hang of this length counts as a detected mutation.
     """
 
     package: Path
@@ -51,11 +51,11 @@ class Mutator:
     timeout_seconds: int = 240
 
     def gone(self, mutations: Sequence[Mutation]) -> list[Mutation]:
-        """The mutations whose place is no longer there, or there twice: they are to be written anew."""
+        """The mutations whose code snippet no longer occurs exactly once and must be rewritten."""
         return [m for m in mutations if (self.package / m.file).read_text(encoding="utf-8").count(m.old) != 1]
 
     def run(self, mutations: Sequence[Mutation]) -> list[Mutation]:
-        """The mutations that no test notices, printed as they are found."""
+        """The mutations that no test detects, printed as they are found."""
         for name in self.preloaded:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
@@ -80,7 +80,7 @@ class Mutator:
         about: str,
         allowed: float = 0.0,
     ) -> int:
-        """The command line of ``script``; given ``arguments``, in a process of its own, since ours has the package."""
+        """The command line of ``script``; with ``arguments``, in a separate process (this one imported the package)."""
         parser = argparse.ArgumentParser(description=about.splitlines()[0])
         parser.add_argument("--every", type=int, default=1, metavar="N", help="each Nth mutation only")
         parser.add_argument("--start", type=int, default=0, metavar="N", help="from the Nth mutation on")
@@ -102,7 +102,7 @@ class Mutator:
         return 1 if len(self.run(chosen)) > args.allowed * len(chosen) else 0
 
     def _survives(self, mutation: Mutation, folder: Path) -> bool:
-        """Whether the tests pass on a copy that is broken by ``mutation``, in a process of its own."""
+        """Whether the tests pass on a copy with ``mutation``, in a separate process."""
         copy = folder / self.package.name
         shutil.copytree(self.package, copy, copy_function=_link, ignore=shutil.ignore_patterns("__pycache__"))
         broken = copy / mutation.file
@@ -120,13 +120,13 @@ class Mutator:
                 code = self._run_tests(mutation.tests, folder)
             finally:
                 os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])  # negative: a hang that was ended by a signal
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])  # negative: ended by a signal after a hang
         if code in self.refused:
             raise SystemExit(f"{mutation.what}: pytest ended with {code}")
         return code == 0
 
     def _run_tests(self, tests: Sequence[str], folder: Path) -> int:
-        """In a process of its own: the tests with the package of ``folder``."""
+        """Run the tests on the package in ``folder``; for a separate process."""
         import pytest
 
         signal.alarm(self.timeout_seconds)

@@ -1,8 +1,8 @@
 """Breaks the losses and objectives in one place at a time and checks that the tests of terms fail.
 
 ``python tests/mutations.py`` from the repository's root applies each mutation to a copy of the trainer and runs
-``test_terms.py`` and ``test_losses.py`` on it, or ``test_noise_*.py`` where it is of faces from noise; ``--every N``
-takes each Nth mutation only, as CI does. Ends with 1 if one survives. Processes are forked after torch is imported, so
+``test_terms.py`` and ``test_losses.py`` on it, or ``test_noise_*.py`` for faces from noise; ``--every N``
+takes only each Nth mutation, as CI does. Ends with 1 if one survives. Processes are forked after torch is imported, so
 that a mutation costs seconds.
 """
 
@@ -18,7 +18,7 @@ _PRELOADED = (
     "animevid.errors", "cv2", "hypothesis", "numpy", "pydantic", "pytest", "safetensors.torch", "torch",
     "torch.utils.tensorboard",
 )  # fmt: skip
-#: nobody reads what a broken copy says: no rewriting of assertions, no traces
+#: Nobody reads the output of a mutated copy: no assertion rewriting, no tracebacks.
 _FAST = ("-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "--tb=no", "-k", "not mutation and not resumes")
 TESTS = ("tests/trainer/test_terms.py", "tests/trainer/test_losses.py")
 NOISE_TESTS = ("tests/trainer/test_noise_networks.py", "tests/trainer/test_noise_objective.py")

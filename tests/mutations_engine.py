@@ -1,8 +1,8 @@
 """Breaks the engine in one user-visible place at a time and checks that tests fail.
 
 ``python tests/mutations_engine.py`` from the repository's root applies each mutation to a copy of the engine and runs
-the tests that are nearest to it; ``--only WORD`` and ``--every N`` take some of them. Ends with 1 if more survive than
-``--allowed`` (5 %). All of them take a quarter of an hour; the suite tries a few.
+the tests closest to it; ``--only WORD`` and ``--every N`` select some. The exit code is 1 if more than ``--allowed``
+(5 %) survive. All mutations take a quarter of an hour; the test suite tries a few.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PACKAGE = ROOT / "engine" / "animevid"
 
 
 def _those(file: str, tests: str, *changes: tuple[str, str, str]) -> tuple[Mutation, ...]:
-    """``file``, or where code has moved on, the module of the engine that has ``old``."""
+    """``file``, or if the code has moved, the module of the engine that has ``old``."""
     paths = tuple(f"tests/{name}" for name in tests.split())
     return tuple(Mutation(what, _holder(file, old), old, new, paths) for what, old, new in changes)
 
@@ -468,7 +468,7 @@ MUTATOR = Mutator(PACKAGE, PRELOADED, WORDS)
 
 
 def gone() -> list[Mutation]:
-    """The mutations whose place is no longer there, or there twice: they are to be written anew."""
+    """The mutations whose code snippet no longer occurs exactly once and must be rewritten."""
     return MUTATOR.gone(MUTATIONS)
 
 

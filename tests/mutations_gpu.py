@@ -1,7 +1,7 @@
 """Breaks the GPU path in one user-visible place at a time and checks that tests fail.
 
-``python tests/mutations_gpu.py`` from the repository's root, as ``mutations_engine.py``; half an hour on two cores, for
-most tests compile the stand-in for the driver. ``--only WORD`` takes some.
+``python tests/mutations_gpu.py`` from the repository's root, works like ``mutations_engine.py``; half an hour on two
+cores, since most tests compile a fake driver. ``--only WORD`` selects some.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A camera with RTSP (RFC 2326) and RTP interleaved in its connection; implements what a player needs."""
+"""An RTSP camera (RFC 2326) with RTP interleaved in the connection; implements only what a player needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import av
 
 
 class RtspStation:
-    """Plays one film to one caller, in real time, and hangs up. The packets are those of FFmpeg's RTP muxer."""
+    """Plays one video to one client, in real time, and disconnects. FFmpeg's RTP muxer makes the packets."""
 
     def __init__(self, film: Path) -> None:
         self._film = film
@@ -61,7 +61,7 @@ class RtspStation:
             address = f"rtp://127.0.0.1:{packets.getsockname()[1]}?rtcpport=1&pkt_size=1400"
             with av.open(str(self._film)) as film, av.open(address, "w", format="rtp") as output:
                 copy = output.add_stream_from_template(film.streams.video[0])
-                # H.264 as RTP carries it has its parameter sets in the stream.
+                # H.264 over RTP has its parameter sets in the stream.
                 annexb = av.BitStreamFilterContext("h264_mp4toannexb", film.streams.video[0], copy)
                 began = time.monotonic()
                 for packet in film.demux(video=0):

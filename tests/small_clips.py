@@ -1,4 +1,4 @@
-"""Makes small clips with PyAV, each with a chosen peculiarity that no real clip has."""
+"""Makes small clips with PyAV, each with a chosen property that no real clip has."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _counted(body: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What a clip is to be like. ``pts`` are ticks of ``time_base``; without them ``frames`` follow at ``rate``."""
+    """Description of a clip. ``pts`` are ticks of ``time_base``; without them ``frames`` follow at ``rate``."""
 
     width: int = 64
     height: int = 48
@@ -36,7 +36,7 @@ class ClipSpec:
     primaries: int = 2
     transfer: int = 2
     sample_aspect_ratio: Fraction = Fraction(1)
-    display_rotation: int = 0  # counter-clockwise, as FFmpeg's display matrix has it
+    display_rotation: int = 0  # counter-clockwise, as in FFmpeg's display matrix
     hflip: bool = False
     audio_codec: str | None = None
     audio_seconds: Fraction = Fraction(2, 5)
@@ -51,7 +51,7 @@ class ClipSpec:
 def test_card(width: int, height: int, number: int) -> np.ndarray:
     """RGB ``(H, W, 3)``: red top left, green top right, blue bottom left, grey bottom right, a bar that moves.
 
-    Which corner is which tells a turn from a mirror; the bar tells one frame from the next.
+    The corners distinguish a rotation from a mirroring; the bar distinguishes the frames.
     """
     image = np.zeros((height, width, 3), np.uint8)
     image[: height // 2, : width // 2] = (200, 30, 30)

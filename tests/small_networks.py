@@ -67,7 +67,7 @@ class Builder:
 def packed_network(
     *, width: int = 16, blocks: int = 2, n: object = "N", h: object = "H", w: object = "W", seed: int = 0
 ) -> bytes:
-    """A packed generator in small: 24 channels at 1/4, inverted residual blocks at 1/8, and back. Multiples of 8 px."""
+    """A small packed generator: 24 channels at 1/4, inverted residual blocks at 1/8, and back. Multiples of 8 px."""
     net = Builder(seed)
     stem = net.op("Relu", net.conv("input", 24, width))
     x = net.op("Relu", net.conv(stem, width, 2 * width, stride=2))

@@ -50,7 +50,7 @@ def tiny_perceptual(seed: int = 7) -> Vgg:
 
 
 def tiny_generator() -> nn.Module:
-    # No bias before the norm: its gradient is rounding noise, which Adam would blow up to full steps.
+    # No bias before the norm: its gradient is rounding noise, which Adam would amplify to full steps.
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1, bias=False),
         nn.InstanceNorm2d(8, affine=True),
@@ -151,7 +151,7 @@ def tiny_trainer(
 
 
 def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
-    """Every trained number of a run: networks and the average."""
+    """All trained values of a run: networks and the average."""
     found = {
         f"{name}.{key}": value.clone()
         for name, network in trainer.objective.networks.items()
@@ -162,7 +162,7 @@ def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 
 def differing(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> list[str]:
-    """Names whose tensors are not bit for bit equal."""
+    """Names of the tensors that are not bit-identical."""
     assert first.keys() == second.keys()
     return [name for name in first if not torch.equal(first[name], second[name])]
 

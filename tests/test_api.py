@@ -1,4 +1,4 @@
-"""Tests of the library's use in programs: conversion, iteration, progress and cancellation."""
+"""Tests of the Python API: conversion, iteration, progress and cancellation."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def test_an_open_stylizer_serves_several_conversions_and_stays_open(clip, packed
         for name in ("one.mp4", "two.mp4"):
             animevid.stylize(clip, tmp_path / name, style=stylizer, encoder=_lossless())
         stylizer(np.zeros((8, 8, 3), np.uint8))
-    # Frames, not bytes: an encoder with several threads need not write the same file twice.
+    # Compare frames, not bytes: an encoder with several threads may write different files.
     with open_source(tmp_path / "one.mp4") as one, open_source(tmp_path / "two.mp4") as two:
         for first, second in zip(one, two, strict=True):
             np.testing.assert_array_equal(first.planes.y, second.planes.y)
@@ -363,7 +363,7 @@ def test_the_version_is_that_of_the_package():
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_length_of_a_clip(packed_style, tmp_path):
-    """A clip of 20 times the length takes the memory of the short one, give or take a few buffers."""
+    """A clip 20 times as long takes as much memory as the short one, up to a few buffers."""
     short = write_clip(tmp_path / "short.mp4", frames=100, height=180, width=320, audio=False)
     long = loop_clip(short, tmp_path / "long.mp4", times=20)
     code = (

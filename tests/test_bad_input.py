@@ -27,7 +27,7 @@ EARLIER = b"the earlier output"
 
 @dataclass
 class Desk:
-    """A folder with a good clip, a good style and an earlier output in it."""
+    """A folder with a valid clip, a valid style and an earlier output."""
 
     folder: Path
     clip: Path
@@ -244,7 +244,7 @@ def test_an_earlier_output_survives_even_with_overwrite(name, desk, capfd):
 
 @contextlib.contextmanager
 def _small_disk(folder: Path):
-    """A file system of 64 KiB where we may mount one."""
+    """A file system of 64 KiB, if mounting is permitted."""
     disk = folder / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True)
@@ -270,7 +270,7 @@ def test_a_full_disk_leaves_the_earlier_output(desk, capfd):
 
 
 def test_a_full_disk_leaves_no_part_of_a_playlist(desk, capfd):
-    """FFmpeg's muxer of playlists takes no notice of a write that failed."""
+    """FFmpeg's playlist muxer ignores failed writes."""
     big = write_clip(desk.folder / "big.mp4", frames=120, height=240, width=320, audio=False)
     with _small_disk(desk.folder) as disk:
         target = disk / "out.m3u8"
@@ -283,7 +283,7 @@ def test_a_full_disk_leaves_no_part_of_a_playlist(desk, capfd):
 
 @pytest.mark.parametrize("name", ["out.mp4", "out.m3u8"])
 def test_a_file_size_limit_leaves_the_earlier_output(desk, name):
-    """The same where nothing may be mounted: the kernel refuses to let any file grow past 20 000 bytes."""
+    """The same without mounting: the kernel limits every file to 20 000 bytes."""
     big = write_clip(desk.folder / "big.mp4", frames=60, height=240, width=320, audio=False)
     out = desk.folder / name
     out.write_bytes(EARLIER)

@@ -23,7 +23,7 @@ _PAGES = _ROOT / "docs"
 
 @pytest.fixture(scope="module")
 def api_page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page of the API, from a strict build of all pages."""
+    """The API page, from a strict build of all pages."""
     if importlib.util.find_spec("mkdocs") is None or importlib.util.find_spec("mkdocstrings") is None:
         pytest.skip('the pages are built with pip install ".[docs]"')
     site = tmp_path_factory.mktemp("site")

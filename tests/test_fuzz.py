@@ -1,4 +1,4 @@
-"""Runs a few reproducible seconds of ``make fuzz``, and every input that failed once."""
+"""Runs a few reproducible seconds of ``make fuzz``, and every input that failed before."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_mutated_inputs_of_each_kind_do_no_harm(seeds: Path) -> None:
 
 @pytest.mark.parametrize("harm", ["raise", "exit", "hang", "left"])
 def test_harm_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
-    """A worker that is given what raises, ends the process, hangs or leaves a file behind."""
+    """Workers report inputs that raise, end the process, hang or leave a file behind."""
     monkeypatch.setattr(fuzz, "MAX_SECONDS", 0.3)
     code = {
         "raise": "raise KeyError('x')",

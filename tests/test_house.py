@@ -8,7 +8,7 @@ from pathlib import Path
 
 _ENGINE = Path(__file__).resolve().parent.parent / "engine"
 
-#: A module may import from rooms of its own level and below, never from above.
+#: A module may import from packages of its own level and below, never from above.
 _LEVELS = (
     ("errors", "redaction", "confinement", "left_overs", "suggestions", "values", "declare", "options"),
     ("pixels",),
@@ -30,7 +30,7 @@ def modules() -> dict[str, Path]:
 
 
 def running_code(node: ast.AST) -> Iterator[ast.AST]:
-    """Everything below ``node`` but what only a type checker reads."""
+    """All nodes below ``node``, except code for type checkers only."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
             continue
@@ -39,7 +39,7 @@ def running_code(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def imports(known: dict[str, Path]) -> dict[str, set[str]]:
-    """For each module those that it imports, at its top or inside a function."""
+    """For each module, the modules that it imports, at its top or inside a function."""
     graph = {}
     for module, path in known.items():
         found = set()
@@ -53,7 +53,7 @@ def imports(known: dict[str, Path]) -> dict[str, set[str]]:
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
-    """Groups of modules that import each other, whether directly or through others."""
+    """Groups of modules that import each other, directly or indirectly."""
 
     def reachable(start: str) -> set[str]:
         seen: set[str] = set()

@@ -1,6 +1,6 @@
 """Nothing leaves the machine: no DNS lookup, no connection, and only requested files are written.
 
-Every system call that could is watched with strace, in all processes and native libraries.
+strace records all relevant system calls, in all processes and native libraries.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _own_addresses() -> list[str]:
-    """This machine's own, to which WebRTC's packets go as to loopback."""
+    """This machine's own addresses: WebRTC sends packets to them as to loopback."""
     try:
         from aioice.ice import get_host_addresses
     except ImportError:
@@ -53,7 +53,7 @@ def _own_addresses() -> list[str]:
 
 
 class Watched:
-    """What a program did: ``calls`` abroad, and ``files`` that it made outside the folder ``allowed``."""
+    """What a program did: network ``calls``, and ``files`` that it created outside the folder ``allowed``."""
 
     def __init__(self, trace: Path, allowed: Path, home: Path) -> None:
         self.calls: list[str] = []
@@ -79,7 +79,7 @@ class Watched:
 
 @pytest.fixture
 def watch(tmp_path: Path) -> Callable[..., Watched]:
-    """Run ``python -m ARGUMENTS`` under strace with a home of its own; ``until`` a file is there, then Ctrl-C."""
+    """Run ``python -m ARGUMENTS`` under strace with its own home; with ``until``, Ctrl-C once that file exists."""
 
     def run(*arguments: str, until: Callable[[str], bool] | None = None, code: str | None = None) -> Watched:
         strace = _strace()

@@ -27,7 +27,7 @@ def _aged(path: Path) -> Path:
 
 @pytest.fixture
 def left(tmp_path: Path) -> list[Path]:
-    """Hidden files and a folder of other outputs, as killed runs leave them."""
+    """Hidden files and a folder of other outputs, as left by killed runs."""
     folder = tmp_path / ".frames.0123abcd.part"
     folder.mkdir()
     (folder / "0001.png").write_bytes(b"half")

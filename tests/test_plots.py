@@ -15,7 +15,7 @@ from benchmarks import plots
 
 _ROOT = Path(__file__).resolve().parent.parent
 _SVG = "{http://www.w3.org/2000/svg}"
-#: What measures nothing, or draws images instead.
+#: Scripts that measure nothing, or draw images instead.
 _NO_PLOT = {"__init__", "plots", "readme", "clips", "machine", "naive", "gpu_carry"} | {
     *("cards", "gallery", "sheets", "study"),
 }
