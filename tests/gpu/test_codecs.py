@@ -112,8 +112,9 @@ def _install_nvdec(bit_depth: int = 8) -> FakeNvdec:
     decode = VideoSource._decode_packet
 
     def decode_packet(self: VideoSource, packet: Any) -> list[Any]:
-        if not self._decoder.is_open:
-            fake.asked = dict(self._decoder.options or {})
+        decoder = self._stream.codec_context  # the one that ``_decoder`` begins with
+        if not decoder.is_open:
+            fake.asked = dict(decoder.options or {})
         frames = decode(self, packet)
         if not self._device_asked:
             return frames

@@ -125,7 +125,7 @@ def test_edges_that_the_container_leaves_out_are_cut(tmp_path: Path) -> None:
     with_clean_aperture(film, width=128, height=96, x=8)  # 24 px left, 8 right
     with open_source(film) as source:
         assert (source.info.display_width, source.info.width) == (128, 160)
-        assert any("are cut (24 left, 0 top, 8 right, 0 bottom)" in line for line in source.info.notices)
+        assert any("is applied (24 left, 0 top, 8 right, 0 bottom)" in line for line in source.info.notices)
         planes = next(iter(source)).planes
     assert planes.y.max() < 60  # nothing of the white edge
 

@@ -194,7 +194,7 @@ def test_a_single_damaged_image_is_an_error(card):
 
 
 def test_one_image_is_asked_of_a_film(make_clip, tmp_path):
-    with pytest.raises(UsageError, match="film"):
+    with pytest.raises(UsageError, match="the source is a video"):
         pass_through(make_clip("even.mp4"), tmp_path / "out.png")
 
 

@@ -46,8 +46,7 @@ class Style:
         path (Path): the file.
         allow_int8 (bool): whether its INT8 file may be used if that is faster (the style was chosen by name only).
         has_card (bool): whether the file has a card. ``list_styles`` also lists files without one, and does not run
-        them
-            to infer it; ``with_card`` does.
+            them to infer it; ``with_card`` does.
     """
 
     card: StyleCard
