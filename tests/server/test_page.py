@@ -78,7 +78,7 @@ def press_in_notice(driver: Any, kind: str, label: str) -> None:
 @pytest.mark.parametrize(
     ("error", "advice"),
     [
-        ("NotAllowedError", "Allow it with the camera sign"),
+        ("NotAllowedError", "Allow it with the camera icon"),
         ("NotFoundError", "Plug one in"),
         ("NotReadableError", "Close it there"),
     ],
