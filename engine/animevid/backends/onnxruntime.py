@@ -100,6 +100,8 @@ class OnnxRuntimeBackend(Backend):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = onnxruntime.InferenceSession(model, options, providers=providers)
+            for value in (*session.get_inputs(), *session.get_outputs()):
+                _ = value.name, value.shape  # names that are not UTF-8 raise here, and nowhere later
         except Exception as error:  # the only base of its exception classes is Exception
             raise BackendError(f"ONNX Runtime refuses the style {card.name!r} ({one_line(error)})") from error
         if len(session.get_inputs()) != 1 or not session.get_outputs():

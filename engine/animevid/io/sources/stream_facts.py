@@ -18,6 +18,7 @@ from animevid.io.source import Chapter, SourceInfo, StreamInfo
 from animevid.pixels.colour import Colour
 from animevid.pixels.device import software_format
 from animevid.pixels.planes import PlanesYUV420
+from animevid.redaction import printable
 
 #: Anamorphic video comes near 3.
 _WIDEST_PIXEL = Fraction(16)
@@ -35,11 +36,17 @@ def describe_stream(stream: Any) -> StreamInfo:
         index=stream.index,
         kind=stream.type or "unknown",
         codec=codec,
-        language=stream.metadata.get("language"),
-        title=stream.metadata.get("title"),
+        language=_text(stream, "language"),
+        title=_text(stream, "title"),
         is_default=bool(stream.disposition & Disposition.default),
         is_cover=bool(stream.disposition & Disposition.attached_pic),
     )
+
+
+def _text(stream: Any, key: str) -> str | None:
+    """A tag for messages: a damaged file may hold control characters."""
+    value = stream.metadata.get(key)
+    return None if value is None else printable(value)
 
 
 def container_colour(stream: Any) -> Colour:
