@@ -133,6 +133,15 @@ def test_a_playlist_on_a_server_that_crashes_ffmpeg_is_refused(server, name):
         open_source(f"{address}/{name}.m3u8?token=1")
 
 
+def test_a_playlist_on_a_server_that_is_too_large_is_refused(server):
+    from animevid.errors import InputError
+
+    address, folder = server
+    (folder / "big.m3u8").write_bytes(b"#EXTM3U\n" + b"#\n" * (5 << 20))
+    with pytest.raises(InputError, match="larger than any playlist"):
+        open_source(f"{address}/big.m3u8?token=1")
+
+
 def test_a_file_address_is_a_file(make_clip):
     clip = make_clip("even.mp4")
     assert len(read_frames(f"file://{clip}")) == 10

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from animevid.errors import AnimevidError, TrainingError
 
@@ -51,7 +50,7 @@ def failing_together(world: World) -> Iterator[None]:
     raise TrainingError(message if everywhere else f"process {rank} of {world.size}: {message}") from failure
 
 
-def agree(settings: Mapping[str, Any], folders: Mapping[str, Path | None], world: World) -> None:
+def agree(settings: Mapping[str, object], folders: Mapping[str, Path | None], world: World) -> None:
     """Check that all processes have the same ``settings`` and the same images.
 
     Args:
@@ -83,7 +82,7 @@ def check_resumed(step: int, folder: Path, world: World) -> None:
             )
 
 
-def inputs_of(settings: Mapping[str, Any], folders: Mapping[str, Path | None]) -> Inputs:
+def inputs_of(settings: Mapping[str, object], folders: Mapping[str, Path | None]) -> Inputs:
     """The inputs of this process. Reads every file once.
 
     Raises:

@@ -12,8 +12,8 @@ the checkpoint.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from animevid.errors import TrainingError
@@ -156,7 +156,7 @@ class AdaController:
             self._sign_sum, self._steps, self._images = 0.0, 0, 0
         return self.p
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, float]:
         """Plain numbers, for a checkpoint's JSON."""
         return {
             "p": self.p,
@@ -166,7 +166,7 @@ class AdaController:
             "images": self._images,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
         self.p = float(state["p"])
         self.overfitting = float(state["overfitting"])
         self._sign_sum = float(state["sign_sum"])
@@ -192,10 +192,10 @@ class AdaptiveAugment:
         """Pass D's logits of augmented real images, once per D step."""
         self.controller.update(real_logits)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, float]:
         return self.controller.state_dict()
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
         self.controller.load_state_dict(state)
 
 

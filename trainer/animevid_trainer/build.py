@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -34,7 +33,7 @@ from animevid_trainer.validation import StudentValidation, StyleValidation, Vali
 log = logging.getLogger(__name__)
 
 
-def config_of(recipe: Recipe, settings: DataSettings, plan: Plan, *, teacher_key: str = "") -> Mapping[str, Any]:
+def config_of(recipe: Recipe, settings: DataSettings, plan: Plan, *, teacher_key: str = "") -> Mapping[str, object]:
     """Return the configuration that a resumed run must not change (except for lengths, see ``Trainer``)."""
     return {
         "plan": [[place.phase.name, place.steps] for place in plan.spans],
@@ -171,7 +170,7 @@ def make_validation(
 
 def about_run(
     recipe: Recipe, settings: DataSettings, data: RunData, *, teacher: str | None, start_from: Path | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Further entries of ``run.json``: paths and numbers of images, and unreadable files."""
     return {
         "summary": recipe.summary,

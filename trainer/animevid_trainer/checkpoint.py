@@ -29,10 +29,11 @@ _STATE = "state.json"
 _BEST = "best.json"
 _NAME = re.compile(r"^step-(\d{8})$")
 
-State = Any  # a tree of dict, list, tuple, str, int, float, bool, None, Tensor and NumPy array
+#: A tree of dict, list, tuple, str, int, float, bool, None, Tensor and NumPy array; whoever reads it knows its shape.
+State = Any
 
 
-def encode_tree(tree: State, tensors: dict[str, torch.Tensor], path: str = "") -> Any:
+def encode_tree(tree: State, tensors: dict[str, torch.Tensor], path: str = "") -> State:
     """The JSON form of ``tree``; its tensors are put into ``tensors`` under their paths."""
     match tree:
         case torch.Tensor():
@@ -62,7 +63,7 @@ def encode_tree(tree: State, tensors: dict[str, torch.Tensor], path: str = "") -
             raise TypeError(f"{path}: a checkpoint cannot hold a {type(tree).__name__}")
 
 
-def decode_tree(encoded: Any, tensors: Mapping[str, torch.Tensor]) -> State:
+def decode_tree(encoded: State, tensors: Mapping[str, torch.Tensor]) -> State:
     """Undo :func:`encode_tree`."""
     match encoded:
         case {"$tensor": path}:
@@ -208,7 +209,7 @@ def prune_checkpoints(folder: Path, *, keep_last: int) -> list[Path]:
 
 
 def changed_settings(
-    before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "", *, leaving_out: Collection[str] = ()
+    before: Mapping[str, object], now: Mapping[str, object], prefix: str = "", *, leaving_out: Collection[str] = ()
 ) -> list[str]:
     """Return the differences of two configurations: ``["crop_px: 256 -> 128", ...]``.
 
@@ -246,10 +247,11 @@ def changed_past(before: Sequence[Sequence[Any]], now: Sequence[Sequence[Any]], 
     return changes
 
 
-def _by_name(value: Any) -> Any:
-    tables = isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value)
-    return {item["name"]: item for item in value} if tables else value
+def _by_name(value: object) -> object:
+    if isinstance(value, list) and value and all(isinstance(item, dict) and "name" in item for item in value):
+        return {item["name"]: item for item in value}
+    return value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "absent" if value is None else "a table" if isinstance(value, dict) else str(value)

@@ -12,8 +12,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -42,15 +41,15 @@ def crops(count: int, crop_px: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
 def train(device: str, *, steps: int, mixed: bool, batch: int = _BATCH, crop_px: int = _CROP_PX) -> LumaUNet:
     """A student after ``steps`` steps, from the same start on every device."""
     torch.manual_seed(0)
-    student: Any = LumaUNet().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    student = LumaUNet()
+    student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     step = stepper(student, device, mixed=mixed, batch=batch, crop_px=crop_px)
     for _ in range(steps):
         step()
-    trained: LumaUNet = student
-    return trained
+    return student
 
 
-def stepper(student: LumaUNet, device: str, *, mixed: bool, batch: int, crop_px: int) -> Any:
+def stepper(student: LumaUNet, device: str, *, mixed: bool, batch: int, crop_px: int) -> Callable[[], None]:
     """A function that makes one step: forward, the objective of ``distill``, backward, AdamW."""
     photo, teacher = (part.to(device).contiguous(memory_format=torch.channels_last) for part in crops(batch, crop_px))
     optimizer = torch.optim.AdamW(student.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-4)
@@ -72,7 +71,7 @@ def stepper(student: LumaUNet, device: str, *, mixed: bool, batch: int, crop_px:
     return step
 
 
-def findings(device: str, seconds: float) -> Iterator[dict[str, Any]]:
+def findings(device: str, seconds: float) -> Iterator[dict[str, str | bool | None]]:
     """The findings, in order."""
     photo, _ = crops(_BATCH, _CROP_PX, seed=1)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
@@ -91,7 +90,8 @@ def findings(device: str, seconds: float) -> Iterator[dict[str, Any]]:
 
 
 def _images_a_second(device: str, seconds: float) -> float:
-    student: Any = LumaUNet().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    student = LumaUNet()
+    student.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     step = stepper(student, device, mixed=True, batch=_TIMED_BATCH, crop_px=_TIMED_CROP_PX)
 
     def wait() -> None:

@@ -11,11 +11,13 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,10 @@ def broadcast_weights(networks: Iterable[nn.Module], world: World) -> None:
                 dist.broadcast(tensor, 0)
 
 
-def gather(value: Any, world: World) -> list[Any]:
+def gather(value: _T, world: World) -> list[_T]:
     """``value`` of every process, by rank; on every process."""
     if world.size == 1:
         return [value]
-    values: list[Any] = [None] * world.size
+    values = [value] * world.size
     dist.all_gather_object(values, value)
     return values

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
+
+
+class EmaState(TypedDict):
+    """An :class:`Ema` in a checkpoint."""
+
+    updates: int
+    shadow: dict[str, Tensor]
 
 
 class Ema:
@@ -45,11 +53,11 @@ class Ema:
         finally:
             network.load_state_dict(own)
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> EmaState:
         return {"updates": self.updates, "shadow": dict(self.shadow)}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        self.updates = int(state["updates"])  # type: ignore[call-overload]
+    def load_state_dict(self, state: EmaState) -> None:
+        self.updates = int(state["updates"])
         shadow = state["shadow"]
         assert isinstance(shadow, dict)
         for name, tensor in self.shadow.items():

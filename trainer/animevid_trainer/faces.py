@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from animevid.errors import TrainingError
 
 from animevid_trainer.data.images import Image, ImageStore, shrink_to
@@ -64,7 +64,7 @@ def open_detector(weights: Path) -> Detector:
 
 def _yunet(weights: Path) -> Detector:
     try:
-        network: Any = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), _YUNET_SCORE, _YUNET_OVERLAP)
+        network = cv2.FaceDetectorYN.create(str(weights), "", (320, 320), _YUNET_SCORE, _YUNET_OVERLAP)
     except cv2.error as error:
         raise TrainingError(f"face detector {str(weights)!r} is no network that OpenCV reads ({error.err})") from error
 
@@ -78,7 +78,7 @@ def _yunet(weights: Path) -> Detector:
     return detect
 
 
-def in_style(stylizer: Callable[[Image], Any]) -> Stylize:
+def in_style(stylizer: Callable[[Image], npt.ArrayLike]) -> Stylize:
     """Runs ``animevid.Stylizer`` on images of any size by padding to even sides."""
 
     def stylize(image: Image) -> Image:

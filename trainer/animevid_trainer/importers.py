@@ -33,7 +33,7 @@ from animevid_trainer.colourspace import rgb_to_packed
 from animevid_trainer.export import check_parity
 from animevid_trainer.generators import make_generator
 from animevid_trainer.generators.base import Upsampling
-from animevid_trainer.generators.luma_unet import LumaUNet
+from animevid_trainer.generators.luma_unet import LumaUNet, options_of_weights
 
 #: An imported network and its ONNX reference may differ by half an 8-bit code anywhere (outputs in [-1, 1]).
 TWIN_BOUND = Bound(4e-3, 5e-4)
@@ -80,7 +80,11 @@ def import_weights(
     elif "conv01_1.weight" in state:
         candidates = [_load("cartoongan", cartoongan_state(state), source, norm="instance", norm_epsilon=1e-9)]
     elif "enter.weight" in state:
-        candidates = [_load("luma-unet", state, source, **_luma_unet_options(state, source))]
+        try:
+            options = options_of_weights(state)
+        except (KeyError, IndexError) as error:
+            raise TrainingError(f"{str(source)!r} is not a whole luma-unet: {error} is missing") from error
+        candidates = [_load("luma-unet", state, source, **options)]
         student = candidates[0].generator
         assert isinstance(student, LumaUNet)
         if images:
@@ -164,24 +168,6 @@ def cartoongan_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name in renamed and renamed[name].ndim > axis:
             renamed[name] = renamed[name].flip(axis)
     return renamed
-
-
-def _luma_unet_options(state: Mapping[str, Tensor], source: Path) -> dict[str, int]:
-    """The widths and depths of the luma-unet that ``state`` belongs to."""
-    try:
-        options = {
-            width: int(state[f"{layer}.weight"].shape[0])
-            for width, layer in (
-                ("top", "stem"), ("middle", "down1"), ("bottom", "down2"), ("head", "head"), ("line", "enter"),
-            )
-        }  # fmt: skip
-    except (KeyError, IndexError) as error:
-        raise TrainingError(f"{str(source)!r} is not a whole luma-unet: {error} is missing") from error
-
-    def count(prefix: str) -> int:
-        return len({name.split(".")[1] for name in state if name.startswith(f"{prefix}.")})
-
-    return {**options, "line_convs": count("lines"), "middle_blocks": count("mid"), "deep_blocks": count("deep")}
 
 
 def _load(name: str, state: Mapping[str, Tensor], source: Path, **options: bool | int | float | str) -> Imported:

@@ -7,6 +7,7 @@ one thread, two ``Resize`` take 0.49 ms before and 0.08 ms after the rewrite, th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -115,15 +116,15 @@ class _Moves:
         return steps[2]
 
 
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+def _attributes(node: onnx.NodeProto) -> dict[str, object]:
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def _same_scale(first: onnx.NodeProto, second: onnx.NodeProto, values: dict[str, npt.NDArray[Any]]) -> bool:
+def _same_scale(first: onnx.NodeProto, second: onnx.NodeProto, values: Mapping[str, npt.NDArray[np.generic]]) -> bool:
     return all(np.array_equal(values[a], values[b]) for a, b in zip(first.input[1:], second.input[1:], strict=True))
 
 
-def _is_nearest_twice(node: onnx.NodeProto, values: dict[str, npt.NDArray[Any]]) -> bool:
+def _is_nearest_twice(node: onnx.NodeProto, values: Mapping[str, npt.NDArray[np.generic]]) -> bool:
     if node.op_type != "Resize" or len(node.input) != 3 or _attributes(node).get("mode") != b"nearest":
         return False
     return np.array_equal(values.get(node.input[2], ()), (1.0, 1.0, 2.0, 2.0))

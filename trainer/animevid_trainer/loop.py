@@ -30,9 +30,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NotRequired, Protocol, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from animevid.errors import TrainingError
 from torch import Tensor, nn
@@ -40,6 +41,7 @@ from torch import Tensor, nn
 from animevid_trainer.agreement import check_resumed, failing_together
 from animevid_trainer.cadence import Cadence, Every
 from animevid_trainer.checkpoint import (
+    State,
     changed_past,
     changed_settings,
     latest_checkpoint,
@@ -53,7 +55,7 @@ from animevid_trainer.checkpoint import (
 from animevid_trainer.data.batches import Batch, BatchSource, Prefetcher
 from animevid_trainer.data.images import Image
 from animevid_trainer.distributed import SINGLE, World, average, average_gradients, broadcast_weights, gather
-from animevid_trainer.ema import Ema
+from animevid_trainer.ema import Ema, EmaState
 from animevid_trainer.precision import Precision, choose_precision
 from animevid_trainer.progress import RAW, Progress
 from animevid_trainer.sample_grid import write_photo_grid
@@ -121,11 +123,11 @@ class Objective(Protocol):
         generator from noise: latents -> images."""
         ...
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, State]:
         """State other than the networks (an image pool, an augmentation probability)."""
         ...
 
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+    def load_state_dict(self, state: Mapping[str, State]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,28 @@ class StepRequests:
     save: bool = False
 
 
+class RandomStates(TypedDict):
+    """The state of each random generator."""
+
+    python: tuple[object, ...]
+    numpy: tuple[str, npt.NDArray[np.uint32], int, int, float]
+    torch: Tensor
+    cuda: NotRequired[Tensor]
+
+
+class RunState(TypedDict):
+    """What a checkpoint holds; ``random`` has an entry for each process."""
+
+    config: Mapping[str, State]
+    networks: dict[str, dict[str, Tensor]]
+    ema: EmaState | None
+    optimizers: dict[str, dict[str, State]]
+    scaler: dict[str, State]
+    objective: dict[str, State]
+    random: list[RandomStates]
+    data: dict[str, int]
+
+
 class Means:
     """Means of terms, each over the steps in which it occurred."""
 
@@ -197,10 +221,10 @@ def choose_device(name: str, world: World) -> torch.device:
     return torch.device(name)
 
 
-def random_states() -> dict[str, Any]:
+def random_states() -> RandomStates:
     """The state of the random generators of Python, NumPy, torch and CUDA."""
     name, keys, position, has_gauss, cached = np.random.get_state()
-    states: dict[str, Any] = {
+    states: RandomStates = {
         "python": random.getstate(),
         "numpy": (name, np.asarray(keys), int(position), int(has_gauss), float(cached)),
         "torch": torch.get_rng_state(),
@@ -210,7 +234,7 @@ def random_states() -> dict[str, Any]:
     return states
 
 
-def restore_random_states(states: Mapping[str, Any]) -> None:
+def restore_random_states(states: RandomStates) -> None:
     random.setstate(states["python"])
     np.random.set_state(states["numpy"])
     torch.set_rng_state(states["torch"])
@@ -241,8 +265,8 @@ class Trainer:
         folder: Path,
         settings: LoopSettings,
         *,
-        config: Mapping[str, Any],
-        about: Mapping[str, Any] | None = None,
+        config: Mapping[str, State],
+        about: Mapping[str, State] | None = None,
         world: World = SINGLE,
         sample_photos: Iterable[Image] = (),
         write_sample_grid: WriteSampleGrid | None = None,
@@ -292,7 +316,7 @@ class Trainer:
     def _parameters(self, item: OptimizerSettings) -> list[nn.Parameter]:
         return [p for name in item.networks for p in self.objective.networks[name].parameters()]
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> RunState:
         """Return everything that the next step depends on."""
         return {
             "config": self.config,
@@ -305,7 +329,7 @@ class Trainer:
             "data": {"next_step": self.step},
         }
 
-    def load_state(self, step: int, state: Mapping[str, Any]) -> None:
+    def load_state(self, step: int, state: RunState) -> None:
         """Restore a checkpoint's state.
 
         Raises:
@@ -327,7 +351,7 @@ class Trainer:
             seed_everything(self.settings.seed + step, self.world.rank)
         self.step = int(state["data"]["next_step"])
 
-    def _check_config(self, step: int, before: Mapping[str, Any]) -> None:
+    def _check_config(self, step: int, before: Mapping[str, State]) -> None:
         if before.get("recipe") != self.config.get("recipe"):
             raise TrainingError(
                 f"{str(self.folder)!r} holds a run of recipe {before.get('recipe')!r}, "
@@ -523,7 +547,7 @@ class Trainer:
     def _describe_run(self, *, resumed_from: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "run.json"
-        history: list[dict[str, Any]] = []
+        history: list[dict[str, object]] = []
         if path.exists():
             with contextlib.suppress(ValueError, KeyError):
                 history = json.loads(path.read_text())["sessions"]
@@ -559,7 +583,7 @@ def _frozen(networks: Iterable[nn.Module]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def describe_session(threads: int = 0) -> dict[str, Any]:
+def describe_session(threads: int = 0) -> dict[str, object]:
     """When, where and with which versions a session of a run began."""
     versions: dict[str, str] = {"python": platform.python_version()}
     for package in ("animevid", "torch", "numpy", "opencv-python-headless", "safetensors"):

@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from animevid_trainer.data.images import Image
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +76,7 @@ class Progress:
         self._on_notice = on_notice
         self._wants_tensorboard = tensorboard
         self._file: TextIO | None = None
-        self._board: Any = None
+        self._board: SummaryWriter | None = None
         self._first_step = self._steps = 0
         self._started = 0.0
 
@@ -141,12 +144,12 @@ class Progress:
         if self._board is not None:
             self._board.add_image(name, image, step, dataformats="HWC")
 
-    def _write(self, record: Mapping[str, Any]) -> None:
+    def _write(self, record: Mapping[str, object]) -> None:
         assert self._file is not None
         self._file.write(json.dumps(record) + "\n")
 
 
-def _open_tensorboard(folder: Path, first_step: int) -> Any:
+def _open_tensorboard(folder: Path, first_step: int) -> SummaryWriter | None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -253,19 +252,23 @@ def _input_name(model: bytes) -> str:
     return str(onnx.load_from_string(model).graph.input[0].name)
 
 
+#: The input's name -> a batch.
+Feed = dict[str, npt.NDArray[np.float32]]
+
+
 class _Reader:
     """ONNX Runtime's ``CalibrationDataReader`` protocol: one feed a call, then ``None``."""
 
     def __init__(self, tensors: Sequence[npt.NDArray[np.float32]], name: str) -> None:
-        self._feeds: Iterator[dict[str, Any]] = iter([{name: tensor} for tensor in tensors])
+        self._feeds: Iterator[Feed] = iter([{name: tensor} for tensor in tensors])
 
-    def get_next(self) -> dict[str, Any] | None:
+    def get_next(self) -> Feed | None:
         return next(self._feeds, None)
 
     def __iter__(self) -> _Reader:
         return self
 
-    def __next__(self) -> dict[str, Any]:
+    def __next__(self) -> Feed:
         return next(self._feeds)
 
     def set_range(self, start_index: int, end_index: int) -> None:
@@ -326,7 +329,7 @@ def _fit_weights(proto: onnx.ModelProto, source: onnx.ModelProto) -> None:
     tensors = {initializer.name: initializer for initializer in proto.graph.initializer}
     makers = {node.output[0]: node for node in proto.graph.node if node.op_type == "DequantizeLinear"}
 
-    def put(name: str, value: npt.NDArray[Any]) -> None:
+    def put(name: str, value: npt.NDArray[np.generic]) -> None:
         tensors[name].CopyFrom(onnx.numpy_helper.from_array(value, name))
 
     for node in proto.graph.node:
@@ -344,7 +347,7 @@ def _fit_weights(proto: onnx.ModelProto, source: onnx.ModelProto) -> None:
             put(maker.input[1], new)
 
 
-def largest_neighbours(weight: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def largest_neighbours(weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """For each output channel of ``(O, I, kH, kW)``: the largest magnitude of one weight, or of the sum of two
     neighbours of the same sign.
 

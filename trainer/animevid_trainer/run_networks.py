@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from animevid.styles.card import Layout
@@ -21,6 +20,7 @@ from animevid_trainer.plan import Plan
 from animevid_trainer.precision import has_bf16
 from animevid_trainer.recipes import Recipe
 from animevid_trainer.recipes.noise import sized
+from animevid_trainer.registry import Option
 
 
 class RgbGenerator(nn.Module):
@@ -80,8 +80,10 @@ def make_objective(
         perceptual = make_perceptual_of(recipe, device=device)
 
     def discriminator() -> nn.Module:
-        options: dict[str, Any] = sized(recipe, recipe.discriminator_options, recipe.discriminator)
+        options: dict[str, Option | Perceptual] = {}
+        options |= sized(recipe, recipe.discriminator_options, recipe.discriminator)
         if recipe.discriminator == "projected":
+            assert perceptual is not None  # the recipe uses one
             options["perceptual"] = perceptual
         if recipe.conditional:
             options["channels"] = 6

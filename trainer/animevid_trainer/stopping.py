@@ -8,7 +8,6 @@ import socket
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
 _NAMES = ("SIGTERM", "SIGINT", "SIGHUP")
 _NUMBERS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
@@ -28,7 +27,9 @@ class StopRequest:
     def __init__(self, on_stop: Callable[[], None] | None = None) -> None:
         self.asked = False
         self._on_stop = on_stop
-        self._before: dict[signal.Signals, Any] = {}
+        self._before: dict[
+            signal.Signals, signal.Handlers | Callable[[int, FrameType | None], object] | int | None
+        ] = {}
         self._sockets: tuple[socket.socket, socket.socket] | None = None
         self._thread: threading.Thread | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -121,6 +122,16 @@ def check_batch(batch: Tensor, card: StyleCard) -> None:
         raise UsageError(f"{(height, width) = } px: the style {card.name!r} takes {card.fixed_size_px} only")
     if height % card.size_multiple or width % card.size_multiple:
         raise UsageError(f"{(height, width) = } px: the style {card.name!r} takes multiples of {card.size_multiple}")
+
+
+def run_in_pieces(batch: Tensor, size: int, run: Callable[[Tensor], Tensor]) -> Tensor:
+    """``batch`` through a network that takes exactly ``size`` frames at once; the last piece is padded."""
+    pieces = []
+    for start in range(0, len(batch), size):
+        piece = batch[start : start + size]
+        filled = np.concatenate([piece, *[piece[-1:]] * (size - len(piece))]) if len(piece) < size else piece
+        pieces.append(run(filled)[: len(piece)])
+    return np.concatenate(pieces)
 
 
 def check_output(output: Tensor, batch: Tensor, card: StyleCard) -> None:

@@ -19,7 +19,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from types import ModuleType
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -29,6 +30,9 @@ from animevid.errors import BackendError, UsageError
 from animevid.styles.card import StyleCard
 from animevid.styles.folders import cache_folder
 
+if TYPE_CHECKING:
+    import MNN
+
 _LOG = logging.getLogger(__name__)
 _CONVERT = "import sys, _tools; _tools.mnnconvert(sys.argv)"
 _CONVERT_SECONDS = 120
@@ -37,10 +41,12 @@ _CONVERT_SECONDS = 120
 class MnnBackend(Backend):
     name: ClassVar[str] = "mnn"
 
-    def __init__(self, mnn: Any, interpreter: Any, session: Any, card: StyleCard, *, description: str) -> None:
+    def __init__(
+        self, mnn: ModuleType, interpreter: MNN.Interpreter, session: MNN.Session, card: StyleCard, *, description: str
+    ) -> None:
         self._mnn = mnn
-        self._interpreter: Any = interpreter
-        self._session: Any = session
+        self._interpreter: MNN.Interpreter | None = interpreter
+        self._session: MNN.Session | None = session
         self._card = card
         self._description = description
         self._shape: tuple[int, ...] = ()
@@ -98,18 +104,19 @@ class MnnBackend(Backend):
             self._session = self._interpreter = None
 
     def _run(self, batch: Tensor) -> Tensor:
-        mnn = self._mnn
-        given = self._interpreter.getSessionInput(self._session)
+        mnn, interpreter, session = self._mnn, self._interpreter, self._session
+        assert interpreter is not None  # run() refuses a closed backend
+        given = interpreter.getSessionInput(session)
         if batch.shape != self._shape:
-            self._interpreter.resizeTensor(given, batch.shape)
-            self._interpreter.resizeSession(self._session)
+            interpreter.resizeTensor(given, batch.shape)
+            interpreter.resizeSession(session)
             self._shape = batch.shape
         # Both layouts come from an ONNX graph, whose axes MNN keeps in order under the name "Caffe".
         source = mnn.Tensor(batch.shape, mnn.Halide_Type_Float, batch, mnn.Tensor_DimensionType_Caffe)
         given.copyFrom(source)
-        if self._interpreter.runSession(self._session) != 0:
+        if interpreter.runSession(session) != 0:
             raise RuntimeError("runSession did not succeed")
-        result = self._interpreter.getSessionOutput(self._session)
+        result = interpreter.getSessionOutput(session)
         shape = result.getShape()
         host = mnn.Tensor(shape, mnn.Halide_Type_Float, np.empty(shape, np.float32), mnn.Tensor_DimensionType_Caffe)
         result.copyToHostTensor(host)

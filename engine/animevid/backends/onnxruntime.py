@@ -19,11 +19,12 @@ import logging
 import re
 import threading
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from functools import partial
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from animevid.backends.base import Backend, Tensor, check_batch, check_output, one_line
+from animevid.backends.base import Backend, Tensor, check_batch, check_output, one_line, run_in_pieces
 from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, DeviceError, UsageError
 from animevid.styles.card import StyleCard
@@ -63,7 +64,7 @@ class OnnxRuntimeBackend(Backend):
         first = given.shape[0] if given.shape else None
         self._fixed_batch = first if isinstance(first, int) and first > 0 else None
         #: The run options that can stop each running call.
-        self._running: set[Any] = set()
+        self._running: set[onnxruntime.RunOptions] = set()
         self._max_seconds = max_seconds
 
     @classmethod
@@ -139,7 +140,7 @@ class OnnxRuntimeBackend(Backend):
             raise BackendError(f"the backend of {self._card.name!r} is closed; open another")
         check_batch(batch, self._card)
         if self._fixed_batch is not None and self._fixed_batch != len(batch):
-            return self._run_in_pieces(session, batch, self._fixed_batch)
+            return run_in_pieces(batch, self._fixed_batch, partial(self._run_once, session))
         return self._run_once(session, batch)
 
     def interrupt(self) -> None:
@@ -160,7 +161,7 @@ class OnnxRuntimeBackend(Backend):
             timer.start()
         self._running.add(run)
         try:
-            output: Any = session.run([self._output_name], {self._input_name: batch}, run)[0]
+            output = session.run([self._output_name], {self._input_name: batch}, run)[0]
         except Exception as error:
             if timer is not None and not timer.is_alive():
                 raise BackendError(
@@ -177,15 +178,6 @@ class OnnxRuntimeBackend(Backend):
         check_output(result, batch, self._card)
         return result
 
-    def _run_in_pieces(self, session: onnxruntime.InferenceSession, batch: Tensor, size: int) -> Tensor:
-        pieces = []
-        for start in range(0, len(batch), size):
-            piece = batch[start : start + size]
-            # The last chunk is padded with copies of its last frame.
-            filled = np.concatenate([piece, *[piece[-1:]] * (size - len(piece))]) if len(piece) < size else piece
-            pieces.append(self._run_once(session, filled)[: len(piece)])
-        return np.concatenate(pieces)
-
 
 def _counted(threads: int) -> str:
     return f"{threads} thread{'' if threads == 1 else 's'}"
@@ -195,7 +187,7 @@ def _is_cpu(device: str, present: list[str]) -> bool:
     return device == "cpu" or (device == "auto" and _CUDA not in present)
 
 
-def _providers(device: str, present: list[str]) -> list[Any]:
+def _providers(device: str, present: list[str]) -> list[str | tuple[str, dict[str, int]]]:
     """ONNX Runtime's provider list for ``device``.
 
     Raises:

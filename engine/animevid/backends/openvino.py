@@ -12,7 +12,8 @@ import importlib.util
 import queue
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from types import ModuleType
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class OpenVinoBackend(Backend):
         self._card = card
         self._description = description
         # A request serves one caller at a time; one is created per concurrent caller.
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         first = compiled.input(0).partial_shape[0]
         self._fixed_batch: int | None = first.get_length() if first.is_static else None
 
@@ -105,7 +106,7 @@ class OpenVinoBackend(Backend):
 _IMPORTING = threading.Lock()
 
 
-def _import_without_telemetry() -> Any:
+def _import_without_telemetry() -> ModuleType:
     with _IMPORTING:
         if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
             # None makes the import of that name fail, as if it were not installed.
@@ -118,7 +119,7 @@ def _import_without_telemetry() -> Any:
 
 
 @functools.cache
-def shared_core() -> Any:
+def shared_core() -> openvino.Core:
     """The process's only OpenVINO ``Core``, never freed; all models are opened with it.
 
     Each ``Core`` sets an alternate signal stack for the thread and unmaps it when destroyed. Two that are destroyed in
@@ -130,7 +131,7 @@ def shared_core() -> Any:
     return _import_without_telemetry().Core()
 
 
-def _infer(request: Any, batch: Tensor) -> Tensor:
+def _infer(request: openvino.InferRequest, batch: Tensor) -> Tensor:
     try:
         request.infer([batch], share_inputs=True)
     except Exception as error:

@@ -13,11 +13,12 @@ import importlib.util
 import logging
 import threading
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from animevid.backends.base import Backend, Tensor, check_batch, check_output, one_line
+from animevid.backends.base import Backend, Tensor, check_batch, check_output, one_line, run_in_pieces
 from animevid.backends.threads import default_threads
 from animevid.backends.torch_graphs import MAX_GRAPHS, HostFed, SlotNetwork, device_error, is_out_of_memory
 from animevid.backends.torch_network import TorchNetwork, device_named
@@ -109,13 +110,7 @@ class TorchBackend(Backend):
         size = network.fixed_batch
         if size is None or size == len(batch):
             return self._run_once(network, batch)
-        pieces = []
-        for start in range(0, len(batch), size):
-            piece = batch[start : start + size]
-            # The last chunk is padded with copies of its last frame.
-            filled = np.concatenate([piece, *[piece[-1:]] * (size - len(piece))]) if len(piece) < size else piece
-            pieces.append(self._run_once(network, filled)[: len(piece)])
-        return np.concatenate(pieces)
+        return run_in_pieces(batch, size, partial(self._run_once, network))
 
     def close(self) -> None:
         self._frame_runner = None
@@ -167,6 +162,3 @@ class TorchBackend(Backend):
                     self._captured.pop(next(iter(self._captured)))  # unused: every call waits for its own end
                 captured = self._captured[batch.shape] = HostFed(network, batch.shape, self._device)
             return captured(batch)
-
-
-# ---- operators: each maker takes a node's attributes and the opset, and returns a function of its inputs ----

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from animevid.backends.base import Tensor, one_line
 from animevid.backends.torch_network import TorchNetwork
@@ -11,6 +11,10 @@ from animevid.errors import DeviceError
 
 if TYPE_CHECKING:
     import torch
+    from torch.cuda import _POOL_HANDLE
+
+    #: A stream, and the memory pool of the graphs that run on it.
+    StreamAndPool = tuple[torch.cuda.Stream, _POOL_HANDLE]
 
 
 #: Shapes whose captured graph is kept; each holds the activations of its shape.
@@ -37,7 +41,7 @@ class CapturedGraph:
         shape: tuple[int, ...],
         device: torch.device,
         *,
-        shares: tuple[Any, Any] | None = None,
+        shares: StreamAndPool | None = None,
     ) -> None:
         import torch
 
@@ -66,11 +70,10 @@ class CapturedGraph:
         self._graph.replay()
 
 
-def stream_and_pool(device: torch.device) -> tuple[Any, Any]:
+def stream_and_pool(device: torch.device) -> StreamAndPool:
     import torch
 
-    stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    return stream, torch.cuda.graph_pool_handle()
+    return torch.cuda.Stream(device), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
 
 
 class HostFed:
@@ -107,7 +110,7 @@ class SlotNetwork:
     def __init__(self, network: TorchNetwork, device: torch.device) -> None:
         self._network, self._device = network, device
         self._captured: dict[tuple[int, tuple[int, ...]], CapturedGraph] = {}
-        self._shared: dict[int, tuple[Any, Any]] = {}
+        self._shared: dict[int, StreamAndPool] = {}
 
     def enqueue(self, *, slot: int, stream: int, source: int, target: int, shape: tuple[int, int, int, int]) -> None:
         import torch
@@ -121,7 +124,7 @@ class SlotNetwork:
                     self._shared[slot] = stream_and_pool(self._device)
                 captured = CapturedGraph(self._network, shape, self._device, shares=self._shared[slot])
                 self._captured[slot, shape] = captured
-            on: Any = torch.cuda.ExternalStream(stream, self._device)  # type: ignore[no-untyped-call]
+            on = torch.cuda.ExternalStream(stream, self._device)  # type: ignore[no-untyped-call]
             with torch.cuda.stream(on), torch.inference_mode():
                 self._draw(captured, source, target, shape)
         except RuntimeError as error:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from animevid.backends.torch_operators import OPERATORS
 from animevid.errors import BackendError, DeviceError, UsageError
@@ -14,12 +13,14 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
+    from animevid.backends.torch_moving import Operator, Value
+
 
 @dataclass(frozen=True, slots=True)
 class _Step:
     """One node, ready to run: reads and writes values by name."""
 
-    function: Callable[..., Any]
+    function: Operator
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     dead_after: tuple[str, ...]  # values that are not read again, to be freed
@@ -46,7 +47,7 @@ class TorchNetwork:
         self._input, self._output = inputs[0].name, graph.output[0].name
         first = inputs[0].type.tensor_type.shape.dim[0]
         self.fixed_batch: int | None = first.dim_value if first.dim_value > 0 else None
-        self._constants: dict[str, Any] = {}
+        self._constants: dict[str, Value] = {}
         for name, tensor in weights.items():
             array = onnx.numpy_helper.to_array(tensor)
             if array.dtype.kind == "f" and array.ndim > 0:
@@ -65,7 +66,7 @@ class TorchNetwork:
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         import torch
 
-        values: dict[str, Any] = {**self._constants, "": None}
+        values: dict[str, Value | None] = {**self._constants, "": None}
         values[self._input] = (
             batch.contiguous(memory_format=torch.channels_last) if batch.shape[1] > 1 else batch.contiguous()
         )
@@ -75,7 +76,9 @@ class TorchNetwork:
                 values[name] = value
             for name in step.dead_after:
                 del values[name]
-        output: torch.Tensor = values[self._output]
+        output = values[self._output]
+        if not isinstance(output, torch.Tensor):
+            raise RuntimeError("its output does not depend on the frame")
         return output
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,44 +13,42 @@ from animevid.backends.torch_moving import Numbers
 from animevid.errors import BackendError
 
 if TYPE_CHECKING:
-    pass
+    import torch
+
+    from animevid.backends.torch_moving import Attributes, HostArray, Maker, Operator, Value
 
 
-Maker = Callable[[dict[str, Any], int], Callable[..., Any]]
-
-
-def _plain(function: Callable[[], Callable[..., Any]]) -> Maker:
+def _plain(function: Callable[[], Operator]) -> Maker:
     """An operator without attributes; torch is imported when the style is opened, not with this module."""
     return lambda attributes, opset: function()
 
 
-def _torch(path: str) -> Maker:
-    def make(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _torch(name: str) -> Maker:
+    def make(attributes: Attributes, opset: int) -> Operator:
         import torch
 
-        found: Any = torch
-        for part in path.split("."):
-            found = getattr(found, part)
-        function: Callable[..., Any] = found
+        function: Operator = getattr(torch, name)
         return function
 
     return make
 
 
-def _arithmetic(path: str) -> Maker:
+def _arithmetic(name: str) -> Maker:
     """A binary operator; operands may be arrays on the host."""
 
-    def make(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+    def make(attributes: Attributes, opset: int) -> Operator:
         import torch
 
-        function: Any = getattr(torch, path)
+        function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = getattr(torch, name)
         numbers = Numbers()
 
-        def run(first: Any, second: Any) -> Any:
-            if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
-                return getattr(np, _NUMPY_NAMES[path])(first, second)
-            like = second if isinstance(first, np.ndarray) else first
-            return function(numbers.beside(like, first), numbers.beside(like, second))
+        def run(first: Value, second: Value) -> Value:
+            if not isinstance(first, np.ndarray):
+                return function(first, numbers.beside(first, second))
+            if not isinstance(second, np.ndarray):
+                return function(numbers.beside(second, first), second)
+            result: HostArray = getattr(np, _NUMPY_NAMES[name])(first, second)
+            return result
 
         return run
 
@@ -60,7 +58,7 @@ def _arithmetic(path: str) -> Maker:
 _NUMPY_NAMES = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "floor_divide", "pow": "power"}
 
 
-def _conv(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _conv(attributes: Attributes, opset: int) -> Operator:
     from torch.nn import functional
 
     strides, dilations = attributes.get("strides", [1, 1]), attributes.get("dilations", [1, 1])
@@ -70,7 +68,7 @@ def _conv(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
     top, left, bottom, right = pads
     even = (top, left) == (bottom, right)
 
-    def run(x: Any, weight: Any, bias: Any = None) -> Any:
+    def run(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
         if not even:
             x = functional.pad(x, (left, right, top, bottom))
         padding = (top, left) if even else 0
@@ -79,7 +77,7 @@ def _conv(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
     return run
 
 
-def _conv_transpose(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _conv_transpose(attributes: Attributes, opset: int) -> Operator:
     from torch.nn import functional
 
     top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
@@ -95,12 +93,14 @@ def _conv_transpose(attributes: dict[str, Any], opset: int) -> Callable[..., Any
     return lambda x, weight, bias=None: functional.conv_transpose2d(x, weight, bias, **options)
 
 
-def _pad(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _pad(attributes: Attributes, opset: int) -> Operator:
     from torch.nn import functional
 
     mode = {b"reflect": "reflect", b"edge": "replicate", b"constant": "constant"}[attributes.get("mode", b"constant")]
 
-    def run(x: Any, pads: Any = None, value: Any = None, axes: Any = None) -> Any:
+    def run(
+        x: torch.Tensor, pads: HostArray | None = None, value: HostArray | None = None, axes: HostArray | None = None
+    ) -> torch.Tensor:
         amounts = [int(amount) for amount in (attributes["pads"] if pads is None else pads)]
         rank = x.ndim
         named = list(range(rank)) if axes is None else [int(axis) % rank for axis in axes]
@@ -117,84 +117,88 @@ def _pad(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
     return run
 
 
-def _resize(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _resize(attributes: Attributes, opset: int) -> Operator:
     from torch.nn import functional
 
     mode = attributes.get("mode", b"nearest")
     where = attributes.get("coordinate_transformation_mode", b"half_pixel")
     rounding = attributes.get("nearest_mode", b"round_prefer_floor")
-    known: dict[tuple[bytes, bytes, bytes], dict[str, Any]] = {
-        (b"nearest", b"asymmetric", b"floor"): {"mode": "nearest"},
-        (b"linear", b"half_pixel", rounding): {"mode": "bilinear", "align_corners": False},
-        (b"linear", b"pytorch_half_pixel", rounding): {"mode": "bilinear", "align_corners": False},
-        (b"linear", b"align_corners", rounding): {"mode": "bilinear", "align_corners": True},
+    known: dict[tuple[bytes, bytes, bytes], tuple[str, bool | None]] = {
+        (b"nearest", b"asymmetric", b"floor"): ("nearest", None),
+        (b"linear", b"half_pixel", rounding): ("bilinear", False),
+        (b"linear", b"pytorch_half_pixel", rounding): ("bilinear", False),
+        (b"linear", b"align_corners", rounding): ("bilinear", True),
     }
-    options = known.get((mode, where, rounding))
-    if options is None or attributes.get("antialias"):
+    found = known.get((mode, where, rounding))
+    if found is None or attributes.get("antialias"):
         raise BackendError(f"Resize {mode.decode()}, {where.decode()} is not known to the backend torch")
 
-    def run(x: Any, roi: Any = None, scales: Any = None, sizes: Any = None) -> Any:
-        height, width = (
-            (int(side) for side in sizes[2:])
-            if sizes is not None and len(sizes)
-            else (int(side * float(scale)) for side, scale in zip(x.shape[2:], scales[2:], strict=True))
-        )
-        return functional.interpolate(x, size=(height, width), **options)
+    interpolation, align_corners = found
+
+    def run(
+        x: torch.Tensor, roi: HostArray | None = None, scales: HostArray | None = None, sizes: HostArray | None = None
+    ) -> torch.Tensor:
+        if sizes is not None and len(sizes):
+            height, width = (int(side) for side in sizes[2:])
+        else:
+            assert scales is not None  # an operator has one of the two
+            height, width = (int(side * float(scale)) for side, scale in zip(x.shape[2:], scales[2:], strict=True))
+        return functional.interpolate(x, size=(height, width), mode=interpolation, align_corners=align_corners)
 
     return run
 
 
-def _instance_norm(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _instance_norm(attributes: Attributes, opset: int) -> Operator:
     from torch.nn import functional
 
     epsilon = attributes.get("epsilon", 1e-5)
     return lambda x, scale, shift: functional.instance_norm(x, weight=scale, bias=shift, eps=epsilon)
 
 
-def _batch_norm(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _batch_norm(attributes: Attributes, opset: int) -> Operator:
     from torch.nn import functional
 
     epsilon = attributes.get("epsilon", 1e-5)
     return lambda x, scale, shift, mean, var: functional.batch_norm(x, mean, var, scale, shift, eps=epsilon)
 
 
-def _group_norm(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _group_norm(attributes: Attributes, opset: int) -> Operator:
     from torch.nn import functional
 
     epsilon, groups = attributes.get("epsilon", 1e-5), attributes["num_groups"]
     return lambda x, scale, shift: functional.group_norm(x, groups, scale, shift, eps=epsilon)
 
 
-def _layer_norm(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _layer_norm(attributes: Attributes, opset: int) -> Operator:
     from torch.nn import functional
 
     epsilon, axis = attributes.get("epsilon", 1e-5), attributes.get("axis", -1)
 
-    def run(x: Any, scale: Any, shift: Any = None) -> Any:
+    def run(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor | None = None) -> torch.Tensor:
         normal = functional.layer_norm(x, x.shape[axis:], eps=epsilon) * scale
         return normal if shift is None else normal + shift
 
     return run
 
 
-def _reduce_mean(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _reduce_mean(attributes: Attributes, opset: int) -> Operator:
     keep = bool(attributes.get("keepdims", 1))
 
-    def run(x: Any, axes: Any = None) -> Any:
+    def run(x: torch.Tensor, axes: HostArray | None = None) -> torch.Tensor:
         along = attributes.get("axes") if axes is None else axes
         return x.mean(dim=tuple(range(x.ndim)) if along is None else tuple(int(axis) for axis in along), keepdim=keep)
 
     return run
 
 
-def _cast(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _cast(attributes: Attributes, opset: int) -> Operator:
     import onnx
     import torch
 
     dtype = onnx.helper.tensor_dtype_to_np_dtype(attributes["to"])
     wanted = {"float32": torch.float32, "float16": torch.float16}.get(str(dtype))
 
-    def run(x: Any) -> Any:
+    def run(x: Value) -> Value:
         if isinstance(x, np.ndarray):
             return x.astype(dtype)
         if wanted is None:
@@ -204,7 +208,7 @@ def _cast(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
     return run
 
 
-def _average_pool(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _average_pool(attributes: Attributes, opset: int) -> Operator:
     from torch.nn import functional
 
     padded = any(attributes.get("pads", ())) or attributes.get("auto_pad", b"NOTSET").startswith(b"SAME")
@@ -219,43 +223,45 @@ def _extreme(name: str) -> Maker:
     return lambda attributes, opset: _over_all(name)
 
 
-def _clip(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
-    def run(x: Any, low: Any = None, high: Any = None) -> Any:
-        low = attributes.get("min") if low is None else float(low)
-        high = attributes.get("max") if high is None else float(high)
-        return x.clamp(low, high)
+def _clip(attributes: Attributes, opset: int) -> Operator:
+    def run(x: torch.Tensor, low: HostArray | None = None, high: HostArray | None = None) -> torch.Tensor:
+        return x.clamp(
+            attributes.get("min") if low is None else float(low),
+            attributes.get("max") if high is None else float(high),
+        )
 
     return run
 
 
-def _leaky_relu(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _leaky_relu(attributes: Attributes, opset: int) -> Operator:
     from torch.nn import functional
 
     slope = attributes.get("alpha", 0.01)
     return lambda x: functional.leaky_relu(x, slope)
 
 
-def _prelu(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _prelu(attributes: Attributes, opset: int) -> Operator:
     import torch
 
     return lambda x, slope: torch.where(x >= 0, x, x * slope)
 
 
-def _sum(attributes: dict[str, Any], opset: int) -> Callable[..., Any]:
+def _sum(attributes: Attributes, opset: int) -> Operator:
     return _over_all("add")
 
 
-def _over_all(name: str) -> Callable[..., Any]:
+def _over_all(name: str) -> Operator:
     """torch's binary function ``name`` over any number of terms."""
     import torch
 
-    function: Any = getattr(torch, name)
+    function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = getattr(torch, name)
     numbers = Numbers()
 
-    def run(*terms: Any) -> Any:
+    def run(*terms: Value) -> Value:
         like = next((term for term in terms if not isinstance(term, np.ndarray)), None)
         if like is None:  # values of the graph's shape arithmetic
-            return functools.reduce(getattr(np, _NUMPY_NAMES.get(name, name)), terms)
+            numpy_function: Callable[[HostArray, HostArray], HostArray] = getattr(np, _NUMPY_NAMES.get(name, name))
+            return functools.reduce(numpy_function, (term for term in terms if isinstance(term, np.ndarray)))
         return functools.reduce(function, (numbers.beside(like, term) for term in terms))
 
     return run

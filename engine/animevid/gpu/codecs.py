@@ -8,7 +8,7 @@ the decoder's surfaces: no ``extra_hw_frames`` are needed.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable
 
 import av
 from av.codec.hwaccel import HWAccel
@@ -17,6 +17,7 @@ from animevid.errors import AnimevidError
 from animevid.gpu.driver import Device, open_device
 from animevid.pixels.colour import Colour
 from animevid.pixels.device import CUDA, DevicePlanes, device_planes, is_on_device, software_format
+from animevid.pixels.planes import PlanesYUV420
 
 #: The software formats of CUDA frames that our kernels read, with their bits per sample.
 _BIT_DEPTHS = {"nv12": 8, "p010le": 10}
@@ -75,7 +76,9 @@ def why_not_on_device(frame: av.VideoFrame) -> str | None:
     return None
 
 
-def planes_on_device(frame: av.VideoFrame, *, colour: Colour, download: Any) -> DevicePlanes:
+def planes_on_device(
+    frame: av.VideoFrame, *, colour: Colour, download: Callable[[av.VideoFrame], PlanesYUV420]
+) -> DevicePlanes:
     """A CUDA ``frame`` as planes, without a copy; ``download(frame)`` returns planes in host memory."""
     return device_planes(
         tuple(frame.planes), height=frame.height, width=frame.width, colour=colour, owner=frame,

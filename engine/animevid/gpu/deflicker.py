@@ -12,13 +12,16 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from animevid.gpu.driver import Device, quietly
 from animevid.gpu.kernels import Launch, launch_over
 from animevid.pixels import deflicker as reference
 from animevid.pixels.resize import Size
 from animevid.styles.card import Layout, StyleCard
+
+if TYPE_CHECKING:
+    from cuda.bindings import driver as cuda
 
 _CELL_PX = 4
 _BINS = 128
@@ -127,7 +130,7 @@ class DeviceDeflicker:
         self._size: Size | None = None
         self._memory: FilterMemory | None = None
         self._is_new = True
-        self._events: tuple[Any, Any] | None = None
+        self._events: tuple[cuda.CUevent, cuda.CUevent] | None = None
         self._small = 0
 
     def forget(self) -> None:
@@ -135,7 +138,7 @@ class DeviceDeflicker:
         self._is_new = True
 
     def inputs(
-        self, launch: Callable[[Launch], None], stream: Any, tensors: Sequence[int], *,
+        self, launch: Callable[[Launch], None], stream: cuda.CUstream, tensors: Sequence[int], *,
         weights: Sequence[int], size: Size, half: bool,
     ) -> list[bool]:  # fmt: skip
         """Filter the inputs of a submission's frames on ``stream``, in order; pass the result to ``outputs``.
@@ -160,7 +163,7 @@ class DeviceDeflicker:
         return firsts
 
     def outputs(
-        self, launch: Callable[[Launch], None], stream: Any, tensors: Sequence[int], *,
+        self, launch: Callable[[Launch], None], stream: cuda.CUstream, tensors: Sequence[int], *,
         weights: Sequence[int], size: Size, half: bool, firsts: Sequence[bool],
     ) -> None:  # fmt: skip
         """Filter the network's outputs for the frames passed to ``inputs``."""
@@ -170,7 +173,7 @@ class DeviceDeflicker:
             launch(settle_output(tensor, weight, memory, card=self._card, size=size, half=half, first=first))
         self._device.call("cuEventRecord", output_done, stream)
 
-    def _prepare(self, size: Size, stream: Any) -> tuple[FilterMemory, tuple[Any, Any]]:
+    def _prepare(self, size: Size, stream: cuda.CUstream) -> tuple[FilterMemory, tuple[cuda.CUevent, cuda.CUevent]]:
         call = self._device.call
         if self._events is None:
             # The noise estimate survives a change of size, as on the CPU.

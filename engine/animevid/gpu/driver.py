@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import logging
-from types import TracebackType
-from typing import Any, Self
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from animevid.backends.base import one_line
 from animevid.errors import BackendError, DeviceError
+
+if TYPE_CHECKING:
+    from cuda.bindings import driver as cuda
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ class DeviceLost(DeviceError):
     """The context is dead; this process can no longer use the device."""
 
 
-def load_driver() -> Any:
+def load_driver() -> ModuleType:
     """The module ``cuda.bindings.driver``, with the driver initialized.
 
     Raises:
@@ -49,7 +52,7 @@ def load_driver() -> Any:
         DeviceError: there is no driver, or it is too old.
     """
     try:
-        driver: Any = importlib.import_module("cuda.bindings.driver")
+        driver = importlib.import_module("cuda.bindings.driver")
     except ImportError as error:
         raise BackendError('cuda-bindings is not installed; pip install "animevid[gpu]"') from error
     try:
@@ -82,7 +85,7 @@ def driver_version() -> str:
     return f"{version // 1000}.{version % 1000 // 10}"
 
 
-def check(driver: Any, result: tuple[Any, ...]) -> Any:
+def check(driver: ModuleType, result: tuple[Any, ...]) -> Any:
     """The results of a driver call without its status: ``None``, a value, or a tuple.
 
     Raises:
@@ -126,7 +129,7 @@ class Device:
     needs it once.
     """
 
-    def __init__(self, driver: Any, index: int) -> None:
+    def __init__(self, driver: ModuleType, index: int) -> None:
         self.driver = driver
         self.index = index
         self._device = check(driver, driver.cuDeviceGet(index))
@@ -144,8 +147,8 @@ class Device:
         version = int(check(driver, driver.cuDriverGetVersion()))
         self.driver_version = f"{version // 1000}.{version % 1000 // 10}"
         self._prefer_blocking()
-        #: ``CUcontext``; ``None`` once closed.
-        self.context: Any = check(driver, driver.cuDevicePrimaryCtxRetain(self._device))
+        #: ``None`` once closed.
+        self.context: cuda.CUcontext | None = check(driver, driver.cuDevicePrimaryCtxRetain(self._device))
         self.make_current()
 
     def _prefer_blocking(self) -> None:
@@ -161,7 +164,7 @@ class Device:
         """Bind this device's context to the calling thread."""
         check(self.driver, self.driver.cuCtxSetCurrent(self.context))
 
-    def call(self, name: str, *arguments: Any) -> Any:
+    def call(self, name: str, *arguments: object) -> Any:
         """Call the driver's function ``name`` and check its status; see :func:`check`."""
         return check(self.driver, getattr(self.driver, name)(*arguments))
 
@@ -180,7 +183,7 @@ class Device:
         self.close()
 
 
-def quietly(device: Device, name: str, *arguments: Any) -> None:
+def quietly(device: Device, name: str, *arguments: object) -> None:
     """Call the driver to free something; on a lost device it is already freed."""
     try:
         device.call(name, *arguments)

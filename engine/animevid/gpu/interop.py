@@ -7,9 +7,9 @@ or copies; events order the work between streams.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 import numpy as np
 
@@ -19,8 +19,26 @@ from animevid.gpu.kernels import Surface, SurfaceLayout
 from animevid.pixels.colour import Colour
 from animevid.pixels.resize import chroma_size
 
+if TYPE_CHECKING:
+    from av.video.plane import VideoPlane
+
 #: For DLPack and the array interface: the caller orders the work.
 _NO_STREAM = -1
+
+
+class CudaArray(Protocol):
+    """An array in device memory, of CuPy, PyCUDA, Numba or torch."""
+
+    @property
+    def __cuda_array_interface__(self) -> Mapping[str, object]: ...
+
+
+class DlpackArray(Protocol):
+    """An array of any library, in DLPack's exchange format. (device type, index) is ``(2, 0)`` on the first GPU."""
+
+    def __dlpack__(self) -> object: ...
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +46,7 @@ class DeviceFrame:
     """A 4:2:0 frame in device memory. ``owners`` keep the memory alive."""
 
     surface: Surface
-    owners: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+    owners: tuple[object, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def layout(self) -> SurfaceLayout:
@@ -36,7 +54,11 @@ class DeviceFrame:
 
 
 def borrow_frame(
-    planes: Sequence[Any], *, colour: Colour | None = None, bit_depth: int = 8, writable: bool = False
+    planes: Sequence[CudaArray | DlpackArray],
+    *,
+    colour: Colour | None = None,
+    bit_depth: int = 8,
+    writable: bool = False,
 ) -> DeviceFrame:
     """A frame made of ``planes``: three arrays (Y, U, V), or two (Y, and interleaved U and V: NV12, P010).
 
@@ -99,7 +121,7 @@ class _View:
     address: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
-    dtype: Any
+    dtype: np.dtype[np.generic]
     readonly: bool
 
     @property
@@ -113,27 +135,31 @@ class _View:
 class _OrderedByCaller:
     """A plane of PyAV, whose ``__dlpack__`` accepts no stream argument, not even "none"."""
 
-    def __init__(self, plane: Any) -> None:
+    def __init__(self, plane: VideoPlane) -> None:
         self._plane = plane
 
-    def __dlpack_device__(self) -> Any:
+    def __dlpack_device__(self) -> tuple[int, int]:
         return self._plane.__dlpack_device__()
 
-    def __dlpack__(self, **_: object) -> Any:
+    def __dlpack__(self, **_: object) -> object:
         return self._plane.__dlpack__()
 
 
-def _view(array: Any) -> _View:
+def _is_plane_of_pyav(array: object) -> TypeGuard[VideoPlane]:
+    return not hasattr(array, "__cuda_array_interface__") and type(array).__module__.startswith("av.")
+
+
+def _view(array: CudaArray | DlpackArray) -> _View:
     try:
         from cuda.core.utils import StridedMemoryView
     except ImportError as error:
         raise BackendError('cuda-core is not installed; pip install "animevid[gpu]"') from error
     if not (hasattr(array, "__cuda_array_interface__") or hasattr(array, "__dlpack__")):
         raise UsageError(f"{type(array).__name__} has neither __cuda_array_interface__ nor __dlpack__")
-    if not hasattr(array, "__cuda_array_interface__") and type(array).__module__.startswith("av."):
+    if _is_plane_of_pyav(array):
         array = _OrderedByCaller(array)
     try:
-        view: Any = StridedMemoryView.from_any_interface(array, stream_ptr=_NO_STREAM)
+        view = StridedMemoryView.from_any_interface(array, stream_ptr=_NO_STREAM)
     except Exception as error:  # the array's library may raise anything
         raise UsageError(f"{type(array).__name__} cannot be read ({one_line(error)})") from error
     if not view.is_device_accessible:

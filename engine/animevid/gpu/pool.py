@@ -7,7 +7,6 @@ import ctypes
 import logging
 import threading
 import weakref
-from typing import Any
 
 import numpy as np
 
@@ -52,7 +51,7 @@ class _DlManaged(ctypes.Structure):
 
 
 #: Tensors that others hold, by the address of the ``DLManagedTensor``: kept alive until its deleter is called.
-_HELD: dict[int, tuple[Any, ...]] = {}
+_HELD: dict[int, tuple[object, ...]] = {}
 
 
 _let_go = _DELETER(lambda managed: _HELD.pop(managed, None) and None)

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -36,8 +37,8 @@ HALF_MAX = 65504.0
 #: The least normal number of half precision; below it, bits are lost.
 HALF_TINY = 2.0**-14
 
-#: Operators that are computed in float32: norm statistics, sums, exponentials, roots.
-FLOAT32_OPS: frozenset[str] = frozenset(
+#: Layers whose output is normalized image data, not a statistic. They are computed in float32.
+WHOLE_NORMS: frozenset[str] = frozenset(
     [
         "BatchNormalization",
         "GroupNormalization",
@@ -48,12 +49,17 @@ FLOAT32_OPS: frozenset[str] = frozenset(
         "MeanVarianceNormalization",
         "RMSNormalization",
         "SimplifiedLayerNormalization",
+        "LogSoftmax",
+        "Softmax",
+    ]
+)
+#: All operators that are computed in float32: also sums, exponentials, roots.
+FLOAT32_OPS: frozenset[str] = WHOLE_NORMS | frozenset(
+    [
         "CumSum",
         "Einsum",
         "GlobalAveragePool",
         "GlobalLpPool",
-        "LogSoftmax",
-        "Softmax",
         "ReduceL1",
         "ReduceL2",
         "ReduceLogSum",
@@ -68,22 +74,6 @@ FLOAT32_OPS: frozenset[str] = frozenset(
         "Reciprocal",
         "Softplus",
         "Sqrt",
-    ]
-)
-#: Of these, the layers whose output is normalized image data, not a statistic.
-WHOLE_NORMS: frozenset[str] = frozenset(
-    [
-        "BatchNormalization",
-        "GroupNormalization",
-        "InstanceNormalization",
-        "LayerNormalization",
-        "LpNormalization",
-        "LRN",
-        "MeanVarianceNormalization",
-        "RMSNormalization",
-        "SimplifiedLayerNormalization",
-        "LogSoftmax",
-        "Softmax",
     ]
 )
 #: Elementwise operators that follow their neighbours into float32.
@@ -403,7 +393,7 @@ def _outputs(node: onnx.NodeProto) -> set[str]:
     return {name for name in node.output if name}
 
 
-def _onnx() -> Any:
+def _onnx() -> ModuleType:
     try:
         import onnx
         import onnx.checker

@@ -8,12 +8,17 @@ up to one bit), dequantizes biases, and adds the ``Relu`` that a zero point of 0
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from animevid.backends.base import one_line
 from animevid.errors import StyleError
+
+if TYPE_CHECKING:
+    import onnx
 
 _SIGNED_STEPS = 127.0
 
@@ -34,7 +39,7 @@ def to_symmetric(model: bytes) -> bytes:
     graph = proto.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
     arrays = {name: onnx.numpy_helper.to_array(tensor) for name, tensor in weights.items()}
-    changed: dict[str, Any] = {}
+    changed: dict[str, npt.NDArray[np.generic]] = {}
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
@@ -78,7 +83,10 @@ def to_symmetric(model: bytes) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def _parameters(node: Any, arrays: dict[str, Any]) -> tuple[Any, Any]:
+def _parameters(
+    node: onnx.NodeProto, arrays: Mapping[str, npt.NDArray[Any]]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8 | np.uint8]]:
+    """(scale, zero point)."""
     try:
         return arrays[node.input[1]], arrays[node.input[2]]
     except (KeyError, IndexError) as error:

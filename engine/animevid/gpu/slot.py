@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from animevid.gpu.plan import SlotPlan
 from animevid.pixels.planes import Plane, PlanesYUV420
 from animevid.pixels.resize import chroma_size
 from animevid.styles.card import Layout
+
+if TYPE_CHECKING:
+    from cuda.bindings import driver as cuda
 
 _LOG = logging.getLogger(__name__)
 
@@ -46,7 +49,7 @@ class _Slot:
         self.deflicker: DeviceDeflicker | None = None
         #: Captured graphs by number of frames.
         self._seen: set[int] = set()
-        self._graphs: dict[int, Any] = {}
+        self._graphs: dict[int, cuda.CUgraphExec] = {}
         self._refuses_capture = False
         # The frames of a batch are contiguous: the network sees one tensor.
         self.tensor_bytes = (2 if half else 4) * math.prod(plan.card.tensor_shape(1, *plan.padded))
@@ -199,7 +202,7 @@ class _Slot:
             return False
         return True
 
-    def _captured(self, device: Device, enqueue: Callable[[], None]) -> Any:
+    def _captured(self, device: Device, enqueue: Callable[[], None]) -> cuda.CUgraphExec:
         mode = device.driver.CUstreamCaptureMode(_CAPTURE_THREAD_LOCAL)
         device.call("cuStreamBeginCapture", self.stream, mode)
         try:

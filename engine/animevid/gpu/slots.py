@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from animevid.errors import DeviceError, UsageError
 from animevid.gpu.deflicker import DeviceDeflicker
@@ -309,12 +309,14 @@ class DevicePipeline:
 
     def _enqueue_network(self, slot: _Slot, weight: int) -> None:
         plan, half, launch = self.plan, self._network.half, partial(self._functions.launch, slot.stream)
-        filtered: dict[str, Any] = {"weights": slot.weights(), "size": plan.padded, "half": half}
+        weights = slot.weights()
         firsts: list[bool] = []
         for index in range(slot.count):
             launch(preprocess(plan, slot, index, half=half))
         if slot.deflicker is not None:
-            firsts = slot.deflicker.inputs(launch, slot.stream, slot.inputs(), **filtered)
+            firsts = slot.deflicker.inputs(
+                launch, slot.stream, slot.inputs(), weights=weights, size=plan.padded, half=half
+            )
         if self._tile_copies is None:
             self._run_network(slot, slot.tensor_in, slot.tensor_out)
         for place in plan.tiles:  # only for one frame: smaller batches are tried before tiles
@@ -323,7 +325,9 @@ class DevicePipeline:
             self._run_network(slot, slot.tile_in, slot.tile_out)
             self._tile_copies.paste(self._device, slot.stream, slot.tile_out, slot.tensor_out, place)
         if slot.deflicker is not None:
-            slot.deflicker.outputs(launch, slot.stream, slot.outputs(), firsts=firsts, **filtered)
+            slot.deflicker.outputs(
+                launch, slot.stream, slot.outputs(), weights=weights, size=plan.padded, half=half, firsts=firsts
+            )
         for index in range(slot.count):
             for one in postprocess(plan, slot, index, weight, half=half):
                 launch(one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING
 
 from animevid.gpu import kernels
 from animevid.gpu.driver import Device, quietly
@@ -12,6 +12,9 @@ from animevid.gpu.kernels import Launch
 from animevid.gpu.plan import SlotPlan
 from animevid.gpu.slot import _Slot
 from animevid.styles.card import ColourOrder, Layout, StyleCard
+
+if TYPE_CHECKING:
+    from cuda.bindings import driver as cuda
 
 
 def preprocess(plan: SlotPlan, slot: _Slot, index: int, *, half: bool) -> Launch:
@@ -68,14 +71,14 @@ class Functions:
         self._device = device
         self._module = device.call("cuModuleLoadData", image)
         resources.callback(quietly, device, "cuModuleUnload", self._module)
-        self._found: dict[str, Any] = {}
+        self._found: dict[str, cuda.CUfunction] = {}
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> cuda.CUfunction:
         if name not in self._found:
             self._found[name] = self._device.call("cuModuleGetFunction", self._module, name.encode())
         return self._found[name]
 
-    def launch(self, stream: Any, launch: Launch) -> None:
+    def launch(self, stream: cuda.CUstream, launch: Launch) -> None:
         """Submit ``launch`` to ``stream``."""
         arguments = (ctypes.c_void_p * 1)(ctypes.addressof(launch.params))
         self._device.call(

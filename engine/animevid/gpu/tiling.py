@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from animevid.gpu.driver import Device
 from animevid.pixels.resize import Size
 from animevid.render.tiles import Span
 from animevid.styles.card import Layout, StyleCard
+
+if TYPE_CHECKING:
+    from cuda.bindings import driver as cuda
 
 _DEVICE_MEMORY = 2  # CU_MEMORYTYPE_DEVICE
 
@@ -30,13 +33,13 @@ class TileCopies:
         self._value_bytes = value_bytes * self._interleaved
         self._whole, self._tile = whole, tile
 
-    def cut(self, device: Device, stream: Any, whole: int, tile: int, place: tuple[Span, Span]) -> None:
+    def cut(self, device: Device, stream: cuda.CUstream, whole: int, tile: int, place: tuple[Span, Span]) -> None:
         """Copy a tile from the tensor at address ``whole`` to ``tile``."""
         row, column = place
         source = whole, self._whole, row.read_start, column.read_start
         self._copy(device, stream, source=source, target=(tile, self._tile, 0, 0), size=self._tile)
 
-    def paste(self, device: Device, stream: Any, tile: int, whole: int, place: tuple[Span, Span]) -> None:
+    def paste(self, device: Device, stream: cuda.CUstream, tile: int, whole: int, place: tuple[Span, Span]) -> None:
         """Copy the kept part of the tile at address ``tile`` into the tensor at ``whole``."""
         row, column = place
         self._copy(
@@ -48,8 +51,8 @@ class TileCopies:
         )
 
     def _copy(
-        self, device: Device, stream: Any, *, source: tuple[int, Size, int, int], target: tuple[int, Size, int, int],
-        size: Size,
+        self, device: Device, stream: cuda.CUstream, *, source: tuple[int, Size, int, int],
+        target: tuple[int, Size, int, int], size: Size,
     ) -> None:  # fmt: skip
         copy = device.driver.CUDA_MEMCPY3D()
         for prefix, (address, (height, width), row, column) in (("src", source), ("dst", target)):

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import logging
 import os
-import queue
 import re
 import stat
-import threading
-import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from http.client import HTTPResponse
 from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
 from animevid.errors import StyleError, UsageError
+from animevid.http_fetch import (
+    FetchError,
+    FetchLimits,
+    TookTooLong,
+    Unreachable,
+    body,
+    content_length,
+    open_response,
+)
 from animevid.redaction import printable, redacted
 
 fcntl: Any
@@ -32,14 +37,11 @@ except ImportError:  # Windows
 _LOG = logging.getLogger(__name__)
 
 _TRIES = 3
-_CHUNK = 1 << 16
-#: The download fails if the server's average rate falls below this.
-_SLOWEST_BYTES_PER_SECOND = 16 << 10
-_GRACE_SECONDS = 30.0
-#: The longest time of a call; the next call resumes.
-_MAX_SECONDS = 3600.0
-#: The maximum size: a server that never stops sending must not fill the disk.
-MAX_BYTES = 1 << 30
+_LIMITS = FetchLimits(
+    max_bytes=1 << 30,  # a server that never stops sending must not fill the disk
+    max_seconds=3600.0,  # of a call; the next one resumes
+    min_bytes_per_second=16 << 10,
+)
 
 
 def fetch(url: str, folder: Path, *, sha256: str | None = None, timeout_seconds: float = 30.0) -> Path:
@@ -61,11 +63,12 @@ def fetch(url: str, folder: Path, *, sha256: str | None = None, timeout_seconds:
     if _is_whole(target, sha256):
         return target
     part = folder / f"{sha256}.part"
+    limits = replace(_LIMITS, silence_seconds=timeout_seconds)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _open_part(part) as file:
             for attempt in range(1, _TRIES + 1):
-                if _receive(url, file, timeout_seconds=timeout_seconds):
+                if _receive(url, file, limits):
                     break
                 _LOG.info("%s: interrupted at %d bytes (%d of %d tries)", shown, _size(file), attempt, _TRIES)
             else:
@@ -109,7 +112,7 @@ def _is_whole(path: Path, sha256: str) -> bool:
         return False
     if not stat.S_ISREG(kind):
         raise StyleError(f"{str(path)!r} is a link or no file: delete it, or set another cache ($XDG_CACHE_HOME)")
-    return path.stat().st_size <= MAX_BYTES and _sha256_of(path) == sha256
+    return path.stat().st_size <= _LIMITS.max_bytes and _sha256_of(path) == sha256
 
 
 @contextmanager
@@ -137,110 +140,35 @@ def _open_part(path: Path) -> Iterator[BufferedRandom]:
         yield file
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows a few redirects, from https to https only."""
-
-    max_redirections = 5
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        old, new = (urllib.parse.urlsplit(url).scheme for url in (req.full_url, newurl))
-        if new not in ("http", "https") or (old == "https" and new != "https"):
-            raise StyleError(f"{printable(redacted(req.full_url))} leads to {new}://, which is not followed")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opened(request: urllib.request.Request, timeout_seconds: float) -> Any:
-    """The response with complete headers, within a time limit.
-
-    Raises:
-        TimeoutError: they do not arrive in time. The waiting thread ends with the process.
-    """
-    found: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            found.put(urllib.request.build_opener(_Redirects).open(request, timeout=timeout_seconds))
-        except BaseException as error:
-            found.put(error)
-
-    threading.Thread(target=work, name="animevid-download", daemon=True).start()
-    try:
-        result = found.get(timeout=2 * timeout_seconds)
-    except queue.Empty:
-        raise TimeoutError("its server does not answer") from None
-    if isinstance(result, BaseException):
-        raise result
-    return result
-
-
-def _receive(url: str, file: BufferedRandom, *, timeout_seconds: float) -> bool:
+def _receive(url: str, file: BufferedRandom, limits: FetchLimits) -> bool:
     """Append what is missing to ``file``; true once the server has sent all of it."""
-    shown, have = printable(redacted(url)), _size(file)
+    have = _size(file)
     try:
-        request = urllib.request.Request(url, headers={"User-Agent": "animevid", "Accept-Encoding": "identity"})
-        if have:
-            request.add_header("Range", f"bytes={have}-")
-        with _opened(request, timeout_seconds) as response:
+        with open_response(url, limits, headers={"Range": f"bytes={have}-"} if have else {}) as response:
             resumed = response.status == 206 and _starts_at(response.headers.get("Content-Range", "")) == have
-            if response.status == 206 and not resumed:
-                file.truncate(0)
-                return False
             if not resumed:
                 file.truncate(0)
+                if response.status == 206:
+                    return False
                 have = 0
-            length = _length(response.headers.get("Content-Length"), shown)
-            if have + (length or 0) > MAX_BYTES:
-                raise _too_large(shown)
-            return _copy(response, file, have, length, shown)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # the part is longer than the file: start again
+            return _copy(response, file, limits, have_bytes=have, shown=printable(redacted(url)))
+    except Unreachable as error:
+        raise StyleError(f"{error}; are you offline? A style file on disk works too") from error
+    except TookTooLong as error:
+        raise StyleError(f"{error}; run again to go on from there") from error
+    except FetchError as error:
+        if error.status == 416:  # the part is longer than the file: start again
             file.truncate(0)
             return False
-        raise StyleError(f"{shown} is refused by its server: {error.code} {printable(error.reason)[:200]}") from error
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, ValueError) as error:
-        reason = printable(str(getattr(error, "reason", None) or error))[:200]
-        raise StyleError(
-            f"{shown} cannot be reached ({reason}); are you offline? A style file on disk works too"
-        ) from error
+        raise StyleError(str(error)) from error
 
 
-def _copy(response: Any, file: BufferedRandom, have: int, length: int | None, shown: str) -> bool:
-    """Whether all of ``length`` has arrived. Fails if the server sends too slowly or too much."""
-    file.seek(have)
-    received, began = 0, time.monotonic()
-    while chunk := _next_chunk(response, shown):
-        received += len(chunk)
-        if have + received > MAX_BYTES or (length is not None and received > length):
-            raise _too_large(shown)
-        file.write(chunk)
-        seconds = time.monotonic() - began
-        if seconds > _MAX_SECONDS:
-            raise StyleError(f"{shown} took {_MAX_SECONDS / 60:.0f} minutes so far; run again to go on from there")
-        if seconds > _GRACE_SECONDS and received < seconds * _SLOWEST_BYTES_PER_SECOND:
-            raise StyleError(f"{shown} comes at fewer than {_SLOWEST_BYTES_PER_SECOND} bytes a second; try again later")
+def _copy(response: HTTPResponse, file: BufferedRandom, limits: FetchLimits, *, have_bytes: int, shown: str) -> bool:
+    """Whether all that the server announced has arrived."""
+    file.seek(have_bytes)
+    received = sum(file.write(chunk) for chunk in body(response, limits, shown=shown, have_bytes=have_bytes))
     file.flush()
-    return length is None or received == length
-
-
-def _too_large(shown: str) -> StyleError:
-    return StyleError(f"{shown} is larger than it said, or than the {MAX_BYTES} bytes that a style has at most")
-
-
-def _length(text: str | None, shown: str) -> int | None:
-    if text is None:
-        return None
-    if not re.fullmatch(r"[0-9]{1,18}", text.strip()):
-        raise StyleError(f"{shown} has no length: its server says {printable(text)[:40]!r}")
-    return int(text)
-
-
-def _next_chunk(response: http.client.HTTPResponse, shown: str) -> bytes:
-    """The next bytes; empty at the end or if the connection broke (the caller checks the length)."""
-    try:
-        return response.read1(_CHUNK)  # available bytes only, so that a slow server is noticed
-    except (http.client.HTTPException, OSError) as error:
-        _LOG.info("%s: %s", shown, printable(str(error)))
-        return b""
+    return content_length(response, shown) in (None, received)
 
 
 def _starts_at(content_range: str) -> int:

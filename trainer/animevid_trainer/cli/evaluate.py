@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from animevid.cli.offers import offer, style_names
 from animevid.errors import TrainingError
 
 from animevid_trainer.cli.command import Command
 from animevid_trainer.cli.messages import show_data
+
+if TYPE_CHECKING:
+    from animevid_trainer.data.images import Image
 
 
 def _fill_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +103,7 @@ def _run_evaluate(args: argparse.Namespace) -> int:
             )
         paths = kept
 
-    def read(chosen: list[Path], what: str, limit: int) -> list[Any]:
+    def read(chosen: list[Path], what: str, limit: int) -> list[Image]:
         spread = [chosen[index * len(chosen) // limit] for index in range(limit)] if limit < len(chosen) else chosen
         store = open_images(spread, what=what, longest_px=0 if args.size else args.longest)
         images = [store[index] for index in range(len(store))]

@@ -8,11 +8,16 @@ import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from animevid.errors import TrainingError
 
 from animevid_trainer.cli.command import Command
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from animevid_trainer.data.images import Image
 
 
 def _add_card_flags(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +101,7 @@ def _about(run: Path) -> dict[str, Any]:
     return about if isinstance(about, dict) else {}
 
 
-def _export(generator: Any, args: argparse.Namespace, *, photos: Path, recipe: str) -> int:
+def _export(generator: nn.Module, args: argparse.Namespace, *, photos: Path, recipe: str) -> int:
     from animevid_trainer.export import export_style, make_card
 
     images = _some_photos(photos, count=4)
@@ -116,7 +121,7 @@ def _export(generator: Any, args: argparse.Namespace, *, photos: Path, recipe: s
     return 0
 
 
-def _some_photos(folder: Path, *, count: int) -> list[Any]:
+def _some_photos(folder: Path, *, count: int) -> list[Image]:
     """``count`` photos spread over the folder.
 
     Raises:

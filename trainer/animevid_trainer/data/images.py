@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -80,7 +79,7 @@ def read_image(path: Path | str) -> Image:
             raise UnreadableImageError(f"{path.name}: not an image")
         bgr: Image = np.asarray(decoded, np.uint8)
         if path.suffix.lower() in {".png", ".webp", ".tif", ".tiff"}:
-            raw: NDArray[Any] | None = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+            raw = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
             if raw is not None and raw.ndim == 3 and raw.shape[2] == 4 and raw.shape[:2] == bgr.shape[:2]:
                 opaque = 65535.0 if raw.dtype == np.uint16 else 255.0
                 opacity = raw[..., 3:].astype(np.float32) / opaque

@@ -6,7 +6,6 @@ that many steps. The exported weights are a running mean.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from animevid_trainer.distill.damage import as_next_frame, damaged
 from animevid_trainer.distill.losses import PairDiscriminator, StudentWeights, pixel_terms, steady_term
 from animevid_trainer.distill.pairs import read_pairs
 from animevid_trainer.distill.widen import widen
-from animevid_trainer.generators.luma_unet import LumaUNet
+from animevid_trainer.generators.luma_unet import LumaUNet, count_layers
 from animevid_trainer.perceptual import Perceptual, make_perceptual
 from animevid_trainer.precision import has_bf16
 
@@ -41,7 +40,6 @@ PERCEPTUAL_LAYERS = ("conv2_2", "conv3_3")
 FLAT_SHARE = 0.1  # of crops come from even colours and gradients
 _WARM_UP, _ADVERSARIAL_WARM_UP = 100, 300  # steps
 _MEAN_RATE, _MEAN_RATE_EARLY, _EARLY_STEPS = 0.002, 0.02, 2000
-_LINE_WEIGHT = re.compile(r"lines\.\d+\.weight")
 _REPORT_STEPS, _REFRESH_STEPS, _SAVE_SECONDS = 100, 400, 120.0
 
 
@@ -119,7 +117,7 @@ def distill(
     state = _load_state(out / "state.pt")
     begin = state.get("student") or _load_start(start_from)
     # The luma branch is as deep as in the initial weights: aozora's has one convolution, the others' two.
-    depth = {"line_convs": sum(_LINE_WEIGHT.fullmatch(name) is not None for name in begin)} if begin else {}
+    depth = {"line_convs": count_layers(begin, "lines")} if begin else {}
     student = LumaUNet(**{**SIZES[settings.size], **depth})
     student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(student.parameters(), settings.rate, betas=(0.9, 0.99), weight_decay=1e-4)

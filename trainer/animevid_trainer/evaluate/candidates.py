@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -119,7 +119,7 @@ def count_macs(network: nn.Module, height: int, width: int) -> int:
     """Count multiply-accumulates of convolutions and linear layers on one (height, width) RGB image."""
     total = 0
 
-    def count(module: nn.Module, _: Any, output: Tensor) -> None:
+    def count(module: nn.Module, _: object, output: Tensor) -> None:
         nonlocal total
         if isinstance(module, nn.Linear):
             total += output.numel() * module.in_features

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -23,6 +23,49 @@ from torch.nn import functional
 
 Weights = Mapping[str, Tensor]
 Run = Callable[[list[Tensor]], Tensor]
+
+
+class LayerConfig(TypedDict, total=False):
+    """The settings of a Keras layer; each kind of layer has some of them."""
+
+    activation: str
+    batch_input_shape: list[int]
+    epsilon: float
+    max_value: float | None
+    padding: str | list[list[int]]  # "same" or "valid"; ((top, bottom), (left, right)) for ZeroPadding2D
+    pool_size: list[int]
+    strides: list[int]
+    units: int
+
+
+class LayerNode(TypedDict):
+    """A layer in ``model.min.js``. ``inbound_nodes[0]``: the layers it reads, the name first."""
+
+    name: str
+    class_name: str
+    config: LayerConfig
+    inbound_nodes: list[list[list[str | int]]]
+
+
+class Quantization(TypedDict):
+    """value = code * scale + min; ``dtype`` is that of the codes."""
+
+    dtype: str
+    scale: float
+    min: float
+
+
+class WeightEntry(TypedDict):
+    """A weight in the list of weights."""
+
+    name: str
+    shape: list[int]
+    dtype: str
+    quantization: NotRequired[Quantization]
+
+
+class WeightGroup(TypedDict):
+    weights: list[WeightEntry]
 
 
 @dataclass(frozen=True)
@@ -103,7 +146,7 @@ def _base64_in(script: str) -> bytes:
         raise ValueError(f"a shard is not base64: {error}") from error
 
 
-def _weights(manifest: Sequence[Mapping[str, Any]], data: bytes) -> dict[str, Tensor]:
+def _weights(manifest: Sequence[WeightGroup], data: bytes) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     offset = 0
     for entry in (entry for group in manifest for entry in group["weights"]):
@@ -120,11 +163,11 @@ def _weights(manifest: Sequence[Mapping[str, Any]], data: bytes) -> dict[str, Te
     return found
 
 
-def _layer(node: Mapping[str, Any], weights: Weights) -> Layer:
+def _layer(node: LayerNode, weights: Weights) -> Layer:
     config, kind = node["config"], node["class_name"]
     if kind not in _KINDS:
         raise ValueError(f"layer {kind = } is not among {', '.join(_KINDS)}")
-    inputs = tuple(source[0] for source in node["inbound_nodes"][0]) if node["inbound_nodes"] else ()
+    inputs = tuple(str(source[0]) for source in node["inbound_nodes"][0]) if node["inbound_nodes"] else ()
     own = {key.rpartition("/")[2]: value for key, value in weights.items() if key.partition("/")[0] == node["name"]}
     return Layer(node["name"], kind, inputs, _KINDS[kind](config, own))
 
@@ -132,7 +175,7 @@ def _layer(node: Mapping[str, Any], weights: Weights) -> Layer:
 # ------------------------------------------------------------------------------------------------------------- layers
 
 
-def _same(config: Mapping[str, Any], image: Tensor, kernel: Sequence[int]) -> Tensor:
+def _same(config: LayerConfig, image: Tensor, kernel: Sequence[int]) -> Tensor:
     """Apply TensorFlow's "same" padding, which adds an odd pixel at the end."""
     if config.get("padding") != "same":
         return image
@@ -153,7 +196,7 @@ def _activated(name: str, values: Tensor) -> Tensor:
     raise ValueError(f"activation {name = } is not among linear, relu, softmax")
 
 
-def _conv(config: Mapping[str, Any], own: Weights) -> Run:
+def _conv(config: LayerConfig, own: Weights) -> Run:
     kernel = own["kernel"].permute(3, 2, 0, 1).contiguous()
     return lambda x: _activated(
         config["activation"],
@@ -163,7 +206,7 @@ def _conv(config: Mapping[str, Any], own: Weights) -> Run:
     )
 
 
-def _depthwise(config: Mapping[str, Any], own: Weights) -> Run:
+def _depthwise(config: LayerConfig, own: Weights) -> Run:
     kernel = own["depthwise_kernel"].permute(2, 3, 0, 1).contiguous()
     return lambda x: _activated(
         config["activation"],
@@ -177,7 +220,7 @@ def _depthwise(config: Mapping[str, Any], own: Weights) -> Run:
     )
 
 
-def _batch_norm(config: Mapping[str, Any], own: Weights) -> Run:
+def _batch_norm(config: LayerConfig, own: Weights) -> Run:
     return lambda x: functional.batch_norm(
         x[0],
         own["moving_mean"],
@@ -189,17 +232,20 @@ def _batch_norm(config: Mapping[str, Any], own: Weights) -> Run:
     )
 
 
-def _relu(config: Mapping[str, Any], _: Weights) -> Run:
+def _relu(config: LayerConfig, _: Weights) -> Run:
     highest = config.get("max_value")
     return lambda x: x[0].clamp(0.0, highest)
 
 
-def _zero_padding(config: Mapping[str, Any], _: Weights) -> Run:
-    (top, bottom), (left, right) = config["padding"]
+def _zero_padding(config: LayerConfig, _: Weights) -> Run:
+    padding = config["padding"]
+    if isinstance(padding, str):
+        raise ValueError(f"{padding = } of a layer that only pads")
+    (top, bottom), (left, right) = padding
     return lambda x: functional.pad(x[0], (left, right, top, bottom))
 
 
-def _average_pool(config: Mapping[str, Any], _: Weights) -> Run:
+def _average_pool(config: LayerConfig, _: Weights) -> Run:
     size, strides = tuple(config["pool_size"]), tuple(config["strides"])
 
     def run(x: list[Tensor]) -> Tensor:
@@ -210,21 +256,21 @@ def _average_pool(config: Mapping[str, Any], _: Weights) -> Run:
     return run
 
 
-def _max_pool(config: Mapping[str, Any], _: Weights) -> Run:
+def _max_pool(config: LayerConfig, _: Weights) -> Run:
     if config["padding"] != "valid":
         raise ValueError("max pooling with padding 'same' is not supported")
     return lambda x: functional.max_pool2d(x[0], tuple(config["pool_size"]), tuple(config["strides"]))
 
 
-def _dense(config: Mapping[str, Any], own: Weights) -> Run:
+def _dense(config: LayerConfig, own: Weights) -> Run:
     return lambda x: _activated(config["activation"], x[0] @ own["kernel"] + own["bias"])
 
 
-def _first(config: Mapping[str, Any], _: Weights) -> Run:
+def _first(config: LayerConfig, _: Weights) -> Run:
     return lambda x: x[0]
 
 
-_KINDS: dict[str, Callable[[Mapping[str, Any], Weights], Run]] = {
+_KINDS: dict[str, Callable[[LayerConfig, Weights], Run]] = {
     "InputLayer": _first,
     "Dropout": _first,
     "Conv2D": _conv,

@@ -10,7 +10,7 @@ section 3).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from animevid.styles.card import Layout
@@ -29,6 +29,26 @@ _PHOTO_ORDER = [4 * (2 * i + a) + 2 * j + b for a in (0, 1) for b in (0, 1) for 
 #: up to 19 codes at its border; replication by 7 at most. Two cells a side keep sizes multiples of 16 pixels.
 BORDER_CELLS = 2
 _LEAST_RANGE = 0.02  # of a channel, relative to the widest one, so that hardly used channels are not amplified
+
+
+def options_of_weights(weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """The arguments of :class:`LumaUNet` for the network that ``weights`` (its state dict) belong to.
+
+    Raises:
+        KeyError: a layer is missing.
+        IndexError: a weight is a single number.
+    """
+    widths = (("top", "stem"), ("middle", "down1"), ("bottom", "down2"), ("head", "head"), ("line", "enter"))
+    depths = (("line_convs", "lines"), ("middle_blocks", "mid"), ("deep_blocks", "deep"))
+    return {
+        **{option: int(weights[f"{layer}.weight"].shape[0]) for option, layer in widths},
+        **{option: count_layers(weights, layers) for option, layers in depths},
+    }
+
+
+def count_layers(names: Iterable[str], layers: str) -> int:
+    """How many convolutions or blocks the list ``layers`` (lines, mid or deep) has, by the names of its weights."""
+    return len({name.split(".")[1] for name in names if name.startswith(f"{layers}.")})
 
 
 class LumaUNet(nn.Module):

@@ -5,8 +5,9 @@ With ``modulation="adain"`` it normalizes activations like StyleGAN (arXiv:1812.
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from animevid.errors import TrainingError
@@ -116,14 +117,14 @@ class StyleGan2(NoiseGenerator):
         def channels(side: int) -> int:
             return channels_at(side, base=channel_base, most=channel_max)
 
-        common: Any = {"style": latent, "modulation": modulation}
+        styled = functools.partial(_Styled, style=latent, modulation=modulation)
         self.constant = nn.Parameter(torch.randn(1, channels(4), 4, 4))
-        convs = [_Styled(channels(4), channels(4), size_px=4, up=False, **common)]
+        convs = [styled(channels(4), channels(4), size_px=4, up=False)]
         rgbs = [_ToRgb(channels(4), latent)]
         for step in range(1, steps + 1):
             side = 4 << step
-            convs.append(_Styled(channels(side // 2), channels(side), size_px=side, up=True, **common))
-            convs.append(_Styled(channels(side), channels(side), size_px=side, up=False, **common))
+            convs.append(styled(channels(side // 2), channels(side), size_px=side, up=True))
+            convs.append(styled(channels(side), channels(side), size_px=side, up=False))
             rgbs.append(_ToRgb(channels(side), latent))
         self.convs, self.rgbs = nn.ModuleList(convs), nn.ModuleList(rgbs)
 

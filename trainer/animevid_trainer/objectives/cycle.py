@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random as python_random
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import torch
 from animevid.errors import TrainingError
 from torch import Tensor
 
 from animevid_trainer import losses
+from animevid_trainer.checkpoint import State
 from animevid_trainer.data.batches import Batch
 from animevid_trainer.loop import OptimizerSettings, Term, Update
 from animevid_trainer.objectives.features import Looking, needed
@@ -43,10 +43,10 @@ class ImagePool:
                 given.append(image)
         return torch.stack(given)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, list[Tensor]]:
         return {"images": list(self._images)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, list[Tensor]]) -> None:
         self._images = list(state["images"])
 
 
@@ -86,13 +86,13 @@ class CycleObjective(Networks):
         if content_only:
             self.optimizers["G_init"] = OptimizerSettings(generators, generator_rate(self.plan), betas)
 
-    def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {f"pool_{name}": pool.state_dict() for name, pool in self.pools.items()}
+    def state_dict(self) -> dict[str, State]:
+        state: dict[str, State] = {f"pool_{name}": pool.state_dict() for name, pool in self.pools.items()}
         if self.augment:
             state["augment"] = self.augment.state_dict()
         return state
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, State]) -> None:
         device = next(self.networks["generator"].parameters()).device
         for name, pool in self.pools.items():
             pool.load_state_dict({"images": [image.to(device) for image in state[f"pool_{name}"]["images"]]})

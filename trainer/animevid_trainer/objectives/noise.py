@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from animevid.errors import TrainingError
 from torch import Tensor
 
 from animevid_trainer import losses, regularizers
+from animevid_trainer.checkpoint import State
 from animevid_trainer.data.batches import Batch
 from animevid_trainer.discriminators.projected import ProjectedDiscriminator
 from animevid_trainer.generators.noise import NoiseGenerator
@@ -66,11 +66,11 @@ class NoiseObjective(Networks):
         assert isinstance(generator, NoiseGenerator)
         return generator
 
-    def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"path_mean": self.path_mean}
+    def state_dict(self) -> dict[str, State]:
+        state: dict[str, State] = {"path_mean": self.path_mean}
         return state | ({"augment": self.augment.state_dict()} if self.augment else {})
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, State]) -> None:
         self.path_mean = state["path_mean"].clone()
         if self.augment and "augment" in state:
             self.augment.load_state_dict(state["augment"])

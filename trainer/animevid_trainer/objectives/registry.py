@@ -10,7 +10,7 @@ This module does not import torch, since validating a recipe imports it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Protocol
@@ -34,8 +34,8 @@ class Augment(Protocol):
 
     def __call__(self, images: Tensor) -> Tensor: ...
     def update(self, real_logits: Tensor) -> None: ...
-    def state_dict(self) -> dict[str, object]: ...
-    def load_state_dict(self, state: dict[str, object]) -> None: ...
+    def state_dict(self) -> dict[str, float]: ...
+    def load_state_dict(self, state: Mapping[str, float]) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from animevid.errors import TrainingError
 from torch import Tensor, nn
 
 from animevid_trainer import losses
+from animevid_trainer.checkpoint import State
 from animevid_trainer.data.batches import Batch
 from animevid_trainer.discriminators.projected import ProjectedDiscriminator
 from animevid_trainer.loop import OptimizerSettings, Term, Update
@@ -54,10 +54,10 @@ class StylizeObjective(Networks):
             self.networks["discriminator"] = discriminator
             self.optimizers["D"] = OptimizerSettings(("discriminator",), discriminator_rate(self.plan), betas)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, State]:
         return {"augment": self.augment.state_dict()} if self.augment else {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, State]) -> None:
         if self.augment and "augment" in state:
             self.augment.load_state_dict(state["augment"])
 

@@ -6,18 +6,18 @@ augmentation of arXiv:2006.06676, whose "auto" configuration gives the numbers f
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
 
 from animevid_trainer.recipes.schema import (
     Ada,
     Data,
     LossWeights,
     Optimizer,
+    Option,
     Options,
     Phase,
     Recipe,
     Regularizers,
-    plain,
     require,
 )
 
@@ -99,7 +99,7 @@ def check_noise(recipe: Recipe) -> None:
     """
     if not recipe.from_noise:
         require(
-            plain(recipe.regularizers) == plain(Regularizers()),
+            recipe.regularizers == Regularizers(),
             "regularizers",
             "set",
             'none unless objective = "noise"',
@@ -107,7 +107,7 @@ def check_noise(recipe: Recipe) -> None:
         judge = recipe.discriminator
         require(judge not in SIZED, "discriminator", judge, "patch, vit, cyclegan, projected or none")
         return
-    weights = {name: value for name, value in plain(recipe.losses).items() if value and name != "adversarial"}
+    weights = {name: value for name, value in asdict(recipe.losses).items() if value and name != "adversarial"}
     require(not weights, "losses", ", ".join(weights), "adversarial alone if G draws from noise")
     require(recipe.uses_discriminator, "losses.adversarial", recipe.losses.adversarial, "> 0, with a discriminator")
     judged = recipe.discriminator_losses
@@ -125,6 +125,6 @@ def check_noise(recipe: Recipe) -> None:
     require(path == 0.0 or has_styles, "regularizers.path_length", path, '0 unless generator = "stylegan2"')
 
 
-def sized(recipe: Recipe, options: Options, network: str) -> dict[str, Any]:
+def sized(recipe: Recipe, options: Options, network: str) -> dict[str, Option]:
     """Return the options of ``network``, with the image size if it needs one."""
     return {"size_px": recipe.data.crop_px, **options} if network in SIZED else dict(options)

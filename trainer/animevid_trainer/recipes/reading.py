@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import functools
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ _OPTIONS = ("generator_options", "objective_options", "discriminator_options")
 _RENAMED = {"flat_pictures": "flat_images", "pictures_to_full": "images_to_full"}
 
 
-def recipe_from_dict(raw: Mapping[str, Any]) -> Recipe:
+def recipe_from_dict(raw: Mapping[str, object]) -> Recipe:
     """Create a recipe from the output of ``Recipe.to_dict``, and validate it.
 
     Raises:
@@ -34,7 +34,7 @@ def recipe_from_dict(raw: Mapping[str, Any]) -> Recipe:
     return check_types(raw).validated()
 
 
-def check_types(raw: Mapping[str, Any]) -> Recipe:
+def check_types(raw: Mapping[str, object]) -> Recipe:
     """Create a recipe from ``raw``, checking each value separately.
 
     Raises:
@@ -46,7 +46,7 @@ def check_types(raw: Mapping[str, Any]) -> Recipe:
         raise TrainingError(_told(error, raw)) from error
 
 
-def _with_new_names(raw: Mapping[str, Any]) -> dict[str, Any]:
+def _with_new_names(raw: Mapping[str, object]) -> dict[str, object]:
     return {
         section: {_RENAMED.get(key, key): value for key, value in values.items()}
         if section in ("ada", "data") and isinstance(values, Mapping)
@@ -80,7 +80,7 @@ def recipe_from_toml(text: str) -> Recipe:
     return with_overrides(load_recipe(base), raw)
 
 
-def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
+def with_overrides(recipe: Recipe, overrides: Mapping[str, object]) -> Recipe:
     """Replace some values of a recipe, given nested as in TOML or with dotted keys, and validate the result.
 
     ``{"losses": {"content": 2.0}}`` and ``{"losses.content": 2.0}`` are equivalent. ``phases`` is either the whole list
@@ -96,7 +96,7 @@ def with_overrides(recipe: Recipe, overrides: Mapping[str, Any]) -> Recipe:
     return recipe_from_dict(merged)
 
 
-def parse_assignment(text: str) -> tuple[str, Any]:
+def parse_assignment(text: str) -> tuple[str, object]:
     """Parse ``KEY=VALUE`` of ``--set``; the value is in TOML syntax or a bare word.
 
     Raises:
@@ -154,7 +154,7 @@ def difference(first: Recipe, second: Recipe) -> list[str]:
     ]
 
 
-def nearest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+def nearest(word: str, known: Collection[str]) -> str:
     """Return ``; did you mean 'X'?``, or an empty string if nothing is similar."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
@@ -163,13 +163,14 @@ def nearest(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
 _ABSENT = object()
 
 
-def _put(target: dict[str, Any], keys: Sequence[str], value: Any, path: str) -> None:
+def _put(target: dict[str, object], keys: Sequence[str], value: object, path: str) -> None:
     """Store ``value`` in the tree ``target`` under the dotted key ``keys``."""
     head, *rest = keys
     head = _RENAMED.get(head, head)
-    if head == "phases" and isinstance(target.get(head), list) and (rest or isinstance(value, Mapping)):
-        target = {phase["name"]: phase for phase in target[head]}
-        if not rest:
+    phases = target.get(head)
+    if head == "phases" and isinstance(phases, list) and (rest or isinstance(value, Mapping)):
+        target = {phase["name"]: phase for phase in phases}
+        if not rest and isinstance(value, Mapping):
             for name, inner in value.items():
                 _put(target, name.split("."), inner, f"{path}.{name}")
             return
@@ -188,17 +189,18 @@ def _put(target: dict[str, Any], keys: Sequence[str], value: Any, path: str) -> 
         target[head] = value
 
 
-def _unknown(path: str, key: str, known: Mapping[str, Any] | Sequence[str]) -> str:
+def _unknown(path: str, key: str, known: Collection[str]) -> str:
     return f"{path!r} is not a key of a recipe; allowed here: {', '.join(known)}{nearest(key, known)}"
 
 
-def _told(error: ValidationError, raw: Mapping[str, Any]) -> str:
+def _told(error: ValidationError, raw: Mapping[str, object]) -> str:
     """Describe the first mistake of ``error`` in one line."""
     first = error.errors(include_url=False)[0]
     path: list[str] = []
+    phases = raw.get("phases")
     for step in first["loc"]:
-        if isinstance(step, int) and path == ["phases"]:
-            path.append(str(raw["phases"][step].get("name", step)))
+        if isinstance(step, int) and path == ["phases"] and isinstance(phases, Sequence):
+            path.append(str(phases[step].get("name", step)))
         elif path and path[0] in _OPTIONS and len(path) == 2:
             break  # what follows are the members of an option's union
         else:
@@ -222,14 +224,14 @@ def _keys_beside(location: Sequence[int | str]) -> list[str]:
     return [field.name for field in fields(kind)]
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
     if isinstance(value, dict):
         items = [(str(key), item) for key, item in value.items()]
     elif isinstance(value, list) and value and isinstance(value[0], dict):
         items = [(item.get("name", str(index)), item) for index, item in enumerate(value)]
     else:
         return {prefix: value}
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for key, item in items:
         flat |= _flat(item, f"{prefix}.{key}" if prefix else key)
     return flat

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Annotated, Literal
 
 from animevid.errors import TrainingError
 from pydantic import ConfigDict, Field
@@ -280,7 +280,7 @@ class Recipe:
     def needs_teacher(self) -> bool:
         return self.losses.pixel > 0.0 or self.losses.perceptual > 0.0 or self.conditional
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return plain dictionaries, lists and scalars, for JSON and for ``recipe_from_dict``."""
         value = plain(self)
         assert isinstance(value, dict)
@@ -344,7 +344,7 @@ class Recipe:
         )
         check_noise(self)
         own = self.objective in ("stylize", "cycle")
-        if own and all(weight == 0.0 for weight in plain(weights).values()):
+        if own and all(weight == 0.0 for weight in asdict(weights).values()):
             raise TrainingError("losses are all 0; give at least one a positive weight")
         return self
 
@@ -380,7 +380,7 @@ class Recipe:
                 require(self.init_content_weight > 0, "losses.content", self.losses.content, "> 0 with a content phase")
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Convert dataclasses, mappings and tuples to dictionaries and lists."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field_.name: plain(getattr(value, field_.name)) for field_ in fields(value)}

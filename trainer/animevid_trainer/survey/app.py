@@ -11,7 +11,6 @@ import secrets
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 from animevid.server.auth import Guard, add_security_headers
@@ -74,7 +73,7 @@ class Survey:
         left = [pair for pair in order if (pair.photo, tuple(sorted((pair.first, pair.second)))) not in voted]
         skipped = {int(number) for number in request.query.get("skip", "").split(",") if number.isdecimal()}
         wanted = [pair for pair in left if pair.number not in skipped] or left
-        answer: dict[str, Any] = {
+        answer: dict[str, object] = {
             "done": len(order) - len(left), "of": len(order), "questions": QUESTIONS, "faults": FAULTS,
             "max_faults": MAX_FAULTS,
         }  # fmt: skip
@@ -96,21 +95,22 @@ class Survey:
         self.store.put(self._vote_of(judge, sent))
         return web.json_response({"kept": True})
 
-    def _vote_of(self, judge: str, sent: Any) -> Vote:
+    def _vote_of(self, judge: str, sent: object) -> Vote:
         pairs = {pair.number: pair for pair in self.exhibition.pairs}
-        number = sent.get("number") if isinstance(sent, dict) else None
+        vote = sent if isinstance(sent, dict) else {}
+        number = vote.get("number")
         pair: Pair | None = pairs.get(number) if type(number) is int else None
         if pair is None:
             raise _refused("number is not a pair of this survey")
         sides = dict(zip("LR", self.exhibition.sides_for(judge, pair), strict=True))
         answers = {}
         for question in QUESTIONS:
-            if sent.get(question) not in ("L", "R"):
+            if vote.get(question) not in ("L", "R"):
                 raise _refused(f"{question}: allowed are L and R")
-            answers[question] = sides[sent[question]]
+            answers[question] = sides[vote[question]]
         faults = []
         for side in "LR":
-            found = sent.get(f"faults_{side}", [])
+            found = vote.get(f"faults_{side}", [])
             if not (isinstance(found, list) and len(found) <= MAX_FAULTS and all(fault in FAULTS for fault in found)):
                 raise _refused(f"faults_{side}: at most {MAX_FAULTS} of {', '.join(FAULTS)}")
             faults.append(tuple(dict.fromkeys(found)))

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -68,15 +67,14 @@ def _work(gpu: GpuQueue, size: Size) -> Iterator[tuple[str, Launch | Sequence[La
     features = 2 * math.prod(shape)
     norm_in, norm_out = gpu.allocate(features), gpu.allocate(features)
     scale, shift = (gpu.upload(np.ones(shape[1], np.float32)) for _ in "12")
-    half: dict[str, Any] = {"half": True}
     both = layout.total_bytes + packed_bytes
-    yield "pack", kernels.pack(frame, tensor, size=size, padded=padded, **half), both
-    yield "unpack", kernels.unpack(tensor, other, padded=padded, **half), both
-    yield "to_rgb", kernels.to_rgb(frame, tensor, size=size, padded=size, **half), layout.total_bytes + rgb_bytes
-    yield "from_rgb", kernels.from_rgb(tensor, other, padded=size, **half), layout.total_bytes + rgb_bytes
+    yield "pack", kernels.pack(frame, tensor, size=size, padded=padded, half=True), both
+    yield "unpack", kernels.unpack(tensor, other, padded=padded, half=True), both
+    yield "to_rgb", kernels.to_rgb(frame, tensor, size=size, padded=size, half=True), layout.total_bytes + rgb_bytes
+    yield "from_rgb", kernels.from_rgb(tensor, other, padded=size, half=True), layout.total_bytes + rgb_bytes
     scratch = gpu.allocate(kernels.upsample_scratch_bytes(small))
     upsample = kernels.guided_upsample(
-        frame, other, low_in=tensor, low_out=low, size=small, padded=small_padded, scratch=scratch, **half
+        frame, other, low_in=tensor, low_out=low, size=small, padded=small_padded, scratch=scratch, half=True
     )
     yield "guided upsample", upsample, 2 * layout.total_bytes + packed_bytes // 2
     yield "blend", kernels.blend(frame, other, strength=0.5), 3 * layout.total_bytes
@@ -84,7 +82,7 @@ def _work(gpu: GpuQueue, size: Size) -> Iterator[tuple[str, Launch | Sequence[La
     # Statistics and application each read it.
     norm = kernels.norm(
         norm_in, norm_out, shape=shape, layer=True, partials=gpu.allocate(12 * 256 * shape[1]), scale=scale,
-        shift=shift, slope=0.2, **half,
+        shift=shift, slope=0.2, half=True,
     )  # fmt: skip
     yield "layer norm", norm, 3 * features
 
@@ -96,7 +94,7 @@ def _filter(gpu: GpuQueue, *, size: Size, tensors: tuple[int, int]) -> tuple[lis
     earlier, change, weights = (gpu.allocate(cells) for _ in "123")
     small = gpu.upload(np.zeros(129, np.uint32))
     memory = FilterMemory(kept[0], kept[1], earlier, change, histogram=small, noise=small + 4 * 128)
-    options: dict[str, Any] = {"card": _CARD, "size": size, "half": True}
-    gpu.launch(settle_input(tensors[0], weights, memory, first=True, **options))
-    launches = settle_input(tensors[0], weights, memory, first=False, **options)
-    return [*launches, settle_output(tensors[1], weights, memory, first=False, **options)], (6 + 12 + 12) * values
+    settle_in = partial(settle_input, tensors[0], weights, memory, card=_CARD, size=size, half=True)
+    gpu.launch(settle_in(first=True))
+    settle_out = settle_output(tensors[1], weights, memory, card=_CARD, size=size, half=True, first=False)
+    return [*settle_in(first=False), settle_out], (6 + 12 + 12) * values

@@ -37,7 +37,7 @@ class CheckOptions:
 
     @classmethod
     def from_json(cls, text: str) -> CheckOptions:
-        fields: dict[str, Any] = json.loads(text)
+        fields = json.loads(text)
         return cls(**{**fields, "size": tuple(fields["size"])})
 
     @property

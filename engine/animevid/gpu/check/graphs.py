@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -62,7 +61,7 @@ def section(options: CheckOptions) -> Iterator[Finding]:
         yield _captured_kernels(GpuQueue(device), frames[0])
         module = load_fatbin(driver_version=device.driver_version)
         for use_graphs in (False, True):
-            network: Any = SwapChroma(device)
+            network = SwapChroma(device)
             with DevicePipeline(device, network, replace(plan, use_graphs=use_graphs), module=module) as pipeline:
                 for _ in range(_TIMES):  # a form is captured when it comes the second time
                     begun = time.perf_counter()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from animevid.gpu.check.frames import noise_frame
 from animevid.gpu.check.queue import Array, GpuQueue
 from animevid.gpu.deflicker import DeviceDeflicker, weight_bytes
 from animevid.gpu.driver import open_device
-from animevid.gpu.kernels import Surface, SurfaceLayout, surface_layout
+from animevid.gpu.kernels import Launch, Surface, SurfaceLayout, surface_layout
 from animevid.pixels.blend import blend_ref
 from animevid.pixels.change import NoiseFloor, has_changed
 from animevid.pixels.deflicker import Deflicker
@@ -103,7 +102,9 @@ def compare_pixels(
             rows.append(Compared(kernel, case, half, difference))
 
         def drawn_into(
-            launch: Callable[[Surface], Any], layout: SurfaceLayout = layout, frame: PlanesYUV420 = frame
+            launch: Callable[[Surface], Launch | Sequence[Launch]],
+            layout: SurfaceLayout = layout,
+            frame: PlanesYUV420 = frame,
         ) -> PlanesYUV420:
             memory = np.zeros(layout.total_bytes, np.uint8)
             result = gpu.upload(memory)
@@ -200,14 +201,13 @@ def _compare_filter(gpu: GpuQueue, size: Size, layout: Layout, half: bool) -> fl
     low, high = card.input_range
     reference, on_device = Deflicker(units_per_code=(high - low) / 255), DeviceDeflicker(gpu.device, card)
     weights, apart = gpu.allocate(weight_bytes(size)), 0.0
-    options: dict[str, Any] = {"weights": [weights], "size": size, "half": half}
     for index in range(_FILTERED_FRAMES):
         given = [(scene + rng.normal(0, 2 * code, shape)).astype(dtype) for scene in scenes]
         axis = layout.spatial_axes[1] - 1
         np.moveaxis(given[0], axis, 0)[index : index + 2] = 1.0  # it moves across
         addresses = [gpu.upload(tensor) for tensor in given]
-        firsts = on_device.inputs(gpu.launch, gpu.stream, addresses[:1], **options)
-        on_device.outputs(gpu.launch, gpu.stream, addresses[1:], firsts=firsts, **options)
+        firsts = on_device.inputs(gpu.launch, gpu.stream, addresses[:1], weights=[weights], size=size, half=half)
+        on_device.outputs(gpu.launch, gpu.stream, addresses[1:], weights=[weights], size=size, half=half, firsts=firsts)
         cells = [to_cells(tensor.astype(np.float32), layout) for tensor in given]
         settled, share = reference.input(cells[0])
         drawn = reference.output(cells[1], share)
@@ -224,7 +224,7 @@ def _compare_upsample(
     frame: PlanesYUV420,
     source: Surface,
     small: Size,
-    dtype: type[np.floating[Any]],
+    dtype: type[np.float16 | np.float32],
 ) -> float:
     padded = padded_size(small)
     rng = np.random.default_rng(2)

@@ -6,7 +6,7 @@ import ctypes
 import time
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ import numpy.typing as npt
 from animevid.gpu.driver import Device
 from animevid.gpu.fatbin import load_fatbin
 from animevid.gpu.kernels import Launch
+
+if TYPE_CHECKING:
+    from cuda.bindings import driver as cuda
 
 Array = npt.NDArray[Any]
 _CAPTURE_THREAD_LOCAL = 1
@@ -54,7 +57,7 @@ class GpuQueue:
                 "cuLaunchKernel", function, *launch.grid, *launch.block, 0, self.stream, ctypes.addressof(arguments), 0
             )
 
-    def capture(self, work: Callable[[], Any]) -> Any:
+    def capture(self, work: Callable[[], object]) -> cuda.CUgraphExec:
         """What ``work`` submits, as a CUDA graph that can be launched; its functions must have been launched before."""
         driver = self.device.driver
         self.device.call("cuStreamBeginCapture", self.stream, driver.CUstreamCaptureMode(_CAPTURE_THREAD_LOCAL))
@@ -62,7 +65,7 @@ class GpuQueue:
         graph = self.device.call("cuStreamEndCapture", self.stream)
         return self.device.call("cuGraphInstantiate", graph, 0)
 
-    def microseconds(self, work: Callable[[], Any], *, times: int = 30) -> float:
+    def microseconds(self, work: Callable[[], object], *, times: int = 30) -> float:
         """Mean time of ``work``, which submits to the stream.
 
         ``times`` of it are one CUDA graph: a kernel over a frame takes less time than Python takes to launch it. The
@@ -77,7 +80,7 @@ class GpuQueue:
         self.device.call("cuGraphExecDestroy", graph)
         return took * 1e6 / (_TIMED_RUNS * times)
 
-    def _run_graph(self, graph: Any, *, times: int = 1) -> None:
+    def _run_graph(self, graph: cuda.CUgraphExec, *, times: int = 1) -> None:
         for _ in range(times):
             self.device.call("cuGraphLaunch", graph, self.stream)
         self.device.call("cuStreamSynchronize", self.stream)

@@ -7,7 +7,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from animevid.backends.base import one_line
 from animevid.errors import AnimevidError
@@ -17,6 +16,7 @@ from animevid.gpu.check.slots import GPU_BACKENDS, compare_once, open_on_cpu, op
 from animevid.gpu.tensorrt.library import LIBRARIES
 from animevid.pixels.planes import PlanesYUV420
 from animevid.pixels.resize import Size
+from animevid.render.renderer import StepOutput
 from animevid.render.stylizer import Stylizer
 from animevid.styles import Style, list_styles, load_style
 
@@ -72,7 +72,7 @@ def _measured(what: str, cpu: Stylizer, gpu: Stylizer, frame: PlanesYUV420, opti
 
 def frames_a_second(stylizer: Stylizer, frames: Sequence[PlanesYUV420], *, seconds: float) -> tuple[float, float]:
     """(frames a second, milliseconds that the host spends submitting one), as a conversion runs them."""
-    waiting: deque[tuple[PlanesYUV420, Any]] = deque()
+    waiting: deque[tuple[PlanesYUV420, StepOutput]] = deque()
     host, done = 0.0, 0
 
     def one(index: int) -> None:

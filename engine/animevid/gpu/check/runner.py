@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from animevid.errors import OutputError
 from animevid.gpu.check.findings import CheckOptions, Finding
@@ -127,10 +126,10 @@ def _run(section: Section, findings: Path, options: CheckOptions, command: Seque
     return Result(section, "failed", reason, found, seconds)
 
 
-def _read(findings: Path, start: int) -> tuple[tuple[Finding, ...], dict[str, Any] | None]:
+def _read(findings: Path, start: int) -> tuple[tuple[Finding, ...], dict[str, object] | None]:
     """What was appended: findings, and the closing line of a section that came to its end."""
     found: list[Finding] = []
-    closing: dict[str, Any] | None = None
+    closing: dict[str, object] | None = None
     with findings.open(encoding="utf-8", errors="replace") as file:
         file.seek(start)
         for line in file:
@@ -150,7 +149,7 @@ def run_here(section: Section, findings: Path, options: CheckOptions) -> None:
 
     with findings.open("a", encoding="utf-8") as file:
 
-        def write(**said: Any) -> None:
+        def write(**said: object) -> None:
             file.write(json.dumps({"section": section.name, **said}) + "\n")
             file.flush()
 

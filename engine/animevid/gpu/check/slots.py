@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from animevid.backends import available_backends
 from animevid.errors import AnimevidError
@@ -15,7 +14,7 @@ from animevid.gpu.check.frames import noisy_frames, varied_frames
 from animevid.pixels.blend import blend
 from animevid.pixels.device import on_host
 from animevid.pixels.planes import PlanesYUV420
-from animevid.render.renderer import Renderer
+from animevid.render.renderer import In, Out, Renderer
 from animevid.render.stylizer import Stylizer
 from animevid.render.temporal import TemporalFilter
 from animevid.styles import Style, list_styles, load_style
@@ -109,9 +108,9 @@ def full_precision(style: Style) -> Style:
     return load_style(style.path, precision="fp32") if style.path is not None else style
 
 
-def draw(stylizer: Renderer[Any, Any], frames: Sequence[PlanesYUV420], *, batch: int) -> list[PlanesYUV420]:
+def draw(stylizer: Renderer[In, Out], frames: Sequence[PlanesYUV420], *, batch: int) -> list[PlanesYUV420]:
     """All ``frames`` in batches, as many of them under way at once as there are slots."""
-    waiting: deque[list[tuple[PlanesYUV420, Any]]] = deque()
+    waiting: deque[list[tuple[PlanesYUV420, Out]]] = deque()
     drawn: list[PlanesYUV420] = []
 
     def take() -> None:
@@ -129,7 +128,7 @@ def draw(stylizer: Renderer[Any, Any], frames: Sequence[PlanesYUV420], *, batch:
 
 def _compared(
     what: str,
-    gpu: Renderer[Any, Any],
+    gpu: Renderer[In, Out],
     frames: Sequence[PlanesYUV420],
     expected: Sequence[PlanesYUV420],
     batch: int,

@@ -15,7 +15,8 @@ import re
 import threading
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from types import ModuleType
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -41,6 +42,9 @@ from animevid.styles.card import StyleCard
 from animevid.styles.folders import cache_folder
 from animevid.styles.onnx_file import read_graph
 from animevid.trusted_files import atomic_write
+
+if TYPE_CHECKING:
+    import tensorrt
 
 _LOG = logging.getLogger(__name__)
 
@@ -220,11 +224,11 @@ class EngineNetwork:
 
     @without_collection()
     def __init__(self, engine: Engine, device: Device, library: Library, *, cache: Path | None = None) -> None:
-        trt: Any = library.module
+        trt = library.module
         self.half = engine.input.dtype == "float16"
         self._engine, self._device, self._trt = engine, device, trt
         self._memory: dict[int, int] = {}
-        self._contexts: dict[tuple[int, _Shape], Any] = {}
+        self._contexts: dict[tuple[int, _Shape], tensorrt.IExecutionContext] = {}
         self._logger = make_logger(trt)
         self._runtime = trt.Runtime(self._logger)
         self._native = self._runtime.deserialize_cuda_engine(engine.plan)
@@ -265,7 +269,7 @@ class EngineNetwork:
         while self._memory:
             self._device.call("cuMemFree", self._memory.popitem()[1])
 
-    def _new_context(self, slot: int, shape: _Shape) -> Any:
+    def _new_context(self, slot: int, shape: _Shape) -> tensorrt.IExecutionContext:
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         context = self._native.create_execution_context(self._compiled.config(strategy) or strategy)
         if context is None:
@@ -297,10 +301,10 @@ class _CompiledKernels:
     driver's.
     """
 
-    def __init__(self, engine: Any, trt: Any, path: Path | None) -> None:
+    def __init__(self, engine: tensorrt.ICudaEngine, trt: ModuleType, path: Path | None) -> None:
         self._trt, self._path = trt, path
-        self._config: Any = None
-        self._cache: Any = None
+        self._config: tensorrt.IRuntimeConfig | None = None
+        self._cache: tensorrt.IRuntimeCache | None = None
         self._read = b""
         if not hasattr(engine, "create_runtime_config") or not hasattr(
             trt, "DynamicShapesKernelSpecializationStrategy"
@@ -318,7 +322,7 @@ class _CompiledKernels:
             _LOG.info("the compiled kernels in %s are of another GPU, driver or library; they are compiled again", path)
         self._config.set_runtime_cache(self._cache)
 
-    def config(self, strategy: Any) -> Any:
+    def config(self, strategy: tensorrt.ExecutionContextAllocationStrategy) -> tensorrt.IRuntimeConfig | None:
         """The configuration for an execution context; ``None``: only the strategy."""
         if self._config is not None:
             self._config.set_execution_context_allocation_strategy(strategy)

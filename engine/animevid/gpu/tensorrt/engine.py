@@ -13,13 +13,17 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from animevid.backends.base import one_line
 from animevid.errors import BackendError, UsageError
-from animevid.gpu.tensorrt.library import Library, find_library, make_logger, without_collection
+from animevid.gpu.tensorrt.library import ErrorLog, Library, find_library, make_logger, without_collection
 from animevid.styles.card import StyleCard
 from animevid.trusted_files import atomic_write
+
+if TYPE_CHECKING:
+    import tensorrt
 
 _LOG = logging.getLogger(__name__)
 
@@ -152,7 +156,7 @@ def build_engine(
         BackendError: no TensorRT, or it refuses the style.
     """
     library = library or find_library()
-    trt: Any = library.module
+    trt = library.module
     graph = _graph_of(model, card, request)
     logger = make_logger(trt)
     target = _target_value(trt, library, request.target)
@@ -211,7 +215,7 @@ def _graph_of(model: bytes, card: StyleCard, request: EngineRequest) -> bytes:
     return to_half(model, half_io=request.half_io)
 
 
-def _target_value(trt: Any, library: Library, target: str) -> Any:
+def _target_value(trt: ModuleType, library: Library, target: str) -> tensorrt.ComputeCapability | None:
     """``ComputeCapability.SM86`` for ``"sm86"``; ``None`` for the GPU in this machine.
 
     Raises:
@@ -228,7 +232,10 @@ def _target_value(trt: Any, library: Library, target: str) -> Any:
     return known.__members__[target.upper()]
 
 
-def _set_shapes(builder: Any, network: Any, config: Any, card: StyleCard, shapes: ShapeRange) -> None:
+def _set_shapes(
+    builder: tensorrt.Builder, network: tensorrt.INetworkDefinition, config: tensorrt.IBuilderConfig, card: StyleCard,
+    shapes: ShapeRange,
+) -> None:  # fmt: skip
     given = network.get_input(0)
     fixed = tuple(given.shape)
     wanted = [card.tensor_shape(*_sides(shape)) for shape in (shapes.minimum, shapes.optimum, shapes.maximum)]
@@ -243,7 +250,7 @@ def _set_shapes(builder: Any, network: Any, config: Any, card: StyleCard, shapes
         config.add_optimization_profile(profile)
 
 
-def _load_timing_cache(config: Any, path: Path | None) -> Any:
+def _load_timing_cache(config: tensorrt.IBuilderConfig, path: Path | None) -> tensorrt.ITimingCache | None:
     if path is None:
         return None
     known = path.read_bytes() if path.is_file() else b""
@@ -255,12 +262,12 @@ def _load_timing_cache(config: Any, path: Path | None) -> Any:
     return cache
 
 
-def _io_tensor(trt: Any, tensor: Any) -> IoTensor:
+def _io_tensor(trt: ModuleType, tensor: tensorrt.ITensor) -> IoTensor:
     dtype = {trt.DataType.HALF: "float16", trt.DataType.FLOAT: "float32"}.get(tensor.dtype, str(tensor.dtype))
     return IoTensor(str(tensor.name), tuple(int(side) for side in tensor.shape), dtype)
 
 
-def _make_monitor(trt: Any, progress: Progress) -> Any:
+def _make_monitor(trt: Any, progress: Progress) -> tensorrt.IProgressMonitor:
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
@@ -285,7 +292,7 @@ def _make_monitor(trt: Any, progress: Progress) -> Any:
     return Monitor()
 
 
-def _build_failed(card: StyleCard, library: Library, logger: Any, said: str) -> str:
+def _build_failed(card: StyleCard, library: Library, logger: ErrorLog, said: str) -> str:
     reason = re.sub(r"\s+", " ", logger.first_error or said)[:300]
     if "cudaError 35" in reason or "cudaError 100" in reason or "no CUDA" in reason:
         return f"{library.name} finds no NVIDIA driver or GPU here; give --gpu sm86 (or another) to build for one"

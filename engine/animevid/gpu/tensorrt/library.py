@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from animevid.backends.base import one_line
 from animevid.errors import BackendError, UsageError
+
+if TYPE_CHECKING:
+    import tensorrt
 
 _LOG = logging.getLogger(__name__)
 
@@ -125,7 +128,13 @@ def without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def make_logger(trt: Any) -> Any:
+class ErrorLog(Protocol):
+    """An ``ILogger`` of TensorRT that keeps the first error."""
+
+    first_error: str
+
+
+def make_logger(trt: Any) -> ErrorLog:
     """An ``ILogger`` for the library ``trt`` that writes to our log and keeps ``first_error``."""
     levels = {"INTERNAL_ERROR": logging.ERROR, "ERROR": logging.ERROR, "WARNING": logging.DEBUG}
 
@@ -136,7 +145,7 @@ def make_logger(trt: Any) -> Any:
             super().__init__()
             self.first_error = ""
 
-        def log(self, severity: Any, message: str) -> None:
+        def log(self, severity: tensorrt.ILogger.Severity, message: str) -> None:
             level = levels.get(severity.name, 0)
             if level == logging.ERROR and not self.first_error:
                 self.first_error = message
@@ -148,4 +157,4 @@ def make_logger(trt: Any) -> Any:
 
 
 #: TensorRT keeps the first logger's address for as long as any of its objects exist.
-_LOGGERS: list[Any] = []
+_LOGGERS: list[ErrorLog] = []

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import re
-import threading
 import time
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from animevid.errors import InputError
 from animevid.redaction import redacted
@@ -34,7 +32,7 @@ def check_playlist(path: Path, leading: tuple[Path, ...] = ()) -> None:
         if not here.is_file():
             return
         if here.stat().st_size > _MAX_BYTES:
-            raise InputError(f"path = {str(path)!r} is larger than any playlist: {_MAX_BYTES >> 20} MiB are allowed")
+            raise InputError(_too_large("path", str(path)))
         text = here.read_bytes()
     except (OSError, ValueError, RuntimeError):
         return  # FFmpeg will report what is wrong with it
@@ -52,7 +50,7 @@ def check_remote_playlist(url: str) -> None:
     FFmpeg and its messages.
 
     Raises:
-        InputError: it leads to itself, or lists variants and segments at once.
+        InputError: it leads to itself, is too large, or lists variants and segments at once.
     """
     _check_remote(url, (), [_MAX_PLAYLISTS], time.monotonic() + _MAX_SECONDS)
 
@@ -81,36 +79,29 @@ def is_remote_playlist(url: str) -> bool:
 
 
 def _fetched(url: str, deadline: float) -> bytes | None:
-    """What ``url`` holds, or the first 8 MiB of it; ``None`` where it does not come by ``deadline``."""
-    found: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    # In a thread, since a server that sends its headers byte by byte keeps within every timeout of a socket.
-    threading.Thread(target=lambda: found.put(_download(url, deadline)), name="animevid-playlist", daemon=True).start()
+    """What ``url`` holds; ``None`` where it does not come by ``deadline``, or at all."""
+    from animevid.http_fetch import FetchError, FetchLimits, TooLarge, body, open_response, within
+
+    left_seconds = max(0.1, deadline - time.monotonic())
+    limits = FetchLimits(
+        max_bytes=_MAX_BYTES, max_seconds=left_seconds, silence_seconds=left_seconds,
+        https_to_http=True,  # as FFmpeg does
+    )  # fmt: skip
+
+    def receive() -> bytes:
+        with open_response(url, limits) as response:
+            return b"".join(body(response, limits, shown=redacted(url)))
+
     try:
-        return found.get(timeout=max(0.1, deadline - time.monotonic()))
-    except queue.Empty:
+        return within(left_seconds, receive)
+    except TooLarge as error:
+        raise InputError(_too_large("url", redacted(url))) from error
+    except (FetchError, TimeoutError):
         return None
 
 
-def _download(url: str, deadline: float) -> bytes | None:
-    import base64  # these take 40 ms to import
-    import http.client
-    import urllib.request
-
-    parts = urlsplit(url)
-    user, _, host = parts.netloc.rpartition("@")
-    data = b""
-    try:
-        request = urllib.request.Request(parts._replace(netloc=host, fragment="").geturl())
-        if user:
-            request.add_header("Authorization", "Basic " + base64.b64encode(unquote(user).encode()).decode())
-        with urllib.request.urlopen(request, timeout=max(0.1, deadline - time.monotonic())) as response:
-            while len(data) < _MAX_BYTES and (chunk := response.read1(1 << 16)):
-                data += chunk
-                if time.monotonic() > deadline:
-                    return None
-    except (OSError, ValueError, http.client.HTTPException):
-        return None
-    return data
+def _too_large(what: str, shown: str) -> str:
+    return f"{what} = {shown!r} is larger than any playlist: {_MAX_BYTES >> 20} MiB are allowed"
 
 
 def _refuse_mixture(text: bytes, shown: str) -> None:
