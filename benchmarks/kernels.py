@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     plots.add_plot(parser)
     args = parser.parse_args()
-    if not native.is_native():
+    if native.kernels is None:
         raise SystemExit("kernels.py: the compiled kernels are not there; run plugins/cpu/build_inplace.sh")
     native.kernels.use_instruction_set(args.instruction_set)
     cv2.setNumThreads(1)

@@ -118,7 +118,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "pass",
         ),
         ("no clock of the container's own", "tick = container_of(self.muxer).tick", "tick = None"),
-        ("HEVC with the tag that Apple's players refuse", "self._stream.codec_context.codec_tag = tag", "pass"),
+        ("HEVC with the tag that Apple's players refuse", "stream.codec_context.codec_tag = tag", "pass"),
     ),
     *_those(
         "files.py",

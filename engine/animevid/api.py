@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
 
 from animevid.declare import changed, keywords_of, option
 from animevid.errors import OptionError
 from animevid.frame import Frame
 from animevid.io import open_source
 from animevid.options import ConversionOptions
-from animevid.render.renderer import Renderer
+from animevid.render.renderer import AnyRenderer
 from animevid.render.temporal import FrameReuse, TemporalFilter
 from animevid.run.conversion import Conversion, PathLike, frames_at_once, open_stylizer
 from animevid.run.report import ConversionReport, Progress
@@ -74,5 +73,5 @@ def stylized_frames(src: PathLike, options: ConversionOptions) -> Iterator[Frame
         if stylizer is not options.style:
             stack.enter_context(stylizer)
         filtered = TemporalFilter(stylizer) if options.deflicker else stylizer
-        renderer: Renderer[Any, Any] = FrameReuse(filtered) if options.skip_static else filtered
+        renderer: AnyRenderer = FrameReuse(filtered) if options.skip_static else filtered
         yield from Session[Frame](source, renderer)

@@ -47,7 +47,7 @@ class Declaration:
     flag: str | None = None
     flag_help: str = ""
     short: str = ""
-    parse: Callable[[str], Any] | None = None
+    parse: Callable[[str], object] | None = None
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     const: str | None = None
@@ -69,7 +69,7 @@ def nested(kind: type[A], help: str, **declared: Any) -> A:
     return found
 
 
-def declaration_of(declared: Field[Any]) -> Declaration | None:
+def declaration_of(declared: Field[object]) -> Declaration | None:
     """The declaration of a field; ``None`` for a field that is no option."""
     found: Declaration | None = declared.metadata.get("option")
     return found
@@ -80,9 +80,9 @@ def declaring_class(options: type[Options], name: str) -> type[Options]:
     return next(kind for kind in options.__mro__ if name in inspect.get_annotations(kind))
 
 
-def nested_class(declared: Field[Any]) -> type[Any] | None:
+def nested_class(declared: Field[object]) -> type[Options] | None:
     """The class of a nested field's options; ``None`` for another field."""
-    found: type[Any] | None = declared.metadata.get("nested")
+    found: type[Options] | None = declared.metadata.get("nested")
     return found
 
 
@@ -92,6 +92,7 @@ class Options:
     ``heading``: the heading in ``--help``; ``heading_help``: the text below it.
     """
 
+    __dataclass_fields__: ClassVar[dict[str, Field[object]]]  # made by dataclass, in each class of options
     heading: ClassVar[str] = ""
     heading_help: ClassVar[str | None] = None
 
@@ -99,7 +100,7 @@ class Options:
         """Raises:
         OptionError: values outside their limits, all of them named.
         """
-        complaints = [_complaint(declared, getattr(self, declared.name)) for declared in fields(cast(Any, self))]
+        complaints = [_complaint(declared, getattr(self, declared.name)) for declared in fields(self)]
         if any(complaints):
             raise OptionError("; ".join(filter(None, complaints)))
 
@@ -115,7 +116,7 @@ class Options:
         return value
 
 
-def _complaint(declared: Field[Any], value: object) -> str:
+def _complaint(declared: Field[object], value: object) -> str:
     """What is wrong with ``value`` for the option, and what is allowed; ``""``: nothing."""
     limits = declaration_of(declared)
     if limits is None or value == declared.default:
@@ -163,13 +164,13 @@ def keywords_of(options: Callable[P, T_co]) -> _Decorator[T_co, P]:
         result = inspect.signature(function).return_annotation
         signature = taken.replace(parameters=[*own, *taken.parameters.values()], return_annotation=result)
         call.__signature__ = signature  # type: ignore[attr-defined]
-        call.__doc__ = described(inspect.getdoc(function) or "", cast(type[Any], options))
+        call.__doc__ = described(inspect.getdoc(function) or "", cast(type[Options], options))
         return call
 
     return cast(_Decorator[T_co, P], decorate)
 
 
-def described(doc: str, options: type[Any]) -> str:
+def described(doc: str, options: type[Options]) -> str:
     """The docstring ``doc`` with an entry under ``Args:`` for each option of the class ``options``."""
     lines = []
     for declared in fields(options):
@@ -186,7 +187,7 @@ def described(doc: str, options: type[Any]) -> str:
     return f"{head.rstrip()}\n\nArgs:\n{listed}\n\n{raises}{tail}".rstrip()
 
 
-def changed(options: Options) -> dict[str, Any]:
+def changed(options: Options) -> dict[str, object]:
     """The options that differ from their defaults, name -> value."""
     default = type(options)()
     return {name: value for name, value in vars(options).items() if value != getattr(default, name)}
@@ -194,4 +195,4 @@ def changed(options: Options) -> dict[str, Any]:
 
 def narrowed(options: Options, kind: type[K]) -> K:
     """The part of ``options`` that its base class ``kind`` has."""
-    return kind(**{each.name: getattr(options, each.name) for each in fields(cast(Any, kind))})
+    return kind(**{each.name: getattr(options, each.name) for each in fields(kind)})

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from animevid.errors import OutputError
 from animevid.io.network.protocols import Spec, ffmpeg_url, is_local_file, local_path, output_error
 from animevid.left_overs import hold, keep, release, sweep
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 #: The longest name that file systems accept (NAME_MAX), and the part of it that the stem of a hidden name may use.
 _MAX_NAME_BYTES = 255
@@ -175,7 +178,7 @@ class PendingPlaylist:
         except OSError as error:
             raise output_error(target, error) from error
 
-    def open(self, url: str, flags: int, options: dict[str, Any]) -> FileIO:
+    def open(self, url: str, flags: int, options: dict[str, str]) -> FileIO:
         """A new file, for ``io_open`` of ``av.open``."""
         try:
             return _NotedFile(url.removeprefix("file:"), self._note)
@@ -243,14 +246,15 @@ class _NotedFile(FileIO):
         super().__init__(path, "wb")
         self._note = note
 
-    def write(self, data: Any) -> int:
+    def write(self, data: ReadableBuffer) -> int:
         left = memoryview(data)
+        size = len(left)
         try:
             while left:
                 left = left[super().write(left) :]
         except OSError as error:
             self._note(error)
-        return len(data)
+        return size
 
 
 class PendingFolder:

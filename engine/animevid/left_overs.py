@@ -12,9 +12,9 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
-fcntl: Any
+fcntl: ModuleType | None
 try:
     import fcntl
 except ImportError:  # Windows, where leftovers of a crash stay

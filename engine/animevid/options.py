@@ -7,7 +7,7 @@ the API's documentation are made from these classes. To add an option, add a fie
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from animevid.declare import Options, nested, option
 from animevid.values import (
+    SizeRule,
     parse_bitrate,
     parse_camera_size,
     parse_compare,
@@ -38,7 +39,7 @@ StyleSpec: TypeAlias = "str | os.PathLike[str] | Style | Stylizer | None"
 Comparison: TypeAlias = Literal["side", "split"]
 Seconds: TypeAlias = Fraction | float
 #: "1280x720" (width x height), "720p" or "50%"; (height, width); or a function of the source's (height, width).
-OutputSize: TypeAlias = str | tuple[int, int] | Callable[[int, int], tuple[int, int]]
+OutputSize: TypeAlias = str | tuple[int, int] | SizeRule
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,14 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import TypeAlias, TypeVar
 
 from animevid.errors import OptionError, UsageError
 
 T = TypeVar("T")
 MAX_SIDE = 16384
+#: (height, width) of a frame -> those of the output.
+SizeRule: TypeAlias = Callable[[int, int], tuple[int, int]]
 
 
 def from_text(parse: Callable[[str], T], text: str) -> T:
@@ -104,7 +106,7 @@ def parse_size(text: str) -> FrameSize:
     return size
 
 
-def read_size(size: Any) -> Any:
+def read_size(size: str | tuple[int, int] | SizeRule | None) -> tuple[int, int] | SizeRule | None:
     """``size`` as options store it: text is parsed; (height, width), a function and ``None`` are kept.
 
     Raises:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TextIO, TypeAlias
 
 from animevid.cli.standard_streams import signals_as_ctrl_c, standard_streams
 from animevid.cli.suggestions import misspelled_command, with_suggestion
@@ -38,7 +38,7 @@ class Command:
 class CommandModule(Protocol):
     """The functions of a command's module."""
 
-    def add_parser(self, subparsers: Any) -> None: ...
+    def add_parser(self, subparsers: Subparsers) -> None: ...
 
     def run(self, args: argparse.Namespace) -> int: ...
 
@@ -99,6 +99,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         message = with_suggestion(message, (flag for flag in self._option_string_actions if flag.startswith("--")))
         self.exit(2, f"animevid: error: {printable(redacted_text(_one_line(message)))}; see {self.prog} --help\n")
+
+
+#: The sub-commands, as ``Parser.add_subparsers`` returns them.
+Subparsers: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,22 +7,23 @@ import re
 import sys
 import time
 from argparse import ArgumentTypeError
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from animevid.cli.offers import offer, style_names
 from animevid.cli.options import add_common_options
 from animevid.values import parse_count
 
 if TYPE_CHECKING:
+    from animevid.cli.app import Subparsers
     from animevid.gpu.tensorrt.engine import Progress
     from animevid.gpu.tensorrt.library import Gpu
 
 _DEFAULT_SIZE = (1280, 720)
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "build",
         description="Build TensorRT engines of a style. The backend tensorrt does it by itself at first use; this "
@@ -121,7 +122,7 @@ def _gpu(target: str) -> Gpu:
         return Gpu(device.name, device.compute_capability, device.driver_version)
 
 
-def _progress(what: str) -> tuple[Progress | None, Any]:
+def _progress(what: str) -> tuple[Progress | None, Callable[[], None]]:
     if not sys.stderr.isatty():
         return None, lambda: None
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from animevid.cli.app import COMMANDS, build_parser
 from animevid.cli.offers import offered
 from animevid.errors import AnimevidError
+
+if TYPE_CHECKING:
+    from animevid.cli.app import Subparsers
 
 _INSTALL = """\
 bash:  animevid completion bash > ~/.local/share/bash-completion/completions/animevid
@@ -47,7 +50,7 @@ class Arguments:
     words: Value
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "completion",
         description="Print the completion script of a shell.",

@@ -14,16 +14,15 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
-from animevid.declare import declaration_of, nested_class
+from animevid.declare import Options, declaration_of, nested_class
 from animevid.errors import UsageError
 from animevid.options import CameraOptions, ConversionOptions, LiveOptions, RuntimeOptions, WebcamOptions
 from animevid.redaction import printable, redacted_text
 from animevid.suggestions import nearest
 
 NAME = "animevid.toml"
-_OPTIONS: dict[str, tuple[type[Any], ...]] = {
+_OPTIONS: dict[str, tuple[type[Options], ...]] = {
     "convert": (ConversionOptions,),
     "farm": (ConversionOptions,),
     "webcam": (WebcamOptions,),
@@ -86,13 +85,13 @@ def read_defaults(command: str, parser: argparse.ArgumentParser) -> Defaults | N
         return None
     asked = _read(path)
     tables = {name: asked.pop(name, {}) for name in _TABLES}
-    asked = tables.get(command, asked)
-    if not isinstance(asked, dict):
-        raise UsageError(f"{path}: {command} = {asked!r} must be a table: [{command}]")
+    table = tables.get(command, asked)
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: {command} = {table!r} must be a table: [{command}]")
     known = {flag.removeprefix("--"): flag for kind in _OPTIONS[command] for flag in _flags(kind)}
     known = {key: flag for key, flag in known.items() if flag in parser._option_string_actions and flag not in _NEVER}
-    arguments = [argument for key, value in asked.items() for argument in _arguments(path, parser, key, value, known)]
-    return Defaults(path, tuple(asked.items()), tuple(arguments))
+    arguments = [argument for key, value in table.items() for argument in _arguments(path, parser, key, value, known)]
+    return Defaults(path, tuple(table.items()), tuple(arguments))
 
 
 def tell_defaults(args: argparse.Namespace) -> None:
@@ -101,7 +100,7 @@ def tell_defaults(args: argparse.Namespace) -> None:
         print(f"defaults from {printable(redacted_text(args.defaults))}", file=sys.stderr)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     try:
         # In a shared folder such as /tmp. A container's root may work in a user's folder.
         if os.name == "posix" and path.stat().st_uid not in (0, os.getuid(), path.parent.stat().st_uid):
@@ -111,7 +110,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error}") from error
 
 
-def _flags(options: type[Any]) -> Iterator[str]:
+def _flags(options: type[Options]) -> Iterator[str]:
     for field in fields(options):
         declared, inner = declaration_of(field), nested_class(field)
         if inner is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from animevid.cli.app import EXIT_CODES, command_list, complain
 from animevid.cli.options import add_common_options, add_options, read_options
@@ -24,6 +24,7 @@ from animevid.redaction import printable, redacted, redacted_text
 from animevid.values import parse_moment
 
 if TYPE_CHECKING:
+    from animevid.cli.app import Subparsers
     from animevid.cli.progress import Reporter
     from animevid.jobs import Job
     from animevid.run.conversion import Conversion
@@ -45,7 +46,7 @@ Defaults may stand in animevid.toml, in the current folder or in ~/.config/anime
 {EXIT_CODES}"""
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "convert",
         prog="animevid",

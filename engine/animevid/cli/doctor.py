@@ -16,19 +16,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from animevid.backends.base import Backend
 from animevid.cli.options import add_common_options
 from animevid.errors import AnimevidError, DeviceError, UsageError
 from animevid.values import FrameSize, parse_count, parse_size
 
+if TYPE_CHECKING:
+    from animevid.cli.app import Subparsers
+
 _BUDGET_SECONDS, _FRAMES = 520, 200
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
 _NO_CUDA_IN_TORCH = "; this torch was built without CUDA: install one with it (pytorch.org says how)"
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "doctor",
         description="Say what is installed on this machine, which backends open and which encoders, and the way out "
@@ -169,7 +172,7 @@ def _torch_has_cuda() -> bool:
     return torch.version.cuda is not None
 
 
-def _tried(opening: Callable[[str], Any], name: str) -> str:
+def _tried(opening: Callable[[str], Backend], name: str) -> str:
     try:
         with _without_what_libraries_print(), opening(name) as backend:
             return f"opens: {backend.description}"

@@ -6,7 +6,8 @@ import argparse
 import os
 import sys
 import time
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from animevid.cli.config import tell_defaults
 from animevid.cli.convert import add_conversion_options
@@ -15,8 +16,11 @@ from animevid.errors import BackendError, Cancelled, UsageError
 from animevid.options import ConversionOptions
 from animevid.values import parse_count
 
+if TYPE_CHECKING:
+    from animevid.cli.app import Subparsers
 
-def add_parser(subparsers: Any) -> None:
+
+def add_parser(subparsers: Subparsers) -> None:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "farm",
         prog="animevid farm",
@@ -77,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _connect(ray: Any, address: str | None) -> None:
-    where: dict[str, Any] = {"address": address} if address else {"include_dashboard": False}
+def _connect(ray: ModuleType, address: str | None) -> None:
+    where: dict[str, object] = {"address": address} if address else {"include_dashboard": False}
     if not address:
         # Workers on this machine find animevid where this process does.
         where["runtime_env"] = {"env_vars": {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}}

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 def add_options(
     parser: argparse.ArgumentParser,
-    options: type[Any],
+    options: type[Options],
     *,
     prefix: str = "",
     but: Mapping[str, Mapping[str, Any]] | None = None,
@@ -45,7 +45,7 @@ def add_options(
             )
 
 
-def read_options(args: argparse.Namespace, options: Callable[..., T], *, prefix: str = "", **given: Any) -> T:
+def read_options(args: argparse.Namespace, options: Callable[..., T], *, prefix: str = "", **given: object) -> T:
     """The options given on the command line.
 
     Args:
@@ -54,7 +54,7 @@ def read_options(args: argparse.Namespace, options: Callable[..., T], *, prefix:
         prefix: as given to ``add_options``.
         given: options whose value comes from elsewhere.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for field in fields(options):  # type: ignore[arg-type]
         declared, inner, dest = declaration_of(field), nested_class(field), prefix + field.name
         if declared is None or field.name in given:
@@ -82,7 +82,7 @@ def _group(parser: argparse.ArgumentParser, options: type[Options]) -> argparse.
     return parser.add_argument_group(options.heading, options.heading_help)
 
 
-def _add_flag(group: argparse._ArgumentGroup, declared: Declaration, *, dest: str, default: Any) -> None:
+def _add_flag(group: argparse._ArgumentGroup, declared: Declaration, *, dest: str, default: object) -> None:
     assert declared.flag is not None
     flags = [declared.flag, *([declared.short] if declared.short else [])]
     how: dict[str, Any] = {"dest": dest, "help": declared.flag_help or declared.help, "default": default}

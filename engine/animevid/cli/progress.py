@@ -9,7 +9,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from animevid.errors import AnimevidError
 from animevid.redaction import redacted_text
@@ -91,7 +91,7 @@ class BarReporter(QuietReporter):
 class JsonReporter(QuietReporter):
     """JSON lines: ``{"event": "progress", ...}`` now and then, ``"done"`` or ``"error"`` at the end."""
 
-    def __init__(self, stream: TextIO, *, batch: BatchProgress | None = None, **context: Any) -> None:
+    def __init__(self, stream: TextIO, *, batch: BatchProgress | None = None, **context: object) -> None:
         self._stream = stream
         self._batch = batch
         self._context = context
@@ -128,12 +128,14 @@ class JsonReporter(QuietReporter):
             event="error", kind=type(error).__name__, message=redacted_text(str(error)), exit_code=error.exit_code
         )
 
-    def _write(self, **fields: Any) -> None:
+    def _write(self, **fields: object) -> None:
         self._stream.write(json.dumps({**fields, **self._context}) + "\n")
         self._stream.flush()
 
 
-def open_reporter(kind: str, *, output_is_stdout: bool, batch: BatchProgress | None = None, **context: Any) -> Reporter:
+def open_reporter(
+    kind: str, *, output_is_stdout: bool, batch: BatchProgress | None = None, **context: object
+) -> Reporter:
     """The reporter for ``--progress KIND``: ``auto`` is a bar on a terminal and nothing elsewhere.
 
     ``batch`` is the progress of a whole batch. ``context`` goes into each line of JSON.
@@ -188,7 +190,7 @@ def summary_line(report: ConversionReport) -> str:
     return f"{counts}; {speed}; busy: {busy}"
 
 
-def report_fields(report: ConversionReport) -> dict[str, Any]:
+def report_fields(report: ConversionReport) -> dict[str, object]:
     """The report as JSON values."""
     return {
         "output": report.output,
@@ -242,7 +244,7 @@ def _seconds_left(progress: Progress, fps: float) -> float | None:
     return left if left < _MAX_SECONDS else None
 
 
-def _batch_fields(batch: BatchProgress | None) -> dict[str, Any]:
+def _batch_fields(batch: BatchProgress | None) -> dict[str, object]:
     if batch is None:
         return {}
     left = batch.seconds_left

@@ -8,7 +8,7 @@ import os
 import socket
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from animevid.cli.config import tell_defaults
 from animevid.cli.options import add_common_options, add_options, read_options
@@ -17,6 +17,7 @@ from animevid.options import CameraOptions, LiveOptions, RuntimeOptions, StyleOp
 from animevid.values import parse_count
 
 if TYPE_CHECKING:
+    from animevid.cli.app import Subparsers
     from animevid.styles import Style
 
 #: Time limit for running requests after Ctrl-C.
@@ -31,7 +32,7 @@ unencrypted: put a proxy with TLS in front (and name it: --origin https://anime.
 camera to https pages and to localhost only."""
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "serve",
         description="Serve a page that stylizes the viewer's camera, this machine's camera, and files.",

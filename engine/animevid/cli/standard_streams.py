@@ -6,10 +6,13 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, TextIO, cast
+from typing import BinaryIO, TextIO, TypeAlias, cast
+
+#: What ``signal.signal`` takes and returns.
+SignalHandler: TypeAlias = Callable[[int, FrameType | None], object] | int | signal.Handlers | None
 
 
 class ForgivingStream(io.TextIOBase):
@@ -41,7 +44,7 @@ class ForgivingStream(io.TextIOBase):
         return self.inner.encoding or "ascii"
 
     @property
-    def buffer(self) -> Any:
+    def buffer(self) -> BinaryIO:
         return self.inner.buffer
 
 
@@ -90,7 +93,7 @@ def signals_as_ctrl_c() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before: dict[signal.Signals, Any] = {}
+    before: dict[signal.Signals, SignalHandler] = {}
     with suppress(ValueError):  # not the main thread: the caller handles signals
         for number in ending_signals():
             if signal.getsignal(number) is signal.SIG_DFL:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from animevid.cli.offers import offer, style_names
 from animevid.cli.options import add_common_options
 
 if TYPE_CHECKING:
+    from animevid.cli.app import Subparsers
     from animevid.styles import Style
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "styles",
         description="List the styles that are installed, or show the card of one (a name, an .onnx file or a URL).",

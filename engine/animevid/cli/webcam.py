@@ -6,19 +6,22 @@ import argparse
 import signal
 import sys
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from animevid.cli.config import tell_defaults
 from animevid.cli.options import add_common_options, add_options, read_options
 from animevid.errors import UsageError
 from animevid.options import StyleSpec, WebcamOptions
 
+if TYPE_CHECKING:
+    from animevid.cli.app import Subparsers
+
 _KEYS = """\
 keys: S next style, Up/Down strength, C compare (Left/Right move the line), M mirror, P snapshot, R record,
       I figures, F full screen, H help, Q quit"""
 
 
-def add_parser(subparsers: Any) -> None:
+def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "webcam",
         description="Stylize a camera live. Frames that the machine cannot draw in time are dropped.",

@@ -10,7 +10,6 @@ import os
 import platform
 import struct
 from pathlib import Path
-from typing import Any
 
 # The numbers of its three system calls are the same on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -65,7 +64,7 @@ def limit_files(*, writable: list[Path], readable: list[Path]) -> bool:
         os.close(ruleset)
 
 
-def _allow(libc: Any, ruleset: int, path: Path, access: int) -> None:
+def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, access: int) -> None:
     try:
         handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
@@ -78,5 +77,5 @@ def _allow(libc: Any, ruleset: int, path: Path, access: int) -> None:
         os.close(handle)
 
 
-def _libc() -> Any:
+def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)

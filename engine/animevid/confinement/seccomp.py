@@ -15,7 +15,6 @@ import errno
 import os
 import platform
 import struct
-from typing import Any
 
 #: Name -> number on x86-64, on 64-bit ARM (``None``: it has no such call). From asm/unistd_64.h, asm-generic/unistd.h.
 _DENIED: dict[str, tuple[int | None, int | None]] = {
@@ -155,5 +154,5 @@ def _fail(code: int) -> Instruction:
     return (_RETURN, 0, 0, _FAIL | code)
 
 
-def _libc() -> Any:
+def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)

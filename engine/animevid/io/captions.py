@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
+
+if TYPE_CHECKING:
+    from animevid.io.packets import MediaPacket
 
 #: Codec -> the header of a NAL unit with SEI messages, and the types of NAL units that hold slices.
 _UNITS = {"h264": (b"\x06", range(1, 6)), "hevc": (b"\x4e\x01", range(0, 32))}
@@ -38,15 +41,16 @@ class Captions:
         if len(self._waiting) < _MAX_WAITING:
             self._waiting[seconds] = captions
 
-    def put_into(self, packets: Iterable[Any], *, codec: str) -> Iterator[Any]:
+    def put_into(self, packets: Iterable[MediaPacket], *, codec: str) -> Iterator[MediaPacket]:
         """An encoder's ``packets``, with captions where there are some."""
         for packet in packets:
-            is_timed = self._waiting and packet.pts is not None
-            captions = self._waiting.pop(packet.pts * packet.time_base, b"") if is_timed else b""
+            captions = b""
+            if self._waiting and packet.pts is not None:
+                captions = self._waiting.pop(packet.pts * packet.time_base, b"")
             yield _with_message(packet, captions, codec) if captions and codec in _UNITS else packet
 
 
-def _with_message(packet: Any, captions: bytes, codec: str) -> Any:
+def _with_message(packet: MediaPacket, captions: bytes, codec: str) -> MediaPacket:
     data = bytes(packet)
     header, slices = _UNITS[codec]
     for found in re.finditer(rb"\x00?\x00\x00\x01", data):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import av
 
@@ -78,7 +77,7 @@ def colour_of(frame: av.VideoFrame, *, container: Colour | None = None) -> Colou
     )
 
 
-def write_tags(target: Any, colour: Colour) -> None:
+def write_tags(target: av.VideoCodecContext | av.VideoFrame, colour: Colour) -> None:
     """Put the tags on an encoder's context or on an ``av.VideoFrame``, so that encoder and muxer record them."""
     target.colorspace = int(colour.matrix)
     target.color_range = int(colour.range)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
 
 import av
 
@@ -22,12 +21,12 @@ class Deinterlacer:
 
     def __init__(self, time_base: Fraction) -> None:
         self._time_base = time_base
-        self._graph: Any = None
+        self._graph: av.filter.Graph | None = None
         self._form: tuple[int, int, str] | None = None
         #: Whether any frame so far was interlaced.
         self.is_needed = False
 
-    def through(self, frames: Iterator[Any]) -> Iterator[Any]:
+    def through(self, frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         """``frames`` (decoded ``av.VideoFrame``), in order, deinterlaced."""
         for frame in frames:
             self.is_needed = self.is_needed or frame.interlaced_frame
@@ -35,26 +34,26 @@ class Deinterlacer:
                 yield frame
                 continue
             form = frame.width, frame.height, frame.format.name
-            if form != self._form:
+            if self._graph is None or form != self._form:
                 yield from self._flush()
-                self._open(form)
+                self._graph, self._form = self._opened(form), form
             self._graph.push(frame)
-            yield from self._pull()
+            yield from self._pull(self._graph)
         yield from self._flush()
 
-    def _open(self, form: tuple[int, int, str]) -> None:
-        self._form = form
+    def _opened(self, form: tuple[int, int, str]) -> av.filter.Graph:
         width, height, name = form
-        self._graph = graph = av.filter.Graph()
+        graph = av.filter.Graph()
         source = graph.add_buffer(width=width, height=height, format=av.VideoFormat(name), time_base=self._time_base)
         # send_frame: one output frame per input frame; frames that are not marked as interlaced pass.
         graph.link_nodes(source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink"))
         graph.configure()
+        return graph
 
-    def _pull(self) -> Iterator[Any]:
+    def _pull(self, graph: av.filter.Graph) -> Iterator[av.VideoFrame]:
         while True:
             try:
-                frame = self._graph.pull()
+                frame = graph.vpull()
             except _GONE:
                 return
             base = to_fraction(frame.time_base)
@@ -64,8 +63,8 @@ class Deinterlacer:
                 frame.time_base = self._time_base
             yield frame
 
-    def _flush(self) -> Iterator[Any]:
+    def _flush(self) -> Iterator[av.VideoFrame]:
         if self._graph is not None:
             self._graph.push(None)
-            yield from self._pull()
+            yield from self._pull(self._graph)
             self._graph = self._form = None

@@ -6,11 +6,12 @@ import logging
 import os
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
 import av.logging
 from av.codec.context import Flags as CodecFlags
+from av.video.stream import VideoStream
 
 from animevid.errors import OptionError, OutputError, UsageError
 from animevid.io.colour import write_tags
@@ -19,6 +20,11 @@ from animevid.io.realtime import leave_realtime
 from animevid.options import EncodeOptions
 from animevid.pixels.colour import Colour
 from animevid.suggestions import nearest
+
+if TYPE_CHECKING:
+    from av.codec.hwaccel import HWAccel
+
+    from animevid.io.network.protocols import MediaOutput
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +171,51 @@ def container_holds(container: str, encoder: str) -> bool:
     return True
 
 
-def open_context(context: Any, plan: EncoderPlan, frame_format: FrameFormat) -> None:
+def add_video_stream(
+    output: MediaOutput, encoder: str, *, rate: Fraction | int, hwaccel: HWAccel | None = None
+) -> VideoStream:
+    """A new video stream of ``output`` that ``encoder`` codes, on a device if ``hwaccel`` says so."""
+    stream = output.add_stream(encoder, rate=rate, hwaccel=hwaccel)
+    assert isinstance(stream, VideoStream)
+    return stream
+
+
+def open_video_stream(
+    output: MediaOutput,
+    plan: EncoderPlan,
+    frame_format: FrameFormat,
+    *,
+    tag: str | None = None,
+    device_index: int | None = None,
+) -> VideoStream:
+    """A new video stream of ``output``, its encoder opened as ``plan`` decided.
+
+    Args:
+        output (MediaOutput): the container.
+        plan (EncoderPlan): the encoder and its settings.
+        frame_format (FrameFormat): the format of the frames.
+        tag (str | None): the container's code for the codec. Default: the muxer's own choice.
+        device_index (int | None): the CUDA device whose memory holds the frames. Default: host memory.
+
+    Raises:
+        av.FFmpegError, ValueError, OSError, DeviceError: the encoder refuses it.
+    """
+    hwaccel = None
+    if device_index is not None:
+        from animevid.gpu.codecs import cuda_encoding, encoder_format
+
+        # The encoder's format names the layout in device memory.
+        plan = replace(plan, pixel_format=encoder_format(frame_format.bit_depth))
+        hwaccel = cuda_encoding(device_index)
+    stream = add_video_stream(output, plan.encoder, rate=frame_format.rate or 25, hwaccel=hwaccel)
+    if tag is not None:
+        stream.codec_context.codec_tag = tag
+    open_context(stream.codec_context, plan, frame_format)
+    stream.time_base = frame_format.time_base
+    return stream
+
+
+def open_context(context: av.VideoCodecContext, plan: EncoderPlan, frame_format: FrameFormat) -> None:
     """Open an encoder's context (or an output stream's) with everything that ``plan`` decided.
 
     Raises:
@@ -194,7 +244,7 @@ def open_context(context: Any, plan: EncoderPlan, frame_format: FrameFormat) -> 
 def opening_failure(plan: EncoderPlan, frame_format: FrameFormat) -> str | None:
     """Why the encoder does not open here, in a few words; ``None`` if it does."""
     try:
-        context = av.CodecContext.create(plan.encoder, "w")
+        context = av.Codec(plan.encoder, "w").create("video")
         open_context(context, plan, frame_format)
     except (av.FFmpegError, ValueError, OSError) as error:
         return str(getattr(error, "strerror", None) or error).splitlines()[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -96,9 +96,9 @@ def letterboxed(planes: PlanesYUV420, size: tuple[int, int]) -> PlanesYUV420:
     black = 0 if planes.colour.range is ColourRange.FULL else 16 * levels
 
     def framed(plane: Plane, shape: tuple[int, int], at: tuple[int, int], fill: int) -> Plane:
-        whole: Any = np.full(shape, fill, plane.dtype)
+        whole: Plane = np.full(shape, fill, plane.dtype)
         whole[at[0] : at[0] + plane.shape[0], at[1] : at[1] + plane.shape[1]] = plane
-        return cast(Plane, whole)
+        return whole
 
     chroma = (height + 1) // 2, (width + 1) // 2
     at = top // 2, left // 2

@@ -9,7 +9,7 @@ import io
 import logging
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -18,6 +18,9 @@ import numpy.typing as npt
 from animevid.io.colour import is_hdr
 from animevid.pixels import planes_to_rgb, planes_to_tensor, rgb_to_planes, tensor_to_planes
 from animevid.pixels.planes import PlanesYUV420
+
+if TYPE_CHECKING:
+    from PIL.ImageCms import ImageCmsProfile, ImageCmsTransform
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +82,8 @@ def profile_to_srgb(planes: PlanesYUV420, profile: bytes) -> tuple[PlanesYUV420,
     try:
         own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         is_grey = own.profile.xcolor_space.strip() == "GRAY"
-        transform = _transform(ImageCms, own, "L" if is_grey else "RGB")
-        if _changes_little(Image, transform, is_grey=is_grey):
+        transform = _transform(own, "L" if is_grey else "RGB")
+        if _changes_little(transform, is_grey=is_grey):
             return planes, None
         name = ImageCms.getProfileDescription(own).strip().splitlines()[0] or "unnamed"
         rgb = planes_to_rgb(planes)
@@ -97,21 +100,25 @@ def profile_to_srgb(planes: PlanesYUV420, profile: bytes) -> tuple[PlanesYUV420,
     return rgb_to_planes(np.ascontiguousarray(converted), colour=colour, alpha=alpha), printable[:60]
 
 
-def _transform(cms: Any, profile: Any, mode: str) -> Any:
-    return cms.buildTransform(
+def _transform(profile: ImageCmsProfile, mode: str) -> ImageCmsTransform:
+    from PIL import ImageCms
+
+    return ImageCms.buildTransform(
         profile,
-        cms.createProfile("sRGB"),
+        ImageCms.createProfile("sRGB"),
         mode,
         "RGB",
-        renderingIntent=cms.Intent.RELATIVE_COLORIMETRIC,
-        flags=cms.Flags.BLACKPOINTCOMPENSATION,
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
 
 
-def _changes_little(image: Any, transform: Any, *, is_grey: bool) -> bool:
+def _changes_little(transform: ImageCmsTransform, *, is_grey: bool) -> bool:
+    from PIL import Image
+
     levels = np.linspace(0, 255, 9).astype(np.uint8)
     lattice = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(27, 27, 3)
-    given = image.fromarray(np.ascontiguousarray(lattice[..., 0]) if is_grey else lattice)
+    given = Image.fromarray(np.ascontiguousarray(lattice[..., 0]) if is_grey else lattice)
     wanted = np.repeat(lattice[..., :1], 3, axis=2) if is_grey else lattice
     return int(np.abs(np.asarray(transform.apply(given)).astype(int) - wanted).max()) <= _SAME_WITHIN
 

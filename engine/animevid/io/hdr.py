@@ -17,7 +17,7 @@ import numpy.typing as npt
 from animevid.errors import UnsupportedInputError
 from animevid.io.colour import TRANSFER_HLG, TRANSFER_PQ, is_hdr
 from animevid.pixels.colour import LUMA_COEFFICIENTS, Colour, ColourRange, Matrix
-from animevid.pixels.planes import PlanesYUV420
+from animevid.pixels.planes import Plane, PlanesYUV420
 
 Floats = npt.NDArray[np.float32]
 
@@ -156,11 +156,11 @@ def _rgb_to_planes(rgb: Floats, *, like: PlanesYUV420) -> PlanesYUV420:
     y = rgb @ np.array([kr, 1 - kr - kb, kb], np.float32)
     cb, cr = (rgb[..., 2] - y) / (2 * (1 - kb)), (rgb[..., 0] - y) / (2 * (1 - kr))
     size = (like.u.shape[1], like.u.shape[0])
-    dtype = like.y.dtype
-    chroma: list[Any] = [
+    dtype: np.dtype[Any] = like.y.dtype
+    chroma: list[Plane] = [
         np.rint(cv2.resize(plane, size, interpolation=cv2.INTER_AREA) * (224 * scale) + 128 * scale).astype(dtype)
         for plane in (cb, cr)
     ]
-    luma: Any = np.rint(y * (219 * scale) + 16 * scale).astype(dtype)
+    luma: Plane = np.rint(y * (219 * scale) + 16 * scale).astype(dtype)
     colour = replace(like.colour, matrix=Matrix.BT709, range=ColourRange.LIMITED, primaries=1, transfer=1)
     return replace(like, y=luma, u=chroma[0], v=chroma[1], colour=colour, owner=None)

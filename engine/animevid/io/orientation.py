@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import av
 import cv2
@@ -13,6 +13,9 @@ from av.sidedata.sidedata import Type as SideDataType
 
 from animevid.io.side_data import CRASH_WHEN_LISTED, listed
 from animevid.pixels.planes import Plane, PlanesYUV420
+
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
 
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
@@ -74,7 +77,7 @@ def turn_upright(planes: PlanesYUV420, orientation: Orientation) -> PlanesYUV420
         return planes
 
     def turn(plane: Plane) -> Plane:
-        turned: Any = plane
+        turned: MatLike = plane
         if orientation.mirrored:
             turned = cv2.flip(turned, 1)
         if orientation.rotation_degrees:

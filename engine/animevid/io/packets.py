@@ -5,7 +5,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.stream import Stream
+
+    #: A coded packet of any stream.
+    MediaPacket: TypeAlias = Packet[Stream]
 
 
 class PacketQueue:
@@ -18,7 +25,7 @@ class PacketQueue:
     """
 
     def __init__(self) -> None:
-        self._packets: deque[Any] = deque()
+        self._packets: deque[MediaPacket] = deque()
         self._lock = threading.Lock()
         self._last_dts: dict[int, tuple[int, Fraction]] = {}
         self._wanted: frozenset[int] | None = None  # None: a sink may still subscribe, keep everything
@@ -38,7 +45,7 @@ class PacketQueue:
                 if packet.pts is None or not packet.time_base or packet.pts * packet.time_base >= seconds
             )
 
-    def first(self, stream_index: int) -> Any:
+    def first(self, stream_index: int) -> MediaPacket | None:
         """The oldest waiting packet of a stream, which stays in the queue; ``None`` without one."""
         with self._lock:
             return next((packet for packet in self._packets if packet.stream_index == stream_index), None)
@@ -52,7 +59,7 @@ class PacketQueue:
     def wanted(self) -> frozenset[int] | None:
         return self._wanted
 
-    def put(self, packet: Any) -> None:
+    def put(self, packet: MediaPacket) -> None:
         with self._lock:
             if self._wanted is None or packet.stream_index in self._wanted:
                 self._packets.append(packet)
@@ -67,7 +74,7 @@ class PacketQueue:
             ticks, time_base = self._last_dts[stream_index]
         return ticks * time_base
 
-    def take(self) -> list[Any]:
+    def take(self) -> list[MediaPacket]:
         """All waiting packets, oldest first."""
         with self._lock:
             if not self._packets:

@@ -11,9 +11,12 @@ import struct
 import warnings
 import zlib
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from animevid.io.heif import item_of_kind
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 log = logging.getLogger(__name__)
 
@@ -50,16 +53,18 @@ def tags_of(data: bytes, demuxer: str) -> PhotoTags:
         return PhotoTags()
 
 
-def _has_pages(image: Any) -> bool:
+def _has_pages(image: PIL.Image.Image) -> bool:
     """Whether a TIFF has a second page, not only a thumbnail of the first (TIFF 6.0, NewSubfileType)."""
+    from PIL.TiffImagePlugin import TiffImageFile
+
     try:
         image.seek(1)
     except EOFError:
         return False
-    return not int(image.tag_v2.get(254, 0)) & 1
+    return isinstance(image, TiffImageFile) and not int(image.tag_v2.get(254, 0)) & 1
 
 
-def open_image(data: bytes) -> Any:
+def open_image(data: bytes) -> PIL.Image.Image:
     """``data`` opened with Pillow: only the header is read; any size is allowed."""
     from PIL import Image
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from animevid.io.photo import open_image
 from animevid.io.planes_io import STILL_RGB
 from animevid.pixels import rgb_to_planes
 from animevid.pixels.planes import PlanesYUV420
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 #: Pillow warns from 89 million pixels on and refuses twice that; the largest phone panoramas have 100 million.
 _MAX_PIXELS = 300_000_000
@@ -74,12 +77,12 @@ def read_animation(data: bytes, *, name: str) -> Iterator[TimedFrame]:
             start += duration
 
 
-def _is_transparent(image: Any) -> bool:
+def _is_transparent(image: PIL.Image.Image) -> bool:
     """Whether any frame shows what lies behind it: encoders set the header's flag for opaque animations too."""
     try:
         for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)
-            if image.getchannel("A").getextrema()[0] < 255:
+            if image.getchannel("A").getextrema() != (255, 255):
                 return True
     except (EOFError, OSError, SyntaxError, ValueError):
         return True  # damaged; reading it reports that
@@ -100,7 +103,7 @@ def animation_times(data: bytes, *, name: str) -> tuple[int, Fraction]:
     return count, Fraction(milliseconds, 1000)
 
 
-def _opened(data: bytes, name: str) -> Any:
+def _opened(data: bytes, name: str) -> PIL.Image.Image:
     if is_jpeg_xl(data):
         try:
             import pillow_jxl  # noqa: F401  (registers itself)
@@ -124,7 +127,7 @@ def is_jpeg_xl(head: bytes) -> bool:
     return head.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n"))
 
 
-def _planes_of(image: Any, name: str) -> PlanesYUV420:
+def _planes_of(image: PIL.Image.Image, name: str) -> PlanesYUV420:
     try:
         if image.mode == "CMYK":
             image = _cmyk_to_rgb(image)
@@ -141,7 +144,7 @@ def _planes_of(image: Any, name: str) -> PlanesYUV420:
     return rgb_to_planes(np.ascontiguousarray(pixels[..., :3]), colour=STILL_RGB, alpha=alpha)
 
 
-def _cmyk_to_rgb(image: Any) -> Any:
+def _cmyk_to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     """Convert by the image's profile, or by Pillow's default without one."""
     import io
 
@@ -151,7 +154,9 @@ def _cmyk_to_rgb(image: Any) -> Any:
     if profile:
         with suppress(ImageCms.PyCMSError, OSError):
             own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            return ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            converted = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            if converted is not None:  # as it is if the image is converted in place
+                return converted
     return image.convert("RGB")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -14,6 +14,9 @@ from animevid.io.colour import CONVERTED_MATRICES, colour_of, swscale_matrix, wr
 from animevid.pixels.colour import Colour, ColourRange, Matrix
 from animevid.pixels.device import CUDA, downloaded
 from animevid.pixels.planes import Plane, PlanesYUV420
+
+if TYPE_CHECKING:
+    from av.video.plane import VideoPlane
 
 #: Pixel formats whose buffers are planar 4:2:0 already, with their bit depth.
 _VIEWABLE = {
@@ -47,13 +50,13 @@ def format_bit_depth(pixel_format: av.VideoFormat) -> int:
     return 8 if max(part.bits for part in pixel_format.components) <= 8 else 10
 
 
-def _view(plane: Any, *, width: int, height: int, bit_depth: int) -> Plane:
+def _view(plane: VideoPlane, *, width: int, height: int, bit_depth: int) -> Plane:
     """The pixels of one of FFmpeg's planes, without a copy; ``(height, width)``, rows padded."""
     dtype: npt.DTypeLike = np.uint8 if bit_depth == 8 else np.uint16
     line_size = plane.line_size
     offset = 0 if line_size >= 0 else -(height - 1) * line_size
     itemsize = 1 if bit_depth == 8 else 2
-    return np.ndarray((height, width), dtype, plane, offset, (line_size, itemsize))
+    return np.ndarray((height, width), dtype, memoryview(plane), offset, (line_size, itemsize))
 
 
 def _view_frame(frame: av.VideoFrame, *, bit_depth: int, colour: Colour) -> PlanesYUV420:
@@ -154,7 +157,7 @@ def _split_nv12(frame: av.VideoFrame, colour: Colour) -> PlanesYUV420:
     y = _view(luma, width=width, height=height, bit_depth=8)
     y.flags.writeable = False
     uv: npt.NDArray[np.uint8] = np.ndarray(
-        (chroma_height, chroma_width, 2), np.uint8, cast(Any, chroma), 0, (chroma.line_size, 2, 1)
+        (chroma_height, chroma_width, 2), np.uint8, memoryview(chroma), 0, (chroma.line_size, 2, 1)
     )
     u, v = np.ascontiguousarray(uv[..., 0]), np.ascontiguousarray(uv[..., 1])
     return PlanesYUV420(y, u, v, 8, colour, None, frame)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from av.stream import Stream
+    from av.video.stream import VideoStream
 
 #: A little more than FFmpeg looks at for streams.
 _SEARCHED_BYTES = 6 << 20
@@ -22,12 +26,12 @@ def has_variants(format_name: str) -> bool:
     return format_name.split(",")[0] in _ADAPTIVE
 
 
-def best_variant(films: Sequence[Any]) -> Any:
+def best_variant(films: Sequence[VideoStream]) -> VideoStream:
     """The largest of several variants; among equals the one with the highest frame rate."""
     return max(films, key=lambda stream: ((stream.width or 0) * (stream.height or 0), _rate(stream), -stream.index))
 
 
-def strangers(streams: Sequence[Any], film: Any, *, format_name: str, path: Path | None) -> dict[int, str]:
+def strangers(streams: Sequence[Stream], film: VideoStream, *, format_name: str, path: Path | None) -> dict[int, str]:
     """Stream index -> reason, for streams that do not belong to ``film``.
 
     Args:
@@ -55,10 +59,10 @@ def strangers(streams: Sequence[Any], film: Any, *, format_name: str, path: Path
     return {each.index: reason for each in others if is_mov and each.duration is None and each.frames == 1}
 
 
-def _other_variants(streams: Sequence[Any], film: Any) -> Iterator[tuple[int, str]]:
+def _other_variants(streams: Sequence[Stream], film: VideoStream) -> Iterator[tuple[int, str]]:
     reason = "it belongs to another variant of the film"
     own = film.metadata.get("variant_bitrate"), _group(streams, film)
-    taken: dict[tuple[str | None, str | None], Any] = {}
+    taken: dict[tuple[str | None, str | None], Stream] = {}
     for stream in streams:
         if stream.index == film.index:
             continue
@@ -76,13 +80,13 @@ def _other_variants(streams: Sequence[Any], film: Any) -> Iterator[tuple[int, st
                 taken[key] = stream
 
 
-def _group(streams: Sequence[Any], stream: Any) -> int:
+def _group(streams: Sequence[Stream], stream: Stream) -> int:
     """The video stream at or before ``stream``: variants are listed one after the other."""
     before = [other.index for other in streams if other.type == "video" and other.index <= stream.index]
     return before[-1] if before else -1
 
 
-def _rate(stream: Any) -> int:
+def _rate(stream: Stream) -> int:
     text = stream.metadata.get("variant_bitrate", "")
     return int(text) if text.isdigit() else int(stream.codec_context.bit_rate or 0) if stream.codec_context else 0
 
@@ -95,7 +99,7 @@ def programmes(path: Path) -> list[set[int]]:
     return list(found.values())
 
 
-def successors(streams: Sequence[Any], film: Any, *, path: Path) -> dict[int, int]:
+def successors(streams: Iterable[Stream], film: VideoStream, *, path: Path) -> dict[int, int]:
     """Index -> index of the stream that it goes on, where recordings with different PIDs were joined.
 
     A joined recording's programme map appears when that of ``film`` has appeared for the last time. Its first video
@@ -125,7 +129,7 @@ def successors(streams: Sequence[Any], film: Any, *, path: Path) -> dict[int, in
     return found
 
 
-def late_streams(streams: Sequence[Any], *, path: Path) -> set[int]:
+def late_streams(streams: Iterable[Stream], *, path: Path) -> set[int]:
     """The PIDs of a programme in an MPEG transport stream that its first map does not list, nor FFmpeg found."""
     first: dict[int, list[int]] = {}
     listed: set[int] = set()

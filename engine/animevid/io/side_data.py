@@ -24,14 +24,15 @@ def captions_of(frame: av.VideoFrame, *, codec: str) -> bytes:
     return _find(frame, SideDataType.A53_CC, codec)
 
 
-def listed(frame: av.VideoFrame) -> Any:
+def listed(frame: av.VideoFrame) -> SideDataContainer:
     """A frame's side data by kind. ``frame.side_data`` would cache it in a reference cycle: hundreds of frames would
     then wait for Python's garbage collector.
 
     Raises:
         ValueError: PyAV cannot list side data newer than itself.
     """
-    return cast(Any, SideDataContainer)(frame)
+    found: SideDataContainer = cast(Any, SideDataContainer)(frame)  # its stub has no __init__
+    return found
 
 
 def _find(frame: av.VideoFrame, kind: SideDataType, codec: str) -> bytes:

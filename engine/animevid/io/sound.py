@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
+from av.audio.stream import AudioStream
+
+if TYPE_CHECKING:
+    from animevid.io.network.protocols import MediaOutput
 
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 _RATES_HZ = {
@@ -22,15 +26,17 @@ def encoded_rate_hz(encoder: str, source_hz: int) -> int:
     return min(allowed, key=lambda rate: abs(rate - source_hz))
 
 
-def encoded_layout(encoder: str, layout: Any, *, rate_hz: int) -> str:
+def encoded_layout(encoder: str, layout: av.AudioLayout, *, rate_hz: int) -> str:
     """The layout in which ``encoder`` writes audio of ``layout`` (``av.AudioLayout``): as many channels as possible."""
     count = layout.nb_channels
     candidates = [name for name in (layout.name, _LAYOUTS.get(count), "5.1(side)" if count == 6 else None) if name]
     candidates += ["5.1", "5.1(side)"] if count > 6 else []
     for name in [*candidates, "stereo"]:
         try:
-            context: Any = av.CodecContext.create(encoder, "w")
+            context = av.Codec(encoder, "w").create("audio")
             context.layout, context.sample_rate = name, rate_hz
+            if context.codec.audio_formats is None:
+                continue
             context.format = context.codec.audio_formats[0]
             context.open()
         except (av.FFmpegError, ValueError, TypeError):
@@ -39,7 +45,14 @@ def encoded_layout(encoder: str, layout: Any, *, rate_hz: int) -> str:
     return "stereo"
 
 
-def change_of_sound(encoder: str, context: Any) -> str:
+def add_audio_stream(output: MediaOutput, encoder: str, *, rate_hz: int) -> AudioStream:
+    """A new audio stream of ``output`` that ``encoder`` codes."""
+    stream = output.add_stream(encoder, rate=rate_hz)
+    assert isinstance(stream, AudioStream)
+    return stream
+
+
+def change_of_sound(encoder: str, context: av.AudioCodecContext) -> str:
     """How rate and layout change when ``encoder`` writes audio of ``context``: ``", 7.1 becomes 5.1"``."""
     rate = encoded_rate_hz(encoder, context.sample_rate)
     before, after = context.layout, encoded_layout(encoder, context.layout, rate_hz=rate)

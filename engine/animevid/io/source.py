@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from animevid.errors import UsageError
 from animevid.frame import Frame
@@ -17,6 +17,9 @@ from animevid.io.network.protocols import Spec
 from animevid.io.packets import PacketQueue
 from animevid.pixels.colour import Colour
 from animevid.redaction import redacted
+
+if TYPE_CHECKING:
+    from av.stream import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ class Source(ABC):
         return ()
 
     @property
-    def media_streams(self) -> Sequence[Any]:
+    def media_streams(self) -> Sequence[Stream]:
         """The open ``av`` streams of the container in order; empty if there is no container."""
         return ()
 

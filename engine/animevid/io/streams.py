@@ -10,18 +10,27 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from math import ceil, floor
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
+from av.audio.stream import AudioStream
 from av.stream import Disposition
 
 from animevid.io.clock import ticks_from_seconds
 from animevid.io.containers import container_of
 from animevid.io.cues import Cue, Stacked, subtitle_text, webvtt_text
-from animevid.io.sound import change_of_sound, encoded_layout, encoded_rate_hz
+from animevid.io.pyav import time_base_of
+from animevid.io.sound import add_audio_stream, change_of_sound, encoded_layout, encoded_rate_hz
 from animevid.io.source import Source, StreamInfo
 from animevid.io.sources.stream_facts import describe_stream
 from animevid.io.tags import stream_tags
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.stream import Stream
+
+    from animevid.io.network.protocols import MediaOutput
+    from animevid.io.packets import MediaPacket
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +86,7 @@ def _only_one_sound(decisions: Iterable[StreamDecision], *, muxer: str) -> Itera
             yield decision
 
 
-def _decide(stream: Any, *, muxer: str) -> StreamDecision:
+def _decide(stream: Stream, *, muxer: str) -> StreamDecision:
     info = describe_stream(stream)
     if info.kind == "attachment":
         if muxer == "matroska":
@@ -89,14 +98,14 @@ def _decide(stream: Any, *, muxer: str) -> StreamDecision:
     known = stream.codec_context is not None or info.kind == "data"
     if info.kind not in ("audio", "video", "subtitle", "data") or not known:
         return StreamDecision(info, StreamAction.DROP, reason="its kind is not known here")
-    if info.kind == "audio" and not stream.codec_context.sample_rate:
+    if isinstance(stream, AudioStream) and not stream.codec_context.sample_rate:
         return StreamDecision(info, StreamAction.DROP, reason="no sound of it was found where the file begins")
     if info.is_cover:
         return _decide_cover(stream, info, muxer=muxer)
     row = container_of(muxer)
     if row.holds(info.kind, info.codec) is not False and _muxer_takes(stream, muxer=muxer):
         return StreamDecision(info, StreamAction.COPY)
-    if info.kind == "audio":
+    if isinstance(stream, AudioStream):
         fallback = row.audio_fallback
         if fallback is not None and stream.codec_context.layout.nb_channels:
             reason = f"{muxer} does not hold {info.codec}" + change_of_sound(fallback, stream.codec_context)
@@ -108,7 +117,7 @@ def _decide(stream: Any, *, muxer: str) -> StreamDecision:
     return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} does not hold {info.codec}")
 
 
-def _decide_cover(stream: Any, info: StreamInfo, *, muxer: str) -> StreamDecision:
+def _decide_cover(stream: Stream, info: StreamInfo, *, muxer: str) -> StreamDecision:
     shows_it = container_of(muxer).shows_covers and _muxer_takes(stream, muxer=muxer)
     if shows_it or (muxer == "matroska" and info.codec in _COVER_TYPES):
         return StreamDecision(info, StreamAction.COPY)
@@ -117,7 +126,7 @@ def _decide_cover(stream: Any, info: StreamInfo, *, muxer: str) -> StreamDecisio
     return StreamDecision(info, StreamAction.DROP, reason=f"{muxer} holds no cover images (.mp4 and .mkv do)")
 
 
-def _muxer_takes(stream: Any, *, muxer: str) -> bool:
+def _muxer_takes(stream: Stream, *, muxer: str) -> bool:
     """Whether the muxer can write a header and a trailer with this stream."""
     if container_of(muxer).asked_only_by_server:
         return stream.type in ("audio", "subtitle", "data")
@@ -133,7 +142,7 @@ def _muxer_takes(stream: Any, *, muxer: str) -> bool:
     return True
 
 
-def _close_quietly(container: Any) -> None:
+def _close_quietly(container: OutputContainer) -> None:
     try:
         container.close()
     except (av.FFmpegError, ValueError, OSError) as error:
@@ -143,16 +152,16 @@ def _close_quietly(container: Any) -> None:
 class StreamMuxer(ABC):
     """Remuxes one stream's packets. ``origin_seconds`` on the source's clock is zero in the output."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.packets_written = 0
         self.packets_lost = 0
 
     @abstractmethod
-    def remux(self, packet: Any) -> Iterable[Any]:
+    def remux(self, packet: MediaPacket) -> Iterable[MediaPacket]:
         """The output packets for ``packet``, ready to be muxed (``packet`` itself may be one of them)."""
 
-    def flush(self) -> Iterable[Any]:
+    def flush(self) -> Iterable[MediaPacket]:
         """The last packets, when the source has ended."""
         return ()
 
@@ -160,15 +169,15 @@ class StreamMuxer(ABC):
 class Copier(StreamMuxer):
     """Copies packets unchanged."""
 
-    def __init__(self, stream: Any, *, source: Any, origin_seconds: Fraction) -> None:
+    def __init__(self, stream: Stream, *, source: Stream, origin_seconds: Fraction) -> None:
         super().__init__(stream)
-        self._shift = ticks_from_seconds(origin_seconds, source.time_base)
+        self._time_base = time_base_of(source)
+        self._shift = ticks_from_seconds(origin_seconds, self._time_base)
         self._waits_for_key = source.type == "video" and origin_seconds > 0
-        self._time_base: Fraction = source.time_base
         self._last_ticks: int | None = None
         self._may_stand = source.type not in ("audio", "video")  # cues may share a start time
 
-    def remux(self, packet: Any) -> Iterable[Any]:
+    def remux(self, packet: MediaPacket) -> Iterable[MediaPacket]:
         if self._waits_for_key:
             if not packet.is_keyframe:
                 return ()
@@ -209,13 +218,15 @@ _AAC_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 
 _AAC_CHANNELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 8: 7}
 
 
-def aac_configuration(stream: Any) -> bytes | None:
+def aac_configuration(stream: Stream) -> bytes | None:
     """The AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1) of AAC with ADTS headers, which lacks one.
 
     ``None``: the stream has one, is not AAC, or of a profile that its header does not describe exactly (HE-AAC).
     """
     context = stream.codec_context
-    if context is None or context.codec.canonical_name != "aac" or context.extradata or context.profile != "LC":
+    if not isinstance(context, av.AudioCodecContext) or context.codec.canonical_name != "aac":
+        return None
+    if context.extradata or context.profile != "LC":
         return None
     channels = _AAC_CHANNELS.get(context.layout.nb_channels)
     if channels is None or context.sample_rate not in _AAC_RATES_HZ:
@@ -230,7 +241,7 @@ class AdtsCopier(Copier):
     network they cannot.
     """
 
-    def remux(self, packet: Any) -> Iterable[Any]:
+    def remux(self, packet: MediaPacket) -> Iterable[MediaPacket]:
         data = bytes(packet)
         if len(data) < 9 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
             return super().remux(packet)
@@ -242,13 +253,15 @@ class AdtsCopier(Copier):
 class AudioReencoder(StreamMuxer):
     """Decodes a stream and encodes it with a codec that the output holds. Packets that do not decode are counted."""
 
-    def __init__(self, stream: Any, *, source: Any, origin_seconds: Fraction) -> None:
+    stream: AudioStream
+
+    def __init__(self, stream: AudioStream, *, source: AudioStream, origin_seconds: Fraction) -> None:
         super().__init__(stream)
         self._decoder = source.codec_context
         self._origin = origin_seconds
-        self._resampler: Any = None
+        self._resampler: av.AudioResampler | None = None
 
-    def remux(self, packet: Any) -> Iterable[Any]:
+    def remux(self, packet: MediaPacket) -> Iterable[MediaPacket]:
         try:
             frames = self._decoder.decode(packet)
         except av.FFmpegError as error:
@@ -260,11 +273,11 @@ class AudioReencoder(StreamMuxer):
                 frame.pts -= ticks_from_seconds(self._origin, frame.time_base)
             yield from self._encode(frame)
 
-    def flush(self) -> Iterable[Any]:
+    def flush(self) -> Iterable[MediaPacket]:
         yield from self._encode(None)
         yield from self._count(self.stream.encode(None))
 
-    def _encode(self, frame: Any) -> Iterable[Any]:
+    def _encode(self, frame: av.AudioFrame | None) -> Iterable[MediaPacket]:
         context = self.stream.codec_context
         if self._resampler is None:
             self._resampler = av.AudioResampler(
@@ -282,7 +295,7 @@ class AudioReencoder(StreamMuxer):
         for part in resampled:
             yield from self._count(self.stream.encode(part))
 
-    def _count(self, packets: Iterable[Any]) -> Iterable[Any]:
+    def _count(self, packets: Iterable[MediaPacket]) -> Iterable[MediaPacket]:
         for packet in packets:
             self.packets_written += 1
             yield packet
@@ -291,15 +304,15 @@ class AudioReencoder(StreamMuxer):
 class SubtitleConverter(StreamMuxer):
     """Changes text subtitles from one packet form to another. MP4's cues may not overlap, so they are merged."""
 
-    def __init__(self, stream: Any, *, source: Any, target_codec: str, origin_seconds: Fraction) -> None:
+    def __init__(self, stream: Stream, *, source: Stream, target_codec: str, origin_seconds: Fraction) -> None:
         super().__init__(stream)
         self._codec = source.codec_context.codec.canonical_name
         self._target = target_codec
         self._origin = origin_seconds
-        self._time_base = source.time_base
+        self._time_base = time_base_of(source)
         self._stacked = Stacked() if target_codec == "mov_text" else None
 
-    def remux(self, packet: Any) -> Iterable[Any]:
+    def remux(self, packet: MediaPacket) -> Iterable[MediaPacket]:
         text = subtitle_text(bytes(packet), codec=self._codec).strip("\r\n\0")
         if not text.strip() or packet.pts is None:
             return ()
@@ -310,12 +323,12 @@ class SubtitleConverter(StreamMuxer):
             return (self._packet(cue),)
         return [self._packet(shown) for shown in self._stacked.add(cue)]
 
-    def flush(self) -> Iterable[Any]:
+    def flush(self) -> Iterable[MediaPacket]:
         return [self._packet(shown) for shown in self._stacked.flush()] if self._stacked is not None else ()
 
-    def _packet(self, cue: Cue) -> Any:
+    def _packet(self, cue: Cue) -> MediaPacket:
         body = (webvtt_text(cue.text) if self._target == "webvtt" else cue.text).encode()
-        packet: Any = av.Packet(len(body).to_bytes(2, "big") + body if self._target == "mov_text" else body)
+        packet = av.Packet(len(body).to_bytes(2, "big") + body if self._target == "mov_text" else body)
         packet.time_base = self._time_base
         packet.pts = packet.dts = cue.start
         packet.duration = cue.end - cue.start
@@ -327,7 +340,7 @@ class SubtitleConverter(StreamMuxer):
 class CoverMuxer(StreamMuxer):
     """A cover that was already written to the output as an attachment."""
 
-    def remux(self, packet: Any) -> Iterable[Any]:
+    def remux(self, packet: MediaPacket) -> Iterable[MediaPacket]:
         return ()
 
 
@@ -340,7 +353,9 @@ _COVER_TYPES = {
 }
 
 
-def add_cover(output: Any, source_stream: Any, decision: StreamDecision, packet: Any) -> StreamMuxer | None:
+def add_cover(
+    output: MediaOutput, source_stream: Stream, decision: StreamDecision, packet: MediaPacket | None
+) -> StreamMuxer | None:
     """Attach the image in ``packet`` as Matroska holds covers: by the name ``cover.jpg`` and its MIME type."""
     known = _COVER_TYPES.get(decision.stream.codec)
     if decision.action is not StreamAction.COPY or packet is None or known is None:
@@ -353,7 +368,7 @@ def add_cover(output: Any, source_stream: Any, decision: StreamDecision, packet:
 
 
 def add_stream_muxer(
-    output: Any, source_stream: Any, decision: StreamDecision, *, origin_seconds: Fraction
+    output: MediaOutput, source_stream: Stream, decision: StreamDecision, *, origin_seconds: Fraction
 ) -> StreamMuxer | None:
     """Make the output stream that ``decision`` asks for; ``None`` if it is dropped."""
     stream_muxer: StreamMuxer | None = None
@@ -365,14 +380,14 @@ def add_stream_muxer(
         else:
             stream.codec_context.extradata = configuration
             stream_muxer = AdtsCopier(stream, source=source_stream, origin_seconds=origin_seconds)
-    elif decision.action is StreamAction.REENCODE and decision.stream.kind == "audio":
+    elif decision.action is StreamAction.REENCODE and isinstance(source_stream, AudioStream):
         assert decision.target_codec is not None
         rate = encoded_rate_hz(decision.target_codec, source_stream.codec_context.sample_rate)
-        stream = output.add_stream(decision.target_codec, rate=rate)
+        sound = add_audio_stream(output, decision.target_codec, rate_hz=rate)
         layout = source_stream.codec_context.layout
-        stream.codec_context.layout = encoded_layout(decision.target_codec, layout, rate_hz=rate)
-        stream.time_base = Fraction(1, rate)
-        stream_muxer = AudioReencoder(stream, source=source_stream, origin_seconds=origin_seconds)
+        sound.codec_context.layout = encoded_layout(decision.target_codec, layout, rate_hz=rate)
+        sound.time_base = Fraction(1, rate)
+        stream_muxer = AudioReencoder(sound, source=source_stream, origin_seconds=origin_seconds)
     elif decision.action is StreamAction.REENCODE and decision.target_codec is not None:
         stream = output.add_mux_stream(decision.target_codec)
         stream.time_base = source_stream.time_base

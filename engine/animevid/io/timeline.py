@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING
 
 from animevid.io.clock import ticks_from_seconds
+
+if TYPE_CHECKING:
+    from animevid.io.packets import MediaPacket
 
 #: A clock that goes back by more than this has restarted (B-frames and muxing never cause that in decoding times).
 _BACK_SECONDS = Fraction(1, 2)
@@ -68,7 +71,7 @@ class Timeline:
             lines.append(f"the clock leaps ahead {_times(self.gaps_kept)} by a minute or more: the pause is kept")
         return tuple(lines)
 
-    def place(self, packet: Any) -> bool:
+    def place(self, packet: MediaPacket) -> bool:
         """Move ``packet`` (an ``av.Packet``) to the output clock, in place; false if it should be dropped."""
         is_judged = self._closes_gaps or packet.dts is not None
         stamp = packet.dts if packet.dts is not None else packet.pts

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from animevid.errors import AnimevidError, Cancelled, InputError, OutputError, UsageError
 from animevid.io.containers import MUXERS
@@ -44,7 +44,7 @@ class Outcome:
     frames: int = 0
     seconds: float = 0.0
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> dict[str, object]:
         """For JSON."""
         return {**asdict(self), "seconds": round(self.seconds, 3)}
 

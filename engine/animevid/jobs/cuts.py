@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
 
 from animevid.io.clock import ticks_from_seconds
 from animevid.io.network.protocols import Spec, open_input
 from animevid.io.pyav import to_fraction
+
+if TYPE_CHECKING:
+    from animevid.io.packets import MediaPacket
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +90,7 @@ def cut_points(
 
 
 def _first_cut(
-    packets: Any, base: Fraction, wanted: Fraction, last: Fraction, *, segment_seconds: Fraction
+    packets: Iterable[MediaPacket], base: Fraction, wanted: Fraction, last: Fraction, *, segment_seconds: Fraction
 ) -> Fraction | None:
     """The first key frame well after ``last``; without one within a segment's length, a frame after ``wanted``."""
     other: Fraction | None = None

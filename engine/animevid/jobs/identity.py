@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
 
 import av
 
@@ -35,7 +34,7 @@ def job_identity(src: Path, options: ConversionOptions, *, stylizer: Stylizer, s
 def _values(options: Options) -> dict[str, str]:
     """The options on which frames depend."""
     found = {}
-    for field in fields(cast(Any, options)):
+    for field in fields(options):
         declared, value = declaration_of(field), getattr(options, field.name)
         if declared is not None and declared.in_identity:
             found[field.name] = str(value)

@@ -16,10 +16,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self, TypedDict
 
 from animevid.io import FrameFormat
 from animevid.pixels.colour import Colour, ColourRange, Matrix
+
+if TYPE_CHECKING:
+    from animevid.io.packets import MediaPacket
 
 MAGIC = b"AVSEGM01"
 _LENGTH = struct.Struct("<I")
@@ -55,7 +58,7 @@ class PacketWriter:
         header = json.dumps(_format_to_json(frame_format)).encode()
         self._put(MAGIC + _LENGTH.pack(len(header)) + header)
 
-    def write(self, packet: Any) -> None:
+    def write(self, packet: MediaPacket) -> None:
         """Append an encoder's packet."""
         payload = bytes(packet)
         dts = packet.pts if packet.dts is None else packet.dts
@@ -182,7 +185,20 @@ def _read_header(file: BinaryIO, path: Path) -> FrameFormat:
         raise DamagedSegment(f"{str(path)!r} has no header") from error
 
 
-def _format_to_json(kind: FrameFormat) -> dict[str, Any]:
+class _FormatFields(TypedDict):
+    """A ``FrameFormat`` as JSON; ``colour``: matrix, range, primaries and transfer as numbers."""
+
+    width: int
+    height: int
+    bit_depth: int
+    has_alpha: bool
+    colour: list[int]
+    rate: str | None
+    time_base: str
+    sample_aspect_ratio: str
+
+
+def _format_to_json(kind: FrameFormat) -> _FormatFields:
     return {
         "width": kind.width,
         "height": kind.height,
@@ -195,7 +211,7 @@ def _format_to_json(kind: FrameFormat) -> dict[str, Any]:
     }
 
 
-def _format_from_json(fields: dict[str, Any]) -> FrameFormat:
+def _format_from_json(fields: _FormatFields) -> FrameFormat:
     matrix, colour_range, primaries, transfer = fields["colour"]
     return FrameFormat(
         width=fields["width"],

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
-from animevid.io import Sink, Source, VideoSink
+from animevid.io import FrameFormat, Sink, Source, VideoSink
 from animevid.jobs.cuts import LEAD_IN_SECONDS, Segment
 from animevid.jobs.journal import JobDescription
 from animevid.jobs.segment_sink import FinishedSegment, SegmentSink
-from animevid.options import ConversionOptions
+from animevid.options import ConversionOptions, OutputOptions
 from animevid.run.conversion import Conversion, PathLike
 
 
@@ -24,7 +23,7 @@ def open_part(
     description: JobDescription,
     *,
     path_of: Callable[[int], Path],
-    add: Callable[[FinishedSegment], Any],
+    add: Callable[[FinishedSegment], None],
 ) -> Conversion:
     """The conversion of neighbouring ``segments`` of a job, with a lead-in, into one file each.
 
@@ -36,10 +35,18 @@ def open_part(
         lead = start - LEAD_IN_SECONDS
         start = max(lead, first or Fraction(0))
 
-    def open_segments(path: Any, *, template: Source | None = None, **settings: Any) -> Sink:
-        planned = VideoSink(path, template=template, **settings)
-        if template is not None:
-            template.packets.subscribe(frozenset())  # other streams are copied in the final join
+    def open_segments(
+        path: PathLike,
+        *,
+        template: Source,
+        settings: OutputOptions,
+        frame_format: FrameFormat | None,
+        should_stop: Callable[[], bool],
+    ) -> Sink:
+        planned = VideoSink(
+            path, template=template, settings=settings, frame_format=frame_format, should_stop=should_stop
+        )
+        template.packets.subscribe(frozenset())  # other streams are copied in the final join
         return SegmentSink(
             planned,
             segments,

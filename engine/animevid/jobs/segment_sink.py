@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
+from av.rational import AVRational
 
 from animevid.errors import InputError, UsageError
 from animevid.frame import Frame
 from animevid.io.captions import Captions
 from animevid.io.clock import ticks_from_seconds
-from animevid.io.encoders import EncoderPlan, FrameFormat, open_context
+from animevid.io.encoders import EncoderPlan, FrameFormat, open_video_stream
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.container import VideoSink
@@ -24,6 +25,9 @@ from animevid.jobs.cuts import Segment
 from animevid.jobs.packets import PacketWriter
 from animevid.pixels.device import on_host
 from animevid.redaction import redacted
+
+if TYPE_CHECKING:
+    from animevid.io.packets import MediaPacket
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,14 +200,12 @@ class _SegmentEncoder:
         self._base = frame_format.time_base
         self._captions = Captions()
         # A stream of a discarded output: a bare encoder has other defaults and no global header.
-        self._output: Any = av.open(os.devnull, "w", format=container)
-        self._stream: Any = self._output.add_stream(plan.encoder, rate=frame_format.rate or 25)
-        open_context(self._stream.codec_context, plan, frame_format)
-        self._stream.time_base = frame_format.time_base
+        self._output = av.open(os.devnull, "w", format=container)
+        self._stream = open_video_stream(self._output, plan, frame_format)
         self._file = PacketWriter(path, frame_format=frame_format)
         self.frames = 0
 
-    def write(self, raw: Any, ticks: int, *, captions: bytes) -> None:
+    def write(self, raw: av.VideoFrame, ticks: int, *, captions: bytes) -> None:
         if captions:
             self._captions.note(ticks * self._base, captions)
         raw.pts, raw.time_base, raw.pict_type = ticks, self._base, 0
@@ -225,10 +227,10 @@ class _SegmentEncoder:
             self._file.discard()
         self._close()
 
-    def _put(self, packets: Any) -> None:
+    def _put(self, packets: Iterable[MediaPacket]) -> None:
         for packet in self._captions.put_into(packets, codec=self._plan.codec):
             if packet.time_base != self._base:
-                packet.rescale_ts(self._base)
+                packet.rescale_ts(AVRational(self._base))
             self._file.write(packet)
 
     def _close(self) -> None:

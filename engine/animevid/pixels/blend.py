@@ -99,6 +99,7 @@ def _blend(original: PlanesYUV420, stylized: PlanesYUV420, strength: float, *, b
 
 def _mix(first: Plane, second: Plane, weight: int) -> Plane:
     out = np.empty(first.shape, first.dtype)
+    assert native.kernels is not None
     native.kernels.blend_plane(first, second, out, weight)
     return out
 

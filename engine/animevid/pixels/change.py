@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +64,7 @@ def plane_difference_ref(first: Plane, second: Plane, *, bit_depth: int = 8) -> 
     )
 
 
-def _block_sums_ref(values: npt.NDArray[np.int32]) -> npt.NDArray[Any]:
+def _block_sums_ref(values: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
     height, width = values.shape
     whole = np.pad(values, ((0, -height % BLOCK_PX), (0, -width % BLOCK_PX)))
     rows, columns = whole.shape[0] // BLOCK_PX, whole.shape[1] // BLOCK_PX

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from types import EllipsisType
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -12,9 +13,20 @@ from animevid.errors import UsageError
 from animevid.pixels.colour import Colour
 from animevid.pixels.planes import Plane, PlanesYUV420
 
+if TYPE_CHECKING:
+    import av
+
 
 def _no_download() -> PlanesYUV420:
     raise UsageError("this frame cannot be downloaded: make it with device_planes")
+
+
+class DLPackArray(Protocol):
+    """An array that other libraries can use without a copy (https://dmlc.github.io/dlpack)."""
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+    def __dlpack__(self) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +38,33 @@ class DevicePlanes(PlanesYUV420):
     memory; :func:`on_host` calls it.
     """
 
-    surfaces: tuple[Any, ...] = ()
+    surfaces: tuple[DLPackArray, ...] = ()
     download: Callable[[], PlanesYUV420] = _no_download
 
-    def with_planes(self, y: Plane, u: Plane, v: Plane, **changes: Any) -> PlanesYUV420:
+    def with_planes(
+        self,
+        y: Plane,
+        u: Plane,
+        v: Plane,
+        *,
+        alpha: Plane | EllipsisType | None = ...,
+        colour: Colour | None = None,
+    ) -> PlanesYUV420:
         """A frame with the same tags and other pixels, in host memory."""
-        return PlanesYUV420(**{"y": y, "u": u, "v": v, "bit_depth": self.bit_depth, "colour": self.colour, **changes})
+        if isinstance(alpha, EllipsisType):
+            alpha = None
+        return PlanesYUV420(y, u, v, self.bit_depth, colour or self.colour, alpha)
 
 
 def device_planes(
-    surfaces: tuple[Any, ...],
+    surfaces: tuple[DLPackArray, ...],
     *,
     height: int,
     width: int,
     bit_depth: int,
     colour: Colour,
     download: Callable[[], PlanesYUV420],
-    owner: Any = None,
+    owner: object = None,
 ) -> DevicePlanes:
     """The frame of ``surfaces``; ``owner`` keeps their memory alive."""
     zero = np.zeros((), np.uint8 if bit_depth == 8 else np.uint16)
@@ -55,17 +77,17 @@ def device_planes(
 CUDA = "cuda"
 
 
-def is_on_device(frame: Any) -> bool:
+def is_on_device(frame: av.VideoFrame) -> bool:
     """Whether an ``av.VideoFrame`` is in GPU memory."""
-    return bool(frame.format.name == CUDA)
+    return frame.format.name == CUDA
 
 
-def software_format(frame: Any) -> Any:
+def software_format(frame: av.VideoFrame) -> av.VideoFormat:
     """The ``av.VideoFormat`` of a frame's samples, on a GPU or not."""
     return frame.sw_format or frame.format
 
 
-def downloaded(frame: Any) -> Any:
+def downloaded(frame: av.VideoFrame) -> av.VideoFrame:
     """``frame`` (an ``av.VideoFrame``) in host memory."""
     return frame.reformat(format=software_format(frame).name) if is_on_device(frame) else frame
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 import os
 from importlib import import_module
-from typing import Any
+from types import ModuleType
 
 _log = logging.getLogger(__name__)
 
 
-def _load() -> tuple[Any, str]:
+def _load() -> tuple[ModuleType | None, str]:
     if os.environ.get("ANIMEVID_NO_NATIVE", "") not in ("", "0"):
         _log.info("ANIMEVID_NO_NATIVE is set: pixels are converted by NumPy and OpenCV, which is slower")
         return None, "ANIMEVID_NO_NATIVE is set"
@@ -31,7 +31,7 @@ def _load() -> tuple[Any, str]:
         return None, f"{error}; install with a C++ compiler, or take a wheel"
 
 
-kernels: Any
+kernels: ModuleType | None
 #: Why ``kernels`` is ``None``, with the way out.
 why_not: str
 kernels, why_not = _load()

@@ -8,7 +8,7 @@ B'.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -48,7 +48,9 @@ def choose_colours(sample: UInt8) -> UInt8:
     return np.unique(np.rint(colours).astype(np.uint8), axis=0)
 
 
-def nearest_colours(pixels: npt.NDArray[Any], colours: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+def nearest_colours(
+    pixels: UInt8 | npt.NDArray[np.float32], colours: UInt8 | npt.NDArray[np.float64]
+) -> npt.NDArray[np.intp]:
     """The index into ``colours`` (K, 3) of the nearest colour, for each of ``pixels`` (N, 3)."""
     table = colours.astype(np.float32)
     # |p - c|^2 = |p|^2 - 2 (p.c - |c|^2 / 2): the nearest colour has the largest bracket.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from types import EllipsisType
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,7 @@ class PlanesYUV420:
     bit_depth: int = 8
     colour: Colour = field(default_factory=Colour)
     alpha: Plane | None = None
-    owner: Any = field(default=None, repr=False, compare=False)
+    owner: object = field(default=None, repr=False, compare=False)
 
     @property
     def height(self) -> int:
@@ -39,6 +39,16 @@ class PlanesYUV420:
     def width(self) -> int:
         return int(self.y.shape[1])
 
-    def with_planes(self, y: Plane, u: Plane, v: Plane, **changes: Any) -> PlanesYUV420:
-        """A frame with the same tags and other pixels."""
-        return replace(self, y=y, u=u, v=v, owner=None, **changes)
+    def with_planes(
+        self,
+        y: Plane,
+        u: Plane,
+        v: Plane,
+        *,
+        alpha: Plane | EllipsisType | None = ...,
+        colour: Colour | None = None,
+    ) -> PlanesYUV420:
+        """A frame with other pixels and the same tags. ``alpha`` and ``colour`` stay unless they are given."""
+        if isinstance(alpha, EllipsisType):
+            alpha = self.alpha
+        return replace(self, y=y, u=u, v=v, alpha=alpha, colour=colour or self.colour, owner=None)

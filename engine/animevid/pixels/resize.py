@@ -6,8 +6,6 @@ its own grid in the same way, so luma and chroma keep their relative position.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -55,7 +53,7 @@ def resize_plane_ref(plane: Plane, size: Size) -> Plane:
     return to_codes_ref(resize_float_ref(plane, size), plane.dtype, int(np.iinfo(plane.dtype).max))
 
 
-def resize_float_ref(plane: npt.NDArray[Any], size: Size) -> Float32:
+def resize_float_ref(plane: Plane | Float32, size: Size) -> Float32:
     """``plane`` at ``size`` in float32, before :func:`resize_plane` rounds or ``pack_yuv420`` scales it."""
     import cv2  # imported here, since the compiled kernels do not need OpenCV and start-up stays fast
 

@@ -218,6 +218,7 @@ def _native_to_rgb(
 ) -> None:
     codes = code_range_of(planes)
     low, high = value_range
+    assert native.kernels is not None
     native.kernels.yuv420_to_rgb(
         planes.y, planes.u, planes.v, out, layout == "NCHW", _channel_order(order)[0] == 2, *_coefficients(planes),
         codes.black, codes.luma_span, codes.chroma_mid, codes.chroma_span, high - low, low,
@@ -230,6 +231,7 @@ def _native_from_rgb(
     codes = code_range_of(like)
     low, high = value_range
     y, u, v = (np.empty(plane.shape, like.y.dtype) for plane in (like.y, like.u, like.v))
+    assert native.kernels is not None
     native.kernels.rgb_to_yuv420(
         rgb, y, u, v, layout == "NCHW", _channel_order(order)[0] == 2, *_coefficients(like),
         codes.black, codes.luma_span, codes.chroma_mid, codes.chroma_span, high - low, low, codes.max_code,

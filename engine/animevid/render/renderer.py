@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -110,3 +110,7 @@ class Renderer(Protocol[In, Out]):
         ...
 
     def postprocess(self, planes: PlanesYUV420, output: Out) -> PlanesYUV420: ...
+
+
+#: A renderer that only gets back the inputs and outputs that it made.
+AnyRenderer: TypeAlias = Renderer[Any, Any]

@@ -6,8 +6,8 @@ No library is imported for this: an object of a library can only exist if that l
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -18,8 +18,18 @@ from animevid.render.renderer import Renderer, RGBFrames
 #: A kind of image that ``take_images`` takes.
 Images = TypeVar("Images")
 
+In = TypeVar("In")
+Out = TypeVar("Out")
+
 #: Pillow modes with more than 8 bits per channel, which would be clipped.
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+class _Shaped(Protocol):
+    """An array or tensor."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
 
 
 def take_images(images: Images, *, batches: bool = True) -> tuple[RGBFrames, Callable[[RGBFrames], Images]]:
@@ -53,10 +63,10 @@ def planes_of_rgb(frame: RGBFrames) -> PlanesYUV420:
     return rgb_to_planes(frame, colour=Colour(range=ColourRange.FULL))
 
 
-def stylized_rgb(renderer: Renderer[Any, Any], frames: Iterable[RGBFrames]) -> list[RGBFrames]:
+def stylized_rgb(renderer: Renderer[In, Out], frames: Iterable[RGBFrames]) -> list[RGBFrames]:
     """``frames``, each ``(H, W, 3)``, stylized one batch at a time."""
     inputs = [planes_of_rgb(frame) for frame in frames]
-    outputs: list[Any] = []
+    outputs: list[Out] = []
     for start in range(0, len(inputs), renderer.batch_limit):
         outputs += renderer.infer(
             [renderer.preprocess(planes) for planes in inputs[start : start + renderer.batch_limit]]
@@ -64,7 +74,7 @@ def stylized_rgb(renderer: Renderer[Any, Any], frames: Iterable[RGBFrames]) -> l
     return [planes_to_rgb(renderer.postprocess(*pair)) for pair in zip(inputs, outputs, strict=True)]
 
 
-def _check(images: Any, dtype: str, *, batches: bool) -> None:
+def _check(images: _Shaped, dtype: str, *, batches: bool) -> None:
     shape = tuple(images.shape)
     dimensions = (3, 4) if batches else (3,)
     if dtype != "uint8" or len(shape) not in dimensions or 0 in shape or not (_is(images, -1) or _is(images, -3)):
@@ -72,7 +82,7 @@ def _check(images: Any, dtype: str, *, batches: bool) -> None:
         raise UsageError(f"an image of {shape = }, {dtype = }: give uint8 RGB of shape {allowed}")
 
 
-def _is(images: Any, axis: int) -> bool:
+def _is(images: _Shaped, axis: int) -> bool:
     """Whether ``axis`` may be the channel axis."""
     return bool(images.shape[axis] == 3)
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from animevid.pixels import (
 from animevid.pixels.change import are_of_one_form
 from animevid.pixels.device import DevicePlanes
 from animevid.pixels.packed import depth_to_space_ref, space_to_depth_ref
-from animevid.render.renderer import DeviceOutput, NetworkInput, NetworkOutput, StepInput, StepOutput
+from animevid.render.renderer import AnyRenderer, DeviceOutput, NetworkInput, NetworkOutput, StepInput, StepOutput
 from animevid.render.rgb import Images, planes_of_rgb, take_images
 from animevid.render.stylizer import Stylizer
 from animevid.styles.card import Layout
@@ -146,50 +145,49 @@ class FrameReuse:
     """
 
     def __init__(self, stylizer: Stylizer | TemporalFilter, *, floor: NoiseFloor | None = None) -> None:
-        self._stylizer: Any = stylizer
+        self._stylizer: AnyRenderer = stylizer
         inner = stylizer.stylizer if isinstance(stylizer, TemporalFilter) else stylizer
         # Without a GPU all frames are in host memory; a GPU is lost, never gained, during a stream.
         compare = has_changed if inner.frames is None else partial(_has_changed, inner)
         self._detector = ChangeDetector(floor=floor, compare=compare)
         self._inner = inner
-        self._output: Any = None
+        self._output: object = None
         self._shown: tuple[float, PlanesYUV420] | None = None
         self.skipped = 0
 
     @property
     def batch_limit(self) -> int:
-        limit: int = self._stylizer.batch_limit
-        return limit
+        return self._stylizer.batch_limit
 
-    def preprocess(self, planes: PlanesYUV420) -> Any:
+    def preprocess(self, planes: PlanesYUV420) -> object:
         if self._detector.must_stylize(planes):
             return self._stylizer.preprocess(planes)
         self.skipped += 1
         return None
 
-    def infer(self, inputs: Sequence[Any]) -> list[Any]:
+    def infer(self, inputs: Sequence[object]) -> list[object]:
         changed = [item for item in inputs if item is not None]
-        outputs: list[Any] = self._stylizer.infer(changed)
+        outputs: list[object] = self._stylizer.infer(changed)
         if len(changed) == len(inputs):
             return outputs
         remaining = iter(outputs)
         return [None if item is None else next(remaining) for item in inputs]
 
-    def wait(self, output: Any) -> None:
+    def wait(self, output: object) -> None:
         if output is not None:
             self._stylizer.wait(output)
 
     def interrupt(self) -> None:
         self._stylizer.interrupt()
 
-    def postprocess(self, planes: PlanesYUV420, output: Any) -> PlanesYUV420:
+    def postprocess(self, planes: PlanesYUV420, output: object) -> PlanesYUV420:
         strength = self._inner.strength
         if output is None and self._shown is not None and self._shown[0] == strength:
             # The same object as before: an encoder spends almost nothing on it, and noise does not shimmer.
             return replace(self._shown[1], alpha=planes.alpha)
         self._output = output or self._output
         assert self._output is not None  # the first frame of a stream always counts as changed
-        shown: PlanesYUV420 = self._stylizer.postprocess(planes, self._output)
+        shown = self._stylizer.postprocess(planes, self._output)
         self._shown = (strength, shown)
         return shown
 

@@ -7,11 +7,11 @@ import threading
 import time
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypedDict, Unpack
 
 from animevid.errors import LiveError
 from animevid.frame import Frame, StylizedFrame
-from animevid.options import LiveOptions, RuntimeOptions
+from animevid.options import LiveOptions, RuntimeOptions, StyleSpec
 from animevid.run.adaptive import QualityStep
 from animevid.run.live_renderer import LiveRenderer
 from animevid.run.queues import Turns
@@ -25,6 +25,14 @@ log = logging.getLogger(__name__)
 _ACTIVE_SECONDS = 1.0
 #: How long a viewer's error is shown, a few updates of the page.
 _REPORTED_SECONDS = 5.0
+
+
+class LiveChanges(TypedDict, total=False):
+    """The settings that a viewer may change."""
+
+    style: StyleSpec
+    strength: float
+    mirror: bool
 
 
 class BusyError(LiveError):
@@ -59,7 +67,7 @@ class LiveSession:
     def settings(self) -> LiveOptions:
         return self.renderer.settings
 
-    def change(self, **changes: Any) -> None:
+    def change(self, **changes: Unpack[LiveChanges]) -> None:
         """Change settings from the next frame on. A new style loads while the old one stays in use.
 
         Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from animevid.errors import AnimevidError
 from animevid.options import LiveOptions
@@ -23,7 +22,7 @@ class _Step:
     """A frame in ``renderer``; ``item`` is the result of its latest step."""
 
     renderer: FrameReuse
-    item: Any
+    item: object
     is_drawn: bool
 
 

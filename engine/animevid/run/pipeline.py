@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from animevid.errors import Cancelled
 from animevid.run.queues import BoundedQueue, QueueCancelled, WhenFull
-from animevid.run.stage import Stage
+from animevid.run.stage import AnyStage
 from animevid.run.statistics import PipelineStatistics, StageMeter
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ _POLL_SECONDS = 0.1
 _NO_LOCK = nullcontext()
 
 
-class Pipeline:
+class Pipeline(Generic[T]):
     """A source and its stages, joined by bounded queues. A context manager; used once.
 
     Items keep their order. A full queue makes its producer wait, so at most
@@ -39,8 +41,8 @@ class Pipeline:
 
     def __init__(
         self,
-        source: Iterable[Any] | None,
-        stages: Sequence[Stage[Any, Any]],
+        source: Iterable[object] | None,
+        stages: Sequence[AnyStage],
         *,
         capacity: int = 2,
         when_full: WhenFull = WhenFull.WAIT,
@@ -90,7 +92,7 @@ class Pipeline:
         self._raise_error()
         return self.statistics()
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[T]:
         """The last stage's items, in order. Leaving the loop early cancels the rest."""
         with self:
             try:
@@ -100,14 +102,15 @@ class Pipeline:
                 pass
         self._raise_error()
 
-    def offer(self, item: Any) -> None:
+    def offer(self, item: object) -> None:
         """Put an item into the first queue; if it is full, ``when_full`` applies."""
         self._meters[0].items += 1
         self._queues[0].offer(item)
 
-    def take(self, *, timeout_seconds: float | None = None) -> Any:
+    def take(self, *, timeout_seconds: float | None = None) -> T | None:
         """The oldest result; ``None`` after ``timeout_seconds``, at the end or once cancelled."""
-        return self._queues[-1].take(timeout_seconds=timeout_seconds)
+        found: T | None = self._queues[-1].take(timeout_seconds=timeout_seconds)
+        return found
 
     @property
     def is_cancelled(self) -> bool:

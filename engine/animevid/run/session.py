@@ -6,20 +6,22 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from animevid.frame import Frame, StylizedFrame
 from animevid.pixels import PlanesYUV420
-from animevid.render.renderer import Renderer
+from animevid.render.renderer import AnyRenderer, Renderer
 from animevid.run.pipeline import Pipeline
 from animevid.run.queues import Turns, WhenFull
-from animevid.run.stage import Stage
+from animevid.run.stage import AnyStage, Stage
 from animevid.run.statistics import PipelineStatistics
 
 T = TypeVar("T")
+In = TypeVar("In")
+Out = TypeVar("Out")
 
 Fit = Callable[[PlanesYUV420], PlanesYUV420]
-Finish = Callable[[Frame, PlanesYUV420], Any]
+Finish = Callable[[Frame, PlanesYUV420], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Session(Generic[T]):
     def __init__(
         self,
         source: Iterable[Frame] | None,
-        renderer: Renderer[Any, Any],
+        renderer: AnyRenderer,
         sinks: Sequence[Callable[[T], None]] = (),
         policy: Policy = FILES,
         *,
@@ -90,7 +92,7 @@ class Session(Generic[T]):
             stages = [_one_by_one(stages, turns=turns or Turns(), on_error=on_error)]
         if sinks:
             stages.append(Stage.each("encode", sinks[0] if len(sinks) == 1 else _each(sinks)))
-        self._pipeline = Pipeline(
+        self._pipeline: Pipeline[T] = Pipeline(
             source, stages, capacity=policy.capacity, when_full=policy.when_full, source_name=source_name
         )
 
@@ -113,8 +115,7 @@ class Session(Generic[T]):
 
     def take(self, *, timeout_seconds: float | None = None) -> T | None:
         """The next result; ``None`` after ``timeout_seconds``, at the end or once cancelled."""
-        found: T | None = self._pipeline.take(timeout_seconds=timeout_seconds)
-        return found
+        return self._pipeline.take(timeout_seconds=timeout_seconds)
 
     def statistics(self) -> PipelineStatistics:
         """Time per stage so far."""
@@ -140,28 +141,28 @@ class Session(Generic[T]):
 
 
 def stylizing_stages(
-    renderer: Renderer[Any, Any], *, fit: Fit | None = None, finish: Finish = stylized
-) -> list[Stage[Any, Any]]:
+    renderer: Renderer[In, Out], *, fit: Fit | None = None, finish: Finish = stylized
+) -> list[AnyStage]:
     """The steps of ``renderer`` as stages, ``Frame`` in. ``infer`` passes frames to the network; where several run at
     once, ``network`` waits for them in order. The other arguments are those of ``Session``.
     """
 
-    def preprocess(frame: Frame) -> tuple[Frame, Any]:
+    def preprocess(frame: Frame) -> tuple[Frame, In]:
         if fit is not None:
             fitted = fit(frame.planes)
             if fitted is not frame.planes:
                 frame = frame.with_planes(fitted)
         return frame, renderer.preprocess(frame.planes)
 
-    def infer(items: list[tuple[Frame, Any]]) -> list[tuple[Frame, Any]]:
+    def infer(items: list[tuple[Frame, In]]) -> list[tuple[Frame, Out]]:
         frames, inputs = zip(*items, strict=True)
         return list(zip(frames, renderer.infer(inputs), strict=True))
 
-    def wait(item: tuple[Frame, Any]) -> tuple[Frame, Any]:
+    def wait(item: tuple[Frame, Out]) -> tuple[Frame, Out]:
         renderer.wait(item[1])
         return item
 
-    def postprocess(item: tuple[Frame, Any]) -> Any:
+    def postprocess(item: tuple[Frame, Out]) -> object:
         frame, output = item
         return finish(frame, renderer.postprocess(frame.planes, output))
 
@@ -181,12 +182,10 @@ def _each(sinks: Sequence[Callable[[T], None]]) -> Callable[[T], None]:
     return encode
 
 
-def _one_by_one(
-    stages: Sequence[Stage[Any, Any]], *, turns: Turns, on_error: Callable[[Exception], None] | None
-) -> Stage[Any, Any]:
+def _one_by_one(stages: Sequence[AnyStage], *, turns: Turns, on_error: Callable[[Exception], None] | None) -> AnyStage:
     """``stages`` as one stage, in one thread. It cannot be interrupted: other sessions may use the same network."""
 
-    def render(items: list[Any]) -> list[Any]:
+    def render(items: list[object]) -> list[object]:
         try:
             for stage in stages:
                 items = list(stage(items))

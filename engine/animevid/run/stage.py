@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -19,6 +19,7 @@ class Stage(Generic[In, Out]):
     """
 
     name: str
+    #: From item to result if ``is_single``, else from a list of items to a sequence of results.
     function: Callable[[Any], Any]
     batch_limit: int = 1
     #: Interrupts ``function`` from another thread when the pipeline ends early; ``None``: wait for it.
@@ -50,3 +51,7 @@ class Stage(Generic[In, Out]):
         if len(results) != len(items):
             raise RuntimeError(f"stage {self.name!r} was given {len(items)} items and gave back {len(results)}")
         return results
+
+
+#: A stage among others: each passes on what the next one takes.
+AnyStage: TypeAlias = Stage[Any, Any]

@@ -9,14 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
 from animevid.errors import LiveError
 from animevid.options import CameraOptions, ConversionOptions, LiveOptions, RuntimeOptions
 from animevid.pixels import planes_to_rgb
-from animevid.run.live import LiveEngine, LiveSession
+from animevid.run.live import LiveChanges, LiveEngine, LiveSession
 from animevid.server.auth import Guard, add_security_headers
 from animevid.server.cards import card_jpeg, jpeg
 from animevid.server.incoming import patch_aiortc
@@ -212,7 +211,7 @@ class _Server:
                 pump.cancel()
             await loop.run_in_executor(self._executor, self._camera.leave, session)
 
-    async def _open_session(self, params: dict[str, Any]) -> LiveSession:
+    async def _open_session(self, params: dict[str, object]) -> LiveSession:
         live = self._options.live
         style = self.style(params.get("style"))
         strength = share(params.get("strength", live.strength))
@@ -220,8 +219,8 @@ class _Server:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._engine.open_session, settings)
 
-    def _change(self, session: LiveSession, params: dict[str, Any]) -> None:
-        changes: dict[str, Any] = {}
+    def _change(self, session: LiveSession, params: dict[str, object]) -> None:
+        changes: LiveChanges = {}
         if "style" in params:
             changes["style"] = self.style(params["style"])
         if "strength" in params:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from animevid.render.stylizer import Stylizer
 from animevid.styles import Style
+
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
 
 #: The photos themselves, one above the other; see ATTRIBUTION.md beside it.
 PHOTO = Path(__file__).parent / "page" / "cards" / "photo.jpg"
@@ -50,7 +53,7 @@ def draw_card(style: Style | None) -> bytes:
 
     with open_source(PHOTO) as source:
         photo: npt.NDArray[np.uint8] = planes_to_rgb(next(iter(source)).planes)
-    tiles: list[Any] = [photo[: TILE_SIZE[0]], photo[TILE_SIZE[0] :]]
+    tiles: list[npt.NDArray[np.uint8]] = [photo[: TILE_SIZE[0]], photo[TILE_SIZE[0] :]]
     if style is not None:
         # A network of its own: the open ones belong to the live worker.
         with Stylizer(style, threads=1, net_pixels=0) as stylizer:
@@ -61,7 +64,7 @@ def draw_card(style: Style | None) -> bytes:
     return jpeg(card, quality=86)
 
 
-def jpeg(rgb: Any, *, quality: int = 80) -> bytes:
+def jpeg(rgb: MatLike, *, quality: int = 80) -> bytes:
     """uint8 RGB ``(H, W, 3)`` as JPEG."""
     import cv2
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 from aiortc.jitterbuffer import JitterBuffer, JitterFrame
 
 from animevid.errors import LiveError
+
+if TYPE_CHECKING:
+    from aiortc import RTCRtpCodecParameters
+    from aiortc.codecs.base import Decoder
+    from av.frame import Frame
 
 log = logging.getLogger(__name__)
 
@@ -61,21 +66,20 @@ class BoundedDecoder:
     before it allocates.
     """
 
-    def __init__(self, inner: Any, max_pixels: int = LARGEST_FRAME_PIXELS) -> None:
+    def __init__(self, inner: Decoder, max_pixels: int = LARGEST_FRAME_PIXELS) -> None:
         self._inner = inner
         self._max_pixels = max_pixels
         codec = getattr(inner, "codec", None)
         if isinstance(codec, av.VideoCodecContext):
             codec.options = {**codec.options, "max_pixels": str(max_pixels)}
 
-    def decode(self, encoded_frame: JitterFrame) -> list[Any]:
+    def decode(self, encoded_frame: JitterFrame) -> list[Frame]:
         """The frames in ``encoded_frame``; none if it is too large."""
         size = vp8_size(encoded_frame.data)
         if size is not None and size[0] * size[1] > self._max_pixels:
             log.warning("a frame of %dx%d is too large and was not decoded", *size)
             return []
-        frames: list[Any] = self._inner.decode(encoded_frame)
-        return frames
+        return self._inner.decode(encoded_frame)
 
 
 class PromptJitterBuffer(JitterBuffer):
@@ -118,9 +122,8 @@ def patch_aiortc() -> None:
     from aiortc import rtcrtpreceiver
     from aiortc.codecs import h264, vpx
 
-    codec: Any
-    for codec in (vpx, h264):
-        codec.DEFAULT_BITRATE, codec.MAX_BITRATE = 2_500_000, 6_000_000
+    vpx.DEFAULT_BITRATE = h264.DEFAULT_BITRATE = 2_500_000
+    vpx.MAX_BITRATE = h264.MAX_BITRATE = 6_000_000
     receiver: Any = rtcrtpreceiver
     receiver.JitterBuffer = _jitter_buffer
     receiver.get_decoder = _bounded_decoder
@@ -131,7 +134,7 @@ def _jitter_buffer(capacity: int, prefetch: int = 0, is_video: bool = False) -> 
     return kind(capacity, prefetch, is_video)
 
 
-def _bounded_decoder(codec: Any) -> Any:
+def _bounded_decoder(codec: RTCRtpCodecParameters) -> Decoder | BoundedDecoder:
     from aiortc.codecs import get_decoder
 
     decoder = get_decoder(codec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from aiohttp import web
@@ -15,6 +15,9 @@ from animevid.server.params import json_object, share
 from animevid.server.requests import Form, chunks, form_word
 from animevid.server.uploads import Job, Jobs, TooLargeError
 from animevid.styles import Style
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
 
 _CHUNK_BYTES = 256 << 10
 #: Bytes allowed beside the file in a form.
@@ -168,7 +171,7 @@ class _Saved(web.FileResponse):
         super().__init__(job.result, headers=headers)
         self._job = job
 
-    async def prepare(self, request: web.BaseRequest) -> Any:
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         writer = await super().prepare(request)
         self._job.was_fetched |= request.method == "GET" and self.status == 200
         return writer

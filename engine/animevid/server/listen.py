@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -255,7 +255,7 @@ async def serve(
 
 def _on_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        number: Any = getattr(signal, name, None)
+        number: signal.Signals | None = getattr(signal, name, None)
         # Only the main thread can set handlers, and Windows has none (Ctrl-C raises there).
         with suppress(NotImplementedError, ValueError, RuntimeError):
             if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores SIGHUP

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
 
 from aiohttp import web
 
 from animevid.errors import LiveError
 
 
-async def json_object(request: web.Request) -> dict[str, Any]:
+async def json_object(request: web.Request) -> dict[str, object]:
     """The body as a JSON object.
 
     Raises:

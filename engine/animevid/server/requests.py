@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from typing import Any
 
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler
 
 from animevid.errors import AnimevidError, LiveError
 from animevid.run.live import BusyError
@@ -31,14 +31,13 @@ _BODY_SECONDS = ConnectionLimits().body_seconds
 
 
 @web.middleware
-async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
+async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Our errors as one line of JSON; 503 with Retry-After if busy; 400 for malformed requests."""
     connection = connection_of(request)
     if connection is not None:
         connection.request_began()
     try:
-        response: web.StreamResponse = await handler(request)
-        return response
+        return await handler(request)
     except BusyError as error:
         return _busy(str(error))
     except TooLargeError as error:
@@ -61,12 +60,11 @@ async def errors(request: web.Request, handler: Any) -> web.StreamResponse:
 
 
 @web.middleware
-async def bodies(request: web.Request, handler: Any) -> web.StreamResponse:
+async def bodies(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Read small bodies at once, within limits of time and size."""
     if request.path not in _UPLOADS and request.can_read_body:
         await read_body(request)
-    response: web.StreamResponse = await handler(request)
-    return response
+    return await handler(request)
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -118,13 +116,13 @@ class Form:
         return part
 
 
-async def chunks(part: Any) -> AsyncIterator[bytes]:
+async def chunks(part: BodyPartReader) -> AsyncIterator[bytes]:
     """The content of a form's file."""
     while chunk := await part.read_chunk(256 << 10):
         yield chunk
 
 
-async def form_word(part: Any) -> str:
+async def form_word(part: BodyPartReader) -> str:
     """A short form field; a longer one is refused before it is read.
 
     Raises:

@@ -210,7 +210,7 @@ def confine_to(folder: Path, limits: SandboxLimits) -> bool:
     return confine(writable=[folder], readable=program_folders())
 
 
-def _say(**message: Any) -> None:
+def _say(**message: object) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 

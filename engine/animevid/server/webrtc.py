@@ -8,15 +8,14 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
 from fractions import Fraction
 from functools import partial
-from typing import Any
 
 import av
-from aiortc import MediaStreamTrack, RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc import MediaStreamTrack, RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
 
 from animevid.errors import AnimevidError, LiveError
@@ -172,7 +171,7 @@ class Peer:
         host_camera: HostCamera | None,
         largest_pixels: int,
         on_close: Callable[[Peer], None],
-        change: Callable[[LiveSession, dict[str, Any]], None],
+        change: Callable[[LiveSession, dict[str, object]], None],
         viewers: Callable[[], int],
     ) -> None:
         self.id = secrets.token_urlsafe(12)
@@ -186,7 +185,7 @@ class Peer:
         self._results = Results(session, executor)
         self._executor = executor
         self._tasks: set[asyncio.Task[None]] = set()
-        self._channel: Any = None
+        self._channel: RTCDataChannel | None = None
         self._closed = False
 
     async def answer(self, sdp: str) -> str:
@@ -234,7 +233,7 @@ class Peer:
         await self._connection.close()
         self._on_close(self)
 
-    def _start(self, work: Any) -> None:
+    def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -243,7 +242,7 @@ class Peer:
         wanted = track.kind == "video" and self._host_camera is None
         self._start(self._consume(track) if wanted else _drain(track))
 
-    def _on_channel(self, channel: Any) -> None:
+    def _on_channel(self, channel: RTCDataChannel) -> None:
         self._channel = channel
         channel.on("message", self._on_message)
 
@@ -254,6 +253,7 @@ class Peer:
             params = json.loads(message)
             if isinstance(params, dict):
                 if "ping" in params:
+                    assert self._channel is not None  # the message came by it
                     self._channel.send(json.dumps({"pong": params["ping"]}))
                 else:
                     self._change(self.session, params)

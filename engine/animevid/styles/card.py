@@ -26,14 +26,14 @@ LARGEST_SIDE = 16384
 _MAX_TEXT = 4000
 #: Former names of fields -> present ones.
 _RENAMED = {"lift_epsilon": "upsample_epsilon"}
-_TYPES: dict[str, Any] = {
+_TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("name", "title", "description", "licence", "trained_on", "recipe", "weights_sha256"), str),
     **dict.fromkeys(("quality", "precision"), str),
     **dict.fromkeys(("size_multiple", "receptive_field_px", "net_pixels", "card_version"), int),
     "tileable": bool,
     "upsample_epsilon": (int, float),
 }
-_TYPE_NAMES: dict[Any, str] = {
+_TYPE_NAMES: dict[type | tuple[type, ...], str] = {
     str: f"text of at most {_MAX_TEXT} letters",
     int: "a whole number",
     bool: "true or false",
@@ -169,7 +169,7 @@ class StyleCard:
         StyleError: not JSON, an unknown layout, or a card from a newer animevid.
         """
         try:
-            raw: dict[str, Any] = json.loads(text)
+            raw = json.loads(text)
             if int(raw.get("card_version", 1)) > CARD_VERSION:
                 raise StyleError(
                     f"card_version = {raw['card_version']} is newer than this animevid reads ({CARD_VERSION}); "
@@ -184,7 +184,11 @@ class StyleCard:
                 if old in raw:
                     raw.setdefault(new, raw.pop(old))
             known = {field.name for field in fields(cls)}
-            values = {key: _printable(value) for key, value in raw.items() if key in known}
+            values: dict[str, Any] = {
+                key: _printable(value) if isinstance(value, str) else value
+                for key, value in raw.items()
+                if key in known
+            }
             for key, kind in (("layout", Layout), ("colour_order", ColourOrder)):
                 if key in values:
                     values[key] = kind(values[key])
@@ -228,11 +232,9 @@ def write_card(model: bytes, card: StyleCard) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def _printable(value: Any) -> Any:
-    """``value``; if text, without terminal controls (escape sequences, line ends, bidirectional overrides)."""
-    if not isinstance(value, str):
-        return value
-    return "".join(letter if letter.isprintable() else " " for letter in value)
+def _printable(text: str) -> str:
+    """``text`` without terminal controls (escape sequences, line ends, bidirectional overrides)."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _is_range(values: tuple[float, float]) -> bool:

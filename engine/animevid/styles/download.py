@@ -14,7 +14,7 @@ from dataclasses import replace
 from http.client import HTTPResponse
 from io import BufferedRandom
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from animevid.errors import StyleError, UsageError
 from animevid.http_fetch import (
@@ -28,7 +28,7 @@ from animevid.http_fetch import (
 )
 from animevid.redaction import printable, redacted
 
-fcntl: Any
+fcntl: ModuleType | None
 try:
     import fcntl
 except ImportError:  # Windows

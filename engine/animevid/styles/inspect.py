@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -180,7 +179,7 @@ class _Probe:
         # A graph that runs once is not worth optimizing.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         try:
-            self._session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the only base of its exception classes is Exception
             raise StyleError(f"{name!r} is not a model that ONNX Runtime reads ({_first_line(error)})") from error
         self._layout = layout

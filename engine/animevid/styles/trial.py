@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from animevid.confinement import is_confined
 from animevid.errors import StyleError, UsageError
@@ -48,6 +48,16 @@ class _Found:
 
     card: str = ""
     adapted: bytes = b""
+
+
+class TrialRequest(TypedDict):
+    """What the child is told, as JSON."""
+
+    name: str
+    card: str | None
+    hints: dict[str, Any]
+    seconds: float
+    memory_bytes: int
 
 
 _remembered: dict[str, _Found] = {}
@@ -113,7 +123,7 @@ def seconds_allowed() -> float:
 
 def _run(model: bytes, name: str, card: StyleCard | None, hints: CardHints | None) -> _Found:
     seconds = seconds_allowed()
-    request = {
+    request: TrialRequest = {
         "name": name,
         "card": None if card is None else card.to_json(),
         "hints": asdict(hints or CardHints()),
@@ -151,7 +161,7 @@ def _run(model: bytes, name: str, card: StyleCard | None, hints: CardHints | Non
 
 
 def _verdict(said: bytes, code: int, name: str, seconds: float) -> _Found:
-    answer: dict[str, Any] = {}
+    answer: dict[str, object] = {}
     line, _, adapted = said.partition(b"\n")
     with suppress(ValueError):
         answer = json.loads(line or b"{}")

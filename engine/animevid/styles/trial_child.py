@@ -19,7 +19,7 @@ from animevid.options import CardHints
 from animevid.styles.card import ColourOrder, Layout, StyleCard
 from animevid.styles.inspect import look_at
 from animevid.styles.onnx_file import may_loop
-from animevid.styles.trial import MAX_TIMES
+from animevid.styles.trial import MAX_TIMES, TrialRequest
 
 #: Parts of runtimes' messages when memory runs out.
 _NO_MEMORY = ("bad_alloc", "allocate memory", "bad allocation", "std::length_error", "vector::_M_")
@@ -29,7 +29,7 @@ _SIDE_PX = 64
 def main() -> None:
     """Run the trial."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
-    request = json.loads(sys.stdin.buffer.readline())
+    request: TrialRequest = json.loads(sys.stdin.buffer.readline())
     limit_resources(
         ResourceLimits(memory_bytes=request["memory_bytes"], cpu_seconds=max(60, round(4 * request["seconds"])))
     )
@@ -58,7 +58,7 @@ def main() -> None:
         _say(memory=True) if any(word in text for word in _NO_MEMORY) else _say(error=text)
 
 
-def _try_out(model: bytes, request: dict[str, Any]) -> tuple[str, bytes]:
+def _try_out(model: bytes, request: TrialRequest) -> tuple[str, bytes]:
     raw: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in request["hints"].items()
     }
@@ -102,7 +102,7 @@ def _open_as_for_films(model: bytes, card: StyleCard, seconds: float) -> None:
         # Another backend may open it, and reports its own error if not.
 
 
-def _say(**message: Any) -> None:
+def _say(**message: object) -> None:
     sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 

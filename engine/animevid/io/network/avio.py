@@ -17,7 +17,6 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import av
 import av.container.core
@@ -55,7 +54,7 @@ class _Context(ctypes.Structure):
 
 
 @functools.cache
-def _library() -> Any:
+def _library() -> ctypes.CDLL | None:
     """FFmpeg's functions, found through the PyAV module linked with them; ``None`` where that fails."""
     if os.name == "nt":
         return None
@@ -102,7 +101,7 @@ def open_avio_output(url: str, *, protocols: str, should_stop: Callable[[], bool
 class AvioOutput:
     """An open connection with the file methods that PyAV calls. One thread writes."""
 
-    def __init__(self, library: Any, url: str, *, protocols: str, should_stop: Callable[[], bool]) -> None:
+    def __init__(self, library: ctypes.CDLL, url: str, *, protocols: str, should_stop: Callable[[], bool]) -> None:
         self._library = library
         self._should_stop = should_stop
         self._over_since_seconds: float | None = None

@@ -21,12 +21,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import av
 
 from animevid.errors import UsageError
 from animevid.io.pyav import LENIENT_METADATA
+
+if TYPE_CHECKING:
+    from av.container import InputContainer, OutputContainer
 
 _COMMAND = "ffmpeg"
 #: Raw bytes, seven MPEG-TS packets at a time, the payload of an SRT datagram.
@@ -78,7 +81,7 @@ def has_protocol(scheme: str) -> bool:
 
 def open_subprocess_input(
     url: str, *, options: dict[str, str], timeout_seconds: float | None, format_name: str | None = None
-) -> Any:
+) -> PipedContainer:
     """An open ``av`` input container for ``url``, through the command. Closing it ends the command.
 
     ``options`` must contain ``protocol_whitelist``; those of the connection are passed to the command.
@@ -347,7 +350,7 @@ class Pipe(Protocol):
 class PipedContainer:
     """An ``av`` container that closes its pipe with it."""
 
-    def __init__(self, container: Any, pipe: Pipe) -> None:
+    def __init__(self, container: InputContainer | OutputContainer, pipe: Pipe) -> None:
         self._container = container
         self._pipe = pipe
 

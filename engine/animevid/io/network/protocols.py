@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import av
 
@@ -27,6 +27,18 @@ from animevid.io.network.ffmpeg_subprocess import (
 from animevid.io.network.playlists import check_playlist, check_remote_playlist, is_remote_playlist
 from animevid.io.pyav import LENIENT_METADATA
 from animevid.redaction import redacted, redacted_text
+
+if TYPE_CHECKING:
+    from io import FileIO
+
+    from av.codec.hwaccel import HWAccel
+    from av.container import InputContainer, OutputContainer
+
+    from animevid.io.network.standard_input import StandardInput
+
+    #: What ``open_input`` and ``open_output`` return.
+    MediaInput: TypeAlias = InputContainer | PipedContainer
+    MediaOutput: TypeAlias = OutputContainer | PipedContainer
 
 Spec = str | PathLike[str]
 
@@ -109,9 +121,9 @@ def open_input(
     options: dict[str, str] | None = None,
     format_name: str | None = None,
     timeout_seconds: float | None = 30.0,
-    hwaccel: Any = None,
-    file: Any = None,
-) -> Any:
+    hwaccel: HWAccel | None = None,
+    file: StandardInput | None = None,
+) -> MediaInput:
     """An open ``av`` input container for a file, a URL or ``-`` (standard input); ``hwaccel`` decodes on a device.
 
     ``file``: replaces standard input if its beginning has been read already.
@@ -171,8 +183,8 @@ def open_output(
     muxer: str,
     options: dict[str, str],
     should_stop: Callable[[], bool] = lambda: False,
-    io_open: Callable[[str, int, dict[str, Any]], Any] | None = None,
-) -> Any:
+    io_open: Callable[[str, int, dict[str, str]], FileIO] | None = None,
+) -> MediaOutput:
     """An ``av`` output container for FFmpeg's ``name`` of a file, a URL or a pipe.
 
     A network URL is connected on return, except for RTSP, whose muxer connects when it writes its header.

@@ -7,7 +7,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _MAX_BYTES = 1 << 30
 _PIECE_BYTES = 1 << 20
@@ -55,7 +58,7 @@ class StandardInput(io.RawIOBase):
     def tell(self) -> int:
         return self.seek(0, os.SEEK_CUR)
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
         if not self._waiting:
             piece = os.read(self._handle, len(view))

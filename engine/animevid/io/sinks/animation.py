@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -14,6 +14,7 @@ from animevid.errors import OutputError, UsageError
 from animevid.files import PendingFile, check_target
 from animevid.frame import Frame
 from animevid.io.clock import ticks_from_seconds
+from animevid.io.encoders import add_video_stream
 from animevid.io.network.protocols import Spec, is_local_file, local_path
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
@@ -23,6 +24,10 @@ from animevid.io.source import Source
 from animevid.pixels import planes_to_rgb
 from animevid.pixels.palette import KeptPalette
 from animevid.pixels.planes import PlanesYUV420
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +68,8 @@ class AnimationSink(Sink):
             for stream in (template.info.other_streams if template is not None else ())
         )
         self._pending: PendingFile | None = None
-        self._container: Any = None
-        self._stream: Any = None
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream | None = None
         self._palette = KeptPalette()
         self._writer: PlaneWriter | None = None
         self._size = (0, 0)
@@ -110,6 +115,8 @@ class AnimationSink(Sink):
         written = self._writer.write(planes) if self._writer is not None else self._paletted(planes)
         written.pts, written.time_base = ticks, self._time_base
         written.duration = max(1, ticks_from_seconds(duration, self._time_base))
+        assert self._container is not None
+        assert self._stream is not None
         self._container.mux(self._stream.encode(written))
         self.frames_written += 1
         self._seconds = frame.pts_seconds - self._origin + duration
@@ -119,7 +126,7 @@ class AnimationSink(Sink):
         self._pending = PendingFile(self._target, overwrite=self._overwrite)
         options = self._loop_options()
         self._container = av.open(self._pending.url, "w", format=self._muxer, container_options=options)
-        self._stream = self._container.add_stream(self._encoder, rate=25)
+        self._stream = add_video_stream(self._container, self._encoder, rate=25)
         context = self._stream.codec_context
         context.width, context.height, context.pix_fmt = width, height, self._pixel_format
         context.time_base = self._time_base
@@ -153,7 +160,7 @@ class AnimationSink(Sink):
         return {"loop": str(self._plays)}
 
     def _finish(self) -> SinkReport:
-        if self._container is None or self._pending is None:
+        if self._container is None or self._stream is None or self._pending is None:
             self.abort()
             raise OutputError(f"path = {str(self._target)!r} is not written: no frame came")
         self._container.mux(self._stream.encode(None))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from av.stream import Disposition
 
@@ -16,6 +16,12 @@ from animevid.io.immersive import Immersive
 from animevid.io.mp4_boxes import add_boxes
 from animevid.io.sinks.container_plan import correct_decoding_times
 from animevid.io.source import Source
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
+
+    from animevid.io.network.protocols import MediaOutput
+    from animevid.io.packets import MediaPacket
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +57,7 @@ class BesidePixels:
         self.notices: tuple[str, ...] = (said,) if lost else ()
         self._keeps_boxes = muxer in _HOLD_BOXES and not set(self._immersive.kinds) & set(lost)
 
-    def tag(self, output: Any, stream: Any) -> None:
+    def tag(self, output: MediaOutput, stream: VideoStream) -> None:
         """Set the tags of the output's ``stream`` before its header is written."""
         self._number = sum(
             1
@@ -66,7 +72,7 @@ class BesidePixels:
         self._has_captions = True
         self._captions.note(seconds, captions)
 
-    def through(self, packets: Sequence[Any], plan: EncoderPlan) -> Iterable[Any]:
+    def through(self, packets: Sequence[MediaPacket], plan: EncoderPlan) -> Iterable[MediaPacket]:
         """An encoder's packets with their captions, ready to be muxed."""
         correct_decoding_times(packets)
         return self._captions.put_into(packets, codec=plan.codec) if self._has_captions else packets

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
 
@@ -18,7 +18,7 @@ from animevid.io.captions import can_hold_captions
 from animevid.io.clock import ticks_from_seconds
 from animevid.io.colour import write_tags
 from animevid.io.containers import container_of
-from animevid.io.encoders import EncoderPlan, FrameFormat, choose_encoder, open_context
+from animevid.io.encoders import EncoderPlan, FrameFormat, choose_encoder, open_video_stream
 from animevid.io.network.ffmpeg_subprocess import PipedContainer
 from animevid.io.network.protocols import Spec, is_published, open_output
 from animevid.io.planes_io import PlaneWriter
@@ -48,7 +48,11 @@ from animevid.pixels.planes import PlanesYUV420
 from animevid.redaction import redacted
 
 if TYPE_CHECKING:
+    from av.video.stream import VideoStream
+
     from animevid.gpu.codecs import DeviceWriter
+    from animevid.io.network.protocols import MediaOutput
+    from animevid.io.packets import MediaPacket
 
 log = logging.getLogger(__name__)
 
@@ -121,8 +125,8 @@ class VideoSink(Sink):
         self._beside = BesidePixels(template, frame_format, muxer=self._format, is_file=is_file)
         self.keeps_captions = can_hold_captions(self.encoder.encoder, self.encoder.codec)
         self._lost_tags = tags_lost(template, settings, muxer=self.muxer)
-        self._container: Any = None
-        self._stream: Any = None
+        self._container: MediaOutput | None = None
+        self._stream: VideoStream | None = None
         self._writer: PlaneWriter | None = None
         self._device_writer: DeviceWriter | None = None
         self._stream_muxers: dict[int, StreamMuxer] = {}
@@ -251,6 +255,7 @@ class VideoSink(Sink):
             packet = av.Packet(coded.payload)
             packet.pts, packet.dts, packet.duration, packet.time_base = coded.pts, coded.dts, coded.duration, base
             packet.is_keyframe = coded.is_key_frame
+            assert self._stream is not None
             packet.stream = self._stream
             self._mux([packet])
         self.frames_written += 1
@@ -260,7 +265,7 @@ class VideoSink(Sink):
 
     def _finish(self) -> SinkReport:
         """Flush everything, close the container and give it its name."""
-        if self._container is None:
+        if self._container is None or self._stream is None:
             self.abort()
             raise OutputError(f"path = {redacted(self.path)!r} is not written: no frame came")
         self._remux_packets()
@@ -332,6 +337,7 @@ class VideoSink(Sink):
     def _add_streams(self, plan: EncoderPlan, frame_format: FrameFormat, *, device_index: int | None) -> None:
         """The video stream and all copied ones, in the template's order."""
         output, template = self._container, self._template
+        assert output is not None
         if template is None or not template.media_streams:
             self._add_video_stream(plan, frame_format, device_index=device_index)
             return
@@ -339,6 +345,7 @@ class VideoSink(Sink):
         for stream in template.media_streams:
             if stream.index == template.info.stream_index:
                 self._add_video_stream(plan, frame_format, device_index=device_index)
+                assert self._stream is not None
                 self._stream.metadata.update(stream_tags(dict(stream.metadata), muxer=self._format))
                 self._stream.disposition = stream.disposition
                 self._beside.tag(output, self._stream)
@@ -355,20 +362,9 @@ class VideoSink(Sink):
         output.set_chapters(shifted_chapters(template))
 
     def _add_video_stream(self, plan: EncoderPlan, frame_format: FrameFormat, *, device_index: int | None) -> None:
-        rate = frame_format.rate or 25
-        if device_index is None:
-            self._stream = self._container.add_stream(plan.encoder, rate=rate)
-        else:
-            from animevid.gpu.codecs import cuda_encoding, encoder_format
-
-            # The encoder's format names the layout in device memory.
-            plan = replace(plan, pixel_format=encoder_format(frame_format.bit_depth))
-            self._stream = self._container.add_stream(plan.encoder, rate=rate, hwaccel=cuda_encoding(device_index))
+        assert self._container is not None
         tag = container_of(self.muxer).codec_tags.get(plan.codec)
-        if tag is not None:
-            self._stream.codec_context.codec_tag = tag
-        open_context(self._stream.codec_context, plan, frame_format)
-        self._stream.time_base = frame_format.time_base
+        self._stream = open_video_stream(self._container, plan, frame_format, tag=tag, device_index=device_index)
 
     def _encode(self, frame: Frame) -> None:
         base = self._frame_format.time_base
@@ -384,6 +380,7 @@ class VideoSink(Sink):
         raw.pict_type = 0
         if frame.captions:
             self._beside.note(frame.captions, ticks * base)
+        assert self._stream is not None
         self._mux(self._beside.through(self._stream.encode(raw), self.encoder))
         self.frames_written += 1
         if self._first_seconds is None:
@@ -407,7 +404,8 @@ class VideoSink(Sink):
             if stream_muxer is not None:
                 self._mux(stream_muxer.remux(packet))
 
-    def _mux(self, packets: Any) -> None:
+    def _mux(self, packets: Iterable[MediaPacket]) -> None:
+        assert self._container is not None
         mux = self._container.mux_one
         for packet in packets:
             mux(packet)

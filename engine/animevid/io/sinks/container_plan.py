@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from animevid.errors import UsageError
 from animevid.files import check_target, takes_a_stream
@@ -23,6 +23,11 @@ from animevid.io.streams import (
 )
 from animevid.io.tags import lost_tags
 from animevid.options import OutputOptions
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter as ContainerChapter
+
+    from animevid.io.packets import MediaPacket
 
 #: A video-on-demand playlist (RFC 8216) with independently decodable segments of about this many seconds.
 PLAYLIST_OPTIONS = {"hls_time": "6", "hls_playlist_type": "vod", "hls_flags": "independent_segments"}
@@ -61,10 +66,10 @@ def frame_format_of(source: Source) -> FrameFormat:
     )
 
 
-def shifted_chapters(source: Source) -> list[dict[str, Any]]:
+def shifted_chapters(source: Source) -> list[ContainerChapter]:
     """The chapters of a source's cut on the output's clock, in milliseconds (exact in MP4 and Matroska)."""
     base = Fraction(1, 1000)
-    chapters = []
+    chapters: list[ContainerChapter] = []
     for number, chapter in enumerate(source.info.chapters):
         start = max(chapter.start_seconds, source.origin_seconds) - source.origin_seconds
         end = chapter.end_seconds - source.origin_seconds
@@ -167,7 +172,7 @@ def check_size(frame: Frame, frame_format: FrameFormat) -> None:
         )
 
 
-def correct_decoding_times(packets: Iterable[Any]) -> None:
+def correct_decoding_times(packets: Iterable[MediaPacket]) -> None:
     """Repair absurd decoding times in an encoder's packets: x265 leaves them uninitialized in very short videos."""
     for packet in packets:
         if packet.dts is not None and packet.pts is not None and not 0 <= packet.pts - packet.dts < _TICKS_OF_NO_FILM:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import av
 import cv2
@@ -19,7 +19,7 @@ from animevid.errors import OutputError, UsageError
 from animevid.files import PendingFile, PendingFolder, check_target
 from animevid.frame import Frame
 from animevid.io.colour import write_tags
-from animevid.io.encoders import FrameFormat, choose_encoder, open_context
+from animevid.io.encoders import FrameFormat, add_video_stream, choose_encoder, open_context
 from animevid.io.gamut import gamut_to_srgb, tagged_gamut
 from animevid.io.network.protocols import Spec, local_path
 from animevid.io.photo import with_exif
@@ -115,7 +115,7 @@ def _encode_still(
 ) -> bytes:
     writer = PlaneWriter(width=planes.width, height=planes.height, pixel_format=pixel_format, colour=colour)
     try:
-        context: Any = av.CodecContext.create(encoder, "w")
+        context = av.Codec(encoder, "w").create("video")
         context.width, context.height, context.pix_fmt = planes.width, planes.height, pixel_format
         context.time_base = Fraction(1, 25)
         context.options = options
@@ -136,7 +136,7 @@ def _encode_avif(planes: PlanesYUV420, *, quality: int) -> bytes:
     file = io.BytesIO()
     try:
         with av.open(file, "w", format="avif") as container:
-            stream: Any = container.add_stream(plan.encoder, rate=1)
+            stream = add_video_stream(container, plan.encoder, rate=1)
             open_context(stream.codec_context, plan, frame_format)
             writer = PlaneWriter(
                 width=plan.width, height=plan.height, pixel_format=plan.pixel_format, colour=frame_format.colour

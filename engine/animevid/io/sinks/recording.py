@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
 import av.error
@@ -17,7 +17,13 @@ from animevid.io.encoders import EncoderPlan, FrameFormat
 from animevid.io.frame_fit import letterboxed
 from animevid.io.sink import SinkReport
 from animevid.io.sinks.container import VideoSink
+from animevid.io.sound import add_audio_stream
 from animevid.options import EncodeOptions, OutputOptions
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+
+    from animevid.io.packets import MediaPacket
 
 _TICK = Fraction(1, 90_000)
 _SOUND_RATE_HZ = 48_000
@@ -73,7 +79,7 @@ class RecordingSink(VideoSink):
         self._frame_seconds = 1 / fps
         self._sound: _ElasticSound | None = _ElasticSound(float(self._start)) if sound else None
 
-    def offer_sound(self, frame: Any, arrived_at_seconds: float) -> None:
+    def offer_sound(self, frame: av.AudioFrame, arrived_at_seconds: float) -> None:
         """Queue an ``av.AudioFrame`` whose end arrived at that time; it is written with the next video frame."""
         if self._sound is not None:
             self._sound.waiting.append((frame, arrived_at_seconds))
@@ -99,7 +105,11 @@ class RecordingSink(VideoSink):
         if self._sound is not None:
             row = container_of(self.muxer)
             codec = row.audio_fallback if row.holds("audio", "aac") is False else "aac"
-            self._sound.open(self._container.add_stream(codec, rate=_SOUND_RATE_HZ, layout="stereo"))
+            assert self._container is not None
+            assert codec is not None
+            stream = add_audio_stream(self._container, codec, rate_hz=_SOUND_RATE_HZ)
+            stream.codec_context.layout = "stereo"
+            self._sound.open(stream)
 
 
 class _ElasticSound:
@@ -111,20 +121,20 @@ class _ElasticSound:
     """
 
     def __init__(self, start_seconds: float) -> None:
-        self.waiting: deque[tuple[Any, float]] = deque(maxlen=_MAX_WAITING)
+        self.waiting: deque[tuple[av.AudioFrame, float]] = deque(maxlen=_MAX_WAITING)
         self._start_seconds = start_seconds
-        self._stream: Any = None
-        self._filter: Any = None
+        self._stream: AudioStream | None = None
+        self._filter: av.filter.Graph | None = None
         self._kind: tuple[str, str, int] | None = None
         self._end = 0
 
-    def open(self, stream: Any) -> None:
+    def open(self, stream: AudioStream) -> None:
         stream.codec_context.open()
         self._stream = stream
 
-    def take(self) -> list[Any]:
+    def take(self) -> list[MediaPacket]:
         """The packets of the audio that has arrived."""
-        packets: list[Any] = []
+        packets: list[MediaPacket] = []
         while self.waiting:
             frame, arrived_at_seconds = self.waiting.popleft()
             begin = arrived_at_seconds - frame.samples / frame.rate - self._start_seconds
@@ -135,31 +145,34 @@ class _ElasticSound:
                 self._filter, self._kind = self._resampler(frame), kind
             frame.pts, frame.time_base = round(begin * frame.rate), Fraction(1, frame.rate)
             self._filter.push(frame)
-            packets += self._filtered()
+            packets += self._filtered(self._filter)
         return packets
 
-    def flush(self) -> list[Any]:
+    def flush(self) -> list[MediaPacket]:
         """The remaining packets, at the end."""
-        packets: list[Any] = []
-        if self._filter is not None:
+        packets: list[MediaPacket] = []
+        if self._filter is not None and self._stream is not None:
             self._filter.push(None)
-            packets += self._filtered()
+            packets += self._filtered(self._filter)
             packets += self._stream.encode(None)
         return packets
 
-    def _filtered(self) -> list[Any]:
-        packets: list[Any] = []
+    def _filtered(self, graph: av.filter.Graph) -> list[MediaPacket]:
+        assert self._stream is not None
+        packets: list[MediaPacket] = []
         while True:
             try:
-                part = self._filter.pull()
+                part = graph.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return packets
+            assert isinstance(part, av.AudioFrame)
             # After a burst of packets the filter steps back by a millisecond or two; a file's clock must not.
-            part.pts = max(part.pts, self._end)
-            self._end = part.pts + part.samples
+            begin = self._end if part.pts is None else max(part.pts, self._end)
+            part.pts, self._end = begin, begin + part.samples
             packets += self._stream.encode(part)
 
-    def _resampler(self, frame: Any) -> Any:
+    def _resampler(self, frame: av.AudioFrame) -> av.filter.Graph:
+        assert self._stream is not None
         context = self._stream.codec_context
         graph = av.filter.Graph()
         steps = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from fractions import Fraction
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from animevid.errors import LiveError
 from animevid.pixels import PlanesYUV420, planes_to_rgb, resize_planes
@@ -35,9 +35,7 @@ class VirtualCamera:
         height, width = size
         self._size = (height // 2 * 2, width // 2 * 2)
         try:
-            self._camera: Any = pyvirtualcam.Camera(
-                width=self._size[1], height=self._size[0], fps=float(fps), device=device
-            )
+            self._camera = pyvirtualcam.Camera(width=self._size[1], height=self._size[0], fps=float(fps), device=device)
         except (RuntimeError, OSError) as error:
             platform = "linux" if sys.platform.startswith("linux") else sys.platform
             way_out = _WAYS_OUT.get(platform, "see pyvirtualcam's documentation")

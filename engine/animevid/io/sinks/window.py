@@ -8,12 +8,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Self
 
 from animevid.errors import LiveError
 from animevid.frame import StylizedFrame
 from animevid.pixels import PlanesYUV420, compare_split, planes_to_rgb
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pygame
 
 HELP = (
     ("S / Shift+S", "next or previous style"),
@@ -124,7 +129,7 @@ class Window:
             raise LiveError('pygame-ce is not installed: pip install "animevid[live]"') from error
         if sys.platform == "linux" and not _has_screen() and not _driver_is_chosen():
             raise _no_window("there is no display here")  # before SDL's libraries print errors
-        self._pygame: Any = pygame
+        self._pygame: ModuleType = pygame
         height, width = size
         try:
             pygame.display.init()
@@ -142,7 +147,7 @@ class Window:
         self._small_size = (width, height)
         self._font = pygame.font.Font(None, 22)
         self._full_screen = False
-        self._texts: dict[str, Any] = {}
+        self._texts: dict[str, pygame.Surface] = {}
 
     def show(self, planes: PlanesYUV420, lines: Sequence[str], *, view: View) -> float:
         """Show a frame with ``lines`` over it; returns the time at which it was passed to the screen."""
@@ -180,9 +185,10 @@ class Window:
                 found.append((pygame.key.name(event.key), bool(event.mod & pygame.KMOD_SHIFT)))
         return found
 
-    def pixels(self) -> Any:
+    def pixels(self) -> npt.NDArray[np.uint8]:
         """The current content: uint8 RGB ``(H, W, 3)``."""
-        return self._pygame.surfarray.array3d(self._screen).swapaxes(0, 1)
+        content: npt.NDArray[np.uint8] = self._pygame.surfarray.array3d(self._screen).swapaxes(0, 1)
+        return content
 
     def close(self) -> None:
         """Close the window. Safe to call twice."""
@@ -207,7 +213,7 @@ class Window:
             box.blit(text, (8, 6 + 22 * row))
         self._screen.blit(box, (10, top))
 
-    def _text(self, line: str) -> Any:
+    def _text(self, line: str) -> pygame.Surface:
         if line not in self._texts:
             if len(self._texts) > 200:  # the statistics change all the time
                 self._texts.clear()

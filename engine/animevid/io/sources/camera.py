@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import av
 import numpy as np
@@ -28,6 +28,9 @@ from animevid.io.sources.counter import draw_counter
 from animevid.options import CameraOptions, SourceOptions
 from animevid.pixels import PlanesYUV420, resize_planes
 from animevid.redaction import redacted, redacted_text
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 log = logging.getLogger(__name__)
 
@@ -268,7 +271,7 @@ def _device_name(device: str | None) -> str:
     return device
 
 
-def _open_device(name: str, options: dict[str, str]) -> Any:
+def _open_device(name: str, options: dict[str, str]) -> InputContainer:
     """The camera's container: with the requested size and rate, or the camera's own if it refuses them."""
     format_name = _CAMERA_FORMATS.get(sys.platform, "video4linux2")
     target = f"video={name}" if format_name == "dshow" and not name.startswith("video=") else name

@@ -7,10 +7,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
-from av.stream import Discard
+from av.stream import Discard, Stream
 
 from animevid.errors import AnimevidError, InputError, UnsupportedInputError, UsageError
 from animevid.frame import Frame
@@ -19,31 +19,28 @@ from animevid.io.colour import colour_of
 from animevid.io.deinterlace import Deinterlacer
 from animevid.io.frame_fit import FrameFit
 from animevid.io.hdr import open_tone_mapper
-from animevid.io.network.protocols import (
-    STANDARD_STREAM,
-    Spec,
-    input_error,
-    is_local_file,
-    local_path,
-    open_input,
-)
+from animevid.io.network.protocols import STANDARD_STREAM, Spec, input_error, is_local_file, local_path, open_input
 from animevid.io.orientation import Orientation, orientation_of, turn_upright
 from animevid.io.packets import PacketQueue
 from animevid.io.planes_io import PlaneReader, is_opaque
 from animevid.io.programmes import strangers
-from animevid.io.pyav import to_fraction
+from animevid.io.pyav import time_base_of, to_fraction
 from animevid.io.side_data import captions_of
 from animevid.io.source import Source, SourceInfo
 from animevid.io.sources.cut import Cut
 from animevid.io.sources.joins import FilmDecoder, Joins
 from animevid.io.sources.opening import choose_stream, crop_of, open_decoder
 from animevid.io.sources.packet_reader import PacketReader, from_first_key
-from animevid.io.sources.stream_facts import MICROSECOND, container_colour, describe_source
+from animevid.io.sources.stream_facts import container_colour, describe_source
 from animevid.io.timeline import Timeline
 from animevid.options import SourceOptions
 from animevid.pixels.device import is_on_device
 from animevid.pixels.planes import PlanesYUV420
 from animevid.redaction import redacted
+
+if TYPE_CHECKING:
+    from animevid.io.network.standard_input import StandardInput
+    from animevid.io.packets import MediaPacket
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +91,7 @@ class VideoSource(Source):
         format_name: str | None = None,
         upright: bool = True,
         device_index: int | None = None,
-        file: Any = None,
+        file: StandardInput | None = None,
     ) -> None:
         options = options or SourceOptions()
         self.spec = spec
@@ -133,7 +130,7 @@ class VideoSource(Source):
             self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
             # One thread feeds NVDEC; each further one would delay by a frame.
             self._decoder = FilmDecoder(open_decoder(self._stream, 1 if on_device else threads), self._joins)
-            self._time_base: Fraction = to_fraction(self._stream.time_base) or MICROSECOND
+            self._time_base = time_base_of(self._stream)
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
             self._sound = self._joins.sound(self._strangers)
             self._cut.seek(self._container, self._stream, time_base=self._time_base, beside=self._sound)
@@ -173,7 +170,7 @@ class VideoSource(Source):
         self._packet_reader.close()
 
     @property
-    def media_streams(self) -> Sequence[Any]:
+    def media_streams(self) -> Sequence[Stream]:
         """The open ``av`` streams in the container's order, for copying."""
         if self._packet_reader.is_closed:
             raise UsageError("the source is closed: make the sink while it is open")
@@ -281,7 +278,7 @@ class VideoSource(Source):
             self.frames_decoded = index
             raw = next(self._frames, None)
 
-    def _why_not_on_device(self, frame: Any) -> str | None:
+    def _why_not_on_device(self, frame: av.VideoFrame) -> str | None:
         if self._orientation != Orientation():
             return "frames are turned by the CPU"
         if self._tone_mapper is not None:
@@ -292,7 +289,7 @@ class VideoSource(Source):
 
         return why_not_on_device(frame)
 
-    def _planes_of(self, raw: Any) -> PlanesYUV420:
+    def _planes_of(self, raw: av.VideoFrame) -> PlanesYUV420:
         if self._on_device and is_on_device(raw):
             from animevid.gpu.codecs import planes_on_device
 
@@ -308,7 +305,7 @@ class VideoSource(Source):
             planes = self._tone_mapper(planes)
         return planes if planes.y.shape == self._fit.unchanged_size else self._fit(planes)
 
-    def _decode(self) -> Iterator[Any]:
+    def _decode(self) -> Iterator[av.VideoFrame]:
         """Raw decoded frames from ``start`` on; other streams' packets go to the packet queue."""
         start_ticks = self._cut.start_ticks(self._time_base)
         video = self._video_index
@@ -327,7 +324,7 @@ class VideoSource(Source):
                         continue  # refers to frames from before the first packet
                     yield frame
 
-    def _pass_on(self, packet: Any) -> None:
+    def _pass_on(self, packet: MediaPacket) -> None:
         """Queue a packet of another stream if it is inside the cut."""
         is_lasting = packet.stream_index in self._subtitle_indices
         if self._cut.holds(packet, lasting=is_lasting):
@@ -354,10 +351,10 @@ class VideoSource(Source):
         sound = {stream.index for stream in self._sound}
         return Timeline({self._video_index} | sound, sound=sound, closes_gaps=is_arbitrary)
 
-    def _decode_packet(self, packet: Any) -> list[Any]:
+    def _decode_packet(self, packet: MediaPacket | None) -> list[av.VideoFrame]:
         """The frames that ``packet`` completes (``None``: flush); damage is counted, not raised."""
         try:
-            decoded: list[Any] = self._decoder.decode(packet)
+            return self._decoder.decode(packet)
         except av.FFmpegError as error:
             # After the first frame, unsupported data counts as damage (a header inside a chained Ogg).
             if not isinstance(error, (av.error.InvalidDataError, *(_NOT_POSSIBLE if self.frames_decoded else ()))):
@@ -365,7 +362,6 @@ class VideoSource(Source):
             self.frames_concealed += 1
             log.debug("a packet cannot be decoded: %s", error)
             return []
-        return decoded
 
     def _pass_remaining_packets(self) -> None:
         """After the last frame of a cut: pass on the other streams' packets up to the cut's end."""
@@ -393,7 +389,7 @@ class VideoSource(Source):
             return InputError(self.read_error)
         return InputError(f"path = {name!r} holds no frame that can be decoded: it is empty or damaged")
 
-    def _describe(self, frame: Any) -> SourceInfo:
+    def _describe(self, frame: av.VideoFrame) -> SourceInfo:
         return describe_source(
             self._container,
             self._stream,
@@ -407,7 +403,7 @@ class VideoSource(Source):
             notices=tuple(self._notices(frame)),
         )
 
-    def _notices(self, frame: Any) -> Iterator[str]:
+    def _notices(self, frame: av.VideoFrame) -> Iterator[str]:
         if self._tone_mapper is not None:
             yield f"HDR ({self._tone_mapper.name}) is tone-mapped to SDR BT.709"
         if self._device_trouble is not None:

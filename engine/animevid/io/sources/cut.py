@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
 
 from animevid.errors import UsageError
 from animevid.io.clock import ARBITRARY_CLOCK_FORMATS, ticks_from_seconds
-from animevid.io.pyav import to_fraction
-from animevid.io.sources.stream_facts import MICROSECOND
+from animevid.io.pyav import MICROSECOND, to_fraction
+
+if TYPE_CHECKING:
+    from av.stream import Stream
+
+    from animevid.io.network.protocols import MediaInput
+    from animevid.io.packets import MediaPacket
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +56,7 @@ class Cut:
         self._begins_late = True
         self.film_seconds = self.origin_seconds = seconds
 
-    def seek(self, container: Any, stream: Any, *, time_base: Fraction, beside: Sequence[Any]) -> None:
+    def seek(self, container: MediaInput, stream: Stream, *, time_base: Fraction, beside: Sequence[Stream]) -> None:
         """Seek to the key frame of ``stream`` before the start; ``beside`` are streams that may begin earlier.
 
         Raises:
@@ -76,7 +81,7 @@ class Cut:
             except av.FFmpegError as error:  # a pipe or a live stream: read up to the start
                 log.debug("cannot seek: %s", error)
 
-    def holds(self, packet: Any, *, lasting: bool) -> bool:
+    def holds(self, packet: MediaPacket, *, lasting: bool) -> bool:
         """Whether a packet of another stream is inside the cut; a ``lasting`` one (a subtitle) may begin before it."""
         if (self.is_whole and not self._begins_late) or packet.pts is None:
             return True
@@ -89,7 +94,7 @@ class Cut:
         length = packet.duration * packet.time_base if lasting and packet.duration else 0
         return bool(length and seconds + length > self.origin_seconds)
 
-    def shorten(self, packet: Any) -> None:
+    def shorten(self, packet: MediaPacket) -> None:
         """Shorten a lasting packet (a subtitle) in place, so that the output does not outlast its frames."""
         end = self.end_seconds
         if end is not None and packet.pts is not None and packet.duration:

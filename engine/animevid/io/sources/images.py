@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
 
@@ -34,6 +34,9 @@ from animevid.io.still import HEAD_BYTES, READ_KINDS, still_kind
 from animevid.io.whole import is_cut_short
 from animevid.options import SourceOptions
 from animevid.pixels.planes import PlanesYUV420
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 DEFAULT_SLIDE_RATE = Fraction(25)
 
@@ -102,7 +105,9 @@ class ImageReader:
         )
         return (turn_upright(planes, orientation) if self._upright else planes), facts
 
-    def _whole(self, data: bytes, container: Any, frame: av.VideoFrame) -> tuple[PlanesYUV420, Orientation | None]:
+    def _whole(
+        self, data: bytes, container: InputContainer, frame: av.VideoFrame
+    ) -> tuple[PlanesYUV420, Orientation | None]:
         """The image of an AVIF or HEIC file, composed of its parts, and its orientation if the file has one."""
         layout = layout_of(data)
         if layout is None:
@@ -117,7 +122,7 @@ class ImageReader:
         crop = layout.crop(planes.width, planes.height)
         return planes if crop is None else cropped(planes, crop), layout.orientation
 
-    def _part(self, container: Any, part: int | Grid | None, places: dict[int, int]) -> PlanesYUV420 | None:
+    def _part(self, container: InputContainer, part: int | Grid | None, places: dict[int, int]) -> PlanesYUV420 | None:
         """An item, or the image composed of its tiles; ``None`` if it is missing."""
         if isinstance(part, int):
             return self._other(container, places[part]) if part in places else None
@@ -130,7 +135,7 @@ class ImageReader:
         tiles = [self._other(container, index) for index in wanted]
         return put_together(tiles, part) if len({(tile.width, tile.height) for tile in tiles}) == 1 else None
 
-    def _other(self, container: Any, index: int) -> PlanesYUV420:
+    def _other(self, container: InputContainer, index: int) -> PlanesYUV420:
         container.seek(0)
         return PlaneReader(rgb_colour=STILL_RGB).read(next(container.decode(video=index)))
 

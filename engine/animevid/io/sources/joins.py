@@ -7,12 +7,19 @@ import logging
 from collections.abc import Collection
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
 
 from animevid.io.programmes import late_streams, successors
 from animevid.io.sources.opening import prepare_decoder
+
+if TYPE_CHECKING:
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+    from animevid.io.network.protocols import MediaInput
+    from animevid.io.packets import MediaPacket
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +47,7 @@ class Joins:
         path: the local file; ``None`` for other inputs.
     """
 
-    def __init__(self, container: Any, film: Any, *, path: Path | None) -> None:
+    def __init__(self, container: MediaInput, film: VideoStream, *, path: Path | None) -> None:
         self._is_followed = container.format.name == "mpegts"
         self._streams, self._film, self._path = container.streams, film.index, path
         #: Times in notices are relative to this one.
@@ -68,11 +75,11 @@ class Joins:
         return tuple(self._lines.values())
 
     @property
-    def streams(self) -> tuple[Any, ...]:
+    def streams(self) -> tuple[Stream, ...]:
         """The container's streams, except those that continue another one."""
         return tuple(stream for stream in self._streams if stream.index not in self.successors)
 
-    def sound(self, strangers: Collection[int]) -> list[Any]:
+    def sound(self, strangers: Collection[int]) -> list[Stream]:
         """The audio streams, except those at the indices ``strangers``."""
         return [each for each in self.streams if each.type == "audio" and each.index not in strangers]
 
@@ -81,7 +88,7 @@ class Joins:
         """FFmpeg's name of the video's current codec; ``None`` in files whose codec cannot change."""
         return self._now.get(self._film)
 
-    def follow(self, packet: Any) -> bool:
+    def follow(self, packet: MediaPacket) -> bool:
         """Assign the packet to the earlier stream if its stream continues one; false for a packet that comes too late.
 
         The demuxer completes a stream's last packet only at the next packet or at the end of the file, so it may arrive
@@ -99,7 +106,7 @@ class Joins:
             packet.stream = self._streams[goes_on]
         return True
 
-    def takes(self, packet: Any, *, parts: int) -> bool:
+    def takes(self, packet: MediaPacket, *, parts: int) -> bool:
         """Whether to use ``packet``, on the video's clock: audio only in the codec that its stream had first.
 
         Args:
@@ -152,7 +159,7 @@ class Joins:
             )
 
 
-def codec_now(stream: Any) -> str | None:
+def codec_now(stream: Stream) -> str | None:
     """The codec that FFmpeg's demuxer currently assigns to a stream's packets; ``None`` if it cannot be determined.
 
     PyAV has no attribute for it, so this writes a header of FFmpeg's ``framecrc`` format, which names the codec.
@@ -177,22 +184,22 @@ class FilmDecoder:
         joins: tells the current codec.
     """
 
-    def __init__(self, decoder: Any, joins: Joins) -> None:
+    def __init__(self, decoder: av.VideoCodecContext, joins: Joins) -> None:
         self._decoder, self._joins = decoder, joins
         self._codec = joins.film_codec
         self._waits_for_key = False
 
-    def decode(self, packet: Any) -> list[Any]:
+    def decode(self, packet: MediaPacket | None) -> list[av.VideoFrame]:
         """The frames that ``packet`` completes; ``None`` flushes the decoder.
 
         Raises:
             av.FFmpegError: the packet cannot be decoded.
         """
         codec = self._joins.film_codec
-        frames: list[Any] = []
+        frames: list[av.VideoFrame] = []
         if packet is not None and codec is not None and codec != self._codec:
             frames.extend(self._decoder.decode(None))
-            self._decoder = prepare_decoder(av.CodecContext.create(codec, "r"), self._decoder.thread_count)
+            self._decoder = prepare_decoder(av.Codec(codec, "r").create("video"), self._decoder.thread_count)
             self._codec, self._waits_for_key = codec, True
         if self._waits_for_key and packet is not None:
             if not packet.is_keyframe:

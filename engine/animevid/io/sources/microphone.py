@@ -6,15 +6,19 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 import av
 
 from animevid.errors import LiveError
 from animevid.io.pacing import Pacer
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +39,10 @@ class Microphone:
         self._stopping = threading.Event()
         self._container = _open_microphone(device)
         self._is_file = Path(device).is_file()
-        self._deliver: Any = None
+        self._deliver: Callable[[av.AudioFrame, float], None] = lambda frame, arrived_at_seconds: None
         self._thread = threading.Thread(target=self._run, name="animevid-microphone", daemon=True)
 
-    def start(self, deliver: Any) -> None:
+    def start(self, deliver: Callable[[av.AudioFrame, float], None]) -> None:
         """Call ``deliver(frame, arrived_at_seconds)`` with each audio frame, on ``time.monotonic``'s clock."""
         self._deliver = deliver
         self._thread.start()
@@ -72,7 +76,7 @@ class Microphone:
             log.warning("the microphone broke off: %s", error)
 
 
-def _open_microphone(device: str) -> Any:
+def _open_microphone(device: str) -> InputContainer:
     if Path(device).is_file():
         name, format_name = f"file:{device}", None
         options = {"protocol_whitelist": "file"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
 from av.codec.context import Flags as CodecFlags
@@ -15,10 +15,15 @@ from animevid.io.frame_fit import Crop
 from animevid.io.network.protocols import Spec, is_local_file, local_path
 from animevid.io.programmes import best_variant, has_variants
 
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
+
+    from animevid.io.network.protocols import MediaInput
+
 log = logging.getLogger(__name__)
 
 
-def choose_stream(container: Any, index: int | None, *, name: str) -> Any:
+def choose_stream(container: MediaInput, index: int | None, *, name: str) -> VideoStream:
     """The video stream of an open container: the one at ``index``, or the best one; ``name`` is for messages.
 
     Raises:
@@ -34,7 +39,7 @@ def choose_stream(container: Any, index: int | None, *, name: str) -> Any:
             raise UsageError(f"stream_index = {index} is not a video stream of this file: it has {known}")
     elif films:
         best = streams.best("video")
-        chosen = best if best in films else films[0]
+        chosen = next((film for film in films if best is not None and film.index == best.index), films[0])
         if has_variants(container.format.name):
             chosen = best_variant(films)
     else:
@@ -45,19 +50,19 @@ def choose_stream(container: Any, index: int | None, *, name: str) -> Any:
     return chosen
 
 
-def open_decoder(stream: Any, threads: int) -> Any:
+def open_decoder(stream: VideoStream, threads: int) -> av.VideoCodecContext:
     """The decoder of ``stream`` with ``threads`` threads (0: it chooses), which also outputs damaged frames."""
     decoder = stream.codec_context
     if stream.metadata.get("alpha_mode") == "1" and decoder.name in ("vp8", "vp9"):
         # FFmpeg's own VP8/VP9 decoders ignore the alpha plane; libvpx decodes it.
         try:
-            decoder = av.CodecContext.create(f"libvpx{'-vp9' if decoder.name == 'vp9' else ''}", "r")
+            decoder = av.Codec(f"libvpx{'-vp9' if decoder.name == 'vp9' else ''}", "r").create("video")
         except (av.FFmpegError, ValueError):
             log.warning("the alpha channel is lost: this FFmpeg has no libvpx decoder")
     return prepare_decoder(decoder, threads)
 
 
-def prepare_decoder(decoder: Any, threads: int) -> Any:
+def prepare_decoder(decoder: av.VideoCodecContext, threads: int) -> av.VideoCodecContext:
     """Set a decoder's number of threads, and let it hand out damaged frames."""
     decoder.thread_count = threads
     decoder.thread_type = "AUTO"
@@ -65,7 +70,7 @@ def prepare_decoder(decoder: Any, threads: int) -> Any:
     return decoder
 
 
-def crop_of(spec: Spec, container: Any, stream: Any) -> Crop | None:
+def crop_of(spec: Spec, container: MediaInput, stream: VideoStream) -> Crop | None:
     """The crop that the container of a local file declares."""
     if not is_local_file(spec):
         return None

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
 
@@ -14,6 +14,12 @@ from animevid.io.network.protocols import Spec, input_error, is_local_file
 from animevid.io.sources.joins import Joins
 from animevid.io.timeline import Timeline
 from animevid.redaction import redacted
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
+
+    from animevid.io.network.protocols import MediaInput
+    from animevid.io.packets import MediaPacket
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +35,13 @@ class PacketReader:
         spec (Spec): its name, for messages.
     """
 
-    def __init__(self, container: Any, spec: Spec) -> None:
+    def __init__(self, container: MediaInput, spec: Spec) -> None:
         self._container, self._spec = container, spec
         self._reading = threading.Lock()
         self.is_closed = False
         self.read_error: str | None = None
 
-    def packets(self, film: Any, timeline: Timeline, joins: Joins) -> Iterator[Any]:
+    def packets(self, film: VideoStream, timeline: Timeline, joins: Joins) -> Iterator[MediaPacket]:
         """The packets that ``joins`` takes, with times from ``timeline``; ``film``'s index is checked at the end."""
         packets, has_begun = self._container.demux(), False
         while not self.is_closed:
@@ -67,7 +73,7 @@ class PacketReader:
         with self._reading:  # FFmpeg's structures must not be freed during a read
             self._container.close()
 
-    def _note_cut_off(self, film: Any) -> None:
+    def _note_cut_off(self, film: VideoStream) -> None:
         """Set ``read_error`` if the container's index points beyond the end of the file."""
         with self._reading:
             if self.is_closed or not is_local_file(self._spec) or not len(film.index_entries):
@@ -79,7 +85,9 @@ class PacketReader:
             log.warning("%s", self.read_error)
 
 
-def from_first_key(packets: Iterator[Any], video_index: int, on_skipped: Callable[[int | None], None]) -> Iterator[Any]:
+def from_first_key(
+    packets: Iterator[MediaPacket], video_index: int, on_skipped: Callable[[int | None], None]
+) -> Iterator[MediaPacket]:
     """``packets`` without the video packets before the first key frame, since a recording may begin between two.
 
     If any were skipped, ``on_skipped`` is called with the time of that key frame, in ticks.
@@ -88,9 +96,9 @@ def from_first_key(packets: Iterator[Any], video_index: int, on_skipped: Callabl
 
 
 def _until_first_key(
-    packets: Iterator[Any], video_index: int, on_skipped: Callable[[int | None], None]
-) -> Iterator[Any]:
-    held: list[Any] = []
+    packets: Iterator[MediaPacket], video_index: int, on_skipped: Callable[[int | None], None]
+) -> Iterator[MediaPacket]:
+    held: list[MediaPacket] = []
     for packet in packets:
         if packet.stream_index != video_index:
             yield packet

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING
 
 from animevid.errors import AnimevidError
 from animevid.frame import Frame
@@ -17,6 +17,9 @@ from animevid.io.network.protocols import scheme_of
 from animevid.io.retry import Backoff
 from animevid.io.source import Source
 from animevid.redaction import redacted
+
+if TYPE_CHECKING:
+    from av.stream import Stream
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +94,7 @@ class ReconnectingSource(Source):
         return True
 
     @property
-    def media_streams(self) -> Sequence[Any]:
+    def media_streams(self) -> Sequence[Stream]:
         return self._first.media_streams
 
     def close(self) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 from av.stream import Disposition
 
 from animevid.io.colour import colour_from_tags
 from animevid.io.immersive import immersive_of
 from animevid.io.orientation import Orientation
-from animevid.io.pyav import to_fraction
+from animevid.io.pyav import MICROSECOND, time_base_of, to_fraction
 from animevid.io.side_data import side_data_of
 from animevid.io.source import Chapter, SourceInfo, StreamInfo
 from animevid.pixels.colour import Colour
@@ -20,14 +20,20 @@ from animevid.pixels.device import software_format
 from animevid.pixels.planes import PlanesYUV420
 from animevid.redaction import printable
 
+if TYPE_CHECKING:
+    import av
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+    from animevid.io.network.protocols import MediaInput
+    from animevid.io.pyav import Rational
+
 #: Anamorphic video comes near 3.
 _WIDEST_PIXEL = Fraction(16)
-#: FFmpeg's time base of a container.
-MICROSECOND = Fraction(1, 1_000_000)
 _PROBED_INDEX_ENTRIES = 600
 
 
-def describe_stream(stream: Any) -> StreamInfo:
+def describe_stream(stream: Stream) -> StreamInfo:
     """The properties of a stream of an open ``av`` container."""
     context = stream.codec_context
     # A stream that FFmpeg cannot classify (an unknown elementary stream of MPEG-TS) has no codec name.
@@ -43,13 +49,13 @@ def describe_stream(stream: Any) -> StreamInfo:
     )
 
 
-def _text(stream: Any, key: str) -> str | None:
+def _text(stream: Stream, key: str) -> str | None:
     """A tag for messages: a damaged file may hold control characters."""
     value = stream.metadata.get(key)
     return None if value is None else printable(value)
 
 
-def container_colour(stream: Any) -> Colour:
+def container_colour(stream: VideoStream) -> Colour:
     """The colour tags that a container declares for a video stream.
 
     Raises:
@@ -65,15 +71,15 @@ def container_colour(stream: Any) -> Colour:
     )
 
 
-def duration_seconds_of(container: Any, stream: Any) -> Fraction | None:
+def duration_seconds_of(container: MediaInput, stream: Stream) -> Fraction | None:
     if stream.duration:
-        return Fraction(stream.duration * stream.time_base)
+        return stream.duration * time_base_of(stream)
     if container.duration:
         return Fraction(container.duration) * MICROSECOND
     return None
 
 
-def is_variable_rate(stream: Any) -> bool:
+def is_variable_rate(stream: Stream) -> bool:
     """Whether the index (or, without one, the two rates FFmpeg derives) shows steps that differ by more than a tick."""
     entries = stream.index_entries
     stamps = sorted([entries[i].timestamp for i in range(min(len(entries), _PROBED_INDEX_ENTRIES))])
@@ -84,25 +90,25 @@ def is_variable_rate(stream: Any) -> bool:
     return bool(average and base and abs(average - base) > base / 100)
 
 
-def chapters_of(container: Any) -> Iterator[Chapter]:
+def chapters_of(container: MediaInput) -> Iterator[Chapter]:
     for chapter in container.chapters():
-        base = Fraction(chapter["time_base"])
+        base = to_fraction(chapter["time_base"]) or MICROSECOND
         metadata = chapter["metadata"]
         yield Chapter(
             chapter["start"] * base, chapter["end"] * base, metadata.get("title", ""), tuple(sorted(metadata.items()))
         )
 
 
-def pixel_shape(value: Any) -> Fraction:
+def pixel_shape(value: Rational | None) -> Fraction:
     """The sample aspect ratio; 1 if it is unknown or implausible (a damaged header)."""
     ratio = to_fraction(value)
     return ratio if ratio is not None and 1 / _WIDEST_PIXEL <= ratio <= _WIDEST_PIXEL else Fraction(1)
 
 
 def describe_source(
-    container: Any,
-    stream: Any,
-    frame: Any,
+    container: MediaInput,
+    stream: VideoStream,
+    frame: av.VideoFrame,
     *,
     planes: PlanesYUV420,
     orientation: Orientation,

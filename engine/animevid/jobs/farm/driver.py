@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from animevid.errors import AnimevidError, BackendError
 from animevid.jobs.farm.worker import FarmRequest, FilmReader, SegmentWorker, remote_reader
@@ -19,6 +20,10 @@ from animevid.jobs.job import Job
 from animevid.jobs.packets import checksum, sync_folder
 from animevid.jobs.segment_sink import FinishedSegment
 from animevid.options import ConversionOptions
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +37,7 @@ _POLL_SECONDS = 0.5
 @dataclass(slots=True)
 class _Task:
     index: int
-    worker: Any
+    worker: ActorHandle[SegmentWorker]
     started_at: float
 
 
@@ -40,7 +45,7 @@ class _Task:
 class _Idle:
     """A worker without work. It can make ``next_index`` without a lead-in; ``None``: no segment."""
 
-    worker: Any
+    worker: ActorHandle[SegmentWorker]
     next_index: int | None = None
 
 
@@ -92,11 +97,11 @@ class Farm:
     ) -> None:
         import ray
 
-        self._ray: Any = ray
+        self._ray: ModuleType = ray
         self._job, self._cpus, self._gpus = job, cpus, gpus
         self._max_workers = max_workers
         self._capacity = capacity or self._room
-        self._remote_worker = ray.remote(worker_class)
+        self._remote_worker = self._ray.remote(worker_class)
         self._number = 0
         self.lost = self.copies = self.refused = 0
         self.seconds: list[float] = []
@@ -119,7 +124,7 @@ class Farm:
             source=source_identity(Path(job.src)),
             style=job.style_digest,
         )
-        self._film: Any = self._ray.remote(FilmReader).options(num_cpus=0).remote(self._request.src)
+        self._film: ActorHandle[FilmReader] = self._ray.remote(FilmReader).options(num_cpus=0).remote(self._request.src)
 
     def run(self, on_segment: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Make all missing segments. ``on_segment`` is called with the numbers of finished and of all segments.
@@ -129,8 +134,8 @@ class Farm:
         """
         pending = {segment.index for run in self._job.missing_runs() for segment in run}
         missing, total = set(pending), len(self._job.description.segments)
-        starting: dict[Any, Any] = {}
-        running: dict[Any, _Task] = {}
+        starting: dict[ObjectRef[object], ActorHandle[SegmentWorker]] = {}
+        running: dict[ObjectRef[object], _Task] = {}
         idle: list[_Idle] = []
         tries: dict[int, int] = {}
         last_refusal = ""
@@ -182,7 +187,9 @@ class Farm:
                 self._ray.kill(worker)
             self._ray.kill(self._film)
 
-    def _hand_out(self, pending: set[int], missing: set[int], idle: list[_Idle], running: dict[Any, _Task]) -> None:
+    def _hand_out(
+        self, pending: set[int], missing: set[int], idle: list[_Idle], running: dict[ObjectRef[object], _Task]
+    ) -> None:
         pending &= missing
         while idle:
             # A worker that needs no lead-in gets its segment before another one takes it.
@@ -195,7 +202,7 @@ class Farm:
             worker = idle.pop(0).worker
             running[worker.make.remote(index)] = _Task(index, worker, time.monotonic())
 
-    def _slowest(self, running: dict[Any, _Task]) -> int | None:
+    def _slowest(self, running: dict[ObjectRef[object], _Task]) -> int | None:
         """The slowest segment without a second attempt, if it takes long."""
         if not self.seconds:
             return None
@@ -207,7 +214,7 @@ class Farm:
         self.copies += 1
         return min(slow, key=lambda task: task.started_at).index
 
-    def _take(self, task: _Task, ref: Any, missing: set[int]) -> FinishedSegment | None:
+    def _take(self, task: _Task, ref: ObjectRef[object], missing: set[int]) -> FinishedSegment | None:
         """Move a worker's segment into place; ``None`` if another worker was faster."""
         finished = self._outcome(ref)
         if isinstance(finished, str):
@@ -235,7 +242,7 @@ class Farm:
         sync_folder(target.parent)
         return replace(finished, path=target)
 
-    def _outcome(self, ref: Any) -> Any:
+    def _outcome(self, ref: ObjectRef[object]) -> object:
         """A call's result; the reason as a string if its worker was lost.
 
         Raises:
@@ -251,10 +258,12 @@ class Farm:
             cause = lines[-1].split(". ")[0] if lines else ""  # the rest is general advice from Ray
             return f"{type(error).__name__}: {cause}"
 
-    def _start(self) -> Any:
+    def _start(self) -> ActorHandle[SegmentWorker]:
         self._number += 1
         options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_restarts": 0}
-        return self._remote_worker.options(**options).remote(self._request, remote_reader(self._film), self._number)
+        actor = self._remote_worker.options(**options)
+        worker: ActorHandle[SegmentWorker] = actor.remote(self._request, remote_reader(self._film), self._number)
+        return worker
 
     def _room(self) -> int:
         resources = self._ray.cluster_resources()
