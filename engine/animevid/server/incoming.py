@@ -90,7 +90,7 @@ class PromptJitterBuffer(JitterBuffer):
     """
 
     def _remove_frame(self, sequence_number: int) -> JitterFrame | None:
-        waiting: list[Any] = self._packets
+        waiting: list[Any] = self._packets  # with ``_data``, which aiortc adds to them
         while (head := waiting[(first := self._origin or 0) % self._capacity]) is not None:
             parts: list[bytes] = []
             whole = False
