@@ -53,7 +53,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "io/streams.py",
         "io/test_cuts.py io/test_streams.py io/test_containers.py",
         (
-            "re-encoded sound of a cut begins where the film did",
+            "re-encoded sound of a cut begins where the video did",
             "frame.pts -= ticks_from_seconds(self._origin, frame.time_base)",
             "pass",
         ),
@@ -145,7 +145,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_those(
         "io/sources/container.py",
-        "io/test_cuts.py io/test_time.py io/test_timeline.py io/test_film_shapes.py io/test_orientation.py "
+        "io/test_cuts.py io/test_time.py io/test_timeline.py io/test_video_shapes.py io/test_orientation.py "
         "io/test_containers.py io/test_colour.py io/test_images.py io/test_bad_input.py cli/test_choices.py",
         ("fields are never made whole", "if deinterlace and not on_device else None", "if False else None"),
         (
@@ -168,7 +168,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "sample_aspect_ratio=1 / ratio if turned else ratio,\n        average_rate=rate",
             "sample_aspect_ratio=ratio,\n        average_rate=rate",
         ),
-        ("cut-off films are not said", "if 0 < size < last.pos + last.size:", "if False:"),
+        ("cut-off videos are not said", "if 0 < size < last.pos + last.size:", "if False:"),
         (
             "grey frames of a recording that begins in between",
             "chain(from_first_key(self._demuxed, self._video_index, self._begin_whole), (None,))",
@@ -176,9 +176,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("sound of before a cut", "if self.start is None or seconds >= self.origin_seconds:", "if True:"),
         (
-            "a cover is taken for the film",
-            "films = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]",
-            "films = list(streams.video)",
+            "a cover is taken for the video",
+            "videos = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]",
+            "videos = list(streams.video)",
         ),
     ),
     *_those(
@@ -191,7 +191,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "self._captions.note(seconds + 1, captions)",
         ),
         ("captions are no unit of the stream", "return re.sub(rb", "return payload or re.sub(rb"),
-        ("a spherical film becomes a flat one", "if path is None or not self._keeps_boxes:", "if True:"),
+        ("a spherical video becomes a flat one", "if path is None or not self._keeps_boxes:", "if True:"),
         ("the older box is left out", "self.sphere is None or self.sphere.is_cube", "True or self.sphere.is_cube"),
         ("what says sphere outlives another shape", "abs(after / before - 1) > _SHAPE_TOLERANCE:", "False:"),
         ("chunks are looked for where they were", "if place > behind:", "if False:"),
@@ -219,7 +219,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_those(
         "io/planes_io.py",
-        "io/test_film_to_jpeg.py io/test_planes_io.py io/test_images.py io/test_colour.py io/test_photos.py",
+        "io/test_video_to_jpeg.py io/test_planes_io.py io/test_images.py io/test_colour.py io/test_photos.py",
         (
             "video's range in JPEG",
             'if self.pixel_format == "yuvj420p" and name == "yuv420p" and same_code:',
@@ -268,13 +268,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         "io/open.py",
         "cli/test_choices.py io/test_images.py io/test_photos.py io/test_formats_page.py",
         (
-            "a film to %03d.webp is an animation",
+            "a video to %03d.webp is an animation",
             '(suffix == ".webp" and (is_still or is_pattern))',
             '(suffix == ".webp" and is_still)',
         ),
         ("standard input is never a photo", "if may_be_still(file.head):", "if False:"),
         (
-            "anamorphic films are squeezed in images",
+            "anamorphic videos are squeezed in images",
             "        return False\n    muxer",
             "        return True\n    muxer",
         ),
@@ -305,7 +305,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_those(
         "io/sinks/images.py",
-        "io/test_images.py io/test_photos.py io/test_film_to_jpeg.py",
+        "io/test_images.py io/test_photos.py io/test_video_to_jpeg.py",
         ("JPEG at the worst quality", '"qmin": str(scale), "qmax": str(scale)', '"qmin": "31", "qmax": "31"'),
         (
             "frames are numbered from 0",
@@ -320,7 +320,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("an encoder's error is taken for a lost server", "or not _is_of_the_network(error):", "or False:"),
         ("pauses are not reset", "            self._backoff.reset()\n", ""),
         (
-            "a film's frames are dropped while the server is away",
+            "a video's frames are dropped while the server is away",
             "if self._drops:\n            self._template",
             "if True:\n            self._template",
         ),
@@ -457,7 +457,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_those(
         "cli/progress.py",
         "cli/test_progress.py cli/test_convert.py cli/test_choices.py",
-        ("JSON goes into the film", "sys.stderr if", "sys.stdout if"),
+        ("JSON goes into the video", "sys.stderr if", "sys.stdout if"),
     ),
 )
 

@@ -45,9 +45,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         "more surfaces than FFmpeg counts",
         "io/sources/container.py",
         _SURFACES,
-        "self._decoder = FilmDecoder(open_decoder(self._stream, 1 if on_device else threads), self._joins)",
+        "self._decoder = VideoDecoder(open_decoder(self._stream, 1 if on_device else threads), self._joins)",
         'decoder = open_decoder(self._stream, 1); decoder.options = {"extra_hw_frames": "14"}; '
-        "self._decoder = FilmDecoder(decoder, self._joins)",
+        "self._decoder = VideoDecoder(decoder, self._joins)",
     ),
     _mutation(
         "FFmpeg opens the primary context itself",
@@ -152,7 +152,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _mutation(
         "no frame is the same as the one before",
         "gpu/comparer.py",
-        "gpu/test_codecs.py::test_a_film_that_nvdec_decodes_settles_and_skips_what_did_not_change_as_on_the_cpu",
+        "gpu/test_codecs.py::test_a_video_that_nvdec_decodes_settles_and_skips_what_did_not_change_as_on_the_cpu",
         "return bool(ctypes.c_uint.from_address(self._host).value)",
         "return True",
     ),

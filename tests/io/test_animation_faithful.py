@@ -1,4 +1,4 @@
-"""Animations play as often and as long as they did; a row of JPEGs is a film."""
+"""Animations play as often and as long as they did; a row of JPEGs is a video."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_other_animations_play_as_often(shared: Path, tmp_path: Path, suffix: st
     assert how_often_played(tmp_path / f"o{suffix}") == 4
 
 
-def test_a_row_of_jpegs_is_a_film_and_a_photo_is_not(shared: Path, tmp_path: Path) -> None:
+def test_a_row_of_jpegs_is_a_video_and_a_photo_is_not(shared: Path, tmp_path: Path) -> None:
     assert through(shared / "faults" / "b.mjpeg", tmp_path / "o.mp4") == 50
     with open_source(shared / "faults" / "a98.jpg") as source:
         assert source.info.is_still

@@ -44,8 +44,8 @@ def test_dash_is_named_where_ffmpeg_cannot_read_it(tmp_path):
         pass
     else:
         pytest.skip("this FFmpeg reads DASH")
-    (tmp_path / "film.mpd").write_text('<?xml version="1.0"?><MPD type="static"><Period/></MPD>')
-    _refused(tmp_path / "film.mpd", InputError, "is DASH")
+    (tmp_path / "video.mpd").write_text('<?xml version="1.0"?><MPD type="static"><Period/></MPD>')
+    _refused(tmp_path / "video.mpd", InputError, "is DASH")
 
 
 def test_noise_that_is_called_mkv(tmp_path):
@@ -64,7 +64,7 @@ def test_a_glob_that_matches_nothing(tmp_path):
     _refused(tmp_path / "*.png", InputError, "no images")
 
 
-def test_a_song_with_a_cover_is_no_film(tmp_path):
+def test_a_song_with_a_cover_is_no_video(tmp_path):
     import av
     import numpy as np
     from av.stream import Disposition
@@ -147,7 +147,7 @@ def test_a_file_that_may_not_be_read(make_clip, tmp_path):
     _refused(path, InputError, "permissions")
 
 
-def test_an_encrypted_film(make_clip, tmp_path):
+def test_an_encrypted_video(make_clip, tmp_path):
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed: it makes the encrypted file")
     target = tmp_path / "secret.mp4"
@@ -166,7 +166,7 @@ def test_an_mp4_whose_index_is_cut_off_is_refused(make_clip, tmp_path):
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["no_duration.webm", "signer_ccby.mkv"])
-def test_a_film_that_breaks_off_is_converted_as_far_as_it_goes(clips, tmp_path, name):
+def test_a_video_that_breaks_off_is_converted_as_far_as_it_goes(clips, tmp_path, name):
     data = (clips / name).read_bytes()
     cut = tmp_path / f"cut_{name}"
     cut.write_bytes(data[: len(data) // 2])
@@ -204,7 +204,7 @@ def test_damage_is_concealed_and_counted(clips, tmp_path):
 
 
 def test_a_gap_in_a_broadcast_is_counted(make_clip, tmp_path):
-    clip = make_clip("film.ts", frames=50, width=320, height=240, time_base=Fraction(1, 90000))
+    clip = make_clip("video.ts", frames=50, width=320, height=240, time_base=Fraction(1, 90000))
     data = bytearray(clip.read_bytes())
     del data[188 * 40 : 188 * 43]  # three transport packets lost
     damaged = tmp_path / "damaged.ts"
@@ -214,7 +214,7 @@ def test_a_gap_in_a_broadcast_is_counted(make_clip, tmp_path):
         assert source.frames_concealed > 0
 
 
-def test_a_whole_film_has_nothing_concealed(make_clip):
+def test_a_whole_video_has_nothing_concealed(make_clip):
     with VideoSource(make_clip("even.mp4")) as source:
         assert len(list(source)) == 10
         assert source.frames_concealed == 0
@@ -240,8 +240,8 @@ def test_a_source_may_be_closed_while_another_thread_reads(make_clip):
         reader.join()
 
 
-def test_what_a_decoder_cannot_do_amid_a_film_is_damage_and_no_end(make_clip):
-    """Chained Ogg: FFmpeg's Theora decoder says of the second film's headers that they are not yet implemented."""
+def test_what_a_decoder_cannot_do_amid_a_video_is_damage_and_no_end(make_clip):
+    """Chained Ogg: FFmpeg's Theora decoder says of the second video's headers that they are not yet implemented."""
 
     class Decoder:
         def __init__(self, inner):

@@ -24,8 +24,8 @@ WHOLE = Immersive(Stereo(side_by_side=False), Sphere(yaw=0, pitch=0, roll=0))
 
 def immersive(path: Path) -> Immersive | None:
     """What FFmpeg finds in a file."""
-    with av.open(str(path)) as film:
-        frame = next(film.decode(video=0))
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
         return immersive_of(side_data_of(frame, codec="h264"))
 
 
@@ -37,13 +37,13 @@ def captions(path: Path) -> list[tuple[Fraction, bytes]]:
 
 
 def sounds(path: Path) -> list[bytes]:
-    with av.open(str(path)) as film:
-        return [bytes(packet) for packet in film.demux(audio=0) if packet.size]
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
 
 
 def test_frames_are_freed_when_they_are_done_with(make_clip: Callable[..., Path]) -> None:
     """Not when Python's garbage collector comes by: hundreds would be held until then."""
-    clip = make_clip("film.mp4", frames=60)
+    clip = make_clip("video.mp4", frames=60)
     gc.collect()
     gc.disable()
     try:
@@ -71,26 +71,26 @@ def test_boxes_are_found_again_by_ffmpeg_and_nothing_else_moves(
 ) -> None:
     for name, options in (("first", {"movflags": "faststart"}), ("last", {})):
         clip = make_clip(f"{name}.mp4", audio_codec="aac", container_options=options)
-        film = Path(shutil.copy(clip, tmp_path))
-        assert add_boxes(film, video_track=0, into_entry=said.entry_boxes, into_track=said.track_boxes)
-        assert immersive(film) == said
-        assert (times(film), sounds(film)) == (times(clip), sounds(clip))
-        with av.open(str(film)) as one, av.open(str(clip)) as other:
+        video = Path(shutil.copy(clip, tmp_path))
+        assert add_boxes(video, video_track=0, into_entry=said.entry_boxes, into_track=said.track_boxes)
+        assert immersive(video) == said
+        assert (times(video), sounds(video)) == (times(clip), sounds(clip))
+        with av.open(str(video)) as one, av.open(str(clip)) as other:
             assert [bytes(p) for p in one.demux(video=0)] == [bytes(p) for p in other.demux(video=0)]
 
 
 def test_the_older_box_alone_says_the_same(make_clip: Callable[..., Path], tmp_path: Path) -> None:
-    film = Path(shutil.copy(make_clip("v1.mp4"), tmp_path))
-    assert add_boxes(film, video_track=0, into_entry=b"", into_track=WHOLE.track_boxes)
-    assert immersive(film) == WHOLE
+    video = Path(shutil.copy(make_clip("v1.mp4"), tmp_path))
+    assert add_boxes(video, video_track=0, into_entry=b"", into_track=WHOLE.track_boxes)
+    assert immersive(video) == WHOLE
 
 
 def test_what_is_no_mp4_or_in_fragments_is_left_as_it_is(make_clip: Callable[..., Path], tmp_path: Path) -> None:
     fragments = make_clip("parts.mp4", container_options={"movflags": "frag_keyframe+empty_moov"})
     for clip in (make_clip("a.mkv"), fragments):
-        film = Path(shutil.copy(clip, tmp_path))
-        assert not add_boxes(film, video_track=0, into_entry=WHOLE.entry_boxes, into_track=b"")
-        assert film.read_bytes() == clip.read_bytes()
+        video = Path(shutil.copy(clip, tmp_path))
+        assert not add_boxes(video, video_track=0, into_entry=WHOLE.entry_boxes, into_track=b"")
+        assert video.read_bytes() == clip.read_bytes()
     assert not add_boxes(
         Path(shutil.copy(make_clip("b.mp4"), tmp_path)), video_track=1, into_entry=b"x", into_track=b""
     )
@@ -98,7 +98,7 @@ def test_what_is_no_mp4_or_in_fragments_is_left_as_it_is(make_clip: Callable[...
 
 @pytest.mark.shared
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_a_spherical_film_stays_one(shared: Path, tmp_path: Path, suffix: str) -> None:
+def test_a_spherical_video_stays_one(shared: Path, tmp_path: Path, suffix: str) -> None:
     source = shared / "faults" / "sph.mp4"
     report = pass_through(source, tmp_path / f"o{suffix}")
     found = immersive(source)

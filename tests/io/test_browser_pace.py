@@ -1,4 +1,4 @@
-"""Animations play as films as fast as browsers show them, and stay as they are as animations."""
+"""Animations play as videos as fast as browsers show them, and stay as they are as animations."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from PIL import Image, features
 
 
 @pytest.mark.shared
-def test_frames_of_ten_milliseconds_last_a_hundred_in_a_film(shared: Path, tmp_path: Path) -> None:
+def test_frames_of_ten_milliseconds_last_a_hundred_in_a_video(shared: Path, tmp_path: Path) -> None:
     target = tmp_path / "o.mp4"
     with open_source(shared / "faults" / "fast.gif") as source, open_sink(target, template=source) as sink:
         for frame in source:
             sink.write(frame)
         report = sink.finish()
-    with av.open(str(target)) as film:
-        moments = sorted(float(p.pts * p.time_base) for p in film.demux(video=0) if p.pts is not None)
+    with av.open(str(target)) as container:
+        moments = sorted(float(p.pts * p.time_base) for p in container.demux(video=0) if p.pts is not None)
     assert moments == pytest.approx([0, 0.1, 0.2, 0.22, 0.25, 0.28, 0.31, 0.41])
     assert any("2 frames of 10 ms or less" in line for line in report.notices)
 
 
-def test_films_keep_their_times_however_fast() -> None:
-    film, animation = (BrowserPace(SimpleNamespace(info=SimpleNamespace(container=name))) for name in ("mov", "webp"))  # type: ignore[arg-type]
+def test_videos_keep_their_times_however_fast() -> None:
+    video, animation = (BrowserPace(SimpleNamespace(info=SimpleNamespace(container=name))) for name in ("mov", "webp"))  # type: ignore[arg-type]
     steps = [(Fraction(0), Fraction(1, 120)), (Fraction(1, 120), Fraction(1, 120)), (Fraction(1, 60), None)]
-    assert [film(*step) for step in steps] == steps
+    assert [video(*step) for step in steps] == steps
     assert [animation(*step)[0] for step in steps] == [0, Fraction(1, 10), Fraction(1, 5)]
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow writes no AVIF")
-def test_the_still_image_of_an_avif_film_is_no_second_video(tmp_path: Path) -> None:
+def test_the_still_image_of_an_avif_sequence_is_no_second_video(tmp_path: Path) -> None:
     first, *others = (Image.new("RGB", (64, 48), (40 * n, 90, 200 - 40 * n)) for n in range(4))
     first.save(tmp_path / "a.avif", save_all=True, append_images=others, duration=100, speed=10)
     with open_source(tmp_path / "a.avif") as source, open_sink(tmp_path / "o.mp4", template=source) as sink:
         for frame in source:
             sink.write(frame)
         (line,) = sink.finish().decisions
-    assert line.endswith("dropped, it is the still image of the film")
-    with av.open(str(tmp_path / "o.mp4")) as film:
-        assert [stream.codec_context.name for stream in film.streams] == ["h264"]
+    assert line.endswith("dropped, it is the still image of the video")
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert [stream.codec_context.name for stream in container.streams] == ["h264"]

@@ -26,8 +26,8 @@ def through(clip: Path, target: Path) -> tuple[SinkReport, Sequence[str]]:
 
 
 def streams(path: Path, kind: str) -> list[str]:
-    with av.open(str(path)) as film:
-        return [stream.codec_context.codec.canonical_name for stream in film.streams if stream.type == kind]
+    with av.open(str(path)) as container:
+        return [stream.codec_context.codec.canonical_name for stream in container.streams if stream.type == kind]
 
 
 _ENCODERS = {"opus": "libopus", "vorbis": "libvorbis", "mp3": "libmp3lame", "dts": "dca"}
@@ -61,8 +61,8 @@ def test_what_the_table_names_is_found_again_in_the_container(muxer: str) -> Non
                 output.mux(stream.encode(sound))
             output.mux(stream.encode(None))
         file.seek(0)
-        with av.open(file) as film:
-            found = [stream.codec_context.codec.canonical_name for stream in film.streams]
+        with av.open(file) as container:
+            found = [stream.codec_context.codec.canonical_name for stream in container.streams]
         family = {"mp1": "mp3", "mp2": "mp3"}  # one name for the three layers, where the container has one number
         assert [family.get(name, name) for name in found] == [family.get(codec, codec)]
         tried += 1
@@ -91,7 +91,7 @@ def test_sound_is_copied_re_encoded_or_dropped_and_said(
     assert any(said in line for line in report.decisions if line.startswith("audio"))
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: it writes the film")
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: it writes the video")
 @pytest.mark.parametrize(
     ("layout", "rate", "target", "said"),
     [
@@ -103,25 +103,25 @@ def test_sound_is_copied_re_encoded_or_dropped_and_said(
 def test_speakers_and_rates_that_do_not_stay_are_said(
     tmp_path: Path, layout: str, rate: int, target: str, said: str
 ) -> None:
-    film, video = tmp_path / "in.mkv", "testsrc=s=64x48:r=25:d=0.2"
+    clip, video = tmp_path / "in.mkv", "testsrc=s=64x48:r=25:d=0.2"
     sound = f"sine=d=0.2:r={rate},aformat=channel_layouts={layout}"
     lavfi = ["-f", "lavfi", "-i"]
     codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-c:a", "pcm_s16le"]
-    subprocess.run(["ffmpeg", "-v", "error", *lavfi, video, *lavfi, sound, *codecs, str(film)], check=True)
-    report, _ = through(film, tmp_path / target)
+    subprocess.run(["ffmpeg", "-v", "error", *lavfi, video, *lavfi, sound, *codecs, str(clip)], check=True)
+    report, _ = through(clip, tmp_path / target)
     (line,) = report.decisions
     assert line.endswith(said)
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: it writes the film")
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: it writes the video")
 @pytest.mark.parametrize(("default", "kept"), [("", 1), ("default", 2)])
 def test_flv_is_given_the_sound_that_plays_by_default_or_the_first(tmp_path: Path, default: str, kept: int) -> None:
-    film, lavfi = tmp_path / "in.mkv", ["-f", "lavfi", "-i"]
+    video, lavfi = tmp_path / "in.mkv", ["-f", "lavfi", "-i"]
     inputs = [*lavfi, "testsrc=s=64x48:r=25:d=0.2", *lavfi, "sine=d=0.2", *lavfi, "sine=f=99:d=0.2"]
     maps = ["-map", "0", "-map", "1", "-map", "2", "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac"]
     marks = ["-disposition:a:0", "0", "-disposition:a:1", default or "0"]
-    subprocess.run(["ffmpeg", "-v", "error", *inputs, *maps, *marks, str(film)], check=True)
-    report, _ = through(film, tmp_path / "o.flv")
+    subprocess.run(["ffmpeg", "-v", "error", *inputs, *maps, *marks, str(video)], check=True)
+    report, _ = through(video, tmp_path / "o.flv")
     copied = [line for line in report.decisions if line.endswith(": copied")]
     assert [line.split()[2] for line in copied] == [str(kept)]
     assert sum("holds one sound" in line for line in report.decisions) == 1
@@ -131,33 +131,33 @@ def test_flv_is_given_the_sound_that_plays_by_default_or_the_first(tmp_path: Pat
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".ts"])
 def test_surround_sound_stays_surround_sound(shared: Path, tmp_path: Path, suffix: str) -> None:
     through(shared / "faults" / "wv51.mkv", tmp_path / f"o{suffix}")
-    with av.open(str(tmp_path / f"o{suffix}")) as film:
-        assert film.streams.audio[0].codec_context.layout.nb_channels == 6
+    with av.open(str(tmp_path / f"o{suffix}")) as container:
+        assert container.streams.audio[0].codec_context.layout.nb_channels == 6
 
 
 @pytest.mark.shared
 def test_the_best_variant_of_an_adaptive_stream_is_taken_with_its_own_sound(shared: Path, tmp_path: Path) -> None:
     report, _ = through(shared / "faults" / "master" / "master.m3u8", tmp_path / "o.mp4")
-    with av.open(str(tmp_path / "o.mp4")) as film:
-        assert [stream.type for stream in film.streams] in (["video", "audio"], ["audio", "video"])
-        assert film.streams.video[0].width == 320
+    with av.open(str(tmp_path / "o.mp4")) as container:
+        assert [stream.type for stream in container.streams] in (["video", "audio"], ["audio", "video"])
+        assert container.streams.video[0].width == 320
     assert sum("another variant" in line for line in report.decisions) == 4
 
 
 def test_another_programme_of_a_broadcast_stays_outside(tmp_path: Path) -> None:
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed: it writes the broadcast")
-    film = tmp_path / "two.ts"
+    video = tmp_path / "two.ts"
     source = ["-f", "lavfi", "-i"]
     command = [
         "ffmpeg", "-v", "error", *source, "testsrc=s=160x90:d=1", *source, "testsrc2=s=96x64:d=1",
         *source, "sine=d=1", *source, "sine=f=99:d=1", "-map", "0", "-map", "1", "-map", "2", "-map", "3",
         "-c:v", "mpeg2video", "-c:a", "mp2", "-program", "title=a:st=0:st=2", "-program", "title=b:st=1:st=3",
-        str(film),
+        str(video),
     ]  # fmt: skip
     subprocess.run(command, check=True)
-    assert sorted(len(pids) for pids in programmes(film)) == [2, 2]
-    report, _ = through(film, tmp_path / "o.mp4")
+    assert sorted(len(pids) for pids in programmes(video)) == [2, 2]
+    report, _ = through(video, tmp_path / "o.mp4")
     assert [line.partition(": ")[2] for line in report.decisions].count("dropped, it belongs to another programme") == 2
     assert len(streams(tmp_path / "o.mp4", "audio")) == 1
 
@@ -176,7 +176,7 @@ def test_covers_stay_covers(shared: Path, tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.shared
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_a_phone_films_make_model_date_and_place_stay(shared: Path, tmp_path: Path, suffix: str) -> None:
+def test_a_phone_videos_make_model_date_and_place_stay(shared: Path, tmp_path: Path, suffix: str) -> None:
     through(shared / "faults" / "iphone.mov", tmp_path / f"o{suffix}")
     with av.open(str(shared / "faults" / "iphone.mov")) as before, av.open(str(tmp_path / f"o{suffix}")) as after:
         kept = {key: value for key, value in before.metadata.items() if key.startswith("com.apple")}
@@ -192,8 +192,8 @@ def test_nothing_is_said_where_all_is_kept(shared: Path, tmp_path: Path) -> None
 
 
 def cues_of(path: Path) -> list[tuple[float, float, str]]:
-    with av.open(str(path)) as film:
-        texts = [(packet, bytes(packet)) for packet in film.demux(subtitles=0) if packet.size > 2]
+    with av.open(str(path)) as container:
+        texts = [(packet, bytes(packet)) for packet in container.demux(subtitles=0) if packet.size > 2]
         return [
             (float(packet.pts * packet.time_base), float(packet.duration * packet.time_base), data[2:].decode())
             for packet, data in texts
@@ -204,11 +204,11 @@ def cues_of(path: Path) -> list[tuple[float, float, str]]:
 def test_overlapping_cues_are_each_shown_at_their_own_time(shared: Path, tmp_path: Path) -> None:
     source = shared / "faults" / "overlap.mkv"
     through(source, tmp_path / "o.mp4")
-    with av.open(str(source)) as film:
+    with av.open(str(source)) as container:
         wanted = [
             (float(packet.pts * packet.time_base), float((packet.pts + packet.duration) * packet.time_base),
              subtitle_text(bytes(packet), codec="ass"))
-            for packet in film.demux(subtitles=0) if packet.size
+            for packet in container.demux(subtitles=0) if packet.size
         ]  # fmt: skip
     shown = cues_of(tmp_path / "o.mp4")
     for start, end, text in wanted:

@@ -18,8 +18,8 @@ START, END = Fraction(1, 2), Fraction(3, 2)
 
 def sound_of(path: Path) -> tuple[float, np.ndarray]:
     """When the sound begins, in seconds, and its samples at 48 kHz."""
-    with av.open(str(path)) as film:
-        frames = list(film.decode(audio=0))
+    with av.open(str(path)) as container:
+        frames = list(container.decode(audio=0))
     return float(frames[0].pts * frames[0].time_base), np.concatenate([f.to_ndarray().reshape(-1) for f in frames])
 
 
@@ -35,7 +35,7 @@ def clip(make_clip: Callable[..., Path]) -> Callable[[str, str], Path]:
             audio_codec=codec,
             audio_seconds=Fraction(2),
             chapters=chapters,
-            metadata={"title": "A film", "rotate": "90", "encoder": "another"},
+            metadata={"title": "A video", "rotate": "90", "encoder": "another"},
         )
 
     return make
@@ -48,8 +48,8 @@ def test_the_sound_of_a_cut_is_as_long_as_the_cut(
     clip: Callable[[str, str], Path], tmp_path: Path, codec: str, target: str
 ) -> None:
     pass_through(clip(".mkv", codec), tmp_path / f"o{target}", start_seconds=START, end_seconds=END)
-    with av.open(str(tmp_path / f"o{target}")) as film:
-        video = film.streams.video[0]
+    with av.open(str(tmp_path / f"o{target}")) as container:
+        video = container.streams.video[0]
         zero = float(video.start_time * video.time_base) if video.start_time else 0.0
     begin, samples = sound_of(tmp_path / f"o{target}")
     assert abs(begin - zero) < 0.06  # Opus has 6.5 ms before its first sample
@@ -83,13 +83,13 @@ def test_cues_of_a_cut_are_shown_when_they_were(
     clip = make_clip(f"cues{source}", subtitles=kind)  # 0 to 90 ms and 100 to 190 ms
     cut = Fraction(2, 25)
     pass_through(clip, tmp_path / f"o{target}", start_seconds=cut)
-    with av.open(str(tmp_path / f"o{target}")) as film:
-        packets = [p for p in film.demux(subtitles=0) if p.size > 2]
+    with av.open(str(tmp_path / f"o{target}")) as container:
+        packets = [p for p in container.demux(subtitles=0) if p.size > 2]
         cues = {
             bytes(p).split(b"line ")[-1][:1]: (float(p.pts * p.time_base), float(p.duration * p.time_base))
             for p in packets
         }
-        begins = film.streams.video[0].start_time
+        begins = container.streams.video[0].start_time
     assert not begins
     assert cues[b"1"][0] == pytest.approx(0.02, abs=0.005)
     assert cues[b"1"][1] == pytest.approx(0.09, abs=0.005)
@@ -98,11 +98,11 @@ def test_cues_of_a_cut_are_shown_when_they_were(
 
 @pytest.mark.parametrize("target", [".mkv", ".mp4"])
 def test_a_cue_ends_with_the_cut(make_clip: Callable[..., Path], tmp_path: Path, target: str) -> None:
-    """Longer, it would let the film go on without frames."""
+    """Longer, it would let the video go on without frames."""
     clip = make_clip("cues.mkv", subtitles="subrip")  # 0 to 90 ms and 100 to 190 ms
     pass_through(clip, tmp_path / f"o{target}", end_seconds=Fraction(3, 25))
-    with av.open(str(tmp_path / f"o{target}")) as film:
-        ends = [(p.pts + p.duration) * p.time_base for p in film.demux(subtitles=0) if p.size > 2]
+    with av.open(str(tmp_path / f"o{target}")) as container:
+        ends = [(p.pts + p.duration) * p.time_base for p in container.demux(subtitles=0) if p.size > 2]
     assert [float(end) for end in ends] == pytest.approx([0.09, 0.12])
 
 
@@ -111,18 +111,18 @@ def test_tags_stay_but_for_what_only_the_old_file_was(
     clip: Callable[[str, str], Path], tmp_path: Path, target: str
 ) -> None:
     pass_through(clip(".mkv", "aac"), tmp_path / f"o{target}")
-    with av.open(str(tmp_path / f"o{target}")) as film:
-        tags = {key.lower(): value for key, value in film.metadata.items()}
-        own = {key.lower() for key in film.streams.video[0].metadata}
-    assert tags["title"] == "A film"
+    with av.open(str(tmp_path / f"o{target}")) as container:
+        tags = {key.lower(): value for key, value in container.metadata.items()}
+        own = {key.lower() for key in container.streams.video[0].metadata}
+    assert tags["title"] == "A video"
     assert "rotate" not in tags.keys() | own
     assert tags.get("encoder") != "another"
 
 
 def test_brands_of_an_mp4_are_no_tags_of_a_matroska(clip: Callable[[str, str], Path], tmp_path: Path) -> None:
     pass_through(clip(".mp4", "aac"), tmp_path / "o.mkv")
-    with av.open(str(tmp_path / "o.mkv")) as film:
-        assert not {"major_brand", "minor_version", "compatible_brands"} & {key.lower() for key in film.metadata}
+    with av.open(str(tmp_path / "o.mkv")) as container:
+        assert not {"major_brand", "minor_version", "compatible_brands"} & {key.lower() for key in container.metadata}
 
 
 def test_frames_of_a_cut_are_those_of_the_span(clip: Callable[[str, str], Path], tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ def test_frames_of_a_cut_are_those_of_the_span(clip: Callable[[str, str], Path],
         frames = list(cut)
     assert [frame.pts_seconds for frame in frames] == wanted
     pass_through(source, tmp_path / "o.mkv", start_seconds=START, end_seconds=END)
-    with av.open(str(tmp_path / "o.mkv")) as film:
-        durations = {float(p.duration * p.time_base) for p in film.demux(video=0) if p.size}
+    with av.open(str(tmp_path / "o.mkv")) as container:
+        durations = {float(p.duration * p.time_base) for p in container.demux(video=0) if p.size}
     assert durations == {0.04}
 
 

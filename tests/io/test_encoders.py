@@ -233,12 +233,12 @@ def test_a_quality_that_nvenc_does_not_know_is_refused():
 
 
 def test_the_same_frames_give_the_same_bytes_whatever_the_memory_held(make_clip):
-    """x264's AVX-512 code reads what it never wrote: other bytes in one film of three."""
+    """x264's AVX-512 code reads what it never wrote: other bytes in one video of three."""
     clip = make_clip("busy.mp4", width=160, height=96, options={"crf": "10"})
     plan = choose_encoder(EncodeOptions(threads=1), SMALL, container="mp4")
     with av.open(str(clip)) as container:
         frames = list(container.decode(video=0))
-    noise, films, kept = np.random.default_rng(0), set(), []
+    noise, videos, kept = np.random.default_rng(0), set(), []
     for _ in range(40):
         context = av.CodecContext.create(plan.encoder, "w")
         encoders.open_context(context, replace(plan, width=160, height=96), SMALL)
@@ -247,10 +247,10 @@ def test_the_same_frames_give_the_same_bytes_whatever_the_memory_held(make_clip)
             if frame is not None:
                 frame.pts, frame.time_base, frame.pict_type = number, Fraction(1, 25), 0
             coded += [bytes(packet) for packet in context.encode(frame)]
-        films.add(b"".join(coded))
+        videos.add(b"".join(coded))
         kept.append(noise.integers(0, 255, noise.integers(1000, 300_000), dtype=np.uint8))
         del kept[:-20:3]  # the heap is full of holes
-    assert len(films) == 1
+    assert len(videos) == 1
 
 
 def test_a_callers_parameters_of_x264_come_after_ours():

@@ -83,7 +83,7 @@ def test_the_command_does_not_outlive_a_process_that_is_killed(way: str, packed_
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
         free.bind(("127.0.0.1", 0))
         url = f"srt://127.0.0.1:{free.getsockname()[1]}?mode=listener"
-    ends = [url, tmp_path / "out.mp4"] if way == "in" else [make_clip("film.mp4", frames=25), url]
+    ends = [url, tmp_path / "out.mp4"] if way == "in" else [make_clip("video.mp4", frames=25), url]
     command = [sys.executable, "-m", "animevid", *map(str, ends), "--style", str(packed_style), "--quiet"]
     process = subprocess.Popen(command)
     try:

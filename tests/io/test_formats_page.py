@@ -63,13 +63,13 @@ def probe(path: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A film with every sound and subtitle of the tables, an attachment, a cover, chapters, languages and a title."""
+    """A video with every sound and subtitle of the tables, an attachment, a cover, chapters, languages and a title."""
     folder = tmp_path_factory.mktemp("formats")
     (folder / "s.srt").write_text("1\n00:00:00,050 --> 00:00:00,300\nHello\n")
     for suffix in ("ass", "vtt"):
         ffmpeg("-i", folder / "s.srt", folder / f"s.{suffix}")
     chapters = "".join(f"[CHAPTER]\nTIMEBASE=1/1000\nSTART={n}\nEND={n + 200}\ntitle=C{n}\n" for n in (0, 200))
-    (folder / "tags").write_text(f";FFMETADATA1\ntitle=Film\n{chapters}")
+    (folder / "tags").write_text(f";FFMETADATA1\ntitle=Video\n{chapters}")
     ffmpeg("-f", "lavfi", "-i", "color=red:s=32x32", "-frames:v", "1", folder / "cover.png")
     inputs = ["-f", "lavfi", "-i", "testsrc=s=64x48:r=25:d=0.4", "-f", "lavfi"]
     inputs += ["-i", "sine=d=0.4:r=48000,aformat=channel_layouts=stereo"]
@@ -90,7 +90,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Written:
-    """A film in one container, as ffprobe finds it, beside what was said of it."""
+    """A video in one container, as ffprobe finds it, beside what was said of it."""
 
     def __init__(self, source: Path, container: str, folder: Path) -> None:
         self.container = container
@@ -105,9 +105,9 @@ class Written:
             kind: [s for s in self.streams if s["codec_type"] == kind and not s["disposition"]["attached_pic"]]
             for kind in ("video", "audio", "subtitle", "attachment")
         }
-        film = self.of_kind["video"][0]
-        self.film = film
-        packets = [p for p in found["packets"] if p["stream_index"] == film["index"]]
+        video = self.of_kind["video"][0]
+        self.video = video
+        packets = [p for p in found["packets"] if p["stream_index"] == video["index"]]
         times = [Fraction(p.get("pts_time", 0)) for p in packets]  # AVI has none: only a rate
         self.times = sorted(time - min(times) for time in times)
 
@@ -159,21 +159,21 @@ def kept(condition: bool) -> str:
 def tables(written: dict[str, Written]) -> str:
     """The page's tables."""
     all_of = list(written.values())
-    sounds = {name: film.outcomes("audio", list(SOUNDS)) for name, film in written.items()}
-    cues = {name: film.outcomes("subtitle", list(SUBTITLES)) for name, film in written.items()}
+    sounds = {name: video.outcomes("audio", list(SOUNDS)) for name, video in written.items()}
+    cues = {name: video.outcomes("subtitle", list(SUBTITLES)) for name, video in written.items()}
     lines = ["### Video", "", *heading("encoder")]
     muxers = ["mpegts" if name == "m3u8" else MUXERS[f".{name}"] for name in CONTAINERS]
     for codec, encoder in SOFTWARE_ENCODERS.items():
         lines.append(row(codec, ["yes" if container_holds(muxer, encoder) else "no" for muxer in muxers]))
     first, *_ = all_of
     wanted = written["mkv"].times
-    near = [max(abs(a - b) for a, b in zip(film.times, wanted, strict=True)) < Fraction(1, 400) for film in all_of]
+    near = [max(abs(a - b) for a, b in zip(video.times, wanted, strict=True)) < Fraction(1, 400) for video in all_of]
     lines += ["", "### What belongs to the video", "", *heading("")]
     lines.append(row("frame times (variable rate)", [kept(same) for same in near]))
-    shapes = [f.film.get("sample_aspect_ratio") == "4:3" for f in all_of]
+    shapes = [f.video.get("sample_aspect_ratio") == "4:3" for f in all_of]
     assert shapes == [chosen_codec(EncodeOptions(), container=m) not in container_of(m).square_only for m in muxers]
     lines.append(row("shape of pixels", ["kept" if shape else "made square" for shape in shapes]))
-    tags = [(f.film.get("color_space"), f.film.get("color_primaries"), f.film.get("color_range")) for f in all_of]
+    tags = [(f.video.get("color_space"), f.video.get("color_primaries"), f.video.get("color_range")) for f in all_of]
     lines.append(row("colour tags", [kept(tag == ("bt709", "bt709", "tv")) for tag in tags]))
     lines += ["", "### Sound", "", *heading("from")]
     lines += [row(codec, [sounds[name][n] for name in CONTAINERS]) for n, codec in enumerate(SOUNDS)]
@@ -188,9 +188,9 @@ def tables(written: dict[str, Written]) -> str:
     languages = [all(s.get("tags", {}).get("language") == "eng" for s in f.of_kind["audio"]) for f in all_of]
     lines.append(row("attachments", [kept(note) for note in notes]))
     lines.append(row("cover", [kept(cover) for cover in covers]))
-    lines.append(row("chapters", [kept(film.chapters == ["C0", "C200"]) for film in all_of]))
-    lines.append(row("title", [kept(film.title == "Film") for film in all_of]))
-    of_video = [f.film.get("tags", {}).get("language") == "jpn" for f in all_of]
+    lines.append(row("chapters", [kept(video.chapters == ["C0", "C200"]) for video in all_of]))
+    lines.append(row("title", [kept(video.title == "Video") for video in all_of]))
+    of_video = [f.video.get("tags", {}).get("language") == "jpn" for f in all_of]
     lines.append(row("language of the video", [kept(language) for language in of_video]))
     lines.append(row("languages of sound", [kept(language) for language in languages]))
     assert first.container == "mp4"
@@ -206,11 +206,11 @@ def test_video_is_found_again_in_each_container_that_is_said_to_hold_them(tmp_pa
         target = tmp_path / f"{codec}{suffix}"
         if container_holds(MUXERS[suffix], encoder):
             pass_through(source, target, settings=settings)
-            with av.open(str(target)) as film:
-                assert film.streams.video[0].codec_context.codec.canonical_name == codec
-                assert sum(1 for _ in film.decode(video=0)) == 2
+            with av.open(str(target)) as container:
+                assert container.streams.video[0].codec_context.codec.canonical_name == codec
+                assert sum(1 for _ in container.decode(video=0)) == 2
                 if codec == "hevc" and suffix in (".mp4", ".mov"):
-                    assert film.streams.video[0].codec_tag == "hvc1"  # Apple's players take no other
+                    assert container.streams.video[0].codec_tag == "hvc1"  # Apple's players take no other
         else:
             with pytest.raises(UsageError, match="cannot hold"):
                 pass_through(source, target, settings=settings)
@@ -244,7 +244,7 @@ def test_a_bit_rate_that_is_asked_for_is_kept_to(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
-def test_the_shortest_films_are_written_by_every_encoder(
+def test_the_shortest_videos_are_written_by_every_encoder(
     make_clip: Callable[..., Path], tmp_path: Path, frames: int
 ) -> None:
     clip = make_clip("short.mp4", frames=frames)

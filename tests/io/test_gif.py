@@ -1,4 +1,4 @@
-"""A film as GIF: as close to the film as FFmpeg's own palettes bring it, in a fraction of the time, at its own pace."""
+"""GIFs are as close to their source as with FFmpeg's palettes, in a fraction of the time, and keep its timing."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_frames_look_as_good_as_with_ffmpegs_palettes_in_a_fraction_of_the_time(
     assert written.seconds < 0.5 * their_seconds
 
 
-def test_frames_stay_as_long_as_in_the_film(written: Written) -> None:
+def test_frames_stay_as_long_as_in_the_video(written: Written) -> None:
     found = re.findall(rb"\x21\xf9\x04.(..).\x00\x2c", written.path.read_bytes(), re.DOTALL)
     delays = [int.from_bytes(delay, "little") for delay in found]
     starts = [frame.pts_seconds - written.frames[0].pts_seconds for frame in written.frames]

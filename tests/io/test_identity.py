@@ -164,7 +164,7 @@ def test_the_cut_shows_the_same_frames(clips):
 
 
 @pytest.mark.parametrize("chosen", [0, 3])
-def test_either_of_two_video_streams_can_be_the_film(clips, tmp_path, chosen):
+def test_either_of_two_video_streams_can_be_chosen(clips, tmp_path, chosen):
     source, target = clips / "nasa_2video_2audio_2subs.mp4", tmp_path / "out.mp4"
     with open_source(source, SourceOptions(stream_index=chosen, end_seconds=Fraction(1, 2))) as frames:
         size = frames.info.width, frames.info.height

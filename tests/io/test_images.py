@@ -155,17 +155,17 @@ def test_a_glob_takes_what_it_matches(card, tmp_path):
     assert len(read_frames(str(tmp_path / "album" / "a*.png"))) == 2
 
 
-def test_a_folder_of_images_becomes_a_film_at_the_rate_asked_for(card, tmp_path):
+def test_a_folder_of_images_becomes_a_video_at_the_rate_asked_for(card, tmp_path):
     for number in range(5):
         card(f"album/{number}.png", number=number)
-    pass_through(tmp_path / "album", tmp_path / "film.mp4", image_rate=Fraction(10))
-    assert times(tmp_path / "film.mp4") == [Fraction(i, 10) for i in range(5)]
+    pass_through(tmp_path / "album", tmp_path / "video.mp4", image_rate=Fraction(10))
+    assert times(tmp_path / "video.mp4") == [Fraction(i, 10) for i in range(5)]
     frames = read_frames(tmp_path / "album", image_rate=Fraction(10))
     assert [frame.pts_seconds for frame in frames] == [Fraction(i, 10) for i in range(5)]
     assert {frame.duration_seconds for frame in frames} == {Fraction(1, 10)}
 
 
-def test_a_film_becomes_a_folder_of_images(make_clip, tmp_path):
+def test_a_video_becomes_a_folder_of_images(make_clip, tmp_path):
     pass_through(make_clip("even.mp4"), tmp_path / "frames")
     names = sorted(path.name for path in (tmp_path / "frames").iterdir())
     assert names == [f"{number:06d}.png" for number in range(1, 11)]
@@ -193,7 +193,7 @@ def test_a_single_damaged_image_is_an_error(card):
         open_source(path)
 
 
-def test_one_image_is_asked_of_a_film(make_clip, tmp_path):
+def test_one_image_is_asked_of_a_video(make_clip, tmp_path):
     with pytest.raises(UsageError, match="the source is a video"):
         pass_through(make_clip("even.mp4"), tmp_path / "out.png")
 
@@ -249,12 +249,12 @@ def test_an_animation_keeps_its_times_and_colours(make_clip, tmp_path, suffix):
     assert corner_colours(frames[3].planes) == UPRIGHT
 
 
-def test_a_gif_becomes_a_film_and_a_gif_again(make_clip, tmp_path):
-    first, film, second = tmp_path / "a.gif", tmp_path / "b.mp4", tmp_path / "c.gif"
+def test_a_gif_becomes_a_video_and_a_gif_again(make_clip, tmp_path):
+    first, video, second = tmp_path / "a.gif", tmp_path / "b.mp4", tmp_path / "c.gif"
     pass_through(make_clip("uneven.mp4", pts=(0, 1280, 5120, 6400)), first)
-    pass_through(first, film)
-    pass_through(film, second)
-    assert times(film) == times(first)
+    pass_through(first, video)
+    pass_through(video, second)
+    assert times(video) == times(first)
     assert times(second) == times(first) == [0, Fraction(1, 10), Fraction(2, 5), Fraction(1, 2)]
 
 

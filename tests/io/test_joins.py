@@ -18,24 +18,24 @@ def recording(
     path: Path, *, video: str = "libx264", audio: str | None = "aac", options: dict[str, str] | None = None
 ) -> bytes:
     """Two seconds of a transport stream."""
-    with av.open(str(path), "w", format="mpegts", options=options or {}) as film:
-        pictures = film.add_stream(video, rate=25)
+    with av.open(str(path), "w", format="mpegts", options=options or {}) as container:
+        pictures = container.add_stream(video, rate=25)
         pictures.width, pictures.height, pictures.pix_fmt = 160, 96, "yuv420p"
         pictures.codec_context.gop_size, pictures.codec_context.max_b_frames = 25, 0
-        sound = film.add_stream(audio, rate=48000, layout="mono") if audio else None
+        sound = container.add_stream(audio, rate=48000, layout="mono") if audio else None
         for number in range(_FRAMES):
             frame = av.VideoFrame.from_ndarray(moving_frame(number), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, 25)
-            film.mux(pictures.encode(frame))
+            container.mux(pictures.encode(frame))
             if sound is not None:
                 kind = "s16p" if audio == "mp2" else "fltp"
                 tone = np.zeros((1, 1920), np.int16 if kind == "s16p" else np.float32)
                 piece = av.AudioFrame.from_ndarray(tone, format=kind, layout="mono")
                 piece.sample_rate, piece.pts, piece.time_base = 48000, number * 1920, Fraction(1, 48000)
-                film.mux(sound.encode(piece))
-        film.mux(pictures.encode(None))
+                container.mux(sound.encode(piece))
+        container.mux(pictures.encode(None))
         if sound is not None:
-            film.mux(sound.encode(None))
+            container.mux(sound.encode(None))
     return path.read_bytes()
 
 
@@ -61,11 +61,11 @@ def test_a_part_in_another_codec_is_decoded_and_its_sound_kept_out_of_the_first_
     assert len(shown) >= 2 * _FRAMES - 2
     assert shown == sorted(shown)
     assert abs(shown[-1] - Fraction(99, 25)) < Fraction(1, 5)
-    with av.open(str(target)) as film:
-        packets = [bytes(packet) for packet in film.demux(audio=0) if packet.size]
+    with av.open(str(target)) as container:
+        packets = [bytes(packet) for packet in container.demux(audio=0) if packet.size]
         assert 80 < len(packets) < 100
-        film.seek(0)
-        assert sum(frame.samples for frame in film.decode(audio=0)) > 95_000
+        container.seek(0)
+        assert sum(frame.samples for frame in container.decode(audio=0)) > 95_000
 
 
 def test_a_part_with_other_pids_goes_on_the_same_streams(tmp_path: Path) -> None:
@@ -76,9 +76,9 @@ def test_a_part_with_other_pids_goes_on_the_same_streams(tmp_path: Path) -> None
         for frame in source:
             sink.write(frame)
         assert sink.finish().decisions == ("audio stream 1 (aac): copied",)
-    with av.open(str(target)) as film:
-        assert film.streams.video[0].frames >= 2 * _FRAMES - 2
-        assert film.streams.audio[0].frames > 170
+    with av.open(str(target)) as container:
+        assert container.streams.video[0].frames >= 2 * _FRAMES - 2
+        assert container.streams.audio[0].frames > 170
 
 
 def test_streams_that_begin_after_ffmpeg_has_looked_for_them_are_said(tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ def test_names_that_are_no_utf8_are_read_and_written(make_clip: Callable[..., Pa
 
 
 def test_a_link_stays_a_link_and_what_it_points_to_is_written(make_clip: Callable[..., Path], tmp_path: Path) -> None:
-    real, link = tmp_path / "real" / "film.mp4", tmp_path / "link.mp4"
+    real, link = tmp_path / "real" / "video.mp4", tmp_path / "link.mp4"
     real.parent.mkdir()
-    link.symlink_to(Path("real") / "film.mp4")
+    link.symlink_to(Path("real") / "video.mp4")
     pass_through(make_clip("even.mp4"), link)  # dangling: nothing is replaced
     assert link.is_symlink()
     first = real.stat().st_ino
@@ -68,12 +68,12 @@ def test_a_link_stays_a_link_and_what_it_points_to_is_written(make_clip: Callabl
     assert real.stat().st_ino != first
     assert len(read_frames(link)) == 10
     nowhere = tmp_path / "nowhere.mp4"
-    nowhere.symlink_to(tmp_path / "gone" / "film.mp4")
+    nowhere.symlink_to(tmp_path / "gone" / "video.mp4")
     with pytest.raises(OutputError, match="folder does not exist"):
         pass_through(make_clip("even.mp4"), nowhere)
 
 
-@pytest.mark.parametrize("name", ["film.mp4", "film.gif"])
+@pytest.mark.parametrize("name", ["video.mp4", "video.gif"])
 def test_what_is_replaced_hands_on_its_permissions(make_clip: Callable[..., Path], tmp_path: Path, name: str) -> None:
     target = tmp_path / name
     target.write_bytes(b"")
@@ -82,7 +82,7 @@ def test_what_is_replaced_hands_on_its_permissions(make_clip: Callable[..., Path
     assert target.stat().st_mode & 0o777 == 0o640
 
 
-def test_films_and_images_go_into_and_come_from_a_fifo(make_clip: Callable[..., Path], tmp_path: Path) -> None:
+def test_videos_and_images_go_into_and_come_from_a_fifo(make_clip: Callable[..., Path], tmp_path: Path) -> None:
     clip = make_clip("even.mp4")
 
     def passed_on(name: str) -> bytes:
@@ -99,11 +99,11 @@ def test_films_and_images_go_into_and_come_from_a_fifo(make_clip: Callable[..., 
     for name in ("a.mkv", "a.mp4", "a.gif"):
         plain = tmp_path / f"plain-{name}"
         plain.write_bytes(passed_on(name))
-        with av.open(str(plain)) as film:
-            assert sum(1 for _ in film.decode(video=0)) == 10, name
+        with av.open(str(plain)) as container:
+            assert sum(1 for _ in container.decode(video=0)) == 10, name
     fifo = tmp_path / "in.mkv"
     os.mkfifo(fifo)
-    pass_through(clip, tmp_path / "film.mkv")
-    data = (tmp_path / "film.mkv").read_bytes()
+    pass_through(clip, tmp_path / "video.mkv")
+    data = (tmp_path / "video.mkv").read_bytes()
     threading.Thread(target=lambda: fifo.write_bytes(data), daemon=True).start()
     assert len(read_frames(fifo)) == 10

@@ -182,10 +182,10 @@ def test_an_image_of_a_rarer_kind_is_a_still(tmp_path: Path, name: str, mode: st
     assert corner_colours(read_frames(tmp_path / "o.png")[0].planes) == UPRIGHT
 
 
-def test_several_netpbm_images_in_a_file_are_a_film(tmp_path: Path) -> None:
+def test_several_netpbm_images_in_a_file_are_a_video(tmp_path: Path) -> None:
     Image.fromarray(test_card(96, 64, 0)).save(tmp_path / "one.ppm")
-    (tmp_path / "film.ppm").write_bytes(2 * (tmp_path / "one.ppm").read_bytes())
-    with open_source(tmp_path / "film.ppm") as source:
+    (tmp_path / "video.ppm").write_bytes(2 * (tmp_path / "one.ppm").read_bytes())
+    with open_source(tmp_path / "video.ppm") as source:
         assert not source.info.is_still
         assert len(list(source)) == 2
 
@@ -252,7 +252,7 @@ def _by_standard_input(source: Path, *, as_pipe: bool) -> list[str]:
 
 @pytest.mark.shared
 @pytest.mark.parametrize("as_pipe", [True, False], ids=["pipe", "redirected"])
-def test_photos_animations_and_films_come_by_standard_input(shared: Path, tmp_path: Path, as_pipe: bool) -> None:
+def test_photos_animations_and_videos_come_by_standard_input(shared: Path, tmp_path: Path, as_pipe: bool) -> None:
     Image.fromarray(test_card(96, 64, 0)).save(tmp_path / "in.jpg")
     assert _by_standard_input(tmp_path / "in.jpg", as_pipe=as_pipe) == ["True", "1", "mjpeg"]
     assert _by_standard_input(shared / "faults" / "b.mjpeg", as_pipe=as_pipe) == ["False", "50", "mjpeg"]

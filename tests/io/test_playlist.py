@@ -17,17 +17,17 @@ from animevid.options import OutputOptions
 
 
 @pytest.fixture
-def film(make_clip: Callable[..., Path]) -> Path:
-    return make_clip("film.mp4", frames=200, audio_codec="aac", audio_seconds=Fraction(8))
+def video(make_clip: Callable[..., Path]) -> Path:
+    return make_clip("video.mp4", frames=200, audio_codec="aac", audio_seconds=Fraction(8))
 
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def pass_on(film: Path, target: Path, *, frames: int | None = None, overwrite: bool = False) -> None:
+def pass_on(video: Path, target: Path, *, frames: int | None = None, overwrite: bool = False) -> None:
     with (
-        VideoSource(film) as source,
+        VideoSource(video) as source,
         open_sink(target, template=source, settings=OutputOptions(overwrite=overwrite)) as sink,
     ):
         for frame in source:
@@ -39,9 +39,9 @@ def pass_on(film: Path, target: Path, *, frames: int | None = None, overwrite: b
 
 
 @pytest.mark.skipif(shutil.which("ffprobe") is None, reason="there is no ffprobe command: apt-get install ffmpeg")
-def test_a_playlist_plays(film: Path, packed_style: Path, tmp_path: Path):
+def test_a_playlist_plays(video: Path, packed_style: Path, tmp_path: Path):
     out = tmp_path / "a new.m3u8"
-    assert main([str(film), str(out), "--style", str(packed_style), "--quiet"]) == 0
+    assert main([str(video), str(out), "--style", str(packed_style), "--quiet"]) == 0
     assert names(tmp_path) == ["a new-00000.ts", "a new-00001.ts", "a new.m3u8"]
     playlist = out.read_text()
     assert "#EXT-X-PLAYLIST-TYPE:VOD" in playlist
@@ -57,28 +57,28 @@ def test_a_playlist_plays(film: Path, packed_style: Path, tmp_path: Path):
     assert streams["aac"] > 370
 
 
-@pytest.mark.parametrize("name", ["100%.m3u8", "film.mp4"])
-def test_names_that_make_no_playlist_are_one_line(film: Path, tmp_path: Path, name: str):
-    with VideoSource(film) as source, pytest.raises(UsageError, match="segments"):
+@pytest.mark.parametrize("name", ["100%.m3u8", "video.mp4"])
+def test_names_that_make_no_playlist_are_one_line(video: Path, tmp_path: Path, name: str):
+    with VideoSource(video) as source, pytest.raises(UsageError, match="segments"):
         open_sink(tmp_path / name, template=source, settings=OutputOptions(muxer="hls"))
 
 
-def test_what_is_not_finished_leaves_nothing(film: Path, tmp_path: Path):
-    with VideoSource(film) as source, open_sink(tmp_path / "film.m3u8", template=source) as sink:
+def test_what_is_not_finished_leaves_nothing(video: Path, tmp_path: Path):
+    with VideoSource(video) as source, open_sink(tmp_path / "video.m3u8", template=source) as sink:
         for frame in source:
             sink.write(frame)
     assert names(tmp_path) == []
 
 
-def test_neither_playlist_nor_segments_are_replaced_unless_that_is_allowed(film: Path, tmp_path: Path):
-    target = tmp_path / "film.m3u8"
-    (tmp_path / "film-00007.ts").write_bytes(b"another's")
-    (tmp_path / "filmed-00000.ts").write_bytes(b"no segment of it")
-    with pytest.raises(OutputError, match=r"film-00007\.ts' exists already"):
-        pass_on(film, target)
-    pass_on(film, target, overwrite=True)
-    assert names(tmp_path) == ["film-00000.ts", "film-00001.ts", "film.m3u8", "filmed-00000.ts"]
+def test_neither_playlist_nor_segments_are_replaced_unless_that_is_allowed(video: Path, tmp_path: Path):
+    target = tmp_path / "video.m3u8"
+    (tmp_path / "video-00007.ts").write_bytes(b"another's")
+    (tmp_path / "videos-00000.ts").write_bytes(b"no segment of it")
+    with pytest.raises(OutputError, match=r"video-00007\.ts' exists already"):
+        pass_on(video, target)
+    pass_on(video, target, overwrite=True)
+    assert names(tmp_path) == ["video-00000.ts", "video-00001.ts", "video.m3u8", "videos-00000.ts"]
     with pytest.raises(OutputError, match="exists already"):
-        pass_on(film, target)
-    pass_on(film, target, frames=20, overwrite=True)
-    assert names(tmp_path) == ["film-00000.ts", "film.m3u8", "filmed-00000.ts"]
+        pass_on(video, target)
+    pass_on(video, target, frames=20, overwrite=True)
+    assert names(tmp_path) == ["video-00000.ts", "video.m3u8", "videos-00000.ts"]

@@ -26,10 +26,10 @@ def test_a_playlist_is_published_after_its_segments(
 
     for name in ("replace", "link"):  # a new name is linked, so that nothing is overwritten
         monkeypatch.setattr(os, name, noted(getattr(os, name)))
-    clip = make_clip("film.mp4", frames=200, audio_codec="aac", audio_seconds=Fraction(8))
-    pass_through(clip, tmp_path / "film.m3u8")
+    clip = make_clip("video.mp4", frames=200, audio_codec="aac", audio_seconds=Fraction(8))
+    pass_through(clip, tmp_path / "video.m3u8")
     assert len(moved) > 1
-    assert moved[-1] == "film.m3u8"
+    assert moved[-1] == "video.m3u8"
     assert all(name.endswith(".ts") for name in moved[:-1])
-    listed = [line for line in (tmp_path / "film.m3u8").read_text().splitlines() if not line.startswith("#")]
+    listed = [line for line in (tmp_path / "video.m3u8").read_text().splitlines() if not line.startswith("#")]
     assert listed == moved[:-1]

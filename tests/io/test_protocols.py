@@ -39,7 +39,7 @@ def _python(*arguments, **options):
     ("spec", "scheme", "local"),
     [
         ("a.mp4", None, True),
-        ("C:\\film.mp4", None, True),
+        ("C:\\video.mp4", None, True),
         ("file:///tmp/a.mp4", "file", True),
         ("RTSP://camera/1", "rtsp", False),
         ("https://host/a.mp4", "https", False),
@@ -59,17 +59,17 @@ def test_an_address_that_cannot_be_written_is_refused():
 def test_addresses_are_published_in_the_container_they_need():
     assert output_url("rtmp://host/live") == ("rtmp://host/live", "flv")
     assert output_url("-") == ("pipe:1", "matroska")
-    assert output_url("film.mp4") is None
+    assert output_url("video.mp4") is None
 
 
-def test_a_film_comes_in_through_a_pipe(make_clip, tmp_path):
+def test_a_video_comes_in_through_a_pipe(make_clip, tmp_path):
     clip, target = make_clip("pipe.mkv", audio_codec="aac"), tmp_path / "out.mp4"
     with clip.open("rb") as stdin:
         _python("-", target, stdin=stdin)
     assert times(target) == times(clip)
 
 
-def test_a_film_goes_out_through_a_pipe(make_clip, tmp_path):
+def test_a_video_goes_out_through_a_pipe(make_clip, tmp_path):
     clip = make_clip("pipe.mkv", audio_codec="aac")
     (tmp_path / "out.mkv").write_bytes(_python(clip, "-").stdout)
     assert times(tmp_path / "out.mkv") == times(clip)
@@ -92,7 +92,7 @@ def server(tmp_path):
         thread.join()
 
 
-def test_a_film_is_read_from_a_web_server(make_clip, server):
+def test_a_video_is_read_from_a_web_server(make_clip, server):
     address, folder = server
     clip = make_clip("web.mkv")
     (folder / "web.mkv").write_bytes(clip.read_bytes())

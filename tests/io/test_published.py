@@ -81,7 +81,7 @@ def packets_of(data: bytes, kind: str = "video") -> list[tuple[float, bool]]:
 
 
 @pytest.fixture
-def film(make_clip: Callable[..., Path]) -> Path:
+def video(make_clip: Callable[..., Path]) -> Path:
     return make_clip("published.mp4", frames=200, audio_codec="aac", audio_seconds=Fraction(8), width=320, height=240)
 
 
@@ -100,15 +100,15 @@ def to_nobody(template: VideoSource, **how: Any) -> PublishedSink:
     return PublishedSink(connect(), connect, template=template, patience_seconds=20, **how)
 
 
-def run(film: Path | str, url: str, style: Path, *, patience: float = 20.0) -> ConversionReport:
+def run(video: Path | str, url: str, style: Path, *, patience: float = 20.0) -> ConversionReport:
     options = ConversionOptions(style=style, reconnect_seconds=patience)
-    with Conversion(film, url, options) as conversion:
+    with Conversion(video, url, options) as conversion:
         return conversion.run()
 
 
-def test_a_film_goes_on_where_it_broke_off_with_a_key_frame_on_the_same_clock(film: Path, packed_style: Path):
+def test_a_video_goes_on_where_it_broke_off_with_a_key_frame_on_the_same_clock(video: Path, packed_style: Path):
     server = Server(10_000, None, pause_seconds=1.0)
-    report = run(film, server.url, packed_style)
+    report = run(video, server.url, packed_style)
     server.join()
     before, after = (packets_of(data) for data in server.received)
     assert report.frames_out == 200
@@ -117,15 +117,15 @@ def test_a_film_goes_on_where_it_broke_off_with_a_key_frame_on_the_same_clock(fi
     assert before[-1][0] < after[0][0] < before[-1][0] + 3
     assert all(later > one for one, later in pairwise(time for time, _ in after))
     assert packets_of(server.received[1], "audio")
-    # It took the film's time and that of the break: it was not hurried through.
+    # It took the video's time and that of the break: it was not hurried through.
     assert report.elapsed_seconds > 8.5
 
 
 def test_a_server_that_stays_away_is_one_line_and_an_exit_code(
-    film: Path, packed_style: Path, capsys: pytest.CaptureFixture[str]
+    video: Path, packed_style: Path, capsys: pytest.CaptureFixture[str]
 ):
     server = Server(8_000)
-    code = main([str(film), f"{server.url}?key=S3cret", "--style", str(packed_style), "--quiet", "--reconnect", "1"])
+    code = main([str(video), f"{server.url}?key=S3cret", "--style", str(packed_style), "--quiet", "--reconnect", "1"])
     said = capsys.readouterr().err.splitlines()
     assert code == OutputError.exit_code
     # What another test left behind on the root logger may have its say; of the command there is one line.
@@ -134,26 +134,26 @@ def test_a_server_that_stays_away_is_one_line_and_an_exit_code(
     assert "S3cret" not in "".join(said)
 
 
-def test_without_patience_the_first_break_is_the_end(film: Path, packed_style: Path):
+def test_without_patience_the_first_break_is_the_end(video: Path, packed_style: Path):
     server = Server(8_000, None)
     with pytest.raises(OutputError, match="cannot be written"):
-        run(film, server.url, packed_style, patience=0)
+        run(video, server.url, packed_style, patience=0)
 
 
-def test_a_server_that_was_never_there_is_not_looked_for(film: Path, packed_style: Path):
+def test_a_server_that_was_never_there_is_not_looked_for(video: Path, packed_style: Path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     began = time.monotonic()
     with pytest.raises(OutputError, match="refused"):
-        run(film, url, packed_style, patience=300)
+        run(video, url, packed_style, patience=300)
     assert time.monotonic() - began < 100
 
 
 @contextmanager
-def station(film: Path) -> Iterator[str]:
-    """Sends a film in real time to one caller, again and again, as a camera does."""
+def station(video: Path) -> Iterator[str]:
+    """Sends a video in real time to one caller, again and again, as a camera does."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        command = ["ffmpeg", "-loglevel", "error", "-re", "-stream_loop", "-1", "-i", str(film), "-c", "copy"]
+        command = ["ffmpeg", "-loglevel", "error", "-re", "-stream_loop", "-1", "-i", str(video), "-c", "copy"]
         sender = subprocess.Popen([*command, "-f", "mpegts", "pipe:1"], stdout=subprocess.PIPE)
 
         def send() -> None:
@@ -175,9 +175,9 @@ def station(film: Path) -> Iterator[str]:
 
 
 @needs_ffmpeg
-def test_frames_of_a_live_source_are_dropped_meanwhile_and_its_time_goes_on(film: Path, packed_style: Path):
+def test_frames_of_a_live_source_are_dropped_meanwhile_and_its_time_goes_on(video: Path, packed_style: Path):
     server = Server(20_000, 20_000, pause_seconds=2.0)
-    with station(film) as source, Conversion(source, server.url, ConversionOptions(style=packed_style)) as conversion:
+    with station(video) as source, Conversion(source, server.url, ConversionOptions(style=packed_style)) as conversion:
         runner = threading.Thread(target=conversion.run)
         runner.start()
         server.join()
@@ -194,11 +194,11 @@ def test_frames_of_a_live_source_are_dropped_meanwhile_and_its_time_goes_on(film
 
 @posix
 @needs_ffmpeg
-@pytest.mark.parametrize(("live", "code"), [(False, 130), (True, 0)], ids=["a film", "a live source"])
-def test_ctrl_c_ends_the_search_at_once(film: Path, packed_style: Path, live: bool, code: int):
+@pytest.mark.parametrize(("live", "code"), [(False, 130), (True, 0)], ids=["a video", "a live source"])
+def test_ctrl_c_ends_the_search_at_once(video: Path, packed_style: Path, live: bool, code: int):
     server = Server(8_000)
-    with station(film) as source:
-        command = [sys.executable, "-m", "animevid", source if live else str(film), server.url, "--reconnect", "600"]
+    with station(video) as source:
+        command = [sys.executable, "-m", "animevid", source if live else str(video), server.url, "--reconnect", "600"]
         process = subprocess.Popen([*command, "--style", str(packed_style)], stderr=subprocess.PIPE, text=True)
         assert process.stderr is not None
         while "looking for it again" not in process.stderr.readline():
@@ -211,11 +211,11 @@ def test_ctrl_c_ends_the_search_at_once(film: Path, packed_style: Path, live: bo
     assert ("stopped before the end" in rest) is not live
 
 
-def test_a_silent_server_does_not_stop_the_search_nor_what_else_happens_here(packed_style: Path, film: Path):
+def test_a_silent_server_does_not_stop_the_search_nor_what_else_happens_here(packed_style: Path, video: Path):
     """It takes the call and says nothing, as one that hangs: PyAV would wait without end, holding Python's lock."""
-    with socket.create_server(("127.0.0.1", 0)) as silent, VideoSource(film) as template:
+    with socket.create_server(("127.0.0.1", 0)) as silent, VideoSource(video) as template:
         over = threading.Event()
-        url = f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/film"
+        url = f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/video"
         sink = open_sink(url, template=template, settings=OutputOptions(), should_stop=over.is_set)
         threading.Timer(0.5, over.set).start()
         with pytest.raises(OutputError):
@@ -232,7 +232,7 @@ def test_pyav_waits_for_a_silent_server_without_end_before_19():
         "output.start_encoding()\n"
     )
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        command = [sys.executable, "-c", program, f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/film"]
+        command = [sys.executable, "-c", program, f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/video"]
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
             connection, _ = silent.accept()
@@ -249,9 +249,9 @@ def test_pyav_waits_for_a_silent_server_without_end_before_19():
             process.wait()
 
 
-@pytest.mark.parametrize("should_stop", [True, False], ids=["ended by its user", "at the end of the film"])
-def test_a_break_in_the_last_words_is_an_error_only_to_whoever_has_not_ended_it(film: Path, should_stop: bool):
-    with VideoSource(film) as template:
+@pytest.mark.parametrize("should_stop", [True, False], ids=["ended by its user", "at the end of the video"])
+def test_a_break_in_the_last_words_is_an_error_only_to_whoever_has_not_ended_it(video: Path, should_stop: bool):
+    with VideoSource(video) as template:
         sink = to_nobody(template, drops=True, should_stop=lambda: should_stop)
         sink.write(next(iter(template)))
         sink._current.finish = lambda: break_off(sink._current)  # type: ignore[method-assign]
@@ -264,10 +264,10 @@ def test_a_break_in_the_last_words_is_an_error_only_to_whoever_has_not_ended_it(
                 sink.finish()
 
 
-def test_time_is_given_anew_only_after_a_connection_that_lasted(film: Path):
+def test_time_is_given_anew_only_after_a_connection_that_lasted(video: Path):
     """On a clock of its own: breaks 10 s apart, each with its own patience, and breaks 1 s apart, which share one."""
     clock = [100.0]
-    with VideoSource(film) as template:
+    with VideoSource(video) as template:
         sink = to_nobody(
             template,
             drops=False,
@@ -289,9 +289,9 @@ def test_time_is_given_anew_only_after_a_connection_that_lasted(film: Path):
 
 
 @needs_ffmpeg
-def test_an_rtmp_server_that_is_killed_and_started_again_gets_the_rest(film: Path, packed_style: Path, tmp_path: Path):
+def test_an_rtmp_server_that_is_killed_and_started_again_gets_the_rest(video: Path, packed_style: Path, tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"rtmp://127.0.0.1:{free.getsockname()[1]}/live/film"
+        url = f"rtmp://127.0.0.1:{free.getsockname()[1]}/live/video"
 
     def start(name: str) -> subprocess.Popen[bytes]:
         command = ["ffmpeg", "-loglevel", "error", "-nostdin", "-y", "-analyzeduration", "500000", "-listen", "1"]
@@ -303,7 +303,7 @@ def test_an_rtmp_server_that_is_killed_and_started_again_gets_the_rest(film: Pat
 
     def publish() -> None:
         while not reports and time.monotonic() < end:  # until it listens
-            with Conversion(film, url, ConversionOptions(style=packed_style)) as conversion, suppress(OutputError):
+            with Conversion(video, url, ConversionOptions(style=packed_style)) as conversion, suppress(OutputError):
                 reports.append(conversion.run(on_progress=lambda now: frames_sent.append(now.frames_done)))
             time.sleep(0.2)
 

@@ -23,10 +23,10 @@ from animevid.run.conversion import Conversion
 
 
 class BrokenStation:
-    """Sends a film to each of the first ``times`` callers and hangs up after it; then it is gone."""
+    """Sends a video to each of the first ``times`` callers and hangs up after it; then it is gone."""
 
-    def __init__(self, film: Path, *, times: int) -> None:
-        self._data = film.read_bytes()
+    def __init__(self, video: Path, *, times: int) -> None:
+        self._data = video.read_bytes()
         self._times = times
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"tcp://127.0.0.1:{self._listening.getsockname()[1]}"
@@ -42,12 +42,12 @@ class BrokenStation:
 
 
 @pytest.fixture
-def film(make_clip: Callable[..., Path]) -> Path:
+def video(make_clip: Callable[..., Path]) -> Path:
     return make_clip("station.ts", frames=10, audio_codec="aac")
 
 
-def test_a_stream_that_comes_back_goes_on_in_the_same_output(film: Path, packed_style: Path, tmp_path: Path):
-    station = BrokenStation(film, times=2)
+def test_a_stream_that_comes_back_goes_on_in_the_same_output(video: Path, packed_style: Path, tmp_path: Path):
+    station = BrokenStation(video, times=2)
     options = ConversionOptions(style=packed_style, reconnect_seconds=1.2)
     with Conversion(station.url, tmp_path / "out.mp4", options) as conversion:
         report = conversion.run()
@@ -60,8 +60,8 @@ def test_a_stream_that_comes_back_goes_on_in_the_same_output(film: Path, packed_
     assert all(later > one for one, later in pairwise(sound))
 
 
-def test_the_gap_lasts_as_long_as_it_did_outside(film: Path):
-    station = BrokenStation(film, times=2)
+def test_the_gap_lasts_as_long_as_it_did_outside(video: Path):
+    station = BrokenStation(video, times=2)
     with VideoSource(station.url) as first:
         source = ReconnectingSource(
             first,
@@ -77,8 +77,8 @@ def test_the_gap_lasts_as_long_as_it_did_outside(film: Path):
     assert steps.index(max(steps)) == 9
 
 
-def test_stopping_ends_the_search_at_once(film: Path):
-    station = BrokenStation(film, times=1)
+def test_stopping_ends_the_search_at_once(video: Path):
+    station = BrokenStation(video, times=1)
     stop = threading.Event()
     with VideoSource(station.url) as first:
         source = ReconnectingSource(first, lambda: VideoSource(station.url), patience_seconds=600, stop=stop)
@@ -125,10 +125,10 @@ class Connection(Source):
         pass
 
 
-def times_of_a_viewer(film: Path, *, seconds_a_frame: float, away: float) -> list[float]:
-    """Frame times of one who needs so long for each of ten frames (0.04 s of film), and finds a new connection."""
+def times_of_a_viewer(video: Path, *, seconds_a_frame: float, away: float) -> list[float]:
+    """Frame times of one who needs so long for each of ten frames (0.04 s of video), and finds a new connection."""
     clock = Clock()
-    with VideoSource(film) as template:
+    with VideoSource(video) as template:
         frames = [replace(frame, pts_seconds=Fraction(index, 25)) for index, frame in enumerate(template)]
         connections = [Connection(clock, frames, seconds_a_frame=seconds_a_frame, info=template.info) for _ in range(2)]
     again = iter(connections[1:])
@@ -149,12 +149,12 @@ def times_of_a_viewer(film: Path, *, seconds_a_frame: float, away: float) -> lis
     return [float(frame.pts_seconds) for frame in source]
 
 
-def test_who_keeps_up_sees_the_gap_as_long_as_it_was(film: Path):
-    times = times_of_a_viewer(film, seconds_a_frame=0.04, away=3.0)
+def test_who_keeps_up_sees_the_gap_as_long_as_it_was(video: Path):
+    times = times_of_a_viewer(video, seconds_a_frame=0.04, away=3.0)
     assert times[10] - times[0] == pytest.approx(10 * 0.04 + 3.0, abs=0.05)
 
 
-def test_who_reads_slower_than_the_station_sends_is_on_its_clock_again_after_a_break(film: Path):
+def test_who_reads_slower_than_the_station_sends_is_on_its_clock_again_after_a_break(video: Path):
     # Ten frames in ten seconds: the station left and was back long before the last of them was read.
-    times = times_of_a_viewer(film, seconds_a_frame=1.0, away=0.5)
+    times = times_of_a_viewer(video, seconds_a_frame=1.0, away=0.5)
     assert times[10] - times[0] == pytest.approx(10 * 1.0 + 0.5, abs=0.05)

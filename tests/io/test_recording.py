@@ -38,8 +38,8 @@ def test_sound_that_changes_its_rate_and_channels_keeps_its_pitch_and_place(tmp_
             sound = hum(500, 16_000, "mono", "fltp") if tenth < 10 else hum(1000, 44_100, "stereo", "s16")
             recorder.offer_sound(sound, 100 + (tenth + 1) / 10)
         recorder.finish()
-    with av.open(str(path)) as film:
-        parts = [(part.time, part.to_ndarray()[0]) for part in film.decode(audio=0)]
+    with av.open(str(path)) as container:
+        parts = [(part.time, part.to_ndarray()[0]) for part in container.decode(audio=0)]
     moments = [moment for moment, _ in parts]
     assert moments == sorted(moments)
     assert moments[-1] + len(parts[-1][1]) / 48000 == pytest.approx(2, abs=0.1)
@@ -58,8 +58,8 @@ def test_frames_of_another_size_are_fitted_into_the_first_ones_with_bars(tmp_pat
         for index, planes in enumerate([grey(48, 96), grey(48, 96), grey(96, 96, 200), grey(96, 192, 200)]):
             recorder.write(Frame.captured(planes, index, 100 + index / 30))
         assert recorder.finish().frames_written == 4
-    with av.open(str(path)) as film:
-        shown = [frame.to_ndarray(format="gray").astype(int) for frame in film.decode(video=0)]
+    with av.open(str(path)) as container:
+        shown = [frame.to_ndarray(format="gray").astype(int) for frame in container.decode(video=0)]
     assert {frame.shape for frame in shown} == {(48, 96)}
     square, large = shown[2:]
     assert square[:, :20].max() < 40  # a camera that was turned: bars, nothing stretched

@@ -82,7 +82,7 @@ def test_each_search_for_a_server_that_was_there_begins_with_the_first_pause(mak
     assert sink.reconnections == backoff.resets == 2
 
 
-def test_sound_goes_on_behind_a_break_on_the_films_clock(
+def test_sound_goes_on_behind_a_break_on_the_videos_clock(
     make_clip: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip, stop = make_clip("sound.mp4", audio_codec="aac", audio_seconds=Fraction(3, 5)), threading.Event()

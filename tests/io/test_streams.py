@@ -127,14 +127,14 @@ def test_a_dropped_attachment_is_said_in_one_line(make_clip, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_chapters_and_metadata_are_carried(make_clip, probe, tmp_path, suffix):
-    clip = make_clip(f"book{suffix}", chapters=CHAPTERS, metadata={"title": "A film", "artist": "Somebody"})
+    clip = make_clip(f"book{suffix}", chapters=CHAPTERS, metadata={"title": "A video", "artist": "Somebody"})
     output = tmp_path / f"out{suffix}"
     pass_through(clip, output)
     probed = probe(output)
     chapters = [(float(c["start_time"]), float(c["end_time"]), c["tags"]["title"]) for c in probed["chapters"]]
     assert chapters == [(float(start), float(end), title) for start, end, title in CHAPTERS]
     tags = {key.lower(): value for key, value in probed["format"]["tags"].items()}
-    assert (tags["title"], tags["artist"]) == ("A film", "Somebody")
+    assert (tags["title"], tags["artist"]) == ("A video", "Somebody")
 
 
 def test_chapters_of_a_cut_move_with_it(make_clip, probe, tmp_path):
@@ -188,7 +188,7 @@ def test_without_a_sink_nothing_is_kept_back(make_clip):
 def test_a_cover_image_stays_one_or_is_named_as_dropped(make_clip, tmp_path, suffix):
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed: it makes the file with a cover")
-    clip, cover = tmp_path / "film.mp4", tmp_path / "cover.png"
+    clip, cover = tmp_path / "video.mp4", tmp_path / "cover.png"
     cover.write_bytes(encode_image(read_frames(make_clip("even.mp4"))[0].planes, ".png"))
     command = ["ffmpeg", "-v", "error", "-i", str(make_clip("even.mp4")), "-i", str(cover), "-map", "0", "-map", "1"]
     subprocess.run([*command, "-c", "copy", "-disposition:v:1", "attached_pic", str(clip)], check=True)
@@ -207,19 +207,19 @@ def test_a_cover_image_stays_one_or_is_named_as_dropped(make_clip, tmp_path, suf
 
 
 def test_a_gif_as_cover_stays_one_in_matroska_and_is_no_kind_of_mp4(make_clip, tmp_path):
-    film, gif = (
-        tmp_path / "film.mkv",
+    video, gif = (
+        tmp_path / "video.mkv",
         b"GIF89a\x01\0\x01\0\x80\0\0\0\0\0\xff\xff\xff,\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0;",
     )
-    with av.open(str(make_clip("even.mp4"))) as clip, av.open(str(film), "w") as output:
+    with av.open(str(make_clip("even.mp4"))) as clip, av.open(str(video), "w") as output:
         stream = output.add_stream_from_template(clip.streams.video[0])
         output.add_attachment("cover.gif", "image/gif", gif)
         for packet in clip.demux(video=0):
             if packet.size:
                 packet.stream = stream
                 output.mux(packet)
-    assert "no cover images of this kind" in pass_through(film, tmp_path / "out.mp4").decisions[0]
-    assert pass_through(film, tmp_path / "out.mkv").decisions[0].endswith("(gif): copied")
+    assert "no cover images of this kind" in pass_through(video, tmp_path / "out.mp4").decisions[0]
+    assert pass_through(video, tmp_path / "out.mkv").decisions[0].endswith("(gif): copied")
     with VideoSource(tmp_path / "out.mkv") as source:
         assert [stream.is_cover for stream in source.info.other_streams] == [True]
 
@@ -228,7 +228,7 @@ def test_a_gif_as_cover_stays_one_in_matroska_and_is_no_kind_of_mp4(make_clip, t
 def test_a_time_code_track_does_not_stand_in_the_way(make_clip, tmp_path, suffix):
     if shutil.which("ffmpeg") is None:
         pytest.skip("ffmpeg is not installed: it makes the file with a time code")
-    clip, output = tmp_path / "film.mov", tmp_path / f"out{suffix}"
+    clip, output = tmp_path / "video.mov", tmp_path / f"out{suffix}"
     command = ["ffmpeg", "-v", "error", "-i", str(make_clip("even.mp4")), "-c", "copy", "-timecode", "01:00:00:00"]
     subprocess.run([*command, str(clip)], check=True)
     report = pass_through(clip, output)

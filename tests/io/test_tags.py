@@ -31,9 +31,9 @@ def test_a_language_is_written_in_three_letters_where_only_they_are_known(
 
 
 def test_a_language_of_two_letters_survives_mp4(make_clip: Callable[..., Path], tmp_path: Path) -> None:
-    film = tmp_path / "film.mkv"
-    film.write_bytes(make_clip("german.mkv", subtitles="subrip").read_bytes().replace(b"ger", b"de\0"))
-    pass_through(film, tmp_path / "o.mp4")
+    video = tmp_path / "video.mkv"
+    video.write_bytes(make_clip("german.mkv", subtitles="subrip").read_bytes().replace(b"ger", b"de\0"))
+    pass_through(video, tmp_path / "o.mp4")
     with av.open(str(tmp_path / "o.mp4")) as output:
         assert output.streams.subtitles[0].metadata["language"] == "deu"
 
@@ -54,8 +54,8 @@ def test_tags_that_a_container_cannot_hold_are_named_and_no_others(
         for frame in source:
             sink.write(frame)
         lines = [line for line in sink.finish().notices if "cannot hold" in line]
-    with av.open(str(target)) as film:
-        kept = {key.upper() for key in film.metadata}
+    with av.open(str(target)) as container:
+        kept = {key.upper() for key in container.metadata}
     lost = sorted(name for name in names if name not in kept)
     assert bool(lines) == bool(lost) == (suffix != ".mkv")
     assert all(f"lost: {', '.join(lost)} (" in line for line in lines)

@@ -59,9 +59,9 @@ def test_sound_that_lies_under_the_end_of_the_part_before_is_left_out() -> None:
     timeline = Timeline({0, 1}, sound={1})
     for index, moment in [(0, 0), (1, 0), (0, 40), (1, 40), (0, 80), (1, 80)]:
         assert timeline.place(Stamp(index, moment + 1000, moment + 1000, 40))
-    film = Stamp(0, 100, 100, 40)
-    assert timeline.place(film)
-    assert film.dts == 1120
+    video = Stamp(0, 100, 100, 40)
+    assert timeline.place(video)
+    assert video.dts == 1120
     assert not timeline.place(Stamp(1, 40, 40, 40))
     following = Stamp(1, 120, 120, 40)
     assert timeline.place(following)
@@ -101,8 +101,8 @@ def test_sound_of_joined_recordings_goes_on_packet_after_packet(tmp_path: Path, 
         for frame in source:
             sink.write(frame)
         sink.finish()
-    with av.open(str(target)) as film:
-        stamps = [packet.dts * packet.time_base for packet in film.demux(audio=0) if packet.dts is not None]
+    with av.open(str(target)) as container:
+        stamps = [packet.dts * packet.time_base for packet in container.demux(audio=0) if packet.dts is not None]
     steps = [later - earlier for earlier, later in itertools.pairwise(stamps)]
     assert 0.02 < min(steps) <= max(steps) < 0.06
     assert stamps[-1] > 1.9
@@ -131,14 +131,14 @@ def test_both_parts_of_a_joined_recording_are_there_in_step(shared: Path, tmp_pa
     steps = {later - earlier for earlier, later in itertools.pairwise(times)}
     assert min(steps) > 0
     assert max(steps) < Fraction(1, 5)
-    with av.open(str(target)) as film:
-        stamps = [packet.dts * packet.time_base for packet in film.demux(audio=0) if packet.dts is not None]
+    with av.open(str(target)) as container:
+        stamps = [packet.dts * packet.time_base for packet in container.demux(audio=0) if packet.dts is not None]
         assert stamps == sorted(set(stamps))
         assert abs(stamps[-1] - (times[-1] - times[0])) < Fraction(1, 8)
 
 
 @pytest.mark.shared
-def test_a_film_that_begins_between_key_frames_begins_at_the_first_key_frame(shared: Path, tmp_path: Path) -> None:
+def test_a_video_that_begins_between_key_frames_begins_at_the_first_key_frame(shared: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     with open_source(shared / "faults" / "midgop.ts") as source, open_sink(target, template=source) as sink:
         assert any("no key frame" in line for line in source.info.notices)
@@ -146,8 +146,8 @@ def test_a_film_that_begins_between_key_frames_begins_at_the_first_key_frame(sha
             assert not frame.concealed
             sink.write(frame)
         assert sink.finish().frames_written == 75
-    with av.open(str(target)) as film:
-        starts = [stream.start_time * stream.time_base for stream in film.streams]
+    with av.open(str(target)) as container:
+        starts = [stream.start_time * stream.time_base for stream in container.streams]
     assert starts[0] == 0
     assert abs(starts[1]) < Fraction(1, 20)
 
@@ -164,6 +164,6 @@ def test_sound_that_comes_late_in_a_recording_cut_out_of_a_dvd_begins_with_its_f
         for frame in source:
             sink.write(frame)
         sink.finish()
-    with av.open(str(target)) as film:
-        first = min(packet.pts * packet.time_base for packet in film.demux(audio=0) if packet.pts is not None)
+    with av.open(str(target)) as container:
+        first = min(packet.pts * packet.time_base for packet in container.demux(audio=0) if packet.pts is not None)
     assert 0 <= first < Fraction(1, 20)

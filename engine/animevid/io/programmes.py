@@ -26,24 +26,24 @@ def has_variants(format_name: str) -> bool:
     return format_name.split(",")[0] in _ADAPTIVE
 
 
-def best_variant(films: Sequence[VideoStream]) -> VideoStream:
+def best_variant(videos: Sequence[VideoStream]) -> VideoStream:
     """The largest of several variants; among equals the one with the highest frame rate."""
-    return max(films, key=lambda stream: ((stream.width or 0) * (stream.height or 0), _rate(stream), -stream.index))
+    return max(videos, key=lambda stream: ((stream.width or 0) * (stream.height or 0), _rate(stream), -stream.index))
 
 
-def strangers(streams: Sequence[Stream], film: VideoStream, *, format_name: str, path: Path | None) -> dict[int, str]:
-    """Stream index -> reason, for streams that do not belong to ``film``.
+def strangers(streams: Sequence[Stream], video: VideoStream, *, format_name: str, path: Path | None) -> dict[int, str]:
+    """Stream index -> reason, for streams that do not belong to ``video``.
 
     Args:
         streams: the container's ``av`` streams.
-        film: the stream whose frames are taken.
+        video: the stream whose frames are decoded.
         format_name: FFmpeg's demuxer.
         path: the local file, if there is one; programmes are read from it.
     """
     if has_variants(format_name):
-        return dict(_other_variants(streams, film))
+        return dict(_other_variants(streams, video))
     if format_name == "mpegts" and path is not None:
-        own = [pids for pids in programmes(path) if film.id in pids]
+        own = [pids for pids in programmes(path) if video.id in pids]
         if own:
             everything = set[int]().union(*programmes(path))
             mine = set[int]().union(*own)
@@ -53,18 +53,18 @@ def strangers(streams: Sequence[Stream], film: VideoStream, *, format_name: str,
                 if stream.id in everything and stream.id not in mine
             }
     # An AVIF or HEIC image sequence has a still image for viewers without video: an item, not a track.
-    reason = "it is the still image of the film"
-    others = (stream for stream in streams if stream.type == "video" and stream.index != film.index)
-    is_mov = format_name.startswith("mov,") and film.duration is not None
+    reason = "it is the still image of the video"
+    others = (stream for stream in streams if stream.type == "video" and stream.index != video.index)
+    is_mov = format_name.startswith("mov,") and video.duration is not None
     return {each.index: reason for each in others if is_mov and each.duration is None and each.frames == 1}
 
 
-def _other_variants(streams: Sequence[Stream], film: VideoStream) -> Iterator[tuple[int, str]]:
-    reason = "it belongs to another variant of the film"
-    own = film.metadata.get("variant_bitrate"), _group(streams, film)
+def _other_variants(streams: Sequence[Stream], video: VideoStream) -> Iterator[tuple[int, str]]:
+    reason = "it belongs to another variant of the video"
+    own = video.metadata.get("variant_bitrate"), _group(streams, video)
     taken: dict[tuple[str | None, str | None], Stream] = {}
     for stream in streams:
-        if stream.index == film.index:
+        if stream.index == video.index:
             continue
         if stream.type == "video":
             yield stream.index, reason
@@ -99,19 +99,19 @@ def programmes(path: Path) -> list[set[int]]:
     return list(found.values())
 
 
-def successors(streams: Iterable[Stream], film: VideoStream, *, path: Path) -> dict[int, int]:
-    """Index -> index of the stream that it goes on, where recordings with different PIDs were joined.
+def successors(streams: Iterable[Stream], video: VideoStream, *, path: Path) -> dict[int, int]:
+    """Index -> index of the stream that it continues, where recordings with different PIDs were joined.
 
-    A joined recording's programme map appears when that of ``film`` has appeared for the last time. Its first video
-    goes on the film, its sounds go on those of the film's programme, in order.
+    A joined recording's programme map appears when that of ``video`` has appeared for the last time. Its first video
+    stream continues ``video``; its audio streams continue those of ``video``'s programme, in order.
 
     Args:
         streams: the container's ``av`` streams.
-        film: the stream whose frames are taken.
-        path: an MPEG transport stream, of which beginning and end are looked at.
+        video: the stream whose frames are decoded.
+        path: an MPEG transport stream; its beginning and end are read.
     """
     maps = [*_programme_maps(_beginning(path)), *_programme_maps(_end(path))]
-    own = [at for at, (_, pids) in enumerate(maps) if film.id in pids]
+    own = [at for at, (_, pids) in enumerate(maps) if video.id in pids]
     if not own:
         return {}
     number, pids = maps[own[-1]]
@@ -124,7 +124,7 @@ def successors(streams: Iterable[Stream], film: VideoStream, *, path: Path) -> d
     found: dict[int, int] = {}
     for later, listed in maps[own[-1] + 1 :]:
         if before.isdisjoint(listed) and (later == number or len(own) > 1):
-            found.update(zip(of_kind(listed, "video")[:1], (film.index,), strict=False))
+            found.update(zip(of_kind(listed, "video")[:1], (video.index,), strict=False))
             found.update(zip(of_kind(listed, "audio"), of_kind(pids, "audio"), strict=False))
     return found
 

@@ -55,7 +55,7 @@ class Sink(ABC):
     @property
     def why_not_joined(self) -> str | None:
         """Why coded segments cannot be joined to this output, in a few words; ``None`` if they can."""
-        return "only a film in one file can be joined"
+        return "only a video in one file can be joined"
 
     @property
     def encodes_on_device(self) -> bool:

@@ -122,7 +122,7 @@ class Source(ABC):
         Raises:
             UsageError: it cannot be read that way.
         """
-        raise UsageError(f"path = {redacted(self.spec)!r} is read frame by frame only: give a film in a file")
+        raise UsageError(f"path = {redacted(self.spec)!r} can only be read frame by frame: give a video file")
 
     @property
     def is_finite(self) -> bool:

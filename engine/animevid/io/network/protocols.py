@@ -217,7 +217,7 @@ def input_error(spec: Spec, error: Exception) -> InputError:
     """FFmpeg's error when reading ``spec``, as one line with a remedy."""
     name = redacted(spec)
     if local_path(spec).suffix.lower() == ".mpd" and not _reads("dash"):
-        return InputError(f"path = {name!r} is DASH, which this FFmpeg does not read: give the film's .m3u8 or file")
+        return InputError(f"path = {name!r} is DASH, which this FFmpeg does not read: give the video's .m3u8 or file")
     if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
         return InputError(
             f"path = {name!r} is not a video, image or GIF that FFmpeg can read, or it is cut off: check the file"

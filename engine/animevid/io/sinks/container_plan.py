@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: A video-on-demand playlist (RFC 8216) with independently decodable segments of about this many seconds.
 PLAYLIST_OPTIONS = {"hls_time": "6", "hls_playlist_type": "vod", "hls_flags": "independent_segments"}
 #: No encoder reorders frames over this many ticks.
-_TICKS_OF_NO_FILM = 1 << 32
+_IMPLAUSIBLE_TICKS = 1 << 32
 #: Maximum distance of key frames in a published stream: a new viewer waits for the next one.
 _MAX_WAIT_TO_TUNE_IN = Fraction(2)
 
@@ -175,7 +175,7 @@ def check_size(frame: Frame, frame_format: FrameFormat) -> None:
 def correct_decoding_times(packets: Iterable[MediaPacket]) -> None:
     """Repair absurd decoding times in an encoder's packets: x265 leaves them uninitialized in very short videos."""
     for packet in packets:
-        if packet.dts is not None and packet.pts is not None and not 0 <= packet.pts - packet.dts < _TICKS_OF_NO_FILM:
+        if packet.dts is not None and packet.pts is not None and not 0 <= packet.pts - packet.dts < _IMPLAUSIBLE_TICKS:
             packet.dts = packet.pts
 
 

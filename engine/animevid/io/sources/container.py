@@ -28,7 +28,7 @@ from animevid.io.pyav import time_base_of, to_fraction
 from animevid.io.side_data import captions_of
 from animevid.io.source import Source, SourceInfo
 from animevid.io.sources.cut import Cut
-from animevid.io.sources.joins import FilmDecoder, Joins
+from animevid.io.sources.joins import Joins, VideoDecoder
 from animevid.io.sources.opening import choose_stream, crop_of, open_decoder
 from animevid.io.sources.packet_reader import PacketReader, from_first_key
 from animevid.io.sources.stream_facts import container_colour, describe_source
@@ -129,7 +129,7 @@ class VideoSource(Source):
                 self._container.streams[index].discard = Discard.all  # not even fetched
             self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
             # One thread feeds NVDEC; each further one would delay by a frame.
-            self._decoder = FilmDecoder(open_decoder(self._stream, 1 if on_device else threads), self._joins)
+            self._decoder = VideoDecoder(open_decoder(self._stream, 1 if on_device else threads), self._joins)
             self._time_base = time_base_of(self._stream)
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
             self._sound = self._joins.sound(self._strangers)

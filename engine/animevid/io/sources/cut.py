@@ -34,7 +34,7 @@ class Cut:
             raise UsageError(f"end = {float(end)} s must lie after start = {float(start)} s")
         self.start, self.end = start, end
         #: The beginning of the source and of the cut, on the source's clock.
-        self.film_seconds = self.origin_seconds = Fraction(0)
+        self.source_start_seconds = self.origin_seconds = Fraction(0)
         self._begins_late = False
 
     @property
@@ -45,16 +45,16 @@ class Cut:
     @property
     def end_seconds(self) -> Fraction | None:
         """The end of the cut on the source's clock."""
-        return None if self.end is None else self.end + self.film_seconds
+        return None if self.end is None else self.end + self.source_start_seconds
 
     def start_ticks(self, time_base: Fraction) -> int | None:
         """The start of the cut in ticks of ``time_base``; ``None``: from the beginning."""
-        return None if self.start is None else ticks_from_seconds(self.start + self.film_seconds, time_base)
+        return None if self.start is None else ticks_from_seconds(self.start + self.source_start_seconds, time_base)
 
     def begin_at(self, seconds: Fraction) -> None:
         """Let the source begin at ``seconds`` on its clock; earlier packets are dropped."""
         self._begins_late = True
-        self.film_seconds = self.origin_seconds = seconds
+        self.source_start_seconds = self.origin_seconds = seconds
 
     def seek(self, container: MediaInput, stream: Stream, *, time_base: Fraction, beside: Sequence[Stream]) -> None:
         """Seek to the key frame of ``stream`` before the start; ``beside`` are streams that may begin earlier.
@@ -65,8 +65,8 @@ class Cut:
         if container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS:
             known = [(each.start_time, to_fraction(each.time_base)) for each in (stream, *beside)]
             starts = [start * base for start, base in known if start is not None and base]
-            self.film_seconds = min(starts, default=Fraction(0))
-        self.origin_seconds = self.film_seconds
+            self.source_start_seconds = min(starts, default=Fraction(0))
+        self.origin_seconds = self.source_start_seconds
         if self.start is None:
             return
         if self.start < 0:
@@ -74,7 +74,7 @@ class Cut:
         if container.duration is not None and self.start >= container.duration * MICROSECOND:
             length = container.duration / 1_000_000
             raise UsageError(f"start = {float(self.start)} s lies after the end of the file ({length:.3f} s)")
-        self.origin_seconds = self.start + self.film_seconds
+        self.origin_seconds = self.start + self.source_start_seconds
         if self.start > 0:
             try:
                 container.seek(ticks_from_seconds(self.origin_seconds, time_base), stream=stream, backward=True)

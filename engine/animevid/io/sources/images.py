@@ -172,7 +172,7 @@ def _in_srgb(planes: PlanesYUV420, tags: PhotoTags) -> tuple[PlanesYUV420, str |
 
 
 class ImageSource(Source):
-    """One image, or several as the frames of a film at ``rate`` frames per second.
+    """One image, or several as the frames of a video at ``rate`` frames per second.
 
     ``spec`` is a file, a folder (its images in natural order: 2 before 10; other files are ignored) or a glob.
     A file that cannot be read is an error if it is the only one; among several it is skipped and counted as concealed.

@@ -43,19 +43,19 @@ class Joins:
 
     Args:
         container: the open PyAV container.
-        film: the video stream whose frames are decoded.
+        video: the video stream whose frames are decoded.
         path: the local file; ``None`` for other inputs.
     """
 
-    def __init__(self, container: MediaInput, film: VideoStream, *, path: Path | None) -> None:
+    def __init__(self, container: MediaInput, video: VideoStream, *, path: Path | None) -> None:
         self._is_followed = container.format.name == "mpegts"
-        self._streams, self._film, self._path = container.streams, film.index, path
+        self._streams, self._video_index, self._path = container.streams, video.index, path
         #: Times in notices are relative to this one.
         self.origin_seconds = Fraction(0)
         #: Index of a stream -> index of the earlier stream that it continues.
         self.successors: dict[int, int] = {}
         if self._is_followed and path is not None:
-            self.successors = successors(container.streams, film, path=path)
+            self.successors = successors(container.streams, video, path=path)
         self._opened = {
             stream.index: stream.codec_context.codec.canonical_name
             for stream in container.streams
@@ -84,9 +84,9 @@ class Joins:
         return [each for each in self.streams if each.type == "audio" and each.index not in strangers]
 
     @property
-    def film_codec(self) -> str | None:
+    def video_codec(self) -> str | None:
         """FFmpeg's name of the video's current codec; ``None`` in files whose codec cannot change."""
-        return self._now.get(self._film)
+        return self._now.get(self._video_index)
 
     def follow(self, packet: MediaPacket) -> bool:
         """Assign the packet to the earlier stream if its stream continues one; false for a packet that comes too late.
@@ -117,8 +117,8 @@ class Joins:
         opened = self._opened.get(index)
         if opened is None:
             return True
-        is_film = index == self._film
-        if parts != self._parts or (is_film and packet.is_keyframe):
+        is_video = index == self._video_index
+        if parts != self._parts or (is_video and packet.is_keyframe):
             self._parts = parts
             self._unsure.update(self._opened)
         mask, value = _SYNC_WORDS.get(self._now[index], (0, 0))
@@ -131,15 +131,15 @@ class Joins:
             self._now[index] = codec or self._now[index]
         stamp = packet.pts if packet.pts is not None else packet.dts
         seconds = None if stamp is None else stamp * packet.time_base - self.origin_seconds
-        if is_film and seconds is not None:
+        if is_video and seconds is not None:
             self._last_seconds = seconds
         codec = self._now[index]
         if codec == opened:
             return True
-        is_decoded = is_film and av.Codec(codec, "r").type == "video"
+        is_decoded = is_video and av.Codec(codec, "r").type == "video"
         if (index, codec) not in self._lines:
             self._lines[index, codec] = (
-                f"the {'video' if is_film else f'sound of stream {index}'} is {codec} in place of {opened}"
+                f"the {'video' if is_video else f'sound of stream {index}'} is {codec} in place of {opened}"
                 f"{'' if seconds is None else f' from {max(0.0, float(seconds)):.2f} s on'} (recordings joined?): "
                 + ("each part is decoded as what it is" if is_decoded else "that part of it is left out")
             )
@@ -151,7 +151,9 @@ class Joins:
         if late:
             pids = ", ".join(map(str, sorted(late)))
             at = (
-                "" if self._last_seconds is None else f"; the film's last frame is at {float(self._last_seconds):.2f} s"
+                ""
+                if self._last_seconds is None
+                else f"; the video's last frame is at {float(self._last_seconds):.2f} s"
             )
             self._lines[-1, ""] = (
                 f"what begins late in the file is left out (recordings joined?): streams with PID {pids}, which its "
@@ -176,7 +178,7 @@ def codec_now(stream: Stream) -> str | None:
     return rest.split(b"\n")[0].decode() if found else None
 
 
-class FilmDecoder:
+class VideoDecoder:
     """Decodes a video, with a new decoder for each part that has another codec.
 
     Args:
@@ -186,7 +188,7 @@ class FilmDecoder:
 
     def __init__(self, decoder: av.VideoCodecContext, joins: Joins) -> None:
         self._decoder, self._joins = decoder, joins
-        self._codec = joins.film_codec
+        self._codec = joins.video_codec
         self._waits_for_key = False
 
     def decode(self, packet: MediaPacket | None) -> list[av.VideoFrame]:
@@ -195,7 +197,7 @@ class FilmDecoder:
         Raises:
             av.FFmpegError: the packet cannot be decoded.
         """
-        codec = self._joins.film_codec
+        codec = self._joins.video_codec
         frames: list[av.VideoFrame] = []
         if packet is not None and codec is not None and codec != self._codec:
             frames.extend(self._decoder.decode(None))

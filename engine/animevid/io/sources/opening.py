@@ -31,17 +31,17 @@ def choose_stream(container: MediaInput, index: int | None, *, name: str) -> Vid
         InputError, UnsupportedInputError: no video stream, or none that can be decoded.
     """
     streams = container.streams
-    films = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
+    videos = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]
     if index is not None:
         chosen = next((stream for stream in streams.video if stream.index == index), None)
         if chosen is None:
             known = ", ".join(str(stream.index) for stream in streams.video) or "none"
             raise UsageError(f"stream_index = {index} is not a video stream of this file: it has {known}")
-    elif films:
+    elif videos:
         best = streams.best("video")
-        chosen = next((film for film in films if best is not None and film.index == best.index), films[0])
+        chosen = next((film for film in videos if best is not None and film.index == best.index), videos[0])
         if has_variants(container.format.name):
-            chosen = best_variant(films)
+            chosen = best_variant(videos)
     else:
         kinds = ", ".join(sorted({stream.type for stream in streams})) or "nothing"
         raise InputError(f"path = {name!r} has no video stream (it has {kinds}): give a video or an image")

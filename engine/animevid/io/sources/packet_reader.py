@@ -41,8 +41,8 @@ class PacketReader:
         self.is_closed = False
         self.read_error: str | None = None
 
-    def packets(self, film: VideoStream, timeline: Timeline, joins: Joins) -> Iterator[MediaPacket]:
-        """The packets that ``joins`` takes, with times from ``timeline``; ``film``'s index is checked at the end."""
+    def packets(self, video: VideoStream, timeline: Timeline, joins: Joins) -> Iterator[MediaPacket]:
+        """The packets that ``joins`` takes, with times from ``timeline``; ``video``'s index is checked at the end."""
         packets, has_begun = self._container.demux(), False
         while not self.is_closed:
             try:
@@ -56,7 +56,7 @@ class PacketReader:
                 log.log(logging.WARNING if has_begun else logging.DEBUG, "reading stops early: %s", self.read_error)
                 return
             if packet is None:
-                self._note_cut_off(film)
+                self._note_cut_off(video)
                 joins.note_end()
                 return
             if not packet.size:  # PyAV's own flush packets, which belong to no stream
@@ -73,12 +73,12 @@ class PacketReader:
         with self._reading:  # FFmpeg's structures must not be freed during a read
             self._container.close()
 
-    def _note_cut_off(self, film: VideoStream) -> None:
+    def _note_cut_off(self, video: VideoStream) -> None:
         """Set ``read_error`` if the container's index points beyond the end of the file."""
         with self._reading:
-            if self.is_closed or not is_local_file(self._spec) or not len(film.index_entries):
+            if self.is_closed or not is_local_file(self._spec) or not len(video.index_entries):
                 return
-            entries = film.index_entries
+            entries = video.index_entries
             last, size = entries[len(entries) - 1], self._container.size
         if 0 < size < last.pos + last.size:
             self.read_error = f"path = {redacted(self._spec)!r} is cut off: its last frames are missing"

@@ -1,4 +1,4 @@
-"""A film's frame is the same image as JPEG and as PNG: video's limited range is expanded for both."""
+"""A frame is the same image as JPEG and as PNG: the limited range of video is expanded for both."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def rgb_of(data: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("matrix", [1, 5])
-def test_a_films_frame_is_no_paler_as_jpeg_than_as_png(make_clip: Callable[..., Path], matrix: int) -> None:
-    clip = make_clip("film.mp4", width=128, height=96, frames=2, matrix=matrix)
+def test_a_videos_frame_is_no_paler_as_jpeg_than_as_png(make_clip: Callable[..., Path], matrix: int) -> None:
+    clip = make_clip("video.mp4", width=128, height=96, frames=2, matrix=matrix)
     with open_source(clip) as source:
         planes = next(iter(source)).planes
         png = rgb_of(encode_image(planes, ".png"))
