@@ -36,17 +36,17 @@ def test_a_split_at_0_3_shows_the_original_on_three_tenths(
 
 
 @pytest.mark.parametrize("words", [["--progress", "json"], ["--json"]], ids=" ".join)
-def test_json_does_not_go_into_the_film(
+def test_json_does_not_go_into_the_video(
     make_clip: Callable[..., Path], packed_style: Path, tmp_path: Path, words: list[str]
 ) -> None:
     clip = make_clip("even.mp4")
     command = [sys.executable, "-m", "animevid", clip, "-", "--style", packed_style, "--format", "matroska", *words]
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    film = tmp_path / "o.mkv"
-    film.write_bytes(done.stdout)
+    video = tmp_path / "o.mkv"
+    video.write_bytes(done.stdout)
     assert done.stdout.startswith(b"\x1a\x45\xdf\xa3")
-    assert len(read_frames(film)) == 10
+    assert len(read_frames(video)) == 10
     events = [json.loads(line) for line in done.stderr.splitlines()]
     assert events[-1]["frames_out"] == 10
 
@@ -75,7 +75,7 @@ def test_the_shape_on_the_screen_stays_whatever_the_size(
         assert Fraction(info.display_width, info.display_height) * info.sample_aspect_ratio == shape
 
 
-def test_a_film_to_webp_names_is_images(make_clip: Callable[..., Path], packed_style: Path, tmp_path: Path) -> None:
+def test_a_video_to_webp_names_is_images(make_clip: Callable[..., Path], packed_style: Path, tmp_path: Path) -> None:
     clip = make_clip("even.mp4")
     assert main([str(clip), str(tmp_path / "%03d.webp"), "--style", str(packed_style), "--quiet"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{n:03d}.webp" for n in range(1, 11)]

@@ -109,12 +109,12 @@ def test_a_preview_after_the_end_is_refused_and_an_image_is_not_replaced(clip, p
 
 
 def test_a_dry_run_estimates_time_and_size_from_ten_frames(packed_style, tmp_path, capfd):
-    film = write_clip(tmp_path / "film.mp4", frames=100, audio=False)
-    assert _run(film, tmp_path / "out.mp4", "--style", packed_style, "--dry-run") == 0
+    video = write_clip(tmp_path / "video.mp4", frames=100, audio=False)
+    assert _run(video, tmp_path / "out.mp4", "--style", packed_style, "--dry-run") == 0
     (line,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("about:")]
-    assert os.listdir(tmp_path) == ["film.mp4"]
-    with Conversion(film, tmp_path / "out.mp4", ConversionOptions(packed_style)) as conversion:
-        found = estimate(film, tmp_path / "out.mp4", conversion)
+    assert os.listdir(tmp_path) == ["video.mp4"]
+    with Conversion(video, tmp_path / "out.mp4", ConversionOptions(packed_style)) as conversion:
+        found = estimate(video, tmp_path / "out.mp4", conversion)
         size = conversion.run() and (tmp_path / "out.mp4").stat().st_size
     assert re.fullmatch(r"about:   \d+:\d\d of work, \d+\.\d MB \(from ten frames\)", line)
     assert size * 0.7 < found.size_bytes < size * 1.4

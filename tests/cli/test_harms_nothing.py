@@ -26,20 +26,20 @@ def clip(tmp_path_factory):
     return write_clip(tmp_path_factory.mktemp("harm") / "mine.mp4", frames=6)
 
 
-@pytest.mark.parametrize("arguments", [["{film}", "--demo", "-y"], ["{film}", "-y", "--demo", "{film}"]])
-def test_the_demo_never_replaces_a_film_that_was_named_as_input(clip, tmp_path, arguments, capfd):
-    film = Path(shutil.copy(clip, tmp_path))
-    before = film.read_bytes()
-    assert _run(*(argument.format(film=film) for argument in arguments)) == 2
+@pytest.mark.parametrize("arguments", [["{video}", "--demo", "-y"], ["{video}", "-y", "--demo", "{video}"]])
+def test_the_demo_never_replaces_a_video_that_was_named_as_input(clip, tmp_path, arguments, capfd):
+    video = Path(shutil.copy(clip, tmp_path))
+    before = video.read_bytes()
+    assert _run(*(argument.format(video=video) for argument in arguments)) == 2
     assert "--demo" in capfd.readouterr().err
-    assert film.read_bytes() == before
+    assert video.read_bytes() == before
 
 
 def test_frames_are_written_into_the_current_folder_beside_other_files(clip, packed_style, tmp_path, monkeypatch):
-    film = Path(shutil.copy(clip, tmp_path))
+    video = Path(shutil.copy(clip, tmp_path))
     monkeypatch.chdir(tmp_path)
     assert _run("mine.mp4", "f%04d.png", "--style", packed_style) == 0
-    assert sorted(os.listdir()) == [*(f"f{number:04d}.png" for number in range(1, 7)), film.name]
+    assert sorted(os.listdir()) == [*(f"f{number:04d}.png" for number in range(1, 7)), video.name]
 
 
 def test_a_pattern_replaces_no_frame_unless_it_is_told_to(clip, packed_style, tmp_path, monkeypatch, capfd):
@@ -161,16 +161,16 @@ def test_drawings_never_replace_their_photos(tree, packed_style, source, capfd):
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_what_stays_out_beside_films_is_told(clip, packed_style, tmp_path, monkeypatch, capfd):
+def test_what_stays_out_beside_videos_is_told(clip, packed_style, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    Path("films/more").mkdir(parents=True)
-    shutil.copy(clip, "films")
-    cv2.imwrite("films/photo.jpg", moving_frame(0))
-    assert _run("films", "out", "--style", packed_style, "--strict") == 3
-    assert "films/more' is inside the folder and not entered: --recursive" in capfd.readouterr().err
+    Path("videos/more").mkdir(parents=True)
+    shutil.copy(clip, "videos")
+    cv2.imwrite("videos/photo.jpg", moving_frame(0))
+    assert _run("videos", "out", "--style", packed_style, "--strict") == 3
+    assert "videos/more' is inside the folder and not entered: --recursive" in capfd.readouterr().err
     assert not Path("out").exists()
-    assert _run("films", "out", "--style", packed_style) == 0
-    assert "has 1 image(s) beside its films, which stay out: give them as a glob" in capfd.readouterr().err
+    assert _run("videos", "out", "--style", packed_style) == 0
+    assert "also has 1 image(s), which are skipped: give a glob to convert them" in capfd.readouterr().err
 
 
 def test_a_pipe_that_cannot_reach_an_index_is_told_so(clip, packed_style, tmp_path):
@@ -218,23 +218,26 @@ def test_v_gives_no_trace_for_what_a_user_got_wrong(tmp_path, capfd):
     assert "missing.mp4" in err.splitlines()[-1]
 
 
-def test_a_film_whose_every_frame_is_whole_passes_strict(clip, packed_style, tmp_path):
+def test_a_video_whose_every_frame_is_whole_passes_strict(clip, packed_style, tmp_path):
     assert _run(clip, tmp_path / "out.mp4", "--style", packed_style, "--strict") == 0
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == 6
 
 
-def test_many_films_are_not_written_into_a_folder_that_is_called_as_a_film(
+def test_many_videos_are_not_written_into_a_folder_that_is_called_as_a_video(
     clip, packed_style, tmp_path, monkeypatch, capfd
 ):
     shutil.copy(clip, tmp_path)
     monkeypatch.chdir(tmp_path)
     assert _run(".", "out.mp4", "--style", packed_style) == 2
-    assert "OUTPUT = 'out.mp4' is a film's name, INPUT is many films: give a folder, out/" in capfd.readouterr().err
+    assert (
+        "OUTPUT = 'out.mp4' is the name of a video, but INPUT is several videos: give a folder, out/"
+        in capfd.readouterr().err
+    )
     assert os.listdir() == ["mine.mp4"]
 
 
-def test_the_current_folder_is_told_to_be_no_film(clip, packed_style, tmp_path, monkeypatch, capfd):
+def test_the_current_folder_is_told_to_be_no_video(clip, packed_style, tmp_path, monkeypatch, capfd):
     shutil.copy(clip, tmp_path)
     monkeypatch.chdir(tmp_path)
     assert _run("mine.mp4", ".", "--style", packed_style) == 4

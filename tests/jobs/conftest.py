@@ -1,4 +1,4 @@
-"""Films for long jobs, and what can be compared of them."""
+"""Videos for long jobs, and what can be compared of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from animevid.options import ConversionOptions, EncodeOptions
 
 
 @dataclass(frozen=True)
-class Film:
+class Video:
     """A file as a player sees it. Packets are ``(pts, dts, duration)`` of each stream, in ticks."""
 
     packets: dict[int, list[tuple[Any, ...]]]
@@ -26,7 +26,7 @@ class Film:
     tags: tuple[Any, ...]
 
 
-def look(path: Path) -> Film:
+def look(path: Path) -> Video:
     with av.open(str(path)) as container:
         video = container.streams.video[0].index
         packets: dict[int, list[tuple[Any, ...]]] = {}
@@ -50,7 +50,7 @@ def look(path: Path) -> Film:
         )
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray() for frame in container.decode(video=0)]
-    return Film(packets, sorted(shown), decoded_at, frames, tags)
+    return Video(packets, sorted(shown), decoded_at, frames, tags)
 
 
 def _extradata(stream: Any) -> bytes | None:
@@ -63,8 +63,8 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
     return 100.0 if error == 0 else 10 * np.log10(top**2 / error)
 
 
-def same_but_frames(film: Film, other: Film) -> bool:
-    return (film.packets, film.shown, film.decoded_at, film.tags) == (
+def same_but_frames(video: Video, other: Video) -> bool:
+    return (video.packets, video.shown, video.decoded_at, video.tags) == (
         other.packets,
         other.shown,
         other.decoded_at,

@@ -1,4 +1,4 @@
-"""What is said of a batch of films on the way: how far it is, and how long it will take."""
+"""What is said of a batch of videos on the way: how far it is, and how long it will take."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Clock:
         return self.seconds
 
 
-def test_the_time_for_all_films_follows_from_their_lengths_and_the_rate(clips, make_clip):
+def test_the_time_for_all_videos_follows_from_their_lengths_and_the_rate(clips, make_clip):
     clock, endless = Clock(), make_clip("raw.h264")
     batch = BatchProgress([*clips, endless, Path("nowhere.mp4")], clock=clock)
     assert batch.frames_total == 50 + 150 + 100  # one of unknown length is as long as the others
@@ -54,10 +54,10 @@ def test_a_cut_counts_for_what_it_leaves(clips):
     assert frame_count(Path("nowhere.mp4")) == 0
 
 
-def test_the_progress_of_all_films_is_told_to_programs(clips, packed_style, tmp_path, capsys):
+def test_the_progress_of_all_videos_is_told_to_programs(clips, packed_style, tmp_path, capsys):
     words = [*map(str, clips), str(tmp_path / "out"), "--style", str(packed_style), "--threads", "1", "--json"]
     assert main(words) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     told = [(line["all_frames"], line["all_frames_total"]) for line in lines if line["event"] == "done"]
     assert told == [(50, 200), (200, 200)]
-    assert [film["state"] for film in lines[-1]["films"]] == ["done", "done"]
+    assert [video["state"] for video in lines[-1]["videos"]] == ["done", "done"]

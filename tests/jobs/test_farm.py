@@ -1,4 +1,4 @@
-"""A film that is made by several workers, on a local Ray cluster, is that of one machine."""
+"""A video that is made by several workers, on a local Ray cluster, is that of one machine."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def cluster():
 
 
 @pytest.fixture
-def film(make_clip):
+def video(make_clip):
     sound = {"audio_codec": "aac", "audio_seconds": Fraction(6)}
-    return make_clip("film.mp4", width=160, height=96, frames=150, options={"g": "25", "bf": "2"}, **sound)
+    return make_clip("video.mp4", width=160, height=96, frames=150, options={"g": "25", "bf": "2"}, **sound)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ class Apart(SegmentWorker):
     """A worker on a machine that shares no files with the driver."""
 
     def check(self):
-        request = replace(self._request, folder="/nowhere", src="/nowhere/film.mp4")
+        request = replace(self._request, folder="/nowhere", src="/nowhere/video.mp4")
         self._request = request
         return super().check()
 
@@ -121,8 +121,8 @@ with open_conversion(src, dst, options, resumable=True, segment_seconds=Fraction
 """
 
 
-def farmed(film, dst, options, **how):
-    with open_conversion(film, dst, options, resumable=True, segment_seconds=Fraction(1)) as job:
+def farmed(video, dst, options, **how):
+    with open_conversion(video, dst, options, resumable=True, segment_seconds=Fraction(1)) as job:
         farm = Farm(job, options, **how)
         farm.run()
         job.join()
@@ -130,80 +130,80 @@ def farmed(film, dst, options, **how):
 
 
 @pytest.mark.parametrize("worker_class", [Dying, Apart])
-def test_the_film_is_that_of_one_machine(worker_class, cluster, film, exact, convert, tmp_path):
-    expected = look(convert(film, tmp_path / "one.mkv", exact))
-    farm = farmed(film, tmp_path / "farm.mkv", exact, capacity=lambda: 2, worker_class=worker_class)
-    film_now = look(tmp_path / "farm.mkv")
-    assert same_but_frames(film_now, expected)
-    assert min(map(psnr, film_now.frames, expected.frames)) == 100
+def test_the_video_is_that_of_one_machine(worker_class, cluster, video, exact, convert, tmp_path):
+    expected = look(convert(video, tmp_path / "one.mkv", exact))
+    farm = farmed(video, tmp_path / "farm.mkv", exact, capacity=lambda: 2, worker_class=worker_class)
+    video_now = look(tmp_path / "farm.mkv")
+    assert same_but_frames(video_now, expected)
+    assert min(map(psnr, video_now.frames, expected.frames)) == 100
     assert farm.lost == (worker_class is Dying)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["farm.mkv", "one.mkv"]
 
 
-def test_a_slow_worker_is_overtaken_and_a_late_one_joins(cluster, film, exact, tmp_path):
+def test_a_slow_worker_is_overtaken_and_a_late_one_joins(cluster, video, exact, tmp_path):
     started_at = time.monotonic()
     capacity = lambda: 1 if time.monotonic() - started_at < 2 else 2  # noqa: E731
-    farm = farmed(film, tmp_path / "farm.mkv", exact, capacity=capacity, worker_class=SlowFirst)
+    farm = farmed(video, tmp_path / "farm.mkv", exact, capacity=capacity, worker_class=SlowFirst)
     assert farm.copies == 1
     assert farm._number == 2
     assert len(look(tmp_path / "farm.mkv").frames) == 150
 
 
-def test_a_driver_that_was_killed_goes_on(cluster, film, exact, convert, tmp_path):
+def test_a_driver_that_was_killed_goes_on(cluster, video, exact, convert, tmp_path):
     expected, dst = tmp_path / "one.mp4", tmp_path / "farm.mp4"
     options = replace(exact, encoder=EncodeOptions(threads=1))
-    convert(film, expected, options, segment_seconds=Fraction(1))
-    words = [sys.executable, "-c", _DRIVER, *cluster, str(film), str(dst), str(options.style)]
+    convert(video, expected, options, segment_seconds=Fraction(1))
+    words = [sys.executable, "-c", _DRIVER, *cluster, str(video), str(dst), str(options.style)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     driver = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
     assert [driver.stdout.readline() for _ in range(2)] == ["1\n", "2\n"]
     driver.kill()
     driver.wait()
     assert not dst.exists()
-    with open_conversion(film, dst, options) as job:
+    with open_conversion(video, dst, options) as job:
         assert 2 <= len(job._finished) < len(job.description.segments)
-    farmed(film, dst, options, capacity=lambda: 1)
+    farmed(video, dst, options, capacity=lambda: 1)
     assert dst.read_bytes() == expected.read_bytes()
     assert not jobs.job_folder(dst).exists()
 
 
-def test_a_worker_uses_as_many_threads_as_it_has_cpus(cluster, film, exact, tmp_path):
+def test_a_worker_uses_as_many_threads_as_it_has_cpus(cluster, video, exact, tmp_path):
     options = replace(exact, threads=0, encoder=EncodeOptions())
-    with open_conversion(film, tmp_path / "farm.mkv", options, resumable=True) as job:
+    with open_conversion(video, tmp_path / "farm.mkv", options, resumable=True) as job:
         for asked, expected in ((options, 3), (exact, 1)):
             farm = Farm(job, asked, cpus=3)
-            ray.kill(farm._film)
+            ray.kill(farm._source)
             assert farm._request.options.threads == farm._request.options.encoder.threads == expected
 
 
-def test_a_worker_of_another_version_is_refused_in_one_line(cluster, film, exact, tmp_path):
+def test_a_worker_of_another_version_is_refused_in_one_line(cluster, video, exact, tmp_path):
     with pytest.raises(BackendError, match=r"no worker can be used: it has animevid 0\.0\.1, the driver") as caught:
-        farmed(film, tmp_path / "farm.mkv", exact, capacity=lambda: 1, worker_class=Older)
+        farmed(video, tmp_path / "farm.mkv", exact, capacity=lambda: 1, worker_class=Older)
     assert "\n" not in str(caught.value)
     assert jobs.job_folder(tmp_path / "farm.mkv").exists()
 
 
-def request_for(job, film, options):
+def request_for(job, video, options):
     return FarmRequest(
-        src=str(film),
+        src=str(video),
         dst=str(job.dst),
         options=options,
         description=job.description,
         folder=str(job.folder),
         token="",
         version=animevid.__version__,
-        source=source_identity(film),
+        source=source_identity(video),
         style=job.style_digest,
     )
 
 
-def test_a_worker_goes_on_over_a_seam_without_a_lead_in(film, options, tmp_path):
+def test_a_worker_goes_on_over_a_seam_without_a_lead_in(video, options, tmp_path):
     """Its segments are then those of one machine to the byte, though the temporal filter remembers what was before."""
-    with open_conversion(film, tmp_path / "out.mp4", options, resumable=True, segment_seconds=Fraction(1)) as job:
+    with open_conversion(video, tmp_path / "out.mp4", options, resumable=True, segment_seconds=Fraction(1)) as job:
         (segments,) = job.missing_runs()
         job._make(segments, None)
         expected = [job.path_of(segment.index).read_bytes() for segment in segments]
-        worker = SegmentWorker(request_for(job, film, options), lambda offset, size: b"", 1)
+        worker = SegmentWorker(request_for(job, video, options), lambda offset, size: b"", 1)
         try:
             assert worker.check() is None
             made = [worker.make(index).path.read_bytes() for index in range(5)]
@@ -238,9 +238,9 @@ def test_few_segments_begin_with_a_lead_in(workers, most):
         ({"options": ConversionOptions(style="no-such-style")}, "no-such-style"),
     ],
 )
-def test_a_worker_that_is_not_as_the_driver_says_why_in_one_line(film, exact, tmp_path, change, refusal):
-    with open_conversion(film, tmp_path / "out.mkv", exact, resumable=True) as job:
-        request = request_for(job, film, exact)
+def test_a_worker_that_is_not_as_the_driver_says_why_in_one_line(video, exact, tmp_path, change, refusal):
+    with open_conversion(video, tmp_path / "out.mkv", exact, resumable=True) as job:
+        request = request_for(job, video, exact)
         for asked, expected in ((request, None), (replace(request, **change), refusal)):
             worker = SegmentWorker(asked, lambda offset, size: b"", 1)
             told = worker.check()

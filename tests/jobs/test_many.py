@@ -1,4 +1,4 @@
-"""Batches: films are found, named and converted one by one; a bad one never stops the others."""
+"""Batches: videos are found, named and converted one by one; a bad one never stops the others."""
 
 from __future__ import annotations
 
@@ -15,56 +15,56 @@ from pathlib import Path
 import pytest
 from animevid.cli import main
 from animevid.errors import Cancelled, InputError, UsageError
-from animevid.jobs.batch import Film, check_names, convert_films, find_films, output_name
-from animevid.jobs.watch import new_films
+from animevid.jobs.batch import VideoFile, check_names, convert_videos, find_videos, output_name
+from animevid.jobs.watch import new_videos
 
 
 @pytest.fixture
-def films(make_clip, tmp_path) -> Path:
-    folder = tmp_path / "films"
+def videos(make_clip, tmp_path) -> Path:
+    folder = tmp_path / "videos"
     (folder / "inner").mkdir(parents=True)
-    clip = make_clip("film.mp4", frames=5)
+    clip = make_clip("video.mp4", frames=5)
     for name in ("a.mp4", "c.mkv", "inner/d.mp4"):
         shutil.copy(clip, folder / name)
-    (folder / "b.mp4").write_bytes(b"no film")
-    (folder / "notes.txt").write_text("no film either")
+    (folder / "b.mp4").write_bytes(b"no video")
+    (folder / "notes.txt").write_text("no video either")
     return folder
 
 
-def run(films: Path, out: Path, style: Path, *words: str) -> int:
-    return main([str(films), str(out), "--style", str(style), "--threads", "1", *words])
+def run(videos: Path, out: Path, style: Path, *words: str) -> int:
+    return main([str(videos), str(out), "--style", str(style), "--threads", "1", *words])
 
 
 def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_bad_film_does_not_stop_the_films(films, packed_style, tmp_path, capsys):
+def test_a_bad_video_does_not_stop_the_others(videos, packed_style, tmp_path, capsys):
     out, report = tmp_path / "out", tmp_path / "report.json"
-    code = run(films, out, packed_style, "--keep-going", "--recursive", "--report", str(report))
+    code = run(videos, out, packed_style, "--keep-going", "--recursive", "--report", str(report))
     assert code == InputError.exit_code
     assert names(out) == ["a-test-packed.mp4", "c-test-packed.mkv", "inner/d-test-packed.mp4"]
-    states = {Path(film["input"]).name: film["state"] for film in json.loads(report.read_text())["films"]}
+    states = {Path(video["input"]).name: video["state"] for video in json.loads(report.read_text())["videos"]}
     assert states == {"a.mp4": "done", "b.mp4": "failed", "c.mkv": "done", "d.mp4": "done"}
     told = capsys.readouterr()
     assert "3 done, 0 skipped, 1 failed" in told.out
     assert "[2/4]" in told.err
 
 
-def test_a_films_that_is_killed_twice_ends_with_every_film_whole(make_clip, packed_style, tmp_path):
-    films, out, report = tmp_path / "films", tmp_path / "out", tmp_path / "report.json"
-    films.mkdir()
+def test_a_batch_that_is_killed_twice_ends_with_every_video_whole(make_clip, packed_style, tmp_path):
+    videos, out, report = tmp_path / "videos", tmp_path / "out", tmp_path / "report.json"
+    videos.mkdir()
     clip = make_clip(
-        "film.mp4", frames=300, rate=Fraction(2), options={"g": "10"}, audio_codec="aac", audio_seconds=Fraction(150)
+        "video.mp4", frames=300, rate=Fraction(2), options={"g": "10"}, audio_codec="aac", audio_seconds=Fraction(150)
     )
     for name in ("a.mp4", "b.mp4", "c.mp4"):
-        shutil.copy(clip, films / name)
+        shutil.copy(clip, videos / name)
     words = ["--style", str(packed_style), "--threads", "1", "--encoder-threads", "1", "--every-frame", "--resume"]
     words += ["--no-deflicker", "--keep-going"]
     whole = tmp_path / "whole.mp4"
     assert main([str(clip), str(whole), *words[:-1]]) == 0
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-m", "animevid", str(films), str(out), *words, "--report", str(report)]
+    command = [sys.executable, "-m", "animevid", str(videos), str(out), *words, "--report", str(report)]
     for name in ("a", "b"):
         job = out / f".{name}-test-packed.mp4.job"
         process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
@@ -77,72 +77,74 @@ def test_a_films_that_is_killed_twice_ends_with_every_film_whole(make_clip, pack
     assert "goes on where it stopped" in done.stderr
     assert names(out) == ["a-test-packed.mp4", "b-test-packed.mp4", "c-test-packed.mp4"]
     assert {path.read_bytes() for path in out.iterdir()} == {whole.read_bytes()}
-    assert [film["state"] for film in json.loads(report.read_text())["films"]] == ["skipped", "done", "done"]
+    assert [video["state"] for video in json.loads(report.read_text())["videos"]] == ["skipped", "done", "done"]
 
 
-def test_without_keep_going_the_first_bad_film_is_the_last(films, packed_style, tmp_path):
-    assert run(films, tmp_path / "out", packed_style) == InputError.exit_code
+def test_without_keep_going_the_first_bad_video_is_the_last(videos, packed_style, tmp_path):
+    assert run(videos, tmp_path / "out", packed_style) == InputError.exit_code
     assert names(tmp_path / "out") == ["a-test-packed.mp4"]
 
 
-def test_what_exists_is_skipped(films, packed_style, tmp_path, capsys):
-    (films / "b.mp4").unlink()
+def test_what_exists_is_skipped(videos, packed_style, tmp_path, capsys):
+    (videos / "b.mp4").unlink()
     out = tmp_path / "out"
-    assert run(films, out, packed_style, "--name", "{stem}.mp4") == 0
+    assert run(videos, out, packed_style, "--name", "{stem}.mp4") == 0
     before = (out / "a.mp4").stat().st_mtime_ns
     (out / "c.mp4").unlink()
     capsys.readouterr()
-    assert run(films, out, packed_style, "--name", "{stem}.mp4", "--skip-existing", "--json") == 0
+    assert run(videos, out, packed_style, "--name", "{stem}.mp4", "--skip-existing", "--json") == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [film["state"] for film in lines[-1]["films"]] == ["skipped", "done"]
-    assert [(line["film"], line["films"]) for line in lines if line["event"] == "done"] == [(2, 2)]
+    assert [video["state"] for video in lines[-1]["videos"]] == ["skipped", "done"]
+    assert [(line["video"], line["videos"]) for line in lines if line["event"] == "done"] == [(2, 2)]
+    assert [(line["film"], line["films"]) for line in lines if line["event"] == "done"] == [(2, 2)]  # earlier names
+    assert lines[-1]["films"] == lines[-1]["videos"]
     assert (out / "a.mp4").stat().st_mtime_ns == before
 
 
-def test_films_are_found_by_folder_pattern_and_name_once(films):
+def test_videos_are_found_by_folder_pattern_and_name_once(videos):
     def found(*specs, **how):
-        return [str(film.path.relative_to(films)) for film in find_films([str(films / s) for s in specs], **how)]
+        return [str(video.path.relative_to(videos)) for video in find_videos([str(videos / s) for s in specs], **how)]
 
     assert found("") == ["a.mp4", "b.mp4", "c.mkv"]
     assert found("", recursive=True)[-1] == "inner/d.mp4"
     assert found("*.mkv", "a.mp4", "") == ["c.mkv", "a.mp4", "b.mp4"]
-    (films / "empty").mkdir()
-    with pytest.raises(InputError, match="no film in it"):
+    (videos / "empty").mkdir()
+    with pytest.raises(InputError, match="contains no video"):
         found("empty")
 
 
 @pytest.mark.parametrize("template", ["{stem}/x.mp4", "{number}.mp4", "{stem", "", "{0}.mp4"])
 def test_bad_templates_are_one_line(template):
     with pytest.raises(UsageError, match="--name"):
-        output_name(Film(Path("a.mp4")), Path("out"), template=template or "/", style="cel")
+        output_name(VideoFile(Path("a.mp4")), Path("out"), template=template or "/", style="cel")
 
 
-def test_two_films_of_one_name_are_refused():
-    pairs = [(Film(Path("a.mp4")), Path("out/a.mp4")), (Film(Path("a.mkv")), Path("out/a.mp4"))]
+def test_two_videos_of_one_name_are_refused():
+    pairs = [(VideoFile(Path("a.mp4")), Path("out/a.mp4")), (VideoFile(Path("a.mkv")), Path("out/a.mp4"))]
     with pytest.raises(UsageError, match="would both be written"):
         check_names(pairs)
 
 
-def test_an_error_of_our_own_does_not_stop_the_films_but_ctrl_c_does(tmp_path):
-    def convert(film, dst):
-        if film.path.name == "stop":
+def test_an_error_of_our_own_does_not_stop_the_videos_but_ctrl_c_does(tmp_path):
+    def convert(video, dst):
+        if video.path.name == "stop":
             raise Cancelled("stopped")
         raise ValueError("a slip\nof ours")
 
-    pairs = [(Film(Path(name)), tmp_path / name) for name in ("one", "two", "stop", "three")]
-    outcomes = convert_films(pairs, convert, keep_going=True)
+    pairs = [(VideoFile(Path(name)), tmp_path / name) for name in ("one", "two", "stop", "three")]
+    outcomes = convert_videos(pairs, convert, keep_going=True)
     assert [next(outcomes).reason for _ in range(2)] == ["unexpected ValueError: a slip of ours"] * 2
     with pytest.raises(Cancelled):
         next(outcomes)
 
 
-def test_a_film_that_comes_into_a_watched_folder_is_handed_over_when_it_is_whole(tmp_path):
+def test_a_video_that_comes_into_a_watched_folder_is_handed_over_when_it_is_whole(tmp_path):
     pytest.importorskip("watchfiles")
     stop, wrote = threading.Event(), []
 
     def write_slowly():
         time.sleep(0.3)
-        with (tmp_path / "film.mp4").open("wb") as file:
+        with (tmp_path / "video.mp4").open("wb") as file:
             for _ in range(6):
                 file.write(b"x" * 1000)
                 file.flush()
@@ -151,6 +153,6 @@ def test_a_film_that_comes_into_a_watched_folder_is_handed_over_when_it_is_whole
 
     threading.Thread(target=write_slowly).start()
     threading.Timer(10, stop.set).start()
-    film = next(new_films(tmp_path, stop=stop, settled_seconds=0.4))
+    video = next(new_videos(tmp_path, stop=stop, settled_seconds=0.4))
     assert wrote
-    assert film == Film(tmp_path / "film.mp4", Path())
+    assert video == VideoFile(tmp_path / "video.mp4", Path())

@@ -48,9 +48,9 @@ with open_conversion(src, dst, options, resumable=True, segment_seconds=Fraction
 
 
 @pytest.fixture
-def film(make_clip):
+def video(make_clip):
     return make_clip(
-        "film.mp4",
+        "video.mp4",
         width=160,
         height=96,
         frames=200,
@@ -60,9 +60,9 @@ def film(make_clip):
     )
 
 
-def stopped(film, dst, options, *, after: int) -> int:
+def stopped(video, dst, options, *, after: int) -> int:
     """Begin a job and stop it after some segments; returns how many there are."""
-    with open_conversion(film, dst, options, resumable=True, segment_seconds=SHORT) as job:
+    with open_conversion(video, dst, options, resumable=True, segment_seconds=SHORT) as job:
         add = job.add
 
         def add_and_stop(segment):
@@ -78,9 +78,9 @@ def stopped(film, dst, options, *, after: int) -> int:
 
 @pytest.mark.timeout(120 + 40 * KILLS)
 @pytest.mark.parametrize("steady", [False, True])
-def test_a_job_killed_at_any_moment_ends_with_the_same_film(film, packed_style, tmp_path, steady):
+def test_a_job_killed_at_any_moment_ends_with_the_same_video(video, packed_style, tmp_path, steady):
     """With the temporal filters off, to the byte; they remember more than the lead-in tells them."""
-    words = [sys.executable, "-c", _RUN, str(film)]
+    words = [sys.executable, "-c", _RUN, str(video)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
     def start(dst: Path) -> subprocess.Popen[str]:
@@ -93,10 +93,10 @@ def test_a_job_killed_at_any_moment_ends_with_the_same_film(film, packed_style, 
     whole = tmp_path / "whole.mp4"
     assert start(whole).wait(60) == 0
     expected = look(whole)
-    killed, films, kept_ever, seconds = 0, 0, 0, random.Random(KILLS)
+    killed, videos, kept_ever, seconds = 0, 0, 0, random.Random(KILLS)
     while killed < KILLS:
-        films += 1  # one may be made without a kill
-        dst = tmp_path / f"{films}.mp4"
+        videos += 1  # one may be made without a kill
+        dst = tmp_path / f"{videos}.mp4"
         while not dst.exists():  # it may be killed between its last deed and its end
             process = start(dst)
             try:
@@ -106,24 +106,24 @@ def test_a_job_killed_at_any_moment_ends_with_the_same_film(film, packed_style, 
                 process.wait()
                 killed += 1
             kept_ever = max(kept_ever, int(process.stdout.read() or 0))
-        film_now = look(dst)
-        assert same_but_frames(film_now, expected)
+        video_now = look(dst)
+        assert same_but_frames(video_now, expected)
         if steady:
-            assert min(map(psnr, film_now.frames, expected.frames)) > 45
+            assert min(map(psnr, video_now.frames, expected.frames)) > 45
         else:
             assert dst.read_bytes() == whole.read_bytes()
         with pytest.raises(OutputError, match="exists already"):
-            open_conversion(film, dst, ConversionOptions(style=packed_style))
+            open_conversion(video, dst, ConversionOptions(style=packed_style))
         assert not jobs.job_folder(dst).exists()
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".mp4"] * len(list(tmp_path.iterdir()))
     if KILLS >= 10:
         assert kept_ever > 0
 
 
-def test_what_is_kept_is_said_and_not_made_again(film, options, tmp_path):
+def test_what_is_kept_is_said_and_not_made_again(video, options, tmp_path):
     dst = tmp_path / "out.mp4"
-    number = stopped(film, dst, options, after=10)
-    with open_conversion(film, dst, options, segment_seconds=SHORT) as job:
+    number = stopped(video, dst, options, after=10)
+    with open_conversion(video, dst, options, segment_seconds=SHORT) as job:
         assert f"10 of {number} segments are kept" in job.plan.notices[-1]
         assert [segment.index for segment in job.missing_runs()[0]] == list(range(10, number))
         kept = sum(segment.frames for segment in job._finished.values())
@@ -142,35 +142,35 @@ def test_what_is_kept_is_said_and_not_made_again(film, options, tmp_path):
         ({"start_seconds": Fraction(1)}, "start_seconds: None -> 1"),
     ],
 )
-def test_what_was_asked_otherwise_is_named(film, options, tmp_path, change, named):
+def test_what_was_asked_otherwise_is_named(video, options, tmp_path, change, named):
     dst = tmp_path / "out.mp4"
-    stopped(film, dst, options, after=1)
+    stopped(video, dst, options, after=1)
     with pytest.raises(UsageError, match=f"{named}.*give --restart"):
-        open_conversion(film, dst, replace(options, **change))
-    with open_conversion(film, dst, options) as job:  # which changed nothing
+        open_conversion(video, dst, replace(options, **change))
+    with open_conversion(video, dst, options) as job:  # which changed nothing
         assert job.run().frames_out == 200
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_source_that_was_cut_off_meanwhile_loses_nothing(make_clip, options, tmp_path, suffix):
     """Matroska still opens and is another file; MP4 without its index does not open."""
-    src, dst = tmp_path / f"film{suffix}", tmp_path / "out.mp4"
-    film = make_clip(f"film{suffix}", width=160, height=96, frames=200, options={"g": "10", "bf": "2"}).read_bytes()
-    src.write_bytes(film)
+    src, dst = tmp_path / f"video{suffix}", tmp_path / "out.mp4"
+    video = make_clip(f"video{suffix}", width=160, height=96, frames=200, options={"g": "10", "bf": "2"}).read_bytes()
+    src.write_bytes(video)
     stopped(src, dst, options, after=10)
-    src.write_bytes(film[: len(film) // 2])
+    src.write_bytes(video[: len(video) // 2])
     with pytest.raises(AnimevidError, match=r"source: \d+ bytes.* -> \d+ bytes|cut off") as caught:
         open_conversion(src, dst, options)
     assert "\n" not in str(caught.value)
-    src.write_bytes(film)
+    src.write_bytes(video)
     with open_conversion(src, dst, options) as job:
         assert "10 of" in job.plan.notices[-1]
         assert job.run().frames_out == 200
 
 
-def test_a_source_that_changes_while_it_is_converted_is_named(film, options, tmp_path):
-    src, dst = tmp_path / "film.mp4", tmp_path / "out.mp4"
-    src.write_bytes(film.read_bytes())
+def test_a_source_that_changes_while_it_is_converted_is_named(video, options, tmp_path):
+    src, dst = tmp_path / "video.mp4", tmp_path / "out.mp4"
+    src.write_bytes(video.read_bytes())
     with open_conversion(src, dst, options, resumable=True, segment_seconds=SHORT) as job:
         for segments in job.missing_runs():
             job._make(segments, None)
@@ -181,29 +181,29 @@ def test_a_source_that_changes_while_it_is_converted_is_named(film, options, tmp
     assert not dst.exists()
 
 
-def test_another_version_is_named(film, options, tmp_path, monkeypatch):
+def test_another_version_is_named(video, options, tmp_path, monkeypatch):
     dst = tmp_path / "out.mp4"
-    stopped(film, dst, options, after=1)
+    stopped(video, dst, options, after=1)
     monkeypatch.setattr("animevid.__version__", "9.9")
     with pytest.raises(UsageError, match=r"version of animevid: .* -> 9\.9"):
-        open_conversion(film, dst, options)
+        open_conversion(video, dst, options)
 
 
-def test_restart_begins_anew(film, options, tmp_path):
+def test_restart_begins_anew(video, options, tmp_path):
     dst = tmp_path / "out.mp4"
-    stopped(film, dst, options, after=2)
-    with open_conversion(film, dst, replace(options, strength=0.5), restart=True, segment_seconds=SHORT) as job:
+    stopped(video, dst, options, after=2)
+    with open_conversion(video, dst, replace(options, strength=0.5), restart=True, segment_seconds=SHORT) as job:
         assert job.missing_runs()[0][0].index == 0
         assert job.run().frames_in == 200
 
 
-def test_a_second_run_of_the_same_job_is_told(film, options, tmp_path):
+def test_a_second_run_of_the_same_job_is_told(video, options, tmp_path):
     dst = tmp_path / "out.mp4"
     told = pytest.raises(UsageError, match=rf"made by another animevid \(process {os.getpid()}\)")
-    with open_conversion(film, dst, options, resumable=True):
+    with open_conversion(video, dst, options, resumable=True):
         for how in ({}, {"restart": True}, {"resumable": False}):
             with told:
-                open_conversion(film, dst, replace(options, overwrite=True), **how)
+                open_conversion(video, dst, replace(options, overwrite=True), **how)
 
 
 def test_a_lock_ends_with_its_process(tmp_path):
@@ -213,23 +213,23 @@ def test_a_lock_ends_with_its_process(tmp_path):
     FileLock(path, what="x").release()
 
 
-def test_a_segment_that_rotted_is_made_again(film, options, tmp_path):
+def test_a_segment_that_rotted_is_made_again(video, options, tmp_path):
     dst = tmp_path / "out.mp4"
-    stopped(film, dst, options, after=3)
+    stopped(video, dst, options, after=3)
     segment = jobs.job_folder(dst) / "000001.pkts"
     data = bytearray(segment.read_bytes())
     data[len(data) // 2] ^= 1
     segment.write_bytes(data)
-    with open_conversion(film, dst, options) as job:
+    with open_conversion(video, dst, options) as job:
         assert [segment.index for segment in job.missing_runs()[0]] == [1]
         assert job.run().frames_out == 200
     assert len(look(dst).frames) == 200
 
 
 @pytest.mark.parametrize("damage", ["scribbled", "cut off", "newer"])
-def test_a_damaged_journal_is_one_line(film, options, tmp_path, damage):
+def test_a_damaged_journal_is_one_line(video, options, tmp_path, damage):
     dst = tmp_path / "out.mp4"
-    stopped(film, dst, options, after=1)
+    stopped(video, dst, options, after=1)
     journal = jobs.job_folder(dst) / "journal.sqlite"
     if damage == "newer":
         with sqlite3.connect(journal) as database:
@@ -239,13 +239,13 @@ def test_a_damaged_journal_is_one_line(film, options, tmp_path, damage):
     else:
         journal.write_bytes(b"scribbled" * 1000)
     with pytest.raises(OutputError, match="--restart") as caught:
-        open_conversion(film, dst, options)
+        open_conversion(video, dst, options)
     assert "\n" not in str(caught.value)
-    with open_conversion(film, dst, options, restart=True) as job:
+    with open_conversion(video, dst, options, restart=True) as job:
         assert job.run().frames_out == 200
 
 
-def test_a_full_disk_is_one_line_and_loses_nothing(film, options, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_line_and_loses_nothing(video, options, tmp_path, monkeypatch):
     dst = tmp_path / "out.mp4"
     written = 0
 
@@ -258,18 +258,18 @@ def test_a_full_disk_is_one_line_and_loses_nothing(film, options, tmp_path, monk
 
     with monkeypatch.context() as patch:
         patch.setattr("animevid.jobs.packets.PacketWriter._put", put)
-        with open_conversion(film, dst, options, resumable=True, segment_seconds=SHORT) as job:
+        with open_conversion(video, dst, options, resumable=True, segment_seconds=SHORT) as job:
             with pytest.raises(OutputError, match=r"the disk is full.*segments are kept, and the same command goes on"):
                 job.run()
             assert len(job._finished) > 0
-    with open_conversion(film, dst, options) as job:
+    with open_conversion(video, dst, options) as job:
         assert "kept" in job.plan.notices[-1]
         assert job.run().frames_out == 200
 
 
 @pytest.mark.parametrize("limit_bytes", [2000, 20_000])
-def test_a_file_that_may_not_grow_is_one_line_and_loses_nothing(film, options, tmp_path, limit_bytes):
-    """By the kernel: the first segment's file and the journal, or the film when it is joined."""
+def test_a_file_that_may_not_grow_is_one_line_and_loses_nothing(video, options, tmp_path, limit_bytes):
+    """By the kernel: the first segment's file and the journal, or the video when it is joined."""
     resource = pytest.importorskip("resource")
     dst = tmp_path / "out.mp4"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -277,7 +277,7 @@ def test_a_file_that_may_not_grow_is_one_line_and_loses_nothing(film, options, t
     try:
         with (
             pytest.raises(OutputError) as caught,
-            open_conversion(film, dst, options, resumable=True, segment_seconds=SHORT) as job,
+            open_conversion(video, dst, options, resumable=True, segment_seconds=SHORT) as job,
         ):
             job.run()
     finally:
@@ -285,46 +285,46 @@ def test_a_file_that_may_not_grow_is_one_line_and_loses_nothing(film, options, t
     assert "\n" not in str(caught.value)
     assert not dst.exists()
     assert not list(tmp_path.rglob("*.part*"))
-    with open_conversion(film, dst, options, resumable=True, segment_seconds=SHORT) as job:
+    with open_conversion(video, dst, options, resumable=True, segment_seconds=SHORT) as job:
         assert len(job._finished) == (0 if limit_bytes == 2000 else len(job.description.segments))
         assert job.run().frames_out == 200
 
 
-def test_a_read_only_folder_is_one_line(film, options, tmp_path):
+def test_a_read_only_folder_is_one_line(video, options, tmp_path):
     folder = tmp_path / "closed"
     folder.mkdir()
     folder.chmod(0o500)
     if os.geteuid() == 0:  # who may write anywhere but in a file system that takes no files
         folder = Path("/proc/self")
     with pytest.raises(OutputError, match=r"may not be written|cannot be written") as caught:
-        open_conversion(film, folder / "out.mp4", options, resumable=True)
+        open_conversion(video, folder / "out.mp4", options, resumable=True)
     assert "\n" not in str(caught.value)
 
 
-def test_short_films_are_made_as_ever(film, options, tmp_path):
-    with open_conversion(film, tmp_path / "out.mp4", options) as conversion:
+def test_short_videos_are_made_as_ever(video, options, tmp_path):
+    with open_conversion(video, tmp_path / "out.mp4", options) as conversion:
         assert not isinstance(conversion, jobs.Job)
     assert not list(tmp_path.iterdir())
 
 
-def test_long_films_are_made_in_segments(film, options, tmp_path, monkeypatch):
+def test_long_videos_are_made_in_segments(video, options, tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "RESUMABLE_SECONDS", 8)
-    with open_conversion(film, tmp_path / "out.mp4", options) as conversion:
+    with open_conversion(video, tmp_path / "out.mp4", options) as conversion:
         assert isinstance(conversion, jobs.Job)
-    with open_conversion(film, tmp_path / "o.mp4", options, resumable=False) as conversion:
+    with open_conversion(video, tmp_path / "o.mp4", options, resumable=False) as conversion:
         assert not isinstance(conversion, jobs.Job)
 
 
 @pytest.mark.parametrize("name", ["out.gif", "out.m3u8", "images"])
-def test_what_cannot_be_resumed_says_so(film, options, tmp_path, name):
-    with pytest.raises(UsageError, match="--resume: only a film in one file"):
-        open_conversion(film, tmp_path / name, options, resumable=True)
+def test_what_cannot_be_resumed_says_so(video, options, tmp_path, name):
+    with pytest.raises(UsageError, match="--resume: only a video in one file"):
+        open_conversion(video, tmp_path / name, options, resumable=True)
 
 
-def test_the_command_goes_on(film, packed_style, options, tmp_path, capsys):
+def test_the_command_goes_on(video, packed_style, options, tmp_path, capsys):
     dst = tmp_path / "out.mp4"
-    stopped(film, dst, replace(options, reconnect_seconds=20.0), after=2)
-    words = [str(film), str(dst), "--style", str(packed_style), "--threads", "1", "--encoder-threads", "1"]
+    stopped(video, dst, replace(options, reconnect_seconds=20.0), after=2)
+    words = [str(video), str(dst), "--style", str(packed_style), "--threads", "1", "--encoder-threads", "1"]
     assert main([*words, "--json"]) == 0
     done = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert done["frames_out"] == 200
@@ -346,7 +346,7 @@ def test_files_that_a_crash_left_are_removed(tmp_path):
     written.discard()
 
 
-def test_errors_of_jobs_are_animevids(film, options, tmp_path):
+def test_errors_of_jobs_are_animevids(video, options, tmp_path):
     (tmp_path / ".out.mp4.job").write_text("in the way")
     with pytest.raises(AnimevidError):
-        open_conversion(film, tmp_path / "out.mp4", options, resumable=True)
+        open_conversion(video, tmp_path / "out.mp4", options, resumable=True)

@@ -1,4 +1,4 @@
-"""A film that is joined from segments is the film that an unbroken conversion writes."""
+"""A video that is joined from segments is the video that an unbroken conversion writes."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ AWKWARD = {
 
 @pytest.mark.parametrize("kind", AWKWARD)
 @pytest.mark.parametrize("codec", ["h264", "ffv1"])
-def test_a_joined_film_is_the_unbroken_one(kind, codec, make_clip, options, convert, tmp_path):
+def test_a_joined_video_is_the_unbroken_one(kind, codec, make_clip, options, convert, tmp_path):
     changes = {"frames": 120, "audio_codec": "aac", "audio_seconds": Fraction(5), "subtitles": "mov_text"} | AWKWARD[
         kind
     ]
     chapters = ((Fraction(0), Fraction(2), "one"), (Fraction(2), Fraction(4), "two"))
-    clip = make_clip("film.mp4", chapters=chapters, metadata={"title": "a film"}, **changes)
+    clip = make_clip("video.mp4", chapters=chapters, metadata={"title": "a video"}, **changes)
     options = replace(options, encoder=EncodeOptions(codec=codec, threads=1, crf=10 if codec == "h264" else None))
     suffix = ".mkv" if codec == "ffv1" else ".mp4"
     unbroken = look(convert(clip, tmp_path / f"unbroken{suffix}", options))
@@ -50,9 +50,9 @@ def test_a_joined_film_is_the_unbroken_one(kind, codec, make_clip, options, conv
     assert closest == 100 if codec == "ffv1" else closest > 45
 
 
-def test_a_cut_of_a_film_is_cut_alike_in_segments(make_clip, options, convert, tmp_path):
+def test_a_cut_of_a_video_is_cut_alike_in_segments(make_clip, options, convert, tmp_path):
     clip = make_clip(
-        "film.mp4", frames=120, options={"g": "10", "bf": "2"}, audio_codec="aac", audio_seconds=Fraction(5)
+        "video.mp4", frames=120, options={"g": "10", "bf": "2"}, audio_codec="aac", audio_seconds=Fraction(5)
     )
     options = replace(options, start_seconds=Fraction(3, 10), end_seconds=Fraction(4))
     unbroken = look(convert(clip, tmp_path / "unbroken.mp4", options))
@@ -66,13 +66,13 @@ def test_captions_inside_the_frames_are_in_the_segments_too(shared, options, con
     def captions(path):
         return [(frame.pts_seconds, frame.captions) for frame in read_frames(path) if frame.captions]
 
-    pass_through(shared / "faults" / "cc.ts", tmp_path / "film.mp4")
-    joined = convert(tmp_path / "film.mp4", tmp_path / "joined.mp4", options, segment_seconds=Fraction(1, 2))
-    assert captions(joined) == captions(tmp_path / "film.mp4") != []
+    pass_through(shared / "faults" / "cc.ts", tmp_path / "video.mp4")
+    joined = convert(tmp_path / "video.mp4", tmp_path / "joined.mp4", options, segment_seconds=Fraction(1, 2))
+    assert captions(joined) == captions(tmp_path / "video.mp4") != []
 
 
-def test_films_are_cut_at_key_frames(make_clip):
-    clip = make_clip("film.mp4", frames=200, options={"g": "30", "bf": "2", "sc_threshold": "0"})
+def test_videos_are_cut_at_key_frames(make_clip):
+    clip = make_clip("video.mp4", frames=200, options={"g": "30", "bf": "2", "sc_threshold": "0"})
     cuts = cut_points(
         clip,
         stream_index=0,
@@ -87,7 +87,7 @@ def test_films_are_cut_at_key_frames(make_clip):
 @pytest.mark.parametrize("skip_static", [False, True])
 def test_a_part_that_is_made_alone_is_that_of_the_whole(skip_static, make_clip, options, convert, tmp_path):
     """With lead-in: the temporal filter has forgotten where it began."""
-    clip = make_clip("film.mp4", frames=150, options={"crf": "18", "g": "25", "bf": "2"})
+    clip = make_clip("video.mp4", frames=150, options={"crf": "18", "g": "25", "bf": "2"})
     options = replace(options, skip_static=skip_static, encoder=EncodeOptions(codec="ffv1"))
     whole = look(convert(clip, tmp_path / "whole.mkv", options))
     with open_conversion(clip, tmp_path / "x.mkv", options, resumable=True, segment_seconds=Fraction(1)) as job:
@@ -107,7 +107,7 @@ def test_a_part_that_is_made_alone_is_that_of_the_whole(skip_static, make_clip, 
 @pytest.mark.parametrize("kind", ["whole", "segment"])
 def test_a_conversion_that_is_closed_is_freed_with_its_decoder(kind, make_clip, options, tmp_path):
     """Not when the garbage collector comes by: a worker or a batch would hold several."""
-    clip = make_clip("film.mp4", frames=60, options={"g": "20", "bf": "2"})
+    clip = make_clip("video.mp4", frames=60, options={"g": "20", "bf": "2"})
     gc.collect()
     gc.disable()
     try:

@@ -146,7 +146,7 @@ OnnxRuntimeBackend.interrupt = lambda self: None
 
 
 @posix
-@pytest.mark.parametrize("where", ["trial", "film", "film that does not hear"])
+@pytest.mark.parametrize("where", ["trial", "video", "video that does not hear"])
 def test_ctrl_c_is_heard(tmp_path: Path, make_clip, where: str) -> None:
     style = tmp_path / "loop.onnx"
     style.write_bytes(a_loop(only_if_wider_than=0 if where == "trial" else 70))
@@ -165,7 +165,7 @@ def test_ctrl_c_is_heard(tmp_path: Path, make_clip, where: str) -> None:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        assert process.stdout.readline()  # it is being tried, or how far the film is
+        assert process.stdout.readline()  # it is being tried, or how far the video is
         time.sleep(0.5)  # the child of a trial has begun by then
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)

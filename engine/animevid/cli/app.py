@@ -48,7 +48,7 @@ _TRAINER = "animevid_trainer.cli"
 COMMANDS: dict[str, Command] = {
     "convert": Command("animevid.cli.convert", "stylize a video, GIF, image or folder (the default command)"),
     "styles": Command("animevid.cli.styles", "list the styles, or show one"),
-    "farm": Command("animevid.cli.farm", "stylize a film on many machines, with Ray"),
+    "farm": Command("animevid.cli.farm", "stylize a video on many machines, with Ray"),
     "webcam": Command("animevid.cli.webcam", "stylize a camera live, in a window or as a virtual camera"),
     "serve": Command("animevid.cli.serve", "stylize in the browser"),
     "train": Command(_TRAINER, "train a style"),
@@ -59,7 +59,7 @@ COMMANDS: dict[str, Command] = {
     "survey": Command(_TRAINER, "ask viewers which images they would keep, and rank styles"),
     "import": Command(_TRAINER, "bring in published weights"),
     "faces": Command(_TRAINER, "cut faces out of images, to train faces from noise on"),
-    "sample": Command(_TRAINER, "draw faces from noise, as a grid or a film"),
+    "sample": Command(_TRAINER, "draw faces from noise, as a grid or a video"),
     "project": Command(_TRAINER, "find the face from noise that is nearest to an image"),
     "build": Command("animevid.cli.build", "build an engine for this GPU from a style"),
     "doctor": Command("animevid.cli.doctor", "say what is installed here, and what opens"),

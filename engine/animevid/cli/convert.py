@@ -37,8 +37,8 @@ _EPILOG = f"""\
 INPUT is a video, a GIF, an image, a folder or a glob of images (quote it), a URL, or - for standard input.
 OUTPUT's suffix says what is written: .mp4 .mkv .mov .webm .m3u8 .gif .png .jpg ..., or a folder for images.
 Ctrl-C stops cleanly and leaves an earlier OUTPUT as it was (a live stream is finished instead); a second one ends at
-once, and may leave a hidden .part file beside OUTPUT. A film of two minutes and more is made in segments: stopped or
-killed at any moment, the same command goes on, with at most half a minute of the film to do again.
+once, and may leave a hidden .part file beside OUTPUT. A video of two minutes or more is converted in segments: if
+it is stopped or killed, the same command resumes it, and repeats at most half a minute of the video.
 Defaults may stand in animevid.toml, in the current folder or in ~/.config/animevid/: crf = 22, style = "ehon" ...
 
 {command_list()}
@@ -56,7 +56,7 @@ def add_parser(subparsers: Subparsers) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("input", metavar="INPUT", nargs="?", help="what to stylize")
-    parser.add_argument("output", metavar="OUTPUT", nargs="?", help="what to write: a folder for several films")
+    parser.add_argument("output", metavar="OUTPUT", nargs="?", help="what to write: a folder for several videos")
     parser.add_argument("more", metavar="...", nargs="*", help="several INPUTs may come before OUTPUT")
     parser.add_argument("--list-styles", action="store_true", help="list the styles that are installed, and end")
     parser.add_argument("--version", action="store_true", help="print the version, and end")
@@ -74,16 +74,18 @@ def add_conversion_options(parser: argparse.ArgumentParser) -> None:
         "--resume",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="work in segments: after a crash the same command goes on (default: films of two minutes and more)",
+        help="work in segments: after a crash the same command resumes (default: for videos of two minutes or more)",
     )
     group.add_argument("--restart", action="store_true", help="begin anew, whatever an earlier run left")
 
-    group = parser.add_argument_group("many films", "INPUT may be several films, folders of films or patterns")
+    group = parser.add_argument_group("many videos", "INPUT may be several videos, folders of videos or patterns")
     group.add_argument("--recursive", action="store_true", help="look into the folders of a folder too")
-    group.add_argument("--keep-going", action="store_true", help="go on after a film that failed; skip what exists")
-    group.add_argument("--skip-existing", action="store_true", help="leave films alone whose output exists")
+    group.add_argument(
+        "--keep-going", action="store_true", help="continue after a video that failed; skip existing outputs"
+    )
+    group.add_argument("--skip-existing", action="store_true", help="skip videos whose output exists")
     group.add_argument("--name", metavar="TEMPLATE", help="what outputs are called (default {stem}-{style}{suffix})")
-    group.add_argument("--watch", action="store_true", help="wait for films that come into the folder INPUT")
+    group.add_argument("--watch", action="store_true", help="wait for new videos in the folder INPUT")
     group.add_argument("--report", metavar="FILE", help="write the outcome for each file as JSON")
 
     group = parser.add_argument_group("messages")
@@ -130,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
 
     if is_many(args, sources):
         if args.preview is not None:
-            raise UsageError(f"--preview takes one INPUT that is a film or an image, got {', '.join(sources)}")
+            raise UsageError(f"--preview takes one INPUT that is a video or an image, got {', '.join(sources)}")
         return run_many(args, sources, target, options, _convert)
     (source,) = sources
     if is_tree_of_images(args, source):

@@ -25,10 +25,10 @@ def add_parser(subparsers: Subparsers) -> None:
         "farm",
         prog="animevid farm",
         usage="animevid farm INPUT OUTPUT [options]",
-        description="Cut a film, stylize its segments on the machines of a Ray cluster, and join them. Killed, the "
-        "same command goes on. docs/farm.md tells how to set up a cluster.",
+        description="Split a video, stylize its segments on the machines of a Ray cluster, and join them. If it is "
+        "killed, the same command resumes it. docs/farm.md explains how to set up a cluster.",
     )
-    parser.add_argument("input", metavar="INPUT", help="a film in a file")
+    parser.add_argument("input", metavar="INPUT", help="a video file")
     parser.add_argument("output", metavar="OUTPUT", help="what to write")
     group = parser.add_argument_group("cluster")
     group.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster, or auto (default: this machine alone)")
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     started_at = time.monotonic()
     with open_conversion(args.input, args.output, options, resumable=True, restart=args.restart) as job:
         if not isinstance(job, Job):
-            raise UsageError("a farm makes films in segments: leave --no-resume out")
+            raise UsageError("a farm converts videos in segments: leave --no-resume out")
         _connect(ray, args.address)
         try:
             farm = Farm(job, options, cpus=args.worker_cpus, gpus=args.worker_gpus, max_workers=args.workers)

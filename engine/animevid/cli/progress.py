@@ -158,7 +158,7 @@ def bar_line(progress: Progress, *, fps: float, columns: int, colour: bool, batc
     clock = f"ETA {clock_text(left)}" if left is not None else clock_text(progress.statistics.elapsed_seconds)
     parts = [count, f"{fps:.1f} fps" if fps else "-- fps", clock]
     if batch_seconds is not None and batch_seconds < _MAX_SECONDS:
-        parts.append(f"all films {clock_text(batch_seconds)}")
+        parts.append(f"all videos {clock_text(batch_seconds)}")
     stages = sorted(progress.statistics.stages, key=lambda stage: -stage.busy_seconds)[:3]
     parts.append(" ".join(f"{stage.name} {progress.statistics.load(stage.name):.0%}" for stage in stages))
     while len(parts) > 1 and len("  ".join(parts)) > columns:
@@ -173,7 +173,7 @@ def bar_line(progress: Progress, *, fps: float, columns: int, colour: bool, batc
 
 def summary_line(report: ConversionReport) -> str:
     """A one-line summary: frames in and out, speed, time per stage."""
-    if report.film_seconds is None and report.frames_in == report.frames_out == 1:
+    if report.duration_seconds is None and report.frames_in == report.frames_out == 1:
         return f"1 image, {report.elapsed_seconds:.1f} s"
     counts = f"{report.frames_in} frames in, {report.frames_out} out"
     if report.frames_concealed:

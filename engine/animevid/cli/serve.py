@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     camera = read_options(args, CameraOptions, prefix="camera.")
     live = read_options(args, LiveOptions, prefix="live.")
     seconds = 60.0 * args.max_minutes
-    sandbox = replace(SandboxLimits(), duration_seconds=seconds, film_pixels=round(1280 * 720 * 30 * seconds))
+    sandbox = replace(SandboxLimits(), duration_seconds=seconds, video_pixels=round(1280 * 720 * 30 * seconds))
     app = make_app(
         ServerOptions(
             styles=_styles(live),

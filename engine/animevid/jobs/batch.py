@@ -17,7 +17,7 @@ from animevid.io.network.protocols import is_local_file, local_path
 from animevid.io.sources.image_files import is_image_name
 
 #: Suffixes of video files in a folder; on opening, the content decides.
-FILM_SUFFIXES = frozenset(
+VIDEO_SUFFIXES = frozenset(
     {*MUXERS, ".mpg", ".mpeg", ".m2ts", ".mts", ".vob", ".wmv", ".asf", ".3gp", ".ogv", ".mxf"} - {".m3u8"}
 )
 DEFAULT_NAME = "{stem}-{style}{suffix}"
@@ -26,7 +26,7 @@ _KEPT_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".ts"})
 
 
 @dataclass(frozen=True, slots=True)
-class Film:
+class VideoFile:
     """A video file and its folder, relative to the searched one."""
 
     path: Path
@@ -49,20 +49,20 @@ class Outcome:
         return {**asdict(self), "seconds": round(self.seconds, 3)}
 
 
-def is_film(path: Path) -> bool:
+def is_video_file(path: Path) -> bool:
     """Whether ``path`` is a visible file with a video suffix."""
-    return path.suffix.lower() in FILM_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def holds_films(spec: str, *, recursive: bool = False) -> bool:
+def holds_videos(spec: str, *, recursive: bool = False) -> bool:
     """Whether ``spec`` is a folder or a pattern with a video file in it."""
     if not is_local_file(spec):
         return False
     path = local_path(spec)
-    return (path.is_dir() or glob.has_magic(spec)) and next(_films_in(spec, recursive=recursive), None) is not None
+    return (path.is_dir() or glob.has_magic(spec)) and next(_videos_in(spec, recursive=recursive), None) is not None
 
 
-def find_films(specs: Sequence[str], *, recursive: bool = False) -> list[Film]:
+def find_videos(specs: Sequence[str], *, recursive: bool = False) -> list[VideoFile]:
     """The video files of files, folders and patterns, each once, in the order of the arguments and of their names.
 
     A file given by name is taken whatever its suffix.
@@ -70,17 +70,17 @@ def find_films(specs: Sequence[str], *, recursive: bool = False) -> list[Film]:
     Raises:
         InputError: a name without a video file.
     """
-    found: dict[Path, Film] = {}
+    found: dict[Path, VideoFile] = {}
     for spec in specs:
-        films = list(_films_in(spec, recursive=recursive))
-        if not films:
+        videos = list(_videos_in(spec, recursive=recursive))
+        if not videos:
             path = local_path(spec)
             if path.is_dir():
                 way_out = "check the name" if recursive else "look into its folders with --recursive, or check the name"
-                raise InputError(f"path = {spec!r} has no film in it: {way_out}")
-            films = [Film(path)]  # errors are reported when it is converted
-        for film in films:
-            found.setdefault(film.path.absolute(), film)
+                raise InputError(f"path = {spec!r} contains no video: {way_out}")
+            videos = [VideoFile(path)]  # errors are reported when it is converted
+        for video in videos:
+            found.setdefault(video.path.absolute(), video)
     return list(found.values())
 
 
@@ -103,26 +103,26 @@ def left_out(spec: str, *, recursive: bool) -> list[str]:
             lines += [f"folder = {str(Path(folder, name))!r} {told}" for name in folders]
             break
     if images:
-        lines.append(f"folder = {spec!r} has {images} image(s) beside its films, which stay out: give them as a glob")
+        lines.append(f"folder = {spec!r} also has {images} image(s), which are skipped: give a glob to convert them")
     return lines
 
 
-def _films_in(spec: str, *, recursive: bool) -> Iterator[Film]:
+def _videos_in(spec: str, *, recursive: bool) -> Iterator[VideoFile]:
     path = local_path(spec)
     if path.is_dir():
         for folder, folders, names in os.walk(path):
             folders[:] = sorted(name for name in folders if recursive and not name.startswith("."))
             for name in sorted(names):
-                if is_film(Path(folder, name)):
-                    yield Film(Path(folder, name), Path(folder).relative_to(path))
+                if is_video_file(Path(folder, name)):
+                    yield VideoFile(Path(folder, name), Path(folder).relative_to(path))
     elif not path.exists() and glob.has_magic(spec):
         for name in sorted(glob.glob(spec, recursive=recursive)):
-            if is_film(Path(name)):
-                yield Film(Path(name))
+            if is_video_file(Path(name)):
+                yield VideoFile(Path(name))
 
 
-def output_name(film: Film, folder: Path, *, template: str = DEFAULT_NAME, style: str) -> Path:
-    """The output path of ``film`` in ``folder``, below its own relative folder.
+def output_name(video: VideoFile, folder: Path, *, template: str = DEFAULT_NAME, style: str) -> Path:
+    """The output path of ``video`` in ``folder``, below its own relative folder.
 
     Args:
         template: a file name with ``{stem}``, ``{style}`` and ``{suffix}``.
@@ -133,33 +133,33 @@ def output_name(film: Film, folder: Path, *, template: str = DEFAULT_NAME, style
     """
     try:
         fields = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
-        suffix = film.path.suffix.lower()
-        values = {"stem": film.path.stem, "style": style, "suffix": suffix if suffix in _KEPT_SUFFIXES else ".mp4"}
+        suffix = video.path.suffix.lower()
+        values = {"stem": video.path.stem, "style": style, "suffix": suffix if suffix in _KEPT_SUFFIXES else ".mp4"}
         name = template.format(**values) if fields <= _FIELDS else ""
     except (ValueError, IndexError, KeyError):
         name = ""
     if not name or Path(name).name != name:
         raise UsageError(f"--name {template!r}: give a file name of {{stem}}, {{style}} and {{suffix}}: {DEFAULT_NAME}")
-    return folder / film.folder / name
+    return folder / video.folder / name
 
 
-def check_names(pairs: Iterable[tuple[Film, Path]]) -> None:
+def check_names(pairs: Iterable[tuple[VideoFile, Path]]) -> None:
     """Raises:
     UsageError: two outputs would have the same name.
     """
     taken: dict[Path, Path] = {}
-    for film, path in pairs:
+    for video, path in pairs:
         if path in taken:
             raise UsageError(
-                f"{str(taken[path])!r} and {str(film.path)!r} would both be written to {str(path)!r}: give --name with "
-                "{stem} and {suffix}, or convert them apart"
+                f"{str(taken[path])!r} and {str(video.path)!r} would both be written to {str(path)!r}: give --name "
+                "with {stem} and {suffix}, or convert them apart"
             )
-        taken[path] = film.path
+        taken[path] = video.path
 
 
-def convert_films(
-    pairs: Iterable[tuple[Film, Path]],
-    convert: Callable[[Film, Path], int],
+def convert_videos(
+    pairs: Iterable[tuple[VideoFile, Path]],
+    convert: Callable[[VideoFile, Path], int],
     *,
     keep_going: bool = False,
     skip_existing: bool = False,
@@ -175,14 +175,14 @@ def convert_films(
     Raises:
         Cancelled: Ctrl-C.
     """
-    for film, dst in pairs:
-        src, started_at = str(film.path), time.monotonic()
+    for video, dst in pairs:
+        src, started_at = str(video.path), time.monotonic()
         if skip_existing and dst.exists():
             yield Outcome(src, str(dst), "skipped", "its output exists already")
             continue
         try:
             _make_folder(dst.parent)
-            frames = convert(film, dst)
+            frames = convert(video, dst)
         except (Cancelled, MemoryError):
             raise
         except Exception as error:

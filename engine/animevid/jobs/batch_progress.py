@@ -21,15 +21,15 @@ class BatchProgress:
     have the others' mean length.
 
     Args:
-        films: the files known now; ``begin`` adds others.
-        start_seconds: the films' ``--start``.
-        end_seconds: the films' ``--end``.
+        paths: the files known now; ``begin`` adds others.
+        start_seconds: the videos' ``--start``.
+        end_seconds: the videos' ``--end``.
         clock: seconds.
     """
 
     def __init__(
         self,
-        films: Iterable[Path],
+        paths: Iterable[Path],
         *,
         start_seconds: Fraction | float | None = None,
         end_seconds: Fraction | float | None = None,
@@ -37,8 +37,8 @@ class BatchProgress:
     ) -> None:
         self._clock = clock
         self._cut = (start_seconds, end_seconds)
-        self._left: dict[Path, int | None] = {path: frame_count(path, *self._cut) for path in films}
-        self._film: Path | None = None
+        self._left: dict[Path, int | None] = {path: frame_count(path, *self._cut) for path in paths}
+        self._path: Path | None = None
         self._known: list[int] = [count for count in self._left.values() if count]
         self._ended = self._done = self._kept = self._worked = 0
         self._seconds = 0.0
@@ -68,40 +68,40 @@ class BatchProgress:
         total = self.frames_total
         return (total - self.frames_done) * seconds / worked if total is not None and worked > 0 else None
 
-    def begin(self, film: Path) -> None:
-        """Record that ``film`` was opened."""
-        if film not in self._left:
-            self._left[film] = frame_count(film, *self._cut)
-        self._film, self._begun_at, self._done, self._kept = film, None, 0, 0
+    def begin(self, path: Path) -> None:
+        """Record that ``path`` was opened."""
+        if path not in self._left:
+            self._left[path] = frame_count(path, *self._cut)
+        self._path, self._begun_at, self._done, self._kept = path, None, 0, 0
 
     def progress(self, frames_done: int, frames_total: int | None) -> None:
         """Record the progress of the current file."""
-        if self._film is None:
+        if self._path is None:
             return
         if self._begun_at is None:
             self._begun_at, self._kept = self._clock(), frames_done
         self._done = frames_done
         if frames_total is not None:
-            self._left[self._film] = frames_total
+            self._left[self._path] = frames_total
             self._known = self._known or [frames_total]
 
-    def end(self, film: Path, *, frames: int) -> None:
-        """Record that ``film`` is done, skipped or failed, with ``frames`` finished."""
-        self._left.pop(film, None)
+    def end(self, path: Path, *, frames: int) -> None:
+        """Record that ``path`` is done, skipped or failed, with ``frames`` finished."""
+        self._left.pop(path, None)
         self._ended += frames
         if self._begun_at is not None:
             self._worked += max(frames, self._done) - self._kept
             self._seconds += self._clock() - self._begun_at
-        self._film, self._begun_at, self._done, self._kept = None, None, 0, 0
+        self._path, self._begun_at, self._done, self._kept = None, None, 0, 0
 
 
-def frame_count(film: Path, start: Fraction | float | None = None, end: Fraction | float | None = None) -> int | None:
+def frame_count(path: Path, start: Fraction | float | None = None, end: Fraction | float | None = None) -> int | None:
     """The number of frames between two times in seconds, by the file's header; ``None`` if unknown.
 
     0 for a file that cannot be opened.
     """
     try:
-        container = open_input(str(film))
+        container = open_input(str(path))
     except (AnimevidError, av.FFmpegError, OSError):
         return 0
     with container:

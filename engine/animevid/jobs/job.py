@@ -83,7 +83,7 @@ def why_not_resumable(conversion: Conversion, *, start_seconds: Fraction) -> str
     """Why a conversion cannot be made in segments, in a few words; ``None`` if it can."""
     source, sink = conversion.source, conversion.sink
     if not source.can_be_sought:
-        return "only a film in a file can be sought"
+        return "only a video file can be sought"
     if sink.why_not_joined is not None:
         return sink.why_not_joined
     if source.info.container.split(",")[0] in ARBITRARY_CLOCK_FORMATS or source.origin_seconds != start_seconds:
@@ -350,7 +350,7 @@ class Job:
             frames_reused=sum(report.frames_reused for report in reports),
             elapsed_seconds=sum(report.elapsed_seconds for report in reports),
             first_frame_seconds=reports[0].first_frame_seconds if reports else 0.0,
-            film_seconds=info.duration_seconds,
+            duration_seconds=info.duration_seconds,
             network=self._conversion.stylizer.description,
             notices=tuple(dict.fromkeys(notices)),
             statistics=base.statistics if base is not None else PipelineStatistics(0.0, ()),

@@ -29,7 +29,7 @@ def join_segments(
     """
     frame_format = read_frame_format(paths[0])
     if any(read_frame_format(path) != frame_format for path in paths[1:]):
-        raise InputError("the segments' frames differ in format: the source changes within the film; give --no-resume")
+        raise InputError("the segments' frames differ in format: the source changes midway; give --no-resume")
     with VideoSink(dst, template=source, settings=settings, frame_format=frame_format) as sink:
         base = sink.frame_format.time_base
         packets = in_order(paths)

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
-from animevid.jobs.batch import Film, is_film
+from animevid.jobs.batch import VideoFile, is_video_file
 
 #: A file is complete when it was not written to for this long.
 SETTLED_SECONDS = 2.0
 
 
-def new_films(
+def new_videos(
     folder: Path, *, recursive: bool = False, stop: Event | None = None, settled_seconds: float = SETTLED_SECONDS
-) -> Iterator[Film]:
+) -> Iterator[VideoFile]:
     """Yield new video files in ``folder`` once they were not written to for ``settled_seconds``.
 
     Ends when ``stop`` is set, or with Ctrl-C.
@@ -36,7 +36,7 @@ def new_films(
     )
     for found in changes:
         for change, name in found:
-            if change != Change.deleted and is_film(Path(name)):
+            if change != Change.deleted and is_video_file(Path(name)):
                 waiting.setdefault(Path(name), (-1, 0.0))
         for path, (size, since) in list(waiting.items()):
             try:
@@ -48,4 +48,4 @@ def new_films(
                 waiting[path] = now, time.monotonic()
             elif time.monotonic() - since >= settled_seconds:
                 del waiting[path]
-                yield Film(path, path.parent.relative_to(folder.absolute()) if path.is_absolute() else Path())
+                yield VideoFile(path, path.parent.relative_to(folder.absolute()) if path.is_absolute() else Path())

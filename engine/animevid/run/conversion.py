@@ -218,7 +218,7 @@ class Conversion:
             frames_reused=reuse.skipped if reuse is not None else 0,
             elapsed_seconds=time.perf_counter() - started_at,
             first_frame_seconds=first_frame_at - started_at,
-            film_seconds=None if source.info.is_still else written.duration_seconds,
+            duration_seconds=None if source.info.is_still else written.duration_seconds,
             network=self._stylizer.description,
             notices=self._notices(),
             statistics=statistics,

@@ -57,7 +57,7 @@ class ConversionReport:
     frames_reused: int
     elapsed_seconds: float
     first_frame_seconds: float
-    film_seconds: Fraction | None
+    duration_seconds: Fraction | None
     network: str
     notices: tuple[str, ...]
     statistics: PipelineStatistics
@@ -68,9 +68,9 @@ class ConversionReport:
 
     @property
     def speed(self) -> float | None:
-        if not self.film_seconds or self.elapsed_seconds <= 0:
+        if not self.duration_seconds or self.elapsed_seconds <= 0:
             return None
-        return float(self.film_seconds) / self.elapsed_seconds
+        return float(self.duration_seconds) / self.elapsed_seconds
 
 
 def describe_source(info: SourceInfo) -> str:

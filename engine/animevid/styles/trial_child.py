@@ -65,14 +65,14 @@ def _try_out(model: bytes, request: TrialRequest) -> tuple[str, bytes]:
     for key, kind in (("layout", Layout), ("colour_order", ColourOrder)):
         raw[key] = None if raw[key] is None else kind(raw[key])
     if request["card"] is not None:
-        _open_as_for_films(model, StyleCard.from_json(request["card"]), request["seconds"])
+        _open_as_in_use(model, StyleCard.from_json(request["card"]), request["seconds"])
         return "", b""
     adapted, card = look_at(model, name=request["name"], hints=CardHints(**raw))
-    _open_as_for_films(adapted, card, request["seconds"])
+    _open_as_in_use(adapted, card, request["seconds"])
     return card.to_json(), b"" if adapted == model else adapted
 
 
-def _open_as_for_films(model: bytes, card: StyleCard, seconds: float) -> None:
+def _open_as_in_use(model: bytes, card: StyleCard, seconds: float) -> None:
     """Open it with the settings of ``backends.onnxruntime``, so that nothing new can happen there."""
     import numpy as np
     import onnxruntime

@@ -39,7 +39,7 @@ def choose_stream(container: MediaInput, index: int | None, *, name: str) -> Vid
             raise UsageError(f"stream_index = {index} is not a video stream of this file: it has {known}")
     elif videos:
         best = streams.best("video")
-        chosen = next((film for film in videos if best is not None and film.index == best.index), videos[0])
+        chosen = next((each for each in videos if best is not None and each.index == best.index), videos[0])
         if has_variants(container.format.name):
             chosen = best_variant(videos)
     else:

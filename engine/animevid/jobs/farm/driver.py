@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from animevid.errors import AnimevidError, BackendError
-from animevid.jobs.farm.worker import FarmRequest, FilmReader, SegmentWorker, remote_reader
+from animevid.jobs.farm.worker import FarmRequest, SegmentWorker, SourceReader, remote_reader
 from animevid.jobs.identity import source_identity
 from animevid.jobs.job import Job
 from animevid.jobs.packets import checksum, sync_folder
@@ -124,7 +124,9 @@ class Farm:
             source=source_identity(Path(job.src)),
             style=job.style_digest,
         )
-        self._film: ActorHandle[FilmReader] = self._ray.remote(FilmReader).options(num_cpus=0).remote(self._request.src)
+        self._source: ActorHandle[SourceReader] = (
+            self._ray.remote(SourceReader).options(num_cpus=0).remote(self._request.src)
+        )
 
     def run(self, on_segment: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Make all missing segments. ``on_segment`` is called with the numbers of finished and of all segments.
@@ -185,7 +187,7 @@ class Farm:
             at_work = [task.worker for task in running.values()]
             for worker in [*starting.values(), *at_work, *(each.worker for each in idle)]:
                 self._ray.kill(worker)
-            self._ray.kill(self._film)
+            self._ray.kill(self._source)
 
     def _hand_out(
         self, pending: set[int], missing: set[int], idle: list[_Idle], running: dict[ObjectRef[object], _Task]
@@ -262,7 +264,7 @@ class Farm:
         self._number += 1
         options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "max_restarts": 0}
         actor = self._remote_worker.options(**options)
-        worker: ActorHandle[SegmentWorker] = actor.remote(self._request, remote_reader(self._film), self._number)
+        worker: ActorHandle[SegmentWorker] = actor.remote(self._request, remote_reader(self._source), self._number)
         return worker
 
     def _room(self) -> int:

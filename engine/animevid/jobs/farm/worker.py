@@ -41,11 +41,11 @@ class FarmRequest:
 
 
 class SegmentWorker:
-    """One worker. ``read_film(offset, size)`` reads the source if its file is not visible here."""
+    """One worker. ``read_source(offset, size)`` reads the source if its file is not visible here."""
 
-    def __init__(self, request: FarmRequest, read_film: Callable[[int, int], bytes], number: int) -> None:
+    def __init__(self, request: FarmRequest, read_source: Callable[[int, int], bytes], number: int) -> None:
         self._request = request
-        self._read_film = read_film
+        self._read_source = read_source
         self.number = number
         self._own = Path(tempfile.mkdtemp(prefix="animevid-farm-"))
         self._src = self._dst = ""
@@ -70,9 +70,9 @@ class SegmentWorker:
             return f"its style {self._stylizer.card.name!r} is another file than the driver's: copy that"
         self._shares = _read(Path(request.folder) / "token") == request.token
         try:
-            self._src = request.src if self._sees_film() else self._fetch_film()
+            self._src = request.src if self._sees_source() else self._fetch_source()
         except OSError as error:
-            return f"the film cannot be copied to it: {error.strerror}"
+            return f"the source cannot be copied to it: {error.strerror}"
         # Segments need the output's plan; only the driver writes the output.
         self._dst = request.dst if self._shares else str(self._own / Path(request.dst).name)
         return None
@@ -140,21 +140,21 @@ class SegmentWorker:
         if run is not None:
             run.close()
 
-    def _sees_film(self) -> bool:
+    def _sees_source(self) -> bool:
         try:
             return source_identity(Path(self._request.src)) == self._request.source
         except OSError:
             return False
 
-    def _fetch_film(self) -> str:
+    def _fetch_source(self) -> str:
         path = self._own / Path(self._request.src).name
         with path.open("wb") as file:
-            while piece := self._read_film(file.tell(), PIECE_BYTES):
+            while piece := self._read_source(file.tell(), PIECE_BYTES):
                 file.write(piece)
         return str(path)
 
 
-class FilmReader:
+class SourceReader:
     """Serves the source's bytes from the driver's machine."""
 
     def __init__(self, path: str) -> None:
@@ -174,7 +174,7 @@ def _read(path: Path) -> str | None:
 
 
 def remote_reader(handle: Any) -> Callable[[int, int], bytes]:
-    """``read_film`` of a worker, for a ``FilmReader`` that is an actor of Ray."""
+    """``read_source`` of a worker, for a ``SourceReader`` that is an actor of Ray."""
 
     def read(offset: int, size: int) -> bytes:
         import ray

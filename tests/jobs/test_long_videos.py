@@ -1,4 +1,4 @@
-"""Films of hours, clocks that wrap, files beyond 4 GB, frames without end: times stay exact and memory flat.
+"""Videos of hours, clocks that wrap, files beyond 4 GB, frames without end: times stay exact and memory flat.
 
 Each has a short form here and one at full length, which takes minutes: ``ANIMEVID_LONG=1``.
 """
@@ -64,15 +64,15 @@ def frame_times(path: Path) -> list[Fraction]:
     ("rate", "minutes"), [(Fraction(5000, 1001), 3), pytest.param(Fraction(30000, 1001), 120, marks=LONG)]
 )
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_a_film_of_hours_keeps_its_times_and_its_memory(rate, minutes, suffix, make_clip, options, tmp_path):
+def test_a_video_of_hours_keeps_its_times_and_its_memory(rate, minutes, suffix, make_clip, options, tmp_path):
     ticks, count = Fraction(1, rate.numerator), 100
     clip = make_clip(
         "tiny.mp4", width=32, height=32, frames=count, rate=rate, time_base=ticks, options={"g": "50", "bf": "0"}
     )
     times = int(minutes * 60 * rate / count)
-    film = loop_clip(clip, tmp_path / "film.mp4", times=times)
+    video = loop_clip(clip, tmp_path / "video.mp4", times=times)
     dst = tmp_path / f"out{suffix}"
-    memory = convert(film, dst, options, resumable=True)
+    memory = convert(video, dst, options, resumable=True)
     ends = Fraction(1, 1000) / 2 if suffix == ".mkv" else 0  # Matroska counts milliseconds
     found = frame_times(dst)
     assert len(found) == times * count
@@ -83,25 +83,25 @@ def test_a_film_of_hours_keeps_its_times_and_its_memory(rate, minutes, suffix, m
 def test_a_clock_of_33_bits_that_wraps_goes_on(make_clip, options, tmp_path):
     """That of MPEG-TS does so every 26.5 hours: here 3.7 s after it begins."""
     how = {"frames": 200, "options": {"g": "25", "bf": "2"}, "audio_codec": "aac", "audio_seconds": Fraction(8)}
-    plain = make_clip("film.ts", **how)
-    wraps = make_clip("film.ts", **how, container_options={"output_ts_offset": "95440"})
+    plain = make_clip("video.ts", **how)
+    wraps = make_clip("video.ts", **how, container_options={"output_ts_offset": "95440"})
     with av.open(str(wraps), options={"correct_ts_overflow": "0"}) as container:
         stamps = [packet.dts for packet in container.demux(video=0) if packet.dts is not None]
         assert min(stamps) < 2**32 < max(stamps), "the clip does not wrap"
-    films = []
+    videos = []
     for src in (plain, wraps):
-        convert(src, tmp_path / f"{len(films)}.mp4", options)
-        films.append(look(tmp_path / f"{len(films)}.mp4"))
-    assert films[0].shown == films[1].shown == [films[0].shown[0] + 3600 * number for number in range(200)]
-    assert films[0].packets == films[1].packets
+        convert(src, tmp_path / f"{len(videos)}.mp4", options)
+        videos.append(look(tmp_path / f"{len(videos)}.mp4"))
+    assert videos[0].shown == videos[1].shown == [videos[0].shown[0] + 3600 * number for number in range(200)]
+    assert videos[0].packets == videos[1].packets
 
 
-def test_a_film_beyond_4_gb_is_the_same_film(make_clip, options, tmp_path):
+def test_a_video_beyond_4_gb_is_the_same_video(make_clip, options, tmp_path):
     how = {"frames": 200, "options": {"g": "10", "bf": "2"}, "audio_codec": "aac", "audio_seconds": Fraction(8)}
-    clip, film = make_clip("film.mp4", **how), tmp_path / "film.mp4"
-    write_beyond_4_gb(clip, film)
-    assert film.stat().st_size > 5 << 30
-    for src, dst in ((clip, "small.mp4"), (film, "large.mp4")):
+    clip, video = make_clip("video.mp4", **how), tmp_path / "video.mp4"
+    write_beyond_4_gb(clip, video)
+    assert video.stat().st_size > 5 << 30
+    for src, dst in ((clip, "small.mp4"), (video, "large.mp4")):
         convert(src, tmp_path / dst, options, resumable=True, segment_seconds=Fraction(1))
     assert (tmp_path / "small.mp4").read_bytes() == (tmp_path / "large.mp4").read_bytes()
 
@@ -116,9 +116,9 @@ def test_frames_without_end_go_from_a_gif_to_pngs_and_back(count, options, tmp_p
     assert len(list(folder.iterdir())) == count
     assert convert(folder, back, options).growth_bytes < GROWTH_BYTES
     assert len(frame_times(back)) == count
-    film = tmp_path / "out.mp4"
-    assert convert(gif, film, options).growth_bytes < GROWTH_BYTES
-    assert frame_times(film) == times
+    video = tmp_path / "out.mp4"
+    assert convert(gif, video, options).growth_bytes < GROWTH_BYTES
+    assert frame_times(video) == times
 
 
 @pytest.mark.parametrize("gigabytes", [pytest.param(5, marks=LONG)])
