@@ -69,10 +69,10 @@ def open_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any
     styles.mkdir(parents=True)
     save_style(styles / "posterize.onnx", replace(PACKED, name="posterize", title="Posterize"))
     save_style(styles / "negative.onnx", replace(PACKED, name="negative", title="Negative"), effect="negative")
-    film = live_browser.write_camera_film(folder / "camera.y4m", frames=live_browser.FILM_FRAMES)
+    video = live_browser.write_camera_video(folder / "camera.y4m", frames=live_browser.VIDEO_FRAMES)
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:  # for the server alone
             patch.setenv("XDG_DATA_HOME", str(folder / "home"))
             arguments = ("--style", "posterize", "--device", "testpattern", "--size", "320x180")
             url = stack.enter_context(live_browser.serving(*arguments))
-        yield stack.enter_context(live_browser.chromium(film)), url
+        yield stack.enter_context(live_browser.chromium(video)), url

@@ -286,7 +286,7 @@ def test_an_odd_line_of_the_child_frees_its_place(
         errors = []
         for _ in range(2):
             async with connected(port) as (reader, writer):
-                writer.write(post("/api/jobs", b"a film"))
+                writer.write(post("/api/jobs", b"a video"))
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().split(b"content-length: ")[1].split()[0])
                 job = json.loads(await reader.readexactly(length))

@@ -204,7 +204,7 @@ def test_a_file_is_converted_given_back_and_removed(served: Callable[..., Any], 
     clip = make_clip("up.mp4", frames=6, audio_codec="aac")
 
     async def talk(client: Any) -> Any:
-        answer = await client.post("/api/jobs", params={"name": "../my film.mov"}, data=clip.read_bytes())
+        answer = await client.post("/api/jobs", params={"name": "../my video.mov"}, data=clip.read_bytes())
         job = await finished(client, await answer.json())
         result = await client.get(f"/api/jobs/{job['id']}/result")
         data, disposition = await result.read(), result.headers["Content-Disposition"]
@@ -215,7 +215,7 @@ def test_a_file_is_converted_given_back_and_removed(served: Callable[..., Any], 
     assert job["state"] == "done", job["error"]
     assert data[4:8] == b"ftyp"
     assert disposition.startswith("attachment")
-    assert "my%20film" in disposition
+    assert "my%20video" in disposition
     assert ".." not in disposition
     assert (gone, after) == (204, 404)
 
@@ -254,7 +254,7 @@ def converted_by(served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(uploads.Jobs, "_run_sandbox", look)
 
         async def talk(client: Any) -> None:
-            await finished(client, await (await client.post("/api/jobs", data=b"a film")).json())
+            await finished(client, await (await client.post("/api/jobs", data=b"a video")).json())
 
         served(talk, styles=(shown,))
         return asked[0]
@@ -324,10 +324,10 @@ def test_uploads_lie_in_a_private_folder_that_goes_with_the_server(
         ({"frame_pixels": 64 * 47}, "megapixels"),
         ({"side_px": 60}, "megapixels"),
         ({"duration_seconds": 0.1}, "too long here"),
-        ({"film_pixels": 64 * 48 * 5}, "too long for its size"),
+        ({"video_pixels": 64 * 48 * 5}, "too long for its size"),
     ],
 )
-def test_too_long_and_too_large_films_are_refused_before_they_are_decoded(
+def test_too_long_and_too_large_videos_are_refused_before_they_are_decoded(
     served: Callable[..., Any], make_clip: Callable[..., Path], limits: dict[str, Any], says: str
 ):
     async def talk(client: Any) -> Any:
@@ -417,12 +417,12 @@ def test_results_that_were_fetched_make_room_and_others_do_not(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
     async def convert(client: Any) -> Any:
-        return await finished(client, await (await client.post("/api/jobs", data=b"a film")).json())
+        return await finished(client, await (await client.post("/api/jobs", data=b"a video")).json())
 
     async def talk(client: Any) -> None:
         first, second = await convert(client), await convert(client)
         await (await client.get(f"/api/jobs/{second['id']}/result?inline")).read()  # a look at it is no save
-        refused = await client.post("/api/jobs", data=b"a film")
+        refused = await client.post("/api/jobs", data=b"a video")
         assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
         assert "not fetched yet" in (await refused.json())["error"]
         await (await client.get(f"/api/jobs/{second['id']}/result")).read()
@@ -438,7 +438,9 @@ def test_results_that_were_fetched_make_room_and_others_do_not(
 @pytest.mark.usefixtures("child_that_writes_1000_bytes")
 def test_a_conversion_may_write_no_more_than_the_room_that_is_left(served: Callable[..., Any]):
     async def talk(client: Any) -> list[Any]:
-        return [await finished(client, await (await client.post("/api/jobs", data=b"a film")).json()) for _ in range(2)]
+        return [
+            await finished(client, await (await client.post("/api/jobs", data=b"a video")).json()) for _ in range(2)
+        ]
 
     first, second = served(talk, jobs=JobLimits(kept_bytes=1500))
     assert first["state"] == "done"

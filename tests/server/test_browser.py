@@ -1,4 +1,4 @@
-"""The page in a real browser: Chromium's camera is a film with frame numbers, and both videos are read back."""
+"""The page in a real browser: Chromium's camera is a video with frame numbers, and both videos are read back."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from animevid.io.sources.counter import read_counter
 
 pytest.importorskip("selenium", reason="selenium is not installed")
 from live_browser import (
-    FILM_FRAMES,
     READ_STRIPS,
+    VIDEO_FRAMES,
     drop_file,
     go_live,
     newest_job,
@@ -59,11 +59,11 @@ def test_the_number_in_the_camera_is_read_from_the_stylized_video_a_little_later
     def enough() -> bool:
         original, stylized = (read_counter(strip) for strip in strips(page))
         if original is not None and stylized is not None:
-            lags.append((original - stylized) % FILM_FRAMES)
+            lags.append((original - stylized) % VIDEO_FRAMES)
         return len(lags) >= 6
 
     until(enough)
-    assert all(lag < FILM_FRAMES // 2 for lag in lags), lags  # behind, and not ahead
+    assert all(lag < VIDEO_FRAMES // 2 for lag in lags), lags  # behind, and not ahead
 
 
 def test_figures_are_shown(page: Any):
@@ -135,7 +135,7 @@ def test_the_snapshot_button_saves_the_stylized_frame(page: Any, downloads: Call
         assert frame.to_ndarray(format="gray").std() > 10
 
 
-def test_the_record_button_saves_a_film_with_sound_that_plays(page: Any, downloads: Callable[..., Path]):
+def test_the_record_button_saves_a_video_with_sound_that_plays(page: Any, downloads: Callable[..., Path]):
     go_live(page)
     button = page.find_element("id", "record")
     button.click()
@@ -145,9 +145,9 @@ def test_the_record_button_saves_a_film_with_sound_that_plays(page: Any, downloa
     button.click()
     path = downloads(".mp4", ".webm")
     assert button.get_attribute("aria-pressed") == "false"
-    with av.open(str(path)) as film:
-        assert sorted(stream.type for stream in film.streams) == ["audio", "video"]
-        times = [frame.time for frame in film.decode(video=0)]
+    with av.open(str(path)) as container:
+        assert sorted(stream.type for stream in container.streams) == ["audio", "video"]
+        times = [frame.time for frame in container.decode(video=0)]
     assert len(times) >= 5
     assert times[-1] - times[0] > 1
 

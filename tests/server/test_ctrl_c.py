@@ -52,8 +52,8 @@ def test_the_window_closes_with_a_line_of_figures(packed_style: Path, tmp_path: 
     out, err = process.communicate(timeout=_WITHIN_SECONDS)
     assert process.returncode == 0
     assert err == ""
-    film, figures = out.splitlines()
-    assert Path(film).is_file()
+    video, figures = out.splitlines()
+    assert Path(video).is_file()
     assert re.match(r"\d+ frames, \d+ dropped, latency \d+ ms", figures)
 
 

@@ -19,8 +19,8 @@ from animevid.server.uploads import Job, JobLimits, Jobs
 pytestmark = pytest.mark.skipif(bool(missing()), reason="nothing is converted where the kernel does not confine")
 
 
-async def film() -> AsyncIterator[bytes]:
-    yield b"a film"
+async def video() -> AsyncIterator[bytes]:
+    yield b"a video"
 
 
 class Watched(Jobs):
@@ -47,11 +47,11 @@ def test_files_wait_in_line_and_are_converted_one_at_a_time(packed_style: Path) 
 
     async def talk() -> None:
         async with Watched(JobLimits(waiting=2)) as jobs:
-            sent = [await jobs.receive(film(), name=f"{n}.mp4", style=style, strength=1.0) for n in range(3)]
+            sent = [await jobs.receive(video(), name=f"{n}.mp4", style=style, strength=1.0) for n in range(3)]
             await asyncio.sleep(0.01)
             assert [jobs.ahead(job) for job in sent] == [0, 1, 2]
             with pytest.raises(BusyError):
-                await jobs.receive(film(), name="late.mp4", style=style, strength=1.0)
+                await jobs.receive(video(), name="late.mp4", style=style, strength=1.0)
             await asyncio.gather(*(job.task for job in sent if job.task))
             assert [job.state for job in sent] == ["done"] * 3
             assert jobs.order == ["0.mp4", "1.mp4", "2.mp4"]
@@ -65,7 +65,7 @@ def test_a_job_that_is_removed_leaves_no_file_and_the_folder_goes_with_the_serve
 
     async def talk() -> Path:
         async with Watched() as jobs:
-            job = await jobs.receive(film(), name="a.mp4", style=style, strength=1.0)
+            job = await jobs.receive(video(), name="a.mp4", style=style, strength=1.0)
             assert job.source.stat().st_mode & 0o077 == 0  # nobody else reads it
             assert job.folder.stat().st_mode & 0o077 == 0
             await asyncio.sleep(0.01)
@@ -83,7 +83,7 @@ def test_a_job_that_takes_too_long_is_ended(packed_style: Path) -> None:
     async def talk() -> None:
         async with Watched(JobLimits(wall_seconds=0.1)) as jobs:
             jobs.seconds = 30
-            job = await jobs.receive(film(), name="a.mp4", style=style, strength=1.0)
+            job = await jobs.receive(video(), name="a.mp4", style=style, strength=1.0)
             assert job.task is not None
             await asyncio.wait_for(job.task, timeout=10)
             assert (job.state, job.error) == ("failed", "it took too long: make it shorter or smaller")

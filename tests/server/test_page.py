@@ -1,4 +1,4 @@
-"""What the page says and remembers, how it looks, and what it does with photos and films; in Chromium."""
+"""What the page says and remembers, how it looks, and what it does with photos and videos; in Chromium."""
 
 from __future__ import annotations
 
@@ -230,8 +230,8 @@ def test_one_sees_oneself_as_in_a_mirror_on_the_screen_in_snapshots_and_in_recor
     with av.open(str(downloads(".png"))) as snapshot:
         assert is_mirrored(next(snapshot.decode(video=0)).to_ndarray(format="gray")) is True
     click(page, "#record")
-    with av.open(str(downloads(".mp4", ".webm"))) as film:
-        seen = {is_mirrored(frame.to_ndarray(format="gray")) for frame in film.decode(video=0)}
+    with av.open(str(downloads(".mp4", ".webm"))) as container:
+        seen = {is_mirrored(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)}
     assert True in seen
     assert False not in seen
     assert not page.execute_script("return timer.checkVisibility()")
@@ -360,7 +360,7 @@ def test_text_stands_out_in_the_dark_and_in_the_light_theme(page: Any, theme: st
     assert [entry for entry in found if entry[2] < 4.5] == []
 
 
-def test_an_iphone_which_has_full_screen_for_films_only_gets_the_whole_page(page: Any):
+def test_an_iphone_which_has_full_screen_for_videos_only_gets_the_whole_page(page: Any):
     page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
     page.execute_script("Element.prototype.requestFullscreen = undefined")
     go_live(page)
@@ -383,7 +383,7 @@ def test_the_style_cards_show_a_face_and_a_landscape(page: Any):
         assert posterized[half].std() > 20
 
 
-# --- photos and films -----------------------------------------------------------------------------------------------
+# --- photos and videos -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -437,10 +437,10 @@ def test_a_photo_is_taken_by_the_camera_after_a_countdown(page: Any):
     assert page.execute_script("return [animevid.state.camera, stage.dataset.state]") == [None, "idle"]
 
 
-def test_a_film_shows_one_frame_in_the_chosen_style_and_an_estimate_before_it_is_converted(
+def test_a_video_shows_one_frame_in_the_chosen_style_and_an_estimate_before_it_is_converted(
     page: Any, make_clip: Callable[..., Path]
 ):
-    drop_file(page, make_clip("film.mp4", frames=40, width=96), name="film.mp4", media_type="video/mp4")
+    drop_file(page, make_clip("video.mp4", frames=40, width=96), name="video.mp4", media_type="video/mp4")
     item = newest_job(page, "held")
     assert re.search(r"96 × 48, 0:0\d\. About (a second|\d+ s) to convert\.", item.text)
     until(lambda: page.execute_script("return document.querySelector('#jobs .after').naturalWidth") == 96)
@@ -454,14 +454,14 @@ def test_a_film_shows_one_frame_in_the_chosen_style_and_an_estimate_before_it_is
     assert np.abs(pixels_of(page, "#jobs .after") - first).mean() > 40
     item.find_element("css selector", ".primary").click()
     newest_job(page, "done")
-    # The films before and after play in step.
+    # The videos before and after play in step.
     until(lambda: page.execute_script("return document.querySelector('#jobs video.after').readyState") == 4)
     click(page, "#jobs .player button")
     apart = "Math.abs(after.currentTime - before.currentTime)"
-    films = "const [before, after] = document.querySelectorAll('#jobs video');"
-    until(lambda: page.execute_script(f"{films} return after.currentTime > 0.4 && !before.paused && {apart} < 0.3"))
-    page.execute_script(f"{films} after.pause()")
-    until(lambda: page.execute_script(f"{films} return before.paused && {apart} < 0.05"))
+    videos = "const [before, after] = document.querySelectorAll('#jobs video');"
+    until(lambda: page.execute_script(f"{videos} return after.currentTime > 0.4 && !before.paused && {apart} < 0.3"))
+    page.execute_script(f"{videos} after.pause()")
+    until(lambda: page.execute_script(f"{videos} return before.paused && {apart} < 0.05"))
     click(page, "#jobs .row button")
     until(lambda: page.execute_script("return big.open && big.querySelector('.compare').clientWidth > 700"))
     click(page, "#big-close")
@@ -474,7 +474,7 @@ def test_on_a_phone_upright_and_on_its_side_nothing_is_wider_than_the_screen(
     name = "a_rather_long_name_without_any_space_in_it_at_all.png"
     drop_file(page, photo, name=name, media_type="image/png", how="paste")
     newest_job(page, "done")
-    drop_file(page, make_clip("wide.mp4", frames=5), name="film.mp4", media_type="video/mp4")
+    drop_file(page, make_clip("wide.mp4", frames=5), name="video.mp4", media_type="video/mp4")
     newest_job(page, "held")
     for is_live in (False, True):
         if is_live:

@@ -41,8 +41,8 @@ def needs(protocol: str) -> pytest.MarkDecorator:
 
 
 @pytest.fixture
-def film(make_clip: Callable[..., Path]) -> Path:
-    return make_clip("film.mp4", frames=FRAMES, audio_codec="aac")
+def video(make_clip: Callable[..., Path]) -> Path:
+    return make_clip("video.mp4", frames=FRAMES, audio_codec="aac")
 
 
 def free_port() -> int:
@@ -82,17 +82,17 @@ def contents(path: Path) -> tuple[list[str], int]:
 
 
 @needs("rtmp")
-def test_a_film_is_published_by_rtmp(film: Path, packed_style: Path, tmp_path: Path):
-    url, received = f"rtmp://127.0.0.1:{free_port()}/live/film", tmp_path / "received.mkv"
+def test_a_video_is_published_by_rtmp(video: Path, packed_style: Path, tmp_path: Path):
+    url, received = f"rtmp://127.0.0.1:{free_port()}/live/video", tmp_path / "received.mkv"
     with ffmpeg("-listen", 1, "-f", "flv", "-i", url, "-c", "copy", received):
-        assert animevid(film, url, style=packed_style) == 0
+        assert animevid(video, url, style=packed_style) == 0
     assert contents(received) == (["video", "audio"], FRAMES)
 
 
 @needs("rtmp")
-def test_a_live_rtmp_stream_is_taken_down(film: Path, packed_style: Path, tmp_path: Path):
-    url, out = f"rtmp://127.0.0.1:{free_port()}/live/film", tmp_path / "out.mp4"
-    with ffmpeg("-re", "-i", film, "-c", "copy", "-f", "flv", "-listen", 1, url):
+def test_a_live_rtmp_stream_is_taken_down(video: Path, packed_style: Path, tmp_path: Path):
+    url, out = f"rtmp://127.0.0.1:{free_port()}/live/video", tmp_path / "out.mp4"
+    with ffmpeg("-re", "-i", video, "-c", "copy", "-f", "flv", "-listen", 1, url):
         assert animevid(url, out, style=packed_style) == 0
     kinds, frames = contents(out)
     assert kinds == ["video", "audio"]
@@ -100,17 +100,17 @@ def test_a_live_rtmp_stream_is_taken_down(film: Path, packed_style: Path, tmp_pa
 
 
 @needs("srt")
-def test_a_film_is_published_by_srt(film: Path, packed_style: Path, tmp_path: Path):
+def test_a_video_is_published_by_srt(video: Path, packed_style: Path, tmp_path: Path):
     port, received = free_port(), tmp_path / "received.ts"
     with ffmpeg("-i", f"srt://127.0.0.1:{port}?mode=listener", "-c", "copy", received):
-        assert animevid(film, f"srt://127.0.0.1:{port}", style=packed_style) == 0
+        assert animevid(video, f"srt://127.0.0.1:{port}", style=packed_style) == 0
     assert contents(received) == (["video", "audio"], FRAMES)
 
 
 @needs("srt")
-def test_a_live_srt_stream_is_taken_down(film: Path, packed_style: Path, tmp_path: Path):
+def test_a_live_srt_stream_is_taken_down(video: Path, packed_style: Path, tmp_path: Path):
     port, out = free_port(), tmp_path / "out.mp4"
-    source = ("-re", "-i", film, "-c", "copy", "-f", "mpegts", "-linger", 5, f"srt://127.0.0.1:{port}?mode=listener")
+    source = ("-re", "-i", video, "-c", "copy", "-f", "mpegts", "-linger", 5, f"srt://127.0.0.1:{port}?mode=listener")
     with ffmpeg(*source):
         assert animevid(f"srt://127.0.0.1:{port}", out, style=packed_style) == 0
     kinds, frames = contents(out)
@@ -140,18 +140,18 @@ def test_an_srt_address_where_nobody_listens_is_one_line(
 
 
 @needs("rtp")
-def test_a_film_is_published_by_rtsp(film: Path, packed_style: Path, tmp_path: Path):
-    url, received = f"rtsp://127.0.0.1:{free_port()}/film", tmp_path / "received.mkv"
+def test_a_video_is_published_by_rtsp(video: Path, packed_style: Path, tmp_path: Path):
+    url, received = f"rtsp://127.0.0.1:{free_port()}/video", tmp_path / "received.mkv"
     with ffmpeg("-rtsp_flags", "listen", "-i", url, "-preset", "ultrafast", received):
-        assert animevid(film, url, style=packed_style) == 0
+        assert animevid(video, url, style=packed_style) == 0
     kinds, frames = contents(received)
     assert kinds == ["video", "audio"]
     assert frames >= FRAMES - 5  # the listener looks at the first ones to learn what they are
 
 
-def test_a_camera_is_taken_down_by_rtsp(film: Path, packed_style: Path, tmp_path: Path):
+def test_a_camera_is_taken_down_by_rtsp(video: Path, packed_style: Path, tmp_path: Path):
     out = tmp_path / "out.mp4"
-    with RtspStation(film) as station:
+    with RtspStation(video) as station:
         assert animevid(station.url, out, style=packed_style) == 0
     kinds, frames = contents(out)
     assert kinds == ["video"]
@@ -160,7 +160,7 @@ def test_a_camera_is_taken_down_by_rtsp(film: Path, packed_style: Path, tmp_path
 
 @needs("hls")
 def test_a_live_hls_playlist_is_followed_to_its_end(
-    film: Path, packed_style: Path, tmp_path: Path, make_clip: Callable[..., Path]
+    video: Path, packed_style: Path, tmp_path: Path, make_clip: Callable[..., Path]
 ):
     folder, out = tmp_path / "web", tmp_path / "out.mp4"
     folder.mkdir()
@@ -184,8 +184,8 @@ def test_a_live_hls_playlist_is_followed_to_its_end(
     assert frames >= 3 * FRAMES
 
 
-def test_what_is_published_takes_as_long_as_it_lasts(film: Path, packed_style: Path):
-    with _listener() as (url, _), Conversion(film, url, ConversionOptions(style=packed_style)) as conversion:
+def test_what_is_published_takes_as_long_as_it_lasts(video: Path, packed_style: Path):
+    with _listener() as (url, _), Conversion(video, url, ConversionOptions(style=packed_style)) as conversion:
         report = conversion.run()
     # The last frame may not go before its time, 0.96 s after the first one.
     assert report.elapsed_seconds - report.first_frame_seconds > 0.9

@@ -194,7 +194,7 @@ def test_where_the_kernel_cannot_confine_it_nothing_is_converted(packed_style: P
         "import sys; from animevid.server import sandbox; sandbox.confine = lambda **_: False;"
         "sandbox.main(sys.argv[1:])"
     )
-    (tmp_path / "upload").write_bytes(b"no film")
+    (tmp_path / "upload").write_bytes(b"no video")
     said = []
     for anyway in (False, True):
         request = SandboxRequest(str(tmp_path / "upload"), "x", str(packed_style), may_be_unconfined=anyway)
@@ -261,12 +261,12 @@ def test_cpu_time_beyond_the_limit_ends_it():
         (b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n", "a local playlist"),
         (b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n", "a playlist into the network"),
         (b"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 9 RTP/AVP 96\n", "a session"),
-        (b"no film at all", "text"),
+        (b"no video at all", "text"),
         (b"\x00" * 5000, "zeros"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_only_films_of_allowed_formats_reach_a_decoder(content: bytes, why: str, packed_style: Path, tmp_path: Path):
+def test_only_videos_of_allowed_formats_reach_a_decoder(content: bytes, why: str, packed_style: Path, tmp_path: Path):
     source = tmp_path / "upload"
     source.write_bytes(content)
     answer = convert(source, packed_style)
@@ -293,7 +293,7 @@ def test_photos_of_rarer_kinds_are_held_to_the_same_limit(tmp_path: Path, suffix
         check_upload(source, SandboxLimits(photo_pixels=100_000))
 
 
-def test_a_film_that_breaks_off_does_not_break_the_child(
+def test_a_video_that_breaks_off_does_not_break_the_child(
     packed_style: Path, make_clip: Callable[..., Path], tmp_path: Path
 ):
     source = tmp_path / "upload"

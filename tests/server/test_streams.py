@@ -21,13 +21,13 @@ from animevid.cli import main
 
 
 @pytest.fixture
-def film(make_clip: Callable[..., Path]) -> Path:
+def video(make_clip: Callable[..., Path]) -> Path:
     return make_clip("stream.ts", frames=10, audio_codec="aac")
 
 
 @pytest.fixture
 def matroska(make_clip: Callable[..., Path]) -> Path:
-    """A film whose header says all there is, so that a reader need not wait for more."""
+    """A video whose header says all there is, so that a reader need not wait for more."""
     return make_clip("stream.mkv", frames=40, audio_codec="aac", container_options={"live": "1"})
 
 
@@ -52,21 +52,21 @@ def web(tmp_path: Path) -> Iterator[tuple[Path, str]]:
         server.shutdown()
 
 
-def test_hls_is_read(web: tuple[Path, str], film: Path, packed_style: Path, tmp_path: Path):
+def test_hls_is_read(web: tuple[Path, str], video: Path, packed_style: Path, tmp_path: Path):
     folder, address = web
-    (folder / "one.ts").write_bytes(film.read_bytes())
+    (folder / "one.ts").write_bytes(video.read_bytes())
     playlist = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.4,\none.ts\n#EXT-X-ENDLIST\n"
-    (folder / "film.m3u8").write_text(playlist)
+    (folder / "video.m3u8").write_text(playlist)
     out = tmp_path / "out.mp4"
-    assert main([f"{address}/film.m3u8", str(out), "--style", str(packed_style), "--quiet"]) == 0
+    assert main([f"{address}/video.m3u8", str(out), "--style", str(packed_style), "--quiet"]) == 0
     assert count_frames(out) == 10
 
 
 def test_a_local_playlist_may_not_reach_the_network(
-    web: tuple[Path, str], film: Path, packed_style: Path, tmp_path: Path
+    web: tuple[Path, str], video: Path, packed_style: Path, tmp_path: Path
 ):
     folder, address = web
-    (folder / "one.ts").write_bytes(film.read_bytes())
+    (folder / "one.ts").write_bytes(video.read_bytes())
     local = tmp_path / "local.m3u8"
     local.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.4,\n{address}/one.ts\n#EXT-X-ENDLIST\n")
     assert main([str(local), str(tmp_path / "out.mp4"), "--style", str(packed_style), "--quiet"]) == 3
@@ -75,26 +75,26 @@ def test_a_local_playlist_may_not_reach_the_network(
 
 @pytest.mark.parametrize("way", ["file:", "concat:", "subfile,,start,0,end,900000,,:"])
 def test_a_playlist_from_the_network_may_not_reach_files(
-    web: tuple[Path, str], film: Path, packed_style: Path, tmp_path: Path, way: str
+    web: tuple[Path, str], video: Path, packed_style: Path, tmp_path: Path, way: str
 ):
     folder, address = web
-    (folder / "list.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.4,\n{way}{film}\n#EXT-X-ENDLIST\n")
+    (folder / "list.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.4,\n{way}{video}\n#EXT-X-ENDLIST\n")
     assert main([f"{address}/list.m3u8", str(tmp_path / "out.mp4"), "--style", str(packed_style), "--quiet"]) == 3
     assert not (tmp_path / "out.mp4").exists()
 
 
 def test_a_concatenation_on_disk_may_not_reach_the_network(
-    web: tuple[Path, str], film: Path, packed_style: Path, tmp_path: Path
+    web: tuple[Path, str], video: Path, packed_style: Path, tmp_path: Path
 ):
     folder, address = web
-    (folder / "one.ts").write_bytes(film.read_bytes())
+    (folder / "one.ts").write_bytes(video.read_bytes())
     (tmp_path / "list.ffconcat").write_text(f"ffconcat version 1.0\nfile {address}/one.ts\n")
     code = main([str(tmp_path / "list.ffconcat"), str(tmp_path / "out.mp4"), "--style", str(packed_style), "--quiet"])
     assert code == 3
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_a_stream_is_published_and_received(film: Path, packed_style: Path):
+def test_a_stream_is_published_and_received(video: Path, packed_style: Path):
     received = bytearray()
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -107,7 +107,7 @@ def test_a_stream_is_published_and_received(film: Path, packed_style: Path):
         thread = threading.Thread(target=receive)
         thread.start()
         url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        assert main([str(film), url, "--style", str(packed_style), "--quiet"]) == 0
+        assert main([str(video), url, "--style", str(packed_style), "--quiet"]) == 0
         thread.join(timeout=20)
     with av.open(io.BytesIO(bytes(received))) as container:
         assert container.format.name == "mpegts"

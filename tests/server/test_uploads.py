@@ -58,18 +58,19 @@ def test_a_photo_is_drawn_and_shown_before_and_after(
     served(talk)
 
 
-def test_one_frame_of_a_held_film_is_drawn_before_it_is_converted(
+def test_one_frame_of_a_held_video_is_drawn_before_it_is_converted(
     served: Callable[..., Any], make_clip: Callable[..., Path]
 ):
-    film = make_clip("held.mp4", frames=60).read_bytes()
+    video = make_clip("held.mp4", frames=60).read_bytes()
 
     async def talk(client: Any) -> None:
-        job = await sent(client, film, hold="1")
+        job = await sent(client, video, hold="1")
         assert (job["state"], job["preview"]) == ("held", None)
         at = f"/api/jobs/{job['id']}"
         pale = await (await client.post(f"{at}/preview", json={"strength": 0})).json()
         assert pale["preview"]["width"] == 64
         assert 0 < pale["preview"]["seconds"] < 60
+        assert pale["preview"]["duration_seconds"] == pale["preview"]["film_seconds"] > 0  # the earlier name
         before, faint = [await image(client, f"{at}/{name}.jpg") for name in ("before", "after")]
         strong = await (await client.post(f"{at}/preview", json={"strength": 1})).json()
         assert strong["preview"]["number"] > pale["preview"]["number"]
@@ -80,16 +81,16 @@ def test_one_frame_of_a_held_film_is_drawn_before_it_is_converted(
         started = await client.post(f"{at}/start", json={"strength": 0.5})
         done = await finished(client, await started.json())
         assert (done["state"], done["strength"]) == ("done", 0.5)
-        assert await (await client.get(f"{at}/original")).read() == film
+        assert await (await client.get(f"{at}/original")).read() == video
         again = await finished(client, await (await client.post(f"{at}/start", json={"strength": 1})).json())
         assert (again["state"], again["strength"]) == ("done", 1)
 
     served(talk)
 
 
-def test_a_preview_of_what_is_no_film_says_why(served: Callable[..., Any]):
+def test_a_preview_of_what_is_no_video_says_why(served: Callable[..., Any]):
     async def talk(client: Any) -> Any:
-        job = await sent(client, b"not a film", hold="1")
+        job = await sent(client, b"not a video", hold="1")
         return await (await client.post(f"/api/jobs/{job['id']}/preview", json={})).json()
 
     job = served(talk)
@@ -114,8 +115,8 @@ def test_originals_make_room_and_what_is_held_is_bounded(served: Callable[..., A
         assert (first["hasOriginal"], second["hasOriginal"]) == (False, True)
         refused = await client.post(f"/api/jobs/{first['id']}/start", json={})
         assert "send the file again" in (await refused.json())["error"]
-        await sent(client, b"a film", hold="1")
-        assert (await client.post("/api/jobs", data=b"a film", params={"hold": "1"})).status == 503
+        await sent(client, b"a video", hold="1")
+        assert (await client.post("/api/jobs", data=b"a video", params={"hold": "1"})).status == 503
 
     served(talk, jobs=JobLimits(originals_bytes=1500, held=1))
 

@@ -77,8 +77,8 @@ def test_keys_take_a_snapshot_and_record_what_is_seen(packed_style: Path, tmp_pa
     snapshot, recording = show.files
     with av.open(str(snapshot)) as still:
         assert (still.streams.video[0].width, still.streams.video[0].height) == (320, 180)
-    with av.open(str(recording)) as film:
-        frames = list(film.decode(video=0))
+    with av.open(str(recording)) as container:
+        frames = list(container.decode(video=0))
     assert len(frames) >= 8
     numbers = [read_counter(frame.to_ndarray(format="gray")) for frame in frames]
     assert numbers == sorted(numbers)
@@ -91,8 +91,10 @@ def test_a_recording_has_the_microphones_sound_beside_the_video(packed_style: Pa
     sound = str(clips / "bbb_480p_30s_aac.mp4")
     show = webcam(packed_style, tmp_path, record=True, microphone=sound, window=False, seconds=1.5)
     show.run()
-    with av.open(str(show.files[0])) as film:
-        video, audio = (float(stream.duration * stream.time_base) for stream in (film.streams[0], film.streams[1]))
+    with av.open(str(show.files[0])) as container:
+        video, audio = (
+            float(stream.duration * stream.time_base) for stream in (container.streams[0], container.streams[1])
+        )
     assert [stream.type for stream in av.open(str(show.files[0])).streams] == ["video", "audio"]
     assert abs(video - audio) < 0.5
 
@@ -108,10 +110,10 @@ def test_sound_and_video_are_placed_by_the_clock_however_many_frames_are_missing
             frame.sample_rate = 48000
             recorder.offer_sound(frame, 100 + (index + 1) / 50)
         recorder.finish()
-    with av.open(str(tmp_path / "a.mp4")) as film:
-        times = [frame.time for frame in film.decode(video=0)]
-    with av.open(str(tmp_path / "a.mp4")) as film:
-        sound = [(frame.time, frame.samples) for frame in film.decode(audio=0)]
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        sound = [(frame.time, frame.samples) for frame in container.decode(audio=0)]
     assert times == pytest.approx([moment - 100 for moment in moments if moment < 102], abs=0.001)
     assert abs(sound[-1][0] + sound[-1][1] / 48000 - 2.0) < 0.04
 
@@ -135,8 +137,8 @@ def test_a_microphone_whose_clock_is_off_stays_with_the_video(fault: float, tmp_
             recorder.offer_sound(frame, now + 0.1)
         recorder.finish()
     clicks = []
-    with av.open(str(tmp_path / "a.mkv")) as film:
-        for part in film.decode(audio=0):
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        for part in container.decode(audio=0):
             loud = np.flatnonzero(np.abs(part.to_ndarray()[0]) > 0.3)
             heard = part.time + loud[0] / part.sample_rate if len(loud) else 0
             if len(loud) and (not clicks or heard - clicks[-1] > 1):
@@ -178,8 +180,10 @@ def test_sound_that_comes_in_bursts_is_written_all_the_same(tmp_path: Path):
             recorder.offer_sound(frame, arrived)
         recorder.write(Frame.captured(planes, 0, 110))
         recorder.finish()
-    with av.open(str(tmp_path / "a.mp4")) as film:
-        assert float(film.streams.audio[0].duration * film.streams.audio[0].time_base) == pytest.approx(9.3, abs=0.3)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert float(container.streams.audio[0].duration * container.streams.audio[0].time_base) == pytest.approx(
+            9.3, abs=0.3
+        )
 
 
 def test_a_recording_that_is_not_finished_leaves_nothing(tmp_path: Path):
@@ -314,5 +318,5 @@ def test_keys_pressed_on_a_real_keyboard_take_a_snapshot_record_and_quit(
     assert said.split()[:2] == [str(snapshot), str(recording)]
     with av.open(str(snapshot)) as still:
         assert (still.streams.video[0].width, still.streams.video[0].height) == (320, 180)
-    with av.open(str(recording)) as film:
-        assert sum(1 for _ in film.decode(video=0)) >= 3
+    with av.open(str(recording)) as container:
+        assert sum(1 for _ in container.decode(video=0)) >= 3

@@ -98,8 +98,8 @@ class JobRoutes:
         """The original video, for the browser to play beside the result."""
         job = self._job(request)
         if job.photo_suffix is not None or job.state != "done" or not job.source.exists():
-            raise web.HTTPNotFound(text="there is no original film to compare with\n")
-        headers = {"Content-Disposition": "inline", "Content-Type": _film_type(job.source)}
+            raise web.HTTPNotFound(text="there is no original video to compare with\n")
+        headers = {"Content-Disposition": "inline", "Content-Type": _media_type(job.source)}
         return web.FileResponse(job.source, headers=headers)
 
     async def image(self, request: web.Request) -> web.StreamResponse:
@@ -177,7 +177,7 @@ class _Saved(web.FileResponse):
         return writer
 
 
-def _film_type(path: Path) -> str:
+def _media_type(path: Path) -> str:
     """A media type for the browser, which itself reports formats that it cannot play."""
     with path.open("rb") as file:
         head = file.read(6)

@@ -25,14 +25,15 @@ class Preview:
 
     width: int
     height: int
-    film_seconds: float | None
+    duration_seconds: float | None
     seconds: float | None
 
     def as_json(self) -> dict[str, object]:
-        return asdict(self)
+        # ``film_seconds`` is the earlier name of ``duration_seconds``.
+        return {**asdict(self), "film_seconds": self.duration_seconds}
 
 
-def preview_film(source: str, folder: Path, options: ConversionOptions) -> Preview:
+def preview_video(source: str, folder: Path, options: ConversionOptions) -> Preview:
     """Convert some frames at a third of the video; keep the first and its original as JPEG in ``folder``.
 
     Raises:
@@ -42,8 +43,8 @@ def preview_film(source: str, folder: Path, options: ConversionOptions) -> Previ
     from animevid.run.conversion import Conversion
 
     begun = time.perf_counter()
-    with open_source(source, SourceOptions(input_options=options.input_options)) as film:
-        info = film.info
+    with open_source(source, SourceOptions(input_options=options.input_options)) as original:
+        info = original.info
     rate = float(info.average_rate or 30)
     start = (info.duration_seconds or Fraction(0)) / 3
     end = start + Fraction(_SAMPLE_FRAMES / rate).limit_denominator(1000)
@@ -53,8 +54,10 @@ def preview_film(source: str, folder: Path, options: ConversionOptions) -> Previ
         with Conversion(source, sample, options) as conversion:
             opened = time.perf_counter()
             report = conversion.run()
-            with open_source(source, SourceOptions(input_options=options.input_options, start_seconds=start)) as film:
-                frame = next(iter(film))
+            with open_source(
+                source, SourceOptions(input_options=options.input_options, start_seconds=start)
+            ) as original:
+                frame = next(iter(original))
             stylizer = conversion.stylizer
             write_pair(folder, frame.planes, stylizer.stylize_planes(frame.planes))
     finally:
@@ -64,7 +67,7 @@ def preview_film(source: str, folder: Path, options: ConversionOptions) -> Previ
     return Preview(
         width=info.display_width,
         height=info.display_height,
-        film_seconds=None if info.duration_seconds is None else round(float(info.duration_seconds), 2),
+        duration_seconds=None if info.duration_seconds is None else round(float(info.duration_seconds), 2),
         seconds=round(opened - begun + report.first_frame_seconds + each * frames, 1) if frames else None,
     )
 

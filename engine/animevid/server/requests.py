@@ -100,7 +100,7 @@ class Form:
             LiveError: no form, too many parts, a nested form, or a timeout.
         """
         if not self._request.content_type.startswith("multipart/"):
-            raise LiveError("send the film as a form (multipart/form-data)")
+            raise LiveError("send the video as a form (multipart/form-data)")
         if self._reader is None:
             self._reader = await self._request.multipart()
         self._parts += 1

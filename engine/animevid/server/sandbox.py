@@ -31,12 +31,12 @@ _PROTOCOLS = "file"
 
 @dataclass(frozen=True, slots=True)
 class SandboxLimits:
-    """Limits of one conversion. ``film_pixels``: pixels per frame times frames; ``photo_pixels``: of a still."""
+    """Limits of one conversion. ``video_pixels``: pixels per frame times frames; ``photo_pixels``: of a still."""
 
     duration_seconds: float = 600.0
     frame_pixels: int = 3840 * 2160
     side_px: int = 8192
-    film_pixels: int = 1280 * 720 * 30 * 600
+    video_pixels: int = 1280 * 720 * 30 * 600
     photo_pixels: int = 50_000_000
     memory_bytes: int = 6 << 30
     cpu_seconds: int = 3600
@@ -95,17 +95,17 @@ def main(argv: list[str] | None = None) -> int:
 def _convert(request: SandboxRequest) -> None:
     from animevid.run.conversion import Conversion
     from animevid.run.report import Progress
-    from animevid.server.preview import preview_film, show_photo
+    from animevid.server.preview import preview_video, show_photo
 
     is_photo = check_upload(Path(request.source), request.limits)
     if request.preview:
-        found = preview_film(request.source, Path(request.target).parent, conversion_options(request))
+        found = preview_video(request.source, Path(request.target).parent, conversion_options(request))
         return _say(preview=found.as_json())
     pixels = 0
 
     def on_progress(progress: Progress) -> None:
         # Check a missing or wrong duration while decoding.
-        if progress.frames_done * pixels > request.limits.film_pixels:
+        if progress.frames_done * pixels > request.limits.video_pixels:
             raise InputError(_too_long(request.limits))
         if progress.frames_total:
             _say(progress=min(0.99, progress.frames_done / progress.frames_total), frames=progress.frames_done)
@@ -167,7 +167,7 @@ def check_upload(path: Path, limits: SandboxLimits) -> bool:
             if seconds > limits.duration_seconds:
                 raise InputError(f"{seconds:.0f} s is too long here: at most {limits.duration_seconds:.0f} s")
             frames = max(float(stream.frames), seconds * float(rate))
-            if frames * width * height > limits.film_pixels:
+            if frames * width * height > limits.video_pixels:
                 raise InputError(_too_long(limits))
     return False
 
@@ -193,8 +193,8 @@ def _refuse_too_large(pixels: int, limits: SandboxLimits) -> None:
 
 
 def _too_long(limits: SandboxLimits) -> str:
-    minutes = limits.film_pixels / (1280 * 720 * 30 * 60)
-    return f"this film is too long for its size: allowed is as much as {minutes:.0f} minutes of 1280x720 at 30 fps"
+    minutes = limits.video_pixels / (1280 * 720 * 30 * 60)
+    return f"this video is too long for its size: the limit is as much as {minutes:.0f} minutes of 1280x720 at 30 fps"
 
 
 def confine_to(folder: Path, limits: SandboxLimits) -> bool:

@@ -30,10 +30,9 @@ from animevid.styles import Style
 
 log = logging.getLogger(__name__)
 
-#: The fields of a child's preview message: see :class:`animevid.server.preview.Preview`.
 _FOLDERS = re.compile(r"animevid-uploads-\w{8}")
-_PREVIEW_KEYS = ("width", "height", "film_seconds", "seconds")
-
+#: The fields of a child's preview message: see :class:`animevid.server.preview.Preview`.
+_PREVIEW_KEYS = ("width", "height", "duration_seconds", "film_seconds", "seconds")
 _PREVIEW_BYTES = 64 << 20
 
 
@@ -192,7 +191,7 @@ class Jobs:
             raise LiveError(f"no files are converted here: this system lacks {' and '.join(missing())}")
         self._check_line()
         if hold and sum(job.state == "held" for job in self._jobs.values()) >= self.limits.held:
-            raise BusyError(f"{self.limits.held} films wait already for their owners to start them: try again later")
+            raise BusyError(f"{self.limits.held} videos already wait for their owners to start them: try again later")
         if await self._room_bytes(1) < 1:
             allowed = f"{self.limits.kept_bytes >> 20} MiB allowed"
             raise BusyError(f"results that were not fetched yet fill the {allowed}: try again later")

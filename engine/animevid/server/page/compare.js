@@ -48,7 +48,7 @@ export function compareImages(before, after) {
 }
 
 // Plays two videos in sync. Calls `onFail` if the browser cannot play the original.
-export function compareFilms(before, after, onFail) {
+export function compareVideos(before, after, onFail) {
   const video = (src, properties) => element("video", { src, playsInline: true, preload: "auto", ...properties });
   const original = video(before, { muted: true }), result = video(after, { loop: true });
   const play = element("button", { textContent: "▶", className: "icon" });
@@ -85,5 +85,5 @@ export function compareFilms(before, after, onFail) {
     result.muted = !result.muted;
     sound.setAttribute("aria-pressed", !result.muted);
   });
-  return element("div", { className: "films" }, box, element("div", { className: "player" }, play, seek, time, sound));
+  return element("div", { className: "videos" }, box, element("div", { className: "player" }, play, seek, time, sound));
 }

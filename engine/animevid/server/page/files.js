@@ -3,7 +3,7 @@ import { $, clock, element, state, strength, styleTitle, wait } from "./state.js
 import { ask, isBroken, send, server } from "./server.js";
 import { recall, remember } from "./store.js";
 import { notice, unnotice } from "./notice.js";
-import { compareFilms, compareImages } from "./compare.js";
+import { compareVideos, compareImages } from "./compare.js";
 
 const POLL_MS = 500, BUSY_SECONDS = 5, MEBI = 2 ** 20;
 const entries = new Set();
@@ -161,10 +161,10 @@ class Entry {
 
   // A video with its preview: it is converted when the viewer confirms.
   offer() {
-    const { width, height, film_seconds: film, seconds } = this.job.preview;
+    const { width, height, duration_seconds: length, seconds } = this.job.preview;
     this.figure.replaceChildren(this.images());
     this.show("held", [
-      `${width} × ${height}${film === null ? "" : `, ${clock(film)}`}.`,
+      `${width} × ${height}${length === null ? "" : `, ${clock(length)}`}.`,
       seconds === null ? "Its length is unknown." : `About ${duration(seconds)} to convert.`,
     ].join(" "), element("button", { textContent: "Convert", className: "primary", onclick: () => this.begin() }));
   }
@@ -188,12 +188,12 @@ class Entry {
     const job = this.job, address = `/api/jobs/${job.id}`;
     const result = `${address}/result?inline`;
     const stills = () => {
-      const film = element("video", { src: result, controls: true, playsInline: true, preload: "metadata" });
-      this.figure.replaceChildren(...(job.preview ? [this.images()] : []), film);
+      const video = element("video", { src: result, controls: true, playsInline: true, preload: "metadata" });
+      this.figure.replaceChildren(...(job.preview ? [this.images()] : []), video);
     };
     if (job.photo) this.figure.replaceChildren(this.images());
     else if (!job.hasOriginal || /\.gif$/i.test(job.name)) stills();
-    else this.figure.replaceChildren(compareFilms(`${address}/original`, result, stills));
+    else this.figure.replaceChildren(compareVideos(`${address}/original`, result, stills));
     this.again = element("button", { onclick: () => this.begin() });
     this.show("done", `${styleTitle(job.style)}, ${size(job.bytes)}`,
       element("a", { href: `${address}/result`, textContent: job.photo ? "Save the photo" : "Save the video", className: "button primary" }),
