@@ -5,7 +5,7 @@
 # On an NVIDIA GPU (driver 580 or newer; tensorrt in place of tensorrt-rtx for H100 and H200, see docs/gpu.md):
 #   docker build --build-arg BASE=nvidia/cuda:13.0.1-base-ubuntu24.04 --build-arg EXTRAS=live,tensorrt-rtx -t animevid .
 #   docker run --init --gpus all -p 127.0.0.1:8080:8080 animevid
-# A file:  docker run --rm --no-healthcheck --user "$(id -u):$(id -g)" -v "$PWD:/films" animevid /films/in.mp4 /films/out.mp4
+# A file:  docker run --rm --no-healthcheck --user "$(id -u):$(id -g)" -v "$PWD:/videos" animevid /videos/in.mp4 /videos/out.mp4
 ARG BASE=ubuntu:24.04
 FROM ${BASE} AS build
 RUN apt-get update && apt-get install -y --no-install-recommends g++ python3-dev python3-venv && rm -rf /var/lib/apt/lists/*

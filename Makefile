@@ -7,7 +7,7 @@
 # make gpu-check   does this machine's GPU draw what the CPU draws? Writes gpu-check/report.md
 # make gpu-carry   what benchmarks/gpu_check.sh needs on a machine without a package index, into .gpu-carry
 # make gpu-rehearse   that script here, without a network, on a driver that is none
-# make fuzz    an hour of mutated films, styles and requests; what fails is kept in out/fuzz
+# make fuzz    an hour of mutated videos, styles and requests; what fails is kept in out/fuzz
 # make fuzz-ci what failed once and the same inputs each time, two minutes at most
 # make clean   remove what these made
 

@@ -57,8 +57,8 @@ def reason_not_to_run(line: str) -> str | None:
     return next((reason for start, reason in NOT_RUN.items() if line.startswith(start)), None)
 
 
-def write_film(path: Path, *, frames: int, rate: int) -> None:
-    """A small film, or a GIF, of a bar that wanders over a gradient."""
+def write_video(path: Path, *, frames: int, rate: int) -> None:
+    """A small video or GIF of a bar that moves over a gradient."""
     import av
     import numpy as np
 
@@ -81,11 +81,11 @@ def lay_out(folder: Path) -> None:
     """The files that README's lines name."""
     import animevid
 
-    write_film(folder / "in.mp4", frames=100, rate=1)
-    write_film(folder / "loop.gif", frames=8, rate=10)
-    for name in ("films/a.mp4", "films/b.mkv", "a.mkv", "b.mp4"):
+    write_video(folder / "in.mp4", frames=100, rate=1)
+    write_video(folder / "loop.gif", frames=8, rate=10)
+    for name in ("videos/a.mp4", "videos/b.mkv", "a.mkv", "b.mp4"):
         (folder / name).parent.mkdir(exist_ok=True)
-        write_film(folder / name, frames=6, rate=6)
+        write_video(folder / name, frames=6, rate=6)
     gallery = CHECKOUT / "docs" / "gallery"
     shutil.copy(gallery / "portrait48-cel.jpg", folder / "photo.jpg")
     (folder / "photos").mkdir()
@@ -143,7 +143,7 @@ def run_server(folder: Path) -> None:
 
 
 def run_python(readme: str, folder: Path) -> None:
-    """README's lines of Python, on a film and an array."""
+    """README's lines of Python, on a video and an array."""
     place = folder / "python"
     place.mkdir()
     shutil.copy(folder / "a.mkv", place / "in.mp4")

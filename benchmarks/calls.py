@@ -35,7 +35,7 @@ class Counts:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calls", description=__doc__)
-    parser.add_argument("--size", default="640x360", help="WIDTHxHEIGHT of the film")
+    parser.add_argument("--size", default="640x360", help="WIDTHxHEIGHT of the video")
     parser.add_argument("--frames", type=int, default=60)
     plots.add_plot(parser)
     args = parser.parse_args()
@@ -55,11 +55,11 @@ def main() -> int:
     return 0
 
 
-def imported(film: Path) -> int:
+def imported(video: Path) -> int:
     """How many of the package's modules a new process has imported after a conversion on the CPU."""
     program = (
         "import sys, animevid\n"
-        f"animevid.stylize({str(film)!r}, {str(film.with_suffix('.mkv'))!r}, backend='onnxruntime')\n"
+        f"animevid.stylize({str(video)!r}, {str(video.with_suffix('.mkv'))!r}, backend='onnxruntime')\n"
         f"print(sum(name.split('.')[0] == {_PACKAGE!r} for name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -67,10 +67,10 @@ def imported(film: Path) -> int:
 
 
 def counted(folder: Path, size: str, frames: int) -> Counts:
-    """The calls of one conversion of a film of ``frames`` frames."""
+    """The calls of one conversion of a video of ``frames`` frames."""
     import animevid
 
-    source = moving_film(folder / f"{frames}.mp4", size, frames)
+    source = moving_video(folder / f"{frames}.mp4", size, frames)
     counts, last, lock = Counts(), threading.local(), threading.Lock()
 
     def profile(frame: FrameType, event: str, _: Any) -> None:
@@ -95,20 +95,20 @@ def counted(folder: Path, size: str, frames: int) -> Counts:
     return counts
 
 
-def moving_film(path: Path, size: str, frames: int) -> Path:
+def moving_video(path: Path, size: str, frames: int) -> Path:
     """A video in which every frame differs, so that none is reused."""
     import av
     import numpy as np
 
     width, height = map(int, size.split("x"))
     ramp = np.add.outer(np.arange(height), np.arange(width))
-    with av.open(str(path), "w") as film:
-        stream: Any = film.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for index in range(frames):
             gray = ((ramp + 8 * index) % 256).astype(np.uint8)
-            film.mux(stream.encode(av.VideoFrame.from_ndarray(np.repeat(gray[..., None], 3, 2), format="rgb24")))
-        film.mux(stream.encode(None))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.repeat(gray[..., None], 3, 2), format="rgb24")))
+        container.mux(stream.encode(None))
     return path
 
 

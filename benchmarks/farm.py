@@ -1,6 +1,6 @@
 """Simulates a farm of 1 to 1,000 workers from segment times measured on this machine, with a plot.
 
-    python -m benchmarks.farm [--film-hours 2] [--clip CLIP] [--plot docs/farm-simulation.svg]
+    python -m benchmarks.farm [--video-hours 2] [--clip CLIP] [--plot docs/farm-simulation.svg]
 
 The simulation follows the driver's rules (neighbours where it can, a second copy of what takes 1.5 times the usual).
 What is assumed is in ``ASSUMED``; the rest is measured.
@@ -41,7 +41,7 @@ ASSUMED = {"storage_bytes_per_second": 110e6, "slow_share": 0.02, "slow_times": 
 
 @dataclass(frozen=True)
 class Measured:
-    """Of one worker here. ``seconds`` and ``bytes`` are for each second of film, ``spread`` is relative."""
+    """Of one worker here. ``seconds`` and ``bytes`` are for each second of video, ``spread`` is relative."""
 
     seconds: float
     spread: float
@@ -57,8 +57,8 @@ def measure(clip: Path) -> Measured:
         with open_conversion(clip, dst, options, resumable=True, segment_seconds=Fraction(2)) as job:
             assert isinstance(job, Job)
             rates, size = [], 0
-            film = float(job._conversion.source.info.duration_seconds or 1)
-            edges = [float(s.start_seconds or 0) for s in job.description.segments] + [film]
+            duration = float(job._conversion.source.info.duration_seconds or 1)
+            edges = [float(s.start_seconds or 0) for s in job.description.segments] + [duration]
             for segment in job.description.segments:
                 started_at = time.perf_counter()
                 with open_part(
@@ -75,11 +75,11 @@ def measure(clip: Path) -> Measured:
             longer = repeated(paths, Path(folder), times=_REPEATS)
             joined = (timed_join(longer, clip, dst) - timed_join(paths, clip, dst)) / (_REPEATS - 1)
     spread = math.sqrt(mean((rate / mean(rates) - 1) ** 2 for rate in rates))
-    return Measured(mean(rates), spread, size / film, joined / film)
+    return Measured(mean(rates), spread, size / duration, joined / duration)
 
 
 def repeated(paths: list[Path], folder: Path, *, times: int) -> list[Path]:
-    """The segments' packets over and over, as a longer film's."""
+    """The segments' packets over and over, as those of a longer video."""
     stamps = [pts for path in paths for pts, _ in read_stamps(path)]
     length = max(stamps) - min(stamps) + sorted(stamps)[1] - sorted(stamps)[0]
     longer = []
@@ -107,10 +107,10 @@ def timed_join(paths: list[Path], clip: Path, dst: Path) -> float:
     return min(times)
 
 
-def simulate(measured: Measured, workers: int, *, film_seconds: float, seed: int = 0) -> float:
-    """Seconds until the film is whole."""
+def simulate(measured: Measured, workers: int, *, duration_seconds: float, seed: int = 0) -> float:
+    """Seconds until the video is complete."""
     chance = random.Random(seed)
-    count = math.ceil(film_seconds / SEGMENT_SECONDS)
+    count = math.ceil(duration_seconds / SEGMENT_SECONDS)
     speed = [ASSUMED["slow_times"] if chance.random() < ASSUMED["slow_share"] else 1.0 for _ in range(workers)]
     # All busy workers share the storage equally.
     busy = min(workers, count)
@@ -140,23 +140,25 @@ def simulate(measured: Measured, workers: int, *, film_seconds: float, seed: int
             start = max(now, begun[segment] + SLOW_FACTOR * usual)
             ends[segment] = min(ends[segment], start + take(worker, segment))
             heapq.heappush(free, (max(now, ends[segment]), worker))
-    return max(ends.values()) + measured.join_seconds * film_seconds
+    return max(ends.values()) + measured.join_seconds * duration_seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clip", type=Path, default=Path(animevid.__file__).parent / "demo" / "demo.mp4")
-    parser.add_argument("--film-hours", type=float, default=2)
+    parser.add_argument("--video-hours", type=float, default=2)
     plots.add_plot(parser)
     args = parser.parse_args()
     measured = measure(args.clip)
     print(
-        f"measured: {measured.seconds:.3f} s of one core's work a second of film (spread {measured.spread:.0%}), "
+        f"measured: {measured.seconds:.3f} s of one core's work a second of video (spread {measured.spread:.0%}), "
         f"{measured.bytes / 1e3:.0f} kB/s, joining {measured.join_seconds * 1e3:.2f} ms a second"
     )
     print("assumed:  " + ", ".join(f"{name} {value:g}" for name, value in ASSUMED.items()))
-    film = args.film_hours * 3600
-    times = {n: median(simulate(measured, n, film_seconds=film, seed=seed) for seed in range(9)) for n in WORKERS}
+    duration = args.video_hours * 3600
+    times = {
+        n: median(simulate(measured, n, duration_seconds=duration, seed=seed) for seed in range(9)) for n in WORKERS
+    }
     print("\n| workers | minutes | speed-up | of perfect |\n|---:|---:|---:|---:|")
     points = [(n, times[1] / seconds) for n, seconds in times.items()]
     for n, speed_up in points:

@@ -3,7 +3,7 @@
     python -m benchmarks.jobs [--runs 5] [--size 320x180] [--frames 3000] [--segments 12] [--workers 4] [--no-farm]
 
 In turn, each in a process of its own: an unbroken conversion, one in segments (cut, journal, join and all) and a farm
-of local workers beside the plain command, both with their default options; then a film that is killed half-way and
+of local workers beside the plain command, both with their default options; then a video that is killed half-way and
 resumed. Medians of ``--runs``: processor time, so that other work on the machine counts little, time by the clock of
 neighbouring runs, and memory. Twelve frames a second: segments of 250 frames, 21 s, shorter than usual.
 """
@@ -215,7 +215,7 @@ def measure_farm(
 ) -> FarmCost:
     """What a farm took, in a new ``folder``."""
     folder.mkdir()
-    dst = folder / "film.mp4"
+    dst = folder / "out.mp4"
     in_a_process(farmed, clip, dst, options, segment_seconds, workers)
     notes = [note.read_text().split() for note in folder.glob("worker-*")]
     return FarmCost(

@@ -143,12 +143,12 @@ def measure_browser(
 ) -> tuple[list[float], int, str]:
     """Seconds from a frame's leaving the browser's camera to the same frame, stylized, being due on the screen."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-    from live_browser import NOTE_FRAMES, chromium, serving, write_camera_film
+    from live_browser import NOTE_FRAMES, chromium, serving, write_camera_video
 
     with tempfile.TemporaryDirectory() as folder:
         height, width = size
-        film = write_camera_film(Path(folder) / "c.y4m", width=width, height=height, frames=240, rate=int(fps))
-        with serving(*(("--style", style) if style else ())) as url, chromium(film) as driver:
+        video = write_camera_video(Path(folder) / "c.y4m", width=width, height=height, frames=240, rate=int(fps))
+        with serving(*(("--style", style) if style else ())) as url, chromium(video) as driver:
             driver.get(url)
             driver.execute_script("resolution.value = arguments[0]", f"{width}x{height}")
             time.sleep(1)
@@ -165,7 +165,7 @@ def measure_browser(
     taken: dict[int, float] = {}
     latencies: list[float] = []
     unread = 0
-    # The film starts again after eight seconds: a number belongs to the last frame that carried it.
+    # The video loops after eight seconds: a number belongs to the last frame that showed it.
     for moment, stylized, line in sorted(moments):
         number = read_counter(np.tile(np.array(line, np.uint8), (10, 1)))
         if number is None:

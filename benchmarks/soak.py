@@ -123,9 +123,11 @@ def soak(seconds: float, folder: Path, *, style: str | None = None, breaks: int 
                 environment={"SDL_VIDEODRIVER": "dummy"},
             )
         )
-        film = folder / "stream.mkv"
+        recorded = folder / "stream.mkv"
         stream = stack.enter_context(
-            Command(station.url, film, "--overwrite", "--quiet", "--reconnect", "60", "--preset", "ultrafast", *chosen)
+            Command(
+                station.url, recorded, "--overwrite", "--quiet", "--reconnect", "60", "--preset", "ultrafast", *chosen
+            )
         )
         server = stack.enter_context(Command("serve", "--port", "0", *chosen))
         url = server.first_word("http://")
@@ -157,7 +159,7 @@ def soak(seconds: float, folder: Path, *, style: str | None = None, breaks: int 
             report.memory_mib = command.noted_mib
         recordings = list((folder / "recordings").glob("*.mp4"))
         reports[0].check(len(recordings) == 1, f"{len(recordings)} recording")
-        for report, paths, place in ((reports[0], recordings, camera), (reports[1], [film], station)):
+        for report, paths, place in ((reports[0], recordings, camera), (reports[1], [recorded], station)):
             for path in paths:
                 check_recording(report, path, returns[place])
         reports[2].check(viewer.visits > 0 and not viewer.troubles, f"{viewer.visits} visits, {viewer.frames} frames")
@@ -175,7 +177,7 @@ def stopwatch(seconds: float) -> Iterator[float]:
         time.sleep(1 / NOTES_A_SECOND)
 
 
-# --- what is filmed -------------------------------------------------------------------------------------------------
+# --- what the cameras send ------------------------------------------------------------------------------------------
 
 
 def clicks(first_sample: int, count: int) -> np.ndarray[Any, Any]:
@@ -195,7 +197,7 @@ def write_clicks(path: Path, seconds: float) -> Path:
 
 
 class Station:
-    """Sends whoever connects a live film of now: each frame's number is its moment, in frames since ``epoch``."""
+    """Sends each client a live stream; a frame's number is its time, in frames since ``epoch``."""
 
     def __init__(self, *, sound: bool = False) -> None:
         self.epoch = time.monotonic()
@@ -219,9 +221,9 @@ class Station:
         threading.Timer(seconds, self._on_air.set).start()
 
     def wait_for_caller(self, seconds: float) -> None:
-        """Until whoever was broken off has had three seconds of frames again, or ``seconds`` have passed.
+        """Wait until the client has received three seconds of frames after the break, at most ``seconds``.
 
-        A run that ends just after a break would not tell one who comes back late from one who never does.
+        A run that ended just after a break could not tell a late reconnection from none.
         """
         for _ in stopwatch(seconds):
             if self.frames_sent >= self._frames_before + 3 * FPS:
@@ -292,7 +294,7 @@ class _Pipe:
         return len(data)
 
 
-# --- what films it --------------------------------------------------------------------------------------------------
+# --- what receives it -----------------------------------------------------------------------------------------------
 
 
 class Command:
@@ -391,8 +393,8 @@ class Viewer:
     def _convert(self) -> None:
         from animevid.server.app import __file__ as server
 
-        film = (Path(server).parent.parent / "demo" / "demo.mp4").read_bytes()
-        job = self._ask("/api/jobs?name=demo.mp4", film)
+        video = (Path(server).parent.parent / "demo" / "demo.mp4").read_bytes()
+        job = self._ask("/api/jobs?name=demo.mp4", video)
         while job["state"] not in ("done", "failed"):
             time.sleep(0.2)
             job = self._ask(f"/api/jobs/{job['id']}")

@@ -1,7 +1,7 @@
 """Feeds mutated videos, images, playlists, subtitles, styles, cards and requests to animevid and checks the outcome.
 
 ``python tests/fuzz.py`` from the repository's root runs for an hour (``--seconds``, ``--workers``, ``--kinds``); the
-test suite runs a few seconds of it with fixed numbers. Input N of a kind is always the same, so ``--kinds film --first
+test suite runs a few seconds of it with fixed numbers. Input N of a kind is always the same, so ``--kinds video --first
 N --count 1`` repeats one. Failed inputs are stored in the folder ``--keep`` and belong in ``tests/fuzz_corpus``.
 
 ``make fuzz-ci`` runs all inputs that failed before and the first 150 of each kind, in two minutes at most. The fixed
@@ -33,7 +33,7 @@ from typing import Any
 
 TESTS = Path(__file__).resolve().parent
 CORPUS = TESTS / "fuzz_corpus"
-KINDS = ("film", "image", "playlist", "subtitles", "style", "onnx", "card", "request")
+KINDS = ("video", "image", "playlist", "subtitles", "style", "onnx", "card", "request")
 #: CPU time, so that a busy machine does not look like a hang; a sleeping worker gets much longer.
 MAX_SECONDS = 20.0
 MAX_WALL_SECONDS = 300.0
@@ -135,7 +135,7 @@ def write_seeds(folder: Path) -> None:
         "a.webm": {"codec": "libvpx", "options": {"deadline": "realtime"}},
         "a.flv": {},
     }.items():
-        write_clip(folder / "film" / name, ClipSpec(**{**small, **more}))
+        write_clip(folder / "video" / name, ClipSpec(**{**small, **more}))
     write_clip(folder / "subtitles" / "a.mkv", ClipSpec(**small, subtitles="subrip"))
     write_clip(folder / "subtitles" / "a.mp4", ClipSpec(**small, subtitles="mov_text"))
     (folder / "subtitles" / "b.srt").write_bytes(b"1\n00:00:00,000 --> 00:00:00,100\n<b>one</b> &amp; {\\an8}two\n")
@@ -189,14 +189,14 @@ def _requests() -> Iterator[bytes]:
     offer = json.dumps({"sdp": "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\n"})
     for path, kind, body in (
         ("/api/peers", "application/json", offer.encode()),
-        ("/api/jobs?name=a.mp4&strength=0.5&hold=1", "video/mp4", b"no film"),
+        ("/api/jobs?name=a.mp4&strength=0.5&hold=1", "video/mp4", b"no video"),
         ("/api/jobs/x/preview", "application/json", b'{"style": "test-packed", "strength": 0.5}'),
         ("/login", "application/x-www-form-urlencoded", b"token=a+b%20c"),
         (
             "/convert",
             "multipart/form-data; boundary=b",
             b'--b\r\nContent-Disposition: form-data; name="style"\r\n\r\nx\r\n--b\r\nContent-Disposition: form-data; '
-            b'name="file"; filename="a.mp4"\r\nContent-Type: video/mp4\r\n\r\nno film\r\n--b--\r\n',
+            b'name="file"; filename="a.mp4"\r\nContent-Type: video/mp4\r\n\r\nno video\r\n--b--\r\n',
         ),
     ):
         yield (
@@ -229,22 +229,22 @@ class Worker:
         with tempfile.TemporaryDirectory(dir=self._root) as folder:
             return str(getattr(self, f"_{kind}")(Path(folder), name, data))
 
-    def _film(self, folder: Path, name: str, data: bytes, *, target: str = "out.mp4") -> str:
+    def _video(self, folder: Path, name: str, data: bytes, *, target: str = "out.mp4") -> str:
         path = folder / name
         path.write_bytes(data)
         return self._command(folder, str(path), target=target)
 
     def _image(self, folder: Path, name: str, data: bytes) -> str:
-        return self._film(folder, name, data, target="out.gif" if name.endswith(("gif", "apng")) else "out.png")
+        return self._video(folder, name, data, target="out.gif" if name.endswith(("gif", "apng")) else "out.png")
 
     def _playlist(self, folder: Path, name: str, data: bytes) -> str:
         for path in self._seeds["playlist"]:
             shutil.copy(path, folder)
-        return self._film(folder, name, data)
+        return self._video(folder, name, data)
 
     def _subtitles(self, folder: Path, name: str, data: bytes) -> str:
         if name.endswith((".mkv", ".mp4")):
-            return self._film(folder, name, data, target="out.mp4" if name.endswith("mkv") else "out.mkv")
+            return self._video(folder, name, data, target="out.mp4" if name.endswith("mkv") else "out.mkv")
         from animevid.io.cues import subtitle_text, webvtt_text
 
         for codec in ("subrip", "ass", "mov_text", "webvtt", "text"):
@@ -254,7 +254,7 @@ class Worker:
     def _style(self, folder: Path, name: str, data: bytes) -> str:
         (folder / name).write_bytes(data)
         os.environ["ANIMEVID_STYLE_SECONDS"] = "5"
-        return self._command(folder, str(self._seeds["film"][0]), style=folder / name)
+        return self._command(folder, str(self._seeds["video"][0]), style=folder / name)
 
     def _onnx(self, folder: Path, name: str, data: bytes) -> str:
         from animevid.errors import StyleError

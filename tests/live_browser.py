@@ -40,7 +40,7 @@ _FLAGS = (
 
 
 #: Length of the camera's video: eight seconds, so that even long delays cannot be mistaken for frames ahead.
-FILM_FRAMES = 240
+VIDEO_FRAMES = 240
 
 
 def why_no_chromium() -> str | None:
@@ -55,8 +55,8 @@ def why_no_chromium() -> str | None:
     return None
 
 
-def write_camera_film(path: Path, *, width: int = 320, height: int = 180, frames: int = 60, rate: int = 30) -> Path:
-    """A YUV4MPEG2 film for Chromium's fake camera: the test pattern with frame numbers from 0 to ``frames`` - 1."""
+def write_camera_video(path: Path, *, width: int = 320, height: int = 180, frames: int = 60, rate: int = 30) -> Path:
+    """A YUV4MPEG2 video for Chromium's fake camera: the test pattern with frame numbers from 0 to ``frames`` - 1."""
     settings = CameraOptions(TEST_PATTERN, (height, width), Fraction(1000))
     pattern = test_pattern(settings, threading.Event())
     with path.open("wb") as file:
@@ -100,15 +100,15 @@ def serving(*arguments: str, port: int = 0, kill: bool = False) -> Iterator[str]
 
 
 @contextmanager
-def chromium(film: Path, *, width: int = 1280, height: int = 900) -> Iterator[Any]:
-    """A selenium driver whose camera plays ``film``."""
+def chromium(video: Path, *, width: int = 1280, height: int = 900) -> Iterator[Any]:
+    """A selenium driver whose camera plays ``video``."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = shutil.which("chromium") or ""
-        for flag in (*_FLAGS, f"--use-file-for-fake-video-capture={film}", f"--user-data-dir={profile}"):
+        for flag in (*_FLAGS, f"--use-file-for-fake-video-capture={video}", f"--user-data-dir={profile}"):
             options.add_argument(flag)
         options.add_argument(f"--window-size={width},{height}")
         driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))

@@ -14,8 +14,8 @@ import av
 class RtspStation:
     """Plays one video to one client, in real time, and disconnects. FFmpeg's RTP muxer makes the packets."""
 
-    def __init__(self, film: Path) -> None:
-        self._film = film
+    def __init__(self, video: Path) -> None:
+        self._video = video
         self._server = socket.create_server(("127.0.0.1", 0))
         self.url = f"rtsp://127.0.0.1:{self._server.getsockname()[1]}/camera"
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -59,12 +59,12 @@ class RtspStation:
             packets.bind(("127.0.0.1", 0))
             packets.settimeout(0.02)
             address = f"rtp://127.0.0.1:{packets.getsockname()[1]}?rtcpport=1&pkt_size=1400"
-            with av.open(str(self._film)) as film, av.open(address, "w", format="rtp") as output:
-                copy = output.add_stream_from_template(film.streams.video[0])
+            with av.open(str(self._video)) as container, av.open(address, "w", format="rtp") as output:
+                copy = output.add_stream_from_template(container.streams.video[0])
                 # H.264 over RTP has its parameter sets in the stream.
-                annexb = av.BitStreamFilterContext("h264_mp4toannexb", film.streams.video[0], copy)
+                annexb = av.BitStreamFilterContext("h264_mp4toannexb", container.streams.video[0], copy)
                 began = time.monotonic()
-                for packet in film.demux(video=0):
+                for packet in container.demux(video=0):
                     if packet.size and packet.dts is not None:
                         time.sleep(max(0.0, began + float(packet.dts * packet.time_base) - time.monotonic()))
                     for part in annexb.filter(packet if packet.size else None):

@@ -185,8 +185,8 @@ async def _watch_and_send(address: str) -> None:
     await peer.close()
 
 
-def _upload(address: str, film: bytes) -> None:
-    request = urllib.request.Request(f"{address}api/jobs?name=film.mp4", data=film, method="POST")
+def _upload(address: str, video: bytes) -> None:
+    request = urllib.request.Request(f"{address}api/jobs?name=video.mp4", data=video, method="POST")
     with urllib.request.urlopen(request, timeout=60) as answer:
         job = json.load(answer)
     for _ in range(600):
@@ -204,13 +204,13 @@ def test_a_viewer_and_an_upload_make_the_server_call_nobody(
     watch: Callable[..., Watched], packed_style: Path, make_clip: Callable[..., Path]
 ) -> None:
     pytest.importorskip("aiortc")
-    film = make_clip("upload.mp4", frames=4).read_bytes()
+    video = make_clip("upload.mp4", frames=4).read_bytes()
 
     def visited(log: str) -> bool:
         found = re.search(r"http://[\d.:]+/", log)
         if found is None:
             return False
-        _upload(found[0], film)
+        _upload(found[0], video)
         asyncio.run(_watch_and_send(found[0]))
         return True
 

@@ -31,18 +31,18 @@ def left(tmp_path: Path) -> list[Path]:
     folder = tmp_path / ".frames.0123abcd.part"
     folder.mkdir()
     (folder / "0001.png").write_bytes(b"half")
-    files = [tmp_path / ".film.deadbeef.part.mp4", tmp_path / ".song.00000000.part.mkv"]
+    files = [tmp_path / ".video.deadbeef.part.mp4", tmp_path / ".song.00000000.part.mkv"]
     for path in files:
         path.write_bytes(b"half")
     return [_aged(path) for path in (*files, folder)]
 
 
-@pytest.mark.parametrize("kind", ["film", "playlist", "folder", "into a folder"])
+@pytest.mark.parametrize("kind", ["video", "playlist", "folder", "into a folder"])
 def test_the_next_run_removes_what_killed_ones_left_whatever_it_writes(tmp_path: Path, left: list[Path], kind: str):
-    names = ("notes.part", ".film.part.mp4", ".film.deadbeef.mp4", ".x.deadbee.part.mp4")
+    names = ("notes.part", ".video.part.mp4", ".video.deadbeef.mp4", ".x.deadbee.part.mp4")
     others = [_aged(path) for path in map(tmp_path.joinpath, names) if path.write_bytes(b"x")]
     (tmp_path / ".link.deadbeef.part.mp4").symlink_to(others[0])
-    if kind == "film":
+    if kind == "video":
         PendingFile(tmp_path / "new.mkv", overwrite=False).discard()
     elif kind == "playlist":
         PendingPlaylist(tmp_path / "new.m3u8", overwrite=False).discard()
@@ -58,20 +58,20 @@ def test_the_next_run_removes_what_killed_ones_left_whatever_it_writes(tmp_path:
 def test_what_is_being_written_stays(tmp_path: Path):
     folder = PendingFolder(tmp_path / "images", overwrite=False)
     folder.create()
-    film = PendingFile(tmp_path / "film.mp4", overwrite=False)
+    video = PendingFile(tmp_path / "video.mp4", overwrite=False)
     playlist = PendingPlaylist(tmp_path / "list.m3u8", overwrite=False)
-    for path in (folder.path, film.path, playlist.folder):
+    for path in (folder.path, video.path, playlist.folder):
         _aged(path)
     code = f"from pathlib import Path; from animevid.left_overs import sweep; print(sweep(Path({str(tmp_path)!r})))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "0\n"
-    assert all(path.exists() for path in (folder.path, film.path, playlist.folder))
-    for pending in (folder, film, playlist):
+    assert all(path.exists() for path in (folder.path, video.path, playlist.folder))
+    for pending in (folder, video, playlist):
         pending.discard()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_was_made_just_now_stays(tmp_path: Path):
-    (tmp_path / ".film.deadbeef.part.mp4").touch()
+    (tmp_path / ".video.deadbeef.part.mp4").touch()
     assert left_overs.sweep(tmp_path) == 0
 
 
@@ -123,13 +123,13 @@ def test_nobody_need_listen(tmp_path: Path, packed_style: Path, make_clip, redir
     clip, out = make_clip("quiet.mp4", frames=4), tmp_path / "out.mp4"
     command = _command(str(clip), str(out), "--style", str(packed_style), "-v", redirect=redirect)
     assert subprocess.run(command, timeout=120).returncode == 0
-    with av.open(str(out)) as film:
-        assert sum(1 for _ in film.decode(video=0)) == 4
+    with av.open(str(out)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 4
     assert b"animevid:" not in out.read_bytes()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_standard_output_loses_what_is_printed_and_no_film(tmp_path: Path, packed_style: Path, make_clip):
+def test_a_full_standard_output_loses_what_is_printed_and_no_video(tmp_path: Path, packed_style: Path, make_clip):
     clip, out = make_clip("quiet.mp4", frames=4), tmp_path / "out.mp4"
     command = _command(str(clip), str(out), "--style", str(packed_style), redirect=">/dev/full")
     done = subprocess.run(command, timeout=120, stderr=subprocess.PIPE, text=True)

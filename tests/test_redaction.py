@@ -34,7 +34,7 @@ from hypothesis import strategies as st
         ("rtmp://live.example/app token=S3cret", "rtmp://live.example/app ***"),
         ("rtmp://live.example/app", "rtmp://live.example/app"),
         ("udp://239.0.0.1:5000?ttl=4&pkt_size=1316", "udp://239.0.0.1:5000?ttl=4&pkt_size=1316"),
-        ("film?token=1#2.mp4", "film?token=1#2.mp4"),
+        ("video?token=1#2.mp4", "video?token=1#2.mp4"),
         ("-", "-"),
     ],
 )  # fmt: skip

@@ -197,7 +197,7 @@ def _reused(out: str) -> int:
 
 @pytest.mark.parametrize(("still", "encoder"), [(True, "nvenc"), (False, "cpu")], ids=["still", "moving"])
 @in_child
-def test_a_film_that_nvdec_decodes_settles_and_skips_what_did_not_change_as_on_the_cpu(
+def test_a_video_that_nvdec_decodes_settles_and_skips_what_did_not_change_as_on_the_cpu(
     fake_driver, tmp_path, still, encoder
 ):
     gpu = _start(fake_driver, tmp_path)

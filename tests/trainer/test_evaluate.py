@@ -36,7 +36,7 @@ from animevid_trainer.generators import make_generator
 from animevid_trainer.survey.votes import Vote
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from live_browser import chromium, why_no_chromium, write_camera_film
+from live_browser import chromium, why_no_chromium, write_camera_video
 from small_runs import images, tiny_perceptual
 from torch import nn
 
@@ -313,8 +313,8 @@ def test_in_a_browser_every_figure_is_seen_and_an_image_opens_large(evaluation: 
     from selenium.webdriver.common.by import By
 
     write_report(tmp_path / "report.html", evaluation)
-    film = write_camera_film(tmp_path / "unused.y4m", frames=2)
-    with chromium(film, width=1440) as driver:
+    video = write_camera_video(tmp_path / "unused.y4m", frames=2)
+    with chromium(video, width=1440) as driver:
         driver.get((tmp_path / "report.html").as_uri())
         box = driver.execute_script("const t = document.querySelector('.table'); return [t.scrollWidth, t.clientWidth]")
         assert box[0] <= box[1]

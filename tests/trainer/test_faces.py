@@ -88,13 +88,13 @@ def test_a_seed_draws_the_same_grid_each_time_and_another_seed_another(run, tmp_
     assert "exists" in capsys.readouterr().err
 
 
-def test_a_walk_becomes_a_film_of_the_frames_that_were_asked_for(run, tmp_path):
+def test_a_walk_becomes_a_video_of_the_frames_that_were_asked_for(run, tmp_path):
     out = tmp_path / "walk.mp4"
     command = ["sample", str(run), str(out), "--grid", "2x1", "--samples", "3", "--interpolate", "4", "--fps", "12"]
     assert main(command) == 0
-    with av.open(str(out)) as film:
-        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
-        assert film.streams.video[0].average_rate == 12
+    with av.open(str(out)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        assert container.streams.video[0].average_rate == 12
     assert len(frames) == 3 * 4
     assert frames[0].shape == (64, 128, 3)
 

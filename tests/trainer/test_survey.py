@@ -20,7 +20,7 @@ from animevid_trainer.cli import main
 from animevid_trainer.survey.pairs import Exhibition, Pair
 from animevid_trainer.survey.ranking import rank
 from animevid_trainer.survey.votes import QUESTIONS, Vote, VoteStore, faults_of, read_votes, write_votes
-from live_browser import chromium, why_no_chromium, write_camera_film
+from live_browser import chromium, why_no_chromium, write_camera_video
 from small_runs import images
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs" / "votes"
@@ -213,8 +213,8 @@ def test_a_viewer_votes_in_a_browser_and_the_owner_sees_the_ranking(tmp_path: Pa
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
-    film = write_camera_film(tmp_path / "unused.y4m", frames=2)
-    with opened(tmp_path) as at, chromium(film, width=390, height=844) as driver:
+    video = write_camera_video(tmp_path / "unused.y4m", frames=2)
+    with opened(tmp_path) as at, chromium(video, width=390, height=844) as driver:
         wait = WebDriverWait(driver, 30)
         driver.get(at["judges"])
         wait.until(lambda d: d.find_element(By.ID, "count").text == "0 of 2")

@@ -75,7 +75,7 @@ def sample_grid(generator: NoiseGenerator, settings: SampleSettings) -> Image:
 
 
 def walk(generator: NoiseGenerator, settings: SampleSettings, *, samples: int) -> Iterator[Image]:
-    """The frames of a film: each cell of the grid walks through ``samples`` samples of its own and back to its first.
+    """The frames of a video: each cell of the grid walks through ``samples`` samples of its own and back to its first.
 
     From one sample to the next are ``settings.interpolate`` frames, slower near each sample.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: endings of a single image
 STILLS = (".png", ".jpg", ".jpeg", ".avif")
-_FILM_INTERPOLATE = 45
+_VIDEO_INTERPOLATE = 45
 
 
 def _fill(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def _fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=int, default=8, metavar="N", help="video: number of samples")
     parser.add_argument("--grid", default="", metavar="CxR", help="columns x rows (default: 8x4, video: 4x2)")
     parser.add_argument("--scale", type=int, default=2, help="enlarge each image by this factor")
-    parser.add_argument("--fps", type=int, default=30, help="film: frames a second")
+    parser.add_argument("--fps", type=int, default=30, help="for a video: frames per second")
     parser.add_argument("--step", type=int, help="checkpoint to use (default: the latest)")
     parser.add_argument("--raw", action="store_true", help="use the raw weights instead of their average")
     parser.add_argument("-y", "--overwrite", action="store_true", help="replace OUT if it exists")
@@ -54,21 +54,21 @@ def _fill(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> int:
     from animevid_trainer.sampling import SampleSettings, sample_grid, walk
 
-    is_film = args.out.suffix.lower() not in STILLS
-    columns, rows = _grid_of(args.grid or ("4x2" if is_film else "8x4"))
-    interpolate = args.interpolate if args.interpolate is not None else _FILM_INTERPOLATE if is_film else 0
+    is_video = args.out.suffix.lower() not in STILLS
+    columns, rows = _grid_of(args.grid or ("4x2" if is_video else "8x4"))
+    interpolate = args.interpolate if args.interpolate is not None else _VIDEO_INTERPOLATE if is_video else 0
     settings = SampleSettings(
         args.seed, truncation=args.truncation, columns=columns, rows=rows, scale=args.scale, interpolate=interpolate
     )
-    if is_film and (interpolate < 1 or args.samples < 2 or args.fps < 1):
+    if is_video and (interpolate < 1 or args.samples < 2 or args.fps < 1):
         raise TrainingError(
-            f"--interpolate {interpolate}, --samples {args.samples}, --fps {args.fps}: a film walks between 2 samples "
-            "or more, by 1 frame or more, at 1 frame a second or more"
+            f"--interpolate {interpolate}, --samples {args.samples}, --fps {args.fps}: a video needs 2 samples or "
+            "more, 1 frame or more between them, and 1 frame per second or more"
         )
     generator = open_noise_generator(args.run_folder, step=args.step, averaged=not args.raw)
     size = columns * args.scale * generator.size_px, rows * args.scale * generator.size_px
     with open_sink_for(args.out, size, fps=args.fps, overwrite=args.overwrite) as sink:
-        images = walk(generator, settings, samples=args.samples) if is_film else [sample_grid(generator, settings)]
+        images = walk(generator, settings, samples=args.samples) if is_video else [sample_grid(generator, settings)]
         for index, image in enumerate(images):
             write_image(sink, image, index=index, fps=args.fps)
         report = sink.finish()
