@@ -1,4 +1,4 @@
-"""Every backend that is installed here, and a place of its own for what it caches."""
+"""All installed backends, each with its own cache folder."""
 
 from __future__ import annotations
 

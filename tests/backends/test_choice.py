@@ -1,4 +1,4 @@
-"""Which backend is opened, and what is said where it cannot be."""
+"""Which backend is opened, and the message if none can be."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fresh_notices(monkeypatch):
 
 
 class _Gpu(OnnxRuntimeBackend):
-    """A GPU's backend as ``auto`` sees one: it opens, and may fail when it is used."""
+    """A GPU backend for ``auto``: it opens, but may fail in use."""
 
     broken = False
 
@@ -50,7 +50,7 @@ class _Gpu(OnnxRuntimeBackend):
 
 @pytest.fixture
 def gpu_that_opens(monkeypatch, fresh_notices):
-    """A driver that answers, and one GPU backend; no GPU is touched."""
+    """A stand-in driver and one GPU backend; uses no GPU."""
     monkeypatch.setattr(auto, "driver_library_is_there", lambda: True)
     monkeypatch.setattr("animevid.gpu.driver.load_driver", lambda: None)
     monkeypatch.setattr(backends, "_AUTO_GPU_ORDER", ("gpu",))

@@ -1,4 +1,4 @@
-"""What ``backends.base`` promises, asked of every backend that is installed here."""
+"""The contract of ``backends.base``, tested on every installed backend."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS = {
     "nchw": (rgb_network(), NCHW),
     "nhwc": (rgb_network(nhwc=True), NHWC),
 }
-#: Float32 sums in another order, Winograd convolutions among them: a quarter of an 8-bit code on [-1, 1].
+#: A quarter of an 8-bit code on [-1, 1]: float32 sums differ in order, and some convolutions use Winograd's algorithm.
 TOLERANCE = 2e-3
 
 
@@ -112,7 +112,7 @@ def test_it_lets_other_python_threads_run_while_it_computes(backend_name):
             time.sleep(0.002)
             ticks += 1
         thread.join()
-    # A run takes some hundred milliseconds. With the lock held throughout, the loop would turn once or twice.
+    # A run takes some hundred milliseconds. If it held the GIL, this loop would run only once or twice.
     assert ticks > 5
 
 

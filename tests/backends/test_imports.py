@@ -1,4 +1,4 @@
-"""What is imported when: a conversion on the CPU pays for no GPU code, and nothing imports in a circle."""
+"""A CPU conversion imports no GPU code, and there are no import cycles."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_conversion_on_the_cpu_imports_nothing_of_the_gpu_or_of_torch(tmp_path
 
 
 def test_nothing_of_the_gpu_imports_in_a_circle():
-    """Of modules as they load; a circle fails for whoever imports its second half first."""
+    """At import time. A cycle would fail only for some orders of imports."""
     modules = {_name(path): path for path in [*_ENGINE.glob("gpu/**/*.py"), *_ENGINE.glob("backends/*.py")]}
     graph = {name: _imported(path) & modules.keys() - {name} for name, path in modules.items()}
     assert graph["animevid.gpu.fatbin"] <= {"animevid.gpu"}

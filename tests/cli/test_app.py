@@ -1,4 +1,4 @@
-"""Finding commands, and what is said when one cannot run."""
+"""Commands are found; one that cannot run says why."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words of the command line that change what is written, looked at in what is written."""
+"""Command-line options that change the output, checked in the output."""
 
 from __future__ import annotations
 

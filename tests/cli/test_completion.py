@@ -1,4 +1,4 @@
-"""Completion scripts: valid in their shells, and offering what the commands take."""
+"""Completion scripts: valid in their shells, with the commands' values."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ def test_bash_offers_files_beside_names_of_styles(script, tmp_path, monkeypatch)
 
 
 def _complete_in_zsh(script: str, folder: Path, line: str) -> str:
-    """``line`` as zsh's line editor has it after Tab, on a terminal of its own."""
+    """``line`` after Tab in zsh's line editor, on a pseudo-terminal."""
     (folder / "_animevid").write_text(script)
-    # compinit finds the script as it finds one that a user put there; Enter then prints what the line became.
+    # compinit finds the script where a user would put it; Enter prints the completed line.
     start = (
         f'PS1=; fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D; animevid() {{ print -r -- "<$*>" }}\n'
     )
@@ -99,7 +99,7 @@ def _read_until(terminal: int, mark: str, *, seconds: float = 30) -> str:
     seen, deadline = "", time.monotonic() + seconds
     while mark not in seen:
         ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
-        assert ready, f"zsh said nothing more after {seen[-400:]!r}"
+        assert ready, f"zsh printed nothing after {seen[-400:]!r}"
         seen += os.read(terminal, 4096).decode(errors="replace")
     return seen
 

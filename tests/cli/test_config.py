@@ -1,4 +1,4 @@
-"""Defaults from ``animevid.toml``: which file holds, what wins, and what is said of what cannot be meant."""
+"""Defaults from ``animevid.toml``: which file is used, which value wins, and errors for invalid values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from media import write_clip
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's file of settings; the current folder is empty."""
+    """The user's settings file; the current folder is empty."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
     (tmp_path / "settings" / "animevid").mkdir(parents=True)
     (tmp_path / "here").mkdir()
@@ -28,7 +28,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def ran(monkeypatch: pytest.MonkeyPatch) -> list[ConversionOptions]:
-    """With what a conversion would have run."""
+    """The options with which a conversion would have run."""
     found: list[ConversionOptions] = []
 
     def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``animevid INPUT OUTPUT``: what is printed where, what the options do, and how it ends when it is interrupted."""
+"""``animevid INPUT OUTPUT``: what is printed where, what the options do, and what an interrupt does."""
 
 from __future__ import annotations
 
@@ -229,12 +229,12 @@ def test_options_tell_what_a_style_without_a_card_expects(clip, tmp_path, capfd)
     assert len(frame_times(tmp_path / "b.mp4")) == 30
 
 
-#: The first 256 KiB of a file are held back: these fill them in half a second instead of six.
+#: The muxer buffers the first 256 KiB of a file; with these options they fill in half a second instead of six.
 LARGE = ("--preset", "ultrafast", "--crf", "4")
 
 
 def _until_it_writes(folder: Path, process: subprocess.Popen) -> None:
-    """Wait until a hidden file beside the target has grown: the conversion is under way."""
+    """Wait until the hidden file beside the target grows: the conversion is running."""
     while not any(path.stat().st_size > 1000 for path in folder.glob(".*.part*")):
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
@@ -269,7 +269,7 @@ def test_a_killed_process_leaves_input_and_earlier_output_alone(long_clip, packe
 
 
 def test_ctrl_c_on_a_live_stream_finishes_the_file(long_clip, packed_style, tmp_path):
-    """A source that never ends by itself is stopped, not cancelled: what was seen so far is a whole file."""
+    """A source without an end is stopped, not cancelled: the frames so far make a complete file."""
     stream, target = tmp_path / "live.mkv", tmp_path / "out.mkv"
     with av.open(str(long_clip)) as source, av.open(str(stream), "w", options={"live": "1"}) as container:
         copy = container.add_stream_from_template(source.streams.video[0])
@@ -298,7 +298,7 @@ def test_ctrl_c_on_a_live_stream_finishes_the_file(long_clip, packed_style, tmp_
 
 
 def test_a_terminal_shows_a_bar_and_leaves_no_trace_of_it(long_clip, packed_style, tmp_path):
-    """In a real pseudo-terminal: frames, fps, ETA and stage load on one line, wiped at the end."""
+    """In a real pseudo-terminal: frames, fps, ETA and stage load on one line, which is erased at the end."""
     parent, child = pty.openpty()
     command = [*ANIMEVID, long_clip, tmp_path / "out.mp4", "--style", packed_style, "--end", "30"]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "24"}

@@ -1,4 +1,4 @@
-"""What ``animevid doctor`` says of this machine is true, in plain lines, with the way out."""
+"""``animevid doctor`` reports this machine correctly, in plain lines, with remedies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_the_doctor_says_what_opens_here_and_why_not_the_rest(capfd):
     assert main(["doctor"]) == 0
     out, err = capfd.readouterr()
     lines = out.splitlines()
-    assert err == ""  # nothing that a library prints while it is tried
+    assert err == ""  # no output of the tested libraries
     assert any(line.startswith("without --backend: opens: ") for line in lines)
     said = dict(line.split(": ", 1) for line in lines if line.startswith("backend "))
     assert said["backend onnxruntime"].startswith("opens: onnxruntime ")

@@ -1,4 +1,4 @@
-"""What a slip of the hand or a broken image must not cost."""
+"""A typing error or a broken image destroys nothing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_pattern_replaces_no_frame_unless_it_is_told_to(clip, packed_style, tm
 
 @pytest.fixture
 def images(tmp_path):
-    """Two good images, one empty, one that is none, a JPEG cut in half, and a subfolder."""
+    """Two good images, an empty file, a file that is no image, a truncated JPEG, and a subfolder."""
     folder = tmp_path / "images"
     (folder / "more").mkdir(parents=True)
     for name in ("a.jpg", "z.jpg"):
@@ -91,7 +91,7 @@ def test_what_is_no_file_is_named_too(images, packed_style, tmp_path, capfd):
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """Images of one name in a folder and its subfolders, one of which holds a link back."""
+    """Images of the same name in a folder and its subfolders; one subfolder has a link to the top."""
     monkeypatch.chdir(tmp_path)
     for number, folder in enumerate(("tree", "tree/x", "tree/[y]")):
         Path(folder).mkdir()
@@ -113,7 +113,7 @@ def test_images_of_one_name_stay_apart_in_their_folders(tree, packed_style, word
 
 
 def test_what_may_not_be_read_is_named(tree, packed_style):
-    """As somebody who is not allowed to read all: root may, unless it gives that up."""
+    """As root without the capability to read all files."""
     without = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.getuid() == 0 else []
     if without and shutil.which("setpriv") is None:
         pytest.skip("root may read everything, and there is no setpriv here")

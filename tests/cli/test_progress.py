@@ -1,4 +1,4 @@
-"""The line that rewrites itself: it fits the terminal, and says what is known."""
+"""The progress line fits the terminal and shows what is known."""
 
 from __future__ import annotations
 

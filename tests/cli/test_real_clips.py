@@ -1,4 +1,4 @@
-"""Every real clip converts, and a second opinion agrees with what was written."""
+"""Every real clip is converted, and ffprobe agrees about the output."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_no_clip_is_forgotten(clips):
 
 @pytest.fixture(scope="module", params=CLIPS)
 def converted(request, clips, packed_style, tmp_path_factory):
-    """(clip, output) of the first half second, small; converted by the command."""
+    """(clip, output): the first half second at a small size, converted by the command."""
     clip = clips / request.param
     target = tmp_path_factory.mktemp("real") / f"out{CLIPS[request.param]}"
     command = [str(clip), str(target), "--style", str(packed_style), "--end", "0.5", "--size", "96p", "-q"]
@@ -66,7 +66,7 @@ def test_what_the_frames_mean_is_kept(converted):
     ):
         before, after = source.info, output.info
     assert (after.bit_depth, after.has_alpha) == (before.bit_depth, before.has_alpha)
-    # H.264 says nothing where everything is as usual: unspecified then means the same.
+    # H.264 omits default values: unspecified then means the same.
     assert after.colour.resolved(height=96) == before.colour.resolved(height=before.display_height)
     assert after.rotation_degrees == 0
     shape = Fraction(before.display_width, before.display_height) * before.sample_aspect_ratio

@@ -1,4 +1,4 @@
-"""What options accept and refuse."""
+"""The values that options accept and refuse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures of this room."""
+"""Fixtures of these tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CUDA kernels compiled by g++, for tests: the very sources, run on the CPU (``plugins/kernels/cpu/block.hpp``)."""
+"""The CUDA kernels' sources compiled by g++ for the CPU (``plugins/kernels/cpu/block.hpp``)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCES = Path(__file__).resolve().parents[2] / "plugins" / "kernels"
 
 
 def compile_library(source: Path, target: Path, *options: str) -> Path:
-    """Compile one C++ file into a shared library. No compiler: the test is skipped; where ``CI`` is set, it fails."""
+    """Compile one C++ file into a shared library. Without a compiler the test is skipped, or fails if ``CI`` is set."""
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         if os.environ.get("CI"):
@@ -34,7 +34,7 @@ def compile_library(source: Path, target: Path, *options: str) -> Path:
 
 
 class CpuKernels:
-    """Runs launches here and now."""
+    """Runs launches synchronously."""
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
@@ -55,7 +55,7 @@ class CpuKernels:
 
 
 class HeldFrame:
-    """A frame in one block of memory, laid out as on a GPU, between guard bytes that nothing may touch."""
+    """A frame in one block of memory, laid out as on a GPU, between guard bytes that must not change."""
 
     GUARD = 64
 
@@ -81,9 +81,9 @@ class HeldFrame:
         return frame
 
     def planes(self) -> PlanesYUV420:
-        """What is in memory now; the guards must be whole."""
+        """The planes in memory; asserts that the guard bytes are unchanged."""
         assert (self.memory[: self.GUARD] == 0xA5).all(), "written before the frame"
-        assert (self.memory[-self.GUARD :] == 0xA5).all(), "written behind the frame"
+        assert (self.memory[-self.GUARD :] == 0xA5).all(), "written after the frame"
         y, u, v = (np.ascontiguousarray(view >> self._shift) for view in self._views())
         return self.like.with_planes(y, u, v)
 

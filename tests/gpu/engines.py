@@ -1,4 +1,4 @@
-"""What tests of engines share."""
+"""Helpers for tests of engines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TARGETS = ("sm86", "sm89", "sm120")
 
 
 def rtx_or_skip() -> Library:
-    """TensorRT for RTX, which is large: tests are skipped without it, unless ``ANIMEVID_REQUIRE_TENSORRT`` is set."""
+    """TensorRT for RTX, a large package; without it, tests are skipped unless ``ANIMEVID_REQUIRE_TENSORRT`` is set."""
     try:
         return find_library("tensorrt_rtx")
     except BackendError as error:
@@ -24,7 +24,7 @@ def rtx_or_skip() -> Library:
 
 
 def assert_same_but_for_names(one: Engine, other: Engine) -> None:
-    """Two builds of free shapes are equal but for the numbers in names that the builder makes up in several threads."""
+    """Two builds with dynamic shapes are equal except for generated numbers in names, which depend on thread order."""
     assert (one.input, one.output, len(one.plan)) == (other.input, other.output, len(other.plan))
     differing = np.count_nonzero(np.frombuffer(one.plan, np.uint8) != np.frombuffer(other.plan, np.uint8))
     assert differing < len(one.plan) // 1000

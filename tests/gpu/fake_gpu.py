@@ -1,8 +1,8 @@
-"""A GPU for tests that is none: ``plugins/cuda/fake_driver.cpp``, in a child process of its own.
+"""A fake GPU for tests: ``plugins/cuda/fake_driver.cpp``, in a child process.
 
-The driver library stays in the process that loads it, where other tests ask what happens without one; so a test that
-uses it runs in a child. Children are forked from a clean server, not from the process of the tests: decoders and
-networks of other tests have left threads there, and a fork of it may hang.
+A process that loads the driver library keeps it, which would disturb tests of machines without one; so tests that use
+it run in a child. Children are forked from a clean server, not from the test process, where decoders and networks of
+other tests have threads, so that a fork may hang.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import pytest
 from animevid.gpu import fatbin
 
 _TIMEOUT_SECONDS = 240
-#: The kernels that the package ships: the fake driver looks for code for its GPU there, and runs their CPU build.
+#: The package's kernels: the fake driver looks for code for its GPU there, and runs their CPU build.
 IMAGE = Path(fatbin.__file__).with_name("animevid_kernels.fatbin").read_bytes()
 
 
 def in_child(test: Callable[..., None]) -> Callable[..., None]:
-    """Run the test in a child, and fail as it fails. Its arguments must pickle."""
+    """Run the test in a child process, and fail if it fails. Its arguments must be picklable."""
 
     @functools.wraps(test)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -75,7 +75,7 @@ def _run(
 
 
 class FakeGpu:
-    """The fake driver, loaded into this process under the real one's name."""
+    """The fake driver, loaded into this process under the name of the real one."""
 
     def __init__(self, library: Path) -> None:
         self._library = ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
@@ -84,7 +84,7 @@ class FakeGpu:
         self._library.fake_memory_used.restype = ctypes.c_ulonglong
 
     def seed(self, seed: int) -> None:
-        """Choose among the orders that the streams allow."""
+        """Select one of the execution orders that the streams allow."""
         self._library.fake_seed(ctypes.c_ulonglong(seed))
 
     def limit_memory(self, size: int) -> None:
@@ -100,7 +100,7 @@ class FakeGpu:
         self._library.fake_compute_capability(ctypes.c_int(10 * major + minor))
 
     def fail_captures(self, count: int) -> None:
-        """Let the next ``count`` captures of a stream come to nothing, as something that cannot be captured does."""
+        """Let the next ``count`` stream captures fail, as with operations that cannot be captured."""
         self._library.fake_fail_captures(ctypes.c_int(count))
 
     @property
@@ -109,7 +109,7 @@ class FakeGpu:
 
     @property
     def busy_waits(self) -> int:
-        """How often a thread waited for an event by spinning."""
+        """How often a thread busy-waited for an event."""
         return int(self._library.fake_busy_waits())
 
     @property

@@ -1,11 +1,10 @@
 """TensorRT for tests without a GPU: the part of its API that runs an engine, on the fake driver.
 
 A "plan" is the half-precision ONNX graph that the real builder would be given; executing it puts a host function on the
-stream, which runs ONNX Runtime on the memory that the context was given, in the stream's order. It does so in two
-steps, with what lies between them in the context's scratch memory: executions that share scratch memory, or one context
-on two streams at once, spoil each other's result, as they do on a GPU. Everything around it
-(engines and contexts, slots, copies, kernels, graphs) is the code that runs on a GPU. Names and arguments are those of
-``tensorrt_rtx``, to which a test holds them.
+stream, which runs ONNX Runtime on the context's memory, in the stream's order. It runs in two steps, with the
+intermediate result in the context's scratch memory: executions that share scratch memory, or one context on two streams
+at once, corrupt each other's result, as on a GPU. Everything around it (engines, contexts, slots, copies, kernels,
+graphs) is the code for a GPU. A test compares names and arguments with ``tensorrt_rtx``.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class DynamicShapesKernelSpecializationStrategy(Enum):
 
 
 class _RuntimeConfig:
-    """Of TensorRT for RTX. Its cache holds the shapes that were compiled, in plain text."""
+    """Like that of TensorRT for RTX; its cache is the list of compiled shapes, in plain text."""
 
     def __init__(self) -> None:
         self.dynamic_shapes_kernel_specialization_strategy = DynamicShapesKernelSpecializationStrategy.LAZY
@@ -109,7 +108,7 @@ class _NativeEngine:
 
 
 class _Context:
-    spoiled = 0  # executions that found another's traces
+    spoiled = 0  # executions that found another one's data
 
     def __init__(self, engine: _NativeEngine, config: _RuntimeConfig) -> None:
         self._session = engine.session
@@ -118,7 +117,7 @@ class _Context:
         self._addresses: dict[str, int] = {}
         self._shape: tuple[int, ...] = ()
         self._scratch = self._running = 0
-        self._functions: list[Any] = []  # a graph may call them as long as the context lives
+        self._functions: list[Any] = []  # a graph may call them during the context's life
 
     def set_device_memory(self, memory: int, size: int) -> None:
         assert size >= _SCRATCH_BYTES
@@ -133,7 +132,7 @@ class _Context:
         return True
 
     def is_stream_capturable(self, stream: int) -> bool:
-        # What would be captured while the kernels are still compiled is what stands in for them.
+        # A capture while kernels are still being compiled would contain their fallbacks.
         eager = DynamicShapesKernelSpecializationStrategy.EAGER
         return self._compiled and self._config.dynamic_shapes_kernel_specialization_strategy is eager
 
@@ -147,7 +146,7 @@ class _Context:
         source, target, shape = self._addresses[given.name], self._addresses[drawn.name], self._shape
         dtype = np.dtype(np.float16 if "16" in given.type else np.float32)
         scratch = _array(self._scratch, (_SCRATCH_BYTES // 8,), np.dtype(np.int64))
-        running = 0  # a graph runs the same two functions again and again
+        running = 0  # a graph runs the same two functions repeatedly
 
         def begin(_: Any) -> None:
             nonlocal running
@@ -176,7 +175,7 @@ def _array(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.nda
 
 
 def install() -> None:
-    """Make this process take this module for TensorRT. For children of ``in_child`` only: nothing is put back."""
+    """Make this module this process's TensorRT. Only for children of ``in_child``: it cannot be undone."""
     from animevid.gpu.tensorrt import backend as tensorrt
 
     module = types.ModuleType("tensorrt")

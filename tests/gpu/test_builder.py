@@ -1,4 +1,4 @@
-"""TensorRT engines built ahead of time, without a GPU, by TensorRT for RTX; and what is kept of them on disk."""
+"""TensorRT engines built ahead of time, without a GPU, by TensorRT for RTX; and the cache on disk."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_the_second_time_the_engine_comes_from_disk(rtx, tmp_path: Path, monkeyp
 
 
 class _Counting:
-    """Stands in for the builder: the cache's own behaviour needs no real engine, and a real one is tested above."""
+    """Replaces the builder: tests of the cache need no real engine, and a real one is tested above."""
 
     def __init__(self) -> None:
         self.builds = 0
@@ -265,7 +265,7 @@ def test_an_engine_names_the_capability_of_its_gpu_to_tensorrt_for_rtx(counting,
     assert counting.target == target
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows keeps access lists, not modes")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has access lists, not modes")
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
 def test_an_engine_that_others_can_write_is_refused_not_run(counting, tmp_path, mode):
     cache, request = EngineCache(tmp_path / "engines"), EngineRequest(SMALL, target="sm86")
@@ -304,7 +304,7 @@ def test_the_command_builds_for_three_gpus_that_are_not_here(rtx, tmp_path, caps
     engines = sorted((tmp_path / "out").glob("*.engine"))
     assert len(engines) == 3
     inputs = {read_engine(engine).input for engine in engines}
-    assert inputs == {IoTensor("input", (-1, 24, 24, 34), "float16")}  # what --backend tensorrt asks for
+    assert inputs == {IoTensor("input", (-1, 24, 24, 34), "float16")}  # as --backend tensorrt requests
     parity, *said = capsys.readouterr().out.splitlines()
     assert parity.startswith("half precision: max ")
     assert "over 4 frames" in parity
@@ -314,7 +314,7 @@ def test_the_command_builds_for_three_gpus_that_are_not_here(rtx, tmp_path, caps
 
 
 def _too_large_for_half() -> bytes:
-    """A network whose middle is beyond 65504: infinite in half precision."""
+    """A network with intermediate values above 65504, which are infinite in half precision."""
     net = Builder()
     x = "input"
     for factor in (300.0, 300.0, 1 / 300.0, 1 / 300.0):
@@ -429,7 +429,7 @@ except Exception as error:
 
 
 def test_a_builder_that_is_garbage_does_not_lock_the_next_one(rtx):
-    # TensorRT logs with its lock held, and what it logs runs Python, which may collect.
+    # TensorRT calls the Python logger with a lock held, where Python may collect garbage.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     command = [sys.executable, "-c", _GARBAGE]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)

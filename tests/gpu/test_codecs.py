@@ -1,8 +1,8 @@
-"""Decoder and encoder on the GPU (NVDEC, NVENC), as far as a machine without them can tell.
+"""Decoder and encoder on the GPU (NVDEC, NVENC), as far as they can be tested without one.
 
-FFmpeg itself opens CUDA on the fake driver, so the frames are its own CUDA frames: what NVDEC would have left in the
-device's memory is uploaded there (on the default stream, and nobody waits), and what NVENC would have read there is
-downloaded and encoded by FFV1.
+FFmpeg itself opens CUDA on the fake driver, so the frames are real CUDA frames of FFmpeg. Instead of NVDEC, a decoder
+on the CPU uploads its frames (asynchronously, on the default stream); instead of NVENC, frames are downloaded and
+encoded by FFV1.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ pytest.importorskip("cuda.core")
 
 
 class FakeNvdec:
-    """Puts what FFmpeg's CPU decoder gave where NVDEC would have put it."""
+    """Uploads the frames of FFmpeg's CPU decoder as NVDEC would output them."""
 
     def __init__(self) -> None:
         self.device: Device | None = None
@@ -50,7 +50,7 @@ class FakeNvdec:
         self.writer: DeviceWriter | None = None
         self.kept: list[np.ndarray] = []
         self.frames = self.max_lent = self.max_at_once = 0
-        #: What the decoder was asked for before it was opened; FFmpeg takes what it knows out of the options then.
+        #: The decoder's options before it was opened; FFmpeg removes the known ones then.
         self.asked: dict[str, str] | None = None
 
     def upload(self, frame: av.VideoFrame, bit_depth: int) -> av.VideoFrame:
@@ -58,7 +58,7 @@ class FakeNvdec:
             self.device = open_device()
             layout = surface_layout(frame.height, frame.width, bit_depth=bit_depth, pixel_format="nv12")
             self.pool, self.writer = FramePool(self.device, layout), DeviceWriter(device_index=0)
-        self.device.make_current()  # the decoder's thread may be another one than last time
+        self.device.make_current()  # the decoder may run in another thread than last time
         lent = self.pool.take()
         self.max_lent = max(self.max_lent, self.pool._lent)
         memory = np.zeros(self.pool.layout.total_bytes, np.uint8)
@@ -71,7 +71,7 @@ class FakeNvdec:
             target = memory[offset : offset + pitch * plane.height].reshape(plane.height, pitch)
             target[:, :width] = rows[:, :width]
         self.kept.append(memory)
-        # On the default stream, as NVDEC does it; it has not happened when the frame is handed over.
+        # On the default stream, like NVDEC; the upload is not finished when the frame is returned.
         self.device.call("cuMemcpyHtoDAsync", lent.address, memory.ctypes.data, memory.nbytes, 0)
         made = self.writer.write(lent.planes(Colour()))
         made.pts = frame.pts
@@ -81,7 +81,7 @@ class FakeNvdec:
 
 
 class FakeNvenc:
-    """A stream whose encoder is given CUDA frames, and downloads them."""
+    """A stream whose encoder accepts CUDA frames and downloads them."""
 
     def __init__(self, stream: Any) -> None:
         object.__setattr__(self, "_stream", stream)
@@ -112,7 +112,7 @@ def _install_nvdec(bit_depth: int = 8) -> FakeNvdec:
     decode = VideoSource._decode_packet
 
     def decode_packet(self: VideoSource, packet: Any) -> list[Any]:
-        decoder = self._stream.codec_context  # the one that ``_decoder`` begins with
+        decoder = self._stream.codec_context  # the one that ``_decoder`` starts with
         if not decoder.is_open:
             fake.asked = dict(decoder.options or {})
         frames = decode(self, packet)
@@ -216,12 +216,12 @@ def test_a_video_that_nvdec_decodes_settles_and_skips_what_did_not_change_as_on_
         assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
     assert nvdec.frames >= 18
     assert FakeNvenc.encoded == (18 if encoder == "nvenc" else 0)
-    assert (gpu.memory_used > 0) == (nvdec.pool is not None)  # the stand-in's own is all that is left
+    assert (gpu.memory_used > 0) == (nvdec.pool is not None)  # only that of the fake decoder remains
 
 
 @in_child
 def test_frames_that_are_compared_before_they_are_decoded_are_told_apart_wrongly(fake_driver, tmp_path):
-    """The test of the test above."""
+    """Shows that the test above can fail."""
     gpu = _start(fake_driver, tmp_path)
     clip = write_clip(tmp_path / "clip.mp4", frames=9, audio=False, still=True)
     _install_nvdec()
@@ -238,7 +238,7 @@ def test_frames_that_are_compared_before_they_are_decoded_are_told_apart_wrongly
 
 
 def _with(function: Any, call: Any) -> Any:
-    """``function`` with ``Device.call`` replaced while it runs."""
+    """``function``, with ``Device.call`` replaced during the call."""
 
     def run(*args: Any, **options: Any) -> Any:
         before, Device.call = Device.call, call
@@ -252,13 +252,13 @@ def _with(function: Any, call: Any) -> Any:
 
 @in_child
 def test_without_waiting_for_the_decoders_stream_a_frame_is_wrong(fake_driver, tmp_path):
-    """The test of the test above."""
+    """Shows that the test above can fail."""
     gpu = _start(fake_driver, tmp_path)
     clip, file = write_clip(tmp_path / "clip.mp4", frames=11), _style(tmp_path, "packed")
     _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime", "--every-frame")
     _install_nvdec()
     slots._Slot.order_after = lambda self, device, stream: None
-    # Otherwise the comparison waits for the decoder.
+    # The comparison of frames would wait for the decoder.
     options = ("--backend", "tensorrt", "--hardware", "auto", "--overwrite", "--every-frame")
 
     def is_wrong(seed: int) -> bool:
@@ -306,7 +306,7 @@ def test_ffmpeg_reads_lent_memory_where_it_is_and_gives_it_back(fake_driver, bit
         assert furthest(replace(PlaneReader().read(frame), colour=original.colour), original) == 0
         address = lent.address
         del lent, planes
-        assert pool.take().address != address  # FFmpeg still holds it
+        assert pool.take().address != address  # FFmpeg still has a reference
         assert pool_module._HELD
         del frame, plain
         assert not pool_module._HELD
@@ -345,10 +345,10 @@ def test_without_a_gpu_a_source_that_is_asked_to_decode_on_one_decodes_here_and_
 @pytest.mark.parametrize("torch_was_first", [True, False])
 @in_child
 def test_ffmpeg_takes_the_primary_context_whoever_opened_it_first(fake_driver, torch_was_first):
-    """FFmpeg refuses a primary context with other flags than its own ("incompatible flags") if it is asked for that."""
+    """FFmpeg refuses a primary context with other flags ("incompatible flags") if it requests flags itself."""
     FakeGpu(fake_driver)
     driver = load_driver()
-    if torch_was_first:  # it asks for no flags
+    if torch_was_first:  # it requests no flags
         driver.cuDevicePrimaryCtxRetain(driver.cuDeviceGet(0)[1])
     assert why_no_cuda(0) is None
     primary = int(codecs._devices[0].context)
@@ -360,7 +360,7 @@ def test_ffmpeg_takes_the_primary_context_whoever_opened_it_first(fake_driver, t
         assert frame.reformat(format=frame.sw_format.name).format.name == "nv12"
         del frame
         pool.close()
-    assert why_no_cuda(0) is None  # FFmpeg left the context as it was
+    assert why_no_cuda(0) is None  # FFmpeg did not change the context
 
 
 def test_planes_of_another_frame_are_of_the_host():

@@ -28,12 +28,12 @@ CODE = 2 / 255
 
 
 class _Stream:
-    """The kernels' memory, on the host, and one frame after another through them."""
+    """The kernels' memory, on the host; filters one frame after another."""
 
     def __init__(self, kernels: CpuKernels, card: StyleCard, size: tuple[int, int], *, half: bool) -> None:
         self._kernels, self._card, self._size, self._half = kernels, card, size, half
         shape = card.tensor_shape(1, *size)[1:]
-        # NaN: what a kernel reads before it wrote it is seen.
+        # NaN: reveals reads of memory that was not written.
         self.kept = [np.full(shape, np.nan, np.float32) for _ in "12"]
         self.earlier, self.change, self.weights = (np.full(cells_of(size), np.nan, np.float32) for _ in "123")
         self.histogram, self.noise = np.zeros(128, np.uint32), np.zeros(1, np.float32)
@@ -75,7 +75,7 @@ def test_a_stream_settles_as_the_reference_settles_it(cpu_kernels, layout, sides
     for index in range(5):
         given_, drawn = ((scene + rng.normal(0, codes * code, shape)).astype(dtype) for scene in scenes)
         across = np.moveaxis(given_, layout.spatial_axes[1] - 1, 0)
-        across[index : index + 2] = high  # it moves across
+        across[index : index + 2] = high  # it moves across the frame
         cells = [to_cells(tensor.astype(np.float32), layout) for tensor in (given_, drawn)]
         settled, weights = twin.input(cells[0])
         expected = [settled, twin.output(cells[1], weights)]
@@ -105,7 +105,7 @@ def test_what_overflowed_in_one_frame_is_gone_in_the_next(cpu_kernels):
 
 
 def _scene(count: int, height: int = 48, width: int = 64, *, codes: float = 1.5) -> list[PlanesYUV420]:
-    """A soft scene with the noise of a camera, in which a dot moves."""
+    """A smooth scene with camera noise and a moving dot."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:height, 0:width]
     luma = 120 + 40 * np.sin(x / 9) + 30 * np.cos(y / 7)
@@ -119,7 +119,7 @@ def _scene(count: int, height: int = 48, width: int = 64, *, codes: float = 1.5)
 
 
 def _through(steps: Any, frames: list[PlanesYUV420], *, batch: int) -> list[PlanesYUV420]:
-    """In batches, all of them under way before the first is asked for."""
+    """In batches; all are submitted before the first result is requested."""
     waiting = []
     for start in range(0, len(frames), batch):
         some = frames[start : start + batch]
@@ -156,7 +156,7 @@ def test_a_stream_is_as_steady_in_slots_as_on_the_cpu(fake_driver, tmp_path, sty
 @pytest.mark.parametrize("side", ["inputs", "outputs"])
 @in_child
 def test_a_frame_that_does_not_wait_for_the_one_before_is_wrong_in_some_order(fake_driver, tmp_path, side):
-    """The test of the test above."""
+    """Shows that the test above can fail."""
     gpu = _start(fake_driver, tmp_path)
     frames, file = _scene(9, codes=3.0), _style(tmp_path, "packed")
     with Stylizer(file, backend="onnxruntime") as cpu:
@@ -214,7 +214,7 @@ def test_an_unchanged_frame_at_another_strength_is_drawn_again_as_steady_as_it_w
         assert output is None
         shown = steps.postprocess(again, output)
         assert furthest(shown, theirs.stylize_planes(again)) <= CODES
-        assert furthest(shown, cpu.stylize_planes(again)) > CODES  # which it would be if it were drawn by itself
+        assert furthest(shown, cpu.stylize_planes(again)) > CODES  # as it would be if drawn independently
 
 
 @in_child
@@ -222,7 +222,7 @@ def test_a_stream_that_has_ended_gives_its_memory_back(fake_driver, tmp_path):
     gpu = _start(fake_driver, tmp_path)
     (frame,) = _scene(1)
     with Stylizer(_style(tmp_path, "packed"), backend="tensorrt") as stylizer:
-        for _ in range(3):  # each slot has a context of its own, made when it is used
+        for _ in range(3):  # each slot has its own context, created at first use
             stylizer.stylize_planes(frame)
         before = gpu.memory_used
         for _ in range(3):

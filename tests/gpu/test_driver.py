@@ -1,4 +1,4 @@
-"""What the driver's refusals are told as: each one line, with the way out."""
+"""Each error of the driver is reported in one line with a remedy."""
 
 from __future__ import annotations
 

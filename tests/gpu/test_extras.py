@@ -1,4 +1,4 @@
-"""What the extras for GPUs install, machine by machine; whether it runs there is for docs/gpu.md's table."""
+"""What the extras for GPUs install on each kind of machine; docs/gpu.md lists where it was run."""
 
 from __future__ import annotations
 

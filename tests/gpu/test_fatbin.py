@@ -1,4 +1,4 @@
-"""The fatbin that the package ships: made of the sources as they are, for every GPU that is promised."""
+"""The shipped fatbin: compiled from the current sources, for every supported GPU."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_driver_of_an_older_cuda_is_not_given_the_packaged_machine_code(tmp_pa
 
 
 def test_the_packaged_fatbin_is_taken_where_the_group_may_write_the_package(tmp_path, monkeypatch):
-    """As a checkout or an installation with umask 002 leaves it: its modules are code that the group may write, too."""
+    """As in a checkout or an installation with umask 002, where the group may also write the Python modules."""
     monkeypatch.delenv(VARIABLE, raising=False)
     packaged = tmp_path / "animevid_kernels.fatbin"
     shutil.copy(fatbin._PACKAGED, packaged)

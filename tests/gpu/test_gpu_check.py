@@ -1,4 +1,4 @@
-"""``animevid doctor --gpu``: each section on the fake driver, what it says of a GPU that is wrong, and its budget.
+"""``animevid doctor --gpu``: each section on the fake driver, its report of a faulty GPU, and its time limit.
 
 Tests marked ``gpu`` run the same sections on a real GPU.
 """
@@ -55,7 +55,7 @@ def _verdicts(found: list[Finding]) -> list[bool]:
 @pytest.mark.skipif(_NO_GPU, reason="there is no NVIDIA GPU here")
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.name)
 def test_on_this_gpu(section, tmp_path):
-    """One process each, as ``doctor --gpu`` runs them; fewer frames."""
+    """In one process each, like ``doctor --gpu``, with fewer frames."""
     options = CheckOptions(frames=24, seconds=0.5)
     (result,) = run_sections(tmp_path, options, budget_seconds=section.limit_seconds, title="", sections=[section])
     if result.verdict == "skipped":
@@ -85,7 +85,7 @@ def test_frames_in_slots_agree_and_a_missing_wait_is_seen(fake_driver, tmp_path)
     _start(fake_driver, tmp_path)
     found = list(slots.section(SMALL))
     assert all(_verdicts(found)), found
-    assert len(_verdicts(found)) == 2 + 1 + 1 + 1 + 2  # batches, full strength, no flicker, upsampled, two other styles
+    assert len(_verdicts(found)) == 2 + 1 + 1 + 1 + 2  # batches, full strength, deflicker, upsampled, two other styles
     assert any("torch: does not open" in finding.text for finding in found)
     assert not slots._is_expected("does not open: torch refuses the style 'aozora' (CUDA error: invalid argument)")
     upsample = launches.guided_upsample
@@ -145,7 +145,7 @@ def test_frames_of_others_are_drawn_in_the_order_of_their_stream_and_a_missing_e
     assert {finding.text.partition(":")[0] for finding in found if finding.agrees is None} >= {"torch", "CuPy"}
     device_slots._Slot.order_after = lambda self, device, stream: None
     wrong = 0
-    for _ in range(4):  # what the streams allow, and not every order shows it
+    for _ in range(4):  # allowed by the streams; not every order shows it
         wrong += not all(_verdicts(list(interop.section(SMALL))))
     assert wrong
 
@@ -162,7 +162,7 @@ def test_graphs_draw_what_launches_draw_and_a_device_that_refuses_them_is_said(f
 
 @in_child
 def test_a_driver_of_cuda_12_0_has_every_function_that_is_called(fake_driver, tmp_path):
-    """The bindings ask a driver for each function as of some version of CUDA; the fake one has none that came later."""
+    """The bindings request each function of a CUDA version; the fake driver lacks all later ones."""
     FakeGpu(fake_driver).say_driver_version(12000)
     _start(fake_driver, tmp_path)
     for section in (graphs.section, bandwidth.section, slots.section):
@@ -278,7 +278,7 @@ def test_each_end_of_a_section_has_its_verdict_and_none_takes_another_along(tmp_
     reasons = [result.reason for result in results]
     assert "ended with -6 (the GPU is gone)" in reasons[2]
     assert reasons[3] == "no end after 2 s"
-    assert results[3].findings == (Finding("a comparison", agrees=True),)  # what it had found by then
+    assert results[3].findings == (Finding("a comparison", agrees=True),)  # its findings up to then
     assert reasons[4] == "it compared nothing"
     report = (tmp_path / "out" / REPORT).read_text()
     assert "| Dies | failed |" in report

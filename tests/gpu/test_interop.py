@@ -1,4 +1,4 @@
-"""Frames and streams that others own, as PyCUDA, CuPy, torch and decoders hand them over."""
+"""Frames and streams of other libraries: PyCUDA, CuPy, torch and decoders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytest.importorskip("cuda.core")
 
 
 class ArrayInterface:
-    """As PyCUDA's ``GPUArray`` and CuPy's ``ndarray`` show their memory."""
+    """The interface of PyCUDA's ``GPUArray`` and CuPy's ``ndarray``."""
 
     def __init__(self, address: int, shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> None:
         self.__cuda_array_interface__ = {
@@ -55,7 +55,7 @@ class _DlManaged(ctypes.Structure):
 
 
 class DlPack:
-    """As torch's tensors and PyAV's hardware frames show theirs."""
+    """The interface of torch's tensors and PyAV's hardware frames."""
 
     def __init__(self, address: int, shape: tuple[int, ...], strides: tuple[int, ...], itemsize: int) -> None:
         self._sides = (ctypes.c_int64 * len(shape))(*shape)
@@ -75,7 +75,7 @@ class DlPack:
 
 
 class Owner:
-    """Somebody else's program: device memory, a stream of its own, and frames in the form that it likes."""
+    """Another program with its own device memory, stream and frame layout."""
 
     def __init__(self, device: Device, kind: type = ArrayInterface, *, pixel_format: str = "yuv420p") -> None:
         self.device, self.kind, self.pixel_format = device, kind, pixel_format
@@ -83,7 +83,7 @@ class Owner:
         self._kept: list[np.ndarray] = []
 
     def frame(self, planes: PlanesYUV420, *, upload: bool) -> tuple[DeviceFrame, int, HeldFrame]:
-        """In device memory, filled on the owner's stream, which nobody waits for."""
+        """A frame in device memory, filled asynchronously on the owner's stream."""
         held = HeldFrame.holding(planes, pixel_format=self.pixel_format, pitch_multiple=32)
         size = held.layout.total_bytes
         address = int(self.device.call("cuMemAlloc", size))
@@ -134,13 +134,13 @@ def test_others_memory_is_read_and_written_in_the_order_of_their_stream(fake_dri
             device.call("cuStreamSynchronize", owner.stream)
             for frame, held in zip(frames, results, strict=True):
                 assert furthest(held.planes(), _expected(frame, plan)) <= 1 << (bit_depth - 8)
-    assert gpu.graphs_launched > 0  # the network's: its tensors never move, whoever's the frames are
+    assert gpu.graphs_launched > 0  # of the network: its tensors do not depend on the frames' owner
 
 
 @pytest.mark.parametrize("fault", ["order_after", "order_before"])
 @in_child
 def test_without_events_between_the_streams_a_frame_is_wrong(fake_driver, fault):
-    """The test of the test above."""
+    """Shows that the test above can fail."""
     gpu = FakeGpu(fake_driver)
     frame = noise(22, 38)
     plan = plan_slots(frame, CARD, slots=1)

@@ -1,6 +1,6 @@
 """The CUDA kernels, run on the CPU from their own sources, against the readable references of ``animevid.pixels``.
 
-What this shows: the arithmetic, the indexing, the barriers. It cannot show that a GPU runs them (docs/gpu.md).
+This tests arithmetic, indexing and barriers, but not execution on a GPU (docs/gpu.md).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pixels.frames import decoded, frames, furthest, noise, sizes
 
-#: Sums in another order than the reference's: float32 tensors in [-1, 1] agree to this; half adds its own rounding.
+#: Tolerance of float32 tensors in [-1, 1], since sums have another order; half precision adds its rounding.
 FLOAT_TOLERANCE, HALF_TOLERANCE = 3e-6, 6e-4
 short = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 formats = st.sampled_from(["yuv420p", "nv12"])
@@ -31,7 +31,7 @@ pitches = st.sampled_from([2, 16, 256])
 
 
 def _tensor(shape: tuple[int, ...], *, half: bool) -> np.ndarray:
-    # NaN: a value that a kernel forgets to write is seen.
+    # NaN: reveals values that a kernel does not write.
     return np.full(shape, np.nan, np.float16 if half else np.float32)
 
 
@@ -73,12 +73,12 @@ def test_packing_is_what_the_reference_packs(cpu_kernels, frame, target, half, p
 def test_unpacking_is_what_the_reference_unpacks(cpu_kernels, frame, seed, half, pixel_format, pitch):
     padded = padded_size((frame.height, frame.width))
     shape = (24, padded[0] // 4, padded[1] // 4)
-    # Beyond [-1, 1], so that clamping is seen too.
+    # Beyond [-1, 1], to test clamping, too.
     tensor = np.random.default_rng(seed).uniform(-1.2, 1.2, shape).astype(np.float16 if half else np.float32)
     tensor[0, 0, 0] = np.nan
     out = HeldFrame(frame, pixel_format=pixel_format, pitch_multiple=pitch)
     cpu_kernels.run(kernels.unpack(tensor.ctypes.data, out.surface, padded=padded, half=half))
-    # One code where a value lies on the edge between two.
+    # One code if a value lies between two codes.
     assert furthest(out.planes(), unpack_yuv420_ref(tensor.astype(np.float32), like=frame)) <= 1
 
 
@@ -110,7 +110,7 @@ def test_an_rgb_tensor_equals_the_reference(cpu_kernels, frame, target, half, nh
     unit = (value_range[1] - value_range[0]) / 2
     difference = np.abs(tensor.astype(np.float32) - expected) / unit
     assert not np.isnan(difference).any()
-    # A resized code that lies between two may be rounded to either: at most one code of 8 bits, and seldom.
+    # A value between two codes may be rounded to either: at most one 8-bit code, and rarely.
     assert difference.max() <= 0.02
     assert np.median(difference) <= 2 * _tolerance(half)
     if target is None:
@@ -139,7 +139,7 @@ def test_planes_from_rgb_are_what_the_reference_makes(cpu_kernels, frame, seed, 
 
 
 def _norm_reference(x: np.ndarray, scale, shift, *, layer: bool, epsilon: float, slope: float) -> np.ndarray:
-    """In float64, by the definition (Ba et al. 2016; Ulyanov et al. 2016)."""
+    """In float64, from the definition (Ba et al. 2016; Ulyanov et al. 2016)."""
     wide = x.astype(np.float64)
     axes = (1, 2, 3) if layer else (2, 3)
     normal = (wide - wide.mean(axes, keepdims=True)) / np.sqrt(wide.var(axes, keepdims=True) + epsilon)
@@ -171,7 +171,7 @@ def test_norms_are_what_their_definition_says(cpu_kernels, layer, shape):
 
 
 def test_a_norm_far_from_zero_does_not_cancel(cpu_kernels):
-    # A mean of squares in float32 would leave nothing of a deviation of 1 at 3000.
+    # Computed from the mean of squares in float32, a deviation of 1 around 3000 would be lost.
     x = np.random.default_rng(0).normal(3000.0, 1.0, (1, 2, 40, 40)).astype(np.float32)
     got, expected = _run_norm(cpu_kernels, x, layer=False, slope=1.0)
     np.testing.assert_allclose(got, expected, atol=2e-3)
@@ -208,7 +208,7 @@ def test_upsampling_equals_the_reference(cpu_kernels, frame, share, seed, radius
     rng = np.random.default_rng(seed)
     dtype = np.float16 if half else np.float32
     low_in, low_out = (rng.uniform(-1, 1, (24, padded[0] // 4, padded[1] // 4)).astype(dtype) for _ in "12")
-    scratch = np.full(kernels.upsample_scratch_bytes(size), 0xFF, np.uint8)  # NaN where nobody writes
+    scratch = np.full(kernels.upsample_scratch_bytes(size), 0xFF, np.uint8)  # NaN where nothing is written
     full = HeldFrame.holding(frame, pixel_format=pixel_format, pitch_multiple=2)
     result = HeldFrame(frame, pixel_format=pixel_format, pitch_multiple=2)
     launches = kernels.guided_upsample(
@@ -220,7 +220,7 @@ def test_upsampling_equals_the_reference(cpu_kernels, frame, share, seed, radius
         frame, low_in.astype(np.float32), low_out.astype(np.float32), size=size,
         radius=radius, sharpen=sharpen,
     )  # fmt: skip
-    # One code of 8 bits where the order of a sum decides; deep frames have finer codes.
+    # One 8-bit code if the order of a sum matters; deep frames have finer codes.
     assert furthest(result.planes(), expected) <= 1 << (frame.bit_depth - 8)
 
 
@@ -255,7 +255,7 @@ def test_a_frame_has_changed_where_the_reference_says_so(
     planes = [item.copy() for item in (before.y, before.u, before.v)]
     top, left = (int(share * length) for share, length in zip(place, planes[plane].shape, strict=True))
     part = planes[plane][top : top + side, left : left + side]
-    # Differences of both signs cancel out in the mean of a block, and those of one do not.
+    # Differences of both signs cancel in a block's mean; differences of one sign do not.
     signs = 1 - 2 * (np.indices(part.shape).sum(axis=0) % 2) if mixed else 1
     part[...] = part.astype(int) + signs * codes * code
     now = before.with_planes(*planes)
@@ -303,7 +303,7 @@ def test_a_real_frame_goes_through_half_precision_and_comes_back_within_a_code(c
     assert furthest(back.planes(), frame) <= 1
 
 
-# The block runner itself: what a GPU would do wrong silently must be an error here.
+# The block runner itself: what silently fails on a GPU must be an error here.
 
 _BROKEN = r"""
 #include "platform.cuh"

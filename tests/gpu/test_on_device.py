@@ -107,7 +107,7 @@ def test_a_conversion_in_slots_gives_the_frames_that_onnx_runtime_gives(fake_dri
     assert "14 frames in, 14 out" in out
     assert gpu.launched > before
     assert gpu.graphs_launched > 0
-    # An upsampled frame steepens what half precision moved.
+    # Upsampling amplifies errors of half precision.
     assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= (CODES if size == "full" else 2 * CODES)
     assert (gpu.memory_used, gpu.streams) == (0, 0)
 
@@ -121,7 +121,7 @@ def test_a_real_clip_in_slots_gives_the_frames_that_onnx_runtime_gives(fake_driv
         options = ("--backend", backend, "--precision", "fp32", "--end", "0.6", "--size", "160x90")
         assert _run(clip, tmp_path / f"{name}.mkv", "--codec", "ffv1", *options)[0] == 0
     assert gpu.launched > 0
-    # The shipped style inks by a steep threshold: a pixel at its edge may fall on either side, and few do.
+    # The shipped style has steep edges: a few pixels may fall on the other side.
     pairs = list(zip(_decoded(tmp_path / "cpu.mkv"), _decoded(tmp_path / "gpu.mkv"), strict=True))
     assert pairs
     far = [np.abs(first.y.astype(int) - second.y.astype(int)) > CODES for first, second in pairs]
@@ -130,7 +130,7 @@ def test_a_real_clip_in_slots_gives_the_frames_that_onnx_runtime_gives(fake_driv
 
 @in_child
 def test_a_missing_wait_shows_in_the_converted_file(fake_driver, tmp_path):
-    """The test of the tests above: with the wait for the device left out, the file is wrong."""
+    """Shows that the tests above can fail: without the wait for the device, the file is wrong."""
     _start(fake_driver, tmp_path)
     clip, file = write_clip(tmp_path / "clip.mp4", frames=14), _style(tmp_path, "packed")
     _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime")
@@ -162,7 +162,7 @@ _SHARED = {"scratch": _one_scratch_for_all_slots, "context": _one_context_for_al
 @pytest.mark.parametrize("shared_thing", [None, *_SHARED])
 @in_child
 def test_slots_share_neither_scratch_memory_nor_contexts_of_tensorrt(fake_driver, tmp_path, shared_thing):
-    """With one for all of them, some order that the streams allow gives a wrong frame."""
+    """With shared ones, some allowed execution order would give a wrong frame."""
     gpu = _start(fake_driver, tmp_path)
     if shared_thing is not None:
         _SHARED[shared_thing]()
@@ -237,7 +237,7 @@ def test_a_small_gpu_takes_smaller_batches_then_none_and_the_result_stays(fake_d
 @pytest.mark.parametrize("layout", ["packed", "rgb", "nhwc-bgr"])
 @in_child
 def test_a_network_that_does_not_fit_sees_tiles_and_draws_the_same_frames(fake_driver, tmp_path, layout):
-    """As on the CPU. The memory of activations is the engine's: it is told what fits, as the builder tells it."""
+    """As on the CPU. The builder fails, like TensorRT's, if the activations do not fit."""
     _start(fake_driver, tmp_path)
     said: list[str] = []
     logger = logging.getLogger("animevid")
@@ -350,7 +350,7 @@ def test_an_unchanged_frame_at_another_strength_is_drawn_again(fake_driver, tmp_
 @in_child
 def test_a_live_frame_does_not_wait_for_a_full_batch(fake_driver, tmp_path):
     gpu = _start(fake_driver, tmp_path)
-    SlotRunner.prepare = lambda *_: None  # what is made ready ahead draws frames of its own
+    SlotRunner.prepare = lambda *_: None  # the warm-up draws its own frames
     style = _style(tmp_path, "packed")
     with (
         LiveEngine(RuntimeOptions(backend="tensorrt")) as engine,
@@ -361,12 +361,12 @@ def test_a_live_frame_does_not_wait_for_a_full_batch(fake_driver, tmp_path):
             result = session.take(timeout_seconds=60)
             assert result is not None, session.trouble
             assert session.trouble is None
-    # One frame at a time: pack, settle the input and the output, unpack; change and noise from the second on.
+    # One frame at a time: pack, filter input and output, unpack; change and noise from the second frame on.
     assert gpu.launched == 3 * 4 + 2 * 2
 
 
 def _watch_builds(gate: threading.Event | None = None) -> list[tuple[str, tuple[int, int]]]:
-    """(thread, network's height and width) of every engine built from now on; the gate holds back all but one."""
+    """(thread, network's height and width) of every engine built from now on; the gate blocks all but one."""
     built: list[tuple[str, tuple[int, int]]] = []
     build = engines.build_engine
 
@@ -406,7 +406,7 @@ def test_a_step_of_quality_waits_for_no_engine_and_the_frame_goes_on_at_the_size
         for _ in "12":
             assert furthest(gpu.stylize_planes(frame), cpu.stylize_planes(frame)) <= CODES
         gpu.net_pixels = round(pixels * STEP_SHARES[2])
-        # Its engine is held back: what is shown is what was shown before.
+        # Its engine is blocked: the earlier one's frames are shown.
         assert furthest(gpu.stylize_planes(frame), cpu.stylize_planes(frame)) <= CODES
         gate.set()
         _wait_for(lambda: gpu._backend.frame_runner.is_ready(frame, sizes[2]))
@@ -447,7 +447,7 @@ def test_the_network_sees_all_of_a_frame_on_a_gpu_and_what_the_style_was_made_fo
         assert stylizer.net_size(192, 256) == (192, 256)
         with Stylizer(path, backend="onnxruntime", net_pixels=0) as full:
             assert furthest(stylizer.stylize_planes(frame), full.stylize_planes(frame)) <= CODES
-        gpu.lose_device_after(0)  # auto goes on with the CPU, and its size
+        gpu.lose_device_after(0)  # auto continues on the CPU, with its size
         assert stylizer.stylize_planes(frame).y.shape == (192, 256)
         assert stylizer.net_size(192, 256) == cpu.net_size(192, 256) == (48, 64)
         assert furthest(stylizer.stylize_planes(frame), cpu.stylize_planes(frame)) == 0
@@ -513,7 +513,7 @@ def test_the_stand_in_has_the_names_of_the_real_library():
 
 
 def test_the_stand_in_has_the_names_of_classic_tensorrts_lean_runtime():
-    """Which is all of classic TensorRT that PyPI has. In a process of its own: TensorRT for RTX is loaded here."""
+    """PyPI has only the lean runtime of classic TensorRT. In another process: this one has the RTX library."""
     if importlib.util.find_spec("tensorrt_lean_bindings") is None:
         pytest.skip("TensorRT's lean runtime is not installed: pip install tensorrt-lean-cu13")
     script = (
@@ -523,7 +523,7 @@ def test_the_stand_in_has_the_names_of_classic_tensorrts_lean_runtime():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     real = json.loads(done.stdout)
     own = {"session", "contexts_made", "compiled", "spoiled"}
-    # Asked for by getattr: TensorRT for RTX has them.
+    # Read by getattr: TensorRT for RTX has them.
     of_rtx = {"is_stream_capturable", "create_runtime_cache", "set_runtime_cache"}
     for ours, theirs in (
         (fake_tensorrt.Runtime, "Runtime"),
@@ -536,7 +536,7 @@ def test_the_stand_in_has_the_names_of_classic_tensorrts_lean_runtime():
         assert names <= set(real[theirs]), names - set(real[theirs])
     strategies = fake_tensorrt.ExecutionContextAllocationStrategy.__members__
     assert set(strategies) <= set(real["ExecutionContextAllocationStrategy"])
-    assert "DynamicShapesKernelSpecializationStrategy" not in real  # so that no runtime cache is asked for
+    assert "DynamicShapesKernelSpecializationStrategy" not in real  # so that no runtime cache is requested
 
 
 @in_child
@@ -609,7 +609,7 @@ def test_a_gpu_that_the_kernels_have_no_code_for_is_one_line_and_auto_goes_on_wi
 
 @pytest.mark.skipif(
     importlib.util.find_spec("tensorrt_rtx") is None or importlib.util.find_spec("tensorrt") is not None,
-    reason="about a machine with TensorRT for RTX alone",
+    reason="needs a machine with only TensorRT for RTX",
 )
 @in_child
 def test_auto_says_what_to_install_on_a_gpu_that_tensorrt_for_rtx_does_not_run_on(fake_driver, tmp_path):

@@ -1,4 +1,4 @@
-"""The half-precision pass: which node runs in which precision, and what the frame loses by it."""
+"""The half-precision pass: the precision of each node, and the error in the frame."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from small_networks import Builder, cartoongan, packed_network, rgb_network
 
 
 def _types_at(model: bytes) -> dict[str, set[tuple[int, ...]]]:
-    """Operator -> the element types of its frame inputs (inputs of floating type), over all such nodes."""
+    """Operator -> the element types of the floating-point inputs of all its nodes."""
     proto = onnx.shape_inference.infer_shapes(onnx.load_from_string(model), check_type=True, strict_mode=True)
     graph = proto.graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)}
@@ -37,7 +37,7 @@ def _types_at(model: bytes) -> dict[str, set[tuple[int, ...]]]:
 
 
 def _reference(model: bytes, batch: np.ndarray) -> np.ndarray:
-    """ONNX's own evaluator rounds after every node, as strongly typed hardware does; ONNX Runtime may not."""
+    """ONNX's reference evaluator rounds after every node, like strongly typed hardware; ONNX Runtime may not."""
     return ReferenceEvaluator(onnx.load_from_string(model)).run(None, {"input": batch})[0]
 
 
@@ -53,9 +53,9 @@ def _decomposed_norm(*, amplitude: float = 1.0) -> bytes:
 
 
 def _flattened(*, floor: float = 1e-3, pow4: bool = False) -> bytes:
-    """A generalised Kuwahara filter on one channel that a convolution draws: the mean of the evenest of four squares.
+    """A generalized Kuwahara filter on one channel of a convolution: the mean of the most uniform of four squares.
 
-    Where all four are uneven, their weights are (floor / variance)^4 = 10^-12: half precision knows no such number.
+    If none is uniform, their weights are (floor / variance)^4 = 10^-12, too small for half precision.
     """
     net = Builder()
     drawn = net.op("Clip", net.conv("input", 3, 1, size=1), net.constant(np.float32(-1)), net.constant(np.float32(1)))
@@ -102,7 +102,7 @@ def test_layers_are_half_and_the_ends_float32_under_their_names():
     types = _types_at(model)
     assert types["Conv"] == {(TensorProto.FLOAT16,) * 3}
     assert types["Relu"] == {(TensorProto.FLOAT16,)}
-    assert types["Resize"] == {(TensorProto.FLOAT16, TensorProto.FLOAT)}  # the scales are no frame
+    assert types["Resize"] == {(TensorProto.FLOAT16, TensorProto.FLOAT)}  # the scales are not frame data
     assert proto.opset_import[0].version == 17
 
 
@@ -154,7 +154,7 @@ def test_a_kuwahara_filter_stays_whole_in_float32_and_ends_at_the_next_layer(pow
         assert types[operator] == {(full, full)}
     assert types["Concat"] == {(full,) * 3}
     assert types["Conv"] == {(half,) * 3}
-    assert types["Relu"] == {(full,), (half,)}  # the variance; the layer behind the filter
+    assert types["Relu"] == {(full,), (half,)}  # the variance; the layer after the filter
 
 
 def test_a_kuwahara_filter_over_noise_draws_what_it_draws_in_float32():
@@ -164,7 +164,7 @@ def test_a_kuwahara_filter_over_noise_draws_what_it_draws_in_float32():
 
 
 def test_without_the_rule_for_filters_their_weights_vanish_and_the_gate_closes(monkeypatch):
-    """The test of the test above."""
+    """Shows that the test above can fail."""
     monkeypatch.setattr(precision, "_is_box_filter", lambda node: False)
     noise = np.random.default_rng(0).uniform(-1, 1, (1, 3, 40, 56)).astype(np.float32)
     model = _flattened()
@@ -187,7 +187,7 @@ def test_every_shipped_style_may_be_half(style):
 
 
 def test_every_float32_operator_is_one_that_onnx_knows():
-    # A misspelt name would silently run in half precision.
+    # A misspelt name would be ignored and run in half precision.
     known = {schema.name for schema in onnx.defs.get_all_schemas_with_history()}
     assert FLOAT32_OPS - known <= {"SimplifiedLayerNormalization", "RMSNormalization"}
 
@@ -212,7 +212,7 @@ def test_rounding_after_every_node_costs_less_than_a_code_on_average(model):
     batch = np.random.default_rng(1).uniform(-1, 1, shape).astype(np.float32)
     parity = Parity.between([(_reference(model, batch), _reference(to_half(model), batch))])
     assert parity.within(BOUNDS["fp16"])
-    assert parity.largest > 0.0  # float32 throughout would show as nothing
+    assert parity.largest > 0.0  # float32 throughout would give no difference
 
 
 def test_an_output_that_is_read_inside_too_reaches_both():
@@ -241,7 +241,7 @@ def test_rounding_that_is_spelled_out_gives_what_onnx_says_of_half_precision(mak
     session = onnxruntime.InferenceSession(spelled, providers=["CPUExecutionProvider"])
     drawn = session.run(None, {"input": batch})[0]
     exact = _reference(half, batch)
-    # Sums inside a convolution are taken in float32 here and in half precision by the reference.
+    # A convolution sums in float32 here, and in half precision in the reference.
     assert np.abs(drawn - exact).max() < np.abs(exact).max() * 4e-3
     assert drawn.astype(np.float16).astype(np.float32).tolist() == drawn.tolist()
     assert spell_out_rounding(make()) == make()

@@ -1,7 +1,7 @@
-"""Frames and streams of PyCUDA itself, on the fake driver.
+"""Frames and streams of PyCUDA, on the fake driver.
 
-PyCUDA has no wheels and is linked to the driver, so it is no dependency of the tests: CI builds it (``.ci/pycuda``),
-with the headers of NVIDIA's wheels and the fake driver to link to.
+PyCUDA has no wheels and links to the driver, so the tests do not depend on it: CI builds it (``.ci/pycuda``) with the
+headers of NVIDIA's wheels, and links it to the fake driver.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ROW_BYTES = 64
 
 
 def _pycuda() -> tuple[ModuleType, ModuleType]:
-    # It is linked to more of the driver than the fake one has; lazily, what nobody calls is not looked for.
+    # It links to more functions than the fake driver has; with lazy binding, unused ones are not resolved.
     sys.setdlopenflags(os.RTLD_LAZY)
     from pycuda import driver, gpuarray
 
@@ -74,14 +74,14 @@ def test_a_stylizer_draws_from_arrays_of_pycuda_into_others_in_the_order_of_its_
                 results.append((driver.pagelocked_zeros(shape, np.uint8), arrays[1], plane.shape[1]))
             source, target = borrow_frame(given, colour=frame.colour), borrow_frame(drawn, writable=True)
             submission = stylizer.stylize_on_device(source, target, stream=stream.handle)
-            # Nobody has waited: PyCUDA's own copies are ordered after the drawing by its stream alone.
+            # Without a wait: PyCUDA's own copies follow the drawing because of its stream's order.
             for host, array, _ in results:
                 driver.memcpy_dtoh_async(host, array.gpudata, stream)
             stream.synchronize()
             got: PlanesYUV420 = frame.with_planes(*(np.ascontiguousarray(host[:, :w]) for host, _, w in results))
             assert furthest(got, expected) <= 3
             submission.results()
-            # Made anew by the next seed; PyCUDA frees them in its own context.
+            # Recreated for the next seed; PyCUDA frees them in its own context.
             del stream, given, drawn, kept, results, source, target, submission, arrays, array, host
     context.pop()
     context.detach()

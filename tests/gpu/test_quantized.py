@@ -1,4 +1,4 @@
-"""INT8 styles in the form that TensorRT takes, held to the file they were made from."""
+"""INT8 styles in TensorRT's form, compared with the original file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from animevid.styles.card import ColourOrder, Layout, StyleCard, read_card, writ
 from gpu.engines import TARGETS, rtx_or_skip
 from small_networks import Builder, packed_network, rgb_network
 
-pytest.importorskip("torch")  # the trainer's quantizer is what makes such files
+pytest.importorskip("torch")  # the trainer's quantizer makes such files
 from animevid_trainer.quantize import network_inputs, quantize_style
 
 PACKED = StyleCard(name="packed", layout=Layout.PACKED_YUV420, colour_order=ColourOrder.YUV, size_multiple=8)
@@ -51,7 +51,7 @@ def test_a_symmetric_graph_draws_what_the_quantized_one_draws(name):
     symmetric = to_symmetric(quantized)
     for batch in network_inputs(_photos()[:2], card):
         whole, before, after = (_run(each, batch) for each in (model, quantized, symmetric))
-        # One bit less of activations: no farther from float32 than half as much again as the file itself.
+        # Activations have one bit less: the error against float32 is at most 1.5 times that of the file.
         assert np.abs(after - whole).mean() <= 1.5 * np.abs(before - whole).mean() + 1e-3
 
 

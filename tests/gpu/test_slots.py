@@ -1,4 +1,4 @@
-"""The device pipeline on a driver that delays and shuffles everything it may: order, overlap, memory, lost devices."""
+"""The device pipeline on a driver that delays and reorders all it may: order, overlap, memory, lost devices."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _open(device: Device, plan: SlotPlan) -> DevicePipeline:
 
 
 def _expected(frame: PlanesYUV420, plan: SlotPlan, strength: float = 1.0) -> PlanesYUV420:
-    """The same on the CPU: pixels' own functions around the same network."""
+    """The same on the CPU: functions of ``pixels`` around the same network."""
     tensor = pack_yuv420(frame, size=plan.net_size).astype(np.float16).astype(np.float32)
     drawn = np.concatenate([tensor[:16], tensor[20:], tensor[16:20]])
     if plan.upsamples:
@@ -72,7 +72,7 @@ def test_every_order_that_streams_allow_gives_the_right_frames_in_order(fake_dri
     for seed in SEEDS:
         gpu.seed(seed)
         with open_device() as device, _open(device, plan) as pipeline:
-            for _ in range(4):  # a form is captured when it comes the second time
+            for _ in range(4):  # a format is captured when it is used the second time
                 assert _same(list(pipeline.run(frames)), expected)
     assert (gpu.graphs_launched > 0) == graphs
 
@@ -87,7 +87,7 @@ def test_a_small_network_is_upsampled_and_blended_on_the_device(fake_driver):
         for strength in (1.0, 0.3, 0.0):
             pipeline.strength = strength
             expected = [_expected(frame, plan, strength) for frame in frames]
-            # 10 bits: half precision's own rounding is two codes of 1023.
+            # 10 bits: the rounding of half precision is two codes of 1023.
             assert _same(list(pipeline.run(frames)), expected, within=6)
 
 
@@ -102,18 +102,18 @@ def test_one_graph_serves_every_range_and_strength(fake_driver):
             pipeline.strength = strength
             assert _same(list(pipeline.run(frames)), [_expected(frame, plan, strength) for frame in frames])
         assert pipeline.captured_graphs == 1
-    assert gpu.graphs_launched == 8  # all but the first time
+    assert gpu.graphs_launched == 8  # every time but the first
 
 
 def _moved(name: str, call: Callable[..., Any], stream: Any) -> Callable[..., Any]:
-    """``call``, with the driver's function ``name`` moved to ``stream``, its last argument."""
+    """``call``, with ``stream`` as the last argument of the driver's function ``name``."""
     return lambda asked, *args: call(asked, *args[:-1], stream) if asked == name else call(asked, *args)
 
 
 @pytest.mark.parametrize("fault", ["results-before-the-event", "slot-reused-while-busy", "copies-on-another-stream"])
 @in_child
 def test_a_missing_synchronization_shows_as_a_wrong_frame(fake_driver, fault):
-    """The test of the tests: each fault is one that a real GPU would let through most of the time."""
+    """Shows that these tests can fail: a real GPU would rarely reveal such faults."""
     gpu = FakeGpu(fake_driver)
     frames = _decoded(6)
     plan = replace(plan_slots(frames[0], CARD, slots=2), use_graphs=False)
@@ -148,14 +148,14 @@ def test_slots_are_the_back_pressure(fake_driver):
     with open_device() as device, _open(device, plan) as pipeline:
         first = pipeline.submit(frames[:2])
         assert pipeline.free_slots == 1
-        second = pipeline.submit(frames[2:])  # live: what is there, not a full batch
+        second = pipeline.submit(frames[2:])  # live: the available frames, not a full batch
         assert pipeline.free_slots == 0
-        third = pipeline.submit(frames[:1])  # takes the first's slot once that is done; its results wait
+        third = pipeline.submit(frames[:1])  # uses the first one's slot when it is done; its results wait
         assert pipeline.free_slots == 0
         assert _same(third.results(), expected[:1])
         assert _same(first.results(), expected[:2])
         assert _same(second.results(), expected[2:])
-        assert _same(first.results(), expected[:2])  # as often as one likes
+        assert _same(first.results(), expected[:2])  # may be called repeatedly
         assert pipeline.free_slots == 2
 
 
@@ -205,7 +205,7 @@ def test_a_pipeline_that_is_closed_keeps_the_frames_that_were_submitted(fake_dri
 
 
 class SwapRedAndBlue(SwapChroma):
-    """Of an RGB network's (N, 3, H, W)."""
+    """In the (N, 3, H, W) output of an RGB network."""
 
     half = False
 
@@ -242,7 +242,7 @@ def test_a_style_that_reads_rgb_runs_in_slots_too(fake_driver, net_size, bit_dep
             open_device() as device,
             DevicePipeline(device, SwapRedAndBlue(device), plan, module=IMAGE) as pipeline,
         ):
-            # 8 bits: rounding in another order; upsampled, noise becomes edges and the steepened ones see it most.
+            # 8 bits: another order of rounding; upsampling turns noise into edges and amplifies it.
             within = (1 if net_size is None else 8) << (bit_depth - 8)
             assert _same(list(pipeline.run(frames)), [expected(frame) for frame in frames], within=within)
 
@@ -275,7 +275,7 @@ def test_out_of_memory_halves_the_batch_and_says_so_and_never_changes_the_result
     with open_device() as device, open_pipeline(lambda plan: _open(device, plan), plan) as pipeline:
         assert pipeline.plan.batch < 8
         assert _same(list(pipeline.run([frame])), [_expected(frame, plan)])
-    assert gpu.memory_used == 0  # what failed attempts took was given back
+    assert gpu.memory_used == 0  # failed attempts freed their memory
     assert any("batches of 4" in line for line in said)
     gpu.limit_memory(1000)
     for card in (CARD, replace(CARD, tileable=True, receptive_field_px=16)):

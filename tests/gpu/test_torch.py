@@ -32,7 +32,7 @@ CARD = StyleCard(name="net", size_multiple=4)
 
 
 def _model(net: Builder, output: str, *, opset: int = 18) -> bytes:
-    # Other opsets than the builder's own: checked when it is opened.
+    # Other opsets than the builder's: checked on opening.
     proto = onnx.helper.make_model(
         onnx.helper.make_graph(
             [*net.nodes, onnx.helper.make_node("Identity", [output], ["output"])],
@@ -139,7 +139,7 @@ OPERATORS["resize-to-computed-sizes"] = lambda n: n.op(
 @pytest.mark.parametrize("name", sorted(OPERATORS))
 def test_an_operator_gives_what_onnx_runtime_gives(name):
     net = Builder()
-    # Half precision inside a cast: its own rounding.
+    # Half precision inside a cast: the rounding of half precision.
     _compare(_model(net, OPERATORS[name](net)), tolerance=2e-3 if name == "cast" else 2e-5)
 
 
@@ -179,7 +179,7 @@ def test_cuda_without_a_gpu_is_refused_with_the_way_out():
         open_backend(_model(net, net.op("Tanh", "input")), CARD, backend="torch", device="cuda:0")
 
 
-# ---- the way of CUDA, with stand-ins for torch.cuda ----
+# ---- CUDA, with fakes of torch.cuda ----
 
 
 def _second_run_makes_nothing(model: bytes, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,9 +204,9 @@ def test_a_shipped_style_in_half_precision_can_be_captured_as_far_as_its_numbers
 
 
 class CudaOnTheCpu:
-    """``torch.cuda`` as far as graphs go: a graph is the runs of the network while it was captured, run again.
+    """A fake of ``torch.cuda`` for graphs: a graph repeats the network's runs during its capture.
 
-    ``said``: what was asked, in order.
+    ``said``: the calls, in order.
     """
 
     def __init__(self) -> None:
@@ -277,7 +277,7 @@ def test_a_graph_is_captured_after_warming_up_behind_what_came_before_and_alone(
     (options,) = (said[1] for said in cuda.said if isinstance(said, tuple))
     warmed_up = ["wait for the current stream", "run", "run", "run", "wait for the capturing stream"]
     assert cuda.said == [*warmed_up, ("capture", options), "run"]
-    # What other threads do meanwhile (decode, wait, allocate) is their own affair.
+    # Other threads (decoding, waiting, allocating) must not affect the capture.
     assert options["capture_error_mode"] == "thread_local"
     assert options["stream"] is captured.stream
 
@@ -303,7 +303,7 @@ class _OutOfMemoryInACapture(CudaOnTheCpu):
         def graph(made: Any, **_: Any) -> Iterator[None]:
             try:
                 yield
-            finally:  # as torch's does: the end of a failed capture complains itself
+            finally:  # like torch: ending a failed capture raises, too
                 raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
 
         def run(owner: Any, batch: Any) -> Any:
@@ -343,7 +343,7 @@ _HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 def _put_draws_on_their_streams(cuda: CudaOnTheCpu, kept: list[Any]) -> None:
-    """What torch would have submitted to the stream that is current runs in its order, as a host function."""
+    """Run what torch would submit to the current stream in that stream's order, as a host function."""
     draw = torch_graphs.SlotNetwork._draw
 
     def at(address: int, shape: tuple[int, ...], device: Any) -> Any:

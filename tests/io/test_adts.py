@@ -1,4 +1,4 @@
-"""AAC as MPEG-TS carries it, into outputs that cannot be sought: the configuration must stand at their beginning."""
+"""AAC from MPEG-TS into outputs without seeking: the codec configuration must come first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Animations play as often and as long as they did; a row of JPEGs is a video."""
+"""Animations keep their loop count and durations; a stream of JPEGs is a video."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.shared
 
 
 def delays(path: Path) -> list[int]:
-    """Each image's delay in hundredths of a second, from the file's own bytes."""
+    """Each image's delay in hundredths of a second, parsed from the file."""
     found = re.findall(rb"\x21\xf9\x04.(..).\x00\x2c", path.read_bytes(), re.DOTALL)
     return [int.from_bytes(delay, "little") for delay in found]
 
@@ -56,7 +56,7 @@ def test_a_row_of_jpegs_is_a_video_and_a_photo_is_not(shared: Path, tmp_path: Pa
 
 
 def gradient(hue: int) -> np.ndarray:
-    """RGB ``(H, W, 3)``: two hundred tones of one colour."""
+    """RGB ``(H, W, 3)``: two hundred shades of one colour."""
     tones = np.tile(np.linspace(20, 250, 200), (60, 1))
     image = np.full((60, 200, 3), 20.0)
     image[..., hue] = tones
@@ -65,7 +65,7 @@ def gradient(hue: int) -> np.ndarray:
 
 @pytest.fixture
 def tones(tmp_path: Path) -> Path:
-    """A folder of three images, each in tones of a colour of its own."""
+    """A folder of three images, each in shades of another colour."""
     folder = tmp_path / "tones"
     folder.mkdir()
     for hue in range(3):

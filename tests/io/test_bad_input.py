@@ -1,4 +1,4 @@
-"""Bad input costs one clear line; what can be saved of a damaged file is saved and counted."""
+"""Bad input gives a one-line error; the readable part of a damaged file is converted, and damage is counted."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def test_a_source_may_be_closed_while_another_thread_reads(make_clip):
 
 
 def test_what_a_decoder_cannot_do_amid_a_video_is_damage_and_no_end(make_clip):
-    """Chained Ogg: FFmpeg's Theora decoder says of the second video's headers that they are not yet implemented."""
+    """Chained Ogg: FFmpeg's Theora decoder calls the second video's headers not yet implemented."""
 
     class Decoder:
         def __init__(self, inner):

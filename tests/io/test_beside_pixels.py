@@ -1,4 +1,4 @@
-"""What belongs to frames beside their pixels: that they are a sphere or stereoscopic, and the captions in them."""
+"""Metadata of frames: spherical and stereoscopic layout, and captions."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ WHOLE = Immersive(Stereo(side_by_side=False), Sphere(yaw=0, pitch=0, roll=0))
 
 
 def immersive(path: Path) -> Immersive | None:
-    """What FFmpeg finds in a file."""
+    """The immersive metadata that FFmpeg finds in a file."""
     with av.open(str(path)) as container:
         frame = next(container.decode(video=0))
         return immersive_of(side_data_of(frame, codec="h264"))
 
 
 def captions(path: Path) -> list[tuple[Fraction, bytes]]:
-    """Time from the first frame on and captions of each frame that has some."""
+    """For each frame with captions, its time after the first frame and the captions."""
     with open_source(path) as source:
         found = [(frame.pts_seconds - source.origin_seconds, frame.captions) for frame in source]
     return [(round(seconds, 3), data) for seconds, data in found if data]
@@ -42,7 +42,7 @@ def sounds(path: Path) -> list[bytes]:
 
 
 def test_frames_are_freed_when_they_are_done_with(make_clip: Callable[..., Path]) -> None:
-    """Not when Python's garbage collector comes by: hundreds would be held until then."""
+    """Not only at Python's next garbage collection, until which hundreds would be kept."""
     clip = make_clip("video.mp4", frames=60)
     gc.collect()
     gc.disable()

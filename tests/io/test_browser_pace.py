@@ -1,4 +1,4 @@
-"""Animations play as videos as fast as browsers show them, and stay as they are as animations."""
+"""Animations converted to videos play at the speed of browsers; as animations they keep their timing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time is exact: what the file says is kept, what it forgot to say is filled in, order always holds."""
+"""Time stamps are exact: given ones are kept, missing ones filled in, and they always increase."""
 
 from __future__ import annotations
 

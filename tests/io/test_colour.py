@@ -1,4 +1,4 @@
-"""Colours keep their meaning: tags are carried, ranges honoured, depth kept, HDR brought down on purpose."""
+"""Colours are preserved: tags and depth are kept, ranges respected, HDR tone-mapped."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_full_range_stays_full_range(make_clip, tmp_path, suffix):
 
 @pytest.mark.parametrize("pix_fmt", ["yuv422p", "yuv444p", "yuvj444p", "yuvj420p", "yuv444p10le"])
 def test_bringing_chroma_down_leaves_luma_alone(make_clip, pix_fmt):
-    """No hidden range conversion: only the chroma planes change their size."""
+    """There is no hidden range conversion: only the chroma planes are resized."""
     import av
 
     full = 2 if "yuvj" in pix_fmt else 1

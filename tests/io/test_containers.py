@@ -1,4 +1,4 @@
-"""What goes across from container to container: decided before the first frame, kept, changed or said."""
+"""What one container passes on to another is decided before the first frame: kept, changed or reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from animevid.io.programmes import programmes
 
 
 def through(clip: Path, target: Path) -> tuple[SinkReport, Sequence[str]]:
-    """``clip`` written to ``target`` without a style; the report, and what was said about the source."""
+    """Write ``clip`` to ``target`` without a style; returns the report and the source's notices."""
     with open_source(clip) as source, open_sink(target, template=source) as sink:
         for frame in source:
             sink.write(frame)
@@ -63,7 +63,7 @@ def test_what_the_table_names_is_found_again_in_the_container(muxer: str) -> Non
         file.seek(0)
         with av.open(file) as container:
             found = [stream.codec_context.codec.canonical_name for stream in container.streams]
-        family = {"mp1": "mp3", "mp2": "mp3"}  # one name for the three layers, where the container has one number
+        family = {"mp1": "mp3", "mp2": "mp3"}  # one name for the three layers, which share a number in the container
         assert [family.get(name, name) for name in found] == [family.get(codec, codec)]
         tried += 1
     assert tried

@@ -1,4 +1,4 @@
-"""A cut carries what belongs to it: sound, subtitles and chapters begin and end with the frames."""
+"""In a cut, audio, subtitles and chapters begin and end with the frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ START, END = Fraction(1, 2), Fraction(3, 2)
 
 
 def sound_of(path: Path) -> tuple[float, np.ndarray]:
-    """When the sound begins, in seconds, and its samples at 48 kHz."""
+    """The start of the audio in seconds, and its samples at 48 kHz."""
     with av.open(str(path)) as container:
         frames = list(container.decode(audio=0))
     return float(frames[0].pts * frames[0].time_base), np.concatenate([f.to_ndarray().reshape(-1) for f in frames])
@@ -25,7 +25,7 @@ def sound_of(path: Path) -> tuple[float, np.ndarray]:
 
 @pytest.fixture
 def clip(make_clip: Callable[..., Path]) -> Callable[[str, str], Path]:
-    """Two seconds with sound, chapters of half a second and tags that are stale in another file."""
+    """Two seconds with audio, chapters of half a second, and tags that another file must not keep."""
 
     def make(suffix: str, codec: str) -> Path:
         chapters = [(Fraction(n, 2), Fraction(n + 1, 2), f"part {n}") for n in range(4)]
@@ -93,12 +93,12 @@ def test_cues_of_a_cut_are_shown_when_they_were(
     assert not begins
     assert cues[b"1"][0] == pytest.approx(0.02, abs=0.005)
     assert cues[b"1"][1] == pytest.approx(0.09, abs=0.005)
-    assert cues[b"0"] == (0.0, pytest.approx(0.01, abs=0.005))  # it was shown already when the cut begins
+    assert cues[b"0"] == (0.0, pytest.approx(0.01, abs=0.005))  # already shown when the cut begins
 
 
 @pytest.mark.parametrize("target", [".mkv", ".mp4"])
 def test_a_cue_ends_with_the_cut(make_clip: Callable[..., Path], tmp_path: Path, target: str) -> None:
-    """Longer, it would let the video go on without frames."""
+    """A longer cue would extend the video without frames."""
     clip = make_clip("cues.mkv", subtitles="subrip")  # 0 to 90 ms and 100 to 190 ms
     pass_through(clip, tmp_path / f"o{target}", end_seconds=Fraction(3, 25))
     with av.open(str(tmp_path / f"o{target}")) as container:
@@ -141,7 +141,7 @@ def test_frames_of_a_cut_are_those_of_the_span(clip: Callable[[str, str], Path],
 
 
 def test_a_range_that_only_the_container_declares_is_honoured(make_clip: Callable[..., Path], tmp_path: Path) -> None:
-    """FFV1 says nothing of the range; Matroska does."""
+    """FFV1 does not store the range; Matroska does."""
     full = make_clip("full.mkv", codec="ffv1", colour_range=2, matrix=1, options={})
     with open_source(full) as source:
         (frame, *_) = source

@@ -1,4 +1,4 @@
-"""The encoder that is asked for, or a plain word about the one that is used instead."""
+"""The requested encoder is used, or a notice names its replacement."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ def test_nvenc_is_never_left_to_its_two_megabits(monkeypatch, codec, settings, e
 @pytest.mark.parametrize("settings", [{}, {"crf": 0}, {"crf": 51}, {"preset": "p6"}, {"bitrate_bps": 9_000_000}])
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1"])
 def test_ffmpeg_knows_every_option_that_nvenc_is_given_and_takes_its_value(monkeypatch, codec, settings):
-    """FFmpeg sets them one by one on a context of that encoder, which needs no GPU."""
+    """FFmpeg sets each option on a context of that encoder, which needs no GPU."""
     libraries = {path.name.partition("-")[0]: path for path in Path(av.__file__).parents[1].glob("av.libs/lib*")}
     if not {"libavcodec", "libavutil"} <= libraries.keys():
         pytest.skip("this PyAV has its FFmpeg elsewhere")
@@ -203,7 +203,7 @@ def test_ffmpeg_knows_every_option_that_nvenc_is_given_and_takes_its_value(monke
 @pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU here")
 @pytest.mark.parametrize("hardware", ["nvenc", "auto"])
 def test_why_nvenc_does_not_open_is_said_in_ffmpegs_words_where_an_nvidia_driver_is(monkeypatch, hardware):
-    """An error number ("Operation not permitted") tells nobody to update the driver."""
+    """An error number ("Operation not permitted") would not tell users to update the driver."""
     assert "Cannot load" in encoders.ffmpegs_words(encoders._plan(
         "h264_nvenc", "h264", EncodeOptions(), SMALL, container="mp4"), SMALL)  # fmt: skip
     assert av.logging.get_level() is None
@@ -233,7 +233,7 @@ def test_a_quality_that_nvenc_does_not_know_is_refused():
 
 
 def test_the_same_frames_give_the_same_bytes_whatever_the_memory_held(make_clip):
-    """x264's AVX-512 code reads what it never wrote: other bytes in one video of three."""
+    """x264's AVX-512 code reads uninitialized memory, which changed the bytes of one video in three."""
     clip = make_clip("busy.mp4", width=160, height=96, options={"crf": "10"})
     plan = choose_encoder(EncodeOptions(threads=1), SMALL, container="mp4")
     with av.open(str(clip)) as container:
@@ -249,7 +249,7 @@ def test_the_same_frames_give_the_same_bytes_whatever_the_memory_held(make_clip)
             coded += [bytes(packet) for packet in context.encode(frame)]
         videos.add(b"".join(coded))
         kept.append(noise.integers(0, 255, noise.integers(1000, 300_000), dtype=np.uint8))
-        del kept[:-20:3]  # the heap is full of holes
+        del kept[:-20:3]  # fragment the heap
     assert len(videos) == 1
 
 

@@ -1,4 +1,4 @@
-"""The ffmpeg subprocess: a side that does not take the stream is reported, not waited for without end."""
+"""The ffmpeg subprocess: a peer that does not accept the stream is an error, not an endless wait."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from animevid.errors import InputError
 from animevid.io.network import ffmpeg_subprocess
 from animevid.io.network.protocols import open_input
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="pipes are waited for by select")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs select on pipes")
 
 
 def test_a_stream_that_nobody_takes_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +45,7 @@ def test_what_is_taken_arrives_whole() -> None:
 
 @pytest.fixture
 def recording_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An ``ffmpeg`` that speaks SRT and writes down how it was called; returns that file."""
+    """A fake ``ffmpeg`` that supports SRT and records its arguments; returns the record's file."""
     told = tmp_path / "told"
     script = tmp_path / "bin" / "ffmpeg"
     script.parent.mkdir()
@@ -57,7 +57,7 @@ def recording_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return told
 
 
-@pytest.mark.skipif(ffmpeg_subprocess.has_protocol("srt"), reason="PyAV's own FFmpeg speaks SRT here")
+@pytest.mark.skipif(ffmpeg_subprocess.has_protocol("srt"), reason="PyAV's own FFmpeg supports SRT here")
 def test_options_of_the_connection_reach_the_command_and_others_the_container(
     recording_command: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,14 +90,14 @@ def test_the_command_does_not_outlive_a_process_that_is_killed(way: str, packed_
         while not (commands := _running(url)):
             assert process.poll() is None
             time.sleep(0.05)
-        time.sleep(0.5)  # it listens now, and nobody comes
+        time.sleep(0.5)  # it is listening, and nobody connects
     finally:
         process.kill()
         process.wait()
     deadline = time.monotonic() + 20
     try:
         while left := _running(url):
-            assert time.monotonic() < deadline, f"{left} live on"
+            assert time.monotonic() < deadline, f"{left} are still running"
             time.sleep(0.05)
     finally:
         for command_id in commands:
@@ -106,7 +106,7 @@ def test_the_command_does_not_outlive_a_process_that_is_killed(way: str, packed_
 
 
 def _running(url: str) -> list[int]:
-    """The ids of ``ffmpeg`` commands with that address."""
+    """The process ids of ``ffmpeg`` commands with that address."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):

@@ -1,6 +1,6 @@
-"""``docs/formats.md`` says what each container keeps, as ffprobe finds it; the page is written by this test.
+"""``docs/formats.md`` lists what each container keeps, according to ffprobe; this test writes the page.
 
-``ANIMEVID_WRITE_DOCS=1 pytest tests/io/test_formats_page.py`` writes it anew.
+``ANIMEVID_WRITE_DOCS=1 pytest tests/io/test_formats_page.py`` rewrites it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SOUNDS = {
     "vorbis": "libvorbis",
 }
 SUBTITLES = ("subrip", "ass", "webvtt")
-#: What one name stands for in two containers.
+#: Names that stand for different things in two containers.
 _SAME = {"mp2": {"mp3"}}
 
 
@@ -63,7 +63,7 @@ def probe(path: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A video with every sound and subtitle of the tables, an attachment, a cover, chapters, languages and a title."""
+    """A video with all audio and subtitle codecs of the tables, attachment, cover, chapters, languages and title."""
     folder = tmp_path_factory.mktemp("formats")
     (folder / "s.srt").write_text("1\n00:00:00,050 --> 00:00:00,300\nHello\n")
     for suffix in ("ass", "vtt"):
@@ -90,7 +90,7 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Written:
-    """A video in one container, as ffprobe finds it, beside what was said of it."""
+    """A video in one container: what ffprobe finds, and the decisions that were reported."""
 
     def __init__(self, source: Path, container: str, folder: Path) -> None:
         self.container = container
@@ -117,11 +117,11 @@ class Written:
         return line.partition(": ")[2]
 
     def outcomes(self, kind: str, codecs: list[str]) -> list[str]:
-        """For each of the source's streams of ``kind`` the cell of the table; what is found is what was said."""
+        """The table's cell for each of the source's streams of ``kind``; checks that ffprobe confirms the decisions."""
         cells, left = [], list(self.of_kind[kind])
         for codec in codecs:
             said = self.said(codec)
-            if "holds one sound" in said:  # what it would be by itself
+            if "holds one sound" in said:  # the default
                 kind_of = container_of(MUXERS[f".{self.container}"])
                 kept_alone = kind_of.holds(kind, codec)
                 cells.append("kept (one)" if kept_alone else f"→ {kind_of.audio_fallback} (one)")
@@ -258,11 +258,11 @@ def test_the_page_of_formats_says_what_ffprobe_finds(everything: Path, tmp_path:
     made = tables({container: Written(everything, container, tmp_path) for container in CONTAINERS})
     page = PAGE.read_text(encoding="utf-8")
     before, found, rest = page.partition(BEGIN)
-    assert found, "the page has no place for the tables"
+    assert found, "the page has no markers for the tables"
     _, end, after = rest.partition(END)
     assert end
     wanted = before + BEGIN + made + END + after
     if os.environ.get("ANIMEVID_WRITE_DOCS"):
         PAGE.write_text(wanted, encoding="utf-8")
     else:
-        assert page == wanted, "the page is stale: the top of this file says how it is written"
+        assert page == wanted, "the page is stale: see the top of this file"

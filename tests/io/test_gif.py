@@ -24,7 +24,7 @@ _FRAMES = 16
 
 @dataclass(frozen=True)
 class Written:
-    """A GIF, what went into it, and the processor time that it took."""
+    """A GIF, its source frames, and the CPU time it took."""
 
     path: Path
     frames: list[Frame]
@@ -47,7 +47,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
 
 
 def by_ffmpeg(frames: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """RGB frames in a palette of each one's own, by palettegen and paletteuse."""
+    """RGB frames, each in its own palette, by palettegen and paletteuse."""
     height, width, _ = frames[0].shape
     graph = av.filter.Graph()
     source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=Fraction(1, 100))

@@ -1,4 +1,4 @@
-"""Photos that are made of parts are read whole: tiles put together, opacity kept."""
+"""Photos with several items are read completely: tiles joined, opacity kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_a_photo_in_tiles_is_read_whole_and_cut_to_its_size(shared: Path) -> Non
         planes = next(iter(source)).planes
         assert (source.info.display_height, source.info.display_width) == (grid.height, grid.width)
         assert (planes.height, planes.width) == (grid.height, grid.width)
-    # The test card's bars run through both rows of tiles: red, green and blue stand above and below the joint alike.
+    # The test card's bars cross both rows of tiles: red, green and blue are the same above and below the seam.
     luma = planes.y.astype(int)
     for column in (40, 140, 200, 300):
         assert abs(luma[240, column] - luma[270, column]) < 6

@@ -1,4 +1,4 @@
-"""AVIF and HEIC photos come out as their parts say: which item, which tiles, which opacity, cropped and upright."""
+"""AVIF and HEIC photos are decoded as their items declare: main item, tiles, opacity, crop and orientation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _assert_alike(pixels: np.ndarray, wanted: Image.Image) -> None:
 def test_a_photo_is_turned_and_mirrored_whether_it_is_tiled_or_not(
     tmp_path: Path, is_tiled: bool, properties: tuple[bytes, ...], turn: tuple[Image.Transpose, ...]
 ) -> None:
-    """A phone held upright writes its tiles lying, and the turn beside them."""
+    """A phone held upright stores landscape tiles and a rotation."""
     if is_tiled:
         items, size = tiled(_CARD, 1, 2, (120, 90), *properties), (120, 90)
         data = put_together(items, [(b"dimg", 1, [2, 3, 4, 5])], primary=1)

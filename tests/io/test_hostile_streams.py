@@ -1,4 +1,4 @@
-"""Streams and side data that crashed a decoder's wrapper or had no name: said, and never the end of a conversion."""
+"""Streams and side data that crashed PyAV or have no name: reported, without ending the conversion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every real clip passes from source to sink with its streams, its times and its shape as they were."""
+"""Every real clip passes from source to sink with the same streams, times and shape."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.shared
 
 @pytest.fixture(scope="module")
 def passed(clips, tmp_path_factory):
-    """The first second of a clip, passed through once for all tests."""
+    """The first second of each clip, converted once for all tests."""
     folder = tmp_path_factory.mktemp("passed")
     done = {}
 

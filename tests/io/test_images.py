@@ -1,4 +1,4 @@
-"""Images, folders and animations in and out, right side up and in their own colours."""
+"""Images, folders and animations, read and written upright and in correct colours."""
 
 from __future__ import annotations
 
@@ -301,7 +301,7 @@ def test_apng_is_not_taken_for_a_still(make_clip, tmp_path):
 
 
 def test_a_png_is_checked_against_an_independent_reader(card, tmp_path):
-    """The chunks of what we write carry right sums."""
+    """The chunks of our files have correct checksums."""
     pass_through(card("in.png"), tmp_path / "out.png")
     data, position = (tmp_path / "out.png").read_bytes(), 8
     while position < len(data):
@@ -320,7 +320,7 @@ def test_a_frame_becomes_png_about_as_fast_as_opencv_writes_it(tmp_path):
         write()
         return time.process_time() - before
 
-    # In turn, so that whatever else runs here meets both; FFmpeg's encoder takes twice as long.
+    # Alternating, so that other load affects both; FFmpeg's encoder takes twice as long.
     pairs = [
         (cpu_seconds(lambda: encode_image(planes, ".png")), cpu_seconds(lambda: cv2.imencode(".png", image)))
         for _ in range(12)

@@ -1,4 +1,4 @@
-"""Recordings joined in an MPEG transport stream: their parts may have other codecs and other PIDs."""
+"""Recordings joined in an MPEG transport stream: the parts may differ in codec and PID."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def recording(
 ) -> bytes:
     """Two seconds of a transport stream."""
     with av.open(str(path), "w", format="mpegts", options=options or {}) as container:
-        pictures = container.add_stream(video, rate=25)
-        pictures.width, pictures.height, pictures.pix_fmt = 160, 96, "yuv420p"
-        pictures.codec_context.gop_size, pictures.codec_context.max_b_frames = 25, 0
-        sound = container.add_stream(audio, rate=48000, layout="mono") if audio else None
+        video_stream = container.add_stream(video, rate=25)
+        video_stream.width, video_stream.height, video_stream.pix_fmt = 160, 96, "yuv420p"
+        video_stream.codec_context.gop_size, video_stream.codec_context.max_b_frames = 25, 0
+        audio_stream = container.add_stream(audio, rate=48000, layout="mono") if audio else None
         for number in range(_FRAMES):
             frame = av.VideoFrame.from_ndarray(moving_frame(number), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, 25)
-            container.mux(pictures.encode(frame))
-            if sound is not None:
+            container.mux(video_stream.encode(frame))
+            if audio_stream is not None:
                 kind = "s16p" if audio == "mp2" else "fltp"
                 tone = np.zeros((1, 1920), np.int16 if kind == "s16p" else np.float32)
                 piece = av.AudioFrame.from_ndarray(tone, format=kind, layout="mono")
                 piece.sample_rate, piece.pts, piece.time_base = 48000, number * 1920, Fraction(1, 48000)
-                container.mux(sound.encode(piece))
-        container.mux(pictures.encode(None))
-        if sound is not None:
-            container.mux(sound.encode(None))
+                container.mux(audio_stream.encode(piece))
+        container.mux(video_stream.encode(None))
+        if audio_stream is not None:
+            container.mux(audio_stream.encode(None))
     return path.read_bytes()
 
 

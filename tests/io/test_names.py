@@ -1,4 +1,4 @@
-"""Any name that the file system takes, and what lies under an output's name already: links, permissions, FIFOs."""
+"""Unusual file names, and outputs that exist already: links, permissions, FIFOs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from animevid.errors import OutputError, UsageError
 from animevid.options import OutputOptions
 from passing import pass_through, read_frames
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="names, links and FIFOs are POSIX's")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX names, links and FIFOs")
 OVERWRITE = OutputOptions(overwrite=True)
 LONG = "漢" * 82  # 246 bytes
 

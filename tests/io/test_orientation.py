@@ -1,4 +1,4 @@
-"""Frames come out upright: turned and mirrored exactly as the file says, in all eight ways."""
+"""Frames are upright in all eight orientations that a file can declare."""
 
 from __future__ import annotations
 

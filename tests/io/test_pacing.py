@@ -1,4 +1,4 @@
-"""What is published goes out at the pace at which it is watched: on a clock that the test turns."""
+"""Published streams are sent in real time; the test advances the clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from animevid.io.pacing import MAX_HOLD_SECONDS, Pacer
 
 
 class Clock:
-    """A clock that only sleeping and ``work`` move on."""
+    """A clock that only sleeping and ``work`` advance."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -32,7 +32,7 @@ def clock() -> Clock:
 
 
 def moments(clock: Clock, pacer: Pacer, times: list[Fraction], *, work: list[float] | None = None) -> list[float]:
-    """When each frame went, counted from the first one; ``work`` seconds pass before each."""
+    """When each frame was sent, relative to the first; ``work`` seconds pass before each."""
     gone = []
     for index, pts in enumerate(times):
         if work is not None:
@@ -43,7 +43,7 @@ def moments(clock: Clock, pacer: Pacer, times: list[Fraction], *, work: list[flo
 
 
 def test_each_frame_goes_at_its_moment(clock: Clock):
-    times = [Fraction(7), Fraction(7) + Fraction(1, 25), Fraction(8), Fraction(17, 2)]  # a clock that starts anywhere
+    times = [Fraction(7), Fraction(7) + Fraction(1, 25), Fraction(8), Fraction(17, 2)]  # an arbitrary start
     assert moments(clock, Pacer(now=clock.now, sleep=clock.sleep), times) == [0.0, 0.04, 1.0, 1.5]
 
 

@@ -1,4 +1,4 @@
-"""Photos of every kind: in the colours that they mean, with what they say about themselves, whole."""
+"""Photos of every kind: correct colours, metadata kept, nothing missing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def rgb_of(source: Path | bytes) -> np.ndarray:
 
 
 def display_p3() -> bytes:
-    """An ICC profile: sRGB's, with the primaries exchanged."""
+    """An ICC profile: sRGB's with the primaries of Display P3."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     for n in range(int.from_bytes(profile[128:132], "big")):
         name, at = bytes(profile[132 + 12 * n : 136 + 12 * n]), int.from_bytes(profile[136 + 12 * n : 140 + 12 * n])
@@ -46,7 +46,7 @@ def display_p3() -> bytes:
 
 
 def smooth(width: int = 96, height: int = 64) -> Image.Image:
-    """Soft, strong colours: chroma at half the size loses nothing of them."""
+    """Smooth, saturated colours, which chroma subsampling does not change."""
     y, x = np.meshgrid(np.linspace(0, 1, height), np.linspace(0, 1, width), indexing="ij")
     return Image.fromarray((np.stack([x, y, 1 - x], axis=2) * 180 + 40).astype(np.uint8))
 
@@ -65,7 +65,7 @@ def test_a98_jpg_comes_out_in_the_colours_that_its_profile_means(shared: Path, t
     report_lines = said(source)
     pass_through(source, tmp_path / "o.jpg")
     written = rgb_of(tmp_path / "o.jpg")
-    assert np.abs(rgb_of(source) - wanted).mean() > 5  # the profile is no sRGB
+    assert np.abs(rgb_of(source) - wanted).mean() > 5  # the profile is not sRGB
     assert np.abs(written.mean((0, 1)) - wanted.mean((0, 1))).max() < 3
     assert np.median(np.abs(written - wanted)) <= 3
     assert any("converted to sRGB" in line and "A98" in line for line in report_lines)
@@ -133,7 +133,7 @@ def test_make_date_and_place_of_a_photo_are_kept_and_true(tmp_path: Path, source
 
 
 def _adobe_rgb_by_exif() -> bytes:
-    """Camera maker's EXIF: the first directory points to EXIF's own, that to the one of interoperability: R03."""
+    """EXIF of a camera: the first directory points to the EXIF directory, and that to interoperability index R03."""
 
     def directory(tag: int, kind: int, count: int, value: bytes) -> bytes:
         return (1).to_bytes(2, "little") + struct.pack("<HHI4sI", tag, kind, count, value, 0)
@@ -239,7 +239,7 @@ def test_a_webp_moves_with_every_duration_and_its_loops(shared: Path, tmp_path: 
 
 
 def _by_standard_input(source: Path, *, as_pipe: bool) -> list[str]:
-    """Kind, number of frames and codec of what ``open_source("-")`` finds."""
+    """The kind, number of frames and codec of ``open_source("-")``."""
     program = (
         "from animevid.io import open_source\n"
         "with open_source('-') as s: print(s.info.is_still, len(list(s)), s.info.codec)"

@@ -1,4 +1,4 @@
-"""Planes are views where they can be, copies where they must be, and come back from an encoder's frame as they were."""
+"""Planes are views if possible, otherwise copies, and survive the way through an encoder's frame."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_nv12_is_taken_apart(make_clip):
 def test_a_recycled_frame_does_not_change_what_an_encoder_still_holds():
     writer = PlaneWriter(width=64, height=48, pixel_format="yuv420p", colour=BT709)
     first, second = _planes(48, 64, seed=1), _planes(48, 64, seed=2)
-    graph = av.filter.Graph()  # holds a reference to the frame, as an encoder with frame threads does
+    graph = av.filter.Graph()  # keeps a reference to the frame, like an encoder with frame threads
     buffer = graph.add_buffer(width=64, height=48, format=av.VideoFormat("yuv420p"), time_base="1/25")
     sink = graph.add("buffersink")
     buffer.link_to(sink)
@@ -98,7 +98,7 @@ def test_a_recycled_frame_is_not_made_anew_when_nobody_holds_it():
 
 
 def test_a_change_of_range_changes_the_numbers():
-    """Limited black and white become 0 and 255 where the target is full range."""
+    """Limited-range black and white become 0 and 255 in full range."""
     luma = np.full((16, 16), 16, np.uint8)
     luma[8:] = 235
     neutral = np.full((8, 8), 128, np.uint8)
@@ -139,7 +139,7 @@ def test_the_corners_of_the_test_card_are_told_apart(make_clip):
 def test_a_frame_of_odd_size_has_its_last_column_and_row_twice_in_an_even_frame(name):
     depth = 10 if name.endswith("10le") else 8
     writer = PlaneWriter(width=8, height=6, pixel_format=name, colour=BT709)
-    writer.write(_planes(6, 8, bit_depth=depth, seed=1))  # what the frame holds before
+    writer.write(_planes(6, 8, bit_depth=depth, seed=1))  # the frame's earlier content
     odd = _planes(5, 7, bit_depth=depth)
     read = PlaneReader().read(writer.write(odd))
     np.testing.assert_array_equal(read.y, np.pad(odd.y, ((0, 1), (0, 1)), mode="edge"))

@@ -1,4 +1,4 @@
-"""HLS files: a playlist with its segments beside it, whole or not there."""
+"""HLS files: a playlist and its segments are complete or absent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A playlist appears when what it lists is there."""
+"""A playlist appears after its segments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same classes read and write pipes and networks, through a list of allowed protocols."""
+"""The same classes read and write pipes and network streams, with a list of allowed protocols."""
 
 from __future__ import annotations
 

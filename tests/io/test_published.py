@@ -1,4 +1,4 @@
-"""A server that is published to goes away and comes back: real sockets that hang up, and a clock of our own."""
+"""Publishing to a server that disconnects and returns, with real sockets and a simulated clock."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from animevid.run.report import ConversionReport
 needs_ffmpeg = pytest.mark.skipif(
     shutil.which("ffmpeg") is None, reason="there is no ffmpeg command: apt-get install ffmpeg"
 )
-posix = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
 class Server:
-    """Takes one caller after another, and hangs up on the first ones after so many bytes of each.
+    """Accepts one client after another and disconnects each after the given number of bytes (``None``: never).
 
-    After the last one it is gone; ``pause_seconds`` lie between two.
+    It pauses ``pause_seconds`` between clients and closes after the last one.
     """
 
     def __init__(self, *hang_up_after: int | None, pause_seconds: float = 0.0) -> None:
@@ -68,13 +68,13 @@ class Server:
             with caller:
                 while (limit is None or len(data) < limit) and (part := caller.recv(1 << 14)):
                     data += part
-                # At once and rudely, as a process that is killed: what it has not read is lost.
+                # Reset the connection, as if the process was killed: unread data is lost.
                 caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             self.received.append(bytes(data))
 
 
 def packets_of(data: bytes, kind: str = "video") -> list[tuple[float, bool]]:
-    """Decoding time and whether it is a key frame, of each packet that arrived whole."""
+    """The decoding time of each complete packet, and whether it is a key frame."""
     with av.open(io.BytesIO(data)) as container:
         stream = container.streams.get({kind: 0})[0]
         return [(float(p.dts * p.time_base), p.is_keyframe) for p in container.demux(stream) if p.dts is not None]
@@ -86,13 +86,13 @@ def video(make_clip: Callable[..., Path]) -> Path:
 
 
 def break_off(sink: Sink) -> NoReturn:
-    """What a sink does whose server hangs up."""
+    """What a sink does when its server disconnects."""
     sink.abort()
     raise OutputError("broken") from OSError(32, "Broken pipe")
 
 
 def to_nobody(template: VideoSource, **how: Any) -> PublishedSink:
-    """Publishes over UDP, where nobody needs to listen; ``how`` as :class:`PublishedSink` takes it."""
+    """Publish over UDP, which needs no listener; ``how``: arguments of :class:`PublishedSink`."""
 
     def connect() -> Any:
         return open_sink("udp://127.0.0.1:9", template=template)
@@ -113,11 +113,11 @@ def test_a_video_goes_on_where_it_broke_off_with_a_key_frame_on_the_same_clock(v
     before, after = (packets_of(data) for data in server.received)
     assert report.frames_out == 200
     assert after[0][1]
-    # Nothing comes twice, and no more is missing than was on its way: some second of it, in the encoder and the system.
+    # No packet is sent twice; only those in transit are lost: about a second, in the encoder and the system.
     assert before[-1][0] < after[0][0] < before[-1][0] + 3
     assert all(later > one for one, later in pairwise(time for time, _ in after))
     assert packets_of(server.received[1], "audio")
-    # It took the video's time and that of the break: it was not hurried through.
+    # It took as long as the video and the break: nothing was sent faster than real time.
     assert report.elapsed_seconds > 8.5
 
 
@@ -128,7 +128,7 @@ def test_a_server_that_stays_away_is_one_line_and_an_exit_code(
     code = main([str(video), f"{server.url}?key=S3cret", "--style", str(packed_style), "--quiet", "--reconnect", "1"])
     said = capsys.readouterr().err.splitlines()
     assert code == OutputError.exit_code
-    # What another test left behind on the root logger may have its say; of the command there is one line.
+    # Other tests' handlers on the root logger may add lines; the command itself prints one.
     assert [line for line in said if line.startswith("animevid: error")] == [said[-1]]
     assert "did not come back in 1 s" in said[-1]
     assert "S3cret" not in "".join(said)
@@ -151,7 +151,7 @@ def test_a_server_that_was_never_there_is_not_looked_for(video: Path, packed_sty
 
 @contextmanager
 def station(video: Path) -> Iterator[str]:
-    """Sends a video in real time to one caller, again and again, as a camera does."""
+    """Sends a video in real time to one client, in a loop, like a camera."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         command = ["ffmpeg", "-loglevel", "error", "-re", "-stream_loop", "-1", "-i", str(video), "-c", "copy"]
         sender = subprocess.Popen([*command, "-f", "mpegts", "pipe:1"], stdout=subprocess.PIPE)
@@ -212,7 +212,7 @@ def test_ctrl_c_ends_the_search_at_once(video: Path, packed_style: Path, live: b
 
 
 def test_a_silent_server_does_not_stop_the_search_nor_what_else_happens_here(packed_style: Path, video: Path):
-    """It takes the call and says nothing, as one that hangs: PyAV would wait without end, holding Python's lock."""
+    """It accepts the connection and sends nothing, like a hanging server: PyAV would wait for ever and hold the GIL."""
     with socket.create_server(("127.0.0.1", 0)) as silent, VideoSource(video) as template:
         over = threading.Event()
         url = f"rtmp://127.0.0.1:{silent.getsockname()[1]}/live/video"
@@ -223,7 +223,7 @@ def test_a_silent_server_does_not_stop_the_search_nor_what_else_happens_here(pac
 
 
 def test_pyav_waits_for_a_silent_server_without_end_before_19():
-    """Why ``io.network.avio`` exists: PyAV 18 ignores its own time limit where it opens an output."""
+    """Why ``io.network.avio`` exists: PyAV 18 ignores its own timeout when it opens an output."""
     program = (
         "import av, sys\n"
         "output = av.open(sys.argv[1], 'w', format='flv', timeout=(0.5, 0.5))\n"
@@ -243,7 +243,7 @@ def test_pyav_waits_for_a_silent_server_without_end_before_19():
                 except subprocess.TimeoutExpired:
                     assert waits
                 else:
-                    assert not waits, "PyAV has a limit of time now: see avio.py"
+                    assert not waits, "PyAV has a timeout now: see avio.py"
         finally:
             process.kill()
             process.wait()
@@ -265,7 +265,7 @@ def test_a_break_in_the_last_words_is_an_error_only_to_whoever_has_not_ended_it(
 
 
 def test_time_is_given_anew_only_after_a_connection_that_lasted(video: Path):
-    """On a clock of its own: breaks 10 s apart, each with its own patience, and breaks 1 s apart, which share one."""
+    """With a simulated clock: breaks 10 s apart each get the full patience, breaks 1 s apart share it."""
     clock = [100.0]
     with VideoSource(video) as template:
         sink = to_nobody(

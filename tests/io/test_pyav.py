@@ -11,7 +11,7 @@ from animevid.io.sources.container import VideoSource
 
 
 class _AVRational:
-    """PyAV 19's rational as far as it is asked: no ``abs``, no ``Fraction`` among its bases."""
+    """The used part of PyAV 19's rational: it has no ``abs`` and is not a ``Fraction``."""
 
     def __init__(self, numerator: int, denominator: int) -> None:
         self.numerator, self.denominator = numerator, denominator

@@ -13,7 +13,7 @@ import pytest
 from animevid.options import EncodeOptions
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="real-time priorities are Linux's")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux real-time priorities")
 @pytest.mark.parametrize("name", ["out.mkv", "out.avif"])
 def test_no_thread_is_left_at_real_time_priority(make_clip, packed_style: Path, tmp_path: Path, name: str) -> None:
     source = make_clip("in.mp4", frames=3, width=64, height=64)

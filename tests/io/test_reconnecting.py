@@ -1,4 +1,4 @@
-"""A stream from the network that breaks off, comes back, and in the end stays away: real sockets, real MPEG-TS."""
+"""A network stream that breaks off, returns, and finally stays away; with real sockets and MPEG-TS."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from animevid.run.conversion import Conversion
 
 
 class BrokenStation:
-    """Sends a video to each of the first ``times`` callers and hangs up after it; then it is gone."""
+    """Sends a video to each of the first ``times`` clients and disconnects; then it closes."""
 
     def __init__(self, video: Path, *, times: int) -> None:
         self._data = video.read_bytes()
@@ -87,7 +87,7 @@ def test_stopping_ends_the_search_at_once(video: Path):
 
 
 class Clock:
-    """A clock that only waiting and reading move on; also the event that a search waits for."""
+    """A clock that only waiting and reading advance; also the stop event of a reconnecting source."""
 
     def __init__(self) -> None:
         self.seconds = 100.0
@@ -104,7 +104,7 @@ class Clock:
 
 
 class Connection(Source):
-    """A live stream's frames, whose clock starts at zero, each read ``seconds_a_frame`` after the one before it."""
+    """A live stream whose clock starts at zero; reading a frame takes ``seconds_a_frame``."""
 
     spec = "tcp://station"
     origin_seconds = Fraction(0)
@@ -126,7 +126,7 @@ class Connection(Source):
 
 
 def times_of_a_viewer(video: Path, *, seconds_a_frame: float, away: float) -> list[float]:
-    """Frame times of one who needs so long for each of ten frames (0.04 s of video), and finds a new connection."""
+    """Frame times for a reader that takes ``seconds_a_frame`` for each of ten 0.04 s frames, then reconnects once."""
     clock = Clock()
     with VideoSource(video) as template:
         frames = [replace(frame, pts_seconds=Fraction(index, 25)) for index, frame in enumerate(template)]
@@ -155,6 +155,6 @@ def test_who_keeps_up_sees_the_gap_as_long_as_it_was(video: Path):
 
 
 def test_who_reads_slower_than_the_station_sends_is_on_its_clock_again_after_a_break(video: Path):
-    # Ten frames in ten seconds: the station left and was back long before the last of them was read.
+    # Ten frames in ten seconds: the station was back long before the last one was read.
     times = times_of_a_viewer(video, seconds_a_frame=1.0, away=0.5)
     assert times[10] - times[0] == pytest.approx(10 * 1.0 + 0.5, abs=0.05)

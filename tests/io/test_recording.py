@@ -1,4 +1,4 @@
-"""A recording goes on when the microphone or the camera becomes another on the way."""
+"""A recording continues when the microphone or the camera changes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def grey(height: int, width: int, luma: int = 128) -> PlanesYUV420:
 
 
 def hum(hertz: float, rate: int, layout: str, kind: str) -> av.AudioFrame:
-    """A tenth of a second of a tone."""
+    """A tone of a tenth of a second."""
     tone = np.sin(2 * np.pi * hertz * np.arange(rate // 10) / rate) * 0.5
     if kind == "s16":
         samples = np.repeat((tone * 32767).astype(np.int16), 2)[None]
@@ -62,7 +62,7 @@ def test_frames_of_another_size_are_fitted_into_the_first_ones_with_bars(tmp_pat
         shown = [frame.to_ndarray(format="gray").astype(int) for frame in container.decode(video=0)]
     assert {frame.shape for frame in shown} == {(48, 96)}
     square, large = shown[2:]
-    assert square[:, :20].max() < 40  # a camera that was turned: bars, nothing stretched
+    assert square[:, :20].max() < 40  # a rotated camera: bars, nothing stretched
     assert square[:, 76:].max() < 40
     assert square[4:44, 32:64].min() > 180
     assert large.min() > 180  # the same shape: no bars

@@ -1,4 +1,4 @@
-"""Looking for a server or a station again: only where it went away, and each time with the first pause."""
+"""Reconnecting happens only after a lost connection, and the pauses restart from the first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from animevid.io.sinks.published import PublishedSink
 
 
 class Noted(Backoff):
-    """No pauses, and how often it began anew."""
+    """Almost no pauses; counts resets."""
 
     def __init__(self) -> None:
         super().__init__(first_seconds=0.001)
@@ -102,7 +102,7 @@ def test_sound_goes_on_behind_a_break_on_the_videos_clock(
             last = frame.pts_seconds
             if frame.index == 19:
                 stop.set()
-    assert stamps == sorted(set(stamps))  # no muxer goes back
+    assert stamps == sorted(set(stamps))  # a muxer's times never go back
     assert abs(stamps[-1] - last) < Fraction(3, 10)  # and in step with the frames
 
 

@@ -1,4 +1,4 @@
-"""An output appears when it is whole, or not at all; what was there before stays."""
+"""An output appears only when complete; until then, an earlier file stays."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(small_disk, suffix):
 
 
 def test_a_disk_that_fills_at_the_very_end_leaves_nothing(small_disk):
-    """Faststart moves the whole file: the room must be there for that, too."""
+    """Faststart rewrites the whole file and needs space for that, too."""
     (small_disk / "ballast").write_bytes(bytes(1020 * 1024))
     with pytest.raises(OutputError, match="disk is full"):
         _write_all(VideoSink(small_disk / "out.mp4", frame_format=FRAME_FORMAT), [_frame(index) for index in range(10)])

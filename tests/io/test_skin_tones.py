@@ -1,4 +1,4 @@
-"""HDR skin comes out as skin: a tone graded for an ordinary screen, coded as HDR, and mapped back."""
+"""HDR keeps skin tones: an SDR colour, encoded as HDR, is mapped back to itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SKIN = ((224, 172, 140), (141, 85, 56), (84, 50, 34))
 
 
 def as_hdr(rgb: tuple[int, int, int], transfer: int) -> PlanesYUV420:
-    """A flat frame of that colour, white at 203 cd/m2, in BT.2020, 10 bits, limited range."""
+    """A frame of one colour, white at 203 cd/m2, in BT.2020, 10 bits, limited range."""
     nits = _TO_BT2020 @ (np.array(rgb) / 255) ** 2.4 * _WHITE_NITS
     if transfer == TRANSFER_PQ:  # SMPTE ST 2084
         power = (nits / 10000) ** 0.1593017578125
@@ -42,7 +42,7 @@ def test_skin_in_hdr_comes_out_as_skin(skin: tuple[int, int, int], transfer: int
     mapper = open_tone_mapper(planes.colour, allowed=True)
     assert mapper is not None
     shown = planes_to_rgb(mapper(planes))[16, 16].astype(float)
-    assert np.abs(shown - skin).max() < 14, shown  # the curve begins to bend where skin is lightest
-    # Hue: how red, green and blue lie to each other.
+    assert np.abs(shown - skin).max() < 14, shown  # the curve compresses the lightest skin a little
+    # Hue: the ratios of red, green and blue.
     spread = (shown - shown.min()) / np.ptp(shown) - (np.array(skin) - min(skin)) / np.ptp(skin)
     assert np.abs(spread).max() < 0.05, shown

@@ -169,7 +169,7 @@ def test_real_audio_and_subtitles_change_container(clips, probe, tmp_path):
 
 @pytest.mark.shared
 def test_waiting_packets_do_not_pile_up(clips):
-    """Only what lies between the frame being read and the one being written waits."""
+    """Only packets between the frame being read and the one being written are queued."""
     with VideoSource(clips / "bbb_480p_30s_aac.mp4", SourceOptions(end_seconds=Fraction(8))) as source:
         source.packets.subscribe(frozenset({1}))
         most = 0

@@ -1,4 +1,4 @@
-"""Tags reach the output in words that its container has."""
+"""Tags are translated to the names of the output's container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time stamps rule: variable rates, late starts and streams of different length come out as they went in."""
+"""Time stamps are preserved: variable rates, late starts and streams of different lengths."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_cut_lies_where_it_was_asked_for(make_clip, tmp_path):
 
 
 def test_a_coarser_container_clock_keeps_every_frame_in_order(make_clip, tmp_path):
-    """Ten frames within four milliseconds cannot all have their own millisecond; none may be lost."""
+    """Ten frames in four milliseconds do not fit whole milliseconds; none may be lost."""
     clip = make_clip("burst.mp4", pts=[*range(0, 60, 6), 12800])
     target = tmp_path / "out.mkv"
     with open_source(clip) as source, open_sink(target, template=source) as sink:

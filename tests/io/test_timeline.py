@@ -1,4 +1,4 @@
-"""Clocks that go back, leap or begin in the middle become one that does neither, for frames and packets alike."""
+"""Clocks that go back, jump or start in the middle become one continuous clock for frames and packets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from media import write_clip
 
 @dataclass
 class Stamp:
-    """What a timeline sees of a packet, in milliseconds."""
+    """The attributes of a packet that a timeline uses, in milliseconds."""
 
     stream_index: int
     dts: int | None
@@ -39,7 +39,7 @@ def placed(*stamps: tuple[int, int]) -> tuple[list[int | None], Timeline]:
 def test_streams_follow_into_a_part_by_the_same_shift_and_in_any_order() -> None:
     first = [(0, t) for t in range(0, 2000, 40)] + [(1, t + 20) for t in range(0, 2000, 40)]
     times, timeline = placed(*first, (1, 20), (0, 0), (1, 60), (0, 40))
-    # Sound ended at 2020; video is 20 ms before the sound in the second part as it was in the first.
+    # The audio ended at 2020; in both parts the video is 20 ms ahead of it.
     assert times[-4:] == [2020, 2000, 2060, 2040]
     assert timeline.jumps_back == 1
     assert "once" in timeline.notices[0]
@@ -74,7 +74,7 @@ def test_where_the_clock_is_meant_a_long_pause_is_kept_and_said_and_a_join_is_cl
     assert all(meant.place(stamp) for stamp in stamps)
     assert [stamp.dts for stamp in stamps[::2]] == [0, 40, 30_000, 4_000_000, 4_000_040, 4_000_080, 4_000_120]
     assert ["leaps ahead once by a minute" in line for line in meant.notices] == [False, True]
-    slow = Timeline({0}, closes_gaps=False)  # three seconds a frame, and decoding times that are guessed late
+    slow = Timeline({0}, closes_gaps=False)  # three seconds per frame, with decoding times that FFmpeg guesses late
     stamps = [Stamp(0, dts, pts, 3000) for dts, pts in ((None, 0), (None, 12_000), (0, 6000), (3000, 3000))]
     for stamp in stamps:
         slow.place(stamp)
@@ -82,7 +82,7 @@ def test_where_the_clock_is_meant_a_long_pause_is_kept_and_said_and_a_join_is_cl
 
 
 def test_packets_at_one_moment_follow_each_other_on_the_clock_of_the_output() -> None:
-    """Which may be coarser than the source's: a tick of the source would be none there, and the muxer breaks off."""
+    """The output's clock may be coarser: a tick of the source would be 0 ticks there, which the muxer refuses."""
     stream = SimpleNamespace(type="audio", time_base=Fraction(1, 90_000))
     copier = Copier(SimpleNamespace(time_base=Fraction(1, 1000)), source=stream, origin_seconds=Fraction(0))
     moments = []
@@ -156,7 +156,7 @@ def test_a_video_that_begins_between_key_frames_begins_at_the_first_key_frame(sh
 def test_sound_that_comes_late_in_a_recording_cut_out_of_a_dvd_begins_with_its_first_frame(
     shared: Path, tmp_path: Path
 ) -> None:
-    """On a DVD sound lies half a second behind the video that it belongs to."""
+    """On a DVD, audio is stored half a second after its video."""
     cut, target = tmp_path / "cut.vob", tmp_path / "out.mp4"
     cut.write_bytes((shared / "faults" / "vv.vob").read_bytes()[10 * 2048 :])
     with open_source(cut) as source, open_sink(target, template=source) as sink:

@@ -23,13 +23,13 @@ def ffmpeg(*arguments: str | Path) -> None:
 
 
 def combing(luma: np.ndarray) -> float:
-    """How much neighbouring lines differ beyond what lines two apart do."""
+    """The mean difference of adjacent lines, less that of lines two apart."""
     lines = luma.astype(float)
     return float(np.abs(lines[1:-1] - lines[2:]).mean() / (np.abs(lines[:-2] - lines[2:]).mean() + 1))
 
 
 def interlaced(path: Path, *, extra: tuple[str, ...] = ()) -> Path:
-    """A bar that moves 16 px a field, 25 frames of two fields, top field first."""
+    """A bar that moves 16 px per field, 25 frames of two fields, top field first."""
     bar = "color=white:s=24x96:r=50:d=1[bar];color=gray:s=160x96:r=50:d=1[ground]"
     moving = f"{bar};[ground][bar]overlay=x='mod(n*16,160)'"
     fields = f"{moving},interlace=scan=tff:lowpass=off"
@@ -64,7 +64,7 @@ def test_a_progressive_video_is_left_as_it_is(tmp_path: Path) -> None:
 
 
 def of_changing_size(path: Path) -> Path:
-    """10 frames of 160x96, 10 of 96x96, 10 of 320x192, as a broadcast or a live stream has them."""
+    """10 frames of 160x96, 10 of 96x96, 10 of 320x192, as in a broadcast or a live stream."""
     parts = []
     for number, size in enumerate(("160x96", "96x96", "320x192")):
         parts.append(path.with_name(f"{number}.ts"))
@@ -127,7 +127,7 @@ def test_edges_that_the_container_leaves_out_are_cut(tmp_path: Path) -> None:
         assert (source.info.display_width, source.info.width) == (128, 160)
         assert any("is applied (24 left, 0 top, 8 right, 0 bottom)" in line for line in source.info.notices)
         planes = next(iter(source)).planes
-    assert planes.y.max() < 60  # nothing of the white edge
+    assert planes.y.max() < 60  # none of the white edge
 
 
 def test_matroskas_crop_is_read(tmp_path: Path) -> None:

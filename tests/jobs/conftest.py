@@ -1,4 +1,4 @@
-"""Videos for long jobs, and what can be compared of them."""
+"""Options and comparisons for tests of jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from animevid.options import ConversionOptions, EncodeOptions
 
 @dataclass(frozen=True)
 class Video:
-    """A file as a player sees it. Packets are ``(pts, dts, duration)`` of each stream, in ticks."""
+    """The content of a file. ``packets``: ``(pts, dts, duration)`` of each stream, in ticks."""
 
     packets: dict[int, list[tuple[Any, ...]]]
     shown: list[int]
@@ -51,10 +51,6 @@ def look(path: Path) -> Video:
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray() for frame in container.decode(video=0)]
     return Video(packets, sorted(shown), decoded_at, frames, tags)
-
-
-def _extradata(stream: Any) -> bytes | None:
-    return getattr(stream.codec_context, "extradata", None)
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> float:

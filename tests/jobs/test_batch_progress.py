@@ -1,4 +1,4 @@
-"""What is said of a batch of videos on the way: how far it is, and how long it will take."""
+"""Progress of a batch: its share done and the remaining time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Clock:
 def test_the_time_for_all_videos_follows_from_their_lengths_and_the_rate(clips, make_clip):
     clock, endless = Clock(), make_clip("raw.h264")
     batch = BatchProgress([*clips, endless, Path("nowhere.mp4")], clock=clock)
-    assert batch.frames_total == 50 + 150 + 100  # one of unknown length is as long as the others
+    assert batch.frames_total == 50 + 150 + 100  # an unknown length counts as the others' mean
     assert batch.seconds_left is None
     batch.begin(clips[0])
     for done, clock.seconds in ((0, 10.0), (20, 12.0)):  # 10 frames a second

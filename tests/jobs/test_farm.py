@@ -1,4 +1,4 @@
-"""A video that is made by several workers, on a local Ray cluster, is that of one machine."""
+"""Several workers on a local Ray cluster write the same video as one machine."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def cluster():
                 object_store_memory=100 << 20,
             )
             break
-        except Exception:  # on a busy machine Ray's own half minute for its start is too short
+        except Exception:  # Ray's default of half a minute is too short on a busy machine
             ray.shutdown()
             if attempt == 2:
                 raise
@@ -63,12 +63,12 @@ def video(make_clip):
 
 @pytest.fixture
 def exact(options):
-    """What depends on nothing before: the result is the same to the bit."""
+    """Options whose result depends on no earlier frame, so that it is bit-identical."""
     return replace(options, skip_static=False, deflicker=False, encoder=EncodeOptions(codec="ffv1", threads=1))
 
 
 class SlowFirst(SegmentWorker):
-    """The first worker takes longer than a test may."""
+    """The first worker is too slow to finish."""
 
     def make(self, index):
         if self.number == 1:
@@ -77,7 +77,7 @@ class SlowFirst(SegmentWorker):
 
 
 class Dying(SegmentWorker):
-    """The first worker is killed in the middle of a segment, as by the kernel that lacks memory."""
+    """The first worker is killed in the middle of a segment, as by the kernel's OOM killer."""
 
     def make(self, index):
         if self.number == 1:
@@ -86,7 +86,7 @@ class Dying(SegmentWorker):
 
 
 class Apart(SegmentWorker):
-    """A worker on a machine that shares no files with the driver."""
+    """A worker without files in common with the driver."""
 
     def check(self):
         request = replace(self._request, folder="/nowhere", src="/nowhere/video.mp4")
@@ -95,7 +95,7 @@ class Apart(SegmentWorker):
 
 
 class Older(SegmentWorker):
-    """A worker with another animevid."""
+    """A worker with another version of animevid."""
 
     def check(self):
         import animevid
@@ -198,7 +198,7 @@ def request_for(job, video, options):
 
 
 def test_a_worker_goes_on_over_a_seam_without_a_lead_in(video, options, tmp_path):
-    """Its segments are then those of one machine to the byte, though the temporal filter remembers what was before."""
+    """Its segments are byte-identical to those of one machine, although the temporal filter has state."""
     with open_conversion(video, tmp_path / "out.mp4", options, resumable=True, segment_seconds=Fraction(1)) as job:
         (segments,) = job.missing_runs()
         job._make(segments, None)
@@ -208,8 +208,8 @@ def test_a_worker_goes_on_over_a_seam_without_a_lead_in(video, options, tmp_path
             assert worker.check() is None
             made = [worker.make(index).path.read_bytes() for index in range(5)]
             assert made == expected[:5]
-            assert worker.make(4).path.read_bytes() != expected[4]  # after a leap, with a lead-in of two seconds
-            worker.make(3)  # and left half-way
+            assert worker.make(4).path.read_bytes() != expected[4]  # not the next segment: it has a lead-in of 2 s
+            worker.make(3)  # and abandoned half-way
         finally:
             worker.close()
         assert not [path.name for path in tmp_path.rglob("*.part")]

@@ -1,6 +1,6 @@
-"""Videos of hours, clocks that wrap, files beyond 4 GB, frames without end: times stay exact and memory flat.
+"""Hours of video, wrapping clocks, files beyond 4 GB, many frames: times stay exact and memory constant.
 
-Each has a short form here and one at full length, which takes minutes: ``ANIMEVID_LONG=1``.
+Each test has a short form and a full one, which takes minutes: ``ANIMEVID_LONG=1``.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ LONG = (
     pytest.mark.timeout(3600),
     pytest.mark.skipif(not os.environ.get("ANIMEVID_LONG"), reason="takes minutes: ANIMEVID_LONG=1"),
 )
-#: The index of an MP4 file is kept until it is written: some 70 bytes a frame, in FFmpeg.
+#: FFmpeg keeps the index of an MP4 file in memory until the end: about 70 bytes per frame.
 GROWTH_BYTES = 48 << 20
 
 
 class Memory:
-    """What this process holds, looked at now and then."""
+    """Samples of this process's memory."""
 
     def __init__(self) -> None:
         self.bytes: list[int] = []
@@ -39,7 +39,7 @@ class Memory:
 
     @property
     def growth_bytes(self) -> int:
-        """By how much the most of the last three quarters is above the most of the first."""
+        """The peak of the last three quarters minus the peak of the first quarter."""
         first = len(self.bytes) // 4 + 1
         return max(self.bytes) - max(self.bytes[:first])
 
@@ -59,7 +59,7 @@ def frame_times(path: Path) -> list[Fraction]:
         return sorted(packet.pts * packet.time_base for packet in container.demux(stream) if packet.size)
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks at memory by /proc")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from /proc")
 @pytest.mark.parametrize(
     ("rate", "minutes"), [(Fraction(5000, 1001), 3), pytest.param(Fraction(30000, 1001), 120, marks=LONG)]
 )
@@ -81,7 +81,7 @@ def test_a_video_of_hours_keeps_its_times_and_its_memory(rate, minutes, suffix, 
 
 
 def test_a_clock_of_33_bits_that_wraps_goes_on(make_clip, options, tmp_path):
-    """That of MPEG-TS does so every 26.5 hours: here 3.7 s after it begins."""
+    """MPEG-TS time stamps wrap every 26.5 hours: here after 3.7 s."""
     how = {"frames": 200, "options": {"g": "25", "bf": "2"}, "audio_codec": "aac", "audio_seconds": Fraction(8)}
     plain = make_clip("video.ts", **how)
     wraps = make_clip("video.ts", **how, container_options={"output_ts_offset": "95440"})
@@ -106,7 +106,7 @@ def test_a_video_beyond_4_gb_is_the_same_video(make_clip, options, tmp_path):
     assert (tmp_path / "small.mp4").read_bytes() == (tmp_path / "large.mp4").read_bytes()
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks at memory by /proc")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads memory from /proc")
 @pytest.mark.parametrize("count", [300, pytest.param(100_000, marks=LONG)])
 def test_frames_without_end_go_from_a_gif_to_pngs_and_back(count, options, tmp_path):
     gif, folder, back = tmp_path / "in.gif", tmp_path / "pngs", tmp_path / "out.gif"
@@ -123,7 +123,7 @@ def test_frames_without_end_go_from_a_gif_to_pngs_and_back(count, options, tmp_p
 
 @pytest.mark.parametrize("gigabytes", [pytest.param(5, marks=LONG)])
 def test_an_output_beyond_4_gb_is_whole(gigabytes, make_clip, options, tmp_path):
-    """Of frames that no encoder makes small."""
+    """Its frames cannot be compressed."""
     rate = Fraction(4)
     clip = make_clip("busy.mp4", width=64, height=48, frames=480, rate=rate, options={"g": "20", "bf": "0"})
     dst = tmp_path / "out.mp4"
@@ -132,7 +132,7 @@ def test_an_output_beyond_4_gb_is_whole(gigabytes, make_clip, options, tmp_path)
         add = job.add
 
         def pad(segment):
-            """Each frame with a filler NAL unit, which decoders skip."""
+            """Add a filler NAL unit, which decoders skip, to each frame."""
             path, packets = job.path_of(segment.index), []
             packets = list(read_packets(path))
             filler = gigabytes * 10**9 // 480
@@ -155,7 +155,7 @@ def test_an_output_beyond_4_gb_is_whole(gigabytes, make_clip, options, tmp_path)
 
 
 def write_beyond_4_gb(clip: Path, path: Path) -> None:
-    """``clip``'s frames and sound after a hole of 5 GB, which takes no room on the disk: all offsets need 64 bits."""
+    """``clip`` with its media data after a sparse hole of 5 GB, which takes no disk space: all offsets need 64 bits."""
     data, hole = clip.read_bytes(), 5 << 30
     boxes = {kind: (start, end) for kind, start, end in boxes_of(data, 0, len(data))}
     media, index = boxes[b"mdat"], boxes[b"moov"]
@@ -175,7 +175,7 @@ def boxes_of(data: bytes, start: int, end: int):
 
 
 def with_long_offsets(box: bytes, *, shift: int) -> bytes:
-    """A box of an MP4 file's index, the offsets in it as 64 bits and ``shift`` further."""
+    """A box of an MP4 file's index with 64-bit offsets, increased by ``shift``."""
     kind = box[4:8]
     if kind == b"stco":
         count = struct.unpack_from(">I", box, 12)[0]
@@ -191,7 +191,7 @@ def with_long_offsets(box: bytes, *, shift: int) -> bytes:
 
 
 def write_gif(path: Path, count: int) -> list[Fraction]:
-    """``count`` small frames, two to four hundredths of a second each; returns their times."""
+    """Write ``count`` small frames of 20 to 40 ms each; returns their times."""
     ticks, times = 0, []
     with av.open(str(path), "w") as container:
         stream = container.add_stream("gif", rate=100)

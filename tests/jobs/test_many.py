@@ -1,4 +1,4 @@
-"""Batches: videos are found, named and converted one by one; a bad one never stops the others."""
+"""Batches: videos are found, named and converted one by one; a bad one does not stop the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job that was killed goes on where it was; what changed meanwhile is named."""
+"""A killed job resumes; changes in between are reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from animevid.jobs.packets import PacketWriter
 from animevid.options import ConversionOptions, EncodeOptions
 from jobs.conftest import look, psnr, same_but_frames
 
-#: ``ANIMEVID_KILLS=50`` for a long look.
+#: ``ANIMEVID_KILLS=50`` for a thorough run.
 KILLS = int(os.environ.get("ANIMEVID_KILLS", "1"))
 SHORT = Fraction(1, 2)
 
@@ -61,7 +61,7 @@ def video(make_clip):
 
 
 def stopped(video, dst, options, *, after: int) -> int:
-    """Begin a job and stop it after some segments; returns how many there are."""
+    """Start a job and stop it after some segments; returns their number."""
     with open_conversion(video, dst, options, resumable=True, segment_seconds=SHORT) as job:
         add = job.add
 
@@ -79,7 +79,7 @@ def stopped(video, dst, options, *, after: int) -> int:
 @pytest.mark.timeout(120 + 40 * KILLS)
 @pytest.mark.parametrize("steady", [False, True])
 def test_a_job_killed_at_any_moment_ends_with_the_same_video(video, packed_style, tmp_path, steady):
-    """With the temporal filters off, to the byte; they remember more than the lead-in tells them."""
+    """Byte-identical with the temporal filters off; the filters remember more than the lead-in shows them."""
     words = [sys.executable, "-c", _RUN, str(video)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
@@ -95,9 +95,9 @@ def test_a_job_killed_at_any_moment_ends_with_the_same_video(video, packed_style
     expected = look(whole)
     killed, videos, kept_ever, seconds = 0, 0, 0, random.Random(KILLS)
     while killed < KILLS:
-        videos += 1  # one may be made without a kill
+        videos += 1  # one may finish before the kill
         dst = tmp_path / f"{videos}.mp4"
-        while not dst.exists():  # it may be killed between its last deed and its end
+        while not dst.exists():  # it may be killed after its last action, before it exits
             process = start(dst)
             try:
                 assert process.wait(seconds.uniform(0, 1.5)) == 0
@@ -129,7 +129,7 @@ def test_what_is_kept_is_said_and_not_made_again(video, options, tmp_path):
         kept = sum(segment.frames for segment in job._finished.values())
         report = job.run()
     assert report.frames_out == 200
-    assert report.frames_in == 200 - kept + 2 * 25  # what is missing, and two seconds before it
+    assert report.frames_in == 200 - kept + 2 * 25  # what is missing, and two seconds of lead-in
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4"]
 
 
@@ -147,13 +147,13 @@ def test_what_was_asked_otherwise_is_named(video, options, tmp_path, change, nam
     stopped(video, dst, options, after=1)
     with pytest.raises(UsageError, match=f"{named}.*give --restart"):
         open_conversion(video, dst, replace(options, **change))
-    with open_conversion(video, dst, options) as job:  # which changed nothing
+    with open_conversion(video, dst, options) as job:  # the earlier refusal changed nothing
         assert job.run().frames_out == 200
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_source_that_was_cut_off_meanwhile_loses_nothing(make_clip, options, tmp_path, suffix):
-    """Matroska still opens and is another file; MP4 without its index does not open."""
+    """A truncated Matroska file still opens, but differs; MP4 without its index does not open."""
     src, dst = tmp_path / f"video{suffix}", tmp_path / "out.mp4"
     video = make_clip(f"video{suffix}", width=160, height=96, frames=200, options={"g": "10", "bf": "2"}).read_bytes()
     src.write_bytes(video)
@@ -269,7 +269,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(video, options, tmp_path, mon
 
 @pytest.mark.parametrize("limit_bytes", [2000, 20_000])
 def test_a_file_that_may_not_grow_is_one_line_and_loses_nothing(video, options, tmp_path, limit_bytes):
-    """By the kernel: the first segment's file and the journal, or the video when it is joined."""
+    """The kernel limits the file size: of the first segment and the journal, or of the joined video."""
     resource = pytest.importorskip("resource")
     dst = tmp_path / "out.mp4"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -294,7 +294,7 @@ def test_a_read_only_folder_is_one_line(video, options, tmp_path):
     folder = tmp_path / "closed"
     folder.mkdir()
     folder.chmod(0o500)
-    if os.geteuid() == 0:  # who may write anywhere but in a file system that takes no files
+    if os.geteuid() == 0:  # root may write anywhere except in a read-only file system
         folder = Path("/proc/self")
     with pytest.raises(OutputError, match=r"may not be written|cannot be written") as caught:
         open_conversion(video, folder / "out.mp4", options, resumable=True)
@@ -342,7 +342,7 @@ def test_files_that_a_crash_left_are_removed(tmp_path):
     PendingFile(target, overwrite=False).discard()
     assert not left.exists()
     assert other.exists()
-    assert written.path.exists()  # its writer lives
+    assert written.path.exists()  # its writer is still running
     written.discard()
 
 

@@ -1,4 +1,4 @@
-"""A video that is joined from segments is the video that an unbroken conversion writes."""
+"""A video joined from segments equals one from an uninterrupted conversion."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_videos_are_cut_at_key_frames(make_clip):
 
 @pytest.mark.parametrize("skip_static", [False, True])
 def test_a_part_that_is_made_alone_is_that_of_the_whole(skip_static, make_clip, options, convert, tmp_path):
-    """With lead-in: the temporal filter has forgotten where it began."""
+    """With lead-in: the temporal filter has converged."""
     clip = make_clip("video.mp4", frames=150, options={"crf": "18", "g": "25", "bf": "2"})
     options = replace(options, skip_static=skip_static, encoder=EncodeOptions(codec="ffv1"))
     whole = look(convert(clip, tmp_path / "whole.mkv", options))
@@ -106,7 +106,7 @@ def test_a_part_that_is_made_alone_is_that_of_the_whole(skip_static, make_clip, 
 
 @pytest.mark.parametrize("kind", ["whole", "segment"])
 def test_a_conversion_that_is_closed_is_freed_with_its_decoder(kind, make_clip, options, tmp_path):
-    """Not when the garbage collector comes by: a worker or a batch would hold several."""
+    """Not only at the next garbage collection: a worker or a batch would keep several."""
     clip = make_clip("video.mp4", frames=60, options={"g": "20", "bf": "2"})
     gc.collect()
     gc.disable()
@@ -127,7 +127,7 @@ def test_a_conversion_that_is_closed_is_freed_with_its_decoder(kind, make_clip, 
 def test_decoding_times_run_on_over_a_seam(monkeypatch):
     from animevid.jobs import join
 
-    # Two encoders that each begin two frames early: 0 1 2 3 (step 10) and then a quicker rhythm (step 1).
+    # Two encoders that each start two frames early: 0 1 2 3 in steps of 10, then in steps of 1.
     first = [(0, -20), (30, -10), (10, 0), (20, 10)]
     second = [(40, 38), (43, 39), (41, 40), (42, 41)]
     stamps = {"a": first, "b": second}

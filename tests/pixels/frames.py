@@ -15,7 +15,7 @@ MATRICES = [Matrix.BT709, Matrix.UNSPECIFIED, Matrix.BT470BG, Matrix.BT601, Matr
 def noise(
     height: int, width: int, *, bit_depth: int = 8, colour: Colour | None = None, seed: int = 0, padding: int = 0
 ) -> PlanesYUV420:
-    """Every code equally likely; rows ``padding`` samples longer than the frame, as decoders make them."""
+    """Uniform noise; rows are ``padding`` samples longer than the frame, as in decoders' buffers."""
     rng = np.random.default_rng(seed)
     dtype = np.uint8 if bit_depth == 8 else np.uint16
 
@@ -67,7 +67,7 @@ def decoded(path: Path, index: int) -> tuple[PlanesYUV420, av.VideoFrame]:
 
 
 def views(frame: av.VideoFrame) -> PlanesYUV420:
-    """The planes of a yuv420p or yuv420p10le frame, not copied."""
+    """Views of the planes of a yuv420p or yuv420p10le frame."""
     deep = "10" in frame.format.name
     dtype = np.dtype(np.uint16 if deep else np.uint8)
     planes = []
@@ -83,7 +83,7 @@ def planes_of(frame: PlanesYUV420) -> list[Plane]:
 
 
 def furthest(one: PlanesYUV420, other: PlanesYUV420) -> int:
-    """The largest difference of two frames in codes; all else must be equal."""
+    """The largest difference between two frames in codes; asserts that everything else is equal."""
     assert (one.bit_depth, one.colour) == (other.bit_depth, other.colour)
     result = 0
     for a, b in zip(planes_of(one), planes_of(other), strict=True):

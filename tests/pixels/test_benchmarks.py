@@ -1,6 +1,6 @@
-"""Guards of the kernels' speed, for ``pytest --benchmark-compare``; nothing here asserts an absolute time.
+"""Benchmarks of the kernels for ``pytest --benchmark-compare``; no test asserts an absolute time.
 
-One thread, one 1280x720 frame. ``python -m benchmarks.kernels`` prints the same as a table, beside the references.
+One thread, one 1280x720 frame. ``python -m benchmarks.kernels`` prints the same as a table, with the references.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Still scenes are recognized through codec noise, and motion is never frozen."""
+"""Still scenes are recognized despite codec noise, and motion is never frozen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pixels.frames import decoded, grey, noise, views
 
 
 def through_x264(images: Iterable[np.ndarray], *, height: int, width: int, crf: int = 23) -> list[PlanesYUV420]:
-    """What a decoder gives for yuv420p images that x264 encoded, with a key frame every half second."""
+    """yuv420p images after encoding by x264 and decoding, with a key frame every half second."""
     memory = io.BytesIO()
     with av.open(memory, "w", format="matroska") as container:
         stream = container.add_stream("libx264", rate=25)
@@ -71,7 +71,7 @@ def test_a_soft_shape_that_creeps_is_never_left_behind():
     x = np.arange(256)
     detector, reference, stylized = ChangeDetector(), 0.0, 0
     for number in range(120):
-        position = 60 + number / 8  # an eighth of a pixel a frame: below the noise floor from frame to frame
+        position = 60 + number / 8  # an eighth of a pixel per frame: below the noise from frame to frame
         row = 60 + 100 * np.exp(-(((x - position) / 12) ** 2))
         planes = grey(32, 256, 0)
         planes = planes.with_planes(np.tile(row.round().astype(np.uint8), (32, 1)), planes.u, planes.v)

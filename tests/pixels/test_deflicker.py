@@ -1,4 +1,4 @@
-"""What only noise changed settles; what moved, however slowly, is shown."""
+"""Noise is filtered out; motion is shown, however slow."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_cut_passes_at_once():
 
 
 def test_something_that_moves_leaves_nothing_behind():
-    """A bright square over gray, 2 cells a frame: the drawing is that of the frame, and a cell around it too."""
+    """A bright square over gray moves 2 cells per frame: there and one cell around it, the output is the new frame."""
     deflicker = Deflicker(units_per_code=CODE)
     for x in range(0, 30, 2):
         photo = np.zeros(SHAPE, np.float32)
@@ -70,7 +70,7 @@ def test_something_that_moves_leaves_nothing_behind():
 
 
 def test_where_something_left_the_drawing_settles_anew_within_a_few_frames():
-    """What a network draws beside a moving thing (a shade, a line) reaches farther than the thing's own cells."""
+    """What a network draws for a moving object (a shadow, a line) extends beyond the object's cells."""
     deflicker = Deflicker(units_per_code=CODE)
     photo = np.zeros(SHAPE, np.float32)
     left = 0.0
@@ -94,7 +94,7 @@ def test_a_fade_is_followed_however_slow(codes_a_frame: float):
         photo, weights = deflicker.input(now.copy())
         drawing = deflicker.output(now.copy(), weights)
         worst = max(worst, float(np.abs(photo - now).max()), float(np.abs(drawing - now).max()))
-    # A fade of the whole frame may be taken for noise, up to the most that noise may be.
+    # A fade of the whole frame may be taken for noise, up to the noise limit.
     assert worst / CODE < 1.2 * MAX_STILL_CODES
 
 

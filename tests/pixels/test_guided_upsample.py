@@ -1,4 +1,4 @@
-"""An upsampled frame is as sharp as the photo, as flat as the style, and keeps what the network drew."""
+"""An upsampled frame is as sharp as the photo, as flat as the style, and keeps the network's lines."""
 
 from __future__ import annotations
 

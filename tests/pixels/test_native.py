@@ -1,4 +1,4 @@
-"""Which kernels run, and that they let other threads run."""
+"""Which kernels are used, and that they release the GIL."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_another_thread_runs_while_a_kernel_works():
     def work() -> None:
         while not stop.is_set():
             progress[0] += 1
-            time.sleep(1e-4)  # gives the GIL back, so that the kernel's thread can go on
+            time.sleep(1e-4)  # releases the GIL, so that the kernel's thread can continue
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -81,7 +81,7 @@ def test_another_thread_runs_while_a_kernel_works():
         for _ in range(500):
             before = progress[0]
             pack_yuv420(frame, out=out)
-            if progress[0] > before + 1:  # once may be the moment before the call
+            if progress[0] > before + 1:  # one turn may be before the call
                 return
     finally:
         stop.set()

@@ -1,4 +1,4 @@
-"""The packed layout is what networks were trained on: which sample goes where, and what black and white become."""
+"""The packed layout that networks are trained on: the order of samples, and the values of black and white."""
 
 from __future__ import annotations
 

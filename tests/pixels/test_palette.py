@@ -1,4 +1,4 @@
-"""Few colours for many: near the nearest, kept while they fit, renewed when something new comes into view."""
+"""Palettes: colours near the best choice, kept while they fit, renewed for new content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from animevid.pixels.palette import MOST_COLOURS, KeptPalette, Palette, choose_c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-#: From the middle of a cell to its farthest code, in each direction.
+#: The largest distance from a cell's centre, in each direction.
 _CELL_RADIUS = 1.5 * 3**0.5
 _DITHER_REACH = 3 * 3**0.5
 
@@ -33,7 +33,7 @@ def test_no_pixel_is_farther_from_its_colour_than_its_cell_is_wide(seed: int, co
         np.linalg.norm(palette.colours[found].astype(int) - rgb, axis=-1)
         for found in (palette.dithered(rgb), palette.dithered_ref(rgb))
     )
-    # Both look at the pixel after the dither, the table at the middle of its cell.
+    # Both use the pixel after dithering; the table uses the centre of its cell.
     assert (far <= near + 2 * _DITHER_REACH + 2 * _CELL_RADIUS + 1e-3).all()
     plain = np.linalg.norm(palette.colours[palette.indices(rgb)].astype(int) - rgb, axis=-1)
     nearest = np.linalg.norm(palette.colours.astype(int) - rgb[..., np.newaxis, :], axis=-1).min(axis=-1)
@@ -78,5 +78,5 @@ def test_what_is_not_seen_takes_no_colours():
     opaque = np.zeros(frame.shape[:2], bool)
     opaque[:60] = True
     colours = KeptPalette().palette_for(frame, opaque=opaque).colours
-    assert (colours[:, 2] > 180).all()  # the sky's alone
+    assert (colours[:, 2] > 180).all()  # only the sky's colours
     assert KeptPalette().palette_for(frame, opaque=~opaque & False).colours.tolist() == [[0, 0, 0]]

@@ -1,4 +1,4 @@
-"""Every compiled kernel gives what its readable reference gives, on every instruction set of this machine."""
+"""Every compiled kernel equals its readable reference, on every instruction set of this machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("instruction_set")
 
 each = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-# One code: sums in another order, and fused multiply-add, move a value that lies half way between two codes.
+# One code: another order of sums, or fused multiply-add, may round a value between two codes differently.
 ROUNDING = 1
 # Floats of about 1, after a few operations in single precision.
 FLOAT = 5e-6
@@ -41,7 +41,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 @st.composite
 def whole_ratios(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(source, target) sizes: whole-number ratios, which have kernels of their own, and any others."""
+    """(source, target) sizes: whole-number ratios, which have their own kernels, and arbitrary ones."""
     target = draw(sizes)
     factor = draw(st.sampled_from([0, 1, 2, 3, 4, 5]))
     return (draw(sizes) if factor == 0 else (target[0] * factor, target[1] * factor)), target
@@ -59,7 +59,7 @@ def test_pack_equals_its_reference(frame: PlanesYUV420, multiple: int):
 @given(data=st.data(), both=whole_ratios())
 def test_pack_with_resize_equals_its_reference(data: st.DataObject, both: tuple[tuple[int, int], tuple[int, int]]):
     frame = data.draw(frames(st.just(both[0])))
-    # OpenCV leaves out source samples of which less than a thousandth is covered.
+    # OpenCV ignores source samples that are covered by less than a thousandth.
     np.testing.assert_allclose(
         pack_yuv420(frame, size=both[1]), pack_yuv420_ref(frame, size=both[1]), atol=3e-3, rtol=0
     )
@@ -194,7 +194,7 @@ def test_settling_equals_its_reference(channels: int, height: int, width: int, s
     weights_ref, noise_ref = settle_input_ref(before, other, earlier, **how)
     np.testing.assert_allclose(weights, weights_ref, atol=2e-5, rtol=0)
     np.testing.assert_allclose(one, other, atol=1e-4 * spread / 10, rtol=0)
-    assert abs(noise - noise_ref) <= 1 / 8  # a change that lies between two bins
+    assert abs(noise - noise_ref) <= 1 / 8  # a change on the boundary of two bins
     one, other = now.copy(), now.copy()
     settle(before, weights, one)
     settle_ref(before, weights, other)

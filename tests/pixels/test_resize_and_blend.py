@@ -1,4 +1,4 @@
-"""Sizes, mixes and comparisons of planes."""
+"""Resizing, blending and comparing planes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""R'G'B' conversions agree with the standards' own code values and with swscale."""
+"""R'G'B' conversions agree with the standards' code values and with swscale."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRIMARIES = {
 }
 
 
-# swscale's SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND: without the last two it is a code too dark.
+# swscale's SWS_BILINEAR | SWS_FULL_CHR_H_INT | SWS_ACCURATE_RND: without the last two the result is one code too dark.
 BILINEAR_ACCURATE = 0x2 | 0x2000 | 0x40000
 
 

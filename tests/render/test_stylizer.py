@@ -1,4 +1,4 @@
-"""A style in use: every layout, size and depth; blending; the network skipped only where nothing moves."""
+"""An opened style: every layout, size and depth; blending; the network is skipped only without motion."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from small_styles import LEVELS, NCHW, NHWC, PACKED, save_style
 
 
 def _frame(height=96, width=160, *, bit_depth=8, seed=0, colour=None, alpha=False) -> PlanesYUV420:
-    """Soft blobs with a little grain, in limited range."""
+    """Smooth blobs with a little noise, in limited range."""
     generator = np.random.default_rng(seed)
     dtype, unit = (np.uint8, 1) if bit_depth == 8 else (np.uint16, 1 << (bit_depth - 8))
 
@@ -86,7 +86,7 @@ def test_posterized_luma_has_few_levels(make_style):
 
 
 def test_the_colour_order_and_layout_of_the_card_are_honoured(make_style):
-    """A copying BGR NHWC network and a copying RGB NCHW one show the same frame."""
+    """An identity network in BGR NHWC and one in RGB NCHW show the same frame."""
     frame = _frame()
     results = []
     for card in (NCHW, NHWC):
@@ -129,7 +129,7 @@ def test_in_high_quality_the_network_sees_four_times_as_many_pixels(make_style):
 
 @pytest.mark.shared
 def test_enlarged_the_default_style_is_near_to_what_it_draws_at_full_size(shared):
-    """Blind judges kept what is crisp as the network at full size; the mode `contour` lost a third of it."""
+    """In blind votes, only images as crisp as the network at full size were kept; the mode `contour` lost a third."""
     photo = np.asarray(Image.open(sorted((shared / "photos").glob("scene-*.jpg"))[0]).convert("RGB").resize((640, 480)))
     with Stylizer(threads=1) as full, Stylizer(threads=1, net_pixels=320 * 240) as small:
         whole, enlarged = (stylizer(photo).astype(float).mean(2) for stylizer in (full, small))
@@ -161,7 +161,7 @@ def test_an_upsampled_copy_keeps_the_detail_of_the_full_frame(make_style, card):
 
 @pytest.mark.parametrize("fixed_size_px", [None, (360, 640), (720, 1280)])
 def test_an_untagged_frame_keeps_its_colours_when_it_runs_at_another_size(make_style, fixed_size_px):
-    """Untagged means BT.709 at 720 lines and BT.601 below: both ways must take the frame's own height."""
+    """Untagged means BT.709 from 720 lines on and BT.601 below: both conversions must use the original height."""
     frame = _frame(720, 640, colour=Colour())
     with Stylizer(make_style(NCHW, "copy", net_pixels=320 * 180, fixed_size_px=fixed_size_px)) as stylizer:
         result = stylizer.stylize_planes(frame)
@@ -210,7 +210,7 @@ def test_tiles_of_a_large_frame_equal_the_whole(make_style, monkeypatch):
 
 def test_uint8_rgb_in_and_out(make_style):
     frames = np.random.default_rng(0).integers(0, 256, (3, 40, 56, 3), dtype=np.uint8)
-    frames = np.sort(frames, axis=2)  # not pure noise: 4:2:0 would blur that
+    frames = np.sort(frames, axis=2)  # not pure noise, which 4:2:0 would blur
     with Stylizer(make_style(PACKED, net_pixels=0)) as stylizer:
         batch = stylizer(frames)
         single = stylizer(frames[1])
@@ -318,7 +318,7 @@ def test_a_style_that_does_not_exist_is_an_error_of_the_style():
 
 
 class TestStaticSkip:
-    """The network runs for what moves and only for that."""
+    """The network runs only for frames with changes."""
 
     @staticmethod
     def _show(steps, frames):
@@ -350,7 +350,7 @@ class TestStaticSkip:
         assert steps.skipped == 6
 
     def test_a_small_thing_that_moves_is_never_frozen(self, make_style):
-        """A 4x4 dot crosses a still frame: in each frame it is seen where it is, not where it was."""
+        """A 4x4 dot crosses a still scene: each frame shows its current position."""
         still = _frame(seed=3)
         with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
             steps = FrameReuse(stylizer)
@@ -362,7 +362,7 @@ class TestStaticSkip:
         assert steps.skipped == 0
 
     def test_a_slow_fade_is_followed(self, make_style):
-        """A quarter of a code value a frame: far below noise from frame to frame, and yet never far behind."""
+        """A quarter of a code value per frame is far below the noise, and the output still never lags far behind."""
         start = _frame(seed=4).y.astype(np.float32)
         with Stylizer(make_style(PACKED, "copy", net_pixels=0)) as stylizer:
             steps = FrameReuse(stylizer)
@@ -450,14 +450,14 @@ def test_the_int8_file_of_a_name_is_taken_where_it_is_faster(tmp_path, monkeypat
     frame = _frame()
     with Stylizer(str(tmp_path / style) if style.endswith(".onnx") else style, **options) as stylizer:
         drawn = stylizer.stylize_planes(frame)
-    # The two files draw different frames, so that it shows which one ran.
+    # The two files draw different frames, which shows which one ran.
     assert np.array_equal(drawn.y, frame.y) == (taken == "fp32")
 
 
 def test_concurrent_frames_are_waited_for_by_a_stage_of_their_own(make_style):
     with Stylizer(make_style(PACKED), concurrency=2) as stylizer:
         assert [stage.name for stage in stylizing_stages(stylizer)] == ["preprocess", "infer", "network", "postprocess"]
-        stylizer.strength = 0.0  # nothing of it is seen; it is waited for all the same, so that no queue grows
+        stylizer.strength = 0.0  # its result is not shown, but it is waited for, so that no queue grows
         (output,) = stylizer.infer([stylizer.preprocess(_frame())])
         stylizer.wait(output)
         assert output.result.done()
@@ -482,7 +482,7 @@ def test_an_int8_file_that_cannot_be_read_is_left_out(tmp_path, monkeypatch):
 
 
 class TestSteadySteps:
-    """Noise of a still scene does not make the drawing jump; everything else is drawn as without."""
+    """Noise in a still scene does not change the drawing; everything else is drawn as without the filter."""
 
     @staticmethod
     def _noisy(frame: PlanesYUV420, count: int) -> list[PlanesYUV420]:
@@ -517,7 +517,7 @@ class TestSteadySteps:
             steps = TemporalFilter(stylizer)
             steps.stylize_planes(first)
             shown, alone = steps.stylize_planes(second), stylizer.stylize_planes(second)
-        # Where both frames happen to be alike to a few codes they may be mixed.
+        # Where both frames happen to differ by only a few codes, they may be mixed.
         assert np.mean(np.abs(shown.y.astype(int) - alone.y) > 1) < 0.05
 
     def test_a_dot_that_moves_is_where_it_is(self, make_style):

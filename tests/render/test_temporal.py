@@ -1,4 +1,4 @@
-"""Frames that did not change: what was shown is shown again, in this frame's own opacity and strength."""
+"""Unchanged frames reuse the last result, with their own opacity and strength."""
 
 from __future__ import annotations
 

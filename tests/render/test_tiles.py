@@ -1,4 +1,4 @@
-"""A tiled frame equals the whole, pixel for pixel."""
+"""A frame processed in tiles equals the frame processed whole, pixel for pixel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 
 def _blur(batch):
-    """A 3x3 mean with zero padding: receptive field of one cell to each side."""
+    """A 3x3 mean with zero padding: receptive field of one cell on each side."""
     padded = np.pad(batch, ((0, 0), (0, 0), (1, 1), (1, 1)))
     height, width = batch.shape[2:]
     return sum(padded[:, :, y : y + height, x : x + width] for y in range(3) for x in range(3)) / np.float32(9)

@@ -1,4 +1,4 @@
-"""The governor on a simulated clock: a machine is a function from time and level to seconds of work."""
+"""The governor on a simulated clock. A machine is a function from time and level to seconds of work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRAME = 1 / 30
 
 
 def run(machine: Callable[[float, QualityStep], float], *, seconds: float, quality: str = "fast") -> list[QualityStep]:
-    """The level of each frame, on a machine that does one frame after the other."""
+    """The level of each frame, on a machine that processes one frame at a time."""
     governor = QualityGovernor(quality_ladder(quality), frame_seconds=FRAME)
     now, steps = 0.0, []
     while now < seconds:
@@ -55,7 +55,7 @@ def test_it_moves_one_level_at_a_time_and_not_at_once():
 @settings(max_examples=30, deadline=None)
 @given(load=st.floats(0.2, 6.0), fixed=st.floats(0.0, 0.5), jitter=st.floats(0.0, 0.3))
 def test_under_any_steady_load_it_settles_and_does_not_oscillate(load: float, fixed: float, jitter: float):
-    """Even where the price of a level is not what its pixels promise (``fixed`` is what no level saves)."""
+    """Even if a level's cost is not proportional to its pixels (``fixed``: the cost common to all levels)."""
 
     def machine(now: float, step: QualityStep) -> float:
         wobble = 1 + jitter * ((int(now * 30) * 7919 % 100) / 50 - 1)
@@ -68,7 +68,7 @@ def test_under_any_steady_load_it_settles_and_does_not_oscillate(load: float, fi
 
 @pytest.mark.parametrize("rate", [10, 15, 25])
 def test_a_camera_slower_than_asked_for_is_no_overload(rate: int):
-    """Each frame costs nine tenths of the time until the next one: more than 1/30 s, and no reason to do less."""
+    """Each frame costs nine tenths of the time until the next one: more than 1/30 s, but no overload."""
     governor, arrivals = QualityGovernor(quality_ladder("fast"), frame_seconds=FRAME), ArrivalRate()
     for number in range(20 * rate):
         now = number / rate + (0.02 if number % 2 else 0)  # networks deliver in pairs
@@ -108,7 +108,7 @@ def test_a_single_slow_frame_changes_nothing():
 
 
 def test_each_step_up_that_did_not_hold_makes_the_next_one_wait_longer():
-    # A machine that lies: the upper level looks affordable from below and is not.
+    # From below, the upper level looks affordable, but it is not.
     steps = run(lambda now, step: FRAME * (1.5 if step.net_share == 1.0 else 0.3), seconds=200)
     ups = [index for index in range(1, len(steps)) if steps[index].net_share > steps[index - 1].net_share]
     gaps = [later - one for one, later in itertools.pairwise(ups)]

@@ -76,7 +76,7 @@ def test_turns_are_taken_one_at_a_time_in_the_order_of_asking():
     with turns:
         for number, thread in enumerate(threads):
             thread.start()
-            while turns._next < number + 2 and thread.is_alive():  # it waits in line
+            while turns._next < number + 2 and thread.is_alive():  # it is waiting
                 time.sleep(0.001)
         assert served == []
     for thread in threads:

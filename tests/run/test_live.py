@@ -100,7 +100,7 @@ def test_a_viewer_who_sends_ten_times_as_much_gets_no_more_turns(packed_style: P
         for number in range(20):
             for session in (greedy, modest, greedy, greedy):
                 session.offer(Frame.captured(frame.planes, number, time.monotonic()))
-            # Whoever waits is served before anyone is served twice.
+            # Each waiting viewer is served before any is served twice.
             turns.append(modest.take(timeout_seconds=5))
         assert [turn.frame.index for turn in turns] == list(range(20))
 
@@ -110,7 +110,7 @@ def test_a_session_adapts_to_the_rate_that_the_camera_really_has(packed_style: P
         draw = session.renderer.infer
         monkeypatch.setattr(session.renderer, "infer", lambda inputs: [time.sleep(0.05), draw(inputs)][1])
         frames = a_frame(), a_frame(30)
-        for number in range(18):  # 10 a second: half of the time is left, though 1/30 s is long over
+        for number in range(18):  # 10 per second: half of the time is left, although 1/30 s has passed
             session.offer(Frame.captured(frames[number % 2].planes, number, time.monotonic()))
             time.sleep(0.1)
         assert not session.is_reduced

@@ -1,4 +1,4 @@
-"""What the pipeline promises, with plain Python objects: order, back-pressure, one error, a clean stop."""
+"""The pipeline's guarantees, with plain Python objects: order, back-pressure, one error, a clean stop."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_slow_sink_holds_the_source_back():
     Pipeline(source(), [Stage.each("pass", lambda value: value), Stage.each("sink", take)], capacity=2).run()
 
     assert taken == 40
-    # Two queues of 2, one item in each of three threads, and the one being made.
+    # Two queues of 2, one item in each of three threads, and one being produced.
     assert max_ahead <= 8
 
 
@@ -340,7 +340,7 @@ def test_ctrl_c_while_threads_are_started_stops_those_that_run(monkeypatch):
 
 
 def test_what_begins_after_the_first_interruption_is_interrupted_too():
-    """A run of a network that begins just then has not heard it."""
+    """A network run that starts just after the interruption has not received it."""
     heard = threading.Event()
     began = threading.Event()
 

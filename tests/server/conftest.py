@@ -1,4 +1,4 @@
-"""What live tests share: a screen without a monitor, and a server with a quick style."""
+"""Fixtures of live tests: a virtual screen, and a server with a fast style."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 @pytest.fixture
 def no_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """SDL draws into memory: the window is real, only nobody sees it."""
+    """SDL draws into memory: a real window, but an invisible one."""
     pytest.importorskip("pygame", reason="pygame-ce is not installed: pip install 'animevid[live]'")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
 
@@ -32,7 +32,7 @@ def served(packed_style: Path) -> Callable[..., Any]:
 
     def run(talk: Callable[[Any], Awaitable[Any]], **changes: Any) -> Any:
         options = ServerOptions(**{"styles": (load_style(packed_style),), "guard": Guard("127.0.0.1"), **changes})
-        if missing():  # what uploads do is tried all the same; that they are refused, in test_sandbox.py
+        if missing():  # uploads are tested without confinement, too; test_sandbox.py tests that they are refused
             options = replace(options, jobs=replace(options.jobs, may_be_unconfined=True))
 
         async def session() -> Any:
@@ -46,7 +46,7 @@ def served(packed_style: Path) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def browser(open_browser: tuple[Any, str]) -> Iterator[tuple[Any, str]]:
-    """Chromium and the address of a server; no page stays open, whose video would slow down what comes after."""
+    """Chromium and the address of a server; closes the page, whose video would slow down later tests."""
     yield open_browser
     open_browser[0].get("about:blank")
 
@@ -71,7 +71,7 @@ def open_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any
     save_style(styles / "negative.onnx", replace(PACKED, name="negative", title="Negative"), effect="negative")
     video = live_browser.write_camera_video(folder / "camera.y4m", frames=live_browser.VIDEO_FRAMES)
     with ExitStack() as stack:
-        with pytest.MonkeyPatch.context() as patch:  # for the server alone
+        with pytest.MonkeyPatch.context() as patch:  # for the server only
             patch.setenv("XDG_DATA_HOME", str(folder / "home"))
             arguments = ("--style", "posterize", "--device", "testpattern", "--size", "320x180")
             url = stack.enter_context(live_browser.serving(*arguments))

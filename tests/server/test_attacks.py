@@ -1,4 +1,4 @@
-"""Each attack that a server on the network meets: it goes on, answers the others, and fills neither disk nor memory."""
+"""Attacks on a server: it keeps running, serves other clients, and fills neither disk nor memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TOKEN = "a token that nobody guesses"
 
 @pytest.fixture
 def attacked(packed_style: Path) -> Callable[..., Any]:
-    """``attacked(attack, limits, **options)`` runs ``attack(port)`` against a server as the command runs it."""
+    """``attacked(attack, limits, **options)`` runs ``attack(port)`` against a server like that of the command."""
 
     def run(attack: Callable[[int], Awaitable[Any]], limits: ConnectionLimits | None = None, **changes: Any) -> Any:
         options = ServerOptions(**{"styles": (load_style(packed_style),), "guard": Guard("127.0.0.1"), **changes})
@@ -70,7 +70,7 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 
 
 async def status(port: int, request: bytes) -> int:
-    """The status of the answer to ``request``; 0 where the server hangs up."""
+    """The status of the response to ``request``; 0 if the server disconnects."""
     async with connected(port) as (reader, writer):
         writer.write(request)
         try:
@@ -124,7 +124,7 @@ def test_idle_connections_without_a_token_keep_nobody_out(
             await reader.readuntil(b'"durationSeconds"')
             idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
             found = [await status(port, authorized) for _ in range(3)]
-            writer.write(authorized)  # the one that had shown it is still there
+            writer.write(authorized)  # the connection that sent the token is still open
             await reader.readuntil(b'"styles"')
             for _, other in idle:
                 other.transport.abort()

@@ -1,4 +1,4 @@
-"""The server's safety, one test a promise, against the real application."""
+"""The server's security: one test per guarantee, with the real application."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def finished(client: Any, job: dict[str, Any]) -> dict[str, Any]:
     return job
 
 
-# --- who may come in ------------------------------------------------------------------------------------------------
+# --- access ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_has_no_inline_code():
     assert "<script>" not in page
 
 
-# --- what may be asked ----------------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("style", ["/etc/passwd", "https://evil.example/x.onnx", "../x", "nobody"])
@@ -238,7 +238,7 @@ def test_the_plain_form_works_without_scripts(served: Callable[..., Any], make_c
 
 @pytest.fixture
 def converted_by(served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[Style], Style]:
-    """``converted_by(style)``: what an upload to a page that shows ``style`` would be drawn with."""
+    """``converted_by(style)``: the style that converts an upload to a page that shows ``style``."""
     from animevid.server import uploads
 
     def ask(shown: Style) -> Style:
@@ -271,10 +271,10 @@ def test_a_file_is_converted_in_the_precision_that_the_page_shows(
     style = converted_by(load_style("aozora", precision=precision))
     assert style.allow_int8 is may_be_int8
     assert style.path.name == load_style("aozora").path.name
-    assert style.path.parent != load_style("aozora").path.parent  # a copy: its folder is nobody's business
+    assert style.path.parent != load_style("aozora").path.parent  # a copy in a private folder
 
 
-@pytest.mark.parametrize("has_card", [True, False], ids=["with what was hinted at", "looked at anew"])
+@pytest.mark.parametrize("has_card", [True, False], ids=["with hints", "inferred again"])
 def test_a_file_is_converted_by_the_style_that_the_page_shows(
     converted_by: Callable[[Style], Style], tmp_path: Path, has_card: bool
 ):
@@ -389,7 +389,7 @@ def test_results_are_removed_when_their_time_is_over(
         for _ in range(600):
             if (await client.get(f"/api/jobs/{job}")).status == 404:
                 break
-            await asyncio.sleep(1)  # asking keeps it
+            await asyncio.sleep(1)  # each request extends its time
         return [path for path in tmp_path.rglob("*") if path.is_file()]
 
     assert served(talk, jobs=JobLimits(keep_seconds=0.4)) == []
@@ -397,7 +397,7 @@ def test_results_are_removed_when_their_time_is_over(
 
 @pytest.fixture
 def child_that_writes_1000_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Instead of the child that decodes: a thousand bytes, or as many as it may write and an error."""
+    """Replaces the converting child: writes a thousand bytes, or fails if fewer are allowed."""
     from animevid.server.uploads import Jobs
 
     async def write(_: Jobs, request: SandboxRequest, job: Any) -> str | None:
@@ -421,7 +421,7 @@ def test_results_that_were_fetched_make_room_and_others_do_not(
 
     async def talk(client: Any) -> None:
         first, second = await convert(client), await convert(client)
-        await (await client.get(f"/api/jobs/{second['id']}/result?inline")).read()  # a look at it is no save
+        await (await client.get(f"/api/jobs/{second['id']}/result?inline")).read()  # showing it is not a download
         refused = await client.post("/api/jobs", data=b"a video")
         assert (refused.status, refused.headers["Retry-After"]) == (503, "5")
         assert "not fetched yet" in (await refused.json())["error"]
@@ -472,7 +472,7 @@ def test_the_token_comes_from_a_file_or_the_environment(
     assert "exclude each other" in run("--token-file", str(tmp_path / "token"), "--token", "a token of the line")
     monkeypatch.setenv("ANIMEVID_TOKEN", "a token of the room")
     assert run() == "a token of the room"
-    assert "ANIMEVID_TOKEN" not in os.environ  # no child inherits it
+    assert "ANIMEVID_TOKEN" not in os.environ  # no child process inherits it
 
 
 def test_off_loopback_a_token_is_made_up_and_tls_is_spoken_of(

@@ -1,4 +1,4 @@
-"""The page in a real browser: Chromium's camera is a video with frame numbers, and both videos are read back."""
+"""The page in a real browser: Chromium's camera plays a video with frame numbers, which are read from both videos."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DOCKERFILE = Path(__file__).parents[2] / "Dockerfile"
 
 @pytest.fixture(scope="module")
 def page(browser: tuple[Any, str]) -> Any:
-    """The page for somebody who does not want to be mirrored: numbers in the frames can be read."""
+    """The page without mirroring, so that numbers in the frames can be read."""
     driver, url = browser
     open_page(driver, url, mirror={"front": False, "other": False})
     return driver
@@ -63,7 +63,7 @@ def test_the_number_in_the_camera_is_read_from_the_stylized_video_a_little_later
         return len(lags) >= 6
 
     until(enough)
-    assert all(lag < VIDEO_FRAMES // 2 for lag in lags), lags  # behind, and not ahead
+    assert all(lag < VIDEO_FRAMES // 2 for lag in lags), lags  # behind, not ahead
 
 
 def test_figures_are_shown(page: Any):
@@ -119,7 +119,7 @@ def test_the_hosts_camera_plays_too(page: Any):
 
 @pytest.fixture
 def downloads(page: Any, tmp_path: Path) -> Callable[..., Path]:
-    """``downloads(".png")`` waits for the one file of such a kind that the browser saves, whole."""
+    """``downloads(".png")`` waits for the complete file of that kind that the browser saves."""
     folder = tmp_path / "downloads"
     folder.mkdir()
     page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
@@ -190,7 +190,7 @@ def test_off_loopback_a_wrong_token_is_refused_and_the_right_one_opens_the_page(
         check = re.search(r'^HEALTHCHECK .*?python3 -c "(.*?)"$', DOCKERFILE.read_text(), flags=re.M | re.S)
         assert check is not None
         health = check[1].replace("http://127.0.0.1:8080/", address)
-        subprocess.run([sys.executable, "-c", health], check=True)  # the container is healthy, without a token too
+        subprocess.run([sys.executable, "-c", health], check=True)  # the container is healthy without a token, too
         page.switch_to.new_window("tab")
         page.get(address)
         for token in ("wrong horse battery", "correct horse battery"):

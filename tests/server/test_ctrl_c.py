@@ -1,4 +1,4 @@
-"""Ctrl-C ends what runs live: at once, in a line, and whoever is watching."""
+"""Ctrl-C ends live use at once, with a one-line message, despite connected viewers."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from animevid.confinement import missing
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'animevid[live]'")
 pytest.importorskip("aiortc", reason="aiortc is not installed: pip install 'animevid[live]'")
 pytest.importorskip("pygame", reason="pygame-ce is not installed: pip install 'animevid[live]'")
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
-#: aiohttp gives requests a minute of its own accord; the machine may be a slow one.
+#: aiohttp's own limit for requests is a minute; the machine may be slow.
 _WITHIN_SECONDS = 25
 _RECORDS_WITHIN_SECONDS = 90
 
@@ -31,7 +31,7 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 
 def test_the_server_does_not_wait_for_a_viewer_who_stays(packed_style: Path):
-    anyway = ("--unconfined-uploads",) if missing() else ()  # else the first line says that uploads are refused
+    anyway = ("--unconfined-uploads",) if missing() else ()  # otherwise the first line reports that uploads are refused
     process = start("serve", "--port", "0", "--style", str(packed_style), *anyway)
     assert process.stdout is not None
     address = re.search(r"http://[\d.:]+/", process.stdout.readline())
@@ -44,7 +44,7 @@ def test_the_server_does_not_wait_for_a_viewer_who_stays(packed_style: Path):
 
 
 def test_the_window_closes_with_a_line_of_figures(packed_style: Path, tmp_path: Path):
-    # The recording's file says that frames flow.
+    # The recording's file shows that frames arrive.
     options = ("--style", str(packed_style), "--microphone", "none")
     process = start("webcam", *options, "--record", "--folder", str(tmp_path))
     wait_for_a_recording(process, tmp_path)
@@ -58,7 +58,7 @@ def test_the_window_closes_with_a_line_of_figures(packed_style: Path, tmp_path: 
 
 
 def wait_for_a_recording(process: subprocess.Popen[str], folder: Path) -> None:
-    """Return when ``folder`` has a file with something in it; a process that never records fails with its stacks."""
+    """Wait until ``folder`` has a file with content; if none appears, fail with the process's stacks."""
     end = time.monotonic() + _RECORDS_WITHIN_SECONDS
     while process.poll() is None and time.monotonic() < end:
         if any(entry.stat().st_size for entry in os.scandir(folder)):

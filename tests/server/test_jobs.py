@@ -1,4 +1,4 @@
-"""Uploads wait in line, are converted one at a time, inherit nothing, and leave nothing."""
+"""Uploads are queued, converted one at a time, inherit no file handles, and leave no files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from animevid.confinement import missing
 from animevid.run.live import BusyError
 from animevid.server.uploads import Job, JobLimits, Jobs
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason="nothing is converted where the kernel does not confine")
+pytestmark = pytest.mark.skipif(bool(missing()), reason="without confinement by the kernel, nothing is converted")
 
 
 async def video() -> AsyncIterator[bytes]:
@@ -24,7 +24,7 @@ async def video() -> AsyncIterator[bytes]:
 
 
 class Watched(Jobs):
-    """Jobs whose child is a wait; notes how many are converted at a time, and in which order."""
+    """Jobs whose conversion only waits; records their order and how many run at a time."""
 
     at_once = max_at_once = 0
     seconds = 0.05
@@ -66,7 +66,7 @@ def test_a_job_that_is_removed_leaves_no_file_and_the_folder_goes_with_the_serve
     async def talk() -> Path:
         async with Watched() as jobs:
             job = await jobs.receive(video(), name="a.mp4", style=style, strength=1.0)
-            assert job.source.stat().st_mode & 0o077 == 0  # nobody else reads it
+            assert job.source.stat().st_mode & 0o077 == 0  # no other user can read it
             assert job.folder.stat().st_mode & 0o077 == 0
             await asyncio.sleep(0.01)
             assert await jobs.remove(job.id)

@@ -1,4 +1,4 @@
-"""What guessing a token costs, and what the cookie that remembers it is worth to others."""
+"""Guessing a token takes too long, and its cookie is useless to other sites."""
 
 from __future__ import annotations
 

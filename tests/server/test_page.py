@@ -1,4 +1,4 @@
-"""What the page says and remembers, how it looks, and what it does with photos and videos; in Chromium."""
+"""The page in Chromium: messages, stored choices, appearance, photos and videos."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
 
 @pytest.fixture
 def page(browser: tuple[Any, str]) -> Iterator[Any]:
-    """The page as a newcomer finds it, at 1440x900."""
+    """The page on a first visit, at 1440x900."""
     driver, url = browser
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 1440, "height": 900, "deviceScaleFactor": 1, "mobile": False}
@@ -52,7 +52,7 @@ def click(driver: Any, selector: str) -> None:
 
 
 def notice(driver: Any, kind: str) -> str:
-    """What a notice says, once it is there; it must lie inside the stage."""
+    """The text of a notice, once it appears; it must lie inside the stage."""
     selector = f"#stage #notices [data-kind={kind}]"
     item = until(lambda: driver.find_elements("css selector", selector))[0]
     box, stage = item.rect, driver.find_element("id", "stage").rect
@@ -148,7 +148,7 @@ def test_a_server_that_does_not_answer_is_found_within_two_seconds(page: Any):
         }).observe(notices, { childList: true });
         """
     )
-    assert waited < 2100  # timers of the page itself: no machine is in it
+    assert waited < 2100  # timers of the page itself: independent of the machine's speed
     assert "Trying again in 1 s" in notice(page, "server")
     page.execute_script(
         "window.seen = []; setInterval(() => seen.push(Number(notices.textContent.match(/again in (\\d+)/)[1])), 100)"
@@ -156,7 +156,7 @@ def test_a_server_that_does_not_answer_is_found_within_two_seconds(page: Any):
     until(lambda: 4 in page.execute_script("return seen"))
     seen = page.execute_script("return seen")
     pauses = [after for before, after in itertools.pairwise([0, *seen]) if after > before]
-    assert pauses[-2:] == [2, 4]  # it does not hammer a server that is starting
+    assert pauses[-2:] == [2, 4]  # it does not flood a server that is starting
     page.execute_script("window.fetch = window.real")
     press_in_notice(page, "server", "Try now")
     until(lambda: text(page, "status") == "Ready")
@@ -177,7 +177,7 @@ def test_when_a_killed_server_is_back_the_live_video_goes_on(browser: tuple[Any,
         click(driver, "#stop")
 
 
-# --- what is remembered ---------------------------------------------------------------------------------------------
+# --- stored choices -------------------------------------------------------------------------------------------------
 
 
 def test_style_strength_mirror_and_files_survive_a_reload(page: Any, make_clip: Callable[..., Path]):
@@ -195,7 +195,7 @@ def test_style_strength_mirror_and_files_survive_a_reload(page: Any, make_clip: 
     ]
     assert page.execute_script("return mirror.getAttribute('aria-pressed')") == "false"
     assert "kept.mp4" in newest_job(page, "held").text
-    click(page, "#jobs .icon")  # removed is removed
+    click(page, "#jobs .icon")  # a removed file does not return
     page.refresh()
     until(lambda: page.execute_script("return document.body.dataset.ready"))
     assert page.find_elements("css selector", "#jobs li") == []
@@ -206,13 +206,13 @@ def test_style_strength_mirror_and_files_survive_a_reload(page: Any, make_clip: 
 
 @pytest.fixture
 def downloads(page: Any, tmp_path: Path) -> Callable[..., Path]:
-    """``downloads(".png")`` waits for the one file of such a kind that the browser saves, whole."""
+    """``downloads(".png")`` waits for the complete file of that kind that the browser saves."""
     page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     return lambda *kinds: until(lambda: next((path for path in tmp_path.iterdir() if path.suffix in kinds), None))
 
 
 def is_mirrored(luma: Any) -> bool | None:
-    """Whether the number in a frame can be read in a mirror only; ``None``: it cannot be read at all."""
+    """Whether the number in a frame is readable only when mirrored; ``None``: it is not readable."""
     if read_counter(luma) is not None:
         return False
     return True if read_counter(np.ascontiguousarray(luma[:, ::-1])) is not None else None
@@ -235,7 +235,7 @@ def test_one_sees_oneself_as_in_a_mirror_on_the_screen_in_snapshots_and_in_recor
     assert True in seen
     assert False not in seen
     assert not page.execute_script("return timer.checkVisibility()")
-    click(page, "#mirror")  # and then no longer
+    click(page, "#mirror")  # mirroring off
     until(lambda: is_mirrored(np.array(page.execute_script(READ_STRIPS)[1], np.uint8).reshape(24, 320)) is False)
     assert page.execute_script("return getComputedStyle(original).transform") == "none"
 
@@ -269,7 +269,7 @@ def test_another_camera_is_chosen_while_the_video_goes_on(page: Any):
     page.execute_script(SECOND_CAMERA)
     go_live(page)
     until(lambda: page.execute_script("return camera.checkVisibility() && camera.options.length === 2"))
-    assert page.execute_script("return flip.hidden")  # a mouse has a list
+    assert page.execute_script("return flip.hidden")  # with a mouse, a list of cameras
     page.execute_script("camera.value = 'second'; camera.dispatchEvent(new Event('change'))")
     until(lambda: page.execute_script("return stylized.videoWidth < stylized.videoHeight"))
     assert text(page, "status") == "Live"
@@ -278,7 +278,7 @@ def test_another_camera_is_chosen_while_the_video_goes_on(page: Any):
     until(lambda: page.execute_script("return document.body.dataset.ready"))
     page.execute_script(SECOND_CAMERA)
     go_live(page)
-    assert page.execute_script("return asked[0].deviceId.exact") == "second"  # it is remembered
+    assert page.execute_script("return asked[0].deviceId.exact") == "second"  # it is stored
 
 
 def test_a_phone_goes_from_the_front_to_the_back_and_scrolls_with_a_finger_on_the_stage(page: Any):
@@ -309,15 +309,15 @@ def test_the_stage_takes_the_cameras_shape(page: Any, width: int, height: int):
 
     def ratio() -> float:
         box = page.execute_script("const b = stage.getBoundingClientRect(); return [b.width, b.height, b.bottom]")
-        assert box[2] <= 900  # all of it is seen
+        assert box[2] <= 900  # all of it is visible
         return box[0] / box[1]
 
     until(lambda: ratio() == pytest.approx(width / height, rel=0.02))
 
 
-# --- looks ----------------------------------------------------------------------------------------------------------
+# --- appearance -----------------------------------------------------------------------------------------------------
 
-#: The worst contrast of the text of each visible element, by WCAG 2.2; gradients count with each of their colours.
+#: The lowest contrast of the text of each visible element, by WCAG 2.2, over all colours of a gradient.
 CONTRASTS = """
 const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
 const rgba = (colour) => { canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
@@ -345,7 +345,7 @@ return [...document.querySelectorAll('body *')].filter((element) => element.chec
 
 @pytest.mark.parametrize(("theme", "is_light"), [("dark", False), ("light", True)])
 def test_text_stands_out_in_the_dark_and_in_the_light_theme(page: Any, theme: str, is_light: bool):
-    media = {"prefers-color-scheme": theme, "prefers-reduced-motion": "reduce"}  # no colour on the way to another
+    media = {"prefers-color-scheme": theme, "prefers-reduced-motion": "reduce"}  # no transition between colours
     features = [{"name": name, "value": value} for name, value in media.items()]
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     page.execute_script(
@@ -433,7 +433,7 @@ def test_a_photo_is_taken_by_the_camera_after_a_countdown(page: Any):
         "return Array.from(p.getImageData(0, 0, 320, 24).data)"
     )
     luma = np.array(values, np.uint8).reshape(24, 320, 4)[..., 1]
-    assert is_mirrored(luma) is True  # as in the mirror that one looked into
+    assert is_mirrored(luma) is True  # mirrored like the live video
     assert page.execute_script("return [animevid.state.camera, stage.dataset.state]") == [None, "idle"]
 
 
@@ -454,7 +454,7 @@ def test_a_video_shows_one_frame_in_the_chosen_style_and_an_estimate_before_it_i
     assert np.abs(pixels_of(page, "#jobs .after") - first).mean() > 40
     item.find_element("css selector", ".primary").click()
     newest_job(page, "done")
-    # The videos before and after play in step.
+    # The videos before and after play in sync.
     until(lambda: page.execute_script("return document.querySelector('#jobs video.after').readyState") == 4)
     click(page, "#jobs .player button")
     apart = "Math.abs(after.currentTime - before.currentTime)"
@@ -486,7 +486,7 @@ def test_on_a_phone_upright_and_on_its_side_nothing_is_wider_than_the_screen(
                 page.save_screenshot(str(Path(folder) / f"page_{width}_{'live' if is_live else 'files'}.png"))
             assert page.execute_script("return document.documentElement.scrollWidth") <= width
             assert page.execute_script("return stage.getBoundingClientRect().bottom") <= height
-            if width == 390:  # styles are at hand while one looks at the video, however many results there are
+            if width == 390:  # styles stay near the video, however many results there are
                 tops = "[stage, styles, jobs, drop].map((part) => part.getBoundingClientRect().top)"
                 assert page.execute_script(
                     f"const tops = {tops}; return tops.join() === tops.toSorted((a, b) => a - b).join()"

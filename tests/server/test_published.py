@@ -1,4 +1,4 @@
-"""RTMP, SRT, RTSP and HLS against FFmpeg's own servers on this machine: what arrives, and what is taken down, plays."""
+"""RTMP, SRT, RTSP and HLS against FFmpeg's own servers on this machine: published and recorded streams play."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def free_port() -> int:
 
 @contextmanager
 def ffmpeg(*arguments: object) -> Iterator[subprocess.Popen[bytes]]:
-    """FFmpeg's command as the other side; it is given time to end by itself, and ended otherwise."""
+    """The ffmpeg command as the peer; it gets time to exit, then is terminated."""
     command = ["ffmpeg", "-hide_banner", "-nostdin", "-loglevel", "error", "-y", *map(str, arguments)]
     process = subprocess.Popen(command)
     try:
@@ -65,7 +65,7 @@ def ffmpeg(*arguments: object) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def animevid(*arguments: object, style: Path) -> int:
-    """The command, tried again until the other side listens."""
+    """Run the command, again until the peer listens."""
     end = time.monotonic() + 30
     while True:
         code = main([*map(str, arguments), "--style", str(style), "--quiet", "--overwrite", "--reconnect", "0"])
@@ -75,7 +75,7 @@ def animevid(*arguments: object, style: Path) -> int:
 
 
 def contents(path: Path) -> tuple[list[str], int]:
-    """The kinds of streams, and how many frames can be decoded."""
+    """The kinds of streams, and the number of frames that can be decoded."""
     with av.open(str(path)) as container:
         kinds = [stream.type for stream in container.streams]
         return kinds, sum(1 for _ in container.decode(video=0))
@@ -146,7 +146,7 @@ def test_a_video_is_published_by_rtsp(video: Path, packed_style: Path, tmp_path:
         assert animevid(video, url, style=packed_style) == 0
     kinds, frames = contents(received)
     assert kinds == ["video", "audio"]
-    assert frames >= FRAMES - 5  # the listener looks at the first ones to learn what they are
+    assert frames >= FRAMES - 5  # the listener uses the first ones to detect the format
 
 
 def test_a_camera_is_taken_down_by_rtsp(video: Path, packed_style: Path, tmp_path: Path):
@@ -198,7 +198,7 @@ def test_on_request_it_goes_as_fast_as_it_can(make_clip: Callable[..., Path], pa
     assert moments[-1] - moments[0] < 30
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_does_not_wait_for_the_next_frame(make_clip: Callable[..., Path], packed_style: Path):
     import signal
 
@@ -208,14 +208,14 @@ def test_ctrl_c_does_not_wait_for_the_next_frame(make_clip: Callable[..., Path],
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         while not moments:
             time.sleep(0.1)
-        time.sleep(1)  # in the middle of a pause between frames
+        time.sleep(1)  # in a pause between frames
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_does_not_wait_for_the_next_frame_of_a_pipe_either(make_clip: Callable[..., Path], packed_style: Path):
-    """A pipe may never end, so that Ctrl-C is its normal end: the frames at hand go out at once."""
+    """A pipe may never end, so Ctrl-C is its normal end: buffered frames are sent at once."""
     import signal
 
     minute = make_clip("slow.mkv", frames=40, rate=1, container_options={"live": "1"})
@@ -232,13 +232,13 @@ def test_ctrl_c_does_not_wait_for_the_next_frame_of_a_pipe_either(make_clip: Cal
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         process.stdin.close()
-    # About ten frames are on their way between decoder and encoder, a second apart.
+    # About ten frames are between decoder and encoder, a second apart.
     assert time.monotonic() - pressed < 8
 
 
 @contextmanager
 def _listener() -> Iterator[tuple[str, list[float]]]:
-    """An address that takes anything, and when it was called and each piece came."""
+    """An address that accepts anything, and the times of the connection and of each chunk."""
     moments: list[float] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 

@@ -1,4 +1,4 @@
-"""The child that decodes uploads: what it may not do is tried, in a real child."""
+"""The child process that decodes uploads: forbidden actions are tried in a real child."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from animevid.server.converter import copy_style
 from animevid.server.sandbox import SandboxLimits, SandboxRequest, check_upload
 from animevid.styles import Style, load_style
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="Landlock is Linux's")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Landlock (Linux)")
 
 
 def convert(source: Path, style: Path, **limits: Any) -> dict[str, Any]:
-    """The child's last word about ``source``."""
+    """The child's last message about ``source``."""
     request = SandboxRequest(
         source=str(source),
         target=str(source.with_name("result.mp4")),
@@ -44,7 +44,7 @@ def convert(source: Path, style: Path, **limits: Any) -> dict[str, Any]:
 
 
 def in_sandbox(folder: Path, code: str) -> str:
-    """What ``code`` prints inside the walls."""
+    """The output of ``code`` in the sandbox."""
     program = f"""
 import os, signal, socket, threading
 from pathlib import Path
@@ -133,14 +133,14 @@ def test_it_writes_nowhere_else(tmp_path: Path):
     ],
 )
 def test_it_reaches_nothing_outside(tmp_path: Path, deed: str):
-    # Landlock says of a link into another folder that it is another device.
-    # Of a file of somebody else's the kernel says at once that it is not permitted (fs.protected_hardlinks).
+    # For a link into another folder, Landlock's error is that of another device (EXDEV).
+    # For another user's file, the kernel refuses the link itself (fs.protected_hardlinks).
     assert in_sandbox(tmp_path, deed) in (("OSError", "PermissionError") if "os.link" in deed else ("PermissionError",))
 
 
 @linux
 def test_it_cannot_outlive_its_parent(tmp_path: Path):
-    """What ends it with its parent (PR_SET_PDEATHSIG) is not to be taken back."""
+    """It cannot reset PR_SET_PDEATHSIG, which ends it with its parent."""
     assert in_sandbox(tmp_path, "['taken back'][__import__('ctypes').CDLL(None).prctl(1, 0, 0, 0, 0) + 1]") == "allowed"
 
 
@@ -190,7 +190,7 @@ def test_the_style_is_a_copy_and_its_folder_stays_closed(
 @linux
 def test_where_the_kernel_cannot_confine_it_nothing_is_converted(packed_style: Path, tmp_path: Path):
     program = (
-        # Whatever the kernel said that it has: what counts is whether it held.
+        # What counts is the actual result, whatever the kernel reported.
         "import sys; from animevid.server import sandbox; sandbox.confine = lambda **_: False;"
         "sandbox.main(sys.argv[1:])"
     )
@@ -205,7 +205,7 @@ def test_where_the_kernel_cannot_confine_it_nothing_is_converted(packed_style: P
     assert "not a video" in said[1]
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what a process holds open is told by /proc")
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads open files from /proc")
 @pytest.mark.parametrize("removes", [False, True])
 def test_all_files_together_have_a_quota(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removes: bool):
     monkeypatch.setattr(converter, "_SLACK_BYTES", 0)

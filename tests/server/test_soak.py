@@ -1,4 +1,4 @@
-"""The soak in twenty seconds: each part breaks off once and comes back, and nothing is found wrong."""
+"""The soak test in twenty seconds: each part disconnects once and returns, without findings."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ pytest.importorskip("pygame", reason="pygame-ce is not installed: pip install 'a
 
 @pytest.fixture(scope="module")
 def soaking() -> Any:
-    """``benchmarks/soak.py``, which lies beside the tests and not on their path."""
+    """``benchmarks/soak.py``, which is not on the tests' path."""
     path = Path(__file__).resolve().parents[2] / "benchmarks" / "soak.py"
     spec = importlib.util.spec_from_file_location("soak", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["soak"] = module  # dataclasses look there
+    sys.modules["soak"] = module  # dataclasses need it
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent as POSIX's signal")
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_webcam_stream_and_server_last_through_a_break_of_each(soaking: Any, packed_style: Path, tmp_path: Path):
     reports = soaking.soak(16.0, tmp_path, style=str(packed_style))
     assert [fault for report in reports for fault in report.faults] == []
@@ -42,7 +42,7 @@ def test_memory_that_grows_is_found_out_and_a_start_is_no_growth(soaking: Any):
     assert soaking.growth(leaking)[0] is False
     assert soaking.growth(starting)[0] is True
     seconds = 16 * soaking.NOTES_A_SECOND
-    # What a busy machine made: the first viewer's file came as late as in the third quarter.
+    # Seen on a busy machine: the first viewer's file was finished only in the third quarter.
     late = [154.0] * (seconds // 2) + [178.0] * (seconds // 2)
     assert soaking.growth(late) == (True, "memory 154 MiB early, 178 MiB late (+15.6%), at most 178")
     assert soaking.growth([154.0] * (seconds // 2) + [254.0] * (seconds // 2))[0] is False
@@ -58,9 +58,9 @@ def test_sound_that_drifts_is_found_out(soaking: Any):
 
 
 def test_minutes_that_are_missed_at_a_break_are_no_drift(soaking: Any):
-    """What a machine that was too slow made: numbers went on by more than half a turn, and 467 ms were seen."""
+    """Seen on a slow machine: numbers jumped by more than half a turn, which looked like 467 ms."""
     fps, turn = soaking.FPS, soaking.TURN
-    missed = 70 * fps  # the frames of 70 s that never came; sound and frames go on together
+    missed = 70 * fps  # 70 s of missing frames; sound and frames continue in sync
     frames = [(index / fps, (100 + index + (missed if index >= 10 * fps else 0)) % turn) for index in range(20 * fps)]
     together = [second + 20 / fps for second in range(1, 18)]
     drifts = soaking.drift(frames, together)
@@ -73,4 +73,4 @@ def test_a_drift_that_lasts_is_told_from_a_frame_that_was_late_once(soaking: Any
     late_once[17] = 0.2
     assert soaking.lasting_drift(late_once) == 0
     assert soaking.lasting_drift([0.0] * 15 + [0.06] * 15) == pytest.approx(0.06)
-    assert soaking.lasting_drift([0.0, 0.06]) == 0  # too short to say
+    assert soaking.lasting_drift([0.0, 0.06]) == 0  # too short to decide

@@ -1,4 +1,4 @@
-"""``animevid`` from and to the network, through the command line, with nothing but local sockets."""
+"""``animevid`` from and to the network, on the command line, with local sockets only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def video(make_clip: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def matroska(make_clip: Callable[..., Path]) -> Path:
-    """A video whose header says all there is, so that a reader need not wait for more."""
+    """A video with a complete header, so that a reader need not wait for more."""
     return make_clip("stream.mkv", frames=40, audio_codec="aac", container_options={"live": "1"})
 
 
@@ -38,7 +38,7 @@ def count_frames(path: Path) -> int:
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder and the address under which a web server shows it."""
+    """A folder and its address on a web server."""
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
@@ -123,7 +123,7 @@ def test_pipes_on_both_ends(matroska: Path, packed_style: Path):
         assert sum(1 for _ in container.decode(video=0)) == 40
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 def test_ctrl_c_ends_a_live_stream_with_a_playable_file(matroska: Path, packed_style: Path, tmp_path: Path):
     out = tmp_path / "out.mp4"
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -133,7 +133,7 @@ def test_ctrl_c_ends_a_live_stream_with_a_playable_file(matroska: Path, packed_s
         caller, _ = server.accept()
         with caller:
             data = matroska.read_bytes()
-            caller.sendall(data[: len(data) * 3 // 4])  # on the air still, and in the middle of it
+            caller.sendall(data[: len(data) * 3 // 4])  # still running, in the middle of the stream
             assert process.stderr is not None
             time.sleep(0.1)
             while not list(tmp_path.glob(".out.*")):

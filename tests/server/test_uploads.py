@@ -1,4 +1,4 @@
-"""Photos, previews and second thoughts: what becomes of a file that was sent to the page."""
+"""Photos, previews, and converting again: uploads to the page."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_photo_is_drawn_and_shown_before_and_after(
 ):
     async def talk(client: Any) -> None:
         job = await sent(client, cv2.imencode(suffix, photo)[1].tobytes(), name=f"me{suffix}", hold="1")
-        assert (job["state"], job["photo"], job["error"]) == ("done", True, None)  # a photo does not wait
+        assert (job["state"], job["photo"], job["error"]) == ("done", True, None)  # a photo is converted at once
         at = f"/api/jobs/{job['id']}"
         before, after = [await image(client, f"{at}/{name}.jpg") for name in ("before", "after")]
         assert before.shape == after.shape == (96, 128, 3)
@@ -53,7 +53,7 @@ def test_a_photo_is_drawn_and_shown_before_and_after(
         result = await client.get(f"{at}/result")
         assert (result.headers["Content-Type"], suffix in result.headers["Content-Disposition"]) == (saved_as, True)
         drawn = cv2.imdecode(np.frombuffer(await result.read(), np.uint8), cv2.IMREAD_UNCHANGED)
-        assert drawn.shape == (96, 128, 4 if suffix == ".png" else 3)  # what was transparent still is
+        assert drawn.shape == (96, 128, 4 if suffix == ".png" else 3)  # transparent pixels stay transparent
 
     served(talk)
 

@@ -1,4 +1,4 @@
-"""What lies between aiortc and the engine: frames from packets, without a frame's time of waiting."""
+"""Between aiortc and the engine: frames from packets, without waiting for the next frame."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Packets = list[RtpPacket]
 
 
 def packets_of(sizes: list[int], *, first: int = 65_530) -> Packets:
-    """Frames of that many packets each, 1/30 s apart, with consecutive numbers (which start again at 65536)."""
+    """Frames of the given numbers of packets, 1/30 s apart, with consecutive sequence numbers (modulo 65536)."""
     packets = []
     for index, size in enumerate(sizes):
         for part in range(size):
@@ -51,13 +51,14 @@ def frames_from(buffer: JitterBuffer, packets: Packets) -> list[bytes]:
 def test_a_frame_is_given_away_with_its_last_packet():
     first, second = PromptJitterBuffer(512, is_video=True), packets_of([3])
     assert [first.add(packet)[1] is not None for packet in second] == [False, False, True]
-    assert frames_from(JitterBuffer(512, is_video=True), packets_of([3])) == []  # what aiortc does: it waits
+    assert frames_from(JitterBuffer(512, is_video=True), packets_of([3])) == []  # aiortc waits for the next frame
 
 
 @settings(max_examples=60, deadline=None)
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12))
 def test_the_frames_are_the_ones_that_aiortc_makes(sizes: list[int]):
-    wanted = frames_from(JitterBuffer(512, is_video=True), packets_of([*sizes, 1]))  # it needs one more to end the last
+    # aiortc's buffer needs another packet to complete the last frame.
+    wanted = frames_from(JitterBuffer(512, is_video=True), packets_of([*sizes, 1]))
     assert frames_from(PromptJitterBuffer(512, is_video=True), packets_of(sizes)) == wanted
 
 
@@ -66,7 +67,7 @@ def test_the_frames_are_the_ones_that_aiortc_makes(sizes: list[int]):
 def test_packets_that_arrive_late_are_put_in_order(sizes: list[int], order: object):
     packets = packets_of(sizes)
     head, rest = packets[0], packets[1:]
-    # Neighbours change places: what a network with two ways does.
+    # Swap neighbours, like a network with two routes.
     for index in range(0, len(rest) - 1, 2):
         if order.random() < 0.5:  # type: ignore[attr-defined]
             rest[index], rest[index + 1] = rest[index + 1], rest[index]
@@ -81,7 +82,7 @@ def test_packets_that_arrive_late_are_put_in_order(sizes: list[int], order: obje
 def test_packets_that_only_pad_are_no_frame():
     packets = packets_of([2, 1, 2])
     padding = packets[2]
-    padding._data, padding.timestamp, padding.marker = b"", packets[1].timestamp, 0  # as Chromium probes
+    padding._data, padding.timestamp, padding.marker = b"", packets[1].timestamp, 0  # as in Chromium's bandwidth probes
     assert frames_from(PromptJitterBuffer(512, is_video=True), packets) == [b"0.0 0.1 ", b"2.0 2.1 "]
 
 

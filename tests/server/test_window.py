@@ -50,7 +50,7 @@ def test_the_number_drawn_into_the_camera_is_read_from_the_window_soon_after(pac
     def seen(result: StylizedFrame, window: Window | None) -> None:
         assert window is not None
         if len(lags) == 0:
-            press("i")  # figures would cover the number
+            press("i")  # the figures would cover the number
         number = read_counter(window.pixels()[..., 1])
         lags.append(-1 if number is None else result.frame.index - number)
         if len(lags) >= 12:
@@ -175,7 +175,7 @@ def test_sound_that_comes_in_bursts_is_written_all_the_same(tmp_path: Path):
         for index in range(400):
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
             frame.sample_rate = 44100
-            # As a busy machine hands it over: late by up to 50 ms, then two at once.
+            # As from a busy machine: late by up to 50 ms, then two at once.
             arrived = max(arrived, 100.1 + index * 1024 / 44100 + random.uniform(0, 0.05))
             recorder.offer_sound(frame, arrived)
         recorder.write(Frame.captured(planes, 0, 110))
@@ -219,7 +219,7 @@ def test_without_a_display_it_says_so_instead_of_running_unseen(
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER", "SDL_VIDEO_DRIVER"):
         monkeypatch.delenv(name, raising=False)
     pygame = pytest.importorskip("pygame")
-    if found:  # then SDL is asked, which draws into memory where it finds no screen
+    if found:  # then SDL decides, which draws into memory if it finds no screen
         monkeypatch.setattr(window, "_has_screen", lambda: True)
         pygame.display.quit()
         monkeypatch.setattr(pygame.display, "get_driver", lambda: "offscreen")
@@ -252,7 +252,7 @@ def test_the_command_lists_devices_and_refuses_to_show_nothing(capsys: pytest.Ca
 
 @pytest.fixture
 def screen() -> Iterator[dict[str, str]]:
-    """The environment of a program on an X server of its own."""
+    """Environment variables for a program on a private X server."""
     if shutil.which("Xvfb") is None:
         pytest.skip("Xvfb is not installed: apt-get install xvfb")
     read, write = os.pipe()

@@ -1,4 +1,4 @@
-"""A home of its own for every test: no style or download of the developer's is seen or touched."""
+"""Each test has its own home folder, so that the developer's styles and downloads are not used."""
 
 from __future__ import annotations
 

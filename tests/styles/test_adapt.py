@@ -1,4 +1,4 @@
-"""Styles of others run as they are: float16, uint8, an image of twice the size, weights in a file beside the style."""
+"""Foreign styles run unchanged: float16, uint8, output of twice the size, external weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from small_networks import Builder, rgb_network
 
 
 def soft(height: int = 48, width: int = 64) -> np.ndarray:
-    """RGB ``(H, W, 3)``: slow gradients, so that 4:2:0 loses nothing of it."""
+    """RGB ``(H, W, 3)``: smooth gradients, which 4:2:0 does not change."""
     y, x = np.meshgrid(np.linspace(0, 255, height), np.linspace(0, 255, width), indexing="ij")
     return np.stack([y, x, 255 - (x + y) / 2], axis=2).astype(np.uint8)
 
@@ -45,7 +45,7 @@ def test_a_uint8_network_is_given_levels_and_gives_levels(shared: Path) -> None:
     (own,) = onnxruntime.InferenceSession(str(path)).run(None, {"image": image[np.newaxis]})
     difference = drawn(path, image) - own[0]
     assert np.abs(difference).max() < 8
-    assert abs(difference.mean()) < 0.4  # rounded, not cut
+    assert abs(difference.mean()) < 0.4  # rounded, not truncated
 
 
 @pytest.mark.shared
@@ -93,7 +93,7 @@ def test_weights_anywhere_else_are_refused(tmp_path: Path, monkeypatch: pytest.M
     refused()
     weights.unlink()
     refused("cannot be read")
-    os.mkfifo(weights)  # nobody waits for it
+    os.mkfifo(weights)  # it is not waited for
     refused()
     weights.unlink()
     (tmp_path / "secret").write_bytes(held)

@@ -1,4 +1,4 @@
-"""The card in a model's metadata: written, read, and refused where it is not one."""
+"""The card in a model's metadata: written, read, and refused if it is invalid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Styles from a URL, served by a real HTTP server that can break off, ignore ranges, or lie."""
+"""Styles from a URL, from a real HTTP server that can break off, ignore ranges, or send wrong data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``content``; ``break_after`` bytes of each answer it hangs up, ``breaks`` times."""
+    """Serves ``content``; disconnects after ``break_after`` bytes of a response, ``breaks`` times."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -1,4 +1,4 @@
-"""A style is hostile until shown otherwise: files beside it, cards out of bounds, values that are no numbers."""
+"""Hostile styles: external files, cards out of bounds, values that are not numbers."""
 
 from __future__ import annotations
 

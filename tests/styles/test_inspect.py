@@ -1,4 +1,4 @@
-"""ONNX files without a card: what they expect is found out, and what is no stylizer is refused."""
+"""ONNX files without a card: their input is inferred, and networks that are not stylizers are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from small_networks import Builder, cartoongan, packed_network, rgb_network
 
 
 def _near_copy(*, low: float, high: float, strength: float = 0.05) -> bytes:
-    """Keeps the image, as stylizers do, only if black is ``low`` and white ``high``: it clips there, and bends."""
+    """Keeps the image, like a stylizer, only if black is ``low`` and white ``high``: it clips there, nonlinearly."""
     net = Builder()
     constant = lambda value: net.constant(np.float32(value))  # noqa: E731
     span = high - low
@@ -24,7 +24,7 @@ def _near_copy(*, low: float, high: float, strength: float = 0.05) -> bytes:
 
 
 def _animegan_v2(*, last: str = "Tanh", size: tuple[object, object] = ("H", "W")) -> bytes:
-    """AnimeGANv2's skeleton as TensorFlow exports it: ``1, H, W, 3``, mirrored borders, four times smaller inside."""
+    """A small AnimeGANv2 as TensorFlow exports it: ``1, H, W, 3``, reflection padding, a quarter of the size inside."""
     net = Builder(3)
     x = net.op("Transpose", "input", perm=[0, 3, 1, 2])
     x = net.op("Pad", x, net.constant(np.int64([0, 0, 3, 3, 0, 0, 3, 3])), mode="reflect")

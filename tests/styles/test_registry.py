@@ -1,4 +1,4 @@
-"""Styles by name, by file, and what is said where there is none."""
+"""Styles by name and by file, and the message if there is none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CARD = StyleCard(name="ink", size_multiple=2, licence="CC-BY-4.0")
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package folder of shipped styles: the default one, ink in two qualities and one quantized file."""
+    """A package folder with shipped styles: the default, ink in two qualities, and a quantized file."""
     folder = tmp_path / "package"
     folder.mkdir()
     for stem, card in (
@@ -152,7 +152,7 @@ def test_a_style_cannot_be_changed(shipped):
     assert isinstance(style, Style)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the XDG convention is that of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="the XDG convention applies to Linux")
 def test_the_users_folder_follows_xdg(monkeypatch, tmp_path):
     import importlib
 

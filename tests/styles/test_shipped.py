@@ -1,11 +1,11 @@
-"""Every style in the package, held to what a viewer would see: the look is there, and nothing else is.
+"""Every shipped style meets limits for what a viewer would see.
 
-``ANIMEVID_STYLE_FILES`` (paths, separated as in ``PATH``) holds further ONNX files to the same bounds, so that a style
-in training can be tried before it is shipped.
+``ANIMEVID_STYLE_FILES`` (paths, separated as in ``PATH``) adds ONNX files, so that a style in training can be tested
+before it ships.
 
-Most figures have two bounds: ``good``, what a viewer does not notice, and ``limit``, what the worst shipped style does
-today. Between them a test is reported as an expected failure that names the figure: a fault that is known, listed in
-docs/styles.md, and must not grow.
+Most figures have two bounds: ``good``, which a viewer does not notice, and ``limit``, the worst of today's shipped
+styles. Between them, a test is an expected failure that names the figure: a known fault, listed in docs/styles.md,
+which must not grow.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from onnx import numpy_helper
 Image = np.ndarray
 
 _FOLDER = Path(animevid.styles.__file__).parent
-# The default style stands here by name: were its file missing, its tests would fail instead of not being there.
+# The default style is listed by name: if its file is missing, its tests fail instead of vanishing.
 _NAMES = sorted({DEFAULT_STYLE, *(path.stem for path in _FOLDER.glob("*.onnx"))})
 _FILES = [path for path in os.environ.get("ANIMEVID_STYLE_FILES", "").split(os.pathsep) if path]
 
@@ -48,7 +48,7 @@ FACE, STREET, MOUNTAINS, SKY, TREES = (
 )
 PHOTOS = (FACE, STREET, MOUNTAINS, SKY, TREES)
 
-#: Wider than any border effect that a viewer would call one; pixels inside it are "the inside".
+#: Wider than any visible border effect; the pixels within are "the inside".
 _BORDER_PX = 32
 
 
@@ -66,7 +66,7 @@ def stylize(style: Style) -> Iterator[Callable[[Image], Image]]:
 
 @pytest.fixture(scope="module")
 def photos(shared: Path) -> dict[str, Image]:
-    """640x360, uint8 RGB: what a viewer's window shows."""
+    """640x360, uint8 RGB: a typical window."""
     return {name: fitted(read(shared / "photos" / name), 640, 360) for name in PHOTOS}
 
 
@@ -80,7 +80,7 @@ def read(path: Path) -> Image:
 
 
 def fitted(photo: Image, width: int, height: int) -> Image:
-    """The photo's middle at that size."""
+    """The centre of the photo at that size."""
     scale = max(width / photo.shape[1], height / photo.shape[0])
     size = (max(width, round(photo.shape[1] * scale)), max(height, round(photo.shape[0] * scale)))
     whole = cv2.resize(photo, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
@@ -98,7 +98,7 @@ def distance(first: Image, second: Image) -> float:
 
 
 def held(value: float, *, good: float, limit: float, what: str) -> None:
-    """At most ``good``; a known fault up to ``limit``; a failure beyond."""
+    """Passes up to ``good``, reports a known fault up to ``limit``, and fails beyond."""
     assert value <= limit, f"{what}: {value:.2f}, worse than any shipped style was ({limit})"
     if value > good:
         pytest.xfail(f"known fault: {what} is {value:.2f}, good is {good}")
@@ -126,21 +126,21 @@ def test_three_styles_are_shipped() -> None:
 def test_the_card_names_licence_data_and_recipe(style: Style) -> None:
     card = style.card
     assert card.card_version == CARD_VERSION
-    assert re.match(r"(CC|Apache|MIT|BSD)", card.licence), "the weights need a stated, free licence"
+    assert re.match(r"(CC|Apache|MIT|BSD)", card.licence), "the card must name a free licence of the weights"
     for field in ("title", "description", "trained_on", "recipe"):
         assert getattr(card, field).strip(), f"the card has no {field}"
     assert card.name == style.path.stem.removesuffix("-int8").removesuffix("-high")
-    assert card.net_pixels > 0, "the card must say at how many pixels the style looks as drawn"
+    assert card.net_pixels > 0, "the card must give the number of pixels for which the style was made"
 
 
 def test_the_checksum_on_the_card_is_that_of_the_weights_in_the_file(style: Style) -> None:
     assert re.fullmatch("[0-9a-f]{64}", style.card.weights_sha256)
-    if style.card.precision == "fp32":  # other precisions keep the checksum of the weights that they were made from
+    if style.card.precision == "fp32":  # other precisions keep the checksum of the original weights
         assert weights_sha256(style.model) == style.card.weights_sha256
 
 
 def weights_sha256(model: bytes) -> str:
-    """As the trainer computes it: over names and float32 values, in name order. Constants of the export have no dot."""
+    """As in the trainer: over names and float32 values, in name order. Names of export constants have no dot."""
     digest = hashlib.sha256()
     weights = (item for item in onnx.load_from_string(model).graph.initializer if "." in item.name)
     for item in sorted(weights, key=lambda item: item.name):
@@ -159,7 +159,7 @@ def test_the_file_is_at_most_two_megabytes(style: Style) -> None:
 @pytest.mark.parametrize("code", [0, 255], ids=["black", "white"])
 def test_black_stays_black_and_white_stays_white(stylize: Callable[[Image], Image], code: int) -> None:
     drawn = stylize(even(code)).astype(int)
-    # Three codes beside black are not seen on a screen; at the border, where a network sees its padding, eight.
+    # Three codes from black are invisible on a screen; at the border, which padding affects, eight are allowed.
     assert np.abs(drawn - code).max() <= 32
     off = max(np.abs(inside(drawn) - code).max(), np.abs(drawn - code).max() - 5)
     held(off, good=3, limit=20, what="distance from the code")
@@ -178,7 +178,7 @@ def test_an_even_colour_stays_even(stylize: Callable[[Image], Image], colour: tu
 def test_sensor_noise_on_a_dark_frame_does_not_become_blotches(stylize: Callable[[Image], Image]) -> None:
     noisy = np.clip(np.random.default_rng(0).normal(20, 3, (360, 640, 3)), 0, 255).round().astype(np.uint8)
     before, after = (inside(cv2.GaussianBlur(p, (0, 0), 4)).astype(np.float32).std() for p in (noisy, stylize(noisy)))
-    # Blotches are what is left of noise over several pixels; a contrast curve may raise them a little.
+    # Blotches are the low-frequency part of noise; a contrast curve may amplify them a little.
     held(after - 2.0 * before, good=0.5, limit=3.0, what="blotches on a dark frame")
 
 
@@ -188,16 +188,19 @@ def test_a_gray_ramp_stays_monotone_and_free_of_bands(
 ) -> None:
     drawn = ramp_of(stylize, axis)
     falls = np.maximum.accumulate(drawn) - drawn
-    assert falls.max() <= 2.0, "a ramp that falls is a contour line in the sky"
+    assert falls.max() <= 2.0, "a ramp that falls shows as a contour in the sky"
     rises = drawn[8:] - drawn[:-8]
     source_rise = 8 * 255 / 1023
     assert rises.max() <= largest_slope(style) * source_rise
-    assert longest_plateau_px(drawn) <= 32, "8 codes of the source drawn as one are a band"
+    assert longest_plateau_px(drawn) <= 32, "8 codes of the source that become one are a band"
 
 
 def largest_slope(style: Style) -> float:
-    """Of a ramp, in slopes of the source. A contrast curve makes the middle twice as steep; three times is a band.
-    `cel` draws lightness in three soft steps: that is its look, and it is steep between them."""
+    """The largest slope of a ramp, relative to the source.
+
+    A contrast curve doubles the slope in the middle; three times is a band. `cel` draws lightness in three soft steps,
+    which are steep by design.
+    """
     return 6.0 if style.card.name == "cel" else 3.0
 
 
@@ -213,7 +216,7 @@ def ramp_of(stylize: Callable[[Image], Image], axis: int) -> np.ndarray:
 
 
 def longest_plateau_px(ramp: np.ndarray) -> int:
-    """The longest run, away from black and white where curves are flat, over which the ramp gains less than 1 code."""
+    """The longest run over which the ramp gains less than 1 code, except near black and white (curves are flat)."""
     longest, start = 0, 0
     for place in range(len(ramp)):
         while ramp[place] - ramp[start] >= 1.0:
@@ -233,7 +236,7 @@ def test_the_rim_of_an_even_frame_looks_like_its_inside(
     drawn = stylize(even(colour)).astype(np.float32)
     off = np.abs(drawn - np.median(inside(drawn).reshape(-1, 3), axis=0)).max(axis=2)
     border = np.concatenate([off[:4].ravel(), off[-4:].ravel(), off[:, :4].ravel(), off[:, -4:].ravel()])
-    # A frame around the image is seen from about five codes on.
+    # A frame around the image is visible from about five codes on.
     held(border.mean(), good=5.0, limit=16.0, what="border of an even frame")
 
 
@@ -247,10 +250,10 @@ def test_the_rim_of_a_photo_is_drawn_like_the_same_place_inside_a_larger_photo(
     part = stylize(np.ascontiguousarray(photo[64:-64, 64:-64])).astype(np.float32)
     off = np.abs(whole - part).mean(axis=2)
     border = np.concatenate([off[:8].ravel(), off[-8:].ravel(), off[8:-8, :8].ravel(), off[8:-8, -8:].ravel()])
-    # Integers round the other way here and there, and the soft steps of `cel` enlarge that.
+    # Integers sometimes round differently, and the soft steps of `cel` amplify that.
     most = 0.99 if style.card.precision == "int8" else 1.0
-    assert np.quantile(off[72:-72, 72:-72], most) <= 2.0, "far from the border nothing may change"
-    # Some difference is honest (what lies beyond the edge is not known); a visible frame is not.
+    assert np.quantile(off[72:-72, 72:-72], most) <= 2.0, "nothing may change far from the border"
+    # Some difference is inevitable (the outside is unknown); a visible frame is not.
     held(border.mean(), good=8.0, limit=12.0, what="border of a photo")
 
 
@@ -261,7 +264,7 @@ def test_no_grid_stands_out_of_the_spectrum(
 ) -> None:
     figures = pytest.importorskip("animevid_trainer.evaluate.images")
     before, after = figures.grid_strength(photos[name]), figures.grid_strength(drawn_photos[name])
-    # A faint 3-code grid is about 10 dB (tests/trainer/test_evaluate.py sees it); lines of the scene move by 3.
+    # A faint 3-code grid is about 10 dB (tests/trainer/test_evaluate.py sees it); lines of the scene move it by 3.
     held(after - before, good=4.0, limit=8.0, what="grid beyond the photo's, dB")
 
 
@@ -277,7 +280,7 @@ def test_images_of_any_size_keep_it_and_are_drawn(
     drawn = stylize(photo)
     assert drawn.shape == photo.shape
     assert distance(drawn, photo) > 4.0
-    # An image gone wrong (a wrong stride, an unwritten part) is far from its photo somewhere.
+    # A broken image (a wrong stride, an unwritten part) is far from its photo somewhere.
     small = [cv2.resize(p, (8, 8), interpolation=cv2.INTER_AREA) for p in (photo, drawn)]
     assert np.abs(small[0].astype(int) - small[1]).max() <= 120
 
@@ -317,7 +320,7 @@ def test_tiles_equal_the_whole(style: Style, photos: dict[str, Image]) -> None:
             margin=-(-card.receptive_field_px // card.layout.cell_px),
             step=card.size_multiple // card.layout.cell_px,
         )
-    # Rounding of sums in another order; a code is 0.008. Integers may round the other way here and there.
+    # Rounding of sums in another order; a code is 0.008. Integers may sometimes round differently.
     np.testing.assert_allclose(tiled, whole, atol=1e-4 if card.precision == "fp32" else 0.05)
 
 
@@ -326,7 +329,7 @@ def test_tiles_equal_the_whole(style: Style, photos: dict[str, Image]) -> None:
 
 @pytest.mark.shared
 def test_the_style_is_plainly_visible(drawn_photos: dict[str, Image], photos: dict[str, Image]) -> None:
-    # An edge-preserving filter changes these photos by 4 to 6 codes, which nobody calls a drawing.
+    # An edge-preserving filter changes these photos by 4 to 6 codes, which does not look drawn.
     assert np.mean([distance(photo, drawn_photos[name]) for name, photo in photos.items()]) >= 12.0
 
 
@@ -340,7 +343,7 @@ def test_the_style_is_plainly_visible_in_a_720p_window(stylize: Callable[[Image]
 def test_areas_are_flatter_than_in_the_photo(drawn_photos: dict[str, Image], photos: dict[str, Image]) -> None:
     figures = pytest.importorskip("animevid_trainer.evaluate.images")
     texture = np.mean([figures.flatness(photo, drawn_photos[name]) for name, photo in photos.items()])
-    # Paint is flatter than life. Above 1 ink was scattered into it.
+    # Drawings are flatter than photos. Above 1, lines were scattered over the areas.
     held(texture, good=1.0, limit=1.6, what="texture in flat regions over the photo's")
 
 
@@ -349,7 +352,7 @@ def test_areas_are_flatter_than_in_the_photo(drawn_photos: dict[str, Image], pho
 def test_the_scene_is_kept(drawn_photos: dict[str, Image], photos: dict[str, Image], name: str) -> None:
     both = (photos[name], drawn_photos[name])
     lightness = [cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (0, 0), 3) for image in both]
-    # What was light is light, what was dark is dark: a filter keeps 0.99, a broken or inverted image far less.
+    # Light stays light and dark stays dark: a filter keeps 0.99, a broken or inverted image far less.
     correlation = np.corrcoef(lightness[0].ravel(), lightness[1].ravel())[0, 1]
     held(1 - correlation, good=0.1, limit=0.2, what="lightness unlike the photo's")
 
@@ -358,7 +361,7 @@ def test_the_scene_is_kept(drawn_photos: dict[str, Image], photos: dict[str, Ima
 
 
 def flicker(clip: list[Image], drawn: list[Image]) -> float:
-    """How much more drawings differ than their photos where the scene stands still."""
+    """By how much drawings differ more than their photos where the scene is still."""
     changes = np.zeros(2)
     for (before, after), pair in zip(pairwise(clip), pairwise(drawn), strict=True):
         soft = [cv2.GaussianBlur(frame, (0, 0), 2.0).astype(np.float32) for frame in (before, after)]
@@ -370,7 +373,7 @@ def flicker(clip: list[Image], drawn: list[Image]) -> float:
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["signer_ccby.mkv", "person_ccby.mp4"])
 def test_a_clip_does_not_flicker(stylize: Stylizer, clips: Path, name: str) -> None:
-    """A signer, who moves, and a person who hardly does: contours and patches stand as still as the scene."""
+    """A signer, who moves, and a person who hardly does: contours and areas are as still as the scene."""
     with open_source(clips / name) as source:
         clip = [planes_to_rgb(frame.planes) for frame in islice(source, 5, 25)]
     assert flicker(clip, list(map(TemporalFilter(stylize), clip))) <= 1.0

@@ -1,4 +1,4 @@
-"""A style of somebody else's meets a child with limits first: what it does to a runtime, it does there."""
+"""A foreign style is first opened in a child process with limits, which contains its effects on a runtime."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_loop(*, only_if_wider_than: int = 0) -> bytes:
-    """A copy of the image that never ends; above a width, where one is given."""
+    """Copies the image in an endless loop; with a limit, only for wider images."""
     info = helper.make_tensor_value_info
     keep = helper.make_node("Identity", ["going"], ["go_on"])
     body = helper.make_graph(
@@ -57,7 +57,7 @@ def a_loop(*, only_if_wider_than: int = 0) -> bytes:
 
 
 def far_too_large() -> bytes:
-    """A network that wants 3.6 GB for whatever image."""
+    """A network that needs 3.6 GB for any image."""
     info = helper.make_tensor_value_info
     nodes = [
         helper.make_node("Tile", ["input", "repeats"], ["huge"]),
@@ -131,14 +131,14 @@ def test_a_run_that_is_interrupted_ends_at_once_and_the_next_one_works(
         assert stylizer(np.full((64, 64, 3), 9, np.uint8)).mean() == pytest.approx(9, abs=2)
 
 
-#: The last resort comes too late; and at once, for a runtime that cannot be interrupted.
-_HEARS = "convert._PATIENCE_SECONDS = 100.0"
-_TELLS = """
+#: The forced exit after Ctrl-C: far too late to matter; and soon, with a runtime that cannot be interrupted.
+_INTERRUPTIBLE = "convert._PATIENCE_SECONDS = 100.0"
+_REPORTS_TRIAL = """
 from animevid.styles import trial
 run = trial._run
 trial._run = lambda *given: (print("tried", flush=True), run(*given))[1]
 """
-_IS_DEAF = """
+_NOT_INTERRUPTIBLE = """
 convert._PATIENCE_SECONDS = 1.0
 from animevid.backends.onnxruntime import OnnxRuntimeBackend
 OnnxRuntimeBackend.interrupt = lambda self: None
@@ -146,13 +146,13 @@ OnnxRuntimeBackend.interrupt = lambda self: None
 
 
 @posix
-@pytest.mark.parametrize("where", ["trial", "video", "video that does not hear"])
+@pytest.mark.parametrize("where", ["trial", "video", "video, not interruptible"])
 def test_ctrl_c_is_heard(tmp_path: Path, make_clip, where: str) -> None:
     style = tmp_path / "loop.onnx"
     style.write_bytes(a_loop(only_if_wider_than=0 if where == "trial" else 70))
     clip = make_clip("ctrl_c.mp4", frames=6, width=96, height=64)
-    runtime = _IS_DEAF if "not" in where else _HEARS
-    runtime += _TELLS if where == "trial" else ""
+    runtime = _NOT_INTERRUPTIBLE if "not" in where else _INTERRUPTIBLE
+    runtime += _REPORTS_TRIAL if where == "trial" else ""
     code = f"import sys\nfrom animevid.cli import convert, main\n{runtime}\nsys.exit(main(sys.argv[1:]))"
     arguments = [str(clip), str(tmp_path / "out.mp4"), "--style", str(style), "--json"]
     command = [sys.executable, "-c", code, *arguments]
@@ -165,8 +165,8 @@ def test_ctrl_c_is_heard(tmp_path: Path, make_clip, where: str) -> None:
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        assert process.stdout.readline()  # it is being tried, or how far the video is
-        time.sleep(0.5)  # the child of a trial has begun by then
+        assert process.stdout.readline()  # the trial begins, or the conversion's progress
+        time.sleep(0.5)  # by then, the child of the trial has started
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=20)
     finally:
@@ -177,9 +177,9 @@ def test_ctrl_c_is_heard(tmp_path: Path, make_clip, where: str) -> None:
 
 
 def test_what_was_tried_once_is_not_tried_again(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "_remembered", {})  # of tests before, whose home was another
+    monkeypatch.setattr(trial, "_remembered", {})  # of earlier tests with another home folder
     (tmp_path / "own.onnx").write_bytes(rgb_network())
-    monkeypatch.setattr(trial, "_remembered", {})  # another test may have tried the same bytes
+    monkeypatch.setattr(trial, "_remembered", {})  # another test may have tried the same file
     first = load_style(tmp_path / "own.onnx").card
     monkeypatch.setattr(trial, "_remembered", {})
     monkeypatch.setattr(trial, "_run", lambda *_: pytest.fail("tried again"))
@@ -209,7 +209,7 @@ def test_a_runtime_that_does_not_load_in_the_child_is_not_the_styles_fault(
 ) -> None:
     (tmp_path / "own.onnx").write_bytes(rgb_network())
     (tmp_path / "broken").mkdir()
-    # Not an onnxruntime.py: where animevid is installed, its own folder comes first and has the real one.
+    # Not an onnxruntime.py: with an installed animevid, the folder of the real one comes first.
     (tmp_path / "broken" / "sitecustomize.py").write_text(
         "import sys\n"
         "class Broken:\n"

@@ -1,4 +1,4 @@
-"""Fixtures of this room."""
+"""Fixtures of these tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Networks this small lose more by handing work to a second thread than they win, above all on a busy machine."""
+    """Networks this small are slower with a second thread, above all on a busy machine."""
     import torch
 
     before = torch.get_num_threads()

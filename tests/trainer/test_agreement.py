@@ -1,4 +1,4 @@
-"""Processes that were not given the same refuse together, before the first step."""
+"""Processes with different settings all refuse before the first step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_images(folder: Path, *, count: int = 3) -> Path:
 
 
 def start(rank: int, port: int, photos: Path, art: Path, out: Path) -> subprocess.Popen[str]:
-    """As torchrun starts a process, with folders of its own."""
+    """Start a process as torchrun does, with its own folders."""
     place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_PORT": port}
     environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", **{name: str(value) for name, value in place.items()}}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
@@ -55,7 +55,7 @@ def test_two_processes_with_other_images_refuse_in_one_line_each(tmp_path):
 
 @pytest.fixture
 def others(monkeypatch):
-    """What the other process hands over when this one gathers."""
+    """The other process's contribution to this one's gather."""
     queue = []
     monkeypatch.setattr(agreement, "gather", lambda value, world: [value, queue.pop(0)])
     return queue
@@ -83,7 +83,7 @@ def test_what_fails_in_another_process_fails_here(others):
     others.append("its disk is gone")
     with pytest.raises(TrainingError, match="process 1 of 2: its disk is gone"), failing_together(World(0, 2)):
         pass
-    others.append("no photos")  # everywhere the same: nothing to add
+    others.append("no photos")  # the same everywhere: nothing to add
     with pytest.raises(TrainingError, match=r"^no photos$"), failing_together(World(0, 2)):
         raise TrainingError("no photos")
 

@@ -1,4 +1,4 @@
-"""Adaptive discriminator augmentation: nothing at p = 0, exact where it should be, and p follows overfitting."""
+"""Adaptive discriminator augmentation: no change at p = 0, exact transformations, and p follows overfitting."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_colour_changes_keep_greys_grey_except_for_their_brightness():
 def test_each_transformation_is_left_out_with_probability_one_minus_p():
     matrices = sample_colour(4000, 0.25, generator=seeded(6), kinds=COLOUR)
     untouched = (matrices == torch.eye(4, dtype=torch.float64)).flatten(1).all(1).double().mean()
-    # four transformations; a luma flip that is drawn flips only half the time
+    # four transformations; a chosen luma flip flips only half the time
     assert float(untouched) == pytest.approx(0.75**3 * (1 - 0.125), abs=0.03)
 
 

@@ -1,4 +1,4 @@
-"""Our networks compute what the authors' layers compute, written here a second time from their TensorFlow layers."""
+"""Our networks equal the authors', reimplemented here from their TensorFlow layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 
 class _Given:
-    """A network's parameters in the order in which they are used, in float64."""
+    """A network's parameters in order of use, in float64."""
 
     def __init__(self, network: nn.Module) -> None:
         self._values: Iterator[Tensor] = iter([p.detach().double() for p in network.parameters()])
@@ -27,7 +27,7 @@ class _Given:
 
 
 def _randomized(network: nn.Module) -> nn.Module:
-    """In float64; norms too get weights that no two channels share. Layer norm gets TensorFlow's epsilon, not 1e-5."""
+    """In float64; norms get a different weight for each channel, and layer norm TensorFlow's epsilon, not 1e-5."""
     random = torch.Generator().manual_seed(3)
     for parameter in network.parameters():
         if parameter.ndim == 1:
@@ -39,7 +39,7 @@ def _randomized(network: nn.Module) -> nn.Module:
 
 
 def _resize(x: Tensor, height: int, width: int) -> Tensor:
-    """TensorFlow 1's ``resize_images``: output pixel i lies at input position i * old / new, corners not aligned."""
+    """TensorFlow 1's ``resize_images``: output pixel i is at input position i * old / new, without aligned corners."""
 
     def along(x: Tensor, dim: int, size: int) -> Tensor:
         old = x.shape[dim]

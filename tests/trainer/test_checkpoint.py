@@ -1,4 +1,4 @@
-"""Checkpoints hold everything, appear whole or not at all, and belong to one run."""
+"""Checkpoints are complete, are written atomically, and belong to one run."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_an_optimizer_goes_on_exactly_after_a_round_trip(tmp_path: Path) -> None
 def test_a_full_disk_leaves_the_last_checkpoint_and_says_so_in_one_line(tmp_path: Path) -> None:
     kept = save_checkpoint(tmp_path, 10, {"weight": torch.zeros(8)})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # The nearest thing to a full disk that needs no rights: the system refuses to let a file grow.
+    # Like a full disk, but without special rights: the system limits the file's size.
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, before[1]))
     try:
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""The trainer's commands, as a person types them."""
+"""The trainer's commands, as typed by a user."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _flags(folders: Path, out: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def run(folders: Path) -> Path:
-    """A distilled run of four steps, without a perceptual network (its weights are no small download)."""
+    """A distillation of four steps, without a perceptual network, whose weights are a large download."""
     out = folders / "runs" / "tiny"
     command = ["train", "distill", "--teacher", "bilateral", "--steps", "4", "--set", "losses.perceptual=0", *_TINY]
     assert main([*command, *_flags(folders, out)]) == 0
@@ -203,7 +203,7 @@ def test_evaluation_writes_a_page_and_prints_a_table(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Figures that mean something want 224 px; the network is VGG as it is.
+    # Meaningful figures need 224 px; the network is a real VGG.
     monkeypatch.setattr(measure, "_FEATURE_PX", 64)
     weights = shared / "weights/vgg16_conv1_1-conv4_3_fp16.safetensors"
     page = tmp_path / "report.html"

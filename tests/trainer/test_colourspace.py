@@ -1,4 +1,4 @@
-"""The trainer's packed Y'CbCr is the engine's: what a student is trained on is what it is given to run."""
+"""The trainer's packed Y'CbCr is the engine's: a student is trained on what it gets at run time."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_each_luma_channel_is_one_pixel_of_its_cell() -> None:
 def test_packed_tensors_equal_the_engines_on_a_full_range_bt601_image(photo: np.ndarray) -> None:
     planes = rgb_to_planes(photo, colour=Colour(matrix=Matrix.BT601, range=ColourRange.FULL))
     packed = rgb_to_packed(_tensor(photo))[0].numpy()
-    # Planes are rounded to 8 bits, 2 / 255 a code; conversion and chroma each round once.
+    # Planes are rounded to 8 bits (2 / 255 per code), once in the conversion and once for chroma.
     np.testing.assert_allclose(pack_yuv420(planes), packed, atol=2.1 * 2 / 255, rtol=0)
     assert np.abs(pack_yuv420(planes) - packed).mean() < 0.75 * 2 / 255
 

@@ -1,4 +1,4 @@
-"""Images become batches: honestly read, repeatably drawn, edge-smoothed as the papers say."""
+"""Images become batches: read correctly, sampled reproducibly, edge-smoothed as in the papers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _save(path: Path, image: np.ndarray) -> Path:
 
 
 def _exif_rotated(jpeg: bytes, orientation: int) -> bytes:
-    """The JPEG with an EXIF block that holds nothing but an orientation."""
+    """The JPEG with an EXIF block that has only an orientation."""
     tiff = b"MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01" + bytes((0, orientation, 0, 0)) + bytes(4)
     body = b"Exif\x00\x00" + tiff
     return jpeg[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + jpeg[2:]
@@ -279,7 +279,7 @@ def test_a_batch_depends_on_its_step_alone() -> None:
 def test_a_target_is_cropped_exactly_as_its_photo() -> None:
     batch = tiny_source(tiny_plan("distill", 4)).batch(2)
     assert batch.target is not None
-    # The targets are the photos' negatives; resampling may move a code by one.
+    # The targets are the photos' negatives; resampling may change a value by one code.
     assert float((batch.photo + batch.target).abs().max()) <= 2.1 / 127.5
 
 

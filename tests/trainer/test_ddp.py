@@ -1,4 +1,4 @@
-"""Several processes learn what one learns from the same global batch."""
+"""Several processes learn the same as one process with the same global batch."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def _start(folder: Path, kind: str, *, processes: int, steps: int) -> subprocess
 
 
 def _terms(folder: Path, run: subprocess.Popen[str]) -> list[dict[str, float]]:
-    """What ``run`` has logged in ``folder``, once it is over."""
+    """The terms that ``run`` logged in ``folder``, after its end."""
     _, said = run.communicate(timeout=300)
-    assert run.returncode == 0, said  # whole: the cause stands before what the launcher says of it
+    assert run.returncode == 0, said  # all of it: the cause precedes the launcher's message
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [line["terms"] for line in lines]
 
@@ -44,7 +44,7 @@ def _terms(folder: Path, run: subprocess.Popen[str]) -> list[dict[str, float]]:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> _Runs:
     folder = tmp_path_factory.mktemp("processes")
-    # Side by side: most of the time they load torch.
+    # In parallel: most of the time they load torch.
     started = {
         name: _start(folder / name, "animegan-still", processes=processes, steps=6)
         for name, processes in (("one", 1), ("two", 2))

@@ -1,4 +1,4 @@
-"""Discriminators see patches, have a gradient, and hold to their Lipschitz bound where they promise one."""
+"""Discriminators see patches, have a gradient, and respect their Lipschitz bound, if any."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from animevid.errors import TrainingError
 from animevid_trainer.discriminators import make_discriminator
 from animevid_trainer.discriminators.vit import positions
 
-# those of images; the one of features has its tests in test_projected.py
+# those on images; test_projected.py tests the one on features
 COUNTS = {"patch": 1_128_800, "vit": 2_475_649, "cyclegan": 2_764_737}
 
 
@@ -36,7 +36,7 @@ def test_spectral_norm_holds_every_convolution_of_the_patch_discriminator_at_one
     torch.manual_seed(0)
     discriminator = make_discriminator("patch", width=16).train()
     with torch.no_grad():
-        for _ in range(30):  # one power iteration a pass
+        for _ in range(30):  # one power iteration per pass
             discriminator(torch.zeros(1, 3, 8, 8))
     for module in discriminator.modules():
         if isinstance(module, torch.nn.Conv2d):

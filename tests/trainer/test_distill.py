@@ -1,4 +1,4 @@
-"""Students: which pixels count more, what is damaged, and a run that goes on where it stopped."""
+"""Students: pixel weights, damaged inputs, and resumed runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_line_that_only_the_teacher_drew_counts_most() -> None:
     weight = line_weight(lined, plain)
     assert weight[..., 16].min() == pytest.approx(8.5)  # deeper than LINE_MAX
     assert weight[..., 4].max() == 1.0
-    assert line_weight(lined, lined).max() == 1.0, "a line of the photo's own is no news"
+    assert line_weight(lined, lined).max() == 1.0, "a line of the photo needs no weight"
 
 
 def test_steps_count_where_the_teacher_is_flat_and_nowhere_else() -> None:
@@ -48,7 +48,7 @@ def test_steps_count_where_the_teacher_is_flat_and_nowhere_else() -> None:
     flat = packed(0.0)
     assert pixel_terms(stripes, flat, flat)[2].item() > 0.05
     assert pixel_terms(stripes, stripes, flat)[2].item() == 0.0
-    assert pixel_terms(flat, stripes, flat)[2].item() == 0.0, "being flatter is no fault"
+    assert pixel_terms(flat, stripes, flat)[2].item() == 0.0, "a flatter result is no error"
 
 
 def test_damage_keeps_the_photo_recognizable_and_differs_each_time() -> None:
@@ -80,7 +80,7 @@ def test_too_few_photos_are_refused(tmp_path: Path, shared: Path) -> None:
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
-    """Two photos of noise, and images that are brighter."""
+    """Two photos of noise, and brighter versions as targets."""
     folder = tmp_path / "pairs"
     random = np.random.default_rng(2)
     for name in ("photos", "aozora"):
@@ -99,7 +99,7 @@ def test_a_student_learns_and_the_run_goes_on_where_it_stopped(pairs: Path, tmp_
     weights = load_file(out / "student.safetensors")
     student = LumaUNet()
     student.load_state_dict({name: value.float() for name, value in weights.items()})
-    assert student(packed(0.0))[:, :16].mean() > 0.005, "brighter, as its teacher"
+    assert student(packed(0.0))[:, :16].mean() > 0.005, "brighter, like its teacher"
     longer = DistillSettings("aozora", batch=1, crop_px=64, steps=42, weights=PIXELS)
     assert distill(pairs, out, longer, on_line=lines.append) == 42
     assert any("step 40" in line for line in lines)
@@ -146,7 +146,7 @@ def test_a_still_scene_drawn_twice_costs_what_moves() -> None:
     assert steady_term(still, still).item() == 0.0
     assert steady_term(packed(0.1), packed(0.2)).item() == pytest.approx(0.1, rel=1e-4)
     moving = still.clone()
-    moving[:, 0] += 0.2  # one pixel of each cell: its gradients count too
+    moving[:, 0] += 0.2  # one pixel of each cell: its gradients count, too
     assert steady_term(still, moving).item() > 0.2 / 16 * 1.5
 
 
@@ -184,7 +184,7 @@ def test_an_equalized_student_draws_the_same_and_feeds_lines_in_the_photos_range
 
 
 def _range_spread(layer: torch.nn.Module, student: LumaUNet, photo: torch.Tensor) -> float:
-    """The widest range of an input channel of ``layer`` over the median one."""
+    """The largest range of an input channel of ``layer``, relative to the median."""
     tops: list[torch.Tensor] = []
     handle = layer.register_forward_hook(
         lambda module, given, output: tops.append(given[0].detach().abs().amax((0, 2, 3)))
@@ -207,4 +207,4 @@ def test_a_widened_student_draws_the_same_and_its_copies_part() -> None:
     gradient = wide.head.weight.grad
     assert gradient is not None
     copied = len(gradient) - 64
-    assert (gradient[64:] - gradient[:copied]).abs().amax((1, 2, 3)).min() > 0, "copies must not stay copies"
+    assert (gradient[64:] - gradient[:copied]).abs().amax((1, 2, 3)).min() > 0, "copied weights must diverge"

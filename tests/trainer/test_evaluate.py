@@ -1,4 +1,4 @@
-"""Each figure answers what its name says, on images whose answer is known; the page holds all it shows."""
+"""Each figure is correct on images with a known answer; the page is self-contained."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_a_network_runs_at_any_size_and_gives_the_same_size() -> None:
     image = images(1, seed=1, side_px=64)[0][:45, :61]
     output = stylize_with(as_rgb(network).eval(), image, multiple=8)
     assert output.shape == image.shape
-    # An untrained nano is the identity but for 4:2:0 colour.
+    # An untrained nano is the identity except for 4:2:0 colour.
     assert np.abs(output.astype(int) - image.astype(int)).mean() < 6
 
 
@@ -204,7 +204,7 @@ def test_an_exported_style_counts_what_its_network_counts(tmp_path: Path) -> Non
 
     network = make_generator("nano", width=8, deep_width=8)
     for parameter in network.parameters():
-        nn.init.normal_(parameter)  # equal tensors, as zeros are, would be stored once
+        nn.init.normal_(parameter)  # equal tensors, such as zeros, would be stored once
     parameters, macs = count_onnx(to_onnx(network, card=make_card(network, name="tiny")))
     assert parameters == pytest.approx(sum(p.numel() for p in network.parameters()), abs=8)
     assert macs == count_macs(as_rgb(network), *COST_SIZE)
@@ -224,7 +224,7 @@ def test_the_engine_runs_a_style_file_as_a_candidate(packed_style: Path, photo: 
         assert candidate.stylize(odd).shape == odd.shape
 
 
-# -------------------------------------------------------------------------------------------------------- the whole
+# ------------------------------------------------------------------------------------------------------- the command
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +273,7 @@ def test_the_page_holds_every_image_and_fetches_nothing(evaluation: Evaluation, 
     write_report(tmp_path / "report.html", evaluation)
     page = (tmp_path / "report.html").read_text()
     sources = re.findall(r'(?:src|href)="([^"]*)"', page)
-    assert len(sources) == 2 * 2  # two photos, each with one output beside it
+    assert len(sources) == 2 * 2  # two photos, each with one output
     assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
     assert "http" not in page
     assert "&lt;b&gt;a note&lt;/b&gt;" in page

@@ -1,4 +1,4 @@
-"""The evaluator reads a packaged Keras network as Keras would run it; its probe says how well it tells images apart."""
+"""The evaluator runs a packaged Keras network like Keras; its probe measures how well it separates images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _node(kind: str, name: str, source: str | None, **config: object) -> dict[st
 
 
 def _package(folder: Path, *, classes: int = 5, kind: str = "GlobalAveragePooling2D") -> Path:
-    """Convolution, ReLU, mean, softmax: weights as codes 0..255 in two shards, written as a browser bundle."""
+    """Convolution, ReLU, mean, softmax: weights quantized to 0..255 in two shards, as a TensorFlow.js bundle."""
     random = np.random.default_rng(0)
     nodes = [
         _node("InputLayer", "input", None, batch_input_shape=[None, SIZE_PX, SIZE_PX, 3]),

@@ -1,4 +1,4 @@
-"""Exported styles draw what PyTorch draws, at any size, carry their card, and are refused otherwise."""
+"""Exported styles equal PyTorch's output at any size and have a card; others are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from torch import nn
 
 
 class Small(nn.Module):
-    """A generator in miniature with every kind of layer that the real ones have."""
+    """A tiny generator with every kind of layer of the real ones."""
 
     size_multiple = 4
 
@@ -100,7 +100,7 @@ def exported(small: Small, card: StyleCard) -> bytes:
 
 @dataclass(frozen=True)
 class InHalf:
-    """What came of an export in half precision, and the generator's state on either side of it."""
+    """The result of an export in half precision, and the generator's state before and after."""
 
     model: bytes
     before: tuple[object, ...]
@@ -121,7 +121,7 @@ def in_half(small: Small) -> InHalf:
 
 @pytest.fixture
 def exports_nothing_anew(exported: bytes, in_half: InHalf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For what is done with an export: it takes seconds, and those of ``small`` are there already."""
+    """Replaces the export, which takes seconds, by the existing one of ``small``."""
     made = {"fp32": exported, "fp16": in_half.model}
     monkeypatch.setattr(export, "to_onnx", lambda generator, *, card, precision: made[precision])
 

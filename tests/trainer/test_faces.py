@@ -1,4 +1,4 @@
-"""`animevid faces`, `train` from noise and `sample`, as a person meets them."""
+"""`animevid faces`, `train` from noise and `sample`, as used by a user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DETECTOR = "weights/face_detection_full_range_sparse.tflite"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    """A DCGAN that was trained for three steps on blobs."""
+    """A DCGAN, trained for three steps on blobs."""
     folder = tmp_path_factory.mktemp("noise")
     (folder / "faces").mkdir()
     for index, image in enumerate(images(6, 1, side_px=40)):
@@ -44,7 +44,7 @@ def test_training_takes_faces_alone_draws_a_grid_and_says_what_helps_few(run, tm
     assert "+ada" in said
     assert "portraits" not in said
     samples = cv2.imread(str(tmp_path / "again/samples/step-00000003.png"))
-    assert samples.shape == (8 * 64 + 7 * 6, 8 * 64 + 7 * 6, 3)  # 64 samples, twice their size
+    assert samples.shape == (8 * 64 + 7 * 6, 8 * 64 + 7 * 6, 3)  # 64 samples, enlarged twice
     assert not np.array_equal(samples[:64, :64], samples[:64, 70:134])
 
 
@@ -109,7 +109,7 @@ def test_a_walk_goes_through_its_samples_and_comes_back(run):
     samples = sample_grid(generator, still)
     assert np.array_equal(np.concatenate((frames[0], frames[5])), samples)
     steps = [np.abs(a.astype(int) - b).mean() for a, b in zip(frames, [*frames[1:], frames[0]], strict=True)]
-    assert max(steps) < 3 * np.mean(steps)  # no jump, not at the end either
+    assert max(steps) < 3 * np.mean(steps)  # no jump, also not at the end
     assert torch.equal(draw_styles(generator, 2, still), draw_styles(generator, 4, still)[:2])
 
 
@@ -150,7 +150,7 @@ def test_a_face_is_cut_as_a_square_around_its_box_or_left_out():
     at_the_edge, too_small = Face(5, 5, 45, 45, 0.9), Face(50, 40, 70, 60, 0.9)
     assert [cut.shape for cut in cut_faces(image, [at_the_edge, too_small], settings)] == [(80, 80, 3)]
     assert cut_faces(image, [Face(-30, 5, 10, 45, 0.9)], settings) == []
-    close = Face(20, 10, 100, 90, 0.9)  # twice its box is more than there is: as much as there is
+    close = Face(20, 10, 100, 90, 0.9)  # twice its box exceeds the image: the crop is limited to it
     assert [cut.shape for cut in cut_faces(image, [close], settings)] == [(100, 100, 3)]
 
 
@@ -169,7 +169,7 @@ def test_faces_are_found_in_photos_and_cut_from_their_drawings(shared, tmp_path,
     for photo in photos[:2]:
         plain, drawn = (cv2.imread(str(tmp_path / kind / f"{photo.stem}-1.png")) for kind in ("plain", "drawn"))
         assert plain.shape == drawn.shape == (64, 64, 3)
-        # one place, drawn in another way
+        # the same place, chosen differently
         assert 2 < np.abs(plain.astype(int) - drawn).mean() < 60
         assert np.corrcoef(plain.ravel(), drawn.ravel())[0, 1] > 0.7
     assert main([*command[:2], "--detector", str(tmp_path / "no.tflite"), str(tmp_path / "x")]) == 8

@@ -1,4 +1,4 @@
-"""Generators have their published size, keep the image's size, and refuse what they cannot draw."""
+"""Generators have their published size, keep the image's size, and refuse sizes that they cannot process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published weights become generators that draw as their originals do; anything else is refused in one line."""
+"""Generators with imported weights equal their originals; other files are refused in one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHINKAI = "cartoongan_shinkai_fp16.safetensors"
 
 
 def animegan2_state() -> dict[str, torch.Tensor]:
-    """The PyTorch port's names and shapes, spelled out independently of our generator; random weights."""
+    """The PyTorch port's names and shapes, listed independently of our generator; random weights."""
     generator = torch.Generator().manual_seed(0)
     state: dict[str, torch.Tensor] = {}
 
@@ -72,7 +72,7 @@ def reference(checkpoint: Path) -> Path:
         if weight.name in state:
             weight.CopyFrom(onnx.numpy_helper.from_array(state[weight.name].numpy(), weight.name))
             taken.add(weight.name)
-    # Those of norms and biases are 1 and 0 in both, and folded.
+    # Weights and biases of norms are 1 and 0 in both, and folded.
     assert {name for name, value in state.items() if value.unique().numel() > 1} <= taken
     resizes = [node for node in model.graph.node if node.op_type == "Resize"]
     assert len(resizes) == 2
@@ -132,11 +132,11 @@ def test_cartoongan_draws_in_rgb_what_its_published_weights_draw_in_bgr(shared, 
         expected = published_cartoongan(state, rgb.flip(1)).flip(1)
         got = imported.generator(rgb)
     assert (got - expected).abs().max() < 2e-3
-    assert (expected - rgb).abs().mean() > 0.02  # it does draw
+    assert (expected - rgb).abs().mean() > 0.02  # it changes the image
 
 
 def published_cartoongan(state: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
-    """The published network, written flat: BGR in, BGR out."""
+    """The published network as a plain function: BGR in, BGR out."""
 
     def convolution(x: torch.Tensor, name: str, *, stride: int = 1, reflect: int = 0, zeros: int = 0) -> torch.Tensor:
         x = F.pad(x, (reflect,) * 4, mode="reflect") if reflect else x
@@ -172,11 +172,11 @@ def test_a_folder_of_arrays_is_the_same_network_as_its_safetensors(shared, tmp_p
     assert all(torch.equal(first[key], second[key]) for key in second)
 
 
-# ---- what arrives broken
+# ---- broken files
 
 
 class Payload:
-    """What a hostile pickle would do."""
+    """Stands for the code in a hostile pickle."""
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return Path.touch, (Path("never"),)

@@ -1,4 +1,4 @@
-"""FID, KID and the Inception Score are torch-fidelity's, on torch-fidelity's network."""
+"""FID, KID and the Inception Score equal torch-fidelity's, on its network."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GOLDEN = {
 
 
 def made_weights() -> dict[str, torch.Tensor]:
-    """Weights of the published names and shapes, such that features neither vanish nor explode."""
+    """Random weights with the published names and shapes; features neither vanish nor explode."""
     random = np.random.default_rng(20151205)
     state = {}
     for key, value in sorted(Inception().state_dict().items()):
@@ -91,10 +91,10 @@ def figures_of(looked_at: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, list
 
 
 def torch_fidelity() -> ModuleType:
-    """The package itself, which needs a torchvision that fits torch."""
+    """The package itself, which needs a torchvision that matches torch."""
     try:
         import torch_fidelity as package
-    except Exception as error:  # a torchvision that does not fit torch raises RuntimeError
+    except Exception as error:  # a torchvision that does not match torch raises RuntimeError
         pytest.skip(f"torch-fidelity cannot be imported: {error}")
     return package
 
@@ -151,7 +151,7 @@ def test_an_image_is_shrunk_by_its_shorter_side_and_cut_in_the_middle() -> None:
     ramp = np.broadcast_to(np.arange(512, dtype=np.uint16)[None, :, None], (128, 512, 3)) // 2
     wide = square_of(ramp.astype(np.uint8), side_px=64)
     assert wide.shape == (64, 64, 3)
-    # Half the size, and the middle quarter of the width: 48 to 80 of 128 in steps of one code and a bit.
+    # Half the size, and the middle quarter of the width: 48 to 80 of 128, in steps of slightly more than one code.
     assert wide[0, 0, 0] == pytest.approx(96, abs=1)
     assert wide[0, -1, 0] == pytest.approx(159, abs=1)
     assert np.array_equal(square_of(ramp.astype(np.uint8).transpose(1, 0, 2), side_px=64), wide.transpose(1, 0, 2))
@@ -183,7 +183,7 @@ def test_subsets_are_as_large_as_the_smaller_set_and_none_where_both_are_whole()
 
 def test_inception_score_of_hand_made_probabilities_is_the_formulas() -> None:
     sure = np.log(np.array([[0.999999, 5e-7, 5e-7]]))
-    # All alike: 1. One of each of three classes, and sure of it: 3. Undecided: 1.
+    # All alike: 1. One of each of three classes, with certainty: 3. Undecided: 1.
     assert inception_score(sure.repeat(6, 0), splits=2)[0] == pytest.approx(1.0)
     each = np.concatenate([np.roll(sure, shift, 1) for shift in range(3)])
     assert inception_score(each, splits=1)[0] == pytest.approx(3.0, rel=1e-4)

@@ -1,4 +1,4 @@
-"""The rewritten INT8 graph gives the same bits, and ONNX Runtime moves its tensors in 8 bits."""
+"""The rewritten INT8 graph is bit-identical, and ONNX Runtime moves its tensors in 8 bits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_onnx_runtime_moves_eight_bits_by_its_fast_kernels(pair: tuple[bytes, by
     assert (before["Resize"], before["DepthToSpace"]) == (2, 1)
     assert (count["Resize"], count["DepthToSpace"]) == (2, 0)
     assert count["QLinearConv"] == before["QLinearConv"] > 5
-    assert count["DequantizeLinear"] == before["DequantizeLinear"], "no move is made in float"
+    assert count["DequantizeLinear"] == before["DequantizeLinear"], "no tensor is moved in float"
     makers = {name: node.op_type for node in arranged.node for name in node.output}
     assert {makers[node.input[0]] for node in arranged.node if node.op_type == "Resize"} == {"Reshape"}
 
@@ -54,6 +54,6 @@ def test_onnx_runtime_moves_eight_bits_by_its_fast_kernels(pair: tuple[bytes, by
 def _optimized(model: bytes, path: Path) -> onnx.GraphProto:
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(path)
-    options.log_severity_level = 3  # it warns that the file fits this machine only
+    options.log_severity_level = 3  # it warns that the file is for this machine only
     onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return onnx.load(path).graph

@@ -1,4 +1,4 @@
-"""Layers that train faster give what torch's own give, and their gradients."""
+"""The faster layers equal torch's, including gradients."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def _images(dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def _with_gradients(layer: nn.Module, images: Tensor) -> list[Tensor]:
-    """The output and the gradients of input and parameters for a loss that weighs every pixel differently."""
+    """The output, and the gradients of input and parameters for a loss with a different weight for each pixel."""
     images = images.clone().requires_grad_()
-    # A norm before it, as in every network here: what a rectifier overwrites must not be a leaf.
+    # A norm before it, as in all networks here: a rectifier must not overwrite a leaf.
     output = layer(images * 1.0)
     weights = torch.linspace(-1, 1, output.numel()).view(output.shape)
     (output.float() * weights).sum().backward()
@@ -69,7 +69,7 @@ def test_the_allocator_can_be_asked_to_keep_memory_on_glibc() -> None:
     import subprocess
     import sys
 
-    # In a process of its own: it is a setting of the whole process.
+    # In a separate process: the setting affects the whole process.
     program = "from animevid_trainer.allocator import keep_freed_memory; print(keep_freed_memory())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(platform.libc_ver()[0] == "glibc")

@@ -1,4 +1,4 @@
-"""What every look holds on real photos: no ink in skies, letters and eyes kept, grays gray, calm under grain."""
+"""Every look on real photos: no lines in skies, letters and eyes kept, grays neutral, stable under grain."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_no_ink_lies_in_a_sky(analyst: Analyst, photos: dict[str, Image], look: 
     analysis = analyst(photos["sky"])
     lines = ink(analysis, LOOKS[look], analysis.fine[..., 0] / 100)
     assert lines[4:40].max() < 0.1, "clouds have no contours"
-    assert lines[40:].max() > 0.5, "but what stands under them has"
+    assert lines[40:].max() > 0.5, "but what is below them has"
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -100,6 +100,6 @@ def test_grain_and_a_shift_change_little(looks: dict[str, LookTeacher], photos: 
     drawn = looks["aozora"](city).astype(int)
     grain = np.random.default_rng(1).normal(0, 2, city.shape)
     noisy = looks["aozora"](np.clip(city + grain, 0, 255).round().astype(np.uint8)).astype(int)
-    assert np.abs(noisy - drawn).mean() < 2, "1.6 codes of grain came in"
+    assert np.abs(noisy - drawn).mean() < 2, "the input has 1.6 codes of grain"
     moved = looks["aozora"](np.ascontiguousarray(city[:, 8:])).astype(int)
     assert np.abs(moved[16:-16, 16:-16] - drawn[16:-16, 24:-16]).mean() < 2

@@ -1,4 +1,4 @@
-"""The loop: resuming is exact, guards stop with a name, a run folder explains itself."""
+"""The loop: resuming is exact, a failed check names its term, a run folder is complete."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PROGRAM = Path(__file__).resolve().parent.parent / "small_runs.py"
 
 
 class _Killed(BaseException):
-    """Not an Exception: nothing on the way may catch it, as nothing catches SIGKILL."""
+    """Not an Exception, so that nothing catches it, as with SIGKILL."""
 
 
 def _kill_at(step: int) -> Callable[[ProgressLine], None]:
@@ -73,7 +73,7 @@ def test_a_process_killed_by_the_system_resumes_bit_equal(tmp_path: Path) -> Non
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     broken = start(tmp_path / "broken", 0.3)
-    # Meanwhile, the same run in this process and unbroken.
+    # Meanwhile, the same run without interruption in this process.
     assert tiny_trainer(tmp_path / "whole", steps=6, checkpoint_every=2).run().finished
     assert broken.stdout is not None
     for line in broken.stdout:
@@ -105,20 +105,20 @@ print(report.finished, report.step, report.checkpoint.is_dir(), signal.getsignal
 
 
 def test_sigterm_saves_and_ends_and_the_run_goes_on_from_there(tmp_path: Path) -> None:
-    # In a process of its own: what other tests loaded into this one may have opinions about signals.
+    # In a separate process: libraries of other tests may have changed signal handlers.
     done = subprocess.run(
         [sys.executable, "-c", _TERMINATES_ITSELF, str(tmp_path)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(_PROGRAM.parent), os.environ.get("PYTHONPATH", "")])},
         stdout=subprocess.PIPE,
         text=True,
     )
-    # The step under way (5) is finished, then saved; the handler that was there before is back.
+    # The current step (5) is finished and saved; the earlier handler is restored.
     assert done.stdout.split() == ["False", "5", "True", "True"]
     assert tiny_trainer(tmp_path, checkpoint_every=100).run().finished
 
 
 class _BadTerm(StylizeObjective):
-    """Its style term (or its gradient) is no number at step 5."""
+    """Its style term (or the gradient) is NaN at step 5."""
 
     bad_gradient = False
 
@@ -130,7 +130,7 @@ class _BadTerm(StylizeObjective):
         terms = dict(update.compute())
         if step == 5 and update.optimizer == "G":
             zero = terms["content"].raw * 0.0
-            # The square root of 0 is 0, but its slope there times 0 is not a number.
+            # The square root of 0 is 0, but its derivative there (infinity) times 0 is NaN.
             terms["style"] = Term(zero + (torch.sqrt(zero) * 0.0 if self.bad_gradient else float("nan")))
         return terms
 
@@ -301,7 +301,7 @@ def test_a_run_made_longer_ends_as_one_that_was_so_long_from_the_start(tmp_path:
 def test_only_a_phase_that_is_not_over_may_change_its_length(now: list[list[object]], step: int, message: str) -> None:
     found = changed_past([["init", 10], ["train", 50]], now, step)
     assert found == ([message] if message else [])
-    assert changed_past([], now, step) == []  # a run of an older version
+    assert changed_past([], now, step) == []  # a run of an earlier version
 
 
 def test_rates_follow_the_phase_and_its_schedule(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_clipping_bounds_the_step_that_a_large_gradient_makes(tmp_path: Path) ->
     lines: list[ProgressLine] = []
     trainer = tiny_trainer(tmp_path, "distill", steps=1, clip_norm=1e-3, on_line=lines.append)
     trainer.run()
-    assert lines[0].terms["G/gradient_norm"] > 1e-3  # what is logged is the norm before it
+    assert lines[0].terms["G/gradient_norm"] > 1e-3  # the logged norm is that before clipping
     norm = torch.linalg.vector_norm(
         torch.cat([p.grad.flatten() for p in trainer.objective.networks["generator"].parameters()])
     )

@@ -1,4 +1,4 @@
-"""Losses equal numbers worked out by hand, and their gradients are those of their equations."""
+"""Losses equal values computed by hand, and gradients those of the equations."""
 
 from __future__ import annotations
 

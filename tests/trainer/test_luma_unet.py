@@ -1,4 +1,4 @@
-"""``luma-unet``: an untrained one is the identity, it sees as far as it says, and its weights come back from a file."""
+"""``luma-unet``: the identity before training, its receptive field as declared, and weights from a file."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def test_it_sees_no_further_than_its_stated_receptive_field(options: dict[str, i
     with torch.inference_mode():
         changed = (network(first) != network(second)).any(dim=(0, 1, 2)).nonzero()
     reach = first.shape[-1] - 1 - int(changed.min())
-    assert reach <= cells // 2, "tiles would show"
-    assert reach >= cells // 2 - 12, "an overlap that is much wider than needed costs time"
+    assert reach <= cells // 2, "tiles would be visible"
+    assert reach >= cells // 2 - 12, "a much wider overlap than needed costs time"
 
 
 def test_weights_in_a_file_say_which_widths_they_are_of(tmp_path: Path) -> None:

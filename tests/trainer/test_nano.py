@@ -1,4 +1,4 @@
-"""The generator that runs live."""
+"""The generator for live use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 
 def _small(*, trained: bool, deep_blocks: int = 2) -> Nano:
-    """A narrow network; ``trained`` ones draw something: their zeroed layers are filled."""
+    """A narrow network; ``trained``: its zero-initialized layers are filled, so that it changes the image."""
     torch.manual_seed(3)
     network = Nano(width=8, deep_width=8, head_width=12, deep_blocks=deep_blocks).eval()
     if trained:
@@ -49,7 +49,7 @@ def test_no_pixel_reaches_farther_than_the_receptive_field(deep_blocks: int) -> 
 def test_a_tile_with_a_margin_equals_that_part_of_the_whole() -> None:
     network = _small(trained=True, deep_blocks=1)
     packed = torch.randn(1, 24, 48, 48)
-    margin = 2 * (network.receptive_field_px // 16 + 1)  # even: cells of the coarse grid stay where they are
+    margin = 2 * (network.receptive_field_px // 16 + 1)  # even: cells of the coarse grid do not move
     with torch.inference_mode():
         whole, tile = network(packed), network(packed[:, :, : 24 + margin])
     torch.testing.assert_close(tile[:, :, :24], whole[:, :, :24], atol=1e-5, rtol=0)

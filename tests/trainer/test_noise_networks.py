@@ -1,4 +1,4 @@
-"""Networks that draw from noise, in float64 beside their papers' equations written out."""
+"""Generators from noise and their discriminators, in float64, against the papers' equations."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_modulated_convolution_that_doubles_puts_zeros_between_convolves_and_f
     x, weight, scales = torch.randn(2, 3, 4, 4), torch.randn(5, 3, 3, 3), torch.randn(2, 3)
     apart = torch.zeros(2, 3, 7, 7)
     apart[:, :, ::2, ::2] = x * scales[:, :, None, None]
-    # a transposed convolution is one by the mirrored kernel
+    # a transposed convolution is one with the mirrored kernel
     drawn = functional.conv2d(apart, weight.flip(2, 3), padding=2)
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
     filtered = functional.conv2d(
@@ -219,8 +219,8 @@ def test_styles_are_mixed_in_training_alone_and_from_one_layer_on():
     same = (generator.train().styles(z) == own).all(2)  # N, layers
     assert same[:, 0].all()
     assert not same[:, -1].any()
-    assert (same.int().diff(dim=1) <= 0).all()  # once another's, always another's
-    assert len(set(same.sum(1).tolist())) == 5  # every place to cross
+    assert (same.int().diff(dim=1) <= 0).all()  # after the crossover, all styles of the other latent
+    assert len(set(same.sum(1).tolist())) == 5  # every crossover point
     torch.testing.assert_close(generator.eval().styles(z), own.expand(-1, 6, -1))
 
 

@@ -1,4 +1,4 @@
-"""Faces from noise: each term beside its equation, and which images, weights and steps feed it."""
+"""Faces from noise: each term against its equation, with its images, weights and steps."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_path_lengths_are_those_of_the_jacobian_times_noise():
 
 
 class _Level(NoiseGenerator):
-    """Images of one level: a weight, that is 3 to begin with, whatever the latents."""
+    """Images of one level: a weight, initially 3, for all latents."""
 
     latent, size_px = 2, 32
 
@@ -120,7 +120,7 @@ class _Level(NoiseGenerator):
 
 
 class _Slope(nn.Module):
-    """Its logit is the mean of an image, half as much again."""
+    """Its logit is 1.5 times the mean of an image."""
 
     def __init__(self):
         super().__init__()
@@ -136,7 +136,7 @@ def _objective(**changes):
 
 
 def _updates(objective, step=0, level=-2.0):
-    """(optimizer, terms) of each update; no weight moves."""
+    """(optimizer, terms) of each update; no weight changes."""
     batch = Batch(step, torch.full((4, 3, 4, 4), level))
     return [(update.optimizer, update.compute()) for update in objective.updates(batch)]
 

@@ -1,4 +1,4 @@
-"""Objectives that other packages bring."""
+"""Objectives from other packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Perceptual networks: the features of a plain reference, whatever file they come from, without torchvision."""
+"""Perceptual networks: features equal a plain reference for each file format, without torchvision."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def vgg16_file(shared: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def photo(shared: Path) -> torch.Tensor:
-    """A real photo's 64 x 96 middle, RGB in [-1, 1], 1, 3, H, W."""
+    """The 64 x 96 centre of a real photo, RGB in [-1, 1], (1, 3, H, W)."""
     file = sorted((shared / "photos").glob("coco-*"))[0]
     rgb = cv2.resize(cv2.imread(str(file))[..., ::-1], (96, 64), interpolation=cv2.INTER_AREA)
     return torch.from_numpy(np.ascontiguousarray(rgb)).permute(2, 0, 1).unsqueeze(0).float() / 127.5 - 1.0
@@ -168,7 +168,7 @@ def resnet50_state() -> dict[str, torch.Tensor]:
     return state
 
 
-# ---- what arrives broken
+# ---- broken files
 
 
 def test_a_layer_the_weights_do_not_reach_is_refused(vgg19_file):

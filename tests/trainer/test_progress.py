@@ -1,4 +1,4 @@
-"""What a run says: TensorBoard's files are read back with TensorBoard."""
+"""A run's log: TensorBoard's files, read with TensorBoard."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ accumulators = pytest.importorskip(
 
 
 class _Killed(BaseException):
-    """Nothing on the way may catch it, as nothing catches SIGKILL."""
+    """Not an Exception, so that nothing catches it, as with SIGKILL."""
 
 
 def _kill_at_step_six(line: ProgressLine) -> None:

@@ -1,4 +1,4 @@
-"""The discriminator that looks at features."""
+"""The discriminator on features."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 
 @pytest.fixture(scope="module")
 def small_vgg() -> Vgg:
-    """VGG16's first four convolutions with random weights: enough to see edges with."""
+    """VGG16's first four convolutions with random weights, which respond to edges."""
     torch.manual_seed(5)
     state: dict[str, torch.Tensor] = {}
     for name, inputs, outputs in (("1_1", 3, 64), ("1_2", 64, 64), ("2_1", 64, 128), ("2_2", 128, 128)):

@@ -1,4 +1,4 @@
-"""Projection: the schedule of the paper, and an image that was drawn is found again."""
+"""Projection: the paper's schedule, and recovering a generated image."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def generator():
     made = make_generator("stylegan2", size_px=16, latent=8, mapping_layers=1, channel_base=128, channel_max=8)
     with torch.no_grad():
         made.mean.copy_(made.map(made.draw_latents(500)).mean(0))
-        for to_rgb in made.rgbs:  # an untrained one draws far beyond white
+        for to_rgb in made.rgbs:  # an untrained generator exceeds white by far
             to_rgb.weight.mul_(0.3)
     return made.eval()
 
 
 def drawn(generator):
-    """An image not far from the mean: an untrained generator is no smooth one."""
+    """An image near the mean, since an untrained generator is not smooth."""
     with torch.no_grad():
         styles = generator.styles(generator.draw_latents(1))
         return generator.draw(truncated(generator, styles, 0.4))

@@ -1,7 +1,7 @@
 """Files with the layout of torchvision's published checkpoints: every name, every shape, random numbers.
 
-The real files cannot be fetched where these tests were written; what is tested is that a file of their layout loads and
-computes what their architecture computes, and that a download which goes wrong leaves one line and no file.
+The real files could not be downloaded where these tests were written. They test that a file of that layout loads and
+computes what the architecture computes, and that a failed download gives a one-line error and leaves no file.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def vgg_state(convs_per_block: tuple[int, ...]) -> OrderedDict[str, Tensor]:
             index, channels = index + 2, width
         index += 1
     for name, outputs, inputs in (("0", 4096, 25088), ("3", 4096, 4096), ("6", 1000, 4096)):
-        # Half a gigabyte of weights that nobody reads: true shapes over one number.
+        # Half a gigabyte of unused weights: the real shapes, all views of one number.
         state[f"classifier.{name}.weight"] = torch.zeros(1).expand(outputs, inputs)
         state[f"classifier.{name}.bias"] = torch.zeros(1).expand(outputs)
     return state
 
 
 def resnet50_state() -> OrderedDict[str, Tensor]:
-    """torchvision's ``resnet50`` state dict, batch norm's counters and the classifier included."""
+    """torchvision's ``resnet50`` state dict, including batch norm's counters and the classifier."""
     generator = torch.Generator().manual_seed(0)
     state: OrderedDict[str, Tensor] = OrderedDict()
 
@@ -79,7 +79,7 @@ def resnet50_state() -> OrderedDict[str, Tensor]:
 
 
 def resnet50_layers(state: OrderedDict[str, Tensor], x: Tensor) -> dict[str, Tensor]:
-    """ResNet-50 written flat (He et al. 2016, stride in the 3x3 convolution)."""
+    """ResNet-50 as a plain function (He et al. 2016, stride in the 3x3 convolution)."""
 
     def block(x: Tensor, conv: str, norm: str, *, stride: int = 1) -> Tensor:
         weight = state[f"{conv}.weight"]

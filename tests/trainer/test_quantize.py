@@ -1,4 +1,4 @@
-"""An INT8 style draws what its FP32 style draws, says so in its card, and is refused where it does not."""
+"""An INT8 style equals its FP32 style, declares so in its card, and is refused otherwise."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def _photos(shared: Path, start: int, count: int) -> list[np.ndarray]:
 
 
 def _style(*, change: float = 0.25) -> bytes:
-    """``input + change * network(input)``: a change of some dozens of codes, as a trained style makes it."""
+    """``input + change * network(input)``: a change of some dozens of codes, like that of a trained style."""
     proto = onnx.load_from_string(packed_network(width=24))
     proto.graph.node.pop()  # Identity to "output"
-    # The scale goes into the tail's weights, as a trained tail has it: a Mul of its own would stay in float32.
+    # The scale is in the last layer's weights, as after training: a separate Mul would stay in float32.
     tail = proto.graph.node[-1]
     for weight in proto.graph.initializer:
         if weight.name in tail.input:
@@ -78,22 +78,22 @@ def test_every_convolution_but_the_last_works_on_eight_bits_and_no_pair_of_produ
     values = {weight.name: onnx.numpy_helper.to_array(weight) for weight in graph.initializer}
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
     assert len(convolutions) > 5
-    assert convolutions[-1].input[1] in values, "the last draws places within a cell: in float"
+    assert convolutions[-1].input[1] in values, "the last layer draws within cells: in float"
     for conv in convolutions[:-1]:
         assert conv.input[0] in dequantized
         weight = values[dequantized[conv.input[1]].input[0]]
         assert weight.dtype == np.int8
-        # Unsigned activations are 255 at most; two products are added in 16 bits.
+        # Unsigned activations are at most 255; two products are added in 16 bits.
         assert 255 * largest_neighbours(weight.astype(int)).max() < 2**15
-        assert np.abs(weight.astype(int)).max() > 64, "the eighth bit is used where it fits"
+        assert np.abs(weight.astype(int)).max() > 64, "the eighth bit is used if it fits"
 
 
 @pytest.mark.shared
 def test_onnx_runtime_runs_it_in_eight_bits(quantized, tmp_path):
-    """A rounded convolution that it cannot fuse is computed in float, slower than the float32 file."""
+    """A quantized convolution that it cannot fuse runs in float, more slowly than the float32 file."""
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "run.onnx")
-    options.log_severity_level = 3  # it warns that the file fits this machine only
+    options.log_severity_level = 3  # it warns that the file is for this machine only
     onnxruntime.InferenceSession(quantized, options, providers=["CPUExecutionProvider"])
     kinds = [node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node]
     written = sum(node.op_type == "Conv" for node in onnx.load_from_string(quantized).graph.node)
@@ -115,7 +115,7 @@ def test_neighbours_are_pairs_along_channels_or_along_the_window():
     weight = np.zeros((3, 2, 2, 2))
     weight[0, 0, 0, 0], weight[0, 1, 0, 0] = 60, 50  # along the channels
     weight[1, 0, 0, 0], weight[1, 0, 0, 1] = -60, -50  # along the window
-    weight[2, 0, 0, 0], weight[2, 1, 0, 0] = 60, -50  # of two signs: they never add up
+    weight[2, 0, 0, 0], weight[2, 1, 0, 0] = 60, -50  # of two signs: they cannot overflow
     assert largest_neighbours(weight).tolist() == [110, 110, 60]
 
 
@@ -126,7 +126,7 @@ def test_no_place_within_a_cell_is_lighter_than_in_float(style, quantized, share
         with open_backend(model, read_card(model)) as backend:
             drawn = [backend.run(tensor) for tensor in network_inputs(_photos(shared, 0, 8), CARD)]
         means.append(np.mean([each.mean((0, 2, 3), dtype=np.float64) for each in drawn], axis=0))
-    # In codes; without corrected biases a place is off by 0.3.
+    # In codes; without corrected biases, some pixels are off by 0.3.
     assert np.abs(means[1] - means[0]).max() * 127.5 < 0.05
 
 
@@ -137,7 +137,7 @@ def test_a_gray_ramp_gets_no_steps_that_the_source_has_not(style, shared):
     int8 = quantize_style(calm, _photos(shared, 0, 4))
     (tensor,) = network_inputs([ramp], CARD)
     with open_backend(int8, replace(CARD, precision="int8")) as backend:
-        # Nothing is changed, so the input must come through the sum unrounded.
+        # The network changes nothing, so the input must pass the sum unrounded.
         np.testing.assert_allclose(backend.run(tensor), tensor, atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Recipes hold the published numbers, print themselves, and refuse overrides that cannot be trained."""
+"""Recipes have the published numbers, can be printed and read, and refuse invalid overrides."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ NAMES = (
     "stylegan2",
 )
 FROM_NOISE = ("dcgan", "sagan", "stylegan2")
-#: variants that mean something only where a photo is stylized
+#: variants that apply only to stylizing photos
 _OF_PHOTOS = ("edge", "init", "gan", "pix2pix", "temporal", "colour")
 
 
@@ -61,7 +61,7 @@ def test_every_variant_changes_a_recipe_into_one_that_can_be_trained(variant):
             changed.append(len(difference(load_recipe(base), load_recipe(f"{base}+{variant}"))) > 1)
         except TrainingError:
             refused.append(base)
-    assert any(changed)  # more than the name differs
+    assert any(changed)  # not only the name differs
     assert refused == [
         *(["cyclegan"] if variant in ("pix2pix", "projected") else []),
         *(FROM_NOISE if variant in _OF_PHOTOS else ()),

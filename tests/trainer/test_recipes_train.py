@@ -1,4 +1,4 @@
-"""Every recipe, as published but for sizes: both phases run, every network moves, a resumed run agrees."""
+"""Every recipe, as published except for sizes: both phases run, every network changes, a resumed run agrees."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _small(name: str, weights: Path) -> Recipe:
     recipe = load_recipe(name)
     overrides: dict[str, object] = {"data.batch": 1, "data.crop_px": 32, "perceptual.weights": str(weights)}
     overrides |= {f"phases.{phase.name}.crop_px": 32 for phase in recipe.phases}
-    # The weights at hand are VGG16's; which network measures content changes nothing here.
+    # The available weights are VGG16's; the choice of perceptual network does not matter here.
     overrides |= {"perceptual.network": "vgg16", "perceptual.content_layer": "conv2_2", "perceptual.bf16": False}
     if recipe.is_cycle:
         overrides |= {"generator_options.width": 16, "generator_options.blocks": 2, "discriminator_options.width": 8}
@@ -39,7 +39,7 @@ def _trainer(recipe: Recipe, folder: Path) -> Trainer:
     if not recipe.needs_teacher:
         data = replace(data, targets=None)
     plan = make_plan_of(recipe, photos=3)
-    # A checkpoint before the last step, from which the resumed run goes on; each is 200 MB with CartoonGAN's networks.
+    # One checkpoint before the last step, to resume from; each takes 200 MB with CartoonGAN's networks.
     every = plan.steps - 1
     settings = LoopSettings(
         steps=plan.steps,

@@ -1,4 +1,4 @@
-"""What others trained starts a run, or teaches one."""
+"""Foreign weights initialize a run or teach it."""
 
 from __future__ import annotations
 

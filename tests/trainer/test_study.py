@@ -1,4 +1,4 @@
-"""The study goes on where it was ended, and says what its numbers are."""
+"""The study resumes, and explains its numbers."""
 
 from __future__ import annotations
 

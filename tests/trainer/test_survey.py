@@ -1,4 +1,4 @@
-"""The survey of viewers: votes that stay and travel, a ranking that is right, a page that asks."""
+"""The survey: votes are stored and exchanged, the ranking is correct, and the page works."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_two_candidates_have_the_share_of_their_votes_and_the_intervals_shrink_w
     def of(times: int) -> list[float]:
         votes = [vote(f"j{index}", "p", "a", "b", "a" if index % 4 else "b") for index in range(4 * times)]
         first = rank(votes, "post")[0]
-        # 3 : 1 between two: the odds against the average of both are the root of 3
+        # 3 : 1 between two: the odds against their average are the square root of 3
         return [first.share, first.high - first.low]
 
     few, many = of(5), of(200)
@@ -181,7 +181,7 @@ def test_a_survey_without_two_candidates_and_photos_says_what_it_needs(
 
 @contextmanager
 def opened(folder: Path, *flags: str) -> Iterator[dict[str, str]]:
-    """``animevid survey`` of the photo against a teacher in a process of its own: the addresses that it prints."""
+    """``animevid survey`` of a photo against a teacher, in a separate process; gives the addresses that it prints."""
     photos = folder / "photos"
     photos.mkdir(exist_ok=True)
     for index, image in enumerate(images(2, 3, side_px=240)):
@@ -247,7 +247,7 @@ def test_a_viewer_votes_in_a_browser_and_the_owner_sees_the_ranking(tmp_path: Pa
                 driver.find_element(By.TAG_NAME, "summary").click()
         assert driver.find_element(By.ID, "end").is_displayed()
         driver.get(at["judges"])
-        wait.until(lambda d: d.find_element(By.ID, "end").is_displayed())  # who has voted is not asked again
+        wait.until(lambda d: d.find_element(By.ID, "end").is_displayed())  # a judge is not asked the same pair again
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(at["results"].partition("?")[0])
         driver.get(at["results"])

@@ -1,4 +1,4 @@
-"""Teachers draw photos; bad specifications are told in one line; even images stay even."""
+"""Teachers stylize photos; bad specifications are one-line errors; uniform images stay uniform."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CARTOONGAN = "weights/cartoongan_shinkai_fp16.safetensors"
 
 
 def spec(name: str, shared: Path) -> str:
-    """``name`` with the weights that it needs."""
+    """``name``, with its weights if it needs some."""
     if name == "bilateral":
         return name
     return f"{name}:{shared / (CARTOONGAN if name == 'cartoongan' else 'weights')}"
@@ -43,7 +43,7 @@ def test_a_teacher_draws_another_image_of_the_same_shape(teacher: Teacher, photo
     assert drawn.shape == photo.shape
     assert drawn.dtype == np.uint8
     difference = np.abs(drawn.astype(int) - photo).mean()
-    assert 2 < difference < 90  # drawn, and still an image of this
+    assert 2 < difference < 90  # changed, but recognizable
 
 
 @pytest.mark.shared

@@ -1,8 +1,7 @@
-"""Every term of every recipe: which images feed it, with which sign and weight, in which phase and order.
+"""Every term of every recipe: its images, sign, weight, phase and order.
 
-Recipes are built as a run builds them, but from stub networks whose output is worked out by hand, on batches of one
-colour each. Expected numbers are plain arithmetic on those colours and on the weights of the publications, which are
-written here a second time.
+Recipes are built as in a run, but from stub networks with known output, on batches of one colour each. Expected numbers
+are arithmetic on those colours and on the publications' weights, which are repeated here.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ SMOOTH_GRAY: Colour = (0.12, 0.12, 0.12)
 
 SIDE = 32
 FORWARD, BACKWARD = (0.5, 0.1), (-0.7, 0.2)  # G(x) = a x + b
-D_WEIGHTS, PHOTO_D = (0.3, 0.9, -0.4), (-0.2, 0.5, 0.8)  # D(x) = w . x, one logit a pixel
+D_WEIGHTS, PHOTO_D = (0.3, 0.9, -0.4), (-0.2, 0.5, 0.8)  # D(x) = w . x, one logit per pixel
 CONTENT_GAIN, TEACHER_GAIN = 3.0, 5.0  # features: the image times this
 
 
 class _Affine(nn.Module):
-    """``a x + b`` with, on demand, a ramp of ``slope`` across."""
+    """``a x + b``, plus a horizontal ramp of ``slope`` if given."""
 
     def __init__(self, gain: float, offset: float) -> None:
         super().__init__()
@@ -61,7 +60,7 @@ class _LinearD(nn.Module):
 
 
 class _Features(nn.Module):
-    """Images times a number of the layer's own."""
+    """Images times a constant of each layer."""
 
     default_layer = "content"
 
@@ -79,7 +78,7 @@ def batch_at(step: int) -> Batch:
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recipe], StylizeObjective | CycleObjective]:
-    """The objective that a run of a recipe has, on stub networks."""
+    """The objective of a recipe, on stub networks."""
 
     def objective_of(recipe: Recipe) -> StylizeObjective | CycleObjective:
         generators, discriminators = iter((FORWARD, BACKWARD)), iter((D_WEIGHTS, PHOTO_D))
@@ -251,7 +250,7 @@ def test_batch_norm_sees_each_kind_of_image_alone(make, monkeypatch):
     objective.networks["discriminator"] = nn.Sequential(nn.BatchNorm2d(3), _LinearD(D_WEIGHTS))
     objective.discriminates_apart = stylize.has_batch_norm(objective.networks["discriminator"])
     (_, d), _ = _found(objective, _train_step(recipe, "train"))
-    # normalized by its own mean, an image of one colour has logit 0
+    # instance-normalized, an image of one colour has logit 0
     assert d == pytest.approx(dict.fromkeys(("real", "fake", "smooth"), math.log(2)), rel=1e-4)
 
 
@@ -386,11 +385,11 @@ def test_a_weighted_term_is_logged_beside_its_raw_value(tmp_path):
     assert f"G/style {terms['G/style']:.4g} ({terms['G/style/raw']:.4g})" in str(seen[-1])
 
 
-# --------------------------------------------------------------------- terms that see nothing in images of one colour
+# ----------------------------------------------------------------------- terms that vanish on images of one colour
 
 
 def _ramped(make: Callable[[Recipe], StylizeObjective], name: str, **losses: float) -> dict[str, float]:
-    """G's terms where it adds a ramp of 0.01 a pixel."""
+    """G's terms if it adds a ramp of 0.01 per pixel."""
     recipe = load_recipe(name)
     recipe = replace(recipe, losses=replace(recipe.losses, **losses))
     objective = make(recipe)
@@ -410,7 +409,7 @@ def test_a_gradient_term_with_a_teacher_looks_at_its_image_and_not_at_the_photo(
     ramp = 0.5 * torch.arange(SIDE) / SIDE
     batch = replace(batch_at(0), target=_of(TARGET) + ramp)
     (update,) = objective.updates(batch)
-    # G draws the even photo evenly; the teacher's image has a slope of 0.5 / 32
+    # G's output for a uniform photo is uniform; the teacher's image has a slope of 0.5 / 32
     assert update.compute()["gradient"].weighted.item() == pytest.approx(20 * 0.5 / SIDE, rel=1e-3)
 
 
@@ -427,7 +426,7 @@ def test_a_gradient_term_without_a_teacher_looks_at_the_photo(make):
 
 def test_what_moves_between_frames_moves_in_the_image(make, monkeypatch):
     monkeypatch.setattr(generator_terms, "draw_disturbance", lambda *_: Disturbance(0, 3, 1.0, 0.0))
-    # G's ramp stays where it is when the photo moves by 3 pixels: it should have moved along.
+    # G's ramp stays in place when the photo moves by 3 pixels; it should move, too.
     assert _ramped(make, "animegan2-nano")["temporal"] == pytest.approx(10 * 3 * 0.01, rel=1e-3)
 
 

@@ -1,4 +1,4 @@
-"""What `animevid train` tells the person who started it: what is missing, what to expect, that a stop was heard."""
+"""The messages of `animevid train`: missing inputs, estimates, and the response to a stop."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_a_stop_is_answered_while_one_long_computation_still_runs() -> None:
     with StopRequest(lambda: events.append("answered")) as stop:
         killer = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
         killer.start()
-        hashlib.pbkdf2_hmac("sha512", b"a", b"b", 1_500_000)  # one long call, as a backward pass is
+        hashlib.pbkdf2_hmac("sha512", b"a", b"b", 1_500_000)  # one long call, like a backward pass
         events.append("computed")
         killer.join()
     assert events == ["answered", "computed"]
@@ -205,7 +205,7 @@ def test_a_stopping_run_says_what_it_is_finishing(tmp_path: Path) -> None:
     report = trainer.run()
     assert not report.finished
     assert len(notices) == 1
-    # the thread that answers may do so when the next step has begun, which is then the one that is finished
+    # the answer may come after the next step has begun, which is then the step that is finished
     assert re.match(r"stopping: finishing step [12], then saving to ", notices[0])
     assert report.step == 2
     assert "Ctrl-C again ends at once" in notices[0]

@@ -1,4 +1,4 @@
-"""The figure that picks the best checkpoint: what it says about images whose worth is known."""
+"""The figure that selects the best checkpoint, on images of known quality."""
 
 from __future__ import annotations
 
