@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from animevid.gpu.parity import BOUNDS, Parity, check_parity, measure_parity
 from animevid.gpu.precision import to_half
 from animevid.io import open_source
 from animevid.pixels import PlanesYUV420, pack_yuv420, planes_to_tensor
+from animevid.render.geometry import net_size
 from animevid.styles.card import Layout, StyleCard
 
 _LOG = logging.getLogger(__name__)
@@ -43,14 +43,7 @@ def check_half_precision(model: bytes, card: StyleCard, frames: Sequence[PlanesY
 
 def network_batch(frame: PlanesYUV420, card: StyleCard) -> Tensor:
     """``frame`` as a batch of one in the card's layout, of about ``_PIXELS`` pixels or at its fixed size."""
-    if card.fixed_size_px is not None:
-        size = card.fixed_size_px
-        multiple = card.layout.cell_px
-    else:
-        multiple = card.padded_multiple_px
-        scale = math.sqrt(_PIXELS / (frame.height * frame.width))
-        sides = (max(round(side * scale / multiple), 1) * multiple for side in (frame.height, frame.width))
-        size = (next(sides), next(sides))
+    size, multiple = net_size(card, frame.height, frame.width, net_pixels=_PIXELS), card.padded_multiple_px
     if card.layout is Layout.PACKED_YUV420:
         return pack_yuv420(frame, size=size, multiple=multiple)[np.newaxis]
     return planes_to_tensor(

@@ -13,7 +13,7 @@ import pytest
 from animevid import Stylizer, TemporalFilter
 from animevid.gpu.deflicker import DeviceDeflicker, FilterMemory, SettleParams, cells_of, settle_input, settle_output
 from animevid.gpu.driver import Device
-from animevid.pixels import Deflicker, PlanesYUV420
+from animevid.pixels import InputFilter, OutputFilter, PlanesYUV420
 from animevid.render.temporal import FrameReuse, from_cells, to_cells
 from animevid.styles.card import ColourOrder, Layout, StyleCard
 from gpu.cpu_kernels import CpuKernels
@@ -71,18 +71,19 @@ def test_a_stream_settles_as_the_reference_settles_it(cpu_kernels, layout, sides
     code, shape = (high - low) / 255, card.tensor_shape(1, *sides)[1:]
     rng, dtype = np.random.default_rng(seed), np.float16 if half else np.float32
     scenes = [rng.uniform(low, high, shape) for _ in "12"]
-    stream, twin = _Stream(cpu_kernels, card, sides, half=half), Deflicker(units_per_code=code)
+    stream = _Stream(cpu_kernels, card, sides, half=half)
+    filter_input, filter_output = InputFilter(units_per_code=code), OutputFilter()
     for index in range(5):
         given_, drawn = ((scene + rng.normal(0, codes * code, shape)).astype(dtype) for scene in scenes)
         across = np.moveaxis(given_, layout.spatial_axes[1] - 1, 0)
         across[index : index + 2] = high  # it moves across the frame
         cells = [to_cells(tensor.astype(np.float32), layout) for tensor in (given_, drawn)]
-        settled, weights = twin.input(cells[0])
-        expected = [settled, twin.output(cells[1], weights)]
+        settled, weights = filter_input(cells[0])
+        expected = [settled, filter_output(cells[1], weights)]
         stream.settle(given_, drawn, seed=seed + index)
         if weights is not None:
             np.testing.assert_allclose(stream.weights, weights, atol=2e-3)
-        np.testing.assert_allclose(stream.noise, twin.noise_codes, atol=0.03)
+        np.testing.assert_allclose(stream.noise, filter_input.noise_codes, atol=0.03)
         assert not stream.histogram.any()
         for tensor, kept, cell in zip((given_, drawn), stream.kept, expected, strict=True):
             whole = from_cells(cell, layout, like=tensor)

@@ -31,7 +31,7 @@ from animevid.gpu.tensorrt.library import find_library
 from animevid.io import open_source
 from animevid.options import LiveOptions, RuntimeOptions
 from animevid.pixels import Colour, ColourRange, PlanesYUV420
-from animevid.render.stylizer import STEP_SHARES
+from animevid.render.geometry import QUALITY_SHARES
 from animevid.run.adaptive import quality_ladder
 from animevid.run.live import LiveEngine
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
@@ -389,7 +389,7 @@ def _wait_for(reached) -> None:
 
 
 def test_the_steps_that_are_made_ready_are_those_that_live_takes():
-    assert tuple(level.net_share for level in quality_ladder("fast")) == STEP_SHARES
+    assert tuple(level.net_share for level in quality_ladder("fast")) == QUALITY_SHARES
 
 
 @in_child
@@ -401,11 +401,11 @@ def test_a_step_of_quality_waits_for_no_engine_and_the_frame_goes_on_at_the_size
     with _open(tmp_path, "packed", "onnxruntime") as cpu, _open(tmp_path, "packed", "tensorrt") as gpu:
         pixels = 192 * 256
         gpu.net_pixels = pixels
-        sizes = [gpu.net_size(192, 256, net_pixels=round(pixels * share)) for share in STEP_SHARES]
+        sizes = [gpu.net_size(192, 256, net_pixels=round(pixels * share)) for share in QUALITY_SHARES]
         assert len(set(sizes)) == 4
         for _ in "12":
             assert furthest(gpu.stylize_planes(frame), cpu.stylize_planes(frame)) <= CODES
-        gpu.net_pixels = round(pixels * STEP_SHARES[2])
+        gpu.net_pixels = round(pixels * QUALITY_SHARES[2])
         # Its engine is blocked: the earlier one's frames are shown.
         assert furthest(gpu.stylize_planes(frame), cpu.stylize_planes(frame)) <= CODES
         gate.set()

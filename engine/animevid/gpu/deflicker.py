@@ -116,7 +116,7 @@ def settle_output(
 
 
 class DeviceDeflicker:
-    """The temporal filter's state for one stream on a device: ``pixels.deflicker.Deflicker`` for frames in slots.
+    """The temporal filter's state for one stream on a device: ``pixels.deflicker`` for frames in slots.
 
     The submitting thread calls ``inputs`` before the network and ``outputs`` after it, one submission after another.
     ``resources`` frees the memory; wait for every frame before closing it.

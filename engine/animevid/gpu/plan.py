@@ -9,6 +9,7 @@ from functools import cached_property
 
 from animevid.errors import UsageError
 from animevid.gpu.kernels import SurfaceLayout, surface_layout
+from animevid.pixels.packed import padded_size
 from animevid.pixels.planes import PlanesYUV420
 from animevid.pixels.resize import Size
 from animevid.render.tiles import Span, equal_spans
@@ -43,7 +44,7 @@ class SlotPlan:
 
     @property
     def padded(self) -> Size:
-        return _padded(self.net_size, self.multiple)
+        return self.card.padded_px(*self.net_size)
 
     @property
     def multiple(self) -> int:
@@ -78,7 +79,7 @@ class SlotPlan:
     @property
     def small_padded(self) -> Size:
         """The packed tensors that an RGB network's small frame is upsampled from."""
-        return _padded(self.net_size, 4)
+        return padded_size(self.net_size, multiple=4)
 
 
 def plan_slots(
@@ -144,7 +145,3 @@ def _tile_sizes(plan: SlotPlan) -> Iterator[Size]:
 
 def _up(length: int, multiple: int) -> int:
     return -(-length // multiple) * multiple
-
-
-def _padded(size: Size, multiple: int) -> Size:
-    return _up(size[0], multiple), _up(size[1], multiple)

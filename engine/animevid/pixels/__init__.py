@@ -3,7 +3,7 @@
 from animevid.pixels.blend import blend, compare_side_by_side, compare_split
 from animevid.pixels.change import ChangeDetector, NoiseFloor, has_changed
 from animevid.pixels.colour import Colour, ColourRange, Matrix
-from animevid.pixels.deflicker import Deflicker
+from animevid.pixels.deflicker import InputFilter, OutputFilter
 from animevid.pixels.guided_upsample import guided_upsample
 from animevid.pixels.native import is_native
 from animevid.pixels.packed import pack_yuv420, padded_size, unpack_yuv420
@@ -15,9 +15,10 @@ __all__ = [
     "ChangeDetector",
     "Colour",
     "ColourRange",
-    "Deflicker",
+    "InputFilter",
     "Matrix",
     "NoiseFloor",
+    "OutputFilter",
     "Plane",
     "PlanesYUV420",
     "blend",

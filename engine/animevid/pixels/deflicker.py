@@ -115,25 +115,27 @@ def settle_ref(before: Float32, weights: Float32, now: Float32) -> None:
     now[...] = before + weights * (now - before)
 
 
-class Deflicker:
-    """The filter's state for one stream. ``units_per_code``: an 8-bit step of the input, in the tensors' units.
+class InputFilter:
+    """Filters the inputs of one stream. It keeps the stream's state; one thread uses it.
 
-    Pass each frame's input to :meth:`input` and its output, in the same order, to :meth:`output`. Both take tensors of
-    cells ``(C, H, W)``; they keep a reference to the result but never write to it again.
+    Args:
+        units_per_code (float): an 8-bit step of the input, in the tensors' units.
     """
 
     def __init__(self, *, units_per_code: float) -> None:
         self._units_per_code = units_per_code
-        self._input: Float32 | None = None
+        self._before: Float32 | None = None
         self._weights = np.empty((0, 0), np.float32)
-        self._output: Float32 | None = None
         #: The input's noise, in codes.
         self.noise_codes = 0.0
 
-    def input(self, tensor: Float32) -> tuple[Float32, Float32 | None]:
-        """The filtered input, and the weights ``(H, W)`` for its output; ``None`` after a change of size."""
-        before = self._input
-        self._input = tensor = _own(tensor)
+    def __call__(self, tensor: Float32) -> tuple[Float32, Float32 | None]:
+        """The filtered input, and the weights ``(H, W)`` for its output; ``None`` after a change of size.
+
+        ``tensor`` holds cells ``(C, H, W)``. A reference to the result is kept, but it is never written to again.
+        """
+        before = self._before
+        self._before = tensor = _own(tensor)
         if before is None or before.shape != tensor.shape:
             self._weights = np.zeros(tensor.shape[1:], np.float32)
             return tensor, None
@@ -144,10 +146,17 @@ class Deflicker:
         self.noise_codes = NOISE_MEMORY * self.noise_codes + (1 - NOISE_MEMORY) * noise
         return tensor, self._weights
 
-    def output(self, tensor: Float32, weights: Float32 | None) -> Float32:
-        """The filtered output, using the weights of its input."""
-        before = self._output
-        self._output = tensor = _own(tensor)
+
+class OutputFilter:
+    """Filters the outputs of the same stream, in the same order. It keeps their state; one thread uses it."""
+
+    def __init__(self) -> None:
+        self._before: Float32 | None = None
+
+    def __call__(self, tensor: Float32, weights: Float32 | None) -> Float32:
+        """The filtered output, by the weights of its input; as :class:`InputFilter` otherwise."""
+        before = self._before
+        self._before = tensor = _own(tensor)
         if before is not None and weights is not None and before.shape == tensor.shape:
             settle(before, weights, tensor)
         return tensor

@@ -1,4 +1,4 @@
-"""The size at which a style's network sees a frame."""
+"""The size at which a style's network sees a frame, before padding (which ``StyleCard.padded_px`` has)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from animevid.styles.card import StyleCard
 #: (height, width) in pixels.
 Size: TypeAlias = tuple[int, int]
 
+#: Shares of the usual number of pixels to which live use reduces it. Each is 0.8 of the sides of the one before it.
+QUALITY_SHARES = (1.0, 0.64, 0.41, 0.26)
+_MIN_PIXELS = 32 * 32
 #: A frame this much larger than ``net_pixels`` still runs whole: upsampling would gain nothing.
 _NET_PIXELS_SLACK = 1.25
 
@@ -29,6 +32,12 @@ def net_size(card: StyleCard, height: int, width: int, *, net_pixels: int) -> Si
         return height, width
     scale = math.sqrt(net_pixels / (height * width))
     return _side(height, scale, card.padded_multiple_px), _side(width, scale, card.padded_multiple_px)
+
+
+def reduced_pixels(net_pixels: int, height: int, width: int, *, share: float) -> int:
+    """``net_pixels`` (0: no limit) for a frame of ``height`` x ``width`` px at a ``share`` (0 to 1) of the usual pixels."""
+    pixels = height * width
+    return max(_MIN_PIXELS, round((min(net_pixels, pixels) if net_pixels else pixels) * share))
 
 
 def _side(length: int, scale: float, multiple: int) -> int:

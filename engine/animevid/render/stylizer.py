@@ -49,9 +49,6 @@ if TYPE_CHECKING:
     from animevid.gpu.renderer import SlotRunner
     from animevid.gpu.slots import Submission
 
-#: Shares of ``net_pixels`` that ``run.adaptive`` steps to between frames.
-STEP_SHARES = (1.0, 0.64, 0.41, 0.26)
-_MIN_STEP_PIXELS = 32 * 32
 #: Tileable networks see at most about this square of pixels at once, which bounds the memory of their activations.
 _TILE_PX = 1280
 
@@ -133,7 +130,7 @@ class Stylizer:
         """The maximum number of pixels that the network sees; 0: no limit. May be set between frames.
 
         Where a size takes long to open (TensorRT builds an engine for each), frames keep the current size until the new
-        one is ready; once this has been set, the sizes of ``STEP_SHARES`` are prepared in the background.
+        one is ready; once this has been set, the sizes of ``QUALITY_SHARES`` are prepared in the background.
         """
         return self.default_net_pixels if self._net_pixels is None else self._net_pixels
 
@@ -213,11 +210,10 @@ class Stylizer:
     def _ready_size(self, runner: FrameRunner, planes: PlanesYUV420, size: Size) -> Size:
         if not self._max_net_pixels:
             return size
-        height, width = planes.height, planes.width
-        pixels = min(self._max_net_pixels, height * width)
-        steps = (max(_MIN_STEP_PIXELS, round(pixels * share)) for share in STEP_SHARES)
+        height, width, most = planes.height, planes.width, self._max_net_pixels
+        pixels = (geometry.reduced_pixels(most, height, width, share=share) for share in geometry.QUALITY_SHARES)
         return self._ready_sizes.take(
-            runner, planes, size, steps=[self.net_size(height, width, net_pixels=step) for step in steps]
+            runner, planes, size, steps=[self.net_size(height, width, net_pixels=step) for step in pixels]
         )
 
     def infer(self, inputs: Sequence[StepInput]) -> list[StepOutput]:

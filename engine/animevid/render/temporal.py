@@ -13,8 +13,9 @@ from animevid.backends.base import Tensor
 from animevid.errors import DeviceError
 from animevid.pixels import (
     ChangeDetector,
-    Deflicker,
+    InputFilter,
     NoiseFloor,
+    OutputFilter,
     PlanesYUV420,
     has_changed,
     planes_to_rgb,
@@ -22,7 +23,7 @@ from animevid.pixels import (
 from animevid.pixels.change import are_of_one_form
 from animevid.pixels.device import DevicePlanes
 from animevid.pixels.packed import depth_to_space_ref, space_to_depth_ref
-from animevid.render.renderer import AnyRenderer, DeviceOutput, NetworkInput, NetworkOutput, StepInput, StepOutput
+from animevid.render.renderer import AnyRenderer, DeviceInput, NetworkInput, NetworkOutput, StepInput, StepOutput
 from animevid.render.rgb import Images, planes_of_rgb, take_images
 from animevid.render.stylizer import Stylizer
 from animevid.styles.card import Layout
@@ -31,7 +32,7 @@ from animevid.styles.card import Layout
 _CELL_PX = 4
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class FilteredInput:
     """The filtered input of a frame, and the weights for its output (``pixels.deflicker``)."""
 
@@ -39,13 +40,12 @@ class FilteredInput:
     weights: Tensor | None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class FilteredOutput:
-    """The network's output for a ``FilteredInput``; final once ``is_settled``."""
+    """The network's output for a ``FilteredInput``, which ``postprocess`` filters with the weights."""
 
     network_output: StepOutput
     weights: Tensor | None
-    is_settled: bool = False
 
 
 _network_input_of: Callable[[FilteredInput], StepInput] = attrgetter("network_input")
@@ -55,7 +55,8 @@ _weights_of: Callable[[FilteredInput], Tensor | None] = attrgetter("weights")
 class TemporalFilter:
     """The steps of ``stylizer`` without flicker: areas that only noise changed stay the same (``pixels.deflicker``).
 
-    Use one per stream, since it keeps state. Whole frames on a GPU are filtered there, by the same formulas.
+    Use one per stream, since it keeps state: ``preprocess`` that of the inputs, ``postprocess`` that of the outputs, so
+    each may have its own thread. Whole frames on a GPU are filtered there, by the same formulas.
 
     Args:
         stylizer (Stylizer): the stylizer, which the caller closes.
@@ -65,7 +66,9 @@ class TemporalFilter:
         self.stylizer = stylizer
         self._packed = stylizer.card.layout is Layout.PACKED_YUV420
         low, high = stylizer.card.input_range
-        self._deflicker = Deflicker(units_per_code=abs(high - low) / 255)
+        self._filter_input = InputFilter(units_per_code=abs(high - low) / 255)
+        self._filter_output = OutputFilter()
+        self._last: tuple[FilteredOutput, NetworkOutput] | None = None
         self._on_device: object | None = None
 
     @property
@@ -80,17 +83,14 @@ class TemporalFilter:
         network_input, weights = self.stylizer.preprocess(planes), None
         if isinstance(network_input, NetworkInput):
             if self._packed:
-                tensor, weights = self._deflicker.input(network_input.tensor)
+                tensor, weights = self._filter_input(network_input.tensor)
             else:
                 layout, like = self.stylizer.card.layout, network_input.tensor
-                cells, weights = self._deflicker.input(to_cells(like, layout))
+                cells, weights = self._filter_input(to_cells(like, layout))
                 tensor = from_cells(cells, layout, like=like)
             network_input = NetworkInput(tensor, network_input.size)
         else:
-            runner = self.stylizer.frames
-            if self._on_device is None and runner is not None:
-                self._on_device = runner.new_deflicker()
-            network_input = replace(network_input, deflicker=self._on_device)
+            network_input = self._filtered_on_device(network_input)
         return FilteredInput(network_input, weights)
 
     def infer(self, inputs: Sequence[FilteredInput]) -> list[FilteredOutput]:
@@ -105,20 +105,35 @@ class TemporalFilter:
 
     def postprocess(self, planes: PlanesYUV420, output: FilteredOutput) -> PlanesYUV420:
         drawn = output.network_output
-        if isinstance(drawn, DeviceOutput) and planes is not drawn.source.planes:
-            # An unchanged frame at another strength: the old result is already blended.
-            return self.stylize_planes(planes)
-        if not output.is_settled and isinstance(drawn, NetworkOutput):
+        if isinstance(drawn, NetworkOutput):
+            return self.stylizer.postprocess(planes, self._filtered(output, drawn))
+        if planes is drawn.source.planes:
+            return self.stylizer.postprocess(planes, drawn)
+        # An unchanged frame at another strength: the old result is already blended. The state of the CPU's inputs
+        # belongs to another thread, so a frame for which the device was lost meanwhile is not filtered.
+        again = self.stylizer.preprocess(planes)
+        if isinstance(again, DeviceInput):
+            again = self._filtered_on_device(again)
+        return self.stylizer.postprocess(planes, self.stylizer.infer([again])[0])
+
+    def _filtered(self, output: FilteredOutput, drawn: NetworkOutput) -> NetworkOutput:
+        """``drawn``, filtered: once, even if ``FrameReuse`` shows it again."""
+        if self._last is None or self._last[0] is not output:
             tensor = drawn.tensor
             if self._packed:
-                tensor = self._deflicker.output(tensor, output.weights)
+                tensor = self._filter_output(tensor, output.weights)
             else:
                 layout = self.stylizer.card.layout
-                cells = self._deflicker.output(to_cells(tensor, layout), output.weights)
+                cells = self._filter_output(to_cells(tensor, layout), output.weights)
                 tensor = from_cells(cells, layout, like=tensor)
-            output.network_output = drawn = NetworkOutput(tensor, drawn.source)
-        output.is_settled = True
-        return self.stylizer.postprocess(planes, drawn)
+            self._last = output, NetworkOutput(tensor, drawn.source)
+        return self._last[1]
+
+    def _filtered_on_device(self, source: DeviceInput) -> DeviceInput:
+        runner = self.stylizer.frames
+        if self._on_device is None and runner is not None:
+            self._on_device = runner.new_deflicker()
+        return replace(source, deflicker=self._on_device)
 
     def stylize_planes(self, planes: PlanesYUV420) -> PlanesYUV420:
         """Stylize the next frame of the stream in the calling thread."""

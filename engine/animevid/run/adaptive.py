@@ -9,9 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from animevid.errors import UsageError
-
-#: Shares of the network's pixels. Each is 0.8 of the sides of the one before it.
-_SHARES = (1.0, 0.64, 0.41, 0.26)
+from animevid.render.geometry import QUALITY_SHARES
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class QualityStep:
 
 def quality_ladder(quality: str) -> tuple[QualityStep, ...]:
     """The levels from best to cheapest: lower resolution first, then (from ``"high"``) the cheaper variant."""
-    levels = tuple(QualityStep(share, quality) for share in _SHARES)
+    levels = tuple(QualityStep(share, quality) for share in QUALITY_SHARES)
     return levels if quality == "fast" else (*levels, *quality_ladder("fast")[1:])
 
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from animevid.errors import AnimevidError
 from animevid.options import LiveOptions
 from animevid.pixels import Plane, PlanesYUV420
+from animevid.render.geometry import reduced_pixels
 from animevid.render.stylizer import Stylizer
 from animevid.render.temporal import FrameReuse, TemporalFilter
 from animevid.run.adaptive import ArrivalRate, QualityGovernor, QualityStep, quality_ladder
 from animevid.run.stylizer_cache import StylizerCache
-
-_MIN_PIXELS = 32 * 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +146,7 @@ def _governor(settings: LiveOptions) -> QualityGovernor:
 
 def _net_pixels(stylizer: Stylizer, settings: LiveOptions, planes: PlanesYUV420, *, share: float) -> int:
     base = stylizer.default_net_pixels if settings.net_pixels is None else settings.net_pixels
-    pixels = planes.height * planes.width
-    return max(_MIN_PIXELS, round((min(base, pixels) if base else pixels) * share))
+    return reduced_pixels(base, planes.height, planes.width, share=share)
 
 
 def mirrored(planes: PlanesYUV420) -> PlanesYUV420:

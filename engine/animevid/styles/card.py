@@ -152,6 +152,11 @@ class StyleCard:
         multiple = 1 if self.fixed_size_px is not None else self.size_multiple
         return math.lcm(multiple, self.layout.cell_px)
 
+    def padded_px(self, height_px: int, width_px: int) -> tuple[int, int]:
+        """(height, width) of a frame of that size after padding."""
+        multiple = self.padded_multiple_px
+        return -(-height_px // multiple) * multiple, -(-width_px // multiple) * multiple
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
 

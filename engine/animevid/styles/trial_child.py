@@ -86,9 +86,7 @@ def _open_as_in_use(model: bytes, card: StyleCard, seconds: float) -> None:
         # Its only size is large: the time limit grows with it.
         share = min(MAX_TIMES, 1 + card.fixed_size_px[0] * card.fixed_size_px[1] / 512**2)
         signal.setitimer(signal.ITIMER_REAL, seconds * share)
-    multiple = card.padded_multiple_px
-    side = -(-_SIDE_PX // multiple) * multiple
-    height, width = card.fixed_size_px or (side, side)
+    height, width = card.fixed_size_px or card.padded_px(_SIDE_PX, _SIDE_PX)
     try:
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         given = session.get_inputs()[0]

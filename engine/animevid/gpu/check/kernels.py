@@ -18,7 +18,7 @@ from animevid.gpu.driver import open_device
 from animevid.gpu.kernels import Launch, Surface, SurfaceLayout, surface_layout
 from animevid.pixels.blend import blend_ref
 from animevid.pixels.change import NoiseFloor, has_changed
-from animevid.pixels.deflicker import Deflicker
+from animevid.pixels.deflicker import InputFilter, OutputFilter
 from animevid.pixels.guided_upsample import guided_upsample_ref
 from animevid.pixels.packed import pack_yuv420_ref, padded_size, unpack_yuv420_ref
 from animevid.pixels.planes import PlanesYUV420
@@ -199,7 +199,8 @@ def _compare_filter(gpu: GpuQueue, size: Size, layout: Layout, half: bool) -> fl
     rng, code, dtype = np.random.default_rng(4), 2 / 255, np.float16 if half else np.float32
     scenes = [rng.uniform(-1, 1, shape) for _ in "12"]
     low, high = card.input_range
-    reference, on_device = Deflicker(units_per_code=(high - low) / 255), DeviceDeflicker(gpu.device, card)
+    reference_input, reference_output = InputFilter(units_per_code=(high - low) / 255), OutputFilter()
+    on_device = DeviceDeflicker(gpu.device, card)
     weights, apart = gpu.allocate(weight_bytes(size)), 0.0
     for index in range(_FILTERED_FRAMES):
         given = [(scene + rng.normal(0, 2 * code, shape)).astype(dtype) for scene in scenes]
@@ -209,8 +210,8 @@ def _compare_filter(gpu: GpuQueue, size: Size, layout: Layout, half: bool) -> fl
         firsts = on_device.inputs(gpu.launch, gpu.stream, addresses[:1], weights=[weights], size=size, half=half)
         on_device.outputs(gpu.launch, gpu.stream, addresses[1:], weights=[weights], size=size, half=half, firsts=firsts)
         cells = [to_cells(tensor.astype(np.float32), layout) for tensor in given]
-        settled, share = reference.input(cells[0])
-        drawn = reference.output(cells[1], share)
+        settled, share = reference_input(cells[0])
+        drawn = reference_output(cells[1], share)
         for address, tensor, expected in zip(addresses, given, (settled, drawn), strict=True):
             got = gpu.download(address, tensor)
             apart = max(apart, largest_difference(got, from_cells(expected, layout, like=tensor.astype(np.float32))))

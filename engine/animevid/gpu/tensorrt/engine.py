@@ -8,7 +8,6 @@ Both are strongly typed: the precision is in the graph (``animevid.gpu.precision
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,6 +30,8 @@ _LOG = logging.getLogger(__name__)
 DEFAULT_WORKSPACE_BYTES = 4 << 30
 #: The largest batch of the backend ``tensorrt`` and of ``animevid build``.
 DEFAULT_BATCH = 4
+#: The shortest side that an engine of dynamic size takes.
+_MIN_SIDE_PX = 64
 
 #: (phase, steps done, steps in all) while an engine is built; a false result stops the build.
 Progress = Callable[[str, int, int], bool]
@@ -126,13 +127,12 @@ def shape_range(
         raise UsageError(f"{(height_px, width_px) = }, {max_batch = } must all be 1 or more")
     if card.fixed_size_px is not None and (height_px, width_px) != card.fixed_size_px:
         raise UsageError(f"{(height_px, width_px) = }: the style {card.name!r} takes {card.fixed_size_px} only")
-    multiple = math.lcm(card.size_multiple, card.layout.cell_px) if card.fixed_size_px is None else 1
-    height, width = (-(-side // multiple) * multiple for side in (height_px, width_px))
+    height, width = card.padded_px(height_px, width_px)
     one, largest = Shape(1, height, width), Shape(max_batch, height, width)
     if not dynamic or card.fixed_size_px is not None:
         return ShapeRange(one, one, largest)
-    low = -(-64 // multiple) * multiple
-    smallest = Shape(1, min(low, height), min(low, width))
+    low = card.padded_px(_MIN_SIDE_PX, _MIN_SIDE_PX)
+    smallest = Shape(1, min(low[0], height), min(low[1], width))
     return ShapeRange(smallest, one, largest)
 
 
