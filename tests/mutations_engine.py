@@ -394,13 +394,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         "render/temporal.py",
         "render/test_temporal.py render/test_stylizer.py run/test_live.py",
         ("unchanged frames show the wrong one", "return replace(self._shown[1], alpha=planes.alpha)", "return planes"),
-        ("the old drawing at another strength", "self._shown[0] == strength", "True"),
+        ("the old drawing at another strength", "self._shown[0] == options", "True"),
         ("alpha of the frame before", "replace(self._shown[1], alpha=planes.alpha)", "self._shown[1]"),
     ),
     *_those(
         "render/stylizer.py",
         "render/test_stylizer.py run/test_live.py",
-        ("strength is ignored", "strength = self._strength\n", "strength = 1.0\n"),
+        ("strength is ignored", "strength = self._options.strength\n", "strength = 1.0\n"),
     ),
     *_those(
         "render/geometry.py",

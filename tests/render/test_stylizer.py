@@ -202,7 +202,7 @@ def test_tiles_of_a_large_frame_equal_the_whole(make_style, monkeypatch):
     path = make_style(PACKED, "blur", net_pixels=0)
     with Stylizer(path) as stylizer:
         whole = stylizer.stylize_planes(frame)
-        monkeypatch.setattr("animevid.render.stylizer._TILE_PX", 64)
+        monkeypatch.setattr("animevid.render.cpu._TILE_PX", 64)
         tiled = stylizer.stylize_planes(frame)
     np.testing.assert_array_equal(whole.y, tiled.y)
     np.testing.assert_array_equal(whole.u, tiled.u)

@@ -7,11 +7,15 @@ encoder, so that only 1.5 bytes per pixel are copied each way. It returns before
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from animevid.pixels.change import NoiseFloor
 from animevid.pixels.planes import PlanesYUV420
 from animevid.pixels.resize import Size
+
+if TYPE_CHECKING:
+    from animevid.gpu.interop import DeviceFrame
+    from animevid.gpu.slots import Submission
 
 
 class PendingFrame(Protocol):
@@ -27,6 +31,16 @@ class PendingFrame(Protocol):
 
 
 class FrameRunner(Protocol):
+    """Stylizes whole frames on a device."""
+
+    #: Whether results stay in device memory (``pixels.device.DevicePlanes``), for an encoder that reads them there.
+    results_on_device: bool
+
+    @property
+    def device_index(self) -> int | None:
+        """The CUDA device whose memory frames may be in; ``None``: they come from the host and return there."""
+        ...
+
     def takes(self, planes: PlanesYUV420, net_size: Size) -> bool:
         """Whether it can stylize such a frame with the network at ``net_size`` (height, width); else use ``run``."""
         ...
@@ -69,6 +83,19 @@ class FrameRunner(Protocol):
         Blocks while the queue of the device is full.
 
         Raises:
+            DeviceError: the device failed, or has no room.
+        """
+        ...
+
+    def draw(
+        self, source: DeviceFrame, target: DeviceFrame, *, net_size: Size, strength: float, stream: int = 0
+    ) -> Submission:
+        """Stylize a frame in device memory into another, without touching the host.
+
+        ``stream``: the handle of the CUDA stream between whose works it is ordered; 0: the default stream.
+
+        Raises:
+            UsageError: it takes no frames in device memory, or these do not fit.
             DeviceError: the device failed, or has no room.
         """
         ...

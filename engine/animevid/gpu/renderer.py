@@ -85,7 +85,6 @@ class SlotRunner:
         """``prepares``: whether networks take long to open and may be opened in another thread meanwhile."""
         self._device, self._card, self._open_network = device, card, open_network
         self._kernels, self._batch, self._slots = kernels, batch, slots
-        #: Whether results stay in device memory (``pixels.device.DevicePlanes``), for an encoder that reads them there.
         self.results_on_device = False
         self._pipelines: dict[_Form, DevicePipeline] = {}
         self._pools: dict[SurfaceLayout, FramePool] = {}

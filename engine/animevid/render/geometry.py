@@ -35,7 +35,7 @@ def net_size(card: StyleCard, height: int, width: int, *, net_pixels: int) -> Si
 
 
 def reduced_pixels(net_pixels: int, height: int, width: int, *, share: float) -> int:
-    """``net_pixels`` (0: no limit) for a frame of ``height`` x ``width`` px at a ``share`` (0 to 1) of the usual pixels."""
+    """``net_pixels`` for frames of ``height`` x ``width`` px, reduced to ``share`` (0 to 1). Given 0: no limit."""
     pixels = height * width
     return max(_MIN_PIXELS, round((min(net_pixels, pixels) if net_pixels else pixels) * share))
 

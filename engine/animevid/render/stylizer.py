@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -10,24 +12,15 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from animevid.backends import open_backend
-from animevid.backends.base import Backend, Tensor
+from animevid.backends.base import Backend
 from animevid.backends.frames import FrameRunner
-from animevid.declare import keywords_of
+from animevid.declare import keywords_of, narrowed
 from animevid.errors import BackendError, UsageError
 from animevid.options import RuntimeOptions, StyleOptions, StylizerOptions
-from animevid.pixels import (
-    PlanesYUV420,
-    blend,
-    guided_upsample,
-    pack_yuv420,
-    planes_to_tensor,
-    resize_planes,
-    tensor_to_planes,
-    unpack_yuv420,
-)
+from animevid.pixels import PlanesYUV420, blend
 from animevid.pixels.device import DevicePlanes, on_host
 from animevid.render import geometry
-from animevid.render.concurrent_runs import ConcurrentRuns
+from animevid.render.cpu import CpuSteps
 from animevid.render.geometry import Size
 from animevid.render.ready import ReadySizes
 from animevid.render.renderer import (
@@ -40,17 +33,12 @@ from animevid.render.renderer import (
     form_of,
 )
 from animevid.render.rgb import Images, stylized_rgb, take_images
-from animevid.render.tiles import run_tiled
 from animevid.styles import open_style
-from animevid.styles.card import Layout, StyleCard
+from animevid.styles.card import StyleCard
 
 if TYPE_CHECKING:
     from animevid.gpu.interop import DeviceFrame
-    from animevid.gpu.renderer import SlotRunner
     from animevid.gpu.slots import Submission
-
-#: Tileable networks see at most about this square of pixels at once, which bounds the memory of their activations.
-_TILE_PX = 1280
 
 
 class Stylizer:
@@ -58,7 +46,7 @@ class Stylizer:
 
     ``style`` is a name, the path of an ONNX file, a URL or a loaded ``Style``; ``None`` is the default style. The
     options of ``animevid.options.StylizerOptions`` are its arguments; ``Stylizer.open`` takes them whole. ``strength``
-    and ``net_pixels`` may be set between frames, from any thread.
+    and ``net_pixels`` may be set between frames, from any thread; so may ``options``, which has both.
 
     Called with ``uint8`` RGB (NumPy or torch, HWC or CHW, one or N) or a Pillow image, it returns the same kind. Chroma
     is subsampled on the way (4:2:0). Calls from several threads are safe.
@@ -87,18 +75,16 @@ class Stylizer:
         return stylizer
 
     def _open(self, options: StyleOptions, runtime: RuntimeOptions, *, concurrency: int) -> None:
-        self._strength = options.strength
+        self._options: StyleOptions = narrowed(options, StyleOptions)
+        self._options_lock = threading.Lock()
         style = open_style(options)
         self.style = style = style.with_card()
         self.card: StyleCard = self.style.card
-        self._net_pixels = options.net_pixels
         self._default_net_pixels = self.card.net_pixels_at(options.quality)
         #: The largest ``net_pixels`` set so far; ``None`` if it was never set.
         self._max_net_pixels: int | None = None
         self._ready_sizes = ReadySizes()
         self._last_net_size: tuple[tuple[int, int, int], Size] = (0, 0, 0), (0, 0)
-        self._packed = self.card.layout is Layout.PACKED_YUV420
-        self._multiple = self.card.padded_multiple_px
         self._backend: Backend = open_backend(
             self.style.model,
             self.card,
@@ -108,22 +94,33 @@ class Stylizer:
             concurrency=concurrency,
             int8=self._int8 if style.allow_int8 else None,
         )
-        self._pool: ConcurrentRuns | None = None
-        if concurrency > 1 and self._backend.faster_concurrently and self._backend.device_name == "CPU":
-            self._pool = ConcurrentRuns(concurrency)
+        self._cpu = CpuSteps(self.card, self._backend, concurrency=concurrency)
 
     def _int8(self) -> tuple[bytes, StyleCard] | None:
         smaller = self.style.int8()
         return None if smaller is None else (smaller.model, smaller.card)
 
     @property
+    def options(self) -> StyleOptions:
+        """The options in force. Those that do not choose the style may be set between frames, from any thread."""
+        return self._options
+
+    @options.setter
+    def options(self, options: StyleOptions) -> None:
+        with self._options_lock:
+            self._options = options
+            if options.net_pixels is not None:
+                self._max_net_pixels = max(options.net_pixels, self._max_net_pixels or 0)
+
+    @property
     def strength(self) -> float:
         """The strength of the style: 0 (original) to 1 (style alone)."""
-        return self._strength
+        return self._options.strength
 
     @strength.setter
     def strength(self, strength: float) -> None:
-        self._strength = float(StyleOptions.checked("strength", strength))
+        with self._options_lock:
+            self._options = replace(self._options, strength=float(StyleOptions.checked("strength", strength)))
 
     @property
     def net_pixels(self) -> int:
@@ -132,12 +129,14 @@ class Stylizer:
         Where a size takes long to open (TensorRT builds an engine for each), frames keep the current size until the new
         one is ready; once this has been set, the sizes of ``QUALITY_SHARES`` are prepared in the background.
         """
-        return self.default_net_pixels if self._net_pixels is None else self._net_pixels
+        net_pixels = self._options.net_pixels
+        return self.default_net_pixels if net_pixels is None else net_pixels
 
     @net_pixels.setter
     def net_pixels(self, net_pixels: int) -> None:
-        self._net_pixels = StyleOptions.checked("net_pixels", net_pixels)
-        self._max_net_pixels = max(net_pixels, self._max_net_pixels or 0)
+        with self._options_lock:
+            self._options = replace(self._options, net_pixels=net_pixels)
+            self._max_net_pixels = max(net_pixels, self._max_net_pixels or 0)
 
     @property
     def default_net_pixels(self) -> int:
@@ -157,7 +156,7 @@ class Stylizer:
     @property
     def device_index(self) -> int | None:
         """The CUDA device on which whole frames run in slots; ``None`` where they are converted by the CPU."""
-        runner = self._device_runner()
+        runner = self.frames
         return None if runner is None else runner.device_index
 
     def keep_results_on_device(self, keep: bool = True) -> None:
@@ -165,7 +164,7 @@ class Stylizer:
 
         No effect without a GPU. ``on_host`` brings either kind to the host's memory.
         """
-        runner = self._device_runner()
+        runner = self.frames
         if runner is not None:
             runner.results_on_device = keep
 
@@ -174,26 +173,15 @@ class Stylizer:
         """The runner that stylizes whole frames on a device; ``None`` where the CPU converts them."""
         return self._backend.frame_runner
 
-    def _device_runner(self) -> SlotRunner | None:
-        runner = self._backend.frame_runner
-        if runner is None:
-            return None
-        from animevid.gpu.renderer import SlotRunner
-
-        return runner if isinstance(runner, SlotRunner) else None
-
     def net_size(self, height: int, width: int, *, net_pixels: int | None = None) -> Size:
         """(height, width) in pixels at which the network runs a frame of that size, before padding.
 
         ``net_pixels`` overrides the property.
         """
-        pixels = self._net_pixels if net_pixels is None else net_pixels
-        if pixels is None:
-            pixels = self.default_net_pixels
-        key = height, width, pixels
+        key = height, width, self.net_pixels if net_pixels is None else net_pixels
         last = self._last_net_size  # read once: other threads may replace it
         if key != last[0]:
-            last = self._last_net_size = key, geometry.net_size(self.card, height, width, net_pixels=pixels)
+            last = self._last_net_size = key, geometry.net_size(self.card, height, width, net_pixels=key[2])
         return last[1]
 
     def preprocess(self, planes: PlanesYUV420) -> StepInput:
@@ -205,7 +193,7 @@ class Stylizer:
         runner = self._backend.frame_runner
         if runner is not None and runner.takes(planes, size):
             return DeviceInput(planes, self._ready_size(runner, planes, size))
-        return self._to_tensor(planes, size)
+        return self._cpu.preprocess(planes, size)
 
     def _ready_size(self, runner: FrameRunner, planes: PlanesYUV420, size: Size) -> Size:
         if not self._max_net_pixels:
@@ -222,14 +210,12 @@ class Stylizer:
         Raises:
             BackendError, DeviceError: the runtime failed.
         """
-        if self._pool is not None:
-            return self._infer_concurrently([item for item in inputs if isinstance(item, NetworkInput)])
         outputs: list[StepOutput] = []
         for form, batch in groupby(inputs, key=form_of):
             if form[0] is DeviceInput:
                 outputs += self._submit([item for item in batch if isinstance(item, DeviceInput)])
             else:
-                outputs += self._infer([item for item in batch if isinstance(item, NetworkInput)])
+                outputs += self._cpu.infer([item for item in batch if isinstance(item, NetworkInput)])
         return outputs
 
     def wait(self, output: StepOutput) -> None:
@@ -243,30 +229,14 @@ class Stylizer:
 
     def postprocess(self, planes: PlanesYUV420, output: StepOutput) -> PlanesYUV420:
         """``output`` at the size, depth and tags of ``planes``, blended with them by ``strength``."""
-        strength = self._strength
+        strength = self._options.strength
         if strength == 0.0:
             return planes
         if isinstance(output, DeviceOutput):
             return self._from_device(planes, output)
         if isinstance(planes, DevicePlanes):
             planes = on_host(planes)
-        size, full_size = output.source.size, planes.y.shape
-        if size == full_size:
-            stylized = self._to_planes(output.tensor, like=planes, size=size)
-        elif size[0] > full_size[0] or size[1] > full_size[1]:
-            # A network of one fixed size, larger than the frame: there is nothing to upsample.
-            whole = self._to_planes(output.tensor, like=planes, size=size)
-            fitted = resize_planes(whole, full_size)
-            stylized = planes.with_planes(fitted.y, fitted.u, fitted.v)
-        else:
-            if self._packed:
-                low_in: PlanesYUV420 | Tensor = output.source.tensor
-                low_out: PlanesYUV420 | Tensor = output.tensor
-            else:
-                low_in = resize_planes(planes, size)
-                low_out = self._to_planes(output.tensor, like=planes, size=size)
-            stylized = guided_upsample(planes, low_in, low_out, size=size, epsilon=self.card.upsample_epsilon)
-        return blend(planes, stylized, strength=strength)
+        return blend(planes, self._cpu.postprocess(planes, output), strength=strength)
 
     def stylize_on_device(self, source: DeviceFrame, target: DeviceFrame, *, stream: int = 0) -> Submission:
         """Stylize ``source`` into ``target``, both in GPU memory, without touching the host; returns at once.
@@ -279,11 +249,11 @@ class Stylizer:
             UsageError: the backend has no GPU, or the frames differ in size or depth.
             DeviceError: the device failed, or has no room.
         """
-        runner = self._device_runner()
+        runner = self.frames
         if runner is None:
             raise UsageError(f"{self.description} takes no frames in a GPU's memory; use --backend tensorrt or torch")
         size = self.net_size(*source.layout.size)
-        return runner.draw(source, target, net_size=size, strength=self._strength, stream=stream)
+        return runner.draw(source, target, net_size=size, strength=self._options.strength, stream=stream)
 
     def stylize_planes(self, planes: PlanesYUV420) -> PlanesYUV420:
         """All three steps in the calling thread."""
@@ -299,34 +269,6 @@ class Stylizer:
         result = stylized_rgb(self, [frames])[0] if frames.ndim == 3 else np.stack(stylized_rgb(self, frames))
         return give_back(result)
 
-    def _to_tensor(self, planes: PlanesYUV420, size: Size) -> NetworkInput:
-        if isinstance(planes, DevicePlanes):
-            planes = on_host(planes)
-        if self._packed:
-            tensor = pack_yuv420(planes, size=size, multiple=self._multiple)
-        else:
-            tensor = planes_to_tensor(
-                planes,
-                layout=self.card.layout.value,
-                order=self.card.colour_order.value,
-                value_range=self.card.input_range,
-                size=size,
-                multiple=self._multiple,
-            )
-        return NetworkInput(tensor, size)
-
-    def _infer_concurrently(self, inputs: Sequence[NetworkInput]) -> list[StepOutput]:
-        assert self._pool is not None
-        try:
-            return [NetworkOutput(self._pool.submit(self._run_one, item.tensor), item) for item in inputs]
-        except RuntimeError as error:
-            raise BackendError(f"the stylizer of {self.card.name!r} is closed; open another") from error
-
-    def _infer(self, batch: Sequence[NetworkInput]) -> list[NetworkOutput]:
-        tensors = [item.tensor for item in batch]
-        results = self._run(tensors[0][np.newaxis] if len(tensors) == 1 else np.stack(tensors))
-        return [NetworkOutput(result, item) for result, item in zip(results, batch, strict=True)]
-
     def _submit(self, batch: Sequence[DeviceInput]) -> list[StepOutput]:
         runner = self._backend.frame_runner
         if runner is not None:
@@ -334,7 +276,7 @@ class Stylizer:
                 pending = runner.submit(
                     [item.planes for item in batch],
                     net_size=batch[0].size,
-                    strength=self._strength,
+                    strength=self._options.strength,
                     deflicker=batch[0].deflicker,
                 )
                 return [DeviceOutput(*pair) for pair in zip(batch, pending, strict=True)]
@@ -342,7 +284,7 @@ class Stylizer:
                 if not self._backend.fall_back(error):
                     raise
         # The device was lost after these frames were prepared for it.
-        return [output for item in batch for output in self._infer([self._to_tensor(item.planes, item.size)])]
+        return [output for item in batch for output in self._cpu.infer([self._cpu.preprocess(item.planes, item.size)])]
 
     def _from_device(self, planes: PlanesYUV420, output: DeviceOutput) -> PlanesYUV420:
         if planes is not output.source.planes:
@@ -355,20 +297,14 @@ class Stylizer:
                 raise
         return self.stylize_planes(planes)
 
-    def _run_one(self, tensor: Tensor) -> Tensor:
-        result: Tensor = self._run(tensor[np.newaxis])[0]
-        return result
-
     def interrupt(self) -> None:
         """Abort running networks with an error, from any thread, where the backend can."""
-        if self._pool is not None:
-            self._pool.cancel_waiting()
+        self._cpu.cancel_waiting()
         self._backend.interrupt()
 
     def close(self) -> None:
         """Free the backend. Safe to call twice."""
-        if self._pool is not None:
-            self._pool.close(self._backend.interrupt)
+        self._cpu.close()
         self._backend.close()
 
     def __enter__(self) -> Self:
@@ -378,34 +314,3 @@ class Stylizer:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    def _run(self, batch: Tensor) -> Tensor:
-        layout = self.card.layout
-        axis_y, axis_x = layout.spatial_axes
-        tile = _TILE_PX // layout.cell_px
-        if (
-            max(batch.shape[axis_y], batch.shape[axis_x]) <= tile
-            or not self.card.tileable
-            or self.card.fixed_size_px is not None
-        ):
-            return self._backend.run(batch)
-        return run_tiled(
-            self._backend.run,
-            batch,
-            spatial_axes=layout.spatial_axes,
-            tile=tile,
-            margin=-(-self.card.receptive_field_px // layout.cell_px),
-            step=self._multiple // layout.cell_px,
-        )
-
-    def _to_planes(self, tensor: Tensor, *, like: PlanesYUV420, size: Size) -> PlanesYUV420:
-        if self._packed:
-            return unpack_yuv420(tensor, like=like, size=size)
-        return tensor_to_planes(
-            tensor,
-            like=like,
-            layout=self.card.layout.value,
-            order=self.card.colour_order.value,
-            value_range=self.card.output_range,
-            size=size,
-        )

@@ -11,6 +11,7 @@ import numpy as np
 
 from animevid.backends.base import Tensor
 from animevid.errors import DeviceError
+from animevid.options import StyleOptions
 from animevid.pixels import (
     ChangeDetector,
     InputFilter,
@@ -70,10 +71,6 @@ class TemporalFilter:
         self._filter_output = OutputFilter()
         self._last: tuple[FilteredOutput, NetworkOutput] | None = None
         self._on_device: object | None = None
-
-    @property
-    def strength(self) -> float:
-        return self.stylizer.strength
 
     @property
     def batch_limit(self) -> int:
@@ -167,7 +164,7 @@ class FrameReuse:
         self._detector = ChangeDetector(floor=floor, compare=compare)
         self._inner = inner
         self._output: object = None
-        self._shown: tuple[float, PlanesYUV420] | None = None
+        self._shown: tuple[StyleOptions, PlanesYUV420] | None = None
         self.skipped = 0
 
     @property
@@ -196,14 +193,14 @@ class FrameReuse:
         self._stylizer.interrupt()
 
     def postprocess(self, planes: PlanesYUV420, output: object) -> PlanesYUV420:
-        strength = self._inner.strength
-        if output is None and self._shown is not None and self._shown[0] == strength:
+        options = self._inner.options
+        if output is None and self._shown is not None and self._shown[0] == options:
             # The same object as before: an encoder spends almost nothing on it, and noise does not shimmer.
             return replace(self._shown[1], alpha=planes.alpha)
         self._output = output or self._output
         assert self._output is not None  # the first frame of a stream always counts as changed
         shown = self._stylizer.postprocess(planes, self._output)
-        self._shown = (strength, shown)
+        self._shown = (options, shown)
         return shown
 
 

@@ -131,10 +131,10 @@ class LiveRenderer:
         """Nothing: the networks are shared."""
 
     def _renderer(self, filtered: TemporalFilter, planes: PlanesYUV420) -> FrameReuse:
-        """``filtered`` at the current strength and size; a new size runs the network even for an unchanged frame."""
+        """``filtered`` with the current options and size; a new size runs the network even for an unchanged frame."""
         stylizer, settings = filtered.stylizer, self._settings
         net_pixels = _net_pixels(stylizer, settings, planes, share=self.step.net_share)
-        stylizer.net_pixels, stylizer.strength = net_pixels, settings.strength
+        stylizer.options = replace(settings, net_pixels=net_pixels)
         if self._reuse is None or net_pixels != self._net_pixels:
             self._reuse, self._net_pixels = FrameReuse(filtered), net_pixels
         return self._reuse

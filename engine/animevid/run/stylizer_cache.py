@@ -28,7 +28,7 @@ class StylizerCache:
     def get(self, options: StyleOptions) -> Stylizer | None:
         """The network of that style if it is open; else start loading it and return ``None``.
 
-        The caller sets strength and number of pixels.
+        The caller sets the options that may change between frames (``Stylizer.options``).
 
         Raises:
             StyleError, BackendError: it cannot be loaded.
