@@ -1,11 +1,10 @@
 """Send stylized frames wherever you like.  python examples/own_sink.py IN.mp4 OUT.rgb
 
 This sink writes raw RGB, which `ffplay -f rawvideo -pixel_format rgb24 -video_size WxH OUT.rgb` shows. Its base class
-refuses frames that come too late and turns the system's errors into one line.
+refuses frames that come too late, turns the system's errors into one line and sums up what was written.
 """
 
 import sys
-from fractions import Fraction
 from pathlib import Path
 
 import animevid
@@ -18,7 +17,6 @@ class RawSink(Sink):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("wb")
-        self._end_seconds = Fraction(0)
 
     @property
     def description(self) -> str:
@@ -26,18 +24,11 @@ class RawSink(Sink):
 
     def _write(self, frame: Frame) -> None:
         self._file.write(planes_to_rgb(frame.planes).tobytes())  # uint8, H x W x 3
-        self.frames_written += 1
-        self._end_seconds = frame.pts_seconds
+        self._count(frame.pts_seconds, frame.duration_seconds)
 
     def _finish(self) -> SinkReport:
         self._file.close()
-        return SinkReport(
-            path=str(self.path),
-            frames_written=self.frames_written,
-            duration_seconds=self._end_seconds,
-            bytes_written=self.path.stat().st_size,
-            encoder=self.description,
-        )
+        return self._report(bytes_written=self.path.stat().st_size)
 
     def abort(self) -> None:
         self._file.close()

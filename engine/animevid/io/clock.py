@@ -48,6 +48,25 @@ class FrameClock:
         return pts * self._time_base
 
 
+class OutputClock:
+    """Times of an output's frames in whole ticks of ``time_base`` (seconds per tick), strictly increasing.
+
+    On a clock coarser than the source's, frames of one tick keep their order, a tick apart.
+    """
+
+    def __init__(self, time_base: Fraction) -> None:
+        self._time_base = time_base
+        self._last: int | None = None
+
+    def ticks(self, seconds: Fraction) -> int:
+        """The tick of the next frame, at ``seconds``."""
+        ticks = ticks_from_seconds(seconds, self._time_base)
+        if self._last is not None and ticks <= self._last:
+            ticks = self._last + 1
+        self._last = ticks
+        return ticks
+
+
 def output_time_base(source: Fraction | None, *, rate: Fraction | None) -> Fraction:
     """Seconds per tick for the encoder: the source's own, so that every time stamp stays exact.
 

@@ -15,6 +15,7 @@ import av
 from animevid.errors import AnimevidError, UsageError
 from animevid.frame import Frame
 from animevid.io.network.protocols import Spec, output_error
+from animevid.redaction import redacted
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,9 @@ class Sink(ABC):
     """Takes frames in order and leaves a complete output or nothing. A context manager that aborts without ``finish``.
 
     One thread calls ``write`` and ``finish``. A new sink is a subclass with ``_write``, ``_finish``, ``abort``
-    and ``description``; this class refuses calls after the end and turns system errors into one line of ours.
-    Properties describe a sink's capabilities, so callers need not check its class.
+    and ``description``; this class refuses calls after the end, turns system errors into one line of ours and sums up
+    what was written (``_count``, ``_report``). Properties describe a sink's capabilities, so callers need not check its
+    class.
     """
 
     #: The output, for messages.
@@ -46,6 +48,9 @@ class Sink(ABC):
     #: Whether captions inside the frames (``Frame.captions``) are kept in the output.
     keeps_captions: bool = False
     _done: bool = False
+    #: Where the written frames begin and end, on the output's clock.
+    _first_seconds: Fraction | None = None
+    _end_seconds: Fraction = Fraction(0)
 
     @property
     def separate_images(self) -> bool:
@@ -130,6 +135,28 @@ class Sink(ABC):
     @abstractmethod
     def abort(self) -> None:
         """Discard the output. Safe to call twice, and after ``finish``."""
+
+    def _count(self, seconds: Fraction, duration_seconds: Fraction | None = None) -> None:
+        """Count a frame written at ``seconds`` on the output's clock."""
+        self.frames_written += 1
+        if self._first_seconds is None:
+            self._first_seconds = seconds
+        self._end_seconds = seconds + (duration_seconds or 0)
+
+    def _report(self, *, bytes_written: int | None = None, packets: tuple[int, int] = (0, 0)) -> SinkReport:
+        """What ``_finish`` returns; ``packets``: the numbers of packets of other streams copied and lost."""
+        copied, lost = packets
+        return SinkReport(
+            path=redacted(self.path),
+            frames_written=self.frames_written,
+            duration_seconds=self._end_seconds - (self._first_seconds or 0),
+            bytes_written=bytes_written,
+            encoder=self.description,
+            decisions=self.decision_lines,
+            packets_copied=copied,
+            packets_lost=lost,
+            notices=self.notices,
+        )
 
     def _too_late(self) -> UsageError:
         return UsageError("the sink is finished or aborted: make a new one")

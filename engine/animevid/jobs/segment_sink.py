@@ -16,7 +16,7 @@ from av.rational import AVRational
 from animevid.errors import InputError, UsageError
 from animevid.frame import Frame
 from animevid.io.captions import Captions
-from animevid.io.clock import ticks_from_seconds
+from animevid.io.clock import OutputClock, ticks_from_seconds
 from animevid.io.encoders import EncoderPlan, FrameFormat, open_video_stream
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
@@ -24,7 +24,6 @@ from animevid.io.sinks.container import VideoSink
 from animevid.jobs.cuts import Segment
 from animevid.jobs.packets import PacketWriter
 from animevid.pixels.device import on_host
-from animevid.redaction import redacted
 
 if TYPE_CHECKING:
     from animevid.io.packets import MediaPacket
@@ -78,12 +77,8 @@ class SegmentSink(Sink):
         self._writer: PlaneWriter | None = None
         self._plan: EncoderPlan | None = None
         self._frame_format: FrameFormat | None = None
-        self._last_ticks: int | None = None
-        self._first_seconds: Fraction | None = None
-        self._end_seconds = Fraction(0)
+        self._clock = OutputClock(planned.frame_format.time_base)  # runs on from segment to segment
         self._bytes = 0
-        self._done = False
-        self.frames_written = 0
 
     @property
     def description(self) -> str:
@@ -110,15 +105,7 @@ class SegmentSink(Sink):
                 f"the source ends before {float(missing or 0):.3f} s, where it had frames when it was cut: check the "
                 "file and give --restart"
             )
-        return SinkReport(
-            path=redacted(self._planned.path),
-            frames_written=self.frames_written,
-            duration_seconds=self._end_seconds - (self._first_seconds or 0),
-            bytes_written=self._bytes,
-            encoder=self.description,
-            decisions=self.decision_lines,
-            notices=self.notices,
-        )
+        return self._report(bytes_written=self._bytes)
 
     def abort(self) -> None:
         if self._done:
@@ -167,10 +154,7 @@ class SegmentSink(Sink):
 
     def _encode(self, frame: Frame) -> None:
         seconds = frame.pts_seconds - self._origin
-        ticks = ticks_from_seconds(seconds, self._planned.frame_format.time_base)
-        if self._last_ticks is not None and ticks <= self._last_ticks:
-            ticks = self._last_ticks + 1  # as in an uninterrupted conversion, also between segments
-        self._last_ticks = ticks
+        ticks = self._clock.ticks(seconds)
         if self._encoder is None:
             return  # the lead-in
         assert self._writer is not None
@@ -186,10 +170,7 @@ class SegmentSink(Sink):
             0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, frame_format.time_base)
         )
         self._encoder.write(raw, ticks, captions=frame.captions)
-        self.frames_written += 1
-        if self._first_seconds is None:
-            self._first_seconds = seconds
-        self._end_seconds = seconds + (frame.duration_seconds or 0)
+        self._count(seconds, frame.duration_seconds)
 
 
 class _SegmentEncoder:

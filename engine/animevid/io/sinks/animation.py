@@ -80,10 +80,8 @@ class AnimationSink(Sink):
         self._plays = 0
         if template is not None and is_local_file(template.spec) and local_path(template.spec).is_file():
             self._plays = how_often_played(local_path(template.spec)) or 0
-        self._seconds = Fraction(0)
+        self._first_seconds = Fraction(0)  # the first frame is shown until the second one's time
         self._thinned = 0
-        self._done = False
-        self.frames_written = 0
 
     @property
     def description(self) -> str:
@@ -118,8 +116,7 @@ class AnimationSink(Sink):
         assert self._container is not None
         assert self._stream is not None
         self._container.mux(self._stream.encode(written))
-        self.frames_written += 1
-        self._seconds = frame.pts_seconds - self._origin + duration
+        self._count(frame.pts_seconds - self._origin, duration)
 
     def _open(self, planes: PlanesYUV420) -> None:
         self._size = width, height = planes.width, planes.height
@@ -168,16 +165,7 @@ class AnimationSink(Sink):
         container.close()
         if self._last_duration:
             set_last_duration(self._pending.path, self._last_duration)
-        size = self._pending.publish()
-        return SinkReport(
-            path=str(self._target),
-            frames_written=self.frames_written,
-            duration_seconds=self._seconds,
-            bytes_written=size,
-            encoder=self.description,
-            decisions=self.decision_lines,
-            notices=self.notices,
-        )
+        return self._report(bytes_written=self._pending.publish())
 
     def abort(self) -> None:
         if self._done:

@@ -15,7 +15,7 @@ from animevid.errors import DeviceError, OutputError, UsageError
 from animevid.files import PendingFile, PendingPlaylist
 from animevid.frame import Frame
 from animevid.io.captions import can_hold_captions
-from animevid.io.clock import ticks_from_seconds
+from animevid.io.clock import OutputClock, ticks_from_seconds
 from animevid.io.colour import write_tags
 from animevid.io.containers import container_of
 from animevid.io.encoders import EncoderPlan, FrameFormat, choose_encoder, open_video_stream
@@ -130,12 +130,9 @@ class VideoSink(Sink):
         self._writer: PlaneWriter | None = None
         self._device_writer: DeviceWriter | None = None
         self._stream_muxers: dict[int, StreamMuxer] = {}
-        self._packets_written = self._packets_lost = 0
-        self._last_ticks: int | None = None
-        self._first_seconds: Fraction | None = None
-        self._end_seconds = Fraction(0)
-        self._done = self._takes_coded = False
-        self.frames_written = 0
+        self._packets_at_break = 0, 0
+        self._clock = OutputClock(frame_format.time_base)
+        self._takes_coded = False
 
     @property
     def description(self) -> str:
@@ -177,7 +174,7 @@ class VideoSink(Sink):
 
     @property
     def packets_so_far(self) -> tuple[int, int]:
-        return self._packets_written, self._packets_lost
+        return self._packets_at_break
 
     @property
     def why_not_joined(self) -> str | None:
@@ -208,8 +205,7 @@ class VideoSink(Sink):
             self._file.discard()
 
     def _close_quietly(self) -> None:
-        self._packets_written = sum(stream_muxer.packets_written for stream_muxer in self._stream_muxers.values())
-        self._packets_lost = sum(stream_muxer.packets_lost for stream_muxer in self._stream_muxers.values())
+        self._packets_at_break = self._packets()
         output, self._container, self._stream, self._stream_muxers = self._container, None, None, {}
         if isinstance(output, PipedContainer):
             output.abandon()
@@ -277,18 +273,7 @@ class VideoSink(Sink):
         output.close()
         self._beside.complete(self._file.path if self._file is not None else None)
         size = self._file.publish() if self._file is not None else None
-        stream_muxers = self._stream_muxers.values()
-        return SinkReport(
-            path=redacted(self.path),
-            frames_written=self.frames_written,
-            duration_seconds=self._end_seconds - (self._first_seconds or 0),
-            bytes_written=size,
-            encoder=self.encoder.description,
-            decisions=self.decision_lines,
-            packets_copied=sum(stream_muxer.packets_written for stream_muxer in stream_muxers),
-            packets_lost=sum(stream_muxer.packets_lost for stream_muxer in stream_muxers),
-            notices=self.notices,
-        )
+        return self._report(bytes_written=size, packets=self._packets())
 
     def _open(self, frame: Frame) -> None:
         self.plan_for(frame)
@@ -369,10 +354,7 @@ class VideoSink(Sink):
     def _encode(self, frame: Frame) -> None:
         base = self._frame_format.time_base
         seconds, duration = self._pace(frame.pts_seconds - self.origin_seconds, frame.duration_seconds)
-        ticks = ticks_from_seconds(seconds, base)
-        if self._last_ticks is not None and ticks <= self._last_ticks:
-            ticks = self._last_ticks + 1  # the clock is coarser than the source's: keep the order, one tick off
-        self._last_ticks = ticks
+        ticks = self._clock.ticks(seconds)
         raw = self._raw(frame.planes)
         raw.pts = ticks
         raw.time_base = base
@@ -382,10 +364,7 @@ class VideoSink(Sink):
             self._beside.note(frame.captions, ticks * base)
         assert self._stream is not None
         self._mux(self._beside.through(self._stream.encode(raw), self.encoder))
-        self.frames_written += 1
-        if self._first_seconds is None:
-            self._first_seconds = seconds
-        self._end_seconds = seconds + (duration or 0)
+        self._count(seconds, duration)
 
     def _raw(self, planes: PlanesYUV420) -> av.VideoFrame:
         if self._device_writer is not None and isinstance(planes, DevicePlanes):
@@ -403,6 +382,11 @@ class VideoSink(Sink):
             stream_muxer = stream_muxers.get(packet.stream_index)
             if stream_muxer is not None:
                 self._mux(stream_muxer.remux(packet))
+
+    def _packets(self) -> tuple[int, int]:
+        """The number of packets of other streams written and lost so far."""
+        muxers = self._stream_muxers.values()
+        return sum(muxer.packets_written for muxer in muxers), sum(muxer.packets_lost for muxer in muxers)
 
     def _mux(self, packets: Iterable[MediaPacket]) -> None:
         assert self._container is not None

@@ -164,8 +164,6 @@ class ImageSink(Sink):
         self._quality = quality
         self._frame: Frame | None = None
         self._notices = _alpha_notices(template, self._target.suffix)
-        self._done = False
-        self.frames_written = 0
 
     @property
     def description(self) -> str:
@@ -181,7 +179,7 @@ class ImageSink(Sink):
                 f"path = {str(self._target)!r} holds one image, more come: give a folder, a video or a .gif"
             )
         self._frame = frame
-        self.frames_written = 1
+        self._count(Fraction(0))
 
     def _finish(self) -> SinkReport:
         if self._frame is None:
@@ -195,7 +193,7 @@ class ImageSink(Sink):
             size = pending.publish()
         finally:
             pending.discard()
-        return SinkReport(str(self._target), 1, Fraction(0), size, self.description, notices=self._notices)
+        return self._report(bytes_written=size)
 
     def abort(self) -> None:
         self._done = True
@@ -229,11 +227,8 @@ class ImageFolderSink(Sink):
         self.path = folder
         self._quality = quality
         self._bytes = 0
-        self._seconds = Fraction(0)
         self._made = False
-        self._done = False
         self._notices = _alpha_notices(template, suffix)
-        self.frames_written = 0
 
     @property
     def description(self) -> str:
@@ -257,8 +252,7 @@ class ImageFolderSink(Sink):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         self._bytes += len(data)
-        self._seconds += frame.duration_seconds or 0
-        self.frames_written += 1
+        self._count(self._end_seconds, frame.duration_seconds)
 
     def _name(self, frame: Frame) -> str:
         if self._pattern is not None:
@@ -285,14 +279,8 @@ class ImageFolderSink(Sink):
             self._pending.publish()
         finally:
             self._pending.discard()
-        return SinkReport(
-            path=str(self._pending.target / (self._pattern or "")),
-            frames_written=self.frames_written,
-            duration_seconds=self._seconds,
-            bytes_written=self._bytes,
-            encoder=self.description,
-            notices=self._notices,
-        )
+        report = self._report(bytes_written=self._bytes)
+        return replace(report, path=str(self._pending.target / (self._pattern or "")))
 
     def abort(self) -> None:
         if not self._done:

@@ -60,7 +60,6 @@ class PublishedSink(Sink):
     ) -> None:
         self.path: Spec = first.path
         self.keeps_captions = first.keeps_captions
-        self.frames_written = 0
         self.frames_dropped = 0
         self.reconnections = 0
         self._current = first
@@ -75,10 +74,7 @@ class PublishedSink(Sink):
         self._search: _Search | None = None
         self._deadline = 0.0
         self._connected_at: float | None = None
-        self._first_seconds: Fraction | None = None
-        self._end_seconds = Fraction(0)
         self._packets_copied = self._packets_lost = 0
-        self._done = False
 
     @property
     def description(self) -> str:
@@ -117,10 +113,7 @@ class PublishedSink(Sink):
                 continue
             if self._connected_at is None:
                 self._connected_at = self._now()
-            self.frames_written += 1
-            seconds = frame.pts_seconds
-            self._first_seconds = seconds if self._first_seconds is None else self._first_seconds
-            self._end_seconds = seconds + (frame.duration_seconds or 0)
+            self._count(frame.pts_seconds, frame.duration_seconds)
             return
         self.frames_dropped += 1
 
@@ -142,17 +135,7 @@ class PublishedSink(Sink):
             self.abort()
             raise OutputError(f"url = {redacted(self.path)!r} was away when the source ended ({reason})")
         self.abort()
-        return SinkReport(
-            path=redacted(self.path),
-            frames_written=self.frames_written,
-            duration_seconds=self._end_seconds - (self._first_seconds or 0),
-            bytes_written=None,
-            encoder=self.description,
-            decisions=self.decision_lines,
-            packets_copied=self._packets_copied,
-            packets_lost=self._packets_lost,
-            notices=self.notices,
-        )
+        return self._report(packets=(self._packets_copied, self._packets_lost))
 
     def _finished(self, last: SinkReport) -> SinkReport:
         """The report of the whole stream; ``last`` is that of the last connection."""
