@@ -18,6 +18,7 @@ import pytest
 from animevid.cli import main
 from animevid.errors import LiveError, OutputError
 from animevid.frame import Frame, StylizedFrame
+from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks import window
 from animevid.io.sinks.recording import RecordingSink
 from animevid.io.sinks.virtual_camera import VirtualCamera
@@ -83,6 +84,42 @@ def test_keys_take_a_snapshot_and_record_what_is_seen(packed_style: Path, tmp_pa
     numbers = [read_counter(frame.to_ndarray(format="gray")) for frame in frames]
     assert numbers == sorted(numbers)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in show.files)
+
+
+class _Numbers(Sink):
+    """The numbers drawn into the frames that it gets, until it has eight."""
+
+    path = "numbers"
+    description = "numbers"
+
+    def __init__(self) -> None:
+        self.read: list[int | None] = []
+        self.report: SinkReport | None = None
+
+    def _write(self, frame: Frame) -> None:
+        self.read.append(read_counter(frame.planes.y))
+        self._count(frame.pts_seconds)
+
+    def _finish(self) -> SinkReport:
+        self.report = self._report()
+        return self.report
+
+    def abort(self) -> None:
+        self._done = True
+
+
+def test_a_sink_of_ones_own_gets_the_frames_of_a_camera_and_is_finished(packed_style: Path, tmp_path: Path):
+    numbers = _Numbers()
+    options = WebcamOptions(
+        camera=PATTERN, live=LiveOptions(style=str(packed_style)), window=False, folder=tmp_path, seconds=30
+    )
+    show = Webcam(options, sinks=[numbers])
+    show.run(on_result=lambda result, window: show.stop() if len(numbers.read) >= 8 else None)
+    assert len(numbers.read) == len(set(numbers.read)) == 8
+    assert numbers.read == sorted(numbers.read)
+    assert numbers.report is not None
+    assert numbers.report.frames_written == 8
+    assert numbers.report.duration_seconds > 0
 
 
 @pytest.mark.shared

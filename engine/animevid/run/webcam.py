@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from animevid.errors import AnimevidError, LiveError
-from animevid.frame import StylizedFrame
+from animevid.frame import Frame, StylizedFrame
+from animevid.io.sink import Sink
 from animevid.io.sinks.recording import RecordingSink
 from animevid.io.sinks.virtual_camera import VirtualCamera
 from animevid.io.sinks.window import View, Window, compose, pressed
@@ -31,8 +32,9 @@ _PATIENCE_SECONDS = 0.02
 class Webcam:
     """One run of the webcam command. ``run`` returns when the user quits or ``stop`` is called."""
 
-    def __init__(self, options: WebcamOptions) -> None:
-        self._options = options
+    def __init__(self, options: WebcamOptions, *, sinks: Sequence[Sink] = ()) -> None:
+        """``sinks`` get each frame as it is shown, beside window, virtual camera and recording; ``run`` ends them."""
+        self._options, self._more_sinks = options, tuple(sinks)
         self._view = View(
             strength=options.live.strength,
             compare=options.compare,
@@ -76,53 +78,61 @@ class Webcam:
                 raise LiveError(session.trouble or "no frame came within 20 s")
             size = (first.stylized.height, first.stylized.width)
             window = stack.enter_context(Window(size=size)) if options.window else None
-            virtual = None
+            sinks = [stack.enter_context(sink) for sink in self._more_sinks]
             if options.virtual_camera is not None:
-                virtual = stack.enter_context(
-                    VirtualCamera(size=size, fps=options.live.fps, device=options.virtual_camera or None)
-                )
+                virtual = VirtualCamera(size=size, fps=options.live.fps, device=options.virtual_camera or None)
+                sinks.append(stack.enter_context(virtual))
                 self._tell(f"virtual camera: {virtual.device}")
             stack.callback(self._stop_recording)
-            self._loop(session, camera, window, virtual, first, on_status, on_result)
+            result: StylizedFrame | None = first
+            started = time.monotonic()
+            next_status = started + 1.0
+            while self._view.open and not self._stopped and self._has_time_since(started):
+                if window is not None:
+                    for key, shift in window.pressed_keys():
+                        self._act(pressed(self._view, key, styles=len(options.styles), shift=shift), session)
+                if result is not None:
+                    self._last = result
+                    self._show(result, window, sinks, session, camera)
+                    if on_result is not None:
+                        on_result(result, window)
+                elif window is not None and camera.trouble is not None and self._last is not None:
+                    self._show_in(window, self._last.frame.with_planes(self._last.stylized), session, camera)
+                if on_status is not None and time.monotonic() >= next_status:
+                    next_status += 1.0
+                    on_status("  ".join(self._lines(session, camera)))
+                result = session.take(timeout_seconds=_PATIENCE_SECONDS)
+            for sink in sinks:
+                sink.finish()
             return self._figures(session)
 
-    def _loop(
+    def _has_time_since(self, started: float) -> bool:
+        limit = self._options.seconds
+        return limit is None or time.monotonic() - started < limit
+
+    def _show(
         self,
+        result: StylizedFrame,
+        window: Window | None,
+        sinks: Sequence[Sink],
         session: LiveSession,
         camera: Camera,
-        window: Window | None,
-        virtual: VirtualCamera | None,
-        result: StylizedFrame | None,
-        on_status: Callable[[str], None] | None,
-        on_result: Callable[[StylizedFrame, Window | None], None] | None,
     ) -> None:
-        started = time.monotonic()
-        next_status = started + 1.0
-        limit = self._options.seconds
-        while self._view.open and not self._stopped and (limit is None or time.monotonic() - started < limit):
-            if window is not None:
-                for key, shift in window.pressed_keys():
-                    self._act(pressed(self._view, key, styles=len(self._options.styles), shift=shift), session)
-            if result is not None:
-                self._last = result
-                shown = compose(result, self._view)
-                shown_at = result.finished_at_seconds
-                if window is not None:
-                    shown_at = window.show(shown, self._lines(session, camera), view=self._view)
-                self._meter.note(shown_at, captured_at_seconds=result.captured_at_seconds)
-                if self._meter.frames_shown == 1:
-                    self._dropped_while_opening = session.frames_dropped
-                if virtual is not None:
-                    virtual.send(shown)
-                self._record(result)
-                if on_result is not None:
-                    on_result(result, window)
-            elif window is not None and camera.trouble is not None and self._last is not None:
-                window.show(self._last.stylized, self._lines(session, camera), view=self._view)
-            if on_status is not None and time.monotonic() >= next_status:
-                next_status += 1.0
-                on_status("  ".join(self._lines(session, camera)))
-            result = session.take(timeout_seconds=_PATIENCE_SECONDS)
+        frame = result.frame.with_planes(compose(result, self._view))
+        shown_at = result.finished_at_seconds
+        if window is not None:
+            self._show_in(window, frame, session, camera)
+            shown_at = window.shown_at_seconds
+        self._meter.note(shown_at, captured_at_seconds=result.captured_at_seconds)
+        if self._meter.frames_shown == 1:
+            self._dropped_while_opening = session.frames_dropped
+        for sink in sinks:
+            sink.write(frame)
+        self._record(frame)
+
+    def _show_in(self, window: Window, frame: Frame, session: LiveSession, camera: Camera) -> None:
+        window.view, window.lines = self._view, self._lines(session, camera)
+        window.write(frame)
 
     # --- status -----------------------------------------------------------------------------------------------------
 
@@ -178,7 +188,7 @@ class Webcam:
         self.files.append(path)
         self._tell(f"saved {path.name}")
 
-    def _record(self, result: StylizedFrame) -> None:
+    def _record(self, frame: Frame) -> None:
         if not self._view.recording:
             return
         try:
@@ -187,10 +197,10 @@ class Webcam:
                 fps = self._options.live.fps
                 path = _free_name(self._options.folder, ".mp4")
                 sound = self._microphone is not None
-                self._recorder = RecordingSink(path, first=result.frame, fps=fps, sound=sound)
+                self._recorder = RecordingSink(path, first=frame, fps=fps, sound=sound)
                 if self._microphone is not None:
                     self._microphone.start(self._recorder.offer_sound)
-            self._recorder.write(result.frame.with_planes(compose(result, self._view)))
+            self._recorder.write(frame)
         except AnimevidError as error:
             self._tell(f"not recorded: {error}", level=logging.WARNING)
             self._view = replace(self._view, recording=False)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from fractions import Fraction
-from types import TracebackType
-from typing import Self
 
 from animevid.errors import LiveError
-from animevid.pixels import PlanesYUV420, planes_to_rgb, resize_planes
+from animevid.frame import Frame
+from animevid.io.sink import Sink, SinkReport
+from animevid.pixels import planes_to_rgb, resize_planes
 
 #: How to install the driver for pyvirtualcam, by platform.
 _WAYS_OUT = {
@@ -18,10 +18,13 @@ _WAYS_OUT = {
 }
 
 
-class VirtualCamera:
-    """A virtual camera of one size. A context manager.
+class VirtualCamera(Sink):
+    """A virtual camera of one size, to which frames are scaled.
 
-    ``size``: (height, width) in pixels. ``device``: the driver's device; ``None``: the first free one.
+    Args:
+        size (tuple[int, int]): (height, width) in pixels.
+        fps (Fraction): frames per second that it announces.
+        device (str | None): the driver's device. Default: ``None``, the first free one.
 
     Raises:
         LiveError: the module or the driver is missing; the message has the command that installs it.
@@ -41,24 +44,25 @@ class VirtualCamera:
             way_out = _WAYS_OUT.get(platform, "see pyvirtualcam's documentation")
             reason = str(error).strip().splitlines()[0].rstrip(".") if str(error) else type(error).__name__
             raise LiveError(f"no virtual camera can be opened ({reason}): {way_out}") from error
+        self.path = self.device
 
     @property
     def device(self) -> str:
         """The name that other programs show."""
         return str(self._camera.device)
 
-    def send(self, planes: PlanesYUV420) -> None:
-        """Show ``planes``, at the camera's size."""
-        self._camera.send(planes_to_rgb(resize_planes(planes, self._size)))
+    @property
+    def description(self) -> str:
+        return f"virtual camera {self.device}"
 
-    def close(self) -> None:
-        """Close the camera. Safe to call twice."""
+    def _write(self, frame: Frame) -> None:
+        self._camera.send(planes_to_rgb(resize_planes(frame.planes, self._size)))
+        self._count(frame.pts_seconds)
+
+    def _finish(self) -> SinkReport:
         self._camera.close()
+        return self._report()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    def abort(self) -> None:
+        self._done = True
+        self._camera.close()

@@ -8,11 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Self
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from animevid.errors import LiveError
-from animevid.frame import StylizedFrame
+from animevid.frame import Frame, StylizedFrame
+from animevid.io.sink import Sink, SinkReport
 from animevid.pixels import PlanesYUV420, compare_split, planes_to_rgb
 
 if TYPE_CHECKING:
@@ -112,14 +113,26 @@ def _no_window(reason: str) -> LiveError:
     )
 
 
-class Window:
-    """A window that shows frames at once, scaled to fit. A context manager; one thread uses it.
+class Window(Sink):
+    """A window that shows frames at once, scaled to fit.
+
+    ``lines`` and ``view`` may be set before each frame: the text over it, and what the user has chosen.
+
+    Args:
+        size (tuple[int, int]): (height, width) in pixels.
+        title (str): its title. Default: ``"animevid"``.
 
     Raises:
         LiveError: pygame-ce is missing, or there is no screen.
     """
 
+    path = "window"
+
     def __init__(self, *, size: tuple[int, int], title: str = "animevid") -> None:
+        self.lines: Sequence[str] = ()
+        self.view = View()
+        #: When the last frame was passed to the screen, on ``time.monotonic``'s clock.
+        self.shown_at_seconds = 0.0
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         for system in ("X11", "WAYLAND"):  # desktops and scripts identify the window by this, not by its title
             os.environ.setdefault(f"SDL_VIDEO_{system}_WMCLASS", "animevid")
@@ -149,9 +162,12 @@ class Window:
         self._full_screen = False
         self._texts: dict[str, pygame.Surface] = {}
 
-    def show(self, planes: PlanesYUV420, lines: Sequence[str], *, view: View) -> float:
-        """Show a frame with ``lines`` over it; returns the time at which it was passed to the screen."""
-        pygame = self._pygame
+    @property
+    def description(self) -> str:
+        return "window"
+
+    def _write(self, frame: Frame) -> None:
+        pygame, planes, lines, view = self._pygame, frame.planes, self.lines, self.view
         if view.full_screen != self._full_screen:
             self._full_screen = view.full_screen
             flags = pygame.FULLSCREEN if view.full_screen else pygame.RESIZABLE
@@ -166,13 +182,22 @@ class Window:
             self._screen.fill((12, 12, 16))
         self._screen.blit(surface, ((width - target[0]) // 2, (height - target[1]) // 2))
         if view.figures:
-            self._write(lines, top=10)
+            self._draw_lines(lines, top=10)
         if view.help:
-            self._write([f"{keys}:  {what}" for keys, what in HELP], top=30 + 22 * len(lines))
+            self._draw_lines([f"{keys}:  {what}" for keys, what in HELP], top=30 + 22 * len(lines))
         if view.recording:
             pygame.draw.circle(self._screen, (235, 60, 60), (width - 22, 22), 9)
         pygame.display.flip()
-        return time.monotonic()
+        self.shown_at_seconds = time.monotonic()
+        self._count(frame.pts_seconds)
+
+    def _finish(self) -> SinkReport:
+        self._pygame.display.quit()
+        return self._report()
+
+    def abort(self) -> None:
+        self._done = True
+        self._pygame.display.quit()
 
     def pressed_keys(self) -> list[tuple[str, bool]]:
         """Keys pressed since the last call, as (name, with shift); closing the window is ``("q", False)``."""
@@ -190,19 +215,7 @@ class Window:
         content: npt.NDArray[np.uint8] = self._pygame.surfarray.array3d(self._screen).swapaxes(0, 1)
         return content
 
-    def close(self) -> None:
-        """Close the window. Safe to call twice."""
-        self._pygame.display.quit()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _write(self, lines: Sequence[str], *, top: int) -> None:
+    def _draw_lines(self, lines: Sequence[str], *, top: int) -> None:
         pygame = self._pygame
         texts = [self._text(line) for line in lines]
         if not texts:
