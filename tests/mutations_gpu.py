@@ -108,14 +108,14 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     _mutation(
         "one scratch buffer for all slots",
-        "gpu/tensorrt/backend.py",
+        "gpu/tensorrt/network.py",
         _SHARED,
         "context.set_device_memory(self._memory[slot], size)",
         "context.set_device_memory(next(iter(self._memory.values())), size)",
     ),
     _mutation(
         "one context for all slots",
-        "gpu/tensorrt/backend.py",
+        "gpu/tensorrt/network.py",
         _SHARED,
         "        context = self._contexts.get((slot, shape))\n        if context is None:",
         "        slot = 0\n        context = self._contexts.get((slot, shape))\n        if context is None:",

@@ -10,9 +10,10 @@ import onnx
 import onnxruntime
 import pytest
 from animevid.errors import BackendError, StyleError
-from animevid.gpu import precision
+from animevid.gpu import float32_nodes
+from animevid.gpu.float32_nodes import FLOAT32_OPS
 from animevid.gpu.parity import BOUNDS, Bound, Parity, check_parity, measure_parity
-from animevid.gpu.precision import FLOAT32_OPS, spell_out_rounding, to_half
+from animevid.gpu.precision import spell_out_rounding, to_half
 from animevid.parity import check_half_precision, read_frames
 from animevid.pixels import pack_yuv420, rgb_to_planes
 from animevid.styles import list_styles
@@ -165,7 +166,7 @@ def test_a_kuwahara_filter_over_noise_draws_what_it_draws_in_float32():
 
 def test_without_the_rule_for_filters_their_weights_vanish_and_the_gate_closes(monkeypatch):
     """Shows that the test above can fail."""
-    monkeypatch.setattr(precision, "_is_box_filter", lambda node: False)
+    monkeypatch.setattr(float32_nodes, "_is_box_filter", lambda node: False)
     noise = np.random.default_rng(0).uniform(-1, 1, (1, 3, 40, 56)).astype(np.float32)
     model = _flattened()
     parity = measure_parity(model, to_half(model), [noise])
