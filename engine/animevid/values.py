@@ -5,29 +5,15 @@ from __future__ import annotations
 import operator
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
-from animevid.errors import OptionError, UsageError
+from animevid.errors import OptionError
 
-T = TypeVar("T")
 MAX_SIDE = 16384
 #: (height, width) of a frame -> those of the output.
 SizeRule: TypeAlias = Callable[[int, int], tuple[int, int]]
-
-
-def from_text(parse: Callable[[str], T], text: str) -> T:
-    """``parse(text)``, for text that does not come from the command line.
-
-    Raises:
-        UsageError: ``parse`` does not accept it.
-    """
-    try:
-        return parse(text)
-    except (ArgumentTypeError, ValueError) as error:
-        raise UsageError(str(error)) from error
 
 
 def parse_time(text: str) -> Fraction:

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from animevid.errors import StyleError
 from animevid.gpu.quantized import to_symmetric
-from animevid.gpu.tensorrt.engine import EngineRequest, ShapeRange, build_engine, shape_range
+from animevid.gpu.tensorrt.engine import EngineRequest, build_engine, shape_range
 from animevid.styles.card import ColourOrder, Layout, StyleCard, read_card, write_card
 from gpu.engines import TARGETS, rtx_or_skip
 from small_networks import Builder, packed_network, rgb_network
@@ -100,7 +100,7 @@ def test_an_int8_style_is_built_of_one_size_and_of_all_up_to_1080p(target):
     card = read_card(model)
     assert card is not None
     assert card.precision == "int8"
-    fixed = EngineRequest(ShapeRange.static(96, 128), target=target)
+    fixed = EngineRequest(shape_range(card, height_px=96, width_px=128), target=target)
     engine = build_engine(model, card, fixed, library=library)
     assert (engine.input.shape, engine.input.dtype) == ((1, 24, 24, 32), "float32")
     assert build_engine(model, card, fixed, library=library) == engine

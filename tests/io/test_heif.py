@@ -6,15 +6,21 @@ from pathlib import Path
 
 import pytest
 from animevid.io import open_source
-from animevid.io.heif import grid_of
+from animevid.io.heif import Grid, layout_of
 
 pytestmark = pytest.mark.shared
+
+
+def grid_of(data: bytes) -> Grid:
+    layout = layout_of(data)
+    assert layout is not None
+    assert isinstance(layout.image, Grid)
+    return layout.image
 
 
 def test_a_photo_in_tiles_is_read_whole_and_cut_to_its_size(shared: Path) -> None:
     path = shared / "faults" / "grid.heic"
     grid = grid_of(path.read_bytes())
-    assert grid is not None
     assert (grid.rows, grid.columns, len(grid.tiles)) == (2, 2, 4)
     with open_source(path) as source:
         planes = next(iter(source)).planes
@@ -30,7 +36,6 @@ def test_a_photo_in_tiles_is_read_whole_and_cut_to_its_size(shared: Path) -> Non
 def test_tiles_stand_where_the_grid_says_and_not_in_the_order_of_the_file(shared: Path, tmp_path: Path) -> None:
     data = (shared / "faults" / "grid.heic").read_bytes()
     grid = grid_of(data)
-    assert grid is not None
     order = b"".join(number.to_bytes(2, "big") for number in grid.tiles)
     assert data.count(b"\0\4" + order) == 1  # the reference "dimg"
     turned = b"".join(number.to_bytes(2, "big") for number in reversed(grid.tiles))

@@ -35,7 +35,6 @@ from torch.nn import functional as F
 from animevid_trainer.layers import rectify
 from animevid_trainer.weight_files import PublishedWeights, copy_into, fetch_weights, read_weights
 
-NetworkName = Literal["vgg19", "vgg16", "resnet50"]
 FeatureUnit = Literal["caffe", "normalized"]
 
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)

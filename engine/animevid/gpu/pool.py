@@ -113,7 +113,6 @@ class FramePool:
     def __init__(self, device: Device, layout: SurfaceLayout) -> None:
         self.device, self.layout = device, layout
         self._free: list[int] = []
-        self._lent = 0
         self._closed = False
         # Reentrant: the garbage collector may return frames while this thread holds it.
         self._lock = threading.RLock()
@@ -124,7 +123,6 @@ class FramePool:
         """
         with self._lock:
             address = self._free.pop() if self._free else int(self.device.call("cuMemAlloc", self.layout.total_bytes))
-            self._lent += 1
         frame = LentFrame(self, address)
         weakref.finalize(frame, self._give_back, address).atexit = False
         return frame
@@ -160,7 +158,6 @@ class FramePool:
 
     def _give_back(self, address: int) -> None:
         with self._lock:
-            self._lent -= 1
             if not self._closed:
                 self._free.append(address)
                 return

@@ -11,11 +11,6 @@ ARBITRARY_CLOCK_FORMATS = frozenset({"mpegts", "mpeg", "hls", "rtsp", "rtp", "sd
 _MAX_GUESSED_FRAME_SECONDS = Fraction(1, 10)
 
 
-def seconds_from_ticks(ticks: int, time_base: Fraction) -> Fraction:
-    """``ticks`` of ``time_base`` (seconds per tick) as exact seconds."""
-    return ticks * time_base
-
-
 def ticks_from_seconds(seconds: Fraction, time_base: Fraction) -> int:
     """The nearest tick of ``time_base`` to ``seconds`` (exact where it falls on one; ties to even)."""
     return round(seconds / time_base)

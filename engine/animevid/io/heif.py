@@ -98,12 +98,6 @@ def layout_of(data: bytes) -> Layout | None:
     )
 
 
-def grid_of(data: bytes) -> Grid | None:
-    """The grid (6.6.2.3.2) of the primary item of the file ``data``; ``None`` if that is no grid."""
-    layout = layout_of(data)
-    return layout.image if layout is not None and isinstance(layout.image, Grid) else None
-
-
 def item_of_kind(data: bytes, kind: bytes) -> bytes | None:
     """The bytes of the first item of ``kind`` (``b"Exif"``); ``None`` if there is none."""
     meta = _meta(data)

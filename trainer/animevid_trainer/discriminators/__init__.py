@@ -21,8 +21,6 @@ _REGISTRY: dict[str, tuple[str, str]] = {
     "stylegan2": ("stylegan2", "StyleGan2Discriminator"),
 }
 
-DISCRIMINATOR_NAMES: tuple[str, ...] = tuple(_REGISTRY)
-
 
 def make_discriminator(name: str, **options: Option | Perceptual) -> nn.Module:
     """Create a discriminator with fresh weights. ``options`` are keyword arguments of its class.

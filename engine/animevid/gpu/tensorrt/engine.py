@@ -64,17 +64,6 @@ class ShapeRange:
     def __str__(self) -> str:
         return str(self.optimum) if self.is_static else f"{self.minimum}-{self.maximum}@{self.optimum}"
 
-    def contains(self, shape: Shape) -> bool:
-        return all(
-            low <= value <= high
-            for low, value, high in zip(_sides(self.minimum), _sides(shape), _sides(self.maximum), strict=True)
-        )
-
-    @classmethod
-    def static(cls, height_px: int, width_px: int, *, count: int = 1) -> ShapeRange:
-        shape = Shape(count, height_px, width_px)
-        return cls(shape, shape, shape)
-
 
 @dataclass(frozen=True, slots=True)
 class EngineRequest:

@@ -101,10 +101,6 @@ class SegmentWorker:
             os.unlink(path)
         return piece
 
-    def shares_folder(self) -> bool:
-        """Whether the driver sees this worker's files."""
-        return self._shares
-
     def pid(self) -> int:
         """The worker's process id."""
         return os.getpid()
