@@ -193,7 +193,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("captions are no unit of the stream", "return re.sub(rb", "return payload or re.sub(rb"),
         ("a spherical video becomes a flat one", "if path is None or not self._keeps_boxes:", "if True:"),
         ("the older box is left out", "self.sphere is None or self.sphere.is_cube", "True or self.sphere.is_cube"),
-        ("what says sphere outlives another shape", "abs(after / before - 1) > _SHAPE_TOLERANCE:", "False:"),
+        ("what says sphere outlives another shape", "abs(after / before - 1) > SHAPE_TOLERANCE:", "False:"),
         ("chunks are looked for where they were", "if place > behind:", "if False:"),
         ("Matroska forgets that there are two views", 'stream.metadata["stereo_mode"] = ', "_ = "),
         ("lost captions are not said", "self._captions_lost |= bool(frame.captions)", "self._captions_lost |= False"),
@@ -355,7 +355,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "cli/test_choices.py cli/test_convert.py test_api.py io/test_formats_page.py",
         ("--compare split at the middle whatever is asked", "position=self._options.split_position", "position=0.5"),
         ("reading that stopped early is not said", "if self._source.read_error:", "if False:"),
-        ("--size changes the shape", "if abs(shape - 1) > _SHAPE_TOLERANCE:", "if False:"),
+        ("--size changes the shape", "if abs(shape - 1) > SHAPE_TOLERANCE:", "if False:"),
         ("separate images all of one size", "if own_size else self._size", "if False else self._size"),
         ("every frame is drawn by itself", "options.deflicker and not separate", "False"),
         (

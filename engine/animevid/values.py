@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from argparse import ArgumentTypeError
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias

@@ -93,6 +93,10 @@ class EncoderPlan:
         return " ".join(part for part in (self.encoder, self.pixel_format, quality or rate) if part)
 
 
+#: A smaller change of the aspect ratio comes from rounding to even sides.
+SHAPE_TOLERANCE = Fraction(1, 100)
+
+
 @dataclass(frozen=True, slots=True)
 class FrameFormat:
     """The format of the frames passed to the encoder."""

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from fractions import Fraction
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -18,11 +17,9 @@ from animevid.backends.threads import default_threads
 from animevid.errors import Cancelled, InputError
 from animevid.io import (
     Frame,
-    FrameFormat,
     ReconnectingSource,
     Sink,
     Source,
-    frame_format_of,
     may_come_back,
     open_sink,
     open_source,
@@ -32,10 +29,10 @@ from animevid.io.open import keeps_pixel_shape, reads_images
 from animevid.io.pacing import Pacer
 from animevid.io.sinks.published import PublishedSink
 from animevid.options import ConversionOptions
-from animevid.pixels import Colour, PlanesYUV420, compare_side_by_side, compare_split, resize_planes
 from animevid.redaction import redacted
 from animevid.render.stylizer import Stylizer
 from animevid.render.temporal import FrameReuse, TemporalFilter
+from animevid.run.output_frames import OutputFrames
 from animevid.run.report import ConversionPlan, ConversionReport, Progress, describe_source
 from animevid.run.session import FILES, Session, stylized
 from animevid.styles.trial import ended_by_ctrl_c
@@ -44,10 +41,6 @@ PathLike: TypeAlias = str | os.PathLike[str]
 
 #: Warn when publishing lags by more than this.
 _WORTH_TELLING_SECONDS = 1.0
-#: A smaller change of the aspect ratio comes from rounding to even sides and is ignored.
-_SHAPE_TOLERANCE = Fraction(1, 100)
-
-
 #: More would cost more memory than they save time.
 _MAX_AT_ONCE = 4
 
@@ -107,11 +100,8 @@ class Conversion:
             device_index = opening.result().device_index if self._may_stay_on_device(src) else None
             self._source = stack.enter_context(self._open_source(src, device_index=device_index))
             self._on_device = self._source.is_on_device
-            info = self._source.info
-            self._square = Fraction(1)
-            if info.container not in ("image", "images") and not keeps_pixel_shape(dst, options):
-                self._square = info.sample_aspect_ratio
-            self._size = self._wanted_size(info.display_height, info.display_width)
+            are_squared = self._source.info.container not in ("image", "images") and not keeps_pixel_shape(dst, options)
+            self._output_frames = OutputFrames(options, self._source, square_pixels=are_squared)
             self._sink = stack.enter_context(self._open_sink())
             self._separate_images = self._sink.separate_images
             self._stylizer = opening.result()
@@ -157,9 +147,9 @@ class Conversion:
             output=redacted(self._dst),
             style=self._stylizer.card.name,
             network=self._stylizer.description,
-            size=self._size,
-            net_size=self._stylizer.net_size(*self._size),
-            output_size=self._output_size(),
+            size=self._output_frames.size,
+            net_size=self._stylizer.net_size(*self._output_frames.size),
+            output_size=self._output_frames.output_size,
             frames_total=source.info.frame_count,
             encoder=sink.description,
             decisions=sink.decision_lines,
@@ -173,8 +163,7 @@ class Conversion:
             AnimevidError: any part failed; an existing output is then unchanged.
         """
         source, sink, options = self._source, self._sink, self._options
-        # Frames that stay on the device are not resized by the CPU.
-        on_device = self._on_device
+        on_device, frames = self._on_device, self._output_frames
         filters = options.deflicker and not self._separate_images
         filtered = TemporalFilter(self._stylizer) if filters else self._stylizer
         reuse = FrameReuse(filtered) if options.skip_static else None
@@ -199,8 +188,9 @@ class Conversion:
             reuse or filtered,
             [encode],
             FILES,
-            fit=None if on_device else self._fit,
-            finish=stylized if on_device or options.compare is None else self._finish,
+            # Frames that stay on the device are not resized by the CPU.
+            fit=None if on_device else frames.fit_each if self._separate_images else frames.fit,
+            finish=stylized if on_device or options.compare is None else frames.compared,
         )
         watch = None
         if on_progress is not None:
@@ -255,7 +245,7 @@ class Conversion:
                 self._dst,
                 template=self._source,
                 settings=options,
-                frame_format=self._frame_format(),
+                frame_format=self._output_frames.frame_format,
                 should_stop=should_stop,
             )
 
@@ -325,43 +315,6 @@ class Conversion:
         what = source.lost_images[0] if source.lost_images else counted
         raise InputError(f"{what}; repair or remove it, or convert without --strict (strict=False)")
 
-    def _finish(self, frame: Frame, planes: PlanesYUV420) -> Frame:
-        if self._options.compare == "side":
-            planes = compare_side_by_side(frame.planes, planes)
-        elif self._options.compare == "split":
-            planes = compare_split(frame.planes, planes, position=self._options.split_position)
-        return frame.with_planes(planes)
-
-    def _wanted_size(self, height: int, width: int) -> tuple[int, int]:
-        size = self._options.size
-        if size is None:
-            return height, max(2, round(width * self._square / 2) * 2) if self._square != 1 else width
-        assert not isinstance(size, str)  # ConversionOptions has read it
-        return (*size(height, width),) if callable(size) else size
-
-    def _fit(self, planes: PlanesYUV420) -> PlanesYUV420:
-        # Separate images may differ in size; within one video all frames have the size of the first.
-        size = self._wanted_size(planes.height, planes.width) if self._separate_images else self._size
-        if size == planes.y.shape:
-            return planes
-        fitted = resize_planes(planes, size)
-        return replace(fitted, colour=_lasting_colour(planes.colour, height=planes.height, new_height=size[0]))
-
-    def _output_size(self) -> tuple[int, int]:
-        height, width = self._size
-        return height, width // 2 * 4 if self._options.compare == "side" else width
-
-    def _frame_format(self) -> FrameFormat:
-        kind = frame_format_of(self._source)
-        height, width = self._output_size()
-        # Keep the display aspect ratio: the sample aspect ratio compensates the new size.
-        shape = Fraction(kind.width, kind.height) / Fraction(self._size[1], self._size[0])
-        ratio = kind.sample_aspect_ratio
-        if abs(shape - 1) > _SHAPE_TOLERANCE:
-            ratio = (ratio * shape).limit_denominator(255)
-        colour = _lasting_colour(kind.colour, height=kind.height, new_height=height)
-        return replace(kind, colour=colour, width=width, height=height, sample_aspect_ratio=ratio)
-
     def _notices(self) -> tuple[str, ...]:
         notices = [
             *self._lasting_notices,
@@ -369,10 +322,7 @@ class Conversion:
             *self._source.notices_so_far,
             *self._sink.notices,
         ]
-        if self._square != 1 and self._options.size is None:
-            notices.append(
-                f"pixels are made square ({self._size[1]}x{self._size[0]}): the output cannot say their shape"
-            )
+        notices += self._output_frames.notices
         if self._captions_lost:
             notices.append("the captions inside the frames (CEA-608/708) are lost: only H.264 and HEVC hold them")
         if self._source.read_error:
@@ -383,12 +333,6 @@ class Conversion:
                 "a smaller --size is quicker"
             )
         return tuple(dict.fromkeys(notices))
-
-
-def _lasting_colour(colour: Colour, *, height: int, new_height: int) -> Colour:
-    """Tags with the same meaning at ``new_height`` as ``colour`` at ``height``: players guess untagged ones by size."""
-    meant = colour.resolved(height=height).matrix
-    return colour if colour.resolved(height=new_height).matrix is meant else replace(colour, matrix=meant)
 
 
 def _close_if_opened(opening: Future[Stylizer]) -> None:

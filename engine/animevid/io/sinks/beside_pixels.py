@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from av.stream import Disposition
 
 from animevid.io.captions import Captions
-from animevid.io.encoders import EncoderPlan, FrameFormat
+from animevid.io.encoders import SHAPE_TOLERANCE, EncoderPlan, FrameFormat
 from animevid.io.immersive import Immersive
 from animevid.io.mp4_boxes import add_boxes
 from animevid.io.sinks.container_plan import correct_decoding_times
@@ -27,8 +27,6 @@ log = logging.getLogger(__name__)
 
 _HOLD_BOXES = ("mp4", "mov")
 _HOLD_STEREO = ("matroska", "webm")
-#: A smaller change of the aspect ratio comes from rounding to even sides.
-_SHAPE_TOLERANCE = Fraction(1, 100)
 
 
 class BesidePixels:
@@ -94,7 +92,7 @@ def _lost(
     info, kinds, unknown = template.info, immersive.kinds, immersive.lost
     before = Fraction(info.display_width, info.display_height) * info.sample_aspect_ratio
     after = Fraction(frame_format.width, frame_format.height) * frame_format.sample_aspect_ratio
-    if info.rotation_degrees or abs(after / before - 1) > _SHAPE_TOLERANCE:
+    if info.rotation_degrees or abs(after / before - 1) > SHAPE_TOLERANCE:
         return kinds + unknown, "its frames are turned or of another shape"
     if muxer in _HOLD_STEREO and immersive.sphere is not None:
         return kinds[:1] + unknown, "only MP4 and MOV hold it"
