@@ -159,6 +159,14 @@ def write_seeds(folder: Path) -> None:
         b'#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="x",URI="a.m3u8"\n'
         b'#EXT-X-STREAM-INF:BANDWIDTH=100000,RESOLUTION=48x32,AUDIO="a"\na.m3u8\n'
     )
+    (folder / "playlist" / "f.mpd").write_bytes(
+        b'<MPD mediaPresentationDuration="PT0.24S"><Period duration="PT0.12S"><AdaptationSet mimeType="video/mp2t">\n'
+        b'<SegmentTemplate media="$RepresentationID$$Number%01d$.ts" timescale="100" startNumber="0">\n'
+        b'<SegmentTimeline><S t="0" d="6" r="0"/></SegmentTimeline></SegmentTemplate>\n'
+        b'<Representation id="s" codecs="avc1.42c00c" bandwidth="1000" width="48" height="32"/>\n</AdaptationSet>'
+        b'</Period><Period><AdaptationSet contentType="video"><Representation id="b"><BaseURL>s0.ts</BaseURL>\n'
+        b'<SegmentBase presentationTimeOffset="0" timescale="90000"/></Representation></AdaptationSet></Period></MPD>\n'
+    )
     for card, effect in ((PACKED, "posterize"), (NCHW, "blur"), (NHWC, "negative")):
         save_style(folder / "style" / f"{card.name}.onnx", card, effect=effect)
     (folder / "style" / "free.onnx").write_bytes(rgb_network())
@@ -222,7 +230,7 @@ class Worker:
         paths = [path for path in self._seeds[kind] if path.suffix != ".bin"]
         path = chance.choice(paths)
         other = chance.choice(paths).read_bytes()
-        is_text = path.suffix in (".m3u8", ".json", ".txt", ".srt", ".ass")
+        is_text = path.suffix in (".m3u8", ".mpd", ".json", ".txt", ".srt", ".ass")
         return path.name, (mutated_text if is_text else mutated)(path.read_bytes(), other, chance)
 
     def run(self, kind: str, name: str, data: bytes) -> str:

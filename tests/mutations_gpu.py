@@ -45,9 +45,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         "more surfaces than FFmpeg counts",
         "io/sources/container.py",
         _SURFACES,
-        "self._decoder = VideoDecoder(open_decoder(self._stream, 1 if on_device else threads), self._joins)",
+        "self._decoder = VideoDecoder(open_decoder(self._stream, 1 if on_device else threads), self._stream)",
         'decoder = open_decoder(self._stream, 1); decoder.options = {"extra_hw_frames": "14"}; '
-        "self._decoder = VideoDecoder(decoder, self._joins)",
+        "self._decoder = VideoDecoder(decoder, self._stream)",
     ),
     _mutation(
         "FFmpeg opens the primary context itself",

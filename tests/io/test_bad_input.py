@@ -35,19 +35,6 @@ def test_a_text_that_is_called_mp4(tmp_path):
     _refused(tmp_path / "text.mp4", InputError, "not a video")
 
 
-def test_dash_is_named_where_ffmpeg_cannot_read_it(tmp_path):
-    import av
-
-    try:
-        av.ContainerFormat("dash", "r")
-    except ValueError:
-        pass
-    else:
-        pytest.skip("this FFmpeg reads DASH")
-    (tmp_path / "video.mpd").write_text('<?xml version="1.0"?><MPD type="static"><Period/></MPD>')
-    _refused(tmp_path / "video.mpd", InputError, "is DASH")
-
-
 def test_noise_that_is_called_mkv(tmp_path):
     import numpy as np
 

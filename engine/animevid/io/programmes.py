@@ -18,7 +18,7 @@ _SYNC = 0x47
 #: Bare packets, with a time stamp before each, with a checksum after each.
 _STRIDES = (_PACKET_BYTES, 192, 204)
 #: Demuxers that open all variants of a video at once.
-_ADAPTIVE = frozenset({"hls", "dash"})
+_ADAPTIVE = frozenset({"hls"})
 
 
 def has_variants(format_name: str) -> bool:

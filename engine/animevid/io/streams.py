@@ -16,10 +16,13 @@ import av
 from av.audio.stream import AudioStream
 from av.stream import Disposition
 
+from animevid.io.aac import aac_configuration
 from animevid.io.clock import ticks_from_seconds
+from animevid.io.coding import new_coding
 from animevid.io.containers import container_of
 from animevid.io.cues import Cue, Stacked, subtitle_text, webvtt_text
 from animevid.io.pyav import time_base_of
+from animevid.io.recoding import Recoder, SoundDecoder
 from animevid.io.sound import add_audio_stream, change_of_sound, encoded_layout, encoded_rate_hz
 from animevid.io.source import Source, StreamInfo
 from animevid.io.sources.stream_facts import describe_stream
@@ -176,8 +179,33 @@ class Copier(StreamMuxer):
         self._waits_for_key = source.type == "video" and origin_seconds > 0
         self._last_ticks: int | None = None
         self._may_stand = source.type not in ("audio", "video")  # cues may share a start time
+        self._source = source
+        self._recoder: Recoder | None = None
 
     def remux(self, packet: MediaPacket) -> Iterable[MediaPacket]:
+        if new_coding(packet) is not None:
+            return self._copied(self._recoded(packet))
+        if self._recoder is not None:
+            finished, self._recoder = self._recoder.finish(before=packet), None
+            return (*self._copied(finished), *self._copy(packet))
+        return self._copy(packet)
+
+    def flush(self) -> Iterable[MediaPacket]:
+        return () if self._recoder is None else self._copied(self._recoder.finish())
+
+    def _recoded(self, packet: MediaPacket) -> Iterator[MediaPacket]:
+        self._recoder = self._recoder or Recoder(self._source)
+        yield from self._recoder.recode(packet)
+
+    def _copied(self, packets: Iterator[MediaPacket]) -> Iterator[MediaPacket]:
+        try:
+            for packet in packets:
+                yield from self._copy(packet)
+        except (av.FFmpegError, ValueError) as error:
+            self.packets_lost += 1
+            log.debug("an audio packet cannot be re-encoded: %s", error)
+
+    def _copy(self, packet: MediaPacket) -> Iterable[MediaPacket]:
         if self._waits_for_key:
             if not packet.is_keyframe:
                 return ()
@@ -212,28 +240,6 @@ def _rounded(number: Fraction) -> int:
     return floor(number + Fraction(1, 2))
 
 
-#: ISO/IEC 14496-3, table 1.18: the sampling rates that have an index.
-_AAC_RATES_HZ = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
-#: ISO/IEC 14496-3, table 1.19: number of channels -> configuration.
-_AAC_CHANNELS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 8: 7}
-
-
-def aac_configuration(stream: Stream) -> bytes | None:
-    """The AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1) of AAC with ADTS headers, which lacks one.
-
-    ``None``: the stream has one, is not AAC, or of a profile that its header does not describe exactly (HE-AAC).
-    """
-    context = stream.codec_context
-    if not isinstance(context, av.AudioCodecContext) or context.codec.canonical_name != "aac":
-        return None
-    if context.extradata or context.profile != "LC":
-        return None
-    channels = _AAC_CHANNELS.get(context.layout.nb_channels)
-    if channels is None or context.sample_rate not in _AAC_RATES_HZ:
-        return None
-    return (2 << 11 | _AAC_RATES_HZ.index(context.sample_rate) << 7 | channels << 3).to_bytes(2, "big")
-
-
 class AdtsCopier(Copier):
     """Copies AAC packets without their ADTS headers.
 
@@ -241,13 +247,13 @@ class AdtsCopier(Copier):
     network they cannot.
     """
 
-    def remux(self, packet: MediaPacket) -> Iterable[MediaPacket]:
+    def _copy(self, packet: MediaPacket) -> Iterable[MediaPacket]:
         data = bytes(packet)
         if len(data) < 9 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
-            return super().remux(packet)
+            return super()._copy(packet)
         bare = av.Packet(data[7 if data[1] & 1 else 9 :])  # two bytes of checksum unless the flag says there is none
         bare.pts, bare.dts, bare.duration, bare.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
-        return super().remux(bare)
+        return super()._copy(bare)
 
 
 class AudioReencoder(StreamMuxer):
@@ -257,14 +263,15 @@ class AudioReencoder(StreamMuxer):
 
     def __init__(self, stream: AudioStream, *, source: AudioStream, origin_seconds: Fraction) -> None:
         super().__init__(stream)
-        self._decoder = source.codec_context
+        self._decoder = SoundDecoder(source.codec_context)
         self._origin = origin_seconds
         self._resampler: av.AudioResampler | None = None
+        self._kind: tuple[str, str, int] | None = None
 
     def remux(self, packet: MediaPacket) -> Iterable[MediaPacket]:
         try:
-            frames = self._decoder.decode(packet)
-        except av.FFmpegError as error:
+            frames = list(self._decoder.decode(packet))
+        except (av.FFmpegError, ValueError) as error:
             self.packets_lost += 1
             log.debug("audio packet at pts %s cannot be decoded: %s", packet.pts, error)
             return
@@ -279,7 +286,12 @@ class AudioReencoder(StreamMuxer):
 
     def _encode(self, frame: av.AudioFrame | None) -> Iterable[MediaPacket]:
         context = self.stream.codec_context
+        kind = None if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is not None and kind not in (None, self._kind):  # a part that is coded in another way
+            yield from self._encode(None)
+            self._resampler = None
         if self._resampler is None:
+            self._kind = kind
             self._resampler = av.AudioResampler(
                 format=context.format,
                 layout=context.layout,

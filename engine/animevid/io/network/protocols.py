@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import av
 
 from animevid.errors import InputError, OutputError, UnsupportedInputError, UsageError
+from animevid.io.dash.container import DashContainer, open_dash
+from animevid.io.dash.finding import local_manifest, names_manifest, remote_manifest
+from animevid.io.dash.places import Place
 from animevid.io.network.avio import open_avio_output
 from animevid.io.network.ffmpeg_subprocess import (
     PipedContainer,
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from animevid.io.network.standard_input import StandardInput
 
     #: What ``open_input`` and ``open_output`` return.
-    MediaInput: TypeAlias = InputContainer | PipedContainer
+    MediaInput: TypeAlias = InputContainer | PipedContainer | DashContainer
     MediaOutput: TypeAlias = OutputContainer | PipedContainer
 
 Spec = str | PathLike[str]
@@ -68,6 +71,7 @@ _WRITE_SCHEMES: dict[str, str] = {
     "tcp": "mpegts",
     "srt": "mpegts",
 }
+_WEB = ("http", "https")
 #: Schemes whose output is a connection that takes the muxer's bytes.
 _CONNECTED = frozenset({"rtmp", "rtmps", "tcp"})
 STANDARD_STREAM = "-"
@@ -111,8 +115,12 @@ def is_utf8(path: Path) -> bool:
 
 
 #: Playlists of several files: reading them may wait for a segment that never comes.
-_PLAYLISTS = frozenset({".m3u8", ".m3u", ".mpd"})
+_PLAYLISTS = frozenset({".m3u8", ".m3u"})
 _PLAYLIST_SECONDS = 5.0
+#: FFmpeg takes these from the connection that a playlist came by, so they do not reach a playlist that is a file.
+_HTTP_OPTIONS = frozenset({"headers", "user_agent", "cookies", "referer", "http_proxy"})
+#: A manifest's segments may have names of any kind.
+_PLAYED_AS_LISTED = {"allowed_extensions": "ALL", "allowed_segment_extensions": "ALL", "extension_picky": "0"}
 
 
 def open_input(
@@ -136,6 +144,8 @@ def open_input(
     scheme = scheme_of(text)
     handle: int | None = None
     timeout: float | None = timeout_seconds
+    manifest: tuple[bytes, Place] | None = None
+    may_be_dash = format_name is None and file is None and "format_whitelist" not in (options or {})
     if text == STANDARD_STREAM:
         name, protocols, timeout = "pipe:0", "pipe", None
     elif is_local_file(text):
@@ -150,12 +160,16 @@ def open_input(
             # FFmpeg reloads a playlist without an end mark up to a thousand times.
             options = {"m3u8_hold_counters": "3", "max_reload": "3", **(options or {})}
             timeout = _PLAYLIST_SECONDS
+        if may_be_dash and path.is_file():
+            manifest = local_manifest(path)
         if file is None and not is_utf8(path) and os.access(path, os.R_OK):
             handle = os.open(path, os.O_RDONLY)
         name = ffmpeg_url(path, handle)
     elif scheme in _READ_SCHEMES:
         if is_remote_playlist(text):
             check_remote_playlist(text)
+        if may_be_dash and names_manifest(text):
+            manifest = remote_manifest(text)
         name, protocols = text, _READ_SCHEMES[scheme]
     else:
         allowed = ", ".join(sorted(_READ_SCHEMES))
@@ -164,6 +178,8 @@ def open_input(
     if scheme in ("rtsp", "rtsps"):
         wanted.setdefault("rtsp_transport", "tcp")  # a lost UDP packet damages frames; TCP only adds delay
     try:
+        if manifest is not None:
+            return _open_dash(*manifest, options=wanted, timeout_seconds=timeout)
         if scheme in _BRIDGED and not has_protocol(scheme):
             return open_subprocess_input(name, options=wanted, timeout_seconds=timeout, format_name=format_name)
         return av.open(
@@ -171,10 +187,34 @@ def open_input(
             hwaccel=hwaccel, **LENIENT_METADATA,
         )  # fmt: skip
     except (av.FFmpegError, OSError, ValueError) as error:
+        if manifest is None and isinstance(error, av.error.InvalidDataError) and may_be_dash and scheme in _WEB:
+            manifest = remote_manifest(text)  # its address need not end in .mpd
+            if manifest is not None:
+                return _open_dash(*manifest, options=wanted, timeout_seconds=timeout)
         raise input_error(spec, error) from error
     finally:
         if handle is not None:
             os.close(handle)
+
+
+def _open_dash(data: bytes, place: Place, *, options: dict[str, str], timeout_seconds: float | None) -> DashContainer:
+    own = sorted(_HTTP_OPTIONS.intersection(options))
+    if own and not place.is_local:
+        raise UsageError(f"option {own[0]!r} cannot be given for DASH: give a URL with user and password, or the .m3u8")
+    protocols = "file,crypto,data" if place.is_local else "file,http,https,tcp,tls,crypto,data"
+    # Only the playlists made here are local files of a remote manifest: they list addresses on web servers alone.
+    wanted = {**options, "protocol_whitelist": protocols, **_PLAYED_AS_LISTED}
+
+    def open_playlist(name: str) -> InputContainer:
+        return av.open(
+            name, "r", format="hls", container_options=wanted,
+            timeout=_PLAYLIST_SECONDS if place.is_local else timeout_seconds, **LENIENT_METADATA,
+        )  # fmt: skip
+
+    try:
+        return open_dash(data, place, open_playlist=open_playlist)
+    except (av.FFmpegError, OSError) as error:
+        raise InputError(f"path = {place.manifest!r}: its segments cannot be read ({_reason(error)})") from error
 
 
 def open_output(
@@ -206,18 +246,9 @@ def open_output(
     return av.open(name, "w", format=muxer, container_options=options, io_open=io_open)
 
 
-def _reads(format_name: str) -> bool:
-    try:
-        return bool(av.ContainerFormat(format_name, "r"))
-    except ValueError:
-        return False
-
-
 def input_error(spec: Spec, error: Exception) -> InputError:
     """FFmpeg's error when reading ``spec``, as one line with a remedy."""
     name = redacted(spec)
-    if local_path(spec).suffix.lower() == ".mpd" and not _reads("dash"):
-        return InputError(f"path = {name!r} is DASH, which this FFmpeg does not read: give the video's .m3u8 or file")
     if isinstance(error, av.error.InvalidDataError | av.error.EOFError):
         return InputError(
             f"path = {name!r} is not a video, image or GIF that FFmpeg can read, or it is cut off: check the file"

@@ -129,7 +129,7 @@ class VideoSource(Source):
                 self._container.streams[index].discard = Discard.all  # not even fetched
             self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
             # One thread feeds NVDEC; each further one would delay by a frame.
-            self._decoder = VideoDecoder(open_decoder(self._stream, 1 if on_device else threads), self._joins)
+            self._decoder = VideoDecoder(open_decoder(self._stream, 1 if on_device else threads), self._stream)
             self._time_base = time_base_of(self._stream)
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
             self._sound = self._joins.sound(self._strangers)
@@ -400,7 +400,7 @@ class VideoSource(Source):
             start=self._cut.start,
             end=self._cut.end,
             time_base=self._time_base,
-            notices=tuple(self._notices(frame)),
+            notices=(*getattr(self._container, "notices", ()), *self._notices(frame)),
         )
 
     def _notices(self, frame: av.VideoFrame) -> Iterator[str]:

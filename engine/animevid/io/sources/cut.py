@@ -63,9 +63,10 @@ class Cut:
             UsageError: the start is outside the source.
         """
         if container.format.name.split(",")[0] in ARBITRARY_CLOCK_FORMATS:
+            # DASH (io/dash) puts its streams on one clock itself.
             known = [(each.start_time, to_fraction(each.time_base)) for each in (stream, *beside)]
             starts = [start * base for start, base in known if start is not None and base]
-            self.source_start_seconds = min(starts, default=Fraction(0))
+            self.source_start_seconds = getattr(container, "start_seconds", min(starts, default=Fraction(0)))
         self.origin_seconds = self.source_start_seconds
         if self.start is None:
             return

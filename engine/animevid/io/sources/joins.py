@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import av
 
+from animevid.io.coding import Coding, coding_of, new_coding
 from animevid.io.programmes import late_streams, successors
+from animevid.io.recoding import can_be_continued
 from animevid.io.sources.opening import prepare_decoder
 
 if TYPE_CHECKING:
@@ -67,6 +69,7 @@ class Joins:
         self._unsure: set[int] = set()
         self._parts = 0
         self._lines: dict[tuple[int, str], str] = {}
+        self._left_out: dict[tuple[int, str], bool] = {}
         self._last_seconds: Fraction | None = None
 
     @property
@@ -82,11 +85,6 @@ class Joins:
     def sound(self, strangers: Collection[int]) -> list[Stream]:
         """The audio streams, except those at the indices ``strangers``."""
         return [each for each in self.streams if each.type == "audio" and each.index not in strangers]
-
-    @property
-    def video_codec(self) -> str | None:
-        """FFmpeg's name of the video's current codec; ``None`` in files whose codec cannot change."""
-        return self._now.get(self._video_index)
 
     def follow(self, packet: MediaPacket) -> bool:
         """Assign the packet to the earlier stream if its stream continues one; false for a packet that comes too late.
@@ -107,7 +105,7 @@ class Joins:
         return True
 
     def takes(self, packet: MediaPacket, *, parts: int) -> bool:
-        """Whether to use ``packet``, on the video's clock: audio only in the codec that its stream had first.
+        """Whether to use ``packet``, on the video's clock; one in another codec gets its coding as ``opaque``.
 
         Args:
             packet: the ``av`` packet.
@@ -136,14 +134,23 @@ class Joins:
         codec = self._now[index]
         if codec == opened:
             return True
-        is_decoded = is_video and av.Codec(codec, "r").type == "video"
+        packet.opaque = Coding(codec)
         if (index, codec) not in self._lines:
+            how = self._how_decoded(index, codec)
             self._lines[index, codec] = (
                 f"the {'video' if is_video else f'sound of stream {index}'} is {codec} in place of {opened}"
                 f"{'' if seconds is None else f' from {max(0.0, float(seconds)):.2f} s on'} (recordings joined?): "
-                + ("each part is decoded as what it is" if is_decoded else "that part of it is left out")
+                + ("that part of it is left out" if how is None else how)
             )
-        return is_decoded
+            self._left_out[index, codec] = how is None
+        return not self._left_out[index, codec]
+
+    def _how_decoded(self, index: int, codec: str) -> str | None:
+        """What happens to a part in another codec; ``None``: it is left out."""
+        kind = av.Codec(codec, "r").type
+        if index == self._video_index:
+            return "each part is decoded as what it is" if kind == "video" else None
+        return "that part of it is re-encoded" if kind == "audio" and can_be_continued(self._streams[index]) else None
 
     def note_end(self) -> None:
         """At the end of the file: note streams that began after FFmpeg had searched for streams."""
@@ -179,16 +186,16 @@ def codec_now(stream: Stream) -> str | None:
 
 
 class VideoDecoder:
-    """Decodes a video, with a new decoder for each part that has another codec.
+    """Decodes a video, with a new decoder for each part that is coded in another way (see :class:`Coding`).
 
     Args:
-        decoder: the ``av`` decoder for the first codec.
-        joins: tells the current codec.
+        decoder: the ``av`` decoder for the first part.
+        stream: the ``av`` stream that it was opened for.
     """
 
-    def __init__(self, decoder: av.VideoCodecContext, joins: Joins) -> None:
-        self._decoder, self._joins = decoder, joins
-        self._codec = joins.video_codec
+    def __init__(self, decoder: av.VideoCodecContext, stream: VideoStream) -> None:
+        self._decoder = decoder
+        self._first = self._coding = coding_of(stream)
         self._waits_for_key = False
 
     def decode(self, packet: MediaPacket | None) -> list[av.VideoFrame]:
@@ -197,12 +204,12 @@ class VideoDecoder:
         Raises:
             av.FFmpegError: the packet cannot be decoded.
         """
-        codec = self._joins.video_codec
         frames: list[av.VideoFrame] = []
-        if packet is not None and codec is not None and codec != self._codec:
+        coding = self._coding if packet is None else new_coding(packet) or self._first
+        if coding != self._coding:
             frames.extend(self._decoder.decode(None))
-            self._decoder = prepare_decoder(av.Codec(codec, "r").create("video"), self._decoder.thread_count)
-            self._codec, self._waits_for_key = codec, True
+            self._decoder = prepare_decoder(coding.open_video(), self._decoder.thread_count)
+            self._coding, self._waits_for_key = coding, True
         if self._waits_for_key and packet is not None:
             if not packet.is_keyframe:
                 return frames
