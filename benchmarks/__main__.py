@@ -10,7 +10,6 @@ import platform
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from animevid.options import StyleOptions
 from animevid.styles import Style, open_style
@@ -52,7 +51,7 @@ def main() -> int:
     return readme.main() if asked.output == RESULTS else 0
 
 
-def report(sections: list[dict[str, Any]], style: Style) -> str:
+def report(sections: list[fps.Row], style: Style) -> str:
     """The results as Markdown, with the files of ``style`` that they are of."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("av", "onnxruntime", "numpy"))
     lines = [
@@ -94,7 +93,7 @@ def report(sections: list[dict[str, Any]], style: Style) -> str:
     return "\n".join(lines) + "\n"
 
 
-def own_cost_ms(row: dict[str, Any]) -> float:
+def own_cost_ms(row: fps.Row) -> float:
     """CPU milliseconds a frame that the engine's own threads spend beside network, decoder and encoder."""
     return sum(stage["cpu_ms"] for stage in row["engine"]["stages"] if stage["name"] in ("preprocess", "postprocess"))
 

@@ -17,7 +17,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from benchmarks import plots
 
@@ -73,7 +72,7 @@ def counted(folder: Path, size: str, frames: int) -> Counts:
     source = moving_video(folder / f"{frames}.mp4", size, frames)
     counts, last, lock = Counts(), threading.local(), threading.Lock()
 
-    def profile(frame: FrameType, event: str, _: Any) -> None:
+    def profile(frame: FrameType, event: str, _: object) -> None:
         if event != "call":
             return
         module = frame.f_globals.get("__name__", "")
@@ -103,7 +102,7 @@ def moving_video(path: Path, size: str, frames: int) -> Path:
     width, height = map(int, size.split("x"))
     ramp = np.add.outer(np.arange(height), np.arange(width))
     with av.open(str(path), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
+        stream = container.add_stream("libx264", rate=30, options={"preset": "ultrafast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for index in range(frames):
             gray = ((ramp + 8 * index) % 256).astype(np.uint8)

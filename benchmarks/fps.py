@@ -55,9 +55,13 @@ def main() -> int:
     return 0
 
 
-def measure(clip: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+#: Results as JSON: of one measure, or of one size with its measures by name.
+Row = dict[str, Any]
+
+
+def measure(clip: Path, folder: Path, args: argparse.Namespace) -> Row:
     """Median results of ``args.runs`` alternating runs of each of ``args.measures``."""
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in args.measures}
+    runs: dict[str, list[Row]] = {name: [] for name in args.measures}
     for _ in range(args.runs):
         for name, found in runs.items():
             if name == "animegan2" and found:
@@ -76,7 +80,7 @@ def measure(clip: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any
             if done.returncode:
                 raise SystemExit(f"{name} failed:\n{done.stderr}")
             found.append(json.loads(done.stdout.splitlines()[-1]))
-    best: dict[str, Any] = {"size": args.size, "frames": args.frames, "style": args.style or "default"}
+    best: Row = {"size": args.size, "frames": args.frames, "style": args.style or "default"}
     for name, found in runs.items():
         middle = statistics.median_low([run["fps"] for run in found])
         best[name] = next(run for run in found if run["fps"] == middle)
@@ -84,13 +88,13 @@ def measure(clip: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any
     return best
 
 
-def chart(rows: list[dict[str, Any]]) -> str:
+def chart(rows: list[Row]) -> str:
     """Frames a second of each measure, size by size."""
     rates = {row["size"]: {name: row[name]["fps"] for name in MEASURES if name in row} for row in rows}
     return plots.bars("decode, stylize, encode", rates, unit="frames a second")
 
 
-def table(results: dict[str, Any]) -> str:
+def table(results: Row) -> str:
     """The results for people."""
     lines = [f"{results['size']}, {results['frames']} frames, style {results['style']}", ""]
     lines.append(f"{'':<10} {'fps':>8} {'CPU ms/frame':>13} {'peak MB':>8}   runs")
@@ -116,7 +120,7 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _measure_here(args: argparse.Namespace) -> dict[str, Any]:
+def _measure_here(args: argparse.Namespace) -> Row:
     """One measure in this process."""
     measure_one = {"engine": _measure_engine, "codec": _measure_codec}.get(args.measure, _measure_naive)
     result = measure_one(args)
@@ -124,7 +128,7 @@ def _measure_here(args: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _measure_engine(args: argparse.Namespace) -> dict[str, Any]:
+def _measure_engine(args: argparse.Namespace) -> Row:
     from animevid.options import ConversionOptions, EncodeOptions
     from animevid.run.conversion import Conversion
 
@@ -161,7 +165,7 @@ def _measure_engine(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _measure_codec(args: argparse.Namespace) -> dict[str, Any]:
+def _measure_codec(args: argparse.Namespace) -> Row:
     """Decode and encode alone, in the same pipeline."""
     from animevid.io import open_sink, open_source
     from animevid.options import EncodeOptions, OutputOptions
@@ -176,7 +180,7 @@ def _measure_codec(args: argparse.Namespace) -> dict[str, Any]:
     return {"fps": count / seconds, "cpu_ms": (_cpu_seconds() - before) / count * 1e3}
 
 
-def _measure_naive(args: argparse.Namespace) -> dict[str, Any]:
+def _measure_naive(args: argparse.Namespace) -> Row:
     from animevid.render.stylizer import Stylizer
 
     from benchmarks.naive import naive_stylizer, run_naive, torch_stylizer

@@ -20,12 +20,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
 from animevid.jobs import Job, open_conversion
 from animevid.jobs.farm.worker import SegmentWorker
+from animevid.jobs.segment_sink import FinishedSegment
 from animevid.options import ConversionOptions, EncodeOptions
 from animevid.run.report import Progress
 
@@ -48,7 +50,7 @@ class Cost:
     share_bytes: int = 0
 
 
-def in_a_process(work: Callable[..., int], *args: Any) -> Cost:
+def in_a_process(work: Callable[..., int], *args: object) -> Cost:
     """What ``work`` took, without the start of Python."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -67,7 +69,7 @@ def memory(kind: str, file: str = "status") -> int:
     return int(Path("/proc/self", file).read_text().partition(f"{kind}:")[2].split()[0]) * 1024
 
 
-def _measured(sender: Any, work: Callable[..., int], *args: Any) -> None:
+def _measured(sender: Connection, work: Callable[..., int], *args: object) -> None:
     cpu, clock = time.process_time(), time.monotonic()
     frames = work(*args)
     cost = Cost(time.process_time() - cpu, time.monotonic() - clock, memory("VmHWM"), frames)
@@ -76,7 +78,7 @@ def _measured(sender: Any, work: Callable[..., int], *args: Any) -> None:
 
 def convert(clip: Path, dst: Path, options: ConversionOptions, segment_seconds: Fraction | None) -> int:
     """A whole conversion, in segments or not; returns the number of frames that were stylized."""
-    how: dict[str, Any] = {"resumable": False}
+    how: dict[str, bool | Fraction] = {"resumable": False}
     if segment_seconds is not None:
         how = {"resumable": True, "segment_seconds": segment_seconds}
 
@@ -94,7 +96,7 @@ def killed(clip: Path, dst: Path, options: ConversionOptions, segment_seconds: F
         assert isinstance(job, Job)
         add = job.add
 
-        def add_and_die(segment: Any) -> None:
+        def add_and_die(segment: FinishedSegment) -> None:
             add(segment)
             if segment.index + 1 == after:
                 os._exit(9)
@@ -122,7 +124,7 @@ def extra_seconds(clip: Path, dst: Path, options: ConversionOptions, segment_sec
         extra = time.process_time() - began_at - opening
         add = job.add
 
-        def timed_add(segment: Any) -> None:
+        def timed_add(segment: FinishedSegment) -> None:
             nonlocal extra
             at = time.thread_time()
             add(segment)
@@ -144,7 +146,7 @@ class MeasuredWorker(SegmentWorker):
         self._ready_cpu, self._ready_at = time.process_time(), time.time()
         return refusal
 
-    def make(self, index: int) -> Any:
+    def make(self, index: int) -> FinishedSegment:
         made = super().make(index)
         note = Path(self._request.dst).with_name(f"worker-{os.getpid()}")
         cpu, share = time.process_time() - self._ready_cpu, memory("Pss", "smaps_rollup")
@@ -161,7 +163,7 @@ class Idle:
         return memory("VmRSS")
 
 
-def bare_bytes(_: Any) -> int:
+def bare_bytes(_: object) -> int:
     """What a process takes that has not met Ray."""
     import numpy  # noqa: F401
 

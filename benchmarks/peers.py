@@ -14,9 +14,9 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 from benchmarks import plots
+from benchmarks.fps import Row
 from benchmarks.stages import measure_at
 
 
@@ -43,7 +43,7 @@ def main() -> int:
     return 0
 
 
-def rates_of(own: dict[str, Any], peers: list[dict[str, Any]]) -> list[tuple[str, float, float]]:
+def rates_of(own: Row, peers: list[Row]) -> list[tuple[str, float, float]]:
     """Each network's name, and its frames a second in the naive loop and in the engine."""
     rows = [(f"ours: {Path(own['style']).stem}", own["naive"]["fps"], own["engine"]["fps"])]
     rows += [(Path(peer["style"]).stem, peer["naive"]["fps"], peer["engine"]["fps"]) for peer in peers]
@@ -52,7 +52,7 @@ def rates_of(own: dict[str, Any], peers: list[dict[str, Any]]) -> list[tuple[str
     return rows
 
 
-def table(own: dict[str, Any], peers: list[dict[str, Any]]) -> str:
+def table(own: Row, peers: list[Row]) -> str:
     """All networks at one size; the last column is our engine with our style over that network in the naive loop."""
     lines = [f"{own['size']}", "", f"{'network':<28} {'naive fps':>10} {'engine fps':>11} {'ours / naive':>13}"]
     for name, naive, engine in rates_of(own, peers):

@@ -14,9 +14,9 @@ import argparse
 import json
 import os
 import sys
-from typing import Any
 
 from benchmarks import plots
+from benchmarks.fps import Row
 from benchmarks.stages import measure_at
 
 SIZES = ("320x180", "640x360", "960x540", "1280x720", "1920x1080")
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
 
-    def measure(size: str) -> dict[str, Any]:
+    def measure(size: str) -> Row:
         return measure_at(size, style=asked.style, frames=asked.frames, runs=asked.runs, measures=("engine", "codec"))
 
     by_size = [measure(size) for size in asked.sizes]
@@ -56,7 +56,7 @@ def megapixels(size: str) -> float:
     return width * height / 1e6
 
 
-def table(by_size: list[dict[str, Any]], by_cores: list[dict[str, Any]]) -> str:
+def table(by_size: list[Row], by_cores: list[Row]) -> str:
     """Both series for people."""
     lines = [f"{'size':<10} {'Mpx':>6} {'fps':>8} {'CPU ms/frame':>13} {'of it codec':>12} {'CPU ms/Mpx':>11}"]
     for row in by_size:
@@ -75,7 +75,7 @@ def table(by_size: list[dict[str, Any]], by_cores: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def charts(by_size: list[dict[str, Any]], by_cores: list[dict[str, Any]]) -> list[str]:
+def charts(by_size: list[Row], by_cores: list[Row]) -> list[str]:
     """CPU time over pixels, frame rate over cores."""
     areas = [megapixels(row["size"]) for row in by_size]
     cost = {

@@ -34,15 +34,19 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
+import numpy.typing as npt
 from animevid.io.sources.camera import TEST_PATTERN, test_pattern
 from animevid.io.sources.counter import MODULUS, draw_counter, read_counter
 from animevid.options import CameraOptions
 
 from benchmarks import plots
+
+if TYPE_CHECKING:
+    from aiortc import MediaStreamTrack
 
 SIZE = (180, 320)
 FPS = 30
@@ -180,7 +184,7 @@ def stopwatch(seconds: float) -> Iterator[float]:
 # --- what the cameras send ------------------------------------------------------------------------------------------
 
 
-def clicks(first_sample: int, count: int) -> np.ndarray[Any, Any]:
+def clicks(first_sample: int, count: int) -> npt.NDArray[np.float32]:
     """Sound with a click at each full second: float32, ``(count,)``."""
     moments = (first_sample + np.arange(count)) / SOUND_HZ % 1.0
     return np.where(moments < CLICK_SECONDS, 0.8 * np.sin(2 * np.pi * 1000 * moments), 0).astype(np.float32)
@@ -366,7 +370,7 @@ class Viewer:
         seen = 0
 
         @peer.on("track")
-        async def watch(track: Any) -> None:
+        async def watch(track: MediaStreamTrack) -> None:
             nonlocal seen
             with suppress(Exception):
                 while True:
@@ -405,7 +409,7 @@ class Viewer:
             self.jobs += len(answer.read()) > 1000
         self._ask(f"/api/jobs/{job['id']}", None, "DELETE")
 
-    def _ask(self, path: str, body: Any = None, method: str | None = None) -> dict[str, Any]:
+    def _ask(self, path: str, body: bytes | dict[str, str] | None = None, method: str | None = None) -> dict[str, str]:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data=data, method=method)
         with urllib.request.urlopen(request, timeout=60) as answer:

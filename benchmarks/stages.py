@@ -15,10 +15,10 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from benchmarks import fps, plots
 from benchmarks.clips import prepare_clip
+from benchmarks.fps import Row
 
 SIZES = ("640x360", "1280x720", "1920x1080")
 
@@ -53,9 +53,7 @@ def main() -> int:
     return 0
 
 
-def measure_at(
-    size: str, *, style: str, frames: int, runs: int, measures: tuple[str, ...], threads: int = 0
-) -> dict[str, Any]:
+def measure_at(size: str, *, style: str, frames: int, runs: int, measures: tuple[str, ...], threads: int = 0) -> Row:
     """``fps.measure`` of the demo clip brought to ``size`` ("1280x720")."""
     numbers = ["--frames", str(frames), "--runs", str(runs), "--threads", str(threads)]
     args = fps.parse(["--style", style, "--size", size, *numbers, "--measures", *measures])
@@ -65,13 +63,13 @@ def measure_at(
         return fps.measure(clip, Path(folder), args)
 
 
-def chart(row: dict[str, Any]) -> str:
+def chart(row: Row) -> str:
     """How long each stage is busy with a frame, and how long its own thread computes."""
     busy = {s["name"]: {"busy": s["busy_ms"], "CPU of its thread": s["cpu_ms"]} for s in row["engine"]["stages"]}
     return plots.bars(f"{row['size']}: {row['engine']['fps']:.1f} frames a second", busy, unit="ms a frame")
 
 
-def table(row: dict[str, Any]) -> str:
+def table(row: Row) -> str:
     """One size for people; the stage that bounds the rate is marked."""
     engine = row["engine"]
     slowest = max(engine["stages"], key=lambda stage: stage["busy_ms"])

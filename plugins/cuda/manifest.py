@@ -12,7 +12,6 @@ import struct
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 FATBIN = ROOT / "engine" / "animevid" / "gpu" / "animevid_kernels.fatbin"
@@ -83,7 +82,7 @@ def disagreements() -> list[str]:
 
 def write_manifest(*, compiler: str, code: Mapping[tuple[str, int], bytes]) -> None:
     """Describe the current fatbin: its compiler, and the SHA-256 of each architecture's code."""
-    described: dict[str, Any] = {
+    described: dict[str, object] = {
         "fatbin_sha256": hashlib.sha256(FATBIN.read_bytes()).hexdigest(),
         "compiler": compiler,
         "code": {

@@ -15,6 +15,15 @@ def in_own_dtype(x: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(x.device.type, enabled=False) if autocast else nullcontext()
 
 
+def start_normal(network: nn.Module) -> None:
+    """Initialize convolutions as CycleGAN and CartoonGAN do: weights from N(0, 0.02^2), biases 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, std=0.02)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+
+
 class InstanceNorm(nn.InstanceNorm2d):
     """``nn.InstanceNorm2d``, three times as fast while training on a CPU.
 

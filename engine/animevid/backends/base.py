@@ -126,6 +126,8 @@ def check_batch(batch: Tensor, card: StyleCard) -> None:
 
 def run_in_pieces(batch: Tensor, size: int, run: Callable[[Tensor], Tensor]) -> Tensor:
     """``batch`` through a network that takes exactly ``size`` frames at once; the last piece is padded."""
+    if size == len(batch):
+        return run(batch)
     pieces = []
     for start in range(0, len(batch), size):
         piece = batch[start : start + size]

@@ -139,9 +139,7 @@ class OnnxRuntimeBackend(Backend):
         if session is None:
             raise BackendError(f"the backend of {self._card.name!r} is closed; open another")
         check_batch(batch, self._card)
-        if self._fixed_batch is not None and self._fixed_batch != len(batch):
-            return run_in_pieces(batch, self._fixed_batch, partial(self._run_once, session))
-        return self._run_once(session, batch)
+        return run_in_pieces(batch, self._fixed_batch or len(batch), partial(self._run_once, session))
 
     def interrupt(self) -> None:
         for run in tuple(self._running):

@@ -12,12 +12,13 @@ import importlib.util
 import queue
 import sys
 import threading
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from animevid.backends.base import Backend, Tensor, check_batch, check_output, one_line
+from animevid.backends.base import Backend, Tensor, check_batch, check_output, one_line, run_in_pieces
 from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, UsageError
 from animevid.styles.card import StyleCard
@@ -87,12 +88,7 @@ class OpenVinoBackend(Backend):
         except queue.Empty:
             request = compiled.create_infer_request()
         try:
-            if self._fixed_batch is None or self._fixed_batch == len(batch):
-                output = _infer(request, batch)
-            elif self._fixed_batch == 1:
-                output = np.concatenate([_infer(request, batch[i : i + 1]) for i in range(len(batch))])
-            else:
-                raise UsageError(f"{len(batch) = }: the style {self._card.name!r} takes {self._fixed_batch} at once")
+            output = run_in_pieces(batch, self._fixed_batch or len(batch), partial(_infer, request))
         finally:
             self._idle.put(request)
         check_output(output, batch, self._card)

@@ -107,10 +107,7 @@ class TorchBackend(Backend):
         if network is None:
             raise BackendError(f"the backend of {self._card.name!r} is closed; open another")
         check_batch(batch, self._card)
-        size = network.fixed_batch
-        if size is None or size == len(batch):
-            return self._run_once(network, batch)
-        return run_in_pieces(batch, size, partial(self._run_once, network))
+        return run_in_pieces(batch, network.fixed_batch or len(batch), partial(self._run_once, network))
 
     def close(self) -> None:
         self._frame_runner = None

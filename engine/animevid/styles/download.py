@@ -27,6 +27,7 @@ from animevid.http_fetch import (
     open_response,
 )
 from animevid.redaction import printable, redacted
+from animevid.styles.onnx_file import MAX_BYTES
 
 fcntl: ModuleType | None
 try:
@@ -38,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 
 _TRIES = 3
 _LIMITS = FetchLimits(
-    max_bytes=1 << 30,  # a server that never stops sending must not fill the disk
+    max_bytes=MAX_BYTES,  # a server that never stops sending must not fill the disk
     max_seconds=3600.0,  # of a call; the next one resumes
     min_bytes_per_second=16 << 10,
 )

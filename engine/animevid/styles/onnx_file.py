@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from animevid.errors import StyleError
 
+#: The maximum size of a style.
+MAX_BYTES = 1 << 30
 #: ``TensorProto.DataType.FLOAT``.
 FLOAT32 = 1
 _EXTERNAL = 1  # TensorProto.DataLocation.EXTERNAL

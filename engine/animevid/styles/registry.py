@@ -23,7 +23,7 @@ from animevid.options import CardHints, StyleChoice
 from animevid.styles.adapt import with_weights_inside
 from animevid.styles.card import PRECISIONS, QUALITIES, StyleCard, read_card
 from animevid.styles.folders import cache_folder, user_styles_folder
-from animevid.styles.onnx_file import has_external_data
+from animevid.styles.onnx_file import MAX_BYTES, has_external_data
 from animevid.styles.trial import try_out
 
 _LOG = logging.getLogger(__name__)
@@ -32,8 +32,6 @@ _LOG = logging.getLogger(__name__)
 DEFAULT_STYLE = "aozora"
 
 _SHIPPED = Path(__file__).resolve().parent
-#: The maximum size of a style.
-_MAX_BYTES = 1 << 30
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 
 
@@ -186,8 +184,8 @@ def _read(path: Path) -> bytes:
             raise StyleError(
                 f"{str(path)!r} cannot be read: it is not a file; give a style's name, an .onnx file or a URL"
             )
-        if status.st_size > _MAX_BYTES:
-            raise StyleError(f"{str(path)!r} has {status.st_size} bytes; a style has at most {_MAX_BYTES}")
+        if status.st_size > MAX_BYTES:
+            raise StyleError(f"{str(path)!r} has {status.st_size} bytes; a style has at most {MAX_BYTES}")
         return path.read_bytes()
     except FileNotFoundError as error:
         raise StyleError(f"{str(path)!r} does not exist; give a style's name, an .onnx file or a URL") from error

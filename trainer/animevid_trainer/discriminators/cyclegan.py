@@ -5,7 +5,7 @@ from __future__ import annotations
 from animevid.errors import TrainingError
 from torch import Tensor, nn
 
-from animevid_trainer.layers import InstanceNorm, LeakyRelu
+from animevid_trainer.layers import InstanceNorm, LeakyRelu, start_normal
 
 
 class CycleGanDiscriminator(nn.Module):
@@ -31,11 +31,7 @@ class CycleGanDiscriminator(nn.Module):
             ]
         layers.append(nn.Conv2d(8 * width, 1, 4, padding=1))
         self.layers = nn.Sequential(*layers)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.normal_(module.weight, std=0.02)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+        start_normal(self)
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.layers(images)

@@ -11,7 +11,7 @@ from animevid.errors import TrainingError
 from torch import Tensor, nn
 
 from animevid_trainer.generators.base import Generator, check_rgb
-from animevid_trainer.layers import InstanceNorm, rectify, reflect
+from animevid_trainer.layers import InstanceNorm, rectify, reflect, start_normal
 
 _BLOCKS = range(4, 12)
 
@@ -68,11 +68,7 @@ class CartoonGan(Generator):
         self.deconv02_2 = nn.Conv2d(64, 64, 3, padding=1)
         self.in13_1 = make(64)
         self.deconv03_1 = nn.Conv2d(64, 3, 7)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.normal_(module.weight, std=0.02)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+        start_normal(self)
 
     def _activate(self, x: Tensor) -> Tensor:
         return rectify(x, self.slope)

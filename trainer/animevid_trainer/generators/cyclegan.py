@@ -8,7 +8,7 @@ from animevid.errors import TrainingError
 from torch import Tensor, nn
 
 from animevid_trainer.generators.base import Generator, check_rgb
-from animevid_trainer.layers import InstanceNorm, ReflectionPad, Relu
+from animevid_trainer.layers import InstanceNorm, ReflectionPad, Relu, start_normal
 
 
 class _Residual(nn.Module):
@@ -58,11 +58,7 @@ class CycleGan(Generator):
             ]
         layers += [ReflectionPad(3), nn.Conv2d(width, 3, 7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.normal_(module.weight, std=0.02)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+        start_normal(self)
 
     def forward(self, x: Tensor) -> Tensor:
         check_rgb(x, multiple=self.size_multiple)

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import av
 
@@ -46,7 +45,7 @@ def _compared(name: str, clip: Path) -> Finding:
 def _ten_bit_clip(path: Path) -> Path:
     with av.open(str(DEMO_CLIP)) as source, av.open(str(path), "w") as target:
         first = source.streams.video[0]
-        stream: Any = target.add_stream("libx265", rate=first.average_rate or 25)
+        stream = target.add_stream("libx265", rate=first.average_rate or 25)
         stream.width, stream.height, stream.pix_fmt = first.width, first.height, "yuv420p10le"
         stream.options = {"preset": "ultrafast", "x265-params": "log-level=none"}
         for index, frame in enumerate(source.decode(first)):
