@@ -21,7 +21,7 @@ _LEVELS = (
 )
 _MAX_LINES = 420
 #: Lines that use ``Any``, where mypy checks nothing; most are for libraries without types. Never raise a number.
-_MAX_ANY_LINES = {"engine": 38, "trainer": 17}
+_MAX_ANY_LINES = {"engine": 37, "trainer": 17}
 
 
 def modules() -> dict[str, Path]:

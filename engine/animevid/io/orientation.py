@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import av
@@ -84,14 +85,7 @@ def turn_upright(planes: PlanesYUV420, orientation: Orientation) -> PlanesYUV420
             turned = cv2.rotate(turned, _TURNS[orientation.rotation_degrees])
         return cast(Plane, turned)
 
-    return replace(
-        planes,
-        y=turn(planes.y),
-        u=turn(planes.u),
-        v=turn(planes.v),
-        alpha=None if planes.alpha is None else turn(planes.alpha),
-        owner=None,
-    )
+    return _each_plane(planes, turn)
 
 
 def turn_upright_ref(planes: PlanesYUV420, orientation: Orientation) -> PlanesYUV420:
@@ -102,11 +96,9 @@ def turn_upright_ref(planes: PlanesYUV420, orientation: Orientation) -> PlanesYU
             plane = plane[:, ::-1]
         return cast(Plane, np.ascontiguousarray(np.rot90(plane, k=-(orientation.rotation_degrees // 90))))
 
-    return replace(
-        planes,
-        y=turn(planes.y),
-        u=turn(planes.u),
-        v=turn(planes.v),
-        alpha=None if planes.alpha is None else turn(planes.alpha),
-        owner=None,
-    )
+    return _each_plane(planes, turn)
+
+
+def _each_plane(planes: PlanesYUV420, turn: Callable[[Plane], Plane]) -> PlanesYUV420:
+    alpha = None if planes.alpha is None else turn(planes.alpha)
+    return planes.with_planes(turn(planes.y), turn(planes.u), turn(planes.v), alpha=alpha)
