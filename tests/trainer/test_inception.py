@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import http.server
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -233,10 +236,15 @@ def test_weights_are_downloaded_once_and_checked(
 ) -> None:
     digest = hashlib.sha256(weights_file.read_bytes()).hexdigest()
     monkeypatch.setenv("ANIMEVID_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(module, "PUBLISHED_INCEPTION", PublishedWeights(weights_file.as_uri(), digest[:8], 96))
-    assert isinstance(open_inception("download"), Inception)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(weights_file.parent))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{weights_file.name}"
+        monkeypatch.setattr(module, "PUBLISHED_INCEPTION", PublishedWeights(url, digest[:8], 96))
+        assert isinstance(open_inception("download"), Inception)
+        server.shutdown()
     assert (tmp_path / "cache" / weights_file.name).is_file()
-    absent = PublishedWeights((tmp_path / "absent.pth").as_uri(), "00000000", 96)
+    absent = PublishedWeights("http://127.0.0.1:9/absent.pth", "00000000", 96)
     monkeypatch.setattr(module, "PUBLISHED_INCEPTION", absent)
     with pytest.raises(TrainingError, match=r"cannot be downloaded.*absent.pth \(96 MB\) elsewhere and give"):
         open_inception("download")

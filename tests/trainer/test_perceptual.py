@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import cv2
@@ -11,7 +10,7 @@ import pytest
 import torch
 from animevid.errors import TrainingError
 from animevid_trainer import perceptual
-from animevid_trainer.perceptual import PublishedWeights, download_weights, layer_names, make_perceptual
+from animevid_trainer.perceptual import layer_names, make_perceptual
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
@@ -200,32 +199,6 @@ def test_weights_of_another_network_are_refused(tmp_path):
     save_file({"features.0.weight": torch.zeros(8, 3, 3, 3), "features.0.bias": torch.zeros(8)}, file)
     with pytest.raises(TrainingError, match="64"):
         make_perceptual("vgg19", weights=file)
-
-
-def test_a_download_with_another_checksum_leaves_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setenv("ANIMEVID_CACHE", str(tmp_path / "cache"))
-    served = tmp_path / "weights.pth"
-    served.write_bytes(b"some bytes")
-    with pytest.raises(TrainingError, match="sha256"):
-        download_weights("vgg19", published=PublishedWeights(served.as_uri(), "00000000"))
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_a_download_with_the_published_checksum_is_kept_and_not_repeated(tmp_path, monkeypatch):
-    monkeypatch.setenv("ANIMEVID_CACHE", str(tmp_path / "cache"))
-    served = tmp_path / "weights.pth"
-    served.write_bytes(b"some bytes")
-    published = PublishedWeights(served.as_uri(), hashlib.sha256(b"some bytes").hexdigest()[:8])
-    file = download_weights("vgg19", published=published)
-    served.unlink()
-    assert download_weights("vgg19", published=published) == file
-    assert file.read_bytes() == b"some bytes"
-
-
-def test_a_download_that_fails_names_the_way_out(tmp_path, monkeypatch):
-    monkeypatch.setenv("ANIMEVID_CACHE", str(tmp_path / "cache"))
-    with pytest.raises(TrainingError, match="--perceptual-weights"):
-        download_weights("vgg19", published=PublishedWeights((tmp_path / "absent.pth").as_uri(), "00000000"))
 
 
 def test_every_layer_name_can_be_known_without_weights():

@@ -52,7 +52,7 @@ def _command(folders: Path, *flags: str) -> list[str]:
 def test_missing_perceptual_weights_are_told_before_any_photo_is_read_with_the_whole_way_out(
     folders: Path, no_reading: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    absent = perceptual.PublishedWeights((tmp_path / "vgg19-00000000.pth").as_uri(), "00000000", 575)
+    absent = perceptual.PublishedWeights("http://127.0.0.1:9/vgg19-00000000.pth", "00000000", 575)
     monkeypatch.setitem(perceptual.PUBLISHED, "vgg19", absent)
     monkeypatch.setenv("ANIMEVID_CACHE", str(tmp_path / "cache"))
     assert main(_command(folders, "animegan2-nano", "--art", str(folders / "art"))) == 8

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import logging
 import os
-import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,11 +12,14 @@ from pathlib import Path
 
 import torch
 from animevid.errors import TrainingError
+from animevid.http_fetch import FetchError, FetchLimits, body, content_length, open_response
+from animevid.styles import folders
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 _LOG = logging.getLogger(__name__)
+_LIMITS = FetchLimits(max_bytes=1 << 30, max_seconds=3600.0, min_bytes_per_second=16 << 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,9 @@ class PublishedWeights:
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: ``$ANIMEVID_CACHE``, or ``animevid`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    """Where downloads are kept: ``$ANIMEVID_CACHE``, or the engine's cache folder."""
     override = os.environ.get("ANIMEVID_CACHE")
-    if override:
-        return Path(override).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "animevid"
+    return Path(override).expanduser() if override else folders.cache_folder()
 
 
 def fetch_weights(
@@ -63,24 +62,26 @@ def fetch_weights(
         return target
     partial = target.with_suffix(target.suffix + f".part{os.getpid()}")
     _LOG.info("downloading %s to %s", source.url, target)
-    digest = hashlib.sha256()
+    digest, megabytes = hashlib.sha256(), 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(source.url, timeout=60) as response, partial.open("wb") as file:
-            while chunk := response.read(1 << 20):
+        with open_response(source.url, _LIMITS) as response, partial.open("wb") as file:
+            for chunk in body(response, _LIMITS, shown=source.url):
                 digest.update(chunk)
                 file.write(chunk)
-                if on_progress is not None:
-                    on_progress(file.tell() // 10**6, source.megabytes)
+                if on_progress is not None and file.tell() // 10**6 != megabytes:
+                    megabytes = file.tell() // 10**6
+                    on_progress(megabytes, source.megabytes)
+            if content_length(response, source.url) not in (None, file.tell()):
+                raise FetchError(f"{source.url} was interrupted at {file.tell()} bytes")
         if not digest.hexdigest().startswith(source.sha256_prefix):
             raise TrainingError(
                 f"{source.url!r} arrived with sha256 {digest.hexdigest()}, published is {source.sha256_prefix}...; "
                 f"fetch the file by hand and name it with {flag}"
             )
         os.replace(partial, target)
-    except (OSError, http.client.HTTPException) as error:  # urllib's own are OSErrors
-        reason = getattr(error, "reason", None) or error
-        raise TrainingError(f"{what} cannot be downloaded ({reason}); {way_out}") from error
+    except (OSError, FetchError) as error:
+        raise TrainingError(f"{what} cannot be downloaded ({error}); {way_out}") from error
     finally:
         with suppress(OSError):
             partial.unlink()
