@@ -8,11 +8,15 @@ import weakref
 from dataclasses import replace
 from fractions import Fraction
 
+import av
 import pytest
+from animevid.io.encoders import FrameFormat, choose_encoder
 from animevid.jobs import open_conversion
 from animevid.jobs.cuts import cut_points
 from animevid.jobs.join import in_order
+from animevid.jobs.packets import read_packets
 from animevid.jobs.part import open_part
+from animevid.jobs.segment_sink import _SegmentEncoder
 from animevid.options import EncodeOptions
 from jobs.conftest import look, psnr, same_but_frames
 from passing import pass_through, read_frames
@@ -136,3 +140,14 @@ def test_decoding_times_run_on_over_a_seam(monkeypatch):
     monkeypatch.setattr(join, "read_packets", coded)
     dts = [packet.dts for packet in in_order(["a", "b"])]
     assert dts == [-20, -10, 0, 10, 20, 30, 40, 41]
+
+
+def test_packets_on_another_clock_are_put_on_that_of_the_segment(tmp_path):
+    frame_format = FrameFormat(64, 64, rate=Fraction(25), time_base=Fraction(1, 90_000))
+    plan = choose_encoder(EncodeOptions(codec="ffv1"), frame_format, container="matroska")
+    encoder = _SegmentEncoder(0, tmp_path / "segment", plan, frame_format, container="matroska")
+    packet = av.Packet(b"coded")
+    packet.pts, packet.dts, packet.duration, packet.time_base = 80, 80, 40, Fraction(1, 1000)
+    encoder._put([packet])
+    (found,) = read_packets(encoder.finish().path)
+    assert (found.pts, found.dts, found.duration) == (7200, 7200, 3600)
