@@ -1,4 +1,4 @@
-"""Finds boxes of MP4 and MOV (ISO/IEC 14496-12), and inserts boxes into a track of a finished file."""
+"""Finds boxes of MP4 and MOV (ISO/IEC 14496-12), inserts boxes into a track of a finished file, moves its index."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ _HEADER = 8
 #: Number of bytes before the boxes of a sample description (12.3.2 there) and of a visual sample entry (12.1.3).
 _DESCRIPTION, _ENTRY = 8, 78
 _CHUNK_BYTES = 4 << 20
+_MAX_INDEX_BYTES = 64 << 20
 
 #: Start and end of a box, including its header.
 Span = tuple[int, int]
@@ -47,6 +48,27 @@ def find_moov(file: BinaryIO) -> Span | None:
             return None
         at += length
     return None
+
+
+def index_first(path: Path) -> tuple[bytes, Span] | None:
+    """What a file whose "moov" is at its end has to begin with, to be read without seeking; ``None`` for others.
+
+    Returns:
+        The first box and the "moov", with offsets as if it came second; and the span of the file that follows them.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEADER)
+        first = int.from_bytes(head[:4], "big")
+        place = find_moov(file) if head[4:] == b"ftyp" else None
+        if place is None or not _HEADER <= first < place[0] <= place[1] - _HEADER:
+            return None
+        if first > _MAX_INDEX_BYTES or place[1] - place[0] > _MAX_INDEX_BYTES:
+            return None
+        file.seek(0)
+        begin = file.read(first)
+        file.seek(place[0])
+        moov = bytearray(file.read(place[1] - place[0]))
+    return (begin + moov, (first, place[0])) if _move_chunks(moov, behind=0, by=len(moov)) else None
 
 
 def add_boxes(path: Path, *, video_track: int, into_entry: bytes, into_track: bytes) -> bool:
@@ -125,11 +147,11 @@ def _move_chunks(moov: bytearray, *, behind: int, by: int) -> bool:
             table = table and _child(moov, _inside(table), wanted)
         if table is None:
             continue
-        for kind, (begin, _) in spans(moov, _inside(table)):
+        for kind, (begin, end) in spans(moov, _inside(table)):
             size = {b"stco": 4, b"co64": 8}.get(kind)
             if size is None:
                 continue
-            count = int.from_bytes(moov[begin + 12 : begin + 16], "big")
+            count = min(int.from_bytes(moov[begin + 12 : begin + 16], "big"), (end - begin - 16) // size)
             for at in range(begin + 16, begin + 16 + count * size, size):
                 place = int.from_bytes(moov[at : at + size], "big")
                 if place > behind:

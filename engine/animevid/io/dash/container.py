@@ -117,10 +117,12 @@ def _chosen(manifest: Manifest, place: Place, *, name: str) -> tuple[list[_Part]
         if left < 0:
             raise ValueError(f"it lists more than {_MAX_SEGMENTS} segments")
         choices.append(choice)
+        lengths = [period.duration_seconds, max(track.end_seconds for track in tracks.values())]
+        length = next((each for each in lengths if each), None)
         parts.append(
             _Part(
                 start_seconds=period.start_seconds,
-                end_seconds=None if period.duration_seconds is None else period.start_seconds + period.duration_seconds,
+                end_seconds=None if length is None else period.start_seconds + length,
                 tracks=tracks,
                 languages={title: each.language for title, each in titles.items()},
                 shifts={title: period.start_seconds - each.addressing.offset_seconds for title, each in taken.items()},

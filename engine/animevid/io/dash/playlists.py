@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
 from animevid.io.dash.segments import Segment, Track
+from animevid.io.mp4_boxes import index_first
 
 _SCHEME = re.compile(r"https?:", re.IGNORECASE)
 _LONGEST_LANGUAGE = 35  # BCP 47
@@ -47,7 +49,21 @@ def write_playlists(
 
 
 def _write(path: Path, track: Track) -> None:
+    if track.header is None and track.segments[0].byte_range is None and not _SCHEME.match(track.segments[0].address):
+        track = _index_first(track, path.with_suffix(".mp4"))
     path.write_bytes(b"\n".join(os.fsencode(line) for line in _lines(track)) + b"\n")
+
+
+def _index_first(track: Track, header: Path) -> Track:
+    """``track`` with its index in the file ``header``, if it is one MP4 with the index at its end."""
+    segment = track.segments[0]
+    found = index_first(Path(segment.address))
+    if found is None:
+        return track
+    index, (begin, end) = found
+    header.write_bytes(index)
+    first = Segment(str(header), None, segment.start_seconds, segment.duration_seconds)
+    return replace(track, header=first, segments=(replace(segment, byte_range=(begin, end - 1)),))
 
 
 def _lines(track: Track) -> Iterator[str]:

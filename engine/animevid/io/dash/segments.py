@@ -41,6 +41,11 @@ class Track:
     segments: tuple[Segment, ...]
     missing: int = 0
 
+    @property
+    def end_seconds(self) -> Fraction:
+        """When the last segment ends."""
+        return self.segments[-1].start_seconds + self.segments[-1].duration_seconds
+
 
 def track_of(representation: Representation, period: Period, place: Place) -> Track:
     """The track of ``representation``; in a local folder without the files that are not there.
