@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from animevid import Stylizer
 from animevid.backends import open_backend
+from animevid.options import RuntimeOptions
 from animevid.styles import load_style
 from animevid.styles.card import StyleCard, read_card
 from animevid_trainer.data.images import find_images, read_image, shrink_shortest_to
@@ -142,8 +143,8 @@ def compare_speed(model: bytes, quantized: bytes, card: StyleCard, *, rounds: in
     tensor = np.random.default_rng(0).uniform(-1, 1, card.tensor_shape(1, 352, 640)).astype(np.float32)
     seconds: dict[str, list[float]] = {"fp32": [], "int8": []}
     with (
-        open_backend(model, card, backend="onnxruntime", threads=2) as first,
-        open_backend(quantized, other, backend="onnxruntime", threads=2) as second,
+        open_backend(model, card, RuntimeOptions(backend="onnxruntime", threads=2)) as first,
+        open_backend(quantized, other, RuntimeOptions(backend="onnxruntime", threads=2)) as second,
     ):
         for index in range(rounds + 3):
             for label, backend in (("fp32", first), ("int8", second)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from animevid.backends import auto, available_backends, backend_class, backend_n
 from animevid.backends.onnxruntime import OnnxRuntimeBackend
 from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, DeviceError, UsageError
+from animevid.options import RuntimeOptions
 from animevid.styles.card import StyleCard
 from small_networks import rgb_network
 
@@ -35,8 +37,8 @@ class _Gpu(OnnxRuntimeBackend):
     broken = False
 
     @classmethod
-    def open(cls, model, card, *, threads=0, device="auto"):
-        return super().open(model, card, threads=threads, device="cpu")
+    def open(cls, model, card, options=None):
+        return super().open(model, card, replace(options or RuntimeOptions(), device="cpu"))
 
     def run(self, batch):
         if _Gpu.broken:
@@ -101,7 +103,7 @@ def test_auto_takes_the_gpu_that_opens(gpu_that_opens, caplog):
 
 
 def test_auto_with_the_cpu_asked_for_looks_for_no_gpu(gpu_that_opens, caplog):
-    with open_backend(rgb_network(), CARD, device="cpu") as backend:
+    with open_backend(rgb_network(), CARD, RuntimeOptions(device="cpu")) as backend:
         assert backend.device_name == "CPU"
     assert not caplog.records
 
@@ -129,7 +131,7 @@ def test_a_gpu_that_fails_in_the_middle_is_replaced_and_the_frame_is_not_lost(gp
 
 
 def test_a_gpu_that_was_asked_for_by_name_is_not_replaced(gpu_that_opens, monkeypatch):
-    with open_backend(rgb_network(), CARD, device="cuda:0") as backend:
+    with open_backend(rgb_network(), CARD, RuntimeOptions(device="cuda:0")) as backend:
         monkeypatch.setattr(_Gpu, "broken", True)
         with pytest.raises(DeviceError, match="stopped working"):
             backend.run(np.zeros((1, 3, 16, 16), np.float32))
@@ -150,18 +152,18 @@ def test_a_backend_asked_for_by_name_that_is_not_installed_says_how_to_get_it(mo
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for name in backend_names():
         with pytest.raises(BackendError, match="pip install"):
-            open_backend(rgb_network(), CARD, backend=name)
+            open_backend(rgb_network(), CARD, RuntimeOptions(backend=name))
 
 
 def test_an_unknown_backend_names_those_that_there_are():
     with pytest.raises(UsageError) as caught:
-        open_backend(rgb_network(), CARD, backend="tensorflow")
+        open_backend(rgb_network(), CARD, RuntimeOptions(backend="tensorflow"))
     assert all(name in str(caught.value) for name in ("auto", *backend_names()))
 
 
 def test_negative_threads_are_refused():
     with pytest.raises(UsageError, match="threads = -1"):
-        open_backend(rgb_network(), CARD, threads=-1)
+        open_backend(rgb_network(), CARD, RuntimeOptions(threads=-1))
 
 
 def test_cuda_where_there_is_none_is_an_error_of_the_device():
@@ -170,7 +172,7 @@ def test_cuda_where_there_is_none_is_an_error_of_the_device():
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime has CUDA")
     with pytest.raises(DeviceError, match="onnxruntime-gpu"):
-        open_backend(rgb_network(), CARD, backend="onnxruntime", device="cuda:0")
+        open_backend(rgb_network(), CARD, RuntimeOptions(backend="onnxruntime", device="cuda:0"))
 
 
 def test_cuda_and_cudnn_of_wheels_are_loaded_before_a_session_asks_for_them(monkeypatch, capsys):
@@ -190,11 +192,11 @@ def test_cuda_and_cudnn_of_wheels_are_loaded_before_a_session_asks_for_them(monk
     monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
     with pytest.raises(BackendError, match="there is no GPU"):
-        open_backend(rgb_network(), CARD, backend="onnxruntime", device="cuda:0")
+        open_backend(rgb_network(), CARD, RuntimeOptions(backend="onnxruntime", device="cuda:0"))
     assert order == ["preload", "CUDAExecutionProvider"]
     assert capsys.readouterr().out == ""
     with pytest.raises(BackendError):
-        open_backend(rgb_network(), CARD, backend="onnxruntime", device="cpu")
+        open_backend(rgb_network(), CARD, RuntimeOptions(backend="onnxruntime", device="cpu"))
     assert order.count("preload") == 1
 
 
@@ -240,12 +242,12 @@ def test_a_backend_may_come_from_another_package(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert {"elsewhere", "onnxruntime"} <= set(backend_names())
-    with open_backend(rgb_network(), CARD, backend="elsewhere") as backend:
+    with open_backend(rgb_network(), CARD, RuntimeOptions(backend="elsewhere")) as backend:
         assert backend.name == "elsewhere"
     with pytest.raises(BackendError, match="cannot be imported"):
-        open_backend(rgb_network(), CARD, backend="broken")
+        open_backend(rgb_network(), CARD, RuntimeOptions(backend="broken"))
     with pytest.raises(BackendError, match="not a subclass"):
-        open_backend(rgb_network(), CARD, backend="number")
+        open_backend(rgb_network(), CARD, RuntimeOptions(backend="number"))
     reasons = {status.name: status.unavailable_reason for status in available_backends()}
     assert reasons["elsewhere"] is None
     assert "cannot be imported" in reasons["broken"]

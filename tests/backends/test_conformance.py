@@ -17,6 +17,7 @@ import pytest
 from animevid.backends import Backend, open_backend
 from animevid.backends.base import check_output
 from animevid.errors import BackendError, UsageError
+from animevid.options import RuntimeOptions
 from animevid.styles import list_styles
 from animevid.styles.card import ColourOrder, Layout, StyleCard
 from onnx.reference import ReferenceEvaluator
@@ -47,7 +48,7 @@ def kind(request):
 @pytest.fixture
 def backend(backend_name, kind):
     model, card = kind
-    with open_backend(model, card, backend=backend_name, threads=2) as opened:
+    with open_backend(model, card, RuntimeOptions(backend=backend_name, threads=2)) as opened:
         yield opened
 
 
@@ -94,7 +95,9 @@ def test_runs_from_several_threads_at_once_do_not_mix(backend: Backend, kind):
 
 
 def test_it_lets_other_python_threads_run_while_it_computes(backend_name):
-    with open_backend(packed_network(width=64, blocks=4), PACKED, backend=backend_name, threads=1) as backend:
+    with open_backend(
+        packed_network(width=64, blocks=4), PACKED, RuntimeOptions(backend=backend_name, threads=1)
+    ) as backend:
         batch = _batch(PACKED, 1, 720, 1280)
         backend.run(batch)
         running, done = threading.Event(), threading.Event()
@@ -120,10 +123,10 @@ def test_it_lets_other_python_threads_run_while_it_computes(backend_name):
 def test_the_number_of_threads_changes_no_frame(backend_name, threads):
     model, card = KINDS["packed"]
     batch = _batch(card)
-    with open_backend(model, card, backend=backend_name, threads=threads) as some:
+    with open_backend(model, card, RuntimeOptions(backend=backend_name, threads=threads)) as some:
         result = some.run(batch)
         assert f"{threads or ''} thread" in some.description
-    with open_backend(model, card, backend=backend_name, threads=2) as two:
+    with open_backend(model, card, RuntimeOptions(backend=backend_name, threads=2)) as two:
         np.testing.assert_allclose(result, two.run(batch), atol=TOLERANCE)
 
 
@@ -164,7 +167,7 @@ def test_a_batch_outside_the_limits_is_refused_and_the_next_one_runs(backend: Ba
 def test_a_size_that_is_not_a_multiple_is_refused(backend_name):
     model, card = KINDS["nchw"]
     with (
-        open_backend(model, card, backend=backend_name) as backend,
+        open_backend(model, card, RuntimeOptions(backend=backend_name)) as backend,
         pytest.raises(UsageError, match="multiples of 2"),
     ):
         backend.run(_batch(card, 1, 15, 16))
@@ -172,7 +175,7 @@ def test_a_size_that_is_not_a_multiple_is_refused(backend_name):
 
 def test_a_network_with_one_fixed_size_and_batch_takes_any_count_of_that_size_only(backend_name):
     card = replace(PACKED, fixed_size_px=(48, 80))
-    with open_backend(packed_network(n=1, h=12, w=20), card, backend=backend_name) as backend:
+    with open_backend(packed_network(n=1, h=12, w=20), card, RuntimeOptions(backend=backend_name)) as backend:
         batch = _batch(card, 3)
         whole = backend.run(batch)
         np.testing.assert_allclose(whole[1:2], backend.run(batch[1:2]), atol=TOLERANCE)
@@ -183,7 +186,10 @@ def test_a_network_with_one_fixed_size_and_batch_takes_any_count_of_that_size_on
 def test_a_network_that_changes_the_size_is_an_error_of_the_style(backend_name):
     net = Builder()
     model = net.model(net.twice_as_large("input"), ["N", 3, "H", "W"], ["N", 3, "H2", "W2"])
-    with open_backend(model, NCHW, backend=backend_name) as backend, pytest.raises(BackendError, match="gave"):
+    with (
+        open_backend(model, NCHW, RuntimeOptions(backend=backend_name)) as backend,
+        pytest.raises(BackendError, match="gave"),
+    ):
         backend.run(_batch(NCHW))
 
 
@@ -199,7 +205,7 @@ def test_nan_and_infinity_are_an_error_of_the_style(value):
 @pytest.mark.parametrize("content", [b"", b"not a model" * 50, packed_network()[:-200]], ids=["empty", "text", "cut"])
 def test_what_is_not_onnx_is_refused_in_one_line(backend_name, content):
     with pytest.raises(BackendError) as caught:
-        open_backend(content, PACKED, backend=backend_name)
+        open_backend(content, PACKED, RuntimeOptions(backend=backend_name))
     assert "\n" not in str(caught.value)
 
 
@@ -211,12 +217,12 @@ def test_two_inputs_are_refused(backend_name):
     second.name = "mask"
     proto.graph.node[0].input[1] = "mask"
     with pytest.raises(BackendError, match="input"):
-        open_backend(proto.SerializeToString(), NCHW, backend=backend_name)
+        open_backend(proto.SerializeToString(), NCHW, RuntimeOptions(backend=backend_name))
 
 
 def test_an_unknown_device_is_refused(backend_name):
     with pytest.raises(UsageError, match="teapot"):
-        open_backend(KINDS["nchw"][0], NCHW, backend=backend_name, device="teapot")
+        open_backend(KINDS["nchw"][0], NCHW, RuntimeOptions(backend=backend_name, device="teapot"))
 
 
 _ALONE = """
@@ -227,9 +233,10 @@ watched = ("socket.", "os.fork")
 sys.addaudithook(lambda event, args: asked.append((event, args)) if event.startswith(watched) else None)
 import numpy as np
 from animevid.backends import open_backend
+from animevid.options import RuntimeOptions
 from animevid.styles.card import StyleCard
 card = StyleCard(name="x", size_multiple=2)
-with open_backend(open(sys.argv[1], "rb").read(), card, backend=sys.argv[2]) as backend:
+with open_backend(open(sys.argv[1], "rb").read(), card, RuntimeOptions(backend=sys.argv[2])) as backend:
     backend.run(np.zeros((1, 3, 16, 16), np.float32))
 import time
 time.sleep(0.5)  # a telemetry thread would have started by now
@@ -254,9 +261,9 @@ _SHIPPED = [style for style in list_styles() if style.path.parent.name == "style
 def test_every_shipped_style_gives_the_same_frame_on_every_backend(backend_name, style):
     card = style.card
     batch = _batch(card, 1, 96, 128)
-    with open_backend(style.model, card, backend="onnxruntime", threads=1) as first:
+    with open_backend(style.model, card, RuntimeOptions(backend="onnxruntime", threads=1)) as first:
         expected = first.run(batch)
-    with open_backend(style.model, card, backend=backend_name, threads=2) as other:
+    with open_backend(style.model, card, RuntimeOptions(backend=backend_name, threads=2)) as other:
         np.testing.assert_allclose(other.run(batch), expected, atol=2e-2)
 
 
@@ -265,10 +272,11 @@ def test_signals_are_handled_after_backends_were_closed_in_any_order(backend_nam
 import os, signal
 import numpy as np
 from animevid.backends import open_backend
+from animevid.options import RuntimeOptions
 from small_networks import packed_network
 from small_styles import PACKED
 
-first, second = (open_backend(packed_network(), PACKED, backend={backend_name!r}) for _ in range(2))
+first, second = (open_backend(packed_network(), PACKED, RuntimeOptions(backend={backend_name!r})) for _ in range(2))
 for backend in (first, second):
     backend.run(np.zeros((1, 24, 8, 8), np.float32))
 first.close(); del first

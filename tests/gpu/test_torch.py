@@ -20,6 +20,7 @@ from animevid.errors import BackendError, DeviceError
 from animevid.gpu.driver import DeviceLost, OutOfDeviceMemory, open_device
 from animevid.gpu.precision import to_half
 from animevid.gpu.slots import DevicePipeline, plan_slots
+from animevid.options import RuntimeOptions
 from animevid.styles import list_styles
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from exported import exported
@@ -50,9 +51,9 @@ def _model(net: Builder, output: str, *, opset: int = 18) -> bytes:
 def _compare(model: bytes, batch: np.ndarray | None = None, *, tolerance: float = 2e-5) -> None:
     if batch is None:
         batch = np.random.default_rng(0).uniform(-1, 1, (2, 3, 12, 20)).astype(np.float32)
-    with open_backend(model, CARD, backend="onnxruntime", threads=1) as reference:
+    with open_backend(model, CARD, RuntimeOptions(backend="onnxruntime", threads=1)) as reference:
         expected = reference.run(batch)
-    with open_backend(model, CARD, backend="torch", threads=1) as backend:
+    with open_backend(model, CARD, RuntimeOptions(backend="torch", threads=1)) as backend:
         np.testing.assert_allclose(backend.run(batch), expected, atol=tolerance)
 
 
@@ -161,7 +162,7 @@ def test_group_norm_gives_what_onnx_says():
 def test_what_it_does_not_know_is_refused_when_the_style_is_opened(output):
     net = Builder()
     with pytest.raises(BackendError, match="not known to the backend torch") as caught:
-        open_backend(_model(net, output(net)), CARD, backend="torch")
+        open_backend(_model(net, output(net)), CARD, RuntimeOptions(backend="torch"))
     assert "\n" not in str(caught.value)
 
 
@@ -176,7 +177,7 @@ def test_a_torch_that_cannot_be_loaded_is_refused_with_the_way_out(monkeypatch):
 def test_cuda_without_a_gpu_is_refused_with_the_way_out():
     net = Builder()
     with pytest.raises(DeviceError, match=r"no NVIDIA GPU.*--device cpu"):
-        open_backend(_model(net, net.op("Tanh", "input")), CARD, backend="torch", device="cuda:0")
+        open_backend(_model(net, net.op("Tanh", "input")), CARD, RuntimeOptions(backend="torch", device="cuda:0"))
 
 
 # ---- CUDA, with fakes of torch.cuda ----
@@ -398,6 +399,6 @@ def test_a_published_network_draws_a_real_photo_as_onnx_runtime_does(shared: Pat
 def test_our_exporters_graphs_run(name):
     generator, card, model = exported(name)
     batch = np.random.default_rng(0).uniform(-1, 1, card.tensor_shape(1, 32, 48)).astype(np.float32)
-    with open_backend(model, card, backend="torch") as backend, torch.inference_mode():
+    with open_backend(model, card, RuntimeOptions(backend="torch")) as backend, torch.inference_mode():
         expected = generator(torch.from_numpy(batch)).numpy()
         np.testing.assert_allclose(backend.run(batch), expected, atol=2e-3)

@@ -25,6 +25,7 @@ import numpy.typing as npt
 import onnx
 from animevid.backends import open_backend
 from animevid.errors import OutputError, StyleError, TrainingError
+from animevid.options import RuntimeOptions
 from animevid.pixels import pack_yuv420, planes_to_tensor, rgb_to_planes
 from animevid.styles.card import Layout, StyleCard, read_card, write_card
 
@@ -142,8 +143,8 @@ def measure_distance(model: bytes, other: bytes, photos: Sequence[Image]) -> Dis
     code = 255.0 / abs(card.output_range[1] - card.output_range[0])
     parts = []
     with (
-        open_backend(model, card, backend="onnxruntime", device="cpu") as first,
-        open_backend(other, other_card, backend="onnxruntime", device="cpu") as second,
+        open_backend(model, card, RuntimeOptions(backend="onnxruntime", device="cpu")) as first,
+        open_backend(other, other_card, RuntimeOptions(backend="onnxruntime", device="cpu")) as second,
     ):
         for tensor in network_inputs(photos, card):
             difference = np.abs(first.run(tensor) - second.run(tensor)) * code

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 
 from animevid.backends.base import Backend, Tensor
 from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, UsageError
+from animevid.options import RuntimeOptions
 from animevid.styles.card import StyleCard
 from animevid.suggestions import nearest
 
@@ -98,18 +99,16 @@ def _why_unavailable(name: str) -> str | None:
 def open_backend(
     model: bytes,
     card: StyleCard,
+    options: RuntimeOptions | None = None,
     *,
-    backend: str = "auto",
-    threads: int = 0,
-    device: str = "auto",
     concurrency: int = 1,
     int8: Callable[[], tuple[bytes, StyleCard] | None] | None = None,
 ) -> Backend:
     """Open ``model`` (a serialized ONNX file).
 
-    ``backend`` ``"auto"`` takes a GPU if one can be used, else the first installed CPU runtime, and logs the reason in
-    one line; a GPU that fails later is replaced in the same way (``backends.auto``). ``threads`` 0: the backend
-    chooses. ``device`` is ``"auto"``, ``"cpu"`` or a name that the backend supports (``"cuda:0"``).
+    The backend ``"auto"`` takes a GPU if one can be used, else the first installed CPU runtime, and logs the reason in
+    one line; a GPU that fails later is replaced in the same way (``backends.auto``). The device is ``"auto"``,
+    ``"cpu"`` or a name that the backend supports (``"cuda:0"``). The backend gets the options whole.
 
     ``concurrency``: how many frames will run at once; a backend that is ``faster_concurrently`` divides the threads
     among them. ``int8`` returns the style's INT8 model and card; it is called if the backend ``prefers_int8``.
@@ -119,6 +118,8 @@ def open_backend(
         BackendError: the runtime is missing or refuses the model.
         DeviceError: the device does not exist.
     """
+    asked = options or RuntimeOptions()
+    threads, device = asked.threads, asked.device
     if threads < 0:
         raise UsageError(f"{threads = } must be 0 (the backend chooses) or more")
 
@@ -128,15 +129,15 @@ def open_backend(
             share = -(-(threads or default_threads()) // at_once)  # rounded up: no core stays idle
         smaller = int8() if int8 is not None and kind.prefers_int8(where) else None
         what, its_card = smaller or (model, card)
-        backend = kind.open(what, its_card, threads=share, device=where)
+        backend = kind.open(what, its_card, replace(asked, threads=share, device=where))
         if where == "auto" and backend.device_name == "CPU" and kind.runs_on_cpu("cpu"):
             # This runtime supports GPUs but found none; the faster CPU runtimes have not been tried yet.
             backend.close()
             return opened(kind, "cpu", at_once)
         return backend
 
-    if backend != "auto":
-        chosen = backend_class(backend)
+    if asked.backend != "auto":
+        chosen = backend_class(asked.backend)
         reason = chosen.unavailable_reason()
         if reason is not None:
             raise BackendError(reason)

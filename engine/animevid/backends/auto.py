@@ -20,6 +20,7 @@ from typing import ClassVar, Self
 from animevid.backends.base import Backend, Tensor
 from animevid.backends.frames import FrameRunner
 from animevid.errors import BackendError, DeviceError
+from animevid.options import RuntimeOptions
 from animevid.styles.card import StyleCard
 
 _LOG = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class AutoBackend(Backend):
         return None
 
     @classmethod
-    def open(cls, model: bytes, card: StyleCard, *, threads: int = 0, device: str = "auto") -> Self:
+    def open(cls, model: bytes, card: StyleCard, options: RuntimeOptions | None = None) -> Self:
         raise BackendError("auto is opened by animevid.backends.open_backend")
 
     @property

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from animevid.errors import BackendError, UsageError
+from animevid.options import RuntimeOptions
 from animevid.styles.card import StyleCard
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def open(cls, model: bytes, card: StyleCard, *, threads: int = 0, device: str = "auto") -> Self:
-        """Load ``model`` (a serialized ONNX file). ``threads`` 0 lets the backend choose.
+    def open(cls, model: bytes, card: StyleCard, options: RuntimeOptions | None = None) -> Self:
+        """Load ``model`` (a serialized ONNX file). Of the options, ``device`` and ``threads`` are for this backend.
 
         Raises:
             BackendError: the runtime is missing or refuses the model.

@@ -27,6 +27,7 @@ import numpy as np
 from animevid.backends.base import Backend, Tensor, check_batch, check_output, one_line
 from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, UsageError
+from animevid.options import RuntimeOptions
 from animevid.styles.card import StyleCard
 from animevid.styles.folders import cache_folder
 
@@ -62,12 +63,13 @@ class MnnBackend(Backend):
         return None
 
     @classmethod
-    def open(cls, model: bytes, card: StyleCard, *, threads: int = 0, device: str = "auto") -> Self:
+    def open(cls, model: bytes, card: StyleCard, options: RuntimeOptions | None = None) -> Self:
+        options = options or RuntimeOptions()
+        device, count = options.device, options.threads or default_threads()
         if device not in ("auto", "cpu"):
             raise UsageError(f"{device = }: mnn knows auto and cpu")
         if card.precision == "int8":
             raise BackendError(f"mnn runs no quantized ONNX, and {card.name!r} is int8; take its fp32 file")
-        count = threads or default_threads()
         path = convert_to_mnn(model)
         with _native_output_to_stderr():
             import MNN

@@ -27,6 +27,7 @@ import numpy as np
 from animevid.backends.base import Backend, Tensor, check_batch, check_output, one_line, run_in_pieces
 from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, DeviceError, UsageError
+from animevid.options import RuntimeOptions
 from animevid.styles.card import StyleCard
 from animevid.styles.onnx_file import may_loop
 from animevid.styles.trial import SECONDS_VARIABLE, seconds_allowed
@@ -84,23 +85,25 @@ class OnnxRuntimeBackend(Backend):
         return None
 
     @classmethod
-    def open(cls, model: bytes, card: StyleCard, *, threads: int = 0, device: str = "auto") -> Self:
+    def open(cls, model: bytes, card: StyleCard, options: RuntimeOptions | None = None) -> Self:
         import onnxruntime
 
+        options = options or RuntimeOptions()
+        device = options.device
         onnxruntime.disable_telemetry_events()  # Windows ignores the variable that animevid/__init__.py sets
         providers = _providers(device, onnxruntime.get_available_providers())
         if providers != [_CPU]:
             _preload_cuda()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _FATAL_ONLY
-        options.intra_op_num_threads = threads or default_threads()
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.enable_cpu_mem_arena = True
-        options.enable_mem_pattern = False
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = _FATAL_ONLY
+        settings.intra_op_num_threads = options.threads or default_threads()
+        settings.inter_op_num_threads = 1
+        settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        settings.enable_cpu_mem_arena = True
+        settings.enable_mem_pattern = False
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            session = onnxruntime.InferenceSession(model, options, providers=providers)
+            session = onnxruntime.InferenceSession(model, settings, providers=providers)
             for value in (*session.get_inputs(), *session.get_outputs()):
                 _ = value.name, value.shape  # names that are not UTF-8 raise here, and nowhere later
         except Exception as error:  # the only base of its exception classes is Exception
@@ -110,7 +113,7 @@ class OnnxRuntimeBackend(Backend):
         on_gpu = session.get_providers()[0] == _CUDA
         if not on_gpu and device.startswith("cuda"):
             raise DeviceError(f"{device = }: ONNX Runtime could not start CUDA; try --device cpu, or update the driver")
-        place = f"CUDA ({device})" if on_gpu else f"CPU, {_counted(options.intra_op_num_threads)}"
+        place = f"CUDA ({device})" if on_gpu else f"CPU, {_counted(settings.intra_op_num_threads)}"
         precision = "" if card.precision == "fp32" else f", {card.precision}"
         return cls(
             session,

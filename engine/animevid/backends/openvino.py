@@ -21,6 +21,7 @@ import numpy as np
 from animevid.backends.base import Backend, Tensor, check_batch, check_output, one_line, run_in_pieces
 from animevid.backends.threads import default_threads
 from animevid.errors import BackendError, UsageError
+from animevid.options import RuntimeOptions
 from animevid.styles.card import StyleCard
 
 if TYPE_CHECKING:
@@ -46,11 +47,12 @@ class OpenVinoBackend(Backend):
         return None
 
     @classmethod
-    def open(cls, model: bytes, card: StyleCard, *, threads: int = 0, device: str = "auto") -> Self:
+    def open(cls, model: bytes, card: StyleCard, options: RuntimeOptions | None = None) -> Self:
+        options = options or RuntimeOptions()
+        device, count = options.device, options.threads or default_threads()
         if device not in ("auto", "cpu"):
             raise UsageError(f"{device = }: openvino knows auto and cpu")
         openvino = _import_without_telemetry()
-        count = threads or default_threads()
         settings = {
             "INFERENCE_NUM_THREADS": count,
             "PERFORMANCE_HINT": "LATENCY",

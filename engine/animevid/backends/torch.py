@@ -23,6 +23,7 @@ from animevid.backends.threads import default_threads
 from animevid.backends.torch_graphs import MAX_GRAPHS, HostFed, SlotNetwork, device_error, is_out_of_memory
 from animevid.backends.torch_network import TorchNetwork, device_named
 from animevid.errors import AnimevidError, BackendError, DeviceError
+from animevid.options import RuntimeOptions
 from animevid.styles.card import StyleCard
 
 if TYPE_CHECKING:
@@ -61,13 +62,13 @@ class TorchBackend(Backend):
         return None
 
     @classmethod
-    def open(cls, model: bytes, card: StyleCard, *, threads: int = 0, device: str = "auto") -> Self:
+    def open(cls, model: bytes, card: StyleCard, options: RuntimeOptions | None = None) -> Self:
+        options = options or RuntimeOptions()
         try:
             import torch
         except (ImportError, OSError) as error:  # for example a missing CUDA library
             raise BackendError(f"torch cannot be loaded ({one_line(error)}); install it again") from error
-        where = device_named(device)
-        count = threads or default_threads()
+        where, count = device_named(options.device), options.threads or default_threads()
         try:
             if where.type == "cuda":
                 from animevid.gpu.precision import to_half

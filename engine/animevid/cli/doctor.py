@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from animevid.backends.base import Backend
 from animevid.cli.options import add_common_options
 from animevid.errors import AnimevidError, DeviceError, UsageError
+from animevid.options import RuntimeOptions
 from animevid.values import FrameSize, parse_count, parse_size
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _backends() -> Iterator[str]:
     style = list_styles()[0]
 
     def opening(name: str) -> Backend:
-        return open_backend(style.model, style.card, backend=name)
+        return open_backend(style.model, style.card, RuntimeOptions(backend=name))
 
     for status in available_backends():
         if status.name.startswith("tensorrt") and not auto.driver_library_is_there():

@@ -88,9 +88,7 @@ class Stylizer:
         self._backend: Backend = open_backend(
             self.style.model,
             self.card,
-            backend=runtime.backend,
-            threads=runtime.threads,
-            device=runtime.device,
+            runtime,
             concurrency=concurrency,
             int8=self._int8 if style.allow_int8 else None,
         )

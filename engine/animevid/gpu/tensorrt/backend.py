@@ -33,6 +33,7 @@ from animevid.gpu.tensorrt.library import (
     missing,
 )
 from animevid.gpu.tensorrt.network import EngineNetwork, HostFed
+from animevid.options import RuntimeOptions
 from animevid.styles.card import StyleCard
 from animevid.styles.onnx_file import read_graph
 
@@ -85,7 +86,8 @@ class TensorRtBackend(Backend):
         return None
 
     @classmethod
-    def open(cls, model: bytes, card: StyleCard, *, threads: int = 0, device: str = "auto") -> Self:
+    def open(cls, model: bytes, card: StyleCard, options: RuntimeOptions | None = None) -> Self:
+        device = (options or RuntimeOptions()).device
         match = re.fullmatch(r"auto|cuda(?::(\d+))?", device)
         if match is None:
             raise UsageError(f"{device = }: tensorrt knows auto, cuda and cuda:N")
