@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import av
 import pytest
 from animevid.io import open_sink, open_source
-from animevid.io.streams import Copier
+from animevid.io.stream_muxers import Copier
 from animevid.io.timeline import Timeline
 from media import write_clip
 

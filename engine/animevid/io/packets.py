@@ -1,11 +1,11 @@
-"""Queues undecoded packets from the thread that reads the source to the one that writes the output, in order."""
+"""Coded packets: a queue from the thread that reads the source to the one that writes the output, in order."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from fractions import Fraction
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -13,6 +13,21 @@ if TYPE_CHECKING:
 
     #: A coded packet of any stream.
     MediaPacket: TypeAlias = Packet[Stream]
+
+
+class CodedFrame(Protocol):
+    """An encoded frame; times are ticks of the output's ``frame_format.time_base``."""
+
+    @property
+    def pts(self) -> int: ...
+    @property
+    def dts(self) -> int: ...
+    @property
+    def duration(self) -> int: ...
+    @property
+    def is_key_frame(self) -> bool: ...
+    @property
+    def payload(self) -> bytes: ...
 
 
 class PacketQueue:

@@ -21,11 +21,11 @@ from animevid.io.containers import container_of
 from animevid.io.encoders import EncoderPlan, FrameFormat, choose_encoder, open_video_stream
 from animevid.io.network.ffmpeg_subprocess import PipedContainer
 from animevid.io.network.protocols import Spec, is_published, open_output
+from animevid.io.packets import CodedFrame
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
 from animevid.io.sinks.beside_pixels import BesidePixels
 from animevid.io.sinks.browser_pace import BrowserPace
-from animevid.io.sinks.coded_frame import CodedFrame
 from animevid.io.sinks.container_plan import (
     PLAYLIST_OPTIONS,
     check_playlist,
@@ -40,7 +40,8 @@ from animevid.io.sinks.container_plan import (
     where_to,
 )
 from animevid.io.source import Source
-from animevid.io.streams import StreamAction, StreamDecision, StreamMuxer, add_cover, add_stream_muxer
+from animevid.io.stream_muxers import StreamMuxer, add_cover, add_stream_muxer
+from animevid.io.streams import StreamAction, StreamDecision
 from animevid.io.tags import lasting_metadata, stream_tags
 from animevid.options import OutputOptions
 from animevid.pixels.device import DevicePlanes, on_host
