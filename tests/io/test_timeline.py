@@ -87,7 +87,7 @@ def test_packets_at_one_moment_follow_each_other_on_the_clock_of_the_output() ->
     copier = Copier(SimpleNamespace(time_base=Fraction(1, 1000)), source=stream, origin_seconds=Fraction(0))
     moments = []
     for ticks in (9000, 9000, 9001, 9300, 9350):
-        packet = SimpleNamespace(pts=ticks, dts=ticks, duration=90, time_base=stream.time_base)
+        packet = SimpleNamespace(pts=ticks, dts=ticks, duration=90, time_base=stream.time_base, opaque=None)
         moments += [round(float(each.dts * stream.time_base), 3) for each in copier.remux(packet)]
     assert moments == [0.1, 0.101, 0.102, 0.103, 0.104]
 
