@@ -1,4 +1,4 @@
-"""Takes an installed animevid through README's command lines, one by one, in a folder of its own.
+"""Runs README's command lines, one by one, with an installed animevid, in a temporary folder.
 
 Run it with the interpreter that animevid is installed for: ``PYTHON .ci/smoke.py``. A line that cannot be run here is
 named, with the reason; a line of which nothing is known is an error, so that README says nothing untried.

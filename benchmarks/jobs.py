@@ -2,10 +2,10 @@
 
     python -m benchmarks.jobs [--runs 5] [--size 320x180] [--frames 3000] [--segments 12] [--workers 4] [--no-farm]
 
-In turn, each in a process of its own: an unbroken conversion, one in segments (cut, journal, join and all) and a farm
-of local workers beside the plain command, both with their default options; then a video that is killed half-way and
-resumed. Medians of ``--runs``: processor time, so that other work on the machine counts little, time by the clock of
-neighbouring runs, and memory. Twelve frames a second: segments of 250 frames, 21 s, shorter than usual.
+One after another, each in a separate process: an uninterrupted conversion, one in segments (cut, journal, join) and a
+farm of local workers beside the plain command, both with their default options; then a conversion that is killed
+half-way and resumed. Medians of ``--runs``: CPU time, which other work on the machine affects little, wall time of
+neighbouring runs, and memory. Twelve frames per second: segments of 250 frames (21 s) are shorter than usual.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _shares: list[int] = []
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one run in a process of its own."""
+    """Of one run in a separate process."""
 
     cpu_seconds: float
     seconds: float

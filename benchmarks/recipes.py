@@ -14,8 +14,8 @@ For each recipe, a short run through the command line:
 3. ``animevid`` stylizes the clip with it; one frame beside its original goes into ``frames.png``.
 
 Written to OUT: a folder for each recipe (the run, its samples, the style, the clip), ``frames.png``, ``recipes.json``
-and ``recipes.md``. A few dozen steps teach no style: what is shown is that every part works. A recipe whose ``DONE`` is
-there is not made again.
+and ``recipes.md``. A few dozen steps teach no style: this shows only that every part works. A recipe with a
+``DONE`` file is not run again.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def show_recipe(name: str, args: argparse.Namespace) -> Evidence:
 
 
 def train_command(name: str, args: argparse.Namespace, run: Path, *, init_steps: int) -> list[str]:
-    """The command that starts the run and that goes on with it."""
+    """The command that starts or resumes the run."""
     recipe = load_recipe(name)
     numbers = [f"data.crop_px={args.crop}", f"data.batch={args.batch}"]
     numbers += ["perceptual.bf16=true"] if args.precision == "bf16" else []
@@ -261,7 +261,7 @@ def read_log(path: Path) -> tuple[list[dict], int]:
         if (before := by_step.get(line["step"])) is not None:
             again += 1
             if before["terms"] != line["terms"]:
-                raise SystemExit(f"{path}: step {line['step']} was {before['terms']}, made again {line['terms']}")
+                raise SystemExit(f"{path}: step {line['step']} was {before['terms']}, repeated with {line['terms']}")
         by_step[line["step"]] = line
     return [by_step[step] for step in sorted(by_step)], again
 
@@ -306,8 +306,8 @@ def report(found: list[Evidence], args: argparse.Namespace, *, load: float) -> s
         f"{processor()}, {os.cpu_count()} cores, load average before {load:.1f}; "
         f"clip seen at {args.net_size}, {found[0].clip_frames} frames.",
         "",
-        "| recipe | steps, init + train | ended by | steps made again, equal | seconds, all sessions | images/s "
-        "| init loss | G loss | D loss | score, first -> best | export differs, max / mean | clip, ms a frame |",
+        "| recipe | steps, init + train | ended by | steps repeated, equal | seconds, all sessions | images/s "
+        "| init loss | G loss | D loss | score, first -> best | export differs, max / mean | clip, ms per frame |",
         "|---|---|---|---:|---:|---:|---|---|---|---|---|---:|",
         *(row(item) for item in found),
     ]

@@ -242,7 +242,7 @@ class Station:
                 while self._on_air.is_set() and not self._closed.is_set():
                     with suppress(TimeoutError):
                         caller, _ = server.accept()
-                        with caller, suppress(OSError, av.FFmpegError):  # whoever hangs up is gone
+                        with caller, suppress(OSError, av.FFmpegError):  # the client disconnected
                             self._send(_Pipe(caller))
 
     def _send(self, pipe: _Pipe) -> None:
@@ -302,7 +302,7 @@ class _Pipe:
 
 
 class Command:
-    """``animevid`` in a process of its own, and how much memory it has had."""
+    """``animevid`` in a separate process, with samples of its memory."""
 
     def __init__(self, *arguments: object, environment: dict[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
@@ -344,7 +344,7 @@ class Command:
 
 
 class Viewer:
-    """A viewer by WebRTC who stays a while, has a file converted, leaves and comes again, in a thread of its own."""
+    """A WebRTC viewer that stays a while, has a file converted, leaves and returns, in a separate thread."""
 
     def __init__(self, url: str, *, stay_seconds: float) -> None:
         self._url = url.rstrip("/")
@@ -424,7 +424,7 @@ class Viewer:
         self.close()
 
     def close(self) -> None:
-        """Leave after the file at hand. Safe to call twice."""
+        """Leave after the current file. Safe to call twice."""
         self._stopping.set()
         self._thread.join(timeout=120)
 
@@ -519,7 +519,7 @@ def drift(frames: Sequence[tuple[float, int]], sound: Sequence[float]) -> list[f
             continue
         seen, moment = moments[place]
         # On the frame's clock the click is at `moment + (heard - seen)`; on its own at a full second (or, where the
-        # microphone has a clock of its own, always at the same part of one).
+        # microphone has its own clock, always at the same fraction of one).
         phase = (moment + heard - seen) % 1.0
         offset = phase if offset is None else offset
         found.append((phase - offset + 0.5) % 1.0 - 0.5 + (offset + 0.5) % 1.0 - 0.5)

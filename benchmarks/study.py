@@ -1,4 +1,4 @@
-"""The study of CartoonGAN, CycleGAN and what was added to them, short: one command, one table, one grid.
+"""A short study of CartoonGAN, CycleGAN and their extensions: one command, one table, one grid.
 
 ::
 
@@ -8,15 +8,15 @@
 Nine networks learn from the same images, from the same seed, for the same number of steps: CartoonGAN, CycleGAN,
 CycleGAN with edge-smoothed negatives, CycleGAN with an initialization phase, CartoonGAN with each of the four switches
 of CartoonGAN-plus (instance norm, LeakyReLU, content by ResNet-50, LSGAN), and CartoonGAN-plus, which has all four.
-Each then stylizes photos that none of them saw. Measured are
+Each then stylizes held-out photos. Measured are
 
-- how far these images are from drawings that were kept aside ("with ani") and from their own photos ("with photo"):
-  FID with Inception's weights, else the Fréchet distance in the perceptual network's features, which is called so;
-- what an epoch costs, in seconds of one processor core (steps are timed and multiplied, an epoch is not waited for).
+- the distance of these images to held-out drawings ("with ani") and to their own photos ("with photo"): FID with
+  Inception's weights, otherwise the Fréchet distance in the perceptual network's features, and named so;
+- the cost of an epoch in CPU seconds, extrapolated from the time of a step.
 
-A study that was ended goes on with what is missing. Written to OUT: a folder for each network (its run, its images),
+An interrupted study resumes with the missing networks. Written to OUT: a folder for each network (its run, its images),
 ``study.md`` and ``study.jpg``; with ``--into FILE.md`` also the table between the two lines ``<!-- study -->`` of FILE.
-A few dozen steps on small images show that the study can be repeated. They do not give the numbers of publications.
+A few dozen steps on small images show that the study can be repeated. They do not reproduce published numbers.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ METHODS = (
     Method("CartoonGAN, LSGAN", "cartoongan+lsgan"),
     Method("CartoonGAN-plus, all four", "cartoongan-plus"),
 )
-_WITHOUT_RESNET = Method("CartoonGAN-plus but for ResNet-50", "cartoongan+instance+leaky+lsgan")
-#: what is kept aside, of photos and of drawings
+_WITHOUT_RESNET = Method("CartoonGAN-plus without ResNet-50", "cartoongan+instance+leaky+lsgan")
+#: held-out shares of photos and drawings
 _PHOTOS_ASIDE, _ART_ASIDE = 0.15, 0.25
 _GRID_PHOTOS = 4
 _TRAINED = "trained.json"
-#: what lines of one table have in common
+#: settings that all lines of a table share
 _SETTINGS = (
     "photos", "art", "names", "perceptual", "steps", "init_steps", "crop", "batch", "judged", "precision",
 )  # fmt: skip
@@ -95,7 +95,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Folders to learn from, and middle squares of what is kept aside, by file name."""
+    """Folders of training images, and centre squares of held-out ones, by file name."""
 
     photos: Path
     art: Path
@@ -128,7 +128,7 @@ def study(args: argparse.Namespace) -> int:
         if not (folder / _TRAINED).exists():
             cost = train(method, images, args)
             draw(folder, images.photos_aside)
-            # Written last: what is there is whole.
+            # Written last, so that its folder is complete.
             (folder / _TRAINED).write_text(json.dumps(asdict(cost)) + "\n")
             print(f"{method.title}: trained", flush=True)
     measure, names = measuring(args, images)
@@ -160,17 +160,19 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--names", nargs="+", default=["*"], metavar="GLOB", help="which photos, e.g. 'sfhq-*' 'scene-*'"
     )
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--perceptual", choices=("vgg19", "vgg16"), default="vgg19", help="content by which network")
+    parser.add_argument("--perceptual", choices=("vgg19", "vgg16"), default="vgg19", help="the network for content")
     parser.add_argument("--perceptual-weights", type=Path, help="its weights (default: a download)")
     parser.add_argument(
-        "--resnet-weights", metavar="FILE|download", help="ResNet-50's; without, its lines are left out"
+        "--resnet-weights", metavar="FILE|download", help="ResNet-50's; otherwise its lines are omitted"
     )
-    parser.add_argument("--inception-weights", metavar="FILE|download", help="for FID; without, another distance")
+    parser.add_argument("--inception-weights", metavar="FILE|download", help="for FID; otherwise another distance")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--init-steps", type=int, default=30)
-    parser.add_argument("--crop", type=int, default=96, metavar="PX", help="side of the squares learnt from and drawn")
+    parser.add_argument("--crop", type=int, default=96, metavar="PX", help="side of training and stylized squares")
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--judged", type=int, default=100, metavar="N", help="photos and drawings kept aside, at most")
+    parser.add_argument(
+        "--judged", type=int, default=100, metavar="N", help="maximum number of held-out photos and drawings"
+    )
     parser.add_argument("--precision", default="auto", choices=("auto", "fp32", "bf16"))
     parser.add_argument("--show", nargs="*", default=[], metavar="NAME", help="photos of the grid")
     parser.add_argument("--into", type=Path, metavar="FILE.md")
@@ -181,7 +183,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def check_settings(args: argparse.Namespace) -> None:
-    """Refuse to go on with a study that was begun with other settings; its lines could not be compared."""
+    """Refuse to resume a study with other settings; its lines could not be compared."""
     settings = {name: str(getattr(args, name)) for name in _SETTINGS}
     file = args.out / "settings.json"
     if not file.exists():
@@ -191,7 +193,7 @@ def check_settings(args: argparse.Namespace) -> None:
     for name, value in settings.items():
         if begun[name] != value:
             raise AnimevidError(
-                f"{str(args.out)!r} was begun with {name} {begun[name]}, not {value}; give another --out"
+                f"{str(args.out)!r} was started with {name} {begun[name]}, not {value}; give another --out"
             )
 
 
@@ -199,14 +201,14 @@ def check_settings(args: argparse.Namespace) -> None:
 
 
 def prepare(args: argparse.Namespace) -> Images:
-    """Shrink what is learnt from to the size that is learnt at, once, and read what is kept aside."""
+    """Shrink the training images to the crop size, once, and read the held-out images."""
     photos = [path for path in find_images(args.photos) if any(path.match(name) for name in args.names)]
     sets = {}
     for what, paths, share in (("photos", photos, _PHOTOS_ASIDE), ("art", find_images(args.art), _ART_ASIDE)):
         learnt, aside = split_by_name(paths, validation_fraction=share)
         if len(learnt) < 2 or len(aside) < 2:
             raise AnimevidError(
-                f"{len(paths)} {what}: too few to learn from some and judge with others; give 20 or more"
+                f"{len(paths)} {what}: too few to split into training and held-out images; give 20 or more"
             )
         folder = args.out / "images" / what
         done = folder / "whole"
@@ -221,10 +223,10 @@ def prepare(args: argparse.Namespace) -> Images:
 
 
 def shown_photos(aside: dict[str, Image], names: Sequence[str]) -> list[str]:
-    """The photos of the grid: those asked for, else a few from the whole set."""
+    """The photos of the grid: the requested ones, otherwise a few spread over the set."""
     missing = [name for name in names if name not in aside]
     if missing:
-        raise AnimevidError(f"--show {missing[0]!r} is not among the photos kept aside: {', '.join(list(aside)[:40])}")
+        raise AnimevidError(f"--show {missing[0]!r} is not among the held-out photos: {', '.join(list(aside)[:40])}")
     count = min(_GRID_PHOTOS, len(aside))
     return list(names) or [list(aside)[index * len(aside) // count] for index in range(count)]
 
@@ -237,7 +239,7 @@ def write_jpeg(path: Path, image: Image) -> None:
 
 
 def train(method: Method, images: Images, args: argparse.Namespace) -> Cost:
-    """``animevid train``, which goes on where an ended study left it, and what its steps cost."""
+    """Run or resume ``animevid train``; returns the cost of its steps."""
     folder = args.out / method.recipe
     folder.mkdir(parents=True, exist_ok=True)
     command = train_command(method, images, args)
@@ -274,7 +276,7 @@ def train(method: Method, images: Images, args: argparse.Namespace) -> Cost:
 
 
 def train_command(method: Method, images: Images, args: argparse.Namespace) -> list[str]:
-    """What is run; the same command goes on with it."""
+    """The command that starts or resumes the run."""
     resnet = "resnet" in method.recipe or method.recipe == "cartoongan-plus"
     name = method.recipe if resnet or args.perceptual == "vgg19" else f"{method.recipe}+{args.perceptual}"
     recipe = load_recipe(name)
@@ -292,7 +294,7 @@ def train_command(method: Method, images: Images, args: argparse.Namespace) -> l
 
 
 def cpu_seconds(process: int) -> float:
-    """What a running process has used of processors so far, with its threads; NaN where the system does not say."""
+    """The CPU time of a running process with its threads; NaN if the system does not provide it."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -319,7 +321,7 @@ Measure = Callable[[Sequence[Image]], tuple[float, float]]
 
 
 def measuring(args: argparse.Namespace, images: Images) -> tuple[Measure, tuple[str, str]]:
-    """What gives a set's two distances, to the art and to the photos, and what these are called."""
+    """A function for a set's distances to the art and to the photos, and their names."""
     photos, art = list(images.photos_aside.values()), list(images.art_aside.values())
     if args.inception_weights:
         figures = StandardFigures(open_inception(args.inception_weights), photos, art)
@@ -362,35 +364,34 @@ def row(title: str, distances: tuple[float, float], cost: Cost | None, *, epoch_
 def report(
     rows: list[str], names: tuple[str, str], methods: Sequence[Method], images: Images, args: argparse.Namespace
 ) -> str:
-    """The table as Markdown, with what it was measured on."""
+    """The table as Markdown, with its conditions."""
     stand_in = (
         ""
         if args.inception_weights
-        else " Without Inception's weights there is no FID: these are other numbers, good "
-        "for comparing lines of this table."
+        else " Without Inception's weights there is no FID: these distances can only be compared within this table."
     )
     left_out = (
         ""
         if args.resnet_weights
-        else " ResNet-50's weights were not at hand, so that switch is left out, and "
+        else " ResNet-50's weights were not available, so that switch is omitted, and "
         "CartoonGAN-plus has the other three."
     )
     learnt, drawings = images.photos_learnt, len(find_images(images.art))
     return (
-        f"{datetime.date.today()}, {processor()}, one thread, precision {args.precision}. Each network made "
-        f"{args.steps} steps of {args.batch} squares of {args.crop} px (and {args.init_steps} of initialization where "
-        f"it has that phase) on {learnt} photos and {drawings} drawings, then drew {len(images.photos_aside)} photos "
-        f"that none saw; {len(images.art_aside)} drawings that none saw are the ani. Content by "
-        f"{args.perceptual.upper()}.{left_out}{stand_in} Seconds are of one processor core; an epoch, a pass over "
-        "the photos, is worked out from the median step.\n\n"
-        f"| network | {names[0]} | {names[1]} | s an epoch, initialization | s an epoch, training |\n"
+        f"{datetime.date.today()}, {processor()}, one thread, precision {args.precision}. Each network trained "
+        f"for {args.steps} steps of {args.batch} squares of {args.crop} px (and {args.init_steps} of initialization, "
+        f"if it has that phase) on {learnt} photos and {drawings} drawings, then stylized {len(images.photos_aside)} "
+        f'held-out photos; "ani" is {len(images.art_aside)} held-out drawings. Content by '
+        f"{args.perceptual.upper()}.{left_out}{stand_in} Times are CPU seconds; an epoch, a pass over the photos, is "
+        "extrapolated from the median step.\n\n"
+        f"| network | {names[0]} | {names[1]} | s per epoch, initialization | s per epoch, training |\n"
         "|---|---:|---:|---:|---:|\n" + "\n".join(rows) + "\n\n"
         f"`study.jpg`, from left to right: photo; {'; '.join(method.title for method in methods)}.\n"
     )
 
 
 def with_section(text: str, section: str) -> str:
-    """``text`` with what stands between its two lines ``<!-- study -->`` replaced."""
+    """``text`` with the part between its two lines ``<!-- study -->`` replaced."""
     parts = text.split("<!-- study -->\n")
     if len(parts) != 3:
         raise AnimevidError("--into: the file needs two lines `<!-- study -->`, between which the table goes")

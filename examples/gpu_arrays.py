@@ -1,8 +1,8 @@
-"""Stylize what lies in a GPU's memory already.  python examples/gpu_arrays.py torch|cupy|pycuda IN.jpg OUT.png
+"""Stylize frames that are in GPU memory already.  python examples/gpu_arrays.py torch|cupy|pycuda IN.jpg OUT.png
 
 The frame is three arrays on the device (Y, U and V, 4:2:0); the style draws into three others. Nothing is copied to the
-host in between and nobody waits: the drawing is ordered after what the library's stream was given before, and before
-what it is given next. Needs an NVIDIA GPU, TensorRT or torch with CUDA, and the library.
+host in between and nothing waits: the drawing runs after earlier work of the library's stream and before later work.
+ Needs an NVIDIA GPU, TensorRT or torch with CUDA, and the library.
 """
 
 import sys

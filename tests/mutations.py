@@ -205,7 +205,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     _noise("R1 without its half", "regularizers.py", "return 0.5 * gradient", "return gradient"),
     _noise("R1 over all images at once", "regularizers.py", ".flatten(1).sum(1).mean()", ".sum()"),
     _noise(
-        "R1 not regularized", "regularizers.py", "judge(seen).sum(), seen, create_graph=True", "judge(seen).sum(), seen"
+        "R1 not regularized",
+        "regularizers.py",
+        "discriminator(seen).sum(), seen, create_graph=True",
+        "discriminator(seen).sum(), seen",
     ),
     _noise("path: rows summed", "regularizers.py", ".sum(2).mean(1).sqrt()", ".sum((1, 2)).sqrt()"),
     _noise("path: not by the size", "regularizers.py", "math.sqrt(images.shape[2] * images.shape[3])", "1.0"),

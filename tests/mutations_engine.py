@@ -83,7 +83,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
         ("a cue lasts no time", "packet.duration = cue.end - cue.start", "packet.duration = 1"),
         ("stereo whatever it was", "encoded_layout(decision.target_codec, layout, rate_hz=rate)", '"stereo"'),
-        ("only the last sound in FLV", "carried[0] if carried else None", "carried[-1] if carried else None"),
+        ("only the last sound in FLV", "kept[0] if kept else None", "kept[-1] if kept else None"),
     ),
     *_those(
         "io/sinks/container.py",

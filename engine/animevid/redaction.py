@@ -27,7 +27,7 @@ _KEY_IN_PATH = ("rtmp://", "rtmps://", "rtmpt://", "rtmpe://", "rtmpte://", "rtm
 
 
 def redacted(spec: str | PathLike[str]) -> str:
-    """``spec``, a file's name or a URL, for messages: without the passwords, tokens and keys that a URL may carry."""
+    """``spec``, a file's name or a URL, for messages: without the passwords, tokens and keys that a URL may contain."""
     text = fspath(spec)
     parts = _PARTS.fullmatch(text)
     if parts is None or parts["scheme"].lower() == "file://":

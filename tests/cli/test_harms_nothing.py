@@ -167,7 +167,7 @@ def test_what_stays_out_beside_videos_is_told(clip, packed_style, tmp_path, monk
     shutil.copy(clip, "videos")
     cv2.imwrite("videos/photo.jpg", moving_frame(0))
     assert _run("videos", "out", "--style", packed_style, "--strict") == 3
-    assert "videos/more' is inside the folder and not entered: --recursive" in capfd.readouterr().err
+    assert "videos/more' is a subfolder and not searched: --recursive" in capfd.readouterr().err
     assert not Path("out").exists()
     assert _run("videos", "out", "--style", packed_style) == 0
     assert "also has 1 image(s), which are skipped: give a glob to convert them" in capfd.readouterr().err

@@ -25,7 +25,7 @@ def test_a_stream_that_nobody_takes_is_an_error(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ffmpeg_subprocess, "_PATIENCE_SECONDS", 0.1)
     idle = subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
     pipe = ffmpeg_subprocess._Writing(idle)
-    with pytest.raises(OSError, match=r"nobody has taken the stream for 0\.2 s"):
+    with pytest.raises(OSError, match=r"no peer has accepted the stream for 0\.2 s"):
         pipe.write(bytes(4 << 20))
     pipe.close()
     assert idle.wait(5) is not None

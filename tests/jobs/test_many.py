@@ -74,7 +74,7 @@ def test_a_batch_that_is_killed_twice_ends_with_every_video_whole(make_clip, pac
         process.wait()
         assert job.exists(), "it was killed too late"
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert "goes on where it stopped" in done.stderr
+    assert "resumes where it stopped" in done.stderr
     assert names(out) == ["a-test-packed.mp4", "b-test-packed.mp4", "c-test-packed.mp4"]
     assert {path.read_bytes() for path in out.iterdir()} == {whole.read_bytes()}
     assert [video["state"] for video in json.loads(report.read_text())["videos"]] == ["skipped", "done", "done"]

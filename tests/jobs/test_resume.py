@@ -71,7 +71,7 @@ def stopped(video, dst, options, *, after: int) -> int:
                 job._part._session.cancel()
 
         job.add = add_and_stop
-        with pytest.raises(Cancelled, match="the same command goes on"):
+        with pytest.raises(Cancelled, match="the same command resumes"):
             job.run()
         return len(job.description.segments)
 
@@ -259,7 +259,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(video, options, tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr("animevid.jobs.packets.PacketWriter._put", put)
         with open_conversion(video, dst, options, resumable=True, segment_seconds=SHORT) as job:
-            with pytest.raises(OutputError, match=r"the disk is full.*segments are kept, and the same command goes on"):
+            with pytest.raises(OutputError, match=r"the disk is full.*segments are kept, and the same command resumes"):
                 job.run()
             assert len(job._finished) > 0
     with open_conversion(video, dst, options) as job:

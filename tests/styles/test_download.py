@@ -204,7 +204,7 @@ def test_a_server_that_trickles_is_given_up(server, tmp_path, monkeypatch):
 def test_a_download_has_a_longest_time(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "_LIMITS", replace(download._LIMITS, max_seconds=0.3))
     server.trickles = True
-    with pytest.raises(StyleError, match="run again to go on"):
+    with pytest.raises(StyleError, match="run again to resume"):
         fetch(server.url, tmp_path, sha256=DIGEST)
     assert 0 < (tmp_path / f"{DIGEST}.part").stat().st_size < len(CONTENT)
 

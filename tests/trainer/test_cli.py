@@ -143,7 +143,7 @@ def test_a_run_can_start_from_another_runs_generator(run: Path, folders: Path) -
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["train"], 8, "no recipe was named; animevid train --list-recipes lists them"),
+        (["train"], 8, "no recipe is given; animevid train --list-recipes lists them"),
         (["train", "animegan3"], 8, "did you mean"),
         (["train", "animegan"], 8, "--photos is missing: animevid train RECIPE --photos DIR --art DIR --out RUN"),
         (["train", "animegan", "--photos", "nowhere", "--out", "x"], 8, "is not a folder; give a folder of images"),

@@ -19,7 +19,7 @@ SMALL = {
     "sagan": {"size_px": 16, "latent": 6, "width": 8, "attention_px": 8},
     "stylegan2": {"size_px": 16, "latent": 12, "mapping_layers": 2, "channel_base": 128, "channel_max": 8},
 }
-SMALL_JUDGES = {
+SMALL_DISCRIMINATORS = {
     "dcgan": {"size_px": 16, "width": 4},
     "sagan": {"size_px": 16, "width": 8, "attention_px": 8},
     "stylegan2": {"size_px": 16, "channel_base": 128, "channel_max": 8},
@@ -48,14 +48,14 @@ def test_latents_become_images_and_every_weight_has_a_gradient(name):
     assert [key for key, parameter in generator.named_parameters() if parameter.grad is None] == []
 
 
-@pytest.mark.parametrize("name", SMALL_JUDGES)
+@pytest.mark.parametrize("name", SMALL_DISCRIMINATORS)
 def test_a_judge_gives_one_logit_an_image_and_every_weight_and_pixel_has_a_gradient(name):
-    judge = make_discriminator(name, **SMALL_JUDGES[name])
+    discriminator = make_discriminator(name, **SMALL_DISCRIMINATORS[name])
     images = torch.randn(4, 3, 16, 16, requires_grad=True)
-    logits = judge(images)
+    logits = discriminator(images)
     assert logits.shape == (4, 1)
     logits.square().sum().backward()
-    assert [key for key, parameter in judge.named_parameters() if parameter.grad is None] == []
+    assert [key for key, parameter in discriminator.named_parameters() if parameter.grad is None] == []
     assert images.grad.abs().sum(1).gt(0).all()
 
 
@@ -69,13 +69,13 @@ def test_a_size_that_is_no_power_of_two_is_refused(name):
 
 
 def test_dcgan_has_the_released_codes_layers():
-    generator, judge = make_generator("dcgan"), make_discriminator("dcgan")
+    generator, discriminator = make_generator("dcgan"), make_discriminator("dcgan")
     assert sum(parameter.numel() for parameter in generator.parameters()) == 3_576_704
-    assert sum(parameter.numel() for parameter in judge.parameters()) == 2_765_568
-    kinds = [type(layer).__name__ for layer in judge.layers]
+    assert sum(parameter.numel() for parameter in discriminator.parameters()) == 2_765_568
+    kinds = [type(layer).__name__ for layer in discriminator.layers]
     assert kinds == ["Conv2d", "LeakyRelu"] + ["Conv2d", "BatchNorm2d", "LeakyRelu"] * 3 + ["Conv2d"]
-    assert not any(isinstance(module, torch.nn.Linear) for module in (*generator.modules(), *judge.modules()))
-    for network in (generator, judge):
+    assert not any(isinstance(module, torch.nn.Linear) for module in (*generator.modules(), *discriminator.modules()))
+    for network in (generator, discriminator):
         weights = torch.cat([p.detach().flatten() for p in network.parameters() if p.ndim == 4])
         assert float(weights.std()) == pytest.approx(0.02, rel=0.01)
 
@@ -114,7 +114,7 @@ def test_attention_begins_as_nothing():
 
 @pytest.mark.parametrize("make", [make_generator, make_discriminator])
 def test_spectral_norm_holds_every_matrix_of_sagan_at_one(make):
-    network = make("sagan", **(SMALL if make is make_generator else SMALL_JUDGES)["sagan"]).train()
+    network = make("sagan", **(SMALL if make is make_generator else SMALL_DISCRIMINATORS)["sagan"]).train()
     matrices = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
     for _ in range(40):  # one power iteration each
         weights = [module.weight for module in matrices]

@@ -76,13 +76,13 @@ def test_r1_of_a_linear_discriminator_is_half_its_squared_length():
 
 def test_r1_is_the_mean_over_images_of_what_autograd_gives_for_each():
     torch.manual_seed(0)
-    judge = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Flatten(), nn.Linear(16, 1)).double()
+    discriminator = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus(), nn.Flatten(), nn.Linear(16, 1)).double()
     images = torch.randn(3, 3, 4, 4, dtype=torch.float64)
     each = []
     for image in images:
-        (gradient,) = torch.autograd.grad(judge(x := image[None].requires_grad_()).sum(), x)
+        (gradient,) = torch.autograd.grad(discriminator(x := image[None].requires_grad_()).sum(), x)
         each.append(0.5 * gradient.square().sum())
-    torch.testing.assert_close(regularizers.gradient_penalty(judge, images), torch.stack(each).mean())
+    torch.testing.assert_close(regularizers.gradient_penalty(discriminator, images), torch.stack(each).mean())
 
 
 def test_path_lengths_are_those_of_the_jacobian_times_noise():
@@ -142,18 +142,18 @@ def _updates(objective, step=0, level=-2.0):
 
 
 def test_d_calls_real_images_real_and_drawn_ones_fake_and_g_wants_the_opposite():
-    (first, judged), (second, drawn) = _updates(_objective())
+    (first, d_terms), (second, drawn) = _updates(_objective())
     assert (first, second) == ("D", "G")
     softplus = nn.functional.softplus
-    torch.testing.assert_close(judged["real"].weighted, softplus(torch.tensor(3.0)))  # -log sigmoid(1.5 * -2)
-    torch.testing.assert_close(judged["fake"].weighted, softplus(torch.tensor(4.5)))  # -log(1 - sigmoid(1.5 * 3))
+    torch.testing.assert_close(d_terms["real"].weighted, softplus(torch.tensor(3.0)))  # -log sigmoid(1.5 * -2)
+    torch.testing.assert_close(d_terms["fake"].weighted, softplus(torch.tensor(4.5)))  # -log(1 - sigmoid(1.5 * 3))
     torch.testing.assert_close(drawn["adversarial"].weighted, softplus(torch.tensor(-4.5)))
 
 
 def test_d_teaches_g_nothing_and_g_has_a_gradient_of_its_own():
     objective = _objective()
-    (_, judged), (_, drawn) = _updates(objective)
-    sum(term.weighted for term in judged.values()).backward()
+    (_, d_terms), (_, drawn) = _updates(objective)
+    sum(term.weighted for term in d_terms.values()).backward()
     assert objective.networks["generator"].level.grad is None
     assert objective.networks["discriminator"].slope.grad is not None
     drawn["adversarial"].weighted.backward()
@@ -221,9 +221,11 @@ def test_a_discriminator_of_features_sees_them_of_augmented_images_and_teaches_g
     assert (recipe.regularizers.r1, recipe.ada.enabled, recipe.losses.adversarial) == (0.0, True, 1.0)
     perceptual = tiny_perceptual()
     plan = make_plan(recipe.phases, photos=4, batch=4, crop_px=64)
-    judge = ProjectedDiscriminator(perceptual=perceptual, layers="conv1_1 conv1_2", width=4)
-    objective = NoiseObjective(recipe, Parts(plan, _Level, lambda: judge, perceptual, lambda images: images * 0.5))
-    expected = judge(perceptual.features(torch.full((2, 3, 4, 4), -1.0), judge.layers))
+    discriminator = ProjectedDiscriminator(perceptual=perceptual, layers="conv1_1 conv1_2", width=4)
+    objective = NoiseObjective(
+        recipe, Parts(plan, _Level, lambda: discriminator, perceptual, lambda images: images * 0.5)
+    )
+    expected = discriminator(perceptual.features(torch.full((2, 3, 4, 4), -1.0), discriminator.layers))
     torch.testing.assert_close(objective._discriminate(torch.full((2, 3, 4, 4), -2.0)), expected, rtol=1e-3, atol=1e-4)
     objective._generator_terms(torch.zeros(2, 3, 4, 4))["adversarial"].weighted.backward()
     assert objective.networks["generator"].level.grad != 0.0
@@ -284,7 +286,7 @@ def test_dcgan_comes_to_draw_in_the_colours_of_what_it_learns_from(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"losses.content": 1.0}, "losses = 'content': allowed is adversarial alone"),
+        ({"losses.content": 1.0}, "losses = 'content': allowed is adversarial only"),
         ({"data.crop_px": 48}, "data.crop_px = 48: allowed is a power of two"),
         ({"discriminator_losses.gray": 1.0}, "discriminator_losses = 'gray or smooth'"),
         (

@@ -56,7 +56,7 @@ def test_an_ended_study_goes_on_with_what_is_missing_and_names_its_distance(
         study.study(args)
     trained.append("ended")
     study.study(args)
-    assert trained == ["First", "ended", "Second", "CartoonGAN-plus but for ResNet-50"]
+    assert trained == ["First", "ended", "Second", "CartoonGAN-plus without ResNet-50"]
 
     notes = (tmp_path / "notes.md").read_text()
     assert notes.startswith("before\n<!-- study -->\n")
@@ -77,7 +77,7 @@ def test_an_ended_study_goes_on_with_what_is_missing_and_names_its_distance(
 def test_a_study_is_not_gone_on_with_in_other_settings(command: list[str]) -> None:
     study.check_settings(study.parse(command))
     study.check_settings(study.parse(command))
-    with pytest.raises(AnimevidError, match="was begun with steps 100, not 50; give another --out"):
+    with pytest.raises(AnimevidError, match="was started with steps 100, not 50; give another --out"):
         study.check_settings(study.parse([*command, "--steps", "50"]))
 
 

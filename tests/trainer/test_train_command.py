@@ -205,7 +205,7 @@ def test_a_stopping_run_says_what_it_is_finishing(tmp_path: Path) -> None:
     report = trainer.run()
     assert not report.finished
     assert len(notices) == 1
-    # the answer may come after the next step has begun, which is then the step that is finished
-    assert re.match(r"stopping: finishing step [12], then saving to ", notices[0])
+    # On a busy machine the answer may come during the next step or even during the checkpoint.
+    assert re.match(r"stopping: finishing (step [12]|the checkpoint), then saving to ", notices[0])
     assert report.step == 2
     assert "Ctrl-C again ends at once" in notices[0]

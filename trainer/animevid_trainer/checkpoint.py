@@ -29,7 +29,7 @@ _STATE = "state.json"
 _BEST = "best.json"
 _NAME = re.compile(r"^step-(\d{8})$")
 
-#: A tree of dict, list, tuple, str, int, float, bool, None, Tensor and NumPy array; whoever reads it knows its shape.
+#: A tree of dict, list, tuple, str, int, float, bool, None, Tensor and NumPy array; its reader knows its structure.
 State = Any
 
 

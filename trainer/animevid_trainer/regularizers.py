@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
-def gradient_penalty(judge: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def gradient_penalty(discriminator: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """R1: ``mean over images of |dD(x) / dx|^2 / 2``, x real. Mescheder et al., arXiv:1801.04406, eq. 9.
 
-    ``images``: ``N, 3, H, W``; ``judge``: images -> logits, each of its own image alone but for statistics of the
-    batch.
+    ``images``: ``N, 3, H, W``; ``discriminator``: images -> logits, each of which depends only on its image and on
+    statistics of the batch.
     """
     seen = images.detach().requires_grad_()
     # the fast kernels of attention have no second derivative
     with sdpa_kernel(SDPBackend.MATH):
-        (gradient,) = torch.autograd.grad(judge(seen).sum(), seen, create_graph=True)
+        (gradient,) = torch.autograd.grad(discriminator(seen).sum(), seen, create_graph=True)
     return 0.5 * gradient.square().flatten(1).sum(1).mean()
 
 

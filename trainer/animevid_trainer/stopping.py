@@ -15,9 +15,9 @@ _END = b"\0"
 
 
 class StopRequest:
-    """Set by SIGTERM, SIGHUP and SIGINT: finish the step, save, leave. A second signal acts as it always does.
+    """Set by SIGTERM, SIGHUP and SIGINT: finish the step, save, exit. A second signal has its usual effect.
 
-    Python runs a handler between two of its own instructions, and one backward pass is many seconds of a single one. So
+    Python runs a handler between bytecode instructions, and a backward pass of many seconds is a single one. So
     the signal also wakes a thread, which reports what is being finished while the pass still runs.
 
     Args:

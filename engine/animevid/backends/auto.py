@@ -103,7 +103,7 @@ class AutoBackend(Backend):
             if self._cpu is None:
                 self._cpu = self._open_cpu()
                 # The GPU's backend stays open until the end: other threads may still hold its frames.
-                _say(f"--backend auto goes on with {self._cpu.description}: {error}", expected=True)
+                _say(f"--backend auto continues with {self._cpu.description}: {error}", expected=True)
         return True
 
     def run(self, batch: Tensor) -> Tensor:

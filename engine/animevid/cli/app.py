@@ -52,17 +52,17 @@ COMMANDS: dict[str, Command] = {
     "webcam": Command("animevid.cli.webcam", "stylize a camera live, in a window or as a virtual camera"),
     "serve": Command("animevid.cli.serve", "stylize in the browser"),
     "train": Command(_TRAINER, "train a style"),
-    "paint": Command(_TRAINER, "paint photos in the teachers' looks, for distill"),
-    "distill": Command(_TRAINER, "teach a student the look that paint painted"),
-    "export": Command(_TRAINER, "turn a checkpoint into a style file"),
-    "evaluate": Command(_TRAINER, "measure and look at a style"),
-    "survey": Command(_TRAINER, "ask viewers which images they would keep, and rank styles"),
-    "import": Command(_TRAINER, "bring in published weights"),
-    "faces": Command(_TRAINER, "cut faces out of images, to train faces from noise on"),
-    "sample": Command(_TRAINER, "draw faces from noise, as a grid or a video"),
-    "project": Command(_TRAINER, "find the face from noise that is nearest to an image"),
+    "paint": Command(_TRAINER, "stylize photos with the teachers, for distill"),
+    "distill": Command(_TRAINER, "train a student on the teachers' images"),
+    "export": Command(_TRAINER, "convert a checkpoint to a style file"),
+    "evaluate": Command(_TRAINER, "measure and inspect a style"),
+    "survey": Command(_TRAINER, "rank styles by viewers' votes on images"),
+    "import": Command(_TRAINER, "import published weights"),
+    "faces": Command(_TRAINER, "crop faces from images, to train a generator from noise"),
+    "sample": Command(_TRAINER, "generate faces from noise, as a grid or a video"),
+    "project": Command(_TRAINER, "find the generated face nearest to an image"),
     "build": Command("animevid.cli.build", "build an engine for this GPU from a style"),
-    "doctor": Command("animevid.cli.doctor", "say what is installed here, and what opens"),
+    "doctor": Command("animevid.cli.doctor", "report what is installed and works on this machine"),
     "completion": Command("animevid.cli.completion", "print the completion script of a shell"),
 }
 
@@ -214,7 +214,7 @@ def _import_command(name: str) -> CommandModule:
 
 
 def _print_overview() -> None:
-    print("usage: animevid INPUT OUTPUT [options]   (animevid --help tells all)", file=sys.stderr)
+    print("usage: animevid INPUT OUTPUT [options]   (animevid --help lists everything)", file=sys.stderr)
     print("   or: animevid COMMAND ...\n", file=sys.stderr)
     for name, command in COMMANDS.items():
         print(f"  {name:<11}{command.help}", file=sys.stderr)

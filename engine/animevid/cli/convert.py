@@ -35,11 +35,11 @@ _PATIENCE_SECONDS = 5.0
 
 _EPILOG = f"""\
 INPUT is a video, a GIF, an image, a folder or a glob of images (quote it), a URL, or - for standard input.
-OUTPUT's suffix says what is written: .mp4 .mkv .mov .webm .m3u8 .gif .png .jpg ..., or a folder for images.
-Ctrl-C stops cleanly and leaves an earlier OUTPUT as it was (a live stream is finished instead); a second one ends at
-once, and may leave a hidden .part file beside OUTPUT. A video of two minutes or more is converted in segments: if
+OUTPUT's suffix selects the format: .mp4 .mkv .mov .webm .m3u8 .gif .png .jpg ..., or a folder for images.
+Ctrl-C stops cleanly and leaves an earlier OUTPUT as it was (a live stream is finished instead); a second one exits
+at once and may leave a hidden .part file beside OUTPUT. A video of two minutes or more is converted in segments: if
 it is stopped or killed, the same command resumes it, and repeats at most half a minute of the video.
-Defaults may stand in animevid.toml, in the current folder or in ~/.config/animevid/: crf = 22, style = "ehon" ...
+Defaults can be set in animevid.toml, in the current folder or in ~/.config/animevid/: crf = 22, style = "ehon" ...
 
 {command_list()}
 
@@ -51,16 +51,16 @@ def add_parser(subparsers: Subparsers) -> None:
         "convert",
         prog="animevid",
         usage="animevid INPUT OUTPUT [options]",
-        description="Stylize a video, GIF, image or folder. Sound, subtitles, chapters and times stay as they are.",
+        description="Stylize a video, GIF, image or folder. Audio, subtitles, chapters and time stamps are kept.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("input", metavar="INPUT", nargs="?", help="what to stylize")
     parser.add_argument("output", metavar="OUTPUT", nargs="?", help="what to write: a folder for several videos")
     parser.add_argument("more", metavar="...", nargs="*", help="several INPUTs may come before OUTPUT")
-    parser.add_argument("--list-styles", action="store_true", help="list the styles that are installed, and end")
-    parser.add_argument("--version", action="store_true", help="print the version, and end")
-    parser.add_argument("--demo", metavar="OUTPUT", help="stylize the clip that comes with animevid into OUTPUT")
+    parser.add_argument("--list-styles", action="store_true", help="list the installed styles and exit")
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    parser.add_argument("--demo", metavar="OUTPUT", help="stylize animevid's demo clip into OUTPUT")
     add_conversion_options(parser)
 
 
@@ -76,21 +76,21 @@ def add_conversion_options(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="work in segments: after a crash the same command resumes (default: for videos of two minutes or more)",
     )
-    group.add_argument("--restart", action="store_true", help="begin anew, whatever an earlier run left")
+    group.add_argument("--restart", action="store_true", help="start over, ignoring segments of an earlier run")
 
     group = parser.add_argument_group("many videos", "INPUT may be several videos, folders of videos or patterns")
-    group.add_argument("--recursive", action="store_true", help="look into the folders of a folder too")
+    group.add_argument("--recursive", action="store_true", help="also search subfolders")
     group.add_argument(
         "--keep-going", action="store_true", help="continue after a video that failed; skip existing outputs"
     )
     group.add_argument("--skip-existing", action="store_true", help="skip videos whose output exists")
-    group.add_argument("--name", metavar="TEMPLATE", help="what outputs are called (default {stem}-{style}{suffix})")
+    group.add_argument("--name", metavar="TEMPLATE", help="file names of the outputs (default {stem}-{style}{suffix})")
     group.add_argument("--watch", action="store_true", help="wait for new videos in the folder INPUT")
     group.add_argument("--report", metavar="FILE", help="write the outcome for each file as JSON")
 
     group = parser.add_argument_group("messages")
     group.add_argument(
-        "--dry-run", action="store_true", help="say what would happen, with an estimate from ten frames; write nothing"
+        "--dry-run", action="store_true", help="print the plan, with an estimate from ten frames, and write nothing"
     )
     group.add_argument(
         "--preview",
@@ -102,7 +102,7 @@ def add_conversion_options(parser: argparse.ArgumentParser) -> None:
         "--progress",
         choices=("auto", "bar", "json", "none"),
         default="auto",
-        help="auto: a bar on a terminal, silence in a pipe",
+        help="auto: a bar on a terminal, otherwise nothing",
     )
     group.add_argument("--json", action="store_const", const="json", dest="progress", help="--progress json")
     group.add_argument("-q", "--quiet", action="store_true", help="no bar, no summary")

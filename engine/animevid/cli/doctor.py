@@ -35,14 +35,12 @@ _NO_CUDA_IN_TORCH = "; this torch was built without CUDA: install one with it (p
 def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "doctor",
-        description="Say what is installed on this machine, which backends open and which encoders, and the way out "
-        "where something does not. Changes nothing and needs no network.",
+        description="Report what is installed on this machine, which backends and encoders work, and how to fix those "
+        "that do not. Changes nothing and needs no network.",
     )
     group = parser.add_argument_group("check of the GPU")
     group.add_argument("--gpu", action="store_true", help="run every part of the GPU path and compare its frames")
-    group.add_argument(
-        "--budget", type=parse_count, metavar="SECONDS", help=f"end after so long (default {_BUDGET_SECONDS})"
-    )
+    group.add_argument("--budget", type=parse_count, metavar="SECONDS", help=f"time limit (default {_BUDGET_SECONDS})")
     group.add_argument(
         "--out", type=Path, metavar="DIR", help="where report.md and findings.jsonl are written (default gpu-check)"
     )

@@ -29,7 +29,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "killed, the same command resumes it. docs/farm.md explains how to set up a cluster.",
     )
     parser.add_argument("input", metavar="INPUT", help="a video file")
-    parser.add_argument("output", metavar="OUTPUT", help="what to write")
+    parser.add_argument("output", metavar="OUTPUT", help="the video to write")
     group = parser.add_argument_group("cluster")
     group.add_argument("--address", metavar="HOST:PORT", help="a Ray cluster, or auto (default: this machine alone)")
     group.add_argument(
@@ -69,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
 
             farm.run(tell)
         except KeyboardInterrupt as error:
-            raise Cancelled("stopped before the end: what is done is kept, and the same command goes on") from error
+            raise Cancelled(
+                "stopped before the end: finished segments are kept, and the same command resumes"
+            ) from error
         finally:
             ray.shutdown()
         frames = job.join()

@@ -198,7 +198,7 @@ class _Slot:
             raise
         except DeviceError as error:
             self._refuses_capture = True
-            _LOG.info("slot %d goes on without CUDA graphs: %s", self.index, error)
+            _LOG.info("slot %d continues without CUDA graphs: %s", self.index, error)
             return False
         return True
 

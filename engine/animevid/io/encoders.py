@@ -163,9 +163,9 @@ def chosen_codec(settings: EncodeOptions, *, container: str) -> str:
 
 def container_holds(container: str, encoder: str) -> bool:
     """Whether FFmpeg's muxer ``container`` can hold what ``encoder`` writes, so that players can read it."""
-    carried = container_of(container).video
+    allowed = container_of(container).video
     codec = next((name for name, known in SOFTWARE_ENCODERS.items() if known == encoder), None)
-    if carried is not None and codec is not None and codec not in carried:
+    if allowed is not None and codec is not None and codec not in allowed:
         return False
     output = av.open(os.devnull, "w", format=container)
     try:

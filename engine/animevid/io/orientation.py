@@ -53,7 +53,7 @@ def orientation_from_matrix(matrix: tuple[int, ...]) -> Orientation:
 
 
 def orientation_of(frame: av.VideoFrame, *, codec: str = "") -> Orientation:
-    """The orientation that a decoded frame carries (containers' display matrices and EXIF alike).
+    """The orientation of a decoded frame (containers' display matrices and EXIF alike).
 
     ``codec`` is the decoder's name. For PNG only the turn is known, not the mirror (see docs/upstream.md).
     """

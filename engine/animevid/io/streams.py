@@ -74,10 +74,10 @@ def decide_streams(source: Source, *, muxer: str) -> tuple[StreamDecision, ...]:
 def _only_one_sound(decisions: Iterable[StreamDecision], *, muxer: str) -> Iterator[StreamDecision]:
     """``decisions`` with a single audio stream: the default one, or the first."""
     decisions = tuple(decisions)
-    carried = [d for d in decisions if d.stream.kind == "audio" and d.action is not StreamAction.DROP]
-    best = next((decision for decision in carried if decision.stream.is_default), carried[0] if carried else None)
+    kept = [d for d in decisions if d.stream.kind == "audio" and d.action is not StreamAction.DROP]
+    best = next((decision for decision in kept if decision.stream.is_default), kept[0] if kept else None)
     for decision in decisions:
-        if decision in carried and decision is not best:
+        if decision in kept and decision is not best:
             yield StreamDecision(decision.stream, StreamAction.DROP, reason=f"{muxer} holds one sound (.mkv holds all)")
         else:
             yield decision

@@ -32,8 +32,8 @@ def lasting_metadata(metadata: dict[str, str]) -> dict[str, str]:
     }
 
 
-#: The tags of a video that FFmpeg's muxers for MP4 and MOV write, unless they are told to write any (which players that
-#: look for the usual atoms do not find).
+#: The tags that FFmpeg's muxers for MP4 and MOV write for a video. They can also write tags of any name, which players
+#: that look for the usual atoms do not find.
 _HELD_BY_MP4 = (
     "title artist album_artist album composer date creation_time comment genre copyright grouping lyrics description "
     "synopsis show episode_id network keywords location track disc compilation hd_video gapless_playback media_type "
@@ -51,7 +51,7 @@ def lost_tags(metadata: dict[str, str], *, muxer: str, holds_any: bool) -> tuple
     Args:
         metadata: of the source.
         muxer: FFmpeg's name.
-        holds_any: whether it is told to write tags of any name.
+        holds_any: whether it is set to write tags of any name.
     """
     held = _HELD.get(muxer)
     if held is None or holds_any:

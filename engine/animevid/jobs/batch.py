@@ -99,7 +99,7 @@ def left_out(spec: str, *, recursive: bool) -> list[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         images += sum(is_image_name(name) for name in names)
         if not recursive:
-            told = "is inside the folder and not entered: --recursive enters it"
+            told = "is a subfolder and not searched: --recursive searches it"
             lines += [f"folder = {str(Path(folder, name))!r} {told}" for name in folders]
             break
     if images:

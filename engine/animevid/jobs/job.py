@@ -305,7 +305,7 @@ class Job:
         if changed:
             raise UsageError(
                 f"path = {redacted(self._dst)!r} was started with other settings ({'; '.join(changed)}): give "
-                "--restart to begin anew, or the same settings to go on"
+                "--restart to start over, or the same settings to resume"
             )
 
     def _whole_segments(self) -> dict[int, FinishedSegment]:
@@ -367,11 +367,11 @@ class Job:
     def _kept_line(self) -> str | None:
         if not self._kept:
             return None
-        return f"goes on where it stopped: {self._kept} of {len(self.description.segments)} segments are kept"
+        return f"resumes where it stopped: {self._kept} of {len(self.description.segments)} segments are kept"
 
     def _stopped_line(self) -> str:
         return f"stopped before the end of {redacted(self._dst)!r}: {self._progress_words()}"
 
     def _progress_words(self) -> str:
         done, all_of_them = len(self._finished), len(self.description.segments)
-        return f"{done} of {all_of_them} segments are kept, and the same command goes on"
+        return f"{done} of {all_of_them} segments are kept, and the same command resumes"

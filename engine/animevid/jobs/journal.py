@@ -56,7 +56,7 @@ class Journal:
             self.close()
             raise OutputError(
                 f"the journal of {output!r} is of version {version}, this animevid writes {VERSION}: give --restart, "
-                "or go on with the animevid that began it"
+                "or continue with the version of animevid that started it"
             )
         self.is_new = version == 0
 
@@ -124,7 +124,7 @@ class Journal:
             if "full" in str(error):
                 raise OutputError(
                     f"path = {self._output!r} cannot be written: the disk is full; free some space, then the same "
-                    "command goes on"
+                    "command resumes"
                 ) from error
             raise OutputError(f"the journal of {self._output!r} cannot be used ({error}): give --restart") from error
         except (sqlite3.DatabaseError, TypeError, ValueError) as error:

@@ -73,7 +73,7 @@ def fetch(url: str, folder: Path, *, sha256: str | None = None, timeout_seconds:
                     break
                 _LOG.info("%s: interrupted at %d bytes (%d of %d tries)", shown, _size(file), attempt, _TRIES)
             else:
-                raise StyleError(f"{shown} was interrupted at {_size(file)} bytes; run again to go on from there")
+                raise StyleError(f"{shown} was interrupted at {_size(file)} bytes; run again to resume")
             file.seek(0)
             found = hashlib.file_digest(file, "sha256").hexdigest()
             if found != sha256:
@@ -156,7 +156,7 @@ def _receive(url: str, file: BufferedRandom, limits: FetchLimits) -> bool:
     except Unreachable as error:
         raise StyleError(f"{error}; are you offline? A style file on disk works too") from error
     except TookTooLong as error:
-        raise StyleError(f"{error}; run again to go on from there") from error
+        raise StyleError(f"{error}; run again to resume") from error
     except FetchError as error:
         if error.status == 416:  # the part is longer than the file: start again
             file.truncate(0)

@@ -51,7 +51,7 @@ class _Found:
 
 
 class TrialRequest(TypedDict):
-    """What the child is told, as JSON."""
+    """The request to the child process, as JSON."""
 
     name: str
     card: str | None
@@ -156,7 +156,7 @@ def _run(model: bytes, name: str, card: StyleCard | None, hints: CardHints | Non
                 _running.discard(child)
                 child.kill()  # also after Ctrl-C; no effect if it has ended
     except OSError as error:
-        raise StyleError(f"{name!r} cannot be tried in a process of its own ({error.strerror})") from error
+        raise StyleError(f"{name!r} cannot be tried in a child process ({error.strerror})") from error
     return _verdict(said, child.returncode, name, seconds)
 
 

@@ -102,12 +102,12 @@ private:
         const unsigned from = me / WARP * WARP + source(me % WARP);
         if (from >= fibers_.size()) throw std::logic_error("a shuffle reads a lane that is not in the block");
         const float result = fibers_[from].lane_value;
-        wait(WARP_BARRIER);  // nobody overwrites a value that another lane has yet to read
+        wait(WARP_BARRIER);  // no lane may overwrite a value that another has yet to read
         return result;
     }
 
     Fiber& fibers_at(unsigned index) {
-        if (index >= fibers_.size()) throw std::logic_error("a barrier in a kernel that was said to have none");
+        if (index >= fibers_.size()) throw std::logic_error("a barrier in a kernel that was declared without");
         return fibers_[index];
     }
 

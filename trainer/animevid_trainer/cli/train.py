@@ -124,7 +124,7 @@ def _run(args: argparse.Namespace) -> int:
         print(list_recipes())
         return 0
     if args.recipe is None:
-        raise TrainingError("no recipe was named; animevid train --list-recipes lists them")
+        raise TrainingError("no recipe is given; animevid train --list-recipes lists them")
     recipe = recipe_from_args(args)
     if args.print_recipe:
         print(described(recipe), end="")
@@ -137,7 +137,7 @@ def _run(args: argparse.Namespace) -> int:
     try:
         return _train(args, recipe)
     except KeyboardInterrupt:
-        print("ended at once; the same command goes on from the last checkpoint, if there is one", file=sys.stderr)
+        print("ended at once; the same command resumes from the last checkpoint, if there is one", file=sys.stderr)
         return 130
 
 
@@ -217,7 +217,7 @@ def _train(args: argparse.Namespace, recipe: Recipe) -> int:
         if (best := best_checkpoint(trainer.checkpoints)) is not None:
             print(f"best on the validation photos: {best[0].name}, score {best[1]:.4g} (export --best takes it)")
         return 0
-    print(f"stopped after step {report.step}; the same command goes on from there", file=sys.stderr)
+    print(f"stopped after step {report.step}; the same command resumes there", file=sys.stderr)
     return 130
 
 
@@ -239,15 +239,15 @@ def banner(trainer: Trainer) -> str:
         if from_noise
         else f"  photos       {photos:,} to learn from, {data['photos_kept_for_validation']} kept aside for validation",
         f"  drawings     {art:,}" if art else "",
-        f"  steps        {steps}; --steps N makes it another length",
+        f"  steps        {steps}; --steps N changes it",
         f"  samples      {trainer.folder / 'samples'}, {settings.samples_every}",
         f"  checkpoints  {trainer.checkpoints}, {settings.checkpoint_every}; "
-        "Ctrl-C saves one and ends, the same command goes on",
+        "Ctrl-C saves one and ends; the same command resumes",
     ]
     if art and photos < _PORTRAIT_PHOTOS:
         lines.append(
-            f"  advice       for portraits, AnimeGANv2's authors take {_PORTRAIT_PHOTOS:,} photos of people or more, "
-            "of the sexes that are drawn"
+            f"  advice       for portraits, AnimeGANv2's authors use {_PORTRAIT_PHOTOS:,} photos of people or more, "
+            "of the same sexes as the drawn faces"
         )
     if from_noise and photos < _MANY_FACES and not trainer.config["numbers"]["ada"]["enabled"]:
         lines.append(

@@ -213,7 +213,7 @@ def distill(
                 save()
                 saved = time.monotonic()
     except KeyboardInterrupt:
-        say(f"stopped after step {step}; the same command goes on from there")
+        say(f"stopped after step {step}; the same command resumes there")
     save()
     return step
 

@@ -104,14 +104,14 @@ def check_noise(recipe: Recipe) -> None:
             "set",
             'none unless objective = "noise"',
         )
-        judge = recipe.discriminator
-        require(judge not in SIZED, "discriminator", judge, "patch, vit, cyclegan, projected or none")
+        discriminator = recipe.discriminator
+        require(discriminator not in SIZED, "discriminator", discriminator, "patch, vit, cyclegan, projected or none")
         return
     weights = {name: value for name, value in asdict(recipe.losses).items() if value and name != "adversarial"}
-    require(not weights, "losses", ", ".join(weights), "adversarial alone if G draws from noise")
+    require(not weights, "losses", ", ".join(weights), "adversarial only if G draws from noise")
     require(recipe.uses_discriminator, "losses.adversarial", recipe.losses.adversarial, "> 0, with a discriminator")
-    judged = recipe.discriminator_losses
-    require(judged.gray == judged.smooth == 0.0, "discriminator_losses", "gray or smooth", "real and fake from noise")
+    losses = recipe.discriminator_losses
+    require(losses.gray == losses.smooth == 0.0, "discriminator_losses", "gray or smooth", "real and fake from noise")
     require(not recipe.conditional, "conditional", True, "false if G draws from noise")
     size = recipe.data.crop_px
     require(size & (size - 1) == 0, "data.crop_px", size, "a power of two if G draws from noise: 32, 64, 128 ...")

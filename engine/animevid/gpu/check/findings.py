@@ -107,6 +107,6 @@ def worst(distances: list[Distance]) -> Distance:
 
 
 def largest_difference(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
-    """Of two tensors; NaN, which nobody wrote over, is infinitely far."""
+    """The largest difference of two tensors; NaN, which means unwritten memory, counts as infinite."""
     difference = np.abs(one.astype(np.float64) - other.astype(np.float64))
     return float(np.where(np.isnan(difference), np.inf, difference).max())

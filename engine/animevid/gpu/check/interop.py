@@ -31,7 +31,7 @@ _Array = TypeVar("_Array", bound=CudaArray)
 
 
 class Arrays(Protocol[_Array]):
-    """A library's arrays in device memory and a stream of its own, on which it copies without waiting."""
+    """A library's arrays in device memory and its stream, on which it copies asynchronously."""
 
     stream: int
 
@@ -40,14 +40,14 @@ class Arrays(Protocol[_Array]):
     def empty(self, plane: Array) -> _Array: ...
 
     def download(self, array: _Array) -> Callable[[], Array]:
-        """Enqueue the copy; what comes back gives the host's array once the stream is done."""
+        """Enqueue the copy; returns a function that waits for the stream and returns the array on the host."""
         ...
 
     def wait(self) -> None: ...
 
 
 def section(options: CheckOptions) -> Iterator[Finding]:
-    """Nobody waits in between: their copies are ordered after the drawing by their stream alone."""
+    """There is no synchronization in between: the libraries' copies follow the drawing in stream order."""
     style = list_styles()[0]
     frames = list(varied_frames(_FRAMES, options.size))
     with ExitStack() as stack:

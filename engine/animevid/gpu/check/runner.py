@@ -58,7 +58,7 @@ def run_sections(
 
     Args:
         folder (Path): for ``findings.jsonl`` and ``report.md``; made where it is missing.
-        options (CheckOptions): what sections are told.
+        options (CheckOptions): the sections' options.
         budget_seconds (float): for all of them together.
         title (str): what stands above the report.
         sections (Sequence[Section]): default: all.

@@ -29,7 +29,7 @@ RTX_RUNS_ON = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 
 
 def missing(name: str, *, driver_version: str = "") -> str:
-    """What is said where ``name`` (of ``LIBRARIES``, or ``"auto"``) is not installed; the wheels are the driver's."""
+    """The message if ``name`` (of ``LIBRARIES``, or ``"auto"``) is not installed; names wheels for the driver."""
     if name != "auto":
         return f"{_TITLES[name]} is not installed; pip install {_extra(name, driver_version)}"
     rtx, classic = (_extra(library, driver_version) for library in LIBRARIES)

@@ -298,7 +298,7 @@ class _Writing(_Pipe):
             if now - self._over_since_seconds >= farewell_seconds:
                 raise OSError("the output was stopped")
         if now > deadline:
-            raise OSError(f"nobody has taken the stream for {_TAKEN_WITHIN_SECONDS:g} s")
+            raise OSError(f"no peer has accepted the stream for {_TAKEN_WITHIN_SECONDS:g} s")
 
     def write(self, data: bytes) -> int:
         """Write all of ``data``, at the speed of the peer.

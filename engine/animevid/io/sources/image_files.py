@@ -52,7 +52,7 @@ def find_images(spec: Spec) -> FoundImages:
         entries = [entry for entry in sorted(path.iterdir(), key=_natural_key) if not entry.name.startswith(".")]
         candidates = [entry for entry in entries if not os.path.isdir(entry)]
         lost += [
-            f"folder = {str(entry)!r} is inside the folder and not entered: --recursive enters it, as does the glob "
+            f"folder = {str(entry)!r} is a subfolder and not searched: --recursive or this glob searches it: "
             f"{every_image(path)!r}"
             for entry in entries
             if os.path.isdir(entry)

@@ -171,8 +171,8 @@ class Farm:
                         log.warning("a worker was lost: segment %d is given to another", task.index)
                         if tries[task.index] >= _MAX_TRIES:
                             raise BackendError(
-                                f"segment {task.index} lost {_MAX_TRIES} workers ({lost}): look at the memory of the "
-                                "machines, then the same command goes on"
+                                f"segment {task.index} lost {_MAX_TRIES} workers ({lost}): check the machines' "
+                                "memory; then the same command resumes"
                             ) from lost
                         if task.index in missing and task.index not in {t.index for t in running.values()}:
                             pending.add(task.index)

@@ -14,8 +14,8 @@ from animevid.run.conversion import Conversion
 class SegmentRun:
     """Segments from ``first`` to ``last``, as many as ``make_next`` is called for.
 
-    Only the first one has a lead-in: decoder, network and temporal filter go on over the seams. While it waits at a
-    seam, a few frames beyond it are ready.
+    Only the first one has a lead-in: decoder, network and temporal filter keep their state between segments. While it
+    waits between two segments, a few frames of the next are ready.
 
     Args:
         open_part: opens the conversion of all these segments; its argument is called with each finished one.
