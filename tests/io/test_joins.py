@@ -17,13 +17,19 @@ _LOUD = 20, 30
 
 
 def recording(
-    path: Path, *, video: str = "libx264", audio: str | None = "aac", options: dict[str, str] | None = None
+    path: Path,
+    *,
+    video: str = "libx264",
+    audio: str | None = "aac",
+    options: dict[str, str] | None = None,
+    gop: int = 25,
 ) -> bytes:
     """Two seconds of a transport stream."""
     with av.open(str(path), "w", format="mpegts", options=options or {}) as container:
         video_stream = container.add_stream(video, rate=25)
         video_stream.width, video_stream.height, video_stream.pix_fmt = 160, 96, "yuv420p"
-        video_stream.codec_context.gop_size, video_stream.codec_context.max_b_frames = 25, 0
+        video_stream.options = {"x265-params": "log-level=none"} if video == "libx265" else {}
+        video_stream.codec_context.gop_size, video_stream.codec_context.max_b_frames = gop, 0
         audio_stream = container.add_stream(audio, rate=48000, layout="mono") if audio else None
         for number in range(_FRAMES):
             frame = av.VideoFrame.from_ndarray(moving_frame(number), format="rgb24")
@@ -66,6 +72,17 @@ def test_a_part_in_another_codec_is_decoded_and_its_sound_goes_on_in_the_first_c
     assert abs(shown[-1] - Fraction(99, 25)) < Fraction(1, 5)
     with av.open(str(target)) as container:
         assert 185 < sum(bool(packet.size) for packet in container.demux(audio=0)) < 191
+
+
+@pytest.mark.parametrize("codecs", [("libx264", "libx265"), ("libx265", "libx264"), ("libx264", "mpeg2video")])
+def test_a_part_in_another_codec_begins_with_its_first_key_frame(tmp_path: Path, codecs: tuple[str, str]) -> None:
+    """Its only one: without it nothing of the part can be decoded."""
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(recording(tmp_path / "a.ts", video=codec, gop=250) for codec in codecs))
+    with open_source(joined) as source:
+        shown = [frame.pts_seconds - source.origin_seconds for frame in source]
+    assert len(shown) >= 2 * _FRAMES - 2
+    assert shown == sorted(shown)
 
 
 @pytest.mark.parametrize(

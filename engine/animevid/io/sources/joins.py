@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 from collections.abc import Collection
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -185,6 +187,32 @@ def codec_now(stream: Stream) -> str | None:
     return rest.split(b"\n")[0].decode() if found else None
 
 
+#: codec -> start code and first byte of the header before a key frame (H.264: 7.3.1, SPS; HEVC: 7.3.1.2, VPS).
+_SEQUENCE_STARTS = {
+    "h264": re.compile(rb"\x00\x00\x01[\x07\x27\x47\x67]"),
+    "hevc": re.compile(rb"\x00\x00\x01\x40"),
+    "mpeg2video": re.compile(rb"\x00\x00\x01\xb3"),
+}
+_NOTHING = re.compile(rb"(?!)")
+
+
+def _divided(packet: MediaPacket, codec: str) -> tuple[MediaPacket | None, MediaPacket]:
+    """What ``packet`` holds of the part before ``codec`` begins, and the packet without it.
+
+    FFmpeg exchanges its parser at a change of codec, and may take the last frame and the next part's first for one.
+    """
+    data = bytes(packet)
+    start = _SEQUENCE_STARTS.get(codec, _NOTHING).search(data)
+    if start is None or not start.start():
+        return None, packet
+    pieces = [av.Packet(data[: start.start()]), av.Packet(data[start.start() :])]
+    for piece in pieces:
+        piece.pts, piece.dts, piece.time_base, piece.is_keyframe = packet.pts, packet.dts, packet.time_base, True
+    if packet.pts is not None:
+        pieces[1].pts = packet.pts + (packet.duration or 0)
+    return pieces[0], pieces[1]
+
+
 class VideoDecoder:
     """Decodes a video, with a new decoder for each part that is coded in another way (see :class:`Coding`).
 
@@ -206,7 +234,11 @@ class VideoDecoder:
         """
         frames: list[av.VideoFrame] = []
         coding = self._coding if packet is None else new_coding(packet) or self._first
-        if coding != self._coding:
+        if packet is not None and coding != self._coding:
+            before, packet = _divided(packet, coding.codec)
+            if before is not None:
+                with suppress(av.FFmpegError):
+                    frames.extend(self._decoder.decode(before))
             frames.extend(self._decoder.decode(None))
             self._decoder = prepare_decoder(coding.open_video(), self._decoder.thread_count)
             self._coding, self._waits_for_key = coding, True
