@@ -23,9 +23,10 @@ def recording(
     audio: str | None = "aac",
     options: dict[str, str] | None = None,
     gop: int = 25,
+    muxer: str = "mpegts",
 ) -> bytes:
-    """Two seconds of a transport stream."""
-    with av.open(str(path), "w", format="mpegts", options=options or {}) as container:
+    """Two seconds of a transport stream, or of what ``muxer`` makes."""
+    with av.open(str(path), "w", format=muxer, options=options or {}) as container:
         video_stream = container.add_stream(video, rate=25)
         video_stream.width, video_stream.height, video_stream.pix_fmt = 160, 96, "yuv420p"
         video_stream.options = {"x265-params": "log-level=none"} if video == "libx265" else {}
@@ -116,6 +117,23 @@ def test_sound_in_another_codec_is_heard_at_its_time(tmp_path: Path, codecs: tup
     starts = [loud[0], *(time for time, step in zip(loud[1:], steps, strict=True) if step > 0.5)]
     assert starts == pytest.approx([2 * part + 0.8 for part in range(len(codecs))], abs=0.07)
     assert len(loud) == pytest.approx(0.4 * len(codecs) / float(np.median(steps)), abs=1.5 * len(codecs))
+
+
+def test_sound_of_another_codec_in_a_program_stream_begins_with_its_part(tmp_path: Path) -> None:
+    """There it is a stream of its own, whose first packets come before the part's first frame."""
+    joined, target = tmp_path / "joined.vob", tmp_path / "out.mkv"
+    parts = [recording(tmp_path / "a.vob", video="mpeg2video", audio=codec, muxer="vob") for codec in ("mp2", "ac3")]
+    joined.write_bytes(b"".join(parts))
+    with open_source(joined) as source, open_sink(target, template=source) as sink:
+        for frame in source:
+            sink.write(frame)
+        sink.finish()
+    begins: dict[str, float] = {}
+    with av.open(str(target)) as container:
+        for packet in container.demux():
+            if packet.size:
+                begins.setdefault(packet.stream.codec_context.name, float(packet.pts * packet.time_base))
+    assert begins["ac3"] == pytest.approx(2, abs=0.1)
 
 
 def test_a_part_with_other_pids_goes_on_the_same_streams(tmp_path: Path) -> None:

@@ -71,6 +71,14 @@ class Timeline:
             lines.append(f"the clock leaps ahead {_times(self.gaps_kept)} by a minute or more: the pause is kept")
         return tuple(lines)
 
+    def begins_in_the_past(self, packet: MediaPacket) -> bool:
+        """Whether a packet is the first one of its stream, and comes well before the end of the others."""
+        stamp = packet.dts if packet.dts is not None else packet.pts
+        base = packet.time_base
+        if packet.stream_index in self._tracks or not self._tracks or stamp is None or not base:
+            return False
+        return stamp * base + self._shifts[-1] < self._end() - _BACK_SECONDS
+
     def place(self, packet: MediaPacket) -> bool:
         """Move ``packet`` (an ``av.Packet``) to the output clock, in place; false if it should be dropped."""
         is_judged = self._closes_gaps or packet.dts is not None

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: If none of this many first packets is a key frame, the video begins at the first packet.
 _PACKETS_WITHOUT_KEY = 300
+#: The most packets of new streams that wait for one of another.
+_HELD_PACKETS = 200
 
 
 class PacketReader:
@@ -40,10 +42,17 @@ class PacketReader:
         self._reading = threading.Lock()
         self.is_closed = False
         self.read_error: str | None = None
+        self._has_begun = False
 
     def packets(self, video: VideoStream, timeline: Timeline, joins: Joins) -> Iterator[MediaPacket]:
         """The packets that ``joins`` takes, with times from ``timeline``; ``video``'s index is checked at the end."""
-        packets, has_begun = self._container.demux(), False
+        for packet in _after_known_streams(self._read(video, joins), timeline):
+            if timeline.place(packet) and joins.takes(packet, parts=timeline.parts):
+                self._has_begun = True
+                yield packet
+
+    def _read(self, video: VideoStream, joins: Joins) -> Iterator[MediaPacket]:
+        packets = self._container.demux()
         while not self.is_closed:
             try:
                 with self._reading:
@@ -53,18 +62,16 @@ class PacketReader:
             except (av.FFmpegError, OSError) as error:
                 self.read_error = str(input_error(self._spec, error))
                 # Before the first packet the error ends the conversion, which reports it.
-                log.log(logging.WARNING if has_begun else logging.DEBUG, "reading stops early: %s", self.read_error)
+                log.log(
+                    logging.WARNING if self._has_begun else logging.DEBUG, "reading stops early: %s", self.read_error
+                )
                 return
             if packet is None:
                 self._note_cut_off(video)
                 joins.note_end()
                 return
-            if not packet.size:  # PyAV's own flush packets, which belong to no stream
-                continue
-            if not joins.follow(packet) or not timeline.place(packet):
-                continue
-            if joins.takes(packet, parts=timeline.parts):
-                has_begun = True
+            # PyAV's own flush packets are empty and belong to no stream.
+            if packet.size and joins.follow(packet):
                 yield packet
 
     def close(self) -> None:
@@ -83,6 +90,19 @@ class PacketReader:
         if 0 < size < last.pos + last.size:
             self.read_error = f"path = {redacted(self._spec)!r} is cut off: its last frames are missing"
             log.warning("%s", self.read_error)
+
+
+def _after_known_streams(packets: Iterator[MediaPacket], timeline: Timeline) -> Iterator[MediaPacket]:
+    """``packets``; before a new stream that seems to begin in the past, one of a known stream, which shows a join."""
+    held: list[MediaPacket] = []
+    for packet in packets:
+        if len(held) < _HELD_PACKETS and timeline.begins_in_the_past(packet):
+            held.append(packet)
+            continue
+        yield packet
+        yield from held
+        held.clear()
+    yield from held
 
 
 def from_first_key(
