@@ -14,8 +14,8 @@ from mutating import Mutation, Mutator
 from mutations_engine import PACKAGE, PRELOADED, WORDS
 
 _OPTIONS = "io/test_encoders.py::test_ffmpeg_knows_every_option_that_nvenc_is_given_and_takes_its_value"
-_CONTEXT = "gpu/test_codecs.py::test_ffmpeg_takes_the_primary_context_whoever_opened_it_first"
-_SURFACES = "gpu/test_codecs.py::test_whoever_keeps_every_frame_takes_no_surface_from_the_decoder"
+_CONTEXT = "gpu/test_codecs.py::test_ffmpeg_takes_the_primary_context_opened_by_any_library"
+_SURFACES = "gpu/test_codecs.py::test_keeping_every_frame_takes_no_surface_from_the_decoder"
 _DRIVER = "gpu/test_driver.py gpu/test_fatbin.py"
 _TARGET = "gpu/test_builder.py::test_an_engine_names_the_capability_of_its_gpu_to_tensorrt_for_rtx"
 _TILES = "gpu/test_on_device.py::test_a_network_that_does_not_fit_sees_tiles_and_draws_the_same_frames"
@@ -81,7 +81,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     _mutation(
         "TensorRT for RTX is taken on an H100",
         "gpu/tensorrt/library.py",
-        "gpu/test_builder.py::test_a_gpu_that_tensorrt_for_rtx_does_not_run_on_is_told_to_take_tensorrt_or_torch",
+        "gpu/test_builder.py::test_a_gpu_that_tensorrt_for_rtx_does_not_run_on_is_refused_with_tensorrt_or_torch_as_alternatives",
         '"8.9", "12.0", "12.1")',
         '"8.9", "9.0", "12.0", "12.1")',
     ),

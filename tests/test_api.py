@@ -57,12 +57,12 @@ def test_everything_but_the_video_stays(clip, packed_style, tmp_path):
         ({"size": (1080, 1920, 3)}, "size = (1080, 1920, 3) is not a size"),
     ],
 )
-def test_a_size_that_is_none_is_told(clip, tmp_path, options, told):
+def test_an_invalid_size_is_reported(clip, tmp_path, options, told):
     with pytest.raises(ValueError, match=re.escape(told)):
         animevid.stylize(clip, tmp_path / "out.mp4", **options)
 
 
-def test_an_option_that_is_none_is_told_with_what_was_meant(clip, tmp_path):
+def test_an_unknown_option_is_reported_with_a_suggestion(clip, tmp_path):
     with pytest.raises(TypeError, match=re.escape("stylize() has no option 'stile'; did you mean 'style'?")):
         animevid.stylize(clip, tmp_path / "out.mp4", stile="cel")
 
@@ -103,7 +103,7 @@ def test_a_frame_gives_rgb_upright_and_is_shown_by_a_notebook(clip, packed_style
     np.testing.assert_array_equal(shown, turned.to_rgb())
 
 
-def test_a_size_is_said_as_on_the_command_line_too():
+def test_a_size_is_reported_as_on_the_command_line_too():
     assert ConversionOptions(size="1280x720").size(90, 160) == (720, 1280)
     with pytest.raises(UsageError, match="'1280:720' is not a size; give 1280x720, 720p"):
         ConversionOptions(size="1280:720")
@@ -242,7 +242,7 @@ def test_separate_images_are_not_mixed(packed_style, tmp_path):
         np.testing.assert_array_equal(with_, without)
 
 
-def test_progress_is_told_in_the_callers_thread(clip, packed_style, tmp_path):
+def test_progress_is_reported_in_the_callers_thread(clip, packed_style, tmp_path):
     told: list[Progress] = []
     threads = set()
 

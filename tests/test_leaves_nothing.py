@@ -125,7 +125,7 @@ def watch(tmp_path: Path) -> Callable[..., Watched]:
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "mnn"])
-def test_a_conversion_calls_nobody_and_writes_only_its_output(
+def test_a_conversion_makes_no_connections_and_writes_only_its_output(
     watch: Callable[..., Watched], make_clip: Callable[..., Path], nchw_style: Path, backend: str
 ) -> None:
     pytest.importorskip({"mnn": "_tools"}.get(backend, backend), reason=f"{backend} is not installed")
@@ -142,7 +142,7 @@ def test_the_hook_notices_what_onnxruntime_does_by_itself(watch: Callable[..., W
     assert any(".cache" in path for path in watched.files)
 
 
-def test_a_webcam_session_and_a_server_call_nobody(
+def test_a_webcam_session_and_a_server_make_no_connections(
     watch: Callable[..., Watched], packed_style: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("pygame")
@@ -200,7 +200,7 @@ def _upload(address: str, video: bytes) -> None:
         assert answer.read(12)[4:8] == b"ftyp"
 
 
-def test_a_viewer_and_an_upload_make_the_server_call_nobody(
+def test_a_viewer_and_an_upload_cause_no_connections_of_the_server(
     watch: Callable[..., Watched], packed_style: Path, make_clip: Callable[..., Path]
 ) -> None:
     pytest.importorskip("aiortc")
@@ -218,7 +218,7 @@ def test_a_viewer_and_an_upload_make_the_server_call_nobody(
     assert (server.calls, server.files) == ([], [])
 
 
-def test_a_training_run_calls_nobody(watch: Callable[..., Watched], tmp_path: Path) -> None:
+def test_a_training_run_makes_no_connections(watch: Callable[..., Watched], tmp_path: Path) -> None:
     pytest.importorskip("torch")
     cv2 = pytest.importorskip("cv2")
     noise = np.random.default_rng(3)

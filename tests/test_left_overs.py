@@ -117,7 +117,7 @@ def _command(*arguments: str, redirect: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize("redirect", ["2>&-", "2>/dev/full", "2>&- >&- <&-"])
-def test_nobody_need_listen(tmp_path: Path, packed_style: Path, make_clip, redirect: str):
+def test_no_listener_is_needed(tmp_path: Path, packed_style: Path, make_clip, redirect: str):
     if "full" in redirect and not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     clip, out = make_clip("quiet.mp4", frames=4), tmp_path / "out.mp4"

@@ -47,7 +47,7 @@ def test_the_virtual_camera_may_be_given_without_a_device():
     assert parsed(WebcamOptions, "--microphone", "none").microphone is None
 
 
-def test_every_option_of_a_conversion_is_an_argument_of_stylize_and_told_in_its_docstring():
+def test_every_option_of_a_conversion_is_an_argument_of_stylize_and_documented_in_its_docstring():
     arguments = inspect.signature(animevid.stylize).parameters
     for field in fields(ConversionOptions):
         assert field.name in arguments

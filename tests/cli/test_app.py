@@ -77,7 +77,7 @@ def test_every_command_of_the_trainer_is_one_of_animevid():
         ("in.mp4 out.mp4 --xyzzy", "unrecognized arguments: --xyzzy; see"),
     ],
 )
-def test_a_slip_is_told_with_what_was_probably_meant(words, told, capfd):
+def test_a_typing_error_is_reported_with_a_suggestion(words, told, capfd):
     assert main(words.split()) == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert re.search(re.escape(told).replace(r"\.\*", ".*"), line), line

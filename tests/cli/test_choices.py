@@ -51,7 +51,7 @@ def test_json_does_not_go_into_the_video(
     assert events[-1]["frames_out"] == 10
 
 
-def test_reading_that_stopped_early_is_said(
+def test_reading_that_stopped_early_is_reported(
     make_clip: Callable[..., Path], packed_style: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     whole = make_clip("long.mp4", frames=100, container_options={"movflags": "+faststart"})

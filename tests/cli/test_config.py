@@ -90,7 +90,7 @@ def test_a_file_of_another_user_holds_only_in_that_users_folder(
         ("crf = ", "cannot be read: Invalid value"),
     ],
 )
-def test_what_cannot_be_meant_is_told_in_one_line(
+def test_nonsense_is_reported_in_one_line(
     settings: Path, ran: list[ConversionOptions], capfd: pytest.CaptureFixture[str], text: str, told: str
 ) -> None:
     Path("animevid.toml").write_text(text)
@@ -102,7 +102,7 @@ def test_what_cannot_be_meant_is_told_in_one_line(
     assert main(["--version"]) == 0
 
 
-def test_what_the_file_decided_is_told_once_and_in_a_plan(
+def test_what_the_file_decided_is_reported_once_and_in_a_plan(
     settings: Path, clip: Path, packed_style: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     Path("animevid.toml").write_text(f'style = "{packed_style}"\ncrf = 24\nno-copy = true\n')

@@ -52,7 +52,7 @@ def test_on_a_machine_with_a_driver_the_doctor_says_what_keeps_its_parts_from_th
 
 
 @pytest.mark.parametrize("forced", ["1", ""])
-def test_why_the_compiled_kernels_are_not_used_is_said(monkeypatch, forced):
+def test_why_the_compiled_kernels_are_not_used_is_reported(monkeypatch, forced):
     def missing(name: str) -> None:
         raise ImportError(f"No module named {name!r}")
 
@@ -65,7 +65,7 @@ def test_why_the_compiled_kernels_are_not_used_is_said(monkeypatch, forced):
     assert line.endswith("ANIMEVID_NO_NATIVE is set" if forced else "with a C++ compiler, or take a wheel")
 
 
-def test_two_wheels_of_onnxruntime_that_share_a_folder_are_said(monkeypatch):
+def test_two_wheels_of_onnxruntime_that_share_a_folder_are_reported(monkeypatch):
     there = {"onnxruntime": "1.23", "onnxruntime-gpu": "1.23"}
     monkeypatch.setattr(doctor, "_version", there.get)
     said = doctor.onnxruntime_clash()

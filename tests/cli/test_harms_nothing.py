@@ -137,7 +137,7 @@ def test_what_may_not_be_read_is_named(tree, packed_style):
         (["tree", "", "-y"], 4, "a name is empty, which would mean the current folder"),
     ],
 )
-def test_names_that_cannot_be_meant_are_told_in_one_line(tree, words, code, told, capfd):
+def test_meaningless_names_are_reported_in_one_line(tree, words, code, told, capfd):
     assert _run(*words) == code
     (line,) = capfd.readouterr().err.splitlines()
     assert told in line
@@ -161,7 +161,7 @@ def test_drawings_never_replace_their_photos(tree, packed_style, source, capfd):
     assert {path: path.read_bytes() for path in before} == before
 
 
-def test_what_stays_out_beside_videos_is_told(clip, packed_style, tmp_path, monkeypatch, capfd):
+def test_what_stays_out_beside_videos_is_reported(clip, packed_style, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     Path("videos/more").mkdir(parents=True)
     shutil.copy(clip, "videos")
@@ -173,7 +173,7 @@ def test_what_stays_out_beside_videos_is_told(clip, packed_style, tmp_path, monk
     assert "also has 1 image(s), which are skipped: give a glob to convert them" in capfd.readouterr().err
 
 
-def test_a_pipe_that_cannot_reach_an_index_is_told_so(clip, packed_style, tmp_path):
+def test_a_pipe_that_cannot_reach_an_index_is_reported(clip, packed_style, tmp_path):
     command = [sys.executable, "-m", "animevid", "-", tmp_path / "out.mp4", "--style", packed_style]
     with subprocess.Popen(["cat", clip], stdout=subprocess.PIPE) as cat:
         done = subprocess.run(command, stdin=cat.stdout, capture_output=True, text=True, check=False)
@@ -202,7 +202,7 @@ def test_strict_has_nothing_against_whole_images(packed_style, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
-def test_an_image_of_each_kind_that_is_cut_short_is_said(packed_style, tmp_path, suffix, capfd):
+def test_an_image_of_each_kind_that_is_cut_short_is_reported(packed_style, tmp_path, suffix, capfd):
     whole = tmp_path / f"whole{suffix}"
     cv2.imwrite(str(whole), moving_frame(0))
     cut = tmp_path / f"cut{suffix}"
@@ -237,7 +237,7 @@ def test_many_videos_are_not_written_into_a_folder_that_is_called_as_a_video(
     assert os.listdir() == ["mine.mp4"]
 
 
-def test_the_current_folder_is_told_to_be_no_video(clip, packed_style, tmp_path, monkeypatch, capfd):
+def test_the_current_folder_is_refused_as_an_output(clip, packed_style, tmp_path, monkeypatch, capfd):
     shutil.copy(clip, tmp_path)
     monkeypatch.chdir(tmp_path)
     assert _run("mine.mp4", ".", "--style", packed_style) == 4
@@ -245,6 +245,6 @@ def test_the_current_folder_is_told_to_be_no_video(clip, packed_style, tmp_path,
     assert line.endswith("path = '.' has files in it: choose another folder, name a video (out.mp4) or overwrite (-y)")
 
 
-def test_a_backend_that_is_none_is_told_with_what_was_meant(clip, packed_style, tmp_path, capfd):
+def test_an_unknown_backend_is_reported_with_a_suggestion(clip, packed_style, tmp_path, capfd):
     assert _run(clip, tmp_path / "out.mp4", "--style", packed_style, "--backend", "onnxruntme") == 2
     assert "did you mean 'onnxruntime'?" in capfd.readouterr().err

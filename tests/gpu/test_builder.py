@@ -81,7 +81,7 @@ def test_two_builds_of_one_style_are_equal(rtx):
     assert first == second
 
 
-def test_progress_is_told_and_can_stop_the_build(rtx):
+def test_progress_is_reported_and_can_stop_the_build(rtx):
     told: list[tuple[str, int, int]] = []
 
     def follow(phase: str, done: int, steps: int) -> bool:
@@ -130,7 +130,9 @@ def test_without_a_driver_this_machines_gpu_is_refused_with_the_way_out():
 
 
 @pytest.mark.parametrize("capability", ["7.0", "9.0", "10.0"])
-def test_a_gpu_that_tensorrt_for_rtx_does_not_run_on_is_told_to_take_tensorrt_or_torch(rtx, monkeypatch, capability):
+def test_a_gpu_that_tensorrt_for_rtx_does_not_run_on_is_refused_with_tensorrt_or_torch_as_alternatives(
+    rtx, monkeypatch, capability
+):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorrt" else found(name))
     with pytest.raises(BackendError, match=r"does not run on .*animevid\[tensorrt\]\".*--backend torch") as caught:
@@ -242,7 +244,7 @@ def test_engines_of_other_models_sizes_gpus_and_precisions_lie_side_by_side(coun
     ],
     ids=["cut", "one-bit", "empty", "zeros", "header", "version"],
 )
-def test_a_damaged_engine_is_built_again_and_said_so_in_one_line(counting, tmp_path, caplog, damage):
+def test_a_damaged_engine_is_built_again_and_reported_in_one_line(counting, tmp_path, caplog, damage):
     cache, request = EngineCache(tmp_path / "engines"), EngineRequest(SMALL, target="sm86")
     _, path = cache.load_or_build(b"model", PACKED, request, library=LIBRARY)
     path.write_bytes(damage(path.read_bytes()))

@@ -270,7 +270,7 @@ def test_without_waiting_for_the_decoders_stream_a_frame_is_wrong(fake_driver, t
 
 
 @in_child
-def test_whoever_keeps_every_frame_takes_no_surface_from_the_decoder(fake_driver, tmp_path):
+def test_keeping_every_frame_takes_no_surface_from_the_decoder(fake_driver, tmp_path):
     FakeGpu(fake_driver)
     clip = write_clip(tmp_path / "clip.mp4", frames=20)
     nvdec = _install_nvdec()
@@ -344,7 +344,7 @@ def test_without_a_gpu_a_source_that_is_asked_to_decode_on_one_decodes_here_and_
 
 @pytest.mark.parametrize("torch_was_first", [True, False])
 @in_child
-def test_ffmpeg_takes_the_primary_context_whoever_opened_it_first(fake_driver, torch_was_first):
+def test_ffmpeg_takes_the_primary_context_opened_by_any_library(fake_driver, torch_was_first):
     """FFmpeg refuses a primary context with other flags ("incompatible flags") if it requests flags itself."""
     FakeGpu(fake_driver)
     driver = load_driver()

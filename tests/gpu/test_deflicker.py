@@ -182,7 +182,7 @@ def test_a_frame_that_does_not_wait_for_the_one_before_is_wrong_in_some_order(fa
 
 
 @in_child
-def test_a_change_of_size_or_a_batch_that_failed_begins_anew_and_streams_do_not_mix(fake_driver, tmp_path):
+def test_a_change_of_size_or_a_batch_that_failed_begins_again_and_streams_do_not_mix(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)
     file = _style(tmp_path, "packed")
     small, large = _scene(3), _scene(3, 96, 128)

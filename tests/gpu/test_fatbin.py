@@ -35,7 +35,7 @@ def test_the_shipped_fatbin_is_made_of_the_sources_as_they_are(manifest):
     assert manifest.disagreements() == []
 
 
-def test_a_changed_source_a_foreign_fatbin_and_missing_code_are_each_said(manifest, tmp_path, monkeypatch):
+def test_a_changed_source_a_foreign_fatbin_and_missing_code_are_each_reported(manifest, tmp_path, monkeypatch):
     fatbin, listed = tmp_path / "k.fatbin", tmp_path / "k.json"
     shutil.copy(manifest.FATBIN, fatbin)
     monkeypatch.setattr(manifest, "FATBIN", fatbin)
@@ -102,7 +102,7 @@ def test_the_oldest_driver_that_knows_a_gpu_takes_its_machine_code(fake_driver, 
                 device.call("cuModuleLoadData", bytes(newer))
 
 
-def test_the_package_has_kernels_unless_told_otherwise(tmp_path, monkeypatch):
+def test_the_package_has_kernels_by_default(tmp_path, monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     assert load_fatbin()[:4] == b"\x50\xed\x55\xba"
     monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))

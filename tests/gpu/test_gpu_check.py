@@ -151,7 +151,7 @@ def test_frames_of_others_are_drawn_in_the_order_of_their_stream_and_a_missing_e
 
 
 @in_child
-def test_graphs_draw_what_launches_draw_and_a_device_that_refuses_them_is_said(fake_driver, tmp_path):
+def test_graphs_draw_what_launches_draw_and_a_device_that_refuses_them_is_reported(fake_driver, tmp_path):
     gpu = FakeGpu(fake_driver)
     _start(fake_driver, tmp_path)
     assert _verdicts(list(graphs.section(SMALL))) == [True, True, True, True]

@@ -393,7 +393,7 @@ def test_the_steps_that_are_made_ready_are_those_that_live_takes():
 
 
 @in_child
-def test_a_step_of_quality_waits_for_no_engine_and_the_frame_goes_on_at_the_size_at_hand(fake_driver, tmp_path):
+def test_a_step_of_quality_waits_for_no_engine_and_the_frame_goes_on_at_the_current_size(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)
     gate = threading.Event()
     built = _watch_builds(gate)
@@ -481,7 +481,7 @@ def test_a_size_outside_the_profile_and_a_closed_backend_are_one_line(fake_drive
 
 
 @in_child
-def test_an_old_driver_is_said_in_one_line_by_auto_and_refused_by_name(fake_driver, tmp_path):
+def test_an_old_driver_is_reported_in_one_line_by_auto_and_refused_by_name(fake_driver, tmp_path):
     gpu = _start(fake_driver, tmp_path)
     gpu.say_driver_version(11040)
     clip, file = write_clip(tmp_path / "clip.mp4", frames=2), _style(tmp_path, "packed")

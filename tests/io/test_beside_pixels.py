@@ -110,7 +110,9 @@ def test_a_spherical_video_stays_one(shared: Path, tmp_path: Path, suffix: str) 
 
 
 @pytest.mark.shared
-def test_what_matroska_and_other_shapes_do_not_hold_is_said(shared: Path, packed_style: Path, tmp_path: Path) -> None:
+def test_what_matroska_and_other_shapes_do_not_hold_is_reported(
+    shared: Path, packed_style: Path, tmp_path: Path
+) -> None:
     source = shared / "faults" / "sph.mp4"
     (line,) = pass_through(source, tmp_path / "o.mkv").notices
     assert line.startswith("the source is spherical (360°): this metadata is lost (only MP4")

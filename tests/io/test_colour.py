@@ -221,7 +221,7 @@ def test_prores_4444_keeps_alpha(clips, tmp_path):
 
 
 @pytest.mark.shared
-def test_alpha_over_black_is_said_in_one_line(clips, tmp_path):
+def test_alpha_over_black_is_reported_in_one_line(clips, tmp_path):
     source, target = clips / "transparent_vp9.webm", tmp_path / "out.mp4"
     report = pass_through(source, target, frames=3)
     assert any("alpha" in notice for notice in report.notices)

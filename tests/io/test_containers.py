@@ -83,7 +83,7 @@ def test_what_the_table_names_is_found_again_in_the_container(muxer: str) -> Non
         ("hostile/iphone16_apac_audio.mp4", "o.mp4", [], "dropped"),
     ],
 )
-def test_sound_is_copied_re_encoded_or_dropped_and_said(
+def test_sound_is_copied_re_encoded_or_dropped_and_reported(
     shared: Path, tmp_path: Path, name: str, target: str, sound: list[str], said: str
 ) -> None:
     report, _ = through(shared / "faults" / name, tmp_path / target)
@@ -100,7 +100,7 @@ def test_sound_is_copied_re_encoded_or_dropped_and_said(
         ("stereo", 192000, "o.ts", "192000 Hz become 96000"),
     ],
 )
-def test_speakers_and_rates_that_do_not_stay_are_said(
+def test_speakers_and_rates_that_do_not_stay_are_reported(
     tmp_path: Path, layout: str, rate: int, target: str, said: str
 ) -> None:
     clip, video = tmp_path / "in.mkv", "testsrc=s=64x48:r=25:d=0.2"
@@ -186,7 +186,7 @@ def test_a_phone_videos_make_model_date_and_place_stay(shared: Path, tmp_path: P
 
 
 @pytest.mark.shared
-def test_nothing_is_said_where_all_is_kept(shared: Path, tmp_path: Path) -> None:
+def test_nothing_is_reported_if_all_is_kept(shared: Path, tmp_path: Path) -> None:
     _, said = through(shared / "faults" / "srt.mkv", tmp_path / "srt.mp4")
     assert said == ()
 

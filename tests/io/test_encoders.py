@@ -202,7 +202,7 @@ def test_ffmpeg_knows_every_option_that_nvenc_is_given_and_takes_its_value(monke
 
 @pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU here")
 @pytest.mark.parametrize("hardware", ["nvenc", "auto"])
-def test_why_nvenc_does_not_open_is_said_in_ffmpegs_words_where_an_nvidia_driver_is(monkeypatch, hardware):
+def test_why_nvenc_does_not_open_is_reported_in_ffmpegs_words_where_an_nvidia_driver_is(monkeypatch, hardware):
     """An error number ("Operation not permitted") would not tell users to update the driver."""
     assert "Cannot load" in encoders.ffmpegs_words(encoders._plan(
         "h264_nvenc", "h264", EncodeOptions(), SMALL, container="mp4"), SMALL)  # fmt: skip

@@ -20,7 +20,7 @@ from animevid.io.network.protocols import open_input
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs select on pipes")
 
 
-def test_a_stream_that_nobody_takes_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_without_a_receiver_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ffmpeg_subprocess, "_TAKEN_WITHIN_SECONDS", 0.2)
     monkeypatch.setattr(ffmpeg_subprocess, "_PATIENCE_SECONDS", 0.1)
     idle = subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)

@@ -21,7 +21,7 @@ def test_an_image_with_an_icc_profile_does_not_crash_the_process(shared: Path) -
     gc.collect()
 
 
-def test_a_stream_without_even_a_name_is_dropped_and_said(shared: Path, tmp_path: Path) -> None:
+def test_a_stream_without_even_a_name_is_dropped_and_reported(shared: Path, tmp_path: Path) -> None:
     video = shared / "faults" / "unknown_es.ts"
     with open_source(video) as source, open_sink(tmp_path / "out.mp4", template=source) as sink:
         for frame in source:

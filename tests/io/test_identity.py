@@ -180,7 +180,7 @@ def test_either_of_two_video_streams_can_be_chosen(clips, tmp_path, chosen):
         ]
 
 
-def test_the_best_video_stream_is_taken_unless_told_otherwise(clips):
+def test_the_best_video_stream_is_taken_by_default(clips):
     with VideoSource(clips / "nasa_2video_2audio_2subs.mp4") as source:
         assert source.info.stream_index == 3
         assert [stream.kind for stream in source.info.other_streams] == [

@@ -113,7 +113,7 @@ def test_a_percent_sign_in_a_name_is_no_pattern(card):
     assert len(read_frames(card("50%d off.png"))) == 1
 
 
-def test_alpha_is_kept_in_png_and_webp_and_said_to_be_lost_in_jpeg(card, tmp_path):
+def test_alpha_is_kept_in_png_and_webp_and_reported_to_be_lost_in_jpeg(card, tmp_path):
     path = card("see_through.png", alpha=True)
     for suffix in (".png", ".webp"):
         pass_through(path, tmp_path / f"out{suffix}")

@@ -149,7 +149,7 @@ def test_a_part_with_other_pids_goes_on_the_same_streams(tmp_path: Path) -> None
         assert container.streams.audio[0].frames > 170
 
 
-def test_streams_that_begin_after_ffmpeg_has_looked_for_them_are_said(tmp_path: Path) -> None:
+def test_streams_that_begin_after_ffmpeg_has_looked_for_them_are_reported(tmp_path: Path) -> None:
     silent = recording(tmp_path / "a.ts", audio=None)
     joined = tmp_path / "joined.ts"
     late = recording(tmp_path / "b.ts", options={"pat_period": "20"})

@@ -54,7 +54,7 @@ def test_work_that_fits_between_frames_does_not_slow_them_down(clock: Clock):
     assert pacer.behind_seconds == 0
 
 
-def test_lost_time_is_made_up_for_and_told(clock: Clock):
+def test_lost_time_is_made_up_for_and_reported(clock: Clock):
     times = [Fraction(index, 10) for index in range(6)]
     pacer = Pacer(now=clock.now, sleep=clock.sleep)
     gone = moments(clock, pacer, times, work=[0.0, 0.35, 0.0, 0.0, 0.0, 0.0])

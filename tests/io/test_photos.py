@@ -190,7 +190,7 @@ def test_several_netpbm_images_in_a_file_are_a_video(tmp_path: Path) -> None:
         assert len(list(source)) == 2
 
 
-def test_a_profile_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+def test_a_profile_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     Image.fromarray(test_card(96, 64, 0)).save(tmp_path / "a.png", icc_profile=b"no profile at all")
     assert any("profile cannot be read" in line for line in said(tmp_path / "a.png"))
 
@@ -261,7 +261,7 @@ def test_photos_animations_and_videos_come_by_standard_input(shared: Path, tmp_p
     assert _by_standard_input(shared / "faults" / "cover.mkv", as_pipe=as_pipe)[0] == "False"
 
 
-def test_a_photo_that_is_cut_short_is_shown_and_said(tmp_path: Path) -> None:
+def test_a_photo_that_is_cut_short_is_shown_and_reported(tmp_path: Path) -> None:
     smooth(320, 240).save(tmp_path / "whole.jpg", quality=95)
     data = (tmp_path / "whole.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(data[: len(data) * 2 // 3])
@@ -285,7 +285,7 @@ def test_an_animated_webp_has_alpha_only_where_a_pixel_is_transparent(tmp_path: 
         assert sum(frame.planes.alpha is not None for frame in source) == 4 * (opacity == 0)
 
 
-def test_of_a_tiff_with_several_pages_the_first_is_read_and_said(tmp_path: Path) -> None:
+def test_of_a_tiff_with_several_pages_the_first_is_read_and_reported(tmp_path: Path) -> None:
     pages = [Image.new("RGB", (32, 24), colour) for colour in ("red", "blue")]
     pages[0].save(tmp_path / "one.tif")
     pages[0].save(tmp_path / "two.tif", save_all=True, append_images=pages[1:])

@@ -91,7 +91,7 @@ def test_a_recycled_frame_does_not_change_what_an_encoder_still_holds():
     np.testing.assert_array_equal(held.y, first.y)
 
 
-def test_a_recycled_frame_is_not_made_anew_when_nobody_holds_it():
+def test_a_frame_without_other_references_is_recycled():
     writer = PlaneWriter(width=64, height=48, pixel_format="yuv420p", colour=BT709)
     addresses = {writer.write(_planes(48, 64, seed=seed)).planes[0].buffer_ptr for seed in range(5)}
     assert len(addresses) == 1

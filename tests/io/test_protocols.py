@@ -99,7 +99,7 @@ def test_a_video_is_read_from_a_web_server(make_clip, server):
     assert times(f"{address}/web.mkv") == times(clip)
 
 
-def test_what_a_web_server_lacks_is_said_in_one_line(server):
+def test_what_a_web_server_lacks_is_reported_in_one_line(server):
     from animevid.errors import InputError
 
     with pytest.raises(InputError, match="does not exist"):

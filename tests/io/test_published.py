@@ -250,7 +250,7 @@ def test_pyav_waits_for_a_silent_server_without_end_before_19():
 
 
 @pytest.mark.parametrize("should_stop", [True, False], ids=["ended by its user", "at the end of the video"])
-def test_a_break_in_the_last_words_is_an_error_only_to_whoever_has_not_ended_it(video: Path, should_stop: bool):
+def test_a_break_in_the_last_packets_is_an_error_unless_the_user_ended_it(video: Path, should_stop: bool):
     with VideoSource(video) as template:
         sink = to_nobody(template, drops=True, should_stop=lambda: should_stop)
         sink.write(next(iter(template)))
@@ -264,7 +264,7 @@ def test_a_break_in_the_last_words_is_an_error_only_to_whoever_has_not_ended_it(
                 sink.finish()
 
 
-def test_time_is_given_anew_only_after_a_connection_that_lasted(video: Path):
+def test_the_full_patience_returns_only_after_a_connection_that_lasted(video: Path):
     """With a simulated clock: breaks 10 s apart each get the full patience, breaks 1 s apart share it."""
     clock = [100.0]
     with VideoSource(video) as template:

@@ -27,7 +27,7 @@ class Noted(Backoff):
         super().reset()
 
 
-def test_whoever_tunes_in_waits_two_seconds_at_most(make_clip: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_new_viewer_waits_two_seconds_at_most(make_clip: Callable[..., Path], tmp_path: Path) -> None:
     with VideoSource(make_clip("even.mp4")) as template:  # 25 frames a second
         for target in ("udp://127.0.0.1:9", tmp_path / "o.m3u8"):
             with open_sink(target, template=template) as sink:

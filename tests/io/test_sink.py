@@ -124,12 +124,12 @@ def test_the_input_is_never_the_output_even_with_leave(make_clip, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["missing/out.mp4", "missing/out.gif", "missing/out.png"])
-def test_a_missing_folder_is_said_before_any_work(make_clip, tmp_path, name):
+def test_a_missing_folder_is_reported_before_any_work(make_clip, tmp_path, name):
     with pytest.raises(OutputError, match="folder"), VideoSource(make_clip("one.mp4", frames=1)) as source:
         open_sink(tmp_path / name, template=None if name.endswith("png") else source, frame_format=FRAME_FORMAT)
 
 
-def test_a_folder_that_may_not_be_written_is_said_before_any_work(make_clip, tmp_path):
+def test_a_folder_that_may_not_be_written_is_reported_before_any_work(make_clip, tmp_path):
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o555)
     if os.access(folder, os.W_OK):
@@ -191,7 +191,7 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".gif"])
-def test_a_full_disk_is_said_in_one_line_and_leaves_nothing(small_disk, suffix):
+def test_a_full_disk_is_reported_in_one_line_and_leaves_nothing(small_disk, suffix):
     target = small_disk / f"out{suffix}"
     kind = FrameFormat(320, 240, rate=Fraction(25), time_base=Fraction(1, 12800))
     with pytest.raises(OutputError, match="disk is full") as caught:

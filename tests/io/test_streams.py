@@ -117,7 +117,7 @@ def test_a_font_attachment_is_copied_where_it_can_be(make_clip, tmp_path):
         assert attachment.name == "note.ttf"
 
 
-def test_a_dropped_attachment_is_said_in_one_line(make_clip, tmp_path):
+def test_a_dropped_attachment_is_reported_in_one_line(make_clip, tmp_path):
     report = pass_through(make_clip("font.mkv", attachment=b"not really a font"), tmp_path / "out.mp4")
     (line,) = report.decisions
     assert "attachment" in line

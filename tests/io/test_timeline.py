@@ -68,7 +68,7 @@ def test_sound_that_lies_under_the_end_of_the_part_before_is_left_out() -> None:
     assert following.dts == 1140
 
 
-def test_where_the_clock_is_meant_a_long_pause_is_kept_and_said_and_a_join_is_closed() -> None:
+def test_where_the_clock_is_meant_a_long_pause_is_kept_and_reported_and_a_join_is_closed() -> None:
     meant = Timeline({0, 1}, sound={1}, closes_gaps=False)
     stamps = [Stamp(index, t, t, 40) for t in (0, 40, 30_000, 4_000_000, 4_000_040, 40, 80) for index in (0, 1)]
     assert all(meant.place(stamp) for stamp in stamps)

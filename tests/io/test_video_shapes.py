@@ -39,7 +39,7 @@ def interlaced(path: Path, *, extra: tuple[str, ...] = ()) -> Path:
 
 @needs_ffmpeg
 @pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mov"])
-def test_interlaced_videos_are_deinterlaced_and_it_is_said(tmp_path: Path, suffix: str) -> None:
+def test_interlaced_videos_are_deinterlaced_and_it_is_reported(tmp_path: Path, suffix: str) -> None:
     video = interlaced(tmp_path / f"tv{suffix}")
     with open_source(video) as source:
         frames = list(source)

@@ -54,7 +54,7 @@ def test_a_cut_counts_for_what_it_leaves(clips):
     assert frame_count(Path("nowhere.mp4")) == 0
 
 
-def test_the_progress_of_all_videos_is_told_to_programs(clips, packed_style, tmp_path, capsys):
+def test_the_progress_of_all_videos_is_reported_to_programs(clips, packed_style, tmp_path, capsys):
     words = [*map(str, clips), str(tmp_path / "out"), "--style", str(packed_style), "--threads", "1", "--json"]
     assert main(words) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

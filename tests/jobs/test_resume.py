@@ -120,7 +120,7 @@ def test_a_job_killed_at_any_moment_ends_with_the_same_video(video, packed_style
         assert kept_ever > 0
 
 
-def test_what_is_kept_is_said_and_not_made_again(video, options, tmp_path):
+def test_what_is_kept_is_reported_and_not_made_again(video, options, tmp_path):
     dst = tmp_path / "out.mp4"
     number = stopped(video, dst, options, after=10)
     with open_conversion(video, dst, options, segment_seconds=SHORT) as job:
@@ -189,7 +189,7 @@ def test_another_version_is_named(video, options, tmp_path, monkeypatch):
         open_conversion(video, dst, options)
 
 
-def test_restart_begins_anew(video, options, tmp_path):
+def test_restart_starts_over(video, options, tmp_path):
     dst = tmp_path / "out.mp4"
     stopped(video, dst, options, after=2)
     with open_conversion(video, dst, replace(options, strength=0.5), restart=True, segment_seconds=SHORT) as job:
@@ -197,7 +197,7 @@ def test_restart_begins_anew(video, options, tmp_path):
         assert job.run().frames_in == 200
 
 
-def test_a_second_run_of_the_same_job_is_told(video, options, tmp_path):
+def test_a_second_run_of_the_same_job_is_reported(video, options, tmp_path):
     dst = tmp_path / "out.mp4"
     told = pytest.raises(UsageError, match=rf"made by another animevid \(process {os.getpid()}\)")
     with open_conversion(video, dst, options, resumable=True):

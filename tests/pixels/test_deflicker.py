@@ -69,7 +69,7 @@ def test_something_that_moves_leaves_nothing_behind():
             assert weights[9:15, x + 1 : x + 5].min() == pytest.approx(1)
 
 
-def test_where_something_left_the_drawing_settles_anew_within_a_few_frames():
+def test_where_something_left_the_drawing_settles_again_within_a_few_frames():
     """What a network draws for a moving object (a shadow, a line) extends beyond the object's cells."""
     filter_input, filter_output = InputFilter(units_per_code=CODE), OutputFilter()
     photo = np.zeros(SHAPE, np.float32)

@@ -28,7 +28,7 @@ def test_the_environment_can_force_the_references():
     assert result.stderr == ""
 
 
-def test_a_missing_extension_is_told_once_and_the_references_run():
+def test_a_missing_extension_is_reported_once_and_the_references_run():
     code = """
 import importlib.abc, logging, sys
 logging.basicConfig(format="%(name)s %(message)s")

@@ -287,7 +287,7 @@ def test_a_batch_of_tensors_and_an_image_of_three_columns_keep_their_axes(packed
         ),
     ],
 )
-def test_what_arrived_and_what_is_allowed_is_told_of_an_image(packed_style, image, told):
+def test_what_arrived_and_what_is_allowed_is_reported_of_an_image(packed_style, image, told):
     with Stylizer(packed_style) as stylizer, pytest.raises(UsageError, match=told):
         stylizer(image)
 
@@ -553,7 +553,7 @@ class TestSteadySteps:
                 again = steps.postprocess(frames[-1], steps.infer([steps.preprocess(frames[-1])])[0])
         np.testing.assert_array_equal(again.y, full.y)
 
-    def test_the_network_at_another_size_starts_anew(self, make_style):
+    def test_the_network_at_another_size_starts_again(self, make_style):
         frames = self._noisy(_frame(), 3)
         with Stylizer(make_style(PACKED, "posterize", net_pixels=0)) as stylizer:
             steps = TemporalFilter(stylizer)

@@ -38,7 +38,7 @@ def test_an_unchanged_frame_shows_the_drawing_and_its_own_opacity(negative: Path
     assert (second.alpha == 90).all()
 
 
-def test_an_unchanged_frame_at_another_strength_is_blended_anew(negative: Path) -> None:
+def test_an_unchanged_frame_at_another_strength_is_blended_again(negative: Path) -> None:
     with Stylizer(negative, threads=1) as stylizer:
         reuse = FrameReuse(stylizer)
         shown(reuse, frame())

@@ -86,7 +86,7 @@ def test_a_slow_camera_that_costs_more_than_it_leaves_time_for_is_an_overload_to
     assert governor.is_reduced
 
 
-def test_a_camera_that_stood_still_is_measured_anew():
+def test_a_camera_that_stood_still_is_measured_again():
     arrivals = ArrivalRate()
     for number in range(10):
         arrivals.observe(number / 10)

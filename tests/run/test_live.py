@@ -56,7 +56,7 @@ def test_strength_zero_shows_the_original(packed_style: Path):
         assert result.stylized is result.frame.planes
 
 
-def test_a_style_that_does_not_exist_is_told_and_the_old_one_goes_on(packed_style: Path):
+def test_a_style_that_does_not_exist_is_reported_and_the_old_one_goes_on(packed_style: Path):
     with LiveEngine() as engine, engine.open_session(LiveOptions(style=str(packed_style))) as session:
         session.offer(a_frame())
         assert session.take(timeout_seconds=5) is not None
@@ -202,7 +202,7 @@ def test_another_size_of_the_network_is_drawn_even_where_nothing_moved(packed_st
             assert session.renderer.frames_reused == reused
 
 
-def test_a_frame_that_fails_is_told_and_the_next_is_drawn(packed_style: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_frame_that_fails_is_reported_and_the_next_is_drawn(packed_style: Path, monkeypatch: pytest.MonkeyPatch):
     with LiveEngine() as engine, engine.open_session(LiveOptions(style=str(packed_style))) as session:
         frame, draw = a_frame(), session.renderer.infer
         monkeypatch.setattr(session.renderer, "infer", lambda inputs: [1 / 0])

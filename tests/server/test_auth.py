@@ -51,7 +51,7 @@ def test_only_loopback_addresses_count_as_this_machine(host: str, local: bool):
     assert is_loopback(host) is local
 
 
-def test_the_command_listens_on_loopback_unless_told_otherwise():
+def test_the_command_listens_on_loopback_by_default():
     from animevid.cli.app import build_parser
 
     assert build_parser("serve").parse_args(["serve"][1:]).host == "127.0.0.1"

@@ -83,7 +83,7 @@ def press_in_notice(driver: Any, kind: str, label: str) -> None:
         ("NotReadableError", "Close it there"),
     ],
 )
-def test_a_camera_that_is_not_to_be_had_is_told_in_the_stage_with_what_to_do(page: Any, error: str, advice: str):
+def test_a_camera_that_is_not_to_be_had_is_reported_in_the_stage_with_what_to_do(page: Any, error: str, advice: str):
     page.execute_script(
         "window.real = navigator.mediaDevices.getUserMedia; navigator.mediaDevices.getUserMedia = async () => "
         f"{{ throw new DOMException('no', '{error}'); }}"
@@ -98,7 +98,7 @@ def test_a_camera_that_is_not_to_be_had_is_told_in_the_stage_with_what_to_do(pag
     assert page.find_elements("css selector", "[data-kind=camera]") == []
 
 
-def test_who_must_wait_for_a_place_is_told_how_long_and_may_stop_waiting(page: Any):
+def test_who_must_wait_for_a_place_is_shown_how_long_and_may_stop_waiting(page: Any):
     page.execute_script(
         "const real = fetch; window.fetch = (path, ...rest) => path === '/api/peers' ? Promise.resolve(new Response("
         "JSON.stringify({error: 'all 4 places are taken', retryAfterSeconds: 3}), {status: 503})) : real(path, ...rest)"
@@ -110,7 +110,7 @@ def test_who_must_wait_for_a_place_is_told_how_long_and_may_stop_waiting(page: A
     assert page.find_elements("css selector", "#notices li") == []
 
 
-def test_a_reduced_quality_is_told_and_a_smaller_video_offered(page: Any):
+def test_a_reduced_quality_is_reported_and_a_smaller_video_offered(page: Any):
     tell = "const [f, done] = arguments; import('/figures.js').then((m) => done(m.onFigures(f)))"
     figures = {"dropped": 0, "viewers": 1, "style": "posterize", "trouble": None, "reduced": "64% of the resolution"}
     page.execute_script("animevid.state.source = 'viewer'")
@@ -123,7 +123,7 @@ def test_a_reduced_quality_is_told_and_a_smaller_video_offered(page: Any):
     assert page.find_elements("css selector", "[data-kind=quality]") == []
 
 
-def test_an_upload_that_broke_off_is_told_and_sent_again(page: Any, make_clip: Callable[..., Path]):
+def test_an_upload_that_broke_off_is_reported_and_sent_again(page: Any, make_clip: Callable[..., Path]):
     page.execute_script(
         "window.send = XMLHttpRequest.prototype.send;XMLHttpRequest.prototype.send = function () { this.onerror(); }"
     )

@@ -131,7 +131,7 @@ def test_without_srt_anywhere_the_error_says_what_to_install(
 
 
 @needs("srt")
-def test_an_srt_address_where_nobody_listens_is_one_line(
+def test_an_srt_address_without_a_listener_is_one_line(
     packed_style: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     url = f"srt://127.0.0.1:{free_port()}?connect_timeout=500"

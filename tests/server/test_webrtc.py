@@ -94,7 +94,7 @@ def test_a_lost_packet_holds_its_frame_back_until_it_comes_again():
     assert frames_from(buffer, [lost]) == [b"1.0 1.1 "]
 
 
-def test_an_error_of_the_viewer_is_still_told_after_the_next_frame(packed_style: Path):
+def test_an_error_of_the_viewer_is_still_reported_after_the_next_frame(packed_style: Path):
     def change(session: object, params: object) -> None:
         raise ValueError("strength = 7 must lie between 0 and 1")
 

@@ -230,7 +230,7 @@ def longest_plateau_px(ramp: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("colour", [128, (200, 60, 60), (60, 90, 200), (230, 190, 160)], ids=str)
-def test_the_rim_of_an_even_frame_looks_like_its_inside(
+def test_the_border_of_a_uniform_frame_looks_like_its_inside(
     stylize: Callable[[Image], Image], colour: tuple[int, int, int] | int
 ) -> None:
     drawn = stylize(even(colour)).astype(np.float32)
@@ -242,7 +242,7 @@ def test_the_rim_of_an_even_frame_looks_like_its_inside(
 
 @pytest.mark.shared
 @pytest.mark.parametrize("name", [STREET, TREES])
-def test_the_rim_of_a_photo_is_drawn_like_the_same_place_inside_a_larger_photo(
+def test_the_border_of_a_photo_is_drawn_like_the_same_place_inside_a_larger_photo(
     style: Style, stylize: Callable[[Image], Image], photos: dict[str, Image], name: str
 ) -> None:
     photo = photos[name]

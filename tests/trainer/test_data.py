@@ -357,7 +357,7 @@ def test_a_teacher_draws_each_photo_once_and_again_when_its_settings_change(tmp_
     assert target_path(tmp_path, photo, "a") != target_path(tmp_path, photo, "b")
 
 
-def test_a_damaged_target_is_drawn_anew(tmp_path: Path) -> None:
+def test_a_damaged_target_is_drawn_again(tmp_path: Path) -> None:
     photo = images(1, seed=3)[0]
     path = target_path(tmp_path, photo, "a")
     path.parent.mkdir()

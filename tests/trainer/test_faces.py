@@ -55,7 +55,7 @@ def test_training_takes_faces_alone_draws_a_grid_and_says_what_helps_few(run, tm
         (["--art", ".", "--out", "run", "--photos", "."], "learns from --art alone: leave --photos out"),
     ],
 )
-def test_what_is_missing_or_too_much_is_told(flags, message, capsys):
+def test_what_is_missing_or_too_much_is_reported(flags, message, capsys):
     assert main(["train", "dcgan", *flags]) == 8
     assert message in capsys.readouterr().err
 
@@ -122,7 +122,7 @@ def test_a_walk_goes_through_its_samples_and_comes_back(run):
         (["--step", "77"], "has no checkpoint of step 77; there are 3"),
     ],
 )
-def test_what_sample_cannot_do_is_told_and_nothing_is_written(run, tmp_path, flags, message, capsys):
+def test_what_sample_cannot_do_is_reported_and_nothing_is_written(run, tmp_path, flags, message, capsys):
     assert main(["sample", str(run), str(tmp_path / "out.png"), *flags]) == 8
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -198,13 +198,13 @@ def test_yunets_rows_become_boxes(tmp_path, monkeypatch):
     assert seen[0][..., 2].min() == 255  # OpenCV's order of colours
 
 
-def test_a_file_that_is_no_network_is_told(tmp_path):
+def test_a_file_that_is_no_network_is_reported(tmp_path):
     (tmp_path / "net.onnx").write_bytes(b"x")
     with pytest.raises(cutting.TrainingError, match="is no network that OpenCV reads"):
         cutting.open_detector(tmp_path / "net.onnx")
 
 
-def test_a_detector_of_another_kind_is_told_which_there_are(tmp_path):
+def test_a_detector_of_another_kind_is_refused_with_the_known_ones(tmp_path):
     (tmp_path / "net.pt").write_bytes(b"x")
     with pytest.raises(cutting.TrainingError, match=r"YuNet .*MediaPipe"):
         cutting.open_detector(tmp_path / "net.pt")

@@ -297,7 +297,7 @@ def test_dcgan_comes_to_draw_in_the_colours_of_what_it_learns_from(tmp_path):
         ({"generator": "nano"}, "generator = 'nano': allowed is dcgan, sagan, stylegan2"),
     ],
 )
-def test_what_a_recipe_from_noise_cannot_have_is_told_in_one_line(overrides, message):
+def test_what_a_recipe_from_noise_cannot_have_is_reported_in_one_line(overrides, message):
     with pytest.raises(TrainingError) as told:
         with_overrides(load_recipe("dcgan"), overrides)
     assert message in str(told.value)

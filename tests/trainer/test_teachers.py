@@ -102,7 +102,7 @@ def test_weights_of_another_network_are_refused(shared: Path) -> None:
         ("cartoongan:nowhere.safetensors", "'nowhere.safetensors' cannot be read"),
     ],
 )
-def test_a_specification_that_cannot_be_used_is_told_in_one_line(given: str, message: str) -> None:
+def test_a_specification_that_cannot_be_used_is_reported_in_one_line(given: str, message: str) -> None:
     with pytest.raises(TrainingError) as caught:
         open_teacher(given)
     assert message in str(caught.value)

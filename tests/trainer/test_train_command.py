@@ -49,7 +49,7 @@ def _command(folders: Path, *flags: str) -> list[str]:
     return ["train", *flags, "--photos", str(folders / "photos"), "--out", str(folders / "run")]
 
 
-def test_missing_perceptual_weights_are_told_before_any_photo_is_read_with_the_whole_way_out(
+def test_missing_perceptual_weights_are_reported_before_any_photo_is_read_with_the_remedy(
     folders: Path, no_reading: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     absent = perceptual.PublishedWeights("http://127.0.0.1:9/vgg19-00000000.pth", "00000000", 575)
