@@ -442,7 +442,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "        await _cancel(job.task)",
         ),
         ("results are kept for ever", "now - job.touched_at_seconds > self.limits.keep_seconds", "False"),
-        ("uploads of any size", "if received > self.limits.upload_bytes:", "if False:"),
+        ("uploads of any size", "if received > limits.upload_bytes:", "if False:"),
         (
             "jobs that never end",
             "async with asyncio.timeout(self.limits.wall_seconds):",

@@ -18,12 +18,14 @@ from animevid.pixels import planes_to_rgb
 from animevid.run.live import LiveChanges, LiveEngine, LiveSession
 from animevid.server.auth import Guard, add_security_headers
 from animevid.server.cards import card_jpeg, jpeg
+from animevid.server.host_camera import HostCamera
 from animevid.server.incoming import patch_aiortc
 from animevid.server.job_routes import JobRoutes
 from animevid.server.params import flag, json_object, share
 from animevid.server.requests import MAX_REQUEST, bodies, errors
+from animevid.server.results import Results
 from animevid.server.uploads import JobLimits, Jobs
-from animevid.server.webrtc import HostCamera, Peer, Results
+from animevid.server.webrtc import Peer
 from animevid.styles import Style
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,9 @@ from aiohttp import web
 
 from animevid.errors import LiveError
 from animevid.server.params import json_object, share
+from animevid.server.receive import TooLargeError
 from animevid.server.requests import Form, chunks, form_word
-from animevid.server.uploads import Job, Jobs, TooLargeError
+from animevid.server.uploads import Job, Jobs
 from animevid.styles import Style
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 from animevid.errors import AnimevidError, LiveError
 from animevid.run.live import BusyError
 from animevid.server.listen import NO_RESOURCES, ConnectionLimits, connection_of
-from animevid.server.uploads import TooLargeError
+from animevid.server.receive import TooLargeError
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Uploads: receives them within limits, converts one at a time in a sandbox, serves results and removes them."""
+"""Uploads from receipt to removal: a queue, one at a time in a sandbox, and space for results."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from animevid.left_overs import hold, release, sweep
 from animevid.options import ConversionOptions
 from animevid.run.live import BusyError
 from animevid.server.converter import copy_style, run_sandbox
+from animevid.server.receive import ReceiveLimits, store
 from animevid.server.sandbox import SandboxLimits, SandboxRequest
 from animevid.styles import Style
 
@@ -36,30 +37,22 @@ _PREVIEW_KEYS = ("width", "height", "duration_seconds", "film_seconds", "seconds
 _PREVIEW_BYTES = 64 << 20
 
 
-class TooLargeError(LiveError):
-    """An upload beyond the limit."""
-
-
 @dataclass(frozen=True, slots=True)
-class JobLimits:
-    """Limits: ``upload_bytes`` of one file, ``waiting`` queued jobs; results are kept for ``keep_seconds``.
+class JobLimits(ReceiveLimits):
+    """Limits: ``waiting`` queued jobs; results are kept for ``keep_seconds``.
 
-    An upload without data for ``stall_seconds`` loses its place in the queue, and so does one slower than
-    ``slowest_bytes_per_second`` after that time. All results together take at most ``kept_bytes``: fetched ones are
-    removed for new ones, oldest first; others are not. At most ``held`` videos wait to be started. Originals of
-    converted files are kept, for comparison and other styles, within ``originals_bytes``. ``may_be_unconfined``:
-    convert even if the kernel cannot confine the child (Linux without Landlock or seccomp).
+    An upload that is not received loses its place in the queue. All results together take at most ``kept_bytes``:
+    fetched ones are removed for new ones, oldest first; others are not. At most ``held`` videos wait to be started.
+    Originals of converted files are kept, for comparison and other styles, within ``originals_bytes``.
+    ``may_be_unconfined``: convert even if the kernel cannot confine the child (Linux without Landlock or seccomp).
     """
 
-    upload_bytes: int = 512 << 20
     kept_bytes: int = 4 << 30
     waiting: int = 6
     held: int = 12
     originals_bytes: int = 2 << 30
     keep_seconds: float = 900.0
     wall_seconds: float = 3600.0
-    stall_seconds: float = 30.0
-    slowest_bytes_per_second: int = 8 << 10
     may_be_unconfined: bool = False
     sandbox: SandboxLimits = field(default_factory=SandboxLimits)
 
@@ -200,7 +193,7 @@ class Jobs:
         job.folder.mkdir(mode=0o700)
         self._jobs[job_id] = job
         try:
-            await self._store(chunks, job)
+            await store(chunks, job.source, self.limits)
             job.photo_suffix = await asyncio.to_thread(_photo_suffix, job.source)
         except BaseException:
             await self.remove(job_id)
@@ -281,33 +274,6 @@ class Jobs:
                 room += job.result_bytes
                 await self.remove(job.id)
         return room
-
-    async def _store(self, chunks: AsyncIterator[bytes], job: Job) -> None:
-        received, waited_seconds = 0, 0.0
-        handle = os.open(job.source, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            while True:
-                began = time.monotonic()
-                chunk = await self._next(chunks)
-                waited_seconds += time.monotonic() - began  # excludes the time for writing
-                if chunk is None:
-                    break
-                received += len(chunk)
-                slowest = self.limits.slowest_bytes_per_second
-                if waited_seconds > self.limits.stall_seconds and received < waited_seconds * slowest:
-                    raise LiveError(f"the file comes at fewer than {slowest} bytes a second: use a faster connection")
-                if received > self.limits.upload_bytes:
-                    raise TooLargeError(f"the file is larger than the {self.limits.upload_bytes >> 20} MiB allowed")
-                file.write(chunk)
-        if received == 0:
-            raise LiveError("the file is empty")
-
-    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
-        try:
-            async with asyncio.timeout(self.limits.stall_seconds):
-                return await anext(chunks, None)
-        except TimeoutError as error:
-            raise LiveError(f"nothing came for {self.limits.stall_seconds:g} s: send the file again") from error
 
     async def _convert(self, job: Job) -> None:
         async with self._one_at_a_time:

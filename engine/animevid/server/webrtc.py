@@ -6,13 +6,11 @@ import asyncio
 import json
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextlib import suppress
 from fractions import Fraction
-from functools import partial
 
 import av
 from aiortc import MediaStreamTrack, RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
@@ -21,12 +19,11 @@ from aiortc.mediastreams import MediaStreamError
 from animevid.errors import AnimevidError, LiveError
 from animevid.frame import Frame, StylizedFrame
 from animevid.io.planes_io import PlaneReader, PlaneWriter
-from animevid.io.sources.camera import Camera
-from animevid.options import CameraOptions
 from animevid.pixels import PlanesYUV420, resize_planes
-from animevid.run.latency import Meter
 from animevid.run.live import LiveSession
+from animevid.server.host_camera import HostCamera
 from animevid.server.incoming import check_offer
+from animevid.server.results import Results
 
 log = logging.getLogger(__name__)
 
@@ -35,90 +32,6 @@ _STATUS_SECONDS = 0.5
 #: A peer that is not connected within this time is closed.
 _CONNECT_SECONDS = 20.0
 _MAX_MESSAGE = 4096
-
-
-class HostCamera:
-    """The host's camera, read once for all viewers, and only while there are any."""
-
-    def __init__(self, settings: CameraOptions | None) -> None:
-        self.settings = settings
-        self._camera: Camera | None = None
-        self._sessions: set[LiveSession] = set()
-        self._lock = threading.Lock()
-
-    @property
-    def is_offered(self) -> bool:
-        return self.settings is not None
-
-    def join(self, session: LiveSession) -> None:
-        """Start sending the camera's frames to ``session``. Blocks while the camera opens.
-
-        Raises:
-            LiveError, InputError: there is no camera, or it does not open.
-        """
-        if self.settings is None:
-            raise LiveError("this server has no camera to offer: start it with --device")
-        with self._lock:
-            self._sessions.add(session)
-            if self._camera is not None:
-                return
-            camera = Camera(self.settings, self._deliver)
-            try:
-                self._camera = camera.__enter__()
-            except BaseException:
-                self._sessions.discard(session)
-                raise
-
-    def leave(self, session: LiveSession) -> None:
-        """Stop sending; the last session closes the camera."""
-        with self._lock:
-            self._sessions.discard(session)
-            if self._sessions or self._camera is None:
-                return
-            camera, self._camera = self._camera, None
-        camera.close()
-
-    def _deliver(self, frame: Frame) -> None:
-        for session in tuple(self._sessions):
-            session.offer(frame)
-
-
-class Results:
-    """A session's results for readers on the event loop: each reader gets the newest one that it has not seen."""
-
-    def __init__(self, session: LiveSession, executor: Executor) -> None:
-        self._session = session
-        self._executor = executor
-        self._condition = asyncio.Condition()
-        self._newest: StylizedFrame | None = None
-        self._count = 0
-        self.meter = Meter()
-        self.has_ended = False
-
-    async def pump(self) -> None:
-        """Move results from the session's thread to the event loop until it is closed."""
-        loop = asyncio.get_running_loop()
-        try:
-            while not self._session.is_closed:
-                result = await loop.run_in_executor(self._executor, partial(self._session.take, timeout_seconds=0.5))
-                if result is None:
-                    continue
-                self.meter.note(result.finished_at_seconds, captured_at_seconds=result.captured_at_seconds)
-                async with self._condition:
-                    self._newest, self._count = result, self._count + 1
-                    self._condition.notify_all()
-        finally:
-            self.has_ended = True
-            async with self._condition:
-                self._condition.notify_all()
-
-    async def after(self, seen: int) -> tuple[int, StylizedFrame] | None:
-        """The newest result and its number, once the number exceeds ``seen``; ``None`` at the end."""
-        async with self._condition:
-            await self._condition.wait_for(lambda: self._count > seen or self.has_ended)
-            if self._newest is None or self._count <= seen:
-                return None
-            return self._count, self._newest
 
 
 class ResultTrack(MediaStreamTrack):
