@@ -182,8 +182,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     *_those(
-        "io/sinks/beside_pixels.py",
-        "io/test_beside_pixels.py",
+        "io/sinks/frame_metadata.py",
+        "io/test_frame_metadata.py",
         ("captions are lost", "captions = captions_of(raw, codec=self._codec)", 'captions = b""'),
         (
             "captions are put beside other frames",

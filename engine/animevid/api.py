@@ -11,9 +11,7 @@ from animevid.errors import OptionError
 from animevid.frame import Frame
 from animevid.io import open_source
 from animevid.options import ConversionOptions
-from animevid.render.renderer import AnyRenderer
-from animevid.render.temporal import FrameReuse, TemporalFilter
-from animevid.run.conversion import Conversion, PathLike, frames_at_once, open_stylizer
+from animevid.run.conversion import Conversion, PathLike, frames_at_once, open_stylizer, renderer_for
 from animevid.run.report import ConversionReport, Progress
 from animevid.run.session import Session
 
@@ -72,6 +70,4 @@ def stylized_frames(src: PathLike, options: ConversionOptions) -> Iterator[Frame
         stylizer = open_stylizer(options, concurrency=frames_at_once(options.threads))
         if stylizer is not options.style:
             stack.enter_context(stylizer)
-        filtered = TemporalFilter(stylizer) if options.deflicker else stylizer
-        renderer: AnyRenderer = FrameReuse(filtered) if options.skip_static else filtered
-        yield from Session[Frame](source, renderer)
+        yield from Session[Frame](source, renderer_for(stylizer, options))

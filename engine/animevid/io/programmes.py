@@ -31,7 +31,9 @@ def best_variant(videos: Sequence[VideoStream]) -> VideoStream:
     return max(videos, key=lambda stream: ((stream.width or 0) * (stream.height or 0), _rate(stream), -stream.index))
 
 
-def strangers(streams: Sequence[Stream], video: VideoStream, *, format_name: str, path: Path | None) -> dict[int, str]:
+def unrelated_streams(
+    streams: Sequence[Stream], video: VideoStream, *, format_name: str, path: Path | None
+) -> dict[int, str]:
     """Stream index -> reason, for streams that do not belong to ``video``.
 
     Args:

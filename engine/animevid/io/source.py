@@ -145,7 +145,7 @@ class Source(ABC):
         return ()
 
     @property
-    def strangers(self) -> Mapping[int, str]:
+    def unrelated_streams(self) -> Mapping[int, str]:
         """Stream index -> reason, for streams of the container that do not belong to the video."""
         return {}
 

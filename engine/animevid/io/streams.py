@@ -60,10 +60,10 @@ _TEXT_SUBTITLES = frozenset({"mov_text", "subrip", "srt", "webvtt", "ass", "ssa"
 
 def decide_streams(source: Source, *, muxer: str) -> tuple[StreamDecision, ...]:
     """The decision about each stream of ``source`` but the video, for FFmpeg's ``muxer``. Nothing is written."""
-    strangers = source.strangers
+    unrelated_streams = source.unrelated_streams
     decisions = tuple(
-        StreamDecision(describe_stream(stream), StreamAction.DROP, reason=strangers[stream.index])
-        if stream.index in strangers
+        StreamDecision(describe_stream(stream), StreamAction.DROP, reason=unrelated_streams[stream.index])
+        if stream.index in unrelated_streams
         else _decide(stream, muxer=muxer)
         for stream in source.media_streams
         if stream.index != source.info.stream_index

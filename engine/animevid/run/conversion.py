@@ -65,6 +65,14 @@ def open_stylizer(options: ConversionOptions, *, concurrency: int = 1) -> Styliz
     return Stylizer.open(options, options, concurrency=concurrency)
 
 
+def renderer_for(
+    stylizer: Stylizer, options: ConversionOptions, *, separate_images: bool = False
+) -> Stylizer | TemporalFilter | FrameReuse:
+    """``stylizer`` with the filters of ``options``, for one stream; separate images get no temporal filter."""
+    filtered = TemporalFilter(stylizer) if options.deflicker and not separate_images else stylizer
+    return FrameReuse(filtered) if options.skip_static else filtered
+
+
 class Conversion:
     """One opened conversion: ``plan`` says what ``run`` will do. A context manager.
 
@@ -164,9 +172,7 @@ class Conversion:
         """
         source, sink, options = self._source, self._sink, self._options
         on_device, frames = self._on_device, self._output_frames
-        filters = options.deflicker and not self._separate_images
-        filtered = TemporalFilter(self._stylizer) if filters else self._stylizer
-        reuse = FrameReuse(filtered) if options.skip_static else None
+        renderer = renderer_for(self._stylizer, options, separate_images=self._separate_images)
         total = source.info.frame_count
         started_at = first_frame_at = time.perf_counter()
 
@@ -185,7 +191,7 @@ class Conversion:
 
         self._session = session = Session(
             self._frames(),
-            reuse or filtered,
+            renderer,
             [encode],
             FILES,
             # Frames that stay on the device are not resized by the CPU.
@@ -205,7 +211,7 @@ class Conversion:
             frames_in=source.frames_decoded,
             frames_out=written.frames_written,
             frames_concealed=source.frames_concealed,
-            frames_reused=reuse.skipped if reuse is not None else 0,
+            frames_reused=renderer.skipped if isinstance(renderer, FrameReuse) else 0,
             elapsed_seconds=time.perf_counter() - started_at,
             first_frame_seconds=first_frame_at - started_at,
             duration_seconds=None if source.info.is_still else written.duration_seconds,

@@ -24,7 +24,6 @@ from animevid.io.network.protocols import Spec, is_published, open_output
 from animevid.io.packets import CodedFrame
 from animevid.io.planes_io import PlaneWriter
 from animevid.io.sink import Sink, SinkReport
-from animevid.io.sinks.beside_pixels import BesidePixels
 from animevid.io.sinks.browser_pace import BrowserPace
 from animevid.io.sinks.container_plan import (
     PLAYLIST_OPTIONS,
@@ -39,6 +38,7 @@ from animevid.io.sinks.container_plan import (
     tags_lost,
     where_to,
 )
+from animevid.io.sinks.frame_metadata import FrameMetadata
 from animevid.io.source import Source
 from animevid.io.stream_muxers import StreamMuxer, add_cover, add_stream_muxer
 from animevid.io.streams import StreamAction, StreamDecision
@@ -123,7 +123,7 @@ class VideoSink(Sink):
         self._frame_format = frame_format
         self.encoder: EncoderPlan = choose_encoder(settings.encoder, frame_format, container=self._format)
         is_file = self._target is not None
-        self._beside = BesidePixels(template, frame_format, muxer=self._format, is_file=is_file)
+        self._frame_metadata = FrameMetadata(template, frame_format, muxer=self._format, is_file=is_file)
         self.keeps_captions = can_hold_captions(self.encoder.encoder, self.encoder.codec)
         self._lost_tags = tags_lost(template, settings, muxer=self.muxer)
         self._container: MediaOutput | None = None
@@ -145,7 +145,7 @@ class VideoSink(Sink):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        return self.encoder.notices + self._beside.notices + self._pace.notices + self._lost_tags
+        return self.encoder.notices + self._frame_metadata.notices + self._pace.notices + self._lost_tags
 
     @property
     def frame_format(self) -> FrameFormat:
@@ -267,12 +267,12 @@ class VideoSink(Sink):
             raise OutputError(f"path = {redacted(self.path)!r} is not written: no frame came")
         self._remux_packets()
         if not self._takes_coded:
-            self._mux(self._beside.through(self._stream.encode(None), self.encoder))
+            self._mux(self._frame_metadata.through(self._stream.encode(None), self.encoder))
         for stream_muxer in self._stream_muxers.values():
             self._mux(stream_muxer.flush())
         output, self._container = self._container, None
         output.close()
-        self._beside.complete(self._file.path if self._file is not None else None)
+        self._frame_metadata.complete(self._file.path if self._file is not None else None)
         size = self._file.publish() if self._file is not None else None
         return self._report(bytes_written=size, packets=self._packets())
 
@@ -334,7 +334,7 @@ class VideoSink(Sink):
                 assert self._stream is not None
                 self._stream.metadata.update(stream_tags(dict(stream.metadata), muxer=self._format))
                 self._stream.disposition = stream.disposition
-                self._beside.tag(output, self._stream)
+                self._frame_metadata.tag(output, self._stream)
             elif stream.index in decisions:
                 decision = decisions[stream.index]
                 if decision.stream.is_cover and self._format == "matroska":
@@ -362,9 +362,9 @@ class VideoSink(Sink):
         raw.duration = 0 if duration is None else ticks_from_seconds(duration, base)
         raw.pict_type = 0
         if frame.captions:
-            self._beside.note(frame.captions, ticks * base)
+            self._frame_metadata.note(frame.captions, ticks * base)
         assert self._stream is not None
-        self._mux(self._beside.through(self._stream.encode(raw), self.encoder))
+        self._mux(self._frame_metadata.through(self._stream.encode(raw), self.encoder))
         self._count(seconds, duration)
 
     def _raw(self, planes: PlanesYUV420) -> av.VideoFrame:

@@ -23,7 +23,7 @@ from animevid.io.network.protocols import STANDARD_STREAM, Spec, input_error, is
 from animevid.io.orientation import Orientation, orientation_of, turn_upright
 from animevid.io.packets import PacketQueue
 from animevid.io.planes_io import PlaneReader, is_opaque
-from animevid.io.programmes import strangers
+from animevid.io.programmes import unrelated_streams
 from animevid.io.pyav import time_base_of, to_fraction
 from animevid.io.side_data import captions_of
 from animevid.io.source import Source, SourceInfo
@@ -124,15 +124,15 @@ class VideoSource(Source):
             name = self._container.format.name
             path = local_path(spec) if is_local_file(spec) and local_path(spec).is_file() else None
             self._joins = Joins(self._container, self._stream, path=path)
-            self._strangers = strangers(self._joins.streams, self._stream, format_name=name, path=path)
-            for index in self._strangers:
+            self._unrelated_streams = unrelated_streams(self._joins.streams, self._stream, format_name=name, path=path)
+            for index in self._unrelated_streams:
                 self._container.streams[index].discard = Discard.all  # not even fetched
             self._subtitle_indices = {stream.index for stream in self._container.streams.subtitles}
             # One thread feeds NVDEC; each further one would delay by a frame.
             self._decoder = VideoDecoder(open_decoder(self._stream, 1 if on_device else threads), self._stream)
             self._time_base = time_base_of(self._stream)
             self._clock = FrameClock(time_base=self._time_base, nominal_rate=to_fraction(self._stream.average_rate))
-            self._sound = self._joins.sound(self._strangers)
+            self._sound = self._joins.sound(self._unrelated_streams)
             self._cut.seek(self._container, self._stream, time_base=self._time_base, beside=self._sound)
             self.origin_seconds = self._joins.origin_seconds = self._cut.origin_seconds
             self._timeline = self._open_timeline()
@@ -182,8 +182,8 @@ class VideoSource(Source):
         return (*fields, *self._fit.notices, *self._timeline.notices, *self._joins.notices)
 
     @property
-    def strangers(self) -> Mapping[int, str]:
-        return self._strangers
+    def unrelated_streams(self) -> Mapping[int, str]:
+        return self._unrelated_streams
 
     @property
     def end_seconds(self) -> Fraction | None:

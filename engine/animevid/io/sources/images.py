@@ -31,7 +31,7 @@ from animevid.io.source import Source, SourceInfo
 from animevid.io.sources.image_files import FoundImages, find_images
 from animevid.io.sources.stream_facts import pixel_shape
 from animevid.io.still import HEAD_BYTES, READ_KINDS, still_kind
-from animevid.io.whole import is_cut_short
+from animevid.io.truncation import is_cut_short
 from animevid.options import SourceOptions
 from animevid.pixels.planes import PlanesYUV420
 

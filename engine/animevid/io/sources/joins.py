@@ -84,9 +84,9 @@ class Joins:
         """The container's streams, except those that continue another one."""
         return tuple(stream for stream in self._streams if stream.index not in self.successors)
 
-    def sound(self, strangers: Collection[int]) -> list[Stream]:
-        """The audio streams, except those at the indices ``strangers``."""
-        return [each for each in self.streams if each.type == "audio" and each.index not in strangers]
+    def sound(self, unrelated_streams: Collection[int]) -> list[Stream]:
+        """The audio streams, except those at the indices ``unrelated_streams``."""
+        return [each for each in self.streams if each.type == "audio" and each.index not in unrelated_streams]
 
     def follow(self, packet: MediaPacket) -> bool:
         """Assign the packet to the earlier stream if its stream continues one; false for a packet that comes too late.

@@ -29,7 +29,7 @@ _HOLD_BOXES = ("mp4", "mov")
 _HOLD_STEREO = ("matroska", "webm")
 
 
-class BesidePixels:
+class FrameMetadata:
     """Copies this metadata from ``template`` into one output. One thread uses it.
 
     Args:
