@@ -16,7 +16,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from animevid.errors import Cancelled, OutputError, UsageError
+from animevid.errors import Cancelled, OptionError, OutputError, UsageError
 from animevid.io import open_source
 from animevid.options import ConversionOptions, SourceOptions
 from animevid.pixels import Matrix, planes_to_rgb
@@ -25,6 +25,7 @@ from animevid.render.temporal import TemporalFilter
 from animevid.run.conversion import Conversion
 from animevid.run.report import Progress
 from media import audio_packets, frame_times, loop_clip, write_clip
+from PIL import Image
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +194,22 @@ def test_codec_and_quality_may_be_given_directly(clip, packed_style, tmp_path):
     for crf in (10, 45):
         animevid.stylize(clip, tmp_path / f"{crf}.mp4", style=packed_style, crf=crf)
     assert (tmp_path / "10.mp4").stat().st_size > 1.5 * (tmp_path / "45.mp4").stat().st_size
+
+
+def test_two_codecs_are_refused(clip, packed_style, tmp_path):
+    encoder = animevid.EncodeOptions(codec="hevc")
+    with pytest.raises(OptionError, match="codec = 'ffv1' is given in encoder too"):
+        animevid.stylize(clip, tmp_path / "out.mkv", style=packed_style, codec="ffv1", encoder=encoder)
+
+
+def test_a_codec_may_be_given_for_a_video_made_from_images(packed_style, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (64, 48), (90, 120, 150)).save(photos / name)
+    animevid.stylize(photos, tmp_path / "out.mkv", style=packed_style, codec="ffv1")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert container.streams.video[0].codec_context.name == "ffv1"
 
 
 def test_a_still_clip_runs_the_network_once(packed_style, tmp_path):

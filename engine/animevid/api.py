@@ -25,7 +25,8 @@ class _Arguments(ConversionOptions):
     def __post_init__(self) -> None:
         short = {name: value for name in ("codec", "crf") if (value := getattr(self, name)) is not None}
         for name, value in short.items():
-            if name in changed(self.encoder):
+            # Equal values are those of an earlier check: ``replace`` makes another one.
+            if changed(self.encoder).get(name, value) != value:
                 raise OptionError(f"{name} = {value!r} is given in encoder too: give it once")
         object.__setattr__(self, "encoder", replace(self.encoder, **short))
         super().__post_init__()

@@ -14,6 +14,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from animevid.backends.base import Backend, Tensor
 from animevid.backends.threads import default_threads
+from animevid.declare import narrowed
 from animevid.errors import BackendError, UsageError
 from animevid.options import RuntimeOptions
 from animevid.styles.card import StyleCard
@@ -118,7 +119,7 @@ def open_backend(
         BackendError: the runtime is missing or refuses the model.
         DeviceError: the device does not exist.
     """
-    asked = options or RuntimeOptions()
+    asked = narrowed(options or RuntimeOptions(), RuntimeOptions)  # they may be part of a conversion's
     threads, device = asked.threads, asked.device
     if threads < 0:
         raise UsageError(f"{threads = } must be 0 (the backend chooses) or more")
