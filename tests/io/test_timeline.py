@@ -68,6 +68,18 @@ def test_sound_that_lies_under_the_end_of_the_part_before_is_left_out() -> None:
     assert following.dts == 1140
 
 
+def test_a_new_stream_waits_for_a_known_one_only_where_a_part_may_begin_with_it() -> None:
+    _, timeline = placed((7, 0), (7, 5000))  # a time code may last as long as the video
+    assert not timeline.begins_in_the_past(Stamp(0, 0, 0, 40))
+    _, timeline = placed((0, 0), (0, 5000))
+    assert timeline.begins_in_the_past(Stamp(1, 0, 0, 40))
+    assert not timeline.begins_in_the_past(Stamp(1, 4800, 4800, 40))
+    assert not timeline.begins_in_the_past(Stamp(0, 0, 0, 40))
+    reliable = Timeline({0, 1}, closes_gaps=False)
+    reliable.place(Stamp(0, 5000, 5000, 40))
+    assert not reliable.begins_in_the_past(Stamp(1, 0, 0, 40))
+
+
 def test_where_the_clock_is_meant_a_long_pause_is_kept_and_reported_and_a_join_is_closed() -> None:
     meant = Timeline({0, 1}, sound={1}, closes_gaps=False)
     stamps = [Stamp(index, t, t, 40) for t in (0, 40, 30_000, 4_000_000, 4_000_040, 40, 80) for index in (0, 1)]

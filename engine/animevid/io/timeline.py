@@ -72,10 +72,15 @@ class Timeline:
         return tuple(lines)
 
     def begins_in_the_past(self, packet: MediaPacket) -> bool:
-        """Whether a packet is the first one of its stream, and comes well before the end of the others."""
+        """Whether a packet is the first one of its stream, and comes well before the end of leading ones.
+
+        Never in containers with reliable clocks.
+        """
         stamp = packet.dts if packet.dts is not None else packet.pts
         base = packet.time_base
-        if packet.stream_index in self._tracks or not self._tracks or stamp is None or not base:
+        if not self._closes_gaps or packet.stream_index in self._tracks or stamp is None or not base:
+            return False
+        if self._leading.isdisjoint(self._tracks):
             return False
         return stamp * base + self._shifts[-1] < self._end() - _BACK_SECONDS
 

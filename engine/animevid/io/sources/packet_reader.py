@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _PACKETS_WITHOUT_KEY = 300
 #: The most packets of new streams that wait for one of another.
 _HELD_PACKETS = 200
+#: After so many packets of known streams there is no join: some of them may belong to the part before.
+_PASSED_PACKETS = 10
 
 
 class PacketReader:
@@ -93,15 +95,23 @@ class PacketReader:
 
 
 def _after_known_streams(packets: Iterator[MediaPacket], timeline: Timeline) -> Iterator[MediaPacket]:
-    """``packets``; before a new stream that seems to begin in the past, one of a known stream, which shows a join."""
+    """``packets``; a new stream that seems to begin in the past waits for known streams, which show if it is a join."""
     held: list[MediaPacket] = []
+    parts = passed = 0
     for packet in packets:
         if len(held) < _HELD_PACKETS and timeline.begins_in_the_past(packet):
+            if not held:
+                parts, passed = timeline.parts, 0
             held.append(packet)
             continue
+        if any(each.stream_index == packet.stream_index for each in held):
+            yield from held
+            held = []
         yield packet
-        yield from held
-        held.clear()
+        passed += 1
+        if held and (timeline.parts > parts or passed == _PASSED_PACKETS):
+            yield from held
+            held = []
     yield from held
 
 
