@@ -34,8 +34,9 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from animevid_trainer.files import write_png
 from animevid_trainer.recipes import load_recipe
-from animevid_trainer.sample_grid import grid, write_png
+from animevid_trainer.sample_grid import grid
 
 from benchmarks import plots
 from benchmarks.machine import processor

@@ -45,10 +45,11 @@ from animevid_trainer.evaluate.candidates import stylize_with
 from animevid_trainer.evaluate.distances import Features, frechet_distance
 from animevid_trainer.evaluate.inception import open_inception
 from animevid_trainer.evaluate.standard import StandardFigures
+from animevid_trainer.files import write_png
 from animevid_trainer.perceptual import Perceptual, make_perceptual
 from animevid_trainer.recipes import load_recipe
 from animevid_trainer.run_networks import as_rgb
-from animevid_trainer.sample_grid import grid, write_png
+from animevid_trainer.sample_grid import grid
 from animevid_trainer.stored_runs import load_generator
 from animevid_trainer.validation import middle
 

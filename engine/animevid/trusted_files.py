@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import secrets
 import stat
-import tempfile
 from pathlib import Path
 
 from animevid.errors import BackendError, OutputError
@@ -35,28 +36,26 @@ def check_owner_only(path: Path, status: os.stat_result | None = None) -> None:
         raise BackendError(f"{str(path)!r} can be written by others; engines are code: chmod go-w it, or delete it")
 
 
-def atomic_write(path: Path, content: bytes) -> None:
-    """Write ``path`` atomically, readable and writable by its owner only.
+def atomic_write(path: Path, content: bytes, *, permissions: int = 0o600) -> None:
+    """Write ``path`` atomically.
 
     Args:
-        path: the file; folders above it are made.
-        content: all of it.
+        path (Path): the file; folders above it are made.
+        content (bytes): all of it.
+        permissions (int): of a new file and, with search, of new folders, less the umask. Default: only the owner's.
 
     Raises:
         OutputError: it cannot be written; an existing file is unchanged.
     """
-    partial = None
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # mkstemp makes it readable and writable by its owner alone.
-        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=permissions | (permissions & 0o444) >> 2)
+        with open(partial, "xb", opener=functools.partial(os.open, mode=permissions)) as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        if partial is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise OutputError(f"{str(path)!r} cannot be written ({error.strerror})") from error

@@ -10,7 +10,7 @@ import pytest
 from animevid.errors import AnimevidError
 from animevid_trainer.cli.train import TRAIN, recipe_from_args
 from animevid_trainer.data.images import read_image
-from animevid_trainer.sample_grid import write_png
+from animevid_trainer.files import write_png
 from small_runs import images, tiny_perceptual
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))

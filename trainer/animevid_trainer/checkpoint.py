@@ -23,6 +23,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
+from animevid_trainer.files import write_file
+
 FORMAT = 1
 _TENSORS = "tensors.safetensors"
 _STATE = "state.json"
@@ -192,9 +194,7 @@ def note_score(folder: Path, checkpoint: Path, score: float) -> bool:
     before = best_checkpoint(folder)
     if before is not None and before[1] <= score:
         return False
-    unfinished = folder / f".{_BEST}.{os.getpid()}"
-    unfinished.write_text(json.dumps({"checkpoint": checkpoint.name, "score": score}))
-    os.replace(unfinished, folder / _BEST)
+    write_file(folder / _BEST, json.dumps({"checkpoint": checkpoint.name, "score": score}))
     return True
 
 

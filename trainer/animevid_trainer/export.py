@@ -11,10 +11,9 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -23,12 +22,14 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from animevid.errors import OutputError, TrainingError
+from animevid.errors import TrainingError
 from animevid.gpu.parity import BOUNDS, Bound, Parity
 from animevid.gpu.precision import to_half
 from animevid.styles.card import ColourOrder, Layout, StyleCard, write_card
 from onnxscript import opset18
 from torch import Tensor, nn
+
+from animevid_trainer.files import write_file
 
 _LOG = logging.getLogger(__name__)
 
@@ -215,16 +216,7 @@ def export_style(
     model = to_onnx(generator, card=card, precision=precision)
     parity = measure_parity(generator, model, parity_inputs(images, card))
     check_parity(parity, bound or BOUNDS[precision], what=f"{target.name} ({precision})")
-    partial = target.with_name(f".{target.name}.part{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(model)
-        os.replace(partial, target)
-    except OSError as error:
-        raise OutputError(f"{str(target)!r} cannot be written ({error.strerror})") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    write_file(target, model)
     _LOG.info("%s: %d bytes, %s", target, len(model), parity)
     return ExportReport(target, len(model), replace(card, precision=precision), parity)
 

@@ -56,6 +56,7 @@ from animevid_trainer.data.batches import Batch, BatchSource, Prefetcher
 from animevid_trainer.data.images import Image
 from animevid_trainer.distributed import SINGLE, World, average, average_gradients, broadcast_weights, gather
 from animevid_trainer.ema import Ema, EmaState
+from animevid_trainer.files import write_file
 from animevid_trainer.precision import Precision, choose_precision
 from animevid_trainer.progress import RAW, Progress
 from animevid_trainer.sample_grid import write_photo_grid
@@ -565,9 +566,7 @@ class Trainer:
             "parameters": sizes,
             "sessions": history,
         }
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
-        os.replace(unfinished, path)
+        write_file(path, json.dumps(description, indent=2, sort_keys=True) + "\n")
 
 
 @contextlib.contextmanager

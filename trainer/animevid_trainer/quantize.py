@@ -13,7 +13,6 @@ sum, and the input in it, exact, so a smooth gradient in the source stays smooth
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,11 +23,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from animevid.backends import open_backend
-from animevid.errors import OutputError, StyleError, TrainingError
+from animevid.errors import StyleError, TrainingError
 from animevid.options import RuntimeOptions
 from animevid.pixels import pack_yuv420, planes_to_tensor, rgb_to_planes
 from animevid.styles.card import Layout, StyleCard, read_card, write_card
 
+from animevid_trainer.files import write_file
 from animevid_trainer.int8_graph import arrange_for_cpu
 
 _LOG = logging.getLogger(__name__)
@@ -191,14 +191,7 @@ def quantize_file(
             f"{target.name} is too far from {source.name}: {distance}; allowed are mean {bound.mean:g} and "
             f"{bound.share:.1%} below {bound.high:g}; nothing was written; give more photos of what it will see"
         )
-    partial = target.with_name(f".{target.name}.part{os.getpid()}")
-    try:
-        partial.write_bytes(quantized)
-        os.replace(partial, target)
-    except OSError as error:
-        raise OutputError(f"{str(target)!r} cannot be written ({error.strerror})") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_file(target, quantized)
     _LOG.info("%s: %d bytes of %d, %s", target, len(quantized), len(model), distance)
     card = read_card(quantized)
     assert card is not None  # it was just written

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from animevid_trainer.data.batches import images_of, tensor_of
 from animevid_trainer.data.images import Image
+from animevid_trainer.files import write_png
 
 _GAP_PX = 6
 _MULTIPLE = 32
@@ -101,15 +101,3 @@ def enlarged(image: Image, scale: int) -> Image:
     if scale == 1:
         return image
     return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-def write_png(path: Path, image: Image) -> None:
-    """Raises:
-    OSError: not writable.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    done, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    assert done
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_bytes(encoded.tobytes())
-    os.replace(unfinished, path)

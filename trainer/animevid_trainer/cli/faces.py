@@ -33,7 +33,7 @@ def _run(args: argparse.Namespace) -> int:
 
     from animevid_trainer.data.images import find_images, open_images
     from animevid_trainer.faces import CutSettings, faces_of, in_style, open_detector
-    from animevid_trainer.sample_grid import write_png
+    from animevid_trainer.files import write_png
 
     settings = CutSettings(args.size, margin=args.margin, smallest_px=args.smallest)
     detect = open_detector(args.detector)

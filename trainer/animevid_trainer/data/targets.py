@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
-
 from animevid_trainer.data.images import Image, UnreadableImageError, content_key, read_image
+from animevid_trainer.files import write_png
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +42,5 @@ def target_of(photo: Image, teacher: Teacher, *, teacher_key: str, cache_folder:
     if target.shape != photo.shape:
         raise ValueError(f"the teacher drew {target.shape} for a photo of {photo.shape}")
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}.part.png")
-        if not cv2.imwrite(str(unfinished), cv2.cvtColor(target, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-            raise OSError(f"cannot write {unfinished}")
-        os.replace(unfinished, path)
+        write_png(path, target, compression=1)
     return target

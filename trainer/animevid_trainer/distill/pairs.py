@@ -10,12 +10,12 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from animevid.errors import TrainingError
 
 from animevid_trainer.data.flats import flat_images
 from animevid_trainer.data.images import Image, find_images, read_image, shrink_to
+from animevid_trainer.files import write_png
 from animevid_trainer.teachers import open_looks
 
 #: The last photos of the order are never painted for training: tests of the shipped styles use them.
@@ -73,7 +73,8 @@ def paint_pairs(
         on_progress: called with the photo's name, its index and the number of photos.
 
     Raises:
-        TrainingError: an unknown look, missing weights, too few photos, or a folder that cannot be written.
+        TrainingError: an unknown look, missing weights, or too few photos.
+        OutputError: a pair cannot be written.
     """
     teachers = open_looks(looks, weights)
     paths = in_training_order(find_images(photos))[:-HELD_OUT]
@@ -90,8 +91,8 @@ def paint_pairs(
                 continue
             # Black and white images stay unchanged: a style that grays them looks broken.
             keep = photo.min() == photo.max() and photo.min() in (0, 255)
-            _write(target, photo if keep else teacher(photo))
-            _write(out / "photos" / f"{name}.png", photo)
+            write_png(target, photo if keep else teacher(photo))
+            write_png(out / "photos" / f"{name}.png", photo)
             painted += 1
     return painted
 
@@ -103,7 +104,7 @@ def read_pairs(folder: Path, look: str, *, crop_px: int, known: dict[str, tuple[
         TrainingError: there is no pair.
     """
     for path in sorted((folder / look).glob("*.*")):
-        if path.stem in known or ".part" in path.name:
+        if path.stem in known or path.name.startswith("."):  # being written
             continue
         photo = folder / "photos" / f"{path.stem}.png"
         if not photo.is_file():
@@ -120,16 +121,3 @@ def _sources(paths: Sequence[Path]) -> Iterator[tuple[str, Image]]:
         yield f"flat{index}", flat
     for path in paths:
         yield path.stem, shrink_to(read_image(path), longest_px(path.name))
-
-
-def _write(path: Path, image: Image) -> None:
-    partial = path.with_suffix(".part.png")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(partial), image[..., ::-1]):
-            raise OSError("the file cannot be written")
-        partial.replace(path)
-    except (OSError, cv2.error) as error:
-        raise TrainingError(f"{str(path)!r} cannot be written ({error})") from error
-    finally:
-        partial.unlink(missing_ok=True)

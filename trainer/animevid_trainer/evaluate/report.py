@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import math
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import cv2
 from animevid_trainer.data.images import Image
 from animevid_trainer.evaluate.columns import Column
 from animevid_trainer.evaluate.measure import COLUMNS, Evaluation, Row
+from animevid_trainer.files import write_file
 from animevid_trainer.survey.ranking import rank
 from animevid_trainer.survey.votes import QUESTIONS, Vote
 
@@ -66,12 +66,9 @@ def write_report(
     """Write the page atomically. ``votes``: blind votes, which the page ranks.
 
     Raises:
-        OSError: the file cannot be written.
+        OutputError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(page_of(evaluation, votes=votes, title=title), encoding="utf-8")
-    os.replace(unfinished, path)
+    write_file(path, page_of(evaluation, votes=votes, title=title))
 
 
 def page_of(evaluation: Evaluation, *, title: str, votes: Sequence[Vote] = ()) -> str:
