@@ -49,7 +49,7 @@ class FakeNvdec:
         self.pool: FramePool | None = None
         self.writer: DeviceWriter | None = None
         self.kept: list[np.ndarray] = []
-        self.frames = self.max_lent = self.max_at_once = 0
+        self.frames = self.max_at_once = 0
         #: The decoder's options before it was opened; FFmpeg removes the known ones then.
         self.asked: dict[str, str] | None = None
 
@@ -60,7 +60,6 @@ class FakeNvdec:
             self.pool, self.writer = FramePool(self.device, layout), DeviceWriter(device_index=0)
         self.device.make_current()  # the decoder may run in another thread than last time
         lent = self.pool.take()
-        self.max_lent = max(self.max_lent, self.pool._lent)
         memory = np.zeros(self.pool.layout.total_bytes, np.uint8)
         packed = frame.reformat(format="nv12" if bit_depth == 8 else "p010le")
         for plane, offset, pitch in zip(

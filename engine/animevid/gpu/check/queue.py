@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections.abc import Callable, Iterable
-from functools import cache
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from animevid.gpu.driver import Device
 from animevid.gpu.fatbin import load_fatbin
 from animevid.gpu.kernels import Launch
+from animevid.gpu.steps import Functions
 
 if TYPE_CHECKING:
     from cuda.bindings import driver as cuda
@@ -28,9 +28,8 @@ class GpuQueue:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        module = device.call("cuModuleLoadData", load_fatbin(driver_version=device.driver_version))
+        self._functions = Functions(device, load_fatbin(driver_version=device.driver_version), ExitStack())
         self.stream = device.call("cuStreamCreate", 1)
-        self._function = cache(lambda name: device.call("cuModuleGetFunction", module, name.encode()))
 
     def allocate(self, size: int) -> int:
         return int(self.device.call("cuMemAlloc", size))
@@ -51,11 +50,7 @@ class GpuQueue:
 
     def launch(self, launches: Launch | Iterable[Launch]) -> None:
         for launch in [launches] if isinstance(launches, Launch) else launches:
-            function = self._function(launch.kernel)
-            arguments = (ctypes.c_void_p * 1)(ctypes.addressof(launch.params))
-            self.device.call(
-                "cuLaunchKernel", function, *launch.grid, *launch.block, 0, self.stream, ctypes.addressof(arguments), 0
-            )
+            self._functions.launch(self.stream, launch)
 
     def capture(self, work: Callable[[], object]) -> cuda.CUgraphExec:
         """What ``work`` submits, as a CUDA graph that can be launched; its functions must have been launched before."""
