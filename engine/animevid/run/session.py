@@ -65,7 +65,7 @@ class Session(Generic[T]):
     Args:
         source (Iterable[Frame] | None): where frames come from; ``None``: they are offered.
         renderer (Renderer): stylizes them; it keeps the stream's state, so no other session may use it.
-        sinks (Sequence): each gets the results, in its own thread.
+        sinks (Sequence): each gets each result, in order, all in one further thread.
         policy (Policy): how frames are queued. Default: ``FILES``.
         fit (Callable): brings planes to the output's size. Default: unchanged.
         finish (Callable): makes the result of a frame and its stylized planes. Default: a ``Frame``.
