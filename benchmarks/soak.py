@@ -52,16 +52,16 @@ SIZE = (180, 320)
 FPS = 30
 SOUND_HZ = 48_000
 CLICK_SECONDS = 0.02
-LARGEST_DRIFT_SECONDS = 0.040
+MAX_DRIFT_SECONDS = 0.040
 #: Drift is what lasts. A single frame that a busy machine took a little late is not: the median of so many clicks.
 CLICKS_OF_A_DRIFT = 9
 #: Numbers in the frames start again after a whole number of seconds, as the clicks do: who has missed more than half
 #: of such a turn is mistaken about the minute, and yet not about whether sound and frames are together.
 TURN = MODULUS // FPS * FPS
 #: What a process may grow by from its second quarter to its last: caches and the allocator's arenas.
-LARGEST_GROWTH = 0.10
+MAX_GROWTH = 0.10
 #: And where a quarter is shorter than half a minute, so that it still loads what its first viewer and file need.
-LARGEST_START_MIB = 64.0
+MAX_START_MIB = 64.0
 MIN_QUARTER_SECONDS = 30.0
 #: When a viewer gives up who has seen no frame yet. It takes a second, and more where the machine is busy.
 FIRST_FRAME_SECONDS = 20.0
@@ -439,7 +439,7 @@ def growth(noted_mib: Sequence[float]) -> tuple[bool, str]:
         return True, "memory: too short to say"
     early, late = (statistics.median(part) for part in (noted_mib[quarter : 2 * quarter], noted_mib[-quarter:]))
     starts = quarter < MIN_QUARTER_SECONDS * NOTES_A_SECOND
-    allowed = max(LARGEST_GROWTH * early, LARGEST_START_MIB if starts else 0.0)
+    allowed = max(MAX_GROWTH * early, MAX_START_MIB if starts else 0.0)
     line = f"memory {early:.0f} MiB early, {late:.0f} MiB late ({late / early - 1:+.1%}), at most {max(noted_mib):.0f}"
     return late - early <= allowed, line
 
@@ -458,7 +458,7 @@ def check_recording(report: Report, path: Path, returns: Sequence[float]) -> Non
         lasting = lasting_drift(drifts)
         single = max(abs(one - statistics.median(drifts)) for one in drifts)
         line = f"sound drifts from the frame by at most {1000 * lasting:.0f} ms ({1000 * single:.0f} ms at one click)"
-        report.check(lasting <= LARGEST_DRIFT_SECONDS, line)
+        report.check(lasting <= MAX_DRIFT_SECONDS, line)
     moments = [moment for _, moment in unwrapped(frames, near=0.0)]
     back = [min((moment - at for moment in moments if moment >= at), default=float("inf")) for at in returns]
     longest = max(back, default=0.0)

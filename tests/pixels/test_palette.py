@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from animevid.pixels.palette import MOST_COLOURS, KeptPalette, Palette, choose_colours
+from animevid.pixels.palette import MAX_COLOURS, KeptPalette, Palette, choose_colours
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +24,7 @@ def landscape(height: int = 180, width: int = 320) -> np.ndarray:
 
 
 @settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, MOST_COLOURS))
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, MAX_COLOURS))
 def test_no_pixel_is_farther_from_its_colour_than_its_cell_is_wide(seed: int, count: int):
     generator = np.random.default_rng(seed)
     rgb = generator.integers(0, 256, (13, 21, 3), np.uint8)

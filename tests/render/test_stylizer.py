@@ -317,7 +317,7 @@ def test_a_style_that_does_not_exist_is_an_error_of_the_style():
     assert issubclass(StyleError, AnimevidError)
 
 
-class TestStaticSkip:
+class TestFrameReuse:
     """The network runs only for frames with changes."""
 
     @staticmethod
@@ -481,7 +481,7 @@ def test_an_int8_file_that_cannot_be_read_is_left_out(tmp_path, monkeypatch):
         np.testing.assert_array_equal(stylizer.stylize_planes(frame).y, frame.y)
 
 
-class TestSteadySteps:
+class TestTemporalFilter:
     """Noise in a still scene does not change the drawing; everything else is drawn as without the filter."""
 
     @staticmethod

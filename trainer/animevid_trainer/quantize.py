@@ -38,7 +38,7 @@ Image = npt.NDArray[np.uint8]
 #: A network is calibrated and compared at the pixels that it runs at, or near these.
 _DEFAULT_NET_PIXELS = 640 * 360
 #: Of two weights: 255 * 127 is below 2 ** 15, with room for the rounding of both.
-_LARGEST_SUM = 127
+_MAX_SUM = 127
 _QUANTIZED_OPS = ["Conv", "ConvTranspose", "Relu", "Clip", "LeakyRelu", "Add", "Resize", "DepthToSpace", "Concat"]
 
 
@@ -331,7 +331,7 @@ def _fit_weights(proto: onnx.ModelProto, source: onnx.ModelProto) -> None:
             continue
         given, weights, *biases = (makers[name] for name in node.input)
         weight = np.asarray(onnx.numpy_helper.to_array(floats[weights.input[0].removesuffix("_quantized")]), np.float32)
-        scale = np.maximum(largest_neighbours(weight) / _LARGEST_SUM, 1e-9).astype(np.float32)
+        scale = np.maximum(largest_neighbours(weight) / _MAX_SUM, 1e-9).astype(np.float32)
         put(weights.input[0], np.round(weight / scale[:, None, None, None]).clip(-127, 127).astype(np.int8))
         put(weights.input[1], scale)
         for maker in biases:

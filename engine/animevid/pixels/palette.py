@@ -17,7 +17,7 @@ import numpy.typing as npt
 UInt8 = npt.NDArray[np.uint8]
 
 #: Maximum number of colours: one of GIF's 256 is reserved for transparency.
-MOST_COLOURS = 255
+MAX_COLOURS = 255
 #: Approximate number of pixels in a sample.
 _SAMPLED_PIXELS = 16384
 #: Steps of Lloyd's algorithm after the median cut.
@@ -33,11 +33,11 @@ _DITHER = 3.0
 def choose_colours(sample: UInt8) -> UInt8:
     """A palette (K, 3) for ``sample`` (N, 3), R'G'B': a median cut, then steps of Lloyd's algorithm.
 
-    K is at most ``MOST_COLOURS``, and less if the sample has fewer colours.
+    K is at most ``MAX_COLOURS``, and less if the sample has fewer colours.
     """
     from PIL import Image
 
-    cut = Image.fromarray(sample[np.newaxis]).quantize(MOST_COLOURS, method=Image.Quantize.MEDIANCUT)
+    cut = Image.fromarray(sample[np.newaxis]).quantize(MAX_COLOURS, method=Image.Quantize.MEDIANCUT)
     colours: npt.NDArray[np.float64] = np.asarray(cut.getpalette("RGB"), np.float64).reshape(-1, 3)
     for _ in range(_REFINEMENTS):
         nearest = nearest_colours(sample, colours)

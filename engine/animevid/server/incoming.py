@@ -24,7 +24,7 @@ _MAX_CANDIDATES = 32
 _MAX_LINES = 2000
 _MAX_BYTES = 64 << 10
 #: Larger frames are not decoded. 4K is allowed; the page requests far less.
-LARGEST_FRAME_PIXELS = 3840 * 2160
+MAX_FRAME_PIXELS = 3840 * 2160
 
 
 def check_offer(sdp: str) -> None:
@@ -66,7 +66,7 @@ class BoundedDecoder:
     before it allocates.
     """
 
-    def __init__(self, inner: Decoder, max_pixels: int = LARGEST_FRAME_PIXELS) -> None:
+    def __init__(self, inner: Decoder, max_pixels: int = MAX_FRAME_PIXELS) -> None:
         self._inner = inner
         self._max_pixels = max_pixels
         codec = getattr(inner, "codec", None)

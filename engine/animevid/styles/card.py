@@ -21,8 +21,8 @@ QUALITIES = ("fast", "high")
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
-_LARGEST_MULTIPLE = 1024
-LARGEST_SIDE = 16384
+_MAX_MULTIPLE = 1024
+MAX_SIDE_PX = 16384
 _MAX_TEXT = 4000
 #: Former names of fields -> present ones.
 _RENAMED = {"lift_epsilon": "upsample_epsilon"}
@@ -108,8 +108,8 @@ class StyleCard:
         self._check_types()
         for problem, holds in (
             ("name must not be empty", not self.name),
-            (f"size_multiple must be 1 to {_LARGEST_MULTIPLE}", not 1 <= self.size_multiple <= _LARGEST_MULTIPLE),
-            (f"receptive_field_px must be 0 to {LARGEST_SIDE}", not 0 <= self.receptive_field_px <= LARGEST_SIDE),
+            (f"size_multiple must be 1 to {_MAX_MULTIPLE}", not 1 <= self.size_multiple <= _MAX_MULTIPLE),
+            (f"receptive_field_px must be 0 to {MAX_SIDE_PX}", not 0 <= self.receptive_field_px <= MAX_SIDE_PX),
             ("net_pixels must be 0 (full size) to 2**28", not 0 <= self.net_pixels <= 1 << 28),
             ("upsample_epsilon must be above 0 and at most 1e6", not 0 < self.upsample_epsilon <= 1e6),
             ("input_range must be (black, white), two different numbers", not _is_range(self.input_range)),
@@ -121,8 +121,8 @@ class StyleCard:
                 (self.layout is Layout.PACKED_YUV420) != (self.colour_order is ColourOrder.YUV),
             ),
             (
-                f"fixed_size_px must be (height, width), each 1 to {LARGEST_SIDE}",
-                self.fixed_size_px is not None and not all(1 <= side <= LARGEST_SIDE for side in self.fixed_size_px),
+                f"fixed_size_px must be (height, width), each 1 to {MAX_SIDE_PX}",
+                self.fixed_size_px is not None and not all(1 <= side <= MAX_SIDE_PX for side in self.fixed_size_px),
             ),
         ):
             if holds:

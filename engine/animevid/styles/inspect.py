@@ -17,7 +17,7 @@ import numpy.typing as npt
 from animevid.errors import StyleError
 from animevid.options import CardHints
 from animevid.styles.adapt import CAST_TYPES, UINT8, cast_to_float32, shrink_output
-from animevid.styles.card import LARGEST_SIDE, ColourOrder, Layout, StyleCard
+from animevid.styles.card import MAX_SIDE_PX, ColourOrder, Layout, StyleCard
 from animevid.styles.onnx_file import FLOAT32, Graph, TensorInfo, read_graph
 
 Array = npt.NDArray[np.float32]
@@ -27,8 +27,8 @@ Range = tuple[float, float]
 RANGES: tuple[Range, ...] = ((-1.0, 1.0), (0.0, 1.0), (0.0, 255.0))
 #: Another range than the expected one is chosen only if its output is this much nearer to the input image.
 _CLEARLY_BETTER = 0.6
-_LARGEST_SCALE = 8
-_LARGEST_BATCH = 64
+_MAX_SCALE = 8
+_MAX_BATCH = 64
 _MULTIPLES = (1, 2, 4, 8, 16, 32, 64)
 _PASSING = {"Transpose", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Cast", "DepthToSpace", "Slice", "Dropout"}
 
@@ -193,10 +193,10 @@ class _Probe:
         self.fixed_size_px: tuple[int, int] | None = None
         if isinstance(height, int) and isinstance(width, int):
             self.fixed_size_px = (height * layout.cell_px, width * layout.cell_px)
-            if max(self.fixed_size_px) > LARGEST_SIDE or self._count > _LARGEST_BATCH:
+            if max(self.fixed_size_px) > MAX_SIDE_PX or self._count > _MAX_BATCH:
                 raise StyleError(
-                    f"{name!r} takes {_said(given)} only; allowed are sides up to {LARGEST_SIDE} px and "
-                    f"{_LARGEST_BATCH} images at a time"
+                    f"{name!r} takes {_said(given)} only; allowed are sides up to {MAX_SIDE_PX} px and "
+                    f"{_MAX_BATCH} images at a time"
                 )
         elif isinstance(height, int) or isinstance(width, int):
             raise StyleError(
@@ -273,7 +273,7 @@ class _Probe:
         if not self.scale:
             raise StyleError(
                 f"{self._name!r} is not a stylizer: it gives {output.shape} for an image of {batch.shape}; "
-                f"allowed is an image of the same size or 2 to {_LARGEST_SCALE} times it"
+                f"allowed is an image of the same size or 2 to {_MAX_SCALE} times it"
             )
         result: Array = output.astype(np.float32)
         return result
@@ -287,7 +287,7 @@ def _scale_of(got: tuple[int, ...], given: tuple[int, ...], layout: Layout) -> i
         return 0
     factor = got[layout.spatial_axes[0]] // given[layout.spatial_axes[0]]
     larger = tuple(size * factor if axis in layout.spatial_axes else size for axis, size in enumerate(given))
-    return factor if got == larger and 1 < factor <= _LARGEST_SCALE else 0
+    return factor if got == larger and 1 < factor <= _MAX_SCALE else 0
 
 
 def _soft_image(height: int, width: int, layout: Layout) -> Array:

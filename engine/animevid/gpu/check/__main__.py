@@ -1,6 +1,6 @@
 """``python -m animevid.gpu.check SECTION FILE OPTIONS``: one section, its findings appended to FILE as JSON lines.
 
-``--sanitized WHAT`` runs kernels or norms as compute-sanitizer is to see them.
+``--sanitized WHAT`` runs kernels or norms for compute-sanitizer.
 """
 
 from __future__ import annotations

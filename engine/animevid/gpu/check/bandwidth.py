@@ -88,7 +88,7 @@ def _work(gpu: GpuQueue, size: Size) -> Iterator[tuple[str, Launch | Sequence[La
 
 
 def _filter(gpu: GpuQueue, *, size: Size, tensors: tuple[int, int]) -> tuple[list[Launch], int]:
-    """On packed tensors. Of the input, change and settling each read it."""
+    """On packed tensors. The input is read twice: for the change and for the filter."""
     values, cells = 24 * math.prod(cells_of(size)), weight_bytes(size)
     kept = [gpu.allocate(4 * values) for _ in "12"]
     earlier, change, weights = (gpu.allocate(cells) for _ in "123")

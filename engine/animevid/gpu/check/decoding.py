@@ -18,7 +18,7 @@ _FRAMES = 60
 
 
 def section(options: CheckOptions) -> Iterator[Finding]:
-    """The demo clip as it is, and its first frames as HEVC with 10 bits, which are made here."""
+    """The demo clip, and its first frames encoded here as HEVC with 10 bits."""
     with tempfile.TemporaryDirectory(prefix="animevid-check-") as folder:
         clips = [("H.264, 8 bit", DEMO_CLIP)]
         try:
@@ -38,7 +38,7 @@ def _compared(name: str, clip: Path) -> Finding:
         apart = []
         for one, other in zip(decoded, plain, strict=True):
             apart.append(distance(replace(on_host(one.planes), colour=other.planes.colour), other.planes))
-    # Decoders of these formats are exact by their standards.
+    # The standards define the exact output of decoders.
     return Finding(f"{name}: {len(apart)} frames, {worst(apart)}", agrees=worst(apart).largest == 0)
 
 

@@ -20,10 +20,10 @@ class CheckOptions:
 
     Args:
         size (tuple[int, int]): (height, width) in pixels of the frames that are compared and timed. Default: 1080p.
-        frames (int): how many frames go through the slots. Default: 200.
-        seconds (float): how long each rate is measured. Default: 2.
-        styles_folder (str): more styles (``*.onnx``), AnimeGANv2 say; empty: none. Default: ``""``.
-        limit_seconds (float): when the section will be ended. Default: 600.
+        frames (int): number of frames through the slots. Default: 200.
+        seconds (float): duration of each measurement of a rate. Default: 2.
+        styles_folder (str): more styles (``*.onnx``), for example AnimeGANv2; empty: none. Default: ``""``.
+        limit_seconds (float): time limit of the section. Default: 600.
     """
 
     size: Size = (1080, 1920)
@@ -63,7 +63,7 @@ class Distance:
 
     Args:
         mean (float): mean of |a - b| over all samples.
-        largest (float): of all samples.
+        largest (float): the largest |a - b|.
         far_share (float): share of samples that differ by more than ``FAR_CODES``.
     """
 
@@ -76,7 +76,7 @@ class Distance:
 
     @property
     def is_half_precision(self) -> bool:
-        """Whether half precision explains it: no more than rounding on average, and next to nothing far off."""
+        """Whether half precision explains the difference: on average only rounding, and almost no large differences."""
         return self.mean <= 0.5 and self.far_share <= 0.002
 
 
@@ -84,11 +84,11 @@ FAR_CODES = 4
 
 
 def distance(one: PlanesYUV420, other: PlanesYUV420) -> Distance:
-    """Of two frames of one size and depth; frames of different sizes are infinitely far apart."""
+    """The distance of two frames of one size and depth; infinite for frames of different sizes."""
     if (one.y.shape, one.bit_depth) != (other.y.shape, other.bit_depth):
         return Distance(np.inf, np.inf, 1.0)
     code = 1 << (one.bit_depth - 8)
-    # Unsigned as they are: hundreds of large frames are compared.
+    # In their unsigned type, for speed: hundreds of large frames are compared.
     pairs = ((one.y, other.y), (one.u, other.u), (one.v, other.v))
     apart = [np.maximum(a, b) - np.minimum(a, b) for a, b in pairs]
     samples = sum(plane.size for plane in apart)

@@ -1,4 +1,4 @@
-"""Frames that sections draw: of the demo clip, each one varied, and noise."""
+"""Frames for the sections: variations of the demo clip, and noise."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _GRAIN_CODES = 1.2
 
 
 def noise_frame(size: Size, *, bit_depth: int = 8, seed: int = 0) -> PlanesYUV420:
-    """Every code equally likely."""
+    """Uniform noise."""
     rng = np.random.default_rng(seed)
     dtype = np.uint8 if bit_depth == 8 else np.uint16
     y, u, v = (rng.integers(0, 1 << bit_depth, side, dtype) for side in (size, chroma_size(size), chroma_size(size)))
@@ -38,16 +38,16 @@ def demo_frames(size: Size) -> tuple[PlanesYUV420, ...]:
 
 
 def varied_frames(count: int, size: Size) -> Iterator[PlanesYUV420]:
-    """``count`` frames, no two alike: scenes of the demo clip that are moved, mirrored, dimmed and given noise.
+    """``count`` frames, all different: scenes of the demo clip, shifted, mirrored, dimmed and with noise.
 
-    Any two differ by far more than half precision, so that a frame in another's place is seen.
+    Any two differ by far more than half precision, so that swapped frames are detected.
     """
     scenes = demo_frames(size)
     return (_varied(scenes[index % len(scenes)], index, len(scenes)) for index in range(count))
 
 
 def noisy_frames(count: int, size: Size) -> Iterator[PlanesYUV420]:
-    """One scene of the demo clip that stands still, with the noise of a camera that is new in each frame."""
+    """A still scene of the demo clip, with different camera noise in each frame."""
     scene = demo_frames(size)[0]
     for index in range(count):
         rng = np.random.default_rng(index)

@@ -1,4 +1,4 @@
-"""CUDA graphs of our kernels, and of a network between them: they draw what the CPU draws, and what launches draw."""
+"""CUDA graphs of our kernels, and of a network between them, draw the same as the CPU and as single launches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TIMES = 4
 
 
 class SwapChroma:
-    """A network that copies on the device and nothing else (``gpu.slots.Network``): U becomes V, V becomes U."""
+    """A network (``gpu.slots.Network``) that only copies on the device and swaps U and V."""
 
     half = True
 
@@ -63,7 +63,7 @@ def section(options: CheckOptions) -> Iterator[Finding]:
         for use_graphs in (False, True):
             network = SwapChroma(device)
             with DevicePipeline(device, network, replace(plan, use_graphs=use_graphs), module=module) as pipeline:
-                for _ in range(_TIMES):  # a form is captured when it comes the second time
+                for _ in range(_TIMES):  # a format is captured when it is used the second time
                     begun = time.perf_counter()
                     drawn = list(pipeline.run(frames))
                     took = time.perf_counter() - begun

@@ -61,7 +61,7 @@ def section(options: CheckOptions) -> Iterator[Finding]:
         for name, open_library in LIBRARIES.items():
             try:
                 library = open_library(device)
-            except Exception as error:  # not installed, or what its import raises on this machine
+            except Exception as error:  # not installed, or any exception of its import on this machine
                 yield Finding(f"{name}: not tried ({one_line(error)})")
                 continue
             for stylizer in stylizers:
@@ -186,7 +186,7 @@ class PycudaArrays:
 
 
 class DriverArrays:
-    """Memory of the driver's own, shown by ``__cuda_array_interface__``: needs no library."""
+    """The driver's memory through ``__cuda_array_interface__``; needs no library."""
 
     def __init__(self, device: Device) -> None:
         self._device = device

@@ -32,7 +32,7 @@ FORMS = ((8, "yuv420p"), (8, "nv12"), (10, "yuv420p"), (10, "nv12"))
 FILTERED_SIZES = ((1, 1), (9, 31), (33, 65), (90, 161))
 _FILTERED_FRAMES = 5
 NORM_SHAPES = ((1, 1, 1, 1), (2, 3, 5, 7), (1, 5, 1, 333), (2, 4, 181, 183))
-#: Largest difference that is rounding, float32 and float16: tensors on [-1, 1], or codes of 8 bits.
+#: The largest difference due to rounding, in float32 and float16: for tensors on [-1, 1], or in 8-bit codes.
 ALLOWED = {
     "pack": (1e-4, 1.5e-3),
     "unpack": (1, 1),
@@ -41,9 +41,9 @@ ALLOWED = {
     "from_rgb": (1, 1),
     "blend": (0, 0),
     "norm": (1e-4, 1e-2),
-    # Where a cell falls on the edge of a bin, the noise is another by an eighth of a code.
+    # If a cell lies on the edge of a bin, the noise differs by an eighth of a code.
     "temporal filter": (1e-3, 3e-3),
-    # Of the two answers, changed or not.
+    # The result is changed or unchanged.
     "comparison": (0, 0),
 }
 
@@ -63,7 +63,7 @@ class Compared:
 
 
 def section(options: CheckOptions) -> Iterator[Finding]:
-    """Over odd sizes, depths and layouts."""
+    """For odd sizes, several depths and layouts."""
     with open_device() as device:
         gpu = GpuQueue(device)
         for half in (False, True):
@@ -74,7 +74,7 @@ def section(options: CheckOptions) -> Iterator[Finding]:
 
 
 def summaries(compared: Sequence[Compared]) -> Iterator[Finding]:
-    """One finding a kernel and precision: its largest difference, and where it is too large."""
+    """One finding per kernel and precision: its largest difference, and the cases that exceed the tolerance."""
     for kernel, half in dict.fromkeys((row.kernel, row.half) for row in compared):
         rows = [row for row in compared if (row.kernel, row.half) == (kernel, half)]
         wrong = [row.case for row in rows if not row.agrees]
@@ -86,7 +86,7 @@ def summaries(compared: Sequence[Compared]) -> Iterator[Finding]:
 def compare_pixels(
     gpu: GpuQueue, *, half: bool, sizes: Sequence[Size], forms: Sequence[tuple[int, str]] = FORMS
 ) -> list[Compared]:
-    """The kernels before and behind the network. ``forms``: bit depth and pixel format."""
+    """The kernels before and after the network. ``forms``: bit depth and pixel format."""
     rows: list[Compared] = []
     dtype = np.float16 if half else np.float32
     for size, (bit_depth, pixel_format) in product(sizes, forms):
@@ -154,7 +154,7 @@ def compare_pixels(
 
 
 def _changed_somewhere(frame: PlanesYUV420) -> Iterator[tuple[str, PlanesYUV420]]:
-    """``frame`` with differences a little below and above what counts as noise, in the last block of a plane."""
+    """``frame`` with differences slightly below and above the noise limit, in the last block of a plane."""
     code = 1 << (frame.bit_depth - 8)
     floor = NoiseFloor()
     for name, differences in (
@@ -191,7 +191,7 @@ def compare_filters(
 
 
 def _compare_filter(gpu: GpuQueue, size: Size, layout: Layout, half: bool) -> float:
-    """Input and output of a scene with noise in which something moves, as ``pixels.deflicker`` settles them."""
+    """Input and output of a scene with noise and a moving object, against ``pixels.deflicker``."""
     packed = layout is Layout.PACKED_YUV420
     card = StyleCard(name="any", layout=layout, colour_order=ColourOrder.YUV if packed else ColourOrder.RGB)
     size = padded_size(size) if packed else size
@@ -205,7 +205,7 @@ def _compare_filter(gpu: GpuQueue, size: Size, layout: Layout, half: bool) -> fl
     for index in range(_FILTERED_FRAMES):
         given = [(scene + rng.normal(0, 2 * code, shape)).astype(dtype) for scene in scenes]
         axis = layout.spatial_axes[1] - 1
-        np.moveaxis(given[0], axis, 0)[index : index + 2] = 1.0  # it moves across
+        np.moveaxis(given[0], axis, 0)[index : index + 2] = 1.0  # it moves across the frame
         addresses = [gpu.upload(tensor) for tensor in given]
         firsts = on_device.inputs(gpu.launch, gpu.stream, addresses[:1], weights=[weights], size=size, half=half)
         on_device.outputs(gpu.launch, gpu.stream, addresses[1:], weights=[weights], size=size, half=half, firsts=firsts)
@@ -262,7 +262,7 @@ def _compare_norm(gpu: GpuQueue, shape: tuple[int, int, int, int], layer: bool, 
 
 
 def to_memory(frame: PlanesYUV420, layout: SurfaceLayout) -> Array:
-    """``frame`` in bytes, as ``layout`` says."""
+    """``frame`` as bytes in the given ``layout``."""
     memory = np.zeros(layout.total_bytes, np.uint8)
     for view, plane in zip(_views(memory, layout), (frame.y, frame.u, frame.v), strict=True):
         view[:] = plane << _shift(layout)

@@ -1,4 +1,4 @@
-"""A device, our kernels and one stream: what sections launch kernels with."""
+"""A device, our kernels and a stream, for sections that launch kernels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TIMED_RUNS = 3
 
 
 class GpuQueue:
-    """What is not downloaded stays allocated until the process ends."""
+    """Memory that is not downloaded stays allocated until the process ends."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
@@ -53,7 +53,7 @@ class GpuQueue:
             self._functions.launch(self.stream, launch)
 
     def capture(self, work: Callable[[], object]) -> cuda.CUgraphExec:
-        """What ``work`` submits, as a CUDA graph that can be launched; its functions must have been launched before."""
+        """The submissions of ``work`` as a CUDA graph; its functions must have been launched before."""
         driver = self.device.driver
         self.device.call("cuStreamBeginCapture", self.stream, driver.CUstreamCaptureMode(_CAPTURE_THREAD_LOCAL))
         work()
@@ -63,10 +63,10 @@ class GpuQueue:
     def microseconds(self, work: Callable[[], object], *, times: int = 30) -> float:
         """Mean time of ``work``, which submits to the stream.
 
-        ``times`` of it are one CUDA graph: a kernel over a frame takes less time than Python takes to launch it. The
-        host's clock tells the time, for the bindings look for a ``cuEventElapsedTime`` that drivers before 570 lack.
+        One CUDA graph has ``times`` runs, since launching a kernel from Python takes longer than the kernel. Measured
+        by the host's clock, since the bindings need a ``cuEventElapsedTime`` that drivers before 570 lack.
         """
-        work()  # what the first call loads is not to be captured
+        work()  # the first call loads modules, which must not be captured
         graph = self.capture(lambda: [work() for _ in range(times)])
         self._run_graph(graph)
         begun = time.perf_counter()

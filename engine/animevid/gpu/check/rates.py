@@ -1,4 +1,4 @@
-"""Frames a second of each style on each GPU backend, planes in and planes out, after one frame was compared."""
+"""Frames per second of each style on each GPU backend, from planes to planes, after comparing one frame."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def section(options: CheckOptions) -> Iterator[Finding]:
 
 
 def backends() -> tuple[str, ...]:
-    """What is measured: each library of TensorRT where both are installed, for neither is always the faster; torch."""
+    """The measured backends: TensorRT, with each installed library, since neither is always faster; torch."""
     both = all(importlib.util.find_spec(library) is not None for library in LIBRARIES)
     return ("tensorrt-rtx", "tensorrt-classic", "torch") if both else GPU_BACKENDS
 
@@ -60,7 +60,7 @@ def _measured(what: str, cpu: Stylizer, gpu: Stylizer, frame: PlanesYUV420, opti
     try:
         apart = compare_once(cpu, gpu, frame)
         rate, host_ms = frames_a_second(gpu, demo_frames(options.size), seconds=options.seconds)
-    except Exception as error:  # a runtime's own, too: the other rows are measured all the same
+    except Exception as error:  # any exception of a runtime: the other rows are still measured
         return Finding(f"{what}: {one_line(error)}", agrees=False)
     way = "host copies" if gpu.device_index is None else "slots"
     said = (
@@ -71,7 +71,7 @@ def _measured(what: str, cpu: Stylizer, gpu: Stylizer, frame: PlanesYUV420, opti
 
 
 def frames_a_second(stylizer: Stylizer, frames: Sequence[PlanesYUV420], *, seconds: float) -> tuple[float, float]:
-    """(frames a second, milliseconds that the host spends submitting one), as a conversion runs them."""
+    """(frames per second, milliseconds of the host per submission), as in a conversion."""
     waiting: deque[tuple[PlanesYUV420, StepOutput]] = deque()
     host, done = 0.0, 0
 
@@ -81,7 +81,7 @@ def frames_a_second(stylizer: Stylizer, frames: Sequence[PlanesYUV420], *, secon
         begun = time.perf_counter()
         waiting.append((frame, stylizer.infer([stylizer.preprocess(frame)])[0]))
         host += time.perf_counter() - begun
-        if len(waiting) >= _UNDER_WAY:  # the slots: asking for more would wait for the oldest inside
+        if len(waiting) >= _UNDER_WAY:  # the number of slots: submitting more would wait for the oldest
             stylizer.postprocess(*waiting.popleft())
 
     for index in range(8):
@@ -92,5 +92,5 @@ def frames_a_second(stylizer: Stylizer, frames: Sequence[PlanesYUV420], *, secon
         done += 1
     while waiting:
         stylizer.postprocess(*waiting.popleft())
-    # What was under way when the clock started stands for what was when it stopped.
+    # Frames in progress at the start compensate for those in progress at the end.
     return done / (time.perf_counter() - begun), host / done * 1000

@@ -22,7 +22,7 @@ from animevid.gpu.check.findings import CheckOptions, Finding
 from animevid.gpu.check.sections import SECTIONS, Section
 
 FINDINGS, REPORT = "findings.jsonl", "report.md"
-#: A section is not started with less time than this, which opening a GPU and a network takes.
+#: A section is not started with less time than this, the time to open a GPU and a network.
 _MIN_SECONDS = 5.0
 
 
@@ -54,15 +54,15 @@ def run_sections(
     sections: Sequence[Section] = SECTIONS,
     command: Sequence[str] = (sys.executable, "-m", "animevid.gpu.check"),
 ) -> Iterator[Result]:
-    """One result a section, as each ends.
+    """Run the sections; yields the result of each when it ends.
 
     Args:
-        folder (Path): for ``findings.jsonl`` and ``report.md``; made where it is missing.
+        folder (Path): for ``findings.jsonl`` and ``report.md``; created if it is missing.
         options (CheckOptions): the sections' options.
-        budget_seconds (float): for all of them together.
-        title (str): what stands above the report.
+        budget_seconds (float): time limit for all sections together.
+        title (str): the report's heading.
         sections (Sequence[Section]): default: all.
-        command (Sequence[str]): what runs a section; its name, the file and the options are appended.
+        command (Sequence[str]): runs a section; the section's name, the file and the options are appended.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -101,7 +101,7 @@ def _run(section: Section, findings: Path, options: CheckOptions, command: Seque
     except subprocess.TimeoutExpired:
         ended = False
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)  # its own, too: a sanitizer that was left behind
+        os.killpg(process.pid, signal.SIGKILL)  # with its children, such as a remaining sanitizer
     if not ended:
         process.communicate()
     seconds = time.monotonic() - begun
@@ -127,13 +127,13 @@ def _run(section: Section, findings: Path, options: CheckOptions, command: Seque
 
 
 def _read(findings: Path, start: int) -> tuple[tuple[Finding, ...], dict[str, object] | None]:
-    """What was appended: findings, and the closing line of a section that came to its end."""
+    """The appended findings, and the closing line of a section that finished."""
     found: list[Finding] = []
     closing: dict[str, object] | None = None
     with findings.open(encoding="utf-8", errors="replace") as file:
         file.seek(start)
         for line in file:
-            with suppress(ValueError):  # cut off by the end of its process
+            with suppress(ValueError):  # truncated by the end of its process
                 said = json.loads(line)
                 if "text" in said:
                     found.append(Finding(said["text"], said["agrees"]))
@@ -159,7 +159,7 @@ def run_here(section: Section, findings: Path, options: CheckOptions) -> None:
             write(ended=True)
         except Skipped as skipped:
             write(skipped=str(skipped))
-        except Exception as error:  # the reason belongs in the report; the others run all the same
+        except Exception as error:  # the report gives the reason; the other sections still run
             write(failed=one_line(error))
 
 
@@ -167,7 +167,7 @@ _MARKS: dict[bool | None, str] = {True: "agrees", False: "**DIFFERS**", None: ""
 
 
 def report(title: str, results: Sequence[Result]) -> str:
-    """Markdown: a table of verdicts, then what each section found."""
+    """Markdown: a table of verdicts, then each section's findings."""
     lines = ["# GPU check", "", title, "", "| section | verdict | seconds |", "|---|---|---:|"]
     lines += [f"| {r.section.title} | {r.verdict} | {r.seconds:.0f} |" for r in results]
     for result in results:

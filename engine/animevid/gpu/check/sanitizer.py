@@ -19,20 +19,20 @@ from animevid.pixels.resize import Size
 
 _USUAL_PLACE = "/usr/local/cuda/bin"
 _FOUND_SOMETHING = 9
-#: What it says of a GPU that it cannot look into, in some virtual machines for one.
+#: Its message for an unsupported GPU, for example in some virtual machines.
 _NOT_SUPPORTED = "Device not supported"
-#: Under the sanitizer every launch takes long: few sizes, odd ones.
+#: Launches are slow under the sanitizer: a few odd sizes.
 _SIZES: tuple[Size, ...] = ((9, 31), (33, 65))
 _NORM_SHAPES = ((2, 3, 5, 7), (2, 4, 91, 93))
-#: tool -> what it runs over, and its share of the section's time.
+#: tool -> the part that it checks, and its share of the section's time.
 _TOOLS = {"memcheck": ("kernels", 0.6), "racecheck": ("norms and the filter", 0.8)}
 
 
 def section(options: CheckOptions) -> Iterator[Finding]:
-    """One finding a tool: what it ran over computed what the references compute, and the tool found nothing."""
+    """One finding per tool: the checked part equals the references, and the tool reports nothing."""
     sanitizer = shutil.which("compute-sanitizer") or shutil.which("compute-sanitizer", path=_USUAL_PLACE)
     if sanitizer is None:
-        raise Skipped("compute-sanitizer is not here; it comes with the CUDA toolkit")
+        raise Skipped("compute-sanitizer is not installed; it comes with the CUDA toolkit")
     until = time.monotonic() + options.limit_seconds
     for tool, (what, share) in _TOOLS.items():
         command = [sanitizer, "--tool", tool, "--error-exitcode", str(_FOUND_SOMETHING)]
@@ -51,7 +51,7 @@ def section(options: CheckOptions) -> Iterator[Finding]:
 
 
 def run_sanitized(what: str) -> int:
-    """What runs under a tool; 1 where a kernel differs from its reference."""
+    """The program that runs under a tool; returns 1 if a kernel differs from its reference."""
     with open_device() as device:
         gpu = GpuQueue(device)
         rows = [
@@ -67,7 +67,7 @@ def run_sanitized(what: str) -> int:
 
 
 def _run(command: Sequence[str | Path], seconds: float) -> tuple[int | None, str]:
-    """Exit code (``None``: it did not end) and the line that says most."""
+    """The exit code (``None``: it timed out) and the most informative line."""
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
     )

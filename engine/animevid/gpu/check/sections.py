@@ -11,7 +11,7 @@ from animevid.gpu.check.findings import CheckOptions, Finding
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """``limit_seconds``: it is ended then, whatever is left of the budget."""
+    """``limit_seconds``: its own time limit, in addition to the budget."""
 
     name: str
     title: str
@@ -25,7 +25,7 @@ class Section:
         return found
 
 
-#: What others stand on comes first. Together below nine minutes.
+#: Basic sections come first. All together take less than nine minutes.
 SECTIONS = (
     Section("kernels", "Kernels against their references", 60),
     Section("slots", "Frames in slots against the CPU's", 120),

@@ -66,7 +66,7 @@ def section(options: CheckOptions) -> Iterator[Finding]:
 
 
 def open_on_cpu(style: Style, *, net_pixels: int = 0) -> Stylizer:
-    """The reference: float32 in ONNX Runtime, at full size unless told otherwise."""
+    """The reference: float32 in ONNX Runtime, at full size by default."""
     return Stylizer(full_precision(style), backend="onnxruntime", device="cpu", net_pixels=net_pixels)
 
 
@@ -90,7 +90,7 @@ def open_on_gpu(
     return opened
 
 
-#: What a machine is as it is; another refusal is a fault.
+#: Properties of the machine; any other refusal is a fault.
 _EXPECTED = (
     "is not installed",
     "finds no NVIDIA GPU",
@@ -104,12 +104,12 @@ def _is_expected(said: str) -> bool:
 
 
 def full_precision(style: Style) -> Style:
-    """``style`` as it was trained, where an INT8 variant might be taken else."""
+    """``style`` in its trained precision, not an INT8 variant."""
     return load_style(style.path, precision="fp32") if style.path is not None else style
 
 
 def draw(stylizer: Renderer[In, Out], frames: Sequence[PlanesYUV420], *, batch: int) -> list[PlanesYUV420]:
-    """All ``frames`` in batches, as many of them under way at once as there are slots."""
+    """Draw all ``frames`` in batches, as many at once as there are slots."""
     waiting: deque[list[tuple[PlanesYUV420, Out]]] = deque()
     drawn: list[PlanesYUV420] = []
 
@@ -146,7 +146,7 @@ def _compared(
 def _few_frames(
     style: Style, names: Sequence[str], frames: Sequence[PlanesYUV420], *, net_pixels: int = 0
 ) -> Iterator[Finding]:
-    """``net_pixels``: of the network, whose frames are upsampled then. Default: 0, all of a frame."""
+    """``net_pixels``: pixels for the network; its frames are then upsampled. Default: 0, the full size."""
     with open_on_cpu(style, net_pixels=net_pixels) as cpu:
         expected = [cpu.stylize_planes(frame) for frame in frames]
     for name in names:
@@ -160,5 +160,5 @@ def _few_frames(
 
 
 def compare_once(cpu: Stylizer, gpu: Stylizer, frame: PlanesYUV420) -> Distance:
-    """One frame on both."""
+    """Compare one frame."""
     return distance(on_host(gpu.stylize_planes(frame)), cpu.stylize_planes(frame))

@@ -14,7 +14,7 @@ _MODULE = "animevid_trainer.cuda_check"
 
 
 def section(options: CheckOptions) -> Iterator[Finding]:
-    """What ``python -m animevid_trainer.cuda_check`` finds, line by line."""
+    """The findings of ``python -m animevid_trainer.cuda_check``, line by line."""
     for module in ("animevid_trainer", "torch"):
         if importlib.util.find_spec(module) is None:
             raise Skipped(f"{module} is not installed")
