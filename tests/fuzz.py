@@ -1,7 +1,7 @@
 """Feeds mutated videos, images, playlists, subtitles, styles, cards and requests to animevid and checks the outcome.
 
 ``python tests/fuzz.py`` from the repository's root runs for an hour (``--seconds``, ``--workers``, ``--kinds``); the
-test suite runs a few seconds of it with fixed numbers. Input N of a kind is always the same, so ``--kinds video --first
+test suite runs twenty of each kind. Input N of a kind is always the same, so ``--kinds video --first
 N --count 1`` repeats one. Failed inputs are stored in the folder ``--keep`` and belong in ``tests/fuzz_corpus``.
 
 ``make fuzz-ci`` runs all inputs that failed before and the first 150 of each kind, in two minutes at most. The fixed

@@ -15,8 +15,8 @@ from mutating import ROOT, Mutation, Mutator
 
 PACKAGE = ROOT / "trainer" / "animevid_trainer"
 _PRELOADED = (
-    "animevid.errors", "cv2", "hypothesis", "numpy", "pydantic", "pytest", "safetensors.torch", "torch",
-    "torch.utils.tensorboard",
+    "animevid.errors", "animevid.styles", "cv2", "hypothesis", "numpy", "onnx.reference", "onnxruntime", "onnxscript",
+    "pydantic", "pytest", "safetensors.torch", "torch", "torch.utils.tensorboard",
 )  # fmt: skip
 #: Nobody reads the output of a mutated copy: no assertion rewriting, no tracebacks.
 _FAST = ("-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "--tb=no", "-k", "not mutation and not resumes")
@@ -25,7 +25,7 @@ NOISE_TESTS = ("tests/trainer/test_noise_networks.py", "tests/trainer/test_noise
 
 
 def _loss(what: str, old: str, new: str) -> Mutation:
-    return Mutation(what, "losses.py", old, new, TESTS)
+    return Mutation(what, "losses.py", old, new, TESTS[::-1])
 
 
 def _term(what: str, old: str, new: str) -> Mutation:

@@ -142,7 +142,7 @@ def test_the_video_is_that_of_one_machine(worker_class, cluster, video, exact, c
 
 def test_a_slow_worker_is_overtaken_and_a_late_one_joins(cluster, video, exact, tmp_path):
     started_at = time.monotonic()
-    capacity = lambda: 1 if time.monotonic() - started_at < 2 else 2  # noqa: E731
+    capacity = lambda: 1 if time.monotonic() - started_at < 0.5 else 2  # noqa: E731
     farm = farmed(video, tmp_path / "farm.mkv", exact, capacity=capacity, worker_class=SlowFirst)
     assert farm.copies == 1
     assert farm._number == 2

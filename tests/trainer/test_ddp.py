@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ from animevid_trainer.distributed import World
 from animevid_trainer.plan import make_plan
 from animevid_trainer.recipes import load_recipe
 from animevid_trainer.run_data import DataSettings, RunData, make_source
-from small_runs import images, tiny_plan, tiny_source
+from small_runs import images, tiny_plan, tiny_source, tiny_trainer
 
 _PROGRAM = Path(__file__).resolve().parent.parent / "small_runs.py"
 
@@ -25,18 +27,19 @@ _PROGRAM = Path(__file__).resolve().parent.parent / "small_runs.py"
 _Runs = tuple[Path, list[dict[str, float]], list[dict[str, float]]]
 
 
-def _start(folder: Path, kind: str, *, processes: int, steps: int) -> subprocess.Popen[str]:
-    arguments = [str(_PROGRAM), str(folder), kind, str(steps), "0"]
-    if processes > 1:
-        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        arguments = [*launcher, *arguments]
-    return subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def _start(folder: Path, *launcher: str, **environment: object) -> subprocess.Popen[str]:
+    words = [*launcher, str(_PROGRAM), str(folder), "animegan-still", "6", "0"]
+    variables = {**os.environ, **{name: str(value) for name, value in environment.items()}}
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, *words], stdout=pipe, stderr=pipe, text=True, env=variables)
 
 
-def _terms(folder: Path, run: subprocess.Popen[str]) -> list[dict[str, float]]:
-    """The terms that ``run`` logged in ``folder``, after its end."""
+def _end(run: subprocess.Popen[str]) -> None:
     _, said = run.communicate(timeout=300)
     assert run.returncode == 0, said  # all of it: the cause precedes the launcher's message
+
+
+def _logged(folder: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [line["terms"] for line in lines]
 
@@ -44,13 +47,11 @@ def _terms(folder: Path, run: subprocess.Popen[str]) -> list[dict[str, float]]:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> _Runs:
     folder = tmp_path_factory.mktemp("processes")
-    # In parallel: most of the time they load torch.
-    started = {
-        name: _start(folder / name, "animegan-still", processes=processes, steps=6)
-        for name, processes in (("one", 1), ("two", 2))
-    }
-    one, two = (_terms(folder / name, run) for name, run in started.items())
-    return folder, one, two
+    two = _start(folder / "two", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    # Meanwhile, the same run in this process.
+    assert tiny_trainer(folder / "one", "animegan-still", steps=6, checkpoint_every=2).run().finished
+    _end(two)
+    return folder, _logged(folder / "one"), _logged(folder / "two")
 
 
 def test_two_gloo_processes_log_the_losses_of_one(runs: _Runs) -> None:
@@ -86,7 +87,12 @@ def test_a_run_of_two_processes_resumes(runs: _Runs) -> None:
     for file in (checkpoints / "step-00000006").iterdir():
         file.unlink()
     (checkpoints / "step-00000006").rmdir()
-    _terms(folder / "two", _start(folder / "two", "animegan-still", processes=2, steps=6))
+    # Without torchrun, which takes seconds to start.
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    place = {"WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    for run in [_start(folder / "two", RANK=rank, LOCAL_RANK=rank, **place) for rank in (0, 1)]:
+        _end(run)
     after = load_checkpoint(checkpoints / "step-00000006")[1]["networks"]["generator"]
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
 
