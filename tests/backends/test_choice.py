@@ -126,7 +126,7 @@ def test_a_gpu_that_fails_in_the_middle_is_replaced_and_the_frame_is_not_lost(gp
             np.testing.assert_array_equal(backend.run(batch), expected)
         assert backend.device_name == "CPU"
     (record,) = caplog.records
-    assert "goes on with onnxruntime" in record.getMessage()
+    assert "continues with onnxruntime" in record.getMessage()
     assert "stopped working" in record.getMessage()
 
 

@@ -198,7 +198,7 @@ def test_auto_goes_on_with_the_cpu_when_the_device_is_lost_and_no_frame_is_missi
     code, out, err = _convert(clip, tmp_path / "gpu.mkv", file)
     assert code == 0
     (line,) = err.splitlines()
-    assert "goes on with onnxruntime" in line
+    assert "continues with onnxruntime" in line
     assert "the GPU stopped working" in line
     assert "14 frames in, 14 out" in out
     assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
@@ -230,7 +230,7 @@ def test_a_small_gpu_takes_smaller_batches_then_none_and_the_result_stays(fake_d
     assert "9 frames in, 9 out" in out
     assert "batches of 2" in err
     assert "one frame at a time" in err
-    assert ("goes on with onnxruntime" in err) == (room < 1_000_000), err
+    assert ("continues with onnxruntime" in err) == (room < 1_000_000), err
     assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") <= CODES
 
 
@@ -280,7 +280,7 @@ def test_an_engine_of_another_gpu_is_one_line_and_auto_goes_on_without(fake_driv
     assert "delete it" in err
     code, _, err = _convert(clip, tmp_path / "two.mkv", file)
     assert (code, len(err.splitlines())) == (0, 1)
-    assert "goes on with onnxruntime" in err
+    assert "continues with onnxruntime" in err
 
 
 @in_child
@@ -604,7 +604,7 @@ def test_a_gpu_that_the_kernels_have_no_code_for_is_one_line_and_auto_goes_on_wi
     assert "no code for this GPU" in err
     code, _, err = _convert(clip, tmp_path / "two.mkv", file)
     assert (code, len(err.splitlines())) == (0, 1)
-    assert "goes on with onnxruntime" in err
+    assert "continues with onnxruntime" in err
 
 
 @pytest.mark.skipif(
