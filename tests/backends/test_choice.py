@@ -219,7 +219,8 @@ def test_a_batch_that_does_not_divide_a_fixed_batch_is_filled_up(backend):
     if backend_class(backend).unavailable_reason() is not None:
         pytest.skip(f"{backend} is not installed")
     batch = np.random.default_rng(0).uniform(-1, 1, (3, 3, 16, 16)).astype(np.float32)
-    with open_backend(rgb_network(), CARD) as free, open_backend(rgb_network(n=2), CARD, backend=backend) as pairs:
+    options = RuntimeOptions(backend=backend)
+    with open_backend(rgb_network(), CARD) as free, open_backend(rgb_network(n=2), CARD, options) as pairs:
         np.testing.assert_allclose(pairs.run(batch), free.run(batch), atol=1e-5)
 
 
