@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
+from typing import Protocol
 
 import numpy as np
 
@@ -149,6 +150,15 @@ class TemporalFilter:
         return give_back(planes_to_rgb(self.stylize_planes(planes_of_rgb(frame))))
 
 
+class Filter(AnyRenderer, Protocol):
+    """A renderer around a stylizer, for one stream."""
+
+    @property
+    def stylizer(self) -> Stylizer:
+        """The stylizer that it filters."""
+        ...
+
+
 class FrameReuse:
     """The steps of ``stylizer``, without running the network for frames that changed no more than codec noise.
 
@@ -156,9 +166,9 @@ class FrameReuse:
     is never frozen. An unchanged frame is passed on as ``None``; ``skipped`` counts them.
     """
 
-    def __init__(self, stylizer: Stylizer | TemporalFilter, *, floor: NoiseFloor | None = None) -> None:
+    def __init__(self, stylizer: Stylizer | Filter, *, floor: NoiseFloor | None = None) -> None:
         self._stylizer: AnyRenderer = stylizer
-        inner = stylizer.stylizer if isinstance(stylizer, TemporalFilter) else stylizer
+        inner = stylizer if isinstance(stylizer, Stylizer) else stylizer.stylizer
         # Without a GPU all frames are in host memory; a GPU is lost, never gained, during a stream.
         compare = has_changed if inner.frames is None else partial(_has_changed, inner)
         self._detector = ChangeDetector(floor=floor, compare=compare)

@@ -30,8 +30,9 @@ from animevid.io.pacing import Pacer
 from animevid.io.sinks.published import PublishedSink
 from animevid.options import ConversionOptions
 from animevid.redaction import redacted
+from animevid.render.renderer import AnyRenderer
 from animevid.render.stylizer import Stylizer
-from animevid.render.temporal import FrameReuse, TemporalFilter
+from animevid.render.temporal import Filter, FrameReuse, TemporalFilter
 from animevid.run.output_frames import OutputFrames
 from animevid.run.report import ConversionPlan, ConversionReport, Progress, describe_source
 from animevid.run.session import FILES, Session, stylized
@@ -65,11 +66,9 @@ def open_stylizer(options: ConversionOptions, *, concurrency: int = 1) -> Styliz
     return Stylizer.open(options, options, concurrency=concurrency)
 
 
-def renderer_for(
-    stylizer: Stylizer, options: ConversionOptions, *, separate_images: bool = False
-) -> Stylizer | TemporalFilter | FrameReuse:
+def renderer_for(stylizer: Stylizer, options: ConversionOptions, *, separate_images: bool = False) -> AnyRenderer:
     """``stylizer`` with the filters of ``options``, for one stream; separate images get no temporal filter."""
-    filtered = TemporalFilter(stylizer) if options.deflicker and not separate_images else stylizer
+    filtered: Stylizer | Filter = TemporalFilter(stylizer) if options.deflicker and not separate_images else stylizer
     return FrameReuse(filtered) if options.skip_static else filtered
 
 

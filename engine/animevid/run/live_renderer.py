@@ -11,7 +11,7 @@ from animevid.options import LiveOptions
 from animevid.pixels import Plane, PlanesYUV420
 from animevid.render.geometry import reduced_pixels
 from animevid.render.stylizer import Stylizer
-from animevid.render.temporal import FrameReuse, TemporalFilter
+from animevid.render.temporal import Filter, FrameReuse, TemporalFilter
 from animevid.run.adaptive import ArrivalRate, QualityGovernor, QualityStep, quality_ladder
 from animevid.run.stylizer_cache import StylizerCache
 
@@ -42,7 +42,7 @@ class LiveRenderer:
     def __init__(self, cache: StylizerCache, settings: LiveOptions, *, sharers: Callable[[], int]) -> None:
         self._cache, self._settings, self._sharers = cache, settings, sharers
         self._governor = _governor(settings)
-        self._filter: TemporalFilter | None = None
+        self._filter: Filter | None = None
         self._reuse: FrameReuse | None = None
         self._net_pixels = 0
         self._reused = 0
@@ -130,7 +130,7 @@ class LiveRenderer:
     def interrupt(self) -> None:
         """Nothing: the networks are shared."""
 
-    def _renderer(self, filtered: TemporalFilter, planes: PlanesYUV420) -> FrameReuse:
+    def _renderer(self, filtered: Filter, planes: PlanesYUV420) -> FrameReuse:
         """``filtered`` with the current options and size; a new size runs the network even for an unchanged frame."""
         stylizer, settings = filtered.stylizer, self._settings
         net_pixels = _net_pixels(stylizer, settings, planes, share=self.step.net_share)
