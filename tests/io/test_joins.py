@@ -139,6 +139,20 @@ def test_sound_of_another_codec_in_a_program_stream_begins_with_its_part(tmp_pat
     assert begins["ac3"] == pytest.approx(2, abs=0.15)
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_joined_flv_becomes_a_video_and_a_sound(tmp_path: Path, suffix: str) -> None:
+    joined, target = tmp_path / "joined.flv", tmp_path / f"out.{suffix}"
+    part = recording(tmp_path / "a.flv", muxer="flv")
+    joined.write_bytes(part + part[13:])  # a header begins a file
+    with open_source(joined) as source, open_sink(target, template=source) as sink:
+        for frame in source:
+            sink.write(frame)
+        sink.finish()
+    with av.open(str(target)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+        assert 185 < sum(bool(packet.size) for packet in container.demux(audio=0)) < 191
+
+
 def test_a_part_with_other_pids_goes_on_the_same_streams(tmp_path: Path) -> None:
     joined, target = tmp_path / "joined.ts", tmp_path / "out.mp4"
     second = recording(tmp_path / "b.ts", options={"mpegts_start_pid": "0x200"})

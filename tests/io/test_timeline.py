@@ -27,6 +27,13 @@ class Stamp:
     time_base: Fraction = Fraction(1, 1000)
 
 
+def bare_packet(ticks: int | None, duration: int, time_base: Fraction) -> SimpleNamespace:
+    """The attributes of a packet that a copier uses."""
+    return SimpleNamespace(
+        pts=ticks, dts=ticks, duration=duration, time_base=time_base, opaque=None, has_sidedata=lambda _: False
+    )
+
+
 def placed(*stamps: tuple[int, int]) -> tuple[list[int | None], Timeline]:
     timeline, results = Timeline({0, 1}), []
     for index, milliseconds in stamps:
@@ -99,9 +106,20 @@ def test_packets_at_one_moment_follow_each_other_on_the_clock_of_the_output() ->
     copier = Copier(SimpleNamespace(time_base=Fraction(1, 1000)), source=stream, origin_seconds=Fraction(0))
     moments = []
     for ticks in (9000, 9000, 9001, 9300, 9350):
-        packet = SimpleNamespace(pts=ticks, dts=ticks, duration=90, time_base=stream.time_base, opaque=None)
+        packet = bare_packet(ticks, 90, stream.time_base)
         moments += [round(float(each.dts * stream.time_base), 3) for each in copier.remux(packet)]
     assert moments == [0.1, 0.101, 0.102, 0.103, 0.104]
+
+
+def test_a_packet_without_a_time_follows_the_one_before() -> None:
+    base = Fraction(1, 1000)
+    stream = SimpleNamespace(type="audio", time_base=base)
+    copier = Copier(SimpleNamespace(time_base=base), source=stream, origin_seconds=Fraction(0))
+    moments = []
+    for ticks in (None, 10, None, 50):
+        moments += [each.pts for each in copier.remux(bare_packet(ticks, 20, base))]
+    assert moments == [10, 30, 50]
+    assert copier.packets_lost == 1
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])

@@ -91,7 +91,9 @@ class Recoder:
                     yield packet
 
     def _encoded(self, frame: av.AudioFrame | None) -> Iterator[MediaPacket]:
-        if frame is not None and self._begin is None and frame.pts is not None:
+        if frame is not None and self._begin is None:
+            if frame.pts is None:
+                return  # nobody knows when it is to be heard
             self._begin = frame.pts * (to_fraction(frame.time_base) or self._base)
         kind = self._kind if frame is None else (frame.format.name, frame.layout.name, frame.sample_rate)
         pieces: list[av.AudioFrame | None] = []

@@ -62,6 +62,7 @@ class Copier(StreamMuxer):
         self._may_stand = source.type not in ("audio", "video")  # cues may share a start time
         self._source = source
         self._recoder: Recoder | None = None
+        self._end_ticks: int | None = None
 
     def remux(self, packet: MediaPacket) -> Iterable[MediaPacket]:
         if new_coding(packet) is not None:
@@ -87,6 +88,9 @@ class Copier(StreamMuxer):
             log.debug("an audio packet cannot be re-encoded: %s", error)
 
     def _copy(self, packet: MediaPacket) -> Iterable[MediaPacket]:
+        if packet.has_sidedata("new_extradata"):
+            # A joined FLV repeats its configuration, and FFmpeg's Matroska muxer then writes over what follows its own.
+            packet = _bare(packet, bytes(packet))
         if self._waits_for_key:
             if not packet.is_keyframe:
                 return ()
@@ -96,6 +100,11 @@ class Copier(StreamMuxer):
                 packet.pts -= self._shift
             if packet.dts is not None:
                 packet.dts -= self._shift
+        if packet.pts is None and packet.dts is None and self._source.type == "audio":  # muxers refuse it
+            if self._end_ticks is None:
+                self.packets_lost += 1
+                return ()
+            packet.pts = packet.dts = self._end_ticks
         if self._may_stand and packet.pts is not None and packet.pts < 0:
             # A cue from before the cut starts with it: a negative time would delay all other streams.
             packet.duration = (packet.duration or 0) + packet.pts
@@ -111,9 +120,18 @@ class Copier(StreamMuxer):
                 packet.dts = ceil((last + 1) / ratio)
                 packet.pts = packet.dts if packet.pts is None else max(packet.pts, packet.dts)
             self._last_ticks = _rounded(packet.dts * ratio)
+            self._end_ticks = packet.dts + (packet.duration or 1)
         packet.stream = self.stream
         self.packets_written += 1
         return (packet,)
+
+
+def _bare(packet: MediaPacket, data: bytes) -> MediaPacket:
+    """A packet of ``data`` with the times of ``packet``, without its side data."""
+    bare = av.Packet(data)
+    bare.pts, bare.dts, bare.duration, bare.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    bare.is_keyframe = packet.is_keyframe
+    return bare
 
 
 def _rounded(number: Fraction) -> int:
@@ -132,9 +150,8 @@ class AdtsCopier(Copier):
         data = bytes(packet)
         if len(data) < 9 or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
             return super()._copy(packet)
-        bare = av.Packet(data[7 if data[1] & 1 else 9 :])  # two bytes of checksum unless the flag says there is none
-        bare.pts, bare.dts, bare.duration, bare.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
-        return super()._copy(bare)
+        # Two bytes of checksum unless the flag says there is none.
+        return super()._copy(_bare(packet, data[7 if data[1] & 1 else 9 :]))
 
 
 class AudioReencoder(StreamMuxer):
