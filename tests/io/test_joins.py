@@ -153,6 +153,18 @@ def test_a_joined_flv_becomes_a_video_and_a_sound(tmp_path: Path, suffix: str) -
         assert 185 < sum(bool(packet.size) for packet in container.demux(audio=0)) < 191
 
 
+def test_a_joined_flv_whose_codecs_change_is_reported_as_read_in_part(tmp_path: Path) -> None:
+    joined = tmp_path / "joined.flv"
+    parts = [recording(tmp_path / "a.flv", video=codec, muxer="flv") for codec in ("libx264", "flv")]
+    joined.write_bytes(parts[0] + parts[1][13:])
+    for path, lines in ((joined, 1), (tmp_path / "a.flv", 0)):
+        with open_source(path) as source:
+            assert len(list(source)) == _FRAMES
+            assert (
+                sum("% of the file hold no video in its first codec" in line for line in source.notices_so_far) == lines
+            )
+
+
 def test_a_part_with_other_pids_goes_on_the_same_streams(tmp_path: Path) -> None:
     joined, target = tmp_path / "joined.ts", tmp_path / "out.mp4"
     second = recording(tmp_path / "b.ts", options={"mpegts_start_pid": "0x200"})

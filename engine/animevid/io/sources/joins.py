@@ -154,6 +154,13 @@ class Joins:
             return "each part is decoded as what it is" if kind == "video" else None
         return "that part of it is re-encoded" if kind == "audio" and can_be_continued(self._streams[index]) else None
 
+    def note_video_end(self, percent: int) -> None:
+        """Note that no video packet was read in the last ``percent`` of the file."""
+        self._lines[-2, ""] = (
+            f"the last {percent} % of the file hold no video in its first codec: any other is left out "
+            "(recordings joined?)"
+        )
+
     def note_end(self) -> None:
         """At the end of the file: note streams that began after FFmpeg had searched for streams."""
         late = late_streams(self._streams, path=self._path) if self._is_followed and self._path is not None else None

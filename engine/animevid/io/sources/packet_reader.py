@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _PACKETS_WITHOUT_KEY = 300
 #: The most packets of new streams that wait for one of another.
 _HELD_PACKETS = 200
+#: At the end of an FLV file, without any video.
+_UNREAD_SHARE = 0.1
 #: After so many packets of known streams there is no join: some of them may belong to the part before.
 _PASSED_PACKETS = 10
 
@@ -55,6 +57,7 @@ class PacketReader:
 
     def _read(self, video: VideoStream, joins: Joins) -> Iterator[MediaPacket]:
         packets = self._container.demux()
+        read_bytes, is_flv = 0, self._container.format.name == "flv" and is_local_file(self._spec)
         while not self.is_closed:
             try:
                 with self._reading:
@@ -71,7 +74,11 @@ class PacketReader:
             if packet is None:
                 self._note_cut_off(video)
                 joins.note_end()
+                if is_flv:
+                    self._note_unread(read_bytes, joins)
                 return
+            if is_flv and packet.pos is not None and packet.stream_index == video.index:
+                read_bytes = packet.pos + packet.size
             # PyAV's own flush packets are empty and belong to no stream.
             if packet.size and joins.follow(packet):
                 yield packet
@@ -81,6 +88,13 @@ class PacketReader:
         self.is_closed = True
         with self._reading:  # FFmpeg's structures must not be freed during a read
             self._container.close()
+
+    def _note_unread(self, read_bytes: int, joins: Joins) -> None:
+        """Note if much follows the last video packet: PyAV drops the streams that FFmpeg adds for a new codec."""
+        with self._reading:
+            size = 0 if self.is_closed else self._container.size
+        if size - read_bytes > size * _UNREAD_SHARE:
+            joins.note_video_end(100 - 100 * read_bytes // size)
 
     def _note_cut_off(self, video: VideoStream) -> None:
         """Set ``read_error`` if the container's index points beyond the end of the file."""
