@@ -162,6 +162,25 @@ def test_periods_follow_each_other_and_each_is_decoded_as_what_it_is(
 
 
 @needs_ffmpeg
+def test_a_period_whose_segments_go_on_counting_begins_where_the_manifest_says(clip: Path, tmp_path: Path):
+    """As if it had a presentationTimeOffset, which such manifests lack."""
+    text = make_dash(clip, tmp_path, "-map", "0:a", *H264).read_text()
+    found = re.search(r"<Period[^>]*>(.*)</Period>", text, re.DOTALL)
+    assert found is not None
+    later = re.sub(r'startNumber="1"', 'startNumber="3"', found[1])
+    later = re.sub(r"(<SegmentTimeline>).*?(</SegmentTimeline>)", r"", later, flags=re.DOTALL)
+    later = re.sub(r'timescale="\d+"', 'timescale="10" duration="5"', later)
+    mpd = tmp_path / "m.mpd"
+    mpd.write_text(
+        f'<MPD {NS} mediaPresentationDuration="PT3S"><Period duration="PT2S">{found[1]}</Period>'
+        f'<Period duration="PT1S">{later}</Period></MPD>'
+    )
+    moments = times(mpd)
+    assert len(moments) == 72
+    assert max(np.diff([float(each) for each in moments])) < 0.1
+
+
+@needs_ffmpeg
 def test_video_and_sound_with_clocks_of_their_own_come_out_in_step(clip: Path, tmp_path: Path):
     """The video's clock shows 1 s where the period begins, the sound's 0 s."""
     make_dash(clip, tmp_path / "v", *H264, begin="3")

@@ -223,23 +223,24 @@ class DashContainer:
         self._unread = None
         if container is None:
             container = self._open_extra(part, begin)
+        if number and begin is None:
+            part = _anchored(part, container)
         taken = self._slots if container is self._first else _titled(container)
         if part.is_aligned:
-            yield from self._placed(container, number, taken)
+            yield from self._placed(container, part, number, taken)
             return
         streams: list[Iterator[MediaPacket]] = []
         for kind_and_title, index in taken.items():
             one = self._open_extra(part, begin) if streams else container
             for other in one.streams:
                 other.discard = Discard.default if other.index == index else Discard.all
-            streams.append(self._placed(one, number, {kind_and_title: index}))
+            streams.append(self._placed(one, part, number, {kind_and_title: index}))
         yield from heapq.merge(*streams, key=_time)
 
     def _placed(
-        self, container: InputContainer, number: int, taken: dict[tuple[str, str], int]
+        self, container: InputContainer, part: _Part, number: int, taken: dict[tuple[str, str], int]
     ) -> Iterator[MediaPacket]:
         """Packets of a period's streams on the presentation's clock, as packets of the first period's streams."""
-        part = self._parts[number]
         end = part.end_seconds if number + 1 < len(self._parts) else None
         plan = {}
         for (kind, title), index in taken.items():
@@ -290,6 +291,19 @@ def _titled(container: InputContainer) -> dict[tuple[str, str], int]:
         if stream.codec_context is not None:
             found["audio", stream.metadata.get("comment", str(number))] = stream.index
     return found
+
+
+def _anchored(part: _Part, container: InputContainer) -> _Part:
+    """``part``, begun where its manifest says even if its segments' times say something else."""
+    starts = []
+    for (_, title), index in _titled(container).items():
+        stream = container.streams[index]
+        if stream.start_time is not None:
+            starts.append(stream.start_time * time_base_of(stream) + part.shifts.get(title, part.shifts[_VIDEO]))
+    off = part.start_seconds - min(starts, default=part.start_seconds)
+    if abs(off) <= _APART_SECONDS:
+        return part
+    return replace(part, shifts={title: shift + off for title, shift in part.shifts.items()})
 
 
 def _place(packet: MediaPacket, stream: Stream, shift: Fraction) -> None:
