@@ -256,7 +256,7 @@ def test_without_waiting_for_the_decoders_stream_a_frame_is_wrong(fake_driver, t
     clip, file = write_clip(tmp_path / "clip.mp4", frames=11), _style(tmp_path, "packed")
     _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime", "--every-frame")
     _install_nvdec()
-    slots._Slot.order_after = lambda self, device, stream: None
+    slots.Slot.order_after = lambda self, device, stream: None
     # The comparison of frames would wait for the decoder.
     options = ("--backend", "tensorrt", "--hardware", "auto", "--overwrite", "--every-frame")
 

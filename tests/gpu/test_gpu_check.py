@@ -92,7 +92,7 @@ def test_frames_in_slots_agree_and_a_missing_wait_is_seen(fake_driver, tmp_path)
     launches.guided_upsample = lambda *args, **options: upsample(*args, radius=4, **options)
     (wrong,) = (finding.text for finding in slots.section(SMALL) if finding.agrees is False)
     assert "guided upsampling" in wrong
-    device_slots._Slot.wait = lambda self, device: None
+    device_slots.Slot.wait = lambda self, device: None
     assert not all(_verdicts(list(slots.section(SMALL))))
 
 
@@ -143,7 +143,7 @@ def test_frames_of_others_are_drawn_in_the_order_of_their_stream_and_a_missing_e
     found = list(interop.section(SMALL))
     assert _verdicts(found) == [True], found
     assert {finding.text.partition(":")[0] for finding in found if finding.agrees is None} >= {"torch", "CuPy"}
-    device_slots._Slot.order_after = lambda self, device, stream: None
+    device_slots.Slot.order_after = lambda self, device, stream: None
     wrong = 0
     for _ in range(4):  # allowed by the streams; not every order shows it
         wrong += not all(_verdicts(list(interop.section(SMALL))))

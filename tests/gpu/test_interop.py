@@ -144,7 +144,7 @@ def test_without_events_between_the_streams_a_frame_is_wrong(fake_driver, fault)
     gpu = FakeGpu(fake_driver)
     frame = noise(22, 38)
     plan = plan_slots(frame, CARD, slots=1)
-    setattr(slots._Slot, fault, lambda self, device, stream: None)
+    setattr(slots.Slot, fault, lambda self, device, stream: None)
     wrong = 0
     for seed in SEEDS:
         gpu.seed(seed)

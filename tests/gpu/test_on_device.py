@@ -134,7 +134,7 @@ def test_a_missing_wait_shows_in_the_converted_file(fake_driver, tmp_path):
     _start(fake_driver, tmp_path)
     clip, file = write_clip(tmp_path / "clip.mp4", frames=14), _style(tmp_path, "packed")
     _convert(clip, tmp_path / "cpu.mkv", file, "--backend", "onnxruntime")
-    slots._Slot.wait = lambda self, device: None
+    slots.Slot.wait = lambda self, device: None
     _convert(clip, tmp_path / "gpu.mkv", file, "--backend", "tensorrt")
     assert _apart(tmp_path / "cpu.mkv", tmp_path / "gpu.mkv") > CODES
 

@@ -119,7 +119,7 @@ def test_a_missing_synchronization_shows_as_a_wrong_frame(fake_driver, fault):
     plan = replace(plan_slots(frames[0], CARD, slots=2), use_graphs=False)
     expected = [_expected(frame, plan) for frame in frames]
     if fault == "results-before-the-event":
-        slots._Slot.wait = lambda self, device: None
+        slots.Slot.wait = lambda self, device: None
     wrong = 0
     for seed in SEEDS:
         gpu.seed(seed)

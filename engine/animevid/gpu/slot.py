@@ -35,7 +35,7 @@ _EVENT_FLAGS = 1 | 2
 _CAPTURE_THREAD_LOCAL = 1  # CU_STREAM_CAPTURE_MODE_THREAD_LOCAL: other threads may allocate meanwhile
 
 
-class _Slot:
+class Slot:
     """One stream with its memory."""
 
     def __init__(self, index: int, device: Device, plan: SlotPlan, resources: ExitStack, *, half: bool) -> None:

@@ -27,7 +27,7 @@ from animevid.gpu.deflicker import DeviceDeflicker
 from animevid.gpu.driver import Device, OutOfDeviceMemory, quietly
 from animevid.gpu.interop import DeviceFrame
 from animevid.gpu.plan import SlotPlan, plan_slots, smaller_plan
-from animevid.gpu.slot import _Slot
+from animevid.gpu.slot import Slot
 from animevid.gpu.steps import Functions, postprocess, preprocess
 from animevid.gpu.tiling import TileCopies
 from animevid.pixels.planes import PlanesYUV420
@@ -62,8 +62,8 @@ class Network(Protocol):
 class Submission:
     """Frames being processed in one slot."""
 
-    def __init__(self, slot: _Slot, device: Device, give_back: Callable[[_Slot], None]) -> None:
-        self._slot: _Slot | None = slot
+    def __init__(self, slot: Slot, device: Device, give_back: Callable[[Slot], None]) -> None:
+        self._slot: Slot | None = slot
         self._device, self._give_back = device, give_back
         self._frames: list[PlanesYUV420] = []
         self._failure: DeviceError | None = None
@@ -105,7 +105,7 @@ class DevicePipeline:
         self._network = network
         self._strength = 1.0
         self._lock = threading.Lock()
-        self._busy: deque[tuple[_Slot, Submission]] = deque()
+        self._busy: deque[tuple[Slot, Submission]] = deque()
         self._resources = ExitStack()
         self._resources.callback(network.close)
         try:
@@ -115,7 +115,7 @@ class DevicePipeline:
                 value_bytes = 2 if network.half else 4
                 self._tile_copies = TileCopies(plan.card, value_bytes=value_bytes, whole=plan.padded, tile=plan.tile)
             self._free = deque(
-                _Slot(index, device, plan, self._resources, half=network.half) for index in range(plan.slots)
+                Slot(index, device, plan, self._resources, half=network.half) for index in range(plan.slots)
             )
         except BaseException:
             self._resources.close()
@@ -220,7 +220,7 @@ class DevicePipeline:
             raise
         return self._started(slot)
 
-    def _give_up(self, slot: _Slot) -> None:
+    def _give_up(self, slot: Slot) -> None:
         if slot.deflicker is not None:
             slot.deflicker.forget()
         quietly(self._device, "cuStreamSynchronize", slot.stream)
@@ -236,7 +236,7 @@ class DevicePipeline:
                     f"which was made for {(*layout.size, layout.bit_depth)}"
                 )
 
-    def _started(self, slot: _Slot) -> Submission:
+    def _started(self, slot: Slot) -> Submission:
         submission = Submission(slot, self._device, self._give_back)
         with self._lock:
             self._busy.append((slot, submission))
@@ -274,7 +274,7 @@ class DevicePipeline:
         self._free.clear()
         self._resources.close()
 
-    def _free_slot(self) -> _Slot:
+    def _free_slot(self) -> Slot:
         while True:
             with self._lock:
                 if self._free:
@@ -285,7 +285,7 @@ class DevicePipeline:
             with suppress(DeviceError):  # raised when those frames' results are requested
                 oldest.results()
 
-    def _give_back(self, slot: _Slot) -> None:
+    def _give_back(self, slot: Slot) -> None:
         with self._lock:
             self._busy = deque(pair for pair in self._busy if pair[0] is not slot)
             self._free.append(slot)
@@ -298,7 +298,7 @@ class DevicePipeline:
     ) -> None:
         self.close()
 
-    def _enqueue(self, slot: _Slot, weight: int) -> None:
+    def _enqueue(self, slot: Slot, weight: int) -> None:
         """Submit a slot's work."""
         size = slot.count * self.plan.layout.total_bytes
         if not slot.sources:
@@ -307,7 +307,7 @@ class DevicePipeline:
         if not slot.targets:
             self._device.call("cuMemcpyDtoHAsync", slot.host_out, slot.device_out, size, slot.stream)
 
-    def _enqueue_network(self, slot: _Slot, weight: int) -> None:
+    def _enqueue_network(self, slot: Slot, weight: int) -> None:
         plan, half, launch = self.plan, self._network.half, partial(self._functions.launch, slot.stream)
         weights = slot.weights()
         firsts: list[bool] = []
@@ -332,7 +332,7 @@ class DevicePipeline:
             for one in postprocess(plan, slot, index, weight, half=half):
                 launch(one)
 
-    def _run_network(self, slot: _Slot, source: int, target: int) -> None:
+    def _run_network(self, slot: Slot, source: int, target: int) -> None:
         shape = self.plan.card.tensor_shape(slot.count, *self.plan.network_px)
         stream, network = int(slot.stream), self._network
         slot.run_network(

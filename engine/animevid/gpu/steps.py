@@ -10,14 +10,14 @@ from animevid.gpu import kernels
 from animevid.gpu.driver import Device, quietly
 from animevid.gpu.kernels import Launch
 from animevid.gpu.plan import SlotPlan
-from animevid.gpu.slot import _Slot
+from animevid.gpu.slot import Slot
 from animevid.styles.card import ColourOrder, Layout, StyleCard
 
 if TYPE_CHECKING:
     from cuda.bindings import driver as cuda
 
 
-def preprocess(plan: SlotPlan, slot: _Slot, index: int, *, half: bool) -> Launch:
+def preprocess(plan: SlotPlan, slot: Slot, index: int, *, half: bool) -> Launch:
     """Convert frame ``index`` of ``slot`` into its part of the network's input."""
     surface, tensor = slot.surface_in(index), slot.tensor_in + index * slot.tensor_bytes
     if plan.card.layout is Layout.PACKED_YUV420:
@@ -28,7 +28,7 @@ def preprocess(plan: SlotPlan, slot: _Slot, index: int, *, half: bool) -> Launch
     )  # fmt: skip
 
 
-def postprocess(plan: SlotPlan, slot: _Slot, index: int, weight: int, *, half: bool) -> list[Launch]:
+def postprocess(plan: SlotPlan, slot: Slot, index: int, weight: int, *, half: bool) -> list[Launch]:
     """Convert the network's output to full size and blend it with the frame by ``weight`` of 256."""
     read, written = (tensor + index * slot.tensor_bytes for tensor in (slot.tensor_in, slot.tensor_out))
     original, result = slot.surface_in(index), slot.surface_out(index)
