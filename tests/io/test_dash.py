@@ -162,6 +162,28 @@ def test_periods_follow_each_other_and_each_is_decoded_as_what_it_is(
 
 
 @needs_ffmpeg
+def test_an_hls_playlist_whose_map_changes_is_read_in_parts(clip: Path, tmp_path: Path):
+    """Fragmented MP4 with another initialization, as ad breaks have it: FFmpeg reads the first one only."""
+    lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-TARGETDURATION:1"]
+    for name, size in (("a", "160x90"), ("b", "128x72")):
+        (tmp_path / name).mkdir()
+        options = [*H264, "-s", size, "-f", "hls", "-hls_segment_type", "fmp4", "-hls_time", "1", "-hls_list_size", "0"]
+        ffmpeg("-ss", "4", "-t", "2", "-i", str(clip), *options, "p.m3u8", folder=tmp_path / name)
+        found = re.sub(r"(init\.mp4|p\d+\.m4s)", rf"{name}/\1", (tmp_path / name / "p.m3u8").read_text())
+        lines += ["#EXT-X-DISCONTINUITY", *found[found.index("#EXT-X-MAP") :].replace("#EXT-X-ENDLIST", "").split()]
+    playlist = tmp_path / "m.m3u8"
+    playlist.write_text("\n".join([*lines, "#EXT-X-ENDLIST", ""]))
+    with open_source(playlist) as source:
+        source.packets.subscribe(frozenset(range(4)))
+        moments = [float(frame.pts_seconds - source.origin_seconds) for frame in source]
+        assert 3.9 < source.packets.last_dts_seconds(source.info.other_streams[0].index) < 4.1
+    assert len(moments) == 96
+    assert max(np.diff(moments)) < 0.1
+    assert moments[-1] == pytest.approx(4, abs=0.1)
+    assert len(times(playlist, start_seconds=Fraction(3))) in (24, 25)
+
+
+@needs_ffmpeg
 def test_a_period_whose_segments_go_on_counting_begins_where_the_manifest_says(clip: Path, tmp_path: Path):
     """As if it had a presentationTimeOffset, which such manifests lack."""
     text = make_dash(clip, tmp_path, "-map", "0:a", *H264).read_text()

@@ -50,6 +50,7 @@ class _Part:
         languages: of the sounds.
         shifts: seconds to add to the times in each track's segments.
         bandwidth: of the video, in bit/s.
+        is_measured: whether its segments' times say nothing, so that it is read from its beginning.
     """
 
     start_seconds: Fraction
@@ -58,6 +59,7 @@ class _Part:
     languages: dict[str, str]
     shifts: dict[str, Fraction]
     bandwidth: int
+    is_measured: bool = False
 
     @property
     def is_aligned(self) -> bool:
@@ -72,7 +74,7 @@ class _Part:
 
     def tracks_from(self, seconds: Fraction | None) -> dict[str, Track]:
         """The tracks from ``seconds`` of the presentation's clock on."""
-        if seconds is None:
+        if seconds is None or self.is_measured:
             return dict(self.tracks)
         return {title: from_seconds(track, seconds - self.start_seconds) for title, track in self.tracks.items()}
 
@@ -100,6 +102,17 @@ def open_dash(data: bytes, place: Place, *, open_playlist: Callable[[str], Input
     except (ValueError, OverflowError) as error:
         raise InputError(f"path = {name!r} is a DASH manifest that cannot be read: {error}") from error
     return DashContainer(parts, notices=tuple(_notices(parts, choices)), open_playlist=open_playlist)
+
+
+def open_parts(tracks: list[Track], *, open_playlist: Callable[[str], InputContainer]) -> DashContainer:
+    """A video in several tracks that follow each other, each with a clock of its own."""
+    parts: list[_Part] = []
+    now = Fraction(0)
+    for track in tracks:
+        end = now + track.end_seconds
+        parts.append(_Part(now, end, {_VIDEO: track}, {}, {_VIDEO: Fraction(0)}, 1, is_measured=True))
+        now = end
+    return DashContainer(parts, notices=(), open_playlist=open_playlist)
 
 
 def _chosen(manifest: Manifest, place: Place, *, name: str) -> tuple[list[_Part], list[Choice]]:
@@ -223,7 +236,7 @@ class DashContainer:
         self._unread = None
         if container is None:
             container = self._open_extra(part, begin)
-        if number and begin is None:
+        if number and (begin is None or part.is_measured):
             part = _anchored(part, container)
         taken = self._slots if container is self._first else _titled(container)
         if part.is_aligned:

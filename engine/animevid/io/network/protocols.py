@@ -10,6 +10,7 @@ import errno
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -17,9 +18,11 @@ from typing import TYPE_CHECKING, TypeAlias
 import av
 
 from animevid.errors import InputError, OutputError, UnsupportedInputError, UsageError
-from animevid.io.dash.container import DashContainer, open_dash
+from animevid.io.dash.changing_maps import parts_of
+from animevid.io.dash.container import DashContainer, open_dash, open_parts
 from animevid.io.dash.finding import local_manifest, names_manifest, remote_manifest
 from animevid.io.dash.places import Place
+from animevid.io.dash.segments import Track
 from animevid.io.network.avio import open_avio_output
 from animevid.io.network.ffmpeg_subprocess import (
     PipedContainer,
@@ -144,7 +147,7 @@ def open_input(
     scheme = scheme_of(text)
     handle: int | None = None
     timeout: float | None = timeout_seconds
-    manifest: tuple[bytes, Place] | None = None
+    manifest: tuple[bytes | list[Track], Place] | None = None
     may_be_dash = format_name is None and file is None and "format_whitelist" not in (options or {})
     if text == STANDARD_STREAM:
         name, protocols, timeout = "pipe:0", "pipe", None
@@ -160,7 +163,11 @@ def open_input(
             # FFmpeg reloads a playlist without an end mark up to a thousand times.
             options = {"m3u8_hold_counters": "3", "max_reload": "3", **(options or {})}
             timeout = _PLAYLIST_SECONDS
-        if may_be_dash and path.is_file():
+            with suppress(OSError):  # FFmpeg reports it
+                place = Place.of_file(path)
+                tracks = parts_of(path.read_text("utf-8", "surrogateescape"), place) if may_be_dash else []
+                manifest = (tracks, place) if len(tracks) > 1 else None
+        elif may_be_dash and path.is_file():
             manifest = local_manifest(path)
         if file is None and not is_utf8(path) and os.access(path, os.R_OK):
             handle = os.open(path, os.O_RDONLY)
@@ -197,7 +204,9 @@ def open_input(
             os.close(handle)
 
 
-def _open_dash(data: bytes, place: Place, *, options: dict[str, str], timeout_seconds: float | None) -> DashContainer:
+def _open_dash(
+    data: bytes | list[Track], place: Place, *, options: dict[str, str], timeout_seconds: float | None
+) -> DashContainer:
     own = sorted(_HTTP_OPTIONS.intersection(options))
     if own and not place.is_local:
         raise UsageError(f"option {own[0]!r} cannot be given for DASH: give a URL with user and password, or the .m3u8")
@@ -212,6 +221,8 @@ def _open_dash(data: bytes, place: Place, *, options: dict[str, str], timeout_se
         )  # fmt: skip
 
     try:
+        if isinstance(data, list):
+            return open_parts(data, open_playlist=open_playlist)
         return open_dash(data, place, open_playlist=open_playlist)
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"path = {place.manifest!r}: its segments cannot be read ({_reason(error)})") from error
