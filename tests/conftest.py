@@ -26,6 +26,10 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # Hypothesis, which may be imported for the summary, looks for objects of other modules
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real clips, photos and weights: ``$ANIMEVID_SHARED`` or ``../shared`` beside the repository.
