@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+_OUTPUT = "output.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,10 @@ class Mutator:
         survivors: list[Mutation] = []
         for mutation in mutations:
             with tempfile.TemporaryDirectory() as folder:
-                survived = self._survives(mutation, Path(folder))
-            print(f"{'SURVIVED' if survived else 'caught  '}  {mutation.file}: {mutation.what}", flush=True)
-            if survived:
+                caught_by = self._caught_by(mutation, Path(folder))
+            verdict = "SURVIVED" if caught_by is None else "caught  "
+            print(f"{verdict}  {mutation.file}: {mutation.what}", f"({caught_by})" if caught_by else "", flush=True)
+            if caught_by is None:
                 survivors.append(mutation)
         caught = len(mutations) - len(survivors)
         print(f"{caught} of {len(mutations)} mutations caught ({caught / max(1, len(mutations)):.0%})")
@@ -95,14 +97,13 @@ class Mutator:
         lost = self.gone(mutations)
         for mutation in lost:
             print(f"GONE      {mutation.file}: {mutation.what}")
-        if lost and not allowed:
+        if lost:
             return 1
-        here = [mutation for mutation in mutations if mutation not in lost]
-        chosen = [m for m in here if args.only in m.what or args.only in m.file][args.start :: args.every]
+        chosen = [m for m in mutations if args.only in m.what or args.only in m.file][args.start :: args.every]
         return 1 if len(self.run(chosen)) > args.allowed * len(chosen) else 0
 
-    def _survives(self, mutation: Mutation, folder: Path) -> bool:
-        """Whether the tests pass on a copy with ``mutation``, in a separate process."""
+    def _caught_by(self, mutation: Mutation, folder: Path) -> str | None:
+        """What fails on a copy with ``mutation``, in a separate process; ``None`` if all tests pass."""
         copy = folder / self.package.name
         shutil.copytree(self.package, copy, copy_function=_link, ignore=shutil.ignore_patterns("__pycache__"))
         broken = copy / mutation.file
@@ -123,7 +124,9 @@ class Mutator:
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])  # negative: ended by a signal after a hang
         if code in self.refused:
             raise SystemExit(f"{mutation.what}: pytest ended with {code}")
-        return code == 0
+        if code < 0:
+            return f"no end within {self.timeout_seconds} seconds"
+        return _first_failure(folder / _OUTPUT) if code else None
 
     def _run_tests(self, tests: Sequence[str], folder: Path) -> int:
         """Run the tests on the package in ``folder``; for a separate process."""
@@ -135,8 +138,19 @@ class Mutator:
         os.environ["PYTHONPATH"] = os.pathsep.join((str(folder), str(ROOT / "engine"), str(ROOT / "trainer")))
         sys.dont_write_bytecode = True
         os.chdir(ROOT)
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            (folder / _OUTPUT).open("w", encoding="utf-8") as output,
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             return int(pytest.main([*self.words, *tests]))
+
+
+def _first_failure(output: Path) -> str:
+    """The first test in pytest's summary, or its last line."""
+    lines = output.read_text(encoding="utf-8").splitlines()
+    names = (line.split(" ", 1)[1].split(" - ")[0] for line in lines if line.startswith(("FAILED ", "ERROR ")))
+    return next(names, lines[-1] if lines else "no output")
 
 
 def _link(source: str, target: str) -> None:

@@ -7,6 +7,7 @@ the tests closest to it; ``--only WORD`` and ``--every N`` select some. The exit
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Sequence
@@ -17,17 +18,94 @@ PACKAGE = ROOT / "engine" / "animevid"
 
 
 def _those(file: str, tests: str, *changes: tuple[str, str, str]) -> tuple[Mutation, ...]:
-    """``file``, or if the code has moved, the module of the engine that has ``old``."""
+    """``file``, or if the code has moved, the only module of the engine that has ``old``."""
     paths = tuple(f"tests/{name}" for name in tests.split())
     return tuple(Mutation(what, _holder(file, old), old, new, paths) for what, old, new in changes)
 
 
 def _holder(file: str, text: str) -> str:
-    found = (path for path in (PACKAGE / file, *sorted(PACKAGE.rglob("*.py"))) if text in path.read_text("utf-8"))
-    return next(found, PACKAGE / file).relative_to(PACKAGE).as_posix()
+    found = [name for name, source in _sources().items() if text in source]
+    return found[0] if len(found) == 1 else file
+
+
+@functools.cache
+def _sources() -> dict[str, str]:
+    return {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in PACKAGE.rglob("*.py")}
 
 
 MUTATIONS: tuple[Mutation, ...] = (
+    *_those(
+        "http_fetch.py",
+        "test_http_fetch.py styles/test_download.py",
+        ("a server that gives no length sends for ever", "if have_bytes + received > limits.max_bytes or", "if"),
+        ("a download has no longest time", "if seconds > limits.max_seconds:", "if False:"),
+        ("a slow download is never given up", "if seconds > limits.grace_seconds and", "if False and"),
+        ("headers are waited for as long as they come", "2 * limits.silence_seconds, lambda", "9e9, lambda"),
+        (
+            "a redirect out of https is followed",
+            'downgrade = old.scheme == "https" and new.scheme == "http"',
+            "downgrade = False",
+        ),
+        (
+            "a password goes to the server that a redirect names",
+            "and authorization is not None and new[:2] == old[:2]:",
+            "and authorization is not None:",
+        ),
+    ),
+    *_those(
+        "io/dash/choice.py",
+        "io/test_dash.py",
+        (
+            "DASH: the variant of most bits",
+            "(each.width * each.height, each.rate, each.bandwidth)",
+            "(each.bandwidth,)",
+        ),
+        ("DASH: the sound of fewest bits", "lambda each: (each.bandwidth,)", "lambda each: (-each.bandwidth,)"),
+        ("DASH: a variant without a decoder", "if known is not None and not _has_decoder(known):", "if False:"),
+        ("DASH: a dubbed sound comes first", '"main" not in groups[key][0].roles', "0"),
+    ),
+    *_those(
+        "io/dash/segments.py",
+        "io/test_dash.py",
+        ("DASH: $Time$ of a timeline begins at 0", 'now = whole_number(given.get("t"), now)', "pass"),
+        ("DASH: $Time$ of equal segments begins at 0", "yield offset + at * step, start", "yield at * step, start"),
+        (
+            "DASH: repeated segments lack the last",
+            "number = whole_number(repeated, 0) + 1",
+            "number = int(repeated) or 1",
+        ),
+        (
+            "DASH: a repetition up to the next entry is one segment",
+            "number = max(1, -((now - end) // length))",
+            "number = 1",
+        ),
+    ),
+    *_those(
+        "io/dash/manifest.py",
+        "io/test_dash.py",
+        ("DASH: each period begins at 0", "starts[-1] + (lengths[at - 1] or 0) if starts", "Fraction(0) if starts"),
+        ("DASH: storyboards are taken for the video", "if any(is_beside_the_video(each)", "if any(False"),
+    ),
+    *_those(
+        "io/dash/container.py",
+        "io/test_dash.py",
+        (
+            "DASH: a period is placed by its segments' own clock",
+            "period.start_seconds - each.addressing.offset_seconds",
+            "period.start_seconds",
+        ),
+        (
+            "DASH: sound of a period reaches into the next",
+            "if (number and seconds < part.start_seconds) or",
+            "if False and",
+        ),
+        ("DASH: sound is read far ahead of the video", "- min(self.shifts.values()) <= _APART_SECONDS", "<= 1e9"),
+        (
+            "DASH: a cut begins at the first segment",
+            "if seconds is None or self.is_measured:",
+            "if True:",
+        ),
+    ),
     *_those(
         "io/hdr.py",
         "io/test_skin_tones.py io/test_colour.py",
@@ -57,7 +135,11 @@ MUTATIONS: tuple[Mutation, ...] = (
             "frame.pts -= ticks_from_seconds(self._origin, frame.time_base)",
             "pass",
         ),
-        ("the last of re-encoded sound is lost", "yield from self._encode(None)\n", "return\n        yield\n"),
+        (
+            "the last of re-encoded sound is lost",
+            "yield from self._encode(None)\n        yield from self._count(self.stream.encode(None))",
+            "yield from ()",
+        ),
         (
             "cues of a cut at their old times",
             "begin = packet.pts - ticks_from_seconds(self._origin, self._time_base)",
@@ -88,7 +170,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_those(
         "io/sinks/container.py",
         "io/test_cuts.py io/test_retries.py io/test_names.py io/test_formats_page.py io/test_streams.py "
-        "io/test_time.py io/test_colour.py io/test_playlist.py",
+        "io/test_time.py io/test_colour.py io/test_playlist.py io/test_sink.py",
         (
             "chapters of a cut at their old times",
             "start = max(chapter.start_seconds, source.origin_seconds) - source.origin_seconds",
@@ -97,13 +179,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("a chapter beyond the cut's end", "end = min(end, source.end_seconds - source.origin_seconds)", "pass"),
         (
             "frames' durations lost",
-            "0 if frame.duration_seconds is None else ticks_from_seconds(frame.duration_seconds, base)",
-            "0",
+            "raw.duration = 0 if duration is None else ticks_from_seconds(duration, base)",
+            "raw.duration = 0",
         ),
         (
             "frames of a cut at their old times",
-            "seconds = frame.pts_seconds - self.origin_seconds",
-            "seconds = frame.pts_seconds",
+            "self._pace(frame.pts_seconds - self.origin_seconds, ",
+            "self._pace(frame.pts_seconds, ",
         ),
         (
             "a viewer waits ten seconds to tune in",
@@ -147,7 +229,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "io/sources/container.py",
         "io/test_cuts.py io/test_time.py io/test_timeline.py io/test_video_shapes.py io/test_orientation.py "
         "io/test_containers.py io/test_colour.py io/test_images.py io/test_bad_input.py cli/test_choices.py",
-        ("fields are never made whole", "if deinterlace and not on_device else None", "if False else None"),
+        ("fields are never made whole", "if options.deinterlace and not on_device else None", "if False else None"),
         (
             "a cut that ends a frame late",
             "if end is not None and seconds >= end:\n                self._pass",
@@ -174,7 +256,11 @@ MUTATIONS: tuple[Mutation, ...] = (
             "chain(from_first_key(self._demuxed, self._video_index, self._begin_whole), (None,))",
             "chain(self._demuxed, (None,))",
         ),
-        ("sound of before a cut", "if self.start is None or seconds >= self.origin_seconds:", "if True:"),
+        (
+            "sound of before a cut",
+            "if (self.start is None and not self._begins_late) or seconds >= self.origin_seconds:",
+            "if True:",
+        ),
         (
             "a cover is taken for the video",
             "videos = [stream for stream in streams.video if not stream.disposition & Disposition.attached_pic]",
@@ -292,7 +378,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             "is_damaged = frame.is_corrupt or is_cut_short(data, kind)",
             "is_damaged = False",
         ),
-        ("only the first tile", "return put_together(tiles, grid)", "return tiles[0]"),
+        ("only the first tile", "return put_together(tiles, part) if", "return tiles[0] if"),
         ("EXIF is lost", "exif=lasting_exif(tags.exif)", 'exif=b""'),
         ("colour profiles are ignored", "if tags.profile:", "if False:"),
         ("the folder's rate", "step = 1 / self._rate", "step = Fraction(1, 25)"),
@@ -356,13 +442,9 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("--compare split at the middle whatever is asked", "position=self._options.split_position", "position=0.5"),
         ("reading that stopped early is not said", "if self._source.read_error:", "if False:"),
         ("--size changes the shape", "if abs(shape - 1) > SHAPE_TOLERANCE:", "if False:"),
-        ("separate images all of one size", "if own_size else self._size", "if False else self._size"),
-        ("every frame is drawn by itself", "options.deflicker and not separate", "False"),
-        (
-            "unchanged frames are drawn again",
-            "if options.skip_static else None",
-            "if False else None",
-        ),
+        ("separate images all of one size", "frames.fit_each if self._separate_images else frames.fit", "frames.fit"),
+        ("every frame is drawn by itself", "if options.deflicker and not separate_images", "if False"),
+        ("unchanged frames are drawn again", "FrameReuse(filtered) if options.skip_static else filtered", "filtered"),
     ),
     *_those(
         "run/queues.py",

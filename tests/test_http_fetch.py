@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from animevid import http_fetch
-from animevid.http_fetch import FetchError, FetchLimits, body, open_response
+from animevid.http_fetch import FetchError, FetchLimits, TooLarge, body, open_response
 
 LIMITS = FetchLimits(max_bytes=100, max_seconds=5, silence_seconds=5)
 
@@ -49,9 +50,10 @@ def servers() -> Iterator[tuple[Server, Server]]:
         second.shutdown()
 
 
-def read(url: str) -> bytes:
-    with open_response(url, LIMITS) as response:
-        return b"".join(body(response, LIMITS, shown=url))
+def read(url: str, *, max_bytes: int = 100) -> bytes:
+    limits = replace(LIMITS, max_bytes=max_bytes)
+    with open_response(url, limits) as response:
+        return b"".join(body(response, limits, shown=url))
 
 
 def test_a_password_follows_a_redirect_on_its_server_and_to_no_other(servers):
@@ -62,6 +64,13 @@ def test_a_password_follows_a_redirect_on_its_server_and_to_no_other(servers):
     first.leads_to = f"http://{second.host}/file"
     assert read(f"http://me:p%40ss@{first.host}/") == b"content"
     assert second.asked == [("/file", None)]
+
+
+def test_a_file_without_a_length_may_not_exceed_the_limit(servers):
+    url = f"http://{servers[0].host}/file"
+    assert read(url, max_bytes=len(b"content")) == b"content"
+    with pytest.raises(TooLarge, match="larger than"):
+        read(url, max_bytes=len(b"content") - 1)
 
 
 def test_a_redirect_out_of_https_is_followed_only_where_that_is_allowed():

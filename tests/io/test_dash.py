@@ -12,14 +12,17 @@ import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import av
 import numpy as np
 import pytest
 from animevid.errors import InputError, UnsupportedInputError, UsageError
 from animevid.io import open_source
 from animevid.io.dash import manifest as manifests
 from animevid.io.dash.finding import remote_manifest
+from animevid.io.dash.places import Place
+from animevid.io.dash.segments import track_of
 from animevid.options import SourceOptions
 from passing import packet_times, pass_through, read_frames, times
 
@@ -238,7 +241,9 @@ def test_video_and_sound_with_clocks_of_their_own_come_out_in_step(clip: Path, t
 
 
 @needs_ffmpeg
-def test_each_language_is_kept_once_the_main_one_first(clip: Path, tmp_path: Path, probe: Callable[..., Any]):
+def test_each_language_is_kept_once_at_its_best_the_main_one_first(
+    clip: Path, tmp_path: Path, probe: Callable[..., Any]
+):
     make_dash(clip, tmp_path, "-map", "0:a", "-map", "0:a", *H264, "-b:a:0", "32k", "-b:a:1", "96k")
     mpd = tmp_path / "m.mpd"
     text = mpd.read_text()
@@ -257,15 +262,26 @@ def test_each_language_is_kept_once_the_main_one_first(clip: Path, tmp_path: Pat
     assert [each["tags"]["language"] for each in sounds] == ["eng", "fre"] or [
         each["tags"]["language"] for each in sounds
     ] == ["en", "fr"]
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        english, french = (sum(packet.size for packet in packets_of(container, at)) for at in (0, 1))
+    assert english > 2 * french  # 96 kbit/s, of which there are 32 too
     with open_source(mpd) as source:
         assert "subtitles of DASH are left out" in source.info.notices
 
 
+def packets_of(container: Any, sound: int) -> list[Any]:
+    container.seek(0)
+    return [packet for packet in container.demux(container.streams.audio[sound]) if packet.size]
+
+
 class _Server(http.server.SimpleHTTPRequestHandler):
+    asked: ClassVar[list[str]] = []
+
     def log_message(self, *arguments: Any) -> None:
         pass
 
     def do_GET(self) -> None:
+        self.asked.append(self.path)
         if self.path.startswith("/moved/"):
             target = "file:///etc/hostname" if self.path.endswith(".m4s") else self.path.removeprefix("/moved")
             self.send_response(302)
@@ -308,6 +324,41 @@ def test_a_server_cannot_send_a_reader_to_a_local_file(variants: Path, serve: Ca
     mpd.write_text(mpd.read_text().replace('media="chunk', 'media="moved/chunk'))
     with pytest.raises(InputError, match=r"cannot be read|holds no frame"):
         open_source(f"{serve(tmp_path / 'x')}/m.mpd")
+
+
+SEGMENT_TIMES = {
+    "a timeline": (
+        'timescale="10" presentationTimeOffset="100"', '<S t="100" d="10" r="1"/><S d="5"/><S t="150" d="10"/>',
+        {100: 0, 110: 1, 120: 2, 150: 5},
+    ),
+    "up to the next entry": ("", '<S t="0" d="2" r="-1"/><S t="6" d="2"/>', {0: 0, 2: 2, 4: 4, 6: 6}),
+    "up to the period's end": (
+        'timescale="10" presentationTimeOffset="100"', '<S t="100" d="30" r="-1"/>', {100: 0, 130: 3, 160: 6},
+    ),
+    "equal lengths": (
+        'timescale="10" presentationTimeOffset="70" duration="25"', "", {70: 0, 95: 2.5, 120: 5, 145: 7.5},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SEGMENT_TIMES)
+def test_addresses_hold_the_segments_own_times(kind: str):
+    """``$Time$`` counts on the segments' clock, which shows ``presentationTimeOffset`` where the period begins."""
+    attributes, entries, expected = SEGMENT_TIMES[kind]
+    inner = template("$Time$", attributes, TIMELINE.format(entries) if entries else "")
+    (period,) = manifests.read_manifest(manifest(mpd='mediaPresentationDuration="PT8S"', inner=inner).encode()).periods
+    track = track_of(period.representations[0], period, Place("m.mpd", "http://127.0.0.1/m.mpd"))
+    assert {int(each.address.rpartition("/")[2]): each.start_seconds for each in track.segments} == expected
+
+
+@needs_ffmpeg
+def test_a_cut_downloads_the_segments_that_it_needs(clip: Path, serve: Callable[[Path], str], tmp_path: Path):
+    make_dash(clip, tmp_path, *H264)
+    _Server.asked.clear()
+    with open_source(f"{serve(tmp_path)}/m.mpd", SourceOptions(start_seconds=Fraction(3, 2))) as source:
+        assert len(list(source)) == 12
+    assert _Server.asked.count("/chunk-stream0-00001.m4s") == 1  # to see what the video is
+    assert "/chunk-stream0-00004.m4s" in _Server.asked
 
 
 def test_headers_cannot_be_given_for_a_video_of_many_files(serve: Callable[[Path], str], tmp_path: Path):
@@ -369,6 +420,10 @@ HOSTILE = {
     "a filled template": (
         manifest(inner=template("$RepresentationID$-$Number%03d$-$Time$-$Bandwidth%02d$$$.mp4", 'duration="1"')),
         r"'v-001-0-01\$\.mp4', which is not in its folder",
+    ),
+    "thumbnails alone": (
+        manifest(group='<EssentialProperty schemeIdUri="http://dashif.org/guidelines/thumbnail_tile" value="9x9"/>'),
+        "has no video",
     ),
     "no video": (manifest().replace("video", "audio"), "has no video"),
     "nothing": (f"<MPD {NS}/>", "lists no period"),

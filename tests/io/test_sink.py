@@ -7,9 +7,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from animevid.errors import OutputError, UsageError
@@ -54,6 +56,15 @@ def test_frames_without_a_source_make_a_video(tmp_path):
     assert report.duration_seconds == Fraction(1, 5)
     assert report.bytes_written == target.stat().st_size
     assert times(target) == [Fraction(i, 25) for i in range(5)]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_last_frame_that_lasts_longer_is_shown_that_long(tmp_path, suffix):
+    target = tmp_path / f"out{suffix}"
+    frames = [_frame(0), _frame(1), replace(_frame(2), duration_seconds=Fraction(1))]
+    _write_all(VideoSink(target, frame_format=FRAME_FORMAT), frames)
+    with av.open(str(target)) as container:
+        assert container.duration == (2 / 25 + 1) * av.time_base
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".gif"])
