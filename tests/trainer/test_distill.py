@@ -12,7 +12,7 @@ import torch
 from animevid.errors import TrainingError
 from animevid_trainer.distill.damage import as_next_frame, damaged
 from animevid_trainer.distill.losses import StudentWeights, line_weight, pixel_terms, steady_term
-from animevid_trainer.distill.pairs import HELD_OUT, held_out, in_training_order, paint_pairs
+from animevid_trainer.distill.pairs import HELD_OUT, Emphasis, held_out, in_training_order, paint_pairs, read_pairs
 from animevid_trainer.distill.run import SIZES, DistillSettings, distill
 from animevid_trainer.distill.widen import widen
 from animevid_trainer.generators.luma_unet import LumaUNet
@@ -105,6 +105,13 @@ def test_a_student_learns_and_the_run_goes_on_where_it_stopped(pairs: Path, tmp_
     assert any("step 40" in line for line in lines)
 
 
+def test_a_run_reads_exaggerated_targets(pairs: Path) -> None:
+    known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    read_pairs(pairs, "aozora", crop_px=64, known=known, emphasis=Emphasis(boldness=1.5))
+    photo, target = known["one"]
+    assert (target.astype(int) - photo == 60).all(), "the teacher is 40 brighter"
+
+
 def test_all_terms_take_part(pairs: Path, tmp_path: Path, shared: Path) -> None:
     vgg = str(shared / "weights/vgg16_conv1_1-conv4_3_fp16.safetensors")
     settings = DistillSettings("aozora", batch=1, crop_px=64, steps=3)
@@ -133,6 +140,27 @@ def test_a_large_run_starts_from_a_small_one(pairs: Path, tmp_path: Path) -> Non
     small = LumaUNet(line_convs=1)
     small.load_state_dict({name: v.float() for name, v in load_file(fast).items()})
     assert (high(packed(0.2)) - small(packed(0.2))).abs().max() < 0.01
+
+
+def test_the_target_exaggerates_the_teacher() -> None:
+    photo = np.full((32, 32, 3), 100, np.uint8)
+    even = np.full((32, 32, 3), (120, 80, 100), np.uint8)
+    assert (Emphasis(sharpness=1.0, boldness=1.5)(photo, even) == (130, 70, 100)).all()
+    edge = photo.copy()
+    edge[:, 16:] = (160, 130, 190)
+    assert (Emphasis(sharpness=0.0, boldness=1.0)(photo, edge) == edge).all()
+    sharp = Emphasis(sharpness=1.0, boldness=1.0)(photo, edge).astype(int) - edge
+    assert (sharp[:, 15] < -10).all()
+    assert (sharp[:, 16] > 10).all()
+    assert (sharp[:, 16, :1] == sharp[:, 16]).all()  # in luma only
+    assert (sharp[:, :10] == 0).all()
+    assert (sharp[:, 22:] == 0).all()
+
+
+@pytest.mark.parametrize("given", [{"sharpness": -0.1}, {"sharpness": 4.1}, {"boldness": 0.4}, {"boldness": 2.1}])
+def test_an_emphasis_out_of_range_is_refused(given: dict[str, float]) -> None:
+    with pytest.raises(TrainingError, match="allowed is 0"):
+        Emphasis(**given)
 
 
 @pytest.mark.parametrize(("field", "value"), [("size", "huge"), ("crop_px", 100), ("batch", 0)])

@@ -58,11 +58,18 @@ def _fill_distill(parser: argparse.ArgumentParser) -> None:
         "--pixels-only", action="store_true", help="without perceptual and adversarial terms: 3x as fast"
     )
     parser.add_argument("--perceptual-weights", help="VGG16's weights (.safetensors or .pth)")
+    parser.add_argument(
+        "--sharpness", type=float, default=0.0, help="unsharp mask on the targets, 0 to 4 (students draw soft edges)"
+    )
+    parser.add_argument(
+        "--boldness", type=float, default=1.0, help="multiply the targets' difference from the photo by 0.5 to 2"
+    )
     parser.add_argument("--threads", type=int, default=1)
 
 
 def _run_distill(args: argparse.Namespace) -> int:
     from animevid_trainer.distill.losses import StudentWeights
+    from animevid_trainer.distill.pairs import Emphasis
     from animevid_trainer.distill.run import DistillSettings, distill
 
     weights = StudentWeights(perceptual=0.0, adversarial=0.0) if args.pixels_only else StudentWeights()
@@ -74,6 +81,7 @@ def _run_distill(args: argparse.Namespace) -> int:
         decay_steps=args.decay_steps,
         threads=args.threads,
         weights=weights,
+        emphasis=Emphasis(sharpness=args.sharpness, boldness=args.boldness),
     )
     distill(
         args.pairs,

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from animevid.errors import TrainingError
 
@@ -27,6 +29,7 @@ SIZES_PX = (640, 640, 640, 640, 640, 448, 448, 800, 800, 800)
 FLATS = 72
 FLAT_PX = 192
 _SEED = 1
+_SHARPEN_SIGMA_PX = 1.2
 
 
 def in_training_order(paths: Sequence[Path]) -> list[Path]:
@@ -97,8 +100,39 @@ def paint_pairs(
     return painted
 
 
-def read_pairs(folder: Path, look: str, *, crop_px: int, known: dict[str, tuple[Image, Image]]) -> None:
-    """Add the pairs of ``look`` that are missing in ``known``: (photo, image), uint8 RGB ``(H, W, 3)`` of one size.
+@dataclass(frozen=True, slots=True)
+class Emphasis:
+    """Exaggerates a teacher's output as a training target.
+
+    A small student trained with L1 draws the median of what is possible: softer edges and smaller changes than its
+    teacher's. Blind judges call that blurry and timid. A target that is sharper and bolder makes up for it.
+
+    Args:
+        sharpness (float): amount of the unsharp mask on luma (Gaussian, sigma 1.2 px). Default: 0.0.
+        boldness (float): factor of the difference from the photo. Default: 1.0.
+    """
+
+    sharpness: float = 0.0
+    boldness: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.sharpness <= 4.0:
+            raise TrainingError(f"sharpness = {self.sharpness}: allowed is 0 (unchanged) to 4")
+        if not 0.5 <= self.boldness <= 2.0:
+            raise TrainingError(f"boldness = {self.boldness}: allowed is 0.5 to 2 (1 is unchanged)")
+
+    def __call__(self, photo: Image, image: Image) -> Image:
+        """``image``, which the teacher made of ``photo``, exaggerated; uint8 RGB ``(H, W, 3)``."""
+        bold = photo + np.float32(self.boldness) * (image.astype(np.float32) - photo)
+        luma = bold @ np.float32([0.299, 0.587, 0.114])
+        detail = luma - cv2.GaussianBlur(luma, (0, 0), _SHARPEN_SIGMA_PX)
+        return np.clip(np.rint(bold + np.float32(self.sharpness) * detail[..., None]), 0, 255).astype(np.uint8)
+
+
+def read_pairs(
+    folder: Path, look: str, *, crop_px: int, known: dict[str, tuple[Image, Image]], emphasis: Emphasis
+) -> None:
+    """Add the pairs of ``look`` that are missing in ``known``: (photo, target), uint8 RGB ``(H, W, 3)`` of one size.
 
     Raises:
         TrainingError: there is no pair.
@@ -111,7 +145,7 @@ def read_pairs(folder: Path, look: str, *, crop_px: int, known: dict[str, tuple[
             continue
         pair = read_image(photo), read_image(path)
         if pair[0].shape == pair[1].shape and min(pair[0].shape[:2]) >= crop_px:
-            known[path.stem] = pair
+            known[path.stem] = pair[0], emphasis(*pair)
     if not known:
         raise TrainingError(f"{str(folder / look)!r} has no images of {crop_px} pixels or more; paint some first")
 

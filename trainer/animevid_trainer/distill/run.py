@@ -25,7 +25,7 @@ from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
 from animevid_trainer.data.images import Image
 from animevid_trainer.distill.damage import as_next_frame, damaged
 from animevid_trainer.distill.losses import PairDiscriminator, StudentWeights, pixel_terms, steady_term
-from animevid_trainer.distill.pairs import read_pairs
+from animevid_trainer.distill.pairs import Emphasis, read_pairs
 from animevid_trainer.distill.widen import widen
 from animevid_trainer.generators.luma_unet import LumaUNet, count_layers
 from animevid_trainer.perceptual import Perceptual, make_perceptual
@@ -57,6 +57,7 @@ class DistillSettings:
         decay_steps (int): let the rate fall to zero over this many steps, then stop; 0 keeps it constant. Default: 0.
         threads (int): CPU threads. Default: 1.
         weights (StudentWeights): weights of the loss terms.
+        emphasis (Emphasis): how far the targets exaggerate the teacher.
     """
 
     look: str
@@ -68,6 +69,7 @@ class DistillSettings:
     decay_steps: int = 0
     threads: int = 1
     weights: StudentWeights = field(default_factory=StudentWeights)
+    emphasis: Emphasis = field(default_factory=Emphasis)
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
@@ -142,7 +144,7 @@ def distill(
         raise TrainingError(f"{str(where)!r} is of another network ({str(error).splitlines()[0]})") from error
     mean = state.get("mean") or {name: value.clone() for name, value in student.state_dict().items()}
     known: dict[str, tuple[Image, Image]] = {}
-    read_pairs(pairs, settings.look, crop_px=settings.crop_px, known=known)
+    read_pairs(pairs, settings.look, crop_px=settings.crop_px, known=known, emphasis=settings.emphasis)
     say(f"{len(known)} pairs, step {step}")
 
     def save() -> None:
@@ -208,7 +210,7 @@ def distill(
                 say(f"step {step}, {time.monotonic() - started:.0f} s: {terms}")
                 log.clear()
             if step % _REFRESH_STEPS == 0:  # there may be new pairs
-                read_pairs(pairs, settings.look, crop_px=settings.crop_px, known=known)
+                read_pairs(pairs, settings.look, crop_px=settings.crop_px, known=known, emphasis=settings.emphasis)
             if time.monotonic() - saved > _SAVE_SECONDS:
                 save()
                 saved = time.monotonic()
