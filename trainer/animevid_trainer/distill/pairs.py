@@ -124,9 +124,10 @@ class Emphasis:
     def __call__(self, photo: Image, image: Image) -> Image:
         """``image``, which the teacher made of ``photo``, exaggerated; uint8 RGB ``(H, W, 3)``."""
         bold = photo + np.float32(self.boldness) * (image.astype(np.float32) - photo)
-        luma = bold @ np.float32([0.299, 0.587, 0.114])
+        luma = np.asarray(cv2.cvtColor(bold, cv2.COLOR_RGB2GRAY), np.float32)
         detail = luma - cv2.GaussianBlur(luma, (0, 0), _SHARPEN_SIGMA_PX)
-        return np.clip(np.rint(bold + np.float32(self.sharpness) * detail[..., None]), 0, 255).astype(np.uint8)
+        sharp = np.rint(bold + np.float32(self.sharpness) * detail[..., None])
+        return np.asarray(np.clip(sharp, 0, 255), np.uint8)
 
 
 def read_pairs(
