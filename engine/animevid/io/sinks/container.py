@@ -39,6 +39,7 @@ from animevid.io.sinks.container_plan import (
     where_to,
 )
 from animevid.io.sinks.frame_metadata import FrameMetadata
+from animevid.io.sinks.video_end import set_last_durations
 from animevid.io.source import Source
 from animevid.io.stream_muxers import StreamMuxer, add_cover, add_stream_muxer
 from animevid.io.streams import StreamAction, StreamDecision
@@ -134,6 +135,7 @@ class VideoSink(Sink):
         self._packets_at_break = 0, 0
         self._clock = OutputClock(frame_format.time_base)
         self._takes_coded = False
+        self._first_dts: Fraction | None = None  # of the stylized video, in seconds
 
     @property
     def description(self) -> str:
@@ -267,7 +269,15 @@ class VideoSink(Sink):
             raise OutputError(f"path = {redacted(self.path)!r} is not written: no frame came")
         self._remux_packets()
         if not self._takes_coded:
-            self._mux(self._frame_metadata.through(self._stream.encode(None), self.encoder))
+            packets = self._coded(None)
+            set_last_durations(
+                packets,
+                muxer=self.muxer,
+                begin_seconds=self._first_seconds or Fraction(0),
+                end_seconds=self._end_seconds,
+                first_dts_seconds=self._first_dts,
+            )
+            self._mux(packets)
         for stream_muxer in self._stream_muxers.values():
             self._mux(stream_muxer.flush())
         output, self._container = self._container, None
@@ -363,8 +373,7 @@ class VideoSink(Sink):
         raw.pict_type = 0
         if frame.captions:
             self._frame_metadata.note(frame.captions, ticks * base)
-        assert self._stream is not None
-        self._mux(self._frame_metadata.through(self._stream.encode(raw), self.encoder))
+        self._mux(self._coded(raw))
         self._count(seconds, duration)
 
     def _raw(self, planes: PlanesYUV420) -> av.VideoFrame:
@@ -388,6 +397,15 @@ class VideoSink(Sink):
         """The number of packets of other streams written and lost so far."""
         muxers = self._stream_muxers.values()
         return sum(muxer.packets_written for muxer in muxers), sum(muxer.packets_lost for muxer in muxers)
+
+    def _coded(self, raw: av.VideoFrame | None) -> list[MediaPacket]:
+        """The encoder's next packets; its last ones for ``None``."""
+        assert self._stream is not None
+        packets = list(self._frame_metadata.through(self._stream.encode(raw), self.encoder))
+        if self._first_dts is None and packets:
+            first = packets[0]
+            self._first_dts = None if first.dts is None or first.time_base is None else first.dts * first.time_base
+        return packets
 
     def _mux(self, packets: Iterable[MediaPacket]) -> None:
         assert self._container is not None
