@@ -22,7 +22,7 @@ class OptionsExtension(Extension):
             _document(func, inspect.getdoc(real) or "")
 
     def on_class(self, *, cls: Class, **_: Any) -> None:
-        if cls.path.startswith("animevid.options."):
+        if cls.path.startswith(("animevid.options.", "animevid.card_hints.")):
             real = _loaded(cls.path)
             if issubclass(real, Options):
                 cls.members.clear()

@@ -11,7 +11,18 @@ _ENGINE = _ROOT / "engine"
 
 #: A module may import from packages of its own level and below, never from above.
 _LEVELS = (
-    ("errors", "redaction", "http_fetch", "confinement", "left_overs", "suggestions", "values", "declare", "options"),
+    (
+        "errors",
+        "redaction",
+        "http_fetch",
+        "confinement",
+        "left_overs",
+        "suggestions",
+        "values",
+        "declare",
+        "options",
+        "card_hints",
+    ),
     ("pixels",),
     ("styles", "frame", "trusted_files"),
     ("backends", "gpu", "io", "files", "render"),

@@ -10,10 +10,11 @@ from fractions import Fraction
 
 import animevid
 import pytest
+from animevid.card_hints import CardHints
 from animevid.cli.options import add_options, read_options
 from animevid.declare import changed, declaration_of, keywords_of, narrowed, nested_class
 from animevid.errors import UsageError
-from animevid.options import CardHints, ConversionOptions, EncodeOptions, LiveOptions, StyleChoice, WebcamOptions
+from animevid.options import ConversionOptions, EncodeOptions, LiveOptions, StyleChoice, WebcamOptions
 
 
 def parsed(options: type, *argv: str) -> object:

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from animevid.card_hints import CardHints
 from animevid.declare import Options, nested, option
 from animevid.values import (
     SizeRule,
@@ -21,7 +22,6 @@ from animevid.values import (
     parse_compare,
     parse_count,
     parse_net_size,
-    parse_range,
     parse_rate,
     parse_seconds,
     parse_share,
@@ -33,36 +33,13 @@ from animevid.values import (
 
 if TYPE_CHECKING:
     from animevid.render.stylizer import Stylizer
-    from animevid.styles import ColourOrder, Layout, Style
+    from animevid.styles import Style
 
 StyleSpec: TypeAlias = "str | os.PathLike[str] | Style | Stylizer | None"
 Comparison: TypeAlias = Literal["side", "split"]
 Seconds: TypeAlias = Fraction | float
 #: "1280x720" (width x height), "720p" or "50%"; (height, width); or a function of the source's (height, width).
 OutputSize: TypeAlias = str | tuple[int, int] | SizeRule
-
-
-@dataclass(frozen=True, kw_only=True)
-class CardHints(Options):
-    """Overrides for a style without a card. ``None`` is inferred; a range is (black, white)."""
-
-    heading = "style without a card"
-    heading_help = "override auto-detection"
-    layout: Layout | str | None = option(
-        None, "the order of its axes", flag="--layout", choices=("NCHW", "NHWC", "packed_yuv420")
-    )
-    colour_order: ColourOrder | str | None = option(
-        None, "the order of its channels", flag="--colour-order", choices=("RGB", "BGR", "YUV")
-    )
-    input_range: tuple[float, float] | None = option(
-        None, "its input values for black and white: -1:1", flag="--input-range", parse=parse_range, metavar="A:B"
-    )
-    output_range: tuple[float, float] | None = option(
-        None, "its output values for black and white: 0:255", flag="--output-range", parse=parse_range, metavar="A:B"
-    )
-    size_multiple: int | None = option(
-        None, "the multiple that its sides must have", flag="--size-multiple", parse=parse_count, metavar="N"
-    )
 
 
 @dataclass(frozen=True)

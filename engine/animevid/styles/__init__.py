@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from animevid.options import CardHints
+from animevid.card_hints import CardHints
 from animevid.styles.card import ColourOrder, Layout, StyleCard, read_card, write_card
 from animevid.styles.folders import user_styles_folder
 from animevid.styles.inspect import infer_card

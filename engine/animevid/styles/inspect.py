@@ -14,8 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from animevid.card_hints import CardHints
 from animevid.errors import StyleError
-from animevid.options import CardHints
 from animevid.styles.adapt import CAST_TYPES, UINT8, cast_to_float32, shrink_output
 from animevid.styles.card import MAX_SIDE_PX, ColourOrder, Layout, StyleCard
 from animevid.styles.onnx_file import FLOAT32, Graph, TensorInfo, read_graph

@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from animevid.card_hints import CardHints
 from animevid.declare import keywords_of
 from animevid.errors import StyleError, UsageError
-from animevid.options import CardHints, StyleChoice
+from animevid.options import StyleChoice
 from animevid.styles.adapt import with_weights_inside
 from animevid.styles.card import PRECISIONS, QUALITIES, StyleCard, read_card
 from animevid.styles.folders import cache_folder, user_styles_folder

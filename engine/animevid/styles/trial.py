@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
+from animevid.card_hints import CardHints
 from animevid.confinement import is_confined
 from animevid.errors import StyleError, UsageError
-from animevid.options import CardHints
 from animevid.styles.card import StyleCard
 from animevid.styles.folders import cache_folder
 from animevid.styles.inspect import look_at

@@ -13,9 +13,9 @@ import signal
 import sys
 from typing import Any
 
+from animevid.card_hints import CardHints
 from animevid.confinement import ResourceLimits, confine, limit_resources, program_folders
 from animevid.errors import AnimevidError
-from animevid.options import CardHints
 from animevid.styles.card import ColourOrder, Layout, StyleCard
 from animevid.styles.inspect import look_at
 from animevid.styles.onnx_file import may_loop
