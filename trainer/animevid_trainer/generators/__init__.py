@@ -25,7 +25,7 @@ from torch import nn
 
 from animevid_trainer.registry import make_network
 
-#: name -> (module, class, options that the name implies)
+#: name -> (module, class)
 _REGISTRY: dict[str, tuple[str, str]] = {
     "animegan": ("animegan", "AnimeGan"),
     "animegan2": ("animegan2", "AnimeGan2"),

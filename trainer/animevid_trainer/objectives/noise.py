@@ -12,6 +12,7 @@ from animevid_trainer import losses, regularizers
 from animevid_trainer.checkpoint import State
 from animevid_trainer.data.batches import Batch
 from animevid_trainer.discriminators.projected import ProjectedDiscriminator
+from animevid_trainer.generators import NOISE_GENERATOR_NAMES
 from animevid_trainer.generators.noise import NoiseGenerator
 from animevid_trainer.loop import OptimizerSettings, Term, Update
 from animevid_trainer.objectives.features import Looking
@@ -38,7 +39,7 @@ class NoiseObjective(Networks):
         generator, discriminator = parts.make_generator(), parts.make_discriminator()
         if not isinstance(generator, NoiseGenerator):
             raise TrainingError(
-                f"generator {recipe.generator!r} does not draw from noise: give dcgan, sagan, stylegan2"
+                f"generator {recipe.generator!r} does not draw from noise: give {', '.join(NOISE_GENERATOR_NAMES)}"
             )
         super().__init__({"generator": generator, "discriminator": discriminator})
         self.recipe, self.plan, self.augment = recipe, parts.plan, parts.augment
