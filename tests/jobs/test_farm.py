@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import animevid
 import pytest
@@ -77,10 +79,11 @@ class SlowFirst(SegmentWorker):
 
 
 class Dying(SegmentWorker):
-    """The first worker is killed in the middle of a segment, as by the kernel's OOM killer."""
+    """The first worker that gets a segment is killed in its middle, as by the kernel's OOM killer."""
 
     def make(self, index):
-        if self.number == 1:
+        with suppress(FileExistsError):
+            Path(f"{Path(self._request.folder).parent}.killed").touch(exist_ok=False)
             os.kill(os.getpid(), signal.SIGKILL)
         return super().make(index)
 
