@@ -60,7 +60,8 @@ float settle_input(const float* before, float* now, const float* earlier, float*
         const float scale = 1.0f / (q.moving - q.still), least = q.least, fading = q.fading;
         for (int x = 0; x < width; ++x) {
             float most = largest[x - 1] > largest[x] ? largest[x - 1] : largest[x];
-            most = largest[x + 1] > most ? largest[x + 1] : most;
+            most = kDeflickerNeighbour * (largest[x + 1] > most ? largest[x + 1] : most);
+            most = here[x] > most ? here[x] : most;
             float share = (most - q.still) * scale;
             share = share > 0.0f ? share : 0.0f;
             share = share < 1.0f ? share : 1.0f;

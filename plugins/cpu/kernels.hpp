@@ -76,6 +76,7 @@ struct DeflickerParameters {
 constexpr int kDeflickerBins = 128;
 constexpr float kDeflickerBinsPerCode = 8.0f;
 constexpr float kDeflickerQuiet = 0.2f;  // share of the cells that count as still
+constexpr float kDeflickerNeighbour = 0.5f;  // how much the change of a cell beside counts
 
 template <class T>
 struct SampleKernels {

@@ -12,6 +12,7 @@ namespace animevid {
 
 constexpr int kSettleBins = 128, kSettleBinsPerCode = 8;
 constexpr float kSettleLargest = 3.4e38f;
+constexpr float kSettleNeighbour = 0.5f;  // how much the change of a cell beside counts
 constexpr int kSettlePacked = 0, kSettlePlanar = 1;  // else (H, W, 3)
 
 struct SettleParams {
@@ -107,6 +108,7 @@ template <typename T> __device__ void settle_input(const SettleParams& p) {
                 const int x = j + dx < 0 ? 0 : j + dx >= p.columns ? p.columns - 1 : j + dx;
                 largest = fmaxf(largest, at<const float>(p.change)[static_cast<long long>(y) * p.columns + x]);
             }
+        largest = fmaxf(at<const float>(p.change)[here], kSettleNeighbour * largest);
         const float noise = *at<const float>(p.noise);
         const float still = fminf(fmaxf(p.still_over_noise * noise, p.still_least), p.still_most);
         const float share = fminf(fmaxf((largest - still) / (still * (p.moving_over_still - 1)), 0.0f), 1.0f);

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from animevid.errors import UsageError
 from animevid.pixels import InputFilter, OutputFilter
-from animevid.pixels.deflicker import MAX_STILL_CODES, settle, settle_input
+from animevid.pixels.deflicker import MAX_STILL_CODES, MIN_WEIGHT, settle, settle_input
 
 CODE = 2 / 255
 SHAPE = (24, 30, 40)
@@ -67,6 +67,18 @@ def test_something_that_moves_leaves_nothing_behind():
         np.testing.assert_allclose(drawing, photo, atol=1e-6)
         if weights is not None:
             assert weights[9:15, x + 1 : x + 5].min() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("codes", "beside"), [(5.0, MIN_WEIGHT), (30.0, 1.0)])
+def test_beside_a_cell_that_moves_little_noise_is_still_damped(codes: float, beside: float):
+    filter_input = InputFilter(units_per_code=CODE)
+    filter_input(np.zeros(SHAPE, np.float32))
+    photo = np.zeros(SHAPE, np.float32)
+    photo[:, 10, 10] = codes * CODE
+    _, weights = filter_input(photo)
+    assert weights is not None
+    assert weights[10, 10] > 0.2
+    assert weights[9:12, 11] == pytest.approx(beside)
 
 
 def test_where_something_left_the_drawing_settles_again_within_a_few_frames():

@@ -371,9 +371,9 @@ def flicker(clip: list[Image], drawn: list[Image]) -> float:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("name", ["signer_ccby.mkv", "person_ccby.mp4"])
-def test_a_clip_does_not_flicker(stylize: Stylizer, clips: Path, name: str) -> None:
-    """A signer, who moves, and a person who hardly does: contours and areas are as still as the scene."""
+@pytest.mark.parametrize(("name", "limit"), [("signer_ccby.mkv", 0.6), ("person_ccby.mp4", 0.75)])
+def test_a_clip_does_not_flicker(stylize: Stylizer, clips: Path, name: str, limit: float) -> None:
+    """A signer, who moves, and a person who hardly does: contours and areas are stiller than the scene."""
     with open_source(clips / name) as source:
-        clip = [planes_to_rgb(frame.planes) for frame in islice(source, 5, 15)]
-    assert flicker(clip, list(map(TemporalFilter(stylize), clip))) <= 1.0
+        clip = [planes_to_rgb(frame.planes) for frame in islice(source, 5, 25)]
+    assert flicker(clip, list(map(TemporalFilter(stylize), clip))) <= limit

@@ -7,8 +7,8 @@ time; where it moves, the current frame is used, so that nothing trails behind.
 Tensors hold *cells*, ``(C, H, W)``: ``(24, h/4, w/4)`` for a packed frame. Let ``x`` be the input, ``m`` the filtered
 input of the previous frame, and one code an 8-bit step of the input:
 
-change      ``e``: root mean square of ``x - m`` over a cell's channels; then the maximum over the cell and its
-neighbours
+change      ``e``: root mean square of ``x - m`` over a cell's channels; a neighbour's counts :data:`NEIGHBOUR_SHARE`
+            of its value, since a network also draws beyond the cells that moved; the largest of them is taken
 weight      ``w = least + (1 - least) s(t)``, ``s(t) = t^2 (3 - 2 t)``, ``t = (e - still) / (moving - still)`` clamped
             to [0, 1]; at least ``fading`` times the previous weight
 settling    ``m + w (x - m)``, and likewise for the output with the same weights: motion-adaptive first-order recursive
@@ -31,7 +31,8 @@ STILL_CODES = 3.0  # a change up to this never counts as motion: it is far below
 MAX_STILL_CODES = 6.0  # the highest noise level: more is motion, not noise
 STILL_OVER_NOISE = 2.0
 MOVING_OVER_STILL = 3.0
-MIN_WEIGHT = 0.1  # for still areas, which converge within about ten frames
+NEIGHBOUR_SHARE = 0.5  # of a neighbour's change
+MIN_WEIGHT = 0.05  # for still areas, which converge within about twenty frames
 FADING = 0.7  # after motion, weights decay by this factor per frame, or trails would remain
 QUIET_SHARE = 0.2
 NOISE_MEMORY = 0.8  # weight of the previous noise estimate
@@ -86,6 +87,7 @@ def settle_input_ref(
     wide = np.pad(change, 1, mode="edge")
     height, width = change.shape
     largest = np.max([wide[y : y + height, x : x + width] for y in range(3) for x in range(3)], axis=0)
+    largest = np.maximum(change, np.float32(NEIGHBOUR_SHARE) * largest)
     share = np.clip((largest - still_codes) / (still_codes * (MOVING_OVER_STILL - 1)), 0, 1)
     share = least + (1 - least) * share * share * (3 - 2 * share)
     weights = np.maximum(share, np.float32(fading) * earlier).astype(np.float32)
