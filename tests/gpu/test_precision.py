@@ -181,7 +181,7 @@ def test_a_mean_that_only_makes_a_frame_smaller_is_half():
     assert _types_at(to_half(model))["AveragePool"] == {(TensorProto.FLOAT16,)}
 
 
-@pytest.mark.parametrize("style", list_styles(), ids=lambda style: style.card.name)
+@pytest.mark.parametrize("style", list_styles(), ids=lambda style: style.path.stem)
 def test_every_shipped_style_may_be_half(style):
     if style.card.precision == "fp32":
         check_half_precision(style.model, style.card, read_frames(count=2))

@@ -199,7 +199,7 @@ def test_a_second_run_copies_no_number_of_the_hosts_which_a_capture_would_refuse
     _second_run_makes_nothing(_model(net, OPERATORS[name](net)), (2, 3, 12, 20), monkeypatch)
 
 
-@pytest.mark.parametrize("style", list_styles(), ids=lambda style: style.card.name)
+@pytest.mark.parametrize("style", list_styles(), ids=lambda style: style.path.stem)
 def test_a_shipped_style_in_half_precision_can_be_captured_as_far_as_its_numbers_go(style, monkeypatch):
     _second_run_makes_nothing(to_half(style.model), style.card.tensor_shape(1, 64, 96), monkeypatch)
 

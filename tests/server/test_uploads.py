@@ -122,7 +122,8 @@ def test_originals_make_room_and_what_is_held_is_bounded(served: Callable[..., A
 
 
 def test_the_cards_that_are_shipped_are_drawn_by_the_styles_that_are_shipped():
-    shipped = [style for style in list_styles() if style.path.parent == cards.PHOTO.parents[3] / "styles"]
+    folder = cards.PHOTO.parents[3] / "styles"
+    shipped = [style for style in list_styles() if style.path.parent == folder and style.card.quality == "fast"]
     assert len(shipped) >= 3
     assert [style.card.name for style in shipped if not cards.is_drawn(style)] == [], "run: python -m benchmarks.cards"
     assert all(cards.PHOTO.with_name(f"{style.card.name}.jpg").stat().st_size < 40_000 for style in shipped)

@@ -114,11 +114,15 @@ def test_another_recipe_in_the_same_folder_is_refused_in_one_line(
 
 def test_a_run_becomes_a_style_that_onnx_runtime_draws(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     style = run / "tiny.onnx"
-    assert main(["export", str(run), str(style), "--licence", "CC0-1.0", "--net-pixels", "57600"]) == 0
+    assert (
+        main(["export", str(run), str(style), "--licence", "CC0-1.0", "--net-pixels", "57600", "--quality", "high"])
+        == 0
+    )
     assert "torch and ONNX Runtime differ by max" in capsys.readouterr().out
     session = onnxruntime.InferenceSession(style.read_bytes(), providers=["CPUExecutionProvider"])
     card = StyleCard.from_json(session.get_modelmeta().custom_metadata_map[CARD_KEY])
-    assert (card.name, card.licence, card.recipe, card.net_pixels) == ("tiny", "CC0-1.0", "distill", 57600)
+    assert (card.name, card.licence, card.recipe) == ("tiny", "CC0-1.0", "distill")
+    assert (card.net_pixels, card.quality) == (57600, "high")
     (output,) = session.run(None, {session.get_inputs()[0].name: np.zeros((1, 24, 10, 14), np.float32)})
     assert output.shape == (1, 24, 10, 14)
 

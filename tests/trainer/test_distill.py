@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from animevid.errors import TrainingError
+from animevid_trainer.colourspace import rgb_to_packed
 from animevid_trainer.distill.damage import as_next_frame, damaged
-from animevid_trainer.distill.losses import StudentWeights, line_weight, pixel_terms, steady_term
+from animevid_trainer.distill.losses import StudentWeights, line_weight, perceptual_term, pixel_terms, steady_term
 from animevid_trainer.distill.pairs import HELD_OUT, Emphasis, held_out, in_training_order, paint_pairs, read_pairs
 from animevid_trainer.distill.run import SIZES, DistillSettings, distill
 from animevid_trainer.distill.widen import widen
@@ -118,6 +120,20 @@ def test_all_terms_take_part(pairs: Path, tmp_path: Path, shared: Path) -> None:
     assert distill(pairs, tmp_path / "run", settings, perceptual_weights=vgg) == 3
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
     assert state["their_optimizer"]["state"], "the discriminator has learned"
+
+
+def test_features_are_compared_at_both_scales() -> None:
+    """A checkerboard vanishes at half scale, so the term is 0 there and large at full scale."""
+
+    class Pixels:
+        def features(self, image: torch.Tensor, layers: Sequence[str]) -> dict[str, torch.Tensor]:
+            return dict.fromkeys(layers, image)
+
+    board = (np.indices((32, 32)).sum(0) % 2 * 0.2).astype(np.float32)
+    teacher = rgb_to_packed(torch.from_numpy(board).expand(1, 3, 32, 32).contiguous())
+    random = np.random.default_rng(1)
+    terms = {round(float(perceptual_term(Pixels(), packed(0.1), teacher, random)), 1) for _ in range(12)}
+    assert terms == {0.0, 2.0}
 
 
 def test_weights_of_another_size_are_refused(pairs: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# export.sh PHOTOS [LOOK...]: writes engine/animevid/styles/LOOK.onnx and LOOK-int8.onnx from the weights beside this file.
+# export.sh PHOTOS [LOOK...]: writes engine/animevid/styles/LOOK.onnx, LOOK-int8.onnx, LOOK-high.onnx and LOOK-high-int8.onnx
+# from the weights beside this file.
 # The INT8 files are calibrated on half of 64 of the PHOTOS and compared with FP32 on the other half.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -17,9 +18,13 @@ declare -A description=(
   [ehon]="Picture book: creamy light, brush dabs, sepia lines"
 )
 # The luma branch stays in float: rounded, it shows a grid and flickers more (docs/training-log.md, 26).
-for look in "${looks[@]}"; do
-  "${PYTHON:-python3}" -m animevid import "$here/$look-fast.safetensors" "$here/../../engine/animevid/styles/$look.onnx" \
-    --int8 --photos "$photos" --name "$look" --title "${title[$look]}" --description "${description[$look]}" \
-    --licence CC-BY-4.0 --net-pixels 230400 --keep-float enter. lines. \
+write_style() { # LOOK QUALITY NET_PIXELS FILE
+  "${PYTHON:-python3}" -m animevid import "$here/$1-$2.safetensors" "$here/../../engine/animevid/styles/$4" \
+    --int8 --photos "$photos" --name "$1" --title "${title[$1]}" --description "${description[$1]}" \
+    --licence CC-BY-4.0 --quality "$2" --net-pixels "$3" --keep-float enter. lines. \
     --trained-on "pictures that filters and networks painted of photos ($licences); networks: $networks"
+}
+for look in "${looks[@]}"; do
+  write_style "$look" fast 230400 "$look.onnx"
+  write_style "$look" high 921600 "$look-high.onnx"
 done

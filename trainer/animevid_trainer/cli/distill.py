@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from animevid.cli.offers import offer
@@ -64,6 +65,10 @@ def _fill_distill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--boldness", type=float, default=1.0, help="multiply the targets' difference from the photo by 0.5 to 2"
     )
+    parser.add_argument(
+        "--adversarial", type=float, default=0.03, help="weight of the discriminator (more: crisper, less faithful)"
+    )
+    parser.add_argument("--steady", type=float, default=3.0, help="weight of steadiness under grain (less: sharper)")
     parser.add_argument("--threads", type=int, default=1)
 
 
@@ -72,7 +77,9 @@ def _run_distill(args: argparse.Namespace) -> int:
     from animevid_trainer.distill.pairs import Emphasis
     from animevid_trainer.distill.run import DistillSettings, distill
 
-    weights = StudentWeights(perceptual=0.0, adversarial=0.0) if args.pixels_only else StudentWeights()
+    weights = StudentWeights(adversarial=args.adversarial, steady=args.steady)
+    if args.pixels_only:
+        weights = replace(weights, perceptual=0.0, adversarial=0.0)
     settings = DistillSettings(
         args.look,
         size=args.size,

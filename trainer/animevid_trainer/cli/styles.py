@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from animevid.errors import TrainingError
+from animevid.styles.card import QUALITIES
 
 from animevid_trainer.cli.command import Command
 
@@ -27,6 +28,7 @@ def _add_card_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--licence", default="unknown", help="licence of the weights, e.g. CC-BY-4.0")
     parser.add_argument("--trained-on", default="", help="what the weights were trained on")
     parser.add_argument("--net-pixels", type=int, default=0, help="pixels per frame for which the style was made")
+    parser.add_argument("--quality", choices=QUALITIES, default="fast", help="high: NAME-high.onnx, the larger variant")
     parser.add_argument("--precision", choices=("fp32", "fp16"), default="fp32")
     parser.add_argument("--photos", type=Path, help="real photos for the parity check (default: the run's own)")
 
@@ -115,7 +117,7 @@ def _export(generator: nn.Module, args: argparse.Namespace, *, photos: Path, rec
         trained_on=args.trained_on,
         recipe=recipe,
     )
-    card = replace(card, net_pixels=args.net_pixels)
+    card = replace(card, net_pixels=args.net_pixels, quality=args.quality)
     report = export_style(generator, args.style, card=card, images=images, precision=args.precision)
     print(f"{report.path}: {report.bytes_written:,} bytes; torch and ONNX Runtime differ by {report.parity}")
     return 0

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from animevid_trainer.colourspace import packed_to_rgb
 from animevid_trainer.generators.luma_unet import LUMA_CHANNELS
+from animevid_trainer.perceptual import Perceptual
 
 LINE_WEIGHT, LINE_FROM, LINE_MAX = 25.0, 0.03, 0.3
 _LINE_PX = 7
+PERCEPTUAL_LAYERS = ("conv2_2", "conv3_3")
 _FLAT_STEP = 0.02  # smaller steps of luma count as flat
 
 
@@ -25,7 +29,7 @@ class StudentWeights:
     Args:
         gradient (float): differences of neighbouring pixels. Default: 1.5.
         flat (float): steps of luma where the teacher is flat. Default: 4.0.
-        perceptual (float): features of VGG16 at half scale. Default: 0.3.
+        perceptual (float): features of VGG16 at half scale and at full scale. Default: 0.3.
         adversarial (float): a discriminator that sees photo and image together. Default: 0.03.
         steady (float): differences between two outputs for one crop under different grain and light. Default: 3.0.
     """
@@ -77,6 +81,25 @@ def steady_term(drawn: Tensor, again: Tensor) -> Tensor:
     """L1 of luma and of its gradients between two outputs for the same crops: how much grain changes them."""
     off = luma(drawn) - luma(again)
     return off.abs().mean() + off.diff(dim=-1).abs().mean() + off.diff(dim=-2).abs().mean()
+
+
+def perceptual_term(network: Perceptual, drawn: Tensor, teacher: Tensor, random: np.random.Generator) -> Tensor:
+    """L1 of features, each layer over the teacher's own mean.
+
+    Half of the time of whole crops at half scale, else of a quarter of each at full scale, at the same cost.
+    """
+    images = packed_to_rgb(drawn), packed_to_rgb(teacher)
+    if random.random() < 0.5:
+        ours, theirs = (functional.avg_pool2d(image, 2) for image in images)
+    else:
+        side = images[0].shape[-1] // 2
+        top, left = (int(random.integers(side + 1)) for _ in range(2))
+        ours, theirs = (image[..., top : top + side, left : left + side] for image in images)
+    with torch.no_grad():
+        wanted = network.features(theirs, PERCEPTUAL_LAYERS)
+    found = network.features(ours, PERCEPTUAL_LAYERS)
+    terms = [(found[layer] - wanted[layer]).abs().mean() / wanted[layer].abs().mean() for layer in PERCEPTUAL_LAYERS]
+    return torch.stack(terms).sum()
 
 
 class PairDiscriminator(nn.Module):

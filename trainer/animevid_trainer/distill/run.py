@@ -24,11 +24,17 @@ from torch.nn import functional
 from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
 from animevid_trainer.data.images import Image
 from animevid_trainer.distill.damage import as_next_frame, damaged
-from animevid_trainer.distill.losses import PairDiscriminator, StudentWeights, pixel_terms, steady_term
+from animevid_trainer.distill.losses import (
+    PairDiscriminator,
+    StudentWeights,
+    perceptual_term,
+    pixel_terms,
+    steady_term,
+)
 from animevid_trainer.distill.pairs import Emphasis, read_pairs
 from animevid_trainer.distill.widen import widen
 from animevid_trainer.generators.luma_unet import LumaUNet, count_layers
-from animevid_trainer.perceptual import Perceptual, make_perceptual
+from animevid_trainer.perceptual import make_perceptual
 from animevid_trainer.precision import has_bf16
 
 #: Widths of the two sizes that ship.
@@ -36,7 +42,6 @@ SIZES: dict[str, dict[str, int]] = {
     "fast": {},
     "high": {"top": 64, "middle": 128, "bottom": 128, "head": 96, "line": 32},  # 3.4 times the work
 }
-PERCEPTUAL_LAYERS = ("conv2_2", "conv3_3")
 FLAT_SHARE = 0.1  # of crops come from even colours and gradients
 _WARM_UP, _ADVERSARIAL_WARM_UP = 100, 300  # steps
 _MEAN_RATE, _MEAN_RATE_EARLY, _EARLY_STEPS = 0.002, 0.02, 2000
@@ -181,7 +186,7 @@ def distill(
                 numbers.append(steady.item())
             # The two expensive terms alternate, at twice their weight.
             if perceptual is not None and step % 2 == 0:
-                total = total + 2 * weights.perceptual * _perceptual_term(perceptual, drawn, teacher)
+                total = total + 2 * weights.perceptual * perceptual_term(perceptual, drawn, teacher, random)
             if discriminator is not None and step % 2 == 1:
                 share = min(1.0, (step - first) / _ADVERSARIAL_WARM_UP)
                 seen, ours = packed_to_rgb(photo), packed_to_rgb(drawn)
@@ -262,12 +267,3 @@ def _draw_batch(
         for part in (photos, images)
     )
     return rgb_to_packed(photo_tensor), rgb_to_packed(image_tensor)
-
-
-def _perceptual_term(network: Perceptual, drawn: Tensor, teacher: Tensor) -> Tensor:
-    """L1 of features at half scale, each layer over the teacher's own mean."""
-    with torch.no_grad():
-        wanted = network.features(functional.avg_pool2d(packed_to_rgb(teacher), 2), PERCEPTUAL_LAYERS)
-    found = network.features(functional.avg_pool2d(packed_to_rgb(drawn), 2), PERCEPTUAL_LAYERS)
-    terms = [(found[layer] - wanted[layer]).abs().mean() / wanted[layer].abs().mean() for layer in PERCEPTUAL_LAYERS]
-    return torch.stack(terms).sum()
