@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -12,7 +14,8 @@ import numpy.typing as npt
 from animevid.errors import TrainingError
 
 from animevid_trainer.data.images import Image, ImageStore, shrink_to
-from animevid_trainer.teachers.faces import Face, FaceDetector
+from animevid_trainer.face_alignment import FURTHEST_NOSE, LARGEST_SHARE_BEYOND, aligned_square, sideways
+from animevid_trainer.teachers.faces import Face, FaceDetector, Landmarks
 
 Detector = Callable[[Image], list[Face]]
 #: maps an image to the same image in a style
@@ -20,6 +23,22 @@ Stylize = Callable[[Image], Image]
 
 _YUNET_SCORE, _YUNET_OVERLAP = 0.7, 0.3
 _MEDIAPIPE_SCORE = 0.5
+_MARGIN = 1.5
+
+
+class LeftOut(Enum):
+    """Why a detected face was not cropped."""
+
+    SMALL = "too small"
+    BEYOND = "beyond the image's border"
+    TURNED = "turned to the side"
+
+
+class Cut(NamedTuple):
+    """The faces cropped from an image, and why others were left out."""
+
+    faces: list[Image]
+    left_out: list[LeftOut]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +47,25 @@ class CutSettings:
 
     Args:
         size_px (int): side of the written images; 0 keeps each face's size. Default: 128.
-        margin (float): side of the square over the longer side of the face's box. Default: 1.5.
-        smallest_px (int): faces with a smaller box are skipped. Default: 48.
+        margin (float or None): side of the square over the longer side of the face's box; ``None`` is 1.5.
+            Not with ``align``. Default: ``None``.
+        smallest_px (int): faces with a lower box are left out. Default: 48.
+        align (bool): rotate, scale and centre by eyes and mouth, as FFHQ's faces are; faces turned to the side are
+            left out. Default: ``False``.
     """
 
     size_px: int = 128
-    margin: float = 1.5
+    margin: float | None = None
     smallest_px: int = 48
+    align: bool = False
 
     def __post_init__(self) -> None:
         if self.size_px < 0 or 0 < self.size_px < 16:
             raise TrainingError(f"size = {self.size_px}: give 16 px or more, or 0 for each face's own size")
-        if not 1.0 <= self.margin <= 4.0:
+        if self.margin is not None and not 1.0 <= self.margin <= 4.0:
             raise TrainingError(f"margin = {self.margin}: give 1 (the face's box) to 4")
+        if self.margin is not None and self.align:
+            raise TrainingError("an aligned face has FFHQ's margin: give --margin or --align")
 
 
 def open_detector(weights: Path) -> Detector:
@@ -73,9 +98,17 @@ def _yunet(weights: Path) -> Detector:
         network.setInputSize((width, height))
         found = network.detect(np.ascontiguousarray(image[..., ::-1]))[1]
         rows = [] if found is None else [[float(value) for value in row] for row in found]
-        return [Face(x, y, x + w, y + h, row[-1]) for row in rows for x, y, w, h in [row[:4]]]
+        return [_face(row) for row in rows]
 
     return detect
+
+
+def _face(row: list[float]) -> Face:
+    """YuNet's row: the box, right eye, left eye, nose, right and left corner of the mouth, each (x, y); the score."""
+    x, y, w, h = row[:4]
+    right_eye, left_eye, nose, *corners = zip(row[4:14:2], row[5:14:2], strict=True)
+    mouth = (sum(x for x, _ in corners) / 2, sum(y for _, y in corners) / 2)
+    return Face(x, y, x + w, y + h, row[-1], Landmarks(right_eye, left_eye, nose, mouth))
 
 
 def in_style(stylizer: Callable[[Image], npt.ArrayLike]) -> Stylize:
@@ -89,25 +122,38 @@ def in_style(stylizer: Callable[[Image], npt.ArrayLike]) -> Stylize:
     return stylize
 
 
-def cut_faces(image: Image, faces: Sequence[Face], settings: CutSettings) -> list[Image]:
-    """A square around each of ``faces`` that is large enough and completely inside ``image``."""
-    squares = (_square(face, image.shape[:2], settings) for face in faces)
-    return [_fitted(image[square], settings.size_px) for square in squares if square is not None]
+def cut_faces(image: Image, faces: Sequence[Face], settings: CutSettings) -> Cut:
+    """A square around each of ``faces`` that is large enough and inside ``image``."""
+    cut = _aligned if settings.align else _upright
+    results = [LeftOut.SMALL if face.height < settings.smallest_px else cut(image, face, settings) for face in faces]
+    return Cut(
+        [result for result in results if not isinstance(result, LeftOut)],
+        [result for result in results if isinstance(result, LeftOut)],
+    )
 
 
-def _square(face: Face, shape: tuple[int, ...], settings: CutSettings) -> tuple[slice, slice] | None:
-    """Rows and columns of the square around ``face``; ``None`` if it is too small or not completely inside."""
-    height, width = shape
+def _aligned(image: Image, face: Face, settings: CutSettings) -> Image | LeftOut:
+    if face.landmarks is None:
+        raise TrainingError("the face detector gives no eyes and mouth, by which faces are aligned")
+    if sideways(face.landmarks) > FURTHEST_NOSE:
+        return LeftOut.TURNED
+    square = aligned_square(face.landmarks)
+    if square.share_beyond(image.shape) > LARGEST_SHARE_BEYOND:
+        return LeftOut.BEYOND
+    return square.resampled(image, settings.size_px or round(square.side_px))
+
+
+def _upright(image: Image, face: Face, settings: CutSettings) -> Image | LeftOut:
+    height, width = image.shape[:2]
     box = max(face.x1 - face.x0, face.height)
-    side = min(round(box * settings.margin), height, width)  # a close portrait has less space around the face
-    if face.height < settings.smallest_px or side < box:
-        return None
+    # a close portrait has less space around the face
+    side = min(round(box * (settings.margin or _MARGIN)), height, width)
     left, top = round((face.x0 + face.x1 - side) / 2), round((face.y0 + face.y1 - side) / 2)
     inside = min(max(top, 0), height - side), min(max(left, 0), width - side)
     # shift it inside by at most the margin, so that the face stays inside
-    if max(abs(inside[0] - top), abs(inside[1] - left)) > (side - box) / 2:
-        return None
-    return slice(inside[0], inside[0] + side), slice(inside[1], inside[1] + side)
+    if side < box or max(abs(inside[0] - top), abs(inside[1] - left)) > (side - box) / 2:
+        return LeftOut.BEYOND
+    return _fitted(image[inside[0] : inside[0] + side, inside[1] : inside[1] + side], settings.size_px)
 
 
 def _fitted(square: Image, size_px: int) -> Image:
@@ -120,7 +166,7 @@ def _fitted(square: Image, size_px: int) -> Image:
 
 def faces_of(
     images: ImageStore, detect: Detector, settings: CutSettings, *, stylize: Stylize | None = None
-) -> Iterator[tuple[str, list[Image]]]:
+) -> Iterator[tuple[str, Cut]]:
     """Yield each image's file name without suffix and its faces.
 
     With ``stylize``, faces are detected in the image and cropped from the stylized image.

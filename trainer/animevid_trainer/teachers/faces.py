@@ -16,18 +16,33 @@ _SMALLEST_PX = 12  # height; a smaller face has no detail to preserve
 _CELLS, _SIDE = 48, 192  # BlazeFace full range: cells per side, input size
 
 
+class Landmarks(NamedTuple):
+    """Points of a face, each (x, y) in pixels; right and left are the person's own."""
+
+    right_eye: tuple[float, float]
+    left_eye: tuple[float, float]
+    nose: tuple[float, float]
+    mouth: tuple[float, float]
+
+
 class Face(NamedTuple):
-    """The bounding box of a face, in pixels."""
+    """The bounding box of a face, in pixels; ``landmarks`` is ``None`` if the detector gives none."""
 
     x0: float
     y0: float
     x1: float
     y1: float
     score: float
+    landmarks: Landmarks | None = None
 
     @property
     def height(self) -> float:
         return self.y1 - self.y0
+
+    def moved(self, x: float, y: float) -> Face:
+        """The same face ``x`` pixels further right and ``y`` further down."""
+        points = self.landmarks and Landmarks(*((px + x, py + y) for px, py in self.landmarks))
+        return Face(self.x0 + x, self.y0 + y, self.x1 + x, self.y1 + y, self.score, points)
 
 
 class FaceDetector:
@@ -59,7 +74,7 @@ class FaceDetector:
             for y in ys:
                 for x in xs:
                     for f in self._in_view(rgb[y : y + side, x : x + side], threshold + 0.1):
-                        found.append(Face(f.x0 + x, f.y0 + y, f.x1 + x, f.y1 + y, f.score))
+                        found.append(f.moved(float(x), float(y)))
         kept: list[Face] = []
         for f in sorted(found, key=lambda f: -f.score):
             if f.height >= _SMALLEST_PX and all(_overlap(f, k) < 0.2 for k in kept):
@@ -70,18 +85,22 @@ class FaceDetector:
         """Detect faces in one view, padded to a square; boxes are in the view's pixels."""
         height, width = rgb.shape[:2]
         side = max(height, width)
-        x = cv2.copyMakeBorder(rgb, 0, side - height, 0, side - width, cv2.BORDER_CONSTANT)
-        x = cv2.resize(x, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA if side > _SIDE else cv2.INTER_LINEAR) * 2 - 1
-        values = list(self._net(np.ascontiguousarray(x[None], F)).values())
+        view = cv2.copyMakeBorder(rgb, 0, side - height, 0, side - width, cv2.BORDER_CONSTANT)
+        shrink = cv2.INTER_AREA if side > _SIDE else cv2.INTER_LINEAR
+        view = cv2.resize(view, (_SIDE, _SIDE), interpolation=shrink) * 2 - 1
+        values = list(self._net(np.ascontiguousarray(view[None], F)).values())
         boxes = next(v for v in values if v.shape[-1] == 16)[0]
         scores = 1 / (1 + np.exp(-next(v for v in values if v.shape[-1] == 1)[0, :, 0].clip(-80, 80)))
         found = []
         for i in np.flatnonzero(scores > threshold):
-            cx = boxes[i, 0] / _SIDE + (i % _CELLS + 0.5) / _CELLS
-            cy = boxes[i, 1] / _SIDE + (i // _CELLS + 0.5) / _CELLS
-            w, h = boxes[i, 2] / _SIDE, boxes[i, 3] / _SIDE
-            x0, y0, x1, y1 = (float(v) * side for v in (cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2))
-            found.append(Face(x0, y0, x1, y1, float(scores[i])))
+            # 8 pairs: the box's centre relative to its cell; its size; then, relative to the cell, right eye, left eye,
+            # nose, mouth, right ear and left ear
+            cell = np.array(((i % _CELLS + 0.5) / _CELLS, (i // _CELLS + 0.5) / _CELLS))
+            pairs = boxes[i].reshape(8, 2) / _SIDE
+            centre, half = pairs[0] + cell, pairs[1] / 2
+            x0, y0, x1, y1 = (float(v) * side for v in (*(centre - half), *(centre + half)))
+            points = Landmarks(*((float(x) * side, float(y) * side) for x, y in pairs[2:6] + cell))
+            found.append(Face(x0, y0, x1, y1, float(scores[i]), points))
         return found
 
 
