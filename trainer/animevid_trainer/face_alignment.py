@@ -12,7 +12,7 @@ from animevid_trainer.data.images import Image
 from animevid_trainer.teachers.faces import Landmarks
 
 #: of the square, the share of its area that may be beyond the image's border, where the image is mirrored
-LARGEST_SHARE_BEYOND = 0.15
+LARGEST_SHARE_BEYOND = 0.1
 #: distance of the nose from the line between eyes and mouth, over the distance of the eyes; about 30 degrees
 FURTHEST_NOSE = 0.25
 
@@ -47,6 +47,11 @@ class OrientedSquare:
         image = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
         inside = cv2.intersectConvexConvex(np.array(corners, np.float32), image)[0]
         return max(0.0, 1 - float(inside) / self.side_px**2)
+
+    def relative(self, points: npt.ArrayLike) -> Vector:
+        """``(N, 2)``: points (x, y) of the image relative to the square, whose corners are (0, 0) and (1, 1)."""
+        axes = np.stack((self.right, self.down)) / (self.side_px / 2)
+        return (np.asarray(points, np.float64) - self.centre) @ axes.T / self.side_px + 0.5
 
     def resampled(self, image: Image, size_px: int) -> Image:
         """``(size_px, size_px, 3)``: the square's content, mirrored beyond the image's border."""

@@ -14,7 +14,13 @@ import numpy.typing as npt
 from animevid.errors import TrainingError
 
 from animevid_trainer.data.images import Image, ImageStore, shrink_to
-from animevid_trainer.face_alignment import FURTHEST_NOSE, LARGEST_SHARE_BEYOND, aligned_square, sideways
+from animevid_trainer.face_alignment import (
+    FURTHEST_NOSE,
+    LARGEST_SHARE_BEYOND,
+    OrientedSquare,
+    aligned_square,
+    sideways,
+)
 from animevid_trainer.teachers.faces import Face, FaceDetector, Landmarks
 
 Detector = Callable[[Image], list[Face]]
@@ -24,6 +30,8 @@ Stylize = Callable[[Image], Image]
 _YUNET_SCORE, _YUNET_OVERLAP = 0.7, 0.3
 _MEDIAPIPE_SCORE = 0.5
 _MARGIN = 1.5
+#: an aligned face is looked for again at this size; its points may move by this share of the side
+_AGAIN_PX, _AGAIN_SHARE = 256, 0.15
 
 
 class LeftOut(Enum):
@@ -32,6 +40,7 @@ class LeftOut(Enum):
     SMALL = "too small"
     BEYOND = "beyond the image's border"
     TURNED = "turned to the side"
+    UNSURE = "not found again where they should be once aligned"
 
 
 class Cut(NamedTuple):
@@ -122,17 +131,32 @@ def in_style(stylizer: Callable[[Image], npt.ArrayLike]) -> Stylize:
     return stylize
 
 
-def cut_faces(image: Image, faces: Sequence[Face], settings: CutSettings) -> Cut:
-    """A square around each of ``faces`` that is large enough and inside ``image``."""
-    cut = _aligned if settings.align else _upright
-    results = [LeftOut.SMALL if face.height < settings.smallest_px else cut(image, face, settings) for face in faces]
-    return Cut(
-        [result for result in results if not isinstance(result, LeftOut)],
-        [result for result in results if isinstance(result, LeftOut)],
-    )
+def cut_faces(
+    image: Image,
+    faces: Sequence[Face],
+    settings: CutSettings,
+    *,
+    detect: Detector | None = None,
+    stylize: Stylize | None = None,
+) -> Cut:
+    """A square around each of ``faces`` that is large enough and inside ``image``.
+
+    Args:
+        detect: with it, an aligned face is left out if it is not found again in its square: ears and hands that the
+            detector takes for faces are not, and neither are badly aligned faces. Default: ``None``.
+        stylize: crops from the stylized image. Default: ``None``.
+    """
+    reasons = [_why_left_out(image, face, settings, detect) for face in faces]
+    kept = [face for face, reason in zip(faces, reasons, strict=True) if reason is None]
+    drawn = stylize(image) if kept and stylize is not None else image
+    return Cut([_crop(drawn, face, settings) for face in kept], [reason for reason in reasons if reason is not None])
 
 
-def _aligned(image: Image, face: Face, settings: CutSettings) -> Image | LeftOut:
+def _why_left_out(image: Image, face: Face, settings: CutSettings, detect: Detector | None) -> LeftOut | None:
+    if face.height < settings.smallest_px:
+        return LeftOut.SMALL
+    if not settings.align:
+        return LeftOut.BEYOND if _upright_square(face, image.shape, settings) is None else None
     if face.landmarks is None:
         raise TrainingError("the face detector gives no eyes and mouth, by which faces are aligned")
     if sideways(face.landmarks) > FURTHEST_NOSE:
@@ -140,11 +164,29 @@ def _aligned(image: Image, face: Face, settings: CutSettings) -> Image | LeftOut
     square = aligned_square(face.landmarks)
     if square.share_beyond(image.shape) > LARGEST_SHARE_BEYOND:
         return LeftOut.BEYOND
-    return square.resampled(image, settings.size_px or round(square.side_px))
+    if detect is not None and not _is_found_again(square, face.landmarks, image, detect):
+        return LeftOut.UNSURE
+    return None
 
 
-def _upright(image: Image, face: Face, settings: CutSettings) -> Image | LeftOut:
-    height, width = image.shape[:2]
+def _is_found_again(square: OrientedSquare, landmarks: Landmarks, image: Image, detect: Detector) -> bool:
+    expected = square.relative(landmarks)
+    again = (face.landmarks for face in detect(square.resampled(image, _AGAIN_PX)))
+    return any(np.abs(np.array(points) / _AGAIN_PX - expected).max() < _AGAIN_SHARE for points in again if points)
+
+
+def _crop(image: Image, face: Face, settings: CutSettings) -> Image:
+    if settings.align and face.landmarks is not None:
+        square = aligned_square(face.landmarks)
+        return square.resampled(image, settings.size_px or round(square.side_px))
+    upright = _upright_square(face, image.shape, settings)
+    assert upright is not None, "only faces that are not left out are cropped"
+    return _fitted(image[upright], settings.size_px)
+
+
+def _upright_square(face: Face, shape: tuple[int, ...], settings: CutSettings) -> tuple[slice, slice] | None:
+    """Rows and columns of the square around ``face``; ``None`` if it is not completely inside."""
+    height, width = shape[:2]
     box = max(face.x1 - face.x0, face.height)
     # a close portrait has less space around the face
     side = min(round(box * (settings.margin or _MARGIN)), height, width)
@@ -152,8 +194,8 @@ def _upright(image: Image, face: Face, settings: CutSettings) -> Image | LeftOut
     inside = min(max(top, 0), height - side), min(max(left, 0), width - side)
     # shift it inside by at most the margin, so that the face stays inside
     if side < box or max(abs(inside[0] - top), abs(inside[1] - left)) > (side - box) / 2:
-        return LeftOut.BEYOND
-    return _fitted(image[inside[0] : inside[0] + side, inside[1] : inside[1] + side], settings.size_px)
+        return None
+    return slice(inside[0], inside[0] + side), slice(inside[1], inside[1] + side)
 
 
 def _fitted(square: Image, size_px: int) -> Image:
@@ -173,6 +215,4 @@ def faces_of(
     """
     for index in range(len(images)):
         image = images[index]
-        found = detect(image)
-        drawn = stylize(image) if found and stylize is not None else image
-        yield images.paths[index].stem, cut_faces(drawn, found, settings)
+        yield images.paths[index].stem, cut_faces(image, detect(image), settings, detect=detect, stylize=stylize)
