@@ -11,9 +11,9 @@ import pytest
 import torch
 from animevid_trainer import faces as cutting
 from animevid_trainer.cli import main
-from animevid_trainer.faces import CutSettings, cut_faces
+from animevid_trainer.faces import CutSettings, LeftOut, cut_faces
 from animevid_trainer.sampling import SampleSettings, draw_styles, sample_grid, walk
-from animevid_trainer.teachers.faces import Face
+from animevid_trainer.teachers.faces import Face, Landmarks
 from small_runs import images
 
 _DETECTOR = "weights/face_detection_full_range_sparse.tflite"
@@ -141,17 +141,19 @@ def test_a_generator_from_noise_is_no_style_and_a_style_draws_nothing(run, tmp_p
 def test_a_face_is_cut_as_a_square_around_its_box_or_left_out():
     image = np.zeros((100, 120, 3), np.uint8)
     image[40:60, 50:70] = 255
-    (face,) = cut_faces(image, [Face(50, 40, 70, 60, 0.9)], CutSettings(64, margin=2.0, smallest_px=10))
+    (face,), _ = cut_faces(image, [Face(50, 40, 70, 60, 0.9)], CutSettings(64, margin=2.0, smallest_px=10))
     assert face.shape == (64, 64, 3)
     white = np.argwhere(face[..., 0] > 127)
     assert white.min(0).tolist() == [16, 16]
     assert white.max(0).tolist() == [47, 47]
     settings = CutSettings(0, margin=2.0, smallest_px=30)
     at_the_edge, too_small = Face(5, 5, 45, 45, 0.9), Face(50, 40, 70, 60, 0.9)
-    assert [cut.shape for cut in cut_faces(image, [at_the_edge, too_small], settings)] == [(80, 80, 3)]
-    assert cut_faces(image, [Face(-30, 5, 10, 45, 0.9)], settings) == []
+    faces, left_out = cut_faces(image, [at_the_edge, too_small], settings)
+    assert [face.shape for face in faces] == [(80, 80, 3)]
+    assert left_out == [LeftOut.SMALL]
+    assert cut_faces(image, [Face(-30, 5, 10, 45, 0.9)], settings) == ([], [LeftOut.BEYOND])
     close = Face(20, 10, 100, 90, 0.9)  # twice its box exceeds the image: the crop is limited to it
-    assert [cut.shape for cut in cut_faces(image, [close], settings)] == [(100, 100, 3)]
+    assert [face.shape for face in cut_faces(image, [close], settings).faces] == [(100, 100, 3)]
 
 
 @pytest.mark.shared
@@ -176,7 +178,7 @@ def test_faces_are_found_in_photos_and_cut_from_their_drawings(shared, tmp_path,
     assert "no such file" in capsys.readouterr().err
 
 
-def test_yunets_rows_become_boxes(tmp_path, monkeypatch):
+def test_yunets_rows_become_boxes_with_eyes_nose_and_mouth(tmp_path, monkeypatch):
     sizes, seen = [], []
 
     class Network:
@@ -192,7 +194,8 @@ def test_yunets_rows_become_boxes(tmp_path, monkeypatch):
     detect = cutting.open_detector(tmp_path / "net.onnx")
     image = np.zeros((50, 80, 3), np.uint8)
     image[..., 0] = 255
-    assert detect(image) == [Face(10, 20, 40, 60, pytest.approx(0.9))]
+    points = Landmarks((0, 1), (2, 3), (4, 5), (7, 8))  # the mouth is between its corners (6, 7) and (8, 9)
+    assert detect(image) == [Face(10, 20, 40, 60, pytest.approx(0.9), points)]
     assert detect(image) == []
     assert sizes == [(80, 50)] * 2
     assert seen[0][..., 2].min() == 255  # OpenCV's order of colours

@@ -58,11 +58,11 @@ def _run(args: argparse.Namespace) -> int:
             without += not cut.faces and not cut.left_out
             left_out.update(cut.left_out)
             show_data("faces", done, len(images))
-    why = "".join(f", {left_out[reason]} {reason.value}" for reason in LeftOut if left_out[reason])
+    why = ", ".join(f"{left_out[reason]} {reason.value}" for reason in LeftOut if left_out[reason])
     if not written:
-        found = f"left out: {why[2:]}" if why else "none was found"
+        found = f"left out: {why}" if why else "none was found"
         raise TrainingError(f"no face in {len(paths)} images of {str(args.images)!r} ({found}); give portraits")
-    print(f"{written} faces in {args.out}; left out{why or ' none'}; {without} images have none")
+    print(f"{written} faces in {args.out}; left out: {why or 'none'}; {without} images have none")
     return 0
 
 
