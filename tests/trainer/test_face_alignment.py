@@ -76,10 +76,15 @@ def test_the_longer_of_eye_distance_and_face_length_gives_the_size():
     assert aligned_square(long).side_px == pytest.approx(2 * 1.8 * 100)
 
 
-def test_an_upright_square_of_whole_pixels_is_copied_exactly(drawing):
+def test_a_square_of_whole_pixels_is_copied_exactly(drawing):
     square = OrientedSquare(np.array((150.0, 140.0)), np.array((30.0, 0.0)))
     np.testing.assert_array_equal(square.resampled(drawing, 60), drawing[110:170, 120:180])
     assert square.relative([(120, 110), (180, 140)]).tolist() == [[0, 0], [1, 0.5]]
+    lying = OrientedSquare(
+        np.array((150.0, 140.0)), np.array((0.0, 30.0))
+    )  # its right side is below, its top at the right
+    assert lying.relative([(180, 110), (150, 170)]).tolist() == [[0, 0], [1, 0.5]]
+    np.testing.assert_array_equal(lying.resampled(drawing, 60), np.rot90(drawing[110:170, 120:180]))
 
 
 def test_a_shrunk_face_has_no_aliasing():
@@ -146,14 +151,15 @@ def test_real_portraits_are_aligned_in_a_style_and_those_left_out_are_counted(sh
     (tmp_path / "photos").mkdir()
     cv2.imwrite(str(tmp_path / "photos/upright.png"), photo)
     cv2.imwrite(str(tmp_path / "photos/tilted.png"), cv2.warpAffine(photo, tilted, (width, height)))
-    profile = "sfhq-hair-style-x-sex-top-10-02.jpg"
-    (tmp_path / "photos" / profile).symlink_to(shared / "photos" / profile)
+    in_profile, close_up = "sfhq-hair-style-x-sex-top-10-02.jpg", "sfhq-lighting-top-10-02.jpg"  # only lips are found
+    for name in (in_profile, close_up):
+        (tmp_path / "photos" / name).symlink_to(shared / "photos" / name)
 
     def faces(folder: str, *flags: str) -> list[np.ndarray]:
         command = ["faces", str(tmp_path / "photos"), str(tmp_path / folder), "--detector", str(shared / _DETECTOR)]
         assert main([*command, "--size", "64", "--align", *flags]) == 0
         assert "2 faces in" in (said := capsys.readouterr().out)
-        assert "left out: 1 turned to the side; 0 images have none" in said
+        assert "left out: 1 turned to the side, 1 not found again in their square; 0 images have none" in said
         return [cv2.imread(str(tmp_path / folder / f"{name}-1.png")) for name in ("upright", "tilted")]
 
     def correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -165,3 +171,9 @@ def test_real_portraits_are_aligned_in_a_style_and_those_left_out_are_counted(sh
     assert drawn.shape == (64, 64, 3)
     assert correlation(upright, drawn) > 0.7
     assert np.abs(upright.astype(int) - drawn).mean() > 2
+
+    for name in ("upright.png", "tilted.png"):
+        (tmp_path / "photos" / name).unlink()
+    command = ["faces", str(tmp_path / "photos"), str(tmp_path / "none"), "--detector", str(shared / _DETECTOR)]
+    assert main([*command, "--align"]) == 8
+    assert "(left out: 1 turned to the side, 1 not found again" in capsys.readouterr().err

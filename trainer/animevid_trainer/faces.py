@@ -40,7 +40,7 @@ class LeftOut(Enum):
     SMALL = "too small"
     BEYOND = "beyond the image's border"
     TURNED = "turned to the side"
-    UNSURE = "not found again where they should be once aligned"
+    UNSURE = "not found again in their square"
 
 
 class Cut(NamedTuple):
