@@ -191,7 +191,7 @@ def test_yunets_rows_become_boxes_with_eyes_nose_and_mouth(tmp_path, monkeypatch
 
     monkeypatch.setattr(cutting.cv2.FaceDetectorYN, "create", lambda *_: Network())
     (tmp_path / "net.onnx").write_bytes(b"x")
-    detect = cutting.open_detector(tmp_path / "net.onnx")
+    detect = cutting.open_detector(tmp_path / "net.onnx").of_any_size
     image = np.zeros((50, 80, 3), np.uint8)
     image[..., 0] = 255
     points = Landmarks((0, 1), (2, 3), (4, 5), (7, 8))  # the mouth is between its corners (6, 7) and (8, 9)

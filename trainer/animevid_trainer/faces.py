@@ -23,7 +23,7 @@ from animevid_trainer.face_alignment import (
 )
 from animevid_trainer.teachers.faces import Face, FaceDetector, Landmarks
 
-Detector = Callable[[Image], list[Face]]
+Detect = Callable[[Image], list[Face]]
 #: maps an image to the same image in a style
 Stylize = Callable[[Image], Image]
 
@@ -31,7 +31,20 @@ _YUNET_SCORE, _YUNET_OVERLAP = 0.7, 0.3
 _MEDIAPIPE_SCORE = 0.5
 _MARGIN = 1.5
 #: an aligned face is looked for again at this size; its points may move by this share of the side
-_AGAIN_PX, _AGAIN_SHARE = 256, 0.15
+_AGAIN_PX, _AGAIN_SHARE = 192, 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """Detects faces in RGB images.
+
+    Args:
+        of_any_size (callable): detects small faces too, once each.
+        filling_image (callable): detects faces that are much of the image, possibly several times each.
+    """
+
+    of_any_size: Detect
+    filling_image: Detect
 
 
 class LeftOut(Enum):
@@ -88,8 +101,11 @@ def open_detector(weights: Path) -> Detector:
     if weights.suffix == ".onnx":
         return _yunet(weights)
     if weights.suffix == ".tflite":
-        detect = FaceDetector(weights)
-        return lambda image: detect(image.astype(np.float32) / 255.0, _MEDIAPIPE_SCORE)
+        network = FaceDetector(weights)
+        return Detector(
+            lambda image: network(image.astype(np.float32) / 255.0, _MEDIAPIPE_SCORE),
+            lambda image: network.in_view(image.astype(np.float32) / 255.0, _MEDIAPIPE_SCORE),
+        )
     raise TrainingError(
         f"face detector {str(weights)!r}: give OpenCV's YuNet (face_detection_yunet_2023mar.onnx of OpenCV's zoo) or "
         "MediaPipe's face_detection_full_range_sparse.tflite (in its Python package)"
@@ -109,7 +125,7 @@ def _yunet(weights: Path) -> Detector:
         rows = [] if found is None else [[float(value) for value in row] for row in found]
         return [_face(row) for row in rows]
 
-    return detect
+    return Detector(detect, detect)
 
 
 def _face(row: list[float]) -> Face:
@@ -136,7 +152,7 @@ def cut_faces(
     faces: Sequence[Face],
     settings: CutSettings,
     *,
-    detect: Detector | None = None,
+    detect: Detect | None = None,
     stylize: Stylize | None = None,
 ) -> Cut:
     """A square around each of ``faces`` that is large enough and inside ``image``.
@@ -152,7 +168,7 @@ def cut_faces(
     return Cut([_crop(drawn, face, settings) for face in kept], [reason for reason in reasons if reason is not None])
 
 
-def _why_left_out(image: Image, face: Face, settings: CutSettings, detect: Detector | None) -> LeftOut | None:
+def _why_left_out(image: Image, face: Face, settings: CutSettings, detect: Detect | None) -> LeftOut | None:
     if face.height < settings.smallest_px:
         return LeftOut.SMALL
     if not settings.align:
@@ -169,7 +185,7 @@ def _why_left_out(image: Image, face: Face, settings: CutSettings, detect: Detec
     return None
 
 
-def _is_found_again(square: OrientedSquare, landmarks: Landmarks, image: Image, detect: Detector) -> bool:
+def _is_found_again(square: OrientedSquare, landmarks: Landmarks, image: Image, detect: Detect) -> bool:
     expected = square.relative(landmarks)
     again = (face.landmarks for face in detect(square.resampled(image, _AGAIN_PX)))
     return any(np.abs(np.array(points) / _AGAIN_PX - expected).max() < _AGAIN_SHARE for points in again if points)
@@ -207,7 +223,7 @@ def _fitted(square: Image, size_px: int) -> Image:
 
 
 def faces_of(
-    images: ImageStore, detect: Detector, settings: CutSettings, *, stylize: Stylize | None = None
+    images: ImageStore, detector: Detector, settings: CutSettings, *, stylize: Stylize | None = None
 ) -> Iterator[tuple[str, Cut]]:
     """Yield each image's file name without suffix and its faces.
 
@@ -215,4 +231,6 @@ def faces_of(
     """
     for index in range(len(images)):
         image = images[index]
-        yield images.paths[index].stem, cut_faces(image, detect(image), settings, detect=detect, stylize=stylize)
+        found = detector.of_any_size(image)
+        cut = cut_faces(image, found, settings, detect=detector.filling_image, stylize=stylize)
+        yield images.paths[index].stem, cut

@@ -43,7 +43,7 @@ def _run(args: argparse.Namespace) -> int:
     from animevid_trainer.files import write_png
 
     settings = CutSettings(args.size, margin=args.margin, smallest_px=args.smallest, align=args.align)
-    detect = open_detector(args.detector)
+    detector = open_detector(args.detector)
     paths = find_images(args.images)
     written = without = 0
     left_out: Counter[LeftOut] = Counter()
@@ -51,7 +51,7 @@ def _run(args: argparse.Namespace) -> int:
         stylize = in_style(stack.enter_context(Stylizer(args.style))) if args.style else None
         # nothing is cached: each image is read once
         images = open_images(paths, what="images", budget_bytes=0, longest_px=args.longest)
-        for done, (name, cut) in enumerate(faces_of(images, detect, settings, stylize=stylize), start=1):
+        for done, (name, cut) in enumerate(faces_of(images, detector, settings, stylize=stylize), start=1):
             for number, face in enumerate(cut.faces, start=1):
                 write_png(args.out / f"{name}-{number}.png", face)
             written += len(cut.faces)

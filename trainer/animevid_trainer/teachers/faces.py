@@ -66,14 +66,14 @@ class FaceDetector:
     def __call__(self, rgb: Image, threshold: float = 0.62) -> list[Face]:
         """Detect faces in the photo and in overlapping tiles (1/2 and 1/3 of the longer side); highest score first."""
         height, width = rgb.shape[:2]
-        found = self._in_view(rgb, threshold)
+        found = self.in_view(rgb, threshold)
         for parts in (2, 3):
             side = round(max(height, width) / parts * 1.25)
             ys = np.linspace(0, max(height - side, 0), max(1, round(height / side * 1.6))).astype(int)
             xs = np.linspace(0, max(width - side, 0), max(1, round(width / side * 1.6))).astype(int)
             for y in ys:
                 for x in xs:
-                    for f in self._in_view(rgb[y : y + side, x : x + side], threshold + 0.1):
+                    for f in self.in_view(rgb[y : y + side, x : x + side], threshold + 0.1):
                         found.append(f.moved(float(x), float(y)))
         kept: list[Face] = []
         for f in sorted(found, key=lambda f: -f.score):
@@ -81,8 +81,8 @@ class FaceDetector:
                 kept.append(f)
         return kept
 
-    def _in_view(self, rgb: Image, threshold: float) -> list[Face]:
-        """Detect faces in one view, padded to a square; boxes are in the view's pixels."""
+    def in_view(self, rgb: Image, threshold: float) -> list[Face]:
+        """Detect faces in one view, padded to a square, possibly several times each; in the view's pixels."""
         height, width = rgb.shape[:2]
         side = max(height, width)
         view = cv2.copyMakeBorder(rgb, 0, side - height, 0, side - width, cv2.BORDER_CONSTANT)
