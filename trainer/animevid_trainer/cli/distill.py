@@ -68,6 +68,9 @@ def _fill_distill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adversarial", type=float, default=0.03, help="weight of the discriminator (more: crisper, less faithful)"
     )
+    parser.add_argument(
+        "--flat", type=float, default=4.0, help="weight of flatness (more: less of the photo's texture)"
+    )
     parser.add_argument("--steady", type=float, default=3.0, help="weight of steadiness under grain (less: sharper)")
     parser.add_argument("--threads", type=int, default=1)
 
@@ -77,7 +80,7 @@ def _run_distill(args: argparse.Namespace) -> int:
     from animevid_trainer.distill.pairs import Emphasis
     from animevid_trainer.distill.run import DistillSettings, distill
 
-    weights = StudentWeights(adversarial=args.adversarial, steady=args.steady)
+    weights = StudentWeights(flat=args.flat, adversarial=args.adversarial, steady=args.steady)
     if args.pixels_only:
         weights = replace(weights, perceptual=0.0, adversarial=0.0)
     settings = DistillSettings(
