@@ -56,7 +56,10 @@ class StyleChoice(Options):
     )
     _: KW_ONLY
     quality: str | None = option(
-        None, "high: from four times the pixels (default: for images)", flag="--quality", choices=("fast", "high")
+        None,
+        "high: a larger network at four times the pixels (default: for images)",
+        flag="--quality",
+        choices=("fast", "high"),
     )
     precision: str | None = option(
         None,

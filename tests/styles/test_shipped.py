@@ -158,13 +158,17 @@ def test_the_file_is_at_most_two_megabytes_and_the_larger_variants_six(style: St
 # -------------------------------------------------------------------------------------------------------- flat frames
 
 
+#: (look, code) -> how far from black or white a look's own black and white may be, by intent: blue shadows as in its
+#: teacher's (0, 0, 7), and the cream of paper, (255, 252, 239). Elsewhere three codes, which nobody sees.
+_TINTS = {("aozora", 0): 7, ("cel", 0): 7, ("ehon", 0): 4, ("ehon", 255): 16}
+
+
 @pytest.mark.parametrize("code", [0, 255], ids=["black", "white"])
-def test_black_stays_black_and_white_stays_white(stylize: Callable[[Image], Image], code: int) -> None:
+def test_black_stays_black_and_white_stays_white(style: Style, stylize: Callable[[Image], Image], code: int) -> None:
     drawn = stylize(even(code)).astype(int)
-    # Three codes from black are invisible on a screen; at the border, which padding affects, eight are allowed.
-    assert np.abs(drawn - code).max() <= 32
-    off = max(np.abs(inside(drawn) - code).max(), np.abs(drawn - code).max() - 5)
-    held(off, good=3, limit=20, what="distance from the code")
+    allowed = _TINTS.get((style.card.name, code), 3)
+    assert np.abs(inside(drawn) - code).max() <= allowed
+    assert np.abs(drawn - code).max() <= allowed + 5, "at the border, which padding affects"
 
 
 @pytest.mark.parametrize(
