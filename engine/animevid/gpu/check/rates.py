@@ -45,7 +45,7 @@ def section(options: CheckOptions) -> Iterator[Finding]:
                     reasons.append(f"{backend}: {gpu}")
                     continue
                 measured = True
-                yield _measured(f"{style.card.name}, {backend}", cpu, gpu, frame, options)
+                yield _measured(f"{style.path.stem}, {backend}", cpu, gpu, frame, options)
     if not measured:
         raise Skipped("; ".join(dict.fromkeys(reasons)))
 

@@ -151,7 +151,7 @@ def _few_frames(
         expected = [cpu.stylize_planes(frame) for frame in frames]
     for name in names:
         size = f", network of {net_pixels} pixels, guided upsampling" if net_pixels else ""
-        what = f"{name}, {style.card.name}{size}, batch 4"
+        what = f"{name}, {style.path.stem}{size}, batch 4"
         try:
             with Stylizer(full_precision(style), backend=name, device="cuda", net_pixels=net_pixels) as gpu:
                 yield _compared(what, gpu, frames, expected, 4)
