@@ -312,7 +312,7 @@ def test_a_png_is_checked_against_an_independent_reader(card, tmp_path):
 
 
 def test_a_frame_becomes_png_about_as_fast_as_opencv_writes_it(tmp_path):
-    planes = rgb_to_planes(cv2.imread(str(GALLERY / "city18-aozora.jpg"), cv2.IMREAD_COLOR_RGB)[:360, :640])
+    planes = rgb_to_planes(cv2.imread(str(GALLERY / "mountain20-aozora.jpg"), cv2.IMREAD_COLOR_RGB)[:360, :640])
     image = planes_to_rgb(planes, order="BGR")
 
     def cpu_seconds(write):
