@@ -57,7 +57,9 @@ SHOTS = (
     Shot("sfhq-background-top-10-48.jpg", ("aozora", "cel", "ehon"), "SelfishGene", _MIT, centre=0.34),
     Shot("scene-mountain20-harro.jpg", ("aozora", "cel", "ehon"), "@harro.eu", _SKY),
     Shot("sfhq-age-x-ethnicity-x-sex-1-top-10-50.jpg", ("aozora", "cel", "ehon"), "SelfishGene", _MIT, centre=0.4),
-    Shot("scene-myrabella6.jpg", ("aozora", "cel", "ehon"), "Myrabella (Wikimedia Commons)", "CC BY-SA 3.0", centre=0.6),
+    Shot(
+        "scene-myrabella6.jpg", ("aozora", "cel", "ehon"), "Myrabella (Wikimedia Commons)", "CC BY-SA 3.0", centre=0.6
+    ),
 )
 #: Of one half of a pair. 16:9, as in video.
 _HALF = (480, 270)
