@@ -27,7 +27,10 @@ def main() -> None:
     mib = (_checkout_bytes() + sum(path.stat().st_size for path in folder.iterdir())) / (1 << 20)
     sys.stdout.write(f"checkout and {folder}: {mib:.1f} MiB\n")
     if mib > _LIMIT_MIB:
-        sys.exit(f"more than {_LIMIT_MIB} MiB: delete old wheels in {folder}")
+        sys.exit(
+            f"more than {_LIMIT_MIB} MiB: delete old wheels in {folder}, and the styles' larger variants for the trip "
+            "(rm engine/animevid/styles/*-high* trainer/styles/*-high*; git checkout brings them back)"
+        )
 
 
 def _checkout_bytes() -> int:
