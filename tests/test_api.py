@@ -317,7 +317,7 @@ def test_a_plan_says_what_will_happen_and_writes_nothing(clip, packed_style, tmp
     with Conversion(clip, tmp_path / "out.mp4", options) as conversion:
         plan = conversion.plan
     assert (plan.size, plan.output_size, plan.net_size) == ((96, 160), (96, 320), (96, 160))
-    assert plan.style == "test-packed"
+    assert (plan.style, plan.quality) == ("test-packed", "fast")
     assert plan.frames_total == 36
     assert len(plan.decisions) == 1
     assert not plan.losses

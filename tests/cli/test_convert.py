@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 
 import av
+import cv2
+import numpy as np
 import onnx
 import pytest
 from animevid.cli import main
@@ -119,6 +121,14 @@ def test_a_dry_run_estimates_time_and_size_from_ten_frames(packed_style, tmp_pat
     assert re.fullmatch(r"about:   \d+:\d\d of work, \d+\.\d MB \(from ten frames\)", line)
     assert size * 0.7 < found.size_bytes < size * 1.4
     assert 0 < found.work_seconds < 60
+
+
+def test_the_plan_of_an_image_names_the_larger_variant(tmp_path, capfd):
+    cv2.imwrite(str(tmp_path / "in.png"), np.zeros((64, 96, 3), np.uint8))
+    assert _run(tmp_path / "in.png", tmp_path / "out.png", "--dry-run") == 0
+    assert _run(tmp_path / "in.png", tmp_path / "out.png", "--dry-run", "--quality", "fast") == 0
+    said = capfd.readouterr().out.splitlines()
+    assert [line for line in said if line.startswith("style:")] == ["style:   aozora, high", "style:   aozora"]
 
 
 def test_a_dry_run_tells_the_plan_and_writes_nothing(clip, packed_style, tmp_path, capfd):

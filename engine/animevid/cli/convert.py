@@ -218,7 +218,7 @@ def plan_lines(plan: ConversionPlan) -> list[str]:
     frames = "" if plan.frames_total in (None, 1) else f", about {plan.frames_total} frames"
     lines = [
         f"input:   {plan.source}{frames}",
-        f"style:   {plan.style}",
+        f"style:   {plan.style}" + (", high" if plan.quality == "high" else ""),
         f"network: {network}",
         f"output:  {plan.output}, {out_width}x{out_height}, {plan.encoder}",
     ]

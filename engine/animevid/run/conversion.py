@@ -153,6 +153,7 @@ class Conversion:
             source=describe_source(source.info),
             output=redacted(self._dst),
             style=self._stylizer.card.name,
+            quality=self._stylizer.card.quality,
             network=self._stylizer.description,
             size=self._output_frames.size,
             net_size=self._stylizer.net_size(*self._output_frames.size),

@@ -27,6 +27,7 @@ class ConversionPlan:
     source: str
     output: str
     style: str
+    quality: str  #: of the network: fast or high
     network: str
     size: tuple[int, int]
     output_size: tuple[int, int]
