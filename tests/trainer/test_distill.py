@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from animevid.errors import TrainingError
+from animevid_trainer.cli import main
 from animevid_trainer.colourspace import rgb_to_packed
 from animevid_trainer.distill.damage import as_next_frame, damaged
 from animevid_trainer.distill.losses import StudentWeights, line_weight, perceptual_term, pixel_terms, steady_term
@@ -120,6 +122,16 @@ def test_all_terms_take_part(pairs: Path, tmp_path: Path, shared: Path) -> None:
     assert distill(pairs, tmp_path / "run", settings, perceptual_weights=vgg) == 3
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
     assert state["their_optimizer"]["state"], "the discriminator has learned"
+
+
+@pytest.mark.parametrize("weight", ["-1", "nan", "inf"])
+def test_a_weight_below_zero_or_without_bound_is_one_line(weight: str, pairs: Path, capsys: Any) -> None:
+    command = ["distill", "aozora", "--pairs", str(pairs), "--out", str(pairs / "run"), "--pixels-only", "--steps=1"]
+    assert main([*command, f"--steady={weight}"]) == 8
+    said = capsys.readouterr().err
+    assert f"steady = {float(weight)}: a weight is 0 (left out) or more" in said
+    assert len(said.splitlines()) == 1
+    assert not (pairs / "run").exists()
 
 
 def test_features_are_compared_at_both_scales() -> None:

@@ -12,6 +12,13 @@ from animevid.cli.offers import offer
 
 from animevid_trainer.cli.command import Command
 
+#: Weights of :class:`StudentWeights`, which has their defaults, that are options, and what more or less of each does.
+_WEIGHTS = {
+    "adversarial": "the discriminator (more: crisper, less faithful)",
+    "flat": "flatness (more: less of the photo's texture)",
+    "steady": "steadiness under grain (less: sharper)",
+}
+
 
 def _looks() -> list[str]:
     from animevid_trainer.teachers.look import LOOKS
@@ -65,13 +72,8 @@ def _fill_distill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--boldness", type=float, default=1.0, help="multiply the targets' difference from the photo by 0.5 to 2"
     )
-    parser.add_argument(
-        "--adversarial", type=float, default=0.03, help="weight of the discriminator (more: crisper, less faithful)"
-    )
-    parser.add_argument(
-        "--flat", type=float, default=4.0, help="weight of flatness (more: less of the photo's texture)"
-    )
-    parser.add_argument("--steady", type=float, default=3.0, help="weight of steadiness under grain (less: sharper)")
+    for name, effect in _WEIGHTS.items():
+        parser.add_argument(f"--{name}", type=float, help=f"weight of {effect}; 0 leaves it out")
     parser.add_argument("--threads", type=int, default=1)
 
 
@@ -80,7 +82,8 @@ def _run_distill(args: argparse.Namespace) -> int:
     from animevid_trainer.distill.pairs import Emphasis
     from animevid_trainer.distill.run import DistillSettings, distill
 
-    weights = StudentWeights(flat=args.flat, adversarial=args.adversarial, steady=args.steady)
+    given = {name: getattr(args, name) for name in _WEIGHTS}
+    weights = StudentWeights(**{name: weight for name, weight in given.items() if weight is not None})
     if args.pixels_only:
         weights = replace(weights, perceptual=0.0, adversarial=0.0)
     settings = DistillSettings(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+from animevid.errors import TrainingError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -39,6 +41,11 @@ class StudentWeights:
     perceptual: float = 0.3
     adversarial: float = 0.03
     steady: float = 3.0
+
+    def __post_init__(self) -> None:
+        for name, weight in asdict(self).items():
+            if not 0.0 <= weight < math.inf:
+                raise TrainingError(f"{name} = {weight}: a weight is 0 (left out) or more")
 
 
 def luma(packed: Tensor) -> Tensor:
