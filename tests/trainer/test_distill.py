@@ -109,6 +109,16 @@ def test_a_student_learns_and_the_run_goes_on_where_it_stopped(pairs: Path, tmp_
     assert any("step 40" in line for line in lines)
 
 
+def test_a_run_of_the_earlier_optimizer_goes_on_with_a_fresh_one(pairs: Path, tmp_path: Path) -> None:
+    out, lines = tmp_path / "run", []
+    settings = DistillSettings("aozora", batch=1, crop_px=64, steps=2, weights=PIXELS)
+    distill(pairs, out, settings)
+    state = torch.load(out / "state.pt", weights_only=True)
+    torch.save(state | {"optimizer": {"state": {}, "param_groups": []}}, out / "state.pt")
+    assert distill(pairs, out, replace(settings, steps=3), on_line=lines.append) == 3
+    assert "the saved run used AdamW; the optimizer starts anew" in lines
+
+
 def test_a_run_reads_exaggerated_targets(pairs: Path) -> None:
     known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     read_pairs(pairs, "aozora", crop_px=64, known=known, emphasis=Emphasis(boldness=1.5))

@@ -61,7 +61,7 @@ def _fill_distill(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, default=0, help="stop after this many steps in all (default: until Ctrl-C)"
     )
     parser.add_argument("--decay-steps", type=int, default=0, help="end the run: the learning rate falls to 0")
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate of Muon (default: 5e-4)")
     parser.add_argument(
         "--pixels-only", action="store_true", help="without perceptual and adversarial terms: 3x as fast"
     )

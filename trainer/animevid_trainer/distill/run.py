@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from animevid_trainer.colourspace import packed_to_rgb, rgb_to_packed
+from animevid_trainer.conv_muon import ConvMuon
 from animevid_trainer.data.images import Image
 from animevid_trainer.distill.damage import as_next_frame, damaged
 from animevid_trainer.distill.losses import (
@@ -57,7 +58,7 @@ class DistillSettings:
         size (str): ``fast`` or ``high``. Default: ``"fast"``.
         batch (int): crops a step. Default: 8.
         crop_px (int): side of a crop, a multiple of 16. Default: 160.
-        rate (float): learning rate of AdamW. Default: 1e-3.
+        rate (float): learning rate of :class:`ConvMuon`. Default: 5e-4.
         steps (int): stop at this step; 0 runs until interrupted. Default: 0.
         decay_steps (int): let the rate fall to zero over this many steps, then stop; 0 keeps it constant. Default: 0.
         threads (int): CPU threads. Default: 1.
@@ -69,7 +70,7 @@ class DistillSettings:
     size: str = "fast"
     batch: int = 8
     crop_px: int = 160
-    rate: float = 1e-3
+    rate: float = 5e-4
     steps: int = 0
     decay_steps: int = 0
     threads: int = 1
@@ -127,7 +128,7 @@ def distill(
     depth = {"line_convs": count_layers(begin, "lines")} if begin else {}
     student = LumaUNet(**{**SIZES[settings.size], **depth})
     student.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(student.parameters(), settings.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = ConvMuon(student, settings.rate)
     discriminator = PairDiscriminator() if weights.adversarial else None
     their_optimizer = None if discriminator is None else torch.optim.Adam(discriminator.parameters(), 4e-4, (0.5, 0.9))
     perceptual = make_perceptual("vgg16", weights=perceptual_weights, bf16=True) if weights.perceptual else None
@@ -135,7 +136,10 @@ def distill(
     try:
         if state:
             student.load_state_dict(state["student"])
-            optimizer.load_state_dict(state["optimizer"])
+            if "muon" in state["optimizer"]:
+                optimizer.load_state_dict(state["optimizer"])
+            else:
+                say("the saved run used AdamW; the optimizer starts anew")
             if discriminator is not None and their_optimizer is not None and "discriminator" in state:
                 discriminator.load_state_dict(state["discriminator"])
                 their_optimizer.load_state_dict(state["their_optimizer"])
@@ -172,8 +176,7 @@ def distill(
             rate = settings.rate * min(1.0, (step + 1) / _WARM_UP)
             if settings.decay_steps:
                 rate = settings.rate * max(0.01, 1.0 - (step - first) / settings.decay_steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            optimizer.set_rate(rate)
             photo, teacher = _draw_batch(known, settings, random)
             with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(photo.device)):
                 drawn = student(photo.contiguous(memory_format=torch.channels_last)).float()
