@@ -16,7 +16,15 @@ from animevid_trainer.cli import main
 from animevid_trainer.colourspace import rgb_to_packed
 from animevid_trainer.distill.damage import as_next_frame, damaged
 from animevid_trainer.distill.losses import StudentWeights, line_weight, perceptual_term, pixel_terms, steady_term
-from animevid_trainer.distill.pairs import HELD_OUT, Emphasis, held_out, in_training_order, paint_pairs, read_pairs
+from animevid_trainer.distill.pairs import (
+    HELD_OUT,
+    Emphasis,
+    _painted,
+    held_out,
+    in_training_order,
+    paint_pairs,
+    read_pairs,
+)
 from animevid_trainer.distill.run import SIZES, DistillSettings, distill
 from animevid_trainer.distill.widen import widen
 from animevid_trainer.generators.luma_unet import LumaUNet
@@ -80,6 +88,18 @@ def test_too_few_photos_are_refused(tmp_path: Path, shared: Path) -> None:
     cv2.imwrite(str(photos / "a.png"), np.zeros((32, 32, 3), np.uint8))
     with pytest.raises(TrainingError, match="are all held out"):
         paint_pairs(photos, shared / "weights", tmp_path / "pairs", looks=["aozora"])
+
+
+def test_a_uniform_photo_is_painted_uniformly_and_black_and_white_stay() -> None:
+    def uneven(photo: np.ndarray) -> np.ndarray:
+        drawn = photo + np.uint8(9)
+        drawn[:2] = 77  # a border, as networks leave one
+        return drawn
+
+    for code, expected in ((0, 0), (255, 255), (30, 39)):
+        assert (_painted(np.full((12, 12, 3), code, np.uint8), uneven) == expected).all()  # type: ignore[arg-type]
+    ramp = np.arange(144, dtype=np.uint8).repeat(3).reshape(12, 12, 3)
+    assert np.array_equal(_painted(ramp, uneven), uneven(ramp))  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -95,6 +95,12 @@ def test_gray_things_stay_nearly_gray(looks: dict[str, LookTeacher], photos: dic
     assert chroma(looks[look](photos["city"]))[gray].mean() < 7
 
 
+@pytest.mark.parametrize("look", LOOKS)
+def test_nearly_black_has_no_tint(looks: dict[str, LookTeacher], look: str) -> None:
+    drawn = np.median(looks[look](np.full((48, 64, 3), 8, np.uint8)), axis=(0, 1))
+    assert np.ptp(drawn) <= 3, "shadows are blue, black is not"
+
+
 def test_grain_and_a_shift_change_little(looks: dict[str, LookTeacher], photos: dict[str, Image]) -> None:
     city = photos["city"]
     drawn = looks["aozora"](city).astype(int)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from animevid.errors import TrainingError
-from animevid_trainer.data.flats import flat_images
+from animevid_trainer.data.flats import dark_images, flat_images
 from animevid_trainer.teachers import TEACHER_NAMES, Image, Teacher, open_teacher
 
 CARTOONGAN = "weights/cartoongan_shinkai_fp16.safetensors"
@@ -119,3 +119,14 @@ def test_flat_images_are_colours_and_gradients_and_the_same_for_a_seed() -> None
     assert np.ptp(flats[3]) >= 250  # a ramp from black to white
     assert all(np.array_equal(a, b) for a, b in zip(flats, flat_images(12, height=16, width=24, seed=4), strict=True))
     assert not np.array_equal(flats[2], flat_images(3, height=16, width=24, seed=5)[2])
+
+
+def test_dark_images_are_uniform_dark_and_half_of_them_gray() -> None:
+    darks = np.stack([image.reshape(-1, 3) for image in dark_images(24, height=16, width=24)])
+    assert darks.shape == (24, 384, 3)
+    assert (darks == darks[:, :1]).all(), "uniform"
+    assert darks.min() >= 1
+    assert darks.max() <= 48
+    assert len({tuple(image[0]) for image in darks}) > 18, "different from each other"
+    assert (np.ptp(darks[::2, 0], axis=-1) == 0).all()
+    assert (np.ptp(darks[1::2, 0], axis=-1) > 0).all()

@@ -1,6 +1,7 @@
 """Makes flat images, uniform colours and gradients, so that a style learns to keep them clean.
 
-A student trained on photos alone draws blotches on a black frame and bands on a gray ramp.
+A student trained on photos alone draws blotches on a black frame and bands on a gray ramp, and makes blotches of the
+grain of a dark one.
 """
 
 from __future__ import annotations
@@ -34,4 +35,14 @@ def flat_images(count: int, *, height: int = 256, width: int = 256, seed: int = 
         gradient = start + share[..., None] * (end - start)
         dithered = gradient + random.uniform(-0.5, 0.5, (height, width, 1)) if kind >= 3 else gradient
         images.append(np.clip(np.round(dithered), 0, 255).astype(np.uint8))
+    return images
+
+
+def dark_images(count: int, *, height: int = 256, width: int = 256, seed: int = 2) -> list[Image]:
+    """Make ``count`` uniform images of 1 to 48 codes, ``(height, width, 3)`` uint8 RGB; every other one is gray."""
+    random = np.random.default_rng(seed)
+    images = []
+    for index in range(count):
+        code = np.full(3, random.uniform(1, 48)) if index % 2 == 0 else random.uniform(1, 48, 3)
+        images.append(np.broadcast_to(code.round().astype(np.uint8), (height, width, 3)).copy())
     return images

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from animevid.errors import TrainingError
 
-from animevid_trainer.data.flats import flat_images
+from animevid_trainer.data.flats import dark_images, flat_images
 from animevid_trainer.data.images import Image, find_images, read_image, shrink_to
 from animevid_trainer.files import write_png
-from animevid_trainer.teachers import open_looks
+from animevid_trainer.teachers import Teacher, open_looks
 
 #: The last photos of the order are never painted for training: tests of the shipped styles use them.
 HELD_OUT = 40
@@ -26,7 +26,7 @@ HELD_OUT = 40
 SHARES = {"sfhq": 0.3, "budgie": 0.6}
 #: Longest sides in pixels; half of the photos get the first one, so that small faces and letters occur too.
 SIZES_PX = (640, 640, 640, 640, 640, 448, 448, 800, 800, 800)
-FLATS = 72
+FLATS, DARK_FLATS = 72, 24
 FLAT_PX = 192
 _SEED = 1
 _SHARPEN_SIGMA_PX = 1.2
@@ -87,17 +87,25 @@ def paint_pairs(
     painted = 0
     for index, (name, photo) in enumerate(_sources(paths)):
         if on_progress is not None:
-            on_progress(name, index + 1, len(paths) + FLATS)
+            on_progress(name, index + 1, len(paths) + FLATS + DARK_FLATS)
         for look, teacher in teachers.items():
             target = out / look / f"{name}.png"
             if target.is_file():
                 continue
-            # Black and white images stay unchanged: a style that grays them looks broken.
-            keep = photo.min() == photo.max() and photo.min() in (0, 255)
-            write_png(target, photo if keep else teacher(photo))
+            write_png(target, _painted(photo, teacher))
             write_png(out / "photos" / f"{name}.png", photo)
             painted += 1
     return painted
+
+
+def _painted(photo: Image, teacher: Teacher) -> Image:
+    """The teacher's image, but uniform where the photo is, and black and white stay unchanged."""
+    if photo.min() == photo.max() and photo.min() in (0, 255):
+        return photo  # a style that grays them looks broken
+    image = teacher(photo)
+    if (photo == photo[0, 0]).all():
+        return np.broadcast_to(np.median(image, axis=(0, 1)).round().astype(np.uint8), photo.shape)
+    return image
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,5 +162,7 @@ def read_pairs(
 def _sources(paths: Sequence[Path]) -> Iterator[tuple[str, Image]]:
     for index, flat in enumerate(flat_images(FLATS, height=FLAT_PX, width=FLAT_PX)):
         yield f"flat{index}", flat
+    for index, flat in enumerate(dark_images(DARK_FLATS, height=FLAT_PX, width=FLAT_PX)):
+        yield f"flat-dark{index}", flat
     for path in paths:
         yield path.stem, shrink_to(read_image(path), longest_px(path.name))

@@ -35,7 +35,7 @@ Image = npt.NDArray[np.uint8]
 
 TEACHER_NAMES: tuple[str, ...] = (*LOOKS, "cartoongan", "bilateral")
 #: Increment it when the same look paints other images than before, so that cached ones are not used.
-_PAINTING_VERSION = 2
+_PAINTING_VERSION = 3
 
 
 class Teacher(Protocol):

@@ -141,7 +141,8 @@ def grade(m: Analysis, look: Look, lab: Image) -> Image:
     gain = gain * (1 + look.gain_light * step(t, 0.6, 1)) * (1 - 0.15 * gray * blue * (1 - sky))
     lab[..., 1:] *= gain[..., None]
     leaves(lab, green, t, look)
-    shade = step(1 - t, *look.shade_range) * (1 - 0.65 * skin) * (1 - 0.7 * gray)
+    shade = step(1 - t, *look.shade_range) * step(t, 0, 0.1)  # black stays black
+    shade *= (1 - 0.65 * skin) * (1 - 0.7 * gray)
     light = step(t, *look.light_range) * (1 - (1 - look.light_blue) * blue)
     lab[..., 1] += look.shade[0] * shade + look.light[0] * light + 1.5 * skin
     lab[..., 2] += look.shade[1] * shade + look.light[1] * light - 4 * skin * step(t, 0.3, 0.8)
