@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from animevid_trainer.teachers import Analyst, Image, LookTeacher, open_looks
 from animevid_trainer.teachers.look import LOOKS
-from animevid_trainer.teachers.painting import ink
+from animevid_trainer.teachers.painting import areas, ink
 
 pytestmark = pytest.mark.shared
 
@@ -99,6 +100,16 @@ def test_gray_things_stay_nearly_gray(looks: dict[str, LookTeacher], photos: dic
 def test_nearly_black_has_no_tint(looks: dict[str, LookTeacher], look: str) -> None:
     drawn = np.median(looks[look](np.full((48, 64, 3), 8, np.uint8)), axis=(0, 1))
     assert np.ptp(drawn) <= 3, "shadows are blue, black is not"
+
+
+def test_cel_flattens_foliage_less_than_the_rest(analyst: Analyst, photos: dict[str, Image]) -> None:
+    analysis, cel = analyst(photos["sky"]), LOOKS["cel"]
+    drawn, flat = (areas(analysis, look)[..., 0] for look in (cel, replace(cel, leaves=None)))
+    leaves = analysis.leafy > 0.5
+    assert leaves.mean() > 0.05
+    fine, coarse = (np.abs(image - cv2.GaussianBlur(image, (0, 0), 2))[leaves].mean() for image in (drawn, flat))
+    assert fine > 1.03 * coarse, "leaves keep their shapes"
+    assert np.array_equal(drawn[analysis.leafy == 0], flat[analysis.leafy == 0])
 
 
 def test_grain_and_a_shift_change_little(looks: dict[str, LookTeacher], photos: dict[str, Image]) -> None:

@@ -17,11 +17,9 @@ Curve = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
-class Look:
-    """Parameters of a look. Lightness t and tone curves are on [0, 1]; chroma, a, b in CIE units; sizes in pixels."""
+class Flattening:
+    """How a photo becomes flat areas: Kuwahara filters, CartoonGAN's drawing mixed in, flattened again."""
 
-    name: str
-    # areas: Kuwahara flattening of the redrawn photo, CartoonGAN's drawing mixed in, flattened again
     radius: float
     radius_texture: float  # added on texture
     radius_calm: float  # added in smooth areas
@@ -32,6 +30,15 @@ class Look:
     radius_last: float
     hard_last: float
     smooth: float = 0.0  # sigma of a final bilateral filter
+
+
+@dataclass(frozen=True)
+class Look:
+    """Parameters of a look. Lightness t and tone curves are on [0, 1]; chroma, a, b in CIE units; sizes in pixels."""
+
+    name: str
+    areas: Flattening
+    leaves: Flattening | None = None  # of foliage, if other than of the rest: finer, so that leaves keep their shapes
     dabs: float = 0.0  # contrast of brush dabs with their surroundings
     # small strong detail that is restored from the photo
     detail: float = 0.8
@@ -85,10 +92,14 @@ class Look:
     sharpen: float = 0.6  # final halo-free sharpening
 
 
-AOZORA = Look(
-    name="aozora",
+_FINE = Flattening(
     radius=2.5, radius_texture=1.5, radius_calm=1.0, hard=80, passes=1,
     drawing=0.85, drawing_green=0.65, radius_last=2.0, hard_last=80,
+)  # fmt: skip
+
+AOZORA = Look(
+    name="aozora",
+    areas=_FINE,
     detail=0.85, detail_dead=3.0,
     tones=((0, 0), (0.04, 0.06), (0.12, 0.155), (0.3, 0.36), (0.5, 0.585), (0.7, 0.78), (0.88, 0.935), (1, 1)),
     gain_pale=0.32, gain_width=55, gain_blue=-0.03, gain_green=0.12,
@@ -98,8 +109,10 @@ AOZORA = Look(
 
 EHON = Look(
     name="ehon",
-    radius=3.5, radius_texture=2.0, radius_calm=1.5, hard=50, passes=2,
-    drawing=0.55, drawing_green=0.7, radius_last=3.0, hard_last=100,
+    areas=Flattening(
+        radius=3.5, radius_texture=2.0, radius_calm=1.5, hard=50, passes=2,
+        drawing=0.55, drawing_green=0.7, radius_last=3.0, hard_last=100,
+    ),
     dabs=0.45,
     detail=0.7, detail_dead=6.0,
     ink_inner=0.7, ink_range=(0.006, 0.036), ink_dark=0.58, ink_tint=(10.0, 14.0),
@@ -114,8 +127,11 @@ EHON = Look(
 
 CEL = Look(
     name="cel",
-    radius=3.5, radius_texture=2.5, radius_calm=2.0, hard=50, passes=2,
-    drawing=0.6, drawing_green=0.6, radius_last=3.5, hard_last=80, smooth=5.0,
+    areas=Flattening(
+        radius=3.5, radius_texture=2.5, radius_calm=2.0, hard=50, passes=2,
+        drawing=0.6, drawing_green=0.6, radius_last=3.5, hard_last=80, smooth=5.0,
+    ),
+    leaves=_FINE,
     detail=0.85, detail_dead=4.5,
     ink_inner=1.1, ink_range=(0.004, 0.02), ink_gate=(0.1, 0.3), ink_texture=0.9, ink_green=0.85, ink_face=0.6,
     ink_close=0.45,
@@ -124,7 +140,7 @@ CEL = Look(
     steps=3, steps_share=0.7, steps_sharp=9.0,
     sky_low=1.6, sky_hue=268, sky_deepen=0.10,
     gain_pale=0.45, gain_width=50, gain_blue=-0.05, gain_green=0.06,
-    leaf_light=0, leaf_shade=22, leaf_slope=55, leaf_calm=0.35,
+    leaf_light=0, leaf_shade=22, leaf_slope=55,
     shade=(3.0, -10.0), shade_range=(0.35, 0.8), light=(0.0, 0.0),
     chroma_top=94,
     crisp=(0.0, 0.9), crisp_late=(1.4, 1.3), antialias=1.8,

@@ -35,7 +35,7 @@ from animevid_trainer.teachers.filters import (
     longer,
     slope,
 )
-from animevid_trainer.teachers.look import Look
+from animevid_trainer.teachers.look import Flattening, Look
 from animevid_trainer.teachers.networks import Networks
 
 
@@ -59,23 +59,31 @@ def paint(m: Analysis, look: Look, networks: Networks) -> Image:
 
 
 def areas(m: Analysis, look: Look) -> Image:
-    """Flatten the photo to areas; lab."""
+    """Flatten the photo to areas, foliage in its own way if the look has one; lab."""
+    lab = flatten(m, look.areas)
+    if look.leaves is not None:
+        lab += m.leafy[..., None] * (flatten(m, look.leaves) - lab)
+    return lab
+
+
+def flatten(m: Analysis, way: Flattening) -> Image:
+    """Flatten the photo in one way; lab."""
     green = memberships(blur(m.lab, 3))[1]
-    r = look.radius + look.radius_texture * m.texture + look.radius_calm * (1 - m.busy)
+    r = way.radius + way.radius_texture * m.texture + way.radius_calm * (1 - m.busy)
     r = r * (1 - 0.35 * m.leafy)  # smaller dabs for leaves
-    x = kuwahara(m.base, kept(m, r), hard=look.hard)
-    for _ in range(look.passes - 1):
+    x = kuwahara(m.base, kept(m, r), hard=way.hard)
+    for _ in range(way.passes - 1):
         x = kuwahara(x, kept(m, r * 0.8), hard=100)
     lab = calm_chroma(to_lab(x))
     light = m.lab[..., 0] / 100
     drawn = step(
         blur(np.abs(light - blur(light, 5)), 8), 0.0015, 0.006
     )  # in a uniform sky, CartoonGAN draws only its grid
-    share = look.drawing * (1 - look.drawing_green * green * m.busy) * drawn * (1 - 0.8 * m.face) * (1 - 0.5 * m.close)
+    share = way.drawing * (1 - way.drawing_green * green * m.busy) * drawn * (1 - 0.8 * m.face) * (1 - 0.5 * m.close)
     lab[..., 0] += share * (m.relit[..., 0] - lab[..., 0])
-    lab = to_lab(kuwahara(to_rgb(lab), kept(m, look.radius_last), hard=look.hard_last))
-    if look.smooth:
-        lab = to_lab(cv2.bilateralFilter(to_rgb(lab), 13, 0.08, look.smooth))
+    lab = to_lab(kuwahara(to_rgb(lab), kept(m, way.radius_last), hard=way.hard_last))
+    if way.smooth:
+        lab = to_lab(cv2.bilateralFilter(to_rgb(lab), 13, 0.08, way.smooth))
     return lab
 
 
