@@ -272,6 +272,7 @@ def test_progress_is_reported_in_the_callers_thread(clip, packed_style, tmp_path
     assert threads == {threading.current_thread()}
     assert [progress.frames_done for progress in told] == sorted(progress.frames_done for progress in told)
     assert {progress.frames_total for progress in told} == {240}
+    assert told[-1].frames_done == 240, "the last call tells the end"
 
 
 def test_an_open_stylizer_serves_several_conversions_and_stays_open(clip, packed_style, tmp_path):

@@ -165,7 +165,7 @@ class Conversion:
         )
 
     def run(self, *, on_progress: Callable[[Progress], None] | None = None) -> ConversionReport:
-        """Convert everything. ``on_progress`` is called a few times a second in this thread.
+        """Convert everything. ``on_progress`` is called a few times a second in this thread, and at the end.
 
         Raises:
             AnimevidError: any part failed; an existing output is then unchanged.
@@ -203,6 +203,8 @@ class Conversion:
             watch = lambda statistics: on_progress(Progress(sink.frames_written, total, statistics))  # noqa: E731
         try:
             statistics = session.run(watch=watch)
+            if watch is not None:
+                watch(statistics)  # a short video ends before the first call
         except Cancelled as error:
             raise Cancelled(f"stopped before the end: {redacted(self._dst)!r} is not written") from error
         written = sink.finish()
