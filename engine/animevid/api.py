@@ -20,7 +20,9 @@ from animevid.run.session import Session
 class _Arguments(ConversionOptions):
     codec: str | None = option(None, "short for encoder.codec: h264, hevc, av1, vp9, prores or ffv1")
     crf: float | None = option(None, "short for encoder.crf: constant quality, lower is better")
-    on_progress: Callable[[Progress], None] | None = option(None, "called a few times a second in this thread")
+    on_progress: Callable[[Progress], None] | None = option(
+        None, "called a few times a second in this thread, and at the end"
+    )
 
     def __post_init__(self) -> None:
         short = {name: value for name in ("codec", "crf") if (value := getattr(self, name)) is not None}

@@ -203,8 +203,6 @@ class Conversion:
             watch = lambda statistics: on_progress(Progress(sink.frames_written, total, statistics))  # noqa: E731
         try:
             statistics = session.run(watch=watch)
-            if watch is not None:
-                watch(statistics)  # a short video ends before the first call
         except Cancelled as error:
             raise Cancelled(f"stopped before the end: {redacted(self._dst)!r} is not written") from error
         written = sink.finish()

@@ -69,7 +69,7 @@ class Pipeline(Generic[T]):
     ) -> PipelineStatistics:
         """Run to the end and return the statistics. What the last stage returns is dropped.
 
-        ``watch`` is called in the caller's thread about every ``watch_seconds`` while the pipeline runs.
+        ``watch`` is called in the caller's thread about every ``watch_seconds``, and at the end.
 
         Raises:
             Cancelled: ``cancel`` was called, or Ctrl-C was pressed in the main thread.
@@ -90,7 +90,10 @@ class Pipeline(Generic[T]):
             except BaseException as error:
                 self._fail(error)
         self._raise_error()
-        return self.statistics()
+        statistics = self.statistics()
+        if watch is not None:
+            watch(statistics)  # a short run ends before the first call
+        return statistics
 
     def __iter__(self) -> Iterator[T]:
         """The last stage's items, in order. Leaving the loop early cancels the rest."""

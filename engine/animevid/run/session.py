@@ -97,7 +97,7 @@ class Session(Generic[T]):
         )
 
     def run(self, *, watch: Callable[[PipelineStatistics], None] | None = None) -> PipelineStatistics:
-        """Run to the end; ``watch`` is called a few times a second in this thread.
+        """Run to the end; ``watch`` is called a few times a second in this thread, and at the end.
 
         Raises:
             Cancelled: ``cancel`` was called, or Ctrl-C was pressed.
