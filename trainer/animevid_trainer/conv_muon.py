@@ -21,7 +21,7 @@ class ConvMuon:
         network (nn.Module): its 4-dimensional parameters get Muon, the others AdamW. Its parameters must not be
             replaced later.
         rate (float): Muon's learning rate; AdamW's is twice that.
-        weight_decay (float): of both, decoupled from the rate's normalization. Default: 1e-4.
+        weight_decay (float): of both, decoupled (Loshchilov and Hutter 2019). Default: 1e-4.
     """
 
     def __init__(self, network: nn.Module, rate: float, *, weight_decay: float = 1e-4) -> None:

@@ -43,6 +43,6 @@ def dark_images(count: int, *, height: int = 256, width: int = 256, seed: int = 
     random = np.random.default_rng(seed)
     images = []
     for index in range(count):
-        code = np.full(3, random.uniform(1, 48)) if index % 2 == 0 else random.uniform(1, 48, 3)
-        images.append(np.broadcast_to(code.round().astype(np.uint8), (height, width, 3)).copy())
+        code = random.uniform(1, 48, 1 if index % 2 == 0 else 3)
+        images.append(np.full((height, width, 3), code.round(), np.uint8))
     return images

@@ -100,12 +100,11 @@ def paint_pairs(
 
 def _painted(photo: Image, teacher: Teacher) -> Image:
     """The teacher's image, but uniform where the photo is, and black and white stay unchanged."""
-    if photo.min() == photo.max() and photo.min() in (0, 255):
+    if (photo != photo[0, 0]).any():
+        return teacher(photo)
+    if not photo.any() or photo.min() == 255:
         return photo  # a style that grays them looks broken
-    image = teacher(photo)
-    if (photo == photo[0, 0]).all():
-        return np.broadcast_to(np.median(image, axis=(0, 1)).round().astype(np.uint8), photo.shape)
-    return image
+    return np.broadcast_to(np.median(teacher(photo), axis=(0, 1)).round().astype(np.uint8), photo.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,8 @@ class Analysis:
     strokes: Map = field(init=False)  # text, twigs: close contours or strong fine contrast, without foliage
     small: Map = field(init=False)  # a small detected face
     even: Map = field(init=False)  # no fine contrast: sky, but not asphalt
+    drawn: Map = field(init=False)  # wide contrast: CartoonGAN draws there, and only its grid elsewhere
+    green: Map = field(init=False)  # green things
     leafy: Map = field(init=False)  # busy and green, or busy and strongly yellow to red: foliage
     close: Map = field(init=False)  # close contours: letters, windows
     sky: Map = field(init=False)  # light and cool, or a wide blue area: gets no ink
@@ -53,9 +55,11 @@ class Analysis:
         contrast = blur(np.abs(light - blur(light, 2.0)), 5.0)
         self.busy = step(contrast, 0.012, 0.05)
         self.even = 1 - step(contrast, 0.004, 0.01)
+        self.drawn = step(blur(np.abs(light - blur(light, 5.0)), 8.0), 0.0015, 0.006)
         wide = blur(self.lab, 3.0)
         autumn = hue_band(wide, 60, 40, 20) * step(chroma(wide), 26, 42)
-        self.leafy = blur(np.maximum(memberships(wide)[1], autumn) * step(contrast, 0.012, 0.04), 3.0)
+        self.green = memberships(wide)[1]
+        self.leafy = blur(np.maximum(self.green, autumn) * step(contrast, 0.012, 0.04), 3.0)
         self.close = step(blur(self.edge, 2.5), 0.2, 0.42)
         away = 1 - step(cv2.dilate(self.edge, box(3)), 0.15, 0.6)
         self.texture = step(blur(np.abs(light - blur(light, 1.5)) * away, 4.0) / (blur(away, 4.0) + 0.15), 0.012, 0.035)

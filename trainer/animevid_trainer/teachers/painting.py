@@ -68,18 +68,14 @@ def areas(m: Analysis, look: Look) -> Image:
 
 def flatten(m: Analysis, way: Flattening) -> Image:
     """Flatten the photo in one way; lab."""
-    green = memberships(blur(m.lab, 3))[1]
     r = way.radius + way.radius_texture * m.texture + way.radius_calm * (1 - m.busy)
     r = r * (1 - 0.35 * m.leafy)  # smaller dabs for leaves
     x = kuwahara(m.base, kept(m, r), hard=way.hard)
     for _ in range(way.passes - 1):
         x = kuwahara(x, kept(m, r * 0.8), hard=100)
     lab = calm_chroma(to_lab(x))
-    light = m.lab[..., 0] / 100
-    drawn = step(
-        blur(np.abs(light - blur(light, 5)), 8), 0.0015, 0.006
-    )  # in a uniform sky, CartoonGAN draws only its grid
-    share = way.drawing * (1 - way.drawing_green * green * m.busy) * drawn * (1 - 0.8 * m.face) * (1 - 0.5 * m.close)
+    share = way.drawing * (1 - way.drawing_green * m.green * m.busy) * m.drawn
+    share = share * (1 - 0.8 * m.face) * (1 - 0.5 * m.close)
     lab[..., 0] += share * (m.relit[..., 0] - lab[..., 0])
     lab = to_lab(kuwahara(to_rgb(lab), kept(m, way.radius_last), hard=way.hard_last))
     if way.smooth:
@@ -111,8 +107,7 @@ def ink(m: Analysis, look: Look, light: Map) -> Map:
     e = blur(cv2.dilate(e, box(3)), 0.8)
     e = along(e, m.tx, m.ty, 4.0)
     k = longer(step(d, *look.ink_range) * step(e, *look.ink_gate) * (1 - m.sky), m.tx, m.ty)
-    green = memberships(blur(m.lab, 3))[1]
-    return k * (1 - look.ink_green * green * m.busy) * (1 - look.ink_face * m.visage) * (1 - look.ink_close * m.close)
+    return k * (1 - look.ink_green * m.green * m.busy) * (1 - look.ink_face * m.visage) * (1 - look.ink_close * m.close)
 
 
 def draw(lab: Image, k: Map, dark: float, tint: tuple[float, float]) -> Image:
