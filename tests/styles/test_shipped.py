@@ -199,9 +199,9 @@ def largest_slope(style: Style) -> float:
     """The largest slope of a ramp, relative to the source.
 
     A contrast curve doubles the slope in the middle; three times is a band. `cel` draws lightness in three soft steps,
-    which are steep by design: its teacher's slope is 8.5.
+    which are steep by design.
     """
-    return 6.5 if style.card.name == "cel" else 3.0
+    return 6.0 if style.card.name == "cel" else 3.0
 
 
 def ramp_of(stylize: Callable[[Image], Image], axis: int) -> np.ndarray:
