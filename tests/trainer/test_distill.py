@@ -221,7 +221,10 @@ def test_an_emphasis_out_of_range_is_refused(given: dict[str, float]) -> None:
         Emphasis(**given)
 
 
-@pytest.mark.parametrize(("field", "value"), [("size", "huge"), ("crop_px", 100), ("batch", 0)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("size", "huge"), ("crop_px", 100), ("batch", 0), ("rate", 0.0), ("rate", -1.0), ("rate", float("nan"))],
+)
 def test_settings_that_no_run_can_have_are_refused(field: str, value: object) -> None:
     with pytest.raises(TrainingError, match=field):
         DistillSettings("aozora", **{field: value})

@@ -6,6 +6,7 @@ that many steps. The exported weights are a running mean.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -84,6 +85,8 @@ class DistillSettings:
             raise TrainingError(f"crop_px = {self.crop_px}: give 64 or more, a multiple of 16")
         if self.batch < 1:
             raise TrainingError(f"batch = {self.batch}: give 1 crop or more")
+        if not 0.0 < self.rate < math.inf:
+            raise TrainingError(f"rate = {self.rate}: give a learning rate above 0, such as 5e-4")
 
     @property
     def repeated(self) -> int:
